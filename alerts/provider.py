@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
-from alerts.model.gateway import DeliveryError, Desk, ErrorClass, Said, SmsContent
+from alerts.model.gateway import CallbackHandler, DeliveryError, ErrorClass, InboundSms, SmsContent
 
 #: When the Internet is down the local gateway must get its turn within seconds.
 CONNECT_DEADLINE = timedelta(seconds=5)
@@ -102,7 +102,7 @@ _BY_STATUS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
+class ProviderResponse:
     """An HTTP answer, whole."""
 
     status: int
@@ -148,7 +148,7 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         form: Mapping[str, str | Sequence[str]] | None = None,
         json: Any = None,
-    ) -> Received:
+    ) -> ProviderResponse:
         """Return the answer, whatever its status. Raise `DeliveryError`: `ambiguous` when it may have been processed."""
         if params:
             url = str(httpx.URL(url).copy_merge_params(params))  # What the URL has of its own stays.
@@ -169,7 +169,7 @@ class HttpClient:
         except httpx.RequestError as error:
             failure = DeliveryError(ambiguous, f"no whole answer ({type(error).__name__})")
         else:
-            return Received(status=response.status_code, headers=response.headers, body=body)
+            return ProviderResponse(status=response.status_code, headers=response.headers, body=body)
         # Raised outside the handler: httpx's error holds the request, and with it the credentials and the text.
         raise failure
 
@@ -228,7 +228,7 @@ class JsonApi:
     async def close(self) -> None:
         await self._client.close()
 
-    def _read(self, received: Received, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
+    def _read(self, received: ProviderResponse, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
         self.date = _date_of(received)
         try:
             body = read_json(received.body)
@@ -239,14 +239,14 @@ class JsonApi:
         raise refusal(received, self._read_error(body) if isinstance(body, dict) else None, ambiguous)
 
 
-class Polled:
+class InboxPoll:
     """What people have sent, as it is fetched from a provider's inbox again and again. Each SMS is handed in once."""
 
     def __init__(self) -> None:
         #: So that each look does not ask the store about all of them again.
         self._handed_in: set[str] = set()
 
-    async def hand_in(self, said: Sequence[Said], desk: Desk) -> Sequence[tuple[str, SmsContent]]:
+    async def hand_in(self, said: Sequence[InboundSms], desk: CallbackHandler) -> Sequence[tuple[str, SmsContent]]:
         """Hand *desk* those of the SMS in the inbox that are new; return the answers that are owed for them, by number.
 
         To be sent when all are taken in: an answer may take as long as the deadline, and people are called meanwhile.
@@ -261,7 +261,7 @@ class Polled:
         return owed
 
 
-def _date_of(received: Received) -> datetime | None:
+def _date_of(received: ProviderResponse) -> datetime | None:
     try:
         at = parsedate_to_datetime(received.headers.get("Date", ""))
     except (ValueError, OverflowError):
@@ -307,7 +307,7 @@ def is_id(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _ID_AT_MOST and value.isascii() and value.isprintable()
 
 
-def refusal(received: Received, verdict: ErrorMeaning | None, ambiguous: ErrorClass) -> DeliveryError:
+def refusal(received: ProviderResponse, verdict: ErrorMeaning | None, ambiguous: ErrorClass) -> DeliveryError:
     """Return what an answer that took nothing means: by the provider's own error, else by the HTTP status."""
     status = received.status
     wait = received.headers.get("Retry-After", "")

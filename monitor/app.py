@@ -15,27 +15,27 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.documents.crest import BadCrest, Crest
+from alerts.documents.crest import Crest, InvalidCrestError
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.gateway_verifier import GatewayVerifier
-from alerts.inbound.desk import Desks
+from alerts.inbound.desk import CallbackHandlers
 from alerts.inbound.poller import Poller
-from alerts.model.brief import Brief
-from alerts.model.delivery import Notice
+from alerts.model.brief import PolicySnapshot
+from alerts.model.delivery import Notification
 from alerts.model.incident import Incident
-from alerts.model.notice import Office
+from alerts.model.notice import IssuingOffice
 from alerts.model.number import number_prefix
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.config.agency.letterhead import load_crest
 from monitor.config.fields.listen import Listen
-from monitor.config.loading import BadConfiguration, Configuration, Memory
+from monitor.config.loading import Configuration, ConfigurationError, LoadCache
 from monitor.config.model.settings import Settings
 from monitor.config.service.portal import PortalSettings
 from monitor.judging.joint.freshness import FRESH_FOR
-from monitor.judging.joint.standing import SiteStanding
+from monitor.judging.joint.standing import SiteStatus
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.planning.ownership import WHOLE, TakeoverPolicy
 from monitor.proof.archive import Archive
@@ -52,68 +52,68 @@ from monitor.runtime.token_key import token_key
 from monitor.runtime.version import own_version
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import Authenticator
-from monitor.service.access.openid import OpenIdDoor
-from monitor.service.access.safe import Safe
+from monitor.service.access.openid import OpenIdLogin
+from monitor.service.access.safe import SecretStore
 from monitor.service.access.tokens import ProgramTokens
-from monitor.service.access.walls import Walls
+from monitor.service.access.walls import Wallboards
 from monitor.service.alertmanager.intake import AlertIntake
 from monitor.service.alertmanager.receiver import AlertReceiver
-from monitor.service.alertmanager.teller import AlertTeller
-from monitor.service.days.daybook import LOOKS, Daybook
+from monitor.service.alertmanager.teller import AlertSender
+from monitor.service.days.daybook import LOOKS, TimelineRecorder
 from monitor.service.days.statements import Statements
-from monitor.service.declarer import Declarer
-from monitor.service.front import Front
+from monitor.service.declarer import DeclarationService
+from monitor.service.front import ServiceFacade
 from monitor.service.gateways import build_lines, close_lines
-from monitor.service.leaver import Leaver
+from monitor.service.leaver import OrphanedIncidentCloser
 from monitor.service.measurement import MailMeasurement
-from monitor.service.noticeboard import Noticeboard
+from monitor.service.noticeboard import StatusReader
 from monitor.service.oncall import OnCall
 from monitor.service.open_incidents import PresentBriefs
 from monitor.service.order_check import OrderCheck
 from monitor.service.paper.letters import Letters, office_hours
-from monitor.service.paper.restorer import Restorer
+from monitor.service.paper.restorer import RestoreGuard
 from monitor.service.per_configuration import PerConfiguration, contact_names, pin_book
-from monitor.service.portal.advance_notices import AdvanceNotices
+from monitor.service.portal.advance_notices import MaintenanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
-from monitor.service.portal.agency_roll import AgencyRoll
+from monitor.service.portal.agency_roll import AgencyDirectory
 from monitor.service.portal.documents import DocumentWriter
-from monitor.service.portal.idempotency import MOST_KEPT, OrderBook
+from monitor.service.portal.idempotency import MOST_KEPT, IdempotencyStore
 from monitor.service.portal.mailbox_setup import ConfiguredSite, MailboxSetups
-from monitor.service.portal.renewals import Renewals
-from monitor.service.portal.rota_feed import FeedDesk
-from monitor.service.portal.trials import Trials
+from monitor.service.portal.renewals import RefreshTokenRotation
+from monitor.service.portal.rota_feed import RotaFeedService
+from monitor.service.portal.trials import OnDemandRuns
 from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
-from monitor.service.sharing import Sharing
+from monitor.service.sharing import ShardManager
 from monitor.service.silences import Silencer, first_verdict_muter, route_muter
-from monitor.service.sites.beating import Beating
+from monitor.service.sites.beating import SiteHeartbeatWriter
 from monitor.service.sites.continuity import SiteContinuity
 from monitor.service.sites.hub import Hub
-from monitor.service.sites.offering import SiteOffering
-from monitor.service.sites.probe_calls import ProbeCaller
-from monitor.service.sites.site_runs import SiteRunTeller
-from monitor.service.sites.taking import OfferTaker
-from monitor.service.sites.wires import Wires
-from monitor.service.sites.witness import SiteWitness
+from monitor.service.sites.offering import DocumentDistributor
+from monitor.service.sites.probe_calls import ProbeRequester
+from monitor.service.sites.site_runs import SiteRunReporter
+from monitor.service.sites.taking import DocumentApplier
+from monitor.service.sites.wires import ReplicationMonitor
+from monitor.service.sites.witness import SiteStatusRecorder
 from monitor.service.start_problem import port_problem, state_problem, store_problem
-from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
+from monitor.service.watch import ProbingRuntime, RuntimeContext, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.journal import JournalPages
+from monitor.store.engine.journal import AuditLogPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.store.probing.probe_calls import ProbeCalls
+from monitor.store.probing.probe_calls import ProbeRequests
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
-from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
-from monitor.store.probing.standings import SiteStandings
-from monitor.store.sites.link import MemberSite
-from monitor.store.upkeep.advance_notices import AdvanceRecords
+from monitor.store.probing.standings import SiteStatuses
+from monitor.store.sites.link import SiteConnection
+from monitor.store.upkeep.advance_notices import MaintenanceNoticeRecords
 from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.idempotency import OrderAnswers
+from monitor.store.upkeep.idempotency import IdempotencyRecords
 from monitor.store.upkeep.offers import Offers
 from monitor.store.upkeep.renames import Renames
 from monitor.store.upkeep.rota_feeds import RotaFeeds
@@ -122,13 +122,13 @@ from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.traces import AgencyTraces
 from monitor.store.upkeep.unopened import DocumentsAwayError
 from monitor.store.upkeep.users import SecondFactors, Users
-from monitor.store.upkeep.walls import WallLinks
+from monitor.store.upkeep.walls import WallboardLinks
 from monitor.views.overview import view_checks
-from monitor.views.own_health import Signs
+from monitor.views.own_health import SelfHealthInputs
 from monitor.views.site_report import SITES_SAY
 from monitor.views.status_line import status_line
 from monitor.watchdog.watchdog import Watchdog, store_opening
-from monitor.web.access.gate import Gate
+from monitor.web.access.gate import AccessControl
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
@@ -198,8 +198,8 @@ class App:
         #: The store's, once that is open.
         self._clock: Clock = MachineClock()
         self._metrics = Metrics(version=own_version(), now=self._now)
-        self._renewals = Renewals()
-        self._memory = Memory(rotations=self._renewals.rotation)
+        self._renewals = RefreshTokenRotation()
+        self._memory = LoadCache(rotations=self._renewals.rotation)
         self._pins = PerConfiguration(self._configuration, pin_book)
         self._briefs = PerConfiguration(self._configuration, PresentBriefs)
         self._stopping = asyncio.Event()
@@ -218,7 +218,7 @@ class App:
     async def run(self) -> None:
         """Run until `stop` is called, or until another process on the store has our name.
 
-        Raise `BadConfiguration`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, `StoreBarredError`, or
+        Raise `ConfigurationError`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, `StoreBarredError`, or
         `OSError` when a port cannot be had; everything that was begun is ended.
         """
         raise_open_files_limit()
@@ -228,7 +228,7 @@ class App:
                 self._manager.status("Reading the configuration")
                 try:
                     configuration = await read(self._path, self._environ, self._memory)
-                except BadConfiguration:
+                except ConfigurationError:
                     self._manager.status("The configuration cannot be used; `pantau check` lists what is wrong with it")
                     raise
                 except DocumentsAwayError as away:
@@ -249,8 +249,8 @@ class App:
     async def _give_up(self, away: DocumentsAwayError) -> NoReturn:
         """Let the lifeline look, and end: which agencies there are only the store knows, and it is away."""
         try:
-            settings_alone = await read(self._path, self._environ, Memory(), ())
-        except BadConfiguration:  # They name what an agency has: its contacts in a drill.
+            settings_alone = await read(self._path, self._environ, LoadCache(), ())
+        except ConfigurationError:  # They name what an agency has: its contacts in a drill.
             raise StoreUnusableError(str(away)) from None
         async with store_opening(settings_alone, self._path.parent, self._metrics.watchdog, self._clock):
             raise StoreUnusableError(str(away)) from None
@@ -322,7 +322,7 @@ class App:
             self._leave_signpost(stack, socket_file)
             try:
                 await self._build(configuration, database)
-            except StoreAway as away:
+            except StoreUnavailable as away:
                 # It can be opened and read: a full disk, a server that takes no writes. To the lifeline that is the same.
                 async with opening():
                     raise StoreUnusableError(f"the store cannot be used: {away}") from None
@@ -355,7 +355,7 @@ class App:
         )
         settings = configuration.settings
         store = SqlStore(database)
-        standings = SiteStandings(database, settings.site)
+        standings = SiteStatuses(database, settings.site)
         history = History(database, standings)
         processes = Processes(database, _prober(settings))
         self._database = database
@@ -369,7 +369,7 @@ class App:
             lambda: self._restorer.sees_first_since,
             lambda agency: self._watch().is_unseen(agency),
         )
-        self._restorer = Restorer(
+        self._restorer = RestoreGuard(
             store=store,
             state=settings.state,
             clock=self._clock,
@@ -408,7 +408,7 @@ class App:
             wording=configuration.wording,
         )
         self._measuring = MailMeasurement(watch=self._watch, history=history, clock=self._clock)
-        self._desks = Desks(
+        self._desks = CallbackHandlers(
             dispatcher=self._dispatcher,
             store=store,
             wording=configuration.wording,
@@ -419,7 +419,7 @@ class App:
         )
         self._poller = Poller(store=store, pool=self._pool, desks=self._desks, clock=self._clock, rests=self._rests)
         self._verifier = GatewayVerifier(pool=self._pool, clock=self._clock, observer=self._metrics, rests=self._rests)
-        self._around = WatchSurroundings(
+        self._around = RuntimeContext(
             signer=TokenSigner(token_key(settings.state), _prober(settings), began=self._clock.now()),
             store=store,
             history=history,
@@ -440,21 +440,21 @@ class App:
         )
         self._sites = self._with_other_sites(settings, standings)
         members = _members(settings)
-        self._wires = [Wires(members, self._metrics, tells=settings.tells)] if members else []
+        self._wires = [ReplicationMonitor(members, self._metrics, tells=settings.tells)] if members else []
         self._offering = (
-            SiteOffering(members, self._metrics, configuration=self._configuration, is_ours=self._speaks_for_all)
+            DocumentDistributor(members, self._metrics, configuration=self._configuration, is_ours=self._speaks_for_all)
             if members
             else None
         )
         self._told = SiteRecords(database, settings.site, settings.hub.sites if settings.hub else ())
-        self._witness = SiteWitness(
+        self._witness = SiteStatusRecorder(
             store,
             self._clock,
             says=self._sites_say,
             write=partial(self._lifecycle.told, service, SITES_SAY),
         )
         self._telling = (
-            SiteRunTeller(SiteRunWriter(database, settings.site), self._clock) if database.is_shared else None
+            SiteRunReporter(SiteRunWriter(database, settings.site), self._clock) if database.is_shared else None
         )
         self._duty = OnCall(
             store=store,
@@ -470,7 +470,7 @@ class App:
             clock=self._clock,
             hours=lambda agency: office_hours(self._configuration(), agency),
         )
-        self._leaver = Leaver(
+        self._leaver = OrphanedIncidentCloser(
             store=store,
             alerting=self._dispatcher,
             metrics=self._metrics,
@@ -478,9 +478,9 @@ class App:
             known=lambda: self._reloader.watched,
         )
         self._days = DayRecords(database)
-        self._daybook = Daybook(records=self._days, store=store, clock=self._clock, watch=self._watch)
-        self._caller = ProbeCaller(
-            ProbeCalls(database),
+        self._daybook = TimelineRecorder(records=self._days, store=store, clock=self._clock, watch=self._watch)
+        self._caller = ProbeRequester(
+            ProbeRequests(database),
             self._lifecycle,
             self._watch,
             self._clock,
@@ -489,7 +489,7 @@ class App:
         )
         await self._daybook.begin(await processes.last_beat())
         await self._continuity.begin()
-        self._alert_teller = AlertTeller(
+        self._alert_teller = AlertSender(
             store=store,
             metrics=self._metrics,
             clock=self._clock,
@@ -516,7 +516,7 @@ class App:
             follow=self._duty.follow,
         )
         self._sharing = (
-            Sharing(
+            ShardManager(
                 name=_prober(settings),
                 processes=processes,
                 history=history,
@@ -541,19 +541,19 @@ class App:
         """Return whether this process does what one of those that share the store does for all."""
         return self._sharing is None or self._sharing.speaks_for_all
 
-    def _sites_say(self, agency: str) -> Mapping[str, SiteStanding | None]:
+    def _sites_say(self, agency: str) -> Mapping[str, SiteStatus | None]:
         # Of an agency that another process of the hub probes that one writes.
         watch = self._watch()
         return watch.consensus.says(agency) if agency in watch.owned else {}
 
     def _with_other_sites(
-        self, settings: Settings, standings: SiteStandings
+        self, settings: Settings, standings: SiteStatuses
     ) -> Sequence[Callable[[], Awaitable[object]]]:
         """Return what is done each second for other sites: a hub may read that this one lives, and it may be one itself."""
         if not self._database.is_shared:
             return []
         does: list[Callable[[], Awaitable[object]]] = [
-            Beating(
+            SiteHeartbeatWriter(
                 standings,
                 self._clock,
                 owes=lambda: self._around.history.owes,
@@ -579,7 +579,7 @@ class App:
         return does
 
     async def _serve(self, stack: AsyncExitStack, faces: Sequence[socket.socket]) -> None:
-        board = Noticeboard(
+        board = StatusReader(
             store=self._around.store,
             history=self._around.history,
             days=self._days,
@@ -590,7 +590,7 @@ class App:
             told=self._told,
         )
         check = OrderCheck(store=self._around.store, clock=self._clock, measure=self._measuring.measure)
-        front = Front(
+        front = ServiceFacade(
             store=self._around.store,
             board=board,
             dispatcher=self._dispatcher,
@@ -609,7 +609,7 @@ class App:
         hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0], *([door.host] if door else [])]
         users = Users(self._database)
         secrets = Secrets(self._database)
-        safe = Safe(secrets, self._clock, door.keyring() if door else None)
+        safe = SecretStore(secrets, self._clock, door.keyring() if door else None)
         await safe.look()
         self._renewals.open(secrets, safe, self._clock)
         factors = SecondFactors(self._database)
@@ -632,10 +632,10 @@ class App:
             factors=factors,
             changed=authenticator.forget if authenticator else _nothing,
         )
-        feeds = FeedDesk(RotaFeeds(self._database), self._duty, users, self._clock)
-        walls = Walls(WallLinks(self._database), self._clock, agencies=self._agencies)
+        feeds = RotaFeedService(RotaFeeds(self._database), self._duty, users, self._clock)
+        walls = Wallboards(WallboardLinks(self._database), self._clock, agencies=self._agencies)
         tokens = ProgramTokens(TokenRecords(self._database), self._clock, agencies=self._agencies)
-        gate = Gate(
+        gate = AccessControl(
             authenticator,
             tokens,
             walls=walls,
@@ -659,7 +659,7 @@ class App:
             intake=AlertIntake(connection_limits(open_files_limit()).in_all // 4),
         )
         silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
-        declarer = Declarer(
+        declarer = DeclarationService(
             store=self._around.store,
             dispatcher=self._dispatcher,
             clock=self._clock,
@@ -671,7 +671,7 @@ class App:
         )
         writer = DocumentWriter(self._path, self._environ, self._documents, self._clock, safe=safe, memory=self._memory)
         self._taker = (
-            OfferTaker(
+            DocumentApplier(
                 Offers(self._database),
                 writer,
                 self._clock,
@@ -693,8 +693,8 @@ class App:
             checks=lambda agency: view_checks(self._watch().inspector.latest(agency)),
             probed_by=lambda agency: self._watch().probed_by(agency),
         )
-        advance = AdvanceNotices(
-            records=AdvanceRecords(self._database),
+        advance = MaintenanceNotices(
+            records=MaintenanceNoticeRecords(self._database),
             lifecycle=self._lifecycle,
             clock=self._clock,
             configuration=self._configuration,
@@ -725,7 +725,7 @@ class App:
             ),
         )
         openid = self._openid(door, authenticator, users) if door and authenticator else None
-        roll = AgencyRoll(
+        roll = AgencyDirectory(
             editor,
             self._documents,
             AgencyTraces(self._database),
@@ -757,8 +757,8 @@ class App:
             partial(statement_pages, monthly),
             partial(drill_pages, self._watchdog.driller, self._rests),
             partial(mailbox_pages, editor, self._clock),
-            partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch), self._caller),
-            partial(journal_pages, JournalPages(self._database), users),
+            partial(trial_pages, OnDemandRuns(self._lifecycle, self._clock, self._watch), self._caller),
+            partial(journal_pages, AuditLogPages(self._database), users),
             partial(wall_pages, walls, self._clock),
             partial(rota_pages, self._duty, feeds),
         ]
@@ -771,7 +771,7 @@ class App:
             gate=gate,
             pages=pages,
             openid=openid,
-            once=OrderBook(OrderAnswers(self._database, most=MOST_KEPT), self._clock, self._lifecycle),
+            once=IdempotencyStore(IdempotencyRecords(self._database, most=MOST_KEPT), self._clock, self._lifecycle),
             parts=[
                 incident_orders(front, declarer),
                 silence_orders(silencer),
@@ -790,11 +790,11 @@ class App:
         # On our own socket nobody is hung up on: a purge of years of records takes minutes.
         await stack.enter_async_context(serve(orders, faces[2], answering=_OWN_WORK))
 
-    def _signs(self) -> Signs:
+    def _signs(self) -> SelfHealthInputs:
         """Return what this process knows of itself."""
         watchdog, metrics = self._watchdog, self._metrics.watchdog
         has_hub = self._telling is not None and self._telling.has_hub
-        return Signs(
+        return SelfHealthInputs(
             away=watchdog.store_away(),
             ailments=watchdog.ailments(),
             paper_held_since=self._restorer.held_since,
@@ -823,21 +823,21 @@ class App:
     async def _keep_pace(self) -> None:
         await self._reloader.keep_pace(self._watchdog.pulse.peers)
 
-    def _openid(self, door: PortalSettings, authenticator: Authenticator, users: Users) -> OpenIdDoor | None:
+    def _openid(self, door: PortalSettings, authenticator: Authenticator, users: Users) -> OpenIdLogin | None:
         settings = door.openid
         if settings is None or door.address is None:
             return None
         client = settings.build(door.address)
-        return OpenIdDoor(client, settings.name, authenticator, users, self._clock)
+        return OpenIdLogin(client, settings.name, authenticator, users, self._clock)
 
     def _agencies(self) -> Sequence[str]:
         return list(self._configuration().registry.agencies)
 
-    def _brief(self, agency: str) -> Brief:
+    def _brief(self, agency: str) -> PolicySnapshot:
         """Return whom an incident of an agency tells."""
         return self._briefs().of_agency(agency)
 
-    def _present_brief(self, incident: Incident) -> Brief | None:
+    def _present_brief(self, incident: Incident) -> PolicySnapshot | None:
         """Return whom an incident would tell if it opened now; `None`: its agency is watched no more."""
         return self._briefs().of(incident.brief)
 
@@ -856,7 +856,7 @@ class App:
             await self._daybook.look()
             await self._lifecycle.stopped()
         # Then the stop looks like a crash in the journal, and the next start is none the worse.
-        except StoreAway as away:
+        except StoreUnavailable as away:
             log.warning("the stop could not be written down", why=str(away))
         except Exception:
             log.exception("the stop could not be written down")
@@ -881,7 +881,7 @@ class App:
     def _look_again(self) -> None:
         self._dispatcher.poke()
 
-    def _watch(self) -> Watch:
+    def _watch(self) -> ProbingRuntime:
         return self._reloader.watch
 
     async def _speak(self) -> None:
@@ -894,11 +894,11 @@ class App:
         """Return whether nobody is told of anything."""
         return not self._configuration().settings.tells
 
-    def _may_release(self, notice: Notice) -> bool:
+    def _may_release(self, notice: Notification) -> bool:
         # An office is called by its agency's code.
         return self._pins().has(notice.facts.office.short, notice.person)
 
-    def _operator(self) -> Office:
+    def _operator(self) -> IssuingOffice:
         return self._configuration().settings.noc.build_office()
 
     def _crest(self, office: str) -> Crest | None:
@@ -908,11 +908,11 @@ class App:
             return None
         try:
             return load_crest(agency.office.crest)
-        except BadCrest as bad:
+        except InvalidCrestError as bad:
             log.warning("a letter is printed without its crest", agency=office, why=str(bad))
             return None
 
-    def _keep(self) -> Keep:
+    def _keep(self) -> RetentionPolicy:
         return self._configuration().settings.keep_results.build()
 
 
@@ -920,13 +920,13 @@ def _nothing() -> None:
     """Tell nobody: there are no sessions."""
 
 
-def _members(settings: Settings) -> Sequence[MemberSite]:
+def _members(settings: Settings) -> Sequence[SiteConnection]:
     """Return the sites that this hub hears; none where it is no hub."""
     if settings.hub is None or settings.store is None:
         return []
     store = settings.store.build()
     each = settings.hub.sites.items()
-    return [MemberSite(site=name, server=one.build(), hub=settings.site, store=store) for name, one in each]
+    return [SiteConnection(site=name, server=one.build(), hub=settings.site, store=store) for name, one in each]
 
 
 def _fresh_for(settings: Settings) -> timedelta:

@@ -26,11 +26,11 @@ from sqlalchemy import select
 from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.event import Trigger
-from alerts.model.notice import Language, Matter
+from alerts.model.notice import IncidentType, Language
 from alerts.model.oncall import Layer, Rota
 from monitor.config.fields.window import MALAYSIA
 from monitor.store.schema.tables import journal
@@ -130,7 +130,7 @@ def scenario(seed: int) -> Scenario:
         channels = rng.choice(
             [(Channel.SMS,), (Channel.VOICE,), (Channel.SMS, Channel.VOICE), (Channel.VOICE, Channel.SMS)]
         )
-        again = CallAgain(every=2 * MINUTE, times=rng.randint(1, 5))
+        again = RedialPolicy(every=2 * MINUTE, times=rng.randint(1, 5))
         steps.append(
             Step(
                 after=rng.choice([1, 5, 10, 15, 30]) * MINUTE if number else rng.choice([0, 0, 0, 10]) * MINUTE,
@@ -269,9 +269,11 @@ async def play(town: Town, scene: Scenario, days: float) -> Played:
     town.carrier.on_sms = it.got_sms
     town.go_round(HOUR / 4, it.behave)
     town.go_round(17 * MINUTE, auditor_of(town).look)
-    brief: Brief = replace(BRIEF, escalation=scene.policy, announcement=AnnouncementPlan())
+    brief: PolicySnapshot = replace(BRIEF, escalation=scene.policy, announcement=AnnouncementPlan())
     await town.submit(
-        Trigger(dedup_key="JCM", at=scene.begins, matter=Matter.BOTH, began_at=scene.begins - 2 * MINUTE, brief=brief)
+        Trigger(
+            dedup_key="JCM", at=scene.begins, matter=IncidentType.BOTH, began_at=scene.begins - 2 * MINUTE, brief=brief
+        )
     )
     await town.advance(timedelta(days=days))
     async with town.database.read() as connection:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from monitor.store.backend.cursor import SwiftConnection
+from monitor.store.backend.cursor import PrefetchingConnection
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 
 
-class _InTheLoop(SwiftConnection):
+class _InTheLoop(PrefetchingConnection):
     """Runs what it is asked at once; whatever else is due in the loop still has its turn at each statement."""
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -31,6 +31,6 @@ class _InTheLoop(SwiftConnection):
 @asynccontextmanager
 async def opened_in_the_loop(directory: Path, server: PostgresServer | None = None) -> AsyncIterator[Database]:
     """Open a store; the statements of a file run in the loop."""
-    with patch("monitor.store.backend.sqlite.SwiftConnection", _InTheLoop):
+    with patch("monitor.store.backend.sqlite.PrefetchingConnection", _InTheLoop):
         async with Database.open(directory, server) as database:
             yield database

@@ -15,7 +15,7 @@ from typing import Any
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.real.visitor import opened_browser
-from tests.unit.monitor.web.country import Country, Weather
+from tests.unit.monitor.web.country import MultiSiteDemo, Weather
 
 #: By name: the address, and the window.
 _WINDOWS = {
@@ -33,7 +33,7 @@ async def shoot(directory: Path, parts: Sequence[str]) -> None:
     async with opened_browser() as browser:
         for weather, size in product(Weather, _SIZES):
             listener = open_port("127.0.0.1", 0)
-            async with serve(portal(Country(size=size, weather=weather), ["127.0.0.1"]), listener):
+            async with serve(portal(MultiSiteDemo(size=size, weather=weather), ["127.0.0.1"]), listener):
                 for (window, (path, viewport)), scheme in product(_WINDOWS.items(), ("light", "dark")):
                     name = f"{weather}-{size}-{window}-{scheme}"
                     if all(part in f"-{name}-" for part in parts):

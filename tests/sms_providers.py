@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from alerts.gateways.http.sms import GATEWAY
-from alerts.model.gateway import Gateway, Surroundings
+from alerts.model.gateway import Gateway, GatewayContext
 from tests.leaflet import examples
 
 DOCUMENT = Path(__file__).parents[1] / "docs/sms-providers.md"
@@ -54,4 +54,4 @@ def settings(provider: str, base_url: str = "", secret: str = "", **changes: Any
 def build(provider: str, base_url: str = "", secret: str = "", callbacks: str | None = None, **changes: Any) -> Gateway:
     """Return the gateway of an example."""
     model = GATEWAY.config.model_validate(settings(provider, base_url, secret, **changes))
-    return GATEWAY.build(model, Surroundings(callback_base=callbacks, directory="."))
+    return GATEWAY.build(model, GatewayContext(callback_base=callbacks, directory="."))

@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from alerts.documents import phrase
-from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice, AdvancePage
-from alerts.model.notice import Addressee, Facts, Language, Matter, Office, Plan, Purpose, Successors
+from alerts.documents.advance_notice import MaintenanceNotice, MaintenanceNoticeKind, MaintenancePage
+from alerts.model.notice import Addressee, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose, Successors
 from alerts.wording import bundle, moment, spoken, values
 from alerts.wording.lint import septets
 from alerts.wording.need import NEEDS
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/texts.md"
 
 _BEGAN = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
-OFFICE = Office(
+OFFICE = IssuingOffice(
     short="JCM",
     name="Jabatan Contoh Malaysia",
     domain="jabatan-contoh.gov.my",
@@ -50,7 +50,7 @@ OFFICE = Office(
 _FACTS = Facts(
     purpose=Purpose.OUTAGE,
     plan=Plan.ESCALATION,
-    matter=Matter.BOTH,
+    matter=IncidentType.BOTH,
     office=OFFICE,
     number="JCM-01",
     began_at=_BEGAN,
@@ -65,15 +65,15 @@ _FACTS = Facts(
     undelivered=("Kementerian Contoh (no. 0201)", "Jabatan Contoh Sabah (no. 0202)"),
     unposted=2,
 )
-_PLANNED = AdvanceNotice(
-    news=AdvanceNews.PLANNED,
+_PLANNED = MaintenanceNotice(
+    news=MaintenanceNoticeKind.PLANNED,
     number="JCM-P261124-1415",
     begins=_BEGAN + timedelta(days=7),
     ends=_BEGAN + timedelta(days=7, hours=6),
     why="Naik taraf pelayan mel",
     made_at=_BEGAN,
 )
-_ADVANCE = AdvancePage(
+_ADVANCE = MaintenancePage(
     notice=replace(
         _PLANNED, begins=_BEGAN + timedelta(days=9), ends=_BEGAN + timedelta(days=9, hours=6), before=_PLANNED
     ),
@@ -309,7 +309,7 @@ def _in_code() -> Iterator[Text]:
         yield _malay("page", f"refused.{key}", malay)
     for section in page.WORDS:
         if not section.startswith("english."):
-            for key, text in page.words(section, page.Tongue.MALAY).items():
+            for key, text in page.words(section, page.PageLanguage.MALAY).items():
                 yield _malay("page", f"{section}.{key}", text)
     for blame, (malay, _) in noc_brief.WORDS.items():
         yield _malay("page", f"subject.{blame}", malay)

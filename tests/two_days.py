@@ -23,12 +23,12 @@ from alerts.decide.paper import LetterStep
 from alerts.gateways.tray import LetterPlace
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.inbound.pin import PinBook, hashed
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.inbound.pin import PinStore, hashed
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.event import Trigger
-from alerts.model.notice import Addressee, Language, Matter
+from alerts.model.notice import Addressee, IncidentType, Language
 from alerts.model.oncall import Layer, Rota
 from monitor.config.fields.window import MALAYSIA
 from pantau_lab.carrier.phone import Call, PhoneBehaviour
@@ -73,7 +73,7 @@ MINISTRY = Recipient(
     ),
 )
 DUTY = Rota(name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI, MEI), begins=SUNDAY, shift_days=1),))
-BRIEF = Brief(
+BRIEF = PolicySnapshot(
     agency="JCM",
     office=OFFICE,
     escalation=EscalationPolicy(
@@ -142,13 +142,15 @@ class Play:
 async def play(town: Town) -> Sequence[Line]:
     """Play it, and return what came to everybody, in its order."""
     town.clock.moment = BEGAN + 2 * MINUTE
-    town.pins = PinBook({("JCM", "siti"): hashed(PIN), ("JCM", "mei"): hashed(PIN)})
+    town.pins = PinStore({("JCM", "siti"): hashed(PIN), ("JCM", "mei"): hashed(PIN)})
     town.go_round(10 * MINUTE, auditor_of(town).look)
     it = Play(town=town)
     town.fax_service.on_taken = lambda fax: it.note("Kementerian Contoh", "fax", _fax(fax))
     siti, ravi, mei, noc = (town.person(each.addresses[0].number) for each in (SITI, RAVI, MEI, OPERATIONS))
 
-    await town.submit(Trigger(dedup_key="JCM", at=town.clock.now(), matter=Matter.BOTH, began_at=BEGAN, brief=BRIEF))
+    await town.submit(
+        Trigger(dedup_key="JCM", at=town.clock.now(), matter=IncidentType.BOTH, began_at=BEGAN, brief=BRIEF)
+    )
     # She sees the SMS and answers it; half an hour after it began she is called about the announcement.
     await it.until(31, "13.03")
     await siti.replies("1A")
@@ -171,7 +173,7 @@ async def play(town: Town) -> Sequence[Line]:
         Trigger(
             dedup_key="JCM",
             at=town.clock.now(),
-            matter=Matter.RECEIVING,
+            matter=IncidentType.RECEIVING,
             began_at=BEGAN,
             brief=BRIEF,
             less_since=town.clock.now() - 10 * MINUTE,

@@ -16,7 +16,7 @@ from alerts.decide.escalation import facts, people_of, staff_know
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
-from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import OUTAGES, Incident
 from alerts.model.notice import Plan, Purpose
 from alerts.model.oncall import Override
@@ -54,18 +54,18 @@ class NotBefore:
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitStaff:
+class AwaitStaffNotified:
     """Automatic release is due, and no notice to staff has left: nobody outside hears of it before them."""
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitOfficer:
+class AwaitRelease:
     """A duty officer decides."""
 
     #: When it is offered, or offered again; `None`: the calls of the escalation offer it, because nobody has it.
     at: datetime | None
     #: Whose turn it is to be called about it.
-    drafts: tuple[Draft, ...] = ()
+    drafts: tuple[NotificationDraft, ...] = ()
     #: Those of them who are called because of an override, and whom the brief does not know yet.
     stand_ins: tuple[Contact, ...] = ()
 
@@ -74,19 +74,19 @@ class AwaitOfficer:
 class Announce:
     """Released: these are to be told."""
 
-    drafts: tuple[Draft, ...]
+    drafts: tuple[NotificationDraft, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Nobody:
+class NoRecipients:
     """Nobody outside is to hear of this."""
 
 
-Announcement = ReleaseNow | NotBefore | AwaitStaff | AwaitOfficer | Announce | Nobody
+Announcement = ReleaseNow | NotBefore | AwaitStaffNotified | AwaitRelease | Announce | NoRecipients
 
 
 def announce(
-    incident: Incident, notices: Sequence[Notice], now: datetime, overrides: Sequence[Override] = ()
+    incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override] = ()
 ) -> Announcement:
     """Decide about an incident, given its notices. Asking again changes nothing: drafts carry unique keys.
 
@@ -94,20 +94,20 @@ def announce(
     """
     plan = incident.brief.announcement
     if incident.matter not in OUTAGES or not plan.recipients or not incident.is_open:
-        return Nobody()
+        return NoRecipients()
     if incident.released_at is not None:
         return Announce(tuple(_draft(incident, r, a, now) for r in plan.recipients for a in r.addresses))
     if incident.present not in OUTAGES:
-        return Nobody()  # It is only slow by now.
+        return NoRecipients()  # It is only slow by now.
     if not plan.automatic:
         return _offer(incident, notices, now, overrides)
     lasted = incident.since + plan.offered_after
     if now < lasted:
         return NotBefore(lasted)
-    return ReleaseNow() if staff_know(incident, notices) else AwaitStaff()
+    return ReleaseNow() if staff_know(incident, notices) else AwaitStaffNotified()
 
 
-def waits_for_staff(notice: Notice, notices: Sequence[Notice]) -> bool:
+def waits_for_staff(notice: Notification, notices: Sequence[Notification]) -> bool:
     """Return whether a notice to somebody outside must wait: one to staff that was due no later has not been attempted yet.
 
     Attempted is what a gateway took or refused. What it may not have got at all (the process died while it called) is not, and is
@@ -119,7 +119,7 @@ def waits_for_staff(notice: Notice, notices: Sequence[Notice]) -> bool:
         return False
     return any(
         n.plan is Plan.ESCALATION
-        and n.state is NoticeState.PENDING
+        and n.state is NotificationState.PENDING
         and n.due_at <= notice.due_at
         and all(a.state in _NOT_ATTEMPTED for a in n.attempts)
         for n in notices
@@ -138,22 +138,24 @@ def _reachable(plan: AnnouncementPlan, at: datetime) -> datetime:
     return min((at if line.hours is None else line.hours.opening(at) for line in lines), default=at)
 
 
-def _offer(incident: Incident, notices: Sequence[Notice], now: datetime, overrides: Sequence[Override]) -> AwaitOfficer:
+def _offer(
+    incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override]
+) -> AwaitRelease:
     """Return whose turn it is, and when the next is. Turns that were missed are let go."""
     plan, policy = incident.brief.announcement, incident.brief.escalation
     since = incident.acknowledged_at
     if since is None:
-        return AwaitOfficer(at=None)
+        return AwaitRelease(at=None)
     begins = max(offered_from(incident), _reachable(plan, since))
     # Nobody is rung at night for what could only leave in the morning.
     at = max(begins, _reachable(plan, now))
     if now < at:
-        return AwaitOfficer(at=at)
+        return AwaitRelease(at=at)
     number, ends = _turn(begins, now)
     people = _people(incident, number, now, overrides)
     if number < _QUICK_TURNS:
         people = [person for person in people if not _has_listened(person, notices)]
-    return AwaitOfficer(
+    return AwaitRelease(
         at=ends,
         drafts=tuple(_call(incident, person, number, now, ends) for person in people),
         stand_ins=tuple(person for person in people if policy.contact(person.key) is None),
@@ -187,19 +189,19 @@ def _people(incident: Incident, number: int, now: datetime, overrides: Sequence[
     return groups[number % len(groups)] if groups else ()
 
 
-def _has_listened(person: Contact, notices: Sequence[Notice]) -> bool:
+def _has_listened(person: Contact, notices: Sequence[Notification]) -> bool:
     """Whether a person took a call about the release: they know, and who leaves it unreleased has a reason."""
     return any(
         n.purpose is Purpose.RELEASE
         and n.person == person.key
         and n.channel is Channel.VOICE
-        and n.state is NoticeState.DELIVERED
+        and n.state is NotificationState.DELIVERED
         for n in notices
     )
 
 
-def _call(incident: Incident, person: Contact, turn: int, now: datetime, ends: datetime) -> Draft:
-    return Draft(
+def _call(incident: Incident, person: Contact, turn: int, now: datetime, ends: datetime) -> NotificationDraft:
+    return NotificationDraft(
         incident_id=incident.id,
         person=person.key,
         language=person.language,
@@ -224,8 +226,8 @@ def expiry(address: Address, now: datetime) -> datetime:
     return ends if address.hours.is_open(ends) else address.hours.closing(ends)
 
 
-def _draft(incident: Incident, recipient: Recipient, address: Address, now: datetime) -> Draft:
-    return Draft(
+def _draft(incident: Incident, recipient: Recipient, address: Address, now: datetime) -> NotificationDraft:
+    return NotificationDraft(
         incident_id=incident.id,
         person=recipient.key,
         language=recipient.language,

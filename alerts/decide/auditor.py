@@ -20,9 +20,9 @@ from alerts.decide.gateway.move import DeliveryPolicy, Wait, decisive, next_move
 from alerts.decide.release_result import releaser, undelivered
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import Notice, NoticeState
+from alerts.model.delivery import Notification, NotificationState
 from alerts.model.incident import Incident, IncidentState, release_is_offered
-from alerts.model.notice import OF_TELLING, Matter, Plan, Purpose
+from alerts.model.notice import OF_TELLING, IncidentType, Plan, Purpose
 
 #: How late something may be before it counts: a busy cycle, a gateway whose slots are taken for a moment.
 GRACE = timedelta(minutes=2)
@@ -30,7 +30,7 @@ GRACE = timedelta(minutes=2)
 RELEASED_WITHIN = 2 * OFFERED_ANEW_AFTER
 
 
-class Lapse(StrEnum):
+class MissedAction(StrEnum):
     """What should have happened and did not."""
 
     #: A step is due and has not begun, or it began and told nobody; an acknowledgement has expired and nothing follows.
@@ -43,7 +43,7 @@ class Lapse(StrEnum):
     RECOVERY = "recovery"
 
 
-class Unheard(StrEnum):
+class EscalationFailure(StrEnum):
     """In what way an incident's notices came to nothing, though all was done that can be."""
 
     #: All rounds are done, and nobody has acknowledged, or whoever has is not heard of any more.
@@ -58,11 +58,11 @@ class Unheard(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overdue:
+class OverdueAction:
     """One lapse."""
 
     incident: Incident
-    lapse: Lapse
+    lapse: MissedAction
     #: When it should have happened.
     since: datetime
     notice_id: int | None = None
@@ -77,23 +77,23 @@ class Overdue:
 class Examination:
     """What was found about one incident."""
 
-    overdue: tuple[Overdue, ...] = ()
+    overdue: tuple[OverdueAction, ...] = ()
     #: In what way its notices came to nothing, and since when.
-    unheard_since: Mapping[Unheard, datetime] = field(default_factory=dict)
+    unheard_since: Mapping[EscalationFailure, datetime] = field(default_factory=dict)
     #: Notices to people outside of which a person has to find out whether they arrived.
     doubtful: tuple[int, ...] = ()
     #: It is quiet because somebody wants it so: nothing is found about it, good or bad.
     held: bool = False
 
     @property
-    def unheard(self) -> frozenset[Unheard]:
+    def unheard(self) -> frozenset[EscalationFailure]:
         """In what way its notices came to nothing."""
         return frozenset(self.unheard_since)
 
 
 def examine(
     incident: Incident,
-    notices: Sequence[Notice],
+    notices: Sequence[Notification],
     gateways: Mapping[Channel, Sequence[str]],
     policy: DeliveryPolicy,
     now: datetime,
@@ -108,7 +108,7 @@ def examine(
     *paper_held*: nothing on paper, until somebody has confirmed that the store is an older copy. *busy*: telephones that another
     call of ours occupies.
     """
-    doubtful = tuple(n.id for n in notices if n.plan is Plan.ANNOUNCEMENT and n.state is NoticeState.UNKNOWN)
+    doubtful = tuple(n.id for n in notices if n.plan is Plan.ANNOUNCEMENT and n.state is NotificationState.UNKNOWN)
     if held:
         return Examination(held=True, doubtful=doubtful)
     waiting = [
@@ -131,46 +131,46 @@ def examine(
 
 def deserves_own_incident(incident: Incident) -> bool:
     """Whether the NOC is told when *incident* is unheard. Not of its own incidents: that would never end."""
-    return incident.matter not in {Matter.OWN_FAULT, *OF_TELLING}
+    return incident.matter not in {IncidentType.OWN_FAULT, *OF_TELLING}
 
 
 # -- overdue ---------------------------------------------------------------------------------------------------------
 
 
-def _step(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
+def _step(incident: Incident, notices: Sequence[Notification], now: datetime) -> OverdueAction | None:
     if (until := incident.acknowledged_until) is not None and now - until > GRACE:
-        return Overdue(incident=incident, lapse=Lapse.STEP, since=until)
+        return OverdueAction(incident=incident, lapse=MissedAction.STEP, since=until)
     if incident.state is not IncidentState.TRIGGERED:
         return None
     at = incident.position
     due = _next_step_due(incident)
     of_step = [n for n in _to_staff(notices) if n.created_at >= at.since - GRACE]
     if at.step >= 0:
-        failed = bool(of_step) and all(n.state is NoticeState.FAILED for n in of_step)
+        failed = bool(of_step) and all(n.state is NotificationState.FAILED for n in of_step)
         if failed and due is not None and _has_another_step(incident) and not calls_again(incident, notices):
             # Waiting helps nobody then: the next step starts at once.
             due = min(due, max(_given_up_at(n) for n in of_step))
         elif now - at.since > GROUP_INTERVAL + GRACE and not (
             _told_since(notices, at.since) or is_left_to_nobody(incident)
         ):
-            return Overdue(incident=incident, lapse=Lapse.STEP, since=at.since)
+            return OverdueAction(incident=incident, lapse=MissedAction.STEP, since=at.since)
     if due is None or now - due <= GRACE:
         return None
-    return Overdue(incident=incident, lapse=Lapse.STEP, since=due)
+    return OverdueAction(incident=incident, lapse=MissedAction.STEP, since=due)
 
 
-def _told_since(notices: Sequence[Notice], since: datetime) -> bool:
+def _told_since(notices: Sequence[Notification], since: datetime) -> bool:
     """Whether staff were told, or are about to be, since a step began: by its time and not its number.
 
     One notice may tell of several incidents, and a step adds none of its own to one that a brake holds.
     """
     since -= GRACE
     return any(
-        n.state is NoticeState.PENDING
+        n.state is NotificationState.PENDING
         or n.created_at >= since
         or any(a.started_at >= since for a in n.attempts)
         # A brake held it over that time, until it was of no use.
-        or (n.due_at >= since and (n.state is NoticeState.WITHDRAWN or n.attempts))
+        or (n.due_at >= since and (n.state is NotificationState.WITHDRAWN or n.attempts))
         for n in _to_staff(notices)
     )
 
@@ -191,36 +191,36 @@ def _next_step_due(incident: Incident) -> datetime | None:
     if at.round + 1 < policy.rounds:
         return at.since + policy.repeat_after
     # What is only slow wakes nobody every hour.
-    least = timedelta(days=1 if incident.matter is Matter.DEGRADED else 0)
+    least = timedelta(days=1 if incident.matter is IncidentType.DEGRADED else 0)
     return at.since + max(policy.repeat_interval, least)
 
 
 def _stuck(
     incident: Incident,
-    notices: Sequence[Notice],
+    notices: Sequence[Notification],
     gateways: Mapping[Channel, Sequence[str]],
     policy: DeliveryPolicy,
     now: datetime,
-) -> Iterator[Overdue]:
+) -> Iterator[OverdueAction]:
     """Yield notices for which something was to be done a while ago, and still is."""
     for notice in notices:
         # A bundle is looked after by the first of its incidents, and is overdue once.
-        if notice.state is not NoticeState.PENDING or not notice.leads:
+        if notice.state is not NotificationState.PENDING or not notice.leads:
             continue
         since = _last_event(notice)
         if now - since <= GRACE:
             continue
         moves = (next_move(notice, gateways, policy, at) for at in (now - GRACE, now))
         if not any(isinstance(move, Wait) for move in moves):
-            yield Overdue(incident=incident, lapse=Lapse.NOTICE, since=since, notice_id=notice.id)
+            yield OverdueAction(incident=incident, lapse=MissedAction.NOTICE, since=since, notice_id=notice.id)
 
 
-def _address(notice: Notice) -> Address:
+def _address(notice: Notification) -> Address:
     """Return where a notice goes now."""
     return notice.deliveries[-1].address if notice.deliveries else notice.addresses[0]
 
 
-def _last_event(notice: Notice) -> datetime:
+def _last_event(notice: Notification) -> datetime:
     """Return when the notice last came on, or was to be looked at."""
     last = decisive(notice)
     if last is None:
@@ -228,13 +228,13 @@ def _last_event(notice: Notice) -> datetime:
     return max(notice.due_at, last.look_at, last.ended_at or last.started_at)
 
 
-def _given_up_at(notice: Notice) -> datetime:
+def _given_up_at(notice: Notification) -> datetime:
     """Return when a notice that failed did so, as far as is known."""
     last = decisive(notice)
     return notice.created_at if last is None else max(notice.created_at, last.ended_at or last.started_at)
 
 
-def _announcement(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
+def _announcement(incident: Incident, notices: Sequence[Notification], now: datetime) -> OverdueAction | None:
     told = {n.person for n in notices if n.plan is Plan.ANNOUNCEMENT}
     match announce(incident, notices, now):
         case ReleaseNow():
@@ -245,26 +245,30 @@ def _announcement(incident: Incident, notices: Sequence[Notice], now: datetime) 
             since = due
         case _:
             return None
-    return Overdue(incident=incident, lapse=Lapse.ANNOUNCEMENT, since=since) if now - since > GRACE else None
+    return (
+        OverdueAction(incident=incident, lapse=MissedAction.ANNOUNCEMENT, since=since) if now - since > GRACE else None
+    )
 
 
-def _recovery(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
+def _recovery(incident: Incident, notices: Sequence[Notification], now: datetime) -> OverdueAction | None:
     if incident.resolved_at is None or now - incident.resolved_at <= GROUP_INTERVAL + GRACE:
         return None
     owed = {
         _reader(n)
         for n in notices
-        if (n.purpose is Purpose.OUTAGE or n.facts.is_handover) and n.was_told and n.state is not NoticeState.PENDING
+        if (n.purpose is Purpose.OUTAGE or n.facts.is_handover)
+        and n.was_told
+        and n.state is not NotificationState.PENDING
         # Of what was closed without a recovery nobody outside hears.
         if n.plan is Plan.ESCALATION or not incident.ended_untold
     }
     told = {_reader(n) for n in notices if n.purpose in {Purpose.RECOVERY, Purpose.CORRECTION, Purpose.CLOSED}}
     if owed <= told:
         return None
-    return Overdue(incident=incident, lapse=Lapse.RECOVERY, since=incident.resolved_at)
+    return OverdueAction(incident=incident, lapse=MissedAction.RECOVERY, since=incident.resolved_at)
 
 
-def _reader(notice: Notice) -> tuple[Plan, str, Channel | None]:
+def _reader(notice: Notification) -> tuple[Plan, str, Channel | None]:
     """Return who read a notice: of an announcement each channel reaches its own reader, of staff one message is enough."""
     return notice.plan, notice.person, notice.channel if notice.plan is Plan.ANNOUNCEMENT else None
 
@@ -272,20 +276,22 @@ def _reader(notice: Notice) -> tuple[Plan, str, Channel | None]:
 # -- unheard ---------------------------------------------------------------------------------------------------------
 
 
-def _unheard(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[tuple[Unheard, datetime]]:
+def _unheard(
+    incident: Incident, notices: Sequence[Notification], now: datetime
+) -> Iterator[tuple[EscalationFailure, datetime]]:
     if incident.state is IncidentState.TRIGGERED:
         staff = [n for n in _to_staff(notices) if n.created_at >= incident.since - GRACE]
         # Not since it opened: somebody may have had it, and released the announcement.
         since = max(incident.since, incident.heard_at or incident.since)
         if _is_exhausted(incident, now):
-            yield Unheard.NOBODY_ANSWERED, since
-        if staff and all(n.state is NoticeState.FAILED and now - _given_up_at(n) > GRACE for n in staff):
-            yield Unheard.NOBODY_REACHED, since
+            yield EscalationFailure.NOBODY_ANSWERED, since
+        if staff and all(n.state is NotificationState.FAILED and now - _given_up_at(n) > GRACE for n in staff):
+            yield EscalationFailure.NOBODY_REACHED, since
     if incident.released_at is not None and _untold(incident, notices, now):
-        yield Unheard.RECIPIENT_UNTOLD, incident.released_at
+        yield EscalationFailure.RECIPIENT_UNTOLD, incident.released_at
     # People owe it, and nothing of ours stands still: no lapse, for which the heartbeat would be withheld.
     if release_is_offered(incident, now) and not incident.unsteady and now - offered_from(incident) >= RELEASED_WITHIN:
-        yield Unheard.UNRELEASED, offered_from(incident)
+        yield EscalationFailure.UNRELEASED, offered_from(incident)
 
 
 def _is_exhausted(incident: Incident, now: datetime) -> bool:
@@ -297,7 +303,7 @@ def _is_exhausted(incident: Incident, now: datetime) -> bool:
     return is_last and now - at.since > policy.repeat_after
 
 
-def _untold(incident: Incident, notices: Sequence[Notice], now: datetime) -> bool:
+def _untold(incident: Incident, notices: Sequence[Notification], now: datetime) -> bool:
     lost = undelivered(incident, notices, now)
     if lost and releaser(incident) is None:
         return True  # Nobody else is told.
@@ -307,5 +313,5 @@ def _untold(incident: Incident, notices: Sequence[Notice], now: datetime) -> boo
     )
 
 
-def _to_staff(notices: Sequence[Notice]) -> Iterator[Notice]:
+def _to_staff(notices: Sequence[Notification]) -> Iterator[Notification]:
     return (n for n in notices if n.plan is Plan.ESCALATION and (n.purpose is Purpose.OUTAGE or n.facts.is_handover))

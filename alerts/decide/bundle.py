@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from alerts.model.channel import Channel
-from alerts.model.delivery import Draft, NoticeState
+from alerts.model.delivery import NotificationDraft, NotificationState
 from alerts.model.incident import OUTAGES
 from alerts.model.notice import Purpose
 from alerts.model.urgency import Urgency
@@ -33,13 +33,13 @@ REACH = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
+class BundleCandidate:
     """A notice that others may be bundled with, or wait after."""
 
     notice_id: int
     #: When it left, or may leave.
     due_at: datetime
-    state: NoticeState
+    state: NotificationState
     #: A gateway was called: nothing is added to it any more.
     begun: bool
     #: It tells of the incident that is decided about.
@@ -49,30 +49,30 @@ class Gathered:
 
 
 @dataclass(frozen=True, slots=True)
-class AtOnce:
+class SendAtOnce:
     """Nothing of the kind was told to the person a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class StartBundle:
     """Wait until `until`, so that others can join."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Join:
+class JoinBundle:
     """Be told in this notice, which still waits."""
 
     notice_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Covered:
+class AlreadyPending:
     """A notice about this incident still waits to go there (a brake holds it): a second one would say the same."""
 
 
-Bundling = AtOnce | Begin | Join | Covered
+Bundling = SendAtOnce | StartBundle | JoinBundle | AlreadyPending
 
 
 #: The others come one at a time.
@@ -81,7 +81,7 @@ _GATHERED = frozenset(
 )
 
 
-def gathering(draft: Draft, urgency: Urgency) -> str | None:
+def gathering(draft: NotificationDraft, urgency: Urgency) -> str | None:
     """Return what *draft* may be bundled with: equal keys go together; `None`: it always goes alone.
 
     People are told apart by their addresses: two agencies may call different people by the same name.
@@ -105,27 +105,27 @@ def gathering(draft: Draft, urgency: Urgency) -> str | None:
 
 
 def bundle(
-    recent: Sequence[Gathered], now: datetime, purpose: Purpose = Purpose.OUTAGE, *, is_turn: bool = False
+    recent: Sequence[BundleCandidate], now: datetime, purpose: Purpose = Purpose.OUTAGE, *, is_turn: bool = False
 ) -> Bundling:
     """Decide about a notice, given those with the same key that were decided on within `REACH`.
 
     *is_turn*: it offers a release that was offered before.
     """
     recent = [g for g in recent if not g.was_of_this]
-    waiting = [g for g in recent if g.state is NoticeState.PENDING and not g.begun]
+    waiting = [g for g in recent if g.state is NotificationState.PENDING and not g.begun]
     if any(g.of_this for g in waiting):
-        return Covered()
+        return AlreadyPending()
     if waiting:
-        return Join(waiting[-1].notice_id)
+        return JoinBundle(waiting[-1].notice_id)
     # Who could not be told has not been told a moment ago; and an incident does not wait for itself. What lies in the
     # future (a clock that was set back) counts as just now.
     if purpose is Purpose.RESULT:
-        return Begin(now + RESULT_INTERVAL)
+        return StartBundle(now + RESULT_INTERVAL)
     told = [min(g.due_at, now) for g in recent if g.state not in _CAME_TO_NOTHING and not g.of_this]
     interval = OFFER_INTERVAL if purpose is Purpose.RELEASE else GROUP_INTERVAL
     if told and now - max(told) < interval:
-        return Begin(max(told) + interval)
-    return Begin(now + TURN_DELAY) if is_turn else AtOnce()
+        return StartBundle(max(told) + interval)
+    return StartBundle(now + TURN_DELAY) if is_turn else SendAtOnce()
 
 
-_CAME_TO_NOTHING = frozenset({NoticeState.FAILED, NoticeState.WITHDRAWN})
+_CAME_TO_NOTHING = frozenset({NotificationState.FAILED, NotificationState.WITHDRAWN})

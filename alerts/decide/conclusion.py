@@ -19,7 +19,15 @@ from alerts.decide.followup import is_known, next_enclosure, to_reader
 from alerts.decide.gateway.move import CAME_TO_NOTHING, decisive
 from alerts.hours.elapsed import is_recent
 from alerts.model.channel import Channel
-from alerts.model.delivery import DOUBTFUL, SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
+from alerts.model.delivery import (
+    DOUBTFUL,
+    SETTLED,
+    Attempt,
+    AttemptState,
+    Notification,
+    NotificationDraft,
+    NotificationState,
+)
 from alerts.model.event import AUTOMATIC
 from alerts.model.incident import Incident, IncidentState, has_got_worse
 from alerts.model.notice import OF_TELLING, Plan, Purpose
@@ -29,41 +37,41 @@ from alerts.model.notice import OF_TELLING, Plan, Purpose
 class Cancel:
     """Not sent yet and no longer needed."""
 
-    notice: Notice
+    notice: Notification
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class Abandon:
     """Whether it was sent cannot be found out, and it is no longer needed: it is not sent again."""
 
-    notice: Notice
+    notice: Notification
 
 
 @dataclass(frozen=True, slots=True)
-class TakeBack:
+class WithdrawLetter:
     """Lies in the tray: take it back before a clerk posts it."""
 
-    notice: Notice
+    notice: Notification
     attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class Notify:
     """A person was told of the outage, and is owed this: who has taken it on, that it is over, or that there was none.
 
     Or staff could not be told of it in time, and are owed that there was one.
     """
 
-    draft: Draft
+    draft: NotificationDraft
 
 
-Conclusion = Cancel | GiveUp | TakeBack | Tell
+Conclusion = Cancel | Abandon | WithdrawLetter | Notify
 
 #: Who has taken it on is news for so long; after that they have asked, or sleep again.
 NEWS_FOR = timedelta(minutes=15)
 
 
-def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[Conclusion]:
+def conclude(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[Conclusion]:
     """Yield what is owed to the notices of an incident that was acknowledged or is over.
 
     While it is neither, nothing but that an offer to release what was released is needed no more.
@@ -82,11 +90,11 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
         last = decisive(notice)
         if needless and notice.state not in SETTLED:
             if last is None or last.state in CAME_TO_NOTHING:
-                yield GiveUp(notice) if _is_doubtful(notice) else Cancel(notice)
+                yield Abandon(notice) if _is_doubtful(notice) else Cancel(notice)
             elif over and notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
                 # An error: it was tried, and the tray could not be reached. Again after a pause.
                 if last.error is None or now >= last.look_at:
-                    yield TakeBack(notice, last)
+                    yield WithdrawLetter(notice, last)
                 continue
             elif last.state in _UNDER_WAY:
                 continue
@@ -99,28 +107,28 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
             continue
         if draft and draft.key not in told:
             told.add(draft.key)
-            yield Tell(draft)
+            yield Notify(draft)
 
 
-def _may_have_heard(incident: Incident, notices: Sequence[Notice]) -> bool:
+def _may_have_heard(incident: Incident, notices: Sequence[Notification]) -> bool:
     """Whether anybody of the staff may have heard of an incident, or hear of it at this moment."""
     staff = [n for n in notices if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE]
     calling = (last for n in staff if (last := n.last_attempt) and last.state is AttemptState.CALLING)
     return incident.acknowledged_at is not None or any(n.was_told for n in staff) or any(calling)
 
 
-def _was_to_be_told(notice: Notice) -> bool:
+def _was_to_be_told(notice: Notification) -> bool:
     """Whether a notice to staff was still wanted when it was over: not one that somebody has silenced."""
     last = decisive(notice)
     return (
         notice.plan is Plan.ESCALATION
-        and notice.state is not NoticeState.WITHDRAWN
+        and notice.state is not NotificationState.WITHDRAWN
         and (last is None or last.state in CAME_TO_NOTHING)
         and notice.facts.matter not in OF_TELLING
     )
 
 
-def is_concluded(incident: Incident, notice: Notice) -> bool:
+def is_concluded(incident: Incident, notice: Notification) -> bool:
     """Whether *notice* is no longer needed by an incident that was acknowledged or is over."""
     match notice.purpose:
         case Purpose.OUTAGE:
@@ -143,7 +151,7 @@ def is_concluded(incident: Incident, notice: Notice) -> bool:
             return False
 
 
-def _ends_nothing(notice: Notice, notices: Sequence[Notice]) -> bool:
+def _ends_nothing(notice: Notification, notices: Sequence[Notification]) -> bool:
     """Whether a letter tells the end to somebody who got none about the beginning: a clerk had not posted it after all."""
     if notice.purpose not in {Purpose.RECOVERY, Purpose.CORRECTION} or notice.channel is not Channel.LETTER:
         return False
@@ -155,12 +163,14 @@ def _ends_nothing(notice: Notice, notices: Sequence[Notice]) -> bool:
 _UNDER_WAY = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN})
 
 
-def _is_doubtful(notice: Notice) -> bool:
+def _is_doubtful(notice: Notification) -> bool:
     """Whether an attempt may have left without a trace. A call in which no key was pressed is no doubt: it was made."""
     return any(a.state in DOUBTFUL for a in notice.attempts)
 
 
-def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], now: datetime) -> Draft | None:
+def _last_word(
+    incident: Incident, notice: Notification, notices: Sequence[Notification], now: datetime
+) -> NotificationDraft | None:
     purpose = Purpose.RECOVERY if incident.corrected_at is None else Purpose.CORRECTION
     if incident.ended_untold:
         if notice.plan is Plan.ANNOUNCEMENT:
@@ -182,7 +192,7 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
         told = replace(told, enclosure=next_enclosure(incident, notices, notice.person, purpose))
         if purpose is Purpose.RECOVERY and (last := _last_known(notice, notices)) is not None:
             told = replace(told, first_noticed_at=last.created_at, cited=last.facts.enclosure or 1)
-    return Draft(
+    return NotificationDraft(
         incident_id=incident.id,
         person=notice.person,
         language=notice.language,
@@ -193,7 +203,7 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
     )
 
 
-def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
+def _who_has_it(incident: Incident, notice: Notification, now: datetime) -> NotificationDraft | None:
     """Return what tells somebody of the staff who has taken on what they were told of; nothing to who it is."""
     by, at = incident.acknowledged_by or "", incident.acknowledged_at
     person, holder = incident.brief.escalation.contact(notice.person), incident.brief.escalation.named(by)
@@ -205,7 +215,7 @@ def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | No
     addresses = person.addresses_on([Channel.SMS])
     if not addresses or not is_recent(at, now, NEWS_FOR):
         return None
-    return Draft(
+    return NotificationDraft(
         incident_id=incident.id,
         person=person.key,
         language=person.language,
@@ -217,11 +227,11 @@ def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | No
     )
 
 
-def _last_known(notice: Notice, notices: Sequence[Notice]) -> Notice | None:
+def _last_known(notice: Notification, notices: Sequence[Notification]) -> Notification | None:
     """Return what the reader of *notice* outside is known to have got last; it is what they have at hand."""
     return next((n for n in reversed(to_reader(notices, notice.person, notice.channel)) if is_known(n)), None)
 
 
-def _is_known(notice: Notice) -> bool:
+def _is_known(notice: Notification) -> bool:
     """Whether the reader is to be reminded of *notice*: a page never cites one that may not have arrived."""
     return is_known(notice) if notice.plan is Plan.ANNOUNCEMENT else notice.was_told

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from alerts.decide.announcement import Announce, announce
-from alerts.decide.conclusion import Tell, conclude
+from alerts.decide.conclusion import Notify, conclude
 from alerts.model.contradiction import Contradiction
-from alerts.model.delivery import Draft, Notice
-from alerts.model.event import Close, Correct, Release
+from alerts.model.delivery import Notification, NotificationDraft
+from alerts.model.event import Close, MarkFalseAlarm, Release
 from alerts.model.incident import Incident, apply
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 
-Order = Release | Close | Correct
+Order = Release | Close | MarkFalseAlarm
 
 #: When the newest run in each direction (`SENDING`, `RECEIVING`) began, where its message arrived.
-Delivered = Mapping[Matter, datetime]
+Delivered = Mapping[IncidentType, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +29,14 @@ class OrderEffect:
     """What an order leads to."""
 
     #: What people would read because of it.
-    drafts: Sequence[Draft]
+    drafts: Sequence[NotificationDraft]
     contradiction: Contradiction | None
     #: The directions that work, or what is wrong still.
-    found: tuple[Matter, ...] = ()
+    found: tuple[IncidentType, ...] = ()
 
 
 def effect(
-    incident: Incident, order: Order, notices: Sequence[Notice], delivered: Delivered, now: datetime
+    incident: Incident, order: Order, notices: Sequence[Notification], delivered: Delivered, now: datetime
 ) -> OrderEffect:
     """Return what *order* leads to; *notices*: those of the incident."""
     after = apply(incident, order)
@@ -47,22 +47,22 @@ def effect(
         drafts = decided.drafts if isinstance(decided, Announce) else ()
         found = _working(incident, delivered)
         return OrderEffect(drafts=drafts, contradiction=Contradiction.WORKS_AGAIN if found else None, found=found)
-    drafts = tuple(each.draft for each in conclude(after, notices, now) if isinstance(each, Tell))
+    drafts = tuple(each.draft for each in conclude(after, notices, now) if isinstance(each, Notify))
     wrong = None if after.is_open or after.ended_untold else _still_wrong(incident, delivered)
     if wrong is None:
         return OrderEffect(drafts=drafts, contradiction=None)
     return OrderEffect(drafts=drafts, contradiction=Contradiction.STILL_FAILS, found=(wrong,))
 
 
-def ways(matter: Matter | None) -> frozenset[Matter]:
+def ways(matter: IncidentType | None) -> frozenset[IncidentType]:
     """Return the directions that an outage is about."""
-    return _WAYS if matter is Matter.BOTH else _WAYS & {matter}
+    return _WAYS if matter is IncidentType.BOTH else _WAYS & {matter}
 
 
-_WAYS: frozenset[Matter] = frozenset({Matter.SENDING, Matter.RECEIVING})
+_WAYS: frozenset[IncidentType] = frozenset({IncidentType.SENDING, IncidentType.RECEIVING})
 
 
-def _working(incident: Incident, delivered: Delivered) -> tuple[Matter, ...]:
+def _working(incident: Incident, delivered: Delivered) -> tuple[IncidentType, ...]:
     """Return the directions in which a message has arrived since they are said to fail.
 
     What a person has declared no run contradicts: it is declared because no run shows it.
@@ -71,7 +71,7 @@ def _working(incident: Incident, delivered: Delivered) -> tuple[Matter, ...]:
     return tuple(sorted(way for way in told if _is_delivered(way, incident, delivered)))
 
 
-def _still_wrong(incident: Incident, delivered: Delivered) -> Matter | None:
+def _still_wrong(incident: Incident, delivered: Delivered) -> IncidentType | None:
     """Return what is measured to be wrong, unless the newest message arrived in each direction of it."""
     if not incident.is_open or incident.measured is None:
         return None
@@ -80,6 +80,6 @@ def _still_wrong(incident: Incident, delivered: Delivered) -> Matter | None:
     return None if works else incident.measured
 
 
-def _is_delivered(way: Matter, incident: Incident, delivered: Delivered) -> bool:
+def _is_delivered(way: IncidentType, incident: Incident, delivered: Delivered) -> bool:
     began_at = delivered.get(way)
     return began_at is not None and began_at > incident.told_began_at

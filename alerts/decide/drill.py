@@ -20,10 +20,10 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import LEFT, Attempt, AttemptState
-from alerts.model.notice import Facts, Matter, Office, Plan, Purpose
+from alerts.model.notice import Facts, IncidentType, IssuingOffice, Plan, Purpose
 
 
-class ExerciseState(StrEnum):
+class DrillState(StrEnum):
     """What became of one notice of a drill."""
 
     #: Written; the gateway is being called, or the process died while calling it.
@@ -41,49 +41,49 @@ class ExerciseState(StrEnum):
 
 
 #: Nothing more is expected.
-ENDED = frozenset({ExerciseState.DELIVERED, ExerciseState.CONFIRMED, ExerciseState.FAILED, ExerciseState.SKIPPED})
+ENDED = frozenset({DrillState.DELIVERED, DrillState.CONFIRMED, DrillState.FAILED, DrillState.SKIPPED})
 
 #: A later member never gives way to an earlier one; a failure reported late does not undo an arrival.
 _RANKS = (
-    {ExerciseState.CALLING},
-    {ExerciseState.ACCEPTED},
-    {ExerciseState.FAILED, ExerciseState.SKIPPED},
-    {ExerciseState.DELIVERED},
-    {ExerciseState.CONFIRMED},
+    {DrillState.CALLING},
+    {DrillState.ACCEPTED},
+    {DrillState.FAILED, DrillState.SKIPPED},
+    {DrillState.DELIVERED},
+    {DrillState.CONFIRMED},
 )
 _RANK = {state: rank for rank, states in enumerate(_RANKS) for state in states}
 
 
-def may_follow(before: ExerciseState, after: ExerciseState) -> bool:
+def may_follow(before: DrillState, after: DrillState) -> bool:
     """Whether what was heard later may be written over what is known."""
     return _RANK[after] > _RANK[before]
 
 
-def standing(channel: Channel, attempt: Attempt) -> ExerciseState:
+def standing(channel: Channel, attempt: Attempt) -> DrillState:
     """Return how an exercise stands by its one attempt. Of a doubtful one nothing is found out: it did not arrive."""
     if attempt.state not in LEFT:
-        return ExerciseState.FAILED
+        return DrillState.FAILED
     # The tray has a letter; nothing more is to become of it.
     has_arrived = attempt.state is AttemptState.DELIVERED or channel is Channel.LETTER
-    return ExerciseState.DELIVERED if has_arrived else ExerciseState.ACCEPTED
+    return DrillState.DELIVERED if has_arrived else DrillState.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trainee:
+class DrillTarget:
     """Somebody whose numbers are tried, or ("" as key) an office whose gateways are."""
 
     #: The agency whose file names the contact; "" for those of all agencies and of the NOC.
     agency: str
     contact: Contact
     #: Who speaks.
-    office: Office
+    office: IssuingOffice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exercise:
+class DrillNotification:
     """One notice of a drill that is to be sent: to one address by one gateway."""
 
-    trainee: Trainee
+    trainee: DrillTarget
     address: Address
     gateway: str
 
@@ -95,27 +95,31 @@ class Exercise:
         return f"{who}/{self.address.channel}/{place}/{self.gateway}"
 
 
-def plan(trainees: Sequence[Trainee], gateways: Mapping[Channel, Sequence[str]], turn: int) -> tuple[Exercise, ...]:
+def plan(
+    trainees: Sequence[DrillTarget], gateways: Mapping[Channel, Sequence[str]], turn: int
+) -> tuple[DrillNotification, ...]:
     """Return what a drill exercises: every address once, and every gateway at least once.
 
     *gateways* by channel, as configured. *turn* is the drill's number: from one to the next each address is tried by
     the channel's next gateway. A channel that no address is on has nothing to try its gateways with.
     """
-    found: list[Exercise] = []
+    found: list[DrillNotification] = []
     for channel in Channel:
         lines = gateways.get(channel, ())
         targets = [(trainee, a) for trainee in trainees for a in trainee.contact.addresses if a.channel is channel]
         if not lines or not targets:
             continue
         chosen = [
-            Exercise(trainee=trainee, address=address, gateway=lines[(turn + place) % len(lines)])
+            DrillNotification(trainee=trainee, address=address, gateway=lines[(turn + place) % len(lines)])
             for place, (trainee, address) in enumerate(targets)
         ]
         used = {exercise.gateway for exercise in chosen}
         rest = [line for line in lines if line not in used]
         # Fewer addresses than gateways: somebody is asked twice.
         chosen += [
-            Exercise(trainee=targets[place % len(targets)][0], address=targets[place % len(targets)][1], gateway=line)
+            DrillNotification(
+                trainee=targets[place % len(targets)][0], address=targets[place % len(targets)][1], gateway=line
+            )
             for place, line in enumerate(rest)
         ]
         found += chosen
@@ -123,8 +127,8 @@ def plan(trainees: Sequence[Trainee], gateways: Mapping[Channel, Sequence[str]],
 
 
 def rest_of(
-    exercises: Sequence[Exercise], begun: Mapping[str, datetime], pace: timedelta, now: datetime
-) -> Iterator[Exercise]:
+    exercises: Sequence[DrillNotification], begun: Mapping[str, datetime], pace: timedelta, now: datetime
+) -> Iterator[DrillNotification]:
     """Yield what may be begun now: the first that is left of each gateway, if its last one was *pace* ago.
 
     *begun*: when each exercise was begun, by its key. A person is never called by two gateways at once, either.
@@ -146,7 +150,7 @@ def rest_of(
         yield exercise
 
 
-def obstacle(exercise: Exercise, *, engaged: AbstractSet[str], pending: bool, now: datetime) -> str | None:
+def obstacle(exercise: DrillNotification, *, engaged: AbstractSet[str], pending: bool, now: datetime) -> str | None:
     """Return why *exercise* must not be begun now, or `None`. It may be over before the drill is.
 
     *engaged*: keys and numbers of the contacts that an open incident may tell, or has told: one person may be a contact
@@ -162,13 +166,13 @@ def obstacle(exercise: Exercise, *, engaged: AbstractSet[str], pending: bool, no
     return None
 
 
-def facts(office: Office, channel: Channel, number: str, now: datetime) -> Facts:
+def facts(office: IssuingOffice, channel: Channel, number: str, now: datetime) -> Facts:
     """Return what a notice of a drill tells. A page of an agency is the page that its recipients would get."""
     page = channel in ON_PAPER and bool(office.domain)
     return Facts(
         purpose=Purpose.DRILL,
         plan=Plan.ANNOUNCEMENT if page else Plan.ESCALATION,
-        matter=Matter.BOTH,
+        matter=IncidentType.BOTH,
         office=office,
         number=number,
         began_at=now,

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from alerts.decide.escalation import EXPIRY, facts
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.contact import Address, Contact, Recipient
-from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import Incident, IncidentState, Position
 from alerts.model.notice import Plan, Purpose
 
@@ -26,12 +26,14 @@ class Edited:
 
     incident: Incident
     #: To withdraw: they have not left, and would go to whom or where they are not to go any more.
-    withdrawn: tuple[Notice, ...] = ()
+    withdrawn: tuple[Notification, ...] = ()
     #: In their place, and to whoever was told at a number that is not theirs.
-    drafts: tuple[Draft, ...] = ()
+    drafts: tuple[NotificationDraft, ...] = ()
 
 
-def follow_edit(incident: Incident, present: Brief, notices: Sequence[Notice], now: datetime) -> Edited | None:
+def follow_edit(
+    incident: Incident, present: PolicySnapshot, notices: Sequence[Notification], now: datetime
+) -> Edited | None:
     """Return what an incident takes over; `None`: nothing.
 
     *present*: whom it would tell if it opened now, with its stand-ins as they are by now.
@@ -53,7 +55,7 @@ def follow_edit(incident: Incident, present: Brief, notices: Sequence[Notice], n
     return Edited(incident=after, withdrawn=tuple(waiting), drafts=tuple(drafts))
 
 
-def _follow_late(incident: Incident, notices: Sequence[Notice], now: datetime) -> Edited | None:
+def _follow_late(incident: Incident, notices: Sequence[Notification], now: datetime) -> Edited | None:
     """Return what follows for notices that an earlier edit left alone, because a message was under way, and that failed since."""
     brief = incident.brief
     # A notice without an attempt was written by this brief. A recovery also goes to people who are no longer named.
@@ -67,7 +69,7 @@ def _follow_late(incident: Incident, notices: Sequence[Notice], now: datetime) -
     return Edited(incident=incident, withdrawn=tuple(waiting), drafts=tuple(drafts)) if waiting or drafts else None
 
 
-def edited(before: Brief, present: Brief, *, is_released: bool = False) -> Brief:
+def edited(before: PolicySnapshot, present: PolicySnapshot, *, is_released: bool = False) -> PolicySnapshot:
     """Return a brief with the people and numbers of *present*.
 
     *is_released*: nobody is added whom the announcement, once released, would go to.
@@ -79,14 +81,14 @@ def edited(before: Brief, present: Brief, *, is_released: bool = False) -> Brief
     return replace(before, escalation=escalation, announcement=announcement)
 
 
-def keeps_plan(before: Brief, present: Brief) -> bool:
+def keeps_plan(before: PolicySnapshot, present: PolicySnapshot) -> bool:
     """Whether an incident goes on by a plan that is another in the configuration by now, whoever its people are."""
     if before.tells_nobody or present.tells_nobody:
         return False
     return _without_people(before) != _without_people(present)
 
 
-def _without_people(brief: Brief) -> tuple[EscalationPolicy, AnnouncementPlan]:
+def _without_people(brief: PolicySnapshot) -> tuple[EscalationPolicy, AnnouncementPlan]:
     policy = replace(
         brief.escalation, steps=tuple(_shape(brief.escalation.steps)), rotas=(), fallback=None, stand_ins=()
     )
@@ -132,20 +134,20 @@ def _shape(steps: Iterable[Step]) -> Sequence[Step]:
     return [replace(step, contacts=(), rotas=()) for step in steps]
 
 
-def _same_steps(before: Brief, after: Brief) -> bool:
+def _same_steps(before: PolicySnapshot, after: PolicySnapshot) -> bool:
     return _shape(before.escalation.steps) == _shape(after.escalation.steps)
 
 
-def _is_left(brief: Brief, notice: Notice) -> bool:
+def _is_left(brief: PolicySnapshot, notice: Notification) -> bool:
     """Whether a notice waits to go to whom or where it is not to go any more. A call that is under way ends by itself."""
     return (
-        notice.state is NoticeState.PENDING
+        notice.state is NotificationState.PENDING
         and not set(notice.addresses) <= set(_reached(brief, notice))
         and not any(attempt.state is AttemptState.CALLING for attempt in notice.attempts)
     )
 
 
-def _reached(brief: Brief, notice: Notice) -> Sequence[Address]:
+def _reached(brief: PolicySnapshot, notice: Notification) -> Sequence[Address]:
     """Return all addresses of the reader of a notice, in their order; nothing for somebody whom the brief does not name."""
     reader: Contact | Recipient | None
     if notice.plan is Plan.ESCALATION:
@@ -155,13 +157,13 @@ def _reached(brief: Brief, notice: Notice) -> Sequence[Address]:
     return () if reader is None else reader.addresses
 
 
-def _again(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
+def _again(incident: Incident, notice: Notification, now: datetime) -> NotificationDraft | None:
     """Return a notice that has not left, to where whoever it is for is reached now; `None`: nowhere."""
     part = next((part for part in notice.parts if part.incident_id == incident.id), None)
     addresses = _addresses(incident.brief, notice)
     if part is None or not addresses:
         return None
-    return Draft(
+    return NotificationDraft(
         incident_id=incident.id,
         person=notice.person,
         language=notice.language,
@@ -176,7 +178,7 @@ def _again(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
     )
 
 
-def _addresses(brief: Brief, notice: Notice) -> tuple[Address, ...]:
+def _addresses(brief: PolicySnapshot, notice: Notification) -> tuple[Address, ...]:
     """Return where the reader of a notice is reached now, by the channels that it names."""
     if notice.plan is Plan.ESCALATION:
         return reached_at(brief, notice.person, notice.addresses)
@@ -184,7 +186,7 @@ def _addresses(brief: Brief, notice: Notice) -> tuple[Address, ...]:
     return tuple(address for address in _reached(brief, notice) if address.channel in channels)
 
 
-def reached_at(brief: Brief, person: str, addresses: Sequence[Address]) -> tuple[Address, ...]:
+def reached_at(brief: PolicySnapshot, person: str, addresses: Sequence[Address]) -> tuple[Address, ...]:
     """Return *addresses* of a member of the staff as they are now; nothing for somebody whom the plan does not name."""
     contact = brief.escalation.contact(person)
     if contact is None:
@@ -196,21 +198,21 @@ def reached_at(brief: Brief, person: str, addresses: Sequence[Address]) -> tuple
     return tuple(replace(a, once=True) if a.channel in once else a for a in found)
 
 
-def _told_elsewhere(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[Draft]:
+def _told_elsewhere(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[NotificationDraft]:
     """Yield the news for whoever was told of it only at numbers that are not theirs, while nobody has it."""
     if incident.state is not IncidentState.TRIGGERED:
         return
-    told: dict[str, list[Notice]] = {}
+    told: dict[str, list[Notification]] = {}
     for n in notices:
         is_news = n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE and n.wave == incident.position.wave
-        if is_news and n.deliveries and n.state is not NoticeState.WITHDRAWN:
+        if is_news and n.deliveries and n.state is not NotificationState.WITHDRAWN:
             told.setdefault(n.person, []).append(n)
     for person, theirs in told.items():
         contact, used = incident.brief.escalation.contact(person), {d.address for n in theirs for d in n.deliveries}
         if contact is None or not used.isdisjoint(contact.addresses):
             continue
         last = theirs[-1]
-        yield Draft(
+        yield NotificationDraft(
             incident_id=incident.id,
             person=person,
             language=contact.language,
@@ -224,11 +226,15 @@ def _told_elsewhere(incident: Incident, notices: Sequence[Notice], now: datetime
         )
 
 
-def _failed_elsewhere(brief: Brief, notices: Sequence[Notice], now: datetime) -> Iterator[Notice]:
+def _failed_elsewhere(brief: PolicySnapshot, notices: Sequence[Notification], now: datetime) -> Iterator[Notification]:
     """Yield the last page to each office on a channel that failed, where none of its numbers is the office's any more."""
     last = {(n.person, n.addresses[0].channel): n for n in notices if n.plan is Plan.ANNOUNCEMENT}
     for n in last.values():
-        if n.state is NoticeState.FAILED and now < n.expires_at and set(n.addresses).isdisjoint(_reached(brief, n)):
+        if (
+            n.state is NotificationState.FAILED
+            and now < n.expires_at
+            and set(n.addresses).isdisjoint(_reached(brief, n))
+        ):
             yield n
 
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from alerts.model.brief import EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.delivery import Draft, Notice, NoticeState
+from alerts.model.delivery import Notification, NotificationDraft, NotificationState
 from alerts.model.event import Expire
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import (
@@ -33,7 +33,7 @@ from alerts.model.incident import (
     has_got_worse,
     release_is_offered,
 )
-from alerts.model.notice import Facts, Matter, Plan, Purpose, Successors
+from alerts.model.notice import Facts, IncidentType, Plan, Purpose, Successors
 from alerts.model.oncall import Override, next_handover, on_call
 
 #: In a call about one of these an announcement can be released.
@@ -55,7 +55,7 @@ class StartStep:
     """Begin this step: write its notices and remember the position."""
 
     position: Position
-    drafts: tuple[Draft, ...]
+    drafts: tuple[NotificationDraft, ...]
     #: Rotas, by name, that have nobody on call; each once.
     deserted: tuple[str, ...] = ()
     #: Who is told because of an override, and whom the brief does not know yet.
@@ -63,10 +63,10 @@ class StartStep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TellAgain:
+class Redial:
     """A call of the present step ended without a keypress: call again. The position stays."""
 
-    drafts: tuple[Draft, ...]
+    drafts: tuple[NotificationDraft, ...]
     #: When something is due after that.
     then: datetime
 
@@ -79,11 +79,11 @@ class WaitUntil:
 
 
 @dataclass(frozen=True, slots=True)
-class AtRest:
+class EscalationStopped:
     """Acknowledged or over, or nobody is to be told: nothing to escalate."""
 
 
-Escalation = StartStep | TellAgain | WaitUntil | AtRest
+Escalation = StartStep | Redial | WaitUntil | EscalationStopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ class _Following:
 
 
 def escalate(
-    incident: Incident, notices: Sequence[Notice], now: datetime, overrides: Sequence[Override] = ()
+    incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override] = ()
 ) -> Escalation:
     """Decide about an incident, given its notices. Asking again changes nothing: drafts carry unique keys.
 
@@ -105,13 +105,13 @@ def escalate(
     """
     policy, at = incident.brief.escalation, incident.position
     if incident.state is not IncidentState.TRIGGERED or not policy.steps:
-        return AtRest()
+        return EscalationStopped()
     of_step = _of_step(incident, notices)
     calls = tuple(_calls_due(incident, notices))
     following = _following(incident)
     due = following.due
     # Only within a round: the next one would ring the same people again.
-    is_in_vain = bool(of_step) and not calls and all(n.state is NoticeState.FAILED for n in of_step)
+    is_in_vain = bool(of_step) and not calls and all(n.state is NotificationState.FAILED for n in of_step)
     if is_in_vain and following.position.round == at.round:
         due = now
     if now >= due:
@@ -121,11 +121,11 @@ def escalate(
         position = replace(following.position, since=since)
         return _start(incident, notices, replace(following, position=position), now, overrides)
     if ripe := tuple(_draft_again(incident, n, number, now) for n, number, call_at in calls if call_at <= now):
-        return TellAgain(drafts=ripe, then=due)
+        return Redial(drafts=ripe, then=due)
     return WaitUntil(min([due, *(call_at for _, _, call_at in calls)]))
 
 
-def staff_know(incident: Incident, notices: Sequence[Notice]) -> bool:
+def staff_know(incident: Incident, notices: Sequence[Notification]) -> bool:
     """Whether staff know what *incident* is about now: a notice to one of them has left, or somebody has taken it on."""
     return incident.acknowledged_at is not None or any(
         n.plan is Plan.ESCALATION
@@ -136,7 +136,7 @@ def staff_know(incident: Incident, notices: Sequence[Notice]) -> bool:
     )
 
 
-def put_back(incident: Incident, withheld: Sequence[Notice], now: datetime) -> Incident:
+def put_back(incident: Incident, withheld: Sequence[Notification], now: datetime) -> Incident:
     """Return *incident*, of which nobody is to be told for a while, with its escalation before the step that was *withheld*.
 
     Else that step would count as done, and its people be passed over; if it is the last, for good. It begins when they may
@@ -196,7 +196,7 @@ def told_again_at(incident: Incident) -> datetime:
 def repeat_interval(incident: Incident) -> timedelta:
     """Return how often staff on duty are told again after the last round. Nobody is woken every hour because mail is slow."""
     interval = incident.brief.escalation.repeat_interval
-    return max(interval, timedelta(days=1)) if incident.matter is Matter.DEGRADED else interval
+    return max(interval, timedelta(days=1)) if incident.matter is IncidentType.DEGRADED else interval
 
 
 def _before(incident: Incident, round_: int, step: int, now: datetime) -> Position:
@@ -208,7 +208,7 @@ def _before(incident: Incident, round_: int, step: int, now: datetime) -> Positi
 
 def _start(
     incident: Incident,
-    notices: Sequence[Notice],
+    notices: Sequence[Notification],
     following: _Following,
     now: datetime,
     overrides: Sequence[Override],
@@ -293,7 +293,7 @@ def _repeat(incident: Incident, following: Position) -> _Following:
     return _Following(position=following, due=min(events, default=due), everybody=bool(events))
 
 
-def _of_step(incident: Incident, notices: Sequence[Notice]) -> Sequence[Notice]:
+def _of_step(incident: Incident, notices: Sequence[Notification]) -> Sequence[Notification]:
     """Return the notices of the step that was started last, in their order."""
     at = incident.position
     return [
@@ -305,12 +305,12 @@ def _of_step(incident: Incident, notices: Sequence[Notice]) -> Sequence[Notice]:
     ]
 
 
-def calls_again(incident: Incident, notices: Sequence[Notice]) -> bool:
+def calls_again(incident: Incident, notices: Sequence[Notification]) -> bool:
     """Return whether somebody is still to be called again in the step that was started last."""
     return any(_calls_due(incident, notices))
 
 
-def _calls_due(incident: Incident, notices: Sequence[Notice]) -> Iterator[tuple[Notice, int, datetime]]:
+def _calls_due(incident: Incident, notices: Sequence[Notification]) -> Iterator[tuple[Notification, int, datetime]]:
     """Yield the last call to each person, the number of the one that is to follow, and when."""
     at, policy = incident.position, incident.brief.escalation
     if not 0 <= at.step < len(policy.steps) or at.round >= policy.rounds:
@@ -318,11 +318,11 @@ def _calls_due(incident: Incident, notices: Sequence[Notice]) -> Iterator[tuple[
     again = policy.steps[at.step].call_again
     if again is None:
         return
-    latest: dict[str, list[Notice]] = {}
+    latest: dict[str, list[Notification]] = {}
     for notice in _of_step(incident, notices):
         latest.setdefault(notice.person, []).append(notice)
     # One of an earlier step that a brake holds will ring soon enough.
-    held = {n.person for n in notices if n.plan is Plan.ESCALATION and n.state is NoticeState.PENDING}
+    held = {n.person for n in notices if n.plan is Plan.ESCALATION and n.state is NotificationState.PENDING}
     for person in (person for person in latest if person not in held):
         calls = latest[person]
         last = calls[-1]
@@ -330,19 +330,19 @@ def _calls_due(incident: Incident, notices: Sequence[Notice]) -> Iterator[tuple[
             yield last, len(calls) + 1, ended_at + again.every
 
 
-def _ended_in_vain(notice: Notice) -> datetime | None:
+def _ended_in_vain(notice: Notification) -> datetime | None:
     """Return when a call ended that nobody acknowledged; `None` if it goes on, was none, or cannot be repeated."""
     last = notice.last_attempt
-    over = {NoticeState.DELIVERED, NoticeState.FAILED}
+    over = {NotificationState.DELIVERED, NotificationState.FAILED}
     if notice.channel is not Channel.VOICE or notice.state not in over or last is None:
         return None
     hopeless = all(a.error is ErrorClass.PERMANENT for a in notice.attempts)
     return None if hopeless else last.ended_at
 
 
-def _draft_again(incident: Incident, notice: Notice, number: int, now: datetime) -> Draft:
+def _draft_again(incident: Incident, notice: Notification, number: int, now: datetime) -> NotificationDraft:
     """Return the draft of call *number* (the first is 1) to the person of *notice*, at the numbers that ring."""
-    return Draft(
+    return NotificationDraft(
         incident_id=incident.id,
         person=notice.person,
         language=notice.language,
@@ -356,8 +356,8 @@ def _draft_again(incident: Incident, notice: Notice, number: int, now: datetime)
     )
 
 
-def _draft(incident: Incident, position: Position, contact: Contact, now: datetime) -> Draft:
-    return Draft(
+def _draft(incident: Incident, position: Position, contact: Contact, now: datetime) -> NotificationDraft:
+    return NotificationDraft(
         incident_id=incident.id,
         person=contact.key,
         language=contact.language,
@@ -385,7 +385,7 @@ def _addresses(contact: Contact, position: Position, policy: EscalationPolicy) -
     return tuple(replace(a, once=True) if a.channel is Channel.VOICE else a for a in addresses)
 
 
-def staff_addresses(incident: Incident, notice: Notice) -> tuple[Address, ...]:
+def staff_addresses(incident: Incident, notice: Notification) -> tuple[Address, ...]:
     """Return where to tell whoever of the staff got *notice* what became of it: by SMS where there is one.
 
     It rings nobody out of bed, unless no SMS gets there (STOP, no gateway): then it goes by the way they were told.

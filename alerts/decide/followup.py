@@ -24,7 +24,7 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.hours.wallclock import first_showing
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address, Recipient
-from alerts.model.delivery import SETTLED, Draft, Notice, NoticeState
+from alerts.model.delivery import SETTLED, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import OUTAGES, Incident
 from alerts.model.notice import TELLS_OF_IT, Plan, Purpose
 
@@ -43,13 +43,13 @@ NO_SOONER = timedelta(hours=12)
 class FollowUp:
     """What is due now, and when something is due again by itself; `None`: not before something else has happened."""
 
-    drafts: tuple[Draft, ...] = ()
+    drafts: tuple[NotificationDraft, ...] = ()
     then: datetime | None = None
     #: Since when the first of the drafts is due.
     since: datetime | None = None
 
 
-def follow_up(incident: Incident, notices: Sequence[Notice], now: datetime) -> FollowUp:
+def follow_up(incident: Incident, notices: Sequence[Notification], now: datetime) -> FollowUp:
     """Decide about an incident, given its notices. Asking again changes nothing: what is written is not due any more."""
     if not incident.is_open or incident.matter not in OUTAGES:
         return FollowUp()
@@ -68,19 +68,19 @@ class _Due:
     at: datetime
     #: Since when that has been due; at night it waits.
     due: datetime
-    draft: Draft | None
+    draft: NotificationDraft | None
 
 
 # -- staff -----------------------------------------------------------------------------------------------------------
 
 
-def _to_staff(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[_Due]:
+def _to_staff(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[_Due]:
     """Yield that something else is wrong, for each of the staff who was told of the outage."""
     if incident.unsteady:
         return
-    latest_to: dict[str, Notice] = {}
+    latest_to: dict[str, Notification] = {}
     for n in notices:
-        if n.plan is Plan.ESCALATION and n.purpose in TELLS_OF_IT and n.state is not NoticeState.WITHDRAWN:
+        if n.plan is Plan.ESCALATION and n.purpose in TELLS_OF_IT and n.state is not NotificationState.WITHDRAWN:
             latest_to[n.person] = n
     told = {n.person for n in notices if n.plan is Plan.ESCALATION and n.facts.matter in OUTAGES and n.was_told}
     for person, last in latest_to.items():
@@ -92,10 +92,12 @@ def _to_staff(incident: Incident, notices: Sequence[Notice], now: datetime) -> I
         yield _Due(at=due, due=due, draft=draft)
 
 
-def _to_officer(incident: Incident, last: Notice, addresses: tuple[Address, ...], now: datetime) -> Draft:
+def _to_officer(
+    incident: Incident, last: Notification, addresses: tuple[Address, ...], now: datetime
+) -> NotificationDraft:
     """Return what tells somebody of the staff, who was told *last*, what is wrong by now."""
     told = facts(incident, Plan.ESCALATION, Purpose.UPDATE, now)
-    return Draft(
+    return NotificationDraft(
         incident_id=incident.id,
         person=last.person,
         language=last.language,
@@ -119,7 +121,7 @@ def _changed(incident: Incident) -> str:
 # -- people outside --------------------------------------------------------------------------------------------------
 
 
-def _to_outside(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[_Due]:
+def _to_outside(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[_Due]:
     if incident.released_at is None or incident.present not in OUTAGES:
         return
     for recipient in incident.brief.announcement.recipients:
@@ -146,13 +148,13 @@ class _Occasion:
     once: str
 
 
-def _on_change(incident: Incident, last: Notice) -> Iterator[_Occasion]:
+def _on_change(incident: Incident, last: Notification) -> Iterator[_Occasion]:
     if last.facts.matter is not incident.present and not incident.unsteady:
         due = incident.present_since + incident.brief.announcement.offered_after
         yield _Occasion(at=due, due=due, once=_changed(incident))
 
 
-def _on_the_day(incident: Incident, last: Notice, now: datetime) -> Iterator[_Occasion]:
+def _on_the_day(incident: Incident, last: Notification, now: datetime) -> Iterator[_Occasion]:
     plan = incident.brief.announcement
     hours = plan.updates
     if hours is not None and plan.follows_up:
@@ -168,7 +170,7 @@ def _daily(recipient: Recipient) -> Sequence[Address]:
     return on_paper or [address for address in recipient.addresses if address.channel is Channel.SMS]
 
 
-def to_reader(notices: Sequence[Notice], person: str, channel: Channel) -> Sequence[Notice]:
+def to_reader(notices: Sequence[Notification], person: str, channel: Channel) -> Sequence[Notification]:
     """Return what somebody outside was told, or was to be told, of the outage on a channel, oldest first."""
     return [
         n
@@ -177,15 +179,15 @@ def to_reader(notices: Sequence[Notice], person: str, channel: Channel) -> Seque
     ]
 
 
-def latest(told: Sequence[Notice]) -> Notice | None:
+def latest(told: Sequence[Notification]) -> Notification | None:
     """Return the latest of what one reader was told, if nothing is on its way to them; `None`: nothing can be cited."""
     if any(n.state not in SETTLED and not is_known(n) for n in told):
         return None
-    tried = [n for n in told if n.state is not NoticeState.WITHDRAWN]
+    tried = [n for n in told if n.state is not NotificationState.WITHDRAWN]
     return tried[-1] if any(is_known(n) for n in tried) else None
 
 
-def is_known(notice: Notice) -> bool:
+def is_known(notice: Notification) -> bool:
     """Whether somebody outside is known to have got *notice*, as far as its channel can tell.
 
     Of a page it must be known that it arrived: the next one cites it. An SMS or a call that left is as much as many
@@ -194,7 +196,7 @@ def is_known(notice: Notice) -> bool:
     return notice.has_arrived if notice.channel in ON_PAPER else notice.has_left
 
 
-def _told_at(notice: Notice) -> datetime:
+def _told_at(notice: Notification) -> datetime:
     """Return when *notice* arrived, was posted, or came to nothing, as far as is known."""
     last = notice.last_attempt
     return max(notice.created_at, last.ended_at) if last is not None and last.ended_at else notice.created_at
@@ -208,12 +210,18 @@ def _again(hours: OfficeHours, told_at: datetime) -> datetime:
 
 
 def _draft(
-    incident: Incident, recipient: Recipient, address: Address, notices: Sequence[Notice], now: datetime, *, once: str
-) -> Draft:
+    incident: Incident,
+    recipient: Recipient,
+    address: Address,
+    notices: Sequence[Notification],
+    now: datetime,
+    *,
+    once: str,
+) -> NotificationDraft:
     """Return what tells somebody outside how things stand. *once*: see `_Occasion`."""
     cited = next(n for n in reversed(to_reader(notices, recipient.key, address.channel)) if is_known(n))
     told = facts(incident, Plan.ANNOUNCEMENT, Purpose.UPDATE, now, first_noticed_at=cited.created_at)
-    return Draft(
+    return NotificationDraft(
         incident_id=incident.id,
         person=recipient.key,
         language=recipient.language,
@@ -230,7 +238,9 @@ def _draft(
     )
 
 
-def next_enclosure(incident: Incident, notices: Sequence[Notice], person: str, purpose: Purpose | None = None) -> int:
+def next_enclosure(
+    incident: Incident, notices: Sequence[Notification], person: str, purpose: Purpose | None = None
+) -> int:
     """Return the number of the next page to somebody outside.
 
     It counts what was taken back, too: that may have been posted after all. What is told by fax and by letter at the same
@@ -239,7 +249,7 @@ def next_enclosure(incident: Incident, notices: Sequence[Notice], person: str, p
     return 1 + max((incident.pages_left_out, *_enclosures(notices, person, purpose)))
 
 
-def _enclosures(notices: Sequence[Notice], person: str, purpose: Purpose | None) -> Iterator[int]:
+def _enclosures(notices: Sequence[Notification], person: str, purpose: Purpose | None) -> Iterator[int]:
     for n in notices:
         if n.plan is Plan.ANNOUNCEMENT and n.person == person and n.purpose is not purpose:
             # Before pages were counted the first was the outage.

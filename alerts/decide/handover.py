@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from alerts.decide.escalation import facts
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
-from alerts.model.delivery import Draft, Notice, NoticeState
+from alerts.model.delivery import Notification, NotificationDraft, NotificationState
 from alerts.model.incident import Incident, release_is_offered
 from alerts.model.notice import TELLS_OF_IT, Plan, Purpose
 from alerts.model.oncall import Handover, Override, Rota, last_handover, next_change
@@ -25,10 +25,10 @@ LOOKS_BACK = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ComeOnDuty:
+class HandoverNotification:
     """Who is to hear of an incident now that they have the duty."""
 
-    drafts: tuple[Draft, ...] = ()
+    drafts: tuple[NotificationDraft, ...] = ()
     #: When somebody else may come on duty.
     then: datetime | None = None
     #: Who is told because of an override, and whom the brief does not know yet.
@@ -36,23 +36,23 @@ class ComeOnDuty:
 
 
 def come_on_duty(
-    incident: Incident, notices: Sequence[Notice], now: datetime, overrides: Sequence[Override] = ()
-) -> ComeOnDuty:
+    incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override] = ()
+) -> HandoverNotification:
     """Decide about an incident. Asking again changes nothing: drafts carry unique keys.
 
     *overrides*: of the rotas that steps name, those that were not over `LOOKS_BACK` ago.
     """
     rotas = rotas_of(incident)
     if not incident.is_open or not rotas:
-        return ComeOnDuty()
+        return HandoverNotification()
     changes = (next_change(rota, overrides, now) for rota in rotas)
     then = min((at for at in changes if at is not None), default=None)
     if not _is_told(incident, notices):
-        return ComeOnDuty(then=then)
+        return HandoverNotification(then=then)
     policy = incident.brief.escalation
     taken = {person.key: (person, at) for person, at in _takers(incident, rotas, overrides, now)}
     told = [(person, at) for person, at in taken.values() if not _knows(incident, notices, person, at)]
-    return ComeOnDuty(
+    return HandoverNotification(
         drafts=tuple(_draft(incident, person, handover, now) for person, handover in told),
         then=then,
         stand_ins=tuple(person for person, _ in told if policy.contact(person.key) is None),
@@ -80,27 +80,27 @@ def _takers(
             yield person, handover
 
 
-def _is_told(incident: Incident, notices: Sequence[Notice]) -> bool:
+def _is_told(incident: Incident, notices: Sequence[Notification]) -> bool:
     """Whether staff have been told at all: before that the steps tell whoever is on call."""
     return incident.acknowledged_at is not None or any(n.plan is Plan.ESCALATION and n.was_told for n in notices)
 
 
-def _knows(incident: Incident, notices: Sequence[Notice], person: Contact, handover: Handover) -> bool:
+def _knows(incident: Incident, notices: Sequence[Notification], person: Contact, handover: Handover) -> bool:
     """Whether somebody has it already, or was told of it since they have the duty."""
     return incident.brief.escalation.named(incident.acknowledged_by or "") == person or any(
         n.plan is Plan.ESCALATION
         and n.purpose in TELLS_OF_IT
         and n.person == person.key
         and n.created_at >= handover.at
-        and n.state is not NoticeState.WITHDRAWN
+        and n.state is not NotificationState.WITHDRAWN
         for n in notices
     )
 
 
-def _draft(incident: Incident, person: Contact, handover: Handover, now: datetime) -> Draft:
+def _draft(incident: Incident, person: Contact, handover: Handover, now: datetime) -> NotificationDraft:
     has_it = incident.acknowledged_by or ""
     told = facts(incident, Plan.ESCALATION, Purpose.UPDATE, now)
-    return Draft(
+    return NotificationDraft(
         incident_id=incident.id,
         person=person.key,
         language=person.language,

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
-from alerts.model.delivery import Notice, NoticeState
+from alerts.model.delivery import Notification, NotificationState
 from alerts.model.notice import Addressee, Plan, Purpose
 
 
@@ -59,7 +59,7 @@ class ImpossibleDay(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaidLetter:
+class QueuedLetter:
     """What was laid in a tray."""
 
     gateway: str
@@ -113,7 +113,7 @@ def why_not_posted_on(day: date, laid_at: datetime, now: datetime, zone: ZoneInf
     return ImpossibleDay.BEFORE_LAID if day < laid_at.astimezone(zone).date() else None
 
 
-def page_resting_on(letter: Notice, notices: Sequence[Notice]) -> Notice | None:
+def page_resting_on(letter: Notification, notices: Sequence[Notification]) -> Notification | None:
     """Return a later letter to the same reader that cites *letter*, so that it stays posted; `None`: there is none.
 
     One that tells the end and is still in its tray is no obstacle: it is taken back with it.
@@ -125,6 +125,6 @@ def page_resting_on(letter: Notice, notices: Sequence[Notice]) -> Notice | None:
         and n.channel is Channel.LETTER
         and n.person == letter.person
         and n.id > letter.id
-        and n.state is not NoticeState.WITHDRAWN
+        and n.state is not NotificationState.WITHDRAWN
     )
     return next((n for n in later if n.has_arrived or n.purpose is Purpose.UPDATE), None)

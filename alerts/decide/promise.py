@@ -13,37 +13,37 @@ from datetime import datetime
 
 from alerts.decide.escalation import facts, successors
 from alerts.model.channel import Channel
-from alerts.model.delivery import Draft
+from alerts.model.delivery import NotificationDraft
 from alerts.model.incident import Incident
 from alerts.model.notice import Plan, Purpose
 from alerts.model.oncall import Override
 
 
 @dataclass(frozen=True, slots=True)
-class Remind:
+class AckReminderDue:
     """It is about to expire. Empty: nobody knows where to reach them."""
 
-    drafts: tuple[Draft, ...]
+    drafts: tuple[NotificationDraft, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class LetExpire:
+class AckTimedOut:
     """They were reminded in time, and are not heard of."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stands:
+class AckValid:
     """Nothing to do before then."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class NothingPromised:
+class NotAcknowledged:
     """Nobody has taken it on, or it is over."""
 
 
-Promise = Remind | LetExpire | Stands | NothingPromised
+Promise = AckReminderDue | AckTimedOut | AckValid | NotAcknowledged
 
 
 def promise(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> Promise:
@@ -53,21 +53,21 @@ def promise(incident: Incident, now: datetime, overrides: Sequence[Override] = (
     """
     until = incident.acknowledged_until
     if until is None:
-        return NothingPromised()
+        return NotAcknowledged()
     if incident.reminded_at is not None:
-        return LetExpire() if now >= until else Stands(until)
+        return AckTimedOut() if now >= until else AckValid(until)
     due = until - incident.brief.escalation.remind_before
-    return Remind(tuple(_reminders(incident, now, overrides))) if now >= due else Stands(due)
+    return AckReminderDue(tuple(_reminders(incident, now, overrides))) if now >= due else AckValid(due)
 
 
-def _reminders(incident: Incident, now: datetime, overrides: Sequence[Override]) -> Iterator[Draft]:
+def _reminders(incident: Incident, now: datetime, overrides: Sequence[Override]) -> Iterator[NotificationDraft]:
     """Yield the reminder to whoever has taken it on; nothing for somebody whom the policy does not know."""
     person = incident.brief.escalation.named(incident.acknowledged_by or "")
     until = replace(incident, reminded_at=now).acknowledged_until
     if person is None or until is None or incident.heard_at is None:
         return
     at = incident.position
-    yield Draft(
+    yield NotificationDraft(
         incident_id=incident.id,
         person=person.key,
         language=person.language,

@@ -20,7 +20,7 @@ from alerts.decide.followup import is_known
 from alerts.decide.paper import post_by
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
-from alerts.model.delivery import SETTLED, Draft, Notice, NoticeState
+from alerts.model.delivery import SETTLED, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import Incident
 from alerts.model.notice import Plan, Purpose
 
@@ -36,16 +36,16 @@ _TAIL = 4
 class ReleaseResult:
     """What is to be told now, and when something may be due again by itself."""
 
-    drafts: tuple[Draft, ...] = ()
+    drafts: tuple[NotificationDraft, ...] = ()
     then: datetime | None = None
 
 
-def release_result(incident: Incident, notices: Sequence[Notice], now: datetime) -> ReleaseResult:
+def release_result(incident: Incident, notices: Sequence[Notification], now: datetime) -> ReleaseResult:
     """Decide about an incident, given its notices. Asking again changes nothing: drafts carry unique keys."""
     person = releaser(incident)
     if person is None:
         return ReleaseResult()
-    drafts, then = list[Draft](), list[datetime]()
+    drafts, then = list[NotificationDraft](), list[datetime]()
     for begun, batch in _batches(notices).items():
         sent = [n for n in batch if n.channel is not Channel.LETTER]
         letters = [n for n in batch if n.channel is Channel.LETTER]
@@ -67,14 +67,14 @@ def releaser(incident: Incident) -> Contact | None:
     return person if person is not None and person.addresses_on([Channel.SMS, Channel.VOICE]) else None
 
 
-def undelivered(incident: Incident, notices: Sequence[Notice], now: datetime) -> Sequence[Notice]:
+def undelivered(incident: Incident, notices: Sequence[Notification], now: datetime) -> Sequence[Notification]:
     """Return the notices to people outside that did not arrive, letters that should have been posted by *now* among them."""
     outside = [n for n in notices if n.plan is Plan.ANNOUNCEMENT]
     late = _unposted(incident, [n for n in outside if n.channel is Channel.LETTER], now)
-    return [n for n in outside if n.state is NoticeState.FAILED or n in late]
+    return [n for n in outside if n.state is NotificationState.FAILED or n in late]
 
 
-def post_until(incident: Incident, notice: Notice) -> datetime:
+def post_until(incident: Incident, notice: Notification) -> datetime:
     """Return until when a letter is to be posted."""
     hours = incident.brief.announcement.updates
     return notice.created_at + _A_WORKDAY if hours is None else post_by(notice.created_at, hours)
@@ -84,37 +84,37 @@ def post_until(incident: Incident, notice: Notice) -> datetime:
 _Begun = tuple[Purpose, datetime]
 
 
-def _batches(notices: Sequence[Notice]) -> Mapping[_Begun, Sequence[Notice]]:
-    found: dict[_Begun, list[Notice]] = {}
+def _batches(notices: Sequence[Notification]) -> Mapping[_Begun, Sequence[Notification]]:
+    found: dict[_Begun, list[Notification]] = {}
     for n in notices:
-        if n.plan is Plan.ANNOUNCEMENT and n.state is not NoticeState.WITHDRAWN:
+        if n.plan is Plan.ANNOUNCEMENT and n.state is not NotificationState.WITHDRAWN:
             found.setdefault((n.purpose, n.facts.noticed_at), []).append(n)
     return found
 
 
-def _over_at(incident: Incident, notice: Notice) -> datetime:
+def _over_at(incident: Incident, notice: Notification) -> datetime:
     """Return when nothing more becomes of a notice; what is settled is over since it was decided on.
 
     One without a receipt is waited for until it expires. What became of one of unknown fate a person finds out, who has a
     workday for it.
     """
-    if notice.state is NoticeState.UNKNOWN:
+    if notice.state is NotificationState.UNKNOWN:
         return post_until(incident, notice)
     return notice.created_at if notice.state in SETTLED else notice.expires_at
 
 
-def _is_done(letter: Notice) -> bool:
-    return letter.has_arrived or letter.state is NoticeState.WITHDRAWN
+def _is_done(letter: Notification) -> bool:
+    return letter.has_arrived or letter.state is NotificationState.WITHDRAWN
 
 
-def _unposted(incident: Incident, letters: Sequence[Notice], now: datetime) -> Sequence[Notice]:
+def _unposted(incident: Incident, letters: Sequence[Notification], now: datetime) -> Sequence[Notification]:
     """Return the letters that are in a tray, or not even there, though a workday is over."""
     return [n for n in letters if not _is_done(n) and now >= post_until(incident, n)]
 
 
 def _delivered(
-    incident: Incident, person: Contact, sent: Sequence[Notice], begun: _Begun, now: datetime
-) -> Draft | None:
+    incident: Incident, person: Contact, sent: Sequence[Notification], begun: _Begun, now: datetime
+) -> NotificationDraft | None:
     arrived = [n for n in sent if is_known(n)]
     lost = [n for n in sent if not is_known(n)]
     is_news = bool(lost) or (begun[0] is Purpose.OUTAGE and incident.is_open)
@@ -123,7 +123,7 @@ def _delivered(
     return _draft(incident, person, begun, now, arrived=len(arrived), undelivered=tuple(map(_called, lost)))
 
 
-def _called(notice: Notice) -> str:
+def _called(notice: Notification) -> str:
     """Return who was not reached, with the last digits of the number that did not take it."""
     whom = notice.addressee.organisation if notice.addressee else notice.person
     tail = "".join(filter(str.isdecimal, notice.addresses[0].number))[-_TAIL:]
@@ -140,11 +140,11 @@ def _draft(
     undelivered: tuple[str, ...] = (),
     unposted: int = 0,
     issued_at: datetime | None = None,
-) -> Draft:
+) -> NotificationDraft:
     purpose, at = begun
     told = facts(incident, Plan.ESCALATION, Purpose.RESULT, now)
     what = "unposted" if unposted else "delivered"
-    return Draft(
+    return NotificationDraft(
         incident_id=incident.id,
         person=person.key,
         language=person.language,

@@ -99,7 +99,7 @@ _LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Responds:
+class Acknowledgement:
     """The person takes on what the code or the incident's number stands for; with neither, what they were told of."""
 
     code: int | None = None
@@ -111,21 +111,21 @@ class Responds:
 
 
 @dataclass(frozen=True, slots=True)
-class Stops:
+class OptOut:
     """The person wants no more SMS."""
 
 
 @dataclass(frozen=True, slots=True)
-class Starts:
+class OptIn:
     """The person wants SMS again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unclear:
+class Unrecognised:
     """It cannot be understood."""
 
 
-Meaning = Responds | Stops | Starts | Unclear
+Meaning = Acknowledgement | OptOut | OptIn | Unrecognised
 
 
 def printed(code: int) -> str:
@@ -136,16 +136,16 @@ def printed(code: int) -> str:
 def understand(text: str) -> Meaning:
     """Return what an SMS means. Any text is taken; an empty one is unclear, and so is a question."""
     if len(text) > _LONGEST:
-        return Unclear()
+        return Unrecognised()
     # NFKC makes full-width letters and digits plain; a phone's curly quotes are noise like straight ones.
     plain = unicodedata.normalize("NFKC", text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     words = _words(plain)
     if len(words) == 1 and words[0] in _STOP:
-        return Stops()
+        return OptOut()
     if len(words) == 1 and words[0] in _START:
-        return Starts()
+        return OptIn()
     if "?" in plain or _NO.search(plain):
-        return Unclear()  # "ya?" and "1A?" ask what it is about.
+        return Unrecognised()  # "ya?" and "1A?" ask what it is about.
     thanked = _THANKS.search(plain) is not None
     hands_on = _HANDS_ON.search(plain) is not None
     fillers = _FILLERS | _NEXT if hands_on else _FILLERS
@@ -156,11 +156,11 @@ def understand(text: str) -> Meaning:
     rest = [word for word in said if word not in _TAKES and word not in _AGREES]
     if not rest:
         takes = any(word in _TAKES for word in said) or (bool(said) and not thanked)
-        return Responds() if takes else Unclear()
-    return _named(rest) or _among_other_words(plain) or Unclear()
+        return Acknowledgement() if takes else Unrecognised()
+    return _named(rest) or _among_other_words(plain) or Unrecognised()
 
 
-def _among_other_words(plain: str) -> Responds | None:
+def _among_other_words(plain: str) -> Acknowledgement | None:
     """Return the one printed code in a text whose other words need not be known; `None`: they may take it back."""
     words = _words(plain)
     text = " ".join(words)
@@ -170,19 +170,19 @@ def _among_other_words(plain: str) -> Responds | None:
     if len(codes) != 1 or not others or foreign or _OURS in words or _DENIES.search(plain) or _ASKS.search(plain):
         return None
     numbers = set(_QUOTED.findall(text))
-    return Responds(code=codes.pop(), number=numbers.pop().upper() if len(numbers) == 1 else None)
+    return Acknowledgement(code=codes.pop(), number=numbers.pop().upper() if len(numbers) == 1 else None)
 
 
 def _handed(said: list[str]) -> Meaning:
     """Return what is handed on, of the words beside that; a yes says nothing more."""
     rest = [word for word in said if word not in _AGREES]
     if not rest:
-        return Responds(hands_on=True)
+        return Acknowledgement(hands_on=True)
     named = _named(rest)
-    return replace(named, hands_on=True) if named else Unclear()
+    return replace(named, hands_on=True) if named else Unrecognised()
 
 
-def _named(rest: list[str]) -> Responds | None:
+def _named(rest: list[str]) -> Acknowledgement | None:
     """Return the one code or number that these words are; `None`: they are more or something else."""
     head, *ends = rest
     if 1 <= len(ends) <= 2 and not _CODE.fullmatch(head) and all(_NUMBER_END.fullmatch(end) for end in ends):
@@ -191,9 +191,9 @@ def _named(rest: list[str]) -> Responds | None:
         return None
     (word,) = rest
     if found := _CODE.fullmatch(word):
-        return Responds(code=int(found[1] or found[2]))
+        return Acknowledgement(code=int(found[1] or found[2]))
     if _NUMBER.fullmatch(word):
-        return Responds(number=word.upper())
+        return Acknowledgement(number=word.upper())
     return None
 
 

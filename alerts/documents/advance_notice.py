@@ -14,12 +14,12 @@ from alerts.documents.fax import fax_of
 from alerts.documents.letter import letter_of
 from alerts.documents.printable import Json
 from alerts.documents.sender import reference_to
-from alerts.model.notice import Addressee, Facts, Language, Matter, Office, Plan, Purpose
+from alerts.model.notice import Addressee, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
 from alerts.wording.texts import Wording
 from alerts.wording.values import Values, for_page, on_one_line
 
 
-class AdvanceNews(StrEnum):
+class MaintenanceNoticeKind(StrEnum):
     """What an advance notice tells; its texts are called so, too."""
 
     PLANNED = "maintenance"
@@ -30,10 +30,10 @@ class AdvanceNews(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdvanceNotice:
+class MaintenanceNotice:
     """What an agency's recipients are told of one stretch of maintenance."""
 
-    news: AdvanceNews
+    news: MaintenanceNoticeKind
     #: "JCM-P261201-1405".
     number: str
     begins: datetime
@@ -43,15 +43,15 @@ class AdvanceNotice:
     made_at: datetime
     made_by: str = ""
     #: Which one this one takes the place of.
-    before: AdvanceNotice | None = None
+    before: MaintenanceNotice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdvancePage:
+class MaintenancePage:
     """An advance notice to one recipient."""
 
-    notice: AdvanceNotice
-    office: Office
+    notice: MaintenanceNotice
+    office: IssuingOffice
     addressee: Addressee
     wording: Wording
 
@@ -80,7 +80,7 @@ class AdvancePage:
             values["enquiries"] = self.wording.say(language, "letter.enquiries", values)
         values["channels"] = channels_listed(language, self.wording, kind, values)
         section = f"{kind}.{self.notice.news}"
-        if self.notice.news is not AdvanceNews.CANCELLED:
+        if self.notice.news is not MaintenanceNoticeKind.CANCELLED:
             values["instruction"] = self.wording.say(language, f"{kind}.maintenance.instruction", values)
         texts = self.wording.say_all(language, f"{section}.paragraphs", values)
         return body_of(kind, section, texts, self.wording, language=language, values=values)
@@ -101,12 +101,12 @@ class AdvancePage:
             values["was_number"] = before.number
         return values
 
-    def _facts(self, notice: AdvanceNotice) -> Facts:
+    def _facts(self, notice: MaintenanceNotice) -> Facts:
         """Return it in the words of any page: when it was told, when the work begins and ends. Nothing of it is urgent."""
         return Facts(
             purpose=Purpose.UPDATE,
             plan=Plan.ANNOUNCEMENT,
-            matter=Matter.BOTH,
+            matter=IncidentType.BOTH,
             office=self.office,
             number=notice.number,
             began_at=notice.begins,

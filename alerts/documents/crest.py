@@ -32,7 +32,7 @@ class CrestFormat(StrEnum):
     PNG = "png"
 
 
-class BadCrest(Exception):
+class InvalidCrestError(Exception):
     """The file cannot be printed as a crest; the message says why."""
 
 
@@ -45,9 +45,9 @@ class Crest:
 
 
 def read_crest(octets: bytes) -> Crest:
-    """Return the crest in a file. Raise `BadCrest`."""
+    """Return the crest in a file. Raise `InvalidCrestError`."""
     if len(octets) > LARGEST:
-        raise BadCrest(f"is larger than {LARGEST // 1024} KiB")
+        raise InvalidCrestError(f"is larger than {LARGEST // 1024} KiB")
     if octets.startswith(_PNG_BEGINS):
         _check_picture(octets)
         return Crest(format=CrestFormat.PNG, octets=octets)
@@ -58,29 +58,29 @@ def read_crest(octets: bytes) -> Crest:
 def _check_picture(octets: bytes) -> None:
     # The first chunk of a PNG is IHDR: width and height, four octets each (ISO/IEC 15948, 11.2.2).
     if octets[12:16] != b"IHDR" or len(octets) < 24:
-        raise BadCrest("is no whole PNG picture")
+        raise InvalidCrestError("is no whole PNG picture")
     width, height = struct.unpack(">II", octets[16:24])
     if not (0 < width <= _WIDEST and 0 < height <= _WIDEST):
-        raise BadCrest(f"has {width} x {height} pixels; at most {_WIDEST} each way are printed")
+        raise InvalidCrestError(f"has {width} x {height} pixels; at most {_WIDEST} each way are printed")
 
 
 def _check_drawing(octets: bytes) -> None:
     try:
         text = octets.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadCrest("is neither a PNG picture nor an SVG drawing in UTF-8") from None
+        raise InvalidCrestError("is neither a PNG picture nor an SVG drawing in UTF-8") from None
     # Entities let a small file grow without bound, or read another. A drawing needs none.
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
-        raise BadCrest("has a document type (<!DOCTYPE>); save it as plain SVG")
+        raise InvalidCrestError("has a document type (<!DOCTYPE>); save it as plain SVG")
     try:
         root = ET.fromstring(text)  # noqa: S314 - without a document type there is nothing to expand or to fetch
     except (ET.ParseError, ValueError):
-        raise BadCrest("is neither a PNG picture nor an SVG drawing") from None
+        raise InvalidCrestError("is neither a PNG picture nor an SVG drawing") from None
     if root.tag != f"{{{_SVG}}}svg":
-        raise BadCrest("is XML, and no SVG drawing")
+        raise InvalidCrestError("is XML, and no SVG drawing")
     for number, element in enumerate(root.iter()):
         if number >= _MOST:
-            raise BadCrest(f"has more than {_MOST} elements; simplify it")
+            raise InvalidCrestError(f"has more than {_MOST} elements; simplify it")
         _check_element(element)
 
 
@@ -89,12 +89,14 @@ def _check_element(element: ET.Element) -> None:
     if namespace != _SVG:
         return  # An editor's own notes: nobody draws them.
     if name not in _SHAPES:
-        raise BadCrest(f"holds <{_shown(name)}>; save it as plain SVG with nothing but shapes (text turned into paths)")
+        raise InvalidCrestError(
+            f"holds <{_shown(name)}>; save it as plain SVG with nothing but shapes (text turned into paths)"
+        )
     for attribute, value in element.attrib.items():
         if attribute.rpartition("}")[2].lower().startswith("on"):
-            raise BadCrest("holds a script; save it as plain SVG")
+            raise InvalidCrestError("holds a script; save it as plain SVG")
         if attribute.rpartition("}")[2] == "href" and not value.startswith("#"):
-            raise BadCrest("leads to another file; save it as plain SVG")
+            raise InvalidCrestError("leads to another file; save it as plain SVG")
         _check_style(value)
     if name == "style":
         _check_style(element.text or "")
@@ -107,4 +109,4 @@ def _shown(name: str) -> str:
 def _check_style(value: str) -> None:
     lowered = value.lower().replace(" ", "")
     if "@import" in lowered or any(not rest.lstrip("'\"").startswith("#") for rest in lowered.split("url(")[1:]):
-        raise BadCrest("leads to another file; save it as plain SVG")
+        raise InvalidCrestError("leads to another file; save it as plain SVG")

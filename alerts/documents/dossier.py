@@ -17,12 +17,12 @@ from alerts.documents.phrase import stamp
 from alerts.documents.printable import Json
 from alerts.documents.sender import enclosure, letterhead, present
 from alerts.model.channel import ON_PAPER, Channel
-from alerts.model.delivery import Attempt, AttemptState, Delivery, Notice
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Notification
 from alerts.model.event import AUTOMATIC
 from alerts.model.gateway import NO_KEY
 from alerts.model.incident import Incident
 from alerts.model.notice import Language
-from alerts.record.audit import Head, Sealed
+from alerts.record.audit import ChainedEntry, ChainHead
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 
@@ -67,7 +67,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteWord:
+class SiteFindings:
     """What one place that measures says and has seen, by its own clock."""
 
     site: str
@@ -82,25 +82,25 @@ class SiteWord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dossier:
+class IncidentRecord:
     """Everything about one incident, at one moment."""
 
     incident: Incident
-    notices: Sequence[Notice]
-    entries: Sequence[Sealed]
+    notices: Sequence[Notification]
+    entries: Sequence[ChainedEntry]
     evidence: Sequence[Measurement]
     #: Raw results before this moment are not kept any more.
     evidence_since: datetime
     #: From when on the results of runs that delivered are kept.
     delivered_since: datetime
-    head: Head
+    head: ChainHead
     made_at: datetime
     made_by: str
     #: What each site says, the one first that keeps the record; empty where there is one alone.
-    sites: Sequence[SiteWord] = ()
+    sites: Sequence[SiteFindings] = ()
 
 
-def dossier_data(dossier: Dossier, digests: Mapping[str, str], wording: Wording) -> dict[str, Json]:
+def dossier_data(dossier: IncidentRecord, digests: Mapping[str, str], wording: Wording) -> dict[str, Json]:
     """Return what `dossier.typ` prints; *digests* are the SHA-256 of the files beside it, by name."""
     incident = dossier.incident
     return {
@@ -121,7 +121,7 @@ def dossier_data(dossier: Dossier, digests: Mapping[str, str], wording: Wording)
     }
 
 
-def _summary(dossier: Dossier) -> list[Json]:
+def _summary(dossier: IncidentRecord) -> list[Json]:
     incident = dossier.incident
     office = incident.brief.office
     rows = [
@@ -179,7 +179,7 @@ def _subject(incident: Incident) -> str:
     return f"{what}: {incident.brief.subject}" if incident.brief.subject else what
 
 
-def _evidence(dossier: Dossier) -> dict[str, Json]:
+def _evidence(dossier: IncidentRecord) -> dict[str, Json]:
     good = [each for each in dossier.evidence if each.good]
     notes = [
         f"{len(dossier.evidence)} ujian pergi balik dalam tempoh insiden; {len(good)} daripadanya diterima.",
@@ -219,7 +219,7 @@ def _evidence(dossier: Dossier) -> dict[str, Json]:
     }
 
 
-def _sites(dossier: Dossier) -> dict[str, Json]:
+def _sites(dossier: IncidentRecord) -> dict[str, Json]:
     """Return what each site says, and of each route the last measurement there that went wrong."""
     notes = ["Masa di bawah ialah masa menurut jam setiap tapak. Semua ujian yang gagal ada dalam sites.csv."]
     if not dossier.incident.is_open:
@@ -269,7 +269,7 @@ def _until(begins: datetime, ends: datetime) -> str:
     return clock if stamp(begins).startswith(day) else f"{day} {clock}"
 
 
-def _told(dossier: Dossier) -> dict[str, Json]:
+def _told(dossier: IncidentRecord) -> dict[str, Json]:
     tries = [
         (attempt, delivery, n) for n in dossier.notices for delivery in n.deliveries for attempt in delivery.attempts
     ]
@@ -295,7 +295,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
     }
 
 
-def _story(dossier: Dossier) -> dict[str, Json]:
+def _story(dossier: IncidentRecord) -> dict[str, Json]:
     names = {notice.person: dossier.incident.reader(notice) for notice in dossier.notices}
     notices = {notice.id: notice for notice in dossier.notices}
     entries = [entry for entry in dossier.entries if entry.event not in phrase.TOLD_ELSEWHERE]
@@ -351,13 +351,13 @@ def cells(*texts: str) -> list[Json]:
     return [text.split("\n") for text in texts]
 
 
-def _purpose(notice: Notice) -> str:
+def _purpose(notice: Notification) -> str:
     """Return why a notice went, and for a page of its own the end of its reference: that is how a file is searched."""
     alone = notice.channel in ON_PAPER and len(notice.incident_ids) == 1
     return " ".join(present(phrase.PURPOSES[notice.purpose], enclosure(notice.facts) if alone else ""))
 
 
-def _page(entry: Sealed, notices: Mapping[int, Notice], names: Mapping[str, str]) -> str:
+def _page(entry: ChainedEntry, notices: Mapping[int, Notification], names: Mapping[str, str]) -> str:
     """Return which letter somebody printed or posted, and to whom; of what people do to no page, nothing."""
     notice = notices.get(entry.notice_id or 0)
     if notice is None or notice.channel not in ON_PAPER:
@@ -365,7 +365,7 @@ def _page(entry: Sealed, notices: Mapping[int, Notice], names: Mapping[str, str]
     return f"{_purpose(notice)}, {names[notice.person]}"
 
 
-def _detail(entry: Sealed, names: Mapping[str, str]) -> str:
+def _detail(entry: ChainedEntry, names: Mapping[str, str]) -> str:
     """Return what an entry says besides, without what is for programs or stands elsewhere on the page."""
     said = {key: str(value) for key, value in entry.detail.items() if value and key not in _FOR_PROGRAMS}
     if "person" in said:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from alerts.documents.body import Body, marks, notice_body, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, present, reference, signature
-from alerts.model.notice import Addressee, Facts, Language, Office, Plan, Purpose
+from alerts.model.notice import Addressee, Facts, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 
@@ -105,5 +105,5 @@ def _joined(*parts: str) -> str:
     return ", ".join(present(*parts))
 
 
-def _unclear(office: Office, wording: Wording, language: Language) -> str:
+def _unclear(office: IssuingOffice, wording: Wording, language: Language) -> str:
     return wording.say(language, "fax.unclear", {"telephone": office.telephone})

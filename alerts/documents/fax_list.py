@@ -12,7 +12,7 @@ from alerts.documents.body import subtag
 from alerts.documents.fax import both, labelled
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, present, signature
-from alerts.model.notice import Addressee, Facts, Language, Office, Plan, Purpose
+from alerts.model.notice import Addressee, Facts, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 
@@ -21,7 +21,9 @@ MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 _LABELS = "bundle.list.label"
 
 
-def fax_list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: Office) -> dict[str, Json]:
+def fax_list_data(
+    facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: IssuingOffice
+) -> dict[str, Json]:
     """Return what `fax_list.typ` prints about outages or recoveries; all of one plan and purpose.
 
     *operator*: the office that runs Pantau, which sends it.
@@ -86,6 +88,6 @@ def _row(facts: Facts, wording: Wording) -> list[Json]:
     ]
 
 
-def _reach(office: Office, wording: Wording) -> list[str]:
+def _reach(office: IssuingOffice, wording: Wording) -> list[str]:
     numbers = (("telephone", office.telephone), ("office_fax", office.fax))
     return [f"{wording.say(MALAY, f'letter.label.{label}')} {number}" for label, number in numbers if number]

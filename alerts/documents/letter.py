@@ -8,7 +8,7 @@ from itertools import pairwise
 from alerts.documents.body import Body, marks, notice_body, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, on_behalf, present, reference
-from alerts.model.notice import Addressee, Facts, Language, Office
+from alerts.model.notice import Addressee, Facts, IssuingOffice, Language
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 
@@ -80,7 +80,7 @@ def _addresses(addressee: Addressee) -> list[Json]:
     return choices
 
 
-def _signature(office: Office, wording: Wording) -> dict[str, Json]:
+def _signature(office: IssuingOffice, wording: Wording) -> dict[str, Json]:
     return {
         "name": office.signatory_name.strip().upper(),
         "lines": present(office.signatory_post, on_behalf(office, wording), office.name),

@@ -14,18 +14,18 @@ from pathlib import Path
 import fontpkg_arimo  # type: ignore[import-untyped]  # two constants
 import typst
 
-from alerts.documents.advance_notice import AdvancePage
+from alerts.documents.advance_notice import MaintenancePage
 from alerts.documents.crest import Crest
 from alerts.documents.docket import Docket, docket_data
-from alerts.documents.dossier import Dossier, dossier_data
+from alerts.documents.dossier import IncidentRecord, dossier_data
 from alerts.documents.fax import fax_data
 from alerts.documents.fax_list import fax_list_data
 from alerts.documents.letter import letter_data
 from alerts.documents.printable import Json, printable, printable_all
 from alerts.documents.sender import sender_line
-from alerts.documents.statement import MonthlyStatement, statement_data
+from alerts.documents.statement import MonthlyReport, statement_data
 from alerts.model.gateway import PageContent
-from alerts.model.notice import Addressee, Facts, Office
+from alerts.model.notice import Addressee, Facts, IssuingOffice
 from alerts.wording.texts import Wording
 
 _STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]
@@ -45,7 +45,7 @@ def letter(facts: Facts, addressee: Addressee, wording: Wording, crest: Crest | 
     return _letter(letter_data(facts, addressee, wording), facts.noticed_at, crest)
 
 
-def advance_letter(page: AdvancePage, crest: Crest | None = None) -> PageContent:
+def advance_letter(page: MaintenancePage, crest: Crest | None = None) -> PageContent:
     """Return the letter that tells of planned maintenance, set as `letter` is."""
     return _letter(page.letter_data(), page.at, crest)
 
@@ -81,12 +81,12 @@ def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
     return _fax(fax_data(facts, addressee, wording), facts.noticed_at, facts.office)
 
 
-def advance_fax(page: AdvancePage) -> PageContent:
+def advance_fax(page: MaintenancePage) -> PageContent:
     """Return the fax page that tells of planned maintenance."""
     return _fax(page.fax_data(), page.at, page.office)
 
 
-def _fax(data: dict[str, Json], at: datetime, office: Office) -> PageContent:
+def _fax(data: dict[str, Json], at: datetime, office: IssuingOffice) -> PageContent:
     for density in range(_FAX_DENSITIES):
         sheet = _Sheet("fax.typ", data, at, density)
         if sheet.count("pages") == 1:
@@ -94,12 +94,12 @@ def _fax(data: dict[str, Json], at: datetime, office: Office) -> PageContent:
     return sheet.page(sender_line(office))
 
 
-def dossier(of: Dossier, digests: Mapping[str, str], wording: Wording) -> PageContent:
+def dossier(of: IncidentRecord, digests: Mapping[str, str], wording: Wording) -> PageContent:
     """Return the record of an incident; *digests* are the SHA-256 of the files that go with it, by name."""
     return _Sheet("dossier.typ", dossier_data(of, digests, wording), of.made_at, 0).page()
 
 
-def statement(of: MonthlyStatement, wording: Wording) -> PageContent:
+def statement(of: MonthlyReport, wording: Wording) -> PageContent:
     """Return an agency's monthly statement."""
     return _Sheet("statement.typ", statement_data(of, wording), of.made_at, 0).page()
 
@@ -109,7 +109,7 @@ def docket(of: Docket) -> PageContent:
     return _Sheet("docket.typ", docket_data(of), of.made_at, 0).page()
 
 
-def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: Office) -> PageContent:
+def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: IssuingOffice) -> PageContent:
     """Return the list of several incidents, all of one plan and purpose, in the order in which they are given.
 
     *operator*: the office that runs Pantau, which sends it.

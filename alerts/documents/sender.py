@@ -10,14 +10,14 @@ import re
 
 from alerts.documents.printable import Json, printable
 from alerts.model.gateway import SENDER_LINE
-from alerts.model.notice import Facts, Language, Office, Purpose
+from alerts.model.notice import Facts, IssuingOffice, Language, Purpose
 from alerts.wording.texts import Wording
 
 #: What a clerk may have written behind the file: the enclosure number of one letter.
 ENCLOSURE = re.compile(r"\s*\(\s*\d+\s*\)\s*$")
 
 
-def letterhead(office: Office, wording: Wording, language: Language) -> dict[str, Json]:
+def letterhead(office: IssuingOffice, wording: Wording, language: Language) -> dict[str, Json]:
     """Return the letterhead (Surat Pekeliling Am 1/2013), for post and fax alike."""
     lines = [("telephone", office.telephone), ("office_fax", office.fax), ("website", office.website)]
     return {
@@ -51,7 +51,7 @@ def enclosure(facts: Facts) -> str:
     return f"({reference(facts).rpartition('(')[2]}" if reference(facts) else ""
 
 
-def reference_to(office: Office, within: str) -> str:
+def reference_to(office: IssuingOffice, within: str) -> str:
     """Return the file with what a page is called within it: "JCM.100-1/9/1 (JCM-07/2)"; "" where a clerk fills it in."""
     file = ENCLOSURE.sub("", office.reference).strip()
     return f"{file} ({within})" if file else ""
@@ -61,7 +61,7 @@ def _enclosed(facts: Facts, enclosure: int) -> str:
     return reference_to(facts.office, facts.number if facts.purpose is Purpose.DRILL else f"{facts.number}/{enclosure}")
 
 
-def sender_line(office: Office) -> str:
+def sender_line(office: IssuingOffice) -> str:
     """Return the line that a fax machine prints above each page: "Jabatan Contoh Malaysia 03-0000 3001".
 
     What does not fit is not cut: the short name takes the place of the long one, and then the number goes.
@@ -72,7 +72,7 @@ def sender_line(office: Office) -> str:
     return next((line for line in whole if 0 < len(line) <= SENDER_LINE), "")
 
 
-def on_behalf(office: Office, wording: Wording) -> str:
+def on_behalf(office: IssuingOffice, wording: Wording) -> str:
     """Return "b.p. Ketua Pengarah" when the officer signs for the head of department (PP 5/2007, 6.4(g)), else ""."""
     head = office.head_title.strip()
     if not head or head.casefold() == office.signatory_post.strip().casefold():
@@ -80,7 +80,7 @@ def on_behalf(office: Office, wording: Wording) -> str:
     return f"{wording.say(Language.MALAY, 'letter.label.on_behalf')} {head}"
 
 
-def signature(office: Office, wording: Wording) -> list[Json]:
+def signature(office: IssuingOffice, wording: Wording) -> list[Json]:
     """Return "(NAME)" and "post, b.p. head" as a fax ends with them; nothing when nobody is named."""
     name = office.signatory_name.strip().upper()
     post = ", ".join(present(office.signatory_post, on_behalf(office, wording)))

@@ -15,9 +15,9 @@ from alerts.documents import phrase
 from alerts.documents.dossier import cells
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead
-from alerts.model.delivery import Notice
+from alerts.model.delivery import Notification
 from alerts.model.incident import OUTAGES, Incident
-from alerts.model.notice import Language, Office
+from alerts.model.notice import IssuingOffice, Language
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 
@@ -65,11 +65,11 @@ class StatementDay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MonthlyStatement:
+class MonthlyReport:
     """An agency's month."""
 
     agency: str
-    office: Office
+    office: IssuingOffice
     #: Its first day.
     month: date
     #: The end of the month, or how far it has come.
@@ -80,7 +80,7 @@ class MonthlyStatement:
     receiving: float | None
     days: Sequence[StatementDay]
     #: Those that were open in the month, with their notices.
-    incidents: Sequence[tuple[Incident, Sequence[Notice]]]
+    incidents: Sequence[tuple[Incident, Sequence[Notification]]]
     exercises: Sequence[StatedLine]
     #: What the checks last found, of those that are not as they should be.
     checks: Sequence[StatedLine]
@@ -101,7 +101,7 @@ def month_of(first: date) -> str:
     return moment.date(datetime(first.year, first.month, 1, 12, tzinfo=moment.MALAYSIA), MALAY).split(" ", 1)[1]
 
 
-def statement_data(statement: MonthlyStatement, wording: Wording) -> dict[str, Json]:
+def statement_data(statement: MonthlyReport, wording: Wording) -> dict[str, Json]:
     """Return what `statement.typ` prints."""
     return {
         "lang": "ms",
@@ -129,7 +129,7 @@ def share_text(share: float | None) -> str:
     return f"{int(share * 10_000 + 1e-6) / 100:.2f} %"
 
 
-def _summary(statement: MonthlyStatement) -> list[Json]:
+def _summary(statement: MonthlyReport) -> list[Json]:
     minutes = statement.minutes
     outages = [each for each, _ in statement.incidents if _is_outage(each)]
     rows = [
@@ -155,7 +155,7 @@ def _bar(day: StatementDay) -> Json:
     return {"label": str(day.on.day), "shares": shares}
 
 
-def _incidents(statement: MonthlyStatement, wording: Wording) -> dict[str, Json]:
+def _incidents(statement: MonthlyReport, wording: Wording) -> dict[str, Json]:
     rows = [
         cells(
             incident.number,
@@ -188,7 +188,7 @@ def _matter(incident: Incident, wording: Wording) -> str:
     return "\n".join(lines)
 
 
-def _notices(statement: MonthlyStatement) -> dict[str, Json]:
+def _notices(statement: MonthlyReport) -> dict[str, Json]:
     told = sorted(
         ((notice, incident) for incident, notices in statement.incidents for notice in notices),
         key=lambda each: (each[0].created_at, each[0].id),
@@ -214,7 +214,7 @@ def _notices(statement: MonthlyStatement) -> dict[str, Json]:
     }
 
 
-def _exercises(statement: MonthlyStatement) -> dict[str, Json]:
+def _exercises(statement: MonthlyReport) -> dict[str, Json]:
     rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in statement.exercises]
     return {
         "heading": "LATIHAN PEGAWAI BERTUGAS",
@@ -225,7 +225,7 @@ def _exercises(statement: MonthlyStatement) -> dict[str, Json]:
     }
 
 
-def _checks(statement: MonthlyStatement) -> dict[str, Json]:
+def _checks(statement: MonthlyReport) -> dict[str, Json]:
     rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in statement.checks]
     well = "Semua pemeriksaan lulus." if statement.was_checked else "Belum dilihat."
     if statement.checked_by:
@@ -253,7 +253,7 @@ def _length(minutes: int) -> str:
     return moment.lasted(start, start + timedelta(minutes=minutes), MALAY) if minutes else "tiada"
 
 
-def _until(statement: MonthlyStatement) -> str:
+def _until(statement: MonthlyReport) -> str:
     if statement.is_over:
         return moment.date(statement.until - timedelta(minutes=1), MALAY)
     return f"{_long(statement.until)} (bulan ini belum berakhir)"

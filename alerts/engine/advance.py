@@ -6,20 +6,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from alerts.decide.gateway.brake import Brake
+from alerts.decide.gateway.brake import RateLimitScope
 from alerts.engine.gateway_call import GatewayCall
 from alerts.model.channel import Channel
-from alerts.model.delivery import NoticeState
-from alerts.model.notice import Matter, Purpose
+from alerts.model.delivery import NotificationState
+from alerts.model.notice import IncidentType, Purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entered:
+class StateChange:
     """A notice came into a state; for those who count."""
 
     channel: Channel
     purpose: Purpose
-    state: NoticeState
+    state: NotificationState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +32,17 @@ class OpenIncident:
     number: str
     opened_at: datetime
     #: What a person has declared about it that nobody has said to be over.
-    declared: Matter | None = None
+    declared: IncidentType | None = None
 
 
 @dataclass(slots=True)
-class Advance:
+class ProcessingResult:
     """What came of bringing an incident forward."""
 
     calls: list[GatewayCall] = field(default_factory=list)
     #: The gateways of which a slot was taken, once for each: they are given back if all this comes to nothing.
     taken: list[str] = field(default_factory=list)
-    entered: list[Entered] = field(default_factory=list)
+    entered: list[StateChange] = field(default_factory=list)
     #: When there is something to do again.
     wake: datetime | None = None
     #: Since when the oldest of its notices is due and not sent.
@@ -54,7 +54,7 @@ class Advance:
     #: Notices that were bundled into others.
     bundled: Counter[Channel] = field(default_factory=Counter)
     #: Notices that a brake holds back.
-    held: Counter[tuple[Channel, Brake]] = field(default_factory=Counter)
+    held: Counter[tuple[Channel, RateLimitScope]] = field(default_factory=Counter)
     #: Other incidents that share a notice whose state has changed.
     stirred: set[int] = field(default_factory=set)
     #: Nothing more is owed to anybody.

@@ -12,7 +12,7 @@ from itertools import chain
 
 from alerts.engine.advance import OpenIncident
 from alerts.model.incident import joined
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.model.urgency import RANK, Priority, Urgency
 
 #: This often the store is asked which incidents there are.
@@ -22,7 +22,7 @@ THOROUGH = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastLook:
+class WorkItem:
     """What the last look at an incident showed."""
 
     #: When there is something to do again by itself.
@@ -35,11 +35,11 @@ class LastLook:
     was_seen: bool = True
 
 
-class Agenda:
+class WorkQueue:
     """Remembers what was seen, and what has been heard of since."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, LastLook] = {}
+        self._seen: dict[int, WorkItem] = {}
         #: Never looked at: somebody waits for their first notice. In the order in which they came.
         self._fresh: dict[int, None] = {}
         self._stirred: dict[int, None] = {}
@@ -104,7 +104,7 @@ class Agenda:
             self._stirred.pop(incident_id, None)
         return list(chosen)
 
-    def note(self, incident_id: int, standing: LastLook | None) -> None:
+    def note(self, incident_id: int, standing: WorkItem | None) -> None:
         """Take in what a look at an incident showed; `None`: nothing is owed to anybody any more."""
         if standing is None:
             self._seen.pop(incident_id, None)
@@ -113,7 +113,7 @@ class Agenda:
 
     def postpone(self, incident_id: int, until: datetime) -> None:
         """Note that an incident could not be looked at."""
-        self._seen[incident_id] = replace(self._seen.get(incident_id, LastLook(was_seen=False)), wake=until)
+        self._seen[incident_id] = replace(self._seen.get(incident_id, WorkItem(was_seen=False)), wake=until)
 
     @property
     def heard_of(self) -> Sequence[int]:
@@ -141,9 +141,9 @@ class Agenda:
         return [s.open for s in self._seen.values() if s.open is not None]
 
     @property
-    def declared(self) -> Mapping[str, Matter]:
+    def declared(self) -> Mapping[str, IncidentType]:
         """What people have declared of each agency, where that stands."""
-        found: dict[str, Matter] = {}
+        found: dict[str, IncidentType] = {}
         for each in self.open:
             if each.declared is not None:
                 found[each.agency] = joined(each.declared, found.get(each.agency)) or each.declared

@@ -14,9 +14,9 @@ from alerts.engine.intake import take_in_all
 from alerts.model.alert import (
     MOST_OPEN,
     UNGROUPED,
+    AlertEffect,
     AlertGroup,
     KnownAlert,
-    News,
     ReceivedAlert,
     folded_agency,
     folded_subject,
@@ -25,45 +25,45 @@ from alerts.model.alert import (
     rest_key,
     told_together,
 )
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.event import Resolve, Trigger
 from alerts.model.incident import Incident
-from alerts.model.notice import Matter
-from alerts.record.store import Entry, Ledger
+from alerts.model.notice import IncidentType
+from alerts.record.store import AuditEntry, UnitOfWork
 
 #: Whom an alert tells that opens an incident now.
-BriefOf = Callable[[ReceivedAlert], Brief]
+BriefOf = Callable[[ReceivedAlert], PolicySnapshot]
 
 #: Who brings them, in the journal.
 ACTOR = "alertmanager"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlertsTaken:
+class AlertsHandled:
     """What came of some alerts."""
 
-    news: Sequence[News]
+    news: Sequence[AlertEffect]
     #: The incidents that it changes something for.
     concerned: Sequence[int]
 
 
 async def take_alerts(
-    ledger: Ledger, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup = UNGROUPED
-) -> AlertsTaken:
+    ledger: UnitOfWork, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup = UNGROUPED
+) -> AlertsHandled:
     """Take in what Alertmanager says of some alerts of a group, a hundred or two."""
-    news, concerned = list[News](), list[int]()
+    news, concerned = list[AlertEffect](), list[int]()
     for part in _apart(alerts):
         decided = await _decide(ledger, part, brief, now, group)
         await ledger.save_alerts(decided.changed)
         concerned += await _take_own(ledger, decided.own, now)
         concerned += await _take_folded(ledger, decided.folded, brief, now)
         news += decided.news
-    return AlertsTaken(news=news, concerned=concerned)
+    return AlertsHandled(news=news, concerned=concerned)
 
 
 async def known_before(
-    ledger: Ledger, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup = UNGROUPED
-) -> Sequence[News] | None:
+    ledger: UnitOfWork, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup = UNGROUPED
+) -> Sequence[AlertEffect] | None:
     """Return what some alerts come to where nothing is to be written for any of them; `None`: something is."""
     if len({each.fingerprint for each in alerts}) < len(alerts):
         return None
@@ -75,13 +75,13 @@ async def known_before(
 class _Decided:
     """What some alerts come to."""
 
-    news: Sequence[News]
+    news: Sequence[AlertEffect]
     #: What is to be written down of them.
     changed: Sequence[KnownAlert]
     #: What opens and ends incidents of one alert each, with the alert.
     own: Sequence[tuple[ReceivedAlert, Trigger | Resolve]]
     #: The alerts of incidents that are shared, by dedup key, with what each comes to.
-    folded: Mapping[str, Sequence[tuple[ReceivedAlert, News]]]
+    folded: Mapping[str, Sequence[tuple[ReceivedAlert, AlertEffect]]]
     #: Whether one of those that fire has no incident.
     opens_folded: bool
 
@@ -98,7 +98,7 @@ def _apart(alerts: Sequence[ReceivedAlert]) -> Iterator[Sequence[ReceivedAlert]]
 
 
 async def _take_own(
-    ledger: Ledger, events: Sequence[tuple[ReceivedAlert, Trigger | Resolve]], now: datetime
+    ledger: UnitOfWork, events: Sequence[tuple[ReceivedAlert, Trigger | Resolve]], now: datetime
 ) -> Sequence[int]:
     """Open and end the incidents of one alert each; return their ids."""
     concerned = await take_in_all(ledger, [event for _, event in events])
@@ -110,7 +110,7 @@ async def _take_own(
 
 
 async def _take_folded(
-    ledger: Ledger, folded: Mapping[str, Sequence[tuple[ReceivedAlert, News]]], brief: BriefOf, now: datetime
+    ledger: UnitOfWork, folded: Mapping[str, Sequence[tuple[ReceivedAlert, AlertEffect]]], brief: BriefOf, now: datetime
 ) -> Sequence[int]:
     """Open, change and end the incidents that alerts share; return the ids of those that were opened or ended."""
     firing, before = await ledger.firing_among(folded), await ledger.last_incidents(folded)
@@ -134,12 +134,12 @@ async def _take_folded(
     concerned = await take_in_all(ledger, events)
     incidents |= {each.dedup_key: each for each in concerned if each.is_open}
     for key, incident in incidents.items():
-        if new := [alert for alert, said in folded[key] if said is News.FIRES]:
+        if new := [alert for alert, said in folded[key] if said is AlertEffect.FIRES]:
             await _journal(ledger, incident, told_together(new, firing[key]), now)
     return [each.id for each in concerned]
 
 
-def _shared(brief: Brief, key: str, alerts: Sequence[ReceivedAlert], count: int) -> Brief:
+def _shared(brief: PolicySnapshot, key: str, alerts: Sequence[ReceivedAlert], count: int) -> PolicySnapshot:
     """Return *brief* for the incident *key*, which *count* alerts share, of which *alerts* have just come."""
     # What the rest is called must not change with each that joins it.
     malay, english = folded_subject(() if key == rest_key(brief.told_by) else alerts, count)
@@ -148,17 +148,21 @@ def _shared(brief: Brief, key: str, alerts: Sequence[ReceivedAlert], count: int)
     return replace(brief, subject=malay, subject_en=english, of_agency=of_agency)
 
 
-def _shared_trigger(key: str, fires: Sequence[ReceivedAlert], brief: Brief, now: datetime) -> Trigger:
+def _shared_trigger(key: str, fires: Sequence[ReceivedAlert], brief: PolicySnapshot, now: datetime) -> Trigger:
     starts = [min(each.starts_at, now) for each in fires]
-    return Trigger(dedup_key=key, at=now, matter=Matter.ALERT, began_at=min(starts), latest_at=max(starts), brief=brief)
+    return Trigger(
+        dedup_key=key, at=now, matter=IncidentType.ALERT, began_at=min(starts), latest_at=max(starts), brief=brief
+    )
 
 
-async def _journal(ledger: Ledger, incident: Incident, detail: Mapping[str, str], now: datetime) -> None:
-    await ledger.journal(Entry(at=now, actor=ACTOR, event="alert received", incident_id=incident.id, detail=detail))
+async def _journal(ledger: UnitOfWork, incident: Incident, detail: Mapping[str, str], now: datetime) -> None:
+    await ledger.journal(
+        AuditEntry(at=now, actor=ACTOR, event="alert received", incident_id=incident.id, detail=detail)
+    )
 
 
 async def _decide(
-    ledger: Ledger, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup
+    ledger: UnitOfWork, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup
 ) -> _Decided:
     known = await ledger.known_alerts({each.fingerprint for each in alerts})
     plans = {brief(each).told_by for each in alerts}
@@ -166,9 +170,9 @@ async def _decide(
     shared |= {key for plan in plans for key in (group.key(plan), rest_key(plan))}
     open_keys = set(await ledger.open_among({each.dedup_key for each in alerts} | shared))
     room = MOST_OPEN - await ledger.open_alerts()
-    news, changed = list[News](), list[KnownAlert]()
+    news, changed = list[AlertEffect](), list[KnownAlert]()
     own = list[tuple[ReceivedAlert, Trigger | Resolve]]()
-    folded = dict[str, list[tuple[ReceivedAlert, News]]]()
+    folded = dict[str, list[tuple[ReceivedAlert, AlertEffect]]]()
     opens_folded = False
     for alert in alerts:
         before = known.get(alert.fingerprint)
@@ -176,12 +180,12 @@ async def _decide(
         news.append(said)
         told_by = brief(alert).told_by
         key = incident_key(alert, before, group, told_by, open_keys=open_keys, has_room=room > 0)
-        fires = said in {News.FIRES, News.GOES_ON}
+        fires = said in {AlertEffect.FIRES, AlertEffect.GOES_ON}
         if key == alert.dedup_key:
             event = _event(alert, said, brief, now, is_open=key in open_keys)
             if event is not None:
                 own.append((alert, event))
-        elif fires or said is News.IS_OVER:
+        elif fires or said is AlertEffect.IS_OVER:
             folded.setdefault(key, []).append((alert, said))
             opens_folded |= fires and key not in open_keys
         if after is not before:
@@ -194,15 +198,15 @@ async def _decide(
 
 
 def _event(
-    alert: ReceivedAlert, news: News, brief: BriefOf, now: datetime, *, is_open: bool
+    alert: ReceivedAlert, news: AlertEffect, brief: BriefOf, now: datetime, *, is_open: bool
 ) -> Trigger | Resolve | None:
     """Return what opens or ends the incident about an alert, where its word does."""
     key, began_at = alert.dedup_key, min(alert.starts_at, now)
-    if news in {News.FIRES, News.GOES_ON} and not is_open:
+    if news in {AlertEffect.FIRES, AlertEffect.GOES_ON} and not is_open:
         # What goes on and is not open was closed by a person: that holds for a while.
         told = replace(brief(alert), subject=alert.subject, subject_en=alert.subject, of_agency=alert.agency)
-        return Trigger(dedup_key=key, at=now, matter=Matter.ALERT, began_at=began_at, brief=told)
+        return Trigger(dedup_key=key, at=now, matter=IncidentType.ALERT, began_at=began_at, brief=told)
     # Also one of which nothing is known any more.
-    if alert.ended_at is not None and (news is News.IS_OVER or (news is News.WAS_OVER and is_open)):
+    if alert.ended_at is not None and (news is AlertEffect.IS_OVER or (news is AlertEffect.WAS_OVER and is_open)):
         return Resolve(dedup_key=key, at=now, ended_at=max(min(alert.ended_at, now), began_at))
     return None

@@ -9,22 +9,22 @@ from typing import Protocol
 from alerts.documents.crest import Crest
 from alerts.documents.render import fax, fax_list, letter
 from alerts.model.channel import Channel
-from alerts.model.delivery import Notice
+from alerts.model.delivery import Notification
 from alerts.model.gateway import Content, PageContent
-from alerts.model.notice import Addressee, Office
+from alerts.model.notice import Addressee, IssuingOffice
 from alerts.wording import bundle
 from alerts.wording.call import compose as compose_call
 from alerts.wording.sms import compose as compose_sms
 from alerts.wording.texts import Wording
 
 #: Who sends a list where nobody has said who runs Pantau.
-NOBODY = Office(short="PANTAU", name="Pantau", domain="")
+NOBODY = IssuingOffice(short="PANTAU", name="Pantau", domain="")
 
 
 class Composer(Protocol):
     """Puts a notice into words for a channel."""
 
-    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
+    async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
         """Return what to send. *response*: the code by which the person can answer this SMS, or nothing."""
 
 
@@ -34,8 +34,8 @@ class WordingComposer:
     def __init__(
         self,
         wording: Wording,
-        may_release: Callable[[Notice], bool] = lambda _: False,
-        operator: Callable[[], Office] = lambda: NOBODY,
+        may_release: Callable[[Notification], bool] = lambda _: False,
+        operator: Callable[[], IssuingOffice] = lambda: NOBODY,
         crest: Callable[[str], Crest | None] = lambda _: None,
     ) -> None:
         """*may_release*: whether the person of a notice has a PIN, now; *operator*: the office that runs Pantau.
@@ -47,7 +47,7 @@ class WordingComposer:
         self._operator = operator
         self._crest = crest
 
-    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
+    async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
         """Return what to send; pages are set in a thread, because typst blocks for some 50 ms."""
         if len(notice.parts) > 1:
             return await self._compose_bundle(notice, channel, response)
@@ -62,11 +62,11 @@ class WordingComposer:
             case Channel.LETTER:
                 return await asyncio.to_thread(self._letter, notice)
 
-    def _letter(self, notice: Notice) -> PageContent:
+    def _letter(self, notice: Notification) -> PageContent:
         crest = self._crest(notice.facts.office.short)
         return letter(notice.facts, _addressee(notice), self._wording, crest=crest)
 
-    async def _compose_bundle(self, notice: Notice, channel: Channel, response: str) -> Content:
+    async def _compose_bundle(self, notice: Notification, channel: Channel, response: str) -> Content:
         facts = [part.facts for part in notice.parts]
         match channel:
             case Channel.SMS:
@@ -80,7 +80,7 @@ class WordingComposer:
                 raise ValueError("a letter is signed by one agency, and never tells of several")
 
 
-def _addressee(notice: Notice) -> Addressee:
+def _addressee(notice: Notification) -> Addressee:
     if notice.addressee is not None:
         return notice.addressee
     # Staff can be told by fax too (an office without mobile reception); the page then names the person.

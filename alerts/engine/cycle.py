@@ -13,21 +13,30 @@ from datetime import datetime, timedelta
 from alerts.decide.announcement import (
     Announce,
     Announcement,
-    AwaitOfficer,
-    AwaitStaff,
-    Nobody,
+    AwaitRelease,
+    AwaitStaffNotified,
+    NoRecipients,
     NotBefore,
     ReleaseNow,
     announce,
 )
-from alerts.decide.bundle import GROUP_INTERVAL, REACH, AtOnce, Begin, Covered, Join, bundle, gathering
-from alerts.decide.conclusion import Cancel, GiveUp, TakeBack, Tell, conclude
+from alerts.decide.bundle import (
+    GROUP_INTERVAL,
+    REACH,
+    AlreadyPending,
+    JoinBundle,
+    SendAtOnce,
+    StartBundle,
+    bundle,
+    gathering,
+)
+from alerts.decide.conclusion import Abandon, Cancel, Notify, WithdrawLetter, conclude
 from alerts.decide.edit import follow_edit, reached_at
 from alerts.decide.escalation import (
-    AtRest,
     Escalation,
+    EscalationStopped,
+    Redial,
     StartStep,
-    TellAgain,
     WaitUntil,
     escalate,
     put_back,
@@ -35,39 +44,39 @@ from alerts.decide.escalation import (
 from alerts.decide.followup import follow_up
 from alerts.decide.gateway.move import decisive, rang_in_vain
 from alerts.decide.handover import LOOKS_BACK, come_on_duty, rotas_of
-from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, promise
+from alerts.decide.promise import AckReminderDue, AckTimedOut, AckValid, NotAcknowledged, promise
 from alerts.decide.release_result import release_result
 from alerts.decide.silence import Muter, Silence
-from alerts.engine.advance import Advance, Entered, OpenIncident
+from alerts.engine.advance import OpenIncident, ProcessingResult, StateChange
 from alerts.engine.intake import overrides_for, take_in
-from alerts.engine.mover import Mover
-from alerts.model.brief import Brief
+from alerts.engine.mover import NotificationProcessor
+from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Contact
-from alerts.model.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
+from alerts.model.delivery import SETTLED, AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import AUTOMATIC, Expire, Release
 from alerts.model.incident import Incident, apply, has_got_worse, release_is_offered
 from alerts.model.notice import Plan, Purpose
 from alerts.model.oncall import Override
 from alerts.model.urgency import urgency
-from alerts.record.store import Entry, Ledger
+from alerts.record.store import AuditEntry, UnitOfWork
 
 #: What is silent for the sake of a route may be more than that route by then.
 _LOOK_AGAIN = timedelta(seconds=30)
 
 
-class Cycle:
+class IncidentProcessor:
     """Looks at incidents, one after the other, in one transaction. Made anew for each."""
 
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        ledger: UnitOfWork,
         now: datetime,
-        mover: Callable[[int, Advance], Mover],
+        mover: Callable[[int, ProcessingResult], NotificationProcessor],
         muter: Muter,
         rests: bool = False,
-        brief: Callable[[Incident], Brief | None] = lambda _: None,
+        brief: Callable[[Incident], PolicySnapshot | None] = lambda _: None,
     ) -> None:
         """*mover*: makes the one that moves the notices of an incident, with the same ledger and time.
 
@@ -80,12 +89,12 @@ class Cycle:
         self._rests = rests
         self._brief = brief
         self._silences: Sequence[Silence] | None = None
-        self._known: Sequence[Notice] | None = None
+        self._known: Sequence[Notification] | None = None
         #: Those that may have stood lately, by the rotas: hundreds of incidents may name the same.
         self._overrides: dict[frozenset[str], Sequence[Override]] = {}
-        self.advance = Advance()
+        self.advance = ProcessingResult()
 
-    async def bring_forward(self, incident_id: int, advance: Advance) -> None:
+    async def bring_forward(self, incident_id: int, advance: ProcessingResult) -> None:
         """Take all the steps of one incident that are due, and note in *advance* what came of it."""
         self.advance = advance
         self._known = None
@@ -107,7 +116,7 @@ class Cycle:
         if self._mover.has_moved:
             self._known = None
         notices = await self._notices(incident)
-        waiting = [n for n in notices if n.state is NoticeState.PENDING and n.due_at <= self._now and n.leads]
+        waiting = [n for n in notices if n.state is NotificationState.PENDING and n.due_at <= self._now and n.leads]
         waiting = [n for n in waiting if n.id not in self._mover.waiting]
         if any(n.channel in ON_PAPER for n in waiting) and await self._ledger.is_paper_held():
             # A person is told of that by itself.
@@ -139,7 +148,7 @@ class Cycle:
         await self._write("told from now on", incident, number=incident.number)
         return incident
 
-    async def _follow_edit(self, incident: Incident, present: Brief) -> Incident:
+    async def _follow_edit(self, incident: Incident, present: PolicySnapshot) -> Incident:
         """Let people and numbers of an open incident be those of the configuration."""
         present = await self._with_stand_ins(incident, present)
         edit = follow_edit(incident, present, await self._notices(incident), self._now)
@@ -155,7 +164,7 @@ class Cycle:
         await self._add(edit.incident, edit.drafts, once=True)
         return edit.incident
 
-    async def _with_stand_ins(self, incident: Incident, present: Brief) -> Brief:
+    async def _with_stand_ins(self, incident: Incident, present: PolicySnapshot) -> PolicySnapshot:
         """Add those whom the configuration does not have, and an override that stands does: another process has its own."""
         before, policy = incident.brief.escalation, present.escalation
         unknown = {each.key: each for each in before.stand_ins if policy.contact(each.key) is None}
@@ -177,7 +186,7 @@ class Cycle:
         await self._ledger.put_to_rest(incident.id)
         self.advance.at_rest = True
 
-    async def _notices(self, incident: Incident) -> Sequence[Notice]:
+    async def _notices(self, incident: Incident) -> Sequence[Notification]:
         if self._known is None and _is_untold(incident):
             self._known = ()
         elif self._known is None:
@@ -209,7 +218,7 @@ class Cycle:
         withheld = [
             notice
             for notice in await self._notices(incident)
-            if notice.state is NoticeState.PENDING and not notice.attempts
+            if notice.state is NotificationState.PENDING and not notice.attempts
             if notice.purpose is Purpose.UPDATE or (notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE)
         ]
         for notice in withheld:
@@ -220,29 +229,29 @@ class Cycle:
             await self._ledger.save_incident(back)
         return back
 
-    async def _withdraw(self, notice: Notice) -> None:
+    async def _withdraw(self, notice: Notification) -> None:
         self._known = None
         if notice.tells_of > 1:
             await self._mover.leave(notice)
         else:
-            await self._mover.enter(notice, NoticeState.WITHDRAWN)
+            await self._mover.enter(notice, NotificationState.WITHDRAWN)
 
     async def _hold_to_promise(self, incident: Incident) -> Incident:
         """Remind whoever has taken it on, and let the escalation go on when they are not heard of."""
         decision = promise(incident, self._now)
-        if isinstance(decision, Remind):
+        if isinstance(decision, AckReminderDue):
             decision = promise(incident, self._now, await overrides_for(self._ledger, incident, self._now))
         match decision:
-            case Remind(drafts=drafts):
+            case AckReminderDue(drafts=drafts):
                 incident = replace(incident, reminded_at=self._now)
                 await self._ledger.save_incident(incident)
                 await self._add(incident, drafts, once=True)
                 return await self._hold_to_promise(incident)
-            case LetExpire():
+            case AckTimedOut():
                 incident = await take_in(self._ledger, Expire(incident_id=incident.id, at=self._now)) or incident
-            case Stands(until=until):
+            case AckValid(until=until):
                 self.advance.wake_at(until)
-            case NothingPromised():
+            case NotAcknowledged():
                 pass
         return incident
 
@@ -256,17 +265,17 @@ class Cycle:
                     incident = await self._acquaint(incident, stand_ins)
                     await self._add(incident, drafts, once=True)
                     await self._note_deserted(incident, deserted)
-                case TellAgain(drafts=drafts, then=then):
+                case Redial(drafts=drafts, then=then):
                     await self._add(incident, drafts)
                     self.advance.wake_at(then)
                     return incident
                 case WaitUntil(at=at):
                     self.advance.wake_at(at)
                     return incident
-                case AtRest():
+                case EscalationStopped():
                     return incident
 
-    async def _next_step(self, incident: Incident, notices: Sequence[Notice]) -> Escalation:
+    async def _next_step(self, incident: Incident, notices: Sequence[Notification]) -> Escalation:
         decision = escalate(incident, notices, self._now)
         if not isinstance(decision, StartStep):
             return decision
@@ -302,11 +311,11 @@ class Cycle:
                 await self._add(incident, drafts)
             case NotBefore(at=at):
                 self.advance.wake_at(at)
-            case AwaitOfficer(at=at, drafts=drafts, stand_ins=stand_ins):
+            case AwaitRelease(at=at, drafts=drafts, stand_ins=stand_ins):
                 incident = await self._acquaint(incident, stand_ins)
                 await self._add(incident, drafts)
                 self.advance.wake_at(at)
-            case Nobody() | AwaitStaff():
+            case NoRecipients() | AwaitStaffNotified():
                 pass  # What becomes of their notices is heard of.
         return incident
 
@@ -340,12 +349,12 @@ class Cycle:
             match conclusion:
                 case Cancel(notice=notice):
                     await self._withdraw(notice)
-                case GiveUp(notice=notice):
+                case Abandon(notice=notice):
                     await self._give_up(incident, notice)
-                case TakeBack(notice=notice, attempt=attempt):
+                case WithdrawLetter(notice=notice, attempt=attempt):
                     await self._mover.take_back(notice, attempt)
                     self._known = None
-                case Tell(draft=draft):
+                case Notify(draft=draft):
                     await self._add(incident, [draft])
 
     async def _tell_result(self, incident: Incident) -> None:
@@ -356,15 +365,15 @@ class Cycle:
         await self._add(incident, result.drafts)
         self.advance.wake_at(result.then)
 
-    async def _give_up(self, incident: Incident, notice: Notice) -> None:
+    async def _give_up(self, incident: Incident, notice: Notification) -> None:
         self._known = None
         if notice.tells_of == 1:
-            await self._mover.enter(notice, NoticeState.UNKNOWN)
+            await self._mover.enter(notice, NotificationState.UNKNOWN)
         elif not incident.is_open:
             # The others still need it. Who acknowledged may get it once more: a recovery is owed to them later.
             await self._mover.leave(notice)
 
-    async def _add(self, incident: Incident, drafts: Sequence[Draft], *, once: bool = False) -> None:
+    async def _add(self, incident: Incident, drafts: Sequence[NotificationDraft], *, once: bool = False) -> None:
         """Write notices that were not written before. *once*: nobody will ask for these again."""
         for draft in drafts:
             if draft.plan is Plan.ESCALATION:
@@ -379,7 +388,7 @@ class Cycle:
         known = any(notice.key == key for notice in await self._notices(incident))
         return known or await self._ledger.is_decided(key)
 
-    async def _decide(self, incident: Incident, draft: Draft, *, once: bool) -> None:
+    async def _decide(self, incident: Incident, draft: NotificationDraft, *, once: bool) -> None:
         """Write a notice: one of its own, or as a part of one that still waits."""
         presses = urgency(
             draft.plan,
@@ -393,23 +402,23 @@ class Cycle:
         not_before: datetime | None = None
         is_turn = draft.purpose is Purpose.RELEASE and draft.round > 0
         match bundle(recent, self._now, draft.purpose, is_turn=is_turn):
-            case Join(notice_id=notice_id) if await self._ledger.join_notice(notice_id, incident, draft):
+            case JoinBundle(notice_id=notice_id) if await self._ledger.join_notice(notice_id, incident, draft):
                 self._known = None
                 self.advance.bundled[channel] += 1
                 bundled = {"person": draft.person, "channel": channel, "purpose": draft.purpose}
                 await self._write("notice bundled", incident, notice_id, **bundled)
                 return
-            case Join():
+            case JoinBundle():
                 # Another engine is sending it at this moment.
                 not_before = self._now + GROUP_INTERVAL
-            case Covered():
+            case AlreadyPending():
                 # A step begins once; what is asked for at each look would be written down at each look.
                 if once:
                     await self._write("notice superseded", incident, person=draft.person, channel=channel)
                 return
-            case Begin(until=until):
+            case StartBundle(until=until):
                 not_before = until
-            case AtOnce():
+            case SendAtOnce():
                 pass
         added = await self._ledger.add_notice(
             incident, draft, self._now, urgency=presses, gathering=key, not_before=not_before
@@ -417,22 +426,24 @@ class Cycle:
         if added is None:
             return
         self._known = [*await self._notices(incident), added]
-        self.advance.entered.append(Entered(channel=channel, purpose=draft.purpose, state=NoticeState.PENDING))
+        self.advance.entered.append(
+            StateChange(channel=channel, purpose=draft.purpose, state=NotificationState.PENDING)
+        )
         await self._write(f"{draft.purpose} notice decided", incident, added.id, person=draft.person, channel=channel)
 
     async def _write(self, event: str, incident: Incident, notice_id: int | None = None, **detail: str) -> None:
-        entry = Entry(
+        entry = AuditEntry(
             at=self._now, actor="engine", event=event, incident_id=incident.id, notice_id=notice_id, detail=detail
         )
         await self._ledger.journal(entry)
 
-    def _owes_nothing(self, notice: Notice) -> bool:
+    def _owes_nothing(self, notice: Notification) -> bool:
         """Whether a notice of a resolved incident needs no more looking after: settled, or sent and past its use."""
         if notice.state in SETTLED:
             return True
         last = decisive(notice)
         in_the_tray = notice.channel is Channel.LETTER and last is not None and last.state is AttemptState.ACCEPTED
-        return notice.state is NoticeState.SENT and not in_the_tray and self._now >= notice.expires_at
+        return notice.state is NotificationState.SENT and not in_the_tray and self._now >= notice.expires_at
 
 
 def _is_untold(incident: Incident) -> bool:
@@ -443,7 +454,7 @@ def _is_untold(incident: Incident) -> bool:
     return incident.is_open and at.step < 0 and at.wave == 0 and is_untouched
 
 
-def _has_heard(incident: Incident, notices: Sequence[Notice], draft: Draft) -> bool:
+def _has_heard(incident: Incident, notices: Sequence[Notification], draft: NotificationDraft) -> bool:
     """Whether a person was told, or is about to be, of what an incident is about now.
 
     Also if an earlier step has rung them in vain: else whoever sleeps would be rung without any limit. A step itself calls as
@@ -456,13 +467,13 @@ def _has_heard(incident: Incident, notices: Sequence[Notice], draft: Draft) -> b
         and n.person == draft.person
         and not has_got_worse(incident, n.facts.matter)
         and (
-            n.state not in {NoticeState.FAILED, NoticeState.WITHDRAWN}
+            n.state not in {NotificationState.FAILED, NotificationState.WITHDRAWN}
             or (_has_rung(n) and (n.wave, n.round, n.step) != place)
         )
         for n in notices
     )
 
 
-def _has_rung(notice: Notice) -> bool:
+def _has_rung(notice: Notification) -> bool:
     calls = (d.attempts for d in notice.deliveries if d.address.channel is Channel.VOICE)
     return any(rang_in_vain(attempt) for attempts in calls for attempt in attempts)

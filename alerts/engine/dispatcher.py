@@ -16,32 +16,32 @@ from functools import partial
 import structlog
 
 from alerts.decide.gateway.move import DeliveryPolicy
-from alerts.decide.gateway.telling import Telling
+from alerts.decide.gateway.telling import NotificationLatency
 from alerts.decide.paper import Handling, LetterStep
 from alerts.decide.silence import Muter, silence_over
-from alerts.engine.advance import Advance
-from alerts.engine.agenda import Agenda, LastLook
+from alerts.engine.advance import ProcessingResult
+from alerts.engine.agenda import WorkItem, WorkQueue
 from alerts.engine.alert_intake import BriefOf, known_before, take_alerts
 from alerts.engine.composer import Composer
-from alerts.engine.cycle import Cycle
-from alerts.engine.doubter import Doubter
+from alerts.engine.cycle import IncidentProcessor
+from alerts.engine.doubter import ReceiptMonitor
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, told_by
 from alerts.engine.gateway_caller import GatewayCaller, NotePage, no_notes
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import with_ledger
 from alerts.engine.intake import ReportResult, come_to, freed_by, take_report, take_word
-from alerts.engine.mover import Mover
+from alerts.engine.mover import NotificationProcessor
 from alerts.engine.observer import Observer
-from alerts.engine.settling import Settlement, settle
-from alerts.model.alert import UNGROUPED, AlertGroup, News, ReceivedAlert
-from alerts.model.brief import Brief
+from alerts.engine.settling import ManualStatusRequest, settle
+from alerts.model.alert import UNGROUPED, AlertEffect, AlertGroup, ReceivedAlert
+from alerts.model.brief import PolicySnapshot
 from alerts.model.delivery import AttemptState
 from alerts.model.event import Event
-from alerts.model.gateway import AckResult, Content, Heard
+from alerts.model.gateway import AckResult, CallbackEvent, Content
 from alerts.model.incident import Incident
 from alerts.record.audit import CLOCK_SET_BACK
 from alerts.record.clock import Clock
-from alerts.record.store import Entry, Ledger, Store, StoreAway
+from alerts.record.store import AuditEntry, Store, StoreUnavailable, UnitOfWork
 
 log = structlog.get_logger()
 
@@ -73,7 +73,7 @@ class Dispatcher:
         owner: str | None = None,
         muter: Muter = silence_over,
         rests: Callable[[], bool] = lambda: False,
-        brief: Callable[[Incident], Brief | None] = lambda _: None,
+        brief: Callable[[Incident], PolicySnapshot | None] = lambda _: None,
         note_page: NotePage = no_notes,
     ) -> None:
         """*owner*: what this engine is called among those that share the store, `PROCESS/LIFE`; `None`: it is alone there.
@@ -88,7 +88,7 @@ class Dispatcher:
         self._observer = observer
         self._policy = policy or DeliveryPolicy()
         self._poked = asyncio.Event()
-        self._agenda = Agenda()
+        self._agenda = WorkQueue()
         # Apart: an answer is not to wait for a thousand events.
         self._events, self._answers = with_ledger(store), with_ledger(store)
         self._calls = GatewayCaller(
@@ -102,7 +102,7 @@ class Dispatcher:
             note_page=note_page,
         )
         pool.on_free = self._poked.set
-        self._doubter = Doubter(store=store, pool=pool, clock=clock, observer=observer)
+        self._doubter = ReceiptMonitor(store=store, pool=pool, clock=clock, observer=observer)
         self._owner = owner
         self._muter = muter
         self._rests = rests
@@ -129,7 +129,7 @@ class Dispatcher:
 
     async def take_alerts(
         self, alerts: Sequence[ReceivedAlert], brief: BriefOf, group: AlertGroup = UNGROUPED
-    ) -> Sequence[News]:
+    ) -> Sequence[AlertEffect]:
         """Take in what Alertmanager says of alerts of a group, a hundred or two, and return what of it is news.
 
         *brief*: whom each tells if it is. Committed when this returns. Repeating them changes nothing.
@@ -147,7 +147,7 @@ class Dispatcher:
         self._poked.set()
         return taken.news
 
-    async def record(self, gateway: str, heard: Heard) -> AckResult:
+    async def record(self, gateway: str, heard: CallbackEvent) -> AckResult:
         """Commit what a provider's callback told, and say how its acknowledgement stands."""
         now = self._clock.now()
         taken: ReportResult = await self._answers.write(
@@ -157,7 +157,7 @@ class Dispatcher:
         self.stir(*taken.concerned)
         return taken.result
 
-    def note_told(self, tellings: Iterable[Telling]) -> None:
+    def note_told(self, tellings: Iterable[NotificationLatency]) -> None:
         """Tell whoever counts what was committed."""
         for telling in tellings:
             self._observer.told(telling)
@@ -171,7 +171,7 @@ class Dispatcher:
         if not outcome.is_news(call) and now < call.attempt.look_at:
             return False
 
-        async def answer(ledger: Ledger) -> tuple[Sequence[Telling], Sequence[int]]:
+        async def answer(ledger: UnitOfWork) -> tuple[Sequence[NotificationLatency], Sequence[int]]:
             has_changed = attempt.state is not call.attempt.state
             # A callback may have been quicker than the answer to the call.
             before = await ledger.attempt_state(attempt.id) if has_changed else attempt.state
@@ -218,7 +218,7 @@ class Dispatcher:
                 posted = replace(attempt, state=AttemptState.SENT, ended_at=handling.at)
                 await ledger.save_attempt(posted)
             await ledger.journal(
-                Entry(
+                AuditEntry(
                     at=handling.at,
                     actor=by,
                     event="letter printed" if step is LetterStep.PRINTED else "letter dispatched",
@@ -245,7 +245,7 @@ class Dispatcher:
             notice, _ = found
             for incident_id in notice.incident_ids:
                 await ledger.rouse(incident_id)
-            entry = Entry(
+            entry = AuditEntry(
                 at=self._clock.now(),
                 actor=by,
                 event="letter not posted after all",
@@ -256,7 +256,7 @@ class Dispatcher:
         self.stir(*notice.incident_ids)
         return True
 
-    async def settle(self, settlement: Settlement) -> str | None:
+    async def settle(self, settlement: ManualStatusRequest) -> str | None:
         """Take in what a person says became of a notice; return why that cannot be said, or `None`."""
         async with self._store.transaction() as ledger:
             settled = await settle(ledger, settlement)
@@ -298,7 +298,7 @@ class Dispatcher:
             try:
                 async with self._store.transaction() as ledger:
                     orphans = await ledger.orphan_calls(self._clock.now())
-            except StoreAway:
+            except StoreUnavailable:
                 await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
                 continue
             if orphans:
@@ -313,23 +313,23 @@ class Dispatcher:
             async with asyncio.timeout(self.AFTER_A_FAULT.total_seconds()), self._store.transaction() as ledger:
                 await ledger.hand_over(self._owner, self._clock.now())
         # They will have it all the same, when the claims end.
-        except (StoreAway, TimeoutError) as error:
+        except (StoreUnavailable, TimeoutError) as error:
             log.warning("could not hand over to the other engines; they wait for our claims to end", why=str(error))
 
-    async def cycle(self, calls: asyncio.TaskGroup) -> Advance:
+    async def cycle(self, calls: asyncio.TaskGroup) -> ProcessingResult:
         """Bring forward the incidents that have something due, the most pressing first, and start the calls that follow.
 
         Return what came of it; `wake` is when something is due next.
         """
-        whole = Advance()
+        whole = ProcessingResult()
         try:
             await self._look_around()
-        except StoreAway:
-            return Advance(wake=self._clock.now() + self.AFTER_A_FAULT)
+        except StoreUnavailable:
+            return ProcessingResult(wake=self._clock.now() + self.AFTER_A_FAULT)
         # Whatever it is, it must not end the cycle.
         except Exception:
             log.exception("the store could not be read; trying again")
-            return Advance(wake=self._clock.now() + self.AFTER_A_FAULT)
+            return ProcessingResult(wake=self._clock.now() + self.AFTER_A_FAULT)
         looked_at = 0
         while looked_at < self.AT_A_TIME and (ids := self._following()):
             if looked_at:
@@ -361,7 +361,7 @@ class Dispatcher:
                 if back := await ledger.move_back(now, self._expected_time()):
                     # The times of the entries before this one may be later than its own: this says by how much.
                     detail = {"seconds": str(round(back.total_seconds()))}
-                    await ledger.journal(Entry(at=now, actor="engine", event=CLOCK_SET_BACK, detail=detail))
+                    await ledger.journal(AuditEntry(at=now, actor="engine", event=CLOCK_SET_BACK, detail=detail))
                     log.warning("the clock was set back; recorded times are moved back", by=str(back))
                 if self._owner is None:
                     active = await ledger.active_incidents()
@@ -385,7 +385,7 @@ class Dispatcher:
     def _following(self) -> list[int]:
         return self._agenda.following(self._pool.in_turn(), self._clock.now(), self.BATCH)
 
-    def _start(self, calls: asyncio.TaskGroup, incident_id: int, advance: Advance) -> None:
+    def _start(self, calls: asyncio.TaskGroup, incident_id: int, advance: ProcessingResult) -> None:
         """Start the calls that a look at an incident left, and note what it showed."""
         for call in advance.calls:
             self._calls.begin(call, calls)
@@ -397,22 +397,22 @@ class Dispatcher:
             self._observer.notices_bundled(channel, notices)
         for (channel, brake), notices in advance.held.items():
             self._observer.notices_held(channel, brake, notices)
-        standing = LastLook(wake=advance.wake, oldest_pending=advance.oldest_pending, open=advance.open)
+        standing = WorkItem(wake=advance.wake, oldest_pending=advance.oldest_pending, open=advance.open)
         self._agenda.note(incident_id, None if advance.at_rest else standing)
         self._agenda.stir(advance.stirred)
 
-    async def _bring_forward(self, incident_ids: Sequence[int]) -> Mapping[int, Advance | None]:
+    async def _bring_forward(self, incident_ids: Sequence[int]) -> Mapping[int, ProcessingResult | None]:
         """Look at incidents in one transaction: a commit waits for the disk, and in a mass outage there are hundreds.
 
         Return what came of it; `None`: it could not be done.
         """
         now = self._clock.now()
-        advances = {incident_id: Advance() for incident_id in incident_ids}
+        advances = {incident_id: ProcessingResult() for incident_id in incident_ids}
         committed = False
         try:
             async with self._store.transaction() as ledger:
                 mover = partial(
-                    Mover,
+                    NotificationProcessor,
                     ledger=ledger,
                     pool=self._pool,
                     policy=self._policy,
@@ -420,7 +420,9 @@ class Dispatcher:
                     under_way=self._calls.under_way,
                 )
                 rests = self._rests()
-                cycle = Cycle(ledger=ledger, now=now, mover=mover, muter=self._muter, rests=rests, brief=self._brief)
+                cycle = IncidentProcessor(
+                    ledger=ledger, now=now, mover=mover, muter=self._muter, rests=rests, brief=self._brief
+                )
                 for incident_id, advance in advances.items():
                     self._pool.forget(incident_id)
                     # One that rests leaves them to those that may tell somebody.
@@ -429,7 +431,7 @@ class Dispatcher:
                         continue
                     await cycle.bring_forward(incident_id, advance)
             committed = True
-        except StoreAway:
+        except StoreUnavailable:
             return dict.fromkeys(incident_ids)
         # One incident that cannot be handled (our bug) must not silence all others.
         except Exception:
@@ -445,7 +447,7 @@ class Dispatcher:
         if len(incident_ids) == 1:
             return {incident_ids[0]: None}
         # Each by itself: only the one that is at fault is left out.
-        apart: dict[int, Advance | None] = {}
+        apart: dict[int, ProcessingResult | None] = {}
         for incident_id in incident_ids:
             apart |= await self._bring_forward([incident_id])
         return apart
@@ -466,7 +468,7 @@ class Dispatcher:
         self._poked.set()
 
     async def take_over(self, processes: Collection[str]) -> None:
-        """Continue soon what engines of these processes have claimed, which are dead. Raise `StoreAway`."""
+        """Continue soon what engines of these processes have claimed, which are dead. Raise `StoreUnavailable`."""
         if self._owner is None:
             return
         async with self._store.transaction() as ledger:

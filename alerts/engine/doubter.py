@@ -9,17 +9,17 @@ from collections.abc import Sequence
 
 import structlog
 
-from alerts.decide.gateway.receipt import LATEST, Answered, Doubt, Habit, doubt, habit
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.decide.gateway.receipt import LATEST, OverdueReceipts, ReceiptBaseline, ReceivedReceipt, doubt, habit
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.engine.observer import Observer
 from alerts.model.channel import Channel
 from alerts.record.clock import Clock
-from alerts.record.store import Ledger, Store, StoreAway
+from alerts.record.store import Store, StoreUnavailable, UnitOfWork
 
 log = structlog.get_logger()
 
 
-class Doubter:
+class ReceiptMonitor:
     """Looks when it is told to."""
 
     def __init__(self, *, store: Store, pool: GatewayPool, clock: Clock, observer: Observer) -> None:
@@ -36,14 +36,14 @@ class Doubter:
             for line in lines:
                 await self._look_at([line])
 
-    async def _look_at(self, lines: Sequence[Line]) -> bool:
+    async def _look_at(self, lines: Sequence[ConfiguredGateway]) -> bool:
         """Look at gateways in one view of the store; return `False` when one of them could not be weighed."""
         try:
             # Nobody who writes waits for it.
             async with self._store.reading() as ledger:
                 answered = await ledger.answered([line.name for line in lines], LATEST)
                 seen = [(line, *await self._examine(ledger, line, answered[line.name])) for line in lines]
-        except StoreAway:
+        except StoreUnavailable:
             return True
         # It says in which order gateways are tried, and must not stand in the way of those that are.
         except Exception:
@@ -59,8 +59,8 @@ class Doubter:
         return True
 
     async def _examine(
-        self, ledger: Ledger, line: Line, answered: Sequence[Answered]
-    ) -> tuple[Habit | None, Doubt | None]:
+        self, ledger: UnitOfWork, line: ConfiguredGateway, answered: Sequence[ReceivedReceipt]
+    ) -> tuple[ReceiptBaseline | None, OverdueReceipts | None]:
         now = self._clock.now()
         known = habit(answered)
         if known is None:
@@ -69,7 +69,7 @@ class Doubter:
         return known, doubt(known, unanswered, now)
 
 
-def _tell(line: Line, found: Doubt | None) -> None:
+def _tell(line: ConfiguredGateway, found: OverdueReceipts | None) -> None:
     if found is None:
         log.info("gateway trusted again", gateway=line.name)
         return

@@ -15,25 +15,25 @@ import structlog
 
 from alerts.decide.gateway.move import DeliveryPolicy, retry_at
 from alerts.engine.composer import Composer
-from alerts.engine.gateway_pool import Line
+from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import LEFT, Attempt, AttemptState, Delivery, Notice
+from alerts.model.delivery import LEFT, Attempt, AttemptState, Delivery, Notification
 from alerts.model.gateway import (
-    Absent,
     Content,
     DeliveryError,
+    DeliveryReport,
     ErrorClass,
-    GivesBack,
-    Order,
     PageContent,
-    Progress,
-    Report,
+    SendRequest,
     SmsContent,
+    SubmissionNotFound,
+    SubmissionState,
+    SupportsWithdrawal,
     VoiceContent,
 )
 from alerts.record.clock import Clock
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class GatewayCall:
     """One call to make. The attempt is already stored."""
 
     kind: CallKind
-    notice: Notice
+    notice: Notification
     attempt: Attempt
 
     @property
@@ -86,7 +86,7 @@ class CallResult:
 
 
 async def make_call(
-    call: GatewayCall, line: Line, composer: Composer, policy: DeliveryPolicy, clock: Clock
+    call: GatewayCall, line: ConfiguredGateway, composer: Composer, policy: DeliveryPolicy, clock: Clock
 ) -> CallResult:
     """Make the call and read its answer. A bug in a gateway is logged and counts as an unknown fate."""
     try:
@@ -101,7 +101,9 @@ async def make_call(
     return outcome if handed_over is None else replace(outcome, sha256=content_digest(handed_over))
 
 
-async def _carry_out(call: GatewayCall, line: Line, order: Order, policy: DeliveryPolicy, clock: Clock) -> CallResult:
+async def _carry_out(
+    call: GatewayCall, line: ConfiguredGateway, order: SendRequest, policy: DeliveryPolicy, clock: Clock
+) -> CallResult:
     try:
         async with asyncio.timeout(policy.deadline.total_seconds()):
             answer = await _call(call, line, order)
@@ -129,11 +131,11 @@ def content_digest(content: Content) -> str:
     return hashlib.sha256(octets).hexdigest()
 
 
-async def _order(call: GatewayCall, composer: Composer, now: datetime) -> Order:
+async def _order(call: GatewayCall, composer: Composer, now: datetime) -> SendRequest:
     channel = call.address.channel
     # See `Order.content`. In a mass outage hundreds of letters lie in the tray, and each is looked for every minute.
     has_content = call.kind is CallKind.SEND or (call.kind is CallKind.ASK and channel not in ON_PAPER)
-    return Order(
+    return SendRequest(
         reference=call.attempt.reference,
         address=call.address.number,
         extension=call.address.extension,
@@ -145,10 +147,10 @@ async def _order(call: GatewayCall, composer: Composer, now: datetime) -> Order:
 
 
 #: What a gateway says: to SEND and CHECK a report, to ASK also that it has nothing, to WITHDRAW whether it could.
-_Answer = Report | Absent | bool
+_Answer = DeliveryReport | SubmissionNotFound | bool
 
 
-async def _call(call: GatewayCall, line: Line, order: Order) -> _Answer:
+async def _call(call: GatewayCall, line: ConfiguredGateway, order: SendRequest) -> _Answer:
     match call.kind:
         case CallKind.SEND:
             return await line.gateway.send(order)
@@ -158,22 +160,24 @@ async def _call(call: GatewayCall, line: Line, order: Order) -> _Answer:
             return await line.gateway.check(order, call.attempt.provider_id or "")
         case CallKind.WITHDRAW:
             gateway: object = line.gateway
-            return isinstance(gateway, GivesBack) and await gateway.withdraw(order, call.attempt.provider_id or "")
+            return isinstance(gateway, SupportsWithdrawal) and await gateway.withdraw(
+                order, call.attempt.provider_id or ""
+            )
 
 
 def _answered(call: GatewayCall, answer: _Answer, policy: DeliveryPolicy, now: datetime) -> CallResult:
     attempt = call.attempt
     match answer:
-        case Report():
+        case DeliveryReport():
             enough = attempt.asked >= len(policy.ask_after)
             attempt = reported(call.delivery, attempt, answer, policy, now)
             if call.kind is CallKind.ASK and attempt.state is AttemptState.UNKNOWN:
                 attempt = _still_unknown(attempt, policy, now, enough=enough)
-        case Absent(certain=True):
+        case SubmissionNotFound(certain=True):
             # A first one is made good at once. One that never gets there again and again is not in a hurry.
             again = now if attempt.n == 1 else retry_at(call.delivery, attempt.gateway, policy, now, None)
             attempt = replace(attempt, state=AttemptState.NEVER_SENT, look_at=again, ended_at=now)
-        case Absent():
+        case SubmissionNotFound():
             # An index may lag behind: one more look before it counts.
             attempt = _still_unknown(attempt, policy, now, enough=attempt.asked > 1)
         case True:
@@ -183,10 +187,12 @@ def _answered(call: GatewayCall, answer: _Answer, policy: DeliveryPolicy, now: d
     return CallResult(attempt=attempt, gateway_up=True)
 
 
-def reported(delivery: Delivery, attempt: Attempt, report: Report, policy: DeliveryPolicy, now: datetime) -> Attempt:
+def reported(
+    delivery: Delivery, attempt: Attempt, report: DeliveryReport, policy: DeliveryPolicy, now: datetime
+) -> Attempt:
     """Return the attempt after a report, whichever way it came: an answer, a callback or a question."""
     state = AttemptState(report.progress)
-    if report.progress is Progress.FAILED and report.error is ErrorClass.UNKNOWN:
+    if report.progress is SubmissionState.FAILED and report.error is ErrorClass.UNKNOWN:
         state = AttemptState.UNKNOWN
     channel = delivery.address.channel
     look_at = now + policy.check_every[channel]
@@ -246,9 +252,9 @@ def _still_unknown(attempt: Attempt, policy: DeliveryPolicy, now: datetime, *, e
     return replace(attempt, state=AttemptState.UNKNOWN, look_at=now + wait)
 
 
-def told_by(gateway: str, notice: Notice, attempt: Attempt, how: str, now: datetime) -> Entry:
+def told_by(gateway: str, notice: Notification, attempt: Attempt, how: str, now: datetime) -> AuditEntry:
     """Return what the journal says of what a gateway told of an attempt."""
-    return Entry(
+    return AuditEntry(
         at=now,
         actor=gateway,
         event=f"{how}: {attempt.state}",

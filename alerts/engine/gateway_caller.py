@@ -19,7 +19,7 @@ from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
 from alerts.model.notice import Facts
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -115,5 +115,5 @@ class GatewayCaller:
         while True:
             try:
                 return await self._write_down(call, outcome)
-            except StoreAway:
+            except StoreUnavailable:
                 await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())

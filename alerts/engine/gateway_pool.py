@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from alerts.decide.gateway.receipt import TRY_AGAIN, Doubt
+from alerts.decide.gateway.receipt import TRY_AGAIN, OverdueReceipts
 from alerts.model.channel import Channel
-from alerts.model.gateway import Gateway, Listens
+from alerts.model.gateway import Gateway, SupportsReplies
 from alerts.model.urgency import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class ConfiguredGateway:
     """A configured gateway. `name` is unique; the order on a channel is the order of preference."""
 
     name: str
@@ -31,7 +31,7 @@ class _Standing:
     up: bool | None = None
     since: datetime | None = None
     #: It takes what it is given, and no receipts come.
-    doubt: Doubt | None = None
+    doubt: OverdueReceipts | None = None
     #: When it was last given something to send.
     used_at: datetime | None = None
     busy: int = 0
@@ -45,13 +45,13 @@ class GatewayPool:
     #: A line that failed is tried first again after this long: nobody tells us when it is repaired.
     REST = timedelta(minutes=5)
 
-    def __init__(self, lines: Iterable[Line]) -> None:
+    def __init__(self, lines: Iterable[ConfiguredGateway]) -> None:
         self._lines = {line.name: line for line in lines}
         self._standing = {name: _Standing() for name in self._lines}
         #: Told when a slot is given back, by whomever: somebody may wait for it.
         self.on_free: Callable[[], object] = lambda: None
 
-    def replace(self, lines: Iterable[Line]) -> list[Line]:
+    def replace(self, lines: Iterable[ConfiguredGateway]) -> list[ConfiguredGateway]:
         """Use *lines* from now on; return those that were used before. The standing of a gateway that is kept is kept."""
         before, retired = self._lines, list(self._lines.values())
         self._lines = {line.name: line for line in lines}
@@ -63,13 +63,13 @@ class GatewayPool:
         self._standing |= {name: _Standing() for name in self._lines if name not in self._standing}
         return retired
 
-    def __getitem__(self, name: str) -> Line:
+    def __getitem__(self, name: str) -> ConfiguredGateway:
         return self._lines[name]
 
     def __contains__(self, name: str) -> bool:
         return name in self._lines
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[ConfiguredGateway]:
         return iter(self._lines.values())
 
     def preference(self, now: datetime, *, trying: bool = False) -> Mapping[Channel, Sequence[str]]:
@@ -78,7 +78,7 @@ class GatewayPool:
         *trying*: for something that is no news to anybody, by which a doubted one may prove itself when it is time.
         """
 
-        def rank(line: Line) -> tuple[bool, bool]:
+        def rank(line: ConfiguredGateway) -> tuple[bool, bool]:
             is_doubted = self.doubted_since(line.name) is not None
             return self._is_resting(line.name, now), is_doubted and not (
                 trying and self._is_to_be_tried(line.name, now)
@@ -96,7 +96,7 @@ class GatewayPool:
         given += [standing.doubt.tried_at] if standing.doubt else []
         return not any(timedelta(0) <= now - at < TRY_AGAIN for at in given)
 
-    def doubt(self, name: str, doubt: Doubt | None) -> bool:
+    def doubt(self, name: str, doubt: OverdueReceipts | None) -> bool:
         """Note whether a line is doubted; return whether that is news."""
         standing = self._standing[name]
         changed = (standing.doubt is None) is not (doubt is None)
@@ -142,7 +142,7 @@ class GatewayPool:
     def hears_people(self, name: str) -> bool:
         """Whether people can answer what this line sends."""
         gateway: object = self._lines[name].gateway if name in self._lines else None
-        return isinstance(gateway, Listens) and gateway.hears_people
+        return isinstance(gateway, SupportsReplies) and gateway.hears_people
 
     def free_slots(self, name: str) -> int:
         """Return how many calls may begin now. Fewer slots than calls under way, after a reload, are none."""

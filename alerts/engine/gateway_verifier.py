@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.engine.observer import Observer
 from alerts.model.gateway import DeliveryError, Verifiable
 from alerts.record.clock import Clock
@@ -52,7 +52,7 @@ class GatewayVerifier:
                 if self._pool.is_up(line.name) is None:
                     tests.create_task(self._verify(line))
 
-    async def _verify(self, line: Line) -> None:
+    async def _verify(self, line: ConfiguredGateway) -> None:
         gateway: object = line.gateway
         if not isinstance(gateway, Verifiable):
             return
@@ -74,7 +74,7 @@ class GatewayVerifier:
                 self._pool.judge(line.name, up=True, now=self._clock.now())
                 self._observer.gateway_judged(line.channel, line.name, up=True)
 
-    def _fail(self, line: Line, why: str) -> None:
+    def _fail(self, line: ConfiguredGateway, why: str) -> None:
         if self._failed.get(line.name) != why:
             log.warning("a gateway could not be tested", gateway=line.name, why=why)
         self._failed[line.name] = why

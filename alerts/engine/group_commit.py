@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from alerts.record.store import Ledger, Store, StoreAway
+from alerts.record.store import Store, StoreUnavailable, UnitOfWork
 
 Work = TypeVar("Work")
 
 #: What somebody wants done with the ledger. It reads and writes nothing else: where another's cannot be stored, it is done
 #: once more.
-LedgerWork = Callable[[Ledger], Awaitable[Any]]
+LedgerWork = Callable[[UnitOfWork], Awaitable[Any]]
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class GroupCommit(Generic[Work]):
     async def write(self, work: Work) -> Any:
         """Do *work* and return what comes of it; it is stored when this returns, also for one who is cancelled meanwhile.
 
-        Raise what it or the store raises; then nothing of it is stored. `StoreAway` is raised to all who wait; of a
+        Raise what it or the store raises; then nothing of it is stored. `StoreUnavailable` is raised to all who wait; of a
         connection that broke during the commit, nobody knows.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -102,7 +102,7 @@ class GroupCommit(Generic[Work]):
         apart = False
         try:
             results = await self._commit([each.work for each in batch])
-        except StoreAway as error:
+        except StoreUnavailable as error:
             for each in batch:
                 # To each its own, without where it was raised: that is no bug of ours, and holds all who wait.
                 each.fail(type(error)(*error.args))

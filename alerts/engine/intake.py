@@ -14,28 +14,28 @@ import structlog
 
 from alerts.decide.escalation import go_on, is_left_to_nobody
 from alerts.decide.gateway.move import DeliveryPolicy
-from alerts.decide.gateway.telling import Milestone, Telling, due_at, is_first, reached, told_last
+from alerts.decide.gateway.telling import Milestone, NotificationLatency, due_at, is_first, reached, told_last
 from alerts.engine.gateway_call import reported, told_by
 from alerts.model.channel import Channel
-from alerts.model.delivery import Attempt, AttemptState, Notice, Part
+from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationIncident
 from alerts.model.event import (
     Acknowledge,
+    AddNote,
     Close,
-    Correct,
     Declare,
+    Escalate,
     Event,
     Expire,
-    HandOn,
+    MarkFalseAlarm,
     Release,
-    Remark,
     Resolve,
     Trigger,
 )
-from alerts.model.gateway import AckResult, Heard
+from alerts.model.gateway import AckResult, CallbackEvent
 from alerts.model.incident import Incident, IncidentState, apply, has_got_worse, is_held, is_news
 from alerts.model.notice import Plan, Purpose
 from alerts.model.oncall import Override
-from alerts.record.store import Entry, Ledger
+from alerts.record.store import AuditEntry, UnitOfWork
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 _LOGGED_EACH = 10
 
 
-async def take_in(ledger: Ledger, event: Event) -> Incident | None:
+async def take_in(ledger: UnitOfWork, event: Event) -> Incident | None:
     """Take an event in and return the incident it is about, as it stands after it; `None` if there is none."""
     before = await _find(ledger, event)
     if _opens(event, before):
@@ -54,13 +54,13 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
     after = apply(before, event)
     if isinstance(event, Resolve) and not before.is_open and after is before:
         return None
-    if after is not before and isinstance(event, Expire | HandOn):
+    if after is not before and isinstance(event, Expire | Escalate):
         after = go_on(after, event.at, await overrides_for(ledger, after, event.at))
     await _change(ledger, [(event, before, after)])
     return after
 
 
-async def take_in_all(ledger: Ledger, events: Sequence[Trigger | Resolve]) -> Sequence[Incident]:
+async def take_in_all(ledger: UnitOfWork, events: Sequence[Trigger | Resolve]) -> Sequence[Incident]:
     """Take in a hundred or two, as `take_in` does each, in few statements; return the incidents that they open or change.
 
     No two of them are about the same.
@@ -84,13 +84,13 @@ def _opens(event: Event, before: Incident | None) -> TypeGuard[Trigger | Declare
     return isinstance(event, Trigger | Declare)
 
 
-async def overrides_for(ledger: Ledger, incident: Incident, now: datetime) -> Sequence[Override]:
+async def overrides_for(ledger: UnitOfWork, incident: Incident, now: datetime) -> Sequence[Override]:
     """Return the overrides that stand *now* of the rotas that an incident's plan names."""
     rotas = {rota.name for rota in incident.brief.escalation.rotas}
     return await ledger.overrides(rotas, now) if rotas else ()
 
 
-async def _open(ledger: Ledger, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
+async def _open(ledger: UnitOfWork, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
     opened = await ledger.add_incidents(events)
     for event, incident in zip(events, opened, strict=True):
         what = "incident opened" if isinstance(event, Trigger) else "outage declared"
@@ -102,16 +102,16 @@ async def _open(ledger: Ledger, events: Sequence[Trigger | Declare]) -> Sequence
     return opened
 
 
-async def _change(ledger: Ledger, changes: Sequence[tuple[Event, Incident, Incident]]) -> None:
+async def _change(ledger: UnitOfWork, changes: Sequence[tuple[Event, Incident, Incident]]) -> None:
     """Write events, each with the incident before it and after it."""
     await ledger.save_incidents([after for _, before, after in changes if after is not before])
     for event, before, after in changes:
         if after.brief is not before.brief:
             await ledger.save_brief(after)
-        if after is not before and isinstance(event, Correct):
+        if after is not before and isinstance(event, MarkFalseAlarm):
             # It may have been put to rest: now those who were told are owed something again.
             await ledger.rouse(after.id)
-        if after is not before or isinstance(event, Remark):
+        if after is not before or isinstance(event, AddNote):
             what = _what_happened(event, before, after)
             await _journal(ledger, after, event, what)
             if len(changes) <= _LOGGED_EACH:
@@ -120,7 +120,7 @@ async def _change(ledger: Ledger, changes: Sequence[tuple[Event, Incident, Incid
         log.info("incidents changed", incidents=len(changes), first=changes[0][2].number, last=changes[-1][2].number)
 
 
-async def take_word(ledger: Ledger, event: Event) -> tuple[Incident | None, Sequence[Telling]]:
+async def take_word(ledger: UnitOfWork, event: Event) -> tuple[Incident | None, Sequence[NotificationLatency]]:
     """Take in what a person or a program says without a gateway; return the incident after it, and what was come to by it."""
     if not isinstance(event, Acknowledge):
         return await take_in(ledger, event), ()
@@ -149,11 +149,11 @@ class ReportResult:
     #: The incidents that it changes something for.
     concerned: Sequence[int] = ()
     #: The milestones that were come to by it.
-    tellings: Sequence[Telling] = ()
+    tellings: Sequence[NotificationLatency] = ()
 
 
 async def take_report(
-    ledger: Ledger, gateway: str, heard: Heard, policy: DeliveryPolicy, now: datetime
+    ledger: UnitOfWork, gateway: str, heard: CallbackEvent, policy: DeliveryPolicy, now: datetime
 ) -> ReportResult:
     """Take in what a provider told of an attempt; what it tells a second time changes nothing."""
     found = await ledger.attempt(heard.reference)
@@ -161,7 +161,7 @@ async def take_report(
     if found is None or found[1].gateway != gateway:
         return ReportResult(result=AckResult.OVER)
     notice, attempt = found
-    tellings, freed = list[Telling](), tuple[int, ...]()
+    tellings, freed = list[NotificationLatency](), tuple[int, ...]()
     if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
         told = reported(notice.delivery_of(attempt), attempt, heard.report, policy, now)
         if not await ledger.save_attempt(told):
@@ -182,7 +182,7 @@ async def take_report(
     return ReportResult(result=result, concerned=(*notice.incident_ids, *freed), tellings=tellings)
 
 
-async def freed_by(ledger: Ledger, notice: Notice, attempt: Attempt) -> tuple[int, ...]:
+async def freed_by(ledger: UnitOfWork, notice: Notification, attempt: Attempt) -> tuple[int, ...]:
     """Return the incidents that have a call to make to the telephone of *attempt*, if its call has ended."""
     address = notice.delivery_of(attempt).address
     if address.channel is not Channel.VOICE or attempt.ended_at is None:
@@ -191,8 +191,8 @@ async def freed_by(ledger: Ledger, notice: Notice, attempt: Attempt) -> tuple[in
 
 
 async def come_to(
-    ledger: Ledger, notice: Notice, attempt: Attempt, before: AttemptState, now: datetime
-) -> Sequence[Telling]:
+    ledger: UnitOfWork, notice: Notification, attempt: Attempt, before: AttemptState, now: datetime
+) -> Sequence[NotificationLatency]:
     """Return the milestones that an attempt has come to, now that it is written; *before*: as it was written until then."""
     channel = notice.delivery_of(attempt).address.channel
     milestones = reached(channel, before, attempt.state)
@@ -203,8 +203,8 @@ async def come_to(
 
 
 async def taken_on(
-    ledger: Ledger, notice: Notice, result: AckResult, now: datetime, *, channel: Channel, gateway: str
-) -> Sequence[Telling]:
+    ledger: UnitOfWork, notice: Notification, result: AckResult, now: datetime, *, channel: Channel, gateway: str
+) -> Sequence[NotificationLatency]:
     """Return that somebody has taken on what *notice* tells of, if they have by this answer."""
     if result is not AckResult.TAKEN or notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
         return ()
@@ -212,20 +212,24 @@ async def taken_on(
     return [_telling(notice, channel, gateway, Milestone.ACKNOWLEDGED, took)]
 
 
-async def _due_at(ledger: Ledger, notice: Notice) -> datetime:
+async def _due_at(ledger: UnitOfWork, notice: Notification) -> datetime:
     incident = await ledger.incident(notice.incident_id) if is_first(notice) else None
     # Most are decided on at once.
     late = incident is not None and notice.created_at - incident.opened_at > timedelta(minutes=1)
     return due_at(notice, incident, await ledger.silences(incident.opened_at) if late and incident else ())
 
 
-def _telling(notice: Notice, channel: Channel, gateway: str, milestone: Milestone, took: timedelta) -> Telling:
+def _telling(
+    notice: Notification, channel: Channel, gateway: str, milestone: Milestone, took: timedelta
+) -> NotificationLatency:
     # Engines that share a store may have clocks that differ.
     took = max(took, timedelta(0))
-    return Telling(channel=channel, gateway=gateway, milestone=milestone, took=took, incident=notice.facts.number)
+    return NotificationLatency(
+        channel=channel, gateway=gateway, milestone=milestone, took=took, incident=notice.facts.number
+    )
 
 
-async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
+async def acknowledge(ledger: UnitOfWork, notice: Notification, now: datetime) -> AckResult:
     """Take in that the person who got *notice* pressed the key, and say how the acknowledgement stands."""
     if notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
         # Somebody outside has confirmed that they heard it, and the escalation waits for one of the staff; or another has
@@ -241,7 +245,7 @@ async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResul
     return next((result for result in _WEIGHT if result in results), AckResult.OVER)
 
 
-async def hand_on(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
+async def hand_on(ledger: UnitOfWork, notice: Notification, now: datetime) -> AckResult:
     """Take in that the person who got *notice* hands on what it tells of, and say how that stands."""
     if notice.plan is Plan.ANNOUNCEMENT:
         return AckResult.OVER
@@ -249,7 +253,7 @@ async def hand_on(ledger: Ledger, notice: Notice, now: datetime) -> AckResult:
     return next((result for result in _WEIGHT if result in results), AckResult.OVER)
 
 
-async def _hand_on(ledger: Ledger, part: Part, now: datetime) -> AckResult:
+async def _hand_on(ledger: UnitOfWork, part: NotificationIncident, now: datetime) -> AckResult:
     before = await ledger.incident(part.incident_id)
     if before is None or not before.is_open:
         return AckResult.OVER
@@ -257,11 +261,11 @@ async def _hand_on(ledger: Ledger, part: Part, now: datetime) -> AckResult:
     # What another has is theirs to hand on.
     if before.acknowledged_by not in {None, name}:
         return AckResult.ALREADY
-    after = await take_in(ledger, HandOn(incident_id=before.id, at=now, by=name))
+    after = await take_in(ledger, Escalate(incident_id=before.id, at=now, by=name))
     return AckResult.NOBODY_LEFT if after is not None and is_left_to_nobody(after) else AckResult.HANDED_ON
 
 
-async def _is_past(ledger: Ledger, notice: Notice) -> bool:
+async def _is_past(ledger: UnitOfWork, notice: Notification) -> bool:
     """Whether a notice tells of what is over by now: whoever confirms it must not go on as if it were not."""
     if notice.purpose not in {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RELEASE}:
         return False
@@ -281,7 +285,9 @@ _WEIGHT = (
 )
 
 
-async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime) -> AckResult:
+async def _acknowledge(
+    ledger: UnitOfWork, notice: Notification, part: NotificationIncident, now: datetime
+) -> AckResult:
     before = await ledger.incident(part.incident_id)
     if before is None:
         return AckResult.OVER
@@ -311,11 +317,11 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
     return AckResult.PROLONGED
 
 
-async def _find(ledger: Ledger, event: Event) -> Incident | None:
+async def _find(ledger: UnitOfWork, event: Event) -> Incident | None:
     match event:
         case Trigger() | Declare() | Resolve():
             return await ledger.last_incident(event.dedup_key)
-        case Acknowledge() | Remark() | HandOn() | Expire() | Release() | Correct() | Close():
+        case Acknowledge() | AddNote() | Escalate() | Expire() | Release() | MarkFalseAlarm() | Close():
             return await ledger.incident(event.incident_id)
         case _:
             assert_never(event)
@@ -335,15 +341,15 @@ def _what_happened(event: Event, before: Incident, after: Incident) -> str:
             return "declared outage over, measured still" if after.is_open else "incident closed"
         case Acknowledge():
             return _whose_it_is(before.acknowledged_by, after.acknowledged_by)
-        case Remark():
+        case AddNote():
             return "remark"
-        case HandOn():
+        case Escalate():
             return "handed on"
         case Expire():
             return "acknowledgement expired"
         case Release():
             return "announcement released"
-        case Correct():
+        case MarkFalseAlarm():
             return "declared a false alarm"
         case _:
             assert_never(event)
@@ -355,7 +361,7 @@ def _whose_it_is(before: str | None, after: str | None) -> str:
     return "acknowledgement prolonged" if before == after else "incident taken over"
 
 
-async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) -> None:
+async def _journal(ledger: UnitOfWork, incident: Incident, event: Event, what: str) -> None:
     actor = "engine" if isinstance(event, Trigger | Resolve | Expire) else event.by
     detail = {"number": incident.number, "matter": str(incident.present if incident.is_open else incident.matter)}
     if (until := incident.acknowledged_until) is not None:
@@ -363,27 +369,27 @@ async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) 
     match event:
         case Declare():
             detail |= {"declared": str(event.matter), "why": event.why}
-        case Correct():
+        case MarkFalseAlarm():
             detail["why"] = event.why
         case Close():
             detail["why"] = event.why
             if incident.closed is not None:
                 detail["recovered"] = "yes" if incident.closed.recovered else "no"
                 detail |= {"measured": str(incident.measured)} if incident.measured is not None else {}
-        case Remark():
+        case AddNote():
             detail["text"] = event.text
         case Acknowledge() if event.of is not None:
             detail["of"] = event.of
         case Expire() if incident.had_by and incident.heard_at:
             detail |= {"had": incident.had_by, "since": incident.heard_at.isoformat()}
-    if isinstance(event, Release | Correct | Close) and event.despite is not None:
+    if isinstance(event, Release | MarkFalseAlarm | Close) and event.despite is not None:
         detail["despite"] = event.despite
-    await ledger.journal(Entry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
+    await ledger.journal(AuditEntry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
 
 
-def _confirmed(notice: Notice, now: datetime, part: Part | None = None) -> Entry:
+def _confirmed(notice: Notification, now: datetime, part: NotificationIncident | None = None) -> AuditEntry:
     about = part or notice.parts[0]
-    return Entry(
+    return AuditEntry(
         at=now,
         actor=about.person,
         event="receipt confirmed",

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from alerts.decide.announcement import waits_for_staff
-from alerts.decide.gateway.brake import CONTACT_LIMITS, Brake, free_at, minute_limit, telephone_free_at
+from alerts.decide.gateway.brake import CONTACT_LIMITS, RateLimitScope, free_at, minute_limit, telephone_free_at
 from alerts.decide.gateway.move import (
     AskForReceipt,
     DeliveryPolicy,
     FallBack,
+    Finish,
     Reconcile,
-    Settle,
     Try,
     Wait,
     next_move,
@@ -21,28 +21,28 @@ from alerts.decide.gateway.move import (
     wants_call_instead,
 )
 from alerts.decide.response import printed
-from alerts.engine.advance import Advance, Entered
+from alerts.engine.advance import ProcessingResult, StateChange
 from alerts.engine.gateway_call import CallKind, GatewayCall
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.intake import freed_by
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notice, NoticeState
+from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notification, NotificationState
 from alerts.model.gateway import CALL_LASTS, ErrorClass
 from alerts.model.notice import Plan, Purpose
 from alerts.model.urgency import ALWAYS_GOES, NEVER_TOO_MANY, RANK, Priority, priority
-from alerts.record.store import Entry, Ledger
+from alerts.record.store import AuditEntry, UnitOfWork
 
 
-class Mover:
+class NotificationProcessor:
     """Moves the notices of one incident. Made anew for each look at it."""
 
     def __init__(
         self,
         incident_id: int,
-        advance: Advance,
+        advance: ProcessingResult,
         *,
-        ledger: Ledger,
+        ledger: UnitOfWork,
         pool: GatewayPool,
         policy: DeliveryPolicy,
         now: datetime,
@@ -62,7 +62,7 @@ class Mover:
         #: Ids of notices that wait for other notices: no gateway and no decision of ours delays them.
         self.waiting = set[int]()
 
-    async def deliver(self, notice: Notice) -> None:
+    async def deliver(self, notice: Notification) -> None:
         """Make the moves of one notice until it has to wait for something."""
         while True:
             # Whoever has not heard yet is told by what is sure to arrive.
@@ -78,11 +78,11 @@ class Mover:
                     await self._question(CallKind.ASK, notice, attempt)
                 case AskForReceipt(attempt=attempt):
                     await self._question(CallKind.CHECK, notice, attempt)
-                case Settle(state=NoticeState.FAILED) if (call := await self._call_instead(notice)) is not None:
+                case Finish(state=NotificationState.FAILED) if (call := await self._call_instead(notice)) is not None:
                     delivery = await self._ledger.add_delivery(notice.id, call)
                     notice = replace(notice, deliveries=(*notice.deliveries, delivery))
                     continue
-                case Settle(state=state):
+                case Finish(state=state):
                     await self.enter(notice, _settled(notice, state))
                     # A step whose contacts all failed makes way for the next at once.
                     self._advance.wake_at(self._now)
@@ -92,7 +92,7 @@ class Mover:
             await self.enter(notice, shown_state(notice))
             return
 
-    async def _call_instead(self, notice: Notice) -> Address | None:
+    async def _call_instead(self, notice: Notification) -> Address | None:
         """Return where to call somebody of the staff who sent STOP."""
         incident = await self._ledger.incident(notice.incident_id) if wants_call_instead(notice, self._now) else None
         person = incident.brief.escalation.contact(notice.person) if incident is not None else None
@@ -100,7 +100,7 @@ class Mover:
         numbers = person.addresses_on([Channel.VOICE]) if person is not None else ()
         return next((number for number in numbers if number not in tried), None)
 
-    async def _try(self, notice: Notice, gateway: str) -> None:
+    async def _try(self, notice: Notification, gateway: str) -> None:
         if await self._has_stopped(notice, gateway):
             return
         if notice.not_before is not None and self._now < notice.not_before:
@@ -129,7 +129,7 @@ class Mover:
         self._advance.calls.append(GatewayCall(kind=CallKind.SEND, notice=whole, attempt=attempt))
         self._advance.wake_at(lease)
 
-    async def _has_stopped(self, notice: Notice, gateway: str) -> bool:
+    async def _has_stopped(self, notice: Notification, gateway: str) -> bool:
         """Whether the person wants no SMS on this phone; then it is written down as failed, and the next address tried."""
         address = notice.deliveries[-1].address
         if address.channel is not Channel.SMS:
@@ -152,7 +152,7 @@ class Mover:
         self._advance.wake_at(self._now)
         return True
 
-    async def _response(self, notice: Notice, gateway: str) -> str:
+    async def _response(self, notice: Notification, gateway: str) -> str:
         """Return the code by which the person can answer an SMS about an outage; nothing where no answer is heard."""
         address = notice.deliveries[-1].address
         asked = notice.purpose in {Purpose.OUTAGE, Purpose.REMINDER} or notice.facts.is_handover
@@ -161,11 +161,11 @@ class Mover:
             return ""
         return printed(await self._ledger.responses.code_for(address.number, notice, self._now))
 
-    async def _whole(self, notice: Notice) -> Notice:
+    async def _whole(self, notice: Notification) -> Notification:
         """Return a notice with all that it tells of."""
         return notice if notice.tells_of == len(notice.parts) else await self._ledger.notice(notice.id)
 
-    async def _is_telephone_busy(self, notice: Notice) -> bool:
+    async def _is_telephone_busy(self, notice: Notification) -> bool:
         """Whether another call of ours occupies the telephone. Its end makes this one due, and meanwhile it cannot expire.
 
         The transaction excludes those of other engines, so that no two calls to a telephone begin.
@@ -183,7 +183,7 @@ class Mover:
         self._advance.wake_at(free)
         return True
 
-    async def _waits_for_staff(self, notice: Notice) -> bool:
+    async def _waits_for_staff(self, notice: Notification) -> bool:
         """Whether a notice to somebody outside waits for one to staff, in any of its incidents."""
         if notice.plan is not Plan.ANNOUNCEMENT or notice.attempts:
             return False
@@ -195,10 +195,10 @@ class Mover:
                 return True
         return False
 
-    async def _is_held(self, notice: Notice, gateway: str) -> bool:
+    async def _is_held(self, notice: Notification, gateway: str) -> bool:
         """Whether a brake holds a notice back. Counted is what the store says was taken: nothing in memory."""
         address, now = notice.deliveries[-1].address, self._now
-        until, brake = now, Brake.CONTACT
+        until, brake = now, RateLimitScope.CONTACT
         limits = () if notice.urgency in NEVER_TOO_MANY else CONTACT_LIMITS.get(address.channel, ())
         if limits:
             taken = await self._ledger.taken_since(now - max(limit.within for limit in limits), address=address)
@@ -206,7 +206,7 @@ class Mover:
         per_minute = self._pool[gateway].per_minute
         if per_minute is not None and until <= now:
             taken = await self._ledger.taken_since(now - timedelta(minutes=1), gateway=gateway)
-            until, brake = free_at(taken, minute_limit(per_minute), now), Brake.GATEWAY
+            until, brake = free_at(taken, minute_limit(per_minute), now), RateLimitScope.GATEWAY
         if until <= now:
             return False
         self._advance.held[notice.channel, brake] += 1
@@ -216,7 +216,7 @@ class Mover:
         self._advance.wake_at(until)
         return True
 
-    async def _question(self, kind: CallKind, notice: Notice, attempt: Attempt) -> None:
+    async def _question(self, kind: CallKind, notice: Notification, attempt: Attempt) -> None:
         if kind is CallKind.ASK and attempt.gateway not in self._pool and attempt.id not in self._under_way:
             # It was taken out of the configuration: nobody is left to ask.
             lost = replace(attempt, state=AttemptState.NO_TRACE, ended_at=self._now)
@@ -232,7 +232,7 @@ class Mover:
             await self._ledger.save_attempt(asking)
         self._advance.wake_at(asking.look_at)
 
-    async def take_back(self, notice: Notice, attempt: Attempt) -> None:
+    async def take_back(self, notice: Notification, attempt: Attempt) -> None:
         """Have a letter taken out of its tray before a clerk posts it."""
         if attempt.gateway in self._pool:
             await self._call(CallKind.WITHDRAW, notice, attempt)
@@ -240,10 +240,12 @@ class Mover:
         else:
             # Nobody can take it out of that tray any more, or say whether it was posted: a person looks, and what is owed to
             # its reader is told.
-            await self.enter(notice, NoticeState.UNKNOWN)
+            await self.enter(notice, NotificationState.UNKNOWN)
             self._advance.wake_at(self._now)
 
-    async def _call(self, kind: CallKind, notice: Notice, attempt: Attempt, due_at: datetime | None = None) -> bool:
+    async def _call(
+        self, kind: CallKind, notice: Notification, attempt: Attempt, due_at: datetime | None = None
+    ) -> bool:
         """Leave a call to be made about an attempt; return whether it can be made now.
 
         *due_at*: since when it waits for a slot. It must not change from look to look: whoever is looked at would go behind
@@ -268,29 +270,29 @@ class Mover:
         self._advance.taken.append(gateway)
         return True
 
-    async def enter(self, notice: Notice, state: NoticeState) -> None:
+    async def enter(self, notice: Notification, state: NotificationState) -> None:
         """Write that a notice has come into a state, if it is another than before."""
         if state is notice.state:
             return
         self.has_moved = True
         await self._ledger.settle(notice.id, state)
-        self._advance.entered.append(Entered(channel=notice.channel, purpose=notice.purpose, state=state))
+        self._advance.entered.append(StateChange(channel=notice.channel, purpose=notice.purpose, state=state))
         await self._write(notice, f"notice {state}", person=notice.person, purpose=notice.purpose)
         # Their next steps may begin at once, and whoever released hears what came of it. What else went well they find when
         # they are due.
-        is_news = state is NoticeState.FAILED or (notice.plan is Plan.ANNOUNCEMENT and state in SETTLED)
+        is_news = state is NotificationState.FAILED or (notice.plan is Plan.ANNOUNCEMENT and state in SETTLED)
         if notice.tells_of > 1 and is_news:
             self._advance.stirred.update((await self._whole(notice)).incident_ids)
 
-    async def leave(self, notice: Notice) -> None:
+    async def leave(self, notice: Notification) -> None:
         """Take this incident out of a bundle that still has others to tell of."""
         await self._ledger.leave_notice(notice.id, self._incident_id, self._now)
         await self._write(notice, "left a bundle", person=notice.person, purpose=notice.purpose)
         if notice.leads and (other := await self._ledger.lead_of(notice.id)) is not None:
             self._advance.stirred.add(other)  # It looks after the notice from now on.
 
-    async def _write(self, notice: Notice, event: str, **detail: str) -> None:
-        entry = Entry(
+    async def _write(self, notice: Notification, event: str, **detail: str) -> None:
+        entry = AuditEntry(
             at=self._now,
             actor="engine",
             event=event,
@@ -301,9 +303,9 @@ class Mover:
         await self._ledger.journal(entry)
 
 
-def _settled(notice: Notice, state: NoticeState) -> NoticeState:
+def _settled(notice: Notification, state: NotificationState) -> NotificationState:
     """Return where a notice that has come to its end belongs: what only a brake held too long has not failed."""
     held = notice.not_before is not None and notice.urgency not in ALWAYS_GOES
-    if state is NoticeState.FAILED and held and notice.last_attempt is None:
-        return NoticeState.WITHDRAWN
+    if state is NotificationState.FAILED and held and notice.last_attempt is None:
+        return NotificationState.WITHDRAWN
     return state

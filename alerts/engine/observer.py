@@ -6,21 +6,21 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from alerts.decide.gateway.brake import Brake
-from alerts.decide.gateway.telling import Telling
+from alerts.decide.gateway.brake import RateLimitScope
+from alerts.decide.gateway.telling import NotificationLatency
 from alerts.engine.advance import OpenIncident
 from alerts.model.channel import Channel
-from alerts.model.delivery import NoticeState
-from alerts.model.notice import Matter, Purpose
+from alerts.model.delivery import NotificationState
+from alerts.model.notice import IncidentType, Purpose
 
 
 class Observer(Protocol):
     """Told of what happened, after it was committed."""
 
-    def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
+    def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
         """Count a notice that came into this state."""
 
-    def told(self, telling: Telling) -> None:
+    def told(self, telling: NotificationLatency) -> None:
         """Note how long it took to come to a milestone of telling somebody: each once."""
 
     def nobody_on_call(self, agency: str, rotas: int) -> None:
@@ -29,7 +29,7 @@ class Observer(Protocol):
     def notices_bundled(self, channel: Channel, notices: int) -> None:
         """Count notices that were joined to others instead of being sent by themselves."""
 
-    def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None:
+    def notices_held(self, channel: Channel, brake: RateLimitScope, notices: int) -> None:
         """Count notices that a brake has begun to hold back."""
 
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
@@ -41,7 +41,7 @@ class Observer(Protocol):
     def callback_refused(self, gateway: str, reason: str) -> None:
         """Count a provider's callback that could not be trusted or understood."""
 
-    def outages_declared(self, declared: Mapping[str, Matter], *, all_known: bool) -> None:
+    def outages_declared(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
         """Note what people have declared of agencies that nobody has said to be over.
 
         *all_known*: every open incident has been looked at since the start; else there may be more.

@@ -14,28 +14,28 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
-    Absent,
-    CallbackAnswer,
-    CallbackRefused,
+    CallbackEvent,
+    CallbackHandler,
+    CallbackRejectedError,
+    CallbackRequest,
+    CallbackResponse,
     DeliveryError,
-    Desk,
+    DeliveryReport,
     ErrorClass,
+    GatewayContext,
     GatewayKind,
-    Heard,
-    Incoming,
-    Order,
     PageContent,
-    Progress,
-    Report,
-    Surroundings,
+    SendRequest,
+    SubmissionNotFound,
+    SubmissionState,
 )
 from alerts.provider import DEADLINE_SECONDS, E164, Deadline, JsonApi, ProviderUrl, is_id, read_json
 
 _PROGRESS = {
-    "QUEUED": Progress.ACCEPTED,
-    "IN_PROGRESS": Progress.SENT,
-    "COMPLETED": Progress.DELIVERED,
-    "FAILURE": Progress.FAILED,
+    "QUEUED": SubmissionState.ACCEPTED,
+    "IN_PROGRESS": SubmissionState.SENT,
+    "COMPLETED": SubmissionState.DELIVERED,
+    "FAILURE": SubmissionState.FAILED,
 }
 
 #: What an errorType means when its code is not in `_CODES`. A document that cannot be converted is our fault, and the
@@ -89,7 +89,7 @@ class SinchFaxSettings(BaseModel):
 class SinchFax:
     """Sends one document a call; our reference travels as a label and comes back with every answer."""
 
-    def __init__(self, settings: SinchFaxSettings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: SinchFaxSettings, surroundings: GatewayContext) -> None:
         self._from = settings.from_number
         self._retries = settings.provider_retries
         self._faxes = f"{settings.base_url}/v3/projects/{settings.project_id}/faxes"
@@ -104,7 +104,7 @@ class SinchFax:
         self._callback_base = surroundings.callback_base if secret else None
         self._callback_login = f"{_CALLBACK_USER}:{secret.get_secret_value()}" if secret else ""
 
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         content = order.carried(PageContent)
         fax: dict[str, Any] = {
             "to": order.address,
@@ -125,27 +125,27 @@ class SinchFax:
             fax["callbackUrlContentType"] = "application/json"
         return _report(await self._provider.submit(self._faxes, json=fax), ErrorClass.UNKNOWN)
 
-    async def find(self, order: Order) -> Report | Absent:
+    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
         # By number, and the label compared here: how the label filter is written on the wire is nowhere documented, and
         # a filter that matches nothing would have us send the pages twice.
         for fax in await self._listed({"to": order.address, "direction": "OUTBOUND", "pageSize": "1000"}):
             if isinstance(fax, dict) and _reference(fax) == order.reference:
                 return _report(fax, ErrorClass.TRANSIENT)
-        return Absent(certain=False)
+        return SubmissionNotFound(certain=False)
 
-    async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Sinch asks by its own id
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - Sinch asks by its own id
         return _report(await self._provider.ask(f"{self._faxes}/{provider_id}"), ErrorClass.TRANSIENT)
 
     async def verify(self) -> None:
         await self._listed({"pageSize": "1"})
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
+    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
         self._authenticate(incoming)
         match incoming.path.split("/"):
             case ["done", reference]:
                 pass
             case _:
-                raise CallbackRefused(404, "no such callback")
+                raise CallbackRejectedError(404, "no such callback")
         event = _event(incoming)
         fax = event.get("fax")
         if (
@@ -153,17 +153,17 @@ class SinchFax:
             or not isinstance(fax, dict)
             or str(fax.get("status")) not in _PROGRESS
         ):
-            raise CallbackRefused(400, "not the end of a fax")
+            raise CallbackRejectedError(400, "not the end of a fax")
         if _reference(fax) not in {None, reference}:
-            raise CallbackRefused(400, "the label is another fax's")
+            raise CallbackRejectedError(400, "the label is another fax's")
         try:
             report = _report(fax, ErrorClass.UNKNOWN)
         except DeliveryError:
-            raise CallbackRefused(400, "a fax without an id") from None
+            raise CallbackRejectedError(400, "a fax without an id") from None
         event_id = f"{report.provider_id}/{fax['status']}"
-        await desk.record(Heard(reference=reference, event_id=event_id, report=report))
+        await desk.record(CallbackEvent(reference=reference, event_id=event_id, report=report))
         # Anything but 200 is repeated up to 16 times.
-        return CallbackAnswer(status=200)
+        return CallbackResponse(status=200)
 
     async def close(self) -> None:
         await self._provider.close()
@@ -174,11 +174,11 @@ class SinchFax:
             raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
         return faxes
 
-    def _authenticate(self, incoming: Incoming) -> None:
+    def _authenticate(self, incoming: CallbackRequest) -> None:
         given = incoming.header("authorization")
         expected = "Basic " + base64.b64encode(self._callback_login.encode()).decode()
         if not self._callback_login or not hmac.compare_digest(given.encode(), expected.encode()):
-            raise CallbackRefused(403, "the callback's password is missing or wrong")
+            raise CallbackRejectedError(403, "the callback's password is missing or wrong")
 
 
 def _with_login(url: str, login: str) -> str:
@@ -186,7 +186,7 @@ def _with_login(url: str, login: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
 
 
-def _event(incoming: Incoming) -> Mapping[str, Any]:
+def _event(incoming: CallbackRequest) -> Mapping[str, Any]:
     """Read a callback in either form: JSON as asked for, or the multipart form that is Sinch's default."""
     kind = incoming.header("content-type")
     try:
@@ -196,9 +196,9 @@ def _event(incoming: Incoming) -> Mapping[str, Any]:
         else:
             event = read_json(incoming.body)
     except (ValueError, RecursionError):
-        raise CallbackRefused(400, "not JSON") from None
+        raise CallbackRejectedError(400, "not JSON") from None
     if not isinstance(event, dict):
-        raise CallbackRefused(400, "not an event")
+        raise CallbackRejectedError(400, "not an event")
     return event
 
 
@@ -219,17 +219,17 @@ def _reference(fax: Mapping[str, Any]) -> str | None:
     return None if label is None else str(label)
 
 
-def _report(fax: Mapping[str, Any], ambiguous: ErrorClass) -> Report:
+def _report(fax: Mapping[str, Any], ambiguous: ErrorClass) -> DeliveryReport:
     if not is_id(fax.get("id")):
         raise DeliveryError(ambiguous, "an answer without an id")
     # A status that Sinch invents later is at least accepted: it has given the fax an id.
-    progress = _PROGRESS.get(str(fax.get("status")), Progress.ACCEPTED)
-    if progress is not Progress.FAILED:
-        return Report(progress=progress, provider_id=str(fax["id"]))
+    progress = _PROGRESS.get(str(fax.get("status")), SubmissionState.ACCEPTED)
+    if progress is not SubmissionState.FAILED:
+        return DeliveryReport(progress=progress, provider_id=str(fax["id"]))
     sent, pages = fax.get("pagesSentSuccessfully"), fax.get("numberOfPages")
     counted = all(type(number) is int and 0 <= number <= _MOST_PAGES for number in (sent, pages))
     kind, code = str(fax.get("errorType") or "")[:_CODE_AT_MOST], fax.get("errorCode")
-    return Report(
+    return DeliveryReport(
         progress=progress,
         provider_id=str(fax["id"]),
         error=_error_class(kind, code),

@@ -25,19 +25,19 @@ from pydantic import BaseModel, ConfigDict
 
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
-    Absent,
-    CallbackAnswer,
-    CallbackRefused,
+    CallbackHandler,
+    CallbackRejectedError,
+    CallbackRequest,
+    CallbackResponse,
     DeliveryError,
-    Desk,
+    DeliveryReport,
     ErrorClass,
+    GatewayContext,
     GatewayKind,
-    Incoming,
-    Order,
     PageContent,
-    Progress,
-    Report,
-    Surroundings,
+    SendRequest,
+    SubmissionNotFound,
+    SubmissionState,
 )
 
 T = TypeVar("T")
@@ -75,24 +75,24 @@ class Tray:
     They are the tray's own: one that hangs cannot be ended, and `asyncio.to_thread` has six for the whole service on two cores.
     """
 
-    def __init__(self, settings: TraySettings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: TraySettings, surroundings: GatewayContext) -> None:
         self.directory = Path(surroundings.directory) / settings.directory
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tray")
 
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         return await self._in_thread(self._lay, order, order.carried(PageContent))
 
-    async def find(self, order: Order) -> Report | Absent:
+    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
         found = await self._in_thread(self._look, order.reference)
-        return Absent(certain=True) if found is None else _report(order.reference, found[0])
+        return SubmissionNotFound(certain=True) if found is None else _report(order.reference, found[0])
 
-    async def check(self, order: Order, provider_id: str) -> Report:
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
         found = await self._in_thread(self._look, provider_id)
         if found is None:
             raise DeliveryError(ErrorClass.UNKNOWN, "the letter is no longer in the tray", code="missing")
         return _report(order.reference, found[0])
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - both are the reference
+    async def withdraw(self, order: SendRequest, provider_id: str) -> bool:  # noqa: ARG002 - both are the reference
         return await self._in_thread(self._move, order.reference, LetterPlace.WITHDRAWN)
 
     async def verify(self) -> None:
@@ -116,8 +116,8 @@ class Tray:
     async def tidy(self) -> None:
         await self._in_thread(self._clear)
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:  # noqa: ARG002 - a directory calls nobody
-        raise CallbackRefused(404, "a tray has no callbacks")
+    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:  # noqa: ARG002 - a directory calls nobody
+        raise CallbackRejectedError(404, "a tray has no callbacks")
 
     async def close(self) -> None:
         pass
@@ -125,7 +125,7 @@ class Tray:
     async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
-    def _lay(self, order: Order, content: PageContent) -> Report:
+    def _lay(self, order: SendRequest, content: PageContent) -> DeliveryReport:
         found = self._look(order.reference)
         if found is not None:
             return _report(order.reference, found[0])
@@ -251,7 +251,7 @@ def _write_whole(final: Path, reference: str, pdf: bytes) -> None:
             os.close(directory)
 
 
-def _file_name(order: Order, content: PageContent) -> str:
+def _file_name(order: SendRequest, content: PageContent) -> str:
     """Return "2026-11-24_d42-1_gangguan-e-mel-jabatan-contoh.pdf": a tray sorts by date and tells what is in it."""
     date = order.created_at.astimezone(_MALAYSIA).date().isoformat()
     if not _REFERENCE.fullmatch(order.reference):
@@ -264,15 +264,15 @@ def _slug(*texts: str) -> str:
     return "-".join(re.findall(r"[a-z0-9]+", plain))[:100].rstrip("-") or "surat"
 
 
-def _report(reference: str, place: LetterPlace) -> Report:
+def _report(reference: str, place: LetterPlace) -> DeliveryReport:
     match place:
         case LetterPlace.TRAY:
-            return Report(progress=Progress.ACCEPTED, provider_id=reference)
+            return DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id=reference)
         case LetterPlace.DISPATCHED:
-            return Report(progress=Progress.SENT, provider_id=reference)
+            return DeliveryReport(progress=SubmissionState.SENT, provider_id=reference)
         case LetterPlace.WITHDRAWN:
-            return Report(
-                progress=Progress.FAILED,
+            return DeliveryReport(
+                progress=SubmissionState.FAILED,
                 provider_id=reference,
                 error=ErrorClass.PERMANENT,
                 code="withdrawn",

@@ -25,7 +25,7 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzin
 _WHERE_ROOM = 80
 
 
-class WebhookRefused(Exception):
+class WebhookRejectedError(Exception):
     """It cannot be read. The message says why and what to do, and holds nothing of what was sent."""
 
 
@@ -85,13 +85,13 @@ def webhook_schema() -> dict[str, Any]:
 
 
 def read_webhook(body: bytes, now: datetime) -> Webhook:
-    """Return what is in *body*. Raise `WebhookRefused`."""
+    """Return what is in *body*. Raise `WebhookRejectedError`."""
     try:
         tree = from_json(body)
     except ValueError:
-        raise WebhookRefused("this is no JSON; Alertmanager's webhook_configs send it") from None
+        raise WebhookRejectedError("this is no JSON; Alertmanager's webhook_configs send it") from None
     if not isinstance(tree, dict) or tree.get("version") != VERSION:
-        raise WebhookRefused(
+        raise WebhookRejectedError(
             f'this is no webhook of Alertmanager with version "{VERSION}"; leave out `payload` in its webhook_configs, and let '
             "nothing else send here"
         )
@@ -110,10 +110,10 @@ def _read(alert: object, place: int) -> _Alert:
         raise _refused(error, "alerts", place) from None
 
 
-def _refused(error: ValidationError, *above: str | int) -> WebhookRefused:
+def _refused(error: ValidationError, *above: str | int) -> WebhookRejectedError:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part) for part in (*above, *first["loc"]))[:_WHERE_ROOM]
-    return WebhookRefused(f"{ascii(where)[1:-1]}: {first['msg']}")
+    return WebhookRejectedError(f"{ascii(where)[1:-1]}: {first['msg']}")
 
 
 def _alert(read: _Alert, now: datetime) -> ReceivedAlert:

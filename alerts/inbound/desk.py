@@ -1,4 +1,4 @@
-"""What a gateway may ask the service: implements `alerts.model.gateway.Desk`. What is said is said after the commit."""
+"""What a gateway may ask the service: implements `alerts.model.gateway.CallbackHandler`. What is said is said after the commit."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Protocol
 from alerts.decide.contradiction import Delivered
 from alerts.engine.dispatcher import Dispatcher
 from alerts.inbound.hearing import receive
-from alerts.inbound.pin import PinBook
-from alerts.inbound.releasing import Releasing
-from alerts.model.gateway import AckResult, Content, Heard, ReleaseAnswer, ReleaseStage, Said, SmsContent
+from alerts.inbound.pin import PinStore
+from alerts.inbound.releasing import PhoneRelease
+from alerts.model.gateway import AckResult, CallbackEvent, Content, InboundSms, ReleasePrompt, ReleaseStage, SmsContent
 from alerts.record.clock import Clock
 from alerts.record.store import Store
 from alerts.wording.sms import answer
 from alerts.wording.texts import Wording
 
 
-class DrillDesk(Protocol):
+class DrillCallbackHandler(Protocol):
     """Answers for notices of drills; `None`: it is none of theirs. A keypress acknowledges nothing but the drill."""
 
-    async def record(self, heard: Heard) -> AckResult | None: ...
+    async def record(self, heard: CallbackEvent) -> AckResult | None: ...
 
     async def content(self, reference: str) -> Content | None: ...
 
@@ -35,33 +35,33 @@ class SupportsMeasuring(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desks:
+class CallbackHandlers:
     """Makes the desk of each gateway."""
 
     dispatcher: Dispatcher
     store: Store
     wording: Wording
     #: Returns those of the configuration in force.
-    pins: Callable[[], PinBook]
+    pins: Callable[[], PinStore]
     clock: Clock
-    drills: DrillDesk | None = None
+    drills: DrillCallbackHandler | None = None
     #: `None`: nothing is measured here.
     measuring: SupportsMeasuring | None = None
 
-    def of(self, gateway: str) -> ServiceDesk:
+    def of(self, gateway: str) -> GatewayCallbackHandler:
         """Return the desk of the gateway with this name."""
-        return ServiceDesk(self, gateway)
+        return GatewayCallbackHandler(self, gateway)
 
 
-class ServiceDesk:
+class GatewayCallbackHandler:
     """What one gateway may ask."""
 
-    def __init__(self, desks: Desks, gateway: str) -> None:
+    def __init__(self, desks: CallbackHandlers, gateway: str) -> None:
         self._desks = desks
         self._gateway = gateway
-        self._releasing = Releasing(desks.wording)
+        self._releasing = PhoneRelease(desks.wording)
 
-    async def record(self, heard: Heard) -> AckResult:
+    async def record(self, heard: CallbackEvent) -> AckResult:
         drills = self._desks.drills
         if drills is not None and (result := await drills.record(heard)) is not None:
             return result
@@ -73,7 +73,7 @@ class ServiceDesk:
             return content
         return await self._desks.dispatcher.content(reference)
 
-    async def receive(self, said: Said) -> SmsContent | None:
+    async def receive(self, said: InboundSms) -> SmsContent | None:
         desks = self._desks
         async with desks.store.transaction() as ledger:
             reaction = await receive(ledger, self._gateway, said, desks.clock.now())
@@ -83,7 +83,7 @@ class ServiceDesk:
         desks.dispatcher.stir(*reaction.concerned)
         return answer(reaction.situation, reaction.language, desks.wording, reaction.told, until=reaction.until)
 
-    async def begin_release(self, reference: str) -> ReleaseAnswer:
+    async def begin_release(self, reference: str) -> ReleasePrompt:
         desks = self._desks
         async with desks.store.transaction() as ledger:
             said = await self._releasing.begin(ledger, desks.pins(), reference, desks.clock.now())
@@ -93,7 +93,7 @@ class ServiceDesk:
             desks.measuring.begin(about)
         return said
 
-    async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:
+    async def prove_release(self, reference: str, pin: str) -> ReleasePrompt:
         desks, pins = self._desks, self._desks.pins()
         async with desks.store.transaction() as ledger:
             whose = await self._releasing.whose(ledger, pins, reference, desks.clock.now())
@@ -102,7 +102,7 @@ class ServiceDesk:
         async with desks.store.transaction() as ledger:
             return await self._releasing.prove(ledger, pins, reference, desks.clock.now(), right=right)
 
-    async def release(self, reference: str) -> ReleaseAnswer:
+    async def release(self, reference: str) -> ReleasePrompt:
         desks, delivered = self._desks, dict[str, Delivered]()
         if desks.measuring is not None:
             async with desks.store.transaction() as ledger:

@@ -15,16 +15,16 @@ from datetime import datetime
 import structlog
 
 from alerts.decide.escalation import told_again_at
-from alerts.decide.gateway.telling import Telling
-from alerts.decide.response import Responds, Starts, Stops, Unclear, printed, understand
+from alerts.decide.gateway.telling import NotificationLatency
+from alerts.decide.response import Acknowledgement, OptIn, OptOut, Unrecognised, printed, understand
 from alerts.engine.intake import acknowledge, hand_on, taken_on
 from alerts.model.channel import Channel
-from alerts.model.delivery import Notice, Part
-from alerts.model.gateway import AckResult, Said
+from alerts.model.delivery import Notification, NotificationIncident
+from alerts.model.gateway import AckResult, InboundSms
 from alerts.model.incident import Incident, has_got_worse
 from alerts.model.notice import Language
 from alerts.model.number import is_quoted
-from alerts.record.store import Entry, Ledger, SmsNumber
+from alerts.record.store import AuditEntry, SmsNumber, UnitOfWork
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ MOST_PUZZLED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reaction:
+class SmsReply:
     """What to answer: a text below `sms.response`, and what it tells."""
 
     situation: str
@@ -45,7 +45,7 @@ class Reaction:
     #: The incidents that it changed.
     concerned: tuple[int, ...] = ()
     #: That they have taken it on, if they have by this.
-    tellings: Sequence[Telling] = ()
+    tellings: Sequence[NotificationLatency] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class _Alert:
     """A notice that the phone was sent with a code."""
 
     code: int
-    notice: Notice
+    notice: Notification
 
     @property
     def number(self) -> str:
@@ -61,7 +61,7 @@ class _Alert:
         first = self.notice.parts[0].facts.number
         return first if not more else f"{first} (+{more})"
 
-    def about(self, parts: Sequence[Part]) -> _Alert:
+    def about(self, parts: Sequence[NotificationIncident]) -> _Alert:
         """Return it with these of its parts only."""
         return replace(self, notice=replace(self.notice, parts=tuple(parts)))
 
@@ -74,12 +74,12 @@ class _Alert:
             if is_quoted(quoted, part.facts.number, part.facts.office.short)
         }
 
-    def react(self, situation: str, **more: str) -> Reaction:
+    def react(self, situation: str, **more: str) -> SmsReply:
         told = {"agency": self.notice.parts[0].facts.office.short, "number": self.number, **more}
-        return Reaction(situation=situation, language=self.notice.language, told=told)
+        return SmsReply(situation=situation, language=self.notice.language, told=told)
 
 
-async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Reaction | None:
+async def receive(ledger: UnitOfWork, gateway: str, said: InboundSms, now: datetime) -> SmsReply | None:
     """Take in an SMS, and return what to answer, or `None`: it came before, is a stranger's, or needs no answer."""
     # A name in the place of a number may hold what no database keeps; it must not keep those behind it from being heard.
     if not said.sender.isprintable() or not await ledger.responses.knows(said.sender):
@@ -90,11 +90,11 @@ async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Re
     alerts = await _alerts(ledger, said.sender)
     known = await ledger.responses.sms_number(said.sender)
     match understand(said.text):
-        case Stops():
+        case OptOut():
             return await _note_stop(ledger, said.sender, known, alerts, now, stopped=True)
-        case Starts():
+        case OptIn():
             return await _note_stop(ledger, said.sender, known, alerts, now, stopped=False)
-        case Responds() as meaning:
+        case Acknowledgement() as meaning:
             meant = await _meant(ledger, meaning, alerts)
             if len(meant) > 1:
                 return await _puzzled(ledger, said.sender, known, meant[0], "several")
@@ -102,7 +102,7 @@ async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Re
                 return await _hand_on(ledger, said.sender, meant[0], known, now)
             if meant:
                 return await _accept(ledger, said.sender, meant[0], known, now, gateway=gateway)
-        case Unclear():
+        case Unrecognised():
             pass
     waiting = [alert for alert in alerts if await _waits(ledger, alert)]
     if waiting:
@@ -110,7 +110,7 @@ async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Re
     return await _puzzled(ledger, said.sender, known, alerts[0], "nothing") if alerts else None
 
 
-async def _meant(ledger: Ledger, meaning: Responds, alerts: Sequence[_Alert]) -> Sequence[_Alert]:
+async def _meant(ledger: UnitOfWork, meaning: Acknowledgement, alerts: Sequence[_Alert]) -> Sequence[_Alert]:
     """Return which of *alerts* an answer is about: what it names, or all that wait for one; the newest if none does."""
     if meaning.code is not None:
         coded = [alert for alert in alerts if alert.code == meaning.code][:1]
@@ -127,7 +127,7 @@ async def _meant(ledger: Ledger, meaning: Responds, alerts: Sequence[_Alert]) ->
     return waiting or list(alerts[:1])
 
 
-async def _alerts(ledger: Ledger, number: str) -> Sequence[_Alert]:
+async def _alerts(ledger: UnitOfWork, number: str) -> Sequence[_Alert]:
     """Return what the phone was told of, the newest first. A code that was given anew stands for its newest notice."""
     alerts = []
     for told in await ledger.responses.told(number):
@@ -137,7 +137,7 @@ async def _alerts(ledger: Ledger, number: str) -> Sequence[_Alert]:
     return alerts
 
 
-async def _waits(ledger: Ledger, alert: _Alert, *, had: bool = False) -> bool:
+async def _waits(ledger: UnitOfWork, alert: _Alert, *, had: bool = False) -> bool:
     """Whether anything in it waits for somebody to take it on, and has not got worse since.
 
     *had*: or is this person's already.
@@ -157,8 +157,8 @@ async def _waits(ledger: Ledger, alert: _Alert, *, had: bool = False) -> bool:
 
 
 async def _accept(
-    ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, now: datetime, *, gateway: str
-) -> Reaction | None:
+    ledger: UnitOfWork, number: str, alert: _Alert, known: SmsNumber, now: datetime, *, gateway: str
+) -> SmsReply | None:
     result = await acknowledge(ledger, alert.notice, now)
     told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
     # Of a bundle the answer names what it holds for: the rest may be over, or another's.
@@ -184,7 +184,7 @@ async def _accept(
     return await _puzzled(ledger, number, known, alert, situation, by=by)
 
 
-async def _hand_on(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> Reaction | None:
+async def _hand_on(ledger: UnitOfWork, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> SmsReply | None:
     told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
     result = await hand_on(ledger, alert.notice, now)
     if result in {AckResult.HANDED_ON, AckResult.NOBODY_LEFT}:
@@ -202,7 +202,7 @@ async def _hand_on(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber,
     return await _puzzled(ledger, number, known, alert, "over")
 
 
-def _holds(result: AckResult, part: Part, incident: Incident) -> bool:
+def _holds(result: AckResult, part: NotificationIncident, incident: Incident) -> bool:
     """Whether an answer holds for one of the incidents that a notice tells of."""
     match result:
         case AckResult.TAKEN | AckResult.PROLONGED | AckResult.AGAIN:
@@ -216,8 +216,8 @@ def _holds(result: AckResult, part: Part, incident: Incident) -> bool:
 
 
 async def _puzzled(
-    ledger: Ledger, number: str, known: SmsNumber, alert: _Alert, situation: str, *, by: str = ""
-) -> Reaction | None:
+    ledger: UnitOfWork, number: str, known: SmsNumber, alert: _Alert, situation: str, *, by: str = ""
+) -> SmsReply | None:
     """Answer what did nothing, a few times only: the other side may be a machine that says OK to everything."""
     if known.puzzled >= MOST_PUZZLED:
         return None
@@ -226,8 +226,8 @@ async def _puzzled(
 
 
 async def _note_stop(
-    ledger: Ledger, number: str, known: SmsNumber, alerts: Sequence[_Alert], now: datetime, *, stopped: bool
-) -> Reaction | None:
+    ledger: UnitOfWork, number: str, known: SmsNumber, alerts: Sequence[_Alert], now: datetime, *, stopped: bool
+) -> SmsReply | None:
     """Note that a number wants no SMS, or wants them again. Whose it is stands in the journal, the number does not.
 
     Answered when it changes something: two machines that send STOP to each other do so once.
@@ -244,6 +244,6 @@ async def _note_stop(
             situation = "stopped"
         incident_id = notice.incident_id
     log.warning(event, person=person)
-    await ledger.journal(Entry(at=now, actor=person, event=event, incident_id=incident_id))
+    await ledger.journal(AuditEntry(at=now, actor=person, event=event, incident_id=incident_id))
     has_changed = (known.stopped_at is not None) is not stopped
     return alerts[0].react(situation) if alerts and has_changed else None

@@ -40,7 +40,7 @@ def matches(pin: str, kept: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class PinBook:
+class PinStore:
     """Who may release announcements by telephone: the kept PINs, by agency and contact."""
 
     _kept: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.hours.elapsed import is_recent
-from alerts.inbound.desk import Desks
-from alerts.model.gateway import DeliveryError, Listens
+from alerts.inbound.desk import CallbackHandlers
+from alerts.model.gateway import DeliveryError, SupportsReplies
 from alerts.record.clock import Clock
-from alerts.record.store import Store, StoreAway
+from alerts.record.store import Store, StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class Poller:
         *,
         store: Store,
         pool: GatewayPool,
-        desks: Desks,
+        desks: CallbackHandlers,
         clock: Clock,
         rests: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -75,7 +75,7 @@ class Poller:
             async with self._store.transaction() as ledger:
                 active = await ledger.active_incidents()
                 oldest = await ledger.incident(active[0]) if active else None
-        except StoreAway:
+        except StoreUnavailable:
             return None  # Looked at again the next time.
         # A bug of ours must not end the asking for good.
         except Exception:
@@ -97,14 +97,14 @@ class Poller:
         # Back to the look before the last: that one may have failed. What was heard is known by its id.
         return min(looked_at, now) - self.QUIETLY
 
-    async def _collect(self, line: Line, since: datetime) -> None:
+    async def _collect(self, line: ConfiguredGateway, since: datetime) -> None:
         gateway: object = line.gateway
-        if not isinstance(gateway, Listens):
+        if not isinstance(gateway, SupportsReplies):
             return
         try:
             async with asyncio.timeout(self.DEADLINE.total_seconds()):
                 await gateway.collect(since, self._desks.of(line.name))
-        except StoreAway:
+        except StoreUnavailable:
             return  # What was not taken in is fetched again.
         except (DeliveryError, TimeoutError) as error:
             if line.name not in self._silent:

@@ -19,13 +19,13 @@ from alerts.decide.contradiction import Delivered, effect
 from alerts.decide.escalation import facts
 from alerts.engine.intake import take_in
 from alerts.hours.elapsed import is_recent
-from alerts.inbound.pin import PinBook
+from alerts.inbound.pin import PinStore
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.event import Release
-from alerts.model.gateway import ReleaseAnswer, ReleaseStage
+from alerts.model.gateway import ReleasePrompt, ReleaseStage
 from alerts.model.incident import Incident, release_is_offered
 from alerts.model.notice import Plan, Purpose
-from alerts.record.store import Entry, Ledger, PinEntry
+from alerts.record.store import AuditEntry, PinAttempt, UnitOfWork
 from alerts.wording import release as words
 from alerts.wording.texts import Wording
 
@@ -53,13 +53,13 @@ class _Case:
         return self.incidents[0].brief.agency
 
 
-class Releasing:
+class PhoneRelease:
     """The three steps of a release, inside transactions of their own."""
 
     def __init__(self, wording: Wording) -> None:
         self._wording = wording
 
-    async def begin(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> ReleaseAnswer:
+    async def begin(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> ReleasePrompt:
         """Ask for the PIN, or say why there is nothing to release."""
         case = await self._case(ledger, pins, reference, now)
         if case is None:
@@ -68,21 +68,21 @@ class Releasing:
             return self._end("nobody")
         if await _is_locked(ledger, pins, case, now):
             return self._end("locked")
-        return ReleaseAnswer(stage=ReleaseStage.PIN, words=words.say("pin", self._wording), otherwise=self._cancelled())
+        return ReleasePrompt(stage=ReleaseStage.PIN, words=words.say("pin", self._wording), otherwise=self._cancelled())
 
-    async def about(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> Sequence[str]:
+    async def about(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> Sequence[str]:
         """Return the agencies whose announcements a call may release."""
         case = await self._case(ledger, pins, reference, now)
         return [] if case is None else [incident.brief.agency for incident in case.incidents]
 
-    async def whose(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> tuple[str, str] | None:
+    async def whose(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> tuple[str, str] | None:
         """Return agency and contact whose PIN is asked for in a call; `None`: nobody's."""
         case = await self._case(ledger, pins, reference, now)
         return None if case is None or await _is_locked(ledger, pins, case, now) else (case.agency, case.person)
 
     async def prove(
-        self, ledger: Ledger, pins: PinBook, reference: str, now: datetime, *, right: bool
-    ) -> ReleaseAnswer:
+        self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime, *, right: bool
+    ) -> ReleasePrompt:
         """Write down that a PIN was typed; say what would go out, or that it was wrong."""
         case = await self._case(ledger, pins, reference, now)
         if case is None:
@@ -90,28 +90,28 @@ class Releasing:
         if await _is_locked(ledger, pins, case, now):
             return self._end("locked")
         await ledger.responses.add_pin_entry(
-            PinEntry(reference=reference, agency=case.agency, person=case.person, at=now, proven=right)
+            PinAttempt(reference=reference, agency=case.agency, person=case.person, at=now, proven=right)
         )
         await _journal(ledger, case, "PIN proven" if right else "wrong PIN", now)
         if right:
             told = [(facts(i, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), i.brief.announcement) for i in case.incidents]
             confirm = words.confirm(told, self._wording)
-            return ReleaseAnswer(stage=ReleaseStage.CONFIRM, words=confirm, otherwise=self._cancelled())
+            return ReleasePrompt(stage=ReleaseStage.CONFIRM, words=confirm, otherwise=self._cancelled())
         log.warning("wrong PIN", incident=case.incidents[0].number, person=case.name)
         if await _is_locked(ledger, pins, case, now):
             return self._end("locked")
-        return ReleaseAnswer(
+        return ReleasePrompt(
             stage=ReleaseStage.PIN, words=words.say("wrong", self._wording), otherwise=self._cancelled()
         )
 
     async def confirm(
         self,
-        ledger: Ledger,
-        pins: PinBook,
+        ledger: UnitOfWork,
+        pins: PinStore,
         reference: str,
         now: datetime,
         delivered: Mapping[str, Delivered] = MappingProxyType({}),
-    ) -> ReleaseAnswer:
+    ) -> ReleasePrompt:
         """Release what was read out, if the PIN was proven in this call just now.
 
         *delivered*: what the newest runs show, by agency. What they contradict is not released: there is no key to insist.
@@ -132,9 +132,9 @@ class Releasing:
                 released.append(incident.brief.announcement)
             else:
                 kept.append(incident.brief.office.name)
-        return ReleaseAnswer(stage=ReleaseStage.END, words=words.done(released, kept, self._wording))
+        return ReleasePrompt(stage=ReleaseStage.END, words=words.done(released, kept, self._wording))
 
-    async def _case(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> _Case | None:
+    async def _case(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> _Case | None:
         found = await ledger.attempt(reference)
         if found is None:
             return None
@@ -153,14 +153,14 @@ class Releasing:
         others = (each for each in together if each.id != first.id)
         return _Case(reference=reference, incidents=(first, *others), person=person, name=first.name_of(person))
 
-    def _end(self, line: str) -> ReleaseAnswer:
-        return ReleaseAnswer(stage=ReleaseStage.END, words=words.say(line, self._wording))
+    def _end(self, line: str) -> ReleasePrompt:
+        return ReleasePrompt(stage=ReleaseStage.END, words=words.say(line, self._wording))
 
     def _cancelled(self) -> dict[str, str]:
         return dict(words.say("cancelled", self._wording))
 
 
-def _by_pin(offered: Sequence[tuple[Incident, str]], pins: PinBook) -> Sequence[tuple[Incident, str, frozenset[str]]]:
+def _by_pin(offered: Sequence[tuple[Incident, str]], pins: PinStore) -> Sequence[tuple[Incident, str, frozenset[str]]]:
     """Return one of *offered* for each PIN, with whose it is there and the agencies in which it is theirs."""
     found, known = list[tuple[Incident, str, frozenset[str]]](), set[tuple[str, str]]()
     for each, person in offered:
@@ -188,7 +188,7 @@ def _most(
     return found
 
 
-async def _is_locked(ledger: Ledger, pins: PinBook, case: _Case, now: datetime) -> bool:
+async def _is_locked(ledger: UnitOfWork, pins: PinStore, case: _Case, now: datetime) -> bool:
     """Whether too many wrong PINs were typed since the last right one, in whichever agency's calls."""
     wrong, agencies = 0, pins.agencies(case.agency, case.person)
     for entry in await ledger.responses.pin_entries(agencies, case.person, now - LOCKED_FOR):
@@ -197,7 +197,7 @@ async def _is_locked(ledger: Ledger, pins: PinBook, case: _Case, now: datetime) 
     return wrong >= MOST_WRONG
 
 
-async def _journal(ledger: Ledger, case: _Case, event: str, now: datetime) -> None:
+async def _journal(ledger: UnitOfWork, case: _Case, event: str, now: datetime) -> None:
     first = case.incidents[0]
     detail = {"number": first.number, "reference": case.reference}
-    await ledger.journal(Entry(at=now, actor=case.name, event=event, incident_id=first.id, detail=detail))
+    await ledger.journal(AuditEntry(at=now, actor=case.name, event=event, incident_id=first.id, detail=detail))

@@ -41,7 +41,7 @@ _NAMED = 20
 _AGENCY_ROOM = 64
 
 
-class News(StrEnum):
+class AlertEffect(StrEnum):
     """What a word about an alert comes to."""
 
     #: It fires, and did not before.
@@ -182,7 +182,7 @@ def told_together(alerts: Collection[ReceivedAlert], firing: int) -> Mapping[str
     return {"alerts": str(len(alerts)), "firing": str(firing), "named": _line(named, _LABELS_ROOM)}
 
 
-def heed(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple[News, KnownAlert]:
+def heed(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple[AlertEffect, KnownAlert]:
     """Return what *alert* says that is new, and what is known after it: the same object if nothing is.
 
     An alert that begins anew before the last is known to be over goes on: its end was lost, or who evaluates it has started
@@ -190,26 +190,28 @@ def heed(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple
     """
     heard = KnownAlert(fingerprint=alert.fingerprint, starts_at=alert.starts_at, ended_at=alert.ended_at, heard_at=now)
     if known is None:
-        return (News.FIRES if alert.ended_at is None else News.WAS_OVER), heard
+        return (AlertEffect.FIRES if alert.ended_at is None else AlertEffect.WAS_OVER), heard
     if known.ended_at is not None:
         return _after_the_end(alert, known, heard)
     if alert.ended_at is None:
         is_same = alert.starts_at <= known.starts_at and timedelta(0) <= now - known.heard_at < HEARD_EVERY
-        return News.GOES_ON, known if is_same else replace(heard, starts_at=max(alert.starts_at, known.starts_at))
+        return AlertEffect.GOES_ON, known if is_same else replace(
+            heard, starts_at=max(alert.starts_at, known.starts_at)
+        )
     if max(alert.starts_at, alert.ended_at) < known.starts_at <= now + TOLERANCE:
         # That was the time before. A beginning that lies ahead was written by a clock that has been set back since.
-        return News.LATE, known
-    return News.IS_OVER, replace(heard, starts_at=max(alert.starts_at, known.starts_at))
+        return AlertEffect.LATE, known
+    return AlertEffect.IS_OVER, replace(heard, starts_at=max(alert.starts_at, known.starts_at))
 
 
-def _after_the_end(alert: ReceivedAlert, known: KnownAlert, heard: KnownAlert) -> tuple[News, KnownAlert]:
+def _after_the_end(alert: ReceivedAlert, known: KnownAlert, heard: KnownAlert) -> tuple[AlertEffect, KnownAlert]:
     begins_anew = alert.starts_at > known.starts_at
     if alert.ended_at is not None:
-        return News.WAS_OVER, heard if begins_anew else known
+        return AlertEffect.WAS_OVER, heard if begins_anew else known
     if not begins_anew and timedelta(0) <= heard.heard_at - known.heard_at < LATE_FOR:
-        return News.LATE, known
+        return AlertEffect.LATE, known
     # Also the same one: Alertmanager calls over what it hears no more of, and it fired all the time.
-    return News.FIRES, heard
+    return AlertEffect.FIRES, heard
 
 
 def _plain(text: str, room: int) -> str:

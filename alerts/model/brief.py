@@ -12,7 +12,7 @@ from datetime import timedelta
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact, Recipient
-from alerts.model.notice import Cause, Office
+from alerts.model.notice import Cause, IssuingOffice
 from alerts.model.number import number_prefix
 from alerts.model.oncall import Rota
 
@@ -21,7 +21,7 @@ REMIND_BEFORE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallAgain:
+class RedialPolicy:
     """A call that ended and was not acknowledged is made again while its step runs."""
 
     #: From the end of a call to the next.
@@ -41,7 +41,7 @@ class Step:
     rotas: tuple[str, ...] = ()
     #: In this order, each only when the one before failed for good.
     channels: tuple[Channel, ...]
-    call_again: CallAgain | None = None
+    call_again: RedialPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +129,12 @@ class AnnouncementPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Brief:
+class PolicySnapshot:
     """Who speaks, who of the staff is told, who outside is told."""
 
     #: The agency's short code; empty for something of ours.
     agency: str
-    office: Office
+    office: IssuingOffice
     escalation: EscalationPolicy
     announcement: AnnouncementPlan = AnnouncementPlan()
     #: For our own fault: what is affected, in Malay and English; empty otherwise.
@@ -152,7 +152,7 @@ class Brief:
         """Whether it is a brief by which nobody is told."""
         return not self.escalation.steps
 
-    def with_nobody(self) -> Brief:
+    def with_nobody(self) -> PolicySnapshot:
         """Return it with nobody to tell."""
         return replace(self, escalation=EscalationPolicy(steps=()), announcement=AnnouncementPlan())
 

@@ -55,7 +55,7 @@ LEFT = frozenset({AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVER
 DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NO_TRACE})
 
 
-class NoticeState(StrEnum):
+class NotificationState(StrEnum):
     """How a notice stands; what people and metrics see."""
 
     PENDING = "pending"
@@ -72,7 +72,9 @@ class NoticeState(StrEnum):
 
 
 #: Nothing more is done by itself for a notice in one of these.
-SETTLED = frozenset({NoticeState.DELIVERED, NoticeState.FAILED, NoticeState.UNKNOWN, NoticeState.WITHDRAWN})
+SETTLED = frozenset(
+    {NotificationState.DELIVERED, NotificationState.FAILED, NotificationState.UNKNOWN, NotificationState.WITHDRAWN}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class NotificationIncident:
     """What a notice tells of one incident. A bundle has several, and each incident stands elsewhere in its plan."""
 
     incident_id: int
@@ -123,7 +125,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Notification:
     """One message to one person, as stored. `key` is unique: deciding twice writes once.
 
     `person`, `facts`, `wave`, `round` and `step` are those of the incident by which the notice was looked up, or of its first.
@@ -133,14 +135,14 @@ class Notice:
     key: str
     #: What it has to tell, by incident, the oldest first; empty only in a drill. What was acknowledged or over before it left
     #: is gone. Looked up by an incident, only the part about that one.
-    parts: tuple[Part, ...]
+    parts: tuple[NotificationIncident, ...]
     plan: Plan
     purpose: Purpose
     #: Contact or recipient key.
     person: str
     language: Language
     facts: Facts
-    state: NoticeState
+    state: NotificationState
     created_at: datetime
     #: It is of no use to the person after this moment; no attempt begins later.
     expires_at: datetime
@@ -214,7 +216,7 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class NotificationDraft:
     """A notice that was decided on. Written once: if its key is there already, nothing happens."""
 
     incident_id: int

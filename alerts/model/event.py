@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.contradiction import Contradiction
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +17,11 @@ class Trigger:
     #: What the trouble is about: one open incident a key.
     dedup_key: str
     at: datetime
-    matter: Matter
+    matter: IncidentType
     #: When it began, as far as is known: the first failing run.
     began_at: datetime
     #: Who is to be told, as configured now. Frozen into the incident if this opens one.
-    brief: Brief
+    brief: PolicySnapshot
     #: It has gone down and up again and again; the incident will stay open until it is steady.
     unsteady: bool = False
     #: When the latest of what is wrong began; `None`: all of it at `began_at`.
@@ -39,13 +39,13 @@ class Declare:
     at: datetime
     by: str
     #: An outage.
-    matter: Matter
+    matter: IncidentType
     #: Since when, as far as the person knows.
     began_at: datetime
     #: In the person's words; for the journal, never for a notice.
     why: str
     #: Who is to be told, as configured now. Frozen into the incident if this opens one.
-    brief: Brief
+    brief: PolicySnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Acknowledge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remark:
+class AddNote:
     """A person says something about the incident: somebody is at work on it."""
 
     incident_id: int
@@ -81,7 +81,7 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HandOn:
+class Escalate:
     """A person does not have it, or not any more: the next of the staff are to be told at once."""
 
     incident_id: int
@@ -113,7 +113,7 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Correct:
+class MarkFalseAlarm:
     """A person has found that it was a false alarm: nothing was wrong, and whoever was told must hear so."""
 
     incident_id: int
@@ -141,4 +141,4 @@ class Close:
     despite: Contradiction | None = None
 
 
-Event = Trigger | Declare | Resolve | Acknowledge | Remark | HandOn | Expire | Release | Correct | Close
+Event = Trigger | Declare | Resolve | Acknowledge | AddNote | Escalate | Expire | Release | MarkFalseAlarm | Close

@@ -87,7 +87,7 @@ C = TypeVar("C", bound=Content)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class SendRequest:
     """One attempt, as the gateway sees it."""
 
     #: Ours, unique for the attempt, safe in URLs, labels and file names: "d42-1".
@@ -113,7 +113,7 @@ class Order:
         return self.content
 
 
-class Progress(StrEnum):
+class SubmissionState(StrEnum):
     """What a gateway knows of a submission. Ordered: a later member never gives way to an earlier one."""
 
     #: The gateway took it.
@@ -149,10 +149,10 @@ NO_KEY = "no-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class DeliveryReport:
     """What became of a submission, from an answer, a callback or a question."""
 
-    progress: Progress
+    progress: SubmissionState
     provider_id: str | None = None
     #: Set when `progress` is FAILED.
     error: ErrorClass | None = None
@@ -175,7 +175,7 @@ class DeliveryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class SubmissionNotFound:
     """The gateway has no such submission.
 
     `certain`: it would know (a file tray); otherwise its index may lag behind, or it cannot search at all.
@@ -185,7 +185,7 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
+class CallbackRequest:
     """A provider's HTTP request to our callback listener, as received."""
 
     #: The path below the gateway's prefix: "status/d42-1".
@@ -210,7 +210,7 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallbackAnswer:
+class CallbackResponse:
     """What to say back to the provider."""
 
     status: int = 204
@@ -219,12 +219,12 @@ class CallbackAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class CallbackEvent:
     """What a callback means. `event_id` makes a repeated callback harmless."""
 
     reference: str
     event_id: str
-    report: Report | None = None
+    report: DeliveryReport | None = None
     #: The person pressed the key that acknowledges.
     acknowledged: bool = False
     #: The person pressed the key that hands it on to the next of the staff.
@@ -232,7 +232,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class InboundSms:
     """An SMS that came in: a person answers a notice. `event_id` makes one that comes twice harmless."""
 
     #: E.164.
@@ -254,7 +254,7 @@ class ReleaseStage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseAnswer:
+class ReleasePrompt:
     """What to say to a duty officer now, by language, and what to wait for."""
 
     stage: ReleaseStage
@@ -264,7 +264,7 @@ class ReleaseAnswer:
     otherwise: Mapping[str, str] = field(default_factory=dict)
 
 
-class CallbackRefused(Exception):
+class CallbackRejectedError(Exception):
     """A callback that cannot be trusted or understood: answered with `status`, counted, changes nothing."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -273,25 +273,25 @@ class CallbackRefused(Exception):
         self.reason = reason
 
 
-class Desk(Protocol):
+class CallbackHandler(Protocol):
     """What a gateway may ask the service while it answers a callback. Stores first, then returns."""
 
-    async def record(self, heard: Heard) -> AckResult:
+    async def record(self, heard: CallbackEvent) -> AckResult:
         """Commit what was heard and say how an acknowledgement stands."""
 
     async def content(self, reference: str) -> Content | None:
         """Return what the attempt carries, or `None` when there is no such attempt."""
 
-    async def receive(self, said: Said) -> SmsContent | None:
+    async def receive(self, said: InboundSms) -> SmsContent | None:
         """Commit what an SMS means, and return what to answer its sender; `None`: nothing."""
 
-    async def begin_release(self, reference: str) -> ReleaseAnswer:
+    async def begin_release(self, reference: str) -> ReleasePrompt:
         """Say whether the person who is being called may release the announcement now."""
 
-    async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:
+    async def prove_release(self, reference: str, pin: str) -> ReleasePrompt:
         """Commit that a PIN was typed, right or wrong, and go on."""
 
-    async def release(self, reference: str) -> ReleaseAnswer:
+    async def release(self, reference: str) -> ReleasePrompt:
         """Release the announcement if the PIN has just been proven in this call; committed when this returns."""
 
 
@@ -321,35 +321,35 @@ class AckResult(StrEnum):
 class Gateway(Protocol):
     """A concrete way to send on one channel."""
 
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         """Submit once. Raise `DeliveryError`; never retry inside."""
 
-    async def find(self, order: Order) -> Report | Absent:
+    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
         """Look for an earlier submission of the same order, after a crash or an ambiguous error. On paper it has no content.
 
         Raise `DeliveryError` when the gateway cannot be asked now.
         """
 
-    async def check(self, order: Order, provider_id: str) -> Report:
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
         """Ask what became of a submission whose receipt is overdue; *order* has no content. Raise `DeliveryError`."""
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
-        """Answer a provider's callback: check it, record it by *desk*, then speak. Raise `CallbackRefused`."""
+    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
+        """Answer a provider's callback: check it, record it by *desk*, then speak. Raise `CallbackRejectedError`."""
 
     async def close(self) -> None:
         """Release connections."""
 
 
 @runtime_checkable
-class GivesBack(Protocol):
+class SupportsWithdrawal(Protocol):
     """A gateway that can take back what has not left yet: a tray of letters. What a provider has is on its way."""
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:
+    async def withdraw(self, order: SendRequest, provider_id: str) -> bool:
         """Take it back; return whether it was still there to take. *order* has no content."""
 
 
 @runtime_checkable
-class Dispatches(Protocol):
+class SupportsManualPosting(Protocol):
     """A gateway whose submissions leave by a person's hand: a tray of letters."""
 
     async def dispatch(self, reference: str, *, after_all: bool = False) -> bool:
@@ -377,14 +377,14 @@ class Dispatches(Protocol):
 
 
 @runtime_checkable
-class Listens(Protocol):
+class SupportsReplies(Protocol):
     """A gateway to which people can answer."""
 
     @property
     def hears_people(self) -> bool:
         """Whether an answer to what it sends reaches us: only then is a response code printed."""
 
-    async def collect(self, since: datetime, desk: Desk) -> None:
+    async def collect(self, since: datetime, desk: CallbackHandler) -> None:
         """Fetch what people have sent since then, where the provider cannot bring it to us, and hand it to *desk*.
 
         What was handed in before may be handed in again. Raise `DeliveryError` when the provider cannot be asked now.
@@ -400,7 +400,7 @@ class Verifiable(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class GatewayContext:
     """What every gateway is built with beside its own configuration."""
 
     #: Public base URL of the callback listener with this gateway's prefix, no trailing slash
@@ -418,4 +418,4 @@ class GatewayKind:
     channel: Channel
     #: Validated with unknown keys refused; secrets are `pydantic.SecretStr`.
     config: type[BaseModel]
-    build: Callable[[Any, Surroundings], Gateway]
+    build: Callable[[Any, GatewayContext], Gateway]

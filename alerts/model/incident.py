@@ -13,23 +13,23 @@ from enum import StrEnum
 from typing import assert_never
 
 from alerts.hours.elapsed import TOLERANCE
-from alerts.model.brief import Brief
-from alerts.model.delivery import Notice
+from alerts.model.brief import PolicySnapshot
+from alerts.model.delivery import Notification
 from alerts.model.event import (
     AUTOMATIC,
     Acknowledge,
+    AddNote,
     Close,
-    Correct,
     Declare,
+    Escalate,
     Event,
     Expire,
-    HandOn,
+    MarkFalseAlarm,
     Release,
-    Remark,
     Resolve,
     Trigger,
 )
-from alerts.model.notice import Cause, Matter
+from alerts.model.notice import Cause, IncidentType
 
 
 class IncidentState(StrEnum):
@@ -49,24 +49,24 @@ TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
     (IncidentState.TRIGGERED, Declare): IncidentState.TRIGGERED,
     (IncidentState.TRIGGERED, Acknowledge): IncidentState.ACKNOWLEDGED,
     (IncidentState.TRIGGERED, Resolve): IncidentState.RESOLVED,
-    (IncidentState.TRIGGERED, Remark): IncidentState.TRIGGERED,
-    (IncidentState.TRIGGERED, HandOn): IncidentState.TRIGGERED,
+    (IncidentState.TRIGGERED, AddNote): IncidentState.TRIGGERED,
+    (IncidentState.TRIGGERED, Escalate): IncidentState.TRIGGERED,
     (IncidentState.TRIGGERED, Release): IncidentState.TRIGGERED,
-    (IncidentState.TRIGGERED, Correct): IncidentState.RESOLVED,
+    (IncidentState.TRIGGERED, MarkFalseAlarm): IncidentState.RESOLVED,
     (IncidentState.TRIGGERED, Close): IncidentState.RESOLVED,
     (IncidentState.ACKNOWLEDGED, Trigger): IncidentState.ACKNOWLEDGED,
     (IncidentState.ACKNOWLEDGED, Declare): IncidentState.ACKNOWLEDGED,
     (IncidentState.ACKNOWLEDGED, Acknowledge): IncidentState.ACKNOWLEDGED,
-    (IncidentState.ACKNOWLEDGED, Remark): IncidentState.ACKNOWLEDGED,
-    (IncidentState.ACKNOWLEDGED, HandOn): IncidentState.TRIGGERED,
+    (IncidentState.ACKNOWLEDGED, AddNote): IncidentState.ACKNOWLEDGED,
+    (IncidentState.ACKNOWLEDGED, Escalate): IncidentState.TRIGGERED,
     (IncidentState.ACKNOWLEDGED, Expire): IncidentState.TRIGGERED,
     (IncidentState.ACKNOWLEDGED, Resolve): IncidentState.RESOLVED,
     (IncidentState.ACKNOWLEDGED, Release): IncidentState.ACKNOWLEDGED,
-    (IncidentState.ACKNOWLEDGED, Correct): IncidentState.RESOLVED,
+    (IncidentState.ACKNOWLEDGED, MarkFalseAlarm): IncidentState.RESOLVED,
     (IncidentState.ACKNOWLEDGED, Close): IncidentState.RESOLVED,
-    (IncidentState.RESOLVED, Remark): IncidentState.RESOLVED,
+    (IncidentState.RESOLVED, AddNote): IncidentState.RESOLVED,
     (IncidentState.RESOLVED, Resolve): IncidentState.RESOLVED,
-    (IncidentState.RESOLVED, Correct): IncidentState.RESOLVED,
+    (IncidentState.RESOLVED, MarkFalseAlarm): IncidentState.RESOLVED,
 }
 
 #: What a person says again within this time changes nothing: a provider brings a key twice, and a telephone may answer every
@@ -81,22 +81,22 @@ CORRECTABLE_FOR = timedelta(hours=24)
 HOLDS_FOR = timedelta(hours=24)
 
 #: How much is wrong.
-SEVERITY: dict[Matter, int] = {
-    Matter.OWN_FAULT: 0,
-    Matter.UNREACHED: 0,
-    Matter.DOUBTFUL: 0,
-    Matter.UNRELEASED: 0,
-    Matter.RESTORED: 0,
-    Matter.ALERT: 0,
-    Matter.DEGRADED: 1,
-    Matter.SIGN_IN: 2,
-    Matter.SENDING: 3,
-    Matter.RECEIVING: 3,
-    Matter.BOTH: 4,
+SEVERITY: dict[IncidentType, int] = {
+    IncidentType.OWN_FAULT: 0,
+    IncidentType.UNREACHED: 0,
+    IncidentType.DOUBTFUL: 0,
+    IncidentType.UNRELEASED: 0,
+    IncidentType.RESTORED: 0,
+    IncidentType.ALERT: 0,
+    IncidentType.DEGRADED: 1,
+    IncidentType.SIGN_IN: 2,
+    IncidentType.SENDING: 3,
+    IncidentType.RECEIVING: 3,
+    IncidentType.BOTH: 4,
 }
 
 #: Mail does not work: people outside may need to know.
-OUTAGES = frozenset({Matter.SENDING, Matter.RECEIVING, Matter.BOTH})
+OUTAGES = frozenset({IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class Position:
 class Declaration:
     """A person's word that mail does not work. Stands until a person says that it does again."""
 
-    matter: Matter
+    matter: IncidentType
     at: datetime
     by: str
     why: str
@@ -131,7 +131,7 @@ class Declaration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
+class ManualClosure:
     """How an incident ended by a person's word, or because nobody watches it any more (`AUTOMATIC`)."""
 
     at: datetime
@@ -149,9 +149,9 @@ class Incident:
     dedup_key: str
     #: What people quote: "JKR-07".
     number: str
-    matter: Matter
+    matter: IncidentType
     state: IncidentState
-    brief: Brief
+    brief: PolicySnapshot
     began_at: datetime
     opened_at: datetime
     position: Position
@@ -160,7 +160,7 @@ class Incident:
     #: After which enclosure its pages go on, because the store was an older copy (`alerts.record.restoration`).
     pages_left_out: int = 0
     #: What is wrong now, as far as was seen: while an outage ends it may be less than `matter`, and slowness in the end.
-    present: Matter
+    present: IncidentType
     present_since: datetime
     #: When what `matter` and `present` say began, as it was measured or declared, and when mail first failed in it; `None`: with
     #: the incident, or never. Junk from 22.16 is no failure of sending from 22.16.
@@ -171,7 +171,7 @@ class Incident:
     unsteady: bool = False
     #: What was last measured to be wrong; `None`: nothing, or nothing any more, and it is open by a person's word alone, or
     #: was closed by one.
-    measured: Matter | None = None
+    measured: IncidentType | None = None
     #: By whose word it is an outage, or was; `None`: it was measured alone.
     declared: Declaration | None = None
     acknowledged_at: datetime | None = None
@@ -193,7 +193,7 @@ class Incident:
     corrected_by: str | None = None
     corrected_why: str | None = None
     #: By whose word it ended; `None`: it is open, or the probes have seen it end, or it was a false alarm.
-    closed: Closing | None = None
+    closed: ManualClosure | None = None
 
     @property
     def is_open(self) -> bool:
@@ -217,7 +217,7 @@ class Incident:
         return at if self.measured is not None and is_ended_by_word else None
 
     @property
-    def to_be_told(self) -> Matter:
+    def to_be_told(self) -> IncidentType:
         """What a notice that is decided on now says is wrong: of an outage what is left of it."""
         return self.present if {self.matter, self.present} <= OUTAGES else self.matter
 
@@ -235,7 +235,7 @@ class Incident:
         return (self.outage_began_at or self.began_at) if self.matter in OUTAGES else self.began_at
 
     @property
-    def standing(self) -> Matter | None:
+    def standing(self) -> IncidentType | None:
         """What is declared and not yet said to be over."""
         return self.declared.matter if self.declared is not None and self.declared.stands else None
 
@@ -250,7 +250,7 @@ class Incident:
         )
 
     @property
-    def held_by(self) -> Matter | None:
+    def held_by(self) -> IncidentType | None:
         """By what it is held open: what is measured, what is declared, or both together; `None`: by nothing."""
         return joined(self.measured, self.standing)
 
@@ -272,7 +272,7 @@ class Incident:
         holder = named(by)
         return holder is not None and any(named(name) == holder for name in names)
 
-    def reader(self, notice: Notice) -> str:
+    def reader(self, notice: Notification) -> str:
         """Return whom a notice is for, as people know them."""
         return str(notice.addressee or self.name_of(notice.person))
 
@@ -321,9 +321,9 @@ def apply(incident: Incident, event: Event) -> Incident:
     match event:
         case Acknowledge():
             return _acknowledge(incident, event)
-        case Remark():
+        case AddNote():
             return _prolong(incident, event.at)
-        case HandOn():
+        case Escalate():
             return _hand_on(incident, event, state)
         case Expire():
             return replace(_let_go(incident), state=state, had_by=incident.acknowledged_by)
@@ -337,7 +337,7 @@ def apply(incident: Incident, event: Event) -> Incident:
             return _resolve(incident, event, state)
         case Close():
             return _close(incident, event, state)
-        case Correct():
+        case MarkFalseAlarm():
             return _correct(replace(incident, state=state), event) if may_correct(incident, event.at) else incident
         case _:
             assert_never(event)
@@ -358,7 +358,7 @@ def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
     )
 
 
-def _hand_on(incident: Incident, event: HandOn, state: IncidentState) -> Incident:
+def _hand_on(incident: Incident, event: Escalate, state: IncidentState) -> Incident:
     if incident.handed_on and incident.had_by == event.by and _was_heard_just_before(incident, event.at):
         return incident
     return replace(_let_go(incident), state=state, heard_at=event.at, had_by=event.by, handed_on=True)
@@ -387,7 +387,7 @@ def _let_go(incident: Incident) -> Incident:
     return replace(incident, acknowledged_at=None, acknowledged_by=None, reminded_at=None, had_by=None, handed_on=False)
 
 
-def is_news(matter: Matter, told: Matter) -> bool:
+def is_news(matter: IncidentType, told: IncidentType) -> bool:
     """Whether *matter* is to be told where *told* was: more is wrong than before, or as much and something else.
 
     While an outage ends less is wrong from run to run: that is no news. Where sending was down and now receiving is,
@@ -396,12 +396,12 @@ def is_news(matter: Matter, told: Matter) -> bool:
     return matter is not told and SEVERITY[matter] >= SEVERITY[told]
 
 
-def joined(one: Matter | None, other: Matter | None) -> Matter | None:
+def joined(one: IncidentType | None, other: IncidentType | None) -> IncidentType | None:
     """Return what is wrong where two things are, or one of them: nothing sent and nothing received is both."""
     if one is None or other is None:
         return one or other
     if one is not other and {one, other} <= OUTAGES:
-        return Matter.BOTH
+        return IncidentType.BOTH
     return max(one, other, key=SEVERITY.__getitem__)
 
 
@@ -467,18 +467,18 @@ def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
     if event.recovered is None and incident.measured is not None:
         return after if after is incident else _prolong(_measured_alone(after, incident.measured, event.at), event.at)
     recovered = event.recovered is not False
-    closing = Closing(at=event.at, by=event.by, why=event.why, recovered=recovered)
+    closing = ManualClosure(at=event.at, by=event.by, why=event.why, recovered=recovered)
     # When it ended nobody knows who does not say that mail works again.
     ended_at = event.at if recovered else None
     return replace(after, state=state, resolved_at=event.at, ended_at=ended_at, closed=closing)
 
 
-def _measured_alone(incident: Incident, measured: Matter, at: datetime) -> Incident:
+def _measured_alone(incident: Incident, measured: IncidentType, at: datetime) -> Incident:
     """Return an incident of which nothing is declared any more."""
     return _worsen(incident, measured, at, incident.brief.cause, incident.told_began_at)
 
 
-def _worsen(incident: Incident, matter: Matter, at: datetime, why: Cause | None, began_at: datetime) -> Incident:
+def _worsen(incident: Incident, matter: IncidentType, at: datetime, why: Cause | None, began_at: datetime) -> Incident:
     """Take in another matter, since when it is taken to be so, *why*, where that was measured, and when it began.
 
     When slowness has become an outage, staff who acknowledged the slowness have not yet heard of the outage: the
@@ -513,7 +513,7 @@ def _worsen(incident: Incident, matter: Matter, at: datetime, why: Cause | None,
     )
 
 
-def has_got_worse(incident: Incident, told: Matter) -> bool:
+def has_got_worse(incident: Incident, told: IncidentType) -> bool:
     """Whether somebody who was told of *told* has not heard what it is now: slowness has become an outage."""
     return told not in OUTAGES and incident.matter in OUTAGES
 
@@ -541,7 +541,7 @@ def release_is_offered(incident: Incident, now: datetime) -> bool:
     )
 
 
-def _correct(incident: Incident, event: Correct) -> Incident:
+def _correct(incident: Incident, event: MarkFalseAlarm) -> Incident:
     corrected = replace(incident, corrected_at=event.at, corrected_by=event.by, corrected_why=event.why)
     if incident.resolved_at is not None:
         return corrected

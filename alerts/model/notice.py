@@ -37,7 +37,7 @@ class Purpose(StrEnum):
     DRILL = "drill"
 
 
-class Matter(StrEnum):
+class IncidentType(StrEnum):
     """What an incident is about. Decides the words, and whether anybody outside hears of it."""
 
     #: Nothing can be sent and nothing can be received.
@@ -109,11 +109,11 @@ class Language(StrEnum):
 TELLS_OF_IT = frozenset({Purpose.OUTAGE, Purpose.UPDATE})
 
 #: What is wrong with telling people. Told to the NOC, and of no interest any more when it is over.
-OF_TELLING = frozenset({Matter.UNREACHED, Matter.DOUBTFUL, Matter.UNRELEASED, Matter.RESTORED})
+OF_TELLING = frozenset({IncidentType.UNREACHED, IncidentType.DOUBTFUL, IncidentType.UNRELEASED, IncidentType.RESTORED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Office:
+class IssuingOffice:
     """Who speaks in a notice: the agency (or the NOC, for our own faults). Frozen into the incident."""
 
     #: At most 11 characters: "JKR". What an SMS calls the agency.
@@ -174,8 +174,8 @@ class Facts:
 
     purpose: Purpose
     plan: Plan
-    matter: Matter
-    office: Office
+    matter: IncidentType
+    office: IssuingOffice
     #: "JKR-07": letters and few digits; the same for all notices of an incident.
     number: str
     #: When the incident began (aware UTC).
@@ -192,7 +192,7 @@ class Facts:
     #: That of the page of `first_noticed_at`.
     cited: int = 1
     #: What the reader of an update was told before, where something else is wrong by now.
-    was: Matter | None = None
+    was: IncidentType | None = None
     #: For our own fault: what is affected, in the words of `monitor` ("peti rujukan A"); empty otherwise.
     subject: str = ""
     #: The same in English.

@@ -126,7 +126,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DutySpell:
+class OnCallPeriod:
     """One person is on call without a break, or nobody, from `begins` until `ends`."""
 
     begins: datetime
@@ -175,7 +175,7 @@ def gaps(rota: Rota, overrides: Sequence[Override], now: datetime, outlook: time
     return tuple(Gap(begins=each.begins, ends=each.ends) for each in during if each.person is None)
 
 
-def spells(rota: Rota, overrides: Sequence[Override], first: datetime, last: datetime) -> tuple[DutySpell, ...]:
+def spells(rota: Rota, overrides: Sequence[Override], first: datetime, last: datetime) -> tuple[OnCallPeriod, ...]:
     """Return who is on call when between the two moments, in order; those at the edges whole, as far as a quarter goes.
 
     What begins before that begins with its month: at the same moment whenever it is asked.
@@ -186,13 +186,13 @@ def spells(rota: Rota, overrides: Sequence[Override], first: datetime, last: dat
     return tuple(_between(rota, overrides, start, ends.at if ends else last))
 
 
-def _between(rota: Rota, overrides: Sequence[Override], start: datetime, end: datetime) -> Sequence[DutySpell]:
+def _between(rota: Rota, overrides: Sequence[Override], start: datetime, end: datetime) -> Sequence[OnCallPeriod]:
     """Return who is on call when between the two moments, in order."""
-    found: list[DutySpell] = []
+    found: list[OnCallPeriod] = []
     for at, until in pairwise([start, *_changes(rota, overrides, start, end), end]):
         person = on_call(rota, overrides, at)
         goes_on = bool(found) and _key(found[-1].person) == _key(person)
-        found.append(DutySpell(begins=found.pop().begins if goes_on else at, ends=until, person=person))
+        found.append(OnCallPeriod(begins=found.pop().begins if goes_on else at, ends=until, person=person))
     return found
 
 

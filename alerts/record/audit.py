@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 
 #: What stands before the first entry.
 BEGINNING = "0" * 64
@@ -30,7 +30,7 @@ CLOCK_SET_BACK = "clock set back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sealed:
+class ChainedEntry:
     """An entry in its place in the chain.
 
     A *tombstone* is an entry whose content was purged with an authority: number, time and hashes stay, `purged_by` is
@@ -55,7 +55,7 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class ChainHead:
     """The end of a chain. Whoever keeps a copy of one outside can show later that nothing before it was rewritten."""
 
     number: int = 0
@@ -72,7 +72,7 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def canonical(entry: Sealed) -> str:
+def canonical(entry: ChainedEntry) -> str:
     r"""Return the text whose SHA-256, in UTF-8, is the entry's `content`: JSON in the form of RFC 8785.
 
     That is: one object, keys sorted, no blanks, characters as they are and only `"`, `\` and controls escaped.
@@ -80,7 +80,7 @@ def canonical(entry: Sealed) -> str:
     return compact(_said(entry))
 
 
-def _said(entry: Sealed) -> dict[str, Any]:
+def _said(entry: ChainedEntry) -> dict[str, Any]:
     return {
         "actor": entry.actor,
         "at": moment(entry.at),
@@ -97,15 +97,15 @@ def link(previous: str, content: str) -> str:
     return digest(f"{previous} {content}")
 
 
-def as_json(entry: Sealed) -> dict[str, Any]:
+def as_json(entry: ChainedEntry) -> dict[str, Any]:
     """Return the entry as it is exported: what it says, its three hashes, and for a tombstone `purged_by`."""
     values = _said(entry) | {"previous": entry.previous, "content": entry.content, "hash": entry.hash}
     return values if entry.purged_by is None else values | {"purged_by": entry.purged_by}
 
 
-def of_json(values: Mapping[str, Any]) -> Sealed:
+def of_json(values: Mapping[str, Any]) -> ChainedEntry:
     """Return the entry of an exported line. Raise `KeyError` or `ValueError` when it is none."""
-    return Sealed(
+    return ChainedEntry(
         number=values["number"],
         at=datetime.fromisoformat(values["at"]),
         actor=values["actor"],
@@ -134,9 +134,9 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def seal(entry: Entry, head: Head) -> Sealed:
+def seal(entry: AuditEntry, head: ChainHead) -> ChainedEntry:
     """Return the entry as it follows *head*."""
-    sealed = Sealed(
+    sealed = ChainedEntry(
         number=head.number + 1,
         at=entry.at,
         actor=entry.actor,
@@ -152,18 +152,18 @@ def seal(entry: Entry, head: Head) -> Sealed:
     return replace(sealed, content=content, hash=link(head.hash, content))
 
 
-def tombstones_digest(entries: Iterable[Sealed]) -> str:
+def tombstones_digest(entries: Iterable[ChainedEntry]) -> str:
     """Return what the entry of a purge says of the entries whose content it takes away, in the order of the chain."""
     return digest("".join(epitaph(entry) for entry in entries))
 
 
-def epitaph(entry: Sealed) -> str:
+def epitaph(entry: ChainedEntry) -> str:
     """Return what stays of a purged entry, as a line: its number, its time, its content's hash and its own."""
     return f"{entry.number} {moment(entry.at)} {entry.content} {entry.hash}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flaw:
+class ChainViolation:
     """Something that is not as it was written. `number` is the entry where it shows."""
 
     number: int
@@ -181,19 +181,19 @@ class _Grave:
     lines: Any = field(default_factory=hashlib.sha256)
 
 
-def checkpoint(at: datetime, actor: str, last: Head) -> Entry:
+def checkpoint(at: datetime, actor: str, last: ChainHead) -> AuditEntry:
     """Return the entry that says that all before it was followed and is whole; *last*: the checkpoint before it."""
-    return Entry(at=at, actor=actor, event=CHECKPOINT, detail={"number": str(last.number), "hash": last.hash})
+    return AuditEntry(at=at, actor=actor, event=CHECKPOINT, detail={"number": str(last.number), "hash": last.hash})
 
 
 class Verifier:
     """Follows a chain from its beginning, entry by entry, and notes what is wrong. Give the entries in their order."""
 
-    def __init__(self, since: Head | None = None) -> None:
+    def __init__(self, since: ChainHead | None = None) -> None:
         """*since*: the checkpoint to begin after, instead of the beginning; only what follows it is vouched for then."""
-        self.flaws: list[Flaw] = []
+        self.flaws: list[ChainViolation] = []
         #: The last entry that was taken.
-        self.head = since or Head()
+        self.head = since or ChainHead()
         #: The last checkpoint that was.
         self.checkpoint = self.head
         self._is_whole = since is None
@@ -202,7 +202,7 @@ class Verifier:
         self._graves: dict[int, _Grave] = {}
         self._purges: dict[int, Mapping[str, Any]] = {}
 
-    def take(self, entry: Sealed) -> None:
+    def take(self, entry: ChainedEntry) -> None:
         """Look at the next entry."""
         self.entries += 1
         expected = self.head.number + 1
@@ -220,20 +220,20 @@ class Verifier:
             self._look(entry)
         else:
             self._bury(entry)
-        self.head = Head(number=max(entry.number, self.head.number), hash=entry.hash)
+        self.head = ChainHead(number=max(entry.number, self.head.number), hash=entry.hash)
 
     def unreadable(self, number: int) -> None:
         """Note an entry of which not even the form is right; the next one will not follow either."""
         self.entries += 1
         self._note(number, "cannot be read: it was changed")
-        self.head = Head(number=max(number, self.head.number), hash="")
+        self.head = ChainHead(number=max(number, self.head.number), hash="")
 
     @property
     def knows_all(self) -> bool:
         """Whether what it has seen can be judged by itself: what a purge emptied lies anywhere before it."""
         return self._is_whole or not (self._purges or self._graves)
 
-    def end(self, head: Head) -> None:
+    def end(self, head: ChainHead) -> None:
         """Compare with *head*, which the store keeps apart from the entries, and account for every purge."""
         if self.head.number < head.number:
             self._note(head.number, f"is the last one written, and entry {self.head.number} is the last one there")
@@ -251,14 +251,14 @@ class Verifier:
             if number not in self._graves and told.get("entries") != "0":
                 self._note(number, "tells of a purge, and nothing is empty")
 
-    def against(self, head: Head, found: str | None) -> None:
+    def against(self, head: ChainHead, found: str | None) -> None:
         """Compare with a head that somebody kept outside; *found* is the hash of that entry here, `None` if not here."""
         if found is None:
             self._note(head.number, "is not there, and was when the copy of the head was made")
         elif found != head.hash:
             self._note(head.number, "is another than when the copy of the head was made: the chain was rewritten")
 
-    def _look(self, entry: Sealed) -> None:
+    def _look(self, entry: ChainedEntry) -> None:
         if digest(canonical(entry)) != entry.content:
             self._note(entry.number, "was changed: it says something else than was written")
         if entry.event == CHECKPOINT:
@@ -266,13 +266,13 @@ class Verifier:
         if entry.event == PURGED and isinstance(entry.detail, Mapping):
             self._purges[entry.number] = entry.detail
 
-    def _pass(self, entry: Sealed) -> None:
+    def _pass(self, entry: ChainedEntry) -> None:
         last = {"number": str(self.checkpoint.number), "hash": self.checkpoint.hash}
         if entry.detail != last:
             self._note(entry.number, "vouches for another checkpoint than the one before it")
-        self.checkpoint = Head(number=entry.number, hash=entry.hash)
+        self.checkpoint = ChainHead(number=entry.number, hash=entry.hash)
 
-    def _bury(self, entry: Sealed) -> None:
+    def _bury(self, entry: ChainedEntry) -> None:
         self.tombstones += 1
         number = entry.purged_by or 0
         grave = self._graves.setdefault(number, _Grave(first=entry.number))
@@ -281,4 +281,4 @@ class Verifier:
             self._note(entry.number, "was purged, and yet says something")
 
     def _note(self, number: int, what: str) -> None:
-        self.flaws.append(Flaw(number=number, what=what))
+        self.flaws.append(ChainViolation(number=number, what=what))

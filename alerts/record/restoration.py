@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from alerts.record.audit import Head
+from alerts.record.audit import ChainHead
 
 #: A store in which nothing was written for longer may be an older copy. An upgrade takes less.
 SILENT_FOR = timedelta(hours=1)
@@ -28,7 +28,7 @@ _KEPT = 500
 _WORD = re.compile(r"([A-Z0-9]+)-(\d{1,6})(?:/(\d{1,4}))?", re.ASCII)
 
 
-class How(StrEnum):
+class DetectionMethod(StrEnum):
     """By what it was noticed that a store may be an older copy."""
 
     #: `pantau restore` has put it there.
@@ -42,12 +42,12 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoreMark:
+class HighWaterMark:
     """How far a store had come, as it was kept outside of it."""
 
     #: The hash of the journal's first entry, by which one store is told from another.
     chain: str
-    head: Head
+    head: ChainHead
     #: The highest number that was given, by what the numbers begin with: {"JCM": 7}.
     numbers: Mapping[str, int] = field(default_factory=dict)
     #: The highest enclosure that went on paper, by the incident's number: {"JCM-07": 3}; the latest last.
@@ -64,11 +64,11 @@ class StoreMark:
         }
 
 
-def mark_of(values: Any) -> StoreMark:
+def mark_of(values: Any) -> HighWaterMark:
     """Return the mark of a file. Raise `KeyError`, `TypeError` or `ValueError` when it is none."""
-    head = Head(number=int(values["number"]), hash=str(values["hash"]))
+    head = ChainHead(number=int(values["number"]), hash=str(values["hash"]))
     numbers, pages = ({str(k): int(v) for k, v in values[name].items()} for name in ("numbers", "pages"))
-    return StoreMark(chain=str(values["chain"]), head=head, numbers=numbers, pages=pages)
+    return HighWaterMark(chain=str(values["chain"]), head=head, numbers=numbers, pages=pages)
 
 
 def highest(maps: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -86,12 +86,12 @@ def latest(pages: Mapping[str, int]) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class StorePosition:
     """How far a store has come, as it says itself."""
 
     #: The hash of the journal's first entry; "": it is empty.
     chain: str
-    head: Head
+    head: ChainHead
     #: The hashes that it has at the marks' heads; nothing where it has no such entry.
     hashes: Mapping[int, str]
     #: When something was last written into it; `None`: never.
@@ -100,7 +100,7 @@ class Standing:
     following: Mapping[str, int]
 
 
-def ahead(standing: Standing, marks: Collection[StoreMark]) -> Sequence[StoreMark]:
+def ahead(standing: StorePosition, marks: Collection[HighWaterMark]) -> Sequence[HighWaterMark]:
     """Return the marks that know more than the store, or something else. One of another store says nothing of this."""
     return [
         mark
@@ -110,20 +110,22 @@ def ahead(standing: Standing, marks: Collection[StoreMark]) -> Sequence[StoreMar
     ]
 
 
-def noticed(standing: Standing, marks: Collection[StoreMark], now: datetime, *, was_away: bool) -> How | None:
+def noticed(
+    standing: StorePosition, marks: Collection[HighWaterMark], now: datetime, *, was_away: bool
+) -> DetectionMethod | None:
     """Return by what a store shows that it may be an older copy; `None`: it does not.
 
     *was_away*: nobody of ours has watched it meanwhile, so that its silence says something.
     """
     if ahead(standing, marks):
-        return How.OLDER if standing.chain else How.EMPTY
+        return DetectionMethod.OLDER if standing.chain else DetectionMethod.EMPTY
     if was_away and standing.heard_at is not None and now - standing.heard_at > SILENT_FOR:
-        return How.SILENT
+        return DetectionMethod.SILENT
     return None
 
 
 def left_out(
-    standing: Standing, marks: Collection[StoreMark], words: Mapping[str, int], prefixes: Collection[str]
+    standing: StorePosition, marks: Collection[HighWaterMark], words: Mapping[str, int], prefixes: Collection[str]
 ) -> Mapping[str, tuple[int, int]]:
     """Return which numbers are not given, the first and the last, by what they begin with.
 
@@ -141,7 +143,7 @@ def left_out(
     return found
 
 
-def pages_left_out(number: str, marks: Collection[StoreMark], words: Mapping[str, int]) -> int:
+def pages_left_out(number: str, marks: Collection[HighWaterMark], words: Mapping[str, int]) -> int:
     """Return after which enclosure the pages about an incident go on. *marks*: those that know more than the store."""
     if not marks and number not in words:
         return LEFT_OUT
@@ -174,7 +176,7 @@ class Restoration:
     """One time that a store was, or may have been, an older copy. Until somebody confirms it, paper waits."""
 
     id: int
-    how: How
+    how: DetectionMethod
     noticed_at: datetime
     #: The last that the store knew.
     since: datetime | None

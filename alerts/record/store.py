@@ -12,25 +12,25 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from alerts.decide.bundle import Gathered
-from alerts.decide.gateway.receipt import Answered, Unanswered
+from alerts.decide.bundle import BundleCandidate
+from alerts.decide.gateway.receipt import MissingReceipt, ReceivedReceipt
 from alerts.decide.paper import Handling, LetterStep
 from alerts.decide.silence import Silence
 from alerts.model.alert import KnownAlert
 from alerts.model.contact import Address
-from alerts.model.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Notification, NotificationDraft, NotificationState
 from alerts.model.event import Declare, Trigger
 from alerts.model.incident import Incident
 from alerts.model.oncall import Override
 from alerts.model.urgency import Urgency
 
 
-class StoreAway(Exception):
+class StoreUnavailable(Exception):
     """The store cannot be used now: a full disk, a server that restarts, a lost race. Worth another try later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class AuditEntry:
     """One line of the journal: what was decided, sent, received, and by whom."""
 
     at: datetime
@@ -43,7 +43,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class CodedNotification:
     """A notice that a phone was sent with a response code."""
 
     code: int
@@ -63,7 +63,7 @@ class SmsNumber:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PinEntry:
+class PinAttempt:
     """A PIN was typed in a call; the digits are nowhere."""
 
     #: Of the attempt, that is, of the call.
@@ -77,13 +77,13 @@ class PinEntry:
 class Responses(Protocol):
     """What people answer by SMS and by PIN, inside one transaction."""
 
-    async def code_for(self, number: str, notice: Notice, now: datetime) -> int:
+    async def code_for(self, number: str, notice: Notification, now: datetime) -> int:
         """Return the response code for a notice on a phone; the same trouble keeps its code there.
 
         From then on the phone is answered again (`SmsNumber.puzzled`).
         """
 
-    async def told(self, number: str) -> Sequence[Told]:
+    async def told(self, number: str) -> Sequence[CodedNotification]:
         """Return what a phone was told of with a code, the newest first."""
 
     async def knows(self, number: str) -> bool:
@@ -93,13 +93,13 @@ class Responses(Protocol):
 
     async def save_sms_number(self, number: str, known: SmsNumber) -> None: ...
 
-    async def add_pin_entry(self, entry: PinEntry) -> None: ...
+    async def add_pin_entry(self, entry: PinAttempt) -> None: ...
 
-    async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinEntry]:
+    async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinAttempt]:
         """Return the PINs typed for a person of any of these agencies since then, oldest first."""
 
 
-class Ledger(Protocol):
+class UnitOfWork(Protocol):
     """What can be read and written inside one transaction."""
 
     @property
@@ -155,13 +155,13 @@ class Ledger(Protocol):
     async def rouse(self, incident_id: int) -> None:
         """Somebody is owed something again: put it back among the `active_incidents`."""
 
-    async def notices(self, incident_id: int) -> Sequence[Notice]:
+    async def notices(self, incident_id: int) -> Sequence[Notification]:
         """All notices of an incident with their deliveries and attempts, oldest first.
 
         Of a bundle only what it tells of this incident.
         """
 
-    async def notice(self, notice_id: int) -> Notice: ...
+    async def notice(self, notice_id: int) -> Notification: ...
 
     async def is_decided(self, key: str) -> bool:
         """Whether the notice with this key was decided on before, by itself or in a bundle."""
@@ -169,16 +169,16 @@ class Ledger(Protocol):
     async def add_notice(
         self,
         of: Incident,
-        draft: Draft,
+        draft: NotificationDraft,
         now: datetime,
         *,
         urgency: Urgency = Urgency.FIRST,
         gathering: str | None = None,
         not_before: datetime | None = None,
-    ) -> Notice | None:
+    ) -> Notification | None:
         """Write a notice and return it; `None`: its key was there."""
 
-    async def join_notice(self, notice_id: int, of: Incident, draft: Draft) -> bool:
+    async def join_notice(self, notice_id: int, of: Incident, draft: NotificationDraft) -> bool:
         """Let a notice tell of one more incident, unless a gateway is being called meanwhile; return whether it does."""
 
     async def lock_notice(self, notice_id: int) -> None:
@@ -190,7 +190,7 @@ class Ledger(Protocol):
     async def lead_of(self, notice_id: int) -> int | None:
         """Return the incident that looks after a notice: the first of those that it tells of; `None`: of none any more."""
 
-    async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[Gathered]:
+    async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[BundleCandidate]:
         """Return the notices that were gathered under a key since then, oldest first, for a decision on an incident."""
 
     async def hold(self, notice_id: int, until: datetime) -> None:
@@ -215,13 +215,15 @@ class Ledger(Protocol):
     async def waiting_for(self, telephone: Address) -> Sequence[int]:
         """Return the incidents that send the notices pending to a telephone, the most urgent first."""
 
-    async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[Answered]]:
+    async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[ReceivedReceipt]]:
         """Return the latest messages that arrived by each of these gateways, notices and exercises of drills."""
 
-    async def unanswered(self, gateway: str, after: datetime, until: datetime, at_most: int) -> Sequence[Unanswered]:
+    async def unanswered(
+        self, gateway: str, after: datetime, until: datetime, at_most: int
+    ) -> Sequence[MissingReceipt]:
         """Return the latest messages sent by a gateway after one time and until another of which nothing was heard."""
 
-    async def settle(self, notice_id: int, state: NoticeState) -> None: ...
+    async def settle(self, notice_id: int, state: NotificationState) -> None: ...
 
     async def is_paper_held(self) -> bool:
         """Whether paper waits for a person: the store may be an older copy, and nobody has confirmed it yet."""
@@ -254,10 +256,10 @@ class Ledger(Protocol):
     async def not_posted(self, attempt: Attempt) -> bool:
         """Write that a letter which counts as posted lies in its tray; return whether it counted as posted."""
 
-    async def not_withdrawn(self, notice: Notice, attempt: Attempt) -> None:
+    async def not_withdrawn(self, notice: Notification, attempt: Attempt) -> None:
         """Write that an attempt which was withdrawn has left after all; its notice counts as sent again."""
 
-    async def attempt(self, reference: str) -> tuple[Notice, Attempt] | None: ...
+    async def attempt(self, reference: str) -> tuple[Notification, Attempt] | None: ...
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""
@@ -304,14 +306,14 @@ class Ledger(Protocol):
     async def overrides(self, rotas: Collection[str], now: datetime) -> Sequence[Override]:
         """Return the overrides of these rotas, by name, that are not over at *now*, in the order they were made."""
 
-    async def journal(self, entry: Entry) -> None: ...
+    async def journal(self, entry: AuditEntry) -> None: ...
 
 
 class Store(Protocol):
     """Where incidents and notices live."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Ledger]:
+    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Begin a writing transaction: committed at the end of the block, rolled back on an error."""
 
-    def reading(self) -> AbstractAsyncContextManager[Ledger]:
+    def reading(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Give a consistent view, for those who only look: they wait for nobody who writes."""

@@ -7,11 +7,11 @@ from datetime import datetime
 from itertools import chain
 
 from alerts.model.gateway import Script, SmsContent, VoiceContent
-from alerts.model.notice import Facts, Language, Matter, Plan, Purpose
+from alerts.model.notice import Facts, IncidentType, Language, Plan, Purpose
 from alerts.wording import call, moment, spoken, values
 from alerts.wording.key import ANNOUNCED, FOR_STAFF, key, news, recovered
 from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets
-from alerts.wording.sms import Unsendable, call_name
+from alerts.wording.sms import UnsendableTextError, call_name
 from alerts.wording.texts import Wording
 
 #: More names than these never fit into an SMS, and to try them takes its time.
@@ -19,7 +19,7 @@ _NAMED = 50
 #: So many are named in a call; nobody remembers more at three in the morning.
 SPOKEN = 6
 #: What is wrong with telling people that there may be many of at once. They are named by what could not be told.
-_OF_NOTICES = frozenset({Matter.UNREACHED, Matter.DOUBTFUL, Matter.UNRELEASED})
+_OF_NOTICES = frozenset({IncidentType.UNREACHED, IncidentType.DOUBTFUL, IncidentType.UNRELEASED})
 #: Kinds of incidents that are about no agency.
 _NUMBERED = frozenset({"ours", "alert", *map(str, _OF_NOTICES)})
 
@@ -44,7 +44,7 @@ def situation(facts: Sequence[Facts]) -> str:
 def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *, response: str = "") -> SmsContent:
     """Return an SMS that names as many as fit, by their agencies; the portal has the rest.
 
-    Raise `Unsendable` when not even the first fits: `WorstCase` finds that when the texts are loaded.
+    Raise `UnsendableTextError` when not even the first fits: `WorstCase` finds that when the texts are loaded.
     """
     alone = is_about_one(facts)
     text_key = f"bundle.sms.{'one.' * alone}{situation(facts)}"
@@ -63,7 +63,7 @@ def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *,
             for text in texts:
                 if septets(text) <= room and not errors(lint(text, agency)):
                     return SmsContent(text=text)
-    raise Unsendable(text_key, lint(text, agency))
+    raise UnsendableTextError(text_key, lint(text, agency))
 
 
 def compose_call(
@@ -103,10 +103,14 @@ def _ended(facts: Sequence[Facts], language: Language) -> Sequence[str]:
     return [f"{each.number} ({moment.span(each.began_at, each.ended_at, language)})" for each in facts if each.ended_at]
 
 
-def _kind(matter: Matter) -> str:
+def _kind(matter: IncidentType) -> str:
     if matter in ANNOUNCED:
         return "mail"
-    return str(matter) if matter in {Matter.SIGN_IN, Matter.DEGRADED, Matter.ALERT, *_OF_NOTICES} else "ours"
+    return (
+        str(matter)
+        if matter in {IncidentType.SIGN_IN, IncidentType.DEGRADED, IncidentType.ALERT, *_OF_NOTICES}
+        else "ours"
+    )
 
 
 def _names(facts: Sequence[Facts]) -> Sequence[str]:
@@ -119,7 +123,7 @@ def _names(facts: Sequence[Facts]) -> Sequence[str]:
 
 
 def _name(facts: Facts) -> str:
-    if facts.matter is Matter.DOUBTFUL and facts.subject:
+    if facts.matter is IncidentType.DOUBTFUL and facts.subject:
         return facts.subject  # Number of the notice, and in brackets that of its incident.
     if facts.matter in _OF_NOTICES and facts.subject:
         return facts.subject.partition(" (")[0]

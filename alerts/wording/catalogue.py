@@ -22,7 +22,7 @@ class WordingError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class TextSpec:
     """One text."""
 
     #: A list of texts: the sentences of a call, the paragraphs of a letter.
@@ -37,7 +37,7 @@ class Need:
 
 def checked(
     entries: tuple[TextEntry, ...],
-    needs: Mapping[str, Need],
+    needs: Mapping[str, TextSpec],
     file: str,
     problems: list[str],
     rules: Callable[[TextEntry, Template], None] | None = None,
@@ -67,7 +67,7 @@ def _closest(key: str, needs: Collection[str]) -> str:
     return f"; write {close[0]}, or remove it" if close else "; remove it"
 
 
-def _read(entry: TextEntry, need: Need, rules: Callable[[TextEntry, Template], None] | None) -> Iterator[Template]:
+def _read(entry: TextEntry, need: TextSpec, rules: Callable[[TextEntry, Template], None] | None) -> Iterator[Template]:
     if need.several is isinstance(entry.value, str):
         raise TemplateError(f"must be {'a list of texts' if need.several else 'one text'}")
     values = (entry.value,) if isinstance(entry.value, str) else entry.value
@@ -81,7 +81,7 @@ def _read(entry: TextEntry, need: Need, rules: Callable[[TextEntry, Template], N
         yield template
 
 
-def _placeholders(template: Template, need: Need) -> None:
+def _placeholders(template: Template, need: TextSpec) -> None:
     known = need.always | need.maybe
     if unknown := template.used() - known:
         listed = ", ".join(f"{{{name}}}" for name in sorted(unknown))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from alerts.model.notice import OF_TELLING, Facts, Matter, Plan, Purpose
+from alerts.model.notice import OF_TELLING, Facts, IncidentType, Plan, Purpose
 
 #: What is announced to people outside; slowness and our own faults never are.
-ANNOUNCED = frozenset({Matter.BOTH, Matter.SENDING, Matter.RECEIVING})
+ANNOUNCED = frozenset({IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING})
 
 #: What is asked of or told to officers on duty: nobody outside, and never on paper.
 FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose.CLOSED, Purpose.RESULT})
 
 #: What an outage that is another by now can be: while mail is only slow, staff alone hear so.
-CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {Matter.DEGRADED, Matter.SIGN_IN}}
+CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {IncidentType.DEGRADED, IncidentType.SIGN_IN}}
 
 
 def can_hand_on(facts: Facts) -> bool:
@@ -40,10 +40,10 @@ def key(facts: Facts) -> str:
             return f"{plan}.{news(facts)}.{facts.matter}"
         case Purpose.RECOVERY, Plan.ESCALATION:
             return f"escalation.{news(facts)}.{'mail' if facts.matter in ANNOUNCED else recovered(facts.matter)}"
-        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter is Matter.ALERT:
+        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter is IncidentType.ALERT:
             return f"escalation.{facts.purpose}_alert"
         case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter in OF_TELLING | {
-            Matter.OWN_FAULT
+            IncidentType.OWN_FAULT
         }:
             return f"escalation.{facts.purpose}_ours"
         case Purpose.CLOSED, _ if not facts.by:
@@ -54,9 +54,9 @@ def key(facts: Facts) -> str:
             return f"{plan}.{purpose}"
 
 
-def recovered(matter: Matter) -> Matter:
+def recovered(matter: IncidentType) -> IncidentType:
     """Return the matter whose texts say that *matter* is over: mail is back to normal, whether it was slow or out of reach."""
-    return Matter.DEGRADED if matter is Matter.SIGN_IN else matter
+    return IncidentType.DEGRADED if matter is IncidentType.SIGN_IN else matter
 
 
 def news(facts: Facts) -> str:

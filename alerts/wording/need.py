@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from alerts.model.channel import Channel
-from alerts.model.notice import Cause, Matter, Plan, Purpose, Successors
-from alerts.wording.catalogue import Need
+from alerts.model.notice import Cause, IncidentType, Plan, Purpose, Successors
+from alerts.wording.catalogue import TextSpec
 from alerts.wording.key import FOR_STAFF
 
 #: What is written on paper to people outside. See `alerts.wording.key.news`.
@@ -60,7 +60,7 @@ def _situations() -> Iterator[tuple[str, bool]]:
     yield "escalation.reminder", False
     yield "escalation.result", False
     yield "escalation.unposted", False
-    for matter in Matter:
+    for matter in IncidentType:
         yield f"escalation.lapsed.{matter}", False
         yield f"escalation.handover.{matter}", False
     for plan in Plan:
@@ -83,7 +83,7 @@ _ENDS = {
 _ANSWERED = ("escalation.outage.", "escalation.lapsed", "escalation.handover", "escalation.reminder")
 
 
-def _short() -> Iterator[tuple[str, Need]]:
+def _short() -> Iterator[tuple[str, TextSpec]]:
     for situation, over in _situations():
         sms_end, call_end = (frozenset({"ended"}), _moments("ended")) if over else (frozenset(), frozenset())
         alarm = situation.startswith(("escalation.outage.", "escalation.lapsed."))
@@ -102,82 +102,82 @@ def _short() -> Iterator[tuple[str, Need]]:
             sms_maybe = call_maybe = _LOST
         sms_end, call_end = _ENDS.get(situation, (sms_end, call_end))
         answered = frozenset({"response"}) if situation.startswith(_ANSWERED) else frozenset()
-        yield f"sms.{situation}", Need(always=_SMS | sms_end, maybe=sms_maybe | answered)
-        yield f"call.{situation}", Need(several=True, always=_CALL | call_end, maybe=call_maybe)
-        yield f"call.headline.{situation}", Need(always=_CALL | call_end)
+        yield f"sms.{situation}", TextSpec(always=_SMS | sms_end, maybe=sms_maybe | answered)
+        yield f"call.{situation}", TextSpec(several=True, always=_CALL | call_end, maybe=call_maybe)
+        yield f"call.headline.{situation}", TextSpec(always=_CALL | call_end)
     for plan in Plan:
-        yield f"call.opening.{plan}", Need(always=_CALL)
-        yield f"call.menu.{plan}", Need()
-    yield "call.menu.invitation", Need()
+        yield f"call.opening.{plan}", TextSpec(always=_CALL)
+        yield f"call.menu.{plan}", TextSpec()
+    yield "call.menu.invitation", TextSpec()
     for channel in ("sms", "call"):
-        yield f"{channel}.waits", Need()
+        yield f"{channel}.waits", TextSpec()
         for who in (*Successors, "again"):
-            yield f"{channel}.then.{who}", Need()
+            yield f"{channel}.then.{who}", TextSpec()
     for cause in Cause:
-        yield f"sms.cause.{cause}", Need()
-        yield f"call.cause.{cause}", Need()
+        yield f"sms.cause.{cause}", TextSpec()
+        yield f"call.cause.{cause}", TextSpec()
     for purpose in (Purpose.OUTAGE, Purpose.RELEASE):
-        yield f"call.unkeyed.{purpose}", Need()
+        yield f"call.unkeyed.{purpose}", TextSpec()
     for purpose in Purpose:
-        yield f"call.goodbye.{purpose}", Need()
-    yield "call.closing", Need(several=True, always=_CALL | {"number"})
+        yield f"call.goodbye.{purpose}", TextSpec()
+    yield "call.closing", TextSpec(several=True, always=_CALL | {"number"})
     for line in ("thanks", "already", "over", "worse", "hand_on", "handed_on", "nobody_left"):
-        yield f"call.{line}", Need()
+        yield f"call.{line}", TextSpec()
     yield from _responses()
     yield from _release()
 
 
-def _responses() -> Iterator[tuple[str, Need]]:
+def _responses() -> Iterator[tuple[str, TextSpec]]:
     """Yield what a person is answered who has sent an SMS."""
     about = frozenset({"agency", "number"})
     for answer in ("taken", "already"):
-        yield f"sms.response.{answer}", Need(always=about, maybe=frozenset({"by"}))
-    yield "sms.response.prolonged", Need(always=about | {"until"}, maybe=frozenset({"by"}))
+        yield f"sms.response.{answer}", TextSpec(always=about, maybe=frozenset({"by"}))
+    yield "sms.response.prolonged", TextSpec(always=about | {"until"}, maybe=frozenset({"by"}))
     for answer in ("over", "corrected", "worse", "handed_on"):
-        yield f"sms.response.{answer}", Need(always=about)
-    yield "sms.response.nobody_left", Need(always=about | {"until"})
+        yield f"sms.response.{answer}", TextSpec(always=about)
+    yield "sms.response.nobody_left", TextSpec(always=about | {"until"})
     for answer in ("unclear", "several"):
-        yield f"sms.response.{answer}", Need(always=about | {"response"})
+        yield f"sms.response.{answer}", TextSpec(always=about | {"response"})
     for answer in ("nothing", "stopped", "stopped_unreached", "started"):
-        yield f"sms.response.{answer}", Need(always=frozenset({"agency"}))
+        yield f"sms.response.{answer}", TextSpec(always=frozenset({"agency"}))
 
 
-def _release() -> Iterator[tuple[str, Need]]:
+def _release() -> Iterator[tuple[str, TextSpec]]:
     """Yield what a duty officer hears who releases an announcement in a call."""
     updates = frozenset({"updates"})
-    yield "call.release.closing", Need(several=True, always=_CALL | {"number"})
+    yield "call.release.closing", TextSpec(several=True, always=_CALL | {"number"})
     for line in ("offer", "pin", "wrong", "locked", "nobody", "over", "cancelled"):
-        yield f"call.release.{line}", Need()
+        yield f"call.release.{line}", TextSpec()
     for matter in OUTAGES:
-        yield f"call.release.confirm.{matter}", Need(always=_CALL | {"recipients", "counts"}, maybe=updates)
+        yield f"call.release.confirm.{matter}", TextSpec(always=_CALL | {"recipients", "counts"}, maybe=updates)
     several = frozenset({"count", "names", "recipients", "counts"})
-    yield "call.release.confirm.several", Need(always=several, maybe=updates | {"more"})
-    yield "call.release.updates", Need()
+    yield "call.release.confirm.several", TextSpec(always=several, maybe=updates | {"more"})
+    yield "call.release.updates", TextSpec()
     for channel in Channel:
-        yield f"call.release.count.{channel}", Need(always=frozenset({"count"}))
-    yield "call.release.done", Need(always=frozenset({"recipients"}))
-    yield "call.release.works", Need(always=frozenset({"names"}), maybe=frozenset({"more"}))
+        yield f"call.release.count.{channel}", TextSpec(always=frozenset({"count"}))
+    yield "call.release.done", TextSpec(always=frozenset({"recipients"}))
+    yield "call.release.works", TextSpec(always=frozenset({"names"}), maybe=frozenset({"more"}))
 
 
-def _lifeline() -> Iterator[tuple[str, Need]]:
+def _lifeline() -> Iterator[tuple[str, TextSpec]]:
     """Yield what the NOC is rung with when the store is away: no notice, and no number."""
     whose = frozenset({"whose"})
     for situation, moment in (("store", "began"), ("peer", "began"), ("clear", "ended")):
         # The halves of one SMS: Malay, then English.
-        yield f"lifeline.sms.{situation}", Need(always=frozenset({moment}), maybe=whose)
+        yield f"lifeline.sms.{situation}", TextSpec(always=frozenset({moment}), maybe=whose)
         always = _moments(moment) | {"agency_name"}
-        yield f"lifeline.call.{situation}", Need(several=True, always=always, maybe=whose)
-    yield "lifeline.goodbye", Need()
+        yield f"lifeline.call.{situation}", TextSpec(several=True, always=always, maybe=whose)
+    yield "lifeline.goodbye", TextSpec()
 
 
-def _bodies(kind: str) -> Iterator[tuple[str, Need]]:
+def _bodies(kind: str) -> Iterator[tuple[str, TextSpec]]:
     """Yield the texts that a letter and a fax have each in its own words."""
-    yield f"{kind}.channels", Need(several=True, maybe=_PAGE_MAYBE)
+    yield f"{kind}.channels", TextSpec(several=True, maybe=_PAGE_MAYBE)
     for matter in OUTAGES:
-        yield f"{kind}.scope.{matter}", Need(always=_PAGE)
-        yield f"{kind}.instruction.{matter}", Need(always=_PAGE, maybe=_PAGE_MAYBE | {"channels"})
+        yield f"{kind}.scope.{matter}", TextSpec(always=_PAGE)
+        yield f"{kind}.instruction.{matter}", TextSpec(always=_PAGE, maybe=_PAGE_MAYBE | {"channels"})
     for matter in OUTAGES:
-        yield f"{kind}.change.{matter}", Need(always=_PAGE)
+        yield f"{kind}.change.{matter}", TextSpec(always=_PAGE)
     for news in PRINTED:
         always = _PAGE
         if news in {"outage", "update", "changed"}:
@@ -186,50 +186,50 @@ def _bodies(kind: str) -> Iterator[tuple[str, Need]]:
         if news == "recovery":
             always |= _moments("ended") | {"lasted"}
         maybe = _PAGE_MAYBE | {"enquiries", "follow_ups"}
-        yield f"{kind}.{news}.title", Need(always=_PAGE)
-        yield f"{kind}.{news}.paragraphs", Need(several=True, always=always, maybe=maybe)
-    yield f"{kind}.staff.title", Need(always=_PAGE)
+        yield f"{kind}.{news}.title", TextSpec(always=_PAGE)
+        yield f"{kind}.{news}.paragraphs", TextSpec(several=True, always=always, maybe=maybe)
+    yield f"{kind}.staff.title", TextSpec(always=_PAGE)
 
 
-def _advance(kind: str) -> Iterator[tuple[str, Need]]:
+def _advance(kind: str) -> Iterator[tuple[str, TextSpec]]:
     """Yield the texts of an advance notice. See `alerts.documents.advance_notice`."""
     planned = _PAGE | _moments("ended") | {"why", "lasted"}
-    yield f"{kind}.maintenance.instruction", Need(always=planned, maybe=_PAGE_MAYBE | {"channels"})
+    yield f"{kind}.maintenance.instruction", TextSpec(always=planned, maybe=_PAGE_MAYBE | {"channels"})
     for news in ("maintenance", "maintenance_changed", "maintenance_cancelled"):
         always = planned
         if news != "maintenance":
             always |= _moments("was_began", "was_ended") | {"was_number"}
-        yield f"{kind}.{news}.title", Need(always=_PAGE)
+        yield f"{kind}.{news}.title", TextSpec(always=_PAGE)
         if kind == "letter":
-            yield f"{kind}.{news}.opening", Need(always=always, maybe=_PAGE_MAYBE)
+            yield f"{kind}.{news}.opening", TextSpec(always=always, maybe=_PAGE_MAYBE)
         told = always if news == "maintenance_cancelled" else always | {"instruction"}
         yield (
             f"{kind}.{news}.paragraphs",
-            Need(several=True, always=told, maybe=_PAGE_MAYBE | {"enquiries", "channels"}),
+            TextSpec(several=True, always=told, maybe=_PAGE_MAYBE | {"enquiries", "channels"}),
         )
 
 
-def _letter() -> Iterator[tuple[str, Need]]:
+def _letter() -> Iterator[tuple[str, TextSpec]]:
     yield from _bodies("letter")
     yield from _advance("letter")
     for matter in OUTAGES:
-        yield f"letter.warning.{matter}", Need(always=_PAGE)
+        yield f"letter.warning.{matter}", TextSpec(always=_PAGE)
     for news in PRINTED:
-        yield f"letter.{news}.opening", Need(always=_PAGE, maybe=_PAGE_MAYBE)
-    yield "letter.staff.opening", Need(always=_PAGE)
-    yield "letter.enquiries", Need(maybe=_PAGE_MAYBE)
-    yield "letter.follow_ups", Need()
+        yield f"letter.{news}.opening", TextSpec(always=_PAGE, maybe=_PAGE_MAYBE)
+    yield "letter.staff.opening", TextSpec(always=_PAGE)
+    yield "letter.enquiries", TextSpec(maybe=_PAGE_MAYBE)
+    yield "letter.follow_ups", TextSpec()
     for label in (
         *("reference", "date", "fax", "attention", "telephone", "office_fax", "website"),
         *("on_behalf", "copies", "notice", "attachment", "drill"),
     ):
-        yield f"letter.label.{label}", Need()
+        yield f"letter.label.{label}", TextSpec()
     for line in ("and", "salutation", "closing", "farewell", "unsigned", "translation"):
-        yield f"letter.{line}", Need()
-    yield "letter.translation_note", Need()
+        yield f"letter.{line}", TextSpec()
+    yield "letter.translation_note", TextSpec()
 
 
-def _fax() -> Iterator[tuple[str, Need]]:
+def _fax() -> Iterator[tuple[str, TextSpec]]:
     yield from _bodies("fax")
     yield from _advance("fax")
     for label in (
@@ -237,11 +237,11 @@ def _fax() -> Iterator[tuple[str, Need]]:
         *("pages", "classification", "open", "urgent", "action", "information", "subject"),
         *("receipt", "receipt_request", "name", "post", "date"),
     ):
-        yield f"fax.label.{label}", Need()
-    yield "fax.unclear", Need(maybe=frozenset({"telephone"}))
+        yield f"fax.label.{label}", TextSpec()
+    yield "fax.unclear", TextSpec(maybe=frozenset({"telephone"}))
 
 
-def _bundle() -> Iterator[tuple[str, Need]]:
+def _bundle() -> Iterator[tuple[str, TextSpec]]:
     """Yield what tells a person of several incidents at once. See `alerts.wording.bundle`."""
     several, more = frozenset({"count", "names"}), frozenset({"more"})
     for situation in _BUNDLES:
@@ -259,28 +259,28 @@ def _bundle() -> Iterator[tuple[str, Need]]:
         besides = frozenset(told.get(situation, ()))
         yield (
             f"bundle.sms.{situation}",
-            Need(always=sms | several | besides | {end}, maybe=more | answered | sms_maybe),
+            TextSpec(always=sms | several | besides | {end}, maybe=more | answered | sms_maybe),
         )
         yield (
             f"bundle.call.{situation}",
-            Need(several=True, always=several | besides | _moments("began", end), maybe=more | call_maybe),
+            TextSpec(several=True, always=several | besides | _moments("began", end), maybe=more | call_maybe),
         )
         # Of who had it nothing but that is said in a breath.
         breath = frozenset() if situation == "escalation.lapsed" else _moments("began", end)
-        yield f"bundle.call.headline.{situation}", Need(always=several | breath, maybe=more)
+        yield f"bundle.call.headline.{situation}", TextSpec(always=several | breath, maybe=more)
     for situation in _BUNDLES_ABOUT_ONE:
         # Each name is a number with its times.
-        yield f"bundle.sms.one.{situation}", Need(always=frozenset({"agency", "names", "count"}), maybe=more)
+        yield f"bundle.sms.one.{situation}", TextSpec(always=frozenset({"agency", "names", "count"}), maybe=more)
     for plan in Plan:
-        yield f"bundle.call.opening.{plan}", Need()
-    yield "bundle.call.names", Need(several=True, always=several, maybe=more)
+        yield f"bundle.call.opening.{plan}", TextSpec()
+    yield "bundle.call.names", TextSpec(several=True, always=several, maybe=more)
     for label in ("from", "from_monitoring", "agency", "matter", "was", "moment", "ended", "number", "reach"):
-        yield f"bundle.list.label.{label}", Need()
+        yield f"bundle.list.label.{label}", TextSpec()
     for matter in (*OUTAGES, *_TO_STAFF):
-        yield f"bundle.list.matter.{matter}", Need()
+        yield f"bundle.list.matter.{matter}", TextSpec()
     for list_ in ("outage", "update", "recovery", "staff.outage", "staff.recovery"):
-        yield f"bundle.list.{list_}.title", Need(always=frozenset({"count"}))
-        yield f"bundle.list.{list_}.opening", Need()
+        yield f"bundle.list.{list_}.title", TextSpec(always=frozenset({"count"}))
+        yield f"bundle.list.{list_}.opening", TextSpec()
 
 
 #: What is wrong with notices, of which there may be several. See `alerts.wording.bundle`.
@@ -308,4 +308,4 @@ _BUNDLES_ABOUT_ONE = (
 
 
 #: Every text that must exist, by its key in the YAML file.
-NEEDS: Mapping[str, Need] = MappingProxyType(dict((*_short(), *_lifeline(), *_letter(), *_fax(), *_bundle())))
+NEEDS: Mapping[str, TextSpec] = MappingProxyType(dict((*_short(), *_lifeline(), *_letter(), *_fax(), *_bundle())))

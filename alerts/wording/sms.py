@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerts.model.gateway import SmsContent
-from alerts.model.notice import OF_TELLING, Facts, Language, Matter, Office, Plan, Purpose
+from alerts.model.notice import OF_TELLING, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import moment, values
 from alerts.wording.key import ANNOUNCED, CHANGED, FOR_STAFF, key
 from alerts.wording.lint import COMFORTABLE, PREFIX, TextProblem, errors, lint, septets, substance
@@ -33,7 +33,7 @@ _PEOPLE = ("relieved", "by", "declared")
 _WHOSE_CHILD = re.compile(r"\s+(?:bin|binti|bt|a/l|a/p|anak)\s", re.IGNORECASE)
 
 
-class Unsendable(Exception):
+class UnsendableTextError(Exception):
     """No carrier in Malaysia would deliver this text. `WorstCase` finds it before it matters."""
 
     def __init__(self, text_key: str, problems: tuple[TextProblem, ...]) -> None:
@@ -55,7 +55,7 @@ class TextFinding:
 
 
 def compose(facts: Facts, language: Language, wording: Wording, *, response: str = "") -> SmsContent:
-    """Return an SMS that carriers in Malaysia let through. Raise `Unsendable` when the office's name cannot fit.
+    """Return an SMS that carriers in Malaysia let through. Raise `UnsendableTextError` when the office's name cannot fit.
 
     *response*: the code by which the person can answer, or nothing. A subject that would break the rules (a host name
     looks like a link) is left out, and then the code: the notice number leads to the one, the telephone to the other. Why
@@ -75,7 +75,7 @@ def compose(facts: Facts, language: Language, wording: Wording, *, response: str
 def answer(
     situation: str, language: Language, wording: Wording, told: values.Values, *, until: datetime | None = None
 ) -> SmsContent:
-    """Return what to say to an officer who has sent an SMS. Raise `Unsendable`.
+    """Return what to say to an officer who has sent an SMS. Raise `UnsendableTextError`.
 
     *situation*: one of the texts below `sms.response`. *told*: `agency`, and what that text needs. *until*: how long the
     acknowledgement stands. The name of whoever acknowledged is left out where it would keep the SMS from arriving.
@@ -105,7 +105,7 @@ def _sendable(
             text = wording.say(language, text_key, left)
             if not (wrong := errors(lint(text, agency))):
                 return SmsContent(text=text)
-    raise Unsendable(text_key, wrong)
+    raise UnsendableTextError(text_key, wrong)
 
 
 def call_name(name: str) -> str:
@@ -119,7 +119,7 @@ class WorstCase:
     def __init__(self, wording: Wording) -> None:
         #: By language, key and text, with marks for the two words.
         self._texts: dict[tuple[Language, str, str], None] = {}
-        marked = Office(short=_SHORT, name=_SHORT, domain=_SHORT)
+        marked = IssuingOffice(short=_SHORT, name=_SHORT, domain=_SHORT)
         situations = {f"sms.{key(facts)}": facts for facts in _situations(marked, _NUMBER)}
         for text_key, facts in situations.items():
             for language in Language:
@@ -137,7 +137,7 @@ class WorstCase:
         self._near = tuple(dict.fromkeys(near for text in texts for near in _near_marks(text)))
         self._room = {(septets(_unmarked(text, "")), text.count(_SHORT), text.count(_NUMBER)) for text in texts}
 
-    def of(self, office: Office, *, number: str = "N" * (NUMBER_ROOM - 3) + "-99") -> tuple[TextFinding, ...]:
+    def of(self, office: IssuingOffice, *, number: str = "N" * (NUMBER_ROOM - 3) + "-99") -> tuple[TextFinding, ...]:
         """Return what is wrong with any SMS of *office* at the longest *number*; empty when all can be sent."""
         if self._is_clear(office.short, number):
             return ()
@@ -184,11 +184,11 @@ def _near_marks(text: str) -> Iterator[str]:
             yield " ".join(words[max(first, 0) : last + 1])
 
 
-def _situations(office: Office, number: str) -> Iterator[Facts]:
+def _situations(office: IssuingOffice, number: str) -> Iterator[Facts]:
     longest = Facts(
         purpose=Purpose.OUTAGE,
         plan=Plan.ESCALATION,
-        matter=Matter.BOTH,
+        matter=IncidentType.BOTH,
         office=office,
         number=number,
         began_at=_LONGEST_MOMENT,
@@ -205,14 +205,14 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
         for purpose in Purpose:
             if purpose is Purpose.UPDATE if staff else purpose in FOR_STAFF:
                 continue
-            for matter in Matter if staff else sorted(ANNOUNCED):
+            for matter in IncidentType if staff else sorted(ANNOUNCED):
                 yield replace(longest, plan=plan, purpose=purpose, matter=matter)
         for matter in sorted(CHANGED[plan]):
-            yield replace(longest, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=Matter.BOTH)
+            yield replace(longest, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=IncidentType.BOTH)
     yield replace(longest, unsteady=True)
     yield replace(longest, purpose=Purpose.CLOSED, by="-")
     yield replace(longest, purpose=Purpose.RESULT, unposted=999)
-    yield from (replace(longest, matter=matter, by="-") for matter in Matter)
-    yield from (replace(longest, purpose=Purpose.UPDATE, matter=matter) for matter in Matter)
-    for matter in set(Matter) - OF_TELLING:
+    yield from (replace(longest, matter=matter, by="-") for matter in IncidentType)
+    yield from (replace(longest, purpose=Purpose.UPDATE, matter=matter) for matter in IncidentType)
+    for matter in set(IncidentType) - OF_TELLING:
         yield replace(longest, purpose=Purpose.RECOVERY, matter=matter, first_noticed_at=None)

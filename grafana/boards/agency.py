@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.boards.board import Board, Section, annotation
+from grafana.boards.board import Section, StatusPage, annotation
 from grafana.boards.finding import findings
 from grafana.boards.panel import ORANGE_FROM_ONE, bars, heatmap, lines, stat, table, timeline
 
@@ -41,7 +41,7 @@ _BUDGET_LEFT: Final = (
 )
 
 
-AGENCY: Final = Board(
+AGENCY: Final = StatusPage(
     uid="pantau-agency",
     title="Agency · Agensi",
     description="One agency: how its mail stands, since when, where on its way it fails, and what the checks say.",

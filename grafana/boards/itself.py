@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from grafana.boards.ask import LIVES, none_if_written
-from grafana.boards.board import Board, Section
+from grafana.boards.board import Section, StatusPage
 from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, RED_FROM_ONE, bars, lines, stat, timeline
 
 _BY_INSTANCE: Final = "{{instance}}"
 
-ITSELF: Final = Board(
+ITSELF: Final = StatusPage(
     uid="pantau-itself",
     title="Itself · Pantau sendiri",
     description="Whether Pantau can be read, keeps up with what is due, and writes down what it decides.",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from grafana.boards.ask import LIVES, first, nobody_is_told, none_if_written, or_none
-from grafana.boards.board import Board, Section, agency_link
+from grafana.boards.board import Section, StatusPage, agency_link
 from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, PLAIN, RED_FROM_ONE, bars, lines, stat
 
 _DAY: Final = 86400
 
-TELLING: Final = Board(
+TELLING: Final = StatusPage(
     uid="pantau-telling",
     title="Telling people · Makluman",
     description="Who has been told by telephone, fax and letter, who has not, and why.",

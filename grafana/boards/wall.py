@@ -19,7 +19,7 @@ from grafana.boards.ask import (
     number_of,
     number_of_ours,
 )
-from grafana.boards.board import Board, Section, agency_link, runbook_link
+from grafana.boards.board import Section, StatusPage, agency_link, runbook_link
 from grafana.boards.finding import findings
 from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, bars, lines, stat, table
 
@@ -92,7 +92,7 @@ def _with(told: str, expr: str) -> str:
     return f"(0 * {_WORST} + 1) * on (agency) group_left ({told}) bottomk by (agency) (1, {expr})"
 
 
-WALL: Final = Board(
+WALL: Final = StatusPage(
     uid="pantau-wall",
     title="Wall · Paparan dinding",
     description="How many agencies' mail is ill, whether Pantau can be believed, and where to look first.",

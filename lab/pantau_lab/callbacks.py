@@ -12,24 +12,24 @@ from starlette.routing import Route
 
 from alerts.model.gateway import (
     AckResult,
-    CallbackRefused,
+    CallbackEvent,
+    CallbackRejectedError,
+    CallbackRequest,
     Content,
     Gateway,
-    Heard,
-    Incoming,
-    ReleaseAnswer,
+    InboundSms,
+    ReleasePrompt,
     ReleaseStage,
-    Said,
     SmsContent,
 )
 
 
 @dataclass(slots=True, kw_only=True)
-class NotedDesk:
+class RecordingCallbackHandler:
     """A desk in memory. It knows the attempts in `contents` and notes what it is told, once an event."""
 
     contents: dict[str, Content] = field(default_factory=dict)
-    heard: list[Heard] = field(default_factory=list)
+    heard: list[CallbackEvent] = field(default_factory=list)
     #: Event ids that came again.
     repeated: list[str] = field(default_factory=list)
     acknowledged: bool = False
@@ -38,7 +38,7 @@ class NotedDesk:
     #: The incident has ended: nothing can be acknowledged.
     over: bool = False
     #: The SMS that came in, and what each is answered.
-    said: list[Said] = field(default_factory=list)
+    said: list[InboundSms] = field(default_factory=list)
     answers: str = ""
     #: Who may release an announcement, what was typed wrong, and the calls in which it was released.
     pin: str = "280146"
@@ -47,7 +47,7 @@ class NotedDesk:
     #: What `record` raises instead of noting: the store is away.
     broken: Exception | None = None
 
-    async def record(self, heard: Heard) -> AckResult:
+    async def record(self, heard: CallbackEvent) -> AckResult:
         if self.broken is not None:
             raise self.broken
         if heard.reference not in self.contents:
@@ -68,7 +68,7 @@ class NotedDesk:
     async def content(self, reference: str) -> Content | None:
         return self.contents.get(reference)
 
-    async def receive(self, said: Said) -> SmsContent | None:
+    async def receive(self, said: InboundSms) -> SmsContent | None:
         if self.broken is not None:
             raise self.broken
         if any(earlier.event_id == said.event_id for earlier in self.said):
@@ -77,34 +77,34 @@ class NotedDesk:
         self.said.append(said)
         return SmsContent(text=self.answers) if self.answers else None
 
-    async def begin_release(self, reference: str) -> ReleaseAnswer:
+    async def begin_release(self, reference: str) -> ReleasePrompt:
         return self._release(ReleaseStage.PIN if reference in self.contents else ReleaseStage.END, "masukkan PIN")
 
-    async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:  # noqa: ARG002 - every call has this PIN
+    async def prove_release(self, reference: str, pin: str) -> ReleasePrompt:  # noqa: ARG002 - every call has this PIN
         if pin == self.pin:
             return self._release(ReleaseStage.CONFIRM, "akan dihantar kepada dua penerima")
         self.wrong_pins += 1
         return self._release(ReleaseStage.PIN if self.wrong_pins < 3 else ReleaseStage.END, "PIN salah")
 
-    async def release(self, reference: str) -> ReleaseAnswer:
+    async def release(self, reference: str) -> ReleasePrompt:
         self.released.append(reference)
         return self._release(ReleaseStage.END, "telah dikeluarkan")
 
-    def _release(self, stage: ReleaseStage, words: str) -> ReleaseAnswer:
+    def _release(self, stage: ReleaseStage, words: str) -> ReleasePrompt:
         told = {language: f"{language}: {words}" for language in ("ms-MY", "en-GB")}
         otherwise = {language: f"{language}: tidak dikeluarkan" for language in told}
-        return ReleaseAnswer(stage=stage, words=told, otherwise=otherwise)
+        return ReleasePrompt(stage=stage, words=told, otherwise=otherwise)
 
 
 @dataclass(slots=True, kw_only=True)
 class CallbackListener:
     """Hands requests below `/<name>/` to the gateway of that name."""
 
-    desk: NotedDesk
+    desk: RecordingCallbackHandler
     gateways: dict[str, Gateway] = field(default_factory=dict)
     #: What the providers were given: set once the listener is served.
     public_base: str = ""
-    refusals: list[CallbackRefused] = field(default_factory=list)
+    refusals: list[CallbackRejectedError] = field(default_factory=list)
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/{name}/{path:path}", self._hear, methods=["POST", "GET"])])
@@ -120,7 +120,7 @@ class CallbackListener:
             for key, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True):
                 form.setdefault(key, []).append(value)
         query = f"?{request.url.query}" if request.url.query else ""
-        incoming = Incoming(
+        incoming = CallbackRequest(
             path=request.path_params["path"],
             url=f"{self.public_base}{request.url.path}{query}",
             form=form,
@@ -130,7 +130,7 @@ class CallbackListener:
         )
         try:
             answer = await gateway.hear(incoming, self.desk)
-        except CallbackRefused as refused:
+        except CallbackRejectedError as refused:
             self.refusals.append(refused)
             return Response(status_code=refused.status)
         return Response(answer.body or None, status_code=answer.status, media_type=answer.media_type or None)

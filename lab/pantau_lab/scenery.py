@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from pantau_lab.mail import LabNetwork, Port, Tempo
+from pantau_lab.mail import FaultDelays, LabNetwork, Port
 from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency, Person
 
 #: Where a port of a mail system is found, by the system's name.
@@ -30,7 +30,7 @@ class Timing:
     confirmation: str = "3s"
     deferred_budget: str = "15s"
     #: How long faults take. `slow` adds more to each delivery than `slow_after`, less than `arrival_timeout`.
-    tempo: Tempo = field(default_factory=Tempo)
+    tempo: FaultDelays = field(default_factory=FaultDelays)
     #: A call follows an unanswered SMS after this.
     call_after: str = "10s"
     #: Another call follows, to the deputy too, when that one was not acknowledged.
@@ -55,7 +55,7 @@ COUNTRY = Timing(
     arrival_timeout="25s",
     slow_after="15s",
     deferred_budget="30s",
-    tempo=Tempo(slow_by=timedelta(seconds=18)),
+    tempo=FaultDelays(slow_by=timedelta(seconds=18)),
 )
 
 

@@ -22,12 +22,12 @@ from pantau_lab.mail import Fault, LabNetwork, SystemPlan
 from pantau_lab.outbox import Outbox
 from pantau_lab.scenery import DEMO, StandIns, Timing, write
 from pantau_lab.serving import claimed, serve
-from pantau_lab.sites.wire import HUB, SiteWires
+from pantau_lab.sites.wire import HUB, SiteLinks
 from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class DemoEnvironment:
     """The world, running."""
 
     network: LabNetwork
@@ -39,7 +39,7 @@ class Stage:
     #: Of the service that is to run against it.
     settings: Path
     #: Where there are sites beside it: the wires of each, for whoever lays them to note.
-    wires: dict[str, SiteWires] = field(default_factory=dict)
+    wires: dict[str, SiteLinks] = field(default_factory=dict)
 
 
 def lever(directory: Path) -> Path:
@@ -56,7 +56,7 @@ async def stage(
     agencies: Sequence[FictionalAgency] = AGENCIES,
     signs_in: bool = False,
     settings: Mapping[str, Any] = MappingProxyType({}),
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[DemoEnvironment]:
     """Run the world for as long as the block lasts, with the service's configuration written below *directory*.
 
     *listen*: where the service is to listen ("127.0.0.1:8080"), by default on a port that is kept for it, as the one for
@@ -67,7 +67,7 @@ async def stage(
         *(SystemPlan.with_one_mailbox(a.code, a.domain, tempo=timing.tempo) for a in agencies),
         *(SystemPlan.with_one_mailbox(r.key, r.domain, tempo=timing.tempo) for r in REFERENCES),
     ]
-    wires: dict[str, SiteWires] = {}
+    wires: dict[str, SiteLinks] = {}
     outbox = Outbox(directory / "outbox", lambda: datetime.now(UTC))
     phones, machines = _carrier(outbox, agencies), _fax_service(outbox, agencies)
     async with AsyncExitStack() as stack:
@@ -102,7 +102,7 @@ async def stage(
             signs_in=signs_in,
             settings=settings,
         )
-        yield Stage(
+        yield DemoEnvironment(
             network=network,
             carrier=phones,
             fax_service=machines,
@@ -134,7 +134,7 @@ def _fax_service(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> FaxServ
     return machines
 
 
-def _lever(network: LabNetwork, wires: Mapping[str, SiteWires]) -> FastAPI:
+def _lever(network: LabNetwork, wires: Mapping[str, SiteLinks]) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     def find(name: str) -> str:

@@ -20,7 +20,7 @@ def _trust() -> ssl.SSLContext:
 
 
 @dataclass(slots=True, kw_only=True)
-class UnderWay:
+class BackgroundTasks:
     """Runs what becomes of submissions while `open`, and cuts it off at the end."""
 
     #: Where our own bugs are noted: they must fail the story, not end the stand-in.

@@ -45,7 +45,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visitor:
+class Principal:
     """Who asks."""
 
     #: `None`: nobody has signed in.

@@ -9,7 +9,7 @@ from monitor.advice.case import Case
 from monitor.advice.texts import Advice, advice, say
 from monitor.advice.usual import ENDED_OTHERWISE, Ending, text_of
 from monitor.judging.evidence import was_taken_well
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Route
 from probes.model.result import Outcome, Phase, ProbeResult
@@ -17,7 +17,7 @@ from probes.model.result import Outcome, Phase, ProbeResult
 __all__ = ["Advice", "advise", "ended", "words"]
 
 
-def advise(watched: WatchedRoute, result: ProbeResult, language: Language = Language.ENGLISH) -> Advice:
+def advise(watched: MonitoredRoute, result: ProbeResult, language: Language = Language.ENGLISH) -> Advice:
     """Return what *result* of a run on the route means. Commands say it in English."""
     route = watched.route
     if result.failure is None:
@@ -33,7 +33,7 @@ def ended(result: ProbeResult) -> str:
     return say(f"ended.{reason if reason in ENDED_OTHERWISE else result.outcome}", {}, Language.ENGLISH)
 
 
-def _ending(watched: WatchedRoute, result: ProbeResult) -> Ending:
+def _ending(watched: MonitoredRoute, result: ProbeResult) -> Ending:
     route = watched.route
     if result.outcome is Outcome.JUNK:
         forwarded = route.address.lower() != route.recipient.address.lower()
@@ -62,7 +62,7 @@ def _of_run(route: Route, language: Language) -> dict[str, str]:
     }
 
 
-def _of_arrival(watched: WatchedRoute, result: ProbeResult) -> dict[str, str]:
+def _of_arrival(watched: MonitoredRoute, result: ProbeResult) -> dict[str, str]:
     took = _span(result, Phase.DATA).total_seconds()
     return {
         "transit": f"{_span(result, Phase.TRANSIT).total_seconds():.0f}",

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from alerts.model.notice import Language
-from alerts.wording.catalogue import Need, Texts, WordingError, checked
+from alerts.wording.catalogue import Texts, TextSpec, WordingError, checked
 from alerts.wording.source import SourceError, read
 from monitor.advice.usual import ENDED_OTHERWISE, UNHEARD_OF, Ending, texts_of_failures
 from probes.model.result import Outcome, Phase
@@ -47,24 +47,24 @@ class Advice:
     steps: tuple[str, ...] = ()
 
 
-def _needs() -> Iterator[tuple[str, Need]]:
-    yield "words.owner", Need(maybe=frozenset({"agency", "reference"}))
-    yield "words.file", Need(maybe=frozenset({"agency"}))
+def _needs() -> Iterator[tuple[str, TextSpec]]:
+    yield "words.owner", TextSpec(maybe=frozenset({"agency", "reference"}))
+    yield "words.file", TextSpec(maybe=frozenset({"agency"}))
     for end in (*Outcome, *ENDED_OTHERWISE):
-        yield f"ended.{end}", Need()
+        yield f"ended.{end}", TextSpec()
     for phase in Phase:
-        yield f"words.phase.{phase}", Need()
+        yield f"words.phase.{phase}", TextSpec()
     for ending in Ending:
-        need = Need(always=_ARRIVED)
+        need = TextSpec(always=_ARRIVED)
         yield from _parts(f"arrived.{ending}", need)
         yield f"arrived.{ending}.who", need
     for key in texts_of_failures():
-        need = Need(always=_FAILED, maybe=_FAILED_MAYBE)
+        need = TextSpec(always=_FAILED, maybe=_FAILED_MAYBE)
         yield from _parts(key, need)
         yield f"{key}.who", replace(need, optional=True)
 
 
-def _parts(key: str, need: Need) -> Iterator[tuple[str, Need]]:
+def _parts(key: str, need: TextSpec) -> Iterator[tuple[str, TextSpec]]:
     yield f"{key}.what", need
     yield f"{key}.do", need
     if key not in {f"arrived.{Ending.WELL}", UNHEARD_OF}:
@@ -72,7 +72,7 @@ def _parts(key: str, need: Need) -> Iterator[tuple[str, Need]]:
 
 
 #: Which texts there must be, and which placeholders each may use.
-NEEDS: Mapping[str, Need] = dict(_needs())
+NEEDS: Mapping[str, TextSpec] = dict(_needs())
 
 
 def load(file: Path = _FILES[Language.ENGLISH]) -> Texts:

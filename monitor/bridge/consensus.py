@@ -18,20 +18,20 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import OUTAGES, Incident, is_news
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.bridge.noc_brief import agency_of
-from monitor.judging.attribution import Blame
+from monitor.judging.attribution import FaultDomain
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.joint.quorum import Quorum, agreed, disagree, votes_of
-from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
+from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
 from monitor.judging.judge import AT_A_TIME
 from monitor.judging.matter import WAYS, can_end, is_proven_less
-from monitor.judging.suspect import Suspect, Trouble
+from monitor.judging.suspect import ActiveProblem, FaultSource
 from monitor.metrics import Metrics
 from monitor.runtime.repeat import keep_doing
 
@@ -41,10 +41,10 @@ log = structlog.get_logger()
 OURS = "ours/"
 
 #: Of these, those of other sites, which no judge here knows.
-SITES = f"{OURS}{Blame.SITE}/"
+SITES = f"{OURS}{FaultDomain.SITE}/"
 
 #: And that too few are heard for anything to be told, which no judge knows, either.
-QUORUM = f"{OURS}{Blame.QUORUM}"
+QUORUM = f"{OURS}{FaultDomain.QUORUM}"
 OF_HUB = (SITES, QUORUM)
 
 #: What could not be told is told again after this.
@@ -58,7 +58,7 @@ _LOOK_UP = timedelta(minutes=1)
 _LASTS = timedelta(minutes=10)
 
 #: What the metrics call a fault of ours; the others are called as they are here.
-_CAUSES = {str(Blame.OURS): "configuration"}
+_CAUSES = {str(FaultDomain.OURS): "configuration"}
 
 
 class Alerting(Protocol):
@@ -72,12 +72,12 @@ class Alerting(Protocol):
 class Briefs:
     """Whom to tell about what, as configured now."""
 
-    agencies: Mapping[str, Brief]
+    agencies: Mapping[str, PolicySnapshot]
     #: The brief for something of ours.
-    ours: Callable[[Suspect], Brief]
+    ours: Callable[[FaultSource], PolicySnapshot]
 
 
-class Consensus:
+class IncidentReporter:
     """Hears from sites how things stand, and tells the alerting side what differs from what it was told."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Consensus:
         metrics: Metrics,
         clock: Clock,
         site: str,
-        open_incidents: Mapping[str, Matter],
+        open_incidents: Mapping[str, IncidentType],
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
         quorum: Quorum | None = None,
         others: AbstractSet[str] = frozenset(),
@@ -112,14 +112,14 @@ class Consensus:
         self._spoken: set[str] = set()
         self._site = site
         #: By dedup key and site.
-        self._said: dict[str, dict[str, SiteStanding]] = {}
+        self._said: dict[str, dict[str, SiteStatus]] = {}
         #: Those that have a vote; `None`: all.
         self._fresh: AbstractSet[str] | None = None
-        self._told: dict[str, Matter] = {}
+        self._told: dict[str, IncidentType] = {}
         #: By agency: since when it is as was told, and when that was.
         self._outages: dict[str, tuple[datetime, datetime]] = {}
         #: By dedup key: what is wrong by now where more was told, and since when that is so.
-        self._less: dict[str, tuple[Matter, datetime]] = {}
+        self._less: dict[str, tuple[IncidentType, datetime]] = {}
         #: How much was told of what is ours, by what the metrics call it.
         self._told_of: Counter[tuple[str, str]] = Counter()
         #: Of which agencies several sites that have a vote say something, and whether they disagree.
@@ -150,7 +150,7 @@ class Consensus:
         return self._agencies
 
     @property
-    def told(self) -> Mapping[str, Matter]:
+    def told(self) -> Mapping[str, IncidentType]:
         """What was last told and is not over, by dedup key."""
         return MappingProxyType(self._told)
 
@@ -174,7 +174,7 @@ class Consensus:
         """Restore when what was told of agencies began, and when it was told; after `gain`."""
         self._outages |= {key: outages[key] for key in outages.keys() & self._told.keys() & self._agencies}
 
-    def gain(self, agencies: AbstractSet[str], open_incidents: Mapping[str, Matter]) -> None:
+    def gain(self, agencies: AbstractSet[str], open_incidents: Mapping[str, IncidentType]) -> None:
         """Tell of *agencies* from now on, too, of which there are briefs; *open_incidents*: what was told of them."""
         self._agencies |= agencies
         self._unsettled |= agencies
@@ -203,7 +203,7 @@ class Consensus:
             if key.startswith(OURS):
                 self._said.get(key, {}).pop(self._site, None)
 
-    def inherit(self, open_incidents: Mapping[str, Matter]) -> AbstractSet[str]:
+    def inherit(self, open_incidents: Mapping[str, IncidentType]) -> AbstractSet[str]:
         """Answer for what was told of what is our own, by processes that are gone; return what of it was not known here.
 
         Who sees that it is well ends it. One that lives and is in trouble tells of it again.
@@ -232,7 +232,7 @@ class Consensus:
 
     # -- how things stand ----------------------------------------------------------------------------------------
 
-    def hear(self, site: str, key: str, standing: SiteStanding) -> None:
+    def hear(self, site: str, key: str, standing: SiteStatus) -> None:
         """Take in what *site* says of an agency, or of what is our own; it is told by `tell`.
 
         Of an agency that another process of ours tells of it is only remembered: it may come to this one.
@@ -264,7 +264,7 @@ class Consensus:
         if self._is_told_of(key):
             self._unsettled.add(key)
 
-    def says(self, agency: str) -> Mapping[str, SiteStanding | None]:
+    def says(self, agency: str) -> Mapping[str, SiteStatus | None]:
         """Return what each site says of an agency, by its name; `None`: it has no vote. Empty where no two say anything."""
         said = self._said.get(agency, {})
         if len(said) < 2:
@@ -279,7 +279,7 @@ class Consensus:
         voices = (each for site, each in said if self._fresh is None or site in self._fresh)
         return frozenset(route for each in voices for route in each.troubled)
 
-    def together(self, agency: str) -> SiteStanding | None:
+    def together(self, agency: str) -> SiteStatus | None:
         """Return how an agency stands by all that have a vote; `None`: no two do that say anything of it, or it makes no sense."""
         said, silent = self._votes(agency)
         try:
@@ -342,7 +342,7 @@ class Consensus:
                 await self._compare(key, now)
                 if number % AT_A_TIME == 0:
                     await asyncio.sleep(0)
-        except StoreAway:
+        except StoreUnavailable:
             return False
         return not self._untold & self._unsettled
 
@@ -357,7 +357,7 @@ class Consensus:
         self._looked_up_at = now
         try:
             ended = self._told.keys() - await self._open_keys()
-        except StoreAway:
+        except StoreUnavailable:
             raise
         # Our bug must not keep anybody from being told.
         except Exception:
@@ -386,7 +386,7 @@ class Consensus:
                 await self._tell(key, self._as_it_flaps(key, standing.trouble, now), standing, now)
             elif key in self._told and (ended_at := self._ended_at(key, standing, now)) is not None:
                 await self._tell_over(key, ended_at, now)
-        except StoreAway:
+        except StoreUnavailable:
             self._unsettled.add(key)
             raise
         # What a site says of one may make no sense: that must not keep the others from being told.
@@ -394,7 +394,7 @@ class Consensus:
             if self._owe(key):
                 log.exception("could not compare what was told with what sites say; trying again", key=key)
 
-    def _as_it_flaps(self, key: str, trouble: Trouble, now: datetime) -> Trouble:
+    def _as_it_flaps(self, key: str, trouble: ActiveProblem, now: datetime) -> ActiveProblem:
         """Note that something fell, and return its trouble with whether it is believed. Of what one site sees that one has said it."""
         if key.startswith(OURS) or len(self._said[key]) < 2:
             return trouble
@@ -413,7 +413,7 @@ class Consensus:
         self._unbelieved[key] = until, now
         return False
 
-    async def _tell(self, key: str, trouble: Trouble, standing: SiteStanding, now: datetime) -> None:
+    async def _tell(self, key: str, trouble: ActiveProblem, standing: SiteStatus, now: datetime) -> None:
         told, less_since = self._told.get(key), None
         if told is not None and not is_news(trouble.matter, told):
             # While a recovery spreads, the matter grows less from run to run; what is left of it once it has lasted is told.
@@ -435,7 +435,7 @@ class Consensus:
             if not key.startswith(OURS):
                 self._outages[key] = trouble.since, now
 
-    def _agreed(self, key: str) -> SiteStanding | None:
+    def _agreed(self, key: str) -> SiteStatus | None:
         if key.startswith(OURS):
             # Only this site speaks of what is its own, and always has a vote in it.
             return agreed(self._said.get(key, {}).values(), Quorum())
@@ -444,7 +444,7 @@ class Consensus:
         said, silent = self._votes(key)
         return agreed(said, self._quorum, silent)
 
-    def _votes(self, agency: str) -> tuple[Sequence[SiteStanding], Sequence[SiteStanding]]:
+    def _votes(self, agency: str) -> tuple[Sequence[SiteStatus], Sequence[SiteStatus]]:
         """Return how an agency stands by each vote, and by what those last said that have none now.
 
         One that has never said anything may see all that others see.
@@ -457,7 +457,7 @@ class Consensus:
         silent = votes_of({site: each for site, each in known.items() if site not in self._fresh}, self._quorum)
         return [*heard.values()], [each for voter, each in silent.items() if voter not in heard]
 
-    def _counted(self, agency: str) -> Sequence[SiteStanding]:
+    def _counted(self, agency: str) -> Sequence[SiteStatus]:
         """Return what those say of an agency that have a vote."""
         said = self._said.get(agency, {})
         return [each for site, each in said.items() if self._fresh is None or site in self._fresh]
@@ -480,13 +480,13 @@ class Consensus:
         is_known = told in OUTAGES if told is not None else key in self._disputed
         self._metrics.outage_agreed(key, WAYS.get(told, ()) if told is not None else (), is_known=is_known)
 
-    def _brief_for(self, key: str, standing: SiteStanding) -> Brief:
+    def _brief_for(self, key: str, standing: SiteStatus) -> PolicySnapshot:
         if not key.startswith(OURS):
             return replace(self._briefs.agencies[key], cause=standing.cause)
         blame, _, name = key.removeprefix(OURS).partition("/")
-        return self._briefs.ours(Suspect(Blame(blame), name))
+        return self._briefs.ours(FaultSource(FaultDomain(blame), name))
 
-    def _ended_at(self, key: str, standing: SiteStanding, now: datetime) -> datetime | None:
+    def _ended_at(self, key: str, standing: SiteStatus, now: datetime) -> datetime | None:
         """Return when what was told ended; `None`: it has not, or that is not believed yet.
 
         Sites that saw it may be lost. Those that are left may have been well all along because they have not probed since.
@@ -506,7 +506,7 @@ class Consensus:
         return ended_at if self._is_believed(key, now) else None
 
     def _less_since(
-        self, key: str, matter: Matter, told: Matter, standing: SiteStanding, now: datetime
+        self, key: str, matter: IncidentType, told: IncidentType, standing: SiteStatus, now: datetime
     ) -> datetime | None:
         """Return since when it is proven that no more than *matter* is wrong, which is less than was told."""
         if not is_proven_less(matter, told, standing.directions):
@@ -531,7 +531,7 @@ class Consensus:
         if await self._submit(Resolve(dedup_key=key, at=now, ended_at=ended_at)):
             self._note_told(key, None)
 
-    def _note_told(self, key: str, matter: Matter | None) -> None:
+    def _note_told(self, key: str, matter: IncidentType | None) -> None:
         """Remember what was told; `None`: that it is over."""
         before = self._told.pop(key, None)
         for notes in (self._outages, self._less, self._unbelieved):
@@ -549,7 +549,7 @@ class Consensus:
         key = event.dedup_key
         try:
             incident = await self._alerting.submit(event)
-        except StoreAway:
+        except StoreUnavailable:
             raise
         # One event that cannot be taken in (our bug) must not keep the others from being told.
         except Exception:

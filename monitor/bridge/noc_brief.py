@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.incident import OUTAGES
-from alerts.model.notice import Cause, Matter
+from alerts.model.notice import Cause, IncidentType
 from monitor.config.model.settings import Settings
-from monitor.judging.attribution import Blame
+from monitor.judging.attribution import FaultDomain
 from monitor.judging.matter import WAYS, prevailing
-from monitor.judging.suspect import Suspect
+from monitor.judging.suspect import FaultSource
 from monitor.model.route import Direction
 from probes.model.reply import Reason
 
 #: How an incident names what is affected, in Malay and English.
-WORDS: dict[Blame, tuple[str, str]] = {
-    Blame.NETWORK: ("rangkaian Pantau", "our own network"),
-    Blame.REFERENCE: ("peti mel {name}", "mailbox {name}"),
-    Blame.OURS: ("ujian e-mel", "our own probes"),
-    Blame.SITE: ("tapak {name}", "site {name}"),
-    Blame.QUORUM: ("bilangan tapak tidak cukup", "too few sites heard"),
-    Blame.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
-    Blame.MAILBOX: ("peti mel ujian {name}", "probe mailbox {name}"),
+WORDS: dict[FaultDomain, tuple[str, str]] = {
+    FaultDomain.NETWORK: ("rangkaian Pantau", "our own network"),
+    FaultDomain.REFERENCE: ("peti mel {name}", "mailbox {name}"),
+    FaultDomain.OURS: ("ujian e-mel", "our own probes"),
+    FaultDomain.SITE: ("tapak {name}", "site {name}"),
+    FaultDomain.QUORUM: ("bilangan tapak tidak cukup", "too few sites heard"),
+    FaultDomain.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
+    FaultDomain.MAILBOX: ("peti mel ujian {name}", "probe mailbox {name}"),
 }
 
 #: Stands between a dedup key and the process of a site that speaks of it.
@@ -59,7 +59,7 @@ CAUSES: dict[str, Cause] = {
 }
 
 
-def cause_of(matter: Matter, reasons: Iterable[tuple[Direction, str]]) -> Cause | None:
+def cause_of(matter: IncidentType, reasons: Iterable[tuple[Direction, str]]) -> Cause | None:
     """Return why most of an agency's routes fail: of *reasons*, those of the direction that *matter* is about.
 
     `None` when no reason is known, or none prevails.
@@ -79,7 +79,7 @@ def agency_of(key: str) -> str | None:
     if "/" not in key:
         return key
     match key.split("/"):
-        case ["ours", Blame.CREDENTIALS | Blame.MAILBOX, agency, _]:
+        case ["ours", FaultDomain.CREDENTIALS | FaultDomain.MAILBOX, agency, _]:
             return agency
         case _:
             return None
@@ -103,7 +103,7 @@ def speaker_of(subject: str) -> str | None:
     return subject.partition(_BY)[2] if agency_of(subject) is None else None
 
 
-def own_brief(settings: Settings, suspect: Suspect) -> Brief:
+def own_brief(settings: Settings, suspect: FaultSource) -> PolicySnapshot:
     """Return the brief for an incident about *suspect*."""
     malay, english = WORDS.get(suspect.blame, (str(suspect), str(suspect)))
     return settings.noc_brief(subject=malay.format(name=suspect.name), subject_en=english.format(name=suspect.name))

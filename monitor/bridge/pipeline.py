@@ -10,33 +10,33 @@ from datetime import datetime
 
 import structlog
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
-from monitor.bridge.consensus import OF_HUB, OURS, Consensus, fault_of
+from monitor.bridge.consensus import OF_HUB, OURS, IncidentReporter, fault_of
 from monitor.bridge.noc_brief import agency_of, cause_of, subject_of
 from monitor.judging.evidence import is_prompt, was_taken_well
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.judge import AT_A_TIME, Judge
-from monitor.judging.subject import Graded
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.judge import AT_A_TIME, HealthEvaluator
+from monitor.judging.subject import GradedRun
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
 from monitor.model.health import IN_TROUBLE, Grade, Health
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, ProbeResult
 
 log = structlog.get_logger()
 
 
-class Pipeline:
+class ResultPipeline:
     """Takes each end of a run through to the alerting side."""
 
     def __init__(
         self,
         *,
-        judge: Judge,
-        routes: Mapping[str, WatchedRoute],
+        judge: HealthEvaluator,
+        routes: Mapping[str, MonitoredRoute],
         history: History,
-        consensus: Consensus,
+        consensus: IncidentReporter,
         metrics: Metrics,
         clock: Clock,
         site: str,
@@ -63,13 +63,13 @@ class Pipeline:
         #: By agency and route: which way it goes, and why its last run failed ("": it did not).
         self._reasons: dict[str, dict[str, tuple[Direction, str]]] = {}
         #: By dedup key: what was last found of how it stands.
-        self._standings: dict[str, SiteStanding] = {}
+        self._standings: dict[str, SiteStatus] = {}
         #: Of these, what the consensus has not heard yet, and what is not written down.
         self._unsaid: set[str] = set()
         self._unkept: set[str] = set()
         #: Judgements that could not be written down yet.
         self._unwritten: dict[str, tuple[Health, datetime]] = {}
-        self._unwritten_streaks: dict[str, tuple[Graded, ...]] = {}
+        self._unwritten_streaks: dict[str, tuple[GradedRun, ...]] = {}
         #: By dedup key: what may stand otherwise than the consensus has heard. Few: most runs change nothing, and there are
         #: thousands. What was told of ours may have left the configuration, of which the judge says nothing.
         ours = (key for key in consensus.told if key.startswith(OURS) and not key.startswith(OF_HUB))
@@ -104,7 +104,7 @@ class Pipeline:
         self._history.say_again()
         self._unkept |= self._standings.keys()
 
-    def inherit(self, open_incidents: Mapping[str, Matter]) -> None:
+    def inherit(self, open_incidents: Mapping[str, IncidentType]) -> None:
         """Answer for what was told of what is our own by processes that are gone: their network, our references."""
         self._moved |= {key for key in self._consensus.inherit(open_incidents) if not key.startswith(OF_HUB)}
 
@@ -113,7 +113,7 @@ class Pipeline:
     async def take(self, result: ProbeResult) -> None:
         """Take in the end of a run.
 
-        How things stand is judged and shown at once, and told by `Consensus.keep_telling`, for which nobody waits. Raise
+        How things stand is judged and shown at once, and told by `IncidentReporter.keep_telling`, for which nobody waits. Raise
         what the store raises when the run cannot be written because of a bug; all the rest happens all the same.
         """
         route = self._routes.get(result.route)
@@ -205,7 +205,7 @@ class Pipeline:
         for key in unsaid:
             self._consensus.hear(self._site, key, self._standings[key])
 
-    def _standing(self, key: str, now: datetime) -> SiteStanding:
+    def _standing(self, key: str, now: datetime) -> SiteStatus:
         # What is well, and since when, is dear to find out after each run, and of no use while nothing was told.
         is_told = key in self._consensus.told
         if not key.startswith(OURS):
@@ -217,7 +217,7 @@ class Pipeline:
         suspect = self._judge.suspect(key.removeprefix(OURS))
         # A reference or account that has left the configuration cannot trouble us any more.
         return (
-            SiteStanding(well_since=now) if suspect is None else self._judge.own_standing(suspect, now, is_told=is_told)
+            SiteStatus(well_since=now) if suspect is None else self._judge.own_standing(suspect, now, is_told=is_told)
         )
 
     def _log(self, result: ProbeResult) -> None:
@@ -229,7 +229,7 @@ class Pipeline:
             event = "probe failed" if result.failure else "probe arrived"
             log.info(event, route=result.route, outcome=result.outcome, why=reason)
 
-    async def _write_down(self, result: ProbeResult, route: WatchedRoute, grade: Grade | None) -> None:
+    async def _write_down(self, result: ProbeResult, route: MonitoredRoute, grade: Grade | None) -> None:
         # Taken before it is written: runs that end meanwhile write what has changed since, in this order, in the same
         # commit.
         changed, self._unwritten = self._unwritten | self._judge.rejudged(), {}
@@ -254,7 +254,7 @@ class Pipeline:
         for name, (health, _) in changed.items():
             log.info("health changed", subject=name, health=health)
 
-    def _keep_again(self, kept: Mapping[str, SiteStanding]) -> None:
+    def _keep_again(self, kept: Mapping[str, SiteStatus]) -> None:
         # Some may have left meanwhile.
         self._unkept |= kept.keys() & self._standings.keys()
 

@@ -10,8 +10,8 @@ from monitor.config.files.document import read_document
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Severity
 from monitor.config.files.reading import M, Reader
-from monitor.config.files.secret import Vault
-from monitor.config.loading import BadConfiguration, Configuration, load
+from monitor.config.files.secret import SecretResolver
+from monitor.config.loading import Configuration, ConfigurationError, load
 from monitor.config.service.store import StoreSettings
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.upkeep.unopened import DocumentsAwayError
@@ -21,7 +21,7 @@ def configuration(path: Path) -> Configuration:
     """Read the configuration, or end the command with everything that is wrong with it (exit code 2)."""
     try:
         return load(path, os.environ).accepted()
-    except BadConfiguration as bad:
+    except ConfigurationError as bad:
         fail("\n".join(str(problem) for problem in bad.problems), 2)
     except DocumentsAwayError as away:
         fail(str(away))
@@ -36,7 +36,7 @@ def section(path: Path, key: str, model: type[M]) -> M | None:
     if document.data.get(key) is None:
         return None
     findings = Findings(document)
-    reader = Reader(findings, Vault(directory=path.parent, environ=os.environ))
+    reader = Reader(findings, SecretResolver(directory=path.parent, environ=os.environ))
     settings = reader.read(model, document.data[key], (key,))
     if settings is None or findings[key].is_broken:
         fail("\n".join(str(problem) for problem in findings.problems if problem.severity is Severity.ERROR), 2)

@@ -23,16 +23,16 @@ from alerts.wording.texts import Wording
 from monitor.config.agency.calendar import check_gazette, read_gazette
 from monitor.config.agency.contact import lines_of
 from monitor.config.agency.route import RouteDirection
-from monitor.config.fields.trust import NoTrust, Trust
+from monitor.config.fields.trust import Trust, TrustStoreError
 from monitor.config.files.document import ENDINGS, Document, agency_files, document_of, read_document
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path as KeyPath
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.files.secret import SecretSighting, TypedSecret, Vault
+from monitor.config.files.secret import SecretLookup, SecretResolver, StoredSecret
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.model.registry import Agency, Registry, build_registry
-from monitor.config.model.settings import Provision, Settings
-from monitor.config.model.typed import ReadSecrets, TypedSecrets
+from monitor.config.model.settings import Settings, SettingsContext
+from monitor.config.model.typed import ReadSecrets, StoredSecrets
 from monitor.config.review import (
     check_agency,
     check_settings,
@@ -64,26 +64,26 @@ from probes.model.check import CheckKind
 
 
 @dataclass(slots=True, kw_only=True)
-class Filed:
+class CachedAgency:
     """What was made of an agency file. Each part holds for as long as what it was made of is the same."""
 
     #: Of reading it: the file itself, and the secrets that it names.
     agency: Agency | None
     read: Findings
-    secrets: MutableSequence[SecretSighting]
+    secrets: MutableSequence[SecretLookup]
     #: Of checking it by itself: what the settings provide, and the authorities that it names.
     checked: Findings
     claims: Claims = field(default_factory=Claims)
     #: Which mailboxes of references would fail together with it, of these references.
     near: frozenset[KeyPath] = frozenset()
     near_of: object = None
-    provision: Provision | None = None
+    provision: SettingsContext | None = None
     authorities: Mapping[Path | None, ssl.SSLContext | str] = field(default_factory=dict)
     #: Of its SMS: the wording.
     texts: Sequence[Problem] = ()
     wording: Wording | None = None
 
-    def is_checked_by(self, provision: Provision, trust: Trust) -> bool:
+    def is_checked_by(self, provision: SettingsContext, trust: Trust) -> bool:
         """Whether checking it again would give the same."""
         return self.provision is provision and all(
             authority(trust, file) == context for file, context in self.authorities.items()
@@ -94,18 +94,18 @@ def authority(trust: Trust, file: Path | None) -> ssl.SSLContext | str:
     """Return the trust in the authorities of a file, or why it cannot be used."""
     try:
         return trust.context(file)
-    except NoTrust as error:
+    except TrustStoreError as error:
         return str(error)
 
 
 @dataclass(slots=True, kw_only=True)
-class Memory:
+class LoadCache:
     """What outlives one reading of the configuration. For one reading at a time: hold `lock`."""
 
     trust: Trust = field(default_factory=Trust)
-    files: dict[str, Filed] = field(default_factory=dict)
+    files: dict[str, CachedAgency] = field(default_factory=dict)
     #: The same objects for as long as they say the same.
-    provision: Provision = field(default_factory=Provision)
+    provision: SettingsContext = field(default_factory=SettingsContext)
     wording: Wording | None = None
     references: object = None
     providers: tuple[MailProviders, Spread] | None = None
@@ -124,7 +124,7 @@ class Memory:
     #: A reading in a thread whose caller has been cancelled goes on to its end.
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def same_provision(self, provision: Provision) -> Provision:
+    def same_provision(self, provision: SettingsContext) -> SettingsContext:
         """Return the one that says the same as *provision*, from now on this."""
         if provision != self.provision:
             self.provision = provision
@@ -161,7 +161,7 @@ class Memory:
 _USUAL_DIRECTORY = "agencies"
 
 
-class BadConfiguration(Exception):
+class ConfigurationError(Exception):
     """The configuration cannot be used. Holds every problem, warnings too."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
@@ -241,14 +241,14 @@ class Loaded:
         return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
 
     def accepted(self) -> Configuration:
-        """Return the configuration. Raise `BadConfiguration` when it cannot be used.
+        """Return the configuration. Raise `ConfigurationError` when it cannot be used.
 
         Raise `DocumentsAwayError` when nobody can know that, because the store is away that has a part of it.
         """
         if self.away is not None:
             raise self.away
         if self.configuration is None:
-            raise BadConfiguration(self.problems)
+            raise ConfigurationError(self.problems)
         return self.configuration
 
 
@@ -259,9 +259,9 @@ def load(
     kinds: Mapping[str, GatewayKind] | None = None,
     now: datetime | None = None,
     duty: Callable[[Settings], DutyRecords] = lambda _: DutyRecords(),
-    memory: Memory | None = None,
+    memory: LoadCache | None = None,
     documents: Sequence[AgencySource] | None = None,
-    typed: Mapping[str, TypedSecret] = MappingProxyType({}),
+    typed: Mapping[str, StoredSecret] = MappingProxyType({}),
 ) -> Loaded:
     """Read the settings file at *path* and the agencies it names; never raises for what files hold.
 
@@ -272,7 +272,7 @@ def load(
     without. *documents*: those of all agencies, whatever there are where the settings say. *typed*: secrets that they name
     and that are about to be kept.
     """
-    memory = memory or Memory()
+    memory = memory or LoadCache()
     with memory.lock:
         kinds = gateway_kinds() if kinds is None else kinds
         return _load(
@@ -288,13 +288,13 @@ class _Known:
     checks: Mapping[str, CheckKind]
     now: datetime | None
     duty: Callable[[Settings], DutyRecords]
-    typed: Mapping[str, TypedSecret] = field(repr=False)
+    typed: Mapping[str, StoredSecret] = field(repr=False)
 
 
 def _load(
-    path: Path, environ: Mapping[str, str], memory: Memory, known: _Known, documents: Sequence[AgencySource] | None
+    path: Path, environ: Mapping[str, str], memory: LoadCache, known: _Known, documents: Sequence[AgencySource] | None
 ) -> Loaded:
-    vault, uniques, claims = Vault(directory=path.parent, environ=environ), Uniques(), list[Claim]()
+    vault, uniques, claims = SecretResolver(directory=path.parent, environ=environ), Uniques(), list[Claim]()
     memory.trust.look_again()
     findings = Findings(read_document(path))
     settings = read_settings(findings, vault, known.kinds, known.checks)
@@ -313,7 +313,7 @@ def _load(
             away, documents = error, ()
     wording = memory.same_wording(read_texts(settings, findings))
     vault = replace(
-        vault, typed=TypedSecrets(settings, known.typed, memory.typed, is_followed=memory.rotations is not None)
+        vault, typed=StoredSecrets(settings, known.typed, memory.typed, is_followed=memory.rotations is not None)
     )
     filed = _read_agencies(documents, vault, provision, known.checks, memory)
     others = [each.checked.copy() for each in filed]
@@ -368,7 +368,7 @@ def _load(
 
 
 def _with_gazette(
-    settings: Settings | None, vault: Vault, findings: Findings
+    settings: Settings | None, vault: SecretResolver, findings: Findings
 ) -> tuple[Settings | None, tuple[Findings, ...]]:
     """Return the settings with the days of the gazette's file, and what was found in that file."""
     if settings is None or settings.calendar.file is None or findings["calendar"].is_broken:
@@ -400,14 +400,14 @@ def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loade
     )
 
 
-def _sources(path: Path, settings: Settings | None, findings: Findings, memory: Memory) -> Sequence[AgencySource]:
+def _sources(path: Path, settings: Settings | None, findings: Findings, memory: LoadCache) -> Sequence[AgencySource]:
     if settings is not None and settings.agencies == IN_THE_STORE and not findings["agencies"].is_broken:
         return _stored(settings, findings, memory)
     files = _agency_files(path, settings, findings)
     return [AgencySource(called=str(file), name=file.name, file=file) for file in files]
 
 
-def _stored(settings: Settings, findings: Findings, memory: Memory) -> Sequence[AgencySource]:
+def _stored(settings: Settings, findings: Findings, memory: LoadCache) -> Sequence[AgencySource]:
     server = None if settings.store is None else settings.store.build()
     latest = (each.document for each in read_documents(settings.state, server, memory.versions()).values())
     written = [each for each in latest if each is not None]
@@ -479,11 +479,11 @@ def _is_meant(file: Path) -> bool:
 
 def _read_agencies(
     sources: Sequence[AgencySource],
-    vault: Vault,
-    provision: Provision,
+    vault: SecretResolver,
+    provision: SettingsContext,
     checks: Mapping[str, CheckKind],
-    memory: Memory,
-) -> Sequence[Filed]:
+    memory: LoadCache,
+) -> Sequence[CachedAgency]:
     """Return what each source holds, read and checked by itself, as far as that has not been done before."""
     filed = {}
     for source in sources:
@@ -500,12 +500,12 @@ def _read_agencies(
     return list(filed.values())
 
 
-def _read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind]) -> Filed:
+def _read_agency(findings: Findings, vault: SecretResolver, checks: Mapping[str, CheckKind]) -> CachedAgency:
     agency = read_agency(findings, vault, checks)
-    return Filed(agency=agency, read=findings, checked=findings, secrets=vault.seen)
+    return CachedAgency(agency=agency, read=findings, checked=findings, secrets=vault.seen)
 
 
-def _check_agency(filed: Filed, provision: Provision, trust: Trust) -> None:
+def _check_agency(filed: CachedAgency, provision: SettingsContext, trust: Trust) -> None:
     findings, claims = filed.read.copy(), list[Claim]()
     if filed.agency is not None:
         check_agency(filed.agency, provision, findings, claims, trust)
@@ -516,7 +516,7 @@ def _check_agency(filed: Filed, provision: Provision, trust: Trust) -> None:
     filed.checked, filed.claims, filed.provision = findings, Claims(claims, findings), provision
 
 
-def _near_to(filed: Sequence[Filed], settings: Settings, memory: Memory) -> Mapping[str, frozenset[KeyPath]]:
+def _near_to(filed: Sequence[CachedAgency], settings: Settings, memory: LoadCache) -> Mapping[str, frozenset[KeyPath]]:
     """Return for each agency which mailboxes of references would fail together with it."""
     references, found = memory.same_references(settings), {}
     for each in filed:
@@ -529,9 +529,9 @@ def _near_to(filed: Sequence[Filed], settings: Settings, memory: Memory) -> Mapp
 
 def _check_texts(
     settings: Settings | None,
-    filed: Sequence[Filed],
+    filed: Sequence[CachedAgency],
     wording: Wording,
-    memory: Memory,
+    memory: LoadCache,
     findings: Sequence[Findings],
 ) -> None:
     """Note SMS that would not arrive, where the files are otherwise right: what is not can have no office yet."""
@@ -565,7 +565,7 @@ def _check_vigil(settings: Settings, agencies: Sequence[Agency], wording: Wordin
             )
 
 
-def _check_references(agencies: list[Agency], provision: Provision, findings: Findings) -> None:
+def _check_references(agencies: list[Agency], provision: SettingsContext, findings: Findings) -> None:
     """Note when routes across sides have too few mailboxes of ours to tell the sides apart."""
     if provision.references is None or len(findings.document.data.get("references", ())) >= 2:
         return

@@ -28,12 +28,12 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem
 from monitor.config.files.reading import Reader, missing, names
 from monitor.config.files.regular import why
-from monitor.config.files.secret import Vault
+from monitor.config.files.secret import SecretResolver
 from monitor.config.files.section import Section
 from monitor.config.model.alertmanager import check_alertmanager
 from monitor.config.model.reference import check_pools, every_member, pools, read_references
 from monitor.config.model.registry import Agency
-from monitor.config.model.settings import LISTEN_VARIABLE, Provision, ServiceMode, Settings
+from monitor.config.model.settings import LISTEN_VARIABLE, ServiceMode, Settings, SettingsContext
 from monitor.config.sense.duplicate import Claim
 from monitor.config.sense.independence import check_independence
 from monitor.config.sense.reach import Staff, check_announcement, check_escalation
@@ -55,7 +55,7 @@ _LOOPBACK = "127.0.0.1:8080; another address is written into the settings, with 
 
 
 def read_settings(
-    findings: Findings, vault: Vault, kinds: Mapping[str, GatewayKind], checks: Mapping[str, CheckKind]
+    findings: Findings, vault: SecretResolver, kinds: Mapping[str, GatewayKind], checks: Mapping[str, CheckKind]
 ) -> Settings | None:
     """Return the settings, with blanks for what is broken; `None` when the file cannot be understood at all."""
     if not findings.document.readable:
@@ -80,12 +80,12 @@ def _of(
     return {key: value for key, value in data.items() if key not in given}
 
 
-def provision_of(settings: Settings | None, findings: Findings) -> Provision:
+def provision_of(settings: Settings | None, findings: Findings) -> SettingsContext:
     """Return what agency files may rely on."""
     channels = configured_channels(findings)
     if settings is None:
-        return Provision(channels=channels)
-    return Provision(
+        return SettingsContext(channels=channels)
+    return SettingsContext(
         mode=settings.mode,
         # One who watches only may have none yet, or some: nobody can say which there will be.
         channels=None if settings.mode is ServiceMode.WATCH else channels,
@@ -102,7 +102,7 @@ def provision_of(settings: Settings | None, findings: Findings) -> Provision:
 
 
 def check_settings(
-    settings: Settings, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust
+    settings: Settings, provision: SettingsContext, findings: Findings, claims: list[Claim], trust: Trust
 ) -> None:
     """Note what does not make sense in the settings file by itself."""
     _check_state(settings.state, findings["state"])
@@ -272,7 +272,7 @@ def _texts(tree: object) -> Iterator[str]:
             yield from (text for each in tree for text in _texts(each))
 
 
-def _check_noc(settings: Settings, provision: Provision, findings: Findings, claims: list[Claim]) -> None:
+def _check_noc(settings: Settings, provision: SettingsContext, findings: Findings, claims: list[Claim]) -> None:
     noc, there = settings.noc, findings["noc"]
     if "noc" not in settings.model_fields_set:
         if settings.mode is ServiceMode.TELL:
@@ -293,7 +293,7 @@ def _check_noc(settings: Settings, provision: Provision, findings: Findings, cla
     check_letterhead(noc.office, used, there["office"])
 
 
-def _is_there(section: Section, key: str, provision: Provision, findings: Findings) -> bool:
+def _is_there(section: Section, key: str, provision: SettingsContext, findings: Findings) -> bool:
     """Whether *key* is written; note that it is missing where people are to be told."""
     if key in section.model_fields_set:
         return True
@@ -302,7 +302,7 @@ def _is_there(section: Section, key: str, provision: Provision, findings: Findin
     return False
 
 
-def read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind]) -> Agency | None:
+def read_agency(findings: Findings, vault: SecretResolver, checks: Mapping[str, CheckKind]) -> Agency | None:
     """Return the agency, with blanks for what is broken; `None` when the file cannot be understood at all."""
     document = findings.document
     if not document.readable:
@@ -314,7 +314,9 @@ def read_agency(findings: Findings, vault: Vault, checks: Mapping[str, CheckKind
     return reader.read(Agency, _of(Agency, Settings, findings, given, "the settings file"), given=given)
 
 
-def check_agency(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust) -> None:
+def check_agency(
+    agency: Agency, provision: SettingsContext, findings: Findings, claims: list[Claim], trust: Trust
+) -> None:
     """Note what does not make sense in an agency file by itself, and what it claims among all files."""
     instead = "another short code, or one file for both"
     claims.append(Claim(kind="agency code", name=agency.agency, path=("agency",), instead=instead))
@@ -330,7 +332,9 @@ def check_agency(agency: Agency, provision: Provision, findings: Findings, claim
     _check_people(agency, provision, findings, claims)
 
 
-def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust) -> None:
+def _check_mail(
+    agency: Agency, provision: SettingsContext, findings: Findings, claims: list[Claim], trust: Trust
+) -> None:
     if not agency.domains:
         findings["domains"].error("no domain is registered", "[jabatan-contoh.gov.my]")
     check_domains(agency.domains, provision.suffixes, provision.private_providers, findings["domains"])
@@ -375,7 +379,7 @@ def _note_no_mailbox(agency: Agency, findings: Findings) -> None:
         )
 
 
-def _check_people(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim]) -> None:
+def _check_people(agency: Agency, provision: SettingsContext, findings: Findings, claims: list[Claim]) -> None:
     contacts = findings["contacts"]
     staff = Staff(agency.contacts, contacts, agency.rotas)
     check_office_hours(agency.calendar.office_hours, findings["calendar", "office_hours"])

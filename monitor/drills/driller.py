@@ -14,16 +14,16 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.decide.drill import ENDED, Exercise, ExerciseState, Trainee, facts, obstacle, plan, rest_of
+from alerts.decide.drill import ENDED, DrillNotification, DrillState, DrillTarget, facts, obstacle, plan, rest_of
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.hours.elapsed import is_recent
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.notice import Facts
 from alerts.record.clock import Clock
-from monitor.drills.exercise import ASK_EVERY, ASK_FOR, Exerciser
+from monitor.drills.exercise import ASK_EVERY, ASK_FOR, DrillSender
 from monitor.metrics import Metrics
-from monitor.model.window import Stretch, next_to_begin
+from monitor.model.window import WindowOccurrence, next_to_begin
 from monitor.runtime.repeat import keep_doing
 from monitor.store.engine.drills import Drill, Drills, Record
 from monitor.store.engine.ledger import SqlStore
@@ -43,21 +43,21 @@ _SHOWN_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roster:
+class DrillPlan:
     """Who is drilled and how, as configured now."""
 
-    trainees: Sequence[Trainee]
+    trainees: Sequence[DrillTarget]
     #: Between two exercises on one gateway, and of one person.
     pace: timedelta
     #: The time of a drill that begins by itself, now or next; `None`: none does.
-    stretch: Callable[[datetime], Stretch | None]
+    stretch: Callable[[datetime], WindowOccurrence | None]
     #: Whether a contact takes part in those.
     concerns: Callable[[str], bool]
     #: What is another one when those times are others.
     schedule: object = None
 
 
-class Driller:
+class DrillRunner:
     """Holds drills until cancelled."""
 
     def __init__(
@@ -66,8 +66,8 @@ class Driller:
         drills: Drills,
         store: SqlStore,
         pool: GatewayPool,
-        exerciser: Exerciser,
-        roster: Callable[[], Roster],
+        exerciser: DrillSender,
+        roster: Callable[[], DrillPlan],
         metrics: Metrics,
         clock: Clock,
         rests: Callable[[], bool] = lambda: False,
@@ -146,7 +146,7 @@ class Driller:
         last = await self._drills.last_ended() if is_planned else None
         self._metrics.watchdog.drill_ended(last, overdue_at=self._overdue_at(roster, last, now))
 
-    def _overdue_at(self, roster: Roster, last: datetime | None, now: datetime) -> datetime | None:
+    def _overdue_at(self, roster: DrillPlan, last: datetime | None, now: datetime) -> datetime | None:
         """Return from when on the drill after the *last* is overdue; `None`: none is planned.
 
         By a schedule that has just become another no drill was missed.
@@ -172,7 +172,7 @@ class Driller:
         if begun is not None:
             log.info("a drill begins", number=begun.number, until=stretch.ends.isoformat())
 
-    def _planned(self, contact: str, turn: int, *, asked: bool) -> tuple[Exercise, ...]:
+    def _planned(self, contact: str, turn: int, *, asked: bool) -> tuple[DrillNotification, ...]:
         roster = self._roster()
         agency, slash, key = contact.rpartition("/")
         trainees = [t for t in roster.trainees if key in {"all", t.contact.key} and (not slash or t.agency == agency)]
@@ -201,7 +201,7 @@ class Driller:
     async def _begin_due(
         self,
         drill: Drill,
-        planned: Sequence[Exercise],
+        planned: Sequence[DrillNotification],
         records: Mapping[str, Record],
         now: datetime,
         calls: asyncio.TaskGroup,
@@ -235,11 +235,11 @@ class Driller:
             for name in slots:
                 self._pool.give_back(name)
 
-    async def _written(self, drill: Drill, exercise: Exercise, told: Facts, now: datetime) -> Record | None:
+    async def _written(self, drill: Drill, exercise: DrillNotification, told: Facts, now: datetime) -> Record | None:
         """Write an exercise before its gateway is called; the slot goes back when there is nothing to call for."""
         record = None
         try:
-            record = await self._drills.write(drill, exercise, told, ExerciseState.CALLING, now)
+            record = await self._drills.write(drill, exercise, told, DrillState.CALLING, now)
         finally:
             if record is None:
                 self._pool.give_back(exercise.gateway)
@@ -259,12 +259,12 @@ class Driller:
             self._named = ids, frozenset(named)
         return self._named[1] | told
 
-    async def _leave_out(self, drill: Drill, left: Sequence[Exercise], now: datetime) -> None:
+    async def _leave_out(self, drill: Drill, left: Sequence[DrillNotification], now: datetime) -> None:
         for exercise in left:
             why = self._obstacles[drill.id].get(exercise.key, "the time for it was over")
             told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
-            if await self._drills.write(drill, exercise, told, ExerciseState.SKIPPED, now, why=why):
-                self._metrics.watchdog.exercised(exercise.address.channel, ExerciseState.SKIPPED)
+            if await self._drills.write(drill, exercise, told, DrillState.SKIPPED, now, why=why):
+                self._metrics.watchdog.exercised(exercise.address.channel, DrillState.SKIPPED)
 
     async def _end(self, drill: Drill, records: Iterable[Record], now: datetime) -> None:
         for record in records:
@@ -309,5 +309,5 @@ class Driller:
 
 def _may_change(record: Record, now: datetime) -> bool:
     """Whether a drill is to wait for this: a call that is under way, or a provider that is still asked."""
-    calling = record.state is ExerciseState.CALLING and is_recent(record.begun_at, now, _CALLING_AT_MOST)
+    calling = record.state is DrillState.CALLING and is_recent(record.begun_at, now, _CALLING_AT_MOST)
     return record.state not in ENDED and (calling or record.look_at is not None)

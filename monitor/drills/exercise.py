@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.decide.drill import ENDED, ExerciseState, standing
+from alerts.decide.drill import ENDED, DrillState, standing
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.engine.composer import WordingComposer
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call, reported
@@ -15,8 +15,8 @@ from alerts.engine.gateway_caller import GatewayCaller
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState
-from alerts.model.gateway import AckResult, Content, Heard
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Notification, NotificationState
+from alerts.model.gateway import AckResult, CallbackEvent, Content
 from alerts.model.notice import Addressee
 from alerts.record.clock import Clock
 from alerts.wording.texts import Wording
@@ -33,7 +33,7 @@ _OURS = "d"
 _POLICY = DeliveryPolicy()
 
 
-class Exerciser:
+class DrillSender:
     """Has gateways called for exercises that are written, and writes down what came back."""
 
     def __init__(self, *, drills: Drills, pool: GatewayPool, wording: Wording, metrics: Metrics, clock: Clock) -> None:
@@ -80,7 +80,7 @@ class Exerciser:
     async def _note(self, channel: Channel, attempt: Attempt) -> None:
         before = await self._drills.find(attempt.reference)  # A callback may have told more meanwhile.
         now, state = self._clock.now(), standing(channel, attempt)
-        failed = state is ExerciseState.FAILED
+        failed = state is DrillState.FAILED
         after = await self._drills.change(
             attempt.reference,
             state,
@@ -97,7 +97,7 @@ class Exerciser:
 
     # -- what providers say --------------------------------------------------------------------------------------
 
-    async def record(self, heard: Heard) -> AckResult | None:
+    async def record(self, heard: CallbackEvent) -> AckResult | None:
         """Write down what a callback told of an exercise, and say how its keypress stands; `None`: it is none of ours."""
         before = await self._find(heard.reference)
         if before is None:
@@ -108,9 +108,9 @@ class Exerciser:
             await self._note(before.channel, told)
         if not heard.acknowledged:
             return AckResult.NONE
-        after = await self._drills.change(heard.reference, ExerciseState.CONFIRMED, self._clock.now())
+        after = await self._drills.change(heard.reference, DrillState.CONFIRMED, self._clock.now())
         self._count(before, after)
-        return AckResult.AGAIN if before.state is ExerciseState.CONFIRMED else AckResult.TAKEN
+        return AckResult.AGAIN if before.state is DrillState.CONFIRMED else AckResult.TAKEN
 
     async def content(self, reference: str) -> Content | None:
         """Return what an exercise carries; `None`: it is none of ours."""
@@ -137,7 +137,7 @@ def _call(kind: CallKind, record: Record, expires_at: datetime | None = None) ->
         look_at=until,
         provider_id=record.provider_id,
     )
-    notice = Notice(
+    notice = Notification(
         id=record.id,
         key=record.key,
         parts=(),
@@ -146,7 +146,7 @@ def _call(kind: CallKind, record: Record, expires_at: datetime | None = None) ->
         person=record.contact,
         language=record.language,
         facts=record.facts,
-        state=NoticeState.PENDING,
+        state=NotificationState.PENDING,
         created_at=record.begun_at,
         expires_at=until,
         addresses=(address,),

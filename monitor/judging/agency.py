@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from alerts.hours.elapsed import is_recent
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import combine
 from monitor.judging.matter import began_at, matter_of, with_sign_in
-from monitor.judging.proven import Sight, sight_of
-from monitor.judging.subject import Graded, Subject, with_a_say
-from monitor.judging.suspect import Trouble
+from monitor.judging.proven import Observation, sight_of
+from monitor.judging.subject import GradedRun, HealthTracker, with_a_say
+from monitor.judging.suspect import ActiveProblem
 from monitor.model.health import IN_TROUBLE, Grade, Health
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Party
 
 #: What runs of a route in trouble say of why it is.
@@ -37,18 +37,20 @@ class PresentCause:
 class AgencyMail:
     """Joins an agency's routes into directions, and these into what is wrong."""
 
-    def __init__(self, flapping: FlappingPolicy, is_refused: Callable[[WatchedRoute], bool] = lambda _: False) -> None:
+    def __init__(
+        self, flapping: FlappingPolicy, is_refused: Callable[[MonitoredRoute], bool] = lambda _: False
+    ) -> None:
         """*is_refused*: whether an account that a route signs in with is judged to be refused now."""
-        self._routes: dict[str, tuple[WatchedRoute, Subject]] = {}
+        self._routes: dict[str, tuple[MonitoredRoute, HealthTracker]] = {}
         self._flapping = Flapping(flapping)
         self._is_refused = is_refused
 
     @property
-    def routes(self) -> Collection[tuple[WatchedRoute, Subject]]:
+    def routes(self) -> Collection[tuple[MonitoredRoute, HealthTracker]]:
         """Its routes, each with how it is judged itself."""
         return self._routes.values()
 
-    def judge_by(self, route: WatchedRoute, subject: Subject) -> None:
+    def judge_by(self, route: MonitoredRoute, subject: HealthTracker) -> None:
         """Judge by *route* from now on, too, or as it is now."""
         self._routes[route.name] = route, subject
 
@@ -145,7 +147,7 @@ class AgencyMail:
         # What lies ahead was before the clock was set back.
         return until if is_recent(max(since), now, patience) else None
 
-    def sight(self) -> Sight:
+    def sight(self) -> Observation:
         """Return what is to be seen of it now, and was proven last."""
         return sight_of(self._by_direction(), self.well_since())
 
@@ -153,7 +155,7 @@ class AgencyMail:
         """Return how far apart two runs may be that prove the time between them: where one came to nothing is a gap."""
         return max(2 * route.probing.interval + route.probing.patience.whole for route, _ in self.routes)
 
-    def trouble(self, now: datetime, refused_since: datetime | None = None) -> Trouble | None:
+    def trouble(self, now: datetime, refused_since: datetime | None = None) -> ActiveProblem | None:
         """Return what is wrong by judgements that are current, and note that it fell; `None` if nothing is.
 
         *refused_since*: when sign-ins began to be refused of which it is not proven that only our accounts are.
@@ -166,8 +168,8 @@ class AgencyMail:
         refused = [refused_since] if refused_since is not None else []
         self._flapping.fell(now)
         heard = {direction: with_a_say(subjects) for direction, subjects in self._by_direction().items()}
-        began = refused_since if matter is Matter.SIGN_IN else began_at(matter, heard, self.seen_within())
-        return Trouble(
+        began = refused_since if matter is IncidentType.SIGN_IN else began_at(matter, heard, self.seen_within())
+        return ActiveProblem(
             matter=matter,
             since=began or min(at for s in troubled if (at := s.trouble_since())),
             latest=max([*refused, *(at for s in troubled if (at := s.fell_at()))]),
@@ -193,17 +195,17 @@ class AgencyMail:
         judged = (s.changed_at for _, s in self.routes if s.health is Health.UP and s.changed_at)
         return self._flapping.rose(max(judged, default=now), now)
 
-    def _with_a_say(self) -> Sequence[Subject]:
+    def _with_a_say(self) -> Sequence[HealthTracker]:
         return [s for subjects in self._by_direction().values() for s in with_a_say(subjects)]
 
-    def _by_direction(self) -> Mapping[Direction, Sequence[Subject]]:
-        found: dict[Direction, list[Subject]] = {}
+    def _by_direction(self) -> Mapping[Direction, Sequence[HealthTracker]]:
+        found: dict[Direction, list[HealthTracker]] = {}
         for route, subject in self.routes:
             found.setdefault(route.direction, []).append(subject)
         return found
 
 
-def _is_undecided(subject: Subject) -> bool:
+def _is_undecided(subject: HealthTracker) -> bool:
     """Whether a route is failing and not judged to be down yet."""
     if subject.health is Health.DOWN:
         return False
@@ -211,13 +213,13 @@ def _is_undecided(subject: Subject) -> bool:
     return fails or 0 < subject.silent < subject.policy.failures_to_down
 
 
-def _says_why(subject: Subject) -> Graded | None:
+def _says_why(subject: HealthTracker) -> GradedRun | None:
     """Return the latest run of a route that says why it is judged as it is."""
     grades = _SAY_WHY[subject.health]
     return max((run for run in subject.recent if run.grade in grades), key=lambda run: run.started_at, default=None)
 
 
-def _must_act(run: Graded, direction: Direction) -> Party:
+def _must_act(run: GradedRun, direction: Direction) -> Party:
     """Return at which end it is; inside an agency where it failed, and of what came late whom it came to."""
     failure = run.result.failure if run.result is not None else None
     return _MUST_ACT.get(direction) or (Party.RECIPIENT if failure is None else failure.party)

@@ -3,7 +3,7 @@
 Never red for our own fault: what might be our network, a reference mailbox or our account is held against an agency
 only after we have proven ourselves *since* the run began. Until then it is pending; if the proof fails, it counts
 for nothing and the NOC is told instead. What was blamed in the agency's place is judged in `monitor.judging.suspect` and
-shown by `monitor.views.own_health`; the route shows how its run ended, and what it is counted as (`Judge.counted_as`).
+shown by `monitor.views.own_health`; the route shows how its run ended, and what it is counted as (`HealthEvaluator.counted_as`).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from monitor.judging.evidence import (
     UNANSWERED,
     Ability,
     Evidence,
-    Want,
+    EvidenceNeed,
     end_of,
     is_prompt,
     only_mailbox,
     was_taken_well,
 )
 from monitor.model.health import Grade
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.mailbox import Mailbox
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, ProbeResult, RefusalCause
 
 
-class Blame(StrEnum):
+class FaultDomain(StrEnum):
     """Whose fault a failed run is."""
 
     AGENCY = "agency"
@@ -75,7 +75,7 @@ class Attribution:
     """What one run says: about the agency (`grade`), and about whom to tell otherwise."""
 
     grade: Grade
-    blame: Blame = Blame.NOBODY
+    blame: FaultDomain = FaultDomain.NOBODY
     #: Name of the reference mailbox or of the account, where `blame` is one of those.
     suspect: str = ""
     #: It has waited for a proof for as long as it may, and none came.
@@ -87,11 +87,11 @@ class Attribution:
         if self.grade is Grade.PENDING:
             return None
         if self.grade is Grade.NONE:
-            return RunVerdict.UNPROVEN if self.unproven or self.blame is Blame.NOBODY else RunVerdict.OURS
+            return RunVerdict.UNPROVEN if self.unproven or self.blame is FaultDomain.NOBODY else RunVerdict.OURS
         return _COUNTED[self.grade]
 
 
-def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
+def weigh(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Say what *result* means, given what is known of our own side now."""
     failure = result.failure
     if failure is not None and (one := only_mailbox(route, failure)) is not None:
@@ -105,32 +105,32 @@ def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attri
             # It came late, or among the junk: that is theirs once the reference is proven to do better.
             return _once_proven(route, result, evidence, Grade.SLOW)
         case Outcome.INCONCLUSIVE:
-            return Attribution(grade=Grade.NONE, blame=Blame.OURS)
+            return Attribution(grade=Grade.NONE, blame=FaultDomain.OURS)
     if failure is None:
         # A failed run that does not say where is a bug of ours, not evidence against an agency.
-        return Attribution(grade=Grade.NONE, blame=Blame.OURS)
+        return Attribution(grade=Grade.NONE, blame=FaultDomain.OURS)
     mailbox = end_of(route, failure.party)
     if route.direction is Direction.CONTROL:
         return _between_references(mailbox.name, failure, result, evidence)
     if result.outcome in ON_THE_WAY:
         return _on_the_way(route, result, evidence)
     if mailbox.name in route.references:
-        return Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=mailbox.name)
+        return Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect=mailbox.name)
     return _at_the_agency(failure, result, evidence)
 
 
 def _of_one_mailbox(
-    route: WatchedRoute, one: Mailbox, failure: Failure, result: ProbeResult, evidence: Evidence
+    route: MonitoredRoute, one: Mailbox, failure: Failure, result: ProbeResult, evidence: Evidence
 ) -> Attribution:
     """Blame our account or mailbox; and the agency once others of its mailboxes are refused as well."""
     if failure.credentials_refused:
-        return Attribution(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect=one.name)
+        return Attribution(grade=Grade.NONE, blame=FaultDomain.CREDENTIALS, suspect=one.name)
     if evidence.others_are_refused(one.name, result.started_at - 2 * route.probing.interval):
-        return Attribution(grade=Grade.BAD, blame=Blame.AGENCY)
-    return Attribution(grade=Grade.NONE, blame=Blame.MAILBOX, suspect=one.name)
+        return Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)
+    return Attribution(grade=Grade.NONE, blame=FaultDomain.MAILBOX, suspect=one.name)
 
 
-def rests_on(route: WatchedRoute, result: ProbeResult) -> Sequence[Want]:
+def rests_on(route: MonitoredRoute, result: ProbeResult) -> Sequence[EvidenceNeed]:
     """Return what has to be proven of our own side before a run that did not go well is held against anybody.
 
     Of a message on its way, that every reference on the route does its part of it; of all else, that our network works.
@@ -144,11 +144,11 @@ def rests_on(route: WatchedRoute, result: ProbeResult) -> Sequence[Want]:
     else:
         return (NETWORK,)
     sender, recipient = route.route.sender.name, route.route.recipient.name
-    wants = [Want(send, sender)] if sender in route.references else []
-    return [*wants, Want(receive, recipient)] if recipient in route.references else wants
+    wants = [EvidenceNeed(send, sender)] if sender in route.references else []
+    return [*wants, EvidenceNeed(receive, recipient)] if recipient in route.references else wants
 
 
-def _is_taken_badly(route: WatchedRoute, result: ProbeResult) -> bool:
+def _is_taken_badly(route: MonitoredRoute, result: ProbeResult) -> bool:
     """Whether a message arrived that its sender's server did not answer for, or too late.
 
     How a reference's server takes messages is no agency's matter.
@@ -157,54 +157,56 @@ def _is_taken_badly(route: WatchedRoute, result: ProbeResult) -> bool:
     return is_about_sending and result.outcome in ARRIVED and not was_taken_well(route, result)
 
 
-def _taken_badly(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
+def _taken_badly(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Hold it against the agency once our network is proven: that breaks connections in the middle, too."""
     if route.direction is Direction.CONTROL:
-        return Attribution(grade=Grade.SLOW, blame=Blame.REFERENCE, suspect=route.route.sender.name)
-    return _if(evidence.network_stands(result.started_at), Grade.SLOW, otherwise=Blame.NETWORK)
+        return Attribution(grade=Grade.SLOW, blame=FaultDomain.REFERENCE, suspect=route.route.sender.name)
+    return _if(evidence.network_stands(result.started_at), Grade.SLOW, otherwise=FaultDomain.NETWORK)
 
 
-def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
+def _on_the_way(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Weigh a message that did not arrive, or not whole: it is theirs once the reference is proven."""
     if route.forwarded and result.failure is not None and result.failure.reason == Reason.COPY_RETURNED:
         # The agency took the message and sent it on. That our mailbox takes no forwarded mail is no fault of theirs.
-        return Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=route.route.recipient.name)
+        return Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect=route.route.recipient.name)
     sender = route.route.sender.name
     if sender in route.references and result.failure is not None and result.failure.cause is RefusalCause.BLOCK_LIST:
-        return Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=sender)
+        return Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect=sender)
     return _once_proven(route, result, evidence, Grade.BAD)
 
 
-def _once_proven(route: WatchedRoute, result: ProbeResult, evidence: Evidence, grade: Grade) -> Attribution:
+def _once_proven(route: MonitoredRoute, result: ProbeResult, evidence: Evidence, grade: Grade) -> Attribution:
     """Hold a run against the agency if every reference on the route is proven in the part that it has there."""
     stands = [(evidence.proof(want).stands_for(result.started_at), want.reference) for want in rests_on(route, result)]
     # One that is known to fail is a clearer answer than one of which nothing is known.
     for doubt in (False, None):
         for proven, name in stands:
             if proven is doubt:
-                return _if(doubt, grade, otherwise=Blame.REFERENCE, suspect=name)
-    return _if(True, grade, otherwise=Blame.NOBODY)
+                return _if(doubt, grade, otherwise=FaultDomain.REFERENCE, suspect=name)
+    return _if(True, grade, otherwise=FaultDomain.NOBODY)
 
 
 def _at_the_agency(failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Weigh a failure at the agency's own server: it is theirs once our network is proven."""
     if failure.phase in REACHING or result.outcome in UNANSWERED:
-        return _if(evidence.network_stands(result.started_at), otherwise=Blame.NETWORK)
-    return Attribution(grade=Grade.BAD, blame=Blame.AGENCY)
+        return _if(evidence.network_stands(result.started_at), otherwise=FaultDomain.NETWORK)
+    return Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)
 
 
 def _between_references(at: str, failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Weigh a control run: it judges the references, or our network."""
     if result.outcome not in ON_THE_WAY and (failure.phase in REACHING or result.outcome in UNANSWERED):
-        verdict = _if(evidence.network_stands(result.started_at), otherwise=Blame.NETWORK)
+        verdict = _if(evidence.network_stands(result.started_at), otherwise=FaultDomain.NETWORK)
         return (
-            Attribution(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at) if verdict.grade is Grade.BAD else verdict
+            Attribution(grade=Grade.BAD, blame=FaultDomain.REFERENCE, suspect=at)
+            if verdict.grade is Grade.BAD
+            else verdict
         )
-    return Attribution(grade=Grade.BAD, blame=Blame.REFERENCE, suspect=at)
+    return Attribution(grade=Grade.BAD, blame=FaultDomain.REFERENCE, suspect=at)
 
 
-def _if(proven: bool | None, grade: Grade = Grade.BAD, *, otherwise: Blame, suspect: str = "") -> Attribution:  # noqa: FBT001
+def _if(proven: bool | None, grade: Grade = Grade.BAD, *, otherwise: FaultDomain, suspect: str = "") -> Attribution:  # noqa: FBT001
     """Hold a run against the agency if we are proven; while nothing is known, name who it will be if that stays so."""
     if proven:
-        return Attribution(grade=grade, blame=Blame.AGENCY if grade is Grade.BAD else Blame.NOBODY)
+        return Attribution(grade=grade, blame=FaultDomain.AGENCY if grade is Grade.BAD else FaultDomain.NOBODY)
     return Attribution(grade=Grade.PENDING if proven is None else Grade.NONE, blame=otherwise, suspect=suspect)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.mailbox import Mailbox
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult, RefusalCause
@@ -61,7 +61,7 @@ class Ability(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class EvidenceNeed:
     """What a run waits to see proven: what a reference does, or that any can be reached (""): our network."""
 
     ability: Ability
@@ -69,11 +69,11 @@ class Want:
 
 
 #: Our network.
-NETWORK = Want(Ability.REACH)
+NETWORK = EvidenceNeed(Ability.REACH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class EvidenceRecord:
     """When something was last seen to work, and to fail (start of that run)."""
 
     #: Last seen to work, by any run.
@@ -110,23 +110,23 @@ class Proof:
         return any(at is not None and at > now for at in times)
 
 
-_UNKNOWN = Proof()
+_UNKNOWN = EvidenceRecord()
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 #: By the name of the reference mailbox.
-Proofs = Mapping[str, Proof]
+Proofs = Mapping[str, EvidenceRecord]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofChange:
     """Something was learnt: for no moment before *first* or after *last* is it otherwise than before."""
 
-    want: Want
+    want: EvidenceNeed
     first: datetime
     last: datetime
 
 
-def stretch(before: Proof, after: Proof) -> tuple[datetime, datetime] | None:
+def stretch(before: EvidenceRecord, after: EvidenceRecord) -> tuple[datetime, datetime] | None:
     """Return the first and the last moment for which the two may stand otherwise; `None` if there is none."""
     pairs = (
         (before.worked_at, after.worked_at),
@@ -151,9 +151,9 @@ class _Book:
 
     def __init__(self, ability: Ability) -> None:
         self._ability = ability
-        self.proofs: dict[str, Proof] = {}
+        self.proofs: dict[str, EvidenceRecord] = {}
         #: As it was, by the reference.
-        self._before: dict[str, Proof] = {}
+        self._before: dict[str, EvidenceRecord] = {}
 
     def follow(self, references: Iterable[str], exchanged: Collection[str]) -> None:
         """Keep what is known of *references* only, and nothing of those *exchanged*."""
@@ -161,16 +161,16 @@ class _Book:
         # `Evidence` holds the same mapping.
         self.proofs.clear()
         for reference in references:
-            self.proofs[reference] = known.get(reference, Proof())
+            self.proofs[reference] = known.get(reference, EvidenceRecord())
             if reference in exchanged:
-                self.put(reference, Proof())
+                self.put(reference, EvidenceRecord())
         for gone in known.keys() - self.proofs.keys():
             self._before.pop(gone, None)
 
-    def get(self, reference: str) -> Proof | None:
+    def get(self, reference: str) -> EvidenceRecord | None:
         return self.proofs.get(reference)
 
-    def put(self, reference: str, proof: Proof) -> None:
+    def put(self, reference: str, proof: EvidenceRecord) -> None:
         before = self.proofs[reference]
         if proof is not before:
             self._before.setdefault(reference, before)
@@ -179,7 +179,7 @@ class _Book:
     def changes(self) -> Iterator[ProofChange]:
         for reference, before in self._before.items():
             if (span := stretch(before, self.proofs[reference])) is not None:
-                want = NETWORK if self._ability is Ability.REACH else Want(self._ability, reference)
+                want = NETWORK if self._ability is Ability.REACH else EvidenceNeed(self._ability, reference)
                 yield ProofChange(want=want, first=span[0], last=span[1])
         self._before.clear()
 
@@ -196,7 +196,7 @@ class Evidence:
         """Return what is known of one ability."""
         return self.proofs.get(ability, {})
 
-    def proof(self, want: Want) -> Proof:
+    def proof(self, want: EvidenceNeed) -> EvidenceRecord:
         """Return what is known of one ability of one reference."""
         return self.of(want.ability).get(want.reference, _UNKNOWN)
 
@@ -213,10 +213,10 @@ class Evidence:
         return False if found and all(f is False for f in found) else None
 
 
-class Witness:
+class EvidenceCollector:
     """Collects evidence from every run that touches a reference mailbox."""
 
-    def __init__(self, controls: Iterable[WatchedRoute] = ()) -> None:
+    def __init__(self, controls: Iterable[MonitoredRoute] = ()) -> None:
         self._next: dict[str, str] = {}
         self._previous: dict[str, str] = {}
         self._books = {ability: _Book(ability) for ability in Ability}
@@ -226,7 +226,7 @@ class Witness:
         self.follow([*controls])
 
     def follow(
-        self, controls: Collection[WatchedRoute], exchanged: Collection[str] = (), accounts: Iterable[str] = ()
+        self, controls: Collection[MonitoredRoute], exchanged: Collection[str] = (), accounts: Iterable[str] = ()
     ) -> None:
         """Collect by these control routes from now on; without any, every mailbox, *accounts*, shows whom we reach.
 
@@ -259,16 +259,16 @@ class Witness:
         for book in self._books.values():
             for name, proof in book.proofs.items():
                 if proof.is_later_than(now):
-                    book.put(name, Proof(owed=proof.owed))
+                    book.put(name, EvidenceRecord(owed=proof.owed))
         for refused in self._refused.values():
             for mailbox in [mailbox for mailbox, at in refused.items() if at > now]:
                 del refused[mailbox]
 
-    def owes(self, want: Want) -> bool:
+    def owes(self, want: EvidenceNeed) -> bool:
         """Whether a reference that has failed what is wanted has to work again before it is trusted."""
         return self._evidence.proof(want).owed > 0
 
-    def hear(self, route: WatchedRoute, result: ProbeResult) -> None:
+    def hear(self, route: MonitoredRoute, result: ProbeResult) -> None:
         """Take what a run proves of the references at its ends.
 
         A proof is dated by the *start* of its run: so a run is never excused or blamed by what happened before it.
@@ -294,7 +294,7 @@ class Witness:
         elif control and (result.outcome in ARRIVED or result.outcome in ON_THE_WAY):
             self._got_lost(sends, receives, sender, recipient, at)
 
-    def _hear_mailboxes(self, route: WatchedRoute, result: ProbeResult) -> None:
+    def _hear_mailboxes(self, route: MonitoredRoute, result: ProbeResult) -> None:
         """Note which mailbox of the agency a server has refused alone, or that it is not refused any more."""
         failure = result.failure
         refused = None if failure is None or failure.credentials_refused else only_mailbox(route, failure)
@@ -331,7 +331,7 @@ class Witness:
             if absolved_at is None or others.proofs[other].was_seen_since(absolved_at):
                 _fails(book, name, at)
 
-    def _hear_reach(self, route: WatchedRoute, result: ProbeResult) -> None:
+    def _hear_reach(self, route: MonitoredRoute, result: ProbeResult) -> None:
         sender, recipient, at = route.route.sender.name, route.route.recipient.name, result.started_at
         reach = self._books[Ability.REACH]
         if Phase.AUTH in result.phases:
@@ -348,7 +348,7 @@ class Witness:
                 _works(reach, place, at)
 
 
-def only_mailbox(route: WatchedRoute, failure: Failure) -> Mailbox | None:
+def only_mailbox(route: MonitoredRoute, failure: Failure) -> Mailbox | None:
     """Return the mailbox that alone a failure is about, as far as the server's words tell; `None`: its service."""
     if failure.cause is RefusalCause.RECEIVING_LIMIT and route.route.to and failure.reason not in _OF_RECIPIENT:
         # The mailbox of the public address, which is the agency's own.
@@ -368,7 +368,7 @@ def only_party(failure: Failure | None) -> Party | None:
     return _ONE_MAILBOX[failure.cause] or failure.party
 
 
-def end_of(route: WatchedRoute, party: Party) -> Mailbox:
+def end_of(route: MonitoredRoute, party: Party) -> Mailbox:
     """Return the mailbox at one end of a route."""
     return route.route.sender if party is Party.SENDER else route.route.recipient
 
@@ -381,11 +381,11 @@ def could_not_reach(result: ProbeResult) -> bool:
     return failure.phase in REACHING and failure.reason != Reason.OUR_LATENESS
 
 
-def proven_by(route: WatchedRoute) -> Sequence[Want]:
+def proven_by(route: MonitoredRoute) -> Sequence[EvidenceNeed]:
     """Return what a control route proves when its message arrives."""
     sender, recipient = route.route.sender.name, route.route.recipient.name
     ways = ((Ability.SEND, Ability.RECEIVE), (Ability.SEND_WELL, Ability.RECEIVE_WELL))
-    ends = [want for send, receive in ways for want in (Want(send, sender), Want(receive, recipient))]
+    ends = [want for send, receive in ways for want in (EvidenceNeed(send, sender), EvidenceNeed(receive, recipient))]
     return [NETWORK, *ends]
 
 
@@ -398,14 +398,14 @@ def _may_be_old(failure: Failure) -> bool:
     return held or failure.reason == Reason.TOKEN_REFUSED
 
 
-def is_prompt(route: WatchedRoute, result: ProbeResult) -> bool:
+def is_prompt(route: MonitoredRoute, result: ProbeResult) -> bool:
     """Whether the message arrived in good time and in the inbox."""
     transit = result.phases.get(Phase.TRANSIT)
     late = transit is not None and transit > route.probing.slow_after
     return result.outcome is Outcome.DELIVERED and not late
 
 
-def was_taken_well(route: WatchedRoute, result: ProbeResult) -> bool:
+def was_taken_well(route: MonitoredRoute, result: ProbeResult) -> bool:
     """Whether the sender's server said, and in good time, that it had taken the message.
 
     Where it does not, mail programs report an error though the message arrives, and people send it again.
@@ -427,7 +427,7 @@ def _works(proofs: _Book, name: str, at: datetime, *, control: bool = False) -> 
     proofs.put(name, known)
 
 
-def _trusted(known: Proof, at: datetime) -> Proof:
+def _trusted(known: EvidenceRecord, at: datetime) -> EvidenceRecord:
     if known.failed_at is not None and known.failed_at < at and (known.regained_at is None or at < known.regained_at):
         known = replace(known, regained_at=at)
     return known if known.worked_at is not None and known.worked_at >= at else replace(known, worked_at=at)

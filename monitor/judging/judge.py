@@ -20,16 +20,16 @@ from types import MappingProxyType
 from alerts.hours.elapsed import TOLERANCE
 from monitor.judging.agency import AgencyMail
 from monitor.judging.attribution import Attribution, RunVerdict, rests_on, weigh
-from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
+from monitor.judging.evidence import ARRIVED, NETWORK, EvidenceCollector, is_prompt, proven_by
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import is_news
-from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
+from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
 from monitor.judging.pending import Pending, PendingRun
-from monitor.judging.subject import Graded, Streaks, Subject
-from monitor.judging.suspect import OwnSide, Suspect, Trouble
+from monitor.judging.subject import GradedRun, HealthTracker, Streaks
+from monitor.judging.suspect import ActiveProblem, FaultSource, MonitoringFaultDetector
 from monitor.model.difference import exchanged, goes_elsewhere
 from monitor.model.health import IN_TROUBLE, Grade, Health, HealthPolicy
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Phase, ProbeResult, RefusalCause
 
 #: Somebody's failure waits for a proof that we ourselves work.
@@ -46,23 +46,23 @@ _OURS = "ours/"
 CountedAs = tuple[str, Direction, RunVerdict]
 
 
-class Judge:
+class HealthEvaluator:
     """Takes in the ends of runs; says how things stand."""
 
     def __init__(
-        self, routes: Iterable[WatchedRoute], policy: HealthPolicy, flapping: FlappingPolicy | None = None
+        self, routes: Iterable[MonitoredRoute], policy: HealthPolicy, flapping: FlappingPolicy | None = None
     ) -> None:
         """Judge *routes*; *policy* is for what is our own, *flapping* for when an agency is not believed to be well."""
-        self._routes: dict[str, WatchedRoute] = {}
-        self._subjects: dict[str, Subject] = {}
+        self._routes: dict[str, MonitoredRoute] = {}
+        self._subjects: dict[str, HealthTracker] = {}
         self._flapping = flapping or FlappingPolicy()
         #: By code; "" has the control routes, and one without routes is not there.
         self._agencies: dict[str, AgencyMail] = {}
-        self._witness = Witness()
-        self._own = OwnSide(self._witness.evidence(), policy)
+        self._witness = EvidenceCollector()
+        self._own = MonitoringFaultDetector(self._witness.evidence(), policy)
         #: Of what is our own and has been down; and what of it is well and not believed yet.
-        self._own_flapping: dict[Suspect, Flapping] = {}
-        self._own_unsteady: set[Suspect] = set()
+        self._own_flapping: dict[FaultSource, Flapping] = {}
+        self._own_unsteady: set[FaultSource] = set()
         #: How each control route's last run ended.
         self._controlled: dict[str, ProbeResult | None] = {}
         self._pending = Pending()
@@ -83,23 +83,23 @@ class Judge:
         self.gain(routes)
 
     @property
-    def routes(self) -> Mapping[str, WatchedRoute]:
+    def routes(self) -> Mapping[str, MonitoredRoute]:
         """What is judged now, by name; it changes with what is gained, altered and released."""
         return MappingProxyType(self._routes)
 
     # -- what is judged ------------------------------------------------------------------------------------------
 
-    def gain(self, routes: Iterable[WatchedRoute]) -> None:
+    def gain(self, routes: Iterable[MonitoredRoute]) -> None:
         """Judge *routes* from now on, too. Of what is known of them from before, it is told by the `restore` methods."""
         for route in routes:
             self._routes[route.name] = route
-            subject = self._subjects[route.name] = Subject(policy=route.probing.health)
+            subject = self._subjects[route.name] = HealthTracker(policy=route.probing.health)
             mail = self._agencies.setdefault(route.agency, AgencyMail(self._flapping, self._own.is_refused))
             mail.judge_by(route, subject)
             self._moved.add(route.agency)
         self._follow()
 
-    def release(self, routes: Iterable[WatchedRoute]) -> None:
+    def release(self, routes: Iterable[MonitoredRoute]) -> None:
         """Judge *routes* no more, and forget them; an agency without a route as well."""
         for route in routes:
             del self._routes[route.name], self._subjects[route.name]
@@ -113,7 +113,7 @@ class Judge:
                 del self._agencies[route.agency]
         self._follow()
 
-    def alter(self, routes: Iterable[WatchedRoute]) -> None:
+    def alter(self, routes: Iterable[MonitoredRoute]) -> None:
         """Judge *routes* as they are from now on.
 
         One that goes the same way keeps its streak. On another way nothing is known yet: until it is, it stands as it
@@ -186,7 +186,7 @@ class Judge:
             if name in self._routes:
                 self._own.restore_arrival(self._routes[name], at)
 
-    def restore_streaks(self, streaks: Mapping[str, Sequence[Graded]], now: datetime) -> None:
+    def restore_streaks(self, streaks: Mapping[str, Sequence[GradedRun]], now: datetime) -> None:
         """Take up the latest runs of routes and suspects from before a restart, by `subject` name, after how they were judged.
 
         Not those after which nobody has looked for so long that another run would have come: they say nothing of now.
@@ -201,11 +201,11 @@ class Judge:
             elif (suspect := self._suspect_of(name)) is not None and ago <= self._spoken_of_within(suspect):
                 self._own.restore_streak(name.removeprefix(_OURS), streak, now)
 
-    def _suspect_of(self, name: str) -> Suspect | None:
+    def _suspect_of(self, name: str) -> FaultSource | None:
         """Return what the part of ours belongs to that is judged under this name."""
         return self._own.suspect(name.removeprefix(_OURS).partition("#")[0]) if name.startswith(_OURS) else None
 
-    def _spoken_of_within(self, suspect: Suspect) -> timedelta:
+    def _spoken_of_within(self, suspect: FaultSource) -> timedelta:
         """Return within what time a run comes that says something of it."""
         routes = self._routes.values()
         if suspect.name:
@@ -265,7 +265,7 @@ class Judge:
         routes = {name: (s.health, s.changed_at) for name, s in subjects if s.changed_at is not None}
         return routes | {f"{_OURS}{name}": judged for name, judged in self._own.rejudged().items()}
 
-    def other_streaks(self) -> dict[str, tuple[Graded, ...]]:
+    def other_streaks(self) -> dict[str, tuple[GradedRun, ...]]:
         """Return the streaks that a restart should take up, as far as they have changed since last asked, by `subject` name."""
         return self._streaks.others() | {f"{_OURS}{name}": runs for name, runs in self._own.other_streaks().items()}
 
@@ -303,7 +303,7 @@ class Judge:
         self._weigh_pending(now)
         return verdict
 
-    def _count(self, route: WatchedRoute, attribution: Attribution) -> None:
+    def _count(self, route: MonitoredRoute, attribution: Attribution) -> None:
         if attribution.verdict is not None:
             self._counted[route.agency, route.direction, attribution.verdict] += 1
 
@@ -359,7 +359,7 @@ class Judge:
         self._pending.put(route_name, _pending_runs(route, subject))
         self._streaks.note(route_name, subject)
 
-    def _weigh(self, route: WatchedRoute, subject: Subject, result: ProbeResult) -> Attribution:
+    def _weigh(self, route: MonitoredRoute, subject: HealthTracker, result: ProbeResult) -> Attribution:
         verdict = weigh(route, result, self._witness.evidence())
         if result.outcome in ARRIVED:
             subject.deferred_since = None
@@ -395,7 +395,7 @@ class Judge:
             self._proven[route_name] = None
         self._settle(route_name, now)
 
-    def _outcome(self, route: WatchedRoute, result: ProbeResult, now: datetime) -> Attribution:
+    def _outcome(self, route: MonitoredRoute, result: ProbeResult, now: datetime) -> Attribution:
         verdict = weigh(route, result, self._witness.evidence())
         if verdict.grade is Grade.PENDING and now - result.started_at > _proof_within(route):
             # Nothing could prove us in all that time: that is what is wrong.
@@ -450,7 +450,7 @@ class Judge:
         """
         return [name for name, last in self._controlled.items() if self._is_wanted(self._routes[name], last)]
 
-    def _is_wanted(self, control: WatchedRoute, last: ProbeResult | None) -> bool:
+    def _is_wanted(self, control: MonitoredRoute, last: ProbeResult | None) -> bool:
         newest = {want: at for want in proven_by(control) if (at := self._pending.newest(want)) is not None}
         if last is None:
             return bool(newest)
@@ -489,7 +489,7 @@ class Judge:
         """Return how an agency's mail is judged; of one that is not judged here nothing is known."""
         return self._agencies.get(agency) or AgencyMail(self._flapping)
 
-    def standing(self, agency: str, now: datetime, *, is_told: bool) -> SiteStanding:
+    def standing(self, agency: str, now: datetime, *, is_told: bool) -> SiteStatus:
         """Return how an agency's mail stands, and note that it fell.
 
         *is_told*: it was told that something is wrong. Only then is asked whether all is well, and noted that it rose.
@@ -502,20 +502,20 @@ class Judge:
         # How they were last judged says nothing of what they are by now.
         judged = mail.directions() if trouble is None else mail.current_directions()
         directions = {**judged, **dict.fromkeys(unseen, Health.UNKNOWN)}
-        return SiteStanding(
+        return SiteStatus(
             trouble=trouble,
             well_since=well_since,
             directions=directions,
             troubled=frozenset(mail.troubled()),
         )
 
-    def own_standing(self, suspect: Suspect, now: datetime, *, is_told: bool) -> SiteStanding:
+    def own_standing(self, suspect: FaultSource, now: datetime, *, is_told: bool) -> SiteStatus:
         """Return how something of ours stands; as `standing`."""
         if (trouble := self.own_trouble(suspect, now)) is None and not is_told:
             return UNTROUBLED
-        return SiteStanding(trouble=trouble, well_since=self.own_well_since(suspect, now) if trouble is None else None)
+        return SiteStatus(trouble=trouble, well_since=self.own_well_since(suspect, now) if trouble is None else None)
 
-    def trouble(self, agency: str, now: datetime) -> Trouble | None:
+    def trouble(self, agency: str, now: datetime) -> ActiveProblem | None:
         """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is.
 
         That it was told to be down is remembered: it counts as a fall.
@@ -541,24 +541,24 @@ class Judge:
             return None
         return since
 
-    def suspect(self, name: str) -> Suspect | None:
+    def suspect(self, name: str) -> FaultSource | None:
         """Return what of ours is called so; `None` where this configuration has no such thing."""
         return self._own.suspect(name)
 
-    def own_troubles(self, now: datetime) -> Mapping[Suspect, Trouble]:
+    def own_troubles(self, now: datetime) -> Mapping[FaultSource, ActiveProblem]:
         """Return what is wrong with something of ours."""
         troubles = ((suspect, self.own_trouble(suspect, now)) for suspect in self._own.suspects())
         return {suspect: trouble for suspect, trouble in troubles if trouble is not None}
 
-    def own_moved(self) -> set[Suspect]:
+    def own_moved(self) -> set[FaultSource]:
         """Return what of ours may stand otherwise than when this was last asked; at first all that was ever judged."""
         return self._own.moved() | self._own_unsteady
 
-    def own_faults(self, now: datetime) -> AbstractSet[Suspect]:
+    def own_faults(self, now: datetime) -> AbstractSet[FaultSource]:
         """Return what of ours is in trouble; of all accounts at agencies, one without a name."""
         return self._own.faults(now)
 
-    def own_trouble(self, suspect: Suspect, now: datetime) -> Trouble | None:
+    def own_trouble(self, suspect: FaultSource, now: datetime) -> ActiveProblem | None:
         """Return what is wrong with something of ours, and note that it fell; `None` if nothing is."""
         trouble = self._own.trouble(suspect, now)
         if trouble is None:
@@ -567,7 +567,7 @@ class Judge:
         flapping.fell(now)
         return replace(trouble, unsteady=flapping.is_unsteady)
 
-    def own_well_since(self, suspect: Suspect, now: datetime) -> datetime | None:
+    def own_well_since(self, suspect: FaultSource, now: datetime) -> datetime | None:
         """Return since when something of ours is proven to work; `None` if it is not.
 
         What has gone down and up too often lately is not believed yet.
@@ -588,7 +588,7 @@ def _first(names: dict[str, None]) -> Sequence[str]:
     return first
 
 
-def _pending_runs(route: WatchedRoute, subject: Subject) -> Sequence[PendingRun]:
+def _pending_runs(route: MonitoredRoute, subject: HealthTracker) -> Sequence[PendingRun]:
     """Return what of a route waits. A control run asks for no proof: it is repeated at its own pace."""
     return [
         PendingRun(
@@ -607,7 +607,7 @@ def _is_greylisted(result: ProbeResult) -> bool:
     return failure is not None and failure.cause is RefusalCause.GREYLISTING
 
 
-def _may_still_come(run: Graded) -> bool:
+def _may_still_come(run: GradedRun) -> bool:
     """Whether a message was given up of which nothing was heard."""
     if run.outcome is Outcome.LOST:
         return True
@@ -615,7 +615,7 @@ def _may_still_come(run: Graded) -> bool:
     return result is not None and result.uncertain and result.failure is not None and result.failure.phase is Phase.DATA
 
 
-def _having_come(run: Graded, transit: timedelta) -> Graded:
+def _having_come(run: GradedRun, transit: timedelta) -> GradedRun:
     """Return what is remembered of *run* once its message has come after all; of one from before a restart, too."""
     result = run.result
     if result is not None:
@@ -626,6 +626,6 @@ def _having_come(run: Graded, transit: timedelta) -> Graded:
     return replace(run, outcome=Outcome.DELIVERED, grade=grade, result=result)
 
 
-def _proof_within(route: WatchedRoute) -> timedelta:
+def _proof_within(route: MonitoredRoute) -> timedelta:
     """Return how long a run may wait for a proof: every control route has been run by then, also an agency's."""
     return route.probing.interval + 2 * route.probing.patience.whole

@@ -15,7 +15,7 @@ from enum import StrEnum
 from alerts.hours.elapsed import TOLERANCE
 
 
-class LifelineTrouble(StrEnum):
+class OutOfBandReason(StrEnum):
     """What the NOC is rung about."""
 
     #: Nothing can be written into the store: outages are not taken in, and nobody is told.
@@ -25,7 +25,7 @@ class LifelineTrouble(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LifelinePatience:
+class OutOfBandPolicy:
     """How long each trouble must last before it is told, and how often it is told again."""
 
     store: timedelta = timedelta(minutes=10)
@@ -36,13 +36,13 @@ class LifelinePatience:
     #: A peer that has been silent for so long is known by then, or gone for good.
     forget_peer: timedelta = timedelta(days=1)
 
-    def of(self, trouble: LifelineTrouble) -> timedelta:
+    def of(self, trouble: OutOfBandReason) -> timedelta:
         """Return how long a trouble must last."""
-        return self.store if trouble is LifelineTrouble.STORE else self.peer
+        return self.store if trouble is OutOfBandReason.STORE else self.peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spell:
+class ActiveReason:
     """One stretch of a trouble."""
 
     since: datetime
@@ -55,14 +55,14 @@ class Spell:
 
 
 #: What is remembered, by trouble. It is kept in a file: a process that dies and starts again must not ring each time.
-Memory = Mapping[LifelineTrouble, Spell]
+Memory = Mapping[OutOfBandReason, ActiveReason]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ring:
+class SendOutOfBand:
     """Ring the NOC now."""
 
-    trouble: LifelineTrouble
+    trouble: OutOfBandReason
     since: datetime
     whose: str = ""
     #: It is over.
@@ -72,18 +72,18 @@ class Ring:
 def recall(
     memory: Memory,
     present: Memory,
-    patience: LifelinePatience,
+    patience: OutOfBandPolicy,
     now: datetime,
-    unknown: AbstractSet[LifelineTrouble] = frozenset(),
-) -> tuple[Memory, tuple[Ring, ...]]:
+    unknown: AbstractSet[OutOfBandReason] = frozenset(),
+) -> tuple[Memory, tuple[SendOutOfBand, ...]]:
     """Return what is to be remembered from now on, and what the NOC is to be rung about.
 
     *present*: the troubles there are, each with since when; *unknown*: those of which it is not known whether they are
     there. What is remembered of an earlier beginning counts, unless it lies in the future: then the clock was set back.
     """
-    kept: dict[LifelineTrouble, Spell] = {}
+    kept: dict[OutOfBandReason, ActiveReason] = {}
     rings = []
-    for trouble in LifelineTrouble:
+    for trouble in OutOfBandReason:
         before, found = memory.get(trouble), present.get(trouble)
         if before is not None and any(at > now for at in (before.since, before.told_at, before.failed_at) if at):
             before = None
@@ -93,25 +93,25 @@ def recall(
             continue
         if found is None:
             if before is not None and before.told_at is not None:
-                rings.append(Ring(trouble=trouble, since=before.since, whose=before.whose, clear=True))
+                rings.append(SendOutOfBand(trouble=trouble, since=before.since, whose=before.whose, clear=True))
             continue
         since = min(found.since, now) if before is None else min(before.since, found.since)
         spell = replace(before or found, since=since)
         if _is_due(spell, trouble, patience, now):
-            rings.append(Ring(trouble=trouble, since=spell.since, whose=found.whose))
+            rings.append(SendOutOfBand(trouble=trouble, since=spell.since, whose=found.whose))
             # Remembered before anybody is rung: a process that dies while it rings must not begin again at once.
             spell = replace(spell, told_at=now, failed_at=None, whose=found.whose)
         kept[trouble] = spell
     return kept, tuple(rings)
 
 
-def untold(memory: Memory, ring: Ring, now: datetime) -> Memory:
+def untold(memory: Memory, ring: SendOutOfBand, now: datetime) -> Memory:
     """Return what is remembered when no gateway took *ring*: it is owed still."""
     spell = memory.get(ring.trouble)
     return memory if spell is None else {**memory, ring.trouble: replace(spell, told_at=None, failed_at=now)}
 
 
-def _is_due(spell: Spell, trouble: LifelineTrouble, patience: LifelinePatience, now: datetime) -> bool:
+def _is_due(spell: ActiveReason, trouble: OutOfBandReason, patience: OutOfBandPolicy, now: datetime) -> bool:
     if now - spell.since < patience.of(trouble):
         return False
     if spell.told_at is not None:
@@ -120,8 +120,8 @@ def _is_due(spell: Spell, trouble: LifelineTrouble, patience: LifelinePatience, 
 
 
 def silent_peer(
-    me: str, beats: Mapping[str, tuple[datetime, datetime | None]], patience: LifelinePatience, now: datetime
-) -> Spell | None:
+    me: str, beats: Mapping[str, tuple[datetime, datetime | None]], patience: OutOfBandPolicy, now: datetime
+) -> ActiveReason | None:
     """Return the peer that has been silent for longest and that *me* is to ring about; `None` when there is none.
 
     *beats*: of every process but this one, when it last wrote and when it ended as it was told to (`None`: it did not).
@@ -140,4 +140,4 @@ def silent_peer(
     if not gone or min([me, *living]) != me:
         return None
     whose = min(gone, key=lambda name: (gone[name], name))
-    return Spell(since=gone[whose], whose=whose)
+    return ActiveReason(since=gone[whose], whose=whose)

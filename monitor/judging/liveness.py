@@ -27,7 +27,7 @@ WRITTEN_WITHIN = timedelta(minutes=1)
 PROBES_WITHIN = timedelta(minutes=2)
 
 
-class Ailment(StrEnum):
+class LivenessFailure(StrEnum):
     """What keeps the heartbeat back."""
 
     #: The engine's cycle has not come round: nobody would be told.
@@ -43,15 +43,15 @@ class Ailment(StrEnum):
 
 
 _STANDS_STILL: Final = {
-    Ailment.ENGINE: "the engine stands still: nobody is told",
-    Ailment.STORE: "nothing can be written into the store",
-    Ailment.AUDIT: "the auditor stands still: nobody knows whether anything is overdue",
-    Ailment.PROBING: "probes are not started on time",
+    LivenessFailure.ENGINE: "the engine stands still: nobody is told",
+    LivenessFailure.STORE: "nothing can be written into the store",
+    LivenessFailure.AUDIT: "the auditor stands still: nobody knows whether anything is overdue",
+    LivenessFailure.PROBING: "probes are not started on time",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignsOfLife:
+class LivenessInputs:
     """What this process knows of itself. `None`: not yet, since it started."""
 
     started_at: datetime
@@ -69,7 +69,7 @@ class SignsOfLife:
     late: timedelta
 
 
-def ailments(signs: SignsOfLife, now: datetime) -> frozenset[Ailment]:
+def ailments(signs: LivenessInputs, now: datetime) -> frozenset[LivenessFailure]:
     """Return what is wrong; nothing when the heartbeat may be sent. A start is given the time that each thing has."""
 
     def is_old(at: datetime | None, within: timedelta) -> bool:
@@ -77,27 +77,27 @@ def ailments(signs: SignsOfLife, now: datetime) -> frozenset[Ailment]:
         return not -TOLERANCE <= now - (at or signs.started_at) <= within
 
     found = {
-        Ailment.ENGINE: is_old(signs.cycled_at, CYCLE_WITHIN),
-        Ailment.STORE: is_old(signs.written_at, WRITTEN_WITHIN),
-        Ailment.AUDIT: is_old(signs.audited_at, AUDIT_WITHIN),
-        Ailment.OVERDUE: signs.overdue > timedelta(0),
-        Ailment.PROBING: signs.late > PROBES_WITHIN,
+        LivenessFailure.ENGINE: is_old(signs.cycled_at, CYCLE_WITHIN),
+        LivenessFailure.STORE: is_old(signs.written_at, WRITTEN_WITHIN),
+        LivenessFailure.AUDIT: is_old(signs.audited_at, AUDIT_WITHIN),
+        LivenessFailure.OVERDUE: signs.overdue > timedelta(0),
+        LivenessFailure.PROBING: signs.late > PROBES_WITHIN,
     }
     return frozenset(ailment for ailment, present in found.items() if present)
 
 
-def unready(found: AbstractSet[Ailment]) -> str | None:
+def unready(found: AbstractSet[LivenessFailure]) -> str | None:
     """Return which part of the work stands still; `None`: none. That somebody is told late may be a gateway's fault."""
     return next((why for ailment, why in _STANDS_STILL.items() if ailment in found), None)
 
 
-def is_alive(signs: SignsOfLife, now: datetime) -> bool:
+def is_alive(signs: LivenessInputs, now: datetime) -> bool:
     """Whether a restart could not help: systemd's watchdog is told so.
 
     A cycle or an auditor that stands still is cured by a restart, unless it waits for a store that is away: then a
     restart would only end the probing, too. A store that says nothing at all may be our own fault.
     """
     found = ailments(signs, now)
-    if Ailment.STORE in found:
+    if LivenessFailure.STORE in found:
         return signs.store_is_away or -TOLERANCE <= now - (signs.written_at or signs.started_at) <= ANSWERS_WITHIN
-    return not found & {Ailment.ENGINE, Ailment.AUDIT}
+    return not found & {LivenessFailure.ENGINE, LivenessFailure.AUDIT}

@@ -6,28 +6,28 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from alerts.model.notice import Cause, Matter
+from alerts.model.notice import Cause, IncidentType
 from monitor.judging.evidence import ON_THE_WAY
 from monitor.judging.health import combine
-from monitor.judging.subject import Subject
+from monitor.judging.subject import HealthTracker
 from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
 from probes.model.result import Party
 
 
-def matter_of(directions: Mapping[Direction, Health], internal: Iterable[Subject]) -> Matter | None:
+def matter_of(directions: Mapping[Direction, Health], internal: Iterable[HealthTracker]) -> IncidentType | None:
     """Return what is wrong with an agency's mail; `None` if nothing is that is known. *internal* as for `what_is_down`."""
     if Health.DOWN in directions.values():
         return what_is_down(directions, internal)
-    return Matter.DEGRADED if Health.DEGRADED in directions.values() else None
+    return IncidentType.DEGRADED if Health.DEGRADED in directions.values() else None
 
 
-def with_sign_in(matter: Matter | None, *, is_refused: bool) -> Matter | None:
+def with_sign_in(matter: IncidentType | None, *, is_refused: bool) -> IncidentType | None:
     """Return what is wrong where sign-ins are refused, perhaps everybody's, besides *matter*: an outage says more than that."""
-    return Matter.SIGN_IN if is_refused and matter in {None, Matter.DEGRADED} else matter
+    return IncidentType.SIGN_IN if is_refused and matter in {None, IncidentType.DEGRADED} else matter
 
 
-def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Subject]) -> Matter:
+def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[HealthTracker]) -> IncidentType:
     """Return which part of an agency's mail is down; *internal* are its routes to itself, which tell by where they fail."""
     sending = directions.get(Direction.OUTBOUND) is Health.DOWN
     receiving = directions.get(Direction.INBOUND) is Health.DOWN
@@ -36,29 +36,31 @@ def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Subj
         sending = sending or Party.SENDER in parties
         receiving = receiving or Party.RECIPIENT in parties
     if sending and receiving:
-        return Matter.BOTH
+        return IncidentType.BOTH
     if sending or receiving:
-        return Matter.SENDING if sending else Matter.RECEIVING
+        return IncidentType.SENDING if sending else IncidentType.RECEIVING
     if directions.keys() <= {Direction.INTERNAL}:
         # Nothing else is probed, so nothing says that mail works in any way.
-        return Matter.BOTH
+        return IncidentType.BOTH
     # Only mail within the agency fails, somewhere on the way: staff must look, but nobody outside is affected.
-    return Matter.DEGRADED
+    return IncidentType.DEGRADED
 
 
 #: Which ways mail goes that a matter is about.
-WAYS: Mapping[Matter, Collection[Direction]] = {
-    Matter.BOTH: (Direction.OUTBOUND, Direction.INBOUND),
-    Matter.SENDING: (Direction.OUTBOUND,),
-    Matter.RECEIVING: (Direction.INBOUND,),
-    Matter.DEGRADED: (),
-    Matter.SIGN_IN: (),
+WAYS: Mapping[IncidentType, Collection[Direction]] = {
+    IncidentType.BOTH: (Direction.OUTBOUND, Direction.INBOUND),
+    IncidentType.SENDING: (Direction.OUTBOUND,),
+    IncidentType.RECEIVING: (Direction.INBOUND,),
+    IncidentType.DEGRADED: (),
+    IncidentType.SIGN_IN: (),
 }
 #: How a direction is judged in which mail goes, slowly or not always perhaps.
 WORKS = frozenset({Health.UP, Health.DEGRADED})
 
 
-def began_at(matter: Matter, by_direction: Mapping[Direction, Sequence[Subject]], within: timedelta) -> datetime | None:
+def began_at(
+    matter: IncidentType, by_direction: Mapping[Direction, Sequence[HealthTracker]], within: timedelta
+) -> datetime | None:
     """Return when an outage began; `None` for slowness, or where no route says since when it is down.
 
     Only what is down counts: that nothing can be sent began when sending failed, and not when mail was first in junk. Of
@@ -80,11 +82,11 @@ def _first_of_one(starts: Iterable[datetime], last: datetime, within: timedelta)
     return min(at for at in starts if last - at <= within)
 
 
-def _down_since(subjects: Iterable[Subject]) -> list[datetime]:
+def _down_since(subjects: Iterable[HealthTracker]) -> list[datetime]:
     return [at for s in subjects if s.current_health is Health.DOWN and (at := s.trouble_since())]
 
 
-def is_proven_less(matter: Matter, told: Matter, directions: Mapping[Direction, Health]) -> bool:
+def is_proven_less(matter: IncidentType, told: IncidentType, directions: Mapping[Direction, Health]) -> bool:
     """Return whether less is wrong than was *told*, and what works again is proven to.
 
     A direction that is probed no more, or of which nothing is known now, has not been seen to work.
@@ -106,7 +108,7 @@ def prevailing(causes: Iterable[Cause]) -> Cause | None:
             return None
 
 
-def can_end(matter: Matter, directions: Collection[Direction]) -> bool:
+def can_end(matter: IncidentType, directions: Collection[Direction]) -> bool:
     """Return whether runs in *directions*, all that are probed now, can prove that *matter* is over.
 
     A direction that fails may be taken out of the configuration. That the others work does not say that it does.
@@ -114,17 +116,17 @@ def can_end(matter: Matter, directions: Collection[Direction]) -> bool:
     sends = bool({Direction.OUTBOUND, Direction.INTERNAL}.intersection(directions))
     receives = bool({Direction.INBOUND, Direction.INTERNAL}.intersection(directions))
     match matter:
-        case Matter.SENDING:
+        case IncidentType.SENDING:
             return sends
-        case Matter.RECEIVING:
+        case IncidentType.RECEIVING:
             return receives
-        case Matter.BOTH:
+        case IncidentType.BOTH:
             return sends and receives
         case _:
             return True
 
 
-def _failing_parties(internal: Iterable[Subject]) -> set[Party]:
+def _failing_parties(internal: Iterable[HealthTracker]) -> set[Party]:
     """Return which ends fail, where that is known."""
     return {
         run.result.failure.party

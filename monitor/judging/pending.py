@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
 
-from monitor.judging.evidence import ProofChange, Want
+from monitor.judging.evidence import EvidenceNeed, ProofChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class PendingRun:
     """A run that waits."""
 
     started_at: datetime
-    wants: Sequence[Want]
+    wants: Sequence[EvidenceNeed]
     #: After this it waits no more.
     until: datetime
     #: It asks for its proof, because it says something new.
@@ -36,8 +36,8 @@ class Pending:
     """All runs that wait, of all routes."""
 
     _runs: dict[str, Sequence[PendingRun]] = field(default_factory=dict)
-    _waiting: dict[Want, _Line] = field(default_factory=dict)
-    _asking: dict[Want, _Line] = field(default_factory=dict)
+    _waiting: dict[EvidenceNeed, _Line] = field(default_factory=dict)
+    _asking: dict[EvidenceNeed, _Line] = field(default_factory=dict)
     #: When runs cease to wait. What has got its proof before is still in it.
     _ends: _Line = field(default_factory=list)
 
@@ -77,7 +77,7 @@ class Pending:
                 found.add(route)
         return found
 
-    def newest(self, want: Want) -> datetime | None:
+    def newest(self, want: EvidenceNeed) -> datetime | None:
         """Return when the newest of those runs began that ask for this proof."""
         line = self._asking.get(want)
         return line[-1][0] if line else None

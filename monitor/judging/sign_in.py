@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Final
 
 from monitor.judging.evidence import ARRIVED, ON_THE_WAY, end_of
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from probes.model.mailbox import Mailbox
-from probes.model.pace import Pace
+from probes.model.pace import PollingPolicy
 from probes.model.result import Party, Phase, ProbeResult
 
 #: An account that was last accepted longer ago than this may have been locked meanwhile, or its password changed.
@@ -26,7 +26,7 @@ _TOGETHER: Final = timedelta(minutes=30)
 #: refuse and accept one account within a second.
 _MIXED: Final = timedelta(seconds=10)
 #: A mailbox is read over a connection that was opened at most this long ago.
-_CONNECTION: Final = Pace().renewal
+_CONNECTION: Final = PollingPolicy().renewal
 
 
 class SignInFault(StrEnum):
@@ -139,7 +139,7 @@ class SignInEvidence:
         #: By account: the server that it sends by, and the one that it is read from.
         self._by: Mapping[Party, dict[str, _Server]] = {party: {} for party in Party}
 
-    def follow(self, routes: Iterable[WatchedRoute], exchanged: Collection[str]) -> None:
+    def follow(self, routes: Iterable[MonitoredRoute], exchanged: Collection[str]) -> None:
         """Replace the accounts by those of *routes*; *exchanged* are those with a new secret, whose history is dropped."""
         before, self._servers, self._by = self._servers, {}, {party: {} for party in Party}
         for route in routes:
@@ -156,7 +156,7 @@ class SignInEvidence:
                 if name in known.refused and name not in exchanged:
                     server.refused[name] = known.refused[name]
 
-    def restore_arrival(self, route: WatchedRoute, started_at: datetime) -> None:
+    def restore_arrival(self, route: MonitoredRoute, started_at: datetime) -> None:
         """Add a run from before a restart whose message arrived: both its accounts were accepted."""
         for party in Party:
             self._accept(end_of(route, party), party, started_at)
@@ -166,7 +166,7 @@ class SignInEvidence:
         if (server := self._by[party].get(account)) is not None:
             server.refused.setdefault(account, _Refusal(since, since, is_plain=None))
 
-    def mark_stale(self, route: WatchedRoute) -> None:
+    def mark_stale(self, route: MonitoredRoute) -> None:
         """Forget why accounts of *route* were refused before the site was silent."""
         for party in Party:
             name = end_of(route, party).name
@@ -186,7 +186,7 @@ class SignInEvidence:
                 name: replace(r, since=moved(r.since), latest=moved(r.latest)) for name, r in server.refused.items()
             }
 
-    def record(self, route: WatchedRoute, result: ProbeResult) -> Collection[str]:
+    def record(self, route: MonitoredRoute, result: ProbeResult) -> Collection[str]:
         """Add the result of a run; return the accounts whose `fault` may be another one by it."""
         sender, recipient, failure = route.route.sender, route.route.recipient, result.failure
         affected: set[str] = set()
@@ -233,7 +233,7 @@ class SignInEvidence:
         refusal = server.refused.get(account) if server is not None else None
         return refusal is not None and refusal.is_plain is not None and abs(at - refusal.latest) < _MIXED
 
-    def is_refused(self, route: WatchedRoute) -> bool:
+    def is_refused(self, route: MonitoredRoute) -> bool:
         """Whether the server refused an account of *route* at its last attempt."""
         sender, recipient = route.route.sender.name, route.route.recipient.name
         sending, reading = self._by[Party.SENDER].get(sender), self._by[Party.RECIPIENT].get(recipient)

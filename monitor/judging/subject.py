@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 
-from monitor.judging.attribution import Attribution, Blame, RunVerdict
+from monitor.judging.attribution import Attribution, FaultDomain, RunVerdict
 from monitor.judging.evidence import ARRIVED
 from monitor.judging.health import assess, has_just_failed, is_news, is_steady, is_suspicious
 from monitor.model.health import IN_TROUBLE, Grade, Health, HealthPolicy
@@ -27,7 +27,7 @@ _CONFIRMS = _AGREES | {Health.DEGRADED: (Grade.SLOW, Grade.BAD)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Graded:
+class GradedRun:
     """What is remembered of a run: of nearly all that were good this much, which outlives a restart."""
 
     token_id: str
@@ -39,7 +39,7 @@ class Graded:
     result: ProbeResult | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, result: ProbeResult, grade: Grade) -> Graded:
+    def of(cls, result: ProbeResult, grade: Grade) -> GradedRun:
         """Return what is remembered of *result*."""
         return cls(
             token_id=result.token_id,
@@ -49,7 +49,7 @@ class Graded:
             result=None if grade is Grade.GOOD else result,
         )
 
-    def at(self, started_at: datetime) -> Graded:
+    def at(self, started_at: datetime) -> GradedRun:
         """Return it as one that began then."""
         result = None if self.result is None else replace(self.result, started_at=started_at)
         return replace(self, started_at=started_at, result=result)
@@ -62,7 +62,7 @@ class Graded:
 
 
 @dataclass(slots=True)
-class Subject:
+class HealthTracker:
     """What the latest runs showed of it, and how it is judged."""
 
     policy: HealthPolicy
@@ -73,7 +73,7 @@ class Subject:
     slow_since: datetime | None = None
     working_since: datetime | None = None
     #: The oldest first. Few: a deque of its own for each of thousands of routes would take more than all else of it.
-    recent: list[Graded] = field(default_factory=list)
+    recent: list[GradedRun] = field(default_factory=list)
     #: Since when nothing has arrived because the server asks to come again.
     deferred_since: datetime | None = None
     #: Start of the last run that counted, and how many have come to nothing since.
@@ -91,7 +91,7 @@ class Subject:
 
     def begin_anew(self, policy: HealthPolicy) -> None:
         """Forget what runs have shown, because it is another thing now; how it was judged stands until that is known."""
-        now = Subject(policy=policy, health=self.health, changed_at=self.changed_at, stale_since=self.stale_since)
+        now = HealthTracker(policy=policy, health=self.health, changed_at=self.changed_at, stale_since=self.stale_since)
         for each in fields(self):
             setattr(self, each.name, getattr(now, each.name))
 
@@ -134,11 +134,11 @@ class Subject:
         if self.latest is None or self.latest[1] <= result.started_at:
             self.latest = result.token_id, result.started_at, verdict.verdict
         if verdict.grade is Grade.NONE:
-            self.silent += verdict.blame is not Blame.NOBODY
+            self.silent += verdict.blame is not FaultDomain.NOBODY
             return
-        self._remember(Graded.of(result, verdict.grade))
+        self._remember(GradedRun.of(result, verdict.grade))
 
-    def _remember(self, run: Graded) -> None:
+    def _remember(self, run: GradedRun) -> None:
         self.recent.append(run)
         if run.grade is not Grade.PENDING:
             self.silent = 0
@@ -164,7 +164,7 @@ class Subject:
                 settled.append((run.result, again))
         return settled
 
-    def replace(self, before: Graded, after: Graded) -> None:
+    def replace(self, before: GradedRun, after: GradedRun) -> None:
         """Remember a run otherwise: it has come late."""
         if self.latest is not None and self.latest[0] == before.token_id:
             self.latest = *self.latest[:2], RunVerdict.SLOW
@@ -210,7 +210,7 @@ class Subject:
             self.stale_since = None
         return has_changed
 
-    def streak(self) -> tuple[Graded, ...]:
+    def streak(self) -> tuple[GradedRun, ...]:
         """Return the latest runs, oldest first, where the last of them contradicts how it is judged; otherwise nothing.
 
         What waits for a proof is left out: after a restart nobody knows what has been proven since it began.
@@ -220,7 +220,7 @@ class Subject:
             return ()
         return tuple(said)
 
-    def restore(self, streak: Iterable[Graded]) -> None:
+    def restore(self, streak: Iterable[GradedRun]) -> None:
         """Take up the streak of before a restart."""
         for run in streak:
             self._remember(run)
@@ -251,11 +251,11 @@ class Streaks:
     """What a restart should take up: the streaks of the few whose latest runs contradict how they are judged."""
 
     def __init__(self) -> None:
-        self._streaks: dict[str, tuple[Graded, ...]] = {}
+        self._streaks: dict[str, tuple[GradedRun, ...]] = {}
         #: Whose streak is another than when this was last asked.
         self._others: set[str] = set()
 
-    def note(self, name: str, subject: Subject) -> None:
+    def note(self, name: str, subject: HealthTracker) -> None:
         """Note how the latest runs of *subject* are now."""
         streak, before = subject.streak(), self._streaks.pop(name, ())
         if streak:
@@ -268,13 +268,13 @@ class Streaks:
         self._streaks.pop(name, None)
         self._others.discard(name)
 
-    def others(self) -> dict[str, tuple[Graded, ...]]:
+    def others(self) -> dict[str, tuple[GradedRun, ...]]:
         """Return those that have changed since this was last asked, by name; an empty one is over."""
         names, self._others = self._others, set()
         return {name: self._streaks.get(name, ()) for name in names}
 
 
-def with_a_say(subjects: Sequence[Subject]) -> Sequence[Subject]:
+def with_a_say(subjects: Sequence[HealthTracker]) -> Sequence[HealthTracker]:
     """Return the routes of a direction that decide how it is judged.
 
     While a reference of ours is dead, its route cannot see: what it last said is out of date once another route of the

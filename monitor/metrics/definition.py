@@ -17,15 +17,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from alerts.decide.auditor import Lapse, Unheard
-from alerts.decide.drill import ExerciseState
-from alerts.decide.gateway.brake import Brake
-from alerts.model.alert import News
+from alerts.decide.auditor import EscalationFailure, MissedAction
+from alerts.decide.drill import DrillState
+from alerts.decide.gateway.brake import RateLimitScope
+from alerts.model.alert import AlertEffect
 from alerts.model.channel import Channel
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.notice import Purpose
-from monitor.judging.lifeline import LifelineTrouble
-from monitor.judging.liveness import Ailment
+from monitor.judging.lifeline import OutOfBandReason
+from monitor.judging.liveness import LivenessFailure
 from monitor.metrics.exposition import Family
 from probes.model.result import Arrival, Outcome
 
@@ -182,13 +182,13 @@ class Definitions:
         meaning = "Incidents that are open, and whose agencies have left the configuration."
         self.departed = gauge("incidents_departed", meaning)
         self.notices = counter("notices", "Notices that entered a state.", "channel", "purpose", "state")
-        start_at_zero(self.notices, Channel, Purpose, NoticeState)
+        start_at_zero(self.notices, Channel, Purpose, NotificationState)
         meaning = "Notices that were joined to others instead of being sent by themselves."
         self.notices_bundled = counter("notices_bundled", meaning, "channel")
         start_at_zero(self.notices_bundled, Channel)
         meaning = "Notices that a brake began to hold back."
         self.notices_held = counter("notices_held", meaning, "channel", "brake")
-        start_at_zero(self.notices_held, Channel, Brake)
+        start_at_zero(self.notices_held, Channel, RateLimitScope)
         meaning = (
             "How long it took to tell somebody: from the verdict until a gateway had it, they had it, and one answered."
         )
@@ -213,7 +213,7 @@ class Definitions:
         start_at_zero(self.callbacks_refused, [NO_GATEWAY], REFUSAL_REASONS)
         meaning = "What webhooks of Alertmanager said of alerts, by what that came to."
         self.alerts_received = counter("alerts_received", meaning, "news")
-        start_at_zero(self.alerts_received, News)
+        start_at_zero(self.alerts_received, AlertEffect)
         meaning = "Whether an Alertmanager took our incidents when it was last told of them (1) or not (0)."
         self.alertmanager_up = gauge("alertmanager_up", meaning, "member")
         meaning = "Webhooks of Alertmanager that were refused."
@@ -225,18 +225,18 @@ class Definitions:
         meaning = "How long the longest lapse of an escalation has lasted; 0 when there is none."
         self.overdue_seconds = gauge("escalation_overdue_seconds", meaning)
         self.overdue = gauge("escalation_overdue", "What is overdue of escalations, by what it is.", "lapse")
-        start_at_zero(self.overdue, Lapse)
+        start_at_zero(self.overdue, MissedAction)
         meaning = "Open incidents whose notices came to nothing, by how."
         self.unheard = gauge("incidents_unheard", meaning, "unheard")
-        start_at_zero(self.unheard, Unheard)
+        start_at_zero(self.unheard, EscalationFailure)
         meaning = "Whether this keeps the heartbeat from being sent."
         self.heartbeat_withheld = gauge("heartbeat_withheld", meaning, "ailment")
-        start_at_zero(self.heartbeat_withheld, Ailment)
+        start_at_zero(self.heartbeat_withheld, LivenessFailure)
         name = "heartbeat_last_success_timestamp_seconds"
         self.heartbeat_at = gauge(name, "When the heartbeat was last heard.", "receiver")
         self.lifeline_numbers = gauge("lifeline_numbers", "Numbers that can be rung without the store.")
         self.distress = gauge("lifeline_distress", "Whether the NOC is rung without the store, by why.", "trouble")
-        start_at_zero(self.distress, LifelineTrouble)
+        start_at_zero(self.distress, OutOfBandReason)
         self.site_fresh = gauge("site_fresh", "Whether what another site says is fresh enough to count.", "site")
         self.site_behind = gauge("site_behind_seconds", "How old what another site says is at most.", "site")
         meaning = "How much the clock of another site is behind ours; ahead of it where negative."
@@ -255,7 +255,7 @@ class Definitions:
         meaning = "From when on it is overdue that the drill after it has come to its end, as they are planned."
         self.drill_overdue = gauge("drill_overdue_timestamp_seconds", meaning)
         self.exercises = self._counter("exercises", "Notices of drills by how they ended.", "channel", "result")
-        start_at_zero(self.exercises, Channel, ExerciseState)
+        start_at_zero(self.exercises, Channel, DrillState)
 
     def _define_service(self) -> None:
         gauge = self._gauge

@@ -14,15 +14,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from alerts.decide.gateway.brake import Brake
-from alerts.decide.gateway.telling import Milestone, Telling
+from alerts.decide.gateway.brake import RateLimitScope
+from alerts.decide.gateway.telling import Milestone, NotificationLatency
 from alerts.decide.paper import WAITING, LetterStep
 from alerts.engine.advance import OpenIncident
-from alerts.model.alert import News
+from alerts.model.alert import AlertEffect
 from alerts.model.channel import Channel
-from alerts.model.delivery import NoticeState
-from alerts.model.notice import Matter, Purpose
-from alerts.record.audit import Head
+from alerts.model.delivery import NotificationState
+from alerts.model.notice import IncidentType, Purpose
+from alerts.record.audit import ChainHead
 from monitor.judging.agency import PresentCause
 from monitor.judging.attribution import RunVerdict
 from monitor.judging.matter import WAYS
@@ -84,9 +84,9 @@ class Metrics:
         #: By agency: which incidents it has open.
         self._open: dict[str, Sequence[OpenIncident]] = {}
         #: By agency, those that are not watched too: one may come back while its outage stands.
-        self._declared: Mapping[str, Matter] = {}
+        self._declared: Mapping[str, IncidentType] = {}
         #: What was so at the start, as long as the engine has not looked for itself.
-        self._declared_before: Mapping[str, Matter] = {}
+        self._declared_before: Mapping[str, IncidentType] = {}
         self._all = Definitions()
         self._checks = CheckSeries(self._all)
         #: Who is on call.
@@ -317,12 +317,12 @@ class Metrics:
             labels = (agency, _one_of(AGENCY_DIRECTIONS, direction), cause.outcome, cause.party)
             self._all.cause.put(agency, direction, [(labels, 1)])
 
-    def restore_declared(self, declared: Mapping[str, Matter]) -> None:
+    def restore_declared(self, declared: Mapping[str, IncidentType]) -> None:
         """Show what people had declared before the start: nobody may take it for over until the engine has looked."""
         self._declared_before = declared
         self.outages_declared({}, all_known=False)
 
-    def outages_declared(self, declared: Mapping[str, Matter], *, all_known: bool) -> None:
+    def outages_declared(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
         """Show what people have declared of agencies, in the directions that it is about; else nothing is shown.
 
         *all_known*: every open incident has been looked at; else what was restored and is not among them stays.
@@ -350,7 +350,7 @@ class Metrics:
         """Show the *ways* in which mail of an agency does not go as several sites have told together; nothing unless *is_known*."""
         self._all.agreed.drop(agency)
         if is_known and agency in self._routes:
-            shown = [((agency, way), way in ways) for way in WAYS[Matter.BOTH]]
+            shown = [((agency, way), way in ways) for way in WAYS[IncidentType.BOTH]]
             self._all.agreed.put(agency, _WHOLE, shown)
 
     def disputed(self, agency: str, *, is_so: bool | None) -> None:
@@ -418,11 +418,11 @@ class Metrics:
 
     # What happened to notices
 
-    def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
+    def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
         """Count a notice that has just entered *state*, once that is stored."""
         self._all.notices.labels(channel, purpose, state).inc()
 
-    def told(self, telling: Telling) -> None:
+    def told(self, telling: NotificationLatency) -> None:
         """Count how long it took to come to a milestone of telling somebody, by a gateway that is known."""
         channel, gateway = telling.channel, telling.gateway
         if (channel, gateway) in self._gateways:
@@ -472,7 +472,7 @@ class Metrics:
         """Count notices that were joined to others."""
         self._all.notices_bundled.labels(channel).inc(notices)
 
-    def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None:
+    def notices_held(self, channel: Channel, brake: RateLimitScope, notices: int) -> None:
         """Count notices that a brake has begun to hold back."""
         self._all.notices_held.labels(channel, brake).inc(notices)
 
@@ -518,7 +518,7 @@ class Metrics:
             gateway if known else NO_GATEWAY, reason if reason in REFUSAL_REASONS else OTHER_REFUSAL
         ).inc()
 
-    def alerts_received(self, news: News, alerts: int) -> None:
+    def alerts_received(self, news: AlertEffect, alerts: int) -> None:
         """Count what a webhook of Alertmanager said of some alerts."""
         self._all.alerts_received.labels(news).inc(alerts)
 
@@ -551,7 +551,7 @@ class Metrics:
         """Show whether mail is only watched, and nobody is told."""
         self._all.watch_only.set(on)
 
-    def audit_head(self, head: Head) -> None:
+    def audit_head(self, head: ChainHead) -> None:
         """Show where the journal ends."""
         self._all.audit_entries.set(head.number)
         self._all.audit_fingerprint.set(head.fingerprint)

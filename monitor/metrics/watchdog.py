@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
-from alerts.decide.auditor import Lapse, Unheard
-from alerts.decide.drill import ExerciseState
+from alerts.decide.auditor import EscalationFailure, MissedAction
+from alerts.decide.drill import DrillState
 from alerts.model.channel import Channel
 from monitor.judging.joint.replication import ReplicationState
-from monitor.judging.lifeline import LifelineTrouble
-from monitor.judging.liveness import Ailment
+from monitor.judging.lifeline import OutOfBandReason
+from monitor.judging.liveness import LivenessFailure
 from monitor.metrics.definition import RECEIVERS, Definitions
 
 
@@ -33,23 +33,25 @@ class WatchdogSeries:
 
     # The auditor
 
-    def audited(self, now: datetime, overdue: Iterable[tuple[Lapse, datetime]], unheard: Iterable[Unheard]) -> None:
+    def audited(
+        self, now: datetime, overdue: Iterable[tuple[MissedAction, datetime]], unheard: Iterable[EscalationFailure]
+    ) -> None:
         """Show what the auditor found: lapses, each with since when, and incidents that nobody heard of."""
         found = list(overdue)
         self.audited_at = now
         self.overdue = max((now - since for _, since in found), default=timedelta(0))
         self._all.overdue_seconds.set(self.overdue.total_seconds())
         lapses, incidents = Counter(lapse for lapse, _ in found), Counter(unheard)
-        for lapse in Lapse:
+        for lapse in MissedAction:
             self._all.overdue.labels(lapse).set(lapses[lapse])
-        for how in Unheard:
+        for how in EscalationFailure:
             self._all.unheard.labels(how).set(incidents[how])
 
     # The heartbeat
 
-    def ailing(self, found: Collection[Ailment]) -> None:
+    def ailing(self, found: Collection[LivenessFailure]) -> None:
         """Show what keeps the heartbeat back."""
-        for ailment in Ailment:
+        for ailment in LivenessFailure:
             self._all.heartbeat_withheld.labels(ailment).set(ailment in found)
 
     def watch_heartbeat(self, receiver: str) -> None:
@@ -100,14 +102,14 @@ class WatchdogSeries:
         self._all.lifeline_numbers.set(math.nan)
         self.distressed(())
 
-    def distressed(self, troubles: Collection[LifelineTrouble]) -> None:
+    def distressed(self, troubles: Collection[OutOfBandReason]) -> None:
         """Show what the NOC is being rung about."""
-        for trouble in LifelineTrouble:
+        for trouble in OutOfBandReason:
             self._all.distress.labels(trouble).set(trouble in troubles)
 
     # Drills
 
-    def exercised(self, channel: Channel, state: ExerciseState) -> None:
+    def exercised(self, channel: Channel, state: DrillState) -> None:
         """Count a notice of a drill by how it ended."""
         self._all.exercises.labels(channel, state).inc()
 

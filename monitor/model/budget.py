@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.pool import ALONE, Spread
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from probes.model.mailbox import Mailbox
 
 #: A failure is looked at again soon, and a proof may be wanted of a control route: a tenth more than the intervals alone.
@@ -30,7 +30,7 @@ _PIECE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overdraft:
+class QuotaExceeded:
     """An account that would have to send more than it may."""
 
     sender: Mailbox
@@ -52,16 +52,16 @@ class Overdraft:
 
 
 def overdrafts(
-    routes: Iterable[WatchedRoute], mail_providers: MailProviders, spread: Spread = ALONE
-) -> list[Overdraft]:
+    routes: Iterable[MonitoredRoute], mail_providers: MailProviders, spread: Spread = ALONE
+) -> list[QuotaExceeded]:
     """Return the accounts that the runs of *routes* would overdraw."""
-    by_sender: dict[str, list[WatchedRoute]] = {}
+    by_sender: dict[str, list[MonitoredRoute]] = {}
     for route in routes:
         by_sender.setdefault(route.route.sender.name, []).append(route)
     return [found for each in by_sender.values() if (found := _overdraft(each, mail_providers, spread)) is not None]
 
 
-def _overdraft(routes: list[WatchedRoute], mail_providers: MailProviders, spread: Spread) -> Overdraft | None:
+def _overdraft(routes: list[MonitoredRoute], mail_providers: MailProviders, spread: Spread) -> QuotaExceeded | None:
     sender = routes[0].route.sender
     mail_provider = mail_providers.of(sender)
     if mail_provider is None:
@@ -73,7 +73,7 @@ def _overdraft(routes: list[WatchedRoute], mail_providers: MailProviders, spread
     return replace(found, sites=spread.sites, takes_several=alone is None)
 
 
-def _over(routes: list[WatchedRoute], mail_provider: MailProvider, spread: Spread) -> Overdraft | None:
+def _over(routes: list[MonitoredRoute], mail_provider: MailProvider, spread: Spread) -> QuotaExceeded | None:
     sender = routes[0].route.sender
     shares = [spread.share(each, sender.name) for each in routes]
     busy = [each.probing.hours.busiest_day(_SOME_DAY) * share for each, share in zip(routes, shares, strict=True)]
@@ -87,7 +87,7 @@ def _over(routes: list[WatchedRoute], mail_provider: MailProvider, spread: Sprea
         least = max(least, sum(shares) * _MINUTE * CONFIRMATIONS / mail_provider.messages_per_minute)
     if not least:
         return None
-    return Overdraft(
+    return QuotaExceeded(
         sender=sender, mail_provider=mail_provider, messages_per_day=math.ceil(a_day), interval=rounded(least)
     )
 
@@ -140,7 +140,7 @@ class _Account:
 
 
 @dataclass(slots=True)
-class Budget:
+class SendQuota:
     """What accounts with a limit have sent in the last day and the last minute."""
 
     _accounts: dict[str, _Account] = field(default_factory=dict)

@@ -58,7 +58,7 @@ _MARKED = tuple(bytes(_joined(there, state) for there in range(256)) for state i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Marked:
+class TimelineSpan:
     """A state that lasted from one moment to another; the minutes of both are part of it."""
 
     state: MinuteState
@@ -66,7 +66,7 @@ class Marked:
     until: datetime
 
 
-class DaySheet:
+class DayTimeline:
     """The minutes of one day. Nothing is marked in it at first."""
 
     __slots__ = ("_minutes",)
@@ -85,7 +85,7 @@ class DaySheet:
         return "".join(f"{_LETTERS[state]}{end - begin}" for state, begin, end in self._runs())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DaySheet) and self._minutes == other._minutes
+        return isinstance(other, DayTimeline) and self._minutes == other._minutes
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -93,7 +93,7 @@ class DaySheet:
         """Mark the minutes from *begin* on, up to *end* but without it."""
         self._mark(_STATES.index(state), begin, end)
 
-    def add(self, other: DaySheet) -> None:
+    def add(self, other: DayTimeline) -> None:
         """Mark all that is marked in another sheet of the same day."""
         for state, begin, end in other._runs():
             self._mark(state, begin, end)
@@ -135,7 +135,7 @@ def minute_of(at: datetime) -> int:
     return local.hour * 60 + local.minute
 
 
-def cut(marks: Iterable[Marked]) -> Iterator[tuple[date, MinuteState, int, int]]:
+def cut(marks: Iterable[TimelineSpan]) -> Iterator[tuple[date, MinuteState, int, int]]:
     """Yield the parts of *marks* in each day that they are in: from which minute on, and to which, without it."""
     for mark in marks:
         first, last = day_of(mark.begins), day_of(mark.until)

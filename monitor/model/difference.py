@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,11 +16,11 @@ class Difference:
     """What is to be done about routes. Those of all three are different ones."""
 
     #: New ones.
-    gained: tuple[WatchedRoute, ...] = ()
+    gained: tuple[MonitoredRoute, ...] = ()
     #: Those that are watched no more.
-    released: tuple[WatchedRoute, ...] = ()
+    released: tuple[MonitoredRoute, ...] = ()
     #: Those that are watched otherwise, as they are from now on.
-    altered: tuple[WatchedRoute, ...] = ()
+    altered: tuple[MonitoredRoute, ...] = ()
 
     @property
     def agencies(self) -> frozenset[str]:
@@ -28,7 +28,7 @@ class Difference:
         return frozenset(route.agency for route in (*self.gained, *self.released, *self.altered))
 
 
-def difference(before: Mapping[str, WatchedRoute], after: Mapping[str, WatchedRoute]) -> Difference:
+def difference(before: Mapping[str, MonitoredRoute], after: Mapping[str, MonitoredRoute]) -> Difference:
     """Return what makes the routes *before*, by name, those *after*."""
     return Difference(
         gained=tuple(route for name, route in after.items() if name not in before),
@@ -42,7 +42,7 @@ def difference(before: Mapping[str, WatchedRoute], after: Mapping[str, WatchedRo
     )
 
 
-def goes_elsewhere(before: WatchedRoute, after: WatchedRoute) -> bool:
+def goes_elsewhere(before: MonitoredRoute, after: MonitoredRoute) -> bool:
     """Whether a route of the same name goes another way: nothing that was seen on the old one holds for it.
 
     A mailbox is another one as soon as its address, a server, the sign-in or the trust in its servers is. How often the
@@ -51,7 +51,7 @@ def goes_elsewhere(before: WatchedRoute, after: WatchedRoute) -> bool:
     return (before.route, before.forwarded) != (after.route, after.forwarded)
 
 
-def exchanged(before: WatchedRoute, after: WatchedRoute) -> frozenset[str]:
+def exchanged(before: MonitoredRoute, after: MonitoredRoute) -> frozenset[str]:
     """Return the names of the mailboxes that are others under the same name."""
     ends = {end.name: end for end in (before.route.sender, before.route.recipient)}
     return frozenset(end.name for end in (after.route.sender, after.route.recipient) if ends.get(end.name, end) != end)

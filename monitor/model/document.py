@@ -28,7 +28,7 @@ def secrets_named(text: str) -> frozenset[str]:
     return frozenset(SECRET_NAME.findall(text))
 
 
-class Pen(StrEnum):
+class EditSource(StrEnum):
     """With what a version was written."""
 
     #: The files of a directory.
@@ -72,7 +72,7 @@ class DocumentVersion:
     name: str
     #: `None`: by this version the agency is watched no more.
     text: str | None = field(repr=False)
-    pen: Pen
+    pen: EditSource
     #: Who wrote it.
     by: str
     at: datetime
@@ -114,7 +114,7 @@ class DocumentEdit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentClash:
+class EditConflict:
     """What another pen has written meanwhile, in the way of an edit."""
 
     theirs: DocumentVersion
@@ -131,7 +131,7 @@ class DocumentDifference:
     changed: tuple[tuple[DocumentVersion, WrittenDocument], ...] = ()
     removed: tuple[DocumentVersion, ...] = ()
     #: While there is one of these, nothing is written.
-    clashes: tuple[DocumentClash, ...] = ()
+    clashes: tuple[EditConflict, ...] = ()
     #: What another pen has written, and this one has not touched: it stays.
     newer: tuple[DocumentVersion, ...] = ()
     #: What this pen does not bring, and has not asked to be taken out.
@@ -145,7 +145,7 @@ class DocumentDifference:
 def document_difference(present: Mapping[str, DocumentVersion], edit: DocumentEdit) -> DocumentDifference:
     """Return what *edit* changes of the latest versions *present*, by agency; a removal is a version, too."""
     added, changed = list[WrittenDocument](), list[tuple[DocumentVersion, WrittenDocument]]()
-    clashes, newer = list[DocumentClash](), list[DocumentVersion]()
+    clashes, newer = list[EditConflict](), list[DocumentVersion]()
     for agency, ours in edit.documents.items():
         theirs = present.get(agency)
         if theirs is None:
@@ -157,7 +157,7 @@ def document_difference(present: Mapping[str, DocumentVersion], edit: DocumentEd
             if is_as_it_was:
                 newer.append(theirs)
             else:
-                clashes.append(DocumentClash(theirs=theirs, ours=ours))
+                clashes.append(EditConflict(theirs=theirs, ours=ours))
         elif theirs.text is None:
             added.append(ours)
         else:
@@ -165,7 +165,7 @@ def document_difference(present: Mapping[str, DocumentVersion], edit: DocumentEd
     left = [each for code, each in present.items() if each.text is not None and code not in edit.documents]
     leaving = [each for each in left if edit.takes_out(each.agency)]
     unseen = [each for each in leaving if not edit.has_seen(each)]
-    clashes += [DocumentClash(theirs=each, ours=None) for each in unseen]
+    clashes += [EditConflict(theirs=each, ours=None) for each in unseen]
     return DocumentDifference(
         added=tuple(added),
         changed=tuple(changed),

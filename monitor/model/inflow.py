@@ -10,7 +10,7 @@ from datetime import timedelta
 from monitor.model.budget import CONFIRMATIONS, rounded
 from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.pool import ALONE, Spread
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.mailbox import Mailbox
 
 _MINUTE = timedelta(minutes=1)
@@ -20,7 +20,7 @@ _DEVIATIONS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flood:
+class ReceiveQuotaExceeded:
     """An account to which more would come than it may receive."""
 
     recipient: Mailbox
@@ -38,21 +38,25 @@ class Flood:
     mailboxes: int | None
 
 
-def floods(routes: Iterable[WatchedRoute], mail_providers: MailProviders, spread: Spread = ALONE) -> list[Flood]:
+def floods(
+    routes: Iterable[MonitoredRoute], mail_providers: MailProviders, spread: Spread = ALONE
+) -> list[ReceiveQuotaExceeded]:
     """Return the reference mailboxes to which the runs of *routes* would send too much."""
-    by_recipient: dict[str, list[WatchedRoute]] = {}
+    by_recipient: dict[str, list[MonitoredRoute]] = {}
     for route in routes:
         if comes_to_us(route):
             by_recipient.setdefault(route.route.recipient.name, []).append(route)
     return [found for each in by_recipient.values() if (found := _flood(each, mail_providers, spread)) is not None]
 
 
-def comes_to_us(route: WatchedRoute) -> bool:
+def comes_to_us(route: MonitoredRoute) -> bool:
     """Whether what is sent on a route arrives in a reference mailbox."""
     return route.direction in (Direction.OUTBOUND, Direction.CONTROL) or route.forwarded
 
 
-def _flood(routes: Sequence[WatchedRoute], mail_providers: MailProviders, spread: Spread) -> Flood | None:
+def _flood(
+    routes: Sequence[MonitoredRoute], mail_providers: MailProviders, spread: Spread
+) -> ReceiveQuotaExceeded | None:
     mail_provider = mail_providers.receiving(routes[0].route.recipient)
     if mail_provider is None:
         return None
@@ -62,8 +66,8 @@ def _flood(routes: Sequence[WatchedRoute], mail_providers: MailProviders, spread
 
 
 def _over(
-    routes: Sequence[WatchedRoute], mail_provider: MailProvider, spread: Spread, span: timedelta, allowed: int
-) -> Flood | None:
+    routes: Sequence[MonitoredRoute], mail_provider: MailProvider, spread: Spread, span: timedelta, allowed: int
+) -> ReceiveQuotaExceeded | None:
     recipient, fitting = routes[0].route.recipient, _fitting(allowed)
     shares = [spread.share(each, recipient.name) for each in routes]
     means = [CONFIRMATIONS * share * (span / r.probing.interval) for r, share in zip(routes, shares, strict=True)]
@@ -73,7 +77,7 @@ def _over(
     # What agencies send is shared out; control runs come from each process.
     own = sum(mean for mean, route in zip(means, routes, strict=True) if not route.agency)
     together = (mean - own) * spread.pools.get(recipient.name, 1)
-    return Flood(
+    return ReceiveQuotaExceeded(
         recipient=recipient,
         mail_provider=mail_provider,
         span=span,

@@ -14,7 +14,7 @@ from monitor.model.document import WrittenDocument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentOffer:
+class DesiredDocument:
     """A document that a hub offers, as the site reads it."""
 
     agency: str
@@ -30,7 +30,7 @@ class DocumentOffer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentThere:
+class ActualDocument:
     """What a site goes by, of one agency."""
 
     #: "": the agency is watched no more.
@@ -40,7 +40,7 @@ class DocumentThere:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OfferThere:
+class DesiredDocumentState:
     """What was offered to a site, of one agency, and what became of it."""
 
     #: "": the agency is to be watched no more.
@@ -71,8 +71,8 @@ class OfferDifference:
 
 def offer_difference(
     wanted: Mapping[str, WrittenDocument],
-    there: Mapping[str, DocumentThere],
-    offered: Mapping[str, OfferThere],
+    there: Mapping[str, ActualDocument],
+    offered: Mapping[str, DesiredDocumentState],
 ) -> OfferDifference:
     """Return what is to be offered to a site, by what it goes by and what it was offered before; all by agency.
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 
 #: The last number in a name: that of "pantau-2", and of "pantau-2.contoh.gov.my".
 _NUMBER = re.compile(r"\d+(?=\D*\Z)", re.ASCII)
@@ -41,7 +41,7 @@ class Spread:
     #: By the names of references: how many mailboxes of a pool are used.
     pools: Mapping[str, int] = field(default_factory=dict)
 
-    def share(self, route: WatchedRoute, account: str) -> float:
+    def share(self, route: MonitoredRoute, account: str) -> float:
         """Return how much of what a route sends, or receives, is one account's: of a control route all, since each process runs it."""
         return self.sites / (self.pools.get(account, 1) if route.agency else 1)
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from monitor.model.health import HealthPolicy
 from monitor.model.window import ALWAYS, Hours
-from probes.model.probe import Patience, Route
+from probes.model.probe import Route, Timeouts
 
 
 class Direction(StrEnum):
@@ -25,13 +25,13 @@ class Direction(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probing:
+class ProbingPolicy:
     """How a route is probed and judged."""
 
     interval: timedelta = timedelta(minutes=5)
     #: A run that contradicts the present health is repeated this soon.
     confirmation: timedelta = timedelta(seconds=60)
-    patience: Patience = field(default_factory=Patience)
+    patience: Timeouts = field(default_factory=Timeouts)
     #: A message that takes longer is slow.
     slow_after: timedelta = timedelta(seconds=60)
     #: Greylisting (RFC 6647) is no verdict for this long. Any other 4xx is a failure.
@@ -41,14 +41,14 @@ class Probing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchedRoute:
+class MonitoredRoute:
     """A route, whose it is, and how it is probed."""
 
     route: Route
     #: The agency's short code, or "" for a control route.
     agency: str
     direction: Direction
-    probing: Probing
+    probing: ProbingPolicy
     #: The message is sent to an address of the agency and looked for in a reference mailbox, to which it is forwarded.
     forwarded: bool = False
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 
-class FilledText(str):
+class LazyText(str):
     """A text made of a pattern. To whatever does not ask it is that text: commands, programs and logs read English.
 
-    What is filled in may be such a text itself. A text with nothing to fill in is its own pattern, and needs no `FilledText`.
+    What is filled in may be such a text itself. A text with nothing to fill in is its own pattern, and needs no `LazyText`.
     """
 
     __slots__ = ("pattern", "words")
@@ -25,16 +25,16 @@ class FilledText(str):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return what a copy is made of."""
-        return FilledText, (self.pattern, self.words)
+        return LazyText, (self.pattern, self.words)
 
     def __str__(self) -> str:
         """Return it as it is: an exception that was given one says it, and not a copy that has forgotten its pattern."""
         return self
 
 
-def said(pattern: str, /, **words: object) -> FilledText:
+def said(pattern: str, /, **words: object) -> LazyText:
     """Return *pattern* with *words* filled in. A test asks for the Malay of each, with the same words."""
-    return FilledText(pattern, words)
+    return LazyText(pattern, words)
 
 
 def either(texts: Iterable[str]) -> str:
@@ -49,7 +49,7 @@ def both(texts: Iterable[str]) -> str:
 
 def in_other_words(text: str, patterns: Mapping[str, str]) -> str | None:
     """Return *text* by the pattern that *patterns* have for its own, what is filled in likewise; `None`: they have none."""
-    if not isinstance(text, FilledText):
+    if not isinstance(text, LazyText):
         return patterns.get(text)
     other = patterns.get(text.pattern)
     if other is None:
@@ -58,7 +58,7 @@ def in_other_words(text: str, patterns: Mapping[str, str]) -> str | None:
 
 
 def _other(word: object, patterns: Mapping[str, str]) -> object:
-    return (in_other_words(word, patterns) or word) if isinstance(word, FilledText) else word
+    return (in_other_words(word, patterns) or word) if isinstance(word, LazyText) else word
 
 
 def _chain(pattern: str, texts: Iterable[str]) -> str:

@@ -19,12 +19,12 @@ from monitor.model.said import said
 _STEPS = 1000
 
 
-class NoCron(ValueError):
+class InvalidCronError(ValueError):
     """The text is no cron expression that ever comes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class WindowOccurrence:
     """One occurrence of a window."""
 
     begins: datetime
@@ -40,17 +40,17 @@ class Stretch:
 class Window(Protocol):
     """Stretches of time."""
 
-    def following(self, at: datetime) -> Stretch | None:
+    def following(self, at: datetime) -> WindowOccurrence | None:
         """Return the first stretch that ends after *at*, which may have begun; `None` when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class OneTimeWindow:
     """A window that comes once."""
 
-    stretch: Stretch
+    stretch: WindowOccurrence
 
-    def following(self, at: datetime) -> Stretch | None:
+    def following(self, at: datetime) -> WindowOccurrence | None:
         return self.stretch if at < self.stretch.ends else None
 
 
@@ -63,30 +63,32 @@ class Recurring:
     zone: ZoneInfo
     why: str = ""
     #: The last answer, and from when on it is right: thousands of routes ask the same.
-    _known: tuple[datetime, Stretch] | None = field(default=None, compare=False, repr=False)
+    _known: tuple[datetime, WindowOccurrence] | None = field(default=None, compare=False, repr=False)
 
-    def following(self, at: datetime) -> Stretch | None:
+    def following(self, at: datetime) -> WindowOccurrence | None:
         if self._known is not None and self._known[0] <= at < self._known[1].ends:
             return self._known[1]
         try:
             begins = next(CronSim(self.cron, (at - self.lasts).astimezone(self.zone))).astimezone(UTC)
         except (StopIteration, OverflowError):
             return None
-        found = Stretch(begins, begins + self.lasts, self.why)
+        found = WindowOccurrence(begins, begins + self.lasts, self.why)
         self._known = (at, found)
         return found
 
 
 def check_cron(cron: str) -> None:
-    """Raise `NoCron`, with a word on what is wrong, unless *cron* has five fields and comes at some time."""
+    """Raise `InvalidCronError`, with a word on what is wrong, unless *cron* has five fields and comes at some time."""
     if len(cron.split()) != 5:
-        raise NoCron(said("has {count} fields and not five: minute hour day month weekday", count=len(cron.split())))
+        raise InvalidCronError(
+            said("has {count} fields and not five: minute hour day month weekday", count=len(cron.split()))
+        )
     try:
         next(CronSim(cron, datetime(2024, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
-        raise NoCron(said("is no cron expression ({error})", error=said(str(error).lower()))) from None
+        raise InvalidCronError(said("is no cron expression ({error})", error=said(str(error).lower()))) from None
     except (StopIteration, OverflowError):
-        raise NoCron("never comes") from None
+        raise InvalidCronError("never comes") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +117,13 @@ class Hours:
             at = begins
         return None
 
-    def closed_by(self, at: datetime) -> Stretch | None:
+    def closed_by(self, at: datetime) -> WindowOccurrence | None:
         """Return the maintenance that *at* falls into, of several the one that ends last."""
         return self.closed_during(at, at)
 
-    def closed_during(self, begins: datetime, ends: datetime) -> Stretch | None:
+    def closed_during(self, begins: datetime, ends: datetime) -> WindowOccurrence | None:
         """Return a maintenance that what lasted from *begins* to *ends* touched; `None` if there was none."""
-        following: Iterable[Stretch | None] = (window.following(begins) for window in self.maintenance)
+        following: Iterable[WindowOccurrence | None] = (window.following(begins) for window in self.maintenance)
         touched = [stretch for stretch in following if stretch is not None and stretch.begins <= ends]
         return max(touched, key=lambda stretch: stretch.ends, default=None)
 
@@ -137,7 +139,7 @@ class Hours:
 ALWAYS = Hours()
 
 
-def next_to_begin(following: Callable[[datetime], Stretch | None], after: datetime) -> Stretch | None:
+def next_to_begin(following: Callable[[datetime], WindowOccurrence | None], after: datetime) -> WindowOccurrence | None:
     """Return the first stretch that begins later than *after*; *following* is `Window.following`, of non-overlapping ones."""
     found = following(after)
     return following(found.ends) if found is not None and found.begins <= after else found

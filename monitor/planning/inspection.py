@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from monitor.config.agency.checks import CheckSettings, intervals
 from monitor.model.window import ALWAYS, Hours
-from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 
 #: What a foreign server says of itself fits into a line, or is cut.
 _WORDS_AT_MOST = 400
@@ -18,11 +18,11 @@ _GRAVITY = (Verdict.PASS, Verdict.UNKNOWN, Verdict.WARN, Verdict.FAIL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
+class CheckAssignment:
     """A kind of check that is run again and again on the premises of one agency."""
 
     kind: CheckKind
-    premises: Premises = field(repr=False)
+    premises: CheckScope = field(repr=False)
     interval: timedelta
     #: Nobody looks while somebody works on what would be looked at.
     hours: Hours = ALWAYS
@@ -34,13 +34,13 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection:
+class CheckRun:
     """One run of a check, over."""
 
     findings: tuple[Finding, ...]
     at: datetime
     #: Of what: the findings hold for these premises only.
-    premises: Premises = field(repr=False)
+    premises: CheckScope = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +54,11 @@ class VerdictChange:
 
 def assignments(
     kinds: Mapping[str, CheckKind],
-    premises: Iterable[Premises],
+    premises: Iterable[CheckScope],
     service: Mapping[str, CheckSettings],
     agencies: Mapping[str, Mapping[str, CheckSettings]],
     hours: Mapping[str, Hours],
-) -> tuple[Assignment, ...]:
+) -> tuple[CheckAssignment, ...]:
     """Return what is to be inspected, kind by kind, so that no server meets all checks at once.
 
     *service* is what the settings file says of kinds, *agencies* what each agency's file says; *hours* is when an
@@ -71,7 +71,7 @@ def assignments(
         for name, interval in spans.items():
             if place.agency or not kinds[name].asked_for:
                 when = hours.get(place.agency, ALWAYS)
-                found.append(Assignment(kind=kinds[name], premises=place, interval=interval, hours=when))
+                found.append(CheckAssignment(kind=kinds[name], premises=place, interval=interval, hours=when))
     order = {name: number for number, name in enumerate(kinds)}
     return tuple(sorted(found, key=lambda each: order[each.kind.name]))
 

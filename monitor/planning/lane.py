@@ -18,7 +18,7 @@ ROOM = 10
 
 
 @dataclass(slots=True)
-class Lanes:
+class ConcurrencyLimits:
     """Who is in which lane, and who waits."""
 
     #: How many may be in a lane at a time, by its name; `ROOM` in all others.

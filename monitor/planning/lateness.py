@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from monitor.model.route import Probing
-from probes.model.probe import Patience
+from monitor.model.route import ProbingPolicy
+from probes.model.probe import Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
@@ -28,14 +28,14 @@ _WAITED_FOR = frozenset({Reason.NO_ANSWER, Reason.NAME_SERVER_SILENT, Reason.NOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lateness:
+class LoopLag:
     """How late the loop was during a run: in all, and at once. What is harmless is not counted."""
 
     whole: timedelta
     longest: timedelta
 
 
-def is_believable(result: ProbeResult, lateness: Lateness, probing: Probing) -> bool:
+def is_believable(result: ProbeResult, lateness: LoopLag, probing: ProbingPolicy) -> bool:
     """Whether *result* is the mail service's doing, and not that of a process that stood still."""
     if result.outcome in _SAID:
         return True
@@ -49,7 +49,7 @@ def is_believable(result: ProbeResult, lateness: Lateness, probing: Probing) -> 
     return lateness.whole <= TOLERATED * _deadline(failure, probing.patience)
 
 
-def of_our_own(result: ProbeResult, lateness: Lateness) -> ProbeResult:
+def of_our_own(result: ProbeResult, lateness: LoopLag) -> ProbeResult:
     """Return the end of a run that is not to be believed."""
     phase, party = (result.failure.phase, result.failure.party) if result.failure else (Phase.TRANSIT, Party.RECIPIENT)
     stood_still = f"this process stood still for {lateness.whole.total_seconds():.1f} s of it"
@@ -57,7 +57,7 @@ def of_our_own(result: ProbeResult, lateness: Lateness) -> ProbeResult:
     return replace(result, outcome=Outcome.INCONCLUSIVE, failure=failure)
 
 
-def _is_as_slow_without(result: ProbeResult, lateness: Lateness, probing: Probing) -> bool:
+def _is_as_slow_without(result: ProbeResult, lateness: LoopLag, probing: ProbingPolicy) -> bool:
     """Whether what was delivered is judged as it would be had we been on time; uncertain is who was hung up on."""
     if result.uncertain and lateness.longest >= SERVERS_WAIT:
         return False
@@ -66,5 +66,5 @@ def _is_as_slow_without(result: ProbeResult, lateness: Lateness, probing: Probin
     return not any(span is not None and span - lateness.whole <= limit < span for span, limit in took)
 
 
-def _deadline(failure: Failure, patience: Patience) -> timedelta:
+def _deadline(failure: Failure, patience: Timeouts) -> timedelta:
     return patience.arrival if failure.reason == Reason.NOT_ARRIVED else patience.session

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from monitor.model.route import Probing, WatchedRoute
+from monitor.model.route import MonitoredRoute, ProbingPolicy
 from monitor.planning.schedule import CATCH_UP, JITTER_AT_MOST, SOON
 
 #: A run waits for its turn at a server, and its end is written down.
@@ -32,7 +32,7 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    probing: Probing
+    probing: ProbingPolicy
     #: When a message was last delivered; before the first, since when it is waited for.
     proven_at: datetime
     #: `None`: outside of all hours, for good.
@@ -40,27 +40,27 @@ class _Seen:
 
 
 @dataclass(slots=True)
-class Expectations:
+class OverdueTracker:
     """What is waited for of every route, by agency."""
 
     _seen: dict[str, dict[str, _Seen]] = field(default_factory=lambda: defaultdict(dict))
 
-    def begin(self, route: WatchedRoute, now: datetime) -> None:
+    def begin(self, route: MonitoredRoute, now: datetime) -> None:
         """Wait for a route's first run."""
         self._seen[route.agency][route.name] = _seen(route.probing, now, now)
 
-    def change(self, route: WatchedRoute, now: datetime) -> None:
+    def change(self, route: MonitoredRoute, now: datetime) -> None:
         """Wait for a route as it is probed from now on. By its new times it may be late already: it has time anew."""
         seen = self._seen[route.agency].get(route.name)
         if seen is not None and seen.probing != route.probing:
             self.begin(route, now)
 
-    def ended(self, route: WatchedRoute, now: datetime, *, proven: bool) -> None:
+    def ended(self, route: MonitoredRoute, now: datetime, *, proven: bool) -> None:
         """Wait for the next run."""
         if (seen := self._seen[route.agency].get(route.name)) is not None:
             self._seen[route.agency][route.name] = _seen(seen.probing, now, now if proven else seen.proven_at)
 
-    def forget(self, route: WatchedRoute) -> None:
+    def forget(self, route: MonitoredRoute) -> None:
         """Wait no more."""
         self._seen[route.agency].pop(route.name, None)
 
@@ -72,13 +72,13 @@ class Expectations:
         return Deadlines(run=min(each.run for each in found), proof=min(each.proof for each in found))
 
 
-def _seen(probing: Probing, ran_at: datetime, proven_at: datetime) -> _Seen:
+def _seen(probing: ProbingPolicy, ran_at: datetime, proven_at: datetime) -> _Seen:
     run, proof = run_by(probing, ran_at), proof_by(probing, proven_at)
     overdue = None if run is None or proof is None else Deadlines(run=run, proof=proof)
     return _Seen(probing=probing, proven_at=proven_at, overdue=overdue)
 
 
-def run_by(probing: Probing, since: datetime) -> datetime | None:
+def run_by(probing: ProbingPolicy, since: datetime) -> datetime | None:
     """Return when the run after one that ended at *since* has ended at the latest; `None`: there will be none.
 
     One time may be let go (the process stood still, the machine was busy), and then it comes at the next, or soon.
@@ -86,12 +86,12 @@ def run_by(probing: Probing, since: datetime) -> datetime | None:
     return _by(probing, since, timedelta(0))
 
 
-def proof_by(probing: Probing, since: datetime) -> datetime | None:
+def proof_by(probing: ProbingPolicy, since: datetime) -> datetime | None:
     """Return by when a message must have been delivered after one that was at *since*."""
     return _by(probing, since, _UNPROVEN)
 
 
-def _by(probing: Probing, since: datetime, at_least: timedelta) -> datetime | None:
+def _by(probing: ProbingPolicy, since: datetime, at_least: timedelta) -> datetime | None:
     interval = probing.interval
     at = since + max(at_least, interval + min(interval, CATCH_UP) + 2 * JITTER_AT_MOST)
     opens = probing.hours.opens(at)

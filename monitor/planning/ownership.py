@@ -42,7 +42,7 @@ class TakeoverPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class ClusterMember:
     """A process on the store, as it last said of itself."""
 
     name: str
@@ -53,7 +53,7 @@ class Member:
 
 
 @dataclass(slots=True, kw_only=True)
-class Membership:
+class ClusterMembership:
     """Who is alive, as one of them sees it. Times are the store's clock's.
 
     Nobody is called dead except by one whose own beats have gone through for as long since: after a store that was away
@@ -76,7 +76,7 @@ class Membership:
         """Take in that a beat of its own did not go through."""
         self._steady_since = None
 
-    def beat(self, others: Collection[Member], now: datetime) -> frozenset[str]:
+    def beat(self, others: Collection[ClusterMember], now: datetime) -> frozenset[str]:
         """Take in that a beat of its own went through *now*, and what the *others* last said; return who is alive."""
         is_gap = self._beat_at is None or not timedelta(0) <= now - self._beat_at < self.policy.dead_after
         if self._steady_since is None or is_gap:
@@ -87,11 +87,11 @@ class Membership:
         self._has_begun = True
         return frozenset({self.name, *(one.name for one in others if not one.has_left and one.name not in self._dead)})
 
-    def _first_seen(self, other: Member, now: datetime) -> tuple[datetime, datetime]:
+    def _first_seen(self, other: ClusterMember, now: datetime) -> tuple[datetime, datetime]:
         beat_at, seen_at = self._ahead.get(other.name, (None, now))
         return other.beat_at, min(seen_at, now) if beat_at == other.beat_at else now
 
-    def _is_dead(self, other: Member, steady_since: datetime, now: datetime) -> bool:
+    def _is_dead(self, other: ClusterMember, steady_since: datetime, now: datetime) -> bool:
         if self._dead.get(other.name) == other.beat_at:
             return True
         if not self._has_begun and now - other.beat_at > GIVEN_UP:
@@ -123,7 +123,7 @@ def owners(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Shard:
     """What one process has of the agencies. What belongs to none, such as control routes, is every process's own."""
 
     #: Its name, and those of all that are alive, it among them.
@@ -147,4 +147,4 @@ class Share:
 
 
 #: Of a process that shares with nobody.
-WHOLE = Share()
+WHOLE = Shard()

@@ -11,9 +11,9 @@ from typing import NoReturn
 import structlog
 
 from alerts.record.clock import Clock
-from monitor.judging.judge import Judge
+from monitor.judging.judge import HealthEvaluator
 from monitor.metrics import Metrics
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from monitor.store.probing.history import History, SentToken
 from probes.model.result import Arrival
 
@@ -32,8 +32,8 @@ class Arrivals:
         self,
         known: Mapping[str, SentToken],
         *,
-        routes: Mapping[str, WatchedRoute],
-        judge: Judge,
+        routes: Mapping[str, MonitoredRoute],
+        judge: HealthEvaluator,
         history: History,
         metrics: Metrics,
         clock: Clock,

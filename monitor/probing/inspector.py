@@ -16,7 +16,7 @@ from alerts.hours.elapsed import is_recent
 from alerts.record.clock import Clock
 from monitor.config.files.duration import format_duration
 from monitor.metrics import Metrics
-from monitor.planning.inspection import Assignment, Inspection, VerdictChange, changes, legible, unlooked
+from monitor.planning.inspection import CheckAssignment, CheckRun, VerdictChange, changes, legible, unlooked
 from monitor.planning.schedule import Schedule
 from monitor.probing.ticker import Ticker
 from monitor.runtime.slices import in_slices
@@ -34,15 +34,15 @@ _ALL_WITHIN = timedelta(minutes=5)
 _SECOND_LOOK = timedelta(minutes=10)
 
 #: The latest inspections, by agency and kind.
-Inspections = dict[tuple[str, str], Inspection]
+Inspections = dict[tuple[str, str], CheckRun]
 
 
-class Inspector:
+class CheckRunner:
     """Runs checks until cancelled: each on its own schedule, a few at a time, each at most once at a time."""
 
     def __init__(
         self,
-        assignments: Sequence[Assignment],
+        assignments: Sequence[CheckAssignment],
         *,
         latest: Inspections,
         metrics: Metrics,
@@ -51,7 +51,7 @@ class Inspector:
         second_look: timedelta = _SECOND_LOOK,
     ) -> None:
         """*latest*: what was found before, to go on with. *apart*: between first looks."""
-        self._assignments: dict[str, Assignment] = {}
+        self._assignments: dict[str, CheckAssignment] = {}
         self._latest = latest
         #: By agency: the names of its assignments by their kinds.
         self._kinds: dict[str, dict[str, str]] = {}
@@ -72,7 +72,7 @@ class Inspector:
 
     # -- what is checked -----------------------------------------------------------------------------------------
 
-    def assign(self, assignments: Sequence[Assignment], agencies: Collection[str] = ()) -> None:
+    def assign(self, assignments: Sequence[CheckAssignment], agencies: Collection[str] = ()) -> None:
         """Let these be all assignments of their agencies, and of *agencies*, from now on; others stay as they are.
 
         What was found holds for as long as the premises are the same, and when it is looked at next stays, too.
@@ -80,12 +80,12 @@ class Inspector:
         self._let_go(assignments, agencies)
         self._plan(assignments, [each for each in assignments if self._take_on(each)])
 
-    async def assign_in_turn(self, assignments: Sequence[Assignment], agencies: Collection[str]) -> None:
+    async def assign_in_turn(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
         """Do as `assign` does, and let others have their turn: of thousands of agencies all may be others."""
         self._let_go(assignments, agencies)
         self._plan(assignments, [each async for each in in_slices(assignments) if self._take_on(each)])
 
-    def _let_go(self, assignments: Sequence[Assignment], agencies: Collection[str]) -> None:
+    def _let_go(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
         """Forget what these agencies have that is not among their *assignments*."""
         mine = {each.key for each in assignments}
         concerned = {*agencies, *(agency for agency, _ in mine)}
@@ -102,7 +102,7 @@ class Inspector:
             if kept := {kind: name for kind, name in kinds.items() if (agency, kind) in mine}:
                 self._kinds[agency] = kept
 
-    def _plan(self, assignments: Sequence[Assignment], wanting: Sequence[Assignment]) -> None:
+    def _plan(self, assignments: Sequence[CheckAssignment], wanting: Sequence[CheckAssignment]) -> None:
         """Have *assignments*, of which some want a look that is not planned yet."""
         kinds: dict[str, dict[str, str]] = {}
         for each in assignments:
@@ -116,7 +116,7 @@ class Inspector:
         """Check these no more, and forget what was found."""
         self.assign((), agencies)
 
-    def _take_on(self, assignment: Assignment) -> bool:
+    def _take_on(self, assignment: CheckAssignment) -> bool:
         """Plan an assignment; return whether it wants a look that is not planned yet."""
         name, now = "/".join(assignment.key), self._clock.now()
         before = self._assignments.get(name)
@@ -135,7 +135,7 @@ class Inspector:
             known is None or known.premises != assignment.premises or not is_recent(known.at, now, assignment.interval)
         )
 
-    def _look_first_at(self, assignments: Sequence[Assignment]) -> None:
+    def _look_first_at(self, assignments: Sequence[CheckAssignment]) -> None:
         apart = min(self._most_apart, _ALL_WITHIN / max(1, len(self._assignments)))
         now = self._clock.now()
         # Planned further ahead than all may be, it was planned before the clock was set back.
@@ -148,7 +148,7 @@ class Inspector:
 
     # -- what was found ------------------------------------------------------------------------------------------
 
-    def latest(self, agency: str) -> dict[str, Inspection | None]:
+    def latest(self, agency: str) -> dict[str, CheckRun | None]:
         """Return the latest inspection of each kind that is run for an agency; `None`: not looked at yet."""
         return {kind: self._latest.get((agency, kind)) for kind in self._kinds.get(agency, ())}
 
@@ -159,7 +159,7 @@ class Inspector:
                 for name in await self._ticker.due():
                     tasks.create_task(self._inspect(name, self._assignments[name]))
 
-    async def _inspect(self, name: str, assignment: Assignment) -> None:
+    async def _inspect(self, name: str, assignment: CheckAssignment) -> None:
         try:
             async with self._room:
                 findings = await self._look(assignment) if self._is_current(assignment) else ()
@@ -184,11 +184,11 @@ class Inspector:
                 unknown = sum(len(each) for each in self._unknown.values())
                 log.info("checks have looked at all that is new", inspections=len(self._latest), unknown=unknown)
 
-    def _is_current(self, assignment: Assignment) -> bool:
+    def _is_current(self, assignment: CheckAssignment) -> bool:
         known = self._assignments.get("/".join(assignment.key))
         return known is not None and known.premises == assignment.premises
 
-    async def _look(self, assignment: Assignment) -> tuple[Finding, ...]:
+    async def _look(self, assignment: CheckAssignment) -> tuple[Finding, ...]:
         kind = assignment.kind
         try:
             async with asyncio.timeout(kind.within.total_seconds()) as deadline:
@@ -202,14 +202,14 @@ class Inspector:
             raise ValueError(f"{kind.name} has no aspect {', '.join(sorted(strange))}")
         return legible(findings)
 
-    def _nothing(self, assignment: Assignment, why: str) -> tuple[Finding, ...]:
+    def _nothing(self, assignment: CheckAssignment, why: str) -> tuple[Finding, ...]:
         known = self._latest.get(assignment.key)
         return unlooked(assignment.kind, known.findings if known else (), why)
 
-    def _take(self, assignment: Assignment, findings: tuple[Finding, ...]) -> None:
+    def _take(self, assignment: CheckAssignment, findings: tuple[Finding, ...]) -> None:
         agency, kind = assignment.key
         known, now = self._latest.get(assignment.key), self._clock.now()
-        self._latest[assignment.key] = Inspection(findings=findings, at=now, premises=assignment.premises)
+        self._latest[assignment.key] = CheckRun(findings=findings, at=now, premises=assignment.premises)
         # At a start most that is unknown waits for mail or for the network: hundreds of lines that say nothing.
         if known is None and "/".join(assignment.key) in self._new:
             self._unknown[assignment.key] = {(f.aspect, f.subject) for f in findings if f.verdict is Verdict.UNKNOWN}
@@ -227,7 +227,7 @@ class Inspector:
             )
         self._metrics.checks_finished(agency, kind, findings, now)
 
-    def _is_no_news(self, assignment: Assignment, change: VerdictChange) -> bool:
+    def _is_no_news(self, assignment: CheckAssignment, change: VerdictChange) -> bool:
         """Whether it is unknown at the first look, or passes after nothing else was known of it."""
         unknown, finding = self._unknown.get(assignment.key, set()), change.finding
         if (what := (finding.aspect, finding.subject)) not in unknown or finding.verdict is Verdict.UNKNOWN:
@@ -236,6 +236,6 @@ class Inspector:
         return finding.verdict is Verdict.PASS
 
 
-def _whose(assignment: Assignment) -> dict[str, str]:
+def _whose(assignment: CheckAssignment) -> dict[str, str]:
     agency, kind = assignment.key
     return {"agency": agency, "kind": kind}

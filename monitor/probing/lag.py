@@ -18,7 +18,7 @@ from itertools import takewhile
 from typing import NoReturn
 
 from monitor.metrics import Metrics
-from monitor.planning.lateness import HARMLESS, Lateness
+from monitor.planning.lateness import HARMLESS, LoopLag
 
 #: Between two looks, in seconds. Each costs some microseconds.
 _EVERY = 0.05
@@ -36,7 +36,7 @@ _REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class LagSample:
     """A moment, on the loop's clock, and how late the loop had been in all until then."""
 
     at: float
@@ -74,18 +74,18 @@ class LagMeter:
             self._looking.cancel()
             self._due = math.inf
 
-    def mark(self) -> Mark:
+    def mark(self) -> LagSample:
         """Return where the count stands now."""
         now = time.monotonic()
-        return Mark(now, self._late + _harmful(now - self._due))
+        return LagSample(now, self._late + _harmful(now - self._due))
 
-    def since(self, mark: Mark) -> Lateness:
+    def since(self, mark: LagSample) -> LoopLag:
         """Return how late the loop has been since *mark*, what is under way included."""
         now = time.monotonic()
         under_way = _harmful(now - self._due)
         lags = [lag for _, lag in takewhile(lambda each: each[0] >= mark.at, reversed(self._lags))]
         whole = max(0.0, self._late + under_way - mark.late)
-        return Lateness(whole=timedelta(seconds=whole), longest=timedelta(seconds=max([*lags, under_way])))
+        return LoopLag(whole=timedelta(seconds=whole), longest=timedelta(seconds=max([*lags, under_way])))
 
     def _look_next(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = loop.time() + _EVERY

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from monitor.runtime.kinds import check_kinds
-from probes.model.check import Premises
+from probes.model.check import CheckScope
 from probes.model.mailbox import Mailbox
-from probes.model.probe import Patience, Trace
+from probes.model.probe import Timeouts, Trace
 from probes.model.result import Outcome, ProbeResult
 from probes.run.runner import run_probe
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 #: In this order: a password that is wrong is said once, by the first, and not by both.
 SENDING: Final = "submission"
@@ -25,18 +25,18 @@ class MailboxSignIn:
 
     def __init__(self, kind: str, mailbox: Mailbox) -> None:
         """*kind*: `SENDING` or `READING`."""
-        premises = Premises(agency="", mailboxes=(mailbox,), domains=())
+        premises = CheckScope(agency="", mailboxes=(mailbox,), domains=())
         self._check: Any = check_kinds()[kind].build(premises, lambda: datetime.now(UTC))
         self._mailbox = mailbox
 
     async def run(self, trace: Trace) -> Outcome:
-        """Try it. Raise `ProbeFailure`."""
+        """Try it. Raise `ProbeFailedError`."""
         await self._check.attempt(self._mailbox, trace)
         return Outcome.DELIVERED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SideTried:
+class SignInResult:
     """How it ended to sign in for sending or for reading."""
 
     #: `SENDING` or `READING`.
@@ -49,12 +49,14 @@ class SideTried:
         return self.result.failure is None and self.result.outcome is Outcome.DELIVERED
 
 
-async def try_mailbox(mailbox: Mailbox, patience: Patience) -> Sequence[SideTried]:
+async def try_mailbox(mailbox: Mailbox, patience: Timeouts) -> Sequence[SignInResult]:
     """Sign in to send and to read, as far as *mailbox* has servers for it, and no further than the first failure."""
-    tried: list[SideTried] = []
+    tried: list[SignInResult] = []
     for kind, is_there in ((SENDING, mailbox.sends), (READING, mailbox.is_read)):
         if is_there and all(each.is_well for each in tried):
             attempt = MailboxSignIn(kind, mailbox)
-            result = await run_probe(attempt, route=mailbox.name, token_id="", patience=patience, recorder=Recorder())
-            tried.append(SideTried(kind=kind, result=result))
+            result = await run_probe(
+                attempt, route=mailbox.name, token_id="", patience=patience, recorder=TraceRecorder()
+            )
+            tried.append(SignInResult(kind=kind, result=result))
     return tried

@@ -13,34 +13,34 @@ from functools import partial
 import structlog
 
 from alerts.record.clock import Clock
-from monitor.bridge.pipeline import Pipeline
+from monitor.bridge.pipeline import ResultPipeline
 from monitor.judging.evidence import is_prompt, was_taken_well
-from monitor.judging.judge import Judge
+from monitor.judging.judge import HealthEvaluator
 from monitor.metrics import Metrics
-from monitor.model.budget import Budget
+from monitor.model.budget import SendQuota
 from monitor.model.difference import goes_elsewhere
 from monitor.model.mail_provider import MailProviders
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from monitor.model.window import Hours
-from monitor.planning.lane import Lanes
+from monitor.planning.lane import ConcurrencyLimits
 from monitor.planning.lateness import is_believable, of_our_own
-from monitor.planning.overdue import Expectations
+from monitor.planning.overdue import OverdueTracker
 from monitor.planning.schedule import Schedule
 from monitor.probing.arrival import Arrivals
-from monitor.probing.lag import LagMeter, Mark
+from monitor.probing.lag import LagMeter, LagSample
 from monitor.probing.maintenance import show_maintenance
 from monitor.probing.ticker import Ticker
-from monitor.probing.trial import RouteTrial
-from monitor.probing.turn import Turns
+from monitor.probing.trial import OnDemandRun
+from monitor.probing.turn import SubmissionPermits
 from monitor.runtime.slices import in_slices
 from monitor.store.probing.history import CAME, History, SentToken
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox, MailboxQuota
-from probes.model.probe import Patience, ProbeKind
+from probes.model.probe import ProbeKind, Timeouts
 from probes.model.result import Arrival, Outcome, Party, ProbeResult
 from probes.run.runner import run_probe
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 log = structlog.get_logger()
 
@@ -54,11 +54,11 @@ class Prober:
     def __init__(
         self,
         *,
-        routes: Mapping[str, WatchedRoute],
+        routes: Mapping[str, MonitoredRoute],
         kind: ProbeKind,
         signer: TokenSigner,
-        judge: Judge,
-        pipeline: Pipeline,
+        judge: HealthEvaluator,
+        pipeline: ResultPipeline,
         history: History,
         metrics: Metrics,
         clock: Clock,
@@ -72,7 +72,7 @@ class Prober:
 
         *last_runs*: when routes were last run that others have probed until now.
         """
-        self._routes: dict[str, WatchedRoute] = {}
+        self._routes: dict[str, MonitoredRoute] = {}
         self._kind = kind
         self._signer = signer
         self._judge = judge
@@ -89,21 +89,21 @@ class Prober:
         #: Routes that begin no run, because they are being altered, with where it is noted that one was due.
         self._held: dict[str, set[str]] = {}
         #: By the name of the route: a run that somebody has asked for, and that has not begun.
-        self._trials: dict[str, RouteTrial] = {}
+        self._trials: dict[str, OnDemandRun] = {}
         #: That of `run`.
         self._tasks: asyncio.TaskGroup | None = None
         #: When each agency is probed.
         self._hours: dict[str, Hours] = {}
         self._arrivals = Arrivals({}, routes=self._routes, judge=judge, history=history, metrics=metrics, clock=clock)
-        self._budget = Budget()
+        self._budget = SendQuota()
         #: Accounts that have sent all that they may today.
         self._exhausted: set[str] = set()
-        self._turns = Turns(Lanes())
+        self._turns = SubmissionPermits(ConcurrencyLimits())
         #: By the name of the sender.
         self._lanes: dict[str, Sequence[str]] = {}
         self._schedule = Schedule(seed=signer.prober)
         self._last_runs = last_runs or {}
-        self._expectations = Expectations()
+        self._expectations = OverdueTracker()
         #: Whoever runs the loop keeps it measuring.
         self._lag = lag or LagMeter()
         self._ticker = Ticker(self._schedule, clock, self._lag)
@@ -119,7 +119,7 @@ class Prober:
         """Return how full each mailbox is that is read; `None`: its server does not tell."""
         return {name: watcher.quota for name, watcher in self._watchers.items()}
 
-    def run_now(self, name: str) -> RouteTrial:
+    def run_now(self, name: str) -> OnDemandRun:
         """Run a route now, or when its run under way is over, and return what will be seen of it. Raise `KeyError`.
 
         It is a run like any other: it uses the same sessions, keeps within the budget, takes its turn, and counts.
@@ -127,7 +127,7 @@ class Prober:
         now = self._clock.now()
         trial = self._trials.get(name)
         if trial is None:
-            trial = self._trials[name] = RouteTrial(route=self._routes[name], asked_at=now)
+            trial = self._trials[name] = OnDemandRun(route=self._routes[name], asked_at=now)
             self._schedule.order(name, now)
             self._ticker.poke()
         return trial
@@ -136,7 +136,7 @@ class Prober:
 
     async def gain(
         self,
-        routes: Collection[WatchedRoute],
+        routes: Collection[MonitoredRoute],
         known_tokens: Mapping[str, SentToken],
         last_runs: Mapping[str, datetime] | None = None,
     ) -> None:
@@ -152,7 +152,7 @@ class Prober:
         self._schedule.resume(last_runs or {}, self._clock.now())
         self._ticker.poke()
 
-    async def release(self, routes: Collection[WatchedRoute]) -> None:
+    async def release(self, routes: Collection[MonitoredRoute]) -> None:
         """Probe *routes* no more, before the judge releases them: their runs under way come to nothing."""
         names = {route.name for route in routes}
         async with self._holding(names):
@@ -167,7 +167,7 @@ class Prober:
         for agency in {route.agency for route in routes} - self._hours.keys():
             self._specimens.pop(agency, None)
 
-    async def alter(self, routes: Collection[WatchedRoute]) -> None:
+    async def alter(self, routes: Collection[MonitoredRoute]) -> None:
         """Probe *routes* as they are from now on.
 
         The run of a route that goes the same way goes on. On another way it is begun anew, and soon.
@@ -206,7 +206,7 @@ class Prober:
             for name in names:
                 del self._held[name]
 
-    def _enter(self, routes: Iterable[WatchedRoute], known: Mapping[str, SentToken]) -> None:
+    def _enter(self, routes: Iterable[MonitoredRoute], known: Mapping[str, SentToken]) -> None:
         self._routes |= {route.name: route for route in routes}
         self._arrivals.know(known)
         self._make_watchers(known)
@@ -293,7 +293,7 @@ class Prober:
                 self._schedule.look_within(name, route.probing.confirmation, now)
         self._ticker.poke()
 
-    async def _plan(self, routes: Iterable[WatchedRoute]) -> None:
+    async def _plan(self, routes: Iterable[MonitoredRoute]) -> None:
         async for name in in_slices([route.name for route in routes]):
             # It may have been altered, or released, meanwhile.
             if (route := self._routes.get(name)) is not None:
@@ -336,7 +336,7 @@ class Prober:
 
     # -- one run -------------------------------------------------------------------------------------------------
 
-    async def _run(self, route: WatchedRoute) -> None:
+    async def _run(self, route: MonitoredRoute) -> None:
         trial = self._trials.pop(route.name, None)
         try:
             if self._may_send(route, trial):
@@ -352,7 +352,7 @@ class Prober:
                 trial.end(self._clock.now())
             self._plan_next(route)
 
-    def _may_send(self, route: WatchedRoute, trial: RouteTrial | None) -> bool:
+    def _may_send(self, route: MonitoredRoute, trial: OnDemandRun | None) -> bool:
         now, sender = self._clock.now(), route.route.sender
         room_at = self._budget.room_at(sender.name, now)
         if room_at == now:
@@ -371,7 +371,7 @@ class Prober:
             )
         return False
 
-    async def _probe(self, route: WatchedRoute, trial: RouteTrial | None) -> None:
+    async def _probe(self, route: MonitoredRoute, trial: OnDemandRun | None) -> None:
         name, patience = route.name, route.probing.patience
         if trial is not None:
             trial.begun_at = self._clock.now()
@@ -390,7 +390,7 @@ class Prober:
                 recipient=self._watchers[route.route.recipient.name],
                 clock=self._clock.now,
             )
-            recorder, began = Recorder(entering=turn.follow), self._lag.mark()
+            recorder, began = TraceRecorder(entering=turn.follow), self._lag.mark()
             if trial is not None:
                 trial.recorder = recorder
             result = await run_probe(
@@ -417,7 +417,7 @@ class Prober:
         else:
             self._metrics.expected(agency, run_by=overdue.run, proof_by=overdue.proof)
 
-    def _believed(self, result: ProbeResult, route: WatchedRoute, began: Mark) -> ProbeResult:
+    def _believed(self, result: ProbeResult, route: MonitoredRoute, began: LagSample) -> ProbeResult:
         """Return *result*, or that it is not known how the run ended because we stood still meanwhile."""
         lateness = self._lag.since(began)
         if is_believable(result, lateness, route.probing):
@@ -425,7 +425,7 @@ class Prober:
         self._metrics.run_disbelieved()
         return of_our_own(result, lateness)
 
-    async def _settled(self, route: WatchedRoute, token: Token) -> timedelta:
+    async def _settled(self, route: MonitoredRoute, token: Token) -> timedelta:
         """Wait until it is known whether the recipient's mailbox can be read, before taking a turn at the sender's.
 
         Where it cannot, nothing will be sent: an agency whose server hangs must not keep others from the reference.
@@ -438,7 +438,7 @@ class Prober:
                 await asyncio.wait({letter.ready}, timeout=route.probing.patience.session.total_seconds())
         return timedelta(seconds=loop.time() - began)
 
-    async def _take(self, result: ProbeResult, began_as: WatchedRoute) -> None:
+    async def _take(self, result: ProbeResult, began_as: MonitoredRoute) -> None:
         # As it is now: what somebody has just begun to work on may have failed for that.
         route = self._routes.get(result.route, began_as)
         disturbance = route.probing.hours.closed_during(result.started_at, self._clock.now())
@@ -449,7 +449,7 @@ class Prober:
         log.info("a run was disturbed by maintenance", route=route.name, outcome=result.outcome, why=disturbance.why)
         await self._history.ended(result, route.agency, {}, every=route.probing.interval)
 
-    def _plan_next(self, route: WatchedRoute) -> None:
+    def _plan_next(self, route: MonitoredRoute) -> None:
         now = self._clock.now()
         self._schedule.finished(route.name, now)
         for name, at in self._judge.looks(route.name, now).items():
@@ -481,14 +481,14 @@ async def _begin_after(delay: timedelta, watcher: MailboxWatcher) -> None:
     await watcher.run()
 
 
-def _mailboxes(routes: Iterable[WatchedRoute]) -> Iterable[Mailbox]:
+def _mailboxes(routes: Iterable[MonitoredRoute]) -> Iterable[Mailbox]:
     """Return each mailbox once, by its name."""
     return {m.name: m for r in routes for m in (r.route.sender, r.route.recipient)}.values()
 
 
-def _patiences(routes: Iterable[WatchedRoute]) -> Mapping[str, Patience]:
+def _patiences(routes: Iterable[MonitoredRoute]) -> Mapping[str, Timeouts]:
     """Return the patience of the most patient route that uses each mailbox, by its name."""
-    found: dict[str, Patience] = {}
+    found: dict[str, Timeouts] = {}
     for route in routes:
         patience = route.probing.patience
         for name in (route.route.sender.name, route.route.recipient.name):

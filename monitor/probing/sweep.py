@@ -17,7 +17,7 @@ from monitor.runtime.repeat import keep_doing
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 
 _log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ _EVERY: Final = timedelta(hours=1)
 _WITHIN: Final = timedelta(minutes=5)
 
 
-class Sweeper:
+class MailboxCleaner:
     """Looks through one mailbox at a time, in turn."""
 
     def __init__(self, at_rest: Callable[[], Sequence[Mailbox]], signer: TokenSigner) -> None:
@@ -52,6 +52,6 @@ class Sweeper:
         try:
             async with asyncio.timeout(_WITHIN.total_seconds()):
                 await watcher.look_once()
-        except (ProbeFailure, TimeoutError) as failure:
+        except (ProbeFailedError, TimeoutError) as failure:
             # Whoever uses it tells of that.
             _log.debug("a mailbox of a pool was not swept", mailbox=mailbox.name, why=str(failure))

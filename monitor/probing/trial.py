@@ -7,22 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from probes.model.result import Phase, ProbeResult
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class RouteTrial:
+class OnDemandRun:
     """One run of a route, from the order to its end. The prober fills it in; it is a run like any other."""
 
     #: As it was when it was asked for.
-    route: WatchedRoute
+    route: MonitoredRoute
     asked_at: datetime
     #: `None`: another run of the route is under way, or there is no room for it yet.
     begun_at: datetime | None = None
     #: `None`: it looks whether the mailbox can be read, or waits for its turn at the server.
-    recorder: Recorder | None = field(default=None, repr=False)
+    recorder: TraceRecorder | None = field(default=None, repr=False)
     result: ProbeResult | None = None
     #: When it was known how it ended, or that it comes to nothing.
     ended_at: datetime | None = None

@@ -6,19 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from monitor.planning.lane import Lanes
+from monitor.planning.lane import ConcurrencyLimits
 from probes.model.result import Phase
 
 
-class Turn:
+class SubmissionPermit:
     """The turn of one run, which is over once the message is handed over.
 
     Waiting for the message to arrive keeps no server busy, and where mail is lost it takes minutes.
     """
 
-    def __init__(self, name: str, turns: Turns) -> None:
+    def __init__(self, name: str, turns: SubmissionPermits) -> None:
         self._name = name
-        self._turns: Turns | None = turns
+        self._turns: SubmissionPermits | None = turns
 
     def follow(self, phase: Phase) -> None:
         """Hear that the run enters *phase*."""
@@ -32,19 +32,19 @@ class Turn:
             self._turns = None
 
 
-class Turns:
+class SubmissionPermits:
     """Who has a turn, and who waits for one."""
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: ConcurrencyLimits) -> None:
         self._lanes = lanes
         self._waiting: dict[str, asyncio.Future[None]] = {}
 
     @asynccontextmanager
-    async def take(self, name: str, needs: Sequence[str]) -> AsyncIterator[Turn]:
+    async def take(self, name: str, needs: Sequence[str]) -> AsyncIterator[SubmissionPermit]:
         """Wait until there is room in all lanes that the run *name* needs."""
         if not self._lanes.enter(name, needs):
             await self._let_in(name)
-        turn = Turn(name, self)
+        turn = SubmissionPermit(name, self)
         try:
             yield turn
         finally:

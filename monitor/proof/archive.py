@@ -11,20 +11,20 @@ from typing import Any
 
 import structlog
 
-from alerts.documents.dossier import Dossier
+from alerts.documents.dossier import IncidentRecord
 from alerts.model.incident import Incident
-from alerts.record.audit import PURGED, Head, Sealed, as_json
+from alerts.record.audit import PURGED, ChainedEntry, ChainHead, as_json
 from alerts.record.clock import Clock
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from alerts.wording.texts import Wording
 from monitor.proof import dossier as paper
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
-from monitor.store.probing.retention import Keep
+from monitor.store.probing.retention import RetentionPolicy
 from monitor.store.upkeep import purge
-from monitor.views.site_report import SITES_SAY, WORDS_OF_SITES, SiteTestimony, read_words
+from monitor.views.site_report import SITES_SAY, WORDS_OF_SITES, SiteIncidentData, read_words
 from probes.model.result import Outcome
 
 log = structlog.get_logger()
@@ -43,8 +43,8 @@ class Archive:
         history: History,
         clock: Clock,
         wording: Callable[[], Wording],
-        keep: Callable[[], Keep],
-        sites: Callable[[Incident, int], Awaitable[Sequence[SiteTestimony]]] | None = None,
+        keep: Callable[[], RetentionPolicy],
+        sites: Callable[[Incident, int], Awaitable[Sequence[SiteIncidentData]]] | None = None,
     ) -> None:
         """*wording* and *keep* return what is in force now.
 
@@ -60,7 +60,7 @@ class Archive:
 
     # -- the journal ---------------------------------------------------------------------------------------------
 
-    async def head(self) -> Head:
+    async def head(self) -> ChainHead:
         """Return the end of the journal's chain."""
         async with self._database.read() as connection:
             return await audit.head(connection)
@@ -69,7 +69,7 @@ class Archive:
         """Return the journal's next entries as JSON; one that cannot be read has nothing but its number."""
         async with self._database.read() as connection:
             found = await audit.entries(connection, after)
-        return [as_json(entry) if isinstance(entry, Sealed) else {"number": entry} for entry in found]
+        return [as_json(entry) if isinstance(entry, ChainedEntry) else {"number": entry} for entry in found]
 
     # -- dossiers ------------------------------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ class Archive:
             said = read_words([str(each.detail[WORDS_OF_SITES]) for each in entries if each.event == SITES_SAY])
             # How they stand now is nothing about an incident that is over.
             sites = [each if each.report else replace(each, report=said.get(each.site)) for each in sites]
-        made = Dossier(
+        made = IncidentRecord(
             incident=incident,
             notices=notices,
             entries=entries,
@@ -111,7 +111,7 @@ class Archive:
             made_by=by,
         )
         files = await asyncio.to_thread(paper.files, made, trail, self._wording())
-        entry = Entry(
+        entry = AuditEntry(
             at=self._clock.now(),
             actor=by,
             event=DOSSIER_MADE,
@@ -131,14 +131,14 @@ class Archive:
 
     # -- purges --------------------------------------------------------------------------------------------------
 
-    async def doomed(self, before: datetime) -> purge.Doomed:
+    async def doomed(self, before: datetime) -> purge.PurgeSet:
         """Return what a purge would take; nothing is changed."""
         search, parts = purge.Search(before), []
         while not search.is_over:
             # A view for each part: of a hundred thousand incidents a server lets nobody hold one to the end.
             async with self._database.read() as connection:
                 parts.append(await search.further(connection))
-        return purge.Doomed(
+        return purge.PurgeSet(
             incidents=sorted(i for part in parts for i in part.incidents),
             notices=sorted(n for part in parts for n in part.notices),
             entries=sorted(e for part in parts for e in part.entries),
@@ -148,7 +148,7 @@ class Archive:
         """Take it out, and return what was taken: incidents/notices/entries."""
         taken, search = [0, 0, 0], purge.Search(before)
         while not search.is_over:
-            told = Entry(
+            told = AuditEntry(
                 at=self._clock.now(),
                 actor=by,
                 event=PURGED,

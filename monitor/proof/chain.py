@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.record.audit import Head, Verifier
+from alerts.record.audit import ChainHead, Verifier
 from alerts.record.clock import Clock
 from monitor.metrics import Metrics
 from monitor.runtime.repeat import keep_doing
@@ -67,7 +67,7 @@ class Chain:
             last = await audit.last_checkpoint(connection)
         if last is None or not timedelta(0) <= now - last.at < _FOLLOWED_EVERY:
             return False
-        since = Head(number=last.number, hash=last.hash)
+        since = ChainHead(number=last.number, hash=last.hash)
         verifier = await audit.verify(self._database.read, since=since, pause=self._pause)
         if not verifier.knows_all:
             return False

@@ -13,17 +13,17 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from alerts.documents.dossier import Dossier, Measurement, SiteWord
+from alerts.documents.dossier import IncidentRecord, Measurement, SiteFindings
 from alerts.documents.phrase import MATTERS, stamp
 from alerts.documents.render import dossier as render
-from alerts.model.delivery import Notice
+from alerts.model.delivery import Notification
 from alerts.model.incident import Incident
-from alerts.record.audit import BEGINNING, Sealed, as_json, compact, moment
+from alerts.record.audit import BEGINNING, ChainedEntry, as_json, compact, moment
 from alerts.wording.source import sections
 from alerts.wording.texts import Wording
-from monitor.store.engine.audit import Trail
+from monitor.store.engine.audit import ChainLinks
 from monitor.views.overview import why_failed
-from monitor.views.site_report import SiteReport, SiteTestimony
+from monitor.views.site_report import SiteIncidentData, SiteReport
 from probes.model.result import Outcome, Phase, ProbeResult
 
 #: How long before its beginning the runs are shown: the last that were well.
@@ -35,7 +35,7 @@ SITE_RUNS = 2000
 SEAL = "seal.json"
 
 _INCIDENT = TypeAdapter(Incident)
-_NOTICES = TypeAdapter(tuple[Notice, ...])
+_NOTICES = TypeAdapter(tuple[Notification, ...])
 
 _WORDS = sections(Path(__file__).with_suffix(".yaml"))
 OUTCOMES: Mapping[str, str] = _WORDS["outcomes"]
@@ -68,9 +68,9 @@ def evidence(results: Iterable[ProbeResult]) -> Sequence[Measurement]:
     return sorted(told, key=lambda each: each.at)
 
 
-def site_word(told: SiteTestimony) -> SiteWord:
+def site_word(told: SiteIncidentData) -> SiteFindings:
     """Return what a site says and has seen, as a dossier tells it."""
-    return SiteWord(
+    return SiteFindings(
         site=told.site,
         says="" if told.report is None else told.report.says,
         says_ms="" if told.report is None else _says(told.report),
@@ -102,7 +102,7 @@ def _why(result: ProbeResult) -> str:
     return f"{PHASES[failure.phase]}, {PARTIES[failure.party]}" + (f": kod {code}" if code else "")
 
 
-def files(dossier: Dossier, trail: Trail, wording: Wording) -> Mapping[str, bytes]:
+def files(dossier: IncidentRecord, trail: ChainLinks, wording: Wording) -> Mapping[str, bytes]:
     """Return the files by name, the PDF first. Sets type for up to some seconds: call it in a thread."""
     number = dossier.incident.number
     before = dossier.entries[0].previous if dossier.entries else BEGINNING
@@ -126,7 +126,7 @@ def files(dossier: Dossier, trail: Trail, wording: Wording) -> Mapping[str, byte
     return {f"{number}.pdf": pdf, **octets, "SHA256SUMS": sums.encode()}
 
 
-def seal(entry: Sealed, links: Sequence[tuple[int, str]]) -> bytes:
+def seal(entry: ChainedEntry, links: Sequence[tuple[int, str]]) -> bytes:
     """Return the seal: *entry* of the audit log, which holds the digest of SHA256SUMS, and *links* from the head to it."""
     return f"{compact({'entry': as_json(entry), 'links': [list(link) for link in links]})}\n".encode()
 
@@ -143,7 +143,7 @@ _NOTICE_COLUMNS = (
 _EVIDENCE_COLUMNS = ("ended_at", "route", "outcome", "transit_seconds", "why", "token")
 
 
-def _json(dossier: Dossier) -> str:
+def _json(dossier: IncidentRecord) -> str:
     values: dict[str, Any] = {
         "format": "pantau-dossier-1",
         "made_at": moment(dossier.made_at),
@@ -155,7 +155,7 @@ def _json(dossier: Dossier) -> str:
     return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
 
 
-def _tries(dossier: Dossier) -> Iterable[Sequence[object]]:
+def _tries(dossier: IncidentRecord) -> Iterable[Sequence[object]]:
     for notice in dossier.notices:
         about = (notice.id, notice.plan, notice.purpose, notice.person, dossier.incident.reader(notice))
         if not notice.attempts:
@@ -174,7 +174,7 @@ def _evidence_row(each: Measurement) -> Sequence[object]:
     return moment(each.at), each.subject, each.outcome, transit, each.why, each.reference
 
 
-def _of_sites(dossier: Dossier) -> Mapping[str, str]:
+def _of_sites(dossier: IncidentRecord) -> Mapping[str, str]:
     """Return the runs of each site that did not deliver; where there is one site alone, no file."""
     if not dossier.sites:
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from alerts.record.clock import Clock
-from alerts.record.store import Entry, Store
+from alerts.record.store import AuditEntry, Store
 from monitor.store.probing.records import Applied
 
 
@@ -40,6 +40,6 @@ class Lifecycle:
 
     async def told(self, by: str, event: str, detail: Mapping[str, str], incident_id: int | None = None) -> None:
         """Tell of what somebody did beside the incidents' own life."""
-        entry = Entry(at=self._clock.now(), actor=by, event=event, incident_id=incident_id, detail=detail)
+        entry = AuditEntry(at=self._clock.now(), actor=by, event=event, incident_id=incident_id, detail=detail)
         async with self._store.transaction() as ledger:
             await ledger.journal(entry)

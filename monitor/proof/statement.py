@@ -11,11 +11,11 @@ from pathlib import Path
 
 from alerts.documents.phrase import CHANNELS
 from alerts.documents.render import statement as render
-from alerts.documents.statement import DayKind, MonthlyStatement, StatedLine, StatementDay
+from alerts.documents.statement import DayKind, MonthlyReport, StatedLine, StatementDay
 from alerts.record.audit import moment
 from alerts.wording.source import sections
 from alerts.wording.texts import Wording
-from monitor.model.day import MINUTES, DaySheet, MinuteState, day_of, minute_of, moment_of
+from monitor.model.day import MINUTES, DayTimeline, MinuteState, day_of, minute_of, moment_of
 from monitor.model.said import said
 from monitor.proof.dossier import csv_of
 from monitor.store.engine.drills import Record
@@ -43,20 +43,20 @@ _NOT_SENDING = (MinuteState.NO_SENDING, MinuteState.NO_MAIL)
 _NOT_RECEIVING = (MinuteState.NO_RECEIVING, MinuteState.NO_MAIL)
 
 
-class NoMonthError(Exception):
+class InvalidMonthError(Exception):
     """No month that a statement could be about. The message says what to write."""
 
 
 def month_called(text: str, now: datetime) -> date:
-    """Return the first day of a month that is written so: "2026-11". Raise `NoMonthError`."""
+    """Return the first day of a month that is written so: "2026-11". Raise `InvalidMonthError`."""
     found = re.fullmatch(r"(\d{4})-(\d{2})", text.strip())
     if found is None or not 1 <= int(found[2]) <= 12 or int(found[1]) < 1:
-        raise NoMonthError(
+        raise InvalidMonthError(
             said("'{text}' is no month; write the year and the month: {now}", text=text, now=f"{day_of(now):%Y-%m}")
         )
     month = date(int(found[1]), int(found[2]), 1)
     if month > day_of(now):
-        raise NoMonthError(
+        raise InvalidMonthError(
             said("{text} has not begun; the present month is {now}", text=text, now=f"{day_of(now):%Y-%m}")
         )
     return month
@@ -73,7 +73,7 @@ def is_over(month: date, now: datetime) -> bool:
 
 
 def month_days(
-    month: date, sheets: Mapping[date, DaySheet], now: datetime
+    month: date, sheets: Mapping[date, DayTimeline], now: datetime
 ) -> tuple[Sequence[tuple[date, Mapping[MinuteState, int]]], float | None, float | None]:
     """Return how many minutes of each day were in each state, and the shares in which mail could be sent, and received.
 
@@ -84,7 +84,7 @@ def month_days(
         on = month + timedelta(days=number)
         if on > day_of(now):
             break
-        counts = sheets.get(on, DaySheet()).counts(minute_of(now) if on == day_of(now) else MINUTES)
+        counts = sheets.get(on, DayTimeline()).counts(minute_of(now) if on == day_of(now) else MINUTES)
         days.append((on, counts))
         for state, minutes in counts.items():
             counted[state] += minutes
@@ -140,7 +140,7 @@ def _check(kind: str, aspect: str) -> str:
 
 
 def statement_files(
-    statement: MonthlyStatement, days: Sequence[tuple[date, Mapping[MinuteState, int]]], wording: Wording
+    statement: MonthlyReport, days: Sequence[tuple[date, Mapping[MinuteState, int]]], wording: Wording
 ) -> Mapping[str, bytes]:
     """Return the files by name, the PDF first. Sets type for a moment: call it in a thread."""
     name = f"penyata-{statement.agency}-{statement.month:%Y-%m}"

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -20,10 +20,10 @@ async def keep_doing(what: str, deed: Callable[[], Awaitable[object]], every: ti
     while True:
         try:
             await deed()
-        except StoreAway as away:
-            if obstacle is not StoreAway:
+        except StoreUnavailable as away:
+            if obstacle is not StoreUnavailable:
                 log.warning("waits for the store", what=what, why=str(away))
-            obstacle = StoreAway
+            obstacle = StoreUnavailable
         # A bug of ours in one of these must end none of the others. Another kind of error is another bug.
         except Exception as error:
             if obstacle is not type(error):

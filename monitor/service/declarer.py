@@ -13,14 +13,14 @@ from zoneinfo import ZoneInfo
 
 from alerts.decide.silence import Muter, Silence
 from alerts.engine.dispatcher import Dispatcher
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.contradiction import Contradiction
 from alerts.model.event import AUTOMATIC, Close, Declare
 from alerts.model.incident import Incident
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
 from monitor.service.oncall import read_moment
-from monitor.service.order import NotDone, agency_called, numbered
+from monitor.service.order import OperationRejectedError, agency_called, numbered
 from monitor.service.order_check import OrderCheck
 from monitor.store.engine.ledger import SqlStore
 
@@ -32,7 +32,7 @@ _CLOCK = re.compile(r"([01]?\d|2[0-3])[:.]([0-5]\d)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class DeclaredOutage:
     """An outage that was declared, and whether anybody hears of it."""
 
     incident: Incident
@@ -40,7 +40,7 @@ class Declared:
     silence: Silence | None = None
 
 
-class Declarer:
+class DeclarationService:
     """Carries out the orders of staff about outages that they know of."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Declarer:
         dispatcher: Dispatcher,
         clock: Clock,
         known: Callable[[], Sequence[str]],
-        brief: Callable[[str], Brief],
+        brief: Callable[[str], PolicySnapshot],
         zone: Callable[[], ZoneInfo],
         muter: Muter,
         check: OrderCheck,
@@ -65,8 +65,8 @@ class Declarer:
         self._muter = muter
         self._check = check
 
-    async def declare(self, agency: str, matter: Matter, *, since: str, why: str, by: str) -> Declared:
-        """Let an outage be told of as a measured one is. *since* as people write it; "": now. Raise `NotDone`."""
+    async def declare(self, agency: str, matter: IncidentType, *, since: str, why: str, by: str) -> DeclaredOutage:
+        """Let an outage be told of as a measured one is. *since* as people write it; "": now. Raise `OperationRejectedError`."""
         code, now = agency_called(agency, self._known()), self._clock.now()
         event = Declare(
             dedup_key=code,
@@ -83,7 +83,7 @@ class Declarer:
             raise self._is_open(code, incident)
         async with self._store.reading() as ledger:
             silence = self._muter(incident, await ledger.silences(now), now)
-        return Declared(incident=incident, silence=silence)
+        return DeclaredOutage(incident=incident, silence=silence)
 
     async def close(
         self,
@@ -94,7 +94,7 @@ class Declarer:
         recovered: bool | None = None,
         despite: Contradiction | None = None,
     ) -> Incident:
-        """Let an incident be over, by a person's word. Raise `NotDone`, also where it does not work again as measured.
+        """Let an incident be over, by a person's word. Raise `OperationRejectedError`, also where it does not work again as measured.
 
         *recovered*: whether mail works again, and whoever was told hears so; `None`: it does as far as it was declared, and
         what is measured goes on.
@@ -118,12 +118,12 @@ class Declarer:
             return now
         try:
             began = read_moment(self._dated(since.strip(), now), now, self._zone())
-        except NotDone as wrong:
-            raise NotDone.said("since_moment", wrong=wrong) from None
+        except OperationRejectedError as wrong:
+            raise OperationRejectedError.said("since_moment", wrong=wrong) from None
         if began > now:
-            raise NotDone.said("since_ahead", since=since)
+            raise OperationRejectedError.said("since_ahead", since=since)
         if now - began > LONGEST_AGO:
-            raise NotDone.said("since_long_ago", since=since, days=LONGEST_AGO.days)
+            raise OperationRejectedError.said("since_long_ago", since=since, days=LONGEST_AGO.days)
         return began
 
     def _dated(self, since: str, now: datetime) -> str:
@@ -135,28 +135,32 @@ class Declarer:
         at = local.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
         return (at if at <= local else at - timedelta(days=1)).isoformat()
 
-    def _is_open(self, code: str, incident: Incident | None) -> NotDone:
+    def _is_open(self, code: str, incident: Incident | None) -> OperationRejectedError:
         if incident is None:
-            return NotDone.said("nothing_opened", agency=code)
+            return OperationRejectedError.said("nothing_opened", agency=code)
         number, matter, declared = incident.number, incident.matter, incident.declared
         if declared is not None and declared.stands:
-            return NotDone.said(
+            return OperationRejectedError.said(
                 "open_declared", number=number, matter=matter, by=declared.by, at=self._stamp(declared.at)
             )
-        return NotDone.said("open_measured", number=number, matter=matter, at=self._stamp(incident.told_began_at))
+        return OperationRejectedError.said(
+            "open_measured", number=number, matter=matter, at=self._stamp(incident.told_began_at)
+        )
 
-    def _is_not_closed(self, incident: Incident) -> NotDone:
+    def _is_not_closed(self, incident: Incident) -> OperationRejectedError:
         number, measured, declared = incident.number, incident.measured, incident.declared
         if (closed := incident.closed) is not None:
             by = "Pantau" if closed.by == AUTOMATIC else closed.by
-            return NotDone.said("closed_before", by=by, number=number, at=self._stamp(closed.at), why=closed.why)
+            return OperationRejectedError.said(
+                "closed_before", by=by, number=number, at=self._stamp(closed.at), why=closed.why
+            )
         if not incident.is_open:
-            return NotDone.said(
+            return OperationRejectedError.said(
                 "over_before", number=number, at=self._stamp(incident.resolved_at or incident.opened_at)
             )
         if declared is None or declared.over_at is None:
-            return NotDone.said("is_measured", number=number, measured=measured)
-        return NotDone.said(
+            return OperationRejectedError.said("is_measured", number=number, measured=measured)
+        return OperationRejectedError.said(
             "still_measured",
             by=declared.over_by,
             number=number,

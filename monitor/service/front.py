@@ -13,44 +13,44 @@ from alerts.engine.composer import Composer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.intake import take_in
-from alerts.engine.settling import Ruling, Settlement
-from alerts.inbound.desk import Desks
+from alerts.engine.settling import ManualStatus, ManualStatusRequest
+from alerts.inbound.desk import CallbackHandlers
 from alerts.model.contradiction import Contradiction
-from alerts.model.event import Acknowledge, Correct, Event, HandOn, Release, Remark
-from alerts.model.gateway import CallbackAnswer, CallbackRefused, Content, Incoming
+from alerts.model.event import Acknowledge, AddNote, Escalate, Event, MarkFalseAlarm, Release
+from alerts.model.gateway import CallbackRejectedError, CallbackRequest, CallbackResponse, Content
 from alerts.model.incident import CORRECTABLE_FOR, SAID_TWICE, Incident, may_correct, release_is_offered
 from alerts.record.clock import Clock
 from monitor.config.files.problem import Problem
-from monitor.judging.liveness import Ailment, unready
+from monitor.judging.liveness import LivenessFailure, unready
 from monitor.metrics import REFUSALS, Metrics
 from monitor.service.gateways import callback_base
-from monitor.service.noticeboard import Noticeboard
-from monitor.service.order import NotDone, no_incident, numbered
+from monitor.service.noticeboard import StatusReader
+from monitor.service.order import OperationRejectedError, no_incident, numbered
 from monitor.service.order_check import OrderCheck
-from monitor.service.watch import Watch
+from monitor.service.watch import ProbingRuntime
 from monitor.store.engine.ledger import SqlStore
-from monitor.views.overview import IncidentView, NoticeView, view_incident, view_notice
+from monitor.views.overview import IncidentView, NotificationView, view_incident, view_notice
 
 
-class Front:
+class ServiceFacade:
     """The running service, as the web sees it."""
 
     def __init__(
         self,
         *,
         store: SqlStore,
-        board: Noticeboard,
+        board: StatusReader,
         dispatcher: Dispatcher,
-        desks: Desks,
+        desks: CallbackHandlers,
         pool: GatewayPool,
         composer: Composer,
         metrics: Metrics,
         clock: Clock,
-        watch: Callable[[], Watch],
+        watch: Callable[[], ProbingRuntime],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
         check: OrderCheck,
         away: Callable[[], tuple[datetime, str] | None] = lambda: None,
-        ailments: Callable[[], AbstractSet[Ailment]] = frozenset,
+        ailments: Callable[[], AbstractSet[LivenessFailure]] = frozenset,
     ) -> None:
         """*watch* returns the one in force; *reload* reads the configuration again, by whose word.
 
@@ -73,7 +73,7 @@ class Front:
 
     # -- state ---------------------------------------------------------------------------------------------------
 
-    async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
+    async def content(self, notice_id: int) -> tuple[NotificationView, Content] | None:
         """Return a notice and what it says, composed again from its facts; `None`: no such notice."""
         async with self._store.reading() as ledger:
             try:
@@ -124,7 +124,7 @@ class Front:
         return next(iter(found), None)
 
     async def acknowledge(self, number: str, by: str) -> Incident:
-        """Acknowledge an incident in a person's name. Raise `NotFound`, as every order about an incident does."""
+        """Acknowledge an incident in a person's name. Raise `NotFoundError`, as every order about an incident does."""
         return await self._order(number, partial(Acknowledge, by=by))
 
     async def take_over(self, number: str, by: str, of: str) -> Incident:
@@ -145,18 +145,18 @@ class Front:
             done = await ledger.listing.done_about(found.id, {"remark"}, most=10)
             if any((each.actor, each.said) == (by, text) and abs(now - each.at) < SAID_TWICE for each in done):
                 return found
-            after = await take_in(ledger, Remark(incident_id=found.id, at=now, by=by, text=text))
+            after = await take_in(ledger, AddNote(incident_id=found.id, at=now, by=by, text=text))
         self._dispatcher.stir(found.id)
         return after or found
 
     async def hand_on(self, number: str, by: str) -> Incident:
         """Let the next of the staff be told of an incident at once."""
-        return await self._order(number, partial(HandOn, by=by))
+        return await self._order(number, partial(Escalate, by=by))
 
     async def release(self, number: str, by: str, *, despite: Contradiction | None = None) -> Incident:
-        """Release an incident's announcement. Raise `NotDone` while nobody is told, or where mail works again as measured."""
+        """Release an incident's announcement. Raise `OperationRejectedError` while nobody is told, or where mail works again as measured."""
         if self.is_watch_only():
-            raise NotDone.said("nothing_to_release")
+            raise OperationRejectedError.said("nothing_to_release")
         return await self._order(number, partial(Release, by=by, despite=despite))
 
     async def releases(self) -> Sequence[IncidentView]:
@@ -167,30 +167,30 @@ class Front:
         return [view_incident(incident) for incident in found if release_is_offered(incident, now)]
 
     async def correct(self, number: str, by: str, why: str, *, despite: Contradiction | None = None) -> Incident:
-        """Declare an incident a false alarm. Raise `NotDone` when it is too late for that, was done before, or it is measured still."""
+        """Declare an incident a false alarm. Raise `OperationRejectedError` when it is too late for that, was done before, or it is measured still."""
         before = await self.numbered(number)
         if before.corrected_at is not None:
-            raise NotDone.said("corrected_before", number=before.number, by=before.corrected_by)
+            raise OperationRejectedError.said("corrected_before", number=before.number, by=before.corrected_by)
         if not may_correct(before, self.now()):
             hours = CORRECTABLE_FOR // timedelta(hours=1)
-            raise NotDone.said("correct_too_late", number=before.number, hours=hours)
-        return await self._order(number, partial(Correct, by=by, why=why, despite=despite))
+            raise OperationRejectedError.said("correct_too_late", number=before.number, hours=hours)
+        return await self._order(number, partial(MarkFalseAlarm, by=by, why=why, despite=despite))
 
-    async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> None:
-        """Take in what a person says became of a notice. Raise `NotDone`."""
-        settlement = Settlement(notice_id=notice_id, ruling=ruling, by=by, why=why, at=self._clock.now())
+    async def settle(self, notice_id: int, ruling: ManualStatus, by: str, why: str) -> None:
+        """Take in what a person says became of a notice. Raise `OperationRejectedError`."""
+        settlement = ManualStatusRequest(notice_id=notice_id, ruling=ruling, by=by, why=why, at=self._clock.now())
         if (problem := await self._dispatcher.settle(settlement)) is not None:
-            raise NotDone(problem)
+            raise OperationRejectedError(problem)
 
     async def numbered(self, number: str) -> Incident:
-        """Return the incident that people quote as *number*. Raise `NotFound`."""
+        """Return the incident that people quote as *number*. Raise `NotFoundError`."""
         async with self._store.reading() as ledger:
             return await numbered(ledger, number)
 
     async def _order(self, number: str, event: Callable[..., Event]) -> Incident:
         found = await self.numbered(number)
         order = event(incident_id=found.id, at=self._clock.now())
-        if isinstance(order, Release | Correct):
+        if isinstance(order, Release | MarkFalseAlarm):
             await self._order_check.check(found, order)
             order = replace(order, at=self._clock.now())
         after = await self._dispatcher.submit(order)
@@ -204,12 +204,12 @@ class Front:
         """Return the public URL that this gateway's provider was given."""
         return callback_base(self._watch().configuration.settings, gateway) if gateway in self._pool else None
 
-    async def hear(self, gateway: str, incoming: Incoming) -> CallbackAnswer | None:
-        """Hand a provider's callback to its gateway; `None`: no such gateway. Raise `alerts.model.gateway.CallbackRefused`."""
+    async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
+        """Hand a provider's callback to its gateway; `None`: no such gateway. Raise `alerts.model.gateway.CallbackRejectedError`."""
         if gateway not in self._pool:
             return None
         try:
             return await self._pool[gateway].gateway.hear(incoming, self._desks.of(gateway))
-        except CallbackRefused as refusal:
+        except CallbackRejectedError as refusal:
             self._metrics.callback_refused(gateway, REFUSALS.get(refusal.status, ""))
             raise

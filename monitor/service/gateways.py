@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.engine.gateway_pool import Line
-from alerts.model.gateway import Gateway, Surroundings
+from alerts.engine.gateway_pool import ConfiguredGateway
+from alerts.model.gateway import Gateway, GatewayContext
 from monitor.config.model.settings import Settings
 from monitor.config.service.gateway import gateway_kinds
 
@@ -27,22 +27,22 @@ _CLOSES_WITHIN = 10.0
 
 
 def build_lines(
-    settings: Settings, directory: Path, *, before: Settings | None = None, in_use: Iterable[Line] = ()
-) -> list[Line]:
+    settings: Settings, directory: Path, *, before: Settings | None = None, in_use: Iterable[ConfiguredGateway] = ()
+) -> list[ConfiguredGateway]:
     """Return a line for each configured gateway, in the order of preference. Relative paths start at *directory*.
 
     Of those *in_use*, a gateway that *before* configured just so is kept, with its connections.
     """
     kinds, kept = gateway_kinds(), _unchanged(before, settings, in_use)
     return [
-        Line(
+        ConfiguredGateway(
             name=entry.name,
             channel=channel,
             per_minute=entry.per_minute,
             gateway=kept.get(entry.name)
             or kinds[entry.kind].build(
                 entry.config,
-                Surroundings(callback_base=callback_base(settings, entry.name), directory=str(directory)),
+                GatewayContext(callback_base=callback_base(settings, entry.name), directory=str(directory)),
             ),
         )
         for channel, entries in settings.gateways.items()
@@ -50,7 +50,7 @@ def build_lines(
     ]
 
 
-def _unchanged(before: Settings | None, after: Settings, in_use: Iterable[Line]) -> dict[str, Gateway]:
+def _unchanged(before: Settings | None, after: Settings, in_use: Iterable[ConfiguredGateway]) -> dict[str, Gateway]:
     if before is None or before.callbacks.public_url != after.callbacks.public_url:
         return {}
     known = {entry.name: entry for entries in before.gateways.values() for entry in entries}
@@ -64,12 +64,12 @@ def _unchanged(before: Settings | None, after: Settings, in_use: Iterable[Line])
     return {line.name: line.gateway for line in in_use if line.name in same}
 
 
-async def close_lines(lines: Iterable[Line]) -> None:
+async def close_lines(lines: Iterable[ConfiguredGateway]) -> None:
     """Release the connections of gateways, all at once."""
     await asyncio.gather(*map(_close, lines))
 
 
-async def _close(line: Line) -> None:
+async def _close(line: ConfiguredGateway) -> None:
     try:
         async with asyncio.timeout(_CLOSES_WITHIN):
             await line.gateway.close()
@@ -88,10 +88,10 @@ class Retirement:
 
     def __init__(self) -> None:
         #: With when they are to be closed, on the loop's clock: what was replaced first comes first.
-        self._waiting: deque[tuple[float, Sequence[Line]]] = deque()
+        self._waiting: deque[tuple[float, Sequence[ConfiguredGateway]]] = deque()
         self._entered = asyncio.Event()
 
-    def enter(self, lines: Sequence[Line]) -> None:
+    def enter(self, lines: Sequence[ConfiguredGateway]) -> None:
         """Let gateways wait for their end."""
         self._waiting.append((asyncio.get_running_loop().time() + self.LASTS.total_seconds(), lines))
         self._entered.set()

@@ -29,7 +29,7 @@ _WHY = "its agency has left the configuration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Departed:
+class OrphanedIncident:
     """An open incident whose agency is watched no more, and when it is closed."""
 
     number: str
@@ -37,7 +37,7 @@ class Departed:
     closes_at: datetime
 
 
-class Leaver:
+class OrphanedIncidentCloser:
     """Looks after the open incidents of agencies that nobody watches any more."""
 
     def __init__(
@@ -56,10 +56,10 @@ class Leaver:
         self._clock = clock
         self._known = known
         #: By agency. In memory only: after a start they stay as long again.
-        self._departed: Mapping[str, Departed] = {}
+        self._departed: Mapping[str, OrphanedIncident] = {}
 
     @property
-    def departed(self) -> Sequence[Departed]:
+    def departed(self) -> Sequence[OrphanedIncident]:
         """What is open of agencies that have left, as it was last looked at."""
         return list(self._departed.values())
 
@@ -81,7 +81,7 @@ class Leaver:
         self._departed = {
             agency: was
             if (was := before.get(agency)) is not None and was.number == number
-            else Departed(number=number, agency=agency, closes_at=now + STAYS)
+            else OrphanedIncident(number=number, agency=agency, closes_at=now + STAYS)
             for agency, number in sorted(numbers.items())
         }
         for each in self._departed.values():
@@ -98,7 +98,7 @@ class Leaver:
                 await self._close(each, now)
         self._metrics.incidents_departed(len(self._departed))
 
-    async def _close(self, each: Departed, now: datetime) -> None:
+    async def _close(self, each: OrphanedIncident, now: datetime) -> None:
         async with self._store.reading() as ledger:
             found = await ledger.incident_numbered(each.number)
         if found is not None and found.is_open:

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from alerts.decide.contradiction import Delivered
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
 from monitor.judging.evidence import ARRIVED
 from monitor.judging.matter import WAYS, WORKS
-from monitor.model.route import Direction, WatchedRoute
-from monitor.probing.trial import RouteTrial
-from monitor.service.watch import Watch
+from monitor.model.route import Direction, MonitoredRoute
+from monitor.probing.trial import OnDemandRun
+from monitor.service.watch import ProbingRuntime
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, ProbeResult
 
@@ -25,8 +25,8 @@ PATIENCE: Final = timedelta(seconds=6)
 FRESH: Final = timedelta(minutes=1)
 #: Of so many agencies the routes are run for one order.
 MOST: Final = 20
-_OF: Final[Mapping[Matter, Direction]] = {
-    matter: way for matter in (Matter.SENDING, Matter.RECEIVING) for way in WAYS[matter]
+_OF: Final[Mapping[IncidentType, Direction]] = {
+    matter: way for matter in (IncidentType.SENDING, IncidentType.RECEIVING) for way in WAYS[matter]
 }
 
 
@@ -34,16 +34,16 @@ class MailMeasurement:
     """Says in which directions the newest message of an agency arrived."""
 
     def __init__(
-        self, *, watch: Callable[[], Watch], history: History, clock: Clock, patience: timedelta = PATIENCE
+        self, *, watch: Callable[[], ProbingRuntime], history: History, clock: Clock, patience: timedelta = PATIENCE
     ) -> None:
         self._watch = watch
         self._history = history
         self._clock = clock
         self._patience = patience
         #: The runs that were begun for an order, by route.
-        self._trials: dict[str, RouteTrial] = {}
+        self._trials: dict[str, OnDemandRun] = {}
 
-    def begin(self, agencies: Collection[str]) -> Sequence[RouteTrial]:
+    def begin(self, agencies: Collection[str]) -> Sequence[OnDemandRun]:
         """Run the routes of *agencies* at once that this process probes, except those with a fresh run."""
         watch, now = self._watch(), self._clock.now()
         self._trials = {name: each for name, each in self._trials.items() if not each.is_over}
@@ -67,7 +67,7 @@ class MailMeasurement:
         return (await self.newest([agency]))[agency]
 
     async def newest(self, agencies: Collection[str]) -> Mapping[str, Delivered]:
-        """Return when the newest run in each direction began, where its message arrived, by agency. Raise `StoreAway`."""
+        """Return when the newest run in each direction began, where its message arrived, by agency. Raise `StoreUnavailable`."""
         # In another process, or before the start.
         await self._history.look_up(agencies)
         return {agency: self._delivered(agency) for agency in agencies}
@@ -78,14 +78,14 @@ class MailMeasurement:
             # What arrives at one site may not at another.
             works = [way for way, direction in _OF.items() if together.directions.get(direction) in WORKS]
             return dict.fromkeys(works, self._clock.now())
-        found: dict[Matter, datetime] = {}
+        found: dict[IncidentType, datetime] = {}
         for way, routes in self._by_way(agency).items():
             newest = _newest(known[each.name] for each in routes if each.name in known)
             if newest is not None and newest.outcome in ARRIVED:
                 found[way] = newest.started_at
         return found
 
-    def _by_way(self, agency: str) -> Mapping[Matter, Sequence[WatchedRoute]]:
+    def _by_way(self, agency: str) -> Mapping[IncidentType, Sequence[MonitoredRoute]]:
         """Return the routes that show a direction: those within the agency only where there are no others."""
         routes = self._watch().configuration.registry.routes_of(agency)
         inside = [each for each in routes if each.direction is Direction.INTERNAL]

@@ -10,26 +10,26 @@ from typing import Any
 
 from alerts.decide.silence import Silence
 from alerts.engine.gateway_pool import GatewayPool
-from alerts.model.delivery import Notice, NoticeState
+from alerts.model.delivery import Notification, NotificationState
 from alerts.model.incident import Incident, IncidentState
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.judging.matter import WAYS
 from monitor.metrics import NO_AGENCY
 from monitor.model.day import day_of, moment_of
 from monitor.model.health import Health
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from monitor.model.site_sums import SiteSums
-from monitor.model.window import Stretch
-from monitor.planning.inspection import Inspection
+from monitor.model.window import WindowOccurrence
+from monitor.planning.inspection import CheckRun
 from monitor.runtime.slices import in_slices
-from monitor.service.days.availability import AvailabilityBook
-from monitor.service.order import NotFound, agency_called, no_notice
-from monitor.service.watch import Watch
+from monitor.service.days.availability import AvailabilityCache
+from monitor.service.order import NotFoundError, agency_called, no_notice
+from monitor.service.watch import ProbingRuntime
 from monitor.store.engine.incidents import OpenNumber
-from monitor.store.engine.ledger import SqlLedger, SqlStore
-from monitor.store.engine.listing import NEWEST, IncidentFilter, NoticeFilter
+from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
+from monitor.store.engine.listing import NEWEST, IncidentFilter, NotificationFilter
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.site_runs import SiteRecords
@@ -39,8 +39,8 @@ from monitor.views.overview import (
     CheckView,
     IncidentView,
     ListPage,
-    NoticeDetail,
-    NoticeView,
+    NotificationDetail,
+    NotificationView,
     RouteView,
     view_checks,
     view_detail,
@@ -50,14 +50,14 @@ from monitor.views.overview import (
 )
 from monitor.views.own_health import (
     Control,
-    GatewayStanding,
+    GatewayStatus,
     PartView,
     ReferenceView,
-    Signs,
+    SelfHealthInputs,
     own_health,
     view_reference,
 )
-from monitor.views.site_report import SiteEvidence, SiteReport, SiteTestimony, view_evidence, view_sites
+from monitor.views.site_report import SiteIncidentData, SiteIncidentSummary, SiteReport, view_evidence, view_sites
 from probes.model.result import ProbeResult
 
 #: So many incidents and notices are listed for programs, and so many on the page.
@@ -84,7 +84,7 @@ _PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class StatusOverview:
     """How everything stands, as the page shows it."""
 
     own: Sequence[PartView]
@@ -97,9 +97,9 @@ class Overview:
     open_count: int
     #: The newest first.
     incidents: Sequence[IncidentView]
-    notices: Sequence[NoticeView]
+    notices: Sequence[NotificationView]
     #: Notices that want a person.
-    attention: Sequence[NoticeView]
+    attention: Sequence[NotificationView]
     #: When the store was last read, if it cannot be read now; `None`: incidents and notices are the present ones.
     recorded_at: datetime | None = None
     #: `False`: it was not read since the start, so nobody knows which incidents and notices there are.
@@ -118,11 +118,11 @@ class _Recorded:
     silences: Mapping[str, Silence] = field(default_factory=dict)
     open_first: Sequence[IncidentView] = ()
     incidents: Sequence[IncidentView] = ()
-    notices: Sequence[NoticeView] = ()
-    attention: Sequence[NoticeView] = ()
+    notices: Sequence[NotificationView] = ()
+    attention: Sequence[NotificationView] = ()
 
 
-class Noticeboard:
+class StatusReader:
     """Reads how things stand. What has not changed since it was last read is the same object."""
 
     def __init__(
@@ -133,15 +133,15 @@ class Noticeboard:
         days: DayRecords,
         pool: GatewayPool,
         clock: Clock,
-        watch: Callable[[], Watch],
-        signs: Callable[[], Signs],
+        watch: Callable[[], ProbingRuntime],
+        signs: Callable[[], SelfHealthInputs],
         told: SiteRecords | None = None,
     ) -> None:
         """*watch* returns the one in force; *signs* what the service knows of itself; *told* has what other sites told it."""
         self._store = store
         self._history = history
         self._days = days
-        self._book = AvailabilityBook(days, clock)
+        self._book = AvailabilityCache(days, clock)
         self._pool = pool
         self._clock = clock
         self._watch = watch
@@ -158,13 +158,13 @@ class Noticeboard:
         #: By name: a route's health, last run and what that is counted as, and its view.
         self._routes: dict[str, tuple[Any, RouteView]] = {}
 
-    async def overview(self) -> Overview:
+    async def overview(self) -> StatusOverview:
         """Return how everything stands. While the store is away what it says is that of its last hour.
 
         What has not changed is the same object.
         """
         recorded, is_present = await self._read_in_time()
-        return Overview(
+        return StatusOverview(
             own=self.own(),
             agencies=await self._agencies(recorded),
             own_checks=self.own_checks(),
@@ -177,7 +177,7 @@ class Noticeboard:
             was_read=recorded.journal != _NEVER_READ,
         )
 
-    async def testimonies(self, incident: Incident, most: int) -> Sequence[SiteTestimony]:
+    async def testimonies(self, incident: Incident, most: int) -> Sequence[SiteIncidentData]:
         """Return what each site says of an incident's agency, and saw fail in its time: the last *most* runs of each.
 
         Our own comes first. Nothing where there is no other site.
@@ -193,14 +193,14 @@ class Noticeboard:
         settings = watch.configuration.settings
         said = {each.site: each for each in view_sites(watch.consensus.says(code) if incident.is_open else {})}
         ours = await self._history.failed(code, since, until, most)
-        own = SiteTestimony(site=settings.site, report=said.get(settings.site), results=ours)
+        own = SiteIncidentData(site=settings.site, report=said.get(settings.site), results=ours)
         others = (
-            SiteTestimony(site=each.site, report=said.get(each.site), results=each.results, unclear=each.unclear)
+            SiteIncidentData(site=each.site, report=said.get(each.site), results=each.results, unclear=each.unclear)
             for each in told
         )
         return [own, *others]
 
-    async def site_evidence(self, incident: Incident) -> Sequence[SiteEvidence]:
+    async def site_evidence(self, incident: Incident) -> Sequence[SiteIncidentSummary]:
         """Return the same as people see it."""
         return [view_evidence(each) for each in await self.testimonies(incident, _SITE_RUNS)]
 
@@ -226,10 +226,10 @@ class Noticeboard:
             gateways=self.gateways(),
         )
 
-    def gateways(self) -> Sequence[GatewayStanding]:
+    def gateways(self) -> Sequence[GatewayStatus]:
         """Return how the gateways stand: by channel, in the order in which they are tried while all work."""
         return [
-            GatewayStanding(
+            GatewayStatus(
                 channel=line.channel,
                 gateway=line.name,
                 up=self._pool.is_up(line.name),
@@ -257,7 +257,7 @@ class Noticeboard:
         ]
 
     async def agencies(self) -> Sequence[AgencyView]:
-        """Return all agencies, by code. Raise `StoreAway` while nobody knows which have an incident."""
+        """Return all agencies, by code. Raise `StoreUnavailable` while nobody knows which have an incident."""
         async with self._store.reading() as ledger:
             recorded = await self._standing_orders(ledger)
         await self._history.latest()
@@ -273,7 +273,7 @@ class Noticeboard:
             await self._history.look_up(others)
 
     async def agency(self, quoted: str) -> AgencyView:
-        """Return the one that people call so. Raise `NotFound`, and `StoreAway` as `agencies` does."""
+        """Return the one that people call so. Raise `NotFoundError`, and `StoreUnavailable` as `agencies` does."""
         self.called(quoted)
         async with self._store.reading() as ledger:
             recorded = await self._standing_orders(ledger)
@@ -285,13 +285,13 @@ class Noticeboard:
         return self._agency(watch, code, watch.configuration.registry.routes_of(code), recorded, self._clock.now())
 
     async def days(self, quoted: str, count: int) -> AgencyDays:
-        """Return the latest *count* days of the one that people call so. Raise `NotFound` and `StoreAway`."""
+        """Return the latest *count* days of the one that people call so. Raise `NotFoundError` and `StoreUnavailable`."""
         code, now = self.called(quoted), self._clock.now()
         first = day_of(now) - timedelta(days=max(count, *SPANS) - 1)
         return view_days(code, await self._days.since(code, first), now, count)
 
     async def availabilities(self) -> Mapping[str, Sequence[Availability]]:
-        """Return how available the mail of all agencies was, by code, as of a minute ago at most. Raise `StoreAway`."""
+        """Return how available the mail of all agencies was, by code, as of a minute ago at most. Raise `StoreUnavailable`."""
         return await self._book.of(sorted(self._watch().configuration.registry.agencies))
 
     async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
@@ -309,9 +309,9 @@ class Noticeboard:
                 try:
                     async with asyncio.timeout(_PATIENCE):
                         known = now, await self.days(code, max(SPANS))
-                except NotFound:
+                except NotFoundError:
                     continue  # It has left meanwhile.
-                except (StoreAway, TimeoutError):
+                except (StoreUnavailable, TimeoutError):
                     is_away, self._no_days_at = True, now  # The next one is not waited for.
             if known is not None:
                 self._histories[code] = known
@@ -321,7 +321,7 @@ class Noticeboard:
         return found
 
     def called(self, quoted: str) -> str:
-        """Return the code of the agency that people call so. Raise `NotFound`."""
+        """Return the code of the agency that people call so. Raise `NotFoundError`."""
         return agency_called(quoted, self._watch().configuration.registry.agencies)
 
     def own_checks(self) -> Sequence[CheckView]:
@@ -354,21 +354,21 @@ class Noticeboard:
         following = ids[most - 1] * (-1 if opened >= most else 1) if len(ids) > most else None
         return ListPage(rows=rows, after=following)
 
-    async def notices(self) -> Sequence[NoticeView]:
+    async def notices(self) -> Sequence[NotificationView]:
         """Return the newest notices, newest first."""
-        return (await self.notice_page(NoticeFilter())).rows
+        return (await self.notice_page(NotificationFilter())).rows
 
     async def notice_page(
-        self, wanted: NoticeFilter, *, most: int = _LISTED, after: int | None = None
-    ) -> ListPage[NoticeView]:
+        self, wanted: NotificationFilter, *, most: int = _LISTED, after: int | None = None
+    ) -> ListPage[NotificationView]:
         """Return notices that fit, newest first, *after* an id."""
         async with self._store.reading() as ledger:
             ids = await ledger.listing.notices(wanted, most=most + 1, before=after or NEWEST)
             rows = await _viewed(ledger, await ledger.listed_notices(ids[:most], wanted.incident_id))
         return ListPage(rows=rows, after=ids[most - 1] if len(ids) > most else None)
 
-    async def notice(self, notice_id: int) -> NoticeDetail:
-        """Return all that is shown of a notice. Raise `NotFound`."""
+    async def notice(self, notice_id: int) -> NotificationDetail:
+        """Return all that is shown of a notice. Raise `NotFoundError`."""
         async with self._store.reading() as ledger:
             try:
                 notice = await ledger.notice(notice_id)
@@ -391,7 +391,7 @@ class Noticeboard:
             async with asyncio.timeout(_PATIENCE):
                 await self._history.latest()
                 self._recorded = await self._read(known)
-        except (StoreAway, TimeoutError):
+        except (StoreUnavailable, TimeoutError):
             return known, False
         return self._recorded, True
 
@@ -405,7 +405,7 @@ class Noticeboard:
             open_first = await ledger.open_incidents_first(_OPEN)
             incidents = await ledger.recent_incidents(_INCIDENTS)
             notices = await ledger.recent_notices(_NOTICES)
-            bad = (NoticeState.UNKNOWN, NoticeState.FAILED)
+            bad = (NotificationState.UNKNOWN, NotificationState.FAILED)
             attention = await ledger.recent_notices(_LISTED, states=bad, most=_ATTENTION)
             return _Recorded(
                 at=now,
@@ -418,7 +418,7 @@ class Noticeboard:
                 attention=await _viewed(ledger, attention),
             )
 
-    async def _standing_orders(self, ledger: SqlLedger) -> _Recorded:
+    async def _standing_orders(self, ledger: SqlUnitOfWork) -> _Recorded:
         now = self._clock.now()
         return _Recorded(
             at=now, open=await ledger.open_numbers(), silences={s.about: s for s in await ledger.silences(now)}
@@ -440,13 +440,13 @@ class Noticeboard:
         return list(views.values())
 
     def _agency(
-        self, watch: Watch, code: str, routes: Sequence[WatchedRoute], recorded: _Recorded, now: datetime
+        self, watch: ProbingRuntime, code: str, routes: Sequence[MonitoredRoute], recorded: _Recorded, now: datetime
     ) -> AgencyView:
         agency, silences = watch.configuration.registry.agencies[code], recorded.silences
         latest = self._history.known()
         shown = [self._route(watch, route, latest.get(route.name)) for route in routes]
-        inspections: dict[str, Inspection | None] = watch.inspector.latest(code)
-        maintenance: Stretch | None = next((r.probing.hours.closed_by(now) for r in routes), None)
+        inspections: dict[str, CheckRun | None] = watch.inspector.latest(code)
+        maintenance: WindowOccurrence | None = next((r.probing.hours.closed_by(now) for r in routes), None)
         silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
         mail = watch.judge_of(code).mail(code)
         incident, health = recorded.open.get(code), dict(mail.directions())
@@ -459,7 +459,7 @@ class Noticeboard:
         probed_by = watch.probed_by(code)
         # Equal objects are compared at a glance, and nearly all are the same as the last time.
         orders = (maintenance, silence, incident, ended)
-        sign_in_refused = incident is not None and incident.measured is Matter.SIGN_IN
+        sign_in_refused = incident is not None and incident.measured is IncidentType.SIGN_IN
         said = (unseen, sign_in_refused, sites, agreed, disputed, probed_by)
         made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, said)
         known = self._made.get(code)
@@ -491,12 +491,12 @@ class Noticeboard:
 
     def _together(
         self,
-        watch: Watch,
+        watch: ProbingRuntime,
         code: str,
         sites: Sequence[SiteReport],
         incident: OpenNumber | None,
         health: Mapping[Direction, Health],
-    ) -> tuple[Matter | None, Sequence[Direction]]:
+    ) -> tuple[IncidentType | None, Sequence[Direction]]:
         """Return what is wrong with an agency as enough sites say, and which directions too few say are down, this one or others.
 
         Nothing where there is no other site: there what is measured is all that is said.
@@ -519,7 +519,7 @@ class Noticeboard:
         told = () if agreed is None else WAYS.get(agreed, ())
         return agreed, [each for each in down if each not in told and together.directions.get(each) is not Health.DOWN]
 
-    def _route(self, watch: Watch, route: WatchedRoute, last: ProbeResult | None) -> RouteView:
+    def _route(self, watch: ProbingRuntime, route: MonitoredRoute, last: ProbeResult | None) -> RouteView:
         judge, known = watch.judge_of(route.agency), self._routes.get(route.name)
         health = judge.route_health(route.name)
         verdict = None if last is None else judge.counted_as(route.name, last.token_id)
@@ -530,7 +530,7 @@ class Noticeboard:
         return view
 
 
-async def _viewed(ledger: SqlLedger, notices: Sequence[Notice]) -> Sequence[NoticeView]:
+async def _viewed(ledger: SqlUnitOfWork, notices: Sequence[Notification]) -> Sequence[NotificationView]:
     incidents: Mapping[int, Incident] = await ledger.incidents({notice.incident_id for notice in notices})
     shown = in_slices(each for each in notices if each.incident_id in incidents)
     return [view_notice(each, incidents[each.incident_id]) async for each in shown]

@@ -14,17 +14,28 @@ import structlog
 
 from alerts.hours.wallclock import first_showing, last_showing
 from alerts.model.contact import Address, Contact
-from alerts.model.oncall import OUTLOOK, DutySpell, Gap, Override, Rota, concerned, gaps, next_handover, on_call, spells
+from alerts.model.oncall import (
+    OUTLOOK,
+    Gap,
+    OnCallPeriod,
+    Override,
+    Rota,
+    concerned,
+    gaps,
+    next_handover,
+    on_call,
+    spells,
+)
 from alerts.record.clock import Clock
-from alerts.record.store import Entry, StoreAway
+from alerts.record.store import AuditEntry, StoreUnavailable
 from monitor.access.role import OURSELVES, AgencyScope
 from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency
-from monitor.config.model.settings import Shared
+from monitor.config.model.settings import SharedSettings
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.slices import in_slices
-from monitor.service.order import NotDone, NotFound
+from monitor.service.order import NotFoundError, OperationRejectedError
 from monitor.service.per_configuration import PerConfiguration
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.upkeep.duty import DutyRecords
@@ -40,7 +51,7 @@ LONGEST_OVERRIDE = timedelta(days=92)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DutyView:
+class RotaView:
     """A rota at one moment."""
 
     rota: str
@@ -99,22 +110,22 @@ class OnCall:
         return sorted({name for code in scope.agencies if code in known for name in self.rotas(code)})
 
     def candidates(self, rota: str) -> Sequence[Contact]:
-        """Return who may take the duty of a rota over: those that it knows and that can be reached. Raise `NotFound`."""
+        """Return who may take the duty of a rota over: those that it knows and that can be reached. Raise `NotFoundError`."""
         named = self._roster().named.get(rota)
         if named is None:
-            raise NotFound.said("no_rota", rota=rota)
+            raise NotFoundError.said("no_rota", rota=rota)
         return [person for person in self._people(named).values() if person.addresses]
 
-    async def spells(self, rota: str, first: datetime, last: datetime) -> Sequence[DutySpell]:
-        """Return who has the duty of a rota when, between the two moments. Raise `NotFound`."""
+    async def spells(self, rota: str, first: datetime, last: datetime) -> Sequence[OnCallPeriod]:
+        """Return who has the duty of a rota when, between the two moments. Raise `NotFoundError`."""
         named = self._roster().named.get(rota)
         if named is None:
-            raise NotFound.said("no_rota", rota=rota)
+            raise NotFoundError.said("no_rota", rota=rota)
         async with self._store.reading() as ledger:
             overrides = await ledger.duty.standing(first, [rota])
         return spells(named, overrides, first, last)
 
-    async def show(self, agency: str, at: str, *, only: Collection[str] | None = None) -> Sequence[DutyView]:
+    async def show(self, agency: str, at: str, *, only: Collection[str] | None = None) -> Sequence[RotaView]:
         """Return the rotas that an agency's escalation names; of "", all. *at*: a moment as people write it, or "".
 
         *only*: those of them with these names. To look three months ahead takes some milliseconds for each.
@@ -139,21 +150,23 @@ class OnCall:
             return DutyRecords(overrides=standing, answered=await ledger.duty.answered())
 
     async def add(self, *, rota: str, person: str, begins: str, ends: str, by: str) -> Override:
-        """Let a person take a duty over. *begins* ("": now) and *ends* as people write them. Raise `NotDone`."""
+        """Let a person take a duty over. *begins* ("": now) and *ends* as people write them. Raise `OperationRejectedError`."""
         named = self._named(rota)
         people = self._people(named)
         contact = people.get(person)
         if contact is None:
-            raise NotDone.said("no_person", rota=named.name, person=person, known=", ".join(people) or "none")
+            raise OperationRejectedError.said(
+                "no_person", rota=named.name, person=person, known=", ".join(people) or "none"
+            )
         if not contact.addresses:
-            raise NotDone.said("no_number", person=person)
+            raise OperationRejectedError.said("no_number", person=person)
         now = self._clock.now()
         # An hour that comes twice belongs to the override whole: overlap rather than gap.
         first = self._moment(begins, first_showing) if begins else now
         last = self._moment(ends, last_showing)
         if not max(first, now) < last <= first + LONGEST_OVERRIDE:
             days = LONGEST_OVERRIDE.days
-            raise NotDone.said("override_span", days=days)
+            raise OperationRejectedError.said("override_span", days=days)
         async with self._store.transaction() as ledger:
             made = await ledger.duty.add(rota=named.name, contact=contact, begins=first, ends=last, by=by, now=now)
             await ledger.journal(_entry(made, "override made", by, now))
@@ -162,12 +175,12 @@ class OnCall:
         return made
 
     async def remove(self, override_id: int, by: str) -> Override:
-        """Take an override back. Raise `NotFound`."""
+        """Take an override back. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             gone = await ledger.duty.remove(override_id, by, now)
             if gone is None:
-                raise NotFound.said("no_override", override=override_id)
+                raise NotFoundError.said("no_override", override=override_id)
             await ledger.journal(_entry(gone, "override taken back", by, now))
         log.info("override taken back", rota=gone.rota, person=gone.contact.key, by=by)
         await self._recount()
@@ -197,7 +210,7 @@ class OnCall:
                         await ledger.journal(_entry(override, "override taken back", _CONFIGURATION, now))
                         log.warning("override taken back: the person was removed", rota=override.rota)
                         changed = True
-        except StoreAway:
+        except StoreUnavailable:
             self._followed = before
             return False
         return changed
@@ -214,7 +227,7 @@ class OnCall:
         try:
             async with self._store.reading() as ledger:
                 standing = await ledger.duty.standing(now, [named.name])
-        except StoreAway:
+        except StoreUnavailable:
             # The order is committed, and must not look as if it had failed.
             return [override.contact]
         return concerned(named, override, standing, now)
@@ -259,7 +272,7 @@ class OnCall:
         known, agencies = self._roster(), self._configuration().registry.agencies
         found = agencies.get(agency.upper())
         if found is None:
-            raise NotDone.said("no_agency_among", agency=agency, known=", ".join(agencies))
+            raise OperationRejectedError.said("no_agency_among", agency=agency, known=", ".join(agencies))
         lent = {key for step in found.escalation.steps for key in step.rotas}
         return [*known.rotas[found.agency], *(rota for rota in known.rotas[NO_AGENCY] if rota.name in lent)]
 
@@ -269,7 +282,7 @@ class OnCall:
         for rota in known.values():
             if rota.name.casefold() == name.casefold():
                 return rota
-        raise NotDone.said("no_rota_among", rota=name, known=", ".join(known) or "none")
+        raise OperationRejectedError.said("no_rota_among", rota=name, known=", ".join(known) or "none")
 
     def _people(self, rota: Rota) -> Mapping[str, Contact]:
         return self._roster().people(rota.name)
@@ -281,13 +294,13 @@ class OnCall:
 def read_moment(
     text: str, now: datetime, zone: ZoneInfo, showing: Callable[[datetime, ZoneInfo], datetime] = first_showing
 ) -> datetime:
-    """Return the moment that *text* says; without an offset it is local time. Raise `NotDone`."""
+    """Return the moment that *text* says; without an offset it is local time. Raise `OperationRejectedError`."""
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise NotDone.said("no_moment", text=text) from None
+        raise OperationRejectedError.said("no_moment", text=text) from None
     if abs(at.year - now.year) > _FURTHEST_YEARS:
-        raise NotDone.said("too_far", text=text)
+        raise OperationRejectedError.said("too_far", text=text)
     return at if at.tzinfo else showing(at, zone)
 
 
@@ -319,7 +332,7 @@ class _DutyRosters:
     """Makes the roster of each configuration; what is an agency's is kept for as long as that is the same."""
 
     def __init__(self) -> None:
-        self._shared: Shared | None = None
+        self._shared: SharedSettings | None = None
         self._known: dict[str, tuple[Agency, list[Rota], list[Contact]]] = {}
 
     def make(self, configuration: Configuration) -> _Roster:
@@ -349,10 +362,10 @@ def _verified(person: Contact, answered: Mapping[str, datetime], zone: ZoneInfo)
     return replace(person, addresses=tuple(replace(a, verified=verified(a)) for a in person.addresses))
 
 
-def _view(rota: Rota, overrides: Sequence[Override], at: datetime, known: Callable[[Contact], Contact]) -> DutyView:
+def _view(rota: Rota, overrides: Sequence[Override], at: datetime, known: Callable[[Contact], Contact]) -> RotaView:
     person, coming = on_call(rota, overrides, at), next_handover(rota, overrides, at)
     standing = [o for o in overrides if o.rota == rota.name and o.begins <= at < o.ends]
-    return DutyView(
+    return RotaView(
         rota=rota.name,
         at=at,
         person=known(person) if person else None,
@@ -372,11 +385,11 @@ def _length(found: Sequence[Gap]) -> timedelta:
     return sum((gap.ends - gap.begins for gap in found), timedelta(0))
 
 
-def _entry(override: Override, what: str, by: str, now: datetime) -> Entry:
+def _entry(override: Override, what: str, by: str, now: datetime) -> AuditEntry:
     detail = {
         "rota": override.rota,
         "person": override.contact.key,
         "begins": override.begins.isoformat(),
         "ends": override.ends.isoformat(),
     }
-    return Entry(at=now, actor=by, event=what, detail=detail)
+    return AuditEntry(at=now, actor=by, event=what, detail=detail)

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from alerts.decide.edit import edited, keeps_plan
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.contact import Contact
 from alerts.model.incident import Incident
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import Configuration, called_in_store
-from monitor.model.said import FilledText, said
+from monitor.model.said import LazyText, said
 
 #: Of more the last line says how many there are.
 _SAID_AT_MOST = 20
@@ -24,10 +24,10 @@ class PresentBriefs:
     def __init__(self, configuration: Configuration) -> None:
         self._settings = configuration.settings
         self._agencies = configuration.registry.agencies
-        self._made: dict[tuple[str, str, str], Brief] = {}
+        self._made: dict[tuple[str, str, str], PolicySnapshot] = {}
         self._people: dict[str, Mapping[str, Contact]] = {}
 
-    def of_agency(self, code: str) -> Brief:
+    def of_agency(self, code: str) -> PolicySnapshot:
         """Return the brief of an agency. Raise `KeyError`: it is not configured."""
         made = self._made.get((code, "", ""))
         if made is None:
@@ -35,7 +35,7 @@ class PresentBriefs:
             made = self._made[code, "", ""] = self._settings.heeded(brief)
         return made
 
-    def of(self, before: Brief) -> Brief | None:
+    def of(self, before: PolicySnapshot) -> PolicySnapshot | None:
         """Return the brief that an incident would have which has *before*; `None`: its agency is watched no more."""
         if before.agency and before.agency not in self._agencies:
             return None
@@ -46,7 +46,7 @@ class PresentBriefs:
             present = replace(present, escalation=replace(present.escalation, stand_ins=stand_ins))
         return present
 
-    def _of_noc(self, before: Brief) -> Brief:
+    def _of_noc(self, before: PolicySnapshot) -> PolicySnapshot:
         about = before.subject, before.subject_en, before.told_by
         made = self._made.get(about)
         if made is None:
@@ -95,7 +95,7 @@ def _taken_over(incidents: Collection[Incident], configuration: Configuration) -
         )
 
 
-def _differences(before: Brief, after: Brief) -> Iterator[FilledText]:
+def _differences(before: PolicySnapshot, after: PolicySnapshot) -> Iterator[LazyText]:
     was = {**_people(before)}
     becomes = {**_people(after)}
     moved = [name for key, (name, addresses) in becomes.items() if key in was and was[key][1] != addresses]
@@ -109,7 +109,7 @@ def _differences(before: Brief, after: Brief) -> Iterator[FilledText]:
         yield said("added, for whatever is sent next: {names}", names=", ".join(new))
 
 
-def _people(brief: Brief) -> dict[tuple[str, str], tuple[str, object]]:
+def _people(brief: PolicySnapshot) -> dict[tuple[str, str], tuple[str, object]]:
     staff = {("", each.key): (each.name, each.addresses) for each in brief.escalation.people}
     outside = {
         ("outside", each.key): (each.addressee.organisation, each.addresses) for each in brief.announcement.recipients
@@ -117,7 +117,7 @@ def _people(brief: Brief) -> dict[tuple[str, str], tuple[str, object]]:
     return {**staff, **outside}
 
 
-def _listed(words: Sequence[FilledText]) -> FilledText:
+def _listed(words: Sequence[LazyText]) -> LazyText:
     listed = words[0]
     for word in words[1:]:
         listed = said("{before}; {after}", before=listed, after=word)

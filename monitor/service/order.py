@@ -12,7 +12,7 @@ from monitor.config.files.problem import nearest
 
 if TYPE_CHECKING:
     from alerts.model.incident import Incident
-    from monitor.store.engine.ledger import SqlLedger
+    from monitor.store.engine.ledger import SqlUnitOfWork
 
 #: By what stands for each: the Malay, the English, and where that names commands the English of a page.
 REFUSED: Final[Mapping[str, Sequence[str]]] = sections(Path(__file__).with_suffix(".yaml"))["refused"]
@@ -29,7 +29,7 @@ class Bilingual:
         return self.english
 
 
-class NotDone(Exception):
+class OperationRejectedError(Exception):
     """An order cannot be carried out. The message says why, and what to do or write instead.
 
     It is English, as commands and programs read it. A page says `malay` in its place, or `on_page`; "": there is none.
@@ -51,34 +51,34 @@ class NotDone(Exception):
         return made
 
 
-class NotFound(NotDone):
+class NotFoundError(OperationRejectedError):
     """What the order is about does not exist."""
 
 
-def no_incident(number: str) -> NotFound:
+def no_incident(number: str) -> NotFoundError:
     """Return that nothing has this number."""
-    return NotFound.said("no_incident", number=number)
+    return NotFoundError.said("no_incident", number=number)
 
 
-async def numbered(ledger: SqlLedger, number: str) -> Incident:
-    """Return the incident that people quote as *number*. Raise `NotFound`."""
+async def numbered(ledger: SqlUnitOfWork, number: str) -> Incident:
+    """Return the incident that people quote as *number*. Raise `NotFoundError`."""
     found = await ledger.incident_numbered(number)
     if found is None:
         raise no_incident(number)
     return found
 
 
-def no_notice(notice_id: int) -> NotFound:
+def no_notice(notice_id: int) -> NotFoundError:
     """Return that no notice has this number."""
-    return NotFound.said("no_notice", notice=notice_id)
+    return NotFoundError.said("no_notice", notice=notice_id)
 
 
 def agency_called(quoted: str, codes: Iterable[str]) -> str:
-    """Return the code of an agency that people call so, whatever the case. Raise `NotFound`."""
+    """Return the code of an agency that people call so, whatever the case. Raise `NotFoundError`."""
     known = {code.casefold(): code for code in codes}
     code = known.get(quoted.strip().casefold())
     if code is not None:
         return code
     if near := nearest(quoted.strip(), known):
-        raise NotFound.said("no_agency_near", agency=quoted.strip(), near=known[near])
-    raise NotFound.said("no_agency", agency=quoted.strip())
+        raise NotFoundError.said("no_agency_near", agency=quoted.strip(), near=known[near])
+    raise NotFoundError.said("no_agency", agency=quoted.strip())

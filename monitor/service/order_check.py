@@ -9,19 +9,19 @@ from typing import Final
 from alerts.decide.contradiction import Delivered, Order, OrderEffect, effect
 from alerts.documents import phrase
 from alerts.model.contradiction import Contradiction
-from alerts.model.delivery import Draft
-from alerts.model.event import Correct, Release
+from alerts.model.delivery import NotificationDraft
+from alerts.model.event import MarkFalseAlarm, Release
 from alerts.model.incident import HOLDS_FOR, Incident, apply
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
-from monitor.service.order import Bilingual, NotDone
+from monitor.service.order import Bilingual, OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
 #: So many readers are named; the others are counted.
 _NAMED: Final = 8
 _WAYS: Final = {
-    Matter.SENDING: Bilingual("from the agency", malay="daripada agensi"),
-    Matter.RECEIVING: Bilingual("to the agency", malay="kepada agensi"),
+    IncidentType.SENDING: Bilingual("from the agency", malay="daripada agensi"),
+    IncidentType.RECEIVING: Bilingual("to the agency", malay="kepada agensi"),
 }
 
 
@@ -35,7 +35,7 @@ class OrderCheck:
         self._measure = measure
 
     async def check(self, incident: Incident, order: Order) -> None:
-        """Raise `NotDone` with what to name in `despite`. Measuring takes some seconds: nothing is measured for what no run could contradict."""
+        """Raise `OperationRejectedError` with what to name in `despite`. Measuring takes some seconds: nothing is measured for what no run could contradict."""
         possible = Contradiction.WORKS_AGAIN if isinstance(order, Release) else Contradiction.STILL_FAILS
         if order.despite is possible or incident.measured is None or apply(incident, order) is incident:
             return
@@ -52,28 +52,30 @@ class OrderCheck:
         return effect(incident, order, notices, delivered, self._clock.now())
 
 
-def _contradicted(incident: Incident, order: Order, found: OrderEffect, contradiction: Contradiction) -> NotDone:
+def _contradicted(
+    incident: Incident, order: Order, found: OrderEffect, contradiction: Contradiction
+) -> OperationRejectedError:
     number, reading = incident.number, readers(incident, found.drafts)
     if contradiction is Contradiction.WORKS_AGAIN:
         ways = _together([_WAYS[way] for way in found.found])
-        wrong = NotDone.said("works_again", number=number, readers=reading, ways=ways)
+        wrong = OperationRejectedError.said("works_again", number=number, readers=reading, ways=ways)
     else:
         [matter] = found.found
         measured = Bilingual(str(matter), malay=phrase.MATTERS[matter])
         hours = HOLDS_FOR // timedelta(hours=1)
-        if isinstance(order, Correct):
-            wrong = NotDone.said(
+        if isinstance(order, MarkFalseAlarm):
+            wrong = OperationRejectedError.said(
                 "still_fails_false_alarm", number=number, readers=reading, measured=measured, hours=hours
             )
         else:
-            wrong = NotDone.said(
+            wrong = OperationRejectedError.said(
                 "still_fails_recovered", number=number, readers=reading, measured=measured, hours=hours
             )
     wrong.despite = contradiction
     return wrong
 
 
-def readers(incident: Incident, drafts: Sequence[Draft]) -> Bilingual:
+def readers(incident: Incident, drafts: Sequence[NotificationDraft]) -> Bilingual:
     """Return who would read something: "Siti Contoh (sms), Kementerian Contoh (fax) and 3 more"."""
     named = [
         (str(draft.addressee or incident.name_of(draft.person)), draft.addresses[0].channel)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from alerts.inbound.pin import PinBook
+from alerts.inbound.pin import PinStore
 from monitor.config.loading import Configuration
 
 T = TypeVar("T")
@@ -41,10 +41,10 @@ def contact_names(configuration: Configuration) -> Mapping[str, frozenset[str]]:
     return {user: frozenset(each) for user, each in names.items()}
 
 
-def pin_book(configuration: Configuration) -> PinBook:
+def pin_book(configuration: Configuration) -> PinStore:
     """Return the PINs of all contacts that have one: those of an agency's file, and the shared ones for every agency."""
     shared = configuration.settings.contacts
-    return PinBook(
+    return PinStore(
         {
             (code, key): contact.pin.get_secret_value()
             for code, agency in configuration.registry.agencies.items()

@@ -13,25 +13,25 @@ from typing import NoReturn
 import structlog
 
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.gateway_pool import GatewayPool, Line
-from alerts.record.store import StoreAway
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
+from alerts.record.store import StoreUnavailable
 from monitor.bridge.consensus import OURS
 from monitor.bridge.noc_brief import agency_of, key_of, speaker_of
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
-from monitor.config.loading import AgencySource, BadConfiguration, Configuration, Memory, load
+from monitor.config.loading import AgencySource, Configuration, ConfigurationError, LoadCache, load
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
 from monitor.config.sense.duplicate import perhaps_renamed
-from monitor.planning.ownership import GIVEN_UP, WHOLE, Share
-from monitor.probing.sweep import Sweeper
+from monitor.planning.ownership import GIVEN_UP, WHOLE, Shard
+from monitor.probing.sweep import MailboxCleaner
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import spared
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.gateways import Retirement, build_lines, close_lines
 from monitor.service.open_incidents import taken_over
-from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, prepare, take_up
+from monitor.service.watch import ProbingRuntime, RuntimeContext, abandoned, make_watch, prepare, take_up
 from monitor.store.engine.listing import IncidentFilter
 from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords
@@ -49,11 +49,11 @@ _BY_RESTART = "mode: tell; or stop the service and start it, if nobody is to be 
 
 
 async def read(
-    path: Path, environ: Mapping[str, str], memory: Memory, documents: Sequence[AgencySource] | None = None
+    path: Path, environ: Mapping[str, str], memory: LoadCache, documents: Sequence[AgencySource] | None = None
 ) -> Configuration:
-    """Read the configuration; raise `BadConfiguration` when it cannot be used. *memory*: of earlier readings.
+    """Read the configuration; raise `ConfigurationError` when it cannot be used. *memory*: of earlier readings.
 
-    *documents*: those of all agencies, wherever the settings say they are. Raise `StoreAway` when they cannot be read.
+    *documents*: those of all agencies, wherever the settings say they are. Raise `StoreUnavailable` when they cannot be read.
     """
     with spared():
         loaded = await asyncio.to_thread(partial(load, path, environ, memory=memory, documents=documents))
@@ -68,13 +68,13 @@ class Reloader:
         path: Path,
         environ: Mapping[str, str],
         *,
-        around: WatchSurroundings,
+        around: RuntimeContext,
         records: ConfigurationRecords,
         documents: Documents,
         lifecycle: Lifecycle,
         pool: GatewayPool,
         dispatcher: Dispatcher,
-        memory: Memory,
+        memory: LoadCache,
         manager: ServiceManager,
         processes: Processes | None = None,
         follow: Callable[[], Awaitable[bool]] | None = None,
@@ -94,7 +94,7 @@ class Reloader:
         self._pool = pool
         self._dispatcher = dispatcher
         #: The watch in force.
-        self.watch: Watch
+        self.watch: ProbingRuntime
         #: Gateways that are not in use any more.
         self.retirement = Retirement()
         self._memory = memory
@@ -113,7 +113,7 @@ class Reloader:
         #: Up to where it has followed others, whether or not it could take up what they go by.
         self._followed = 0
 
-    async def begin(self, configuration: Configuration, share: Share = WHOLE) -> None:
+    async def begin(self, configuration: Configuration, share: Shard = WHOLE) -> None:
         """Take up the first configuration, and a *share* of its agencies."""
         self._share = share
         _say_losses(configuration)
@@ -158,7 +158,7 @@ class Reloader:
     async def _try_to_reload(self, by: str) -> Sequence[Problem]:
         try:
             return await self._reload(by)
-        except StoreAway as away:
+        except StoreUnavailable as away:
             self._metrics.reload_finished(ok=False, now=self._clock.now())
             log.warning("configuration not taken up; the old one stays in force", why=f"the store is away: {away}")
             message = f"cannot be taken up while the store is away ({away}); the old configuration stays in force"
@@ -170,7 +170,7 @@ class Reloader:
     async def _reload(self, by: str) -> Sequence[Problem]:
         try:
             configuration = await read(self._path, self._environ, self._memory)
-        except BadConfiguration as bad:
+        except ConfigurationError as bad:
             self._metrics.reload_finished(ok=False, now=self._clock.now())
             errors = [str(p) for p in bad.problems if p.severity is Severity.ERROR]
             log.warning("configuration refused; the old one stays in force", errors=errors[:20])
@@ -215,12 +215,12 @@ class Reloader:
             async with self._around.store.reading() as ledger:
                 ids = await ledger.listing.open_incidents(wanted)
                 incidents = await ledger.incidents(ids[:_LOOKED_AT])
-        except StoreAway:
+        except StoreUnavailable:
             return ()  # They follow all the same.
         return taken_over([*incidents.values()], configuration)
 
-    async def take_share(self, share: Share) -> frozenset[str]:
-        """Watch another share of the agencies from now on; return those that have been gained. Raise `StoreAway`.
+    async def take_share(self, share: Shard) -> frozenset[str]:
+        """Watch another share of the agencies from now on; return those that have been gained. Raise `StoreUnavailable`.
 
         A reload waits for it, and it for a reload.
         """
@@ -263,14 +263,14 @@ class Reloader:
     async def take_up_after(self, deed: Callable[[Configuration], Awaitable[None]], by: str) -> Sequence[Problem]:
         """Read the configuration, let *deed* do what has to be done before it is in force, and take it up.
 
-        Return what is to be said of it. Raise `BadConfiguration`, `StoreAway`, and what *deed* raises: then the old one
+        Return what is to be said of it. Raise `ConfigurationError`, `StoreUnavailable`, and what *deed* raises: then the old one
         stays in force.
         """
         async with self._reloading:
             with self._manager.reloading():
                 configuration = await read(self._path, self._environ, self._memory)
                 if (refused := self._unfit(configuration)) is not None:
-                    raise BadConfiguration((refused,))
+                    raise ConfigurationError((refused,))
                 await deed(configuration)
                 return await self._taken_up(configuration, by)
 
@@ -332,7 +332,7 @@ class Reloader:
         try:
             async with self._around.store.reading() as ledger:
                 found = abandoned(await ledger.open_numbers(), configuration)
-        except StoreAway:
+        except StoreUnavailable:
             return ()  # The configuration is in force all the same.
         for problem in found:
             log.warning("an incident is open of an agency that is watched no more", why=str(problem))
@@ -341,7 +341,7 @@ class Reloader:
     async def _say_no_more(self, configuration: Configuration) -> None:
         """Let the site say nothing of what has left: a hub would count what was last said of it for ever.
 
-        That is agencies, references of ours, and what processes have said that are gone, where no `Sharing` looks at those.
+        That is agencies, references of ours, and what processes have said that are gone, where no `ShardManager` looks at those.
         """
         agencies = self._share.watched_elsewhere.union(configuration.registry.agencies)
         # As it goes by them, whatever the next start changes.
@@ -358,7 +358,7 @@ class Reloader:
         try:
             speaks = None if settings.probing.shared else await self._perhaps_alive()
             await self._around.history.say_no_more(has_left)
-        except StoreAway as away:
+        except StoreUnavailable as away:
             log.warning("what was said of what has left stays until the next reload or start", why=str(away))
 
     async def _perhaps_alive(self) -> AbstractSet[str] | None:
@@ -387,7 +387,7 @@ class Reloader:
     async def keep_watching(self) -> None:
         """Let the watch work, under whatever configuration is in force, until cancelled."""
         watch = self.watch
-        sweeper = Sweeper(lambda: self.watch.configuration.registry.at_rest, self._around.signer)
+        sweeper = MailboxCleaner(lambda: self.watch.configuration.registry.at_rest, self._around.signer)
         async with asyncio.TaskGroup() as tasks:
             for work in (
                 watch.prober.run(),
@@ -407,7 +407,7 @@ def _say_losses(configuration: Configuration) -> None:
         log.error("something is lost; all else works without it", what=str(lost))
 
 
-def _beside(lines: Iterable[Line], others: Iterable[Line]) -> list[Line]:
+def _beside(lines: Iterable[ConfiguredGateway], others: Iterable[ConfiguredGateway]) -> list[ConfiguredGateway]:
     """Return those of *lines* whose gateway is none of *others*'."""
     theirs = {id(line.gateway) for line in others}
     return [line for line in lines if id(line.gateway) not in theirs]

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 import structlog
 
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.bridge.consensus import outages_of
 from monitor.config.files.problem import Problem, Severity, nearest
-from monitor.config.loading import BadConfiguration, Configuration
+from monitor.config.loading import Configuration, ConfigurationError
 from monitor.model.renaming import Renamed, Renaming
-from monitor.service.order import NotDone, NotFound
+from monitor.service.order import NotFoundError, OperationRejectedError
 from monitor.service.reloader import Reloader
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -53,7 +53,7 @@ class Renamer:
         self._renaming = asyncio.Lock()
 
     async def rename(self, renaming: Renaming, by: str) -> RenameResult:
-        """Let the records follow, and take up the configuration of the files. Raise `NotDone`; then nothing has changed."""
+        """Let the records follow, and take up the configuration of the files. Raise `OperationRejectedError`; then nothing has changed."""
         async with self._renaming:
             return await self._rename(renaming, by)
 
@@ -72,11 +72,13 @@ class Renamer:
             # What ended under the old name before the new one was in force.
             await self._renames.rename(renaming, by=by, now=self._clock.now(), is_rest=True)
             await self._acquaint(renaming)
-        except BadConfiguration as bad:
+        except ConfigurationError as bad:
             errors = [str(p) for p in bad.problems if p.severity is Severity.ERROR]
-            raise NotDone("\n".join(["the configuration has errors, and nothing is renamed:", *errors[:20]])) from None
-        except StoreAway as away:
-            raise NotDone(
+            raise OperationRejectedError(
+                "\n".join(["the configuration has errors, and nothing is renamed:", *errors[:20]])
+            ) from None
+        except StoreUnavailable as away:
+            raise OperationRejectedError(
                 f"the store is away ({away}); repeat it when it is back: what has followed stays so"
             ) from None
         return RenameResult(counts=counts, problems=problems)
@@ -95,15 +97,15 @@ class Renamer:
 
     async def _check(self, renaming: Renaming, configuration: Configuration) -> None:
         if renaming.old == renaming.new:
-            raise NotDone(f"{renaming.old} is called so already; there is nothing to do")
+            raise OperationRejectedError(f"{renaming.old} is called so already; there is nothing to do")
         if renaming.what is Renamed.AGENCY:
             await self._check_agency(renaming, configuration)
             return
         _check_mailbox(renaming, configuration)
         if not await self._renames.has_any(renaming):
             if await self._renames.was_done(renaming):
-                raise NotDone(_done_before(renaming))
-            raise NotFound(
+                raise OperationRejectedError(_done_before(renaming))
+            raise NotFoundError(
                 f"there are no records of a mailbox '{renaming.old}'; `pantau reload` is enough for what is new"
             )
 
@@ -114,16 +116,18 @@ class Renamer:
         done = await self._renames.was_done(renaming)
         if not known.is_anything:
             if done:
-                raise NotDone(_done_before(renaming))
+                raise OperationRejectedError(_done_before(renaming))
             codes = {code.casefold(): code for code in await self._renames.agencies()}
             near = codes.get(nearest(old.casefold(), codes) or "")
-            raise NotFound(f"there are no records of an agency '{old}'" + (f"; did you mean {near}?" if near else ""))
+            raise NotFoundError(
+                f"there are no records of an agency '{old}'" + (f"; did you mean {near}?" if near else "")
+            )
         if known.open is not None and theirs.open is not None:
-            raise NotDone(
+            raise OperationRejectedError(
                 f"{known.open} of {old} and {theirs.open} of {new} are both open; end one with `pantau close`, and repeat this"
             )
         if not done and _is_another(theirs, self._clock.now() - _NEW_FOR):
-            raise NotDone(
+            raise OperationRejectedError(
                 f"{new} has records of its own ({theirs.incidents} incidents); two agencies cannot become one. If {old} has "
                 f"been merged into it, leave the records of both as they are"
             )
@@ -138,14 +142,16 @@ def _is_another(theirs: Known, before: datetime) -> bool:
 
 
 def _in_the_files(renaming: Renaming, known: Iterable[str], what: str, key: str) -> None:
-    """Raise `NotDone` unless the files call it by its new name, and nothing by the old one."""
+    """Raise `OperationRejectedError` unless the files call it by its new name, and nothing by the old one."""
     names, old, new = list(known), renaming.old, renaming.new
     if old in names:
-        raise NotDone(f"{old} is in the configuration still: write {new} there first ({key}), and repeat this")
+        raise OperationRejectedError(
+            f"{old} is in the configuration still: write {new} there first ({key}), and repeat this"
+        )
     if new not in names:
         folded = {name.casefold(): name for name in names}
         near = folded.get(nearest(new.casefold(), folded) or "")
-        raise NotDone(
+        raise OperationRejectedError(
             f"there is no {what} '{new}' in the configuration"
             + (f"; did you mean {near}?" if near else f": write it there first ({key}), and repeat this")
         )
@@ -155,7 +161,7 @@ def _check_mailbox(renaming: Renaming, configuration: Configuration) -> None:
     old_code, _, _ = renaming.old.rpartition("/")
     new_code, _, _ = renaming.new.rpartition("/")
     if old_code != new_code:
-        raise NotDone(
+        raise OperationRejectedError(
             f"'{renaming.old}' and '{renaming.new}' are not of the same agency; write CODE/KEY for both, or KEY for both if it "
             "is a reference"
         )
@@ -164,5 +170,5 @@ def _check_mailbox(renaming: Renaming, configuration: Configuration) -> None:
         return
     agency = configuration.registry.agencies.get(new_code)
     if agency is None:
-        raise NotFound(f"there is no agency '{new_code}' in the configuration")
+        raise NotFoundError(f"there is no agency '{new_code}' in the configuration")
     _in_the_files(renaming, [f"{new_code}/{key}" for key in agency.mailboxes], "mailbox", "its key below `mailboxes`")

@@ -14,13 +14,13 @@ import structlog
 
 from alerts.hours.elapsed import is_recent
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.bridge.noc_brief import speaker_of
-from monitor.planning.ownership import Member, Membership, Share, TakeoverPolicy
+from monitor.planning.ownership import ClusterMember, ClusterMembership, Shard, TakeoverPolicy
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.slices import in_slices
 from monitor.service.reloader import Reloader
-from monitor.service.watch import WatchSurroundings
+from monitor.service.watch import RuntimeContext
 from monitor.store.probing.history import APART, History
 from monitor.store.probing.processes import Process, Processes
 
@@ -32,7 +32,7 @@ _AGAIN = timedelta(seconds=1)
 _FOLLOWED, _FOR_EACH = 2.0, 0.001
 
 
-class Sharing:
+class ShardManager:
     """Keeps this process to its share. Whoever `begin`s has it before its first run."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Sharing:
         processes: Processes,
         history: History,
         reloader: Reloader,
-        around: WatchSurroundings,
+        around: RuntimeContext,
         clock: Clock,
         policy: TakeoverPolicy,
         take_over: Callable[[Collection[str]], Awaitable[None]],
@@ -58,8 +58,8 @@ class Sharing:
         self._clock = clock
         self._policy = policy
         self._take_over = take_over
-        self._membership = Membership(name=name, policy=policy)
-        self._share = Share(name=name, alive=frozenset({name}))
+        self._membership = ClusterMembership(name=name, policy=policy)
+        self._share = Shard(name=name, alive=frozenset({name}))
         #: Of which agencies others have documents, by what their rows say of it.
         self._known: dict[str, frozenset[str]] = {}
         #: Those of which this process has said that it has documents, and those that others have and it has not.
@@ -77,8 +77,8 @@ class Sharing:
         #: When all is said once more that was said when it was heard again: others may not have heard that at once.
         self._says_again_at: datetime | None = None
 
-    async def begin(self) -> Share:
-        """Return the share to begin with: among those that are there, and this process. Raise `StoreAway`."""
+    async def begin(self) -> Shard:
+        """Return the share to begin with: among those that are there, and this process. Raise `StoreUnavailable`."""
         others = await self._processes.others()
         await self._learn(others)
         self._see(others, self._clock.now())
@@ -111,8 +111,8 @@ class Sharing:
                 await self._learn(others)
         except TimeoutError:
             self._membership.missed()
-            raise StoreAway("it took no sign of life in time") from None
-        except StoreAway:
+            raise StoreUnavailable("it took no sign of life in time") from None
+        except StoreUnavailable:
             self._membership.missed()
             raise
         before = self._share
@@ -168,7 +168,7 @@ class Sharing:
             for other in others
             if other.name in alive and other.agencies_digest in self._known
         }
-        self._share = Share(name=self._name, alive=alive, known=known)
+        self._share = Shard(name=self._name, alive=alive, known=known)
         dead = [other.name for other in others if other.name not in alive]
         self._gone = frozenset({self._name, *dead})
         self._signer.inherit(dead)
@@ -224,5 +224,7 @@ class Sharing:
         await self._history.look_up(sorted(troubled)[:APART])
 
 
-def _members(others: Iterable[Process]) -> Sequence[Member]:
-    return [Member(name=each.name, beat_at=each.beat_at, has_left=each.stopped_at is not None) for each in others]
+def _members(others: Iterable[Process]) -> Sequence[ClusterMember]:
+    return [
+        ClusterMember(name=each.name, beat_at=each.beat_at, has_left=each.stopped_at is not None) for each in others
+    ]

@@ -10,8 +10,8 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.model.incident import SAID_TWICE, Incident
 from alerts.record.clock import Clock
 from alerts.record.restoration import SEE_FIRST
-from alerts.record.store import Entry
-from monitor.service.order import NotDone, NotFound
+from alerts.record.store import AuditEntry
+from monitor.service.order import NotFoundError, OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
 #: Nobody needs a longer one, and a forgotten one must end by itself.
@@ -31,13 +31,13 @@ class Silencer:
         self._known = known
 
     async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence:
-        """Let nobody be told about something, however its name is written, for a while. Raise `NotDone`.
+        """Let nobody be told about something, however its name is written, for a while. Raise `OperationRejectedError`.
 
         Whoever orders the same again at once has pressed twice: it stands, and is not a second one.
         """
         named = self.called(about)
         if not timedelta(0) < lasts <= LONGEST:
-            raise NotDone.said("silence_span", days=LONGEST.days)
+            raise OperationRejectedError.said("silence_span", days=LONGEST.days)
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             stands = next((s for s in await ledger.silences(now) if _is_same(s, (named, lasts, why, by), now)), None)
@@ -45,15 +45,15 @@ class Silencer:
                 return stands
             added = await ledger.add_silence(named, now, now + lasts, why, by)
             detail = {"about": named, "until": added.ends.isoformat(), "why": why, "silence": str(added.id)}
-            await ledger.journal(Entry(at=now, actor=by, event="silence begun", detail=detail))
+            await ledger.journal(AuditEntry(at=now, actor=by, event="silence begun", detail=detail))
         self._dispatcher.poke()
         return added
 
     def called(self, about: str) -> str:
-        """Return the name of an agency or a route that is watched, however it is written. Raise `NotDone`."""
+        """Return the name of an agency or a route that is watched, however it is written. Raise `OperationRejectedError`."""
         named = next((name for name in self._known() if name.casefold() == about.strip().casefold()), None)
         if named is None:
-            raise NotDone.said("nothing_called", about=about)
+            raise OperationRejectedError.said("nothing_called", about=about)
         return named
 
     def whose(self, about: str) -> str:
@@ -66,14 +66,14 @@ class Silencer:
             return await ledger.silences(self._clock.now())
 
     async def remove(self, number: int, by: str) -> Silence:
-        """End a silence now. Raise `NotFound`."""
+        """End a silence now. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             ended = await ledger.end_silence(number, now)
             if ended is None:
-                raise NotFound.said("no_silence", number=number)
+                raise NotFoundError.said("no_silence", number=number)
             detail = {"about": ended.about, "silence": str(number)}
-            await ledger.journal(Entry(at=now, actor=by, event="silence ended", detail=detail))
+            await ledger.journal(AuditEntry(at=now, actor=by, event="silence ended", detail=detail))
         self._dispatcher.poke()
         return ended
 

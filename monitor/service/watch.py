@@ -16,32 +16,32 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.incident import Incident
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
-from monitor.bridge.consensus import OF_HUB, QUORUM, SITES, Alerting, Briefs, Consensus, outages_of
+from alerts.record.store import StoreUnavailable
+from monitor.bridge.consensus import OF_HUB, QUORUM, SITES, Alerting, Briefs, IncidentReporter, outages_of
 from monitor.bridge.noc_brief import agency_of, own_brief
-from monitor.bridge.pipeline import Pipeline
+from monitor.bridge.pipeline import ResultPipeline
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency, Registry, premises
 from monitor.config.model.settings import Settings
 from monitor.config.service.mail_provider import build_mail_providers
 from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.judge import Judge
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.judge import HealthEvaluator
 from monitor.judging.matter import can_end
-from monitor.judging.subject import Graded
+from monitor.judging.subject import GradedRun
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.model.difference import Difference, difference
 from monitor.model.health import Health, HealthPolicy
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from monitor.model.window import Hours
-from monitor.planning.inspection import Assignment, assignments
-from monitor.planning.ownership import WHOLE, Share
-from monitor.probing.inspector import Inspector
+from monitor.planning.inspection import CheckAssignment, assignments
+from monitor.planning.ownership import WHOLE, Shard
+from monitor.probing.inspector import CheckRunner
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
 from monitor.runtime.kinds import ROUND_TRIP, check_kinds, probe_kinds
@@ -51,7 +51,7 @@ from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
-from probes.model.mailbox import Mailbox, OAuth, Withheld
+from probes.model.mailbox import Mailbox, OAuth, UnavailableLogin
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ _TOKENS_EVERY = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchSurroundings:
+class RuntimeContext:
     """What a watch is built with."""
 
     signer: TokenSigner
@@ -77,26 +77,26 @@ class WatchSurroundings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class ProbingRuntime:
     """A configuration at work. The next one has the same parts: they are told what has changed."""
 
     configuration: Configuration
     #: Those that this process probes.
-    routes: Mapping[str, WatchedRoute]
-    judge: Judge
-    consensus: Consensus
-    pipeline: Pipeline
+    routes: Mapping[str, MonitoredRoute]
+    judge: HealthEvaluator
+    consensus: IncidentReporter
+    pipeline: ResultPipeline
     prober: Prober
-    inspector: Inspector
+    inspector: CheckRunner
     #: The prober puts them there, and the checks look at them.
     specimens: MutableMapping[str, bytes]
-    share: Share
+    share: Shard
     #: The agencies that this process probes, by code.
     owned: AbstractSet[str]
     #: Of all other routes it says how they stand, as the store has it from those who probe them. It hears no run.
-    elsewhere: Judge
+    elsewhere: HealthEvaluator
 
-    def judge_of(self, agency: str) -> Judge:
+    def judge_of(self, agency: str) -> HealthEvaluator:
         """Return what says how the routes of an agency stand, or "" those that are our own, whoever probes them."""
         # Not by what is owned: while a share changes hands that is the old one.
         return self.elsewhere if self.elsewhere.knows(agency) else self.judge
@@ -119,21 +119,23 @@ class _Past:
     """What the store says of routes and agencies from before they are watched here."""
 
     healths: Mapping[str, tuple[Health, datetime]] = field(default_factory=dict)
-    streaks: Mapping[str, Sequence[Graded]] = field(default_factory=dict)
+    streaks: Mapping[str, Sequence[GradedRun]] = field(default_factory=dict)
     deferrals: Mapping[str, datetime] = field(default_factory=dict)
     falls: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
     #: Agencies whose incident is held open until they are steady.
     unsteady: AbstractSet[str] = frozenset()
-    open_incidents: Mapping[str, Matter] = field(default_factory=dict)
+    open_incidents: Mapping[str, IncidentType] = field(default_factory=dict)
     #: By dedup key: since when each is as was told, and when that was.
     outages: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
     #: What people have declared and nobody has said to be over, by agency.
-    declared: Mapping[str, Matter] = field(default_factory=dict)
+    declared: Mapping[str, IncidentType] = field(default_factory=dict)
     tokens: Mapping[str, SentToken] = field(default_factory=dict)
     #: Since when the site has judged without a silence.
     continuous_since: datetime | None = None
 
-    def tell(self, judge: Judge, routes: Iterable[WatchedRoute], agencies: Collection[str], now: datetime) -> None:
+    def tell(
+        self, judge: HealthEvaluator, routes: Iterable[MonitoredRoute], agencies: Collection[str], now: datetime
+    ) -> None:
         """Tell *judge* of *routes* and *agencies* that it has gained."""
         names = {route.name for route in routes}
         judge.restore_continuity([route.name for route in routes if route.agency], self.continuous_since, now)
@@ -148,13 +150,13 @@ class _Past:
         judge.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
 
 
-async def make_watch(configuration: Configuration, around: WatchSurroundings, share: Share = WHOLE) -> Watch:
+async def make_watch(configuration: Configuration, around: RuntimeContext, share: Shard = WHOLE) -> ProbingRuntime:
     """Build a watch of a share of the agencies that takes up where the store says the last one left off."""
     settings, registry = configuration.settings, configuration.registry
     owned = share.of(registry.agencies)
     routes = {route.name: route for route in registry.routes if _is_probed(route, owned)}
     past = await _past(routes.values(), settings, around)
-    judge = Judge(routes.values(), _own_policy(settings), settings.flapping.build())
+    judge = HealthEvaluator(routes.values(), _own_policy(settings), settings.flapping.build())
     past.tell(judge, routes.values(), owned, around.clock.now())
     # Those of what is our own, which a reload does not interrupt.
     ours = {name: runs for name, runs in past.streaks.items() if name not in routes}
@@ -168,7 +170,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
     _say_members(registry)
     around.metrics.agencies_shared(owned=len(owned))
     around.metrics.agencies_lacking(0)
-    consensus = Consensus(
+    consensus = IncidentReporter(
         briefs=_briefs(configuration, owned),
         alerting=around.alerting,
         metrics=around.metrics,
@@ -183,7 +185,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
     consensus.restore_falls(past.falls, past.unsteady)
     consensus.restore_outages(past.outages)
     _let_go_of_sites(consensus, settings, around.clock.now())
-    pipeline = Pipeline(
+    pipeline = ResultPipeline(
         judge=judge,
         routes=judge.routes,
         history=around.history,
@@ -210,11 +212,11 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
         specimens=specimens,
         lag=around.lag,
     )
-    inspector = Inspector(assigned, latest={}, metrics=around.metrics, clock=around.clock)
+    inspector = CheckRunner(assigned, latest={}, metrics=around.metrics, clock=around.clock)
     others = [route for route in registry.routes if not _is_probed(route, owned)]
-    elsewhere = Judge(others, _own_policy(settings), settings.flapping.build())
+    elsewhere = HealthEvaluator(others, _own_policy(settings), settings.flapping.build())
     elsewhere.restore(past.healths)
-    return Watch(
+    return ProbingRuntime(
         configuration=configuration,
         routes=routes,
         judge=judge,
@@ -235,20 +237,20 @@ def _say_members(registry: Registry) -> None:
             log.info("uses a mailbox of a pool", reference=name, address=fitted.mailbox.address)
 
 
-def _let_go_of_sites(consensus: Consensus, settings: Settings, now: datetime) -> None:
+def _let_go_of_sites(consensus: IncidentReporter, settings: Settings, now: datetime) -> None:
     """Let it be told that it is over with sites that are none of ours any more: nobody hears them."""
     known = settings.hub.sites if settings.hub else {}
     watched = {f"{SITES}{name}" for name in known} | ({QUORUM} if known else set())
     for key in [key for key in consensus.told if key.startswith(OF_HUB) and key not in watched]:
-        consensus.hear(settings.site, key, SiteStanding(well_since=now))
+        consensus.hear(settings.site, key, SiteStatus(well_since=now))
 
 
-def _is_probed(route: WatchedRoute, owned: AbstractSet[str]) -> bool:
+def _is_probed(route: MonitoredRoute, owned: AbstractSet[str]) -> bool:
     # What is our own is every process's: its evidence is about its own machine and network.
     return route.agency == NO_AGENCY or route.agency in owned
 
 
-def _ours(told: Mapping[str, Matter], owned: AbstractSet[str]) -> Mapping[str, Matter]:
+def _ours(told: Mapping[str, IncidentType], owned: AbstractSet[str]) -> Mapping[str, IncidentType]:
     """Return what of all that people were told of this process has to end."""
     return {key: matter for key, matter in told.items() if (agency := agency_of(key)) is None or agency in owned}
 
@@ -258,28 +260,28 @@ class ConfigurationChange:
     """A configuration that can be taken up. Nothing has been changed yet, and nothing that follows can fail."""
 
     configuration: Configuration
-    routes: Mapping[str, WatchedRoute]
-    share: Share
+    routes: Mapping[str, MonitoredRoute]
+    share: Shard
     owned: AbstractSet[str]
     difference: Difference
     past: _Past
     #: The agencies, and "" for what is our own, of which anything may be otherwise; and what the inspector does for them.
     touched: Collection[str]
-    assigned: Sequence[Assignment]
+    assigned: Sequence[CheckAssignment]
     #: When routes that are taken over were last run elsewhere, by name.
     last_runs: Mapping[str, datetime] = field(default_factory=dict)
 
 
 async def prepare(
-    watch: Watch,
+    watch: ProbingRuntime,
     configuration: Configuration,
-    around: WatchSurroundings,
-    share: Share | None = None,
+    around: RuntimeContext,
+    share: Shard | None = None,
     most: int | None = None,
 ) -> ConfigurationChange:
     """Find out what *configuration*, and another *share* in it, change, and read what is known of what is new.
 
-    *most*: so many agencies are gained for now, and no more. Raise `StoreAway`.
+    *most*: so many agencies are gained for now, and no more. Raise `StoreUnavailable`.
     """
     share = share or watch.share
     # In a thread: of thousands of agencies all may be others.
@@ -301,12 +303,14 @@ async def prepare(
     return replace(change, past=past, last_runs=last_runs)
 
 
-def _last_runs(routes: Iterable[WatchedRoute], history: History) -> Mapping[str, datetime]:
+def _last_runs(routes: Iterable[MonitoredRoute], history: History) -> Mapping[str, datetime]:
     known = history.known()
     return {route.name: known[route.name].started_at for route in routes if route.name in known}
 
 
-def _changed(watch: Watch, configuration: Configuration, share: Share, most: int | None) -> ConfigurationChange:
+def _changed(
+    watch: ProbingRuntime, configuration: Configuration, share: Shard, most: int | None
+) -> ConfigurationChange:
     owned = share.of(configuration.registry.agencies)
     if most is not None:
         owned = (owned & watch.owned) | {*sorted(owned - watch.owned)[:most]}
@@ -327,7 +331,7 @@ def _changed(watch: Watch, configuration: Configuration, share: Share, most: int
     )
 
 
-async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurroundings) -> Watch:
+async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: RuntimeContext) -> ProbingRuntime:
     """Let the parts of *watch* follow a change, and return the watch that is in force then.
 
     What the change does not name goes on: runs, watchers, streaks, budgets, places in the schedule.
@@ -378,7 +382,9 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     return replace(watch, configuration=after, routes=change.routes, share=change.share, owned=new)
 
 
-def _follow(elsewhere: Judge, change: ConfigurationChange, judged: Mapping[str, tuple[Health, datetime]]) -> None:
+def _follow(
+    elsewhere: HealthEvaluator, change: ConfigurationChange, judged: Mapping[str, tuple[Health, datetime]]
+) -> None:
     """Let *elsewhere* have the routes that are not probed here; of those that were until now it knows what was *judged*."""
     others = {route.name: route for route in change.configuration.registry.routes if route.name not in change.routes}
     found = difference(elsewhere.routes, others)
@@ -401,15 +407,15 @@ def _touched(before: Configuration, after: Configuration, found: Difference) -> 
 
 
 async def _past(
-    routes: Collection[WatchedRoute],
+    routes: Collection[MonitoredRoute],
     settings: Settings,
-    around: WatchSurroundings,
+    around: RuntimeContext,
     among: AbstractSet[str] | None = None,
 ) -> _Past:
     """Read what is known of *routes*; *among*: their names, where all that is known is far more."""
     history, now = around.history, around.clock.now()
     if await history.catch_up():
-        raise StoreAway("results still wait to be written")
+        raise StoreUnavailable("results still wait to be written")
     budgets = [route.probing.deferred_budget for route in routes]
     falls, still = await _falls(around.store, settings.flapping.build(), now)
     return _Past(
@@ -434,16 +440,16 @@ async def _past(
     )
 
 
-class _Briefs(Mapping[str, Brief]):
+class _Briefs(Mapping[str, PolicySnapshot]):
     """Whom to tell about each agency, made when it is first asked for: of thousands few are."""
 
     def __init__(self, agencies: Mapping[str, Agency], settings: Settings) -> None:
         self._agencies = agencies
         self._settings = settings
         self._shared = cache(settings.shared)
-        self._made: dict[str, Brief] = {}
+        self._made: dict[str, PolicySnapshot] = {}
 
-    def __getitem__(self, agency: str) -> Brief:
+    def __getitem__(self, agency: str) -> PolicySnapshot:
         if agency not in self._made:
             self._made[agency] = self._settings.heeded(self._agencies[agency].brief(self._shared()))
         return self._made[agency]
@@ -467,7 +473,7 @@ def _briefs(configuration: Configuration, owned: AbstractSet[str] | None = None)
 
 
 async def announce(
-    metrics: Metrics, configuration: Configuration, assigned: Sequence[Assignment], agencies: Iterable[str]
+    metrics: Metrics, configuration: Configuration, assigned: Sequence[CheckAssignment], agencies: Iterable[str]
 ) -> None:
     """Tell the metrics what there is of *agencies*, and which gateways; what has left is forgotten by `retire`."""
     checks: dict[str, list[str]] = {}
@@ -484,7 +490,7 @@ async def announce(
             metrics.watch_gateway(channel, entry.name)
 
 
-def show_tokens(metrics: Metrics, routes: Iterable[WatchedRoute]) -> None:
+def show_tokens(metrics: Metrics, routes: Iterable[MonitoredRoute]) -> None:
     """Tell the metrics when the access tokens expire that mailboxes are signed in with."""
     ends = (end for route in routes for end in (route.route.sender, route.route.recipient))
     for mailbox in {end.name: end for end in ends}.values():
@@ -495,10 +501,10 @@ def show_tokens(metrics: Metrics, routes: Iterable[WatchedRoute]) -> None:
 def show_locked(metrics: Metrics, mailboxes: Iterable[Mailbox]) -> None:
     """Tell the metrics which mailboxes are not signed in to, because their secrets cannot be had."""
     for mailbox in mailboxes:
-        metrics.mailbox_seen(mailbox.name, locked=isinstance(mailbox.login, Withheld))
+        metrics.mailbox_seen(mailbox.name, locked=isinstance(mailbox.login, UnavailableLogin))
 
 
-async def keep_showing_mailboxes(metrics: Metrics, watch: Callable[[], Watch]) -> NoReturn:
+async def keep_showing_mailboxes(metrics: Metrics, watch: Callable[[], ProbingRuntime]) -> NoReturn:
     """Show what is known of mailboxes as often as Prometheus looks, until cancelled.
 
     Tokens are renewed whenever somebody signs in, and what is deleted is gone or is not, without telling anybody.
@@ -549,7 +555,7 @@ def abandoned(incidents: Mapping[str, OpenNumber], configuration: Configuration)
 
 def _assigned(
     configuration: Configuration, agencies: Iterable[str], specimens: Mapping[str, bytes]
-) -> Sequence[Assignment]:
+) -> Sequence[CheckAssignment]:
     settings, registry = configuration.settings, configuration.registry
     places = [premises(code, registry, settings, specimen=partial(specimens.get, code)) for code in agencies]
     known = [code for code in (place.agency for place in places) if code in registry.agencies]

@@ -11,9 +11,9 @@ from alerts.model.incident import OUTAGES
 from monitor.judging.matter import WAYS
 from monitor.model.route import Direction
 from monitor.views.overview import AgencyView
-from monitor.views.standing import AgencyStanding
+from monitor.views.standing import AgencyStatus
 
-_ORDER = {standing: place for place, standing in enumerate(AgencyStanding)}
+_ORDER = {standing: place for place, standing in enumerate(AgencyStatus)}
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -29,7 +29,7 @@ class AgencyFilter:
     #: In the code, the name or the domain; "": all.
     text: str = ""
     #: In one of these states; none: in any.
-    standings: AbstractSet[AgencyStanding] = frozenset()
+    standings: AbstractSet[AgencyStatus] = frozenset()
 
     @property
     def is_narrow(self) -> bool:
@@ -45,7 +45,7 @@ class AgencyFilter:
         return all(word in told for word in words)
 
 
-def state_in(agency: AgencyView, directions: Collection[Direction]) -> AgencyStanding | None:
+def state_in(agency: AgencyView, directions: Collection[Direction]) -> AgencyStatus | None:
     """Return the state of an agency as far as it is about these directions; `None`: none of them is probed."""
     found = {each: health for each, health in agency.health.items() if each in directions}
     if not found:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
-from monitor.model.day import MINUTES, DaySheet, MinuteState, day_of, minute_of
+from monitor.model.day import MINUTES, DayTimeline, MinuteState, day_of, minute_of
 
 #: Mail was down: measured or declared, and not taken back.
 OUTAGES = (MinuteState.NO_SENDING, MinuteState.NO_RECEIVING, MinuteState.NO_MAIL)
@@ -70,11 +70,11 @@ def outage(minutes: Mapping[MinuteState, int]) -> int:
     return sum(minutes[state] for state in OUTAGES)
 
 
-def view_days(agency: str, sheets: Mapping[date, DaySheet], now: datetime, count: int) -> AgencyDays:
+def view_days(agency: str, sheets: Mapping[date, DayTimeline], now: datetime, count: int) -> AgencyDays:
     """Return the latest *count* days. *sheets* holds those of the longest of `SPANS` at least, as far as they are known."""
     today = day_of(now)
     every = [today - timedelta(days=ago) for ago in reversed(range(max(count, *SPANS)))]
-    days = [_view(on, sheets.get(on, DaySheet()), now) for on in every]
+    days = [_view(on, sheets.get(on, DayTimeline()), now) for on in every]
     return AgencyDays(
         agency=agency,
         time_zone="Asia/Kuala_Lumpur",
@@ -97,7 +97,7 @@ def past_minutes(days: Mapping[date, str], today: date) -> Sequence[Mapping[Minu
 
 
 def availability_of(
-    past: Sequence[Mapping[MinuteState, int]], today: DaySheet, now: datetime
+    past: Sequence[Mapping[MinuteState, int]], today: DayTimeline, now: datetime
 ) -> Sequence[Availability]:
     """Return the availability over each of `SPANS`, as `view_days` does, from what `past_minutes` has returned."""
     minutes = today.counts(_settled(today, now))
@@ -111,7 +111,7 @@ def availability_of(
 @lru_cache(maxsize=4096)
 def _counted(minutes: str) -> Mapping[MinuteState, int]:
     """Return the minutes of a whole day. Nearly all days are like another: they are counted once."""
-    return DaySheet(minutes).counts()
+    return DayTimeline(minutes).counts()
 
 
 def _added(kinds: Counter[str], days: int) -> Mapping[MinuteState, int]:
@@ -123,12 +123,12 @@ def _added(kinds: Counter[str], days: int) -> Mapping[MinuteState, int]:
     return whole
 
 
-def _view(on: date, sheet: DaySheet, now: datetime) -> DayView:
+def _view(on: date, sheet: DayTimeline, now: datetime) -> DayView:
     minutes = sheet.counts(_settled(sheet, now) if on == day_of(now) else MINUTES)
     return DayView(day=on, minutes=minutes, availability=_share(minutes))
 
 
-def _settled(sheet: DaySheet, now: datetime) -> int:
+def _settled(sheet: DayTimeline, now: datetime) -> int:
     """Return up to which minute today is told of: to the last that is marked, or should be by now."""
     due, last = now - _SETTLES, sheet.last()
     marked = last[1] + 1 if last else 0

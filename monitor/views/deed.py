@@ -12,7 +12,7 @@ from alerts.model.incident import OUTAGES, Incident, may_correct
 from monitor.access.role import Permission
 
 
-class StaffDeed(StrEnum):
+class IncidentAction(StrEnum):
     """What staff may do to an incident, as addresses of the portal have it."""
 
     #: Take it on, or keep it for longer.
@@ -31,31 +31,31 @@ class StaffDeed(StrEnum):
     CORRECT = "correct"
 
 
-PERMISSION_FOR: Final[Mapping[StaffDeed, Permission]] = {
-    StaffDeed.ACKNOWLEDGE: Permission.ACKNOWLEDGE,
-    StaffDeed.TAKE_OVER: Permission.ACKNOWLEDGE,
-    StaffDeed.REMARK: Permission.ACKNOWLEDGE,
-    StaffDeed.HAND_ON: Permission.ACKNOWLEDGE,
-    StaffDeed.RELEASE: Permission.RELEASE,
-    StaffDeed.CLOSE: Permission.RULE,
-    StaffDeed.CORRECT: Permission.RULE,
+PERMISSION_FOR: Final[Mapping[IncidentAction, Permission]] = {
+    IncidentAction.ACKNOWLEDGE: Permission.ACKNOWLEDGE,
+    IncidentAction.TAKE_OVER: Permission.ACKNOWLEDGE,
+    IncidentAction.REMARK: Permission.ACKNOWLEDGE,
+    IncidentAction.HAND_ON: Permission.ACKNOWLEDGE,
+    IncidentAction.RELEASE: Permission.RELEASE,
+    IncidentAction.CLOSE: Permission.RULE,
+    IncidentAction.CORRECT: Permission.RULE,
 }
 
 
-def possible(incident: Incident, names: AbstractSet[str], now: datetime) -> AbstractSet[StaffDeed]:
+def possible(incident: Incident, names: AbstractSet[str], now: datetime) -> AbstractSet[IncidentAction]:
     """Return what somebody could do to an incident, whatever they may. What another has they take over, or nothing.
 
     *names*: by which an incident is theirs.
     """
-    found = {StaffDeed.REMARK}
+    found = {IncidentAction.REMARK}
     if incident.is_open:
-        found |= {StaffDeed.HAND_ON, StaffDeed.CLOSE}
+        found |= {IncidentAction.HAND_ON, IncidentAction.CLOSE}
         is_anothers = incident.acknowledged_by is not None and not incident.is_had_by(names)
-        found.add(StaffDeed.TAKE_OVER if is_anothers else StaffDeed.ACKNOWLEDGE)
+        found.add(IncidentAction.TAKE_OVER if is_anothers else IncidentAction.ACKNOWLEDGE)
     if may_release(incident):
-        found.add(StaffDeed.RELEASE)
+        found.add(IncidentAction.RELEASE)
     if may_correct(incident, now):
-        found.add(StaffDeed.CORRECT)
+        found.add(IncidentAction.CORRECT)
     return found
 
 

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from icalendar import Calendar, Event
 
-from alerts.model.oncall import DutySpell
+from alerts.model.oncall import OnCallPeriod
 
 #: How often a program is asked to look again.
 _AGAIN = timedelta(hours=1)
 
 
-def duty_calendar(rota: str, spells: Iterable[DutySpell], now: datetime) -> bytes:
+def duty_calendar(rota: str, spells: Iterable[OnCallPeriod], now: datetime) -> bytes:
     """Return the calendar of a rota, with an event for each spell; also where nobody is on call, which shall be seen.
 
     An event has its name from the rota and its beginning: what ends otherwise or falls to somebody else takes the place of

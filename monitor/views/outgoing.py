@@ -12,7 +12,7 @@ from alerts.documents import phrase
 from alerts.hours.elapsed import is_recent
 from alerts.model.alert import OWN_ALERT
 from alerts.model.incident import OUTAGES, Incident
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 
 #: An alert that is not told again is over for Alertmanager after this. Our death must end nothing soon: `PantauDown` rings then.
 LASTS = timedelta(hours=1)
@@ -21,23 +21,23 @@ LASTS = timedelta(hours=1)
 OURS = "pantau"
 
 #: One sentence, without values.
-SUMMARIES: Mapping[Matter, str] = MappingProxyType(
+SUMMARIES: Mapping[IncidentType, str] = MappingProxyType(
     {
-        Matter.BOTH: "Official e-mail can be neither sent nor received.",
-        Matter.SENDING: "Official e-mail cannot be sent.",
-        Matter.RECEIVING: "Official e-mail cannot be received.",
-        Matter.DEGRADED: "Official e-mail is slow, lands in spam folders or gives errors on sending.",
-        Matter.SIGN_IN: "Nobody may be able to sign in to official e-mail.",
-        Matter.OWN_FAULT: "Part of the monitoring of official e-mail fails.",
-        Matter.UNREACHED: "A notice was not received, or not confirmed by anybody.",
-        Matter.DOUBTFUL: "It is not known whether a notice has arrived.",
-        Matter.UNRELEASED: "A notice to outside parties waits to be released.",
-        Matter.RESTORED: "Letters and faxes wait: the records may be an older copy.",
+        IncidentType.BOTH: "Official e-mail can be neither sent nor received.",
+        IncidentType.SENDING: "Official e-mail cannot be sent.",
+        IncidentType.RECEIVING: "Official e-mail cannot be received.",
+        IncidentType.DEGRADED: "Official e-mail is slow, lands in spam folders or gives errors on sending.",
+        IncidentType.SIGN_IN: "Nobody may be able to sign in to official e-mail.",
+        IncidentType.OWN_FAULT: "Part of the monitoring of official e-mail fails.",
+        IncidentType.UNREACHED: "A notice was not received, or not confirmed by anybody.",
+        IncidentType.DOUBTFUL: "It is not known whether a notice has arrived.",
+        IncidentType.UNRELEASED: "A notice to outside parties waits to be released.",
+        IncidentType.RESTORED: "Letters and faxes wait: the records may be an older copy.",
     }
 )
 
 #: What somebody has to act upon at once.
-_CRITICAL = OUTAGES | {Matter.UNREACHED, Matter.UNRELEASED}
+_CRITICAL = OUTAGES | {IncidentType.UNREACHED, IncidentType.UNRELEASED}
 
 
 def is_told(incident: Incident) -> bool:
@@ -53,7 +53,7 @@ def labels_of(incident: Incident) -> Mapping[str, str]:
     return _labels(incident, incident.matter)
 
 
-def _labels(incident: Incident, matter: Matter) -> Mapping[str, str]:
+def _labels(incident: Incident, matter: IncidentType) -> Mapping[str, str]:
     return {
         "alertname": OWN_ALERT,
         "agency": incident.brief.agency or OURS,
@@ -70,7 +70,7 @@ def former_alert_of(incident: Incident, now: datetime) -> Mapping[str, Any] | No
         or not is_recent(incident.since, now, LASTS)
     ):
         return None
-    return {**alert_of(incident, now), "labels": _labels(incident, Matter.DEGRADED)}
+    return {**alert_of(incident, now), "labels": _labels(incident, IncidentType.DEGRADED)}
 
 
 def alert_of(incident: Incident, now: datetime, silence: Silence | None = None) -> Mapping[str, Any]:

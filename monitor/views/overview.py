@@ -13,18 +13,18 @@ from typing import Generic, TypeVar
 from alerts.decide.escalation import is_left_to_nobody, told_again_at
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
-from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
+from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationState
 from alerts.model.event import AUTOMATIC
 from alerts.model.incident import HOLDS_FOR, OUTAGES, Incident, IncidentState
-from alerts.model.notice import Cause, Matter, Plan, Purpose
+from alerts.model.notice import Cause, IncidentType, Plan, Purpose
 from monitor.judging.attribution import RunVerdict
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.model.window import Stretch
-from monitor.planning.inspection import Inspection, amiss, worst
+from monitor.model.window import WindowOccurrence
+from monitor.planning.inspection import CheckRun, amiss, worst
 from monitor.views.days import Availability
 from monitor.views.site_report import SiteReport
-from monitor.views.standing import AgencyStanding, standing
+from monitor.views.standing import AgencyStatus, standing
 from probes.model.check import Finding, Verdict
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
@@ -80,13 +80,13 @@ class AgencyView:
     routes: Sequence[RouteView]
     checks: Sequence[CheckView] = ()
     #: What is going on while its mail may be down.
-    maintenance: Stretch | None = None
+    maintenance: WindowOccurrence | None = None
     #: By whose order nobody is told about it, or about one of its routes, for a while.
     silence: Silence | None = None
     #: Number of the open incident, or `None`.
     incident: str | None = None
     #: What people have declared, whatever `health` says of what is measured, and who has.
-    declared: Matter | None = None
+    declared: IncidentType | None = None
     declared_by: str = ""
     #: The incident that a person has ended by hand, while the probes see it still; or `None`.
     ended: IncidentView | None = None
@@ -100,13 +100,13 @@ class AgencyView:
     #: What each site says of it, at a hub that hears several; empty elsewhere.
     sites: Sequence[SiteReport] = ()
     #: What is wrong with it as enough sites say, or have said and not taken back: `health` is what this one measures.
-    agreed: Matter | None = None
+    agreed: IncidentType | None = None
     #: The directions that are down as this site measures or another says, and not enough say so.
     disputed: Sequence[Direction] = ()
     #: The process that probes it, where that is another than the one that answers: what the checks found is in its memory.
     probed_by: str = ""
     #: All of that in one word, by which agencies are counted, sorted and asked for. It is found; what is given is not heeded.
-    state: AgencyStanding = AgencyStanding.UNPROVEN
+    state: AgencyStatus = AgencyStatus.UNPROVEN
     #: Over 30 and 90 days; empty where it is not asked for.
     availability: Sequence[Availability] = ()
 
@@ -141,12 +141,12 @@ class IncidentView:
     #: Short code, or "" for something of ours.
     agency: str
     subject: str
-    matter: Matter
+    matter: IncidentType
     #: Why mail fails or failed, as far as was seen; `None`: it was not, or there is no single one.
     cause: Cause | None = None
     state: IncidentState
     #: What the probes see of it; `None`: nothing, or nothing any more.
-    measured: Matter | None = None
+    measured: IncidentType | None = None
     #: Whose word it is open by, or was.
     declared_at: datetime | None = None
     declared_by: str | None = None
@@ -177,7 +177,7 @@ class IncidentView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoticeView:
+class NotificationView:
     """A notice."""
 
     id: int
@@ -188,7 +188,7 @@ class NoticeView:
     channel: Channel
     #: Whose name it goes to.
     person: str
-    state: NoticeState
+    state: NotificationState
     created_at: datetime
     attempts: int
     #: The gateway's word on the last attempt, if it failed.
@@ -209,10 +209,10 @@ class AttemptView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoticeDetail:
+class NotificationDetail:
     """A notice, all that it tells of, and every attempt to bring it."""
 
-    notice: NoticeView
+    notice: NotificationView
     #: Numbers of the incidents that it tells of, the oldest first.
     incidents: Sequence[str]
     #: The oldest first.
@@ -272,10 +272,10 @@ def _closed_by(incident: Incident) -> str | None:
     return "" if incident.closed.by == AUTOMATIC else incident.closed.by
 
 
-def view_notice(notice: Notice, incident: Incident) -> NoticeView:
+def view_notice(notice: Notification, incident: Incident) -> NotificationView:
     """Return what people are shown of a notice."""
     last = notice.last_attempt
-    return NoticeView(
+    return NotificationView(
         id=notice.id,
         # Of a bundle the first, and how many more.
         incident=incident.number + (f" +{notice.tells_of - 1}" if notice.tells_of > 1 else ""),
@@ -291,9 +291,9 @@ def view_notice(notice: Notice, incident: Incident) -> NoticeView:
     )
 
 
-def view_detail(notice: Notice, incident: Incident, numbers: Mapping[int, str]) -> NoticeDetail:
+def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, str]) -> NotificationDetail:
     """Return all that people are shown of a notice. *numbers*: of the incidents that it tells of, by their ids."""
-    return NoticeDetail(
+    return NotificationDetail(
         notice=view_notice(notice, incident),
         incidents=[numbers[each] for each in notice.incident_ids if each in numbers],
         attempts=[
@@ -355,7 +355,7 @@ def _failure_of(result: ProbeResult) -> Failure | None:
     return result.failure
 
 
-def view_checks(latest: Mapping[str, Inspection | None]) -> Sequence[CheckView]:
+def view_checks(latest: Mapping[str, CheckRun | None]) -> Sequence[CheckView]:
     """Return what people are shown of the latest inspections, by the kinds of checks.
 
     A kind that finds nothing to look at (our own mailboxes have no domain of ours) is left out: that is not a pass.

@@ -12,16 +12,16 @@ from datetime import datetime
 from enum import StrEnum
 
 from alerts.model.channel import Channel
-from monitor.judging.attribution import Blame
+from monitor.judging.attribution import FaultDomain
 from monitor.judging.evidence import ARRIVED
-from monitor.judging.liveness import Ailment
-from monitor.judging.suspect import Suspect, Trouble
+from monitor.judging.liveness import LivenessFailure
+from monitor.judging.suspect import ActiveProblem, FaultSource
 from monitor.model.health import IN_TROUBLE, Health
 from monitor.views.overview import RouteView, why_failed
 from probes.model.result import ProbeResult
 
 
-class OwnPart(StrEnum):
+class Component(StrEnum):
     """What Pantau is made of, in the order in which it is shown."""
 
     #: Where everything is kept.
@@ -40,7 +40,7 @@ class OwnPart(StrEnum):
     DUTY = "duty"
 
 
-class Ill(StrEnum):
+class ProblemCode(StrEnum):
     """What can be wrong with a part, or keeps it unproven."""
 
     STORE_AWAY = "store_away"
@@ -94,10 +94,10 @@ class Ill(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Complaint:
+class ComponentProblem:
     """One thing that is wrong."""
 
-    ill: Ill
+    ill: ProblemCode
     #: `DOWN`, or `DEGRADED` where the part still does its work; `UNKNOWN` of what is waited for; `UP` of what is only to
     #: be known.
     health: Health
@@ -112,10 +112,10 @@ class Complaint:
 class PartView:
     """A part of Pantau."""
 
-    part: OwnPart
+    part: Component
     health: Health
     #: The worst first.
-    complaints: Sequence[Complaint] = ()
+    complaints: Sequence[ComponentProblem] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayStanding:
+class GatewayStatus:
     """Whether a gateway works; `None`: it has not been used yet."""
 
     channel: Channel
@@ -145,19 +145,19 @@ class ReferenceView:
     name: str
     health: Health
     #: What of it is judged to be broken, if anything is, and since when: the mailbox, or our account for it.
-    fault: Blame | None = None
+    fault: FaultDomain | None = None
     since: datetime | None = None
     #: The routes between it and the others of ours.
     controls: Sequence[RouteView] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signs:
+class SelfHealthInputs:
     """What the service knows of itself, apart from what its probes and gateways tell."""
 
     #: Since when the store is away, and why; `None`: it is there.
     away: tuple[datetime, str] | None = None
-    ailments: AbstractSet[Ailment] = frozenset()
+    ailments: AbstractSet[LivenessFailure] = frozenset()
     #: Since when paper waits, because the store may be an older copy.
     paper_held_since: datetime | None = None
     #: The engine has come round since the start, and the auditor has looked.
@@ -183,38 +183,40 @@ class Signs:
 
 
 def own_health(
-    signs: Signs,
+    signs: SelfHealthInputs,
     *,
     controls: Sequence[Control],
     routes: int,
-    troubles: Mapping[Suspect, Trouble],
-    gateways: Sequence[GatewayStanding],
+    troubles: Mapping[FaultSource, ActiveProblem],
+    gateways: Sequence[GatewayStatus],
 ) -> Sequence[PartView]:
     """Return how each part stands. *routes*: how many there are; *troubles*: what the judge holds against us."""
     blamed = list(_blamed(troubles))
     # What is wrong with a part, and what it waits for while it is unproven.
-    known: dict[OwnPart, tuple[Iterable[Complaint], Iterable[Complaint]]] = {
-        OwnPart.STORE: (_of_store(signs), ()),
-        OwnPart.PROBING: (
+    known: dict[Component, tuple[Iterable[ComponentProblem], Iterable[ComponentProblem]]] = {
+        Component.STORE: (_of_store(signs), ()),
+        Component.PROBING: (
             [*_of_probing(signs, routes), *_only(blamed, False)],
-            _unless(any(control.last for control in controls), Ill.NO_PROBE_YET),
+            _unless(any(control.last for control in controls), ProblemCode.NO_PROBE_YET),
         ),
-        OwnPart.REFERENCE: (
+        Component.REFERENCE: (
             [*_only(blamed, True), *_of_controls(controls)],
-            _unless(_is_proven(controls), Ill.REFERENCE_UNPROVEN),
+            _unless(_is_proven(controls), ProblemCode.REFERENCE_UNPROVEN),
         ),
-        OwnPart.ENGINE: (_of_engine(signs), _unless(signs.is_under_way, Ill.ENGINE_STARTING)),
-        OwnPart.GATEWAY: (
+        Component.ENGINE: (_of_engine(signs), _unless(signs.is_under_way, ProblemCode.ENGINE_STARTING)),
+        Component.GATEWAY: (
             _of_gateways(gateways),
-            _unless(bool(gateways) or signs.for_hub, Ill.GATEWAY_UNUSED) or _unused(gateways),
+            _unless(bool(gateways) or signs.for_hub, ProblemCode.GATEWAY_UNUSED) or _unused(gateways),
         ),
-        OwnPart.CONFIGURATION: (_of_configuration(signs), ()),
-        OwnPart.DUTY: (_of_duty(signs), _unless(signs.deserted is not None, Ill.DUTY_UNREAD)),
+        Component.CONFIGURATION: (_of_configuration(signs), ()),
+        Component.DUTY: (_of_duty(signs), _unless(signs.deserted is not None, ProblemCode.DUTY_UNREAD)),
     }
-    return [_view(part, *known[part]) for part in OwnPart]
+    return [_view(part, *known[part]) for part in Component]
 
 
-def view_reference(name: str, controls: Sequence[RouteView], troubles: Mapping[Suspect, Trouble]) -> ReferenceView:
+def view_reference(
+    name: str, controls: Sequence[RouteView], troubles: Mapping[FaultSource, ActiveProblem]
+) -> ReferenceView:
     """Return how a mailbox of ours stands. *troubles*: what the judge holds against us."""
     for suspect, trouble in troubles.items():
         if suspect.name == name:
@@ -229,13 +231,13 @@ def view_reference(name: str, controls: Sequence[RouteView], troubles: Mapping[S
     return ReferenceView(name=name, health=health, controls=controls)
 
 
-def worst(parts: Iterable[PartView | Complaint]) -> Health:
+def worst(parts: Iterable[PartView | ComponentProblem]) -> Health:
     """Return the health of whichever is worst off."""
     found = {each.health for each in parts}
     return next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in found), Health.UP)
 
 
-def _view(part: OwnPart, wrong: Iterable[Complaint], awaited: Iterable[Complaint]) -> PartView:
+def _view(part: Component, wrong: Iterable[ComponentProblem], awaited: Iterable[ComponentProblem]) -> PartView:
     complaints = list(wrong)
     if worst(complaints) is Health.UP:
         complaints += awaited
@@ -243,52 +245,54 @@ def _view(part: OwnPart, wrong: Iterable[Complaint], awaited: Iterable[Complaint
     return PartView(part=part, health=worst(complaints), complaints=tuple(in_order))
 
 
-def _unless(proven: bool, ill: Ill) -> Sequence[Complaint]:  # noqa: FBT001 - a pair of a table
-    return () if proven else (Complaint(ill=ill, health=Health.UNKNOWN),)
+def _unless(proven: bool, ill: ProblemCode) -> Sequence[ComponentProblem]:  # noqa: FBT001 - a pair of a table
+    return () if proven else (ComponentProblem(ill=ill, health=Health.UNKNOWN),)
 
 
-def _of_store(signs: Signs) -> Iterator[Complaint]:
+def _of_store(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
     if signs.away is not None:
         since, why = signs.away
-        yield Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why=why, since=since)
-    elif Ailment.STORE in signs.ailments:
-        yield Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why="nothing has been written for a while")
+        yield ComponentProblem(ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why=why, since=since)
+    elif LivenessFailure.STORE in signs.ailments:
+        yield ComponentProblem(
+            ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why="nothing has been written for a while"
+        )
     if signs.paper_held_since is not None:
         why = "look with `pantau paper show`, and let them go with `pantau paper go`"
-        yield Complaint(ill=Ill.PAPER_HELD, health=Health.DOWN, why=why, since=signs.paper_held_since)
+        yield ComponentProblem(ill=ProblemCode.PAPER_HELD, health=Health.DOWN, why=why, since=signs.paper_held_since)
 
 
-def _of_probing(signs: Signs, routes: int) -> Iterator[Complaint]:
+def _of_probing(signs: SelfHealthInputs, routes: int) -> Iterator[ComponentProblem]:
     if not routes:
-        yield Complaint(ill=Ill.NO_ROUTES, health=Health.DOWN)
-    if Ailment.PROBING in signs.ailments:
-        yield Complaint(ill=Ill.PROBES_LATE, health=Health.DOWN)
+        yield ComponentProblem(ill=ProblemCode.NO_ROUTES, health=Health.DOWN)
+    if LivenessFailure.PROBING in signs.ailments:
+        yield ComponentProblem(ill=ProblemCode.PROBES_LATE, health=Health.DOWN)
     if signs.short_of_sites_since is not None:
-        yield Complaint(ill=Ill.QUORUM, health=Health.DOWN, since=signs.short_of_sites_since)
+        yield ComponentProblem(ill=ProblemCode.QUORUM, health=Health.DOWN, since=signs.short_of_sites_since)
     for site, since in signs.ailing_sites.items():
-        yield Complaint(ill=Ill.SITE, health=Health.DEGRADED, about=site, since=since)
+        yield ComponentProblem(ill=ProblemCode.SITE, health=Health.DEGRADED, about=site, since=since)
 
 
 _ILLS = {
-    Blame.NETWORK: Ill.NETWORK,
-    Blame.CREDENTIALS: Ill.CREDENTIALS,
-    Blame.MAILBOX: Ill.MAILBOX,
-    Blame.OURS: Ill.OURS,
-    Blame.REFERENCE: Ill.REFERENCE,
+    FaultDomain.NETWORK: ProblemCode.NETWORK,
+    FaultDomain.CREDENTIALS: ProblemCode.CREDENTIALS,
+    FaultDomain.MAILBOX: ProblemCode.MAILBOX,
+    FaultDomain.OURS: ProblemCode.OURS,
+    FaultDomain.REFERENCE: ProblemCode.REFERENCE,
 }
 
 
-def _blamed(troubles: Mapping[Suspect, Trouble]) -> Iterator[Complaint]:
+def _blamed(troubles: Mapping[FaultSource, ActiveProblem]) -> Iterator[ComponentProblem]:
     for suspect, trouble in troubles.items():
         if (ill := _ILLS.get(suspect.blame)) is not None:
-            yield Complaint(ill=ill, health=Health.DOWN, about=suspect.name, since=trouble.since)
+            yield ComponentProblem(ill=ill, health=Health.DOWN, about=suspect.name, since=trouble.since)
 
 
-def _only(blamed: Sequence[Complaint], references: bool) -> Iterator[Complaint]:  # noqa: FBT001 - a pair of a table
-    return (each for each in blamed if (each.ill is Ill.REFERENCE) is references)
+def _only(blamed: Sequence[ComponentProblem], references: bool) -> Iterator[ComponentProblem]:  # noqa: FBT001 - a pair of a table
+    return (each for each in blamed if (each.ill is ProblemCode.REFERENCE) is references)
 
 
-def _of_controls(controls: Sequence[Control]) -> Iterator[Complaint]:
+def _of_controls(controls: Sequence[Control]) -> Iterator[ComponentProblem]:
     for control in controls:
         last = control.last
         failed = last is not None and last.outcome not in ARRIVED
@@ -296,65 +300,69 @@ def _of_controls(controls: Sequence[Control]) -> Iterator[Complaint]:
         # One failure proves nothing yet, but a mailbox of ours that refuses is not to be called well meanwhile.
         if judged or failed:
             why = why_failed(last) if failed and last is not None else ""
-            yield Complaint(ill=Ill.CONTROL, health=judged or Health.DEGRADED, about=control.route, why=why)
+            yield ComponentProblem(
+                ill=ProblemCode.CONTROL, health=judged or Health.DEGRADED, about=control.route, why=why
+            )
 
 
 def _is_proven(controls: Sequence[Control]) -> bool:
     return bool(controls) and all(control.health is Health.UP for control in controls)
 
 
-def _of_engine(signs: Signs) -> Iterator[Complaint]:
+def _of_engine(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
     ills = {
-        Ailment.ENGINE: Ill.ENGINE_STOPPED,
-        Ailment.AUDIT: Ill.AUDIT_STOPPED,
-        Ailment.OVERDUE: Ill.OVERDUE,
+        LivenessFailure.ENGINE: ProblemCode.ENGINE_STOPPED,
+        LivenessFailure.AUDIT: ProblemCode.AUDIT_STOPPED,
+        LivenessFailure.OVERDUE: ProblemCode.OVERDUE,
     }
     if signs.watch_only:
-        yield Complaint(ill=Ill.WATCH_ONLY, health=Health.DEGRADED)
+        yield ComponentProblem(ill=ProblemCode.WATCH_ONLY, health=Health.DEGRADED)
     if signs.for_hub:
         if signs.is_unheard:
-            yield Complaint(ill=Ill.HUB_AWAY, health=Health.DEGRADED)
+            yield ComponentProblem(ill=ProblemCode.HUB_AWAY, health=Health.DEGRADED)
         else:
-            yield Complaint(ill=Ill.FOR_HUB, health=Health.UP)
+            yield ComponentProblem(ill=ProblemCode.FOR_HUB, health=Health.UP)
     for ailment, ill in ills.items():
         if ailment in signs.ailments:
-            yield Complaint(ill=ill, health=Health.DOWN)
+            yield ComponentProblem(ill=ill, health=Health.DOWN)
 
 
-def _of_gateways(gateways: Sequence[GatewayStanding]) -> Iterator[Complaint]:
+def _of_gateways(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
     for each in gateways:
         if each.up is False:
             others = [other.up for other in gateways if other.channel is each.channel]
             dead = all(up is False for up in others)
-            yield Complaint(
-                ill=Ill.CHANNEL_DOWN if dead else Ill.GATEWAY_DOWN,
+            yield ComponentProblem(
+                ill=ProblemCode.CHANNEL_DOWN if dead else ProblemCode.GATEWAY_DOWN,
                 health=Health.DOWN if dead else Health.DEGRADED,
                 about=f"{each.channel}: {each.gateway}",
             )
         elif each.doubted_since is not None:
             # What it takes may arrive all the same, and the others of its channel are tried first.
             about = f"{each.channel}: {each.gateway}"
-            yield Complaint(ill=Ill.GATEWAY_DOUBTED, health=Health.DEGRADED, about=about, since=each.doubted_since)
+            yield ComponentProblem(
+                ill=ProblemCode.GATEWAY_DOUBTED, health=Health.DEGRADED, about=about, since=each.doubted_since
+            )
 
 
-def _unused(gateways: Sequence[GatewayStanding]) -> Iterator[Complaint]:
+def _unused(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
     proven = {each.channel for each in gateways if each.up}
     for each in gateways:
         if each.channel not in proven:
             about = f"{each.channel}: {each.gateway}"
-            yield Complaint(ill=Ill.GATEWAY_UNUSED, health=Health.UNKNOWN, about=about)
+            yield ComponentProblem(ill=ProblemCode.GATEWAY_UNUSED, health=Health.UNKNOWN, about=about)
 
 
-def _of_configuration(signs: Signs) -> Iterator[Complaint]:
+def _of_configuration(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
     if signs.refused_at is not None:
-        yield Complaint(ill=Ill.REFUSED, health=Health.DEGRADED, since=signs.refused_at)
+        yield ComponentProblem(ill=ProblemCode.REFUSED, health=Health.DEGRADED, since=signs.refused_at)
     for key in signs.awaiting_restart:
-        yield Complaint(ill=Ill.AWAITS_RESTART, health=Health.DEGRADED, about=key)
+        yield ComponentProblem(ill=ProblemCode.AWAITS_RESTART, health=Health.DEGRADED, about=key)
     for number, closes_at in signs.departed.items():
         why = f"closed at {closes_at.isoformat(timespec='minutes')}"
-        yield Complaint(ill=Ill.DEPARTED, health=Health.DEGRADED, about=number, why=why)
+        yield ComponentProblem(ill=ProblemCode.DEPARTED, health=Health.DEGRADED, about=number, why=why)
 
 
-def _of_duty(signs: Signs) -> Iterator[Complaint]:
+def _of_duty(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
     for rota in signs.deserted or ():
-        yield Complaint(ill=Ill.NOBODY_ON_CALL, health=Health.DEGRADED, about=rota)
+        yield ComponentProblem(ill=ProblemCode.NOBODY_ON_CALL, health=Health.DEGRADED, about=rota)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from alerts.model.notice import Matter
-from monitor.judging.joint.standing import SiteStanding
+from alerts.model.notice import IncidentType
+from monitor.judging.joint.standing import SiteStatus
 from monitor.model.site_sums import SiteSums
 from probes.model.result import Failure, Outcome, ProbeResult
 
 
-class SiteOpinion(StrEnum):
+class SiteVerdict(StrEnum):
     """What a site says, in one word."""
 
     #: Something is wrong.
@@ -32,9 +32,9 @@ class SiteReport:
     """What one site says of an agency."""
 
     site: str
-    says: SiteOpinion
+    says: SiteVerdict
     #: What is wrong, and since when; `None`: nothing is, as far as it is known.
-    matter: Matter | None = None
+    matter: IncidentType | None = None
     since: datetime | None = None
 
 
@@ -49,7 +49,7 @@ class SiteRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteEvidence:
+class SiteIncidentSummary:
     """What one site says of an agency, and has seen of it in the time of an incident."""
 
     site: str
@@ -62,7 +62,7 @@ class SiteEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteTestimony:
+class SiteIncidentData:
     """What one site says of an agency, and its runs that did not deliver in the time of an incident, by its own clock."""
 
     site: str
@@ -94,13 +94,13 @@ class SiteSumsView:
     slowest_seconds: float | None = None
 
 
-def view_evidence(told: SiteTestimony) -> SiteEvidence:
+def view_evidence(told: SiteIncidentData) -> SiteIncidentSummary:
     """Return what is shown of it."""
     last = [
         SiteRun(route=each.route, started_at=each.started_at, outcome=each.outcome, failure=each.failure)
         for each in told.last
     ]
-    return SiteEvidence(site=told.site, report=told.report, last_failures=last, unclear=told.unclear)
+    return SiteIncidentSummary(site=told.site, report=told.report, last_failures=last, unclear=told.unclear)
 
 
 def view_sums(sums: SiteSums) -> SiteSumsView:
@@ -135,7 +135,7 @@ def read_words(written: Sequence[str]) -> Mapping[str, SiteReport]:
     for entry in written:
         for each in entry.split("; "):
             site, _, word = each.partition(": ")
-            if (before := found.get(site)) is not None and before.says is SiteOpinion.WRONG:
+            if (before := found.get(site)) is not None and before.says is SiteVerdict.WRONG:
                 continue
             if (report := _read_word(site, word)) is not None:
                 found[site] = report
@@ -146,22 +146,24 @@ def _read_word(site: str, word: str) -> SiteReport | None:
     first, _, since = word.partition(" ")
     try:
         if not since:
-            return SiteReport(site=site, says=SiteOpinion(first))
-        return SiteReport(site=site, says=SiteOpinion.WRONG, matter=Matter(first), since=datetime.fromisoformat(since))
+            return SiteReport(site=site, says=SiteVerdict(first))
+        return SiteReport(
+            site=site, says=SiteVerdict.WRONG, matter=IncidentType(first), since=datetime.fromisoformat(since)
+        )
     except ValueError:
         return None
 
 
-def view_sites(said: Mapping[str, SiteStanding | None]) -> Sequence[SiteReport]:
+def view_sites(said: Mapping[str, SiteStatus | None]) -> Sequence[SiteReport]:
     """Return what each site says; `None`: it has no vote."""
     return [_report(site, standing) for site, standing in said.items()]
 
 
-def _report(site: str, standing: SiteStanding | None) -> SiteReport:
+def _report(site: str, standing: SiteStatus | None) -> SiteReport:
     if standing is None:
-        return SiteReport(site=site, says=SiteOpinion.STALE)
+        return SiteReport(site=site, says=SiteVerdict.STALE)
     if standing.trouble is not None:
         trouble = standing.trouble
-        return SiteReport(site=site, says=SiteOpinion.WRONG, matter=trouble.matter, since=trouble.since)
+        return SiteReport(site=site, says=SiteVerdict.WRONG, matter=trouble.matter, since=trouble.since)
     # Since when it is well is not said: that moves with each run where one route is probed less often than others.
-    return SiteReport(site=site, says=SiteOpinion.UNCLEAR if standing.well_since is None else SiteOpinion.WELL)
+    return SiteReport(site=site, says=SiteVerdict.UNCLEAR if standing.well_since is None else SiteVerdict.WELL)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from monitor.model.health import Health
 
 
-class AgencyStanding(StrEnum):
+class AgencyStatus(StrEnum):
     """The one state of an agency by which it is counted, sorted and asked for, the worst first."""
 
     #: Mail is down in a direction, as enough sites say, or a person has declared so.
@@ -29,21 +29,21 @@ class AgencyStanding(StrEnum):
 
 def standing(
     found: Collection[Health], *, is_declared: bool, is_hidden: bool, in_maintenance: bool, is_silenced: bool
-) -> AgencyStanding:
+) -> AgencyStatus:
     """Return the state of an agency whose directions are as they were *found*. What is not known to be well is not well.
 
     *is_declared*: a person has said that mail is down, whatever is measured. *is_hidden*: a fault of ours hides a direction.
     """
     if is_declared or Health.DOWN in found:
-        return AgencyStanding.DOWN
+        return AgencyStatus.DOWN
     # Of what is under maintenance nothing new is known, and that is nobody's fault.
     if not in_maintenance:
         if is_hidden:
-            return AgencyStanding.OWN_FAULT
+            return AgencyStatus.OWN_FAULT
         if not found or set(found) - {Health.UP, Health.DEGRADED}:
-            return AgencyStanding.UNPROVEN
+            return AgencyStatus.UNPROVEN
     if Health.DEGRADED in found:
-        return AgencyStanding.DEGRADED
+        return AgencyStatus.DEGRADED
     if in_maintenance:
-        return AgencyStanding.MAINTENANCE
-    return AgencyStanding.SILENCED if is_silenced else AgencyStanding.WELL
+        return AgencyStatus.MAINTENANCE
+    return AgencyStatus.SILENCED if is_silenced else AgencyStatus.WELL

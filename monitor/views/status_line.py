@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from monitor.judging.liveness import Ailment
-from monitor.views.own_health import Signs
+from monitor.judging.liveness import LivenessFailure
+from monitor.views.own_health import SelfHealthInputs
 
 _AILMENTS = {
-    Ailment.ENGINE: "the engine stands still",
-    Ailment.STORE: "nothing has been written for a while",
-    Ailment.AUDIT: "the auditor has not looked",
-    Ailment.OVERDUE: "somebody who should have been told has not been",
-    Ailment.PROBING: "probes start late",
+    LivenessFailure.ENGINE: "the engine stands still",
+    LivenessFailure.STORE: "nothing has been written for a while",
+    LivenessFailure.AUDIT: "the auditor has not looked",
+    LivenessFailure.OVERDUE: "somebody who should have been told has not been",
+    LivenessFailure.PROBING: "probes start late",
 }
 
 
-def status_line(signs: Signs, *, agencies: int, routes: int, open_incidents: int | None) -> str:
+def status_line(signs: SelfHealthInputs, *, agencies: int, routes: int, open_incidents: int | None) -> str:
     """Return the line: what is watched, what is open, and then what is wrong. *open_incidents*: `None`, nobody knows yet."""
     return "; ".join(
         [
@@ -30,7 +30,7 @@ def status_line(signs: Signs, *, agencies: int, routes: int, open_incidents: int
     )
 
 
-def _troubles(signs: Signs) -> Iterator[str]:
+def _troubles(signs: SelfHealthInputs) -> Iterator[str]:
     if signs.watch_only:
         yield "NOBODY IS TOLD (mode: watch)"
     if signs.for_hub and signs.is_unheard:
@@ -43,7 +43,7 @@ def _troubles(signs: Signs) -> Iterator[str]:
         since, why = signs.away
         yield f"STORE AWAY since {since:%Y-%m-%d %H:%M} UTC: {why}"
     for ailment, words in _AILMENTS.items():
-        if ailment in signs.ailments and not (ailment is Ailment.STORE and signs.away):
+        if ailment in signs.ailments and not (ailment is LivenessFailure.STORE and signs.away):
             yield words
     if signs.refused_at is not None:
         yield f"configuration refused at {signs.refused_at:%Y-%m-%d %H:%M} UTC, the old one is in force"

@@ -14,18 +14,18 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from alerts.decide.auditor import GRACE, Examination, Overdue, Unheard, deserves_own_incident, examine
+from alerts.decide.auditor import GRACE, EscalationFailure, Examination, OverdueAction, deserves_own_incident, examine
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.silence import Muter, silence_over
 from alerts.engine.gateway_pool import GatewayPool
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.event import Resolve, Trigger
 from alerts.model.gateway import CALL_LASTS
 from alerts.model.incident import Incident
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
 from alerts.record.restoration import Restoration
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.bridge.consensus import Alerting
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.repeat import keep_doing
@@ -61,7 +61,7 @@ class EscalationAuditor:
         store: SqlStore,
         pool: GatewayPool,
         alerting: AlertingEngine,
-        brief: Callable[[str], Brief],
+        brief: Callable[[str], PolicySnapshot],
         metrics: WatchdogSeries,
         clock: Clock,
         muter: Muter = silence_over,
@@ -78,7 +78,7 @@ class EscalationAuditor:
         self._muter = muter
         self._rests = rests
         #: What was overdue at the last look, by its key.
-        self._known: Mapping[str, Overdue] = {}
+        self._known: Mapping[str, OverdueAction] = {}
 
     async def run(self) -> NoReturn:
         """Look until cancelled; first after a while, in which the cycle catches up with what a stop has missed."""
@@ -102,7 +102,7 @@ class EscalationAuditor:
         if overdue:
             self._alerting.poke()
         still = {f"{prefix}{i.number}" for i, e in found if e.held for prefix in (PREFIX, WAITING)}
-        still |= {f"{WAITING}{i.number}" for i, e in found if Unheard.UNRELEASED in e.unheard}
+        still |= {f"{WAITING}{i.number}" for i, e in found if EscalationFailure.UNRELEASED in e.unheard}
         await self._tell_noc({event.dedup_key: event for event in self._owed(found, restoration, now)}, still, now)
 
     async def _examine(self, now: datetime) -> tuple[list[tuple[Incident, Examination]], Restoration | None]:
@@ -134,7 +134,7 @@ class EscalationAuditor:
                 found.append((incident, examination))
         return found, restoration
 
-    async def _write_down(self, overdue: Mapping[str, Overdue], now: datetime) -> None:
+    async def _write_down(self, overdue: Mapping[str, OverdueAction], now: datetime) -> None:
         """Journal each lapse when it is found and when it is made good, and not at every look."""
         new = [lapse for key, lapse in overdue.items() if key not in self._known]
         gone = [lapse for key, lapse in self._known.items() if key not in overdue]
@@ -154,24 +154,29 @@ class EscalationAuditor:
     ) -> Iterator[Trigger]:
         """Yield what the NOC is to be told of."""
 
-        def event(key: str, matter: Matter, subject: str, began_at: datetime) -> Trigger:
+        def event(key: str, matter: IncidentType, subject: str, began_at: datetime) -> Trigger:
             return Trigger(dedup_key=key, at=now, matter=matter, began_at=began_at, brief=self._brief(subject))
 
         for i, e in found:
-            since = [at for how, at in e.unheard_since.items() if how is not Unheard.UNRELEASED]
+            since = [at for how, at in e.unheard_since.items() if how is not EscalationFailure.UNRELEASED]
             if since and deserves_own_incident(i):
                 subject = f"{i.number} ({i.had_by})" if i.had_by else i.number
-                yield event(f"{PREFIX}{i.number}", Matter.UNREACHED, subject, min(since))
+                yield event(f"{PREFIX}{i.number}", IncidentType.UNREACHED, subject, min(since))
         for i, e in found:
             # While nobody has the incident the operations centre hears of that, and need not hear twice of one outage.
-            if e.unheard == {Unheard.UNRELEASED}:
-                yield event(f"{WAITING}{i.number}", Matter.UNRELEASED, i.number, e.unheard_since[Unheard.UNRELEASED])
+            if e.unheard == {EscalationFailure.UNRELEASED}:
+                yield event(
+                    f"{WAITING}{i.number}",
+                    IncidentType.UNRELEASED,
+                    i.number,
+                    e.unheard_since[EscalationFailure.UNRELEASED],
+                )
         for i, e in found:
             for notice_id in e.doubtful:
                 # As `pantau settle` asks for it, and whom it is about.
-                yield event(f"{DOUBT}{notice_id}", Matter.DOUBTFUL, f"{notice_id} ({i.number})", i.opened_at)
+                yield event(f"{DOUBT}{notice_id}", IncidentType.DOUBTFUL, f"{notice_id} ({i.number})", i.opened_at)
         if restoration is not None:
-            yield event(f"{RESTORED}{restoration.id}", Matter.RESTORED, "", restoration.noticed_at)
+            yield event(f"{RESTORED}{restoration.id}", IncidentType.RESTORED, "", restoration.noticed_at)
 
     async def _tell_noc(self, owed: Mapping[str, Trigger], still: AbstractSet[str], now: datetime) -> None:
         """Tell of what is *owed*, and that it is over of what was told and is not any more; nothing of *still*."""
@@ -186,8 +191,8 @@ class EscalationAuditor:
             await self._alerting.submit(Resolve(dedup_key=key, at=now, ended_at=now))
 
 
-def _entry(lapse: Overdue, event: str, now: datetime) -> Entry:
-    return Entry(
+def _entry(lapse: OverdueAction, event: str, now: datetime) -> AuditEntry:
+    return AuditEntry(
         at=now,
         actor="auditor",
         event=f"{lapse.lapse} {event}",

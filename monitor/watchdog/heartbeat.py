@@ -31,11 +31,11 @@ SYSTEMD: Final = "systemd"
 _DEADLINE_SECONDS = 10.0
 
 
-class HeartbeatFailed(Exception):
+class HeartbeatError(Exception):
     """A heartbeat did not arrive. The message holds neither the address nor the token."""
 
 
-class Heartbeat:
+class HeartbeatSender:
     """Sends one beat to a switch and a file. A failure is noted, and the next beat is sent all the same."""
 
     def __init__(self, settings: HeartbeatSettings, metrics: WatchdogSeries, clock: Clock) -> None:
@@ -63,7 +63,7 @@ class Heartbeat:
     async def _tell(self, receiver: str, telling: Awaitable[None]) -> None:
         try:
             await telling
-        except (HeartbeatFailed, OSError) as error:
+        except (HeartbeatError, OSError) as error:
             if self._heard.get(receiver, True):
                 log.warning("the heartbeat is not heard", receiver=receiver, why=_reason(error))
             self._heard[receiver] = False
@@ -97,7 +97,7 @@ class Heartbeat:
         except httpx.HTTPError as error:
             trouble = type(error).__name__
         if trouble:  # Raised here: httpx's error holds the request, and with it the token.
-            raise HeartbeatFailed(trouble)
+            raise HeartbeatError(trouble)
 
 
 def _touch(path: Path) -> None:

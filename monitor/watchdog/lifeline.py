@@ -17,18 +17,18 @@ from pathlib import Path
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from alerts.engine.gateway_pool import Line
+from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import Channel
-from alerts.model.gateway import Content, DeliveryError, Order, Progress
-from alerts.model.notice import Office
+from alerts.model.gateway import Content, DeliveryError, SendRequest, SubmissionState
+from alerts.model.notice import IssuingOffice
 from alerts.record.clock import Clock
 from alerts.wording import lifeline as words
 from alerts.wording.texts import Wording
-from monitor.config.service.lifeline import CHANNELS, BadNumbers, LifelineSettings, Number, read_numbers
-from monitor.judging.lifeline import LifelineTrouble, Memory, Ring, Spell, recall, untold
+from monitor.config.service.lifeline import CHANNELS, InvalidNumbersError, LifelineSettings, Number, read_numbers
+from monitor.judging.lifeline import ActiveReason, Memory, OutOfBandReason, SendOutOfBand, recall, untold
 from monitor.metrics.watchdog import WatchdogSeries
 
-_MEMORY = TypeAdapter(dict[LifelineTrouble, Spell])
+_MEMORY = TypeAdapter(dict[OutOfBandReason, ActiveReason])
 
 #: One block of any disk: it is written whole or not at all, as far as disks promise anything.
 _SIZE = 512
@@ -72,8 +72,8 @@ class MemoryFile:
         return True
 
 
-def _nameless(spell: Spell) -> Spell:
-    return Spell(since=spell.since, told_at=spell.told_at, failed_at=spell.failed_at)
+def _nameless(spell: ActiveReason) -> ActiveReason:
+    return ActiveReason(since=spell.since, told_at=spell.told_at, failed_at=spell.failed_at)
 
 
 log = structlog.get_logger()
@@ -88,15 +88,15 @@ _AT_ONCE = 4
 _USE = timedelta(minutes=15)
 
 
-class Lifeline:
+class OutOfBandAlerter:
     """Knows the numbers and the gateways, and what was told."""
 
     def __init__(
         self,
         settings: LifelineSettings,
         *,
-        lines: Sequence[Line],
-        office: Office,
+        lines: Sequence[ConfiguredGateway],
+        office: IssuingOffice,
         wording: Wording,
         memory_file: MemoryFile,
         metrics: WatchdogSeries,
@@ -128,12 +128,12 @@ class Lifeline:
         self._seen = seen
         try:
             self._numbers = read_numbers(path)
-        except (BadNumbers, OSError) as error:
-            why = str(error) if isinstance(error, BadNumbers) else (error.strerror or "")
+        except (InvalidNumbersError, OSError) as error:
+            why = str(error) if isinstance(error, InvalidNumbersError) else (error.strerror or "")
             log.warning("the lifeline's numbers cannot be read", kept=len(self._numbers), why=why)
         self._metrics.lifeline_known(len(self._numbers))
 
-    async def look(self, present: Memory, unknown: AbstractSet[LifelineTrouble] = frozenset()) -> None:
+    async def look(self, present: Memory, unknown: AbstractSet[OutOfBandReason] = frozenset()) -> None:
         """Take in the troubles there are, each with since when, and ring if it is time; of *unknown* nothing is known."""
         self.read_numbers()
         memory, rings = recall(self._memory, present, self._settings.patience(), self._clock.now(), unknown)
@@ -161,11 +161,11 @@ class Lifeline:
         if not done or not writing.result():
             log.warning("what the lifeline has told cannot be remembered over a restart")
 
-    async def _ring(self, ring: Ring) -> int:
+    async def _ring(self, ring: SendOutOfBand) -> int:
         """Ring every number by every channel; return to how many telephones something went out."""
         at = self._clock.now() if ring.clear else ring.since
         situation = "clear" if ring.clear else str(ring.trouble)
-        plight = words.Plight(situation=situation, office=self._office, at=at, whose=ring.whose)
+        plight = words.OutOfBandMessage(situation=situation, office=self._office, at=at, whose=ring.whose)
         contents: dict[Channel, Content] = {
             Channel.SMS: words.sms(plight, self._wording),
             Channel.VOICE: words.call(plight, self._wording),
@@ -188,7 +188,7 @@ class Lifeline:
         for line in self._lines:
             if line.channel is not channel:
                 continue
-            order = Order(
+            order = SendRequest(
                 reference=f"lifeline{place}-{channel}-{now.timestamp():.0f}",
                 address=number.number,
                 content=content,
@@ -204,7 +204,7 @@ class Lifeline:
             except Exception:
                 log.exception("a gateway of the lifeline broke", gateway=line.name)
             else:
-                if report.progress is not Progress.FAILED:
+                if report.progress is not SubmissionState.FAILED:
                     return True
         return False
 

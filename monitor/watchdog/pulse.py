@@ -14,13 +14,13 @@ from typing import NoReturn
 import structlog
 
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
-from monitor.judging.liveness import Ailment, SignsOfLife, ailments, is_alive
+from alerts.record.store import StoreUnavailable
+from monitor.judging.liveness import LivenessFailure, LivenessInputs, ailments, is_alive
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.store.probing.processes import Process, Processes
-from monitor.watchdog.heartbeat import SYSTEMD, Heartbeat
+from monitor.watchdog.heartbeat import SYSTEMD, HeartbeatSender
 
 log = structlog.get_logger()
 
@@ -29,15 +29,15 @@ _EVERY = timedelta(seconds=15)
 _PATIENCE_SECONDS = 10.0
 
 
-class Pulse:
+class ProcessHeartbeat:
     """Beats until cancelled."""
 
     def __init__(
         self,
         *,
         processes: Processes,
-        signs: Callable[[datetime | None], SignsOfLife],
-        heartbeat: Callable[[], tuple[Heartbeat, timedelta] | None],
+        signs: Callable[[datetime | None], LivenessInputs],
+        heartbeat: Callable[[], tuple[HeartbeatSender, timedelta] | None],
         manager: ServiceManager,
         metrics: WatchdogSeries,
         clock: Clock,
@@ -51,9 +51,9 @@ class Pulse:
         self._clock = clock
         self._started_at = clock.now()
         #: The heartbeat that was sent last, and when.
-        self._latest: Heartbeat | None = None
+        self._latest: HeartbeatSender | None = None
         self._sent_at: datetime | None = None
-        self._ailing: frozenset[Ailment] = frozenset()
+        self._ailing: frozenset[LivenessFailure] = frozenset()
         #: The write that is under way, if it has not ended in time.
         self._writing: asyncio.Task[Sequence[Process]] | None = None
         #: The log says that the store cannot be written.
@@ -96,7 +96,7 @@ class Pulse:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._processes.stop(self._clock.now())
         # The end must not hang on a store that is away; the others will miss this process, and be right to ask.
-        except (StoreAway, TimeoutError) as error:
+        except (StoreUnavailable, TimeoutError) as error:
             log.warning("it could not be written that this process ends", why=str(error) or "no answer in time")
         except Exception:
             log.exception("it could not be written that this process ends")
@@ -108,7 +108,7 @@ class Pulse:
         except Exception as error:  # noqa: BLE001 - told once, and not with its whole story every 15 s
             self.away_since = self.away_since or self._clock.now()
             # A store that knows that it is away has logged it.
-            if not self._is_logged and not isinstance(error, StoreAway):
+            if not self._is_logged and not isinstance(error, StoreUnavailable):
                 log.warning("the store cannot be written", why=type(error).__name__)
                 self._is_logged = True
             self.watching_since = None
@@ -135,7 +135,7 @@ class Pulse:
         written, self._writing = self._writing, None
         return written.result()
 
-    def _show(self, ailing: frozenset[Ailment]) -> None:
+    def _show(self, ailing: frozenset[LivenessFailure]) -> None:
         self._metrics.ailing(ailing)
         if ailing != self._ailing:
             what = "the heartbeat is held back" if ailing else "the heartbeat may be sent"

@@ -12,35 +12,35 @@ from pathlib import Path
 import structlog
 
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.hours.elapsed import TOLERANCE
-from alerts.model.gateway import Surroundings
+from alerts.model.gateway import GatewayContext
 from alerts.record.clock import Clock
 from alerts.wording.texts import Wording
 from monitor.config.loading import Configuration
 from monitor.config.model.settings import Settings
 from monitor.config.service.gateway import gateway_kinds
 from monitor.config.service.heartbeat import HeartbeatSettings
-from monitor.drills.driller import Driller
-from monitor.drills.exercise import Exerciser
-from monitor.drills.roster import Rosters
-from monitor.judging.lifeline import LifelinePatience, LifelineTrouble, Spell, silent_peer
-from monitor.judging.liveness import Ailment, SignsOfLife, ailments
+from monitor.drills.driller import DrillRunner
+from monitor.drills.exercise import DrillSender
+from monitor.drills.roster import DrillPlans
+from monitor.judging.lifeline import ActiveReason, OutOfBandPolicy, OutOfBandReason, silent_peer
+from monitor.judging.liveness import LivenessFailure, LivenessInputs, ailments
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.per_configuration import PerConfiguration
 from monitor.service.silences import route_muter
-from monitor.service.watch import Watch
+from monitor.service.watch import ProbingRuntime
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Processes
 from monitor.watchdog.auditor import EscalationAuditor
-from monitor.watchdog.heartbeat import FILE, SWITCH, Heartbeat
-from monitor.watchdog.lifeline import Lifeline, MemoryFile
-from monitor.watchdog.pulse import Pulse
+from monitor.watchdog.heartbeat import FILE, SWITCH, HeartbeatSender
+from monitor.watchdog.lifeline import MemoryFile, OutOfBandAlerter
+from monitor.watchdog.pulse import ProcessHeartbeat
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ class Watchdog:
         dispatcher: Dispatcher,
         metrics: Metrics,
         clock: Clock,
-        watch: Callable[[], Watch],
+        watch: Callable[[], ProbingRuntime],
         processes: Processes,
         name: str,
         directory: Path,
@@ -78,9 +78,9 @@ class Watchdog:
         self._shared_clock = database.clock
         self._presence = database.presence
         self._started_at = clock.now()
-        self._heartbeat: tuple[HeartbeatSettings, Heartbeat] | None = None
-        self._lifeline: tuple[Configuration, Lifeline] | None = None
-        self.pulse = Pulse(
+        self._heartbeat: tuple[HeartbeatSettings, HeartbeatSender] | None = None
+        self._lifeline: tuple[Configuration, OutOfBandAlerter] | None = None
+        self.pulse = ProcessHeartbeat(
             processes=processes,
             signs=self._signs,
             heartbeat=self._heartbeat_in_force,
@@ -100,13 +100,13 @@ class Watchdog:
             rests=lambda: not self._settings.tells,
         )
         drills = Drills(database)
-        self.exerciser = Exerciser(drills=drills, pool=pool, wording=wording, metrics=metrics, clock=clock)
-        self.driller = Driller(
+        self.exerciser = DrillSender(drills=drills, pool=pool, wording=wording, metrics=metrics, clock=clock)
+        self.driller = DrillRunner(
             drills=drills,
             store=store,
             pool=pool,
             exerciser=self.exerciser,
-            roster=PerConfiguration(lambda: watch().configuration, Rosters().make),
+            roster=PerConfiguration(lambda: watch().configuration, DrillPlans().make),
             metrics=metrics,
             clock=clock,
             rests=lambda: not self._settings.tells,
@@ -122,7 +122,7 @@ class Watchdog:
         finally:
             await self._close()
 
-    def ailments(self) -> AbstractSet[Ailment]:
+    def ailments(self) -> AbstractSet[LivenessFailure]:
         """Return what is wrong with this process now."""
         return ailments(self._signs(self.pulse.written_at), self._clock.now())
 
@@ -139,9 +139,9 @@ class Watchdog:
     def _settings(self) -> Settings:
         return self._watch().configuration.settings
 
-    def _signs(self, written_at: datetime | None) -> SignsOfLife:
+    def _signs(self, written_at: datetime | None) -> LivenessInputs:
         watchdog = self._metrics.watchdog
-        return SignsOfLife(
+        return LivenessInputs(
             started_at=self._started_at,
             cycled_at=watchdog.cycled_at,
             written_at=written_at,
@@ -151,13 +151,13 @@ class Watchdog:
             late=self._watch().prober.late(self._clock.now()),
         )
 
-    def _heartbeat_in_force(self) -> tuple[Heartbeat, timedelta] | None:
+    def _heartbeat_in_force(self) -> tuple[HeartbeatSender, timedelta] | None:
         # The switch outside relies on it that people are told: it is to miss us when they are not.
         settings = self._settings.heartbeat if self._settings.tells else None
         if self._heartbeat is None or self._heartbeat[0] != settings:
             for receiver in (SWITCH, FILE):
                 self._metrics.watchdog.forget_heartbeat(receiver)
-            made = None if settings is None else Heartbeat(settings, self._metrics.watchdog, self._clock)
+            made = None if settings is None else HeartbeatSender(settings, self._metrics.watchdog, self._clock)
             self._heartbeat = None if settings is None or made is None else (settings, made)
         return None if self._heartbeat is None else (self._heartbeat[1], self._heartbeat[0].every)
 
@@ -186,23 +186,25 @@ class Watchdog:
 
 
 def troubles(
-    name: str, pulse: Pulse, patience: LifelinePatience, now: datetime
-) -> tuple[Mapping[LifelineTrouble, Spell], AbstractSet[LifelineTrouble]]:
+    name: str, pulse: ProcessHeartbeat, patience: OutOfBandPolicy, now: datetime
+) -> tuple[Mapping[OutOfBandReason, ActiveReason], AbstractSet[OutOfBandReason]]:
     """Return the troubles that the lifeline is to hear of, each with since when, and those of which nobody can know."""
     if pulse.away_since is not None:
         # What is known of the others is as old as that.
-        return {LifelineTrouble.STORE: Spell(since=pulse.away_since)}, {LifelineTrouble.PEER}
+        return {OutOfBandReason.STORE: ActiveReason(since=pulse.away_since)}, {OutOfBandReason.PEER}
     if pulse.watching_since is None:
-        return {}, set(LifelineTrouble)  # Nothing has been written yet.
+        return {}, set(OutOfBandReason)  # Nothing has been written yet.
     if -TOLERANCE <= now - pulse.watching_since <= patience.peer:
         # All who come back from an outage of the store, or of the power, find that the others have said nothing.
-        return {}, {LifelineTrouble.PEER}
+        return {}, {OutOfBandReason.PEER}
     beats = {peer.name: (peer.beat_at, peer.stopped_at) for peer in pulse.peers}
     spell = silent_peer(name, beats, patience, now)
-    return {} if spell is None else {LifelineTrouble.PEER: spell}, set()
+    return {} if spell is None else {OutOfBandReason.PEER: spell}, set()
 
 
-def lifeline(configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock) -> Lifeline | None:
+def lifeline(
+    configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock
+) -> OutOfBandAlerter | None:
     """Build the lifeline of a configuration, with gateways of its own; `None`: it has none, or tells nobody."""
     settings = configuration.settings
     if settings.lifeline is None or not settings.tells:
@@ -210,17 +212,17 @@ def lifeline(configuration: Configuration, directory: Path, metrics: WatchdogSer
     kinds = gateway_kinds()
     entries = {entry.name: entry for entries in settings.gateways.values() for entry in entries}
     lines = [
-        Line(
+        ConfiguredGateway(
             name=name,
             channel=entries[name].channel,
             # Without an address for callbacks: what is said must not be asked for, and no key be waited for.
             gateway=kinds[entries[name].kind].build(
-                entries[name].config, Surroundings(callback_base=None, directory=str(directory))
+                entries[name].config, GatewayContext(callback_base=None, directory=str(directory))
             ),
         )
         for name in settings.lifeline.gateways
     ]
-    return Lifeline(
+    return OutOfBandAlerter(
         settings.lifeline,
         lines=lines,
         office=settings.noc.build_office(),
@@ -254,7 +256,7 @@ async def _look_once(configuration: Configuration, directory: Path, metrics: Wat
         if made is None:
             return
         try:
-            await made.look({LifelineTrouble.STORE: Spell(since=clock.now())}, {LifelineTrouble.PEER})
+            await made.look({OutOfBandReason.STORE: ActiveReason(since=clock.now())}, {OutOfBandReason.PEER})
         finally:
             await made.close()
     # A bug here must not hide why the store was not opened.

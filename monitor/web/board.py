@@ -15,19 +15,19 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from alerts.model.incident import IncidentState
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.access.role import EVERYTHING, AgencyScope
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.runtime.slices import in_slices
-from monitor.service.noticeboard import Noticeboard, Overview
-from monitor.store.engine.listing import IncidentFilter, NoticeFilter
+from monitor.service.noticeboard import StatusOverview, StatusReader
+from monitor.store.engine.listing import IncidentFilter, NotificationFilter
 from monitor.views.agency_filter import place
 from monitor.views.days import AgencyDays
 from monitor.views.overview import AgencyView
 from monitor.views.own_health import worst
-from monitor.views.standing import AgencyStanding
-from monitor.web.ask import Ask
-from monitor.web.page import Card, PlaceLink, Tongue, card_of, words
+from monitor.views.standing import AgencyStatus
+from monitor.web.ask import PageQuery
+from monitor.web.page import Card, PageLanguage, PlaceLink, card_of, words
 from monitor.web.strip import strip_of
 
 #: So many incidents and notices of somebody's own agencies are on their page.
@@ -55,14 +55,14 @@ class PageBody:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rendering:
+class RenderedPage:
     """A page as it stands."""
 
     #: Another with every change, also over a restart.
     etag: str
     #: The part of the page that changes.
     state: PageBody
-    ask: Ask
+    ask: PageQuery
     path: str
     #: The whole pages that were made of it, by where their viewers may go.
     wholes: dict[tuple[PlaceLink, ...], PageBody] = field(default_factory=dict, compare=False)
@@ -75,17 +75,17 @@ class _Entry:
     view: AgencyView
     card: Card
     #: With the days that a card shows.
-    made: dict[tuple[Tongue, str], tuple[AgencyDays | None, str]] = field(default_factory=dict)
+    made: dict[tuple[PageLanguage, str], tuple[AgencyDays | None, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Shown:
     """What all pages show until something changes."""
 
-    overview: Overview
+    overview: StatusOverview
     #: The worst first.
     entries: Sequence[_Entry]
-    counts: Mapping[AgencyStanding, int]
+    counts: Mapping[AgencyStatus, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +97,14 @@ class _Kept:
     histories: Mapping[str, AgencyDays]
     #: When they were asked for.
     asked_at: float
-    rendering: Rendering
+    rendering: RenderedPage
 
 
-class Board:
+class StatusPage:
     """Renders how things stand: each agency by itself, the compression in a thread, a few milliseconds at a time."""
 
     def __init__(
-        self, board: Noticeboard, templates: Mapping[Tongue, Environment], *, version: str, fresh: float = _FRESH
+        self, board: StatusReader, templates: Mapping[PageLanguage, Environment], *, version: str, fresh: float = _FRESH
     ) -> None:
         self._board = board
         self._fresh = fresh
@@ -115,13 +115,13 @@ class Board:
         self._shown: _Shown | None = None
         self._entries: dict[str, _Entry] = {}
         #: By what is asked for; the one that was asked for last stands last.
-        self._renderings: dict[tuple[Ask, AgencyScope], _Kept] = {}
+        self._renderings: dict[tuple[PageQuery, AgencyScope], _Kept] = {}
         #: Of what all pages show, by scope: of what it was taken, and the part.
         self._parted: dict[AgencyScope, tuple[_Shown, _Shown]] = {}
         #: The other parts, by template and language: what each was made of, and how it is shown.
-        self._parts: dict[tuple[str, Tongue], tuple[Any, str]] = {}
+        self._parts: dict[tuple[str, PageLanguage], tuple[Any, str]] = {}
 
-    async def rendering(self, ask: Ask = Ask(), scope: AgencyScope = EVERYTHING) -> Rendering:  # noqa: B008 - a value
+    async def rendering(self, ask: PageQuery = PageQuery(), scope: AgencyScope = EVERYTHING) -> RenderedPage:  # noqa: B008 - a value
         """Return the page as it was a moment ago. Whoever asks while it is made gets the same.
 
         *scope*: what of it the viewer may see.
@@ -137,7 +137,7 @@ class Board:
                 del self._renderings[next(iter(self._renderings))]
             return known.rendering
 
-    async def page(self, rendering: Rendering, places: tuple[PlaceLink, ...] = ()) -> tuple[str, PageBody]:
+    async def page(self, rendering: RenderedPage, places: tuple[PlaceLink, ...] = ()) -> tuple[str, PageBody]:
         """Return the whole page with its mark, for viewers who may go to these *places*. It is made when one asks."""
         heads = blake2b(repr(places).encode(), digest_size=6).hexdigest() if places else ""
         async with self._looking:
@@ -148,7 +148,7 @@ class Board:
                 del rendering.wholes[next(iter(rendering.wholes))]
         return (f'{rendering.etag[:-1]}-{heads}"' if heads else rendering.etag), body
 
-    async def _again(self, shown: _Shown, ask: Ask, known: _Kept | None, now: float) -> _Kept:
+    async def _again(self, shown: _Shown, ask: PageQuery, known: _Kept | None, now: float) -> _Kept:
         """Return a page as things are now: as it was made before, unless something has changed."""
         # From five metres nobody reads bars.
         codes = [] if ask.is_wall else [each.card.agency for each in _cards(shown, ask)]
@@ -158,7 +158,7 @@ class Board:
         rendering = await self._render(shown, histories, ask, known.rendering if known else None)
         return _Kept(shown=shown, histories=histories, asked_at=now, rendering=rendering)
 
-    async def agency(self, code: str, ask: Ask, visitor: Visitor) -> Rendering | None:
+    async def agency(self, code: str, ask: PageQuery, visitor: Principal) -> RenderedPage | None:
         """Return the page of one agency, as who looks may act on it; `None`: there is none of this code."""
         async with self._looking:
             shown = await self._look()
@@ -181,7 +181,7 @@ class Board:
                 "recorded_at": overview.recorded_at,
             }
             # Not narrowed: the way back is to all.
-            ask = replace(Ask(), tongue=ask.tongue)
+            ask = replace(PageQuery(), tongue=ask.tongue)
             pieces = [self._own(shown, ask.tongue), self._template(ask, "detail.html").render(facts)]
             return await asyncio.to_thread(self._packed, pieces, ask, None, f"/agencies/{code}")
 
@@ -205,13 +205,13 @@ class Board:
         notices = [each for each in overview.notices if each.agency in scope]
         # The newest of all need not be theirs. Of a store that is away there is nothing more to be had.
         if overview.recorded_at is None:
-            with suppress(StoreAway):
+            with suppress(StoreUnavailable):
                 wanted = IncidentFilter(agencies=codes, states={IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED})
                 opened = [*(await self._board.incident_page(wanted, most=_LISTED)).rows]
                 incidents = [*(await self._board.incident_page(IncidentFilter(agencies=codes), most=_LISTED)).rows]
                 # A page of the list has first what is open; this one the newest.
                 incidents.sort(key=lambda each: -each.id)
-                notices = [*(await self._board.notice_page(NoticeFilter(agencies=codes), most=_LISTED)).rows]
+                notices = [*(await self._board.notice_page(NotificationFilter(agencies=codes), most=_LISTED)).rows]
         return _Shown(
             overview=replace(
                 overview,
@@ -246,15 +246,15 @@ class Board:
         return self._shown
 
     async def _render(
-        self, shown: _Shown, histories: Mapping[str, AgencyDays], ask: Ask, before: Rendering | None
-    ) -> Rendering:
+        self, shown: _Shown, histories: Mapping[str, AgencyDays], ask: PageQuery, before: RenderedPage | None
+    ) -> RenderedPage:
         overview = shown.overview
         chosen = _chosen(shown, ask)
         ill = _ill(chosen, ask)
         cards = ill[:_CARDS]
         facts = {
             "ask": ask,
-            "counts": [(each, shown.counts.get(each, 0)) for each in AgencyStanding],
+            "counts": [(each, shown.counts.get(each, 0)) for each in AgencyStatus],
             "all": len(shown.entries),
             "found": len(chosen),
         }
@@ -272,7 +272,7 @@ class Board:
         if ask.is_wall:
             pieces.append(self._template(ask, "beyond.html").render(count=len(ill) - len(cards)))
         else:
-            tiles: dict[AgencyStanding, list[str]] = {each: [] for each in AgencyStanding}
+            tiles: dict[AgencyStatus, list[str]] = {each: [] for each in AgencyStatus}
             async for each in in_slices(chosen[len(cards) :]):
                 tiles[each.card.standing].append(self._agency(each, ask, "tile.html"))
             for standing, theirs in tiles.items():
@@ -284,25 +284,25 @@ class Board:
         # What is joined and compressed is hundreds of kilobytes: not here.
         return await asyncio.to_thread(self._packed, pieces, ask, before, "/")
 
-    def _template(self, ask: Ask, name: str) -> Any:
+    def _template(self, ask: PageQuery, name: str) -> Any:
         return self._templates[ask.tongue].get_template(name)
 
-    def _own(self, shown: _Shown, tongue: Tongue) -> str:
+    def _own(self, shown: _Shown, tongue: PageLanguage) -> str:
         own = shown.overview.own
         facts = {"parts": own, "health": worst(own), "most": _COMPLAINTS}
         return self._made("own.html", tongue, facts)
 
-    def _part(self, name: str, ask: Ask, overview: Overview, *told: str) -> str:
+    def _part(self, name: str, ask: PageQuery, overview: StatusOverview, *told: str) -> str:
         return self._made(name, ask.tongue, {each: getattr(overview, each) for each in told})
 
-    def _made(self, name: str, tongue: Tongue, facts: Mapping[str, Any]) -> str:
+    def _made(self, name: str, tongue: PageLanguage, facts: Mapping[str, Any]) -> str:
         known = self._parts.get((name, tongue))
         if known is None or known[0] != facts:
             render: Callable[..., str] = self._templates[tongue].get_template(name).render
             known = self._parts[name, tongue] = facts, render(facts)
         return known[1]
 
-    def _agency(self, entry: _Entry, ask: Ask, name: str, days: AgencyDays | None = None) -> str:
+    def _agency(self, entry: _Entry, ask: PageQuery, name: str, days: AgencyDays | None = None) -> str:
         how = ask.tongue, name
         known = entry.made.get(how)
         if known is None or known[0] != days:
@@ -310,15 +310,15 @@ class Board:
             known = entry.made[how] = days, self._template(ask, name).render(card=entry.card, history=history)
         return known[1]
 
-    def _packed(self, pieces: Sequence[str], ask: Ask, before: Rendering | None, path: str) -> Rendering:
+    def _packed(self, pieces: Sequence[str], ask: PageQuery, before: RenderedPage | None, path: str) -> RenderedPage:
         text = "".join(pieces)
         plain = text.encode()
         etag = f'"{blake2b(plain, digest_size=12).hexdigest()}"'
         if before is not None and before.etag == etag:
             return before
-        return Rendering(etag=etag, state=_body(plain), ask=ask, path=path)
+        return RenderedPage(etag=etag, state=_body(plain), ask=ask, path=path)
 
-    def _whole(self, rendering: Rendering, places: tuple[PlaceLink, ...]) -> PageBody:
+    def _whole(self, rendering: RenderedPage, places: tuple[PlaceLink, ...]) -> PageBody:
         ask, path = rendering.ask, rendering.path
         page = self._template(ask, "status.html").render(
             # Every piece was escaped by its own template.
@@ -328,15 +328,15 @@ class Board:
             ask=ask,
             path=path,
             fragment=ask.address("/fragment" if path == "/" else f"{path}/fragment", tongue=ask.tongue),
-            tongues=list(Tongue),
-            standings=list(AgencyStanding),
+            tongues=list(PageLanguage),
+            standings=list(AgencyStatus),
             # From five metres nobody goes anywhere.
             places=() if ask.is_wall else places,
         )
         return _body(page.encode())
 
 
-def _chosen(shown: _Shown, ask: Ask) -> Sequence[_Entry]:
+def _chosen(shown: _Shown, ask: PageQuery) -> Sequence[_Entry]:
     """Return the agencies that somebody has asked for, the worst first."""
     choice = ask.choice
     if not choice.is_narrow:
@@ -344,13 +344,13 @@ def _chosen(shown: _Shown, ask: Ask) -> Sequence[_Entry]:
     return [each for each in shown.entries if choice.takes(each.view)]
 
 
-def _ill(chosen: Sequence[_Entry], ask: Ask) -> Sequence[_Entry]:
+def _ill(chosen: Sequence[_Entry], ask: PageQuery) -> Sequence[_Entry]:
     """Return those of *chosen* of which more is to be seen than a tile; where there are few these are all."""
     few = ask.choice.is_narrow or (ask.is_wall and len(chosen) <= _CARDS)
-    return chosen if few else [each for each in chosen if each.card.standing is not AgencyStanding.WELL]
+    return chosen if few else [each for each in chosen if each.card.standing is not AgencyStatus.WELL]
 
 
-def _cards(shown: _Shown, ask: Ask) -> Sequence[_Entry]:
+def _cards(shown: _Shown, ask: PageQuery) -> Sequence[_Entry]:
     return _ill(_chosen(shown, ask), ask)[:_CARDS]
 
 
@@ -367,7 +367,7 @@ def _entry(view: AgencyView, known: _Entry | None) -> _Entry:
     return _Entry(view=view, card=card_of(view))
 
 
-def _same(before: Overview, now: Overview) -> bool:
+def _same(before: StatusOverview, now: StatusOverview) -> bool:
     """Whether what is shown beside the agencies is the same."""
     return replace(before, agencies=()) == replace(now, agencies=())
 

@@ -12,10 +12,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from alerts.model.gateway import CallbackRefused, Incoming
-from alerts.record.store import StoreAway
+from alerts.model.gateway import CallbackRejectedError, CallbackRequest
+from alerts.record.store import StoreUnavailable
 from monitor.runtime.log_throttle import LogThrottle
-from monitor.service.front import Front
+from monitor.service.front import ServiceFacade
 from monitor.web.form import read_body
 
 log = structlog.get_logger()
@@ -30,7 +30,7 @@ MOST_FIELDS = 200
 MOST_LARGE = 8
 
 
-def callbacks(source: Front) -> Starlette:
+def callbacks(source: ServiceFacade) -> Starlette:
     """Build the callback listener."""
     places = asyncio.Semaphore(MOST_LARGE)
     throttle = LogThrottle()
@@ -64,10 +64,10 @@ def callbacks(source: Front) -> Starlette:
             for name, value in fields:
                 form.setdefault(name, []).append(value)
         peer = request.client.host if request.client else ""
-        incoming = Incoming(path=path, url=url, form=form, headers=dict(request.headers), body=body, peer=peer)
+        incoming = CallbackRequest(path=path, url=url, form=form, headers=dict(request.headers), body=body, peer=peer)
         try:
             answer = await source.hear(gateway, incoming)
-        except CallbackRefused as refusal:
+        except CallbackRejectedError as refusal:
             # Strangers may knock a thousand times a second; the metric counts each.
             if throttle.admit((gateway, refusal.status, refusal.reason)) is not None:
                 log.warning("callback refused", gateway=gateway, status=refusal.status, why=refusal.reason)
@@ -78,7 +78,7 @@ def callbacks(source: Front) -> Starlette:
 
     return Starlette(
         routes=[Route("/callbacks/{gateway}/{path:path}", hear, methods=["POST", "GET"])],
-        exception_handlers={StoreAway: _say_nothing},
+        exception_handlers={StoreUnavailable: _say_nothing},
     )
 
 

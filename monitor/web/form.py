@@ -14,11 +14,11 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 from markupsafe import escape
 
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.config.files.document import LARGEST
 from monitor.model.said import said
 from monitor.web.ask import asked, others_asked, remember
-from monitor.web.page import Tongue
+from monitor.web.page import PageLanguage
 
 #: In octets. What a person types.
 LARGEST_FORM: Final = 16 * 1024
@@ -64,7 +64,7 @@ _FINE: Final[Mapping[str, object]] = {"problem": "", "why": "", "written": {}}
 class Pages:
     """Answers with pages, in the language that is asked for."""
 
-    templates: Mapping[Tongue, Environment]
+    templates: Mapping[PageLanguage, Environment]
 
     def show(
         self,
@@ -85,13 +85,13 @@ class Pages:
         is_its_own = request.method == "GET" and str(facts.get("path", path)).casefold() == path.casefold()
         common = {
             **_FINE,
-            "visitor": getattr(request.state, "visitor", Visitor()),
+            "visitor": getattr(request.state, "visitor", Principal()),
             "path": path,
             "query": others_asked(request) if is_its_own else "",
         }
         facts = {**common, **facts}
         text = self.templates[asked(request).tongue].get_template(name).render(facts)
-        if isinstance(visitor := facts["visitor"], Visitor) and visitor.user is not None:
+        if isinstance(visitor := facts["visitor"], Principal) and visitor.user is not None:
             # Here, and not in each template: a form that is added cannot lack it.
             field = f'<input type="hidden" name="{_OWNER}" value="{escape(visitor.user.name)}">'
             text = _POSTED.sub(lambda form: form[0] + field, text)
@@ -161,7 +161,7 @@ async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int 
 
 def _check_owner(request: Request, owners: Sequence[str]) -> None:
     """Raise `HTTPException` for a form of somebody else: another user has signed in since, in the same browser."""
-    user = getattr(request.state, "visitor", Visitor()).user
+    user = getattr(request.state, "visitor", Principal()).user
     owner = next((each for each in owners if user is not None and each != user.name), None)
     if user is None or owner is None:
         return

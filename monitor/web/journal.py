@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
-from monitor.store.engine.journal import JournalFilter, JournalPages, JournalRow
+from monitor.access.visitor import Principal
+from monitor.store.engine.journal import AuditLogFilter, AuditLogPages, AuditLogRow
 from monitor.store.engine.listing import NEWEST
 from monitor.store.upkeep.users import Users
-from monitor.web.access.gate import Needs, permit
+from monitor.web.access.gate import RequirePermission, permit
 from monitor.web.form import Pages
 
-_Auditor = Annotated[Visitor, Depends(Needs(Permission.READ_JOURNAL))]
+_Auditor = Annotated[Principal, Depends(RequirePermission(Permission.READ_JOURNAL))]
 #: On a page.
 _MOST: Final = 50
 #: Of what is asked for, in characters: as the journal keeps it.
@@ -25,7 +25,7 @@ _Word = Annotated[str, Query(max_length=_LONGEST)]
 _Before = Annotated[int, Query(ge=1, le=NEWEST)]
 
 
-def journal_pages(journal: JournalPages, users: Users, pages: Pages) -> APIRouter:
+def journal_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRouter:
     """Build the page."""
     router = APIRouter(include_in_schema=False)
 
@@ -44,7 +44,7 @@ def journal_pages(journal: JournalPages, users: Users, pages: Pages) -> APIRoute
         if code:
             permit(visitor, Permission.READ_JOURNAL, code)
         asked_for = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
-        wanted = JournalFilter(
+        wanted = AuditLogFilter(
             agencies=frozenset({code}) if code else None if scope.everything else frozenset(scope.agencies),
             number=asked_for["incident"],
             actor=await actor(asked_for["by"]),
@@ -71,7 +71,7 @@ def journal_pages(journal: JournalPages, users: Users, pages: Pages) -> APIRoute
     return router
 
 
-def _details(row: JournalRow) -> list[tuple[str, str]]:
+def _details(row: AuditLogRow) -> list[tuple[str, str]]:
     """Return what an entry tells beside who did what."""
     return (
         [] if row.entry is None else [(name, _said(value)) for name, value in row.entry.detail.items() if value != ""]

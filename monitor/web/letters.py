@@ -22,24 +22,24 @@ from alerts.documents.render import docket
 from alerts.documents.stack import stacked
 from alerts.model.gateway import PageContent
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.model.said import said
-from monitor.service.front import Front
-from monitor.service.order import NotDone
-from monitor.service.paper.letters import Letters, LetterView, Noted, Unnoted
-from monitor.web.access.gate import Needs, permit
+from monitor.service.front import ServiceFacade
+from monitor.service.order import OperationRejectedError
+from monitor.service.paper.letters import LetterNotRecorded, LetterRecord, Letters, LetterView
+from monitor.web.access.gate import RequirePermission, permit
 from monitor.web.form import Pages, fields_of, form_of, last_of
-from monitor.web.word import Id, Word
+from monitor.web.word import CommandRequest, Id
 
 #: In one file, and whoever asks for it waits. The rest comes with the next file.
 MOST_STACKED: Final = 100
 #: As many as a tray shows, and a few fields more.
 _TICKS: Final = 1100
 _DAY = TypeAdapter(date)
-_Clerk = Annotated[Visitor, Depends(Needs(Permission.POST_LETTERS))]
+_Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS))]
 
 
-class ClerkDeed(StrEnum):
+class LetterAction(StrEnum):
     """What a clerk can say of a letter, as an address has it."""
 
     PRINTED = "printed"
@@ -52,17 +52,17 @@ class ClerkDeed(StrEnum):
     @property
     def step(self) -> LetterStep:
         """Return the step that it is."""
-        return LetterStep.PRINTED if self is ClerkDeed.PRINTED else LetterStep.POSTED
+        return LetterStep.PRINTED if self is LetterAction.PRINTED else LetterStep.POSTED
 
     @property
     def after_all(self) -> bool:
         """Whether it is said of a letter that was taken back."""
-        return self is ClerkDeed.POSTED_AFTER_ALL
+        return self is LetterAction.POSTED_AFTER_ALL
 
     @property
     def unprinted(self) -> bool:
         """Whether it is said of a letter that nobody has recorded as printed."""
-        return self is ClerkDeed.POSTED_UNPRINTED
+        return self is LetterAction.POSTED_UNPRINTED
 
 
 class _Written(TypedDict):
@@ -72,7 +72,7 @@ class _Written(TypedDict):
     day: str
 
 
-class LetterWord(Word):
+class LetterRequest(CommandRequest):
     """What is said of a letter."""
 
     #: The day on which it was posted; else the day on which it is said.
@@ -80,7 +80,7 @@ class LetterWord(Word):
 
 
 #: What a clerk can say of several letters at once.
-_OfSeveral = Literal[ClerkDeed.PRINTED, ClerkDeed.POSTED]
+_OfSeveral = Literal[LetterAction.PRINTED, LetterAction.POSTED]
 
 
 def letter_orders(tray: Letters) -> APIRouter:
@@ -92,11 +92,11 @@ def letter_orders(tray: Letters) -> APIRouter:
         return list(await tray.letters())
 
     @router.post("/notices/{notice_id}/not-posted")
-    async def not_posted(notice_id: Id, word: Word) -> None:
+    async def not_posted(notice_id: Id, word: CommandRequest) -> None:
         await tray.undo_posting(notice_id, word.by)
 
     @router.post("/notices/{notice_id}/{deed}")
-    async def handled(notice_id: Id, deed: ClerkDeed, word: LetterWord) -> Noted:
+    async def handled(notice_id: Id, deed: LetterAction, word: LetterRequest) -> LetterRecord:
         said = {"after_all": deed.after_all, "unprinted": deed.unprinted}
         return await tray.note(notice_id, deed.step, word.by, day=word.day, **said)
 
@@ -120,7 +120,7 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
         name, day = visitor.by or _name_in(written), _day_in(written)
         if name is None or not ticked:
             return await shown(request, visitor, "no_name" if name is None else "none_ticked", status=422, **again)
-        if deed is ClerkDeed.POSTED and day is None:
+        if deed is LetterAction.POSTED and day is None:
             return await shown(request, visitor, "no_day", status=422, **again)
         mine = {str(each.id): each.id for each in await _theirs(tray, visitor)}
         strangers = [each for each in ticked if each not in mine]
@@ -139,12 +139,12 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
         await see_that_it_is_theirs(notice_id, visitor)
         try:
             await tray.undo_posting(notice_id, name)
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await shown(request, visitor, "not_noted", wrong, status=409)
         return RedirectResponse("/letters", status_code=303)
 
     @router.post("/letters/{notice_id}/{deed}")
-    async def handled(notice_id: Id, deed: ClerkDeed, request: Request, visitor: _Clerk) -> Response:
+    async def handled(notice_id: Id, deed: LetterAction, request: Request, visitor: _Clerk) -> Response:
         form = await form_of(request)
         name = visitor.by or _name_in(form)
         if name is None:
@@ -152,12 +152,12 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
         await see_that_it_is_theirs(notice_id, visitor)
         try:
             await tray.note(notice_id, deed.step, name, after_all=deed.after_all, unprinted=deed.unprinted)
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await shown(request, visitor, "not_noted", wrong, status=409)
         # So that a page that is loaded again does not order again.
         return RedirectResponse("/letters", status_code=303)
 
-    async def see_that_it_is_theirs(notice_id: int, visitor: Visitor) -> None:
+    async def see_that_it_is_theirs(notice_id: int, visitor: Principal) -> None:
         if visitor.scope(Permission.POST_LETTERS).everything:
             return
         letter = next((each for each in await tray.letters() if each.id == notice_id), None)
@@ -167,14 +167,14 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
 
     async def shown(
         request: Request,
-        visitor: Visitor,
+        visitor: Principal,
         problem: str = "",
         why: str | Exception = "",
         *,
         status: int = 200,
         ticked: Sequence[str] = (),
         day: str = "",
-        unnoted: Sequence[Unnoted] = (),
+        unnoted: Sequence[LetterNotRecorded] = (),
     ) -> Response:
         letters = await _theirs(tray, visitor)
         waiting = [each for each in letters if each.step in WAITING]
@@ -198,7 +198,7 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
     return router
 
 
-def letter_papers(tray: Letters, source: Front) -> APIRouter:
+def letter_papers(tray: Letters, source: ServiceFacade) -> APIRouter:
     """Build what a clerk prints. *source*: composes a letter."""
     router = APIRouter(include_in_schema=False)
     # What is printed may not keep what is told waiting: one at a time is set for all clerks.
@@ -244,7 +244,7 @@ def letter_papers(tray: Letters, source: Front) -> APIRouter:
     return router
 
 
-async def _theirs(tray: Letters, visitor: Visitor) -> Sequence[LetterView]:
+async def _theirs(tray: Letters, visitor: Principal) -> Sequence[LetterView]:
     scope = visitor.scope(Permission.POST_LETTERS)
     # What is printed already comes last: of many that wait, the next file to print has others.
     letters = [each for each in await tray.letters() if each.agency in scope]
@@ -254,7 +254,7 @@ async def _theirs(tray: Letters, visitor: Visitor) -> Sequence[LetterView]:
 def _name_in(form: Mapping[str, str]) -> str | None:
     """Return the name that was written into a form; `None`: none, or none that can be read."""
     try:
-        return Word(by=form.get("by", "")).by
+        return CommandRequest(by=form.get("by", "")).by
     except ValidationError:
         return None
 

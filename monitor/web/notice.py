@@ -9,13 +9,13 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from alerts.model.gateway import PageContent, SmsContent, VoiceContent
 from monitor.access.role import Permission
 from monitor.model.said import said
-from monitor.service.front import Front
+from monitor.service.front import ServiceFacade
 from monitor.web.access.gate import needs, notice_in_path
 from monitor.web.form import Pages
 from monitor.web.word import Id
 
 
-def notice_pages(source: Front, pages: Pages) -> APIRouter:
+def notice_pages(source: ServiceFacade, pages: Pages) -> APIRouter:
     """Build the pages of single notices. They are composed again from the stored facts, so they say what was sent."""
     router = APIRouter(include_in_schema=False, dependencies=needs(Permission.READ, notice_in_path(source)))
 

@@ -18,23 +18,23 @@ from markupsafe import Markup, escape
 
 from alerts.decide.silence import Silence
 from alerts.documents import phrase
-from alerts.model.notice import Language, Matter
+from alerts.model.notice import IncidentType, Language
 from alerts.wording import moment as in_words
 from alerts.wording.moment import MALAYSIA
 from alerts.wording.source import sections
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.judging.attribution import RunVerdict
 from monitor.judging.matter import WAYS
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.said import in_other_words
-from monitor.model.window import Stretch
+from monitor.model.window import WindowOccurrence
 from monitor.proof import dossier
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, RouteView
-from monitor.views.site_report import SiteOpinion
-from monitor.views.standing import AgencyStanding
+from monitor.views.site_report import SiteVerdict
+from monitor.views.standing import AgencyStatus
 from probes.model.check import Verdict
 
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
@@ -63,16 +63,16 @@ _MALAY: Mapping[str, Mapping[str, str]] = {
 }
 
 
-class Tongue(StrEnum):
+class PageLanguage(StrEnum):
     """The languages of the page, as `lang` and its cookie have them; Malay is the first."""
 
     MALAY = "ms"
     ENGLISH = "en"
 
 
-def language_of(tongue: Tongue) -> Language:
+def language_of(tongue: PageLanguage) -> Language:
     """Return the language in which notices say the same."""
-    return {Tongue.MALAY: Language.MALAY, Tongue.ENGLISH: Language.ENGLISH}[tongue]
+    return {PageLanguage.MALAY: Language.MALAY, PageLanguage.ENGLISH: Language.ENGLISH}[tongue]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,20 +81,20 @@ class Card:
 
     agency: str
     name: str
-    standing: AgencyStanding
+    standing: AgencyStatus
     since: datetime | None
     #: Direction, and how mail flows in it.
     directions: Sequence[tuple[str, Health]]
-    maintenance: Stretch | None
+    maintenance: WindowOccurrence | None
     silence: Silence | None
     incident: str | None
     #: What is wrong as enough sites say, and which of them say now that something is.
-    agreed: Matter | None
+    agreed: IncidentType | None
     agreed_by: Sequence[str]
     #: The directions that are down as too few sites say, each with those that do; without any this one measures it.
     disputed: Sequence[tuple[Direction, Sequence[str]]]
     #: What people have declared that no probe may see, and who has.
-    declared: Matter | None
+    declared: IncidentType | None
     declared_by: str
     #: The incident that a person has ended by hand, while the probes see it still.
     ended: IncidentView | None
@@ -116,7 +116,7 @@ class PlaceLink:
 _MOST_EDITED: Final = 5
 
 
-def places_of(visitor: Visitor, tongue: Tongue) -> tuple[PlaceLink, ...]:
+def places_of(visitor: Principal, tongue: PageLanguage) -> tuple[PlaceLink, ...]:
     """Return where somebody may go who has signed in, besides how mail stands and their account; nobody else goes anywhere."""
     if visitor.user is None:
         return ()
@@ -188,7 +188,7 @@ def card_of(agency: AgencyView) -> Card:
         silence=agency.silence,
         incident=agency.incident,
         agreed=agency.agreed,
-        agreed_by=[each.site for each in agency.sites if each.says is SiteOpinion.WRONG],
+        agreed_by=[each.site for each in agency.sites if each.says is SiteVerdict.WRONG],
         disputed=[(each, _fails_for(agency, each)) for each in agency.disputed],
         declared=agency.declared,
         declared_by=agency.declared_by,
@@ -223,37 +223,37 @@ def _lasting(minutes: int, *, language: Language) -> str:
     return in_words.lasted(begin, begin + timedelta(minutes=minutes), language) if minutes else "-"
 
 
-def _refused(why: object, *, tongue: Tongue) -> Markup:
+def _refused(why: object, *, tongue: PageLanguage) -> Markup:
     """Return why something was not done: as a page says it where there are words for that, else as the service says it."""
-    if isinstance(why, NotDone) and (said := why.malay if tongue is Tongue.MALAY else why.on_page):
+    if isinstance(why, OperationRejectedError) and (said := why.malay if tongue is PageLanguage.MALAY else why.on_page):
         return escape(said)
     return _fault(str(why), tongue=tongue)
 
 
-def _fault(text: str, *, tongue: Tongue) -> Markup:
+def _fault(text: str, *, tongue: PageLanguage) -> Markup:
     """Return what a check says: in Malay where there are words for it, else as it is."""
-    if tongue is Tongue.ENGLISH:
+    if tongue is PageLanguage.ENGLISH:
         return escape(text)
     malay = in_other_words(text, FAULTS)
     return Markup('<span lang="en">{}</span>').format(text) if malay is None else escape(malay)
 
 
-def _instead(text: str, *, tongue: Tongue) -> str:
+def _instead(text: str, *, tongue: PageLanguage) -> str:
     """Return what a check says to write instead: in Malay, or as it is where it is to be typed just so."""
-    malay = in_other_words(text, FAULTS) if tongue is Tongue.MALAY else None
+    malay = in_other_words(text, FAULTS) if tongue is PageLanguage.MALAY else None
     return text if malay is None else malay
 
 
-def words(section: str, tongue: Tongue) -> Mapping[str, str]:
+def words(section: str, tongue: PageLanguage) -> Mapping[str, str]:
     """Return a section's words in one language."""
     if section in _MALAY:
         english = {key: str(text) for key, text in WORDS[f"english.{section}"].items()}
-        return _MALAY[section] if tongue is Tongue.MALAY else english
-    at = list(Tongue).index(tongue)
+        return _MALAY[section] if tongue is PageLanguage.MALAY else english
+    at = list(PageLanguage).index(tongue)
     return {key: pair[at] for key, pair in WORDS[section].items()}
 
 
-def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
+def filters_of(tongue: PageLanguage) -> dict[str, Callable[..., Any]]:
     """Return the filters of a language's templates. What has no word is not known, and never well."""
     verdicts = words("verdicts", tongue)
     healths, standings = words("healths", tongue), words("standings", tongue)
@@ -283,7 +283,7 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "role": among("roles"),
         "permission": among("permissions"),
         # Of the journal: in English it is what it is called there.
-        "event": phrase.event if tongue is Tongue.MALAY else lambda event: event[:1].upper() + event[1:],
+        "event": phrase.event if tongue is PageLanguage.MALAY else lambda event: event[:1].upper() + event[1:],
         "person": phrase.person,
         # 24/11 14:05:09, 24/11 14:05, and 24/11/2026 14:05.
         "clock": partial(_shown, pattern="%d/%m %H:%M:%S"),
@@ -306,7 +306,7 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "channel": among("channels"),
         # For the choices of a form: what is sent, and what is read.
         "refused": partial(_refused, tongue=tongue),
-        "bilingual": lambda said: said.malay if tongue is Tongue.MALAY else said.english,
+        "bilingual": lambda said: said.malay if tongue is PageLanguage.MALAY else said.english,
         "fault": partial(_fault, tongue=tongue),
         "instead": partial(_instead, tongue=tongue),
         "channel_pair": lambda value: (value, among("channels")(value)),

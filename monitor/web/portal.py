@@ -23,23 +23,23 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.metrics import CONTENT_TYPE, OPEN_METRICS, accepts_open_metrics
 from monitor.runtime.version import own_version
-from monitor.service.access.openid import OpenIdDoor
+from monitor.service.access.openid import OpenIdLogin
 from monitor.service.alertmanager.receiver import AlertReceiver
-from monitor.service.front import Front
-from monitor.service.noticeboard import Noticeboard
+from monitor.service.front import ServiceFacade
+from monitor.service.noticeboard import StatusReader
 from monitor.service.oncall import OnCall
-from monitor.service.order import NotFound
+from monitor.service.order import NotFoundError
 from monitor.service.paper.letters import Letters
-from monitor.service.portal.idempotency import OrderBook
+from monitor.service.portal.idempotency import IdempotencyStore
 from monitor.web.access.gate import (
-    Gate,
+    AccessControl,
     ItsReader,
-    Needs,
-    NeedsNearness,
     Reader,
+    RequirePermission,
+    RequireTrustedNetwork,
     open_to_all,
     put_gate,
 )
@@ -53,12 +53,12 @@ from monitor.web.api.orders import orders
 from monitor.web.api.route.question import knows
 from monitor.web.api.state import states
 from monitor.web.ask import asked, remember
-from monitor.web.board import Board, PageBody, Rendering
+from monitor.web.board import PageBody, RenderedPage, StatusPage
 from monitor.web.form import Pages
 from monitor.web.joining import join
 from monitor.web.letters import letter_pages, letter_papers
 from monitor.web.notice import notice_pages
-from monitor.web.page import Tongue, filters_of, places_of
+from monitor.web.page import PageLanguage, filters_of, places_of
 from monitor.web.problem import answer_with_problems, describe_problems, problem, problems, reload_answer
 from monitor.web.refusal import answer_in_pages
 
@@ -80,16 +80,16 @@ PageBuilder = Callable[[Pages], APIRouter]
 
 
 def portal(
-    source: Front,
+    source: ServiceFacade,
     hosts: Sequence[str],
     tray: Letters | None = None,
     duty: OnCall | None = None,
     receiver: AlertReceiver | None = None,
     *,
-    gate: Gate | None = None,
+    gate: AccessControl | None = None,
     pages: Sequence[PageBuilder] = (),
-    openid: OpenIdDoor | None = None,
-    once: OrderBook | None = None,
+    openid: OpenIdLogin | None = None,
+    once: IdempotencyStore | None = None,
     parts: Sequence[APIRouter] = (),
     site: str = "",
 ) -> FastAPI:
@@ -100,7 +100,7 @@ def portal(
     *parts*: what they, and programs with tokens, may ask and order below /api/v1. *once*: carries an order out once.
     *openid*: lets people in who have an account elsewhere. *site*: what the pages call this one, where there are several.
     """
-    gate = gate or Gate()
+    gate = gate or AccessControl()
     app = _Portal(
         title="Pantau",
         version=own_version(),
@@ -221,14 +221,14 @@ class _Secure:
         await self._app(scope, receive, secured)
 
 
-_Operator = Annotated[Visitor, Depends(Needs(Permission.RELOAD))]
+_Operator = Annotated[Principal, Depends(RequirePermission(Permission.RELOAD))]
 
 
-def _service(source: Front) -> APIRouter:
+def _service(source: ServiceFacade) -> APIRouter:
     router = APIRouter(tags=["service"])
     for_programs = open_to_all("is for supervisors, which do not sign in, and tells of no agency")
 
-    @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(NeedsNearness())])
+    @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(RequireTrustedNetwork())])
     async def metrics(request: Request) -> Response:
         open_metrics = accepts_open_metrics(",".join(request.headers.getlist("accept")))
         pieces = source.metrics(open_metrics=open_metrics)
@@ -305,14 +305,14 @@ _FOR_ALL = frozenset(
 
 
 @cache
-def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") -> Mapping[Tongue, Environment]:
+def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") -> Mapping[PageLanguage, Environment]:
     """Return the templates of the pages by language; what is put into them is text, and never markup.
 
     *signs_in*: whether people do, and have an account, and incidents pages of their own; *openid*: what they call where else
     they may have an account; *site*: what this one is called, where there are several.
     """
-    found: dict[Tongue, Environment] = {}
-    for tongue in Tongue:
+    found: dict[PageLanguage, Environment] = {}
+    for tongue in PageLanguage:
         found[tongue] = Environment(
             loader=PackageLoader("monitor.web"),
             autoescape=select_autoescape(),
@@ -342,9 +342,9 @@ def _schema(app: FastAPI) -> APIRouter:
     return router
 
 
-def _pages(noticeboard: Noticeboard, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def _pages(noticeboard: StatusReader, templates: Mapping[PageLanguage, Environment]) -> APIRouter:
     router = APIRouter(include_in_schema=False)
-    board = Board(noticeboard, templates, version=own_version())
+    board = StatusPage(noticeboard, templates, version=own_version())
 
     @router.get("/")
     async def status(request: Request, visitor: Reader) -> Response:
@@ -367,10 +367,10 @@ def _pages(noticeboard: Noticeboard, templates: Mapping[Tongue, Environment]) ->
         rendering = await of_agency(request, code, visitor)
         return _page(request, rendering.etag, rendering.state)
 
-    async def of_agency(request: Request, code: str, visitor: Visitor) -> Rendering:
+    async def of_agency(request: Request, code: str, visitor: Principal) -> RenderedPage:
         rendering = await board.agency(code, asked(request), visitor)
         if rendering is None:
-            raise NotFound.said("no_agency", agency=code[:40])
+            raise NotFoundError.said("no_agency", agency=code[:40])
         return rendering
 
     return router

@@ -13,10 +13,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.config.files.problem import MOST_LISTED, Problem, Severity
 from monitor.model.said import said
-from monitor.service.order import NotDone, NotFound
+from monitor.service.order import NotFoundError, OperationRejectedError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -65,8 +65,8 @@ def answer_with_problems(app: FastAPI) -> None:
     """Let every error of *app* be answered as a problem."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
-    app.add_exception_handler(NotDone, _not_done)
-    app.add_exception_handler(StoreAway, _store_away)
+    app.add_exception_handler(OperationRejectedError, _not_done)
+    app.add_exception_handler(StoreUnavailable, _store_away)
     app.add_exception_handler(Exception, _broken)
 
 
@@ -161,8 +161,8 @@ def _wrong_part(error: Mapping[str, Any]) -> WrongPart:
 
 async def _not_done(_request: Request, error: Exception) -> Response:
     """Say why an order cannot be carried out."""
-    despite = error.despite if isinstance(error, NotDone) else ""
-    status = HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.CONFLICT
+    despite = error.despite if isinstance(error, OperationRejectedError) else ""
+    status = HTTPStatus.NOT_FOUND if isinstance(error, NotFoundError) else HTTPStatus.CONFLICT
     return problem(status, str(error), more={"despite": despite} if despite else None)
 
 

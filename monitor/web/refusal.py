@@ -9,9 +9,9 @@ from typing import Any, cast
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.model.said import said
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.web.form import MAY_SEND_FORMS, Pages, kept_form, own_path
 from monitor.web.problem import ProblemAnswer
 
@@ -40,7 +40,7 @@ def _as_page(handler: _Handler, pages: Pages) -> Callable[..., Any]:
             # What was sent cannot be asked for again in another language; and the path may be a stranger's.
             "path": own_path(request.url.path) if request.method == "GET" else "/",
             # The places that they might go to are no part of a refusal.
-            "visitor": Visitor(),
+            "visitor": Principal(),
         }
         headers = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
         kept = await kept_form(request) if told.status_code in _FOR_NOW else None
@@ -58,7 +58,7 @@ def _why(error: Exception, told: ProblemAnswer) -> object:
         # No form leads to such an address; what the library says of it is for who writes a program.
         names = dict.fromkeys(str(each["loc"][-1]) for each in error.errors())
         return said("what the address says of {names} cannot be understood", names=", ".join(names))
-    return error if isinstance(error, NotDone) else told.detail
+    return error if isinstance(error, OperationRejectedError) else told.detail
 
 
 def _reads_pages(request: Request) -> bool:

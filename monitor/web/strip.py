@@ -26,7 +26,7 @@ _SLOW = 60
 _CLOSED = (MinuteState.MAINTENANCE, MinuteState.OFF_HOURS)
 
 
-class Shade(StrEnum):
+class BarStyle(StrEnum):
     """What the bar of a day looks like: the name of its class in strip.css."""
 
     #: Down for an hour and more.
@@ -45,14 +45,14 @@ class Shade(StrEnum):
 
 
 #: Of 32. What is not known is as tall as what is worst: nobody may take it for well.
-_HEIGHTS: Mapping[Shade, int] = {
-    Shade.LONG: 32,
-    Shade.SOME: 25,
-    Shade.BRIEF: 12,
-    Shade.SLOW: 18,
-    Shade.WELL: 12,
-    Shade.CLOSED: 12,
-    Shade.UNWATCHED: 32,
+_HEIGHTS: Mapping[BarStyle, int] = {
+    BarStyle.LONG: 32,
+    BarStyle.SOME: 25,
+    BarStyle.BRIEF: 12,
+    BarStyle.SLOW: 18,
+    BarStyle.WELL: 12,
+    BarStyle.CLOSED: 12,
+    BarStyle.UNWATCHED: 32,
 }
 
 
@@ -60,7 +60,7 @@ _HEIGHTS: Mapping[Shade, int] = {
 class DayBar:
     """A day."""
 
-    shade: Shade
+    shade: BarStyle
     #: Less than half of the time was watched, whatever was seen in the rest.
     is_thin: bool
     #: The day and what it was, in words.
@@ -73,7 +73,7 @@ class DayBar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strip:
+class UptimeBars:
     """An agency's bars, the oldest first."""
 
     bars: Sequence[DayBar]
@@ -85,11 +85,11 @@ class Strip:
     key: str
 
 
-def strip_of(days: AgencyDays, language: str) -> Strip:
+def strip_of(days: AgencyDays, language: str) -> UptimeBars:
     """Return what is drawn and said of an agency's days. *language*: "ms" or "en"."""
     words = _WORDS[language]
     longest = days.availability[-1]
-    return Strip(
+    return UptimeBars(
         bars=[_bar(day, words) for day in days.days],
         summary="; ".join(_summary(days, longest, words)),
         figures=[", ".join(_figure(each, words)) for each in days.availability],
@@ -111,18 +111,18 @@ def _bar(day: DayView, words: Mapping[str, str]) -> DayBar:
     return DayBar(shade=_shade(minutes, to_watch, is_thin=is_thin), is_thin=is_thin, says=f"{day.day:%d/%m/%Y}: {said}")
 
 
-def _shade(minutes: Mapping[MinuteState, int], to_watch: int, *, is_thin: bool) -> Shade:
+def _shade(minutes: Mapping[MinuteState, int], to_watch: int, *, is_thin: bool) -> BarStyle:
     down = outage(minutes)
-    for least, shade in ((_LONG, Shade.LONG), (_SOME, Shade.SOME), (1, Shade.BRIEF)):
+    for least, shade in ((_LONG, BarStyle.LONG), (_SOME, BarStyle.SOME), (1, BarStyle.BRIEF)):
         if down >= least:
             return shade
     if is_thin:
-        return Shade.UNWATCHED
+        return BarStyle.UNWATCHED
     if minutes[MinuteState.DEGRADED] >= _SLOW:
-        return Shade.SLOW
+        return BarStyle.SLOW
     if to_watch > 0:
-        return Shade.WELL
-    return Shade.CLOSED if any(minutes[state] for state in _CLOSED) else Shade.UNWATCHED
+        return BarStyle.WELL
+    return BarStyle.CLOSED if any(minutes[state] for state in _CLOSED) else BarStyle.UNWATCHED
 
 
 def _parts(minutes: Mapping[MinuteState, int], words: Mapping[str, str]) -> Iterator[str]:

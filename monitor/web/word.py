@@ -32,7 +32,7 @@ Why = Annotated[str, _STRIPPED, StringConstraints(max_length=500), AfterValidato
 Id = Annotated[int, Path(ge=1, lt=2**31)]
 
 
-class Word(BaseModel):
+class CommandRequest(BaseModel):
     """Who says so. Every order has it."""
 
     model_config = ConfigDict(extra="forbid")

@@ -12,7 +12,7 @@ from typing import Self
 
 from probes.mail.bounce import DsnReport
 from probes.mail.token import Token
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.result import Party
 
 
@@ -24,7 +24,7 @@ class FolderKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Arrived:
     """The message is in the mailbox. Its content is still to be fetched."""
 
     folder: FolderKind
@@ -34,7 +34,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
+class ArrivedElsewhere:
     """The message lies in a folder of the mailbox that is not watched."""
 
     #: The folder's name, as people read it.
@@ -58,11 +58,11 @@ class Expectation:
         #: The side of the run that waits here: the recipient for the message, the sender for a report only.
         self.party = party
         #: The mailbox is being read (`None`) or cannot be.
-        self.ready: asyncio.Future[ProbeFailure | None] = loop.create_future()
-        self.seen: asyncio.Future[Seen | DsnReport | ProbeFailure] = loop.create_future()
-        self.content: asyncio.Future[bytes | ProbeFailure] = loop.create_future()
+        self.ready: asyncio.Future[ProbeFailedError | None] = loop.create_future()
+        self.seen: asyncio.Future[Arrived | DsnReport | ProbeFailedError] = loop.create_future()
+        self.content: asyncio.Future[bytes | ProbeFailedError] = loop.create_future()
         #: Found in another folder. It may come to the inbox all the same: this counts when nothing more is waited for.
-        self.elsewhere: Elsewhere | None = None
+        self.elsewhere: ArrivedElsewhere | None = None
         #: When looking became worth the while, on the loop's clock.
         self.hurried_at: float | None = None
         self._stir = stir
@@ -85,7 +85,7 @@ class Expectation:
         if not self.ready.done():
             self.ready.set_result(None)
 
-    def see(self, what: Seen | DsnReport) -> None:
+    def see(self, what: Arrived | DsnReport) -> None:
         if not self.seen.done():
             self.seen.set_result(what)
 
@@ -93,7 +93,7 @@ class Expectation:
         if not self.content.done():
             self.content.set_result(content)
 
-    def fail(self, failure: ProbeFailure) -> None:
+    def fail(self, failure: ProbeFailedError) -> None:
         """Tell the run that the mailbox cannot be read. A report is waited for in spite of it."""
         if self.party is Party.SENDER:
             return

@@ -11,18 +11,18 @@ from functools import partial
 import structlog
 
 from probes.arrival.expectation import FolderKind
-from probes.arrival.reader import CaughtUp, Looked
-from probes.arrival.reception import Letter, Reception
-from probes.arrival.remainder import Remainder
+from probes.arrival.reader import CaughtUp, SearchResult
+from probes.arrival.reception import MailboxMessage, MessageHandler
+from probes.arrival.remainder import UndeletedMessages
 from probes.model.mailbox import MailboxQuota
-from probes.model.pace import Pace
-from probes.model.probe import CommandRefused, Patience, ProbeFailure, Trace
+from probes.model.pace import PollingPolicy
+from probes.model.probe import CommandRejectedError, ProbeFailedError, Timeouts, Trace
 from probes.model.reply import Reason
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.pop3 import Pop3Session, open_session
 from probes.run.runner import loop_time
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
@@ -39,15 +39,15 @@ _DROP = ""
 _IN_USE_TRIES = 3
 
 
-class Maildrop:
+class Pop3Reader:
     """Implements `probes.arrival.reader.MailReader` over POP3. There is no junk to be seen: POP3 knows the inbox only."""
 
-    def __init__(self, reception: Reception, *, patience: Patience, pace: Pace) -> None:
+    def __init__(self, reception: MessageHandler, *, patience: Timeouts, pace: PollingPolicy) -> None:
         self._reception = reception
         self._mailbox = reception.mailbox
         self.patience = patience
         self._pace = pace
-        self._trace: Trace = Recorder()
+        self._trace: Trace = TraceRecorder()
         #: Opened and not looked through yet.
         self._session: Pop3Session | None = None
         #: UIDs of mail that stays, `None` before the first look; of ours that is to be deleted; of what broke a session.
@@ -60,8 +60,8 @@ class Maildrop:
         self._cost = 0
         self.tidy = asyncio.Event()
         self.tidy.set()
-        self.remainder = Remainder(self._mailbox.name)
-        self.in_use: ProbeFailure | None = None
+        self.remainder = UndeletedMessages(self._mailbox.name)
+        self.in_use: ProbeFailedError | None = None
         #: POP3 has no word for it.
         self.quota: MailboxQuota | None = None
 
@@ -104,16 +104,16 @@ class Maildrop:
             async with asyncio.timeout_at(self._looked_at + at_most.total_seconds()):
                 await stirred.wait()
 
-    def unwatched(self, pace: Pace) -> timedelta:
+    def unwatched(self, pace: PollingPolicy) -> timedelta:
         """Return the pause in which servers need not be bothered: each look is a sign-in."""
         return pace.listening
 
-    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> Looked:
+    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
         """Wait for the next look: each is by a new sign-in, and POP3 knows no other folder."""
         with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
             if not await caught_up(within):
                 raise self.in_use or TimeoutError
-        return Looked(folders=1, of=1)
+        return SearchResult(folders=1, of=1)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -131,7 +131,7 @@ class Maildrop:
                 session = await open_session(
                     self._mailbox, self._trace, Party.RECIPIENT, leg=within * _LEG, within=within
                 )
-            except ProbeFailure as failure:
+            except ProbeFailedError as failure:
                 if failure.failure.reason != Reason.MAILBOX_IN_USE or tried == _IN_USE_TRIES:
                     raise
                 # Dovecot says so after ten seconds: who waits for the mailbox may give up before the last attempt.
@@ -145,7 +145,7 @@ class Maildrop:
     async def _leave(self, session: Pop3Session) -> None:
         try:
             await session.quit()
-        except CommandRefused as refusal:
+        except CommandRejectedError as refusal:
             self.remainder.refused(refusal.text)
         self.remainder.tried(_DROP, self._done)
         # What is there all the same is left alone until the next sweep.
@@ -187,7 +187,7 @@ class Maildrop:
         for number, _ in ours:
             try:
                 await session.delete(number)
-            except CommandRefused as refusal:
+            except CommandRejectedError as refusal:
                 self.remainder.refused(refusal.text)
 
     async def _is_done(self, session: Pop3Session, number: int, uid: str, size: int, *, count: bool) -> bool:
@@ -195,7 +195,7 @@ class Maildrop:
         if self._tries[uid] > _TRIES:
             _log.warning("a mail cannot be read", mailbox=self._mailbox.name, uid=uid)
             return False
-        letter = Letter(
+        letter = MailboxMessage(
             uid=uid, header=await session.header(number), size=size, whole=partial(session.message, number, size)
         )
         done = await self._reception.receive(letter, FolderKind.INBOX, count=count)

@@ -12,13 +12,13 @@ from functools import partial
 import structlog
 
 from probes.arrival.expectation import FolderKind
-from probes.arrival.reader import CaughtUp, Looked
-from probes.arrival.reception import Letter, Reception
-from probes.arrival.remainder import Remainder
-from probes.arrival.second_look import CHUNK, SecondLook, chunks
+from probes.arrival.reader import CaughtUp, SearchResult
+from probes.arrival.reception import MailboxMessage, MessageHandler
+from probes.arrival.remainder import UndeletedMessages
+from probes.arrival.second_look import CHUNK, FinalSearch, chunks
 from probes.model.mailbox import NEARLY_FULL, MailboxQuota
-from probes.model.pace import Pace
-from probes.model.probe import CommandRefused, Patience, ProbeFailure, Trace, Unreadable
+from probes.model.pace import PollingPolicy
+from probes.model.probe import CommandRejectedError, ProbeFailedError, ProtocolError, Timeouts, Trace
 from probes.model.reply import not_opened
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
@@ -26,7 +26,7 @@ from probes.protocol.folder import is_anothers, may_be_others, own_of
 from probes.protocol.imap import ImapSession, open_session
 from probes.protocol.imap_response import Fetched, FolderStatus, folder_name
 from probes.run.runner import loop_time
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
@@ -68,17 +68,19 @@ class _Place:
     swept_at: float = float("-inf")
 
 
-class Postbox:
+class ImapReader:
     """Implements `probes.arrival.reader.MailReader` over IMAP: one connection for as long as it lives."""
 
-    def __init__(self, reception: Reception, *, patience: Patience, pace: Pace, stir: Callable[[], None]) -> None:
+    def __init__(
+        self, reception: MessageHandler, *, patience: Timeouts, pace: PollingPolicy, stir: Callable[[], None]
+    ) -> None:
         self._reception = reception
         self._mailbox = reception.mailbox
         self.patience = patience
         self._pace = pace
         self._stir = stir
         self._session: ImapSession | None = None
-        self._trace: Trace = Recorder()
+        self._trace: Trace = TraceRecorder()
         self._inbox = _Place(name=folder_name(self._mailbox.inbox), folder=FolderKind.INBOX)
         self._junk: dict[str, _Place] = {}
         self._cost = 0
@@ -86,8 +88,8 @@ class Postbox:
         self._false_alarms = 0
         self.tidy = asyncio.Event()
         self.tidy.set()
-        self.remainder = Remainder(self._mailbox.name)
-        self.in_use: ProbeFailure | None = None
+        self.remainder = UndeletedMessages(self._mailbox.name)
+        self.in_use: ProbeFailedError | None = None
         self.quota: MailboxQuota | None = None
 
     @property
@@ -137,13 +139,13 @@ class Postbox:
                 async with asyncio.timeout(at_most.total_seconds()):
                     await stirred.wait()
 
-    def unwatched(self, pace: Pace) -> timedelta:
+    def unwatched(self, pace: PollingPolicy) -> timedelta:
         """Return how long the server may be left alone: longer when it tells by itself what is new."""
         return pace.listening if self._opened().can_idle else pace.unheard
 
-    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> Looked:
+    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
         """Look through all folders, over a connection that is opened for it."""
-        return await SecondLook(self._reception, junk=self._junk, caught_up=caught_up).look(trace, within)
+        return await FinalSearch(self._reception, junk=self._junk, caught_up=caught_up).look(trace, within)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -161,7 +163,7 @@ class Postbox:
         try:
             marked = await session.junk()
             known = await session.namespaces() if may_be_others(self._inbox.name, marked) else {}
-        except CommandRefused as refusal:
+        except CommandRejectedError as refusal:
             # The inbox can be read all the same; the configured folders have to do.
             _log.warning("no list of folders", mailbox=self._mailbox.name, detail=refusal.text)
             marked, known = (), {}
@@ -169,7 +171,7 @@ class Postbox:
         self._junk = {name: self._junk.get(name) or _Place(name=name, folder=FolderKind.JUNK) for name in names}
         try:
             await self._open(session, self._inbox)
-        except CommandRefused as refusal:
+        except CommandRejectedError as refusal:
             raise (not_opened(refusal.text, anothers=is_anothers(self._mailbox.inbox)) or refusal) from refusal
         was_nearly_full = _is_nearly_full(self.quota)
         self.quota = await session.quota(self._inbox.name)
@@ -202,7 +204,7 @@ class Postbox:
         """Look at a junk folder; say whether the inbox has to be opened again."""
         try:
             return await self._read_junk(session, place, sweep=sweep)
-        except CommandRefused as refusal:
+        except CommandRejectedError as refusal:
             # Not there, or not now: the inbox can be read all the same. A failed SELECT leaves no folder open.
             if not place.refused:
                 _log.warning("no such folder", mailbox=self._mailbox.name, folder=place.name, detail=refusal.text)
@@ -282,14 +284,14 @@ class Postbox:
             return []
         try:
             found = await session.headers(chunk)
-        except (CommandRefused, Unreadable):
+        except (CommandRejectedError, ProtocolError):
             place.broke += 1
             raise
         place.broke = 0
         return found
 
     async def _deal_with(self, session: ImapSession, place: _Place, mail: Fetched, *, count: bool) -> None:
-        letter = Letter(
+        letter = MailboxMessage(
             uid=mail.uid,
             header=mail.content or b"",
             size=mail.size,
@@ -311,7 +313,7 @@ class Postbox:
         try:
             gone = await session.delete(place.done, marked=place.marked)
             place.marked = set() if gone else place.marked | place.done
-        except CommandRefused as refusal:
+        except CommandRejectedError as refusal:
             self.remainder.refused(refusal.text)
         self.remainder.tried(place.name, place.done)
         place.done = set()

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from probes.arrival.remainder import Remainder
+from probes.arrival.remainder import UndeletedMessages
 from probes.model.mailbox import MailboxQuota
-from probes.model.pace import Pace
-from probes.model.probe import Patience, ProbeFailure, Trace
+from probes.model.pace import PollingPolicy
+from probes.model.probe import ProbeFailedError, Timeouts, Trace
 
 #: Waits until the watch has looked once more, no longer than a span; says whether it has.
 CaughtUp = Callable[[timedelta], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class SearchResult:
     """How far a mailbox was looked through by a new sign-in."""
 
     #: Folders that were opened, of so many that mail may be put in; `None` where no list of them could be had.
@@ -44,20 +44,20 @@ class Looked:
 class MailReader(Protocol):
     """Reads a mailbox, each mail once, over as many connections as it takes. Not for two tasks at once.
 
-    Its methods raise `ProbeFailure` when the mailbox cannot be read. Nothing can be said on what is open then: `close` it
+    Its methods raise `ProbeFailedError` when the mailbox cannot be read. Nothing can be said on what is open then: `close` it
     and `open` it again.
     """
 
     #: With how much of it servers are met; it may change.
-    patience: Patience
+    patience: Timeouts
     #: Whatever has been dealt with has been deleted, too.
     tidy: asyncio.Event
     #: What the server keeps of it all the same.
-    remainder: Remainder
+    remainder: UndeletedMessages
     #: How full the mailbox was when it was last opened; `None` where the server does not tell.
     quota: MailboxQuota | None
     #: What was said of another session that holds the mailbox, while the reader tries again.
-    in_use: ProbeFailure | None
+    in_use: ProbeFailedError | None
 
     @property
     def has_more(self) -> bool:
@@ -76,13 +76,13 @@ class MailReader(Protocol):
     async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
         """Wait until *stirred* is set, by the server's news or by somebody else, or the time is over."""
 
-    def unwatched(self, pace: Pace) -> timedelta:
+    def unwatched(self, pace: PollingPolicy) -> timedelta:
         """Return how long it may go without a look while nobody waits for mail."""
 
-    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> Looked:
+    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
         """Look by a new sign-in, beside whatever is open, for what runs still wait for.
 
-        It is handed over, once the watch has had its chance by *caught_up*. Raise `ProbeFailure`, or
+        It is handed over, once the watch has had its chance by *caught_up*. Raise `ProbeFailedError`, or
         `TimeoutError` when that is not done *within* a span; the trace knows where.
         """
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import structlog
 
-from probes.arrival.expectation import Elsewhere, Expectation, FolderKind, Seen
-from probes.mail.disposition import Fate, TokenLedger, decide
-from probes.mail.sighting import MailKind, Sighting, may_hide_token, recognise
+from probes.arrival.expectation import Arrived, ArrivedElsewhere, Expectation, FolderKind
+from probes.mail.disposition import TokenRegistry, TokenState, decide
+from probes.mail.sighting import MailKind, ObservedMessage, may_hide_token, recognise
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
 from probes.model.result import Arrival, Party
@@ -30,7 +30,7 @@ _DELIVERY = re.compile(rb"^(?:return-path|delivered-to|envelope-to):", re.IGNORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class MailboxMessage:
     """A mail as it lies in the mailbox."""
 
     #: What the server calls it; for the log.
@@ -48,7 +48,7 @@ def was_delivered(header: bytes) -> bool:
     return _DELIVERY.search(header) is not None
 
 
-class Reception:
+class MessageHandler:
     """Deals with the mail of one mailbox, wherever it is read from."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Reception:
         *,
         mailbox: Mailbox,
         signer: TokenSigner,
-        ledger: TokenLedger,
+        ledger: TokenRegistry,
         waiting: Mapping[str, Sequence[Expectation]],
         on_arrival: Callable[[Arrival, str | None, datetime], None],
         clock: Callable[[], datetime],
@@ -68,7 +68,7 @@ class Reception:
         self._on_arrival = on_arrival
         self._clock = clock
 
-    async def receive(self, letter: Letter, folder: FolderKind, *, count: bool) -> bool:
+    async def receive(self, letter: MailboxMessage, folder: FolderKind, *, count: bool) -> bool:
         """Deal with *letter*; return whether it is to be deleted. With *count*, it has not been counted before."""
         now = self._clock()
         sighting, content = await self._recognised(letter)
@@ -84,7 +84,7 @@ class Reception:
             marked=letter.marked,
         )
         if disposition.hand_over:
-            seen = Seen(folder=folder, at=now)
+            seen = Arrived(folder=folder, at=now)
             if sighting.report is not None:
                 for expectation in expectations:
                     expectation.see(sighting.report)
@@ -93,12 +93,12 @@ class Reception:
                 await self._hand_over(letter, content, seen, recipients)
         if disposition.count is not None and count:
             self._on_arrival(disposition.count, token_id, now)
-        taken = token_id and self._ledger.fate(token_id) is Fate.TAKEN
+        taken = token_id and self._ledger.fate(token_id) is TokenState.TAKEN
         if token_id and (taken or disposition.count is Arrival.LATE):
             self._ledger.arrived(token_id)
         return disposition.delete
 
-    async def awaited(self, letter: Letter) -> Token | None:
+    async def awaited(self, letter: MailboxMessage) -> Token | None:
         """Return the token of *letter*, as its header tells it, if a run still waits for it and it is its message."""
         sighting = self._sighting(letter, letter.header)
         token = sighting.token
@@ -108,7 +108,7 @@ class Reception:
             sighting = self._sighting(letter, await letter.whole() or letter.header)
         return token if sighting.kind in {MailKind.MESSAGE, MailKind.REWRITTEN} else None
 
-    def take_left_over(self, letter: Letter) -> bool:
+    def take_left_over(self, letter: MailboxMessage) -> bool:
         """Count *letter* where it is a message of ours that was delivered after its run; return whether it is to be deleted."""
         sighting = self._sighting(letter, letter.header)
         token = sighting.token
@@ -117,16 +117,18 @@ class Reception:
         fate = self._ledger.fate(token.id)
         if fate is None or not was_delivered(letter.header):
             return False
-        if fate is Fate.ENDED:
+        if fate is TokenState.ENDED:
             self._on_arrival(Arrival.LATE, token.id, self._clock())
             self._ledger.arrived(token.id)
         return True
 
-    def _sighting(self, letter: Letter, raw: bytes) -> Sighting:
-        foreign = Sighting(kind=MailKind.FOREIGN)
+    def _sighting(self, letter: MailboxMessage, raw: bytes) -> ObservedMessage:
+        foreign = ObservedMessage(kind=MailKind.FOREIGN)
         return self._parsed(letter, lambda raw: recognise(raw, self._signer), raw, otherwise=foreign)
 
-    async def make_up_for(self, letter: Letter, token: Token, folder: FolderKind, since: datetime | None) -> bool:
+    async def make_up_for(
+        self, letter: MailboxMessage, token: Token, folder: FolderKind, since: datetime | None
+    ) -> bool:
         """Hand over a message that lies in *folder*, which is watched, and that the watch did not show.
 
         Return whether somebody still waited for it.
@@ -136,12 +138,12 @@ class Reception:
         if not content or not unseen:
             return False
         for expectation in unseen:
-            expectation.see(Seen(folder=folder, at=self._clock(), since=since))
+            expectation.see(Arrived(folder=folder, at=self._clock(), since=since))
             expectation.hand(content)
         self._ledger.taken(token.id)
         return True
 
-    async def note_elsewhere(self, letter: Letter, token: Token, name: str, since: datetime | None) -> bool:
+    async def note_elsewhere(self, letter: MailboxMessage, token: Token, name: str, since: datetime | None) -> bool:
         """Tell who waits for a message that it lies in the folder *name*; return whether it is to be deleted."""
         was_sent_here = any(one.party is Party.SENDER for one in self._waiting.get(token.id, ()))
         if was_sent_here and not was_delivered(letter.header):
@@ -151,29 +153,29 @@ class Reception:
         if not content:
             return False
         for expectation in self._unseen(token):
-            expectation.elsewhere = Elsewhere(name=name, content=content, at=self._clock(), since=since)
+            expectation.elsewhere = ArrivedElsewhere(name=name, content=content, at=self._clock(), since=since)
         return True
 
     def _unseen(self, token: Token) -> list[Expectation]:
         waiting = self._waiting.get(token.id, ())
         return [one for one in waiting if one.party is Party.RECIPIENT and not one.seen.done()]
 
-    async def _recognised(self, letter: Letter) -> tuple[Sighting, bytes | None]:
+    async def _recognised(self, letter: MailboxMessage) -> tuple[ObservedMessage, bytes | None]:
         hides = self._parsed(letter, may_hide_token, letter.header, otherwise=False)
-        sighting = Sighting(kind=MailKind.FOREIGN) if hides else self._sighting(letter, letter.header)
+        sighting = ObservedMessage(kind=MailKind.FOREIGN) if hides else self._sighting(letter, letter.header)
         small = letter.size is not None and letter.size <= OURS_AT_MOST
         if not hides and not (small and self._may_say_more(sighting)):
             return sighting, None
         whole = await letter.whole()
         return self._sighting(letter, whole or letter.header), whole
 
-    def _may_say_more(self, sighting: Sighting) -> bool:
+    def _may_say_more(self, sighting: ObservedMessage) -> bool:
         """Whether the text may tell a run that waits what the header does not."""
         if sighting.token is None:
             return not sighting.forged and bool(self._waiting)
         return sighting.kind is MailKind.ANSWER and bool(self._unseen(sighting.token))
 
-    def _parsed(self, letter: Letter, parse: Callable[[bytes], T], raw: bytes, *, otherwise: T) -> T:
+    def _parsed(self, letter: MailboxMessage, parse: Callable[[bytes], T], raw: bytes, *, otherwise: T) -> T:
         try:
             return parse(raw)
         except Exception as error:  # noqa: BLE001 - see below
@@ -185,7 +187,7 @@ class Reception:
             return otherwise
 
     async def _hand_over(
-        self, letter: Letter, content: bytes | None, seen: Seen, recipients: Sequence[Expectation]
+        self, letter: MailboxMessage, content: bytes | None, seen: Arrived, recipients: Sequence[Expectation]
     ) -> None:
         for expectation in recipients:
             expectation.see(seen)

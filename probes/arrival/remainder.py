@@ -15,7 +15,7 @@ _ADVICE = (
 )
 
 
-class Remainder:
+class UndeletedMessages:
     """What stays in one mailbox, by its folders. The log tells of it once, and once that it is over."""
 
     def __init__(self, mailbox: str) -> None:

@@ -16,11 +16,11 @@ from typing import TypeVar
 import structlog
 
 from probes.arrival.expectation import FolderKind
-from probes.arrival.reader import CaughtUp, Looked
-from probes.arrival.reception import OURS_AT_MOST, Letter, Reception
+from probes.arrival.reader import CaughtUp, SearchResult
+from probes.arrival.reception import OURS_AT_MOST, MailboxMessage, MessageHandler
 from probes.mail.token import Token
 from probes.model.mailbox import MailboxQuota
-from probes.model.probe import CommandRefused, Trace, Unreadable
+from probes.model.probe import CommandRejectedError, ProtocolError, Trace
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.folder import elsewhere
@@ -65,20 +65,20 @@ class _Sweep:
         return self.octets < _OCTETS
 
 
-class SecondLook:
+class FinalSearch:
     """Goes through one mailbox over IMAP, once for each call."""
 
-    def __init__(self, reception: Reception, *, junk: Iterable[str], caught_up: CaughtUp) -> None:
+    def __init__(self, reception: MessageHandler, *, junk: Iterable[str], caught_up: CaughtUp) -> None:
         """*junk*: the folders that are watched beside the inbox, as the server writes them."""
         self._reception = reception
         self._mailbox = reception.mailbox
         self._junk = tuple(junk)
         self._caught_up = caught_up
 
-    async def look(self, trace: Trace, within: timedelta) -> Looked:
+    async def look(self, trace: Trace, within: timedelta) -> SearchResult:
         """Sign in anew and look for what runs wait for: hand it over, or tell them where it lies.
 
-        What lies in no watched folder is deleted there, and so is what is left there of earlier runs. Raise `ProbeFailure` or `TimeoutError` when inbox and junk could
+        What lies in no watched folder is deleted there, and so is what is left there of earlier runs. Raise `ProbeFailedError` or `TimeoutError` when inbox and junk could
         not be looked through; whatever goes wrong in other folders only ends the look.
         """
         until = asyncio.get_running_loop().time() + within.total_seconds()
@@ -95,18 +95,18 @@ class SecondLook:
             async with asyncio.timeout_at(until):
                 sweep.quota = await session.quota(folder_name(self._mailbox.inbox))
                 await self._unwatched(session, sweep)
-        except (OSError, EOFError, CommandRefused, Unreadable) as error:
+        except (OSError, EOFError, CommandRejectedError, ProtocolError) as error:
             _log.info("a look through other folders broke off", mailbox=self._mailbox.name, error=type(error).__name__)
         finally:
             session.close()
-        return Looked(folders=sweep.looked, of=sweep.of, blind=sweep.blind, quota=sweep.quota)
+        return SearchResult(folders=sweep.looked, of=sweep.of, blind=sweep.blind, quota=sweep.quota)
 
     async def _watched(self, session: ImapSession, sweep: _Sweep) -> None:
         await self._through(session, folder_name(self._mailbox.inbox), FolderKind.INBOX, sweep)
         for name in self._junk:
             try:
                 await self._through(session, name, FolderKind.JUNK, sweep)
-            except CommandRefused:
+            except CommandRejectedError:
                 # As in the watch: not there, or not now.
                 continue
 
@@ -119,7 +119,7 @@ class SecondLook:
                 return
             try:
                 await self._through(session, name, None, sweep)
-            except CommandRefused:
+            except CommandRejectedError:
                 # It may be seen and not be opened, or the mail in it not be deleted.
                 continue
 
@@ -134,7 +134,7 @@ class SecondLook:
             since = {mail.uid: mail.since for mail in chunk}
             for mail in await session.headers(since):
                 sweep.octets += len(mail.content or b"")
-                letter = Letter(
+                letter = MailboxMessage(
                     uid=mail.uid, header=mail.content or b"", size=mail.size, whole=partial(session.message, mail.uid)
                 )
                 if (token := await self._reception.awaited(letter)) is None:
@@ -150,7 +150,7 @@ class SecondLook:
             await session.delete(ours)
 
     async def _make_up_for(
-        self, letter: Letter, token: Token, folder: FolderKind, since: datetime | None, sweep: _Sweep
+        self, letter: MailboxMessage, token: Token, folder: FolderKind, since: datetime | None, sweep: _Sweep
     ) -> None:
         if sweep.caught_up is None:
             # Mail that came this moment makes no session blind.

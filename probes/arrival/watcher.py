@@ -15,22 +15,22 @@ from datetime import datetime, timedelta
 import structlog
 
 from probes.arrival.expectation import Expectation
-from probes.arrival.maildrop import Maildrop
-from probes.arrival.postbox import Postbox
-from probes.arrival.reader import Looked, MailReader
-from probes.arrival.reception import Reception
-from probes.mail.disposition import TokenLedger
+from probes.arrival.maildrop import Pop3Reader
+from probes.arrival.postbox import ImapReader
+from probes.arrival.reader import MailReader, SearchResult
+from probes.arrival.reception import MessageHandler
+from probes.mail.disposition import TokenRegistry
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox, MailboxQuota
-from probes.model.pace import Allowance, Pace
-from probes.model.probe import Patience, ProbeFailure, let_go
+from probes.model.pace import PollingPolicy, ReadRateLimit
+from probes.model.probe import ProbeFailedError, Timeouts, let_go
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Arrival, Outcome, Party, Phase
 from probes.run.runner import loop_time, utc_now
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 
-class Bell:
+class WakeEvent:
     """Is rung by many and heard by one.
 
     An `asyncio.Event` keeps a queue for those who wait, of 600 octets: too much for each mailbox.
@@ -78,8 +78,8 @@ class MailboxWatcher:
         signer: TokenSigner,
         *,
         on_arrival: OnArrival,
-        patience: Patience | None = None,
-        pace: Pace | None = None,
+        patience: Timeouts | None = None,
+        pace: PollingPolicy | None = None,
         ended: Iterable[str] = (),
         arrived: Iterable[str] = (),
         said: Callable[[str], None] | None = None,
@@ -87,17 +87,17 @@ class MailboxWatcher:
     ) -> None:
         self.mailbox = mailbox
         #: Why the mailbox cannot be read; `None` while it can, or while nothing is known yet.
-        self.trouble: ProbeFailure | None = None
+        self.trouble: ProbeFailedError | None = None
         #: When inbox and junk were last looked through, on the loop's clock.
         self.looked_at: float | None = None
         self._said = said
-        patience = patience or Patience()
-        self._pace = pace or Pace()
+        patience = patience or Timeouts()
+        self._pace = pace or PollingPolicy()
         self._waiting: dict[str, list[Expectation]] = {}
-        self._ledger = TokenLedger(ended=ended, arrived=arrived)
+        self._ledger = TokenRegistry(ended=ended, arrived=arrived)
         #: Something may have changed: the server spoke, a run waits, the connection is gone.
         self._stirred = asyncio.Event()
-        reception = Reception(
+        reception = MessageHandler(
             mailbox=mailbox,
             signer=signer,
             ledger=self._ledger,
@@ -106,8 +106,8 @@ class MailboxWatcher:
             clock=clock,
         )
         self._reader = _reader_of(reception, patience, self._pace, self._stirred.set)
-        self._allowance = Allowance(at_once=self._pace.at_once, a_second=self._pace.a_second, clock=loop_time)
-        self._recorder: Recorder | None = None
+        self._allowance = ReadRateLimit(at_once=self._pace.at_once, a_second=self._pace.a_second, clock=loop_time)
+        self._recorder: TraceRecorder | None = None
         self._up = False
         #: How much of what the reader has cost is accounted for.
         self._paid = 0
@@ -116,16 +116,16 @@ class MailboxWatcher:
         self._blind = False
         #: When the last look began that is over, on the loop's clock, and that there was another.
         self._looked_from = float("-inf")
-        self._looked = Bell()
+        self._looked = WakeEvent()
         #: Runs that are about to call their message lost, with the time that each has for a look.
-        self._doubtful: list[tuple[asyncio.Future[Looked | ProbeFailure], timedelta]] = []
-        self._doubted = Bell()
+        self._doubtful: list[tuple[asyncio.Future[SearchResult | ProbeFailedError], timedelta]] = []
+        self._doubted = WakeEvent()
         self._failures = 0
         #: Why it cannot be read, as the log was last told.
         self._told: str | None = None
         self._hold_until = 0.0
 
-    def be_patient(self, patience: Patience) -> None:
+    def be_patient(self, patience: Timeouts) -> None:
         """Watch with this patience from now on: other routes use the mailbox now, or want to wait longer."""
         self._reader.patience = patience
 
@@ -152,18 +152,18 @@ class MailboxWatcher:
         self._stirred.set()
         return expectation
 
-    def look_anew(self, within: timedelta) -> asyncio.Future[Looked | ProbeFailure]:
+    def look_anew(self, within: timedelta) -> asyncio.Future[SearchResult | ProbeFailedError]:
         """Ask for a look by a new sign-in, for a message that is lost unless it is found *within* that time.
 
         Whoever asks while a look is under way waits for the next: hundreds of runs make one sign-in in half that time.
         What is found is handed over first. The result says how far was looked, or why nobody could.
         """
-        future: asyncio.Future[Looked | ProbeFailure] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[SearchResult | ProbeFailedError] = asyncio.get_running_loop().create_future()
         self._doubtful.append((future, within / 2))
         self._doubted.ring()
         return future
 
-    def overdue(self) -> ProbeFailure:
+    def overdue(self) -> ProbeFailedError:
         """Say why the mailbox is not being read yet, to a run that has waited for it long enough.
 
         Not the last trouble: the run would have heard of it, unless it is older than the run. Since then an attempt has
@@ -195,10 +195,10 @@ class MailboxWatcher:
     async def look_once(self) -> None:
         """Look through the mailbox and delete what is to be deleted, without watching it.
 
-        The caller sets the deadline. Raise `ProbeFailure` when it cannot be read.
+        The caller sets the deadline. Raise `ProbeFailedError` when it cannot be read.
         """
         try:
-            await self._reader.open(Recorder(said=self._said))
+            await self._reader.open(TraceRecorder(said=self._said))
             has_more = True
             while has_more:
                 await self._reader.look(junk_every=self._pace.sweep, sweep=self._pace.sweep)
@@ -227,12 +227,12 @@ class MailboxWatcher:
             self._fall_into(failure, garbled=garbled)
             await self._rest()
 
-    async def _connection(self) -> tuple[bool, ProbeFailure | None]:
+    async def _connection(self) -> tuple[bool, ProbeFailedError | None]:
         """Open a connection and watch until it fails or is old; say whether it ever served, and how it failed."""
-        recorder = self._recorder = Recorder(said=self._said)
+        recorder = self._recorder = TraceRecorder(said=self._said)
         try:
             await self._serve(recorder)
-        except ProbeFailure as failure:
+        except ProbeFailedError as failure:
             let_go(failure)
             return self._up, failure
         except TimeoutError as late:
@@ -243,7 +243,7 @@ class MailboxWatcher:
             return False, _our_fault(f"{type(error).__name__}: {error}")
         return self._up, None
 
-    async def _serve(self, recorder: Recorder) -> None:
+    async def _serve(self, recorder: TraceRecorder) -> None:
         try:
             await self._reader.open(recorder)
             self._recover()
@@ -290,11 +290,11 @@ class MailboxWatcher:
                     future.set_result(found)
             await asyncio.sleep(max(0.0, next_at - loop_time()))
 
-    async def _look_anew(self, within: timedelta) -> Looked | ProbeFailure:
-        recorder, watched = Recorder(said=self._said), self._recorder
+    async def _look_anew(self, within: timedelta) -> SearchResult | ProbeFailedError:
+        recorder, watched = TraceRecorder(said=self._said), self._recorder
         try:
             looked = await self._reader.look_anew(recorder, within, self._caught_up)
-        except ProbeFailure as failure:
+        except ProbeFailedError as failure:
             let_go(failure)
             return failure
         except TimeoutError as late:
@@ -341,7 +341,7 @@ class MailboxWatcher:
             for expectation in expectations:
                 expectation.be_ready()
 
-    def _fall_into(self, trouble: ProbeFailure, *, garbled: bool) -> None:
+    def _fall_into(self, trouble: ProbeFailedError, *, garbled: bool) -> None:
         if self._told != trouble.failure.reason:
             self._told = trouble.failure.reason
             _log.warning(
@@ -384,13 +384,15 @@ class MailboxWatcher:
             self._waiting[expectation.token.id] = rest
 
 
-def _reader_of(reception: Reception, patience: Patience, pace: Pace, stir: Callable[[], None]) -> MailReader:
+def _reader_of(
+    reception: MessageHandler, patience: Timeouts, pace: PollingPolicy, stir: Callable[[], None]
+) -> MailReader:
     if reception.mailbox.imap is not None:
-        return Postbox(reception, patience=patience, pace=pace, stir=stir)
+        return ImapReader(reception, patience=patience, pace=pace, stir=stir)
     if reception.mailbox.pop3 is not None:
-        return Maildrop(reception, patience=patience, pace=pace)
+        return Pop3Reader(reception, patience=patience, pace=pace)
     raise ValueError(f"{reception.mailbox.name} has no server that it is read at")
 
 
-def _our_fault(detail: str) -> ProbeFailure:
+def _our_fault(detail: str) -> ProbeFailedError:
     return failed(Outcome.INCONCLUSIVE, Reason.OUR_OWN, Phase.RETRIEVE, Party.RECIPIENT, detail)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from probes.credentials.oauth import NoAccessToken, utc_now
+from probes.credentials.oauth import AccessTokenError, utc_now
 from probes.credentials.oauth_endpoint import Client, answer_of, is_token, span_in
 from probes.model.reply import shortened
 
@@ -47,7 +47,7 @@ class NoConsentReason(StrEnum):
     SHORT = "short"
 
 
-class NoConsent(Exception):
+class ConsentError(Exception):
     """There is none, and it is over. The message is the provider's, without secrets, for a log."""
 
     def __init__(self, reason: NoConsentReason, message: str = "") -> None:
@@ -84,7 +84,7 @@ class DeviceCode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WayOut:
+class AuthorizationRequest:
     """The way of a browser to the provider, and what its return is known by."""
 
     address: str
@@ -94,7 +94,7 @@ class WayOut:
 
 
 async def ask_device_code(client: Client, device_url: str, now: datetime | None = None) -> DeviceCode:
-    """Ask for a code that a person types elsewhere. Raise `NoConsent`. The caller sets the deadline."""
+    """Ask for a code that a person types elsewhere. Raise `ConsentError`. The caller sets the deadline."""
     now = now or utc_now()
     async with client.session() as session:
         sent = {"client_id": client.client_id, **({"scope": client.scope} if client.scope else {})}
@@ -103,7 +103,7 @@ async def ask_device_code(client: Client, device_url: str, now: datetime | None 
     # Google has it by the name of a draft.
     address = answer.get("verification_uri") or answer.get("verification_url")
     if not (_is_text(code, 4096) and _is_text(user_code, _LONGEST_CODE) and _is_address(address)):
-        raise NoConsent(NoConsentReason.AWAY, "the answer holds no code for people")
+        raise ConsentError(NoConsentReason.AWAY, "the answer holds no code for people")
     return DeviceCode(
         device_code=str(code),
         user_code=str(user_code),
@@ -115,15 +115,15 @@ async def ask_device_code(client: Client, device_url: str, now: datetime | None 
 
 
 async def ask_for_consent(client: Client, code: DeviceCode, now: datetime | None = None) -> Consent | DeviceCode:
-    """Ask whether a person has consented: return it, or the code with when it is to be asked for next. Raise `NoConsent`."""
+    """Ask whether a person has consented: return it, or the code with when it is to be asked for next. Raise `ConsentError`."""
     now = now or utc_now()
     if now >= code.until:
-        raise NoConsent(NoConsentReason.EXPIRED)
+        raise ConsentError(NoConsentReason.EXPIRED)
     async with client.session() as session:
         asked = session.fetch_token(client.token_url, grant_type=_DEVICE_GRANT, device_code=code.device_code)
         try:
             answer = await answer_of(asked, client, code.device_code)
-        except NoAccessToken as refusal:
+        except AccessTokenError as refusal:
             match refusal.error:
                 case "authorization_pending":
                     return replace(code, asked_at=now)
@@ -136,7 +136,7 @@ async def ask_for_consent(client: Client, code: DeviceCode, now: datetime | None
     return _consent(answer)
 
 
-def way_out(client: Client, authorize_url: str, redirect_uri: str, hint: str) -> WayOut:
+def way_out(client: Client, authorize_url: str, redirect_uri: str, hint: str) -> AuthorizationRequest:
     """Return the way to the provider, which sends the browser back to *redirect_uri*. *hint*: whose mailbox it is about."""
     state, verifier = token_urlsafe(32), token_urlsafe(48)
     address = prepare_grant_uri(
@@ -153,11 +153,11 @@ def way_out(client: Client, authorize_url: str, redirect_uri: str, hint: str) ->
         access_type="offline",
         prompt="consent",
     )
-    return WayOut(address=address, state=state, verifier=verifier)
+    return AuthorizationRequest(address=address, state=state, verifier=verifier)
 
 
-async def redeem(client: Client, code: str, way: WayOut, redirect_uri: str) -> Consent:
-    """Exchange the code that a browser came back with. Raise `NoConsent`. The caller sets the deadline."""
+async def redeem(client: Client, code: str, way: AuthorizationRequest, redirect_uri: str) -> Consent:
+    """Exchange the code that a browser came back with. Raise `ConsentError`. The caller sets the deadline."""
     async with client.session() as session:
         asked = session.fetch_token(
             client.token_url,
@@ -168,49 +168,49 @@ async def redeem(client: Client, code: str, way: WayOut, redirect_uri: str) -> C
         )
         try:
             return _consent(await answer_of(asked, client, code, way.verifier))
-        except NoAccessToken as refusal:
+        except AccessTokenError as refusal:
             raise _no_consent(refusal) from None
 
 
-def no_consent_of(error: str) -> NoConsent:
+def no_consent_of(error: str) -> ConsentError:
     """Return what an error means that a browser came back with (RFC 6749 4.1.2.1), or that an endpoint said."""
     match error:
         case "access_denied" | "authorization_declined":
-            return NoConsent(NoConsentReason.DENIED)
+            return ConsentError(NoConsentReason.DENIED)
         case "expired_token" | "code_expired":
-            return NoConsent(NoConsentReason.EXPIRED)
+            return ConsentError(NoConsentReason.EXPIRED)
         case "temporarily_unavailable" | "server_error" | "":
-            return NoConsent(NoConsentReason.AWAY)
+            return ConsentError(NoConsentReason.AWAY)
         case _:
-            return NoConsent(NoConsentReason.BLOCKED)
+            return ConsentError(NoConsentReason.BLOCKED)
 
 
-def _no_consent(refusal: NoAccessToken) -> NoConsent:
+def _no_consent(refusal: AccessTokenError) -> ConsentError:
     reason = no_consent_of(refusal.error).reason if refusal.error or not refusal.refused else NoConsentReason.BLOCKED
-    return NoConsent(reason, str(refusal))
+    return ConsentError(reason, str(refusal))
 
 
 def _consent(answer: Mapping[str, Any]) -> Consent:
     token = answer.get("refresh_token")
     if not isinstance(token, str) or not is_token(token):
-        raise NoConsent(NoConsentReason.SHORT, "the answer holds no refresh token")
+        raise ConsentError(NoConsentReason.SHORT, "the answer holds no refresh token")
     return Consent(refresh_token=token)
 
 
 async def _told(asked: Any, client: Client) -> Mapping[str, Any]:
-    """Return what a device endpoint says, which is no token's answer. Raise `NoConsent`."""
+    """Return what a device endpoint says, which is no token's answer. Raise `ConsentError`."""
 
     async def read() -> Any:
         response = await asked
         answer = response.json()
         if isinstance(answer, Mapping) and isinstance(error := answer.get("error"), str):
-            raise NoConsent(no_consent_of(error).reason, shortened(error))
+            raise ConsentError(no_consent_of(error).reason, shortened(error))
         response.raise_for_status()
         return answer
 
     try:
         return await answer_of(read(), client)
-    except NoAccessToken as refusal:
+    except AccessTokenError as refusal:
         raise _no_consent(refusal) from None
 
 

@@ -27,7 +27,7 @@ _AFTER_SILENCE = timedelta(seconds=5)
 _ANSWER = timedelta(seconds=10)
 
 
-class NoAccessToken(Exception):
+class AccessTokenError(Exception):
     """No access token could be had. The message is the authorization server's reason, or what broke; it holds no secret."""
 
     def __init__(self, message: str, *, refused: bool = False, error: str = "") -> None:
@@ -42,7 +42,7 @@ class Issuer(Protocol):
     """Asks for a token each time."""
 
     async def issue(self) -> AccessToken:
-        """Return a new token. Raise `NoAccessToken`. The caller sets the deadline."""
+        """Return a new token. Raise `AccessTokenError`. The caller sets the deadline."""
 
 
 def utc_now() -> datetime:
@@ -55,7 +55,7 @@ def steady_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class KeptTokens:
+class TokenCache:
     """Implements `probes.model.mailbox.AccessTokens`: asks *issuer* only when nothing good is at hand, and once for all."""
 
     def __init__(
@@ -73,7 +73,7 @@ class KeptTokens:
         self._asking = asyncio.Lock()
         self._token: AccessToken | None = None
         self._issued_at, self._issued = datetime.min.replace(tzinfo=UTC), 0.0
-        self._failure: NoAccessToken | None = None
+        self._failure: AccessTokenError | None = None
         self._failed_at = self._issued_at
 
     @property
@@ -82,7 +82,7 @@ class KeptTokens:
         return self._token.expires_at if self._token else None
 
     async def get(self) -> AccessToken:
-        """Return the token at hand, or a new one. Raise `NoAccessToken`; for a while after a failure without asking."""
+        """Return the token at hand, or a new one. Raise `AccessTokenError`; for a while after a failure without asking."""
         if (token := self._good()) is not None:
             return token
         async with self._asking:
@@ -92,12 +92,12 @@ class KeptTokens:
             if (held := self._held()) is None:
                 try:
                     return await self._renewed()
-                except NoAccessToken as failure:
+                except AccessTokenError as failure:
                     self._failure, self._failed_at, held = failure, self._clock(), failure
             if self._token is not None and not self._over(self._token):
                 # It could not be renewed early; it serves to its end.
                 return self._token
-            raise NoAccessToken(str(held), refused=held.refused)
+            raise AccessTokenError(str(held), refused=held.refused)
 
     def reject(self, token: AccessToken) -> bool:
         """Let go of *token*, unless it is so new that another one would fare no better."""
@@ -113,7 +113,7 @@ class KeptTokens:
             async with asyncio.timeout(self._within.total_seconds()):
                 token = await self._issuer.issue()
         except TimeoutError:
-            raise NoAccessToken("no answer to the request for a token") from None
+            raise AccessTokenError("no answer to the request for a token") from None
         self._token, self._issued_at, self._failure = token, self._clock(), None
         self._issued = self._steady()
         _log.debug("access token issued", expires_at=str(token.expires_at))
@@ -132,7 +132,7 @@ class KeptTokens:
     def _life(self, token: AccessToken) -> timedelta:
         return _UNSAID if token.expires_at is None else token.expires_at - self._issued_at
 
-    def _held(self) -> NoAccessToken | None:
+    def _held(self) -> AccessTokenError | None:
         if self._failure is None:
             return None
         hold = _AFTER_REFUSAL if self._failure.refused else _AFTER_SILENCE

@@ -20,7 +20,7 @@ import httpx2
 import structlog
 from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 
-from probes.credentials.oauth import NoAccessToken, utc_now
+from probes.credentials.oauth import AccessTokenError, utc_now
 from probes.model.mailbox import AccessToken
 from probes.model.reply import shortened
 
@@ -31,7 +31,7 @@ class RefreshTokens(Protocol):
     """The refresh token to use next: the one that was consented to, until it is exchanged for another (RFC 6749 6, RFC 9700 4.14.2)."""
 
     async def current(self) -> str:
-        """Return the token to use. Raise `NoAccessToken` when that cannot be known."""
+        """Return the token to use. Raise `AccessTokenError` when that cannot be known."""
 
     async def turn(self, following: str) -> None:
         """Use *following* from now on. Whether it could be kept for longer is no matter of the caller's."""
@@ -55,7 +55,7 @@ class Rotation:
         self._following: str | None = None
 
     async def current(self) -> str:
-        """Return the token to use. Raise `NoAccessToken` when the file cannot be read."""
+        """Return the token to use. Raise `AccessTokenError` when the file cannot be read."""
         if self._following is None and self._file is not None:
             self._following = await asyncio.to_thread(self._read, self._file)
         return self._following or self._configured
@@ -77,7 +77,7 @@ class Rotation:
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
-            raise NoAccessToken(f"{file} cannot be read") from None
+            raise AccessTokenError(f"{file} cannot be read") from None
         return following.strip() or None if mark == self._mark() else None
 
     def _write(self, file: Path, following: str) -> None:
@@ -147,7 +147,7 @@ def _as_it_is(_client: object, _method: str, uri: str, headers: Any, body: str) 
 async def _bound(response: httpx2.Response) -> None:
     """See to it that no more is read of *response* than a token endpoint has to say."""
     if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise NoAccessToken(f"{response.url.host} packs its answers, though it was asked not to")
+        raise AccessTokenError(f"{response.url.host} packs its answers, though it was asked not to")
     response.stream = _Bounded(response.stream, response.url.host)
 
 
@@ -163,7 +163,7 @@ class _Bounded(httpx2.AsyncByteStream):
         async for part in self._stream:
             size += len(part)
             if size > _ANSWER_AT_MOST:
-                raise NoAccessToken(f"{self._host} says more than a token endpoint has to say")
+                raise AccessTokenError(f"{self._host} says more than a token endpoint has to say")
             yield part
 
     async def aclose(self) -> None:
@@ -178,7 +178,7 @@ class ClientCredentials:
         self._clock = clock
 
     async def issue(self) -> AccessToken:
-        """Return a new token. Raise `NoAccessToken`."""
+        """Return a new token. Raise `AccessTokenError`."""
         async with self._client.session() as session:
             asked = session.fetch_token(self._client.token_url, grant_type="client_credentials")
             return token_of(await answer_of(asked, self._client), self._clock())
@@ -193,7 +193,7 @@ class RefreshToken:
         self._clock = clock
 
     async def issue(self) -> AccessToken:
-        """Return a new token, and keep the refresh token that came with it. Raise `NoAccessToken`."""
+        """Return a new token, and keep the refresh token that came with it. Raise `AccessTokenError`."""
         refresh = await self._rotation.current()
         async with self._client.session() as session:
             asked = session.refresh_token(self._client.token_url, refresh_token=refresh)
@@ -205,7 +205,7 @@ class RefreshToken:
 
 
 async def answer_of(asked: Awaitable[Any], client: Client, *secrets: str) -> Mapping[str, Any]:
-    """Return what a token endpoint answered to what is *asked* of it. Raise `NoAccessToken`, without any of *secrets*."""
+    """Return what a token endpoint answered to what is *asked* of it. Raise `AccessTokenError`, without any of *secrets*."""
     host = urlsplit(client.token_url).hostname
     try:
         answer = await asked
@@ -213,25 +213,25 @@ async def answer_of(asked: Awaitable[Any], client: Client, *secrets: str) -> Map
         text = f"{refusal.error}: {refusal.description}" if refusal.description else str(refusal.error)
         words = _without(text.partition("Trace ID:")[0], client.client_secret, *secrets)
         error = str(refusal.error)
-        raise NoAccessToken(words, refused=error not in _PASSING, error=error) from None
+        raise AccessTokenError(words, refused=error not in _PASSING, error=error) from None
     except httpx2.HTTPStatusError as error:
         status = error.response.status_code
         refused = 400 <= status < 500 and status not in {408, 429}
-        raise NoAccessToken(f"{host} answered with HTTP status {status}", refused=refused) from None
+        raise AccessTokenError(f"{host} answered with HTTP status {status}", refused=refused) from None
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise NoAccessToken(shortened(f"{host} was not reached: {error or type(error).__name__}")) from None
+        raise AccessTokenError(shortened(f"{host} was not reached: {error or type(error).__name__}")) from None
     except (ValueError, TypeError, OverflowError, RecursionError):
-        raise NoAccessToken(f"{host} does not answer as a token endpoint does") from None
+        raise AccessTokenError(f"{host} does not answer as a token endpoint does") from None
     if not isinstance(answer, Mapping):
-        raise NoAccessToken(f"{host} does not answer as a token endpoint does")
+        raise AccessTokenError(f"{host} does not answer as a token endpoint does")
     return answer
 
 
 def token_of(answer: Mapping[str, Any], now: datetime) -> AccessToken:
-    """Return the token of an answer that was had at *now*. Raise `NoAccessToken`."""
+    """Return the token of an answer that was had at *now*. Raise `AccessTokenError`."""
     secret = answer.get("access_token")
     if not isinstance(secret, str) or not is_token(secret):
-        raise NoAccessToken("the authorization server's answer holds no access token")
+        raise AccessTokenError("the authorization server's answer holds no access token")
     life = span_in(answer.get("expires_in"), _LONGEST)
     return AccessToken(secret=secret, expires_at=None if life is None else now + life)
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth import AccessTokenError
 from probes.credentials.oauth_endpoint import is_token
 from probes.model.mailbox import AccessToken
 
@@ -27,7 +27,7 @@ class TokenFile:
         self._file = file
 
     async def get(self) -> AccessToken:
-        """Return what the file holds now. Raise `NoAccessToken`."""
+        """Return what the file holds now. Raise `AccessTokenError`."""
         return await asyncio.to_thread(self._read)
 
     def reject(self, token: AccessToken) -> bool:  # noqa: ARG002 - whatever was refused, the file may hold another
@@ -39,10 +39,10 @@ class TokenFile:
             # Not blocking: a pipe that nobody writes to would keep a thread for good, and names are resolved in those.
             with open(self._file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise NoAccessToken(f"{self._file} is no regular file")
+                    raise AccessTokenError(f"{self._file} is no regular file")
                 line = file.readline(_TOKEN_AT_MOST)
         except (OSError, ValueError) as error:
-            raise NoAccessToken(f"{self._file} cannot be read: {_why(error)}") from None
+            raise AccessTokenError(f"{self._file} cannot be read: {_why(error)}") from None
         return _token(line, str(self._file))
 
 
@@ -56,7 +56,7 @@ class TokenCommand:
         self._command = tuple(command)
 
     async def issue(self) -> AccessToken:
-        """Return what the command prints. Raise `NoAccessToken`. It does not outlive the caller's deadline."""
+        """Return what the command prints. Raise `AccessTokenError`. It does not outlive the caller's deadline."""
         name = self._command[0]
         async with _pipe() as (printed, end):
             process = await self._started(end)
@@ -64,14 +64,14 @@ class TokenCommand:
                 line = await printed.readline()
                 status = await process.wait()
             except ValueError:
-                raise NoAccessToken(f"{name} printed a line that is longer than any token") from None
+                raise AccessTokenError(f"{name} printed a line that is longer than any token") from None
             finally:
                 if process.returncode is None:
                     with suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
                     await process.wait()
         if status:
-            raise NoAccessToken(f"{name} ended with status {status}")
+            raise AccessTokenError(f"{name} ended with status {status}")
         return _token(line, name)
 
     async def _started(self, end: int) -> asyncio.subprocess.Process:
@@ -86,7 +86,7 @@ class TokenCommand:
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            raise NoAccessToken(f"{self._command[0]} cannot be started: {_why(error)}") from None
+            raise AccessTokenError(f"{self._command[0]} cannot be started: {_why(error)}") from None
         finally:
             os.close(end)
 
@@ -116,5 +116,5 @@ def _why(error: OSError | ValueError) -> str:
 def _token(line: bytes, source: str) -> AccessToken:
     text = line.decode("latin-1").strip()
     if not is_token(text):
-        raise NoAccessToken(f"{source} holds no access token" if not text else f"{source} holds something else")
+        raise AccessTokenError(f"{source} holds no access token" if not text else f"{source} holds something else")
     return AccessToken(secret=text)

@@ -105,7 +105,7 @@ class Delegated:
         self._clock = clock
 
     async def issue(self) -> AccessToken:
-        """Return a new token. Raise `NoAccessToken`."""
+        """Return a new token. Raise `AccessTokenError`."""
         now, url = self._clock(), self._client.token_url
         signed = await asyncio.to_thread(self._account.assertion, url, self._subject, self._scope, now)
         async with self._client.session() as session:

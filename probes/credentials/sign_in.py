@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 from aiosmtplib.auth import auth_xoauth2_encode
 
-from probes.credentials.oauth import NoAccessToken
-from probes.model.mailbox import AccessToken, OAuth, Password, Withheld
-from probes.model.probe import ProbeFailure
+from probes.credentials.oauth import AccessTokenError
+from probes.model.mailbox import AccessToken, OAuth, Password, UnavailableLogin
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase, RefusalCause
 
@@ -45,7 +45,7 @@ class Bearer:
 
 
 async def with_key(
-    login: Password | OAuth | Withheld,
+    login: Password | OAuth | UnavailableLogin,
     party: Party,
     attempt: Callable[[Password | Bearer], Awaitable[T]],
     *,
@@ -58,16 +58,16 @@ async def with_key(
     A token that is refused may have been revoked since it was issued: then one more *attempt* is made, with another
     token. Passwords are tried once, or the account gets locked.
 
-    Raise `ProbeFailure`; one without an access token says nothing of the mail server.
+    Raise `ProbeFailedError`; one without an access token says nothing of the mail server.
     """
-    if isinstance(login, Withheld):
+    if isinstance(login, UnavailableLogin):
         raise failed(Outcome.INCONCLUSIVE, Reason.NO_SECRET, Phase.AUTH, party, login.why)
     if isinstance(login, Password):
         return await attempt(login)
     token = await _token(login, party, within)
     try:
         return await attempt(Bearer(username=login.username, token=token))
-    except ProbeFailure as refusal:
+    except ProbeFailedError as refusal:
         if not refusal.failure.credentials_refused or not login.tokens.reject(token):
             raise
         another = await _token(login, party, within)
@@ -111,13 +111,13 @@ async def _token(login: OAuth, party: Party, within: timedelta | None) -> Access
     try:
         async with asyncio.timeout(within.total_seconds() / 2 if within else None):
             return await login.tokens.get()
-    except NoAccessToken as missing:
+    except AccessTokenError as missing:
         raise _without_token(missing, party) from None
     except TimeoutError:
-        raise _without_token(NoAccessToken("no answer to the request for a token"), party) from None
+        raise _without_token(AccessTokenError("no answer to the request for a token"), party) from None
 
 
-def _without_token(missing: NoAccessToken, party: Party) -> ProbeFailure:
+def _without_token(missing: AccessTokenError, party: Party) -> ProbeFailedError:
     """Say what it means for the run: a refusal is about our account, anything else about nobody.
 
     An authorization server that does not answer may be out of our reach only, so it is held against no mail server.

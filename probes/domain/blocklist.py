@@ -49,13 +49,13 @@ def question(address: IPAddress, zone: str) -> str:
 
 
 async def ask(names: Names, zone: str, address: IPAddress) -> Listing:
-    """Return how *address* stands on the list *zone*. Raise `Unanswered`."""
+    """Return how *address* stands on the list *zone*. Raise `MissingReceipt`."""
     answer = await names.ask(question(address, zone), "A")
     return standing(tuple(ipaddress.ip_address(record.to_text()) for record in answer.records))
 
 
 async def trial(names: Names, zone: str) -> Listing | None:
-    """Return why the list *zone* is not to be believed, or `None` when it knows its test entries. Raise `Unanswered`."""
+    """Return why the list *zone* is not to be believed, or `None` when it knows its test entries. Raise `MissingReceipt`."""
     always = await ask(names, zone, _ALWAYS)
     if always is Listing.REFUSED:
         return Listing.REFUSED

@@ -20,7 +20,7 @@ import dns.rrset
 from dns.rdtypes.ANY.DNSKEY import DNSKEY
 from dns.rdtypes.ANY.DS import DS
 
-from probes.domain.names import DnsAnswer, DnsSilence, DnsUnanswered, Names
+from probes.domain.names import DnsAnswer, DnsNoAnswerReason, DnsUnansweredError, Names
 
 
 class Signing(StrEnum):
@@ -39,11 +39,11 @@ class Signing(StrEnum):
 
 
 async def signing(names: Names, domain: str) -> Signing:
-    """Return how *domain* is signed. Raise `DnsUnanswered` when that cannot be found out."""
+    """Return how *domain* is signed. Raise `DnsUnansweredError` when that cannot be found out."""
     try:
         answer = await names.ask(domain, "SOA")
-    except DnsUnanswered as trouble:
-        if trouble.silence is not DnsSilence.FAILED:
+    except DnsUnansweredError as trouble:
+        if trouble.silence is not DnsNoAnswerReason.FAILED:
             raise
         # A validating server says the same of a forged answer and of none at all; unchecked it tells them apart.
         await names.ask(domain, "SOA", unchecked=True)
@@ -52,7 +52,7 @@ async def signing(names: Names, domain: str) -> Signing:
         return Signing.PROVEN
     zone = _zone(answer)
     if zone is None:
-        raise DnsUnanswered(domain, DnsSilence.FAILED)
+        raise DnsUnansweredError(domain, DnsNoAnswerReason.FAILED)
     vouched = await names.ask(zone, "DS")
     keys = await names.ask(zone, "DNSKEY")
     if not vouched.records:
@@ -75,14 +75,14 @@ def _linked(zone: str, vouched: tuple[DS, ...], answer: DnsAnswer) -> Signing:
         return Signing.BOGUS
     if signatures is None:
         # On the way to us signatures get lost more often than they are forgotten.
-        raise DnsUnanswered(zone, DnsSilence.FAILED)
+        raise DnsUnansweredError(zone, DnsNoAnswerReason.FAILED)
     known = [key for key in cast("Iterable[DNSKEY]", keys) if any(_is_vouched(name, key, one) for one in vouched)]
     if not known:
         return Signing.BOGUS
     try:
         dns.dnssec.validate(keys, signatures, {name: dns.rrset.from_rdata_list(name, keys.ttl, known)})
     except dns.exception.UnsupportedAlgorithm as error:
-        raise DnsUnanswered(zone, DnsSilence.UNASKED) from error
+        raise DnsUnansweredError(zone, DnsNoAnswerReason.UNASKED) from error
     except dns.exception.ValidationFailure:
         return Signing.BOGUS
     return Signing.LINKED

@@ -32,7 +32,7 @@ class Exchangers:
 
 
 async def exchangers(names: Names, domain: str) -> Exchangers:
-    """Return the hosts that take mail for *domain*. Raise `probes.domain.names.DnsUnanswered`."""
+    """Return the hosts that take mail for *domain*. Raise `probes.domain.names.DnsUnansweredError`."""
     answer = await names.ask(domain, "MX")
     if answer.records:
         hosts = named(cast("Iterable[MX]", answer.records))

@@ -11,8 +11,8 @@ from functools import cache
 import httpx
 from checkdmarc.mta_sts import MTASTSPolicySyntaxError, mx_in_mta_sts_patterns, parse_mta_sts_policy
 
-from probes.domain.names import DnsUnanswered, Names
-from probes.model.bounds import Bounds
+from probes.domain.names import DnsUnansweredError, Names
+from probes.model.bounds import EgressPolicy
 from probes.model.reply import shortened
 
 _WITHIN_SECONDS = 20.0
@@ -42,11 +42,11 @@ class Policy:
         return bool(mx_in_mta_sts_patterns(host, list(self.patterns)))
 
 
-class NoPolicy(Exception):
+class MtaStsPolicyError(Exception):
     """There is no valid policy where one must be: senders act as if there were none."""
 
 
-class Unseen(Exception):
+class PolicyUnreachableError(Exception):
     """We could not look."""
 
 
@@ -59,36 +59,36 @@ class PolicyServer:
     tls: ssl.SSLContext | None = None
 
 
-async def fetch(names: Names, domain: str, server: PolicyServer, bounds: Bounds | None = None) -> Policy:
-    """Return the policy of *domain*. Raise `NoPolicy` or `Unseen`.
+async def fetch(names: Names, domain: str, server: PolicyServer, bounds: EgressPolicy | None = None) -> Policy:
+    """Return the policy of *domain*. Raise `MtaStsPolicyError` or `PolicyUnreachableError`.
 
     It is fetched from the address that was asked for and held against *bounds*, and no redirection is followed.
     """
     host = f"mta-sts.{domain}"
     try:
         addresses = await names.addresses(host)
-    except DnsUnanswered as trouble:
-        raise Unseen(str(trouble)) from trouble
+    except DnsUnansweredError as trouble:
+        raise PolicyUnreachableError(str(trouble)) from trouble
     if not addresses:
-        raise NoPolicy(f"{host} has no address")
+        raise MtaStsPolicyError(f"{host} has no address")
     if bounds is not None and (why := bounds.at({server.port}).refusal(str(addresses[0]), server.port)) is not None:
-        raise Unseen(f"{host} is not asked: it leads to {why}")
+        raise PolicyUnreachableError(f"{host} is not asked: it leads to {why}")
     try:
         async with asyncio.timeout(_WITHIN_SECONDS):
             text = await _get(str(addresses[0]), host, server)
     except (TimeoutError, httpx.TimeoutException) as error:
-        raise Unseen(f"{host} does not answer") from error
+        raise PolicyUnreachableError(f"{host} does not answer") from error
     except (httpx.HTTPError, ssl.SSLError) as error:
         raise _why(error, host) from error
     return parsed(text)
 
 
 def parsed(text: str) -> Policy:
-    """Read a policy. Raise `NoPolicy`."""
+    """Read a policy. Raise `MtaStsPolicyError`."""
     try:
         policy = parse_mta_sts_policy(text)["policy"]
     except MTASTSPolicySyntaxError as error:
-        raise NoPolicy(f"the policy is not valid: {shortened(str(error))}") from error
+        raise MtaStsPolicyError(f"the policy is not valid: {shortened(str(error))}") from error
     return Policy(mode=Mode(policy["mode"]), patterns=tuple(policy["mx"]))
 
 
@@ -103,15 +103,15 @@ async def _get(address: str, host: str, server: PolicyServer) -> str:
         client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response,
     ):
         if response.status_code != httpx.codes.OK:
-            raise NoPolicy(f"{host} answers {response.status_code}; 200 and no redirection is expected")
+            raise MtaStsPolicyError(f"{host} answers {response.status_code}; 200 and no redirection is expected")
         if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             # A little that is packed may unpack to more than memory holds.
-            raise NoPolicy(f"{host} packs the policy, though it is asked not to")
+            raise MtaStsPolicyError(f"{host} packs the policy, though it is asked not to")
         content = b""
         async for part in response.aiter_raw():
             content += part
             if len(content) > _SIZE_AT_MOST:
-                raise NoPolicy(f"the policy of {host} is longer than {_SIZE_AT_MOST} octets")
+                raise MtaStsPolicyError(f"the policy of {host} is longer than {_SIZE_AT_MOST} octets")
     return content.decode("utf-8", "replace")
 
 
@@ -121,7 +121,7 @@ def _public() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _why(error: Exception, host: str) -> NoPolicy | Unseen:
+def _why(error: Exception, host: str) -> MtaStsPolicyError | PolicyUnreachableError:
     """Say whose fault it is: a server that refuses or shows a wrong certificate is at fault, silence proves nothing."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
@@ -129,7 +129,7 @@ def _why(error: Exception, host: str) -> NoPolicy | Unseen:
     for one in causes:
         if isinstance(one, ssl.SSLError):
             told = one.verify_message if isinstance(one, ssl.SSLCertVerificationError) else str(one)
-            return NoPolicy(f"{host} is not trusted: {shortened(told)}")
+            return MtaStsPolicyError(f"{host} is not trusted: {shortened(told)}")
         if isinstance(one, ConnectionRefusedError):
-            return NoPolicy(f"{host} refuses connections")
-    return Unseen(f"{host}: {shortened(str(error) or type(error).__name__)}")
+            return MtaStsPolicyError(f"{host} refuses connections")
+    return PolicyUnreachableError(f"{host}: {shortened(str(error) or type(error).__name__)}")

@@ -28,7 +28,7 @@ _PAYLOAD = 1232
 _Resolver = TypeVar("_Resolver", bound=dns.resolver.BaseResolver)
 
 
-class DnsSilence(StrEnum):
+class DnsNoAnswerReason(StrEnum):
     """Why a question has no answer."""
 
     #: A name server said that it cannot find out (SERVFAIL), or will not (REFUSED).
@@ -39,10 +39,10 @@ class DnsSilence(StrEnum):
     UNASKED = "could not be asked"
 
 
-class DnsUnanswered(Exception):
+class DnsUnansweredError(Exception):
     """Nothing was learned about the name: no ground for a verdict about its owner."""
 
-    def __init__(self, name: str, silence: DnsSilence) -> None:
+    def __init__(self, name: str, silence: DnsNoAnswerReason) -> None:
         super().__init__(f"{silence}: {name}")
         self.silence = silence
 
@@ -73,7 +73,7 @@ class Names:
         """Return what there is of type *kind* ("MX") at *name*.
 
         *unchecked* asks a validating server to pass on what it would otherwise hold back as forged (the CD flag).
-        Raise `DnsUnanswered`; that nothing is there is an answer.
+        Raise `DnsUnansweredError`; that nothing is there is an answer.
         """
         try:
             resolver = configured(dns.asyncresolver.Resolver, self._servers)
@@ -85,11 +85,11 @@ class Names:
             message = absent.responses().get(absolute)  # type: ignore[no-untyped-call]
             return DnsAnswer(records=(), exists=False, validated=_is_validated(message), message=message)
         except dns.resolver.LifetimeTimeout as error:
-            raise DnsUnanswered(name, DnsSilence.SILENT) from error
+            raise DnsUnansweredError(name, DnsNoAnswerReason.SILENT) from error
         except dns.resolver.NoNameservers as error:
-            raise DnsUnanswered(name, DnsSilence.FAILED) from error
+            raise DnsUnansweredError(name, DnsNoAnswerReason.FAILED) from error
         except (dns.exception.DNSException, UnicodeError, OSError) as error:
-            raise DnsUnanswered(name, DnsSilence.UNASKED) from error
+            raise DnsUnansweredError(name, DnsNoAnswerReason.UNASKED) from error
         return DnsAnswer(
             records=tuple(found.rrset or ()),
             exists=True,
@@ -99,12 +99,12 @@ class Names:
         )
 
     async def texts(self, name: str) -> tuple[bytes, ...]:
-        """Return the TXT records of *name*, each with its strings joined. Raise `DnsUnanswered`."""
+        """Return the TXT records of *name*, each with its strings joined. Raise `DnsUnansweredError`."""
         answer = await self.ask(name, "TXT")
         return tuple(b"".join(record.strings) for record in answer.records)  # type: ignore[attr-defined]
 
     async def addresses(self, host: str) -> tuple[IPAddress, ...]:
-        """Return the IPv4, then the IPv6 addresses of *host*. Raise `DnsUnanswered`."""
+        """Return the IPv4, then the IPv6 addresses of *host*. Raise `DnsUnansweredError`."""
         found: list[IPAddress] = []
         for kind in ("A", "AAAA"):
             answer = await self.ask(host, kind)

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from probes.domain.x509 import RENEW_AHEAD, Certificate, covers, read
-from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.model.mailbox import Security, Server
-from probes.model.probe import ProbeFailure, Unreadable
+from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.reply import Reason, shortened
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import failure_of
 from probes.run.mailbox_check import some_at_a_time
 from probes.stranger.callout import blind
-from probes.stranger.session import Protocol, StrangerSession, open_session, servers_among, tls_offered
+from probes.stranger.session import PreAuthSession, Protocol, open_session, servers_among, tls_offered
 
 #: For one server, both handshakes.
 _SERVER_SECONDS = 30.0
@@ -39,14 +39,14 @@ class _Shown:
     distrust: ssl.SSLCertVerificationError | None
 
 
-class _NotOffered(Exception):
+class _TlsNotOfferedError(Exception):
     """The server speaks, and gives no TLS: not the same as a certificate that is not valid."""
 
 
 class CertificateCheck:
     """Looks at each server of the mailboxes once, however many mailboxes it has."""
 
-    def __init__(self, premises: Premises, now: Callable[[], datetime]) -> None:
+    def __init__(self, premises: CheckScope, now: Callable[[], datetime]) -> None:
         self._servers = servers_among(premises.mailboxes)
         self._now = now
 
@@ -61,9 +61,9 @@ class CertificateCheck:
                 shown = await _shown(protocol, server)
         except TimeoutError:
             return _unknown(subject, "it did not answer in time")
-        except ProbeFailure as failure:
+        except ProbeFailedError as failure:
             return _unknown(subject, failure.failure.words)
-        except _NotOffered as refusal:
+        except _TlsNotOfferedError as refusal:
             return (
                 Finding(aspect="offered", subject=subject, verdict=Verdict.FAIL, detail=str(refusal)),
                 *_unknown(subject, "no TLS, so no certificate")[1:],
@@ -78,17 +78,17 @@ async def _shown(protocol: Protocol, server: Server) -> _Shown:
         # What was not trusted cannot be read any more; a second look trusts anything.
         try:
             return _Shown(await _handshake(protocol, server, blind()), distrust)
-        except (OSError, Unreadable) as error:
+        except (OSError, ProtocolError) as error:
             raise failure_of(error, Phase.TLS, Party.SENDER) from error
-    except (OSError, Unreadable) as error:
+    except (OSError, ProtocolError) as error:
         raise _meant(error, server) from error
 
 
-def _meant(error: Exception, server: Server) -> ProbeFailure | _NotOffered:
+def _meant(error: Exception, server: Server) -> ProbeFailedError | _TlsNotOfferedError:
     failure = failure_of(error, Phase.TLS, Party.SENDER)
     if failure.outcome is Outcome.TLS:
         expected = "TLS from the first octet" if server.security is Security.IMPLICIT else "TLS after STARTTLS"
-        return _NotOffered(f"the handshake fails: {failure.failure.words}; {expected} is expected")
+        return _TlsNotOfferedError(f"the handshake fails: {failure.failure.words}; {expected} is expected")
     return failure
 
 
@@ -102,16 +102,16 @@ async def _handshake(protocol: Protocol, server: Server, tls: ssl.SSLContext) ->
         session.close()
 
 
-async def _start_tls(session: StrangerSession, protocol: Protocol, tls: ssl.SSLContext, name: str) -> None:
+async def _start_tls(session: PreAuthSession, protocol: Protocol, tls: ssl.SSLContext, name: str) -> None:
     greeting = await session.greet()
     if not greeting.done:
         raise ConnectionRefusedError(f"greeted with {greeting.text}")
     offers = await session.offers()
     if not tls_offered(protocol, offers):
-        raise _NotOffered("STARTTLS is not offered; passwords would go in clear, so nobody can sign in safely")
+        raise _TlsNotOfferedError("STARTTLS is not offered; passwords would go in clear, so nobody can sign in safely")
     reply = await session.start_tls(tls, name)
     if not reply.done:
-        raise _NotOffered(f"STARTTLS is refused: {reply.text}")
+        raise _TlsNotOfferedError(f"STARTTLS is refused: {reply.text}")
 
 
 def judged(

@@ -15,10 +15,10 @@ from typing import cast
 from dns.rdtypes.ANY.TLSA import TLSA
 
 from probes.domain.exchanger import Exchangers, exchangers
-from probes.domain.mta_sts import Mode, NoPolicy, Policy, PolicyServer, Unseen, fetch
-from probes.domain.names import DnsUnanswered, IPAddress, Names
+from probes.domain.mta_sts import Mode, MtaStsPolicyError, Policy, PolicyServer, PolicyUnreachableError, fetch
+from probes.domain.names import DnsUnansweredError, IPAddress, Names
 from probes.domain.x509 import usable
-from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.model.mailbox import Security, Server
 from probes.run.mailbox_check import some_at_a_time
 from probes.stranger.callout import Callout, TlsStage, call, public
@@ -46,12 +46,12 @@ class _Door:
         return f"{self.host} [{self.address}]"
 
 
-class ExchangeCheck:
+class MxCheck:
     """Calls at each address of each MX host, once for all domains that it takes mail for."""
 
     def __init__(
         self,
-        premises: Premises,
+        premises: CheckScope,
         now: Callable[[], datetime],
         *,
         port: int = _PORT,
@@ -72,7 +72,7 @@ class ExchangeCheck:
         for domain in self._premises.domains:
             try:
                 found = await exchangers(self._names, domain)
-            except DnsUnanswered as trouble:
+            except DnsUnansweredError as trouble:
                 findings.append(_finding("records", domain, Verdict.UNKNOWN, str(trouble)))
                 continue
             findings.append(_records(found))
@@ -102,7 +102,7 @@ class ExchangeCheck:
             addresses = await self._names.addresses(host)
             alias = (await self._names.ask(host, "CNAME")).records
             tlsa = await self._names.ask(f"_{_PORT}._tcp.{host}", "TLSA")
-        except DnsUnanswered as trouble:
+        except DnsUnansweredError as trouble:
             return (_finding("records", host, Verdict.UNKNOWN, str(trouble)),)
         proven = tlsa.records if tlsa.validated and found.validated else ()
         dane = tuple(one for one in cast("tuple[TLSA, ...]", proven) if usable(one))
@@ -145,7 +145,7 @@ class ExchangeCheck:
             try:
                 if any(text.startswith(b"v=STSv1") for text in await self._names.texts(f"_mta-sts.{domain}")):
                     policies[domain] = await fetch(self._names, domain, self._policy_server, self._premises.bounds)
-            except (DnsUnanswered, NoPolicy, Unseen):
+            except (DnsUnansweredError, MtaStsPolicyError, PolicyUnreachableError):
                 continue
         return policies
 
@@ -157,7 +157,7 @@ class ExchangeCheck:
         try:
             hosts = (await exchangers(self._names, domain)).hosts[:2]
             addresses = [(host, one) for host in hosts for one in await self._names.addresses(host)]
-        except DnsUnanswered:
+        except DnsUnansweredError:
             return False
         for host, address in [one for one in addresses if one[1].version == version][:2]:
             if (await call(self._server(_Door(host=host, address=address)))).met:
@@ -209,5 +209,5 @@ KIND = CheckKind(
     aspects=_ASPECTS,
     interval=timedelta(minutes=30),
     within=timedelta(minutes=15),
-    build=ExchangeCheck,
+    build=MxCheck,
 )

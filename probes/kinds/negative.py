@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from checkdmarc.utils import get_base_domain
 
 from probes.domain.exchanger import exchangers
-from probes.domain.names import DnsUnanswered, Names
-from probes.model.check import CheckKind, Finding, Premises, Verdict
-from probes.model.mailbox import Password, Security, Server, Withheld
-from probes.model.probe import ProbeFailure, Unreadable
+from probes.domain.names import DnsUnansweredError, Names
+from probes.model.check import CheckKind, CheckScope, Finding, Verdict
+from probes.model.mailbox import Password, Security, Server, UnavailableLogin
+from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.result import Party, Phase
 from probes.protocol.cause import failure_of
 from probes.stranger.callout import Callout, call, public
@@ -32,10 +32,10 @@ _HOSTS_AT_MOST = 6
 _Said = tuple[Verdict, str]
 
 
-class NegativeCheck:
+class HardeningCheck:
     """Tries each server of the mailboxes, and each MX host, once."""
 
-    def __init__(self, premises: Premises, _now: Callable[[], datetime], *, port: int = _PORT) -> None:
+    def __init__(self, premises: CheckScope, _now: Callable[[], datetime], *, port: int = _PORT) -> None:
         self._premises = premises
         self._names = Names(premises.name_servers)
         self._port = port
@@ -67,7 +67,7 @@ class NegativeCheck:
             return frozenset(), f"{domain} is one of the agency's own; an address outside is needed"
         try:
             found = await exchangers(self._names, domain)
-        except DnsUnanswered as trouble:
+        except DnsUnansweredError as trouble:
             return frozenset(), str(trouble)
         return frozenset(get_base_domain(host) for host in found.hosts), ""
 
@@ -87,7 +87,7 @@ class NegativeCheck:
                             bounds=self._premises.bounds,
                         )
                         doors[host] = server, f"{host} [{address}]"
-            except DnsUnanswered:
+            except DnsUnansweredError:
                 # The check of the MX hosts tells of it.
                 continue
         return list(doors.values())[:_HOSTS_AT_MOST]
@@ -114,7 +114,7 @@ class NegativeCheck:
             protocol, server = servers[0]
             if isinstance(mailbox.login, Password):
                 said = await _looked(_wrong(protocol, server, mailbox.login.username))
-            elif isinstance(mailbox.login, Withheld):
+            elif isinstance(mailbox.login, UnavailableLogin):
                 said = Verdict.UNKNOWN, mailbox.login.why
             else:
                 said = Verdict.UNKNOWN, "it signs in with access tokens; there is no password to get wrong"
@@ -162,9 +162,9 @@ async def _looked(look: Awaitable[_Said]) -> _Said:
             return await look
     except TimeoutError:
         return Verdict.UNKNOWN, "it did not answer in time"
-    except ProbeFailure as failure:
+    except ProbeFailedError as failure:
         return Verdict.UNKNOWN, failure.failure.words
-    except (OSError, Unreadable) as error:
+    except (OSError, ProtocolError) as error:
         return Verdict.UNKNOWN, failure_of(error, Phase.CONNECT, Party.SENDER).failure.words
 
 
@@ -177,6 +177,6 @@ KIND = CheckKind(
     aspects=_ASPECTS,
     interval=timedelta(hours=24),
     within=timedelta(minutes=15),
-    build=NegativeCheck,
+    build=HardeningCheck,
     asked_for=True,
 )

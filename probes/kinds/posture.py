@@ -14,11 +14,11 @@ from probes.domain import blocklist
 from probes.domain.blocklist import Listing
 from probes.domain.dnssec import Signing, signing
 from probes.domain.exchanger import Exchangers, exchangers
-from probes.domain.mta_sts import NoPolicy, Policy, PolicyServer, Unseen, fetch
-from probes.domain.names import DnsSilence, DnsUnanswered, IPAddress, Names
+from probes.domain.mta_sts import MtaStsPolicyError, Policy, PolicyServer, PolicyUnreachableError, fetch
+from probes.domain.names import DnsNoAnswerReason, DnsUnansweredError, IPAddress, Names
 from probes.domain.records import DomainRecords, RecordReading, read_records
 from probes.domain.signature import author_domain, keys_of, verified
-from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.run.mailbox_check import some_at_a_time
 from probes.verdict.outbound import outbound_address
 from probes.verdict.posture import (
@@ -45,12 +45,12 @@ class _Specimen:
     domain: str
 
 
-class Posture:
+class DomainCheck:
     """Looks at every domain, and asks the block lists once for the whole agency."""
 
     def __init__(
         self,
-        premises: Premises,
+        premises: CheckScope,
         _now: Callable[[], datetime],
         *,
         lists: tuple[str, ...] = blocklist.USUAL,
@@ -72,11 +72,11 @@ class Posture:
         return (*(finding for findings, _ in found for finding in findings), *listings)
 
     async def _domain(self, domain: str, specimen: _Specimen | None) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-        lost: DnsUnanswered | None = None
+        lost: DnsUnansweredError | None = None
         try:
             found = await exchangers(self._names, domain)
-        except DnsUnanswered as trouble:
-            if trouble.silence is not DnsSilence.FAILED:
+        except DnsUnansweredError as trouble:
+            if trouble.silence is not DnsNoAnswerReason.FAILED:
                 # Nobody answers at all: there is no use in asking thirty more questions.
                 silent = (Verdict.UNKNOWN, str(trouble))
                 return _findings(domain, dict.fromkeys(_ASPECTS[:-1], silent)), ()
@@ -94,19 +94,19 @@ class Posture:
         try:
             signed = await signing(self._names, domain)
             said["dnssec"] = judge_signing(signed)
-        except DnsUnanswered as trouble:
+        except DnsUnansweredError as trouble:
             said["dnssec"] = Verdict.UNKNOWN, str(trouble)
         said["dane"] = (Verdict.UNKNOWN, str(lost)) if lost else await _or_unknown(self._dane(found, signed))
         return _findings(domain, said), found.hosts
 
     async def _policy(
         self, domain: str, records: DomainRecords, found: Exchangers
-    ) -> Policy | NoPolicy | Unseen | None:
+    ) -> Policy | MtaStsPolicyError | PolicyUnreachableError | None:
         if records.mta_sts.record is None or found.null:
             return None
         try:
             return await fetch(self._names, domain, self._policy_server, self._premises.bounds)
-        except (NoPolicy, Unseen) as why:
+        except (MtaStsPolicyError, PolicyUnreachableError) as why:
             return why
 
     async def _dkim(self, domain: str, spf: RecordReading, specimen: _Specimen | None) -> Judgement:
@@ -129,7 +129,7 @@ class Posture:
         for host in hosts:
             try:
                 addresses += await self._names.addresses(host)
-            except DnsUnanswered:
+            except DnsUnansweredError:
                 continue
         asked = tuple(dict.fromkeys(one for one in addresses if not one.is_loopback))[:_ADDRESSES_AT_MOST]
         findings = []
@@ -169,7 +169,7 @@ def _findings(domain: str, said: dict[str, Judgement]) -> tuple[Finding, ...]:
 async def _or_unknown(judgement: Awaitable[Judgement]) -> Judgement:
     try:
         return await judgement
-    except DnsUnanswered as trouble:
+    except DnsUnansweredError as trouble:
         return Verdict.UNKNOWN, str(trouble)
 
 
@@ -178,5 +178,5 @@ KIND = CheckKind(
     aspects=_ASPECTS,
     interval=timedelta(hours=1),
     within=timedelta(minutes=10),
-    build=Posture,
+    build=DomainCheck,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from probes.model.check import CheckKind, Premises, Verdict
+from probes.model.check import CheckKind, CheckScope, Verdict
 from probes.model.mailbox import NEARLY_FULL, Mailbox, MailboxQuota
 from probes.model.probe import Trace
 from probes.model.result import Party, Phase
@@ -20,7 +20,7 @@ from probes.run.mailbox_check import SESSION, MailboxCheck
 _ASPECT = "retrieval"
 
 
-def _build(premises: Premises, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
+def _build(premises: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
     readers = [mailbox for mailbox in premises.mailboxes if mailbox.is_read]
     return MailboxCheck(aspect=_ASPECT, party=Party.RECIPIENT, mailboxes=readers, attempt=_read)
 

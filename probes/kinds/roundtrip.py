@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from probes.arrival.expectation import Elsewhere, Expectation, FolderKind, Seen
-from probes.arrival.reader import Looked
+from probes.arrival.expectation import Arrived, ArrivedElsewhere, Expectation, FolderKind
+from probes.arrival.reader import SearchResult
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.bounce import DsnReport
 from probes.mail.message import changes_in, compose, rewrites_in
 from probes.mail.token import Token
-from probes.model.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
+from probes.model.probe import ProbeFailedError, ProbeKind, Route, Timeouts, Trace
 from probes.model.refusal import refusal_cause
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Outcome, Party, Phase, RefusalCause
@@ -37,7 +37,7 @@ class RoundTrip:
 
     route: Route
     token: Token
-    patience: Patience
+    patience: Timeouts
     #: Watches the sender's mailbox: a bounce comes back there, and ends the run in seconds. `None`: it is not read.
     sender: MailboxWatcher | None
     recipient: MailboxWatcher
@@ -62,12 +62,12 @@ class RoundTrip:
                 # It lay there, and was not shown. A clock that says anything else is no witness.
                 trace.took(Phase.TRANSIT, max(timedelta(), seen.since - made))
             with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
-                content = seen.content if isinstance(seen, Elsewhere) else await self._content(letter)
+                content = seen.content if isinstance(seen, ArrivedElsewhere) else await self._content(letter)
             trace.arrived(content, rewrites_in(content, self.token))
             if changes := changes_in(content, self.token):
-                what = ", ".join([*changes, *([f"in {seen.name}"] if isinstance(seen, Elsewhere) else ())])
+                what = ", ".join([*changes, *([f"in {seen.name}"] if isinstance(seen, ArrivedElsewhere) else ())])
                 raise failed(Outcome.CORRUPTED, Reason.CHANGED, Phase.RETRIEVE, Party.RECIPIENT, what)
-            if isinstance(seen, Elsewhere):
+            if isinstance(seen, ArrivedElsewhere):
                 raise failed(Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, Party.RECIPIENT, seen.name)
             return Outcome.JUNK if seen.folder is FolderKind.JUNK else Outcome.DELIVERED
 
@@ -90,7 +90,7 @@ class RoundTrip:
 
     async def _arrival(
         self, letter: Expectation, answer: Expectation | None, submitted: Submitted, latest: float
-    ) -> Seen | Elsewhere:
+    ) -> Arrived | ArrivedElsewhere:
         """Wait for the message or for the report that it will not come, whichever is first.
 
         Shortly before the end it is looked for by a new sign-in, and waited for all the same.
@@ -98,7 +98,7 @@ class RoundTrip:
         accepted = loop_time()
         deadline = min(latest, accepted + self.patience.arrival.total_seconds())
         until = deadline - self.patience.last_look.total_seconds()
-        anew: asyncio.Future[Looked | ProbeFailure] | None = None
+        anew: asyncio.Future[SearchResult | ProbeFailedError] | None = None
         bounce: DsnReport | None = None
         watched = [letter.seen] if answer is None else [letter.seen, answer.seen]
         waiting = set(watched)
@@ -109,9 +109,9 @@ class RoundTrip:
             # The message is looked at first: what has arrived was not lost, whatever was reported.
             for future in (one for one in watched if one in done):
                 match future.result():
-                    case Seen() as seen:
+                    case Arrived() as seen:
                         return seen
-                    case ProbeFailure() as trouble:
+                    case ProbeFailedError() as trouble:
                         raise trouble
                     case DsnReport() as report:
                         self._end_by(report)
@@ -139,16 +139,18 @@ class RoundTrip:
             raise _bounced(report)
         # A public address stands for several people: one whose mailbox is gone returns a copy that is not ours.
 
-    def _absent(self, accepted: float, anew: asyncio.Future[Looked | ProbeFailure] | None) -> ProbeFailure:
+    def _absent(
+        self, accepted: float, anew: asyncio.Future[SearchResult | ProbeFailedError] | None
+    ) -> ProbeFailedError:
         """Say what it means that the message is not there, by what was seen of the mailbox through a new sign-in."""
         looked_at = self.recipient.looked_at
         found = anew.result() if anew is not None and anew.done() else None
         match found:
-            case ProbeFailure() if found.failure.reason in _ONE_TOO_MANY:
-                return ProbeFailure(Outcome.INCONCLUSIVE, found.failure)
-            case ProbeFailure():
+            case ProbeFailedError() if found.failure.reason in _ONE_TOO_MANY:
+                return ProbeFailedError(Outcome.INCONCLUSIVE, found.failure)
+            case ProbeFailedError():
                 return found
-            case Looked() if looked_at is not None and looked_at >= max(accepted, loop_time() - _STALE):
+            case SearchResult() if looked_at is not None and looked_at >= max(accepted, loop_time() - _STALE):
                 # Whoever sends it may try for days to lay it into a mailbox that is full, and say nothing.
                 cause = RefusalCause.RECEIVING_LIMIT if found.is_full else None
                 place = Reason.NOT_ARRIVED, Phase.TRANSIT, Party.RECIPIENT
@@ -159,7 +161,7 @@ class RoundTrip:
     async def _content(self, letter: Expectation) -> bytes:
         async with asyncio.timeout(self.patience.session.total_seconds()):
             content = await letter.content
-        if isinstance(content, ProbeFailure):
+        if isinstance(content, ProbeFailedError):
             raise content
         if not content:
             told = "another client took the message away"
@@ -167,7 +169,7 @@ class RoundTrip:
         return content
 
 
-def _bounced(report: DsnReport, reason: Reason = Reason.RETURNED) -> ProbeFailure:
+def _bounced(report: DsnReport, reason: Reason = Reason.RETURNED) -> ProbeFailedError:
     cause = refusal_cause(report.code, report.status, report.text)
     ending = Outcome.BOUNCED, reason, Phase.TRANSIT, Party.RECIPIENT, report.text
     return failed(*ending, code=report.code, status=report.status, cause=cause)

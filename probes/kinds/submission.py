@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from probes.model.check import CheckKind, Premises, Verdict
+from probes.model.check import CheckKind, CheckScope, Verdict
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Trace
 from probes.model.result import Party
@@ -19,7 +19,7 @@ from probes.run.mailbox_check import SESSION, MailboxCheck
 _ASPECT = "submission"
 
 
-def _build(premises: Premises, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
+def _build(premises: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
     senders = [mailbox for mailbox in premises.mailboxes if mailbox.sends]
     return MailboxCheck(aspect=_ASPECT, party=Party.SENDER, mailboxes=senders, attempt=_rehearse)
 

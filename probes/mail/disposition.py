@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from probes.mail.bounce import DsnAction
-from probes.mail.sighting import MailKind, Sighting
+from probes.mail.sighting import MailKind, ObservedMessage
 from probes.mail.token import Origin, Token
 from probes.model.result import Arrival, Party
 
@@ -18,7 +18,7 @@ _REMEMBERED = 50_000
 _OTHERS_KEPT = timedelta(hours=24)
 
 
-class Fate(StrEnum):
+class TokenState(StrEnum):
     """What became of a token, as far as one mailbox knows."""
 
     #: Its message has been here.
@@ -40,29 +40,31 @@ class Disposition:
     delete: bool = False
 
 
-class TokenLedger:
+class TokenRegistry:
     """Remembers the fate of tokens."""
 
     def __init__(self, *, ended: Iterable[str] = (), arrived: Iterable[str] = ()) -> None:
-        self._fates: dict[str, Fate] = dict.fromkeys(ended, Fate.ENDED) | dict.fromkeys(arrived, Fate.ARRIVED)
+        self._fates: dict[str, TokenState] = dict.fromkeys(ended, TokenState.ENDED) | dict.fromkeys(
+            arrived, TokenState.ARRIVED
+        )
 
-    def fate(self, token_id: str) -> Fate | None:
+    def fate(self, token_id: str) -> TokenState | None:
         return self._fates.get(token_id)
 
     def arrived(self, token_id: str) -> None:
         """Note that the message of *token_id* has been here."""
-        self._note(token_id, Fate.ARRIVED)
+        self._note(token_id, TokenState.ARRIVED)
 
     def taken(self, token_id: str) -> None:
         """Note that the message of *token_id* was handed over by a second look, and will be come by once more."""
-        self._note(token_id, Fate.TAKEN)
+        self._note(token_id, TokenState.TAKEN)
 
     def over(self, token_id: str, party: Party) -> None:
         """Note that nothing is waited for any more, from the point of view of *party*."""
-        if self._fates.get(token_id) not in {Fate.ARRIVED, Fate.TAKEN}:
-            self._note(token_id, Fate.ENDED if party is Party.RECIPIENT else Fate.SENT)
+        if self._fates.get(token_id) not in {TokenState.ARRIVED, TokenState.TAKEN}:
+            self._note(token_id, TokenState.ENDED if party is Party.RECIPIENT else TokenState.SENT)
 
-    def _note(self, token_id: str, fate: Fate) -> None:
+    def _note(self, token_id: str, fate: TokenState) -> None:
         self._fates.pop(token_id, None)
         self._fates[token_id] = fate
         if len(self._fates) > _REMEMBERED:
@@ -70,11 +72,11 @@ class TokenLedger:
 
 
 def decide(
-    sighting: Sighting,
+    sighting: ObservedMessage,
     *,
     origin: Origin | None,
     awaited: Collection[Party],
-    fate: Fate | None,
+    fate: TokenState | None,
     now: datetime,
     marked: bool = False,
 ) -> Disposition:
@@ -86,7 +88,7 @@ def decide(
     if token is None:
         return Disposition(count=Arrival.FORGED if sighting.forged else None)
     if sighting.kind is MailKind.REWRITTEN:
-        is_awaited = Party.RECIPIENT in awaited and fate is not Fate.ARRIVED
+        is_awaited = Party.RECIPIENT in awaited and fate is not TokenState.ARRIVED
         return Disposition(hand_over=is_awaited, delete=is_awaited)
     if sighting.kind not in {MailKind.MESSAGE, MailKind.REPORT}:
         # A person may have written it.
@@ -107,14 +109,14 @@ def _is_forgotten(token: Token, now: datetime) -> bool:
     return now > token.over_at + _OTHERS_KEPT
 
 
-def _message(awaited: Collection[Party], fate: Fate | None) -> Disposition:
-    if fate is Fate.ARRIVED:
+def _message(awaited: Collection[Party], fate: TokenState | None) -> Disposition:
+    if fate is TokenState.ARRIVED:
         return Disposition(count=Arrival.DUPLICATE, delete=True)
-    if fate is Fate.TAKEN:
+    if fate is TokenState.TAKEN:
         return Disposition(delete=True)
     if Party.RECIPIENT in awaited:
         return Disposition(hand_over=True, delete=True)
-    if Party.SENDER in awaited or fate is Fate.SENT:
+    if Party.SENDER in awaited or fate is TokenState.SENT:
         # Some providers drop a copy of what is sent into the sender's inbox: it proves nothing.
         return Disposition(delete=True)
     # A token of ours that nobody here knows was sent before a restart: its run is over, too.

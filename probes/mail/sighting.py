@@ -42,7 +42,7 @@ class MailKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class ObservedMessage:
     """A mail in the mailbox, as far as it has been read."""
 
     kind: MailKind
@@ -53,21 +53,21 @@ class Sighting:
     report: DsnReport | None = None
 
 
-def recognise(raw: bytes, signer: TokenSigner) -> Sighting:
+def recognise(raw: bytes, signer: TokenSigner) -> ObservedMessage:
     """Say what the mail *raw*, whole or its header only, is to us."""
     message = _taken_apart(raw)
     reading = _reading(message, raw, signer)
     report = parse(message)
     token = reading.tokens[0] if reading.tokens else None
     if token is None:
-        return Sighting(kind=MailKind.FOREIGN, forged=bool(reading.forged))
+        return ObservedMessage(kind=MailKind.FOREIGN, forged=bool(reading.forged))
     if report is not None:
-        return Sighting(kind=MailKind.REPORT, token=token, report=report)
+        return ObservedMessage(kind=MailKind.REPORT, token=token, report=report)
     if _answers(message):
-        return Sighting(kind=MailKind.ANSWER, token=token)
+        return ObservedMessage(kind=MailKind.ANSWER, token=token)
     if _is_ours(message, token):
-        return Sighting(kind=MailKind.MESSAGE, token=token)
-    return Sighting(kind=MailKind.REWRITTEN if _is_rewritten(message, reading) else MailKind.ANSWER, token=token)
+        return ObservedMessage(kind=MailKind.MESSAGE, token=token)
+    return ObservedMessage(kind=MailKind.REWRITTEN if _is_rewritten(message, reading) else MailKind.ANSWER, token=token)
 
 
 def _reading(message: Message, raw: bytes, signer: TokenSigner) -> TokenReading:

@@ -44,7 +44,7 @@ _WITH_PORT: Final = re.compile(
 )
 
 
-class OutOfBounds(StrEnum):
+class EgressDeniedError(StrEnum):
     """Why a connection is not made."""
 
     PORT = "a port that mail servers do not use"
@@ -57,7 +57,7 @@ class OutOfBounds(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class EgressException:
     """A network where connections may go all the same, because the site says so."""
 
     network: IPv4Network | IPv6Network
@@ -76,24 +76,24 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class EgressPolicy:
     """The public Internet and what the site has opened; of both the ports of mail servers only."""
 
-    openings: tuple[Opening, ...] = ()
+    openings: tuple[EgressException, ...] = ()
     ports: frozenset[int] = field(default=MAIL_PORTS)
 
-    def at(self, ports: Iterable[int]) -> Bounds:
+    def at(self, ports: Iterable[int]) -> EgressPolicy:
         """Return the same for other ports: a policy is fetched from 443."""
-        return Bounds(openings=self.openings, ports=frozenset(ports))
+        return EgressPolicy(openings=self.openings, ports=frozenset(ports))
 
-    def refusal(self, address: str, port: int) -> OutOfBounds | None:
+    def refusal(self, address: str, port: int) -> EgressDeniedError | None:
         """Return why nothing connects to *address* at *port*; `None`: it may. Raise `ValueError` for what is no address."""
         led_to = _led_to(address)
         opened = [each.port for each in self.openings if led_to in each.network]
         if port in opened:
             return None
         if port not in self.ports:
-            return OutOfBounds.PORT
+            return EgressDeniedError.PORT
         return None if None in opened else _kind(led_to)
 
 
@@ -105,19 +105,19 @@ def _led_to(address: str) -> IPv4Address | IPv6Address:
     return found
 
 
-def _kind(address: IPv4Address | IPv6Address) -> OutOfBounds | None:
+def _kind(address: IPv4Address | IPv6Address) -> EgressDeniedError | None:
     if address.is_loopback or address.is_unspecified or (address.version == 4 and address in _ZERO):
-        return OutOfBounds.THIS_MACHINE
+        return EgressDeniedError.THIS_MACHINE
     if address.is_link_local:
-        return OutOfBounds.LINK
+        return EgressDeniedError.LINK
     if address.is_multicast:
-        return OutOfBounds.RESERVED
+        return EgressDeniedError.RESERVED
     if isinstance(address, IPv6Address):
         if any(address in each for each in _TUNNELS):
-            return OutOfBounds.RESERVED
+            return EgressDeniedError.RESERVED
         if address in _SITE or address in _UNIQUE_LOCAL:
-            return OutOfBounds.PRIVATE
-        return None if address in _GLOBAL and address.is_global else OutOfBounds.RESERVED
+            return EgressDeniedError.PRIVATE
+        return None if address in _GLOBAL and address.is_global else EgressDeniedError.RESERVED
     if any(address in each for each in _OF_SITES):
-        return OutOfBounds.PRIVATE
-    return None if address.is_global and address not in _RELAYS else OutOfBounds.RESERVED
+        return EgressDeniedError.PRIVATE
+    return None if address.is_global and address not in _RELAYS else EgressDeniedError.RESERVED

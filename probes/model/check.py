@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from probes.model.bounds import Bounds
+from probes.model.bounds import EgressPolicy
 from probes.model.mailbox import Mailbox
 
 
@@ -56,7 +56,7 @@ class NameServers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Premises:
+class CheckScope:
     """What a check may look at: everything of one agency."""
 
     #: The agency's short code, or "" for our own reference mailboxes.
@@ -72,7 +72,7 @@ class Premises:
     #: Whether a server may be asked (RCPT) if it would take a message to a mailbox here.
     ask_recipients: bool = True
     #: Where the hosts may be that the DNS of its domains names; `None`: whoever named the domains is trusted with our network.
-    bounds: Bounds | None = None
+    bounds: EgressPolicy | None = None
 
 
 class Check(Protocol):
@@ -98,6 +98,6 @@ class CheckKind:
     #: Deadline of a whole run.
     within: timedelta
     #: Builds a check of some premises; `now` is the wall clock.
-    build: Callable[[Premises, Callable[[], datetime]], Check]
+    build: Callable[[CheckScope, Callable[[], datetime]], Check]
     #: Runs only where it is asked for: it does what an intruder would do, or opens connections that are not its own.
     asked_for: bool = False

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from probes.model.bounds import Bounds
+from probes.model.bounds import EgressPolicy
 
 
 class Security(StrEnum):
@@ -32,7 +32,7 @@ class Server:
     #: The name the certificate must carry when it is not `host` (a server met by its address).
     tls_name: str | None = None
     #: Where its name may lead; `None`: whoever named it is trusted with our network.
-    bounds: Bounds | None = None
+    bounds: EgressPolicy | None = None
 
     @property
     def certificate_name(self) -> str:
@@ -67,7 +67,7 @@ class AccessTokens(Protocol):
     async def get(self) -> AccessToken:
         """Return a token that is good for the next minutes. Shared by all who sign in to one mailbox.
 
-        Raise `probes.credentials.oauth.NoAccessToken`, with the authorization server's reason and no secret.
+        Raise `probes.credentials.oauth.AccessTokenError`, with the authorization server's reason and no secret.
         """
 
     def reject(self, token: AccessToken) -> bool:
@@ -84,7 +84,7 @@ class OAuth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Withheld:
+class UnavailableLogin:
     """A sign-in that is not to be had: nobody is asked to let us in."""
 
     username: str
@@ -130,7 +130,7 @@ class Mailbox:
     #: Unique among all mailboxes; what logs and results call it ("jabatan-contoh", "reference-a").
     name: str
     address: str
-    login: Password | OAuth | Withheld
+    login: Password | OAuth | UnavailableLogin
     #: `None`: nothing is sent from it.
     smtp: Server | None = None
     #: It is read by the one or the other; with neither, nothing arrives in it.

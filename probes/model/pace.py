@@ -17,7 +17,7 @@ def cost(said: bytes) -> int:
 
 
 @dataclass(slots=True, kw_only=True)
-class Allowance:
+class ReadRateLimit:
     """So much of a server's words at once, and so much a second: what is beyond that is waited for.
 
     What it says has to be read by the one process that reads all others, too: a server that pours, or that pads each of
@@ -40,7 +40,7 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class PollingPolicy:
     """The pauses between two looks, and between two connections."""
 
     #: Right after a message was accepted. Dovecot's IDLE tells half a second late, a look does not.

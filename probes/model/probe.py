@@ -12,15 +12,15 @@ from probes.model.mailbox import Mailbox
 from probes.model.result import Failure, Outcome, Party, Phase
 
 
-class Unreadable(Exception):
+class ProtocolError(Exception):
     """The peer says what its protocol does not know, or more than anybody needs."""
 
 
-class Injected(Unreadable):
+class StartTlsInjectionError(ProtocolError):
     """Something was said in clear after TLS was granted: read after the handshake, it would pass for the server's word."""
 
 
-class CommandRefused(Exception):
+class CommandRejectedError(Exception):
     """The server said no: NO or BAD in IMAP, -ERR in POP3."""
 
     def __init__(self, result: str, text: str) -> None:
@@ -29,7 +29,7 @@ class CommandRefused(Exception):
         self.text = text
 
 
-class ProbeFailure(Exception):
+class ProbeFailedError(Exception):
     """The mail service did not do what a user relies on."""
 
     def __init__(self, outcome: Outcome, failure: Failure) -> None:
@@ -95,7 +95,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Timeouts:
     """How long a run waits for what."""
 
     #: A connection that does nothing for this long is given up (connect to the end of submission).
@@ -128,7 +128,7 @@ class Probe(Protocol):
     """One way to prove that mail works on a route."""
 
     async def run(self, trace: Trace) -> Outcome:
-        """Return DELIVERED or JUNK; raise `ProbeFailure` for anything worse.
+        """Return DELIVERED or JUNK; raise `ProbeFailedError` for anything worse.
 
         The runner sets the deadline of the whole run, so a probe may wait without one.
         """

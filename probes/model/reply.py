@@ -12,7 +12,7 @@ import re
 from base64 import b64decode
 from enum import StrEnum
 
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.refusal import refusal_cause, sign_in_refusal
 from probes.model.result import Failure, Outcome, Party, Phase, RefusalCause
 
@@ -144,7 +144,7 @@ def failed(
     status: str | None = None,
     credentials_refused: bool = False,
     cause: RefusalCause | None = None,
-) -> ProbeFailure:
+) -> ProbeFailedError:
     """Return how a run ended that did not go well; *detail* is whatever a server or the system said, at any length."""
     failure = Failure(
         phase=phase,
@@ -156,12 +156,12 @@ def failed(
         credentials_refused=credentials_refused,
         cause=cause,
     )
-    return ProbeFailure(outcome, failure)
+    return ProbeFailedError(outcome, failure)
 
 
 def smtp_failure(
     step: SubmissionStep, code: int, text: str, party: Party = Party.SENDER, *, challenge: str = ""
-) -> ProbeFailure:
+) -> ProbeFailedError:
     """Say what a negative SMTP reply to *step* means; *challenge* is what XOAUTH2 said before, in words."""
     status = status_in(text)
     if step is SubmissionStep.SIGN_IN and 300 <= code < 600:
@@ -191,7 +191,7 @@ def _not_let_in(
     status: str | None = None,
     response: str | None = None,
     challenge: str = "",
-) -> ProbeFailure:
+) -> ProbeFailedError:
     """Say how a run ends that is not let in; the arguments are those of `sign_in_refusal`.
 
     Where other sessions leave no room for ours, the mailbox may be well: that is our own arrangement, and we cannot look.
@@ -227,7 +227,7 @@ def _meaning(step: SubmissionStep, code: int) -> tuple[Outcome, Reason]:
             return Outcome.CONNECT, Reason.UNEXPECTED_ANSWER
 
 
-def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str = "") -> ProbeFailure:
+def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str = "") -> ProbeFailedError:
     """Say what a refused LOGIN or AUTHENTICATE means; *challenge* is what XOAUTH2 said before, in words.
 
     A NO without a response code is a refusal of the credentials (RFC 3501 6.2.3); UNAVAILABLE, LIMIT, INUSE and the
@@ -238,7 +238,7 @@ def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str
     return _not_let_in(text, party, refused=refused, response=code, challenge=challenge)
 
 
-def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> ProbeFailure:
+def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> ProbeFailedError:
     """Say what -ERR to a sign-in means (RFC 3206, RFC 2449 8); *challenge* is what XOAUTH2 said before, in words.
 
     Without a response code it is a refusal of the credentials. While another session holds the mailbox, or when the
@@ -253,7 +253,7 @@ def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> Pro
     return _not_let_in(text, party, refused=code in {"", "AUTH"}, response=code, challenge=challenge)
 
 
-def not_opened(text: str, *, anothers: bool) -> ProbeFailure | None:
+def not_opened(text: str, *, anothers: bool) -> ProbeFailedError | None:
     """Say what a refusal to open the inbox means, where it is not plainly the server's: *anothers* is `not_shown`.
 
     One that somebody has locked may be well (RFC 5530, INUSE), as over POP3.
@@ -266,7 +266,7 @@ def not_opened(text: str, *, anothers: bool) -> ProbeFailure | None:
     return not_shown(text) if anothers else None
 
 
-def not_shown(text: str) -> ProbeFailure:
+def not_shown(text: str) -> ProbeFailedError:
     """Say what a refusal to open another's mailbox means, which we are to look into: nothing about the mail that comes.
 
     NOPERM and NONEXISTENT (RFC 5530) are about what our account may see; a server says the one to hide the other.
@@ -297,7 +297,7 @@ def joined(*texts: str) -> str:
     return "; ".join(text for text in texts if text.strip())
 
 
-def expired(phase: Phase, party: Party, detail: str = "") -> ProbeFailure:
+def expired(phase: Phase, party: Party, detail: str = "") -> ProbeFailedError:
     """Say what it means that a deadline passed in *phase*."""
     match phase:
         case Phase.DNS:

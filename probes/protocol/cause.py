@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import aiosmtplib
 
-from probes.model.probe import CommandRefused, Injected, ProbeFailure, Trace, Unreadable
+from probes.model.probe import CommandRejectedError, ProbeFailedError, ProtocolError, StartTlsInjectionError, Trace
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Outcome, Party, Phase
 
@@ -33,25 +33,25 @@ _VERIFY_OTHER_NAME = frozenset({62, 64})
 
 @contextmanager
 def stage(trace: Trace, phase: Phase, party: Party) -> Iterator[None]:
-    """Time the enclosed stretch as *phase* and turn an error of the network in it into a `ProbeFailure`."""
+    """Time the enclosed stretch as *phase* and turn an error of the network in it into a `ProbeFailedError`."""
     with trace.phase(phase, party), told(phase, party):
         yield
 
 
 @contextmanager
 def told(phase: Phase, party: Party) -> Iterator[None]:
-    """Turn an error of the network in the enclosed stretch into a `ProbeFailure`.
+    """Turn an error of the network in the enclosed stretch into a `ProbeFailedError`.
 
     Cancellation passes, and with it the caller's deadline. Anything else that is not the network's is our bug and
     passes too.
     """
     try:
         yield
-    except (OSError, EOFError, CommandRefused, Unreadable, aiosmtplib.SMTPException) as error:
+    except (OSError, EOFError, CommandRejectedError, ProtocolError, aiosmtplib.SMTPException) as error:
         raise failure_of(error, phase, party) from error
 
 
-def failure_of(error: Exception, phase: Phase, party: Party) -> ProbeFailure:
+def failure_of(error: Exception, phase: Phase, party: Party) -> ProbeFailedError:
     """Say what *error* in *phase* means for the run."""
     if isinstance(error, TimeoutError):
         if phase is Phase.CONNECT:
@@ -78,11 +78,11 @@ def _meaning(error: Exception) -> tuple[Outcome, Reason]:
             return Outcome.CONNECT, Reason.PORT_REFUSED
         case aiosmtplib.SMTPServerDisconnected() | ConnectionError() | EOFError():
             return Outcome.CONNECT, Reason.CONNECTION_CLOSED
-        case CommandRefused():
+        case CommandRejectedError():
             return Outcome.CONNECT, Reason.MAILBOX_REFUSED
-        case Injected():
+        case StartTlsInjectionError():
             return Outcome.TLS, Reason.TLS_TAMPERED
-        case Unreadable() | aiosmtplib.SMTPException():
+        case ProtocolError() | aiosmtplib.SMTPException():
             return Outcome.CONNECT, Reason.UNEXPECTED_ANSWER
         case OSError() if error.errno in _OURS:
             return Outcome.INCONCLUSIVE, Reason.OUR_OWN

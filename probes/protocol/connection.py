@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from probes.model.bounds import Bounds, OutOfBounds
+from probes.model.bounds import EgressDeniedError, EgressPolicy
 from probes.model.mailbox import Security, Server
-from probes.model.probe import ProbeFailure, Trace
+from probes.model.probe import ProbeFailedError, Trace
 from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage
@@ -41,7 +41,7 @@ async def connect(
 ) -> tuple[asyncio.Transport, _Protocol]:
     """Return a connection on which *protocol* listens, after the handshake where TLS comes first (RFC 8314 3).
 
-    The caller aborts the transport. Raise `ProbeFailure` DNS, CONNECT or TLS.
+    The caller aborts the transport. Raise `ProbeFailedError` DNS, CONNECT or TLS.
     """
     implicit = server.security is Security.IMPLICIT
     sock = await open_socket(server, trace, party)
@@ -72,7 +72,7 @@ async def resolve(host: str, port: int) -> Sequence[_Address]:
 async def open_socket(server: Server, trace: Trace, party: Party, *, ask: Resolve = resolve) -> socket.socket:
     """Return a connected, non-blocking socket; the caller closes it.
 
-    Raise `ProbeFailure` DNS or CONNECT, and INCONCLUSIVE when the server is out of its bounds.
+    Raise `ProbeFailedError` DNS or CONNECT, and INCONCLUSIVE when the server is out of its bounds.
     """
     # There is no setting: connections take it from their class when they are made. See docs/adr/0016.
     SSLProtocol.max_size = _READ_BUFFER
@@ -89,7 +89,7 @@ async def open_socket(server: Server, trace: Trace, party: Party, *, ask: Resolv
         return _as_checked(sock, server.bounds, party)
 
 
-def within(bounds: Bounds, addresses: Sequence[_Address]) -> tuple[Sequence[_Address], OutOfBounds | None]:
+def within(bounds: EgressPolicy, addresses: Sequence[_Address]) -> tuple[Sequence[_Address], EgressDeniedError | None]:
     """Return those of *addresses* that are within *bounds*, and why the first of the others is not."""
     judged = [(each, bounds.refusal(each[3][0], each[3][1])) for each in addresses]
     refused = [why for _, why in judged if why is not None]
@@ -104,13 +104,13 @@ def unquoted(server: Server) -> Iterator[None]:
     """
     try:
         yield
-    except ProbeFailure as failure:
+    except ProbeFailedError as failure:
         if server.bounds is None or failure.failure.reason is not Reason.UNEXPECTED_ANSWER:
             raise
-        raise ProbeFailure(failure.outcome, replace(failure.failure, detail="", code=None, status=None)) from None
+        raise ProbeFailedError(failure.outcome, replace(failure.failure, detail="", code=None, status=None)) from None
 
 
-def _as_checked(sock: socket.socket, bounds: Bounds, party: Party) -> socket.socket:
+def _as_checked(sock: socket.socket, bounds: EgressPolicy, party: Party) -> socket.socket:
     """Return *sock* if it has come to where it was to go: a proxy of the machine's may have led it elsewhere."""
     host, port, *_ = sock.getpeername()
     if (why := bounds.refusal(host, port)) is not None:

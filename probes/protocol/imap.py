@@ -14,7 +14,7 @@ from itertools import islice
 
 from probes.credentials.sign_in import Bearer, with_key
 from probes.model.mailbox import Mailbox, MailboxQuota, Password
-from probes.model.probe import Trace, Unreadable
+from probes.model.probe import ProtocolError, Trace
 from probes.model.result import Party
 from probes.protocol.connection import unquoted
 from probes.protocol.folder import Namespaces, namespaces
@@ -212,7 +212,7 @@ async def open_session(
 
     *stir* is called when the server announces something or the connection is gone. No answer is waited for longer than
     *leg*, and the connection has to stand *within* that time from when there is something to sign in with. Raise
-    `ProbeFailure` when the mailbox cannot be reached, is not trusted, or does not let us in, and `TimeoutError`; the
+    `ProbeFailedError` when the mailbox cannot be reached, is not trusted, or does not let us in, and `TimeoutError`; the
     trace knows where.
     """
     server = mailbox.imap
@@ -230,10 +230,10 @@ async def open_session(
 def _of(asked: AbstractSet[int], found: list[Fetched]) -> list[Fetched]:
     """Return what was *found* of the messages that were *asked* for; what changed in others meanwhile is told, too.
 
-    Raise `Unreadable` when the text of another is shown in their place.
+    Raise `ProtocolError` when the text of another is shown in their place.
     """
     if any(one.uid not in asked and one.content is not None for one in found):
-        raise Unreadable("FETCH shows another message than the one that was asked for")
+        raise ProtocolError("FETCH shows another message than the one that was asked for")
     return [one for one in found if one.uid in asked]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from probes.credentials.sign_in import Bearer, masked, plain
 from probes.model.mailbox import Password, Security, Server
-from probes.model.probe import CommandRefused, Trace, Unreadable
+from probes.model.probe import CommandRejectedError, ProtocolError, Trace
 from probes.model.reply import Reason, challenge_in, expired, failed, imap_sign_in_failure, shortened
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage
@@ -41,7 +41,7 @@ class ImapConnection:
         if greeting.startswith("* BYE"):
             raise failed(Outcome.CONNECT, Reason.SERVICE_REFUSED, Phase.CONNECT, self._party, self.wire.greeting[6:])
         if not greeting.startswith(("* OK", "* PREAUTH")):
-            raise Unreadable(f"greeted with {shortened(self.wire.greeting)}")
+            raise ProtocolError(f"greeted with {shortened(self.wire.greeting)}")
         self.wire.enter(signed_in=greeting.startswith("* PREAUTH"))
         self._said = greeting
 
@@ -108,7 +108,7 @@ class ImapConnection:
 async def open_connection(
     server: Server, key: Password | Bearer, trace: Trace, party: Party, *, stir: Callable[[], None], leg: timedelta
 ) -> ImapConnection:
-    """Connect, have TLS, and sign in with *key*. Raise `ProbeFailure`."""
+    """Connect, have TLS, and sign in with *key*. Raise `ProbeFailedError`."""
 
     def wired() -> ImapWire:
         wire = ImapWire(stir, leg.total_seconds())
@@ -132,9 +132,9 @@ async def open_connection(
 
 
 def ok(response: Any) -> None:
-    """Raise `CommandRefused` when the server answered anything but OK."""
+    """Raise `CommandRejectedError` when the server answered anything but OK."""
     if response.result != "OK":
-        raise CommandRefused(response.result, shortened(text_of(response)))
+        raise CommandRejectedError(response.result, shortened(text_of(response)))
 
 
 def text_of(response: Any) -> str:

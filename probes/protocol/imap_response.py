@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from probes.model.mailbox import MailboxQuota
-from probes.model.probe import Unreadable
+from probes.model.probe import ProtocolError
 from probes.model.reply import shortened
 
 #: Our own messages have some 10 KiB, and no line that matters has more than 1.
@@ -108,7 +108,7 @@ class Framer:
         return not (self._unread or self._text)
 
     def feed(self, octets: bytes) -> Iterator[ImapResponse]:
-        """Yield the answers that are whole now. Raise `Unreadable` when a line or a literal has no end."""
+        """Yield the answers that are whole now. Raise `ProtocolError` when a line or a literal has no end."""
         self._unread += octets
         while True:
             if self._missing:
@@ -119,13 +119,13 @@ class Framer:
             end = self._unread.find(b"\n")
             if end < 0:
                 if len(self._unread) > _LINE_AT_MOST:
-                    raise Unreadable("a line without an end")
+                    raise ProtocolError("a line without an end")
                 return
             line = self._cut(end + 1).rstrip(b"\r\n")
             self._text.append(line)
             self._size += len(line) + _LITERAL_COST
             if self._size > _ANSWER_AT_MOST:
-                raise Unreadable("an answer larger than any we ask for")
+                raise ProtocolError("an answer larger than any we ask for")
             if not self._announces_literal(line):
                 yield self._whole()
 
@@ -141,7 +141,7 @@ class Framer:
             return False
         self._missing = _int(match[1].decode("ascii"))
         if self._missing > _LITERAL_AT_MOST or self._size + self._missing > _ANSWER_AT_MOST:
-            raise Unreadable("a literal larger than any we ask for")
+            raise ProtocolError("a literal larger than any we ask for")
         self._size += self._missing
         if not self._missing:
             self._literals.append(b"")
@@ -157,13 +157,13 @@ class Framer:
 def fetched(answer: ImapResponse) -> Fetched | None:
     """Read a FETCH response; `None` when it is something else or has no UID (a flag changed meanwhile).
 
-    Raise `Unreadable` when it shows a message, and not which one or not its text: taken for one that is gone, it would be
+    Raise `ProtocolError` when it shows a message, and not which one or not its text: taken for one that is gone, it would be
     blamed on another client.
     """
     if (begin := _FETCH.match(answer.text)) is None:
         return None
     if begin[1] is None:
-        raise Unreadable("a FETCH answer without its list")
+        raise ProtocolError("a FETCH answer without its list")
     quoted = _QUOTED_BODY.search(answer.text)
     # What a message says in a quoted string must not be taken for the server's own UID.
     text = answer.text.replace(quoted[0], "") if quoted else answer.text
@@ -171,14 +171,14 @@ def fetched(answer: ImapResponse) -> Fetched | None:
     shows = bool(answer.literals) or quoted is not None or _BODY.search(text) is not None
     if uid is None:
         if shows:
-            raise Unreadable("a FETCH answer that does not say whose text it holds")
+            raise ProtocolError("a FETCH answer that does not say whose text it holds")
         return None
     deleted = _DELETED.search(text) is not None
     content = answer.literals[0] if answer.literals else None
     if content is None and quoted:
         content = _unquoted(quoted[1]).encode("latin-1")
     if content is None and shows and not _NO_BODY.search(text):
-        raise Unreadable("a FETCH answer whose text cannot be read")
+        raise ProtocolError("a FETCH answer whose text cannot be read")
     return Fetched(
         uid=_int(uid[1]),
         size=_int(size[1]) if size else None,
@@ -223,11 +223,11 @@ def quota(answers: list[ImapResponse]) -> MailboxQuota | None:
 
 
 def searched(answers: list[ImapResponse]) -> set[int]:
-    """Read what SEARCH found. Raise `Unreadable` when it is something else than numbers."""
+    """Read what SEARCH found. Raise `ProtocolError` when it is something else than numbers."""
     words = [answer.text.split() for answer in answers]
     found = [word for line in words if line[:1] == ["SEARCH"] for word in line[1:]]
     if not all(word.isascii() and word.isdecimal() for word in found):
-        raise Unreadable("no numbers where SEARCH has them")
+        raise ProtocolError("no numbers where SEARCH has them")
     return {_int(word) for word in found}
 
 
@@ -319,5 +319,5 @@ def _number(pattern: str, text: str) -> int | None:
 
 def _int(digits: str) -> int:
     if len(digits) > _DIGITS_AT_MOST:
-        raise Unreadable("a number larger than any in IMAP")
+        raise ProtocolError("a number larger than any in IMAP")
     return int(digits)

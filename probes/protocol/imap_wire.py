@@ -17,7 +17,7 @@ import aioimaplib
 from probes.credentials.sign_in import Bearer, shown
 from probes.model.mailbox import Password
 from probes.model.pace import cost
-from probes.model.probe import Injected, Unreadable
+from probes.model.probe import ProtocolError, StartTlsInjectionError
 from probes.protocol.imap_response import Framer, ImapResponse
 from probes.protocol.transcript import Transcript
 
@@ -78,12 +78,12 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self._room -= spent
         if self._room < 0:
             # Not even taken apart.
-            self.fail(Unreadable("it says more than anything that was asked for takes"))
+            self.fail(ProtocolError("it says more than anything that was asked for takes"))
             return
         try:
             for answer in self._framer.feed(d):
                 self._hear(answer)
-        except Unreadable as error:
+        except ProtocolError as error:
             self.fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -103,7 +103,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
 
     def lost(self) -> Exception:
         """Return the error to raise for the lost connection."""
-        if isinstance(self.cause, Unreadable | TimeoutError | ssl.SSLError):
+        if isinstance(self.cause, ProtocolError | TimeoutError | ssl.SSLError):
             return self.cause
         return ConnectionResetError(str(self.cause) or "connection lost")
 
@@ -273,10 +273,10 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         pending = self._pending()
         if pending is None or pending.tag != tag or result.upper() not in {"OK", "NO", "BAD"}:
             # The text is not repeated: it is as foreign as the peer.
-            raise Unreadable("an answer to nothing that was asked")
+            raise ProtocolError("an answer to nothing that was asked")
         if pending.name == "STARTTLS" and not self._framer.is_empty:
             # Said in clear and read after the handshake, it would pass for the server's own word (RFC 9051 11.1).
-            raise Injected("an answer before TLS was up")
+            raise StartTlsInjectionError("an answer before TLS was up")
         # What is said of a refusal is shown; of all else nothing is.
         self._finish(pending, rest if result.upper() == "OK" else shown(rest, self.key), result.upper())
         self.going_on.set()

@@ -7,7 +7,7 @@ import ssl
 from typing import cast
 
 from probes.model.pace import cost
-from probes.model.probe import Injected, Unreadable
+from probes.model.probe import ProtocolError, StartTlsInjectionError
 
 #: A longer line is not waited for.
 _LINE_AT_MOST = 64 * 1024
@@ -55,12 +55,12 @@ class LineWire(asyncio.Protocol):
         return bool(self._heard)
 
     async def secure(self, tls: ssl.SSLContext, name: str) -> None:
-        """Turn to TLS. Raise `OSError`, of which `ssl.SSLError` is one, or `Injected` when the server has said more already.
+        """Turn to TLS. Raise `OSError`, of which `ssl.SSLError` is one, or `StartTlsInjectionError` when the server has said more already.
 
         What comes in clear behind the permission would pass for something said under TLS (CVE-2011-0411; RFC 2595 4).
         """
         if self._heard:
-            raise Injected("more was said in clear after TLS was granted")
+            raise StartTlsInjectionError("more was said in clear after TLS was granted")
         transport = await asyncio.get_running_loop().start_tls(self.transport, self, tls, server_hostname=name)
         if transport is None:
             raise ConnectionResetError("the server closed the connection")
@@ -74,14 +74,14 @@ class LineWire(asyncio.Protocol):
     async def hear(self, at_most: int = _LINE_AT_MOST, *, until: float | None = None) -> bytes:
         """Return the next line without its end.
 
-        Raise `Unreadable` when it is longer than *at_most*, `OSError` when the server has gone, and `TimeoutError` when it is
+        Raise `ProtocolError` when it is longer than *at_most*, `OSError` when the server has gone, and `TimeoutError` when it is
         not there *until* a moment of the loop's clock.
         """
         searched = 0
         while (end := self._heard.find(b"\n", searched)) < 0 and (searched := len(self._heard)) <= at_most:
             await self._more(until)
         if not 0 <= end <= at_most:
-            raise Unreadable("it does not stop talking")
+            raise ProtocolError("it does not stop talking")
         line = bytes(self._heard[:end])
         del self._heard[: end + 1]
         return line.removesuffix(b"\r")

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from probes.credentials.sign_in import Bearer, masked, plain, shown, with_key
 from probes.model.mailbox import Mailbox, Password, Security, Server
-from probes.model.probe import CommandRefused, Trace, Unreadable
+from probes.model.probe import CommandRejectedError, ProtocolError, Trace
 from probes.model.reply import Reason, challenge_in, expired, failed, pop3_sign_in_failure, shortened
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage
@@ -86,7 +86,7 @@ class Pop3Session:
         """
         try:
             answer = await self._listing("UIDL")
-        except CommandRefused:
+        except CommandRejectedError:
             if "UIDL" in self.capabilities:
                 raise
             numbers = sorted(await self.sizes())[-_DIGESTED:]
@@ -109,7 +109,7 @@ class Pop3Session:
         """Return the header of a message, or its beginning; of one that is too large for us to care maybe nothing."""
         try:
             lines = await self._listing(f"TOP {number} 0")
-        except CommandRefused:
+        except CommandRejectedError:
             if "TOP" in self.capabilities:
                 raise
             # Optional, too (RFC 1939 7).
@@ -139,13 +139,13 @@ class Pop3Session:
     # -- commands and answers ------------------------------------------------------------------------------------
 
     async def _status(self, command: str | None = None) -> str:
-        """Send *command*, if any, and return the text of the "+OK". Raise `CommandRefused` when it is "-ERR"."""
+        """Send *command*, if any, and return the text of the "+OK". Raise `CommandRejectedError` when it is "-ERR"."""
         mark, text = await self._exchange(command)
         if mark == "+OK":
             return text
         if mark == "-ERR":
-            raise CommandRefused(mark, text)
-        raise Unreadable("asked for more where nothing was left to say")
+            raise CommandRejectedError(mark, text)
+        raise ProtocolError("asked for more where nothing was left to say")
 
     async def _exchange(self, command: str | None) -> tuple[str, str]:
         """Send *command* and return how it was answered: "+OK", "-ERR" or "+" (RFC 5034 4), and the text."""
@@ -160,12 +160,12 @@ class Pop3Session:
         if self._transcript is not None:
             self._transcript.answered(line, secret=self._asked_for_more)
         if mark.upper() not in {"+OK", "-ERR", "+"}:
-            raise Unreadable(f"answered with {shortened(shown(line, self._key))}")
+            raise ProtocolError(f"answered with {shortened(shown(line, self._key))}")
         # What is said of a refusal is shown; of all else nothing is.
         return mark.upper(), shown(text, self._key) if mark.upper() == "-ERR" else text
 
     async def _listing(self, command: str) -> list[bytes]:
-        """Send *command* and return the lines of a multi-line answer (RFC 1939 3). Raise `CommandRefused`."""
+        """Send *command* and return the lines of a multi-line answer (RFC 1939 3). Raise `CommandRejectedError`."""
         await self._status(command)
         lines: list[bytes] = []
         self._is_listing = True
@@ -175,7 +175,7 @@ class Pop3Session:
             # A line counts for more than its octets, so that many empty ones end, too.
             size += len(line) + 64
             if size > _TOTAL_AT_MOST:
-                raise Unreadable("an answer without an end")
+                raise ProtocolError("an answer without an end")
         self._is_listing = False
         return lines
 
@@ -194,7 +194,7 @@ class Pop3Session:
         except TimeoutError as late:
             # The port is open: whoever listens there has said nothing, or nothing whole.
             raise expired(Phase.CONNECT, self._party, str(late)) from late
-        except CommandRefused as refusal:
+        except CommandRejectedError as refusal:
             raise failed(Outcome.CONNECT, Reason.SERVICE_REFUSED, Phase.CONNECT, self._party, refusal.text) from refusal
         await self._ask_capabilities()
 
@@ -204,7 +204,7 @@ class Pop3Session:
             raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party)
         try:
             await self._status("STLS")
-        except CommandRefused as refusal:
+        except CommandRejectedError as refusal:
             raise failed(Outcome.TLS, Reason.TLS_UNAVAILABLE, Phase.TLS, self._party, refusal.text) from refusal
         await self._wire.secure(server.tls, server.certificate_name)
         await self._ask_capabilities()
@@ -220,7 +220,7 @@ class Pop3Session:
                 try:
                     await self._status(f"USER {key.username}")
                     await self._status(f"PASS {key.secret}")
-                except CommandRefused as refusal:
+                except CommandRejectedError as refusal:
                     raise pop3_sign_in_failure(refusal.text, self._party) from None
             case Password() if "PLAIN" in mechanisms:
                 await self._authenticate("PLAIN", key, plain(key))
@@ -242,7 +242,7 @@ class Pop3Session:
 
     async def _ask_capabilities(self) -> None:
         self.capabilities = {}
-        with suppress(CommandRefused):
+        with suppress(CommandRejectedError):
             listed = [line.decode("latin-1").upper().split() for line in await self._listing("CAPA")]
             self.capabilities = {words[0]: words[1:] for words in listed if words}
 
@@ -253,7 +253,7 @@ async def open_session(
     """Connect, with TLS, and sign in: nobody else can then, until the session ends.
 
     No part of an answer is waited for longer than *leg*, and the connection has to stand *within* that time from when
-    there is something to sign in with. Raise `ProbeFailure`, and `TimeoutError`; the trace knows where.
+    there is something to sign in with. Raise `ProbeFailedError`, and `TimeoutError`; the trace knows where.
     """
     server = mailbox.pop3
     if server is None:
@@ -292,7 +292,7 @@ def _digest(header: bytes) -> str:
 
 def _number(digits: str) -> int:
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > 19:
-        raise Unreadable("no number where POP3 has one")
+        raise ProtocolError("no number where POP3 has one")
     return int(digits)
 
 

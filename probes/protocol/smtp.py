@@ -19,7 +19,7 @@ from aiosmtplib.protocol import SMTPProtocol
 
 from probes.credentials.sign_in import Bearer, masked, shown, with_key
 from probes.model.mailbox import Mailbox, Password, Security, Server
-from probes.model.probe import ProbeFailure, Trace
+from probes.model.probe import ProbeFailedError, Trace
 from probes.model.reply import Reason, SubmissionStep, challenge_in, failed, smtp_failure
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage, told
@@ -96,13 +96,13 @@ class Submitted:
 
     #: What broke after the message was sent and before the server answered; `None` when it said yes. The message may
     #: be on its way all the same, so it is looked for and never sent again.
-    doubt: ProbeFailure | None = None
+    doubt: ProbeFailedError | None = None
 
 
 async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace, within: timedelta) -> Submitted:
     """Send *message* from *mailbox* to *recipient*, *within* a span for the whole session.
 
-    *message* has CRLF line ends. Raise `ProbeFailure` when the server cannot be reached, is not trusted, or refuses,
+    *message* has CRLF line ends. Raise `ProbeFailedError` when the server cannot be reached, is not trusted, or refuses,
     and `TimeoutError` when time ran out before the message was sent; the trace knows where.
     """
     async with _signed_in(mailbox, trace, within) as session:
@@ -263,7 +263,7 @@ class _Session:
                 with told(Phase.DATA, _SENDER):
                     async with self.in_time():
                         await self._content(message)
-            except ProbeFailure as failure:
+            except ProbeFailedError as failure:
                 if not self._sent or failure.failure.code is not None:
                     raise
                 self._trace.doubt()

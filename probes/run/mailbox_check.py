@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from probes.model.check import Finding, Verdict
 from probes.model.mailbox import Mailbox
-from probes.model.probe import ProbeFailure, Trace
+from probes.model.probe import ProbeFailedError, Trace
 from probes.model.reply import expired
 from probes.model.result import Outcome, Party
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,7 +24,7 @@ SESSION = timedelta(seconds=30)
 _AT_MOST = 3 * SESSION
 _AT_ONCE = 4
 
-#: Returns how a trial went that did not fail, and what to say of it. Raises `ProbeFailure`, and `TimeoutError`.
+#: Returns how a trial went that did not fail, and what to say of it. Raises `ProbeFailedError`, and `TimeoutError`.
 Attempt = Callable[[Mailbox, Trace], Awaitable[tuple[Verdict, str]]]
 
 
@@ -54,11 +54,11 @@ class MailboxCheck:
         return tuple(await some_at_a_time(_AT_ONCE, self._try, self.mailboxes))
 
     async def _try(self, mailbox: Mailbox) -> Finding:
-        recorder = Recorder()
+        recorder = TraceRecorder()
         try:
             async with asyncio.timeout(_AT_MOST.total_seconds()):
                 verdict, detail = await self.attempt(mailbox, recorder)
-        except ProbeFailure as failure:
+        except ProbeFailedError as failure:
             verdict, detail = _verdict(failure.outcome), _words(failure)
         except TimeoutError as late:
             overdue = expired(recorder.where[0], self.party, str(late))
@@ -77,7 +77,7 @@ def _verdict(outcome: Outcome) -> Verdict:
             return Verdict.FAIL
 
 
-def _words(failure: ProbeFailure) -> str:
+def _words(failure: ProbeFailedError) -> str:
     """Say where and why: "auth: credentials refused (535 5.7.8 wrong password)"."""
     what = failure.failure
     code = "" if what.code is None or what.detail.startswith(str(what.code)) else str(what.code)

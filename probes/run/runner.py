@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from probes.mail.hops import path_of
-from probes.model.probe import Patience, Probe, ProbeFailure, let_go
+from probes.model.probe import Probe, ProbeFailedError, Timeouts, let_go
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Failure, Outcome, Path, Phase, ProbeResult
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
@@ -33,15 +33,15 @@ async def run_probe(
     *,
     route: str,
     token_id: str,
-    patience: Patience,
-    recorder: Recorder | None = None,
+    patience: Timeouts,
+    recorder: TraceRecorder | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> ProbeResult:
     """Run *probe* within `patience.whole` and say how it ended.
 
     Give a *recorder* to read the dialogue afterwards. Only cancellation gets out of here.
     """
-    recorder = recorder or Recorder()
+    recorder = recorder or TraceRecorder()
     started_at, started = clock(), time.monotonic()
     outcome, failure = await _ending(probe, route, patience, recorder)
     return ProbeResult(
@@ -58,7 +58,7 @@ async def run_probe(
     )
 
 
-def _path(recorder: Recorder, started_at: datetime, started: float) -> Path | None:
+def _path(recorder: TraceRecorder, started_at: datetime, started: float) -> Path | None:
     """Return the way of the message, if it came: one that was changed on the way, too."""
     if recorder.content is None:
         return None
@@ -69,7 +69,9 @@ def _path(recorder: Recorder, started_at: datetime, started: float) -> Path | No
     return path_of(recorder.content, handed_over=entered(Phase.SUBMIT), seen=entered(Phase.RETRIEVE))
 
 
-async def _ending(probe: Probe, route: str, patience: Patience, recorder: Recorder) -> tuple[Outcome, Failure | None]:
+async def _ending(
+    probe: Probe, route: str, patience: Timeouts, recorder: TraceRecorder
+) -> tuple[Outcome, Failure | None]:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(None) as deadline:
@@ -80,7 +82,7 @@ async def _ending(probe: Probe, route: str, patience: Patience, recorder: Record
                 return await probe.run(recorder), None
             finally:
                 due.cancel()
-    except ProbeFailure as failure:
+    except ProbeFailedError as failure:
         let_go(failure)
         return failure.outcome, failure.failure
     except TimeoutError as late:

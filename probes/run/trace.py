@@ -14,7 +14,7 @@ _LINES_AT_MOST = 400
 _LINE_AT_MOST = 500
 
 
-class Recorder:
+class TraceRecorder:
     """Implements `probes.model.probe.Trace`. One for each run."""
 
     def __init__(

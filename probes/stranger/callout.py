@@ -10,11 +10,11 @@ from enum import StrEnum
 from functools import cache
 
 from probes.model.mailbox import Security, Server
-from probes.model.probe import ProbeFailure, Unreadable
+from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.reply import expired, shortened
 from probes.model.result import Failure, Outcome, Party, Phase
 from probes.protocol.cause import failure_of
-from probes.stranger.session import Protocol, ServerReply, StrangerSession, open_session, tls_offered
+from probes.stranger.session import PreAuthSession, Protocol, ServerReply, open_session, tls_offered
 
 
 @cache
@@ -93,17 +93,17 @@ async def call(
             break
         except ssl.SSLCertVerificationError as error:
             notes.tls, notes.tls_detail, tls = TlsStage.DISTRUSTED, shortened(error.verify_message), blind()
-        except _NoTls as refusal:
+        except _TlsUnavailableError as refusal:
             notes.tls, notes.tls_detail, tls = TlsStage.BROKEN, str(refusal), None
             if server.security is Security.IMPLICIT:
                 break
-        except (ProbeFailure, OSError, Unreadable) as error:
+        except (ProbeFailedError, OSError, ProtocolError) as error:
             _note(notes, error)
             break
     return notes
 
 
-class _NoTls(Exception):
+class _TlsUnavailableError(Exception):
     """TLS was offered and did not come about."""
 
 
@@ -116,7 +116,7 @@ async def _converse(
     except ssl.SSLCertVerificationError:
         raise
     except ssl.SSLError as error:
-        raise _NoTls(shortened(str(error))) from error
+        raise _TlsUnavailableError(shortened(str(error))) from error
     try:
         notes.greeting = await session.greet()
         if notes.greeting.done:
@@ -128,7 +128,7 @@ async def _converse(
         session.close()
 
 
-async def _secure(session: StrangerSession, server: Server, tls: ssl.SSLContext | None, notes: Callout) -> None:
+async def _secure(session: PreAuthSession, server: Server, tls: ssl.SSLContext | None, notes: Callout) -> None:
     """Turn to TLS if it is to be had; note the certificate."""
     reached = TlsStage.TRUSTED if notes.tls is TlsStage.ABSENT else notes.tls
     if server.security is Security.STARTTLS:
@@ -142,14 +142,14 @@ async def _secure(session: StrangerSession, server: Server, tls: ssl.SSLContext 
         except ssl.SSLCertVerificationError:
             raise
         except (ssl.SSLError, ConnectionError) as error:
-            raise _NoTls(shortened(str(error) or type(error).__name__)) from error
+            raise _TlsUnavailableError(shortened(str(error) or type(error).__name__)) from error
         if not reply.done:
-            raise _NoTls(reply.text)
+            raise _TlsUnavailableError(reply.text)
     notes.tls, notes.chain = reached, session.chain
     await session.offers()
 
 
-async def _envelope(session: StrangerSession, notes: Callout, sender: str, recipients: Sequence[str]) -> None:
+async def _envelope(session: PreAuthSession, notes: Callout, sender: str, recipients: Sequence[str]) -> None:
     if not recipients:
         return
     from_us = await session.ask(f"MAIL FROM:<{sender}>")
@@ -159,7 +159,7 @@ async def _envelope(session: StrangerSession, notes: Callout, sender: str, recip
 
 
 def _note(notes: Callout, error: Exception) -> None:
-    if isinstance(error, ProbeFailure):
+    if isinstance(error, ProbeFailedError):
         failure = error
     elif isinstance(error, TimeoutError):
         failure = expired(Phase.CONNECT, Party.RECIPIENT)

@@ -16,10 +16,10 @@ from probes.model.mailbox import Password, Security, Server
 from probes.model.result import Party
 from probes.protocol.imap_response import quoted
 from probes.stranger.session import (
+    PreAuthSession,
     Protocol,
     ReplyKind,
     ServerReply,
-    StrangerSession,
     mechanisms,
     open_session,
     tls_offered,
@@ -32,7 +32,7 @@ _REVEALING = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
 async def sign_in_in_clear(protocol: Protocol, server: Server) -> str:
     """Return how *server* lets one sign in without TLS, or "" when it does not.
 
-    *server* is one with STARTTLS. Raise what a session raises: `OSError`, `Unreadable`, `ProbeFailure`.
+    *server* is one with STARTTLS. Raise what a session raises: `OSError`, `ProtocolError`, `ProbeFailedError`.
     """
     async with _session(protocol, server, in_clear=True) as session:
         offered = revealing(protocol, await session.offers())
@@ -84,7 +84,7 @@ async def try_wrong_password(protocol: Protocol, server: Server, username: str) 
                 return await session.ask(f"PASS {wrong}") if named.done else named
 
 
-async def _over_smtp(session: StrangerSession, username: str, wrong: str) -> ServerReply | None:
+async def _over_smtp(session: PreAuthSession, username: str, wrong: str) -> ServerReply | None:
     ways = mechanisms(Protocol.SMTP, await session.offers())
     if "PLAIN" in ways:
         return await session.ask(f"AUTH PLAIN {plain(Password(username=username, secret=wrong))}")
@@ -99,7 +99,7 @@ async def _over_smtp(session: StrangerSession, username: str, wrong: str) -> Ser
 
 
 @asynccontextmanager
-async def _session(protocol: Protocol, server: Server, *, in_clear: bool = False) -> AsyncIterator[StrangerSession]:
+async def _session(protocol: Protocol, server: Server, *, in_clear: bool = False) -> AsyncIterator[PreAuthSession]:
     """Open a session, with trusted TLS unless *in_clear*; take leave of it."""
     session = await open_session(protocol, server, Party.SENDER)
     try:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from probes.model.mailbox import Security, Server
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason, failed
 from probes.model.result import Failure, Outcome, Party, Phase
 from probes.protocol.cause import told
 from probes.run.mailbox_check import some_at_a_time
-from probes.stranger.session import Protocol, StrangerSession, mechanisms, open_session, tls_offered
+from probes.stranger.session import PreAuthSession, Protocol, mechanisms, open_session, tls_offered
 
 #: For one server, from its name to what it offers.
 _SERVER_SECONDS: Final = 5.0
@@ -26,7 +26,7 @@ _PASSWORDS: Final = frozenset({"PLAIN", "LOGIN", "CRAM-MD5"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerLook:
+class ServerCapabilities:
     """What was seen of a server."""
 
     #: Why nobody could sign in there; its words are the server's, and not for whoever named the host.
@@ -40,12 +40,12 @@ class ServerLook:
         return self.failure is None
 
 
-async def look(servers: Sequence[tuple[Protocol, Server]]) -> Sequence[ServerLook]:
+async def look(servers: Sequence[tuple[Protocol, Server]]) -> Sequence[ServerCapabilities]:
     """Look at servers, all at once, and return what was seen of each, in their order."""
     return await some_at_a_time(_AT_ONCE, lambda each: look_at(*each), servers)
 
 
-async def look_at(protocol: Protocol, server: Server) -> ServerLook:
+async def look_at(protocol: Protocol, server: Server) -> ServerCapabilities:
     """Look at a server. Never raises for what it does."""
     party = Party.SENDER if protocol is Protocol.SMTP else Party.RECIPIENT
     first = Phase.TLS if server.security is Security.IMPLICIT else Phase.CONNECT
@@ -64,20 +64,20 @@ async def look_at(protocol: Protocol, server: Server) -> ServerLook:
             finally:
                 session.close()
     except TimeoutError:
-        return ServerLook(failure=failed(Outcome.TIMEOUT, Reason.NO_ANSWER, Phase.CONNECT, party).failure)
-    except ProbeFailure as failure:
-        return ServerLook(failure=failure.failure)
+        return ServerCapabilities(failure=failed(Outcome.TIMEOUT, Reason.NO_ANSWER, Phase.CONNECT, party).failure)
+    except ProbeFailedError as failure:
+        return ServerCapabilities(failure=failure.failure)
     return seen(protocol, offers)
 
 
-async def _greeted(session: StrangerSession, party: Party) -> Sequence[str]:
+async def _greeted(session: PreAuthSession, party: Party) -> Sequence[str]:
     greeting = await session.greet()
     if not greeting.done:
         raise failed(Outcome.REJECTED, Reason.SERVICE_REFUSED, Phase.CONNECT, party, greeting.text)
     return await session.offers()
 
 
-async def _start_tls(session: StrangerSession, protocol: Protocol, server: Server, offers: Sequence[str]) -> None:
+async def _start_tls(session: PreAuthSession, protocol: Protocol, server: Server, offers: Sequence[str]) -> None:
     party = Party.SENDER if protocol is Protocol.SMTP else Party.RECIPIENT
     if not tls_offered(protocol, offers):
         raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, party)
@@ -87,7 +87,7 @@ async def _start_tls(session: StrangerSession, protocol: Protocol, server: Serve
         raise failed(Outcome.TLS, Reason.TLS_UNAVAILABLE, Phase.TLS, party, reply.text)
 
 
-def seen(protocol: Protocol, offers: Sequence[str]) -> ServerLook:
+def seen(protocol: Protocol, offers: Sequence[str]) -> ServerCapabilities:
     """Return what a server's offers mean to who wants to sign in. They are in upper case."""
     password = bool(mechanisms(protocol, offers) & _PASSWORDS)
     if protocol is Protocol.IMAP:
@@ -95,4 +95,4 @@ def seen(protocol: Protocol, offers: Sequence[str]) -> ServerLook:
     if protocol is Protocol.POP3:
         # A server without CAPA says nothing of it, and takes USER (RFC 1939).
         password = password or "USER" in offers or not offers
-    return ServerLook(takes_password=password)
+    return ServerCapabilities(takes_password=password)

@@ -16,12 +16,12 @@ from enum import StrEnum
 from typing import Any
 
 from probes.model.mailbox import Mailbox, Security, Server
-from probes.model.probe import Unreadable
+from probes.model.probe import ProtocolError
 from probes.model.reply import imap_code, shortened
 from probes.model.result import Party
 from probes.protocol.connection import address_literal, open_socket
 from probes.protocol.line_wire import LineWire
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 #: A server that does not answer a goodbye in this time is left without one.
 _FAREWELL_SECONDS = 2.0
@@ -83,8 +83,8 @@ def servers_among(mailboxes: Iterable[Mailbox]) -> Collection[tuple[Protocol, Se
     return {(protocol, server.host, server.port): (protocol, server) for protocol, server in found}.values()
 
 
-class StrangerSession:
-    """Speaks one of the protocols over a wire. Raises what the wire raises, and `Unreadable`; the caller sets the deadlines."""
+class PreAuthSession:
+    """Speaks one of the protocols over a wire. Raises what the wire raises, and `ProtocolError`; the caller sets the deadlines."""
 
     def __init__(self, protocol: Protocol, wire: LineWire, *, quotes: bool = True) -> None:
         """*quotes*: whether what is no mail server may be quoted in an error (`probes.protocol.connection.unquoted`)."""
@@ -125,7 +125,7 @@ class StrangerSession:
 
     async def cancel(self) -> None:
         """Break off a sign-in that the server was ready to go on with; nothing secret has been said."""
-        with suppress(OSError, Unreadable):
+        with suppress(OSError, ProtocolError):
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 self._wire.say("*")
                 await self._reply(f"p{self._commands}" if self._protocol is Protocol.IMAP else "")
@@ -139,7 +139,7 @@ class StrangerSession:
 
     async def leave(self) -> None:
         """Say goodbye, and wait a moment for the answer: what there was to learn is known."""
-        with suppress(OSError, Unreadable):
+        with suppress(OSError, ProtocolError):
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await self.ask("LOGOUT" if self._protocol is Protocol.IMAP else "QUIT")
 
@@ -163,11 +163,11 @@ class StrangerSession:
             lines.append(await self._line())
             try:
                 reply = self._complete(lines, tag)
-            except Unreadable as foreign:
-                raise (foreign if self._quotes else Unreadable("not what mail servers say")) from None
+            except ProtocolError as foreign:
+                raise (foreign if self._quotes else ProtocolError("not what mail servers say")) from None
             if reply is not None:
                 return reply
-        raise Unreadable("a reply without an end")
+        raise ProtocolError("a reply without an end")
 
     def _complete(self, lines: list[str], tag: str) -> ServerReply | None:
         match self._protocol:
@@ -185,21 +185,21 @@ class StrangerSession:
             if line == ".":
                 return tuple(lines)
             lines.append(line.upper())
-        raise Unreadable("a list without an end")
+        raise ProtocolError("a list without an end")
 
 
 async def open_session(
     protocol: Protocol, server: Server, party: Party, tls: ssl.SSLContext | None = None
-) -> StrangerSession:
+) -> PreAuthSession:
     """Connect, and speak TLS at once where *server* has it so; nothing is said yet. The caller closes the session.
 
     The certificate is held against *tls* when that is given, and against the server's own trust otherwise. Raise
-    `ProbeFailure` when there is no connection, and `OSError`, of which `ssl.SSLError` is one, when there is no TLS.
+    `ProbeFailedError` when there is no connection, and `OSError`, of which `ssl.SSLError` is one, when there is no TLS.
     """
     first = (tls or server.tls) if server.security is Security.IMPLICIT else None
-    sock = await open_socket(server, Recorder(), party)
+    sock = await open_socket(server, TraceRecorder(), party)
     wire = await wired(sock, tls=first, name=server.certificate_name)
-    return StrangerSession(protocol, wire, quotes=server.bounds is None)
+    return PreAuthSession(protocol, wire, quotes=server.bounds is None)
 
 
 async def wired(sock: socket.socket, *, tls: ssl.SSLContext | None = None, name: str | None = None) -> LineWire:
@@ -234,7 +234,7 @@ def tls_offered(protocol: Protocol, offers: Collection[str]) -> bool:
 def _smtp(lines: list[str]) -> ServerReply | None:
     match = _SMTP_LINE.match(lines[-1])
     if match is None:
-        raise Unreadable(f"not SMTP: {shortened(lines[-1])}")
+        raise ProtocolError(f"not SMTP: {shortened(lines[-1])}")
     if match[2] == "-":
         return None
     code = int(match[1])
@@ -250,7 +250,7 @@ def _imap(lines: list[str], tag: str) -> ServerReply | None:
     mark, _, rest = last.partition(" ")
     word, _, text = rest.partition(" ")
     if tag == "*" and mark != "*":
-        raise Unreadable(f"not IMAP: {shortened(last)}")
+        raise ProtocolError(f"not IMAP: {shortened(last)}")
     if mark != tag:
         if rest.upper().startswith("BYE"):
             raise ConnectionResetError(shortened(rest))
@@ -267,7 +267,7 @@ def _pop3(line: str) -> ServerReply:
     if line.startswith("+"):
         return ServerReply(kind=ReplyKind.GO_ON, text=shortened(line), lines=(line,))
     if not line.upper().startswith("-ERR"):
-        raise Unreadable(f"not POP3: {shortened(line)}")
+        raise ProtocolError(f"not POP3: {shortened(line)}")
     code = _POP3_CODE.match(line[4:].strip())
     passing = code is not None and code[1].upper() in _PASSING
     return ServerReply(kind=ReplyKind.LATER if passing else ReplyKind.NO, text=shortened(line), lines=(line,))

@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from probes.domain.names import DnsUnanswered, Names
+from probes.domain.names import DnsUnansweredError, Names
 from probes.model.check import NameServers
 from probes.model.domain import parent_of
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
@@ -69,7 +69,7 @@ class ServerSource(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class ServerCandidate:
     """A server that may be one of the address'."""
 
     protocol: Protocol
@@ -93,22 +93,22 @@ _OF_PLATFORM: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whereabouts:
+class DiscoveredServers:
     """What was found about a domain."""
 
     #: The best first, of each protocol.
-    candidates: Sequence[Candidate] = ()
+    candidates: Sequence[ServerCandidate] = ()
     #: Who runs its mail, as far as its exchangers tell.
     platform: MailPlatform | None = None
     #: Whether name servers have left questions unanswered: there may be more than was found.
     is_incomplete: bool = False
 
-    def of(self, *protocols: Protocol) -> Sequence[Candidate]:
+    def of(self, *protocols: Protocol) -> Sequence[ServerCandidate]:
         """Return the candidates of some protocols."""
         return [each for each in self.candidates if each.protocol in protocols]
 
 
-async def find_servers(domain: str, servers: NameServers | None = None) -> Whereabouts:
+async def find_servers(domain: str, servers: NameServers | None = None) -> DiscoveredServers:
     """Return where the servers of *domain* may be. Never raises for what the DNS says, or does not."""
     servers = servers or NameServers()
     hasty = replace(servers, within=min(servers.within, _QUESTION))
@@ -117,7 +117,7 @@ async def find_servers(domain: str, servers: NameServers | None = None) -> Where
         async with asyncio.timeout(_WHOLE_SECONDS):
             return await search.run()
     except TimeoutError:
-        return Whereabouts(is_incomplete=True)
+        return DiscoveredServers(is_incomplete=True)
 
 
 class _Search:
@@ -127,7 +127,7 @@ class _Search:
         self._is_incomplete = False
         self._is_answered = False
 
-    async def run(self) -> Whereabouts:
+    async def run(self) -> DiscoveredServers:
         async with asyncio.TaskGroup() as group:
             services = [
                 group.create_task(self._records(f"{service}._tcp.{self._domain}", "SRV")) for service, _, _ in _SERVICES
@@ -135,9 +135,9 @@ class _Search:
             exchangers = group.create_task(self._records(self._domain, "MX"))
         if not self._is_answered:
             # Who answers none of these answers nothing else, and somebody waits.
-            return Whereabouts(is_incomplete=True)
+            return DiscoveredServers(is_incomplete=True)
         announced = [
-            Candidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.ANNOUNCED)
+            ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.ANNOUNCED)
             for (_, protocol, security), found in zip(_SERVICES, services, strict=True)
             for host, port in announced_hosts(found.result())
         ]
@@ -148,7 +148,7 @@ class _Search:
         }
         mail_hosts = [name for each in exchangers.result() if (name := _name(each.exchange))]
         platform = platform_of(mail_hosts)
-        return Whereabouts(
+        return DiscoveredServers(
             candidates=chosen(
                 announced,
                 of_platform(platform),
@@ -160,7 +160,7 @@ class _Search:
             is_incomplete=self._is_incomplete,
         )
 
-    async def _usual(self, told: Collection[Protocol], exchangers: Sequence[str]) -> Sequence[Candidate]:
+    async def _usual(self, told: Collection[Protocol], exchangers: Sequence[str]) -> Sequence[ServerCandidate]:
         # An exchanger elsewhere is a filter or a relay; one in the domain is often the mail server itself.
         own = [each for each in exchangers if each.endswith(f".{self._domain}")]
         wanted = {
@@ -185,7 +185,7 @@ class _Search:
     async def _records(self, name: str, kind: str) -> Sequence[Any]:
         try:
             answer = await self._names.ask(name, kind)
-        except DnsUnanswered:
+        except DnsUnansweredError:
             self._is_incomplete = True
             return ()
         self._is_answered = True
@@ -208,28 +208,28 @@ def platform_at(host: str) -> MailPlatform | None:
     return _whose(host, _BY_SERVER)
 
 
-def of_platform(platform: MailPlatform | None) -> Sequence[Candidate]:
+def of_platform(platform: MailPlatform | None) -> Sequence[ServerCandidate]:
     """Return the servers of a platform."""
     return [
-        Candidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.PLATFORM)
+        ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.PLATFORM)
         for protocol, host, port, security in (_OF_PLATFORM[platform] if platform else ())
     ]
 
 
-def usual_at(protocol: Protocol, host: str) -> Sequence[Candidate]:
+def usual_at(protocol: Protocol, host: str) -> Sequence[ServerCandidate]:
     """Return the servers of a protocol that there may be at a host."""
     return [
-        Candidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.USUAL)
+        ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.USUAL)
         for port, security in _USUAL_PORTS[protocol]
     ]
 
 
-def chosen(*sources: Sequence[Candidate], denied: Collection[Protocol] = ()) -> tuple[Candidate, ...]:
+def chosen(*sources: Sequence[ServerCandidate], denied: Collection[Protocol] = ()) -> tuple[ServerCandidate, ...]:
     """Return the candidates of each side from the first source that has some, at most `MOST_CANDIDATES` of a side.
 
     A protocol that the domain says it has not is left out, whoever else suggests it.
     """
-    found: list[Candidate] = []
+    found: list[ServerCandidate] = []
     for side in ((Protocol.SMTP,), (Protocol.IMAP, Protocol.POP3)):
         of_side = (
             [each for each in source if each.protocol in side and each.protocol not in denied] for source in sources

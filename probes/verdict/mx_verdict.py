@@ -9,7 +9,7 @@ from typing import cast
 from dns.rdtypes.ANY.TLSA import TLSA
 
 from probes.domain.x509 import RENEW_AHEAD, matches, read
-from probes.model.check import Premises, Verdict
+from probes.model.check import CheckScope, Verdict
 from probes.model.reply import Reason
 from probes.stranger.callout import Callout, TlsStage
 from probes.stranger.session import ReplyKind, ServerReply
@@ -76,7 +76,7 @@ def judge_certificate(
     return Verdict.PASS, f"{'a TLSA record fits it' if vouched else 'trusted'}, valid until {end:%Y-%m-%d}", end
 
 
-def judge_recipients(seen: Callout, premises: Premises) -> tuple[Verdict, str]:
+def judge_recipients(seen: Callout, premises: CheckScope) -> tuple[Verdict, str]:
     """Say what it means how the server answered for our mailboxes; the worst answer counts."""
     if not premises.ask_recipients:
         return Verdict.UNKNOWN, "not asked: ask_recipients is off"

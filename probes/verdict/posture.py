@@ -10,7 +10,7 @@ from dns.rdtypes.ANY.TLSA import TLSA
 
 from probes.domain.dnssec import Signing
 from probes.domain.exchanger import Exchangers
-from probes.domain.mta_sts import Mode, NoPolicy, Policy, Unseen
+from probes.domain.mta_sts import Mode, MtaStsPolicyError, Policy, PolicyUnreachableError
 from probes.domain.names import DnsAnswer
 from probes.domain.records import RecordReading
 from probes.domain.signature import NOT_CHECKED, Signature
@@ -90,7 +90,7 @@ def judge_dmarc(dmarc: RecordReading, domain: str) -> Judgement:
 
 
 def judge_mta_sts(
-    record: RecordReading, policy: Policy | NoPolicy | Unseen | None, exchangers: Exchangers
+    record: RecordReading, policy: Policy | MtaStsPolicyError | PolicyUnreachableError | None, exchangers: Exchangers
 ) -> Judgement:
     """MTA-STS, RFC 8461: the record and the policy that it announces."""
     if exchangers.null:
@@ -100,7 +100,7 @@ def judge_mta_sts(
     match policy:
         case _ if record.record is None:
             return Verdict.WARN, "there is no MTA-STS record; senders may be led to another server, or to send in clear"
-        case NoPolicy():
+        case MtaStsPolicyError():
             return Verdict.FAIL, f"MTA-STS is announced, and there is no valid policy: {policy}"
         case Policy(mode=Mode.ENFORCE):
             left_out = [host for host in exchangers.hosts if not policy.covers(host)]

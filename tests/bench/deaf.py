@@ -15,8 +15,8 @@ from datetime import timedelta
 from typing import Any
 
 from monitor.model.health import Health
-from monitor.model.route import WatchedRoute
-from probes.model.probe import Patience
+from monitor.model.route import MonitoredRoute
+from probes.model.probe import Timeouts
 from tests.bench.apart import apart
 from tests.bench.estate import REFERENCES, estate
 from tests.bench.goal import Measured
@@ -28,7 +28,7 @@ from tests.bench.throughput import carried
 _LOAD = 0.8
 _INTERVAL = timedelta(seconds=7.5)
 _INTERVALS = 5
-_PATIENCE = Patience(session=timedelta(seconds=4), arrival=timedelta(seconds=4))
+_PATIENCE = Timeouts(session=timedelta(seconds=4), arrival=timedelta(seconds=4))
 
 
 def measure(_: int) -> Measured:
@@ -52,11 +52,11 @@ def profiled() -> None:
         asyncio.run(_run(server, _watched(server, _LOAD * carried(server))))
 
 
-def _watched(server: Light, a_second: float) -> Mapping[str, WatchedRoute]:
+def _watched(server: Light, a_second: float) -> Mapping[str, MonitoredRoute]:
     return estate(server, a_second, _INTERVAL, _PATIENCE)
 
 
-async def _run(server: Light, watched: Mapping[str, WatchedRoute]) -> tuple[float, float, Counter[str], int]:
+async def _run(server: Light, watched: Mapping[str, MonitoredRoute]) -> tuple[float, float, Counter[str], int]:
     """Return the longest stall, the share of the runs that were due which ended, how they did, and who is down."""
     metrics, interval = Watchful(), _INTERVAL.total_seconds()
     async with at_work(watched, metrics) as service:

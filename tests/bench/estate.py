@@ -12,19 +12,19 @@ from pathlib import Path
 from alerts.engine.advance import OpenIncident
 from monitor.judging.agency import PresentCause
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
-from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from probes.model.check import Finding, Verdict
 from probes.model.mailbox import Mailbox
-from probes.model.probe import Patience, Route
+from probes.model.probe import Route, Timeouts
 from probes.model.result import Hop, Outcome, Party, Phase, ProbeResult
 from probes.model.result import Path as Way
 from tests.bench.light import Light
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 
 REFERENCES = ("rujukan-a", "rujukan-b")
-PROBING = Probing(
+PROBING = ProbingPolicy(
     interval=timedelta(seconds=60),
-    patience=Patience(session=timedelta(seconds=15), arrival=timedelta(seconds=15)),
+    patience=Timeouts(session=timedelta(seconds=15), arrival=timedelta(seconds=15)),
 )
 NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 
@@ -35,7 +35,7 @@ _POSTURE = ("spf", "dkim", "dmarc", "mta_sts", "tls_rpt", "dane", "dnssec", "dns
 
 def files(directory: Path, agencies: int) -> Path:
     """Write the configuration that ships, with so many agencies like its first; return the settings file."""
-    office = Office(directory)
+    office = IssuingOffice(directory)
     sample = (directory / "agencies" / "jabatan-contoh.yaml").read_text()
     for file in (directory / "agencies").iterdir():
         file.unlink()
@@ -56,13 +56,13 @@ def codes(agencies: int) -> list[str]:
     return [f"JCM{number:04}" for number in range(agencies)]
 
 
-def routes(server: Light, agencies: int) -> Mapping[str, WatchedRoute]:
+def routes(server: Light, agencies: int) -> Mapping[str, MonitoredRoute]:
     """Return ten routes an agency, by their names: two mailboxes, inside and both ways with two references."""
     references = {name: server.mailbox(name) for name in REFERENCES}
     return {route.name: route for code in codes(agencies) for route in _of(code, server, references)}
 
 
-def _of(code: str, server: Light, references: Mapping[str, Mailbox]) -> Iterator[WatchedRoute]:
+def _of(code: str, server: Light, references: Mapping[str, Mailbox]) -> Iterator[MonitoredRoute]:
     first, second = server.mailbox(f"{code}/utama"), server.mailbox(f"{code}/kedua")
     for own, other, aside in ((first, second, ""), (second, first, "/kedua")):
         ends = [(Direction.INTERNAL, f"internal{aside}", own, other)]
@@ -71,26 +71,26 @@ def _of(code: str, server: Light, references: Mapping[str, Mailbox]) -> Iterator
             ends.append((Direction.INBOUND, f"inbound/{name}{aside}", reference, own))
         for direction, name, sender, recipient in ends:
             route = Route(name=f"{code}/{name}", sender=sender, recipient=recipient)
-            yield WatchedRoute(route=route, agency=code, direction=direction, probing=PROBING)
+            yield MonitoredRoute(route=route, agency=code, direction=direction, probing=PROBING)
 
 
 def probed_every(
-    interval: timedelta, watched: Mapping[str, WatchedRoute], patience: Patience = PROBING.patience
-) -> Mapping[str, WatchedRoute]:
+    interval: timedelta, watched: Mapping[str, MonitoredRoute], patience: Timeouts = PROBING.patience
+) -> Mapping[str, MonitoredRoute]:
     """Return the routes with another interval, and a confirmation as long as that."""
     probing = replace(PROBING, interval=interval, confirmation=interval, patience=patience)
     return {name: replace(route, probing=probing) for name, route in watched.items()}
 
 
-def estate(server: Light, a_second: float, interval: timedelta, patience: Patience) -> Mapping[str, WatchedRoute]:
+def estate(server: Light, a_second: float, interval: timedelta, patience: Timeouts) -> Mapping[str, MonitoredRoute]:
     """Return as many agencies' routes as come due so often with that interval, and the control routes."""
     agencies = max(1, round(a_second * interval.total_seconds() / 10))
     return probed_every(interval, {**routes(server, agencies), **controls(server)}, patience)
 
 
-def fill(metrics: Metrics, watched: Mapping[str, WatchedRoute]) -> None:
+def fill(metrics: Metrics, watched: Mapping[str, MonitoredRoute]) -> None:
     """Tell *metrics* all that can be told of these routes and their agencies: every series that there may be."""
-    by_agency: dict[str, list[WatchedRoute]] = defaultdict(list)
+    by_agency: dict[str, list[MonitoredRoute]] = defaultdict(list)
     for route in watched.values():
         by_agency[route.agency].append(route)
     for code, own in by_agency.items():
@@ -139,12 +139,12 @@ def _found(aspect: str, subject: str) -> Finding:
     )
 
 
-def controls(server: Light) -> Mapping[str, WatchedRoute]:
+def controls(server: Light) -> Mapping[str, MonitoredRoute]:
     """Return the routes between the references."""
     one, other = (server.mailbox(name) for name in REFERENCES)
     found = {}
     for sender, recipient in ((one, other), (other, one)):
         name = f"control/{sender.name}/{recipient.name}"
         route = Route(name=name, sender=sender, recipient=recipient)
-        found[name] = WatchedRoute(route=route, agency=NO_AGENCY, direction=Direction.CONTROL, probing=PROBING)
+        found[name] = MonitoredRoute(route=route, agency=NO_AGENCY, direction=Direction.CONTROL, probing=PROBING)
     return found

@@ -26,9 +26,9 @@ import structlog
 from sqlalchemy import Table, insert, select, text, update
 
 from alerts.model.event import Resolve
-from alerts.record.audit import CHECKPOINT, Head, Verifier, checkpoint, seal
-from alerts.record.store import Entry
-from monitor.config.service.store import KeepSettings
+from alerts.record.audit import CHECKPOINT, ChainHead, Verifier, checkpoint, seal
+from alerts.record.store import AuditEntry
+from monitor.config.service.store import RetentionSettings
 from monitor.metrics import Metrics
 from monitor.model.health import Grade
 from monitor.proof.chain import Chain
@@ -167,11 +167,11 @@ async def _go_on_with_the_journal(database: Database, number: int, incidents: in
 
     def entries() -> Iterator[Mapping[str, Any]]:
         nonlocal head
-        last = Head()
+        last = ChainHead()
         for n in range(number):
             # Ten of each incident, one after the other, and one of ten about none.
             about = None if n % 10 == 9 else min(n // 10 + 1, incidents)
-            entry = Entry(
+            entry = AuditEntry(
                 at=began + n * timedelta(minutes=1),
                 actor="engine",
                 event="attempt written",
@@ -182,7 +182,7 @@ async def _go_on_with_the_journal(database: Database, number: int, incidents: in
             if n % _CHECKED == _CHECKED - 1:
                 entry = checkpoint(entry.at, "pantau@bench", last)
             sealed = seal(entry, head)
-            head = Head(number=sealed.number, hash=sealed.hash)
+            head = ChainHead(number=sealed.number, hash=sealed.hash)
             last = head if entry.event == CHECKPOINT else last
             yield audit.entry_values(sealed)
 
@@ -251,7 +251,7 @@ def holding() -> Iterator[list[float]]:
         asyncio.Handle._run = run_handle  # type: ignore[method-assign]
 
 
-class Office:
+class IssuingOffice:
     """What loops do and people ask for."""
 
     def __init__(self, database: Database, size: Size) -> None:
@@ -332,7 +332,7 @@ class Office:
                 await search.further(connection)
 
     async def part_of_the_journal(self) -> None:
-        verifier = Verifier(Head(number=self._size.entries // 2))
+        verifier = Verifier(ChainHead(number=self._size.entries // 2))
         async with self._database.read() as connection:
             for entry in await audit.entries(connection, self._size.entries // 2):
                 assert not isinstance(entry, int)
@@ -340,7 +340,7 @@ class Office:
 
     async def retention(self) -> None:
         self._old_at += FIVE
-        await Retention(self._database).dispose(KeepSettings().build(), self._old_at)
+        await Retention(self._database).dispose(RetentionSettings().build(), self._old_at)
 
     async def whole_journal(self) -> None:
         await audit.verify(self._database.read)
@@ -354,7 +354,7 @@ class Office:
 
 async def ask_everything(database: Database, meter: Meter, size: Size) -> None:
     """Do what loops do and people ask for, and measure it."""
-    office = Office(database, size)
+    office = IssuingOffice(database, size)
     deeds: Mapping[str, Callable[[], Awaitable[object]]] = {
         "start": office.start,
         "look around (every 5 s)": office.look_around,

@@ -39,7 +39,7 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import STORE, run_values
 from monitor.store.probing.processes import Processes
-from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema.tables import health
 from probes.model.result import Outcome, ProbeResult
 from tests.bench.estate import REFERENCES
@@ -352,7 +352,7 @@ async def stored(directory: Path, *, members: int, a_minute: float, seconds: flo
                 place = directory / f"penulis-{members}-{number}"
                 database = await stack.enter_async_context(Database.open(place, store, name=_member(number)))
                 codes = [_code(number * 1000 + each) for each in range(1000)]
-                writers.append(Writer(history=History(database, SiteStandings(database, _SITE)), codes=codes))
+                writers.append(Writer(history=History(database, SiteStatuses(database, _SITE)), codes=codes))
             writing = [asyncio.create_task(each.keep_writing(a_minute)) for each in writers]
             await asyncio.sleep(5)
             count, sent = _counting(postgres, store), "SELECT pg_current_wal_lsn() - '0/0'"

@@ -21,17 +21,26 @@ from statistics import quantiles
 import structlog
 
 from alerts.decide.bundle import GROUP_INTERVAL
-from alerts.decide.gateway.brake import Brake
+from alerts.decide.gateway.brake import RateLimitScope
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.gateway_pool import GatewayPool, Line
-from alerts.model.brief import Brief, EscalationPolicy, Step
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
+from alerts.model.brief import EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.event import Trigger
-from alerts.model.gateway import Absent, CallbackAnswer, CallbackRefused, Desk, Incoming, Order, Progress, Report
-from alerts.model.notice import Language, Matter, Office, Purpose
+from alerts.model.gateway import (
+    CallbackHandler,
+    CallbackRejectedError,
+    CallbackRequest,
+    CallbackResponse,
+    DeliveryReport,
+    SendRequest,
+    SubmissionNotFound,
+    SubmissionState,
+)
+from alerts.model.notice import IncidentType, IssuingOffice, Language, Purpose
 from alerts.record.clock import SystemClock
 from alerts.wording.texts import load
 from monitor.store.backend.database import Database
@@ -54,21 +63,21 @@ class Shifting:
 class Prompt:
     """A gateway that takes 50 ms, as a provider's HTTP does, and notes when it was called."""
 
-    called: list[tuple[Order, float]] = field(default_factory=list)
+    called: list[tuple[SendRequest, float]] = field(default_factory=list)
 
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         self.called.append((order, time.perf_counter()))
         await asyncio.sleep(0.05)
-        return Report(progress=Progress.DELIVERED, provider_id=order.reference)
+        return DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=order.reference)
 
-    async def find(self, order: Order) -> Report | Absent:
-        return Absent(certain=True)
+    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
+        return SubmissionNotFound(certain=True)
 
-    async def check(self, order: Order, provider_id: str) -> Report:
-        return Report(progress=Progress.DELIVERED, provider_id=provider_id)
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
+        return DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=provider_id)
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
-        raise CallbackRefused(404, "no callbacks")
+    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
+        raise CallbackRejectedError(404, "no callbacks")
 
     async def close(self) -> None:
         pass
@@ -78,16 +87,16 @@ class Prompt:
 class Count:
     """Counts what the dispatcher says."""
 
-    states: Counter[NoticeState] = field(default_factory=Counter)
+    states: Counter[NotificationState] = field(default_factory=Counter)
     bundled: int = 0
 
-    def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
+    def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
         self.states[state] += 1
 
     def notices_bundled(self, channel: Channel, notices: int) -> None:
         self.bundled += notices
 
-    def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None: ...
+    def notices_held(self, channel: Channel, brake: RateLimitScope, notices: int) -> None: ...
     def nobody_on_call(self, agency: str, rotas: int) -> None: ...
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None: ...
     def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None: ...
@@ -98,7 +107,7 @@ class Count:
     def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: object) -> None: ...
 
 
-def _brief(number: int, contacts: int) -> Brief:
+def _brief(number: int, contacts: int) -> PolicySnapshot:
     # Letters only: digits would look like a telephone number in an SMS.
     code = "".join(chr(ord("A") + number // 26**place % 26) for place in (2, 1, 0))
     phone = f"+60100{number % contacts:05}"
@@ -112,8 +121,8 @@ def _brief(number: int, contacts: int) -> Brief:
         Step(after=timedelta(0), contacts=(person,), channels=(Channel.SMS,)),
         Step(after=5 * _MINUTE, contacts=(person,), channels=(Channel.VOICE,)),
     )
-    office = Office(short=code, name=f"Agensi Contoh {number}", domain=f"agensi-{number}.gov.my")
-    return Brief(agency=code, office=office, escalation=EscalationPolicy(steps=steps))
+    office = IssuingOffice(short=code, name=f"Agensi Contoh {number}", domain=f"agensi-{number}.gov.my")
+    return PolicySnapshot(agency=code, office=office, escalation=EscalationPolicy(steps=steps))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +147,8 @@ async def fail_at_once(place: Path, outages: int, contacts: int, gap: float) -> 
             store=SqlStore(database),
             pool=GatewayPool(
                 [
-                    Line(name="sms", channel=Channel.SMS, gateway=sms, slots=16),
-                    Line(name="voice", channel=Channel.VOICE, gateway=voice, slots=16),
+                    ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=sms, slots=16),
+                    ConfiguredGateway(name="voice", channel=Channel.VOICE, gateway=voice, slots=16),
                 ]
             ),
             composer=WordingComposer(load()),
@@ -156,7 +165,7 @@ async def fail_at_once(place: Path, outages: int, contacts: int, gap: float) -> 
             verdicts.setdefault(f"+60100{number % contacts:05}", time.perf_counter())
             now = clock.now()
             await dispatcher.submit(
-                Trigger(dedup_key=brief.agency, at=now, matter=Matter.BOTH, began_at=now - _MINUTE, brief=brief)
+                Trigger(dedup_key=brief.agency, at=now, matter=IncidentType.BOTH, began_at=now - _MINUTE, brief=brief)
             )
 
         await asyncio.gather(*(judge(number) for number in range(outages)))

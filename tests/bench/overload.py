@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from monitor.model.health import Health
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from tests.bench.apart import apart
 from tests.bench.estate import PROBING, estate
 from tests.bench.goal import Measured
@@ -49,12 +49,12 @@ def profiled() -> None:
         asyncio.run(_run(_watched(server, carried(server)), 2))
 
 
-def _watched(server: Light, carries: float) -> Mapping[str, WatchedRoute]:
+def _watched(server: Light, carries: float) -> Mapping[str, MonitoredRoute]:
     return estate(server, _LOAD * carries, _INTERVAL, PROBING.patience)
 
 
 async def _run(
-    watched: Mapping[str, WatchedRoute], stretches: int
+    watched: Mapping[str, MonitoredRoute], stretches: int
 ) -> tuple[list[tuple[Counter[str], int, int]], int, float]:
     """Return of each stretch how runs ended, the rounds let go and the runs not believed; and who is held to be down."""
     metrics, loop, found = Watchful(), asyncio.get_running_loop(), []

@@ -17,23 +17,23 @@ from typing import cast
 
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.event import Trigger
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.config.model.registry import Agency, Registry
-from monitor.judging.judge import Judge
+from monitor.judging.judge import HealthEvaluator
 from monitor.model.health import HealthPolicy
-from monitor.model.route import WatchedRoute
-from monitor.planning.inspection import Inspection
-from monitor.service.front import Front
-from monitor.service.noticeboard import Noticeboard
-from monitor.service.watch import Watch
+from monitor.model.route import MonitoredRoute
+from monitor.planning.inspection import CheckRun
+from monitor.service.front import ServiceFacade
+from monitor.service.noticeboard import StatusReader
+from monitor.service.watch import ProbingRuntime
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.views.own_health import Signs
+from monitor.views.own_health import SelfHealthInputs
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
-from probes.model.check import Premises
+from probes.model.check import CheckScope
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.bench.apart import apart
 from tests.bench.estate import NOON, controls, delivered, findings, routes
@@ -99,9 +99,9 @@ class _Looks:
 class _Country:
     """The part of the service that the page needs."""
 
-    board: Noticeboard
+    board: StatusReader
     history: History
-    judge: Judge
+    judge: HealthEvaluator
     codes: Sequence[str] = field(default_factory=list)
 
     async def change(self, agencies: Sequence[str]) -> None:
@@ -117,7 +117,7 @@ async def _looks(server: Light) -> _Looks:
     made = _Looks()
     with tempfile.TemporaryDirectory() as directory:
         async with _country(server, Path(directory)) as country:
-            source = cast(Front, SimpleNamespace(board=country.board))
+            source = cast(ServiceFacade, SimpleNamespace(board=country.board))
             listener = open_port("127.0.0.1", 0)
             async with serve(portal(source, ["127.0.0.1"]), listener):
                 url = url_of(listener)
@@ -169,7 +169,7 @@ def _turns() -> Iterator[list[float]]:
 @asynccontextmanager
 async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
     watched = {**routes(server, _AGENCIES), **controls(server)}
-    judge = Judge(watched.values(), HealthPolicy())
+    judge = HealthEvaluator(watched.values(), HealthPolicy())
     codes = sorted({route.agency for route in watched.values()} - {""})
     inspections = {code: _inspections(code) for code in codes}
     agencies = {code: SimpleNamespace(name=f"Jabatan {code} Malaysia", domains=[f"{code}.gov.my"]) for code in codes}
@@ -194,20 +194,24 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
         await before.latest()
         gc.collect()
         gc.freeze()
-        board = Noticeboard(
+        board = StatusReader(
             store=store,
             history=before,
             days=DayRecords(database),
             pool=GatewayPool(()),
             clock=database.clock,
-            watch=cast(Callable[[], Watch], lambda: watch),
-            signs=Signs,
+            watch=cast(Callable[[], ProbingRuntime], lambda: watch),
+            signs=SelfHealthInputs,
         )
         yield _Country(board=board, history=before, judge=judge, codes=codes)
 
 
 async def _fill(
-    store: SqlStore, history: History, judge: Judge, watched: Mapping[str, WatchedRoute], down: Collection[str]
+    store: SqlStore,
+    history: History,
+    judge: HealthEvaluator,
+    watched: Mapping[str, MonitoredRoute],
+    down: Collection[str],
 ) -> None:
     runs = [_refused(name) if route.agency in down else delivered(name) for name, route in watched.items()]
     for run in runs:
@@ -217,15 +221,15 @@ async def _fill(
     async with store.transaction() as ledger:
         for code in down:
             event = Trigger(
-                dedup_key=code, at=NOON, matter=Matter.BOTH, began_at=NOON, brief=replace(BRIEF, agency=code)
+                dedup_key=code, at=NOON, matter=IncidentType.BOTH, began_at=NOON, brief=replace(BRIEF, agency=code)
             )
             await ledger.add_incidents([event])
 
 
-def _inspections(code: str) -> dict[str, Inspection]:
-    nowhere = Premises(agency=code, mailboxes=(), domains=())
+def _inspections(code: str) -> dict[str, CheckRun]:
+    nowhere = CheckScope(agency=code, mailboxes=(), domains=())
     found = findings(f"jabatan-{code.lower()}.gov.my")
-    return {kind: Inspection(findings=tuple(each), at=NOON, premises=nowhere) for kind, each in found.items()}
+    return {kind: CheckRun(findings=tuple(each), at=NOON, premises=nowhere) for kind, each in found.items()}
 
 
 def _refused(route: str) -> ProbeResult:

@@ -35,14 +35,14 @@ from sqlalchemy import String, cast, event, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.documents.render import letter
-from alerts.model.delivery import RANK, AttemptState, NoticeState
-from alerts.record.store import Entry
+from alerts.model.delivery import RANK, AttemptState, NotificationState
+from alerts.record.store import AuditEntry
 from alerts.wording.texts import load as load_wording
 from monitor.access.role import parse_assignment
 from monitor.app import App
 from monitor.config.loading import load, stored_source
 from monitor.model.day import day_of
-from monitor.model.document import Pen, WrittenDocument
+from monitor.model.document import EditSource, WrittenDocument
 from monitor.service.access.authenticator import LONGEST
 from monitor.service.access.secret import SessionKey
 from monitor.store.backend.database import Database
@@ -173,7 +173,7 @@ async def _write_documents(database: Database, settings: Path, now: datetime) ->
     for file in sorted((settings.parent / "agencies").iterdir()):
         written = file.read_text()
         wanted.append(WrittenDocument(agency=file.stem.upper(), name=file.name, text=written))
-    await documents.write({}, wanted, [], pen=Pen.FILES, by="bench", now=now - 365 * _DAY)
+    await documents.write({}, wanted, [], pen=EditSource.FILES, by="bench", now=now - 365 * _DAY)
     codes = [each.agency for each in wanted]
     async with database.write() as connection:
         rows = [dict(each) for each in (await connection.execute(select(document))).mappings()]
@@ -236,7 +236,7 @@ async def _leave_open(connection: AsyncConnection, number: int, now: datetime) -
     mine = attempt.c.delivery_id.in_([each.id for each in letters])
     await connection.execute(update(attempt).where(mine).values(**laid))
     some = select(notice.c.id).order_by(notice.c.id.desc()).offset(_LETTERS).limit(_UNKNOWN).scalar_subquery()
-    await connection.execute(update(notice).where(notice.c.id.in_(some)).values(state=NoticeState.UNKNOWN))
+    await connection.execute(update(notice).where(notice.c.id.in_(some)).values(state=NotificationState.UNKNOWN))
 
 
 async def _lay_letters(connection: AsyncConnection, tray: Path, now: datetime) -> None:
@@ -246,7 +246,7 @@ async def _lay_letters(connection: AsyncConnection, tray: Path, now: datetime) -
     laid = (await connection.execute(query.where(attempt.c.gateway == "dulang-surat"))).all()
     said = {"sha256": sha256(pdf).hexdigest()}
     told = [
-        Entry(at=now, actor="dulang-surat", event="send: accepted", notice_id=n, detail={"reference": at} | said)
+        AuditEntry(at=now, actor="dulang-surat", event="send: accepted", notice_id=n, detail={"reference": at} | said)
         for at, n in laid
     ]
     await audit.append(connection, told)
@@ -347,7 +347,7 @@ class Statements:
         self.sent[statement] = parameters
 
 
-class Desk:
+class CallbackHandler:
     """Asks the running service, from a process of its own."""
 
     def __init__(self, viewer: asyncio.subprocess.Process, statements: Statements) -> None:
@@ -385,7 +385,7 @@ async def sessions(database: Database, now: datetime) -> Mapping[str, str]:
         session = WebSession(
             digest=key.digest, user=kept.user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
         )
-        await users.begin(session, Entry(at=now, actor="bench", event="signed in"))
+        await users.begin(session, AuditEntry(at=now, actor="bench", event="signed in"))
         keys[who] = key.text
     return keys
 
@@ -430,7 +430,7 @@ async def ask_everything(settings: Path, directory: Path, times: int, only: str,
         viewer = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _VIEWER, str(port), stdin=quiet, stdout=quiet
         )
-        desk = Desk(viewer, statements)
+        desk = CallbackHandler(viewer, statements)
         try:
             # What loops do at the start is none of a page.
             await asyncio.sleep(10)
@@ -470,7 +470,7 @@ async def _names(database: Database) -> Mapping[str, str]:
 
 
 async def _asked(
-    desk: Desk, keys: Mapping[str, str], names: Mapping[str, str], times: int, only: str
+    desk: CallbackHandler, keys: Mapping[str, str], names: Mapping[str, str], times: int, only: str
 ) -> dict[tuple[str, str], Asked]:
     table = [each.removeprefix("GET ") for each in TABLE if each.startswith("GET ")]
     found: dict[tuple[str, str], Asked] = {}
@@ -503,7 +503,7 @@ async def _rest() -> Asked:
     return Asked(took=[61_000.0], cpu=[1000 * spent], held=[1000 * held[0]], late=[1000 * max(late)])
 
 
-async def _saved(desk: Desk, key: str, names: Mapping[str, str], directory: Path) -> Asked:
+async def _saved(desk: CallbackHandler, key: str, names: Mapping[str, str], directory: Path) -> Asked:
     """Save a document some times, each time another."""
     path, saved, read = f"/api/v1/agencies/{names['code']}/document", Asked(), Asked()
     written = (directory / "agencies" / f"{names['code'].lower()}.yaml").read_text()

@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import median
 
 from alerts.record.clock import SystemClock
-from monitor.config.loading import Memory
+from monitor.config.loading import LoadCache
 from monitor.metrics import Metrics
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import set_aside
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.reloader import Reloader, read
-from monitor.service.watch import WatchSurroundings
+from monitor.service.watch import RuntimeContext
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -66,7 +66,7 @@ def profiled() -> None:
 
 
 async def _life(settings: Path, rounds: int) -> _Life:
-    began, memory = cpu(), Memory()
+    began, memory = cpu(), LoadCache()
     with tempfile.TemporaryDirectory(prefix="pantau-bench-") as state:
         configuration = await read(settings, ENVIRON, memory)
         async with Database.open(Path(state)) as database:
@@ -93,9 +93,9 @@ async def _edit_and_reload(reloader: Reloader, settings: Path, number: int) -> N
     assert await reloader.reload("bangku") == []
 
 
-def _reloader(database: Database, settings: Path, memory: Memory) -> Reloader:
+def _reloader(database: Database, settings: Path, memory: LoadCache) -> Reloader:
     station, clock, store = Station(database), SystemClock(), SqlStore(database)
-    around = WatchSurroundings(
+    around = RuntimeContext(
         signer=SIGNER,
         store=store,
         history=History(database),

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import timedelta
 from statistics import quantiles
 
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from tests.bench.apart import apart
 from tests.bench.estate import controls, probed_every, routes
 from tests.bench.goal import Measured
@@ -58,13 +58,13 @@ def profiled() -> None:
         asyncio.run(_run(watched, 2))
 
 
-def _watched(server: Light, agencies: int, a_second: float) -> Mapping[str, WatchedRoute]:
+def _watched(server: Light, agencies: int, a_second: float) -> Mapping[str, MonitoredRoute]:
     watched = {**routes(server, agencies), **controls(server)}
     return probed_every(timedelta(seconds=len(watched) / a_second), watched)
 
 
 async def _run(
-    watched: Mapping[str, WatchedRoute], stretches: int
+    watched: Mapping[str, MonitoredRoute], stretches: int
 ) -> tuple[list[tuple[float, float, int]], Counter[str]]:
     metrics = Watchful()
     async with at_work(watched, metrics):

@@ -11,7 +11,7 @@ from typing import cast
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from monitor.metrics import Metrics
-from monitor.service.front import Front
+from monitor.service.front import ServiceFacade
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.bench.apart import apart
@@ -65,7 +65,7 @@ class _Only:
 async def _scrapes(server: Light, rounds: int) -> list[tuple[int, float, float]]:
     metrics = _full(server)
     listener = open_port("127.0.0.1", 0)
-    async with serve(portal(cast(Front, _Only(metrics)), ["127.0.0.1"]), listener):
+    async with serve(portal(cast(ServiceFacade, _Only(metrics)), ["127.0.0.1"]), listener):
         # The first one also imports and connects.
         return [await _scrape(f"{url_of(listener)}/metrics") for _ in range(rounds + 1)][1:]
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.record.clock import SystemClock
-from monitor.bridge.consensus import Briefs, Consensus
-from monitor.bridge.pipeline import Pipeline
-from monitor.judging.judge import Judge
+from monitor.bridge.consensus import Briefs, IncidentReporter
+from monitor.bridge.pipeline import ResultPipeline
+from monitor.judging.judge import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
 from monitor.model.mail_provider import MailProvider, MailProviders
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
 from monitor.runtime.garbage import keep_setting_aside
@@ -84,11 +84,11 @@ class Service:
     """What is at work."""
 
     prober: Prober
-    judge: Judge
+    judge: HealthEvaluator
 
 
 @asynccontextmanager
-async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metrics) -> AsyncIterator[Service]:
+async def service(routes: Mapping[str, MonitoredRoute], state: Path, metrics: Metrics) -> AsyncIterator[Service]:
     """Build it, with its store in *state*; the prober is not started."""
     clock, lag = SystemClock(), LagMeter()
     agencies = {route.agency for route in routes.values() if route.agency}
@@ -96,7 +96,7 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
         metrics.watch_agency(agency, routes=[])
     async with Database.open(state) as database:
         history = History(database)
-        consensus = Consensus(
+        consensus = IncidentReporter(
             briefs=Briefs(agencies=dict.fromkeys(agencies, BRIEF), ours=lambda _: BRIEF),
             alerting=_Nobody(),
             open_incidents={},
@@ -104,13 +104,13 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
             clock=clock,
             site="putrajaya",
         )
-        judge = Judge(routes.values(), HealthPolicy())
+        judge = HealthEvaluator(routes.values(), HealthPolicy())
         prober = Prober(
             routes=routes,
             kind=KIND,
             signer=SIGNER,
             judge=judge,
-            pipeline=Pipeline(
+            pipeline=ResultPipeline(
                 judge=judge,
                 routes=routes,
                 history=history,
@@ -137,7 +137,7 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
 
 
 @asynccontextmanager
-async def at_work(routes: Mapping[str, WatchedRoute], metrics: Metrics) -> AsyncIterator[Service]:
+async def at_work(routes: Mapping[str, MonitoredRoute], metrics: Metrics) -> AsyncIterator[Service]:
     """Let it probe for as long as the block lasts."""
     with tempfile.TemporaryDirectory(prefix="pantau-bench-") as state:
         async with service(routes, Path(state), metrics) as it:

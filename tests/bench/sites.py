@@ -1,7 +1,7 @@
 """Sites say that mail is down, each into its own PostgreSQL, and a real hub hears it: how long until people are told, and what a cut does.
 
 `python -m tests.bench.sites` starts the hub's service, with agencies that it does not probe itself, and three sites of which only
-what they write is there: runs, standings and beats as `History` and `SiteStandings` write them. PostgreSQL replicates them. `notice`
+what they write is there: runs, standings and beats as `History` and `SiteStatuses` write them. PostgreSQL replicates them. `notice`
 lets each agency be down once, by two sites of three: from the second one's commit to the SMS at the gateway. `cut` cuts one site
 off for a minute (`--cut SECONDS`) while verdicts come and go at all of them, and counts what was told that no two sites said
 together, and what was not told that they did. `load` lets three sites write as many runs as a full process of each makes, beat, and
@@ -31,20 +31,20 @@ from typing import Any, Self
 
 import yaml
 
-from alerts.model.notice import Matter
-from monitor.judging.joint.freshness import FRESH_FOR, SiteBeat
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.suspect import Trouble
+from alerts.model.notice import IncidentType
+from monitor.judging.joint.freshness import FRESH_FOR, SiteHeartbeat
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.suspect import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.service.sites.site_runs import SiteRunTeller
+from monitor.service.sites.site_runs import SiteRunReporter
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
 from monitor.store.probing.site_runs import SiteRunWriter
-from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.standings import SiteStatuses
 from monitor.store.sites.joining import add
-from monitor.store.sites.link import MemberSite
+from monitor.store.sites.link import SiteConnection
 from probes.model.result import Outcome, ProbeResult
 from tests.bench.light import Light, light
 from tests.bench.trip import cpu_of
@@ -63,13 +63,13 @@ _PATIENCE = 120.0
 _TELLS_EVERY = 5.0
 
 
-def _down() -> SiteStanding:
-    trouble = Trouble(matter=Matter.BOTH, since=datetime.now(UTC) - 3 * _SECOND)
-    return SiteStanding(trouble=trouble, directions=dict.fromkeys(_WAYS, Health.DOWN))
+def _down() -> SiteStatus:
+    trouble = ActiveProblem(matter=IncidentType.BOTH, since=datetime.now(UTC) - 3 * _SECOND)
+    return SiteStatus(trouble=trouble, directions=dict.fromkeys(_WAYS, Health.DOWN))
 
 
-def _well() -> SiteStanding:
-    return SiteStanding(well_since=datetime.now(UTC), directions=dict.fromkeys(_WAYS, Health.UP))
+def _well() -> SiteStatus:
+    return SiteStatus(well_since=datetime.now(UTC), directions=dict.fromkeys(_WAYS, Health.UP))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,16 +77,16 @@ class PlayedSite:
     """A site of which there is only what it writes."""
 
     history: History
-    standings: SiteStandings
-    telling: SiteRunTeller
+    standings: SiteStatuses
+    telling: SiteRunReporter
 
     @classmethod
     @asynccontextmanager
     async def open(cls, directory: Path, store: PostgresServer, name: str) -> AsyncIterator[Self]:
         """Beat each second for as long as the block lasts."""
         async with Database.open(directory, store, name=name) as database:
-            standings = SiteStandings(database, name)
-            telling = SiteRunTeller(SiteRunWriter(database, name), database.clock)
+            standings = SiteStatuses(database, name)
+            telling = SiteRunReporter(SiteRunWriter(database, name), database.clock)
             site = cls(history=History(database, standings), standings=standings, telling=telling)
             beating = asyncio.create_task(site.keep_beating(token_hex(8)))
             try:
@@ -100,10 +100,10 @@ class PlayedSite:
         """Beat as a service does."""
         while True:
             steady = timedelta(seconds=time.monotonic())
-            await self.standings.beat(SiteBeat(at=datetime.now(UTC), steady=steady, life=life))
+            await self.standings.beat(SiteHeartbeat(at=datetime.now(UTC), steady=steady, life=life))
             await asyncio.sleep(1)
 
-    async def say(self, levels: Mapping[str, SiteStanding]) -> datetime:
+    async def say(self, levels: Mapping[str, SiteStatus]) -> datetime:
         """End a run that changes how agencies stand; return when that was committed."""
         agency = next(iter(levels))
         await self._end(agency, Outcome.LOST if levels[agency].trouble else Outcome.DELIVERED, levels)
@@ -121,7 +121,7 @@ class PlayedSite:
         await self.history.sent(token_hex(8), f"{agency}/internal", now, now + _SECOND)
         await self._end(agency, outcome, {})
 
-    async def _end(self, agency: str, outcome: Outcome, levels: Mapping[str, SiteStanding]) -> None:
+    async def _end(self, agency: str, outcome: Outcome, levels: Mapping[str, SiteStatus]) -> None:
         result = ProbeResult(
             route=f"{agency}/internal",
             token_id=token_hex(8),
@@ -221,7 +221,7 @@ async def listening(directory: Path, agencies: int) -> AsyncIterator[ListeningHu
 
 def _join(world: SiteWorld, name: str) -> PostgresServer:
     server = world.sites[name].reached()
-    add(MemberSite(site=name, server=server, hub=_HUB, store=world.store))
+    add(SiteConnection(site=name, server=server, hub=_HUB, store=world.store))
     return server
 
 

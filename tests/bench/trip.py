@@ -23,12 +23,12 @@ from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox, Password, Security, Server
-from probes.model.probe import Patience, Route
+from probes.model.probe import Route, Timeouts
 from probes.model.result import Outcome
 from probes.run.runner import run_probe
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "bangku-ujian")
-PATIENCE = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
+PATIENCE = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
 #: How long the bare libraries wait between two looks: as long as the product does when a message is young.
 _LOOK_AGAIN = 0.1
 

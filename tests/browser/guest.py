@@ -21,7 +21,7 @@ from playwright.async_api import (
     expect,
 )
 
-from monitor.web.page import Tongue, words
+from monitor.web.page import PageLanguage, words
 from pantau_lab.beginning.login import DemoLogin
 from tests.browser.running_site import RunningSite
 
@@ -42,7 +42,7 @@ class Guest:
     site: RunningSite
     context: BrowserContext
     page: Page
-    tongue: Tongue = Tongue.MALAY
+    tongue: PageLanguage = PageLanguage.MALAY
     #: What the console, the scripts and what was fetched complained of.
     complaints: list[str] = field(default_factory=list)
     _refused: set[str] = field(default_factory=set)
@@ -167,7 +167,7 @@ class Door:
         self,
         name: str = "",
         *,
-        tongue: Tongue = Tongue.MALAY,
+        tongue: PageLanguage = PageLanguage.MALAY,
         screen: dict[str, int] = WIDE,
         scheme: Literal["light", "dark"] = "light",
         script: bool = True,
@@ -182,7 +182,7 @@ class Door:
         for event, hear in listening.items():
             page.context.on(event, hear)  # type: ignore[call-overload]
         self.stack.push_async_callback(self._leave, page, listening, script)
-        if tongue is not Tongue.MALAY:
+        if tongue is not PageLanguage.MALAY:
             await page.context.add_cookies([{"name": "bahasa", "value": str(tongue), "url": self.site.url}])
         if name:
             login = self.site.logins[name]

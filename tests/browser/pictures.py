@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 from playwright.async_api import Page
 
-from monitor.web.page import Tongue
+from monitor.web.page import PageLanguage
 from tests.browser.guest import NARROW, WIDE, Door
 from tests.browser.running_site import JCM, MDC, ROTA, RunningSite, running_site
 from tests.real.visitor import opened_browser
@@ -37,7 +37,7 @@ class Picture:
     path: str
     who: str = ""
     screen: dict[str, int]
-    tongue: Tongue = Tongue.MALAY
+    tongue: PageLanguage = PageLanguage.MALAY
     scheme: Literal["light", "dark"] = "light"
     #: What is unfolded.
     unfold: str = ""
@@ -64,9 +64,11 @@ def _busy(number: str) -> Sequence[Picture]:
     return (
         Picture(name="duty", path="/duty", who="siti", screen=NARROW),
         Picture(name="incident", path=f"/incidents/{number}", who="siti", screen=NARROW),
-        Picture(name="release", path=f"/incidents/{number}/release", who="siti", screen=NARROW, tongue=Tongue.ENGLISH),
+        Picture(
+            name="release", path=f"/incidents/{number}/release", who="siti", screen=NARROW, tongue=PageLanguage.ENGLISH
+        ),
         Picture(name="letters", path="/letters", who="kerani", screen=WIDE),
-        Picture(name="journal", path="/journal", who="noc", screen=WIDE, tongue=Tongue.ENGLISH),
+        Picture(name="journal", path="/journal", who="noc", screen=WIDE, tongue=PageLanguage.ENGLISH),
     )
 
 

@@ -18,7 +18,7 @@ from monitor.store.upkeep.keyring import new_key
 from pantau_lab.beginning.login import DemoLogin, demo_logins, new_password, write_private
 from pantau_lab.beginning.prologue import prologue
 from pantau_lab.mail import Fault
-from pantau_lab.stage import Stage, stage
+from pantau_lab.stage import DemoEnvironment, stage
 from pantau_lab.world import AGENCIES
 from tests.stories.theatre import BRISK, Theatre
 
@@ -178,7 +178,7 @@ def _people() -> Sequence[DemoLogin]:
     ]
 
 
-def _dress(world: Stage) -> None:
+def _dress(world: DemoEnvironment) -> None:
     """Add to the demo's configuration what it has not: a rota, a second office, and a key for secrets."""
     folder = world.settings.parent
     write_private(folder / "secrets" / "kunci", new_key())

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import expect
 
-from monitor.web.page import Tongue
+from monitor.web.page import PageLanguage
 from tests.authenticator import code_at
 from tests.browser.guest import NARROW, Door
 from tests.browser.running_site import UCM, RunningSite
@@ -60,7 +60,7 @@ async def test_the_language_is_switched_where_one_is_and_stays(door: Door) -> No
         await noc.press(noc.page.locator("a[hreflang=en]"))
         await expect(noc.page.locator("html")).to_have_attribute("lang", "en")
         assert noc.page.url.removeprefix(noc.site.url).startswith(path)
-    noc.tongue = Tongue.ENGLISH
+    noc.tongue = PageLanguage.ENGLISH
     await noc.go("/account")
     await noc.sees("access.your_roles")
     # Also where nobody has signed in.

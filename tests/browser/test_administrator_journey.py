@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from monitor.web.page import Tongue
+from monitor.web.page import PageLanguage
 from tests.browser.guest import Door
 from tests.browser.running_site import JCM, MDC, UCM, RunningSite
 from tests.real.visitor import shut_out
@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 PASSWORD = "sampan kecil menyusur sungai"
 
 
-@pytest.mark.parametrize(("tongue", "name"), [(Tongue.MALAY, "farid"), (Tongue.ENGLISH, "devi")])
+@pytest.mark.parametrize(("tongue", "name"), [(PageLanguage.MALAY, "farid"), (PageLanguage.ENGLISH, "devi")])
 async def test_a_user_is_made_given_roles_and_a_code_that_a_later_one_makes_void(
-    site: RunningSite, door: Door, tongue: Tongue, name: str
+    site: RunningSite, door: Door, tongue: PageLanguage, name: str
 ) -> None:
     admin = await door.admit("pentadbir", tongue=tongue)
     await admin.go("/users")
@@ -69,7 +69,7 @@ async def test_whoever_is_disabled_is_out_of_the_page_that_they_have_open(site: 
 
 
 async def test_a_token_is_shown_once_opens_what_it_may_and_is_taken_back(site: RunningSite, door: Door) -> None:
-    admin = await door.admit("pentadbir", tongue=Tongue.ENGLISH)
+    admin = await door.admit("pentadbir", tongue=PageLanguage.ENGLISH)
     await admin.go("/tokens")
     await admin.field("token.program").fill("konsol-contoh")
     await admin.choice("access.role").select_option("admin")

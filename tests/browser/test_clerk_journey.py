@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from monitor.web.page import Tongue
+from monitor.web.page import PageLanguage
 from tests.browser.guest import Door
 from tests.browser.running_site import MDC, RunningSite, recipients
 from tests.real.visitor import shut_out
@@ -14,9 +14,9 @@ from tests.unit.alerts.documents.pages import text_of
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest.mark.parametrize("tongue", Tongue)
+@pytest.mark.parametrize("tongue", PageLanguage)
 async def test_several_letters_are_printed_posted_with_their_day_and_stand_in_the_docket(
-    site: RunningSite, door: Door, tongue: Tongue
+    site: RunningSite, door: Door, tongue: PageLanguage
 ) -> None:
     number = await site.released(MDC.code)
     clerk = await door.admit("kerani", tongue=tongue)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from monitor.web.page import Tongue
+from monitor.web.page import PageLanguage
 from tests.browser.guest import NARROW, Door
 from tests.browser.running_site import JCM, RunningSite
 from tests.real.visitor import shut_out
@@ -15,9 +15,9 @@ from tests.real.visitor import shut_out
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest.mark.parametrize("tongue", Tongue)
+@pytest.mark.parametrize("tongue", PageLanguage)
 async def test_an_outage_is_declared_taken_on_released_and_closed_from_a_telephone(
-    site: RunningSite, door: Door, tongue: Tongue
+    site: RunningSite, door: Door, tongue: PageLanguage
 ) -> None:
     siti = await door.admit("siti", tongue=tongue, screen=NARROW)
     by = site.logins["siti"].full_name
@@ -104,7 +104,7 @@ async def test_who_looks_at_an_old_page_hears_what_has_become_of_it_and_changes_
     site: RunningSite, door: Door
 ) -> None:
     number = await site.declared(JCM.code)
-    siti, noc = await door.admit("siti", screen=NARROW), await door.admit("noc", tongue=Tongue.ENGLISH)
+    siti, noc = await door.admit("siti", screen=NARROW), await door.admit("noc", tongue=PageLanguage.ENGLISH)
     for each in (siti, noc):
         await each.go(f"/incidents/{number}")
     await siti.press(siti.button("duty.acknowledge"))

@@ -13,8 +13,8 @@ from playwright.async_api import Browser, Page
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitor.config.service.openid import OpenIdClient
-from monitor.service.access.openid import OpenIdDoor
-from monitor.web.access.gate import Gate
+from monitor.service.access.openid import OpenIdLogin
+from monitor.web.access.gate import AccessControl
 from monitor.web.portal import portal
 from pantau_lab.oauth.openid_provider import OpenIdProvider
 from pantau_lab.serving import serve
@@ -56,8 +56,8 @@ async def test_openid_link_leads_to_the_provider_and_back(browser: Browser, tmp_
             redirect_uri=f"{url}/sign-in/openid/answer",
             trust=ssl.create_default_context(),
         )
-        door = OpenIdDoor(client, "SSO Contoh", place.authenticator, place.users, place.clock)
-        place.app = portal(Service(), ["localhost"], gate=Gate(place.authenticator), openid=door)
+        door = OpenIdLogin(client, "SSO Contoh", place.authenticator, place.users, place.clock)
+        place.app = portal(Service(), ["localhost"], gate=AccessControl(place.authenticator), openid=door)
         page = await window(browser, url, await place.admitted("siti", "viewer"))
         await page.goto(f"{url}/account")
         await page.get_by_role("button", name="Pautkan akaun SSO Contoh saya").click()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from monitor.web.page import Tongue
+from monitor.web.page import PageLanguage
 from tests.browser.guest import Door
 from tests.browser.running_site import JCM, MDC, RunningSite
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest.mark.parametrize("tongue", Tongue)
+@pytest.mark.parametrize("tongue", PageLanguage)
 async def test_a_viewer_sees_their_agency_and_no_other_and_leaves_nothing_behind(
-    site: RunningSite, door: Door, tongue: Tongue
+    site: RunningSite, door: Door, tongue: PageLanguage
 ) -> None:
     mei = await door.admit(tongue=tongue)
     # Whoever opens a page first is brought back to it.
@@ -30,8 +30,8 @@ async def test_a_viewer_sees_their_agency_and_no_other_and_leaves_nothing_behind
     assert refused.status == 403
     await expect(mei.page.get_by_role("heading", level=1)).to_have_text(mei.say("refusal.s403"))
     why = {
-        Tongue.MALAY: f"mei tiada kebenaran untuk melihat keadaan e-mel bagi {JCM.code}",
-        Tongue.ENGLISH: f"mei has no permission to read for {JCM.code}",
+        PageLanguage.MALAY: f"mei tiada kebenaran untuk melihat keadaan e-mel bagi {JCM.code}",
+        PageLanguage.ENGLISH: f"mei has no permission to read for {JCM.code}",
     }
     await expect(mei.page.get_by_role("alert")).to_contain_text(why[tongue])
     await mei.press(mei.link("say.back"))

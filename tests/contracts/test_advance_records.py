@@ -7,19 +7,19 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice
-from alerts.record.store import Entry
+from alerts.documents.advance_notice import MaintenanceNotice, MaintenanceNoticeKind
+from alerts.record.store import AuditEntry
 from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import advance_notice, journal
 from monitor.store.upkeep import purge
-from monitor.store.upkeep.advance_notices import MADE, AdvanceRecords
+from monitor.store.upkeep.advance_notices import MADE, MaintenanceNoticeRecords
 from monitor.store.upkeep.renames import Renames
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)
-PLANNED = AdvanceNotice(
-    news=AdvanceNews.PLANNED,
+PLANNED = MaintenanceNotice(
+    news=MaintenanceNoticeKind.PLANNED,
     number="JCM-P261124-1415",
     begins=T0 + 7 * DAY,
     ends=T0 + 8 * DAY,
@@ -30,7 +30,7 @@ PLANNED = AdvanceNotice(
 #: Earlier than was told.
 MOVED = replace(
     PLANNED,
-    news=AdvanceNews.CHANGED,
+    news=MaintenanceNoticeKind.CHANGED,
     number="JCM-P261124-1416",
     begins=T0 + 2 * DAY,
     ends=T0 + 3 * DAY,
@@ -38,12 +38,12 @@ MOVED = replace(
 )
 
 
-async def add(records: AdvanceRecords, agency: str, notice: AdvanceNotice) -> bool:
+async def add(records: MaintenanceNoticeRecords, agency: str, notice: MaintenanceNotice) -> bool:
     return await records.add(agency, notice, await records.of(agency, notice.made_at))
 
 
 async def test_what_was_told_is_found_by_its_agency_until_the_work_is_over(database: Database) -> None:
-    records = AdvanceRecords(database)
+    records = MaintenanceNoticeRecords(database)
     assert await add(records, "JCM", PLANNED)
     assert await add(records, "MDC", replace(PLANNED, number="MDC-P261124-1415"))
     told = await records.of("JCM", T0)
@@ -62,7 +62,7 @@ async def test_what_was_told_is_found_by_its_agency_until_the_work_is_over(datab
 
 
 async def test_what_was_replaced_stays_so_when_the_work_that_replaced_it_is_over(database: Database) -> None:
-    records = AdvanceRecords(database)
+    records = MaintenanceNoticeRecords(database)
     for each in (PLANNED, MOVED):
         assert await add(records, "JCM", each)
     told = await records.of("JCM", MOVED.ends)
@@ -71,7 +71,7 @@ async def test_what_was_replaced_stays_so_when_the_work_that_replaced_it_is_over
 
 
 async def test_who_has_not_seen_what_was_made_meanwhile_makes_nothing(database: Database) -> None:
-    records = AdvanceRecords(database)
+    records = MaintenanceNoticeRecords(database)
     seen = await records.of("JCM", T0)
     assert await add(records, "JCM", PLANNED)
     assert not await records.add("JCM", replace(PLANNED, number="JCM-P261124-1417"), seen)
@@ -82,7 +82,7 @@ async def test_who_has_not_seen_what_was_made_meanwhile_makes_nothing(database: 
 
 
 async def test_it_follows_its_agency_when_that_is_called_otherwise(database: Database) -> None:
-    records = AdvanceRecords(database)
+    records = MaintenanceNoticeRecords(database)
     assert await add(records, "JCM", PLANNED)
     renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
     await Renames(database).rename(renaming, by="Siti Contoh", now=T0, is_rest=False)
@@ -91,14 +91,16 @@ async def test_it_follows_its_agency_when_that_is_called_otherwise(database: Dat
 
 
 async def test_a_purge_takes_it_with_its_entry(database: Database) -> None:
-    records = AdvanceRecords(database)
+    records = MaintenanceNoticeRecords(database)
     assert await add(records, "JCM", PLANNED)
     later = replace(MOVED, made_at=T0 + DAY)
     assert await add(records, "JCM", later)
     async with database.write() as connection:
         search = purge.Search(T0 + DAY)
         doomed = await search.further(connection)
-        said = Entry(at=T0 + 9 * DAY, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
+        said = AuditEntry(
+            at=T0 + 9 * DAY, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"}
+        )
         await purge.carry_out(connection, doomed, said)
     assert await records.find("JCM", PLANNED.number) is None
     assert await records.find("JCM", later.number) == replace(later, before=None)

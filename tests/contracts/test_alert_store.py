@@ -13,14 +13,14 @@ from sqlalchemy import Engine, event, func, select
 
 from alerts.engine.alert_intake import known_before, take_alerts
 from alerts.engine.intake import take_in
-from alerts.model.alert import LATE_FOR, MOST_OPEN, AlertGroup, News, ReceivedAlert
-from alerts.model.brief import Brief
+from alerts.model.alert import LATE_FOR, MOST_OPEN, AlertEffect, AlertGroup, ReceivedAlert
+from alerts.model.brief import PolicySnapshot
 from alerts.model.event import Close
 from alerts.model.incident import HOLDS_FOR, IncidentState
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.schema.tables import alert as table
 from monitor.store.schema.tables import journal
 from tests.unit.alerts.model.test_alert import AGAIN, FIRES, OVER
@@ -30,11 +30,11 @@ NOC = replace(BRIEF, agency="")
 KEY = FIRES.dedup_key
 
 
-def brief(_: ReceivedAlert) -> Brief:
+def brief(_: ReceivedAlert) -> PolicySnapshot:
     return NOC
 
 
-async def take(store: SqlStore, *alerts: ReceivedAlert, at: datetime = T0 + MINUTE) -> Sequence[News]:
+async def take(store: SqlStore, *alerts: ReceivedAlert, at: datetime = T0 + MINUTE) -> Sequence[AlertEffect]:
     async with store.transaction() as ledger:
         return (await take_alerts(ledger, alerts, brief, at)).news
 
@@ -67,13 +67,17 @@ OPEN, SHUT = IncidentState.TRIGGERED, IncidentState.RESOLVED
 
 
 async def test_what_fires_is_an_incident_until_it_is_over(store: SqlStore) -> None:
-    assert await take(store, FIRES) == [News.FIRES]
+    assert await take(store, FIRES) == [AlertEffect.FIRES]
     async with store.reading() as ledger:
         opened = await ledger.last_incident(KEY)
     assert opened is not None
-    assert (opened.matter, opened.began_at, opened.brief.subject) == (Matter.ALERT, T0, "CakeraPenuh (web01 9100)")
+    assert (opened.matter, opened.began_at, opened.brief.subject) == (
+        IncidentType.ALERT,
+        T0,
+        "CakeraPenuh (web01 9100)",
+    )
 
-    assert await take(store, OVER, at=T0 + 11 * MINUTE) == [News.IS_OVER]
+    assert await take(store, OVER, at=T0 + 11 * MINUTE) == [AlertEffect.IS_OVER]
     async with store.reading() as ledger:
         over = await ledger.last_incident(KEY)
     assert over is not None
@@ -82,23 +86,27 @@ async def test_what_fires_is_an_incident_until_it_is_over(store: SqlStore) -> No
 
 async def test_a_webhook_that_says_all_again_or_everything_twice_opens_nothing(store: SqlStore) -> None:
     other = replace(FIRES, fingerprint="ffffffffffffffff")
-    assert await take(store, FIRES, FIRES, other) == [News.FIRES, News.GOES_ON, News.FIRES]
-    assert await take(store, other, FIRES) == [News.GOES_ON] * 2
-    assert await take(store, OVER, FIRES, OVER, at=T0 + 11 * MINUTE) == [News.IS_OVER, News.LATE, News.WAS_OVER]
+    assert await take(store, FIRES, FIRES, other) == [AlertEffect.FIRES, AlertEffect.GOES_ON, AlertEffect.FIRES]
+    assert await take(store, other, FIRES) == [AlertEffect.GOES_ON] * 2
+    assert await take(store, OVER, FIRES, OVER, at=T0 + 11 * MINUTE) == [
+        AlertEffect.IS_OVER,
+        AlertEffect.LATE,
+        AlertEffect.WAS_OVER,
+    ]
     # Not a word of the other: that does not mean that it is over.
     assert [state for _, state in await incidents(store)] == [SHUT, OPEN]
 
 
 async def test_an_end_before_its_beginning_opens_nothing_and_tells_nobody(store: SqlStore) -> None:
-    assert await take(store, OVER) == [News.WAS_OVER]
-    assert await take(store, FIRES, at=T0 + 2 * MINUTE) == [News.LATE]
+    assert await take(store, OVER) == [AlertEffect.WAS_OVER]
+    assert await take(store, FIRES, at=T0 + 2 * MINUTE) == [AlertEffect.LATE]
     assert await incidents(store) == []
 
 
 async def test_an_alertmanager_that_forgot_and_heard_anew_opens_nothing_and_its_end_ends_it(store: SqlStore) -> None:
     await take(store, FIRES)
-    assert await take(store, AGAIN, at=T0 + 21 * MINUTE) == [News.GOES_ON]
-    assert await take(store, OVER, at=T0 + 22 * MINUTE) == [News.LATE]
+    assert await take(store, AGAIN, at=T0 + 21 * MINUTE) == [AlertEffect.GOES_ON]
+    assert await take(store, OVER, at=T0 + 22 * MINUTE) == [AlertEffect.LATE]
     assert await incidents(store) == [(f"{NOC.prefix}-01", OPEN)]
     await take(store, replace(AGAIN, ended_at=T0 + 30 * MINUTE), at=T0 + 31 * MINUTE)
     assert await incidents(store) == [(f"{NOC.prefix}-01", SHUT)]
@@ -107,7 +115,7 @@ async def test_an_alertmanager_that_forgot_and_heard_anew_opens_nothing_and_its_
 async def test_one_that_was_called_over_and_fires_all_the_time_is_told_again(store: SqlStore) -> None:
     await take(store, FIRES)
     await take(store, OVER, at=T0 + 11 * MINUTE)
-    assert await take(store, FIRES, at=T0 + 11 * MINUTE + LATE_FOR) == [News.FIRES]
+    assert await take(store, FIRES, at=T0 + 11 * MINUTE + LATE_FOR) == [AlertEffect.FIRES]
     assert [state for _, state in await incidents(store)] == [SHUT, OPEN]
 
 
@@ -144,14 +152,14 @@ async def test_after_a_restart_it_is_known_what_was_heard(
     async with open_database() as database:
         store = SqlStore(database)
         late = replace(FIRES, fingerprint="ffffffffffffffff")
-        assert await take(store, FIRES, late, at=T0 + 2 * MINUTE) == [News.GOES_ON, News.LATE]
+        assert await take(store, FIRES, late, at=T0 + 2 * MINUTE) == [AlertEffect.GOES_ON, AlertEffect.LATE]
         assert len(await incidents(store)) == 1
 
 
 async def test_a_webhook_that_comes_to_two_at_once_opens_each_incident_once(store: SqlStore) -> None:
     many = [replace(FIRES, fingerprint=f"{number:016x}") for number in range(20)]
     news = await asyncio.gather(*(take(store, *alerts) for alerts in (many, many[::-1])))
-    assert sorted(each for all_ in news for each in all_) == [News.FIRES] * 20 + [News.GOES_ON] * 20
+    assert sorted(each for all_ in news for each in all_) == [AlertEffect.FIRES] * 20 + [AlertEffect.GOES_ON] * 20
     assert len(await incidents(store)) == 20
 
 
@@ -159,7 +167,11 @@ async def test_a_storm_takes_few_statements_and_says_what_one_by_one_would(store
     """In one webhook come as many as a failed link silences: what they cost is what the loop and the database do."""
     many = [replace(FIRES, fingerprint=f"{number:016x}") for number in range(200)]
     ended = [replace(each, ended_at=T0 + 10 * MINUTE) for each in many]
-    for alerts, news, at_most in ((many, News.FIRES, 16), (many, News.GOES_ON, 8), (ended, News.IS_OVER, 30)):
+    for alerts, news, at_most in (
+        (many, AlertEffect.FIRES, 16),
+        (many, AlertEffect.GOES_ON, 8),
+        (ended, AlertEffect.IS_OVER, 30),
+    ):
         with counting() as statements:
             assert await take(store, *alerts, at=T0 + 11 * MINUTE) == [news] * len(many)
         assert statements.count <= at_most
@@ -181,7 +193,9 @@ def ended(alerts: Sequence[ReceivedAlert]) -> list[ReceivedAlert]:
     return [replace(each, ended_at=T0 + 10 * MINUTE) for each in alerts]
 
 
-async def grouped(store: SqlStore, alerts: Sequence[ReceivedAlert], at: datetime = T0 + MINUTE) -> Sequence[News]:
+async def grouped(
+    store: SqlStore, alerts: Sequence[ReceivedAlert], at: datetime = T0 + MINUTE
+) -> Sequence[AlertEffect]:
     async with store.transaction() as ledger:
         return (await take_alerts(ledger, alerts, brief, at, GROUP)).news
 
@@ -195,13 +209,13 @@ async def subjects(store: SqlStore) -> list[tuple[str, str, IncidentState]]:
 @pytest.mark.blind
 async def test_alerts_of_a_large_group_are_one_incident_with_a_count_until_all_are_over(store: SqlStore) -> None:
     alerts = storm(30)
-    assert await grouped(store, alerts) == [News.FIRES] * 30
+    assert await grouped(store, alerts) == [AlertEffect.FIRES] * 30
     assert await subjects(store) == [("CakeraPenuh (30 amaran)", "CakeraPenuh (30 alerts)", OPEN)]
     async with store.reading() as ledger:
-        assert await known_before(ledger, alerts, brief, T0 + 2 * MINUTE, GROUP) == [News.GOES_ON] * 30
+        assert await known_before(ledger, alerts, brief, T0 + 2 * MINUTE, GROUP) == [AlertEffect.GOES_ON] * 30
 
-    assert await grouped(store, storm(12, first=30)) == [News.FIRES] * 12
-    assert await grouped(store, ended(alerts[:2]), T0 + 11 * MINUTE) == [News.IS_OVER] * 2
+    assert await grouped(store, storm(12, first=30)) == [AlertEffect.FIRES] * 12
+    assert await grouped(store, ended(alerts[:2]), T0 + 11 * MINUTE) == [AlertEffect.IS_OVER] * 2
     assert await subjects(store) == [("CakeraPenuh (40 amaran)", "CakeraPenuh (40 alerts)", OPEN)]
 
     await grouped(store, ended(storm(42)), T0 + 12 * MINUTE)
@@ -229,7 +243,7 @@ async def test_alerts_that_have_incidents_keep_them_when_their_group_is_folded(s
 async def test_alerts_that_share_an_incident_are_told_apart_by_plan_and_silent_with_their_agency(
     store: SqlStore,
 ) -> None:
-    def by_team(alert: ReceivedAlert) -> Brief:
+    def by_team(alert: ReceivedAlert) -> PolicySnapshot:
         return replace(NOC, told_by=alert.labels.get("team", ""))
 
     async with store.transaction() as ledger:
@@ -288,10 +302,10 @@ async def test_what_was_not_heard_of_for_a_season_is_forgotten_and_what_fires_is
     forgotten = replace(FIRES, fingerprint="ffffffffffffffff")
     await take(store, FIRES, forgotten)
     await take(store, FIRES, at=T0 + 89 * day)
-    keep = Keep(delivered=day, failed=day, hourly=day)
+    keep = RetentionPolicy(delivered=day, failed=day, hourly=day)
     await Retention(database).dispose(keep, T0 + 91 * day)
     async with database.read() as connection:
         assert (await connection.execute(select(func.count()).select_from(table))).scalar_one() == 1
     # Its end is its end all the same.
-    assert await take(store, replace(forgotten, ended_at=T0 + 92 * day), at=T0 + 92 * day) == [News.WAS_OVER]
+    assert await take(store, replace(forgotten, ended_at=T0 + 92 * day), at=T0 + 92 * day) == [AlertEffect.WAS_OVER]
     assert [state for _, state in await incidents(store)] == [OPEN, SHUT]

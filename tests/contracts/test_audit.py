@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from alerts.record.audit import BEGINNING, Head, Sealed, Verifier, canonical, digest
-from alerts.record.store import Entry
+from alerts.record.audit import BEGINNING, ChainedEntry, ChainHead, Verifier, canonical, digest
+from alerts.record.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
@@ -32,8 +32,8 @@ EMPTY = "UPDATE journal SET actor = '', event = '', incident_id = NULL, notice_i
 COLUMNS = ("at", "actor", "event", "incident_id", "notice_id", "detail", "previous", "content", "hash")
 
 
-def told(event: str, actor: str = "engine") -> Entry:
-    return Entry(at=T0, actor=actor, event=event, incident_id=1, notice_id=2, detail={"number": "JCM-01"})
+def told(event: str, actor: str = "engine") -> AuditEntry:
+    return AuditEntry(at=T0, actor=actor, event=event, incident_id=1, notice_id=2, detail={"number": "JCM-01"})
 
 
 Open = Callable[[], AbstractAsyncContextManager[Database]]
@@ -51,13 +51,13 @@ async def append(database: Database, *events: str) -> None:
         await audit.append(connection, [told(event) for event in events])
 
 
-async def read(database: Database) -> list[Sealed]:
+async def read(database: Database) -> list[ChainedEntry]:
     async with database.read() as connection:
         return readable(await audit.entries(connection))
 
 
-def readable(entries: Sequence[Sealed | int]) -> list[Sealed]:
-    return [entry for entry in entries if isinstance(entry, Sealed)]
+def readable(entries: Sequence[ChainedEntry | int]) -> list[ChainedEntry]:
+    return [entry for entry in entries if isinstance(entry, ChainedEntry)]
 
 
 async def look(database: Database) -> Verifier:
@@ -81,7 +81,7 @@ async def test_entries_follow_each_other_from_the_beginning_and_over_a_restart(o
     ]
     assert [e.previous for e in entries] == [BEGINNING, entries[0].hash, entries[1].hash]
     assert all(digest(canonical(e)) == e.content for e in entries)
-    assert head == Head(number=3, hash=entries[2].hash)
+    assert head == ChainHead(number=3, hash=entries[2].hash)
     assert (verifier.flaws, verifier.entries) == ([], 3)
 
 
@@ -228,7 +228,7 @@ def tampered(written: Path, place: Path, *statements: tuple[str, Sequence[Any]])
     return Path(copy)
 
 
-async def found(file: Path, against: Head | None = None) -> list[str]:
+async def found(file: Path, against: ChainHead | None = None) -> list[str]:
     verifier = await audit.verify(lambda: audit.in_file(file), against)
     return [str(flaw) for flaw in verifier.flaws]
 
@@ -369,11 +369,11 @@ def test_what_an_older_version_has_journalled_is_chained(tmp_path: Path) -> None
 
 
 async def test_a_purge_empties_what_its_own_entry_tells_of_and_nothing_else_can(database: Database) -> None:
-    nobody = Entry(at=T0, actor="Siti Contoh", event="configuration taken up", detail={"files": "3"})
+    nobody = AuditEntry(at=T0, actor="Siti Contoh", event="configuration taken up", detail={"files": "3"})
     async with SqlStore(database).transaction() as ledger:
         for entry in (nobody, told("incident opened"), nobody):
             await ledger.journal(entry)
-    said = Entry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
+    said = AuditEntry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
     async with database.write() as connection:
         search = purge.Search(T0 + MINUTE)
         while not (doomed := await search.further(connection)).entries:
@@ -402,9 +402,9 @@ async def test_a_purge_empties_what_its_own_entry_tells_of_and_nothing_else_can(
 async def test_an_entry_that_is_emptied_in_the_shadow_of_a_purge_is_noticed(database: Database) -> None:
     # The database itself cannot know what a purge was to take: the digest in the purge's entry does.
     await write(database, "incident opened")
-    said = Entry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
+    said = AuditEntry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
     async with database.write() as connection:
-        await purge.carry_out(connection, purge.Doomed(incidents=[], notices=[], entries=[]), said)
+        await purge.carry_out(connection, purge.PurgeSet(incidents=[], notices=[], entries=[]), said)
         await connection.execute(text(f"{EMPTY} WHERE id = 1"))
 
     assert [str(flaw) for flaw in (await look(database)).flaws] == [

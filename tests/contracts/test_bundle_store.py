@@ -6,21 +6,21 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from alerts.model.delivery import AttemptState, NoticeState
+from alerts.model.delivery import AttemptState, NotificationState
 from alerts.model.event import Resolve
 from alerts.model.incident import Incident, apply
 from alerts.model.urgency import Urgency
-from alerts.record.store import Ledger, Store
+from alerts.record.store import Store, UnitOfWork
 from monitor.store.engine.ledger import SqlStore
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, trigger
 
 
-async def opened(ledger: Ledger, *keys: str) -> list[Incident]:
+async def opened(ledger: UnitOfWork, *keys: str) -> list[Incident]:
     return [(await ledger.add_incidents([replace(trigger(), dedup_key=key)]))[0] for key in keys]
 
 
-async def bundled(ledger: Ledger, *keys: str) -> tuple[int, list[Incident]]:
+async def bundled(ledger: UnitOfWork, *keys: str) -> tuple[int, list[Incident]]:
     """Return the number of a notice that tells of an incident for each key, and the incidents."""
     incidents = await opened(ledger, *keys)
     await ledger.add_notice(incidents[0], draft(incidents[0], keys[0]), T0, gathering="g", not_before=T0 + MINUTE)
@@ -104,11 +104,11 @@ async def test_either_an_incident_joins_or_the_gateway_is_called_without_it(stor
 async def test_what_was_gathered_is_found_by_its_key_and_its_age(store: Store) -> None:
     async with store.transaction() as ledger:
         notice_id, (first, *_) = await bundled(ledger, "a", "b")
-        await ledger.settle(notice_id, NoticeState.SENT)
+        await ledger.settle(notice_id, NotificationState.SENT)
 
         (found,) = await ledger.gathered("g", T0 - SECOND, first.id)
         assert (found.notice_id, found.due_at, found.state, found.of_this) == (
-            *(notice_id, T0 + MINUTE, NoticeState.SENT),
+            *(notice_id, T0 + MINUTE, NotificationState.SENT),
             True,
         )
         assert await ledger.gathered("g", T0, first.id) == []
@@ -130,11 +130,11 @@ async def test_a_notice_that_was_settled_can_be_sent_again_until_another_time(st
         (incident,) = await opened(ledger, "a")
         await ledger.add_notice(incident, draft(incident), T0)
         (notice,) = await ledger.notices(incident.id)
-        await ledger.settle(notice.id, NoticeState.UNKNOWN)
+        await ledger.settle(notice.id, NotificationState.UNKNOWN)
         await ledger.reopen_notice(notice.id, T0 + 90 * MINUTE)
 
         again = await ledger.notice(notice.id)
-        assert (again.state, again.expires_at) == (NoticeState.PENDING, T0 + 90 * MINUTE)
+        assert (again.state, again.expires_at) == (NotificationState.PENDING, T0 + 90 * MINUTE)
 
 
 async def test_what_was_taken_is_counted_by_address_and_by_gateway_and_what_was_refused_is_not(store: Store) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, func, insert, select
 
-from alerts.record.store import StoreAway
-from monitor.model.day import DaySheet, MinuteState, day_of
+from alerts.record.store import StoreUnavailable
+from monitor.model.day import DayTimeline, MinuteState, day_of
 from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.days import AT_ONCE, DayRecords, Key
-from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.schema.tables import day
 from monitor.store.upkeep.renames import Renames
 from monitor.views.days import read_days
@@ -32,8 +32,8 @@ DAY = timedelta(days=1)
 WELL, OUT = MinuteState.WELL, MinuteState.NO_MAIL
 
 
-def sheets(written: str, *agencies: str, on: date = TODAY) -> dict[Key, DaySheet]:
-    return {(agency, on): DaySheet(written) for agency in agencies or ("JCM",)}
+def sheets(written: str, *agencies: str, on: date = TODAY) -> dict[Key, DayTimeline]:
+    return {(agency, on): DayTimeline(written) for agency in agencies or ("JCM",)}
 
 
 async def kept(database: Database, agency: str = "JCM") -> dict[date, str]:
@@ -97,11 +97,11 @@ async def test_what_a_store_that_is_away_did_not_take_is_still_owed(database: Da
         nonlocal commits
         commits += 1
         if commits > 1:
-            raise StoreAway("contoh")
+            raise StoreUnavailable("contoh")
         return write()
 
     database.write = fails_later  # type: ignore[assignment, method-assign]
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await records.add(owed)
     assert len(owed) == AT_ONCE
     database.write = write  # type: ignore[method-assign]
@@ -125,7 +125,7 @@ async def test_days_go_when_they_were_kept_long_enough(database: Database) -> No
     records, today = DayRecords(database), day_of(T0)
     for ago in (0, 399, 400, 401, 900):
         await records.add(sheets("w1", on=today - ago * DAY))
-    keep = Keep(delivered=DAY, failed=DAY, hourly=DAY, daily=400 * DAY)
+    keep = RetentionPolicy(delivered=DAY, failed=DAY, hourly=DAY, daily=400 * DAY)
     await Retention(database).dispose(keep, T0)
     assert set(await kept(database)) == {today, today - 399 * DAY, today - 400 * DAY}
 

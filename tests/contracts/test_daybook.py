@@ -12,22 +12,22 @@ from typing import Any, cast
 import pytest
 
 from alerts.engine.intake import take_in
-from alerts.model.event import Close, Correct, Declare, Event, Trigger
+from alerts.model.event import Close, Declare, Event, MarkFalseAlarm, Trigger
 from alerts.model.incident import Incident
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.config.model.registry import Agency, Registry
-from monitor.model.day import MINUTES, DaySheet, MinuteState
-from monitor.model.route import Probing, WatchedRoute
-from monitor.model.window import Hours, Once, Stretch
-from monitor.service.days.daybook import Daybook
-from monitor.service.watch import Watch
+from monitor.model.day import MINUTES, DayTimeline, MinuteState
+from monitor.model.route import MonitoredRoute, ProbingPolicy
+from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
+from monitor.service.days.daybook import TimelineRecorder
+from monitor.service.watch import ProbingRuntime
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.processes import Processes
-from probes.model.probe import Patience
+from probes.model.probe import Timeouts
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.trial import MINUTE, REFUSED, T0, World, agency_routes, controls
 
@@ -45,7 +45,7 @@ class Service:
     """The part of the service that the daybook looks at: runs every five minutes, a look every minute."""
 
     database: Database
-    probing: Probing = field(default_factory=Probing)
+    probing: ProbingPolicy = field(default_factory=ProbingPolicy)
     now: datetime = T0
     #: What was measured after a person had ended it.
     ended_by_hand: dict[str, Incident] = field(default_factory=dict)
@@ -60,15 +60,15 @@ class Service:
         self.world = World([*self.routes("JCM"), *controls()], now=self.now)
         self.book = self.daybook()
 
-    def routes(self, *agencies: str) -> list[WatchedRoute]:
+    def routes(self, *agencies: str) -> list[MonitoredRoute]:
         return [route for agency in agencies for route in agency_routes(agency, probing=self.probing)]
 
-    def daybook(self) -> Daybook:
-        return Daybook(
+    def daybook(self) -> TimelineRecorder:
+        return TimelineRecorder(
             records=self.records,
             store=self.store,
             clock=cast(Clock, SimpleNamespace(now=lambda: self.now)),
-            watch=lambda: cast(Watch, self.watch),
+            watch=lambda: cast(ProbingRuntime, self.watch),
         )
 
     @property
@@ -106,7 +106,7 @@ class Service:
 
     async def kept(self, on: date = TODAY, agency: str = "JCM") -> list[tuple[MinuteState, int, int]]:
         """Return the states of a day, with their minutes since `T0`'s time of day."""
-        sheet = (await self.records.since(agency, on)).get(on, DaySheet())
+        sheet = (await self.records.since(agency, on)).get(on, DayTimeline())
         return [(s, b - NINE, e - NINE) for s, b, e in sheet.runs() if s is not MinuteState.UNWATCHED]
 
     async def say(self, event: Event) -> Incident:
@@ -115,7 +115,7 @@ class Service:
             assert found is not None
         return found
 
-    async def declare(self, matter: Matter = Matter.BOTH, *, since: datetime | None = None) -> Incident:
+    async def declare(self, matter: IncidentType = IncidentType.BOTH, *, since: datetime | None = None) -> Incident:
         return await self.say(
             Declare(
                 dedup_key="JCM",
@@ -159,8 +159,8 @@ async def test_what_goes_on_over_midnight_is_a_part_of_two_days(database: Databa
 
 
 async def test_what_is_probed_more_often_than_it_is_looked_at_is_watched_without_gaps(database: Database) -> None:
-    patience = Patience(session=BEAT / 3, arrival=BEAT)
-    service = Service(database, probing=replace(Probing(), interval=BEAT, patience=patience))
+    patience = Timeouts(session=BEAT / 3, arrival=BEAT)
+    service = Service(database, probing=replace(ProbingPolicy(), interval=BEAT, patience=patience))
     for _ in range(12):
         service.world.now = service.now
         service.world.rounds(1)
@@ -226,7 +226,7 @@ async def test_what_the_store_did_not_take_is_written_when_it_is_back(service: S
     write = service.database.write
 
     def away() -> Any:
-        raise StoreAway("contoh")
+        raise StoreUnavailable("contoh")
 
     service.database.write = away  # type: ignore[method-assign]
     for _ in range(15):
@@ -234,7 +234,7 @@ async def test_what_the_store_did_not_take_is_written_when_it_is_back(service: S
             service.world.rounds(1)
         service.now += MINUTE
         # Where nothing was settled nothing is owed.
-        with suppress(StoreAway):
+        with suppress(StoreUnavailable):
             await service.book.look()
     service.database.write = write  # type: ignore[method-assign]
     await service.minutes(1)
@@ -256,9 +256,9 @@ async def test_an_agency_that_leaves_the_configuration_and_comes_back_was_not_wa
 # -- hours -----------------------------------------------------------------------------------------------------------
 
 
-def hours(begins: datetime, ends: datetime, *, maintenance: bool) -> Probing:
-    windows = (Once(Stretch(begins, ends, "contoh")),)
-    return replace(Probing(), hours=Hours(maintenance=windows) if maintenance else Hours(when=windows))
+def hours(begins: datetime, ends: datetime, *, maintenance: bool) -> ProbingPolicy:
+    windows = (OneTimeWindow(WindowOccurrence(begins, ends, "contoh")),)
+    return replace(ProbingPolicy(), hours=Hours(maintenance=windows) if maintenance else Hours(when=windows))
 
 
 async def test_maintenance_is_no_outage_and_nothing_is_carried_over_it(database: Database) -> None:
@@ -283,7 +283,7 @@ async def test_a_declared_outage_counts_from_when_it_is_said_to_have_begun_whate
     service: Service,
 ) -> None:
     await service.minutes(20)
-    incident = await service.declare(Matter.SENDING, since=T0 - 40 * HOUR)
+    incident = await service.declare(IncidentType.SENDING, since=T0 - 40 * HOUR)
     await service.minutes(10)
     await service.say(Close(incident_id=incident.id, at=service.now, by="Siti Contoh", why="pulih", recovered=True))
     await service.minutes(6)
@@ -303,10 +303,10 @@ async def test_a_declared_outage_stands_while_nobody_watches(service: Service) -
 
 async def test_what_is_declared_beside_what_is_measured_counts_from_then_on(service: Service) -> None:
     await service.minutes(10)
-    trigger = Trigger(dedup_key="JCM", at=service.now, matter=Matter.SENDING, began_at=T0 - 5 * HOUR, brief=BRIEF)
+    trigger = Trigger(dedup_key="JCM", at=service.now, matter=IncidentType.SENDING, began_at=T0 - 5 * HOUR, brief=BRIEF)
     await service.say(trigger)
     await service.minutes(2)
-    await service.declare(Matter.RECEIVING, since=T0 - 5 * HOUR)
+    await service.declare(IncidentType.RECEIVING, since=T0 - 5 * HOUR)
     await service.minutes(6)
     assert await service.kept() == [(WELL, 5, 12), (MinuteState.NO_RECEIVING, 12, 19)]
 
@@ -316,10 +316,12 @@ async def test_a_false_alarm_is_no_outage_and_the_day_says_that_it_was_one(servi
     service.world.faults["JCM/utama"] = REFUSED
     await service.minutes(30)
     trigger = Trigger(
-        dedup_key="JCM", at=service.now, matter=Matter.BOTH, began_at=T0 + 20 * MINUTE, latest_at=T0, brief=BRIEF
+        dedup_key="JCM", at=service.now, matter=IncidentType.BOTH, began_at=T0 + 20 * MINUTE, latest_at=T0, brief=BRIEF
     )
     opened = await service.say(trigger)
-    corrected = await service.say(Correct(incident_id=opened.id, at=service.now, by="Siti Contoh", why="kuota kami"))
+    corrected = await service.say(
+        MarkFalseAlarm(incident_id=opened.id, at=service.now, by="Siti Contoh", why="kuota kami")
+    )
     # Measured all the same for another while.
     service.ended_by_hand["JCM"] = corrected
     await service.minutes(11)
@@ -333,10 +335,12 @@ async def test_a_false_alarm_is_no_outage_and_the_day_says_that_it_was_one(servi
 
 
 async def test_a_false_alarm_is_taken_out_by_a_process_that_did_not_see_it(service: Service) -> None:
-    trigger = Trigger(dedup_key="JCM", at=T0, matter=Matter.BOTH, began_at=T0 - 26 * HOUR, brief=BRIEF)
-    await service.records.add({("JCM", TODAY): DaySheet("b545"), ("JCM", TODAY - timedelta(days=1)): DaySheet("w1440")})
+    trigger = Trigger(dedup_key="JCM", at=T0, matter=IncidentType.BOTH, began_at=T0 - 26 * HOUR, brief=BRIEF)
+    await service.records.add(
+        {("JCM", TODAY): DayTimeline("b545"), ("JCM", TODAY - timedelta(days=1)): DayTimeline("w1440")}
+    )
     opened = await service.say(trigger)
-    await service.say(Correct(incident_id=opened.id, at=T0, by="Siti Contoh", why="kuota kami"))
+    await service.say(MarkFalseAlarm(incident_id=opened.id, at=T0, by="Siti Contoh", why="kuota kami"))
     await service.restart(20 * HOUR)
     await service.book.look()
     assert (await service.kept())[:2] == [(FALSE, -NINE, 1), (OUT, 1, 5)]

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import select
 
 from monitor.access.encryption import Ciphertext, SecretPurpose
-from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of
+from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.records import Applied
 from monitor.store.schema.tables import journal, kept_secret
-from monitor.store.upkeep.documents import Documents, DocumentsMovedOnError, read_documents
-from monitor.store.upkeep.secrets import Renewed, Secrets, read_secrets
+from monitor.store.upkeep.documents import Documents, VersionConflictError, read_documents
+from monitor.store.upkeep.secrets import RotatedToken, Secrets, read_secrets
 from monitor.store.upkeep.unopened import DocumentsAwayError
 from tests.unit.alerts.people import MINUTE, T0
 
@@ -31,7 +31,7 @@ def written(agency: str, text: str = "") -> WrittenDocument:
 
 async def write(documents: Documents, *wanted: WrittenDocument, gone: tuple[str, ...] = ()) -> Applied:
     present = await documents.latest()
-    return await documents.write(present, wanted, gone, pen=Pen.FILES, by="Siti", now=T0)
+    return await documents.write(present, wanted, gone, pen=EditSource.FILES, by="Siti", now=T0)
 
 
 async def test_every_version_is_kept_and_the_latest_is_what_there_is(database: Database) -> None:
@@ -43,8 +43,8 @@ async def test_every_version_is_kept_and_the_latest_is_what_there_is(database: D
 
     latest = await documents.latest()
     assert {code: (each.number, each.text, each.pen, each.by, each.at) for code, each in latest.items()} == {
-        "JCM": (2, "second", Pen.FILES, "Siti", T0),
-        "MDC": (3, "again", Pen.FILES, "Siti", T0),
+        "JCM": (2, "second", EditSource.FILES, "Siti", T0),
+        "MDC": (3, "again", EditSource.FILES, "Siti", T0),
     }
     for text in ("agency: JCM\n", "second"):
         assert await documents.text("JCM", digest_of(text)) == text
@@ -130,8 +130,8 @@ async def test_nothing_is_written_when_any_document_has_moved_on(database: Datab
     await write(documents, written("JCM"))
     before = await documents.latest()
     await write(documents, written("MDC"))
-    with pytest.raises(DocumentsMovedOnError):
-        await documents.write(before, [written("JCM", "late")], [], pen=Pen.API, by="Ravi", now=T0)
+    with pytest.raises(VersionConflictError):
+        await documents.write(before, [written("JCM", "late")], [], pen=EditSource.API, by="Ravi", now=T0)
     assert {code: each.number for code, each in (await documents.latest()).items()} == {"JCM": 1, "MDC": 1}
 
 
@@ -141,8 +141,8 @@ async def test_of_many_that_write_at_once_one_wins_and_the_others_know(database:
 
     async def try_to(number: int) -> bool:
         try:
-            await documents.write(before, [written("JCM", f"{number}")], [], pen=Pen.API, by="Ravi", now=T0)
-        except DocumentsMovedOnError:
+            await documents.write(before, [written("JCM", f"{number}")], [], pen=EditSource.API, by="Ravi", now=T0)
+        except VersionConflictError:
             return False
         return True
 
@@ -232,12 +232,12 @@ async def test_what_was_typed_is_kept_with_the_document_that_names_it_or_not_at_
     named = written("JCM", f"agency: JCM\npassword_kept: {NAME}\n")
     seen = {"MDC": (await write_one(documents, written("MDC")))}
     await write(documents, written("MDC", "second"))
-    with pytest.raises(DocumentsMovedOnError):
-        await documents.write(seen, [named], [], pen=Pen.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
+    with pytest.raises(VersionConflictError):
+        await documents.write(seen, [named], [], pen=EditSource.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
     assert await kept(database) == []
 
     present = await documents.latest()
-    await documents.write(present, [named], [], pen=Pen.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
+    await documents.write(present, [named], [], pen=EditSource.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
     assert await kept(database) == [NAME]
     async with database.read() as connection:
         entries = (await connection.execute(select(journal).order_by(journal.c.id.desc()).limit(1))).all()
@@ -255,7 +255,7 @@ async def test_what_was_typed_is_read_without_the_store_being_opened(
     assert read_secrets(tmp_path, server, SecretPurpose.MAILBOX) == {}
     async with open_database() as database:
         named = [written("JCM", f"a: {NAME}\n")]
-        await Documents(database).write({}, named, [], pen=Pen.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
+        await Documents(database).write({}, named, [], pen=EditSource.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
         assert await asyncio.to_thread(read_secrets, tmp_path, server, SecretPurpose.MAILBOX) == {NAME: LOCKED}
         assert await asyncio.to_thread(read_secrets, tmp_path, server, SecretPurpose.ONE_TIME) == {}
 
@@ -264,10 +264,10 @@ async def test_what_no_document_names_any_more_is_forgotten(database: Database) 
     documents = Documents(database)
     both = [written("JCM", f"a: {NAME}\nb: {OTHER}\n"), written("MDC", f"a: {OTHER}\n")]
     secrets = {NAME: LOCKED, OTHER: LOCKED}
-    await documents.write({}, both, [], pen=Pen.PORTAL, by="Siti", now=T0, secrets=secrets)
+    await documents.write({}, both, [], pen=EditSource.PORTAL, by="Siti", now=T0, secrets=secrets)
 
     # With a refresh token what came in exchange for it.
-    assert await Secrets(database).renew(NAME, Renewed(secret=LOCKED, at=T0))
+    assert await Secrets(database).renew(NAME, RotatedToken(secret=LOCKED, at=T0))
 
     await write(documents, written("JCM", f"# was {NAME}\n"))
     assert await kept(database) == [NAME, NAME, OTHER]

@@ -24,27 +24,27 @@ from starlette.routing import Route
 
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.gateway import (
-    Absent,
     Content,
     DeliveryError,
+    DeliveryReport,
     ErrorClass,
     Gateway,
+    GatewayContext,
     GatewayKind,
-    GivesBack,
-    Listens,
-    Order,
     PageContent,
-    Progress,
-    Report,
     Script,
+    SendRequest,
     SmsContent,
-    Surroundings,
+    SubmissionNotFound,
+    SubmissionState,
+    SupportsReplies,
+    SupportsWithdrawal,
     Verifiable,
     VoiceContent,
 )
 from monitor.config.service.gateway import gateway_kinds
 from pantau_lab.aggregator import Aggregator, awan, suria
-from pantau_lab.callbacks import NotedDesk
+from pantau_lab.callbacks import RecordingCallbackHandler
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.faxservice import api as fax_api
@@ -97,9 +97,9 @@ def kind_of(name: str) -> GatewayKind:
     return kind
 
 
-def order_for(channel: Channel, reference: str = "d42-1") -> Order:
+def order_for(channel: Channel, reference: str = "d42-1") -> SendRequest:
     now = datetime.now(UTC)
-    return Order(
+    return SendRequest(
         reference=reference,
         address=ADDRESSES[channel],
         content=CONTENTS[channel],
@@ -179,7 +179,7 @@ async def tray(name: str, directory: Path) -> AsyncIterator[Bench]:
     def build(**changes: Any) -> Gateway:
         kind = kind_of(name)
         settings = kind.config.model_validate({"directory": "letters", **changes})
-        return kind.build(settings, Surroundings(callback_base=None, directory=str(directory)))
+        return kind.build(settings, GatewayContext(callback_base=None, directory=str(directory)))
 
     yield Bench(build=build, arrived=lambda: len(list(directory.rglob("*.pdf"))), settled=nothing)
 
@@ -188,7 +188,7 @@ def build_twilio(name: str, directory: Path, **changes: Any) -> Gateway:
     kind = kind_of(name)
     account = {"account_sid": "AC" + "5" * 32, "auth_token": SECRET, "from_number": "+60300000100"}
     settings = kind.config.model_validate({**account, "deadline_seconds": HANGS, **changes})
-    return kind.build(settings, Surroundings(callback_base=None, directory=str(directory)))
+    return kind.build(settings, GatewayContext(callback_base=None, directory=str(directory)))
 
 
 def build_sinch(name: str, directory: Path, **changes: Any) -> Gateway:
@@ -200,7 +200,7 @@ def build_sinch(name: str, directory: Path, **changes: Any) -> Gateway:
         "from_number": "+60300000100",
     }
     settings = kind.config.model_validate({**project, "deadline_seconds": HANGS, **changes})
-    return kind.build(settings, Surroundings(callback_base=None, directory=str(directory)))
+    return kind.build(settings, GatewayContext(callback_base=None, directory=str(directory)))
 
 
 def build_described(name: str, _directory: Path, **changes: Any) -> Gateway:
@@ -254,7 +254,7 @@ async def gateway(bench: Bench) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-def order(name: str) -> Order:
+def order(name: str) -> SendRequest:
     return order_for(kind_of(name).channel)
 
 
@@ -278,42 +278,44 @@ def test_secrets_are_secret_in_the_settings(name: str) -> None:
 
 
 async def test_a_submission_is_accepted_under_an_id_and_arrives_once(
-    bench: Bench, gateway: Gateway, order: Order
+    bench: Bench, gateway: Gateway, order: SendRequest
 ) -> None:
     report = await gateway.send(order)
     await bench.settled()
-    assert report.progress is Progress.ACCEPTED
+    assert report.progress is SubmissionState.ACCEPTED
     assert report.provider_id
     assert bench.arrived() == 1
 
 
-async def test_after_a_crash_a_new_process_finds_the_submission(bench: Bench, gateway: Gateway, order: Order) -> None:
+async def test_after_a_crash_a_new_process_finds_the_submission(
+    bench: Bench, gateway: Gateway, order: SendRequest
+) -> None:
     sent = await gateway.send(order)
     reborn = bench.build()
     found = await reborn.find(order)
     await reborn.close()
-    assert isinstance(found, Report)
+    assert isinstance(found, DeliveryReport)
     assert found.provider_id == sent.provider_id
 
 
-async def test_what_was_never_sent_is_absent(name: str, gateway: Gateway, order: Order) -> None:
+async def test_what_was_never_sent_is_absent(name: str, gateway: Gateway, order: SendRequest) -> None:
     # Only a directory knows; an index may lag behind.
-    assert await gateway.find(order) == Absent(certain=name == "tray")
+    assert await gateway.find(order) == SubmissionNotFound(certain=name == "tray")
 
 
 async def test_an_earlier_submission_to_the_same_person_is_not_taken_for_this_one(
-    name: str, gateway: Gateway, order: Order
+    name: str, gateway: Gateway, order: SendRequest
 ) -> None:
     await gateway.send(order)
     now = order.created_at + timedelta(minutes=5)
-    later = Order(
+    later = SendRequest(
         reference="d42-2",
         address=order.address,
         content=order.content,
         created_at=now,
         expires_at=now + timedelta(minutes=5),
     )
-    assert isinstance(await gateway.find(later), Absent)
+    assert isinstance(await gateway.find(later), SubmissionNotFound)
 
 
 @pytest.mark.parametrize("name", ["twilio_sms", "twilio_voice", "sinch_fax", "tray"])
@@ -333,43 +335,43 @@ async def test_verify_sends_nothing_and_wrong_credentials_or_an_odd_answer_raise
         await gateway.close()
 
 
-async def test_the_receipt_can_be_asked_for(bench: Bench, gateway: Gateway, order: Order) -> None:
+async def test_the_receipt_can_be_asked_for(bench: Bench, gateway: Gateway, order: SendRequest) -> None:
     sent = await gateway.send(order)
     await bench.settled()
     report = await gateway.check(order, sent.provider_id or "")
     assert report.provider_id == sent.provider_id
-    assert report.progress is not Progress.FAILED
+    assert report.progress is not SubmissionState.FAILED
 
 
 async def test_what_was_handed_in_is_asked_about_without_what_it_says(
-    name: str, bench: Bench, gateway: Gateway, order: Order
+    name: str, bench: Bench, gateway: Gateway, order: SendRequest
 ) -> None:
     """To set a page takes 50 ms. Where a provider has no reference of ours it is found by its words: an SMS."""
     sent = await gateway.send(order)
     await bench.settled()
     silent = replace(order, content=None)
     if kind_of(name).channel in ON_PAPER:
-        assert isinstance(await gateway.find(silent), Report)
+        assert isinstance(await gateway.find(silent), DeliveryReport)
     assert (await gateway.check(silent, sent.provider_id or "")).provider_id == sent.provider_id
-    if isinstance(gateway, GivesBack):
+    if isinstance(gateway, SupportsWithdrawal):
         await gateway.withdraw(silent, sent.provider_id or "")
 
 
-async def test_an_order_without_content_cannot_be_sent(gateway: Gateway, order: Order) -> None:
+async def test_an_order_without_content_cannot_be_sent(gateway: Gateway, order: SendRequest) -> None:
     with pytest.raises(TypeError):
         await gateway.send(replace(order, content=None))
 
 
 def test_only_what_lies_in_a_tray_can_be_taken_back(name: str, gateway: Gateway) -> None:
-    assert isinstance(gateway, GivesBack) is (name == "tray")
+    assert isinstance(gateway, SupportsWithdrawal) is (name == "tray")
 
 
-async def test_content_of_another_channel_is_our_bug(name: str, gateway: Gateway, order: Order) -> None:
+async def test_content_of_another_channel_is_our_bug(name: str, gateway: Gateway, order: SendRequest) -> None:
     channel = kind_of(name).channel
     wrong = CONTENTS[Channel.SMS if channel is not Channel.SMS else Channel.LETTER]
     with pytest.raises(TypeError):
         await gateway.send(
-            Order(
+            SendRequest(
                 reference=order.reference,
                 address=order.address,
                 content=wrong,
@@ -384,12 +386,12 @@ async def test_what_people_answer_is_handed_in_and_comes_again_under_the_same_id
     async with BENCHES[name](name, tmp_path) as bench:
         assert bench.say is not None
         # Our clock is ahead of the provider's.
-        since, desk = datetime.now(UTC) + timedelta(minutes=10), NotedDesk(answers=TEXT)
+        since, desk = datetime.now(UTC) + timedelta(minutes=10), RecordingCallbackHandler(answers=TEXT)
         await bench.say("1A")
         await bench.say("terima")
         for _ in range(2):
             reborn = bench.build(**ANSWERED[name])
-            assert isinstance(reborn, Listens)
+            assert isinstance(reborn, SupportsReplies)
             assert reborn.hears_people
             await reborn.collect(since, desk)
             await reborn.close()
@@ -402,8 +404,8 @@ async def test_what_people_answer_is_handed_in_and_comes_again_under_the_same_id
 
 async def test_a_gateway_that_people_can_answer_says_whether_it_is_listening(name: str, gateway: Gateway) -> None:
     built: object = gateway
-    assert isinstance(built, Listens) is (name in ANSWERED)
-    assert not (isinstance(built, Listens) and built.hears_people), "not before somebody has configured it"
+    assert isinstance(built, SupportsReplies) is (name in ANSWERED)
+    assert not (isinstance(built, SupportsReplies) and built.hears_people), "not before somebody has configured it"
 
 
 STATUSES = [
@@ -463,7 +465,7 @@ async def test_a_lost_answer_is_ambiguous_and_the_submission_is_found(
         found = await patient.find(order)
         await patient.close()
         assert raised.value.error is ErrorClass.UNKNOWN
-        assert isinstance(found, Report)
+        assert isinstance(found, DeliveryReport)
         assert bench.arrived() == 1
 
 
@@ -483,7 +485,7 @@ async def test_a_lost_request_looks_the_same_and_nothing_is_found(
             await gateway.send(order)
         await gateway.close()
         patient = bench.build()
-        assert await patient.find(order) == Absent(certain=False)
+        assert await patient.find(order) == SubmissionNotFound(certain=False)
         await patient.close()
         assert raised.value.error is ErrorClass.UNKNOWN
 

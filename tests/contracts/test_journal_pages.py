@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import insert
 
 from alerts.model.incident import Incident
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine import journal as pages
-from monitor.store.engine.journal import JournalFilter, JournalPages
+from monitor.store.engine.journal import AuditLogFilter, AuditLogPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal
 from tests.contracts.test_store import draft
@@ -23,14 +23,14 @@ from tests.unit.alerts.people import T0, trigger
 MINUTE = timedelta(minutes=1)
 
 
-async def told(database: Database, *entries: Entry) -> None:
+async def told(database: Database, *entries: AuditEntry) -> None:
     async with SqlStore(database).transaction() as ledger:
         for each in entries:
             await ledger.journal(each)
 
 
-def said(event: str, actor: str = "engine", about: int | None = None, notice: int | None = None) -> Entry:
-    return Entry(at=T0 + MINUTE, actor=actor, event=event, incident_id=about, notice_id=notice)
+def said(event: str, actor: str = "engine", about: int | None = None, notice: int | None = None) -> AuditEntry:
+    return AuditEntry(at=T0 + MINUTE, actor=actor, event=event, incident_id=about, notice_id=notice)
 
 
 async def opened(database: Database, *agencies: str) -> list[Incident]:
@@ -43,12 +43,12 @@ async def opened(database: Database, *agencies: str) -> list[Incident]:
         return found
 
 
-async def seen(database: Database, wanted: JournalFilter = JournalFilter(), most: int = 50) -> list[str]:  # noqa: B008
+async def seen(database: Database, wanted: AuditLogFilter = AuditLogFilter(), most: int = 50) -> list[str]:  # noqa: B008
     """Read all pages, and return the events."""
     found: list[str] = []
     before: int | None = 2**31 - 1
     while before is not None:
-        page = await JournalPages(database).page(wanted, most=most, before=before)
+        page = await AuditLogPages(database).page(wanted, most=most, before=before)
         found += [each.entry.event for each in page.rows if each.entry]
         before = page.before
     return found
@@ -64,10 +64,10 @@ async def test_the_newest_comes_first_and_pages_follow_each_other(database: Data
 
 async def test_what_somebody_did_and_where_something_happened(database: Database) -> None:
     await told(database, *(said(f"event {number % 2}", f"actor {number % 3}") for number in range(12)))
-    assert await seen(database, JournalFilter(actor="actor 1"), most=3) == ["event 0", "event 1"] * 2
-    assert await seen(database, JournalFilter(event="event 1"), most=2) == ["event 1"] * 6
-    assert await seen(database, JournalFilter(actor="actor 1", event="event 1"), most=1) == ["event 1"] * 2
-    assert await seen(database, JournalFilter(actor="nobody")) == []
+    assert await seen(database, AuditLogFilter(actor="actor 1"), most=3) == ["event 0", "event 1"] * 2
+    assert await seen(database, AuditLogFilter(event="event 1"), most=2) == ["event 1"] * 6
+    assert await seen(database, AuditLogFilter(actor="actor 1", event="event 1"), most=1) == ["event 1"] * 2
+    assert await seen(database, AuditLogFilter(actor="nobody")) == []
 
 
 async def test_somebodys_many_entries_are_looked_through_in_pieces(
@@ -75,9 +75,9 @@ async def test_somebodys_many_entries_are_looked_through_in_pieces(
 ) -> None:
     await told(database, said("rare", "busy"), *(said("often", "busy") for _ in range(7)))
     monkeypatch.setattr(pages, "LOOKED_THROUGH", 3)
-    first = await JournalPages(database).page(JournalFilter(actor="busy", event="rare"), most=5)
+    first = await AuditLogPages(database).page(AuditLogFilter(actor="busy", event="rare"), most=5)
     assert (first.rows, first.before) == ([], 6)
-    assert await seen(database, JournalFilter(actor="busy", event="rare")) == ["rare"]
+    assert await seen(database, AuditLogFilter(actor="busy", event="rare")) == ["rare"]
 
 
 async def test_of_an_incident_what_was_told_about_it_belongs_to_it(database: Database) -> None:
@@ -87,16 +87,16 @@ async def test_of_an_incident_what_was_told_about_it_belongs_to_it(database: Dat
         assert notice is not None
         assert await ledger.join_notice(notice.id, other, draft(other, "b"))
     await told(database, said("of both", about=one.id, notice=notice.id), said("of one", about=one.id), said("of none"))
-    assert await seen(database, JournalFilter(number=one.number), most=1) == ["of one", "of both"]
-    assert await seen(database, JournalFilter(number=other.number)) == ["of both"]
-    assert await seen(database, JournalFilter(number="JCM-99")) == []
-    page = await JournalPages(database).page(JournalFilter(), most=3)
+    assert await seen(database, AuditLogFilter(number=one.number), most=1) == ["of one", "of both"]
+    assert await seen(database, AuditLogFilter(number=other.number)) == ["of both"]
+    assert await seen(database, AuditLogFilter(number="JCM-99")) == []
+    page = await AuditLogPages(database).page(AuditLogFilter(), most=3)
     assert [each.incident for each in page.rows] == ["", one.number, one.number]
     # Who may read of one agency is not told what was told of two, under whichever number.
     for agency, number in (("JCM", one.number), ("MDC", other.number)):
-        assert "of both" not in await seen(database, JournalFilter(agencies={agency}))
-        assert "of both" not in await seen(database, JournalFilter(agencies={agency}, number=number))
-    assert await seen(database, JournalFilter(agencies={"JCM", "MDC"})) == ["of one", "of both"]
+        assert "of both" not in await seen(database, AuditLogFilter(agencies={agency}))
+        assert "of both" not in await seen(database, AuditLogFilter(agencies={agency}, number=number))
+    assert await seen(database, AuditLogFilter(agencies={"JCM", "MDC"})) == ["of one", "of both"]
 
 
 async def test_who_may_read_of_some_agencies_reads_of_their_incidents_and_nothing_else(database: Database) -> None:
@@ -110,11 +110,11 @@ async def test_who_may_read_of_some_agencies_reads_of_their_incidents_and_nothin
         said("of none", "siti"),
         said("again of JCM", "ravi", first.id),
     )
-    assert await seen(database, JournalFilter(agencies={"JCM"}), most=1) == ["again of JCM", "of JCM"]
-    assert await seen(database, JournalFilter(agencies={"JCM"}, actor="siti")) == ["of JCM"]
-    assert await seen(database, JournalFilter(agencies={"JCM"}, event="of MDC")) == []
-    assert await seen(database, JournalFilter(agencies=set())) == []
-    assert await seen(database, JournalFilter(agencies={"JCM"}, number=second.number)) == []
+    assert await seen(database, AuditLogFilter(agencies={"JCM"}), most=1) == ["again of JCM", "of JCM"]
+    assert await seen(database, AuditLogFilter(agencies={"JCM"}, actor="siti")) == ["of JCM"]
+    assert await seen(database, AuditLogFilter(agencies={"JCM"}, event="of MDC")) == []
+    assert await seen(database, AuditLogFilter(agencies=set())) == []
+    assert await seen(database, AuditLogFilter(agencies={"JCM"}, number=second.number)) == []
 
 
 async def test_of_an_agency_with_very_many_incidents_it_is_said_how_far_back_was_looked(
@@ -122,10 +122,10 @@ async def test_of_an_agency_with_very_many_incidents_it_is_said_how_far_back_was
 ) -> None:
     first, second = await opened(database, "JCM", "MDC")
     await told(database, said("old", about=first.id), said("new", about=second.id))
-    both = JournalFilter(agencies={"JCM", "MDC"})
-    assert (await JournalPages(database).page(both, most=5)).since is None
+    both = AuditLogFilter(agencies={"JCM", "MDC"})
+    assert (await AuditLogPages(database).page(both, most=5)).since is None
     monkeypatch.setattr(pages, "INCIDENTS", 1)
-    page = await JournalPages(database).page(both, most=5)
+    page = await AuditLogPages(database).page(both, most=5)
     assert [each.entry.event for each in page.rows if each.entry] == ["new"]
     assert page.since is not None
 
@@ -141,7 +141,7 @@ async def test_an_entry_that_somebody_has_spoilt_keeps_nobody_from_the_others(tm
             await connection.execute(insert(journal), [values])
             await connection.exec_driver_sql("DROP TRIGGER journal_is_not_changed")
             await connection.exec_driver_sql("UPDATE journal SET at = 'semalam' WHERE id = 2")
-        page = await JournalPages(database).page(JournalFilter(), most=5)
+        page = await AuditLogPages(database).page(AuditLogFilter(), most=5)
         assert [(each.number, each.entry is None) for each in page.rows] == [(3, False), (2, True), (1, False)]
         # Whoever may read of some agencies is not shown what nobody knows what it is about.
-        assert await seen(database, JournalFilter(agencies={"JCM"})) == []
+        assert await seen(database, AuditLogFilter(agencies={"JCM"})) == []

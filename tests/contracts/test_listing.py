@@ -11,14 +11,14 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import delete
 
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.incident import Incident, IncidentState, apply
-from monitor.service.noticeboard import Noticeboard
-from monitor.service.order import NotFound
+from monitor.service.noticeboard import StatusReader
+from monitor.service.order import NotFoundError
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlLedger, SqlStore
-from monitor.store.engine.listing import IncidentFilter, NoticeFilter
+from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
+from monitor.store.engine.listing import IncidentFilter, NotificationFilter
 from monitor.store.schema.tables import notice, notice_incident
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import BRIEF, SMS_SITI, T0, trigger
@@ -27,20 +27,20 @@ HOUR = timedelta(hours=1)
 OPEN = {IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED}
 
 
-def board(store: SqlStore) -> Noticeboard:
+def board(store: SqlStore) -> StatusReader:
     """Return the part of a service that reads lists."""
     nothing = cast(Any, SimpleNamespace())
-    return Noticeboard(
+    return StatusReader(
         store=store, history=nothing, days=nothing, pool=nothing, clock=nothing, watch=nothing, signs=nothing
     )
 
 
-async def opened(ledger: SqlLedger, agency: str, at: datetime = T0) -> Incident:
+async def opened(ledger: SqlUnitOfWork, agency: str, at: datetime = T0) -> Incident:
     brief = replace(BRIEF, agency=agency, office=replace(BRIEF.office, short=agency))
     return (await ledger.add_incidents([trigger(at=at, brief=brief)]))[0]
 
 
-async def ended(ledger: SqlLedger, found: Incident) -> None:
+async def ended(ledger: SqlUnitOfWork, found: Incident) -> None:
     over = apply(
         found, Resolve(dedup_key=found.brief.agency, at=found.opened_at + HOUR, ended_at=found.opened_at + HOUR)
     )
@@ -149,10 +149,10 @@ async def test_notices_are_found_by_agency_incident_and_state_page_after_page(st
         first, second = await opened(ledger, "JCM"), await opened(ledger, "MDC")
         for number, (of, state) in enumerate(
             [
-                (first, NoticeState.FAILED),
-                (second, NoticeState.UNKNOWN),
-                (first, NoticeState.DELIVERED),
-                (second, NoticeState.FAILED),
+                (first, NotificationState.FAILED),
+                (second, NotificationState.UNKNOWN),
+                (first, NotificationState.DELIVERED),
+                (second, NotificationState.FAILED),
             ]
         ):
             made = await ledger.add_notice(of, draft(of, f"k{number}"), T0)
@@ -162,7 +162,7 @@ async def test_notices_are_found_by_agency_incident_and_state_page_after_page(st
         assert shared is not None
         assert await ledger.join_notice(shared.id, second, draft(second, "joined"))
 
-    async def listed(wanted: NoticeFilter, most: int) -> list[tuple[int, str]]:
+    async def listed(wanted: NotificationFilter, most: int) -> list[tuple[int, str]]:
         found: list[tuple[int, str]] = []
         page = await board(store).notice_page(wanted, most=most)
         found += [(each.id, each.incident) for each in page.rows]
@@ -174,17 +174,19 @@ async def test_notices_are_found_by_agency_incident_and_state_page_after_page(st
     bundle = (5, "JCM-01 +1")
     for most in (1, 2, 9):
         everything = [bundle, (4, "MDC-01"), (3, "JCM-01"), (2, "MDC-01"), (1, "JCM-01")]
-        assert await listed(NoticeFilter(), most) == everything
-        assert await listed(NoticeFilter(agencies={"MDC"}), most) == [bundle, (4, "MDC-01"), (2, "MDC-01")]
+        assert await listed(NotificationFilter(), most) == everything
+        assert await listed(NotificationFilter(agencies={"MDC"}), most) == [bundle, (4, "MDC-01"), (2, "MDC-01")]
         # Asked for by an incident it bears that one.
-        assert await listed(NoticeFilter(incident_id=second.id), most) == [
+        assert await listed(NotificationFilter(incident_id=second.id), most) == [
             (5, "MDC-01 +1"),
             (4, "MDC-01"),
             (2, "MDC-01"),
         ]
-        bad = NoticeFilter(states={NoticeState.UNKNOWN, NoticeState.FAILED})
+        bad = NotificationFilter(states={NotificationState.UNKNOWN, NotificationState.FAILED})
         assert await listed(bad, most) == [(4, "MDC-01"), (2, "MDC-01"), (1, "JCM-01")]
-        assert await listed(NoticeFilter(agencies={"JCM"}, states={NoticeState.FAILED}), most) == [(1, "JCM-01")]
+        assert await listed(NotificationFilter(agencies={"JCM"}, states={NotificationState.FAILED}), most) == [
+            (1, "JCM-01")
+        ]
 
 
 async def test_one_notice_tells_of_all_its_incidents_and_attempts_and_of_no_number(store: SqlStore) -> None:
@@ -200,7 +202,7 @@ async def test_one_notice_tells_of_all_its_incidents_and_attempts_and_of_no_numb
     assert found.incidents == ["JCM-01", "MDC-01"]
     assert [(each.channel, each.gateway, each.started_at) for each in found.attempts] == [("sms", "sms-contoh", T0)]
     assert SMS_SITI.number not in repr(found)
-    with pytest.raises(NotFound, match="there is no notice 99"):
+    with pytest.raises(NotFoundError, match="there is no notice 99"):
         await board(store).notice(99)
 
 
@@ -219,7 +221,7 @@ async def test_notices_are_found_by_when_they_were_written_also_where_others_wer
     there = [each for each in (6, 5, 4, 3, 2, 1) if each not in gone]
 
     async def listed(since: datetime | None = None, until: datetime | None = None) -> list[int]:
-        page = await board(store).notice_page(NoticeFilter(since=since, until=until))
+        page = await board(store).notice_page(NotificationFilter(since=since, until=until))
         return [each.id for each in page.rows]
 
     assert await listed(since=T0 + HOUR) == [each for each in there if each > 2]

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import insert, select, update
 
-from monitor.model.offer import DocumentOffer
+from monitor.model.offer import DesiredDocument
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import offered_document
 from monitor.store.upkeep.offers import AGAIN, Offers
@@ -16,11 +16,11 @@ from tests.unit.alerts.people import MINUTE, T0
 SECOND = timedelta(seconds=1)
 
 
-def offer(agency: str, text: str | None = "teks", refusal: str | None = None) -> DocumentOffer:
-    return DocumentOffer(agency=agency, name="x.yaml", text=text, by="noc", at=T0, refusal=refusal)
+def offer(agency: str, text: str | None = "teks", refusal: str | None = None) -> DesiredDocument:
+    return DesiredDocument(agency=agency, name="x.yaml", text=text, by="noc", at=T0, refusal=refusal)
 
 
-async def write(database: Database, *offers: DocumentOffer) -> None:
+async def write(database: Database, *offers: DesiredDocument) -> None:
     rows = [
         {"agency": each.agency, "name": each.name, "text": each.text, "offered_by": each.by, "offered_at": each.at}
         for each in offers
@@ -44,7 +44,7 @@ async def test_what_was_taken_up_is_looked_at_once_and_what_was_refused_again_af
 async def test_what_the_hub_has_written_meanwhile_is_not_taken_for_looked_at(database: Database) -> None:
     offers = Offers(database)
     await write(database, offer("JCM"))
-    looked_at: Sequence[DocumentOffer] = await offers.due(T0)
+    looked_at: Sequence[DesiredDocument] = await offers.due(T0)
     async with database.write() as connection:
         await connection.execute(update(offered_document).values(text="lain", offered_at=T0 + MINUTE))
     await offers.looked_at(looked_at, {"JCM": "no password"}, T0)

@@ -10,7 +10,7 @@ from alerts.model.contact import Address, Contact
 from alerts.model.notice import Language
 from alerts.model.oncall import Override
 from monitor.config.fields.window import MALAYSIA
-from monitor.store.engine.ledger import SqlLedger, SqlStore
+from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from tests.unit.alerts.people import MINUTE, RAVI, SITI, T0, VOICE_SITI
 
 HOUR = timedelta(hours=1)
@@ -26,7 +26,7 @@ MEI = Contact(
 )
 
 
-async def made(ledger: SqlLedger, contact: Contact = MEI, rota: str = "JCM/bertugas", hours: int = 2) -> Override:
+async def made(ledger: SqlUnitOfWork, contact: Contact = MEI, rota: str = "JCM/bertugas", hours: int = 2) -> Override:
     return await ledger.duty.add(rota=rota, contact=contact, begins=T0, ends=T0 + hours * HOUR, by="Siti", now=T0)
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from alerts.model.event import Resolve
 from alerts.model.incident import Incident, apply
-from alerts.record.store import Entry, Ledger
+from alerts.record.store import AuditEntry, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import incident, notice, notice_incident
@@ -17,29 +17,29 @@ from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, T0
 
 LATER = T0 + MINUTE
-SAID = Entry(at=LATER, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
+SAID = AuditEntry(at=LATER, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
 
 
-async def end(ledger: Ledger, *incidents: Incident) -> None:
+async def end(ledger: UnitOfWork, *incidents: Incident) -> None:
     for each in incidents:
         await ledger.save_incident(apply(each, Resolve(dedup_key=each.dedup_key, at=T0, ended_at=T0)))
         await ledger.put_to_rest(each.id)
 
 
-async def found(database: Database, limit: int | None = None) -> purge.Doomed:
+async def found(database: Database, limit: int | None = None) -> purge.PurgeSet:
     async with database.read() as connection:
         search = purge.Search(LATER)
         parts = [await search.further(connection, limit or 100)]
         while limit is None and not search.is_over:
             parts.append(await search.further(connection))
-    return purge.Doomed(
+    return purge.PurgeSet(
         incidents=[i for part in parts for i in part.incidents],
         notices=[n for part in parts for n in part.notices],
         entries=[e for part in parts for e in part.entries],
     )
 
 
-def ids(doomed: purge.Doomed) -> list[int]:
+def ids(doomed: purge.PurgeSet) -> list[int]:
     return [id_ for id_, _ in doomed.incidents]
 
 
@@ -70,7 +70,7 @@ async def test_so_many_go_at_once_and_those_that_belong_together_are_not_parted(
         single, other = await opened(ledger, "c", "d")
         await end(ledger, *pair, single, other)
         for number in range(5):
-            await ledger.journal(Entry(at=T0, actor="x", event=f"{number}"))
+            await ledger.journal(AuditEntry(at=T0, actor="x", event=f"{number}"))
 
     assert ids(await found(database, 1)) == [each.id for each in pair]
     assert ids(await found(database, 3)) == [*(each.id for each in pair), single.id]

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import select
 
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Matter
-from alerts.record.store import Entry
+from alerts.model.notice import IncidentType
+from alerts.record.store import AuditEntry
 from monitor.access.role import AgencyScope, parse_assignment
-from monitor.judging.subject import Graded
+from monitor.judging.subject import GradedRun
 from monitor.model.health import Grade, Health
 from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
@@ -24,7 +24,7 @@ from monitor.store.schema.tables import journal
 from monitor.store.upkeep.renames import Renames
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.users import Users
-from monitor.store.upkeep.walls import WallLink, WallLinks
+from monitor.store.upkeep.walls import WallboardLink, WallboardLinks
 from probes.model.result import Outcome
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.monitor.store.probing.test_history import ended
@@ -38,7 +38,7 @@ async def ran(database: Database, *numbers: int, agency: str = "JCM") -> None:
     history = History(database)
     for number in numbers:
         result = replace(ended(number, Outcome.REJECTED, T0 + number * MINUTE), route=f"{agency}/internal")
-        graded = Graded(token_id=result.token_id, started_at=T0, outcome=result.outcome, grade=Grade.BAD)
+        graded = GradedRun(token_id=result.token_id, started_at=T0, outcome=result.outcome, grade=Grade.BAD)
         judged = {f"{agency}/internal": (Health.DOWN, T0 + number * MINUTE)}
         streaks = {f"{agency}/internal": (graded,)}
         await history.sent(result.token_id, result.route, T0, T0 + MINUTE)
@@ -57,7 +57,7 @@ async def entries(database: Database) -> Sequence[Any]:
 async def test_all_that_hangs_on_the_name_follows(database: Database, store: SqlStore) -> None:
     await ran(database, 1, 2, 3)
     async with store.transaction() as ledger:
-        [opened] = await ledger.add_incidents([trigger(Matter.BOTH)])
+        [opened] = await ledger.add_incidents([trigger(IncidentType.BOTH)])
         await ledger.add_silence("JCM/internal", T0, T0 + DAY, "kerja", BY)
         await ledger.add_silence("UCM", T0, T0 + DAY, "kerja", BY)
     before = await entries(database)
@@ -130,13 +130,13 @@ async def test_an_open_incident_of_each_stays_with_its_name(database: Database, 
 
 
 async def test_who_may_something_for_the_agency_may_it_still(database: Database) -> None:
-    users, tokens, walls = Users(database), TokenRecords(database), WallLinks(database)
+    users, tokens, walls = Users(database), TokenRecords(database), WallboardLinks(database)
     of_both = {parse_assignment(each) for each in ("officer:JCM", "duty:JCM", "duty:JKM", "viewer", "clerk:UCM")}
-    entry = Entry(at=T0, actor=BY, event="said")
+    entry = AuditEntry(at=T0, actor=BY, event="said")
     number = await users.add("siti", "Siti Contoh", entry)
     await users.assign(number, of_both, entry)
     await tokens.add("konsol", "a" * 64, of_both, T0 + DAY, entry)
-    link = WallLink(
+    link = WallboardLink(
         name="Dinding", scope=AgencyScope(agencies={"JCM", "UCM"}), made_by=BY, made_at=T0, ends_at=T0 + DAY
     )
     await walls.add(link, "b" * 64, entry)

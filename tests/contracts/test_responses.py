@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from alerts.model.delivery import Notice
-from alerts.model.notice import Matter
-from alerts.record.store import Ledger, PinEntry, SmsNumber, Store
+from alerts.model.delivery import Notification
+from alerts.model.notice import IncidentType
+from alerts.record.store import PinAttempt, SmsNumber, Store, UnitOfWork
 from tests.contracts.test_store import with_attempt, with_notice
 from tests.unit.alerts.people import MINUTE, SMS_RAVI, SMS_SITI, T0
 
@@ -16,7 +16,7 @@ SITI, RAVI = SMS_SITI.number, SMS_RAVI.number
 A_DAY = timedelta(hours=24)
 
 
-async def notices(ledger: Ledger, *keys: str) -> list[Notice]:
+async def notices(ledger: UnitOfWork, *keys: str) -> list[Notification]:
     """Return a notice about an incident of its own for each key."""
     return [await with_notice(ledger, key) for key in keys]
 
@@ -57,7 +57,7 @@ async def test_two_who_give_a_phone_codes_at_the_same_time_do_not_give_the_same_
     async with store.transaction() as ledger:
         told = await notices(ledger, *"abcdef")
 
-    async def give(of: Notice) -> int:
+    async def give(of: Notification) -> int:
         async with store.transaction() as ledger:
             code = await ledger.responses.code_for(SITI, of, T0)
             await asyncio.sleep(0)  # Others come before this one has committed.
@@ -70,7 +70,7 @@ async def test_response_code_of_an_incident_that_got_worse_is_another(store: Sto
     async with store.transaction() as ledger:
         (outage,) = await notices(ledger, "a")
         slow = replace(
-            outage, parts=tuple(replace(p, facts=replace(p.facts, matter=Matter.DEGRADED)) for p in outage.parts)
+            outage, parts=tuple(replace(p, facts=replace(p.facts, matter=IncidentType.DEGRADED)) for p in outage.parts)
         )
         assert await ledger.responses.code_for(SITI, slow, T0) == 1
         assert await ledger.responses.code_for(SITI, outage, T0) == 2
@@ -107,7 +107,7 @@ async def test_what_is_known_of_a_number_is_kept(store: Store) -> None:
 
 async def test_pins_that_were_typed_come_back_in_their_order_and_for_one_person(store: Store) -> None:
     entries = [
-        PinEntry(reference=f"p{n}", agency="JCM", person="siti", at=T0 + n * MINUTE, proven=n == 2) for n in range(4)
+        PinAttempt(reference=f"p{n}", agency="JCM", person="siti", at=T0 + n * MINUTE, proven=n == 2) for n in range(4)
     ]
     async with store.transaction() as ledger:
         for entry in entries:

@@ -13,13 +13,13 @@ from typing import Any, Self, cast
 import pytest
 from sqlalchemy import UpdateBase, func, insert, select
 
-from alerts.record.store import StoreAway
-from monitor.judging.subject import Graded
+from alerts.record.store import StoreUnavailable
+from monitor.judging.subject import GradedRun
 from monitor.model.health import Grade
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import run_values
-from monitor.store.probing.retention import AT_ONCE, Keep, Retention
+from monitor.store.probing.retention import AT_ONCE, Retention, RetentionPolicy
 from monitor.store.schema.tables import hour, run, run_before
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.real.postgres import Postgres
@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 #: T0 is a quarter past.
 NOON = T0 - 15 * MINUTE
-KEEP = Keep(delivered=30 * DAY, failed=365 * DAY, hourly=400 * DAY)
+KEEP = RetentionPolicy(delivered=30 * DAY, failed=365 * DAY, hourly=400 * DAY)
 FIVE = timedelta(minutes=5)
 
 
@@ -58,7 +58,7 @@ def lasting(number: int, at: datetime, transit: float, outcome: Outcome = Outcom
 
 async def test_a_streak_is_known_after_a_restart_until_it_is_over(database: Database) -> None:
     runs = [
-        Graded(token_id=f"{number:016x}", started_at=NOON + number * MINUTE, outcome=Outcome.LOST, grade=Grade.BAD)
+        GradedRun(token_id=f"{number:016x}", started_at=NOON + number * MINUTE, outcome=Outcome.LOST, grade=Grade.BAD)
         for number in range(2)
     ]
     await History(database).ended(ended(1, Outcome.LOST, NOON), "JCM", {}, streaks={"JCM/internal": runs})
@@ -137,7 +137,7 @@ class Broken:
         async def store(batch: Any) -> None:
             await self._store(batch)
             self.commits += 1
-            raise StoreAway("the connection broke")
+            raise StoreUnavailable("the connection broke")
 
         self._together._store = store  # type: ignore[method-assign]
         return self

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal, rota_feed
@@ -17,8 +17,8 @@ from tests.unit.alerts.people import T0
 HOUR = timedelta(hours=1)
 
 
-def entry(what: str = "calendar made") -> Entry:
-    return Entry(at=T0, actor="Siti Contoh (siti)", event=what)
+def entry(what: str = "calendar made") -> AuditEntry:
+    return AuditEntry(at=T0, actor="Siti Contoh (siti)", event=what)
 
 
 async def test_a_calendar_is_found_by_the_digest_of_its_key_until_it_is_revoked(database: Database) -> None:

@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.encryption import Ciphertext
 from monitor.access.visitor import User
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import half_session, journal
 from monitor.store.upkeep.secrets import Secrets
-from monitor.store.upkeep.users import HalfSession, KeptUser, SecondFactors, Users, WebSession, one_time_place
+from monitor.store.upkeep.users import PendingSession, SecondFactors, UserRecord, Users, WebSession, one_time_place
 from tests.unit.alerts.people import T0
 
 MINUTE = timedelta(minutes=1)
@@ -22,8 +22,8 @@ SECRET = Ciphertext(key_id="0a1b2c3d", text="1.AAAA")
 CODES = [f"{each:064}" for each in range(10)]
 
 
-def entry(what: str = "said") -> Entry:
-    return Entry(at=T0, actor="Pentadbir Contoh", event=what)
+def entry(what: str = "said") -> AuditEntry:
+    return AuditEntry(at=T0, actor="Pentadbir Contoh", event=what)
 
 
 async def made(database: Database, name: str = "siti") -> User:
@@ -32,7 +32,7 @@ async def made(database: Database, name: str = "siti") -> User:
     return (await known(users, name)).user
 
 
-async def known(users: Users, name: str = "siti") -> KeptUser:
+async def known(users: Users, name: str = "siti") -> UserRecord:
     found = await users.find(name)
     assert found is not None
     return found
@@ -42,8 +42,8 @@ def session(user: User) -> WebSession:
     return WebSession(digest="a" * 64, user=user, begun_at=T0, seen_at=T0, ends_at=T0 + 60 * MINUTE, address="")
 
 
-def half(user: User, digest: str = "b" * 64, ends: timedelta = 5 * MINUTE) -> HalfSession:
-    return HalfSession(digest=digest, user_id=user.id, name=user.name, ends_at=T0 + ends)
+def half(user: User, digest: str = "b" * 64, ends: timedelta = 5 * MINUTE) -> PendingSession:
+    return PendingSession(digest=digest, user_id=user.id, name=user.name, ends_at=T0 + ends)
 
 
 async def test_it_is_set_up_once_and_what_was_begun_ends(database: Database) -> None:
@@ -138,7 +138,7 @@ async def test_half_a_sign_in_ends_with_what_it_was_for(database: Database, how:
     elif how == "another password":
         await users.choose_password(user.id, "$argon2id$...", entry())
     else:
-        late = Entry(at=T0 + 5 * MINUTE, actor="Siti", event="said")
+        late = AuditEntry(at=T0 + 5 * MINUTE, actor="Siti", event="said")
         await factors.begin_half(half(user, "c" * 64, 10 * MINUTE), late)
     assert await factors.half("b" * 64) is None
     async with database.read() as connection:

@@ -10,18 +10,18 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
-from monitor.service.access.safe import Safe
-from monitor.service.order import NotDone
+from monitor.service.access.safe import SecretStore
+from monitor.service.order import OperationRejectedError
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal, kept_secret
 from monitor.store.upkeep.keyring import Keyring, SecretLockedError, new_key
-from monitor.store.upkeep.secrets import Renewed, Secrets, drop_secret, keep_secret
+from monitor.store.upkeep.secrets import RotatedToken, Secrets, drop_secret, keep_secret
 from tests.unit.alerts.people import T0
 
 OLD, NEW = new_key(), new_key()
-ENTRY = Entry(at=T0, actor="Pentadbir Contoh", event="said")
+ENTRY = AuditEntry(at=T0, actor="Pentadbir Contoh", event="said")
 
 
 class Clock:
@@ -33,8 +33,8 @@ def place(owner: object) -> SecretPlace:
     return SecretPlace(purpose=SecretPurpose.ONE_TIME, owner=str(owner))
 
 
-def safe(database: Database, *keys: str) -> Safe:
-    return Safe(Secrets(database), Clock(), Keyring(*keys) if keys else None)
+def safe(database: Database, *keys: str) -> SecretStore:
+    return SecretStore(Secrets(database), Clock(), Keyring(*keys) if keys else None)
 
 
 async def keep(database: Database, count: int, key: str = OLD) -> None:
@@ -110,13 +110,13 @@ async def test_of_tokens_that_came_in_exchange_the_latest_stays_whoever_writes_l
     async with database.write() as connection:
         await keep_secret(connection, typed, Keyring(OLD).encrypt(typed, "{}"), ENTRY)
     come = [
-        Renewed(secret=Ciphertext(key_id="1", text=str(second)), at=T0 + timedelta(seconds=second))
+        RotatedToken(secret=Ciphertext(key_id="1", text=str(second)), at=T0 + timedelta(seconds=second))
         for second in range(6)
     ]
     assert all(await asyncio.gather(*(secrets.renew(name, each) for each in (*come[3:], *come[:3]))))
     assert await secrets.renewed(name) == come[-1]
     # Of two that came at one moment the last to be written counts, and the typed one is as it was.
-    again = Renewed(secret=Ciphertext(key_id="1", text="lagi"), at=come[-1].at)
+    again = RotatedToken(secret=Ciphertext(key_id="1", text="lagi"), at=come[-1].at)
     assert await secrets.renew(name, again)
     assert await secrets.renewed(name) == again
     assert await safe(database, OLD).secret(typed) == "{}"
@@ -132,7 +132,9 @@ async def test_a_rotation_that_is_killed_in_the_middle_loses_nothing_and_goes_on
     class Mortal(Secrets):
         batches = 0
 
-        async def replace(self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: Entry) -> int:
+        async def replace(
+            self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: AuditEntry
+        ) -> int:
             if self.batches == 1:
                 raise Killed
             self.batches += 1
@@ -141,7 +143,7 @@ async def test_a_rotation_that_is_killed_in_the_middle_loses_nothing_and_goes_on
     async with open_database() as database:
         await keep(database, 250)
         with pytest.raises(Killed):
-            await Safe(Mortal(database), Clock(), Keyring(NEW, OLD)).rotate(by="Pentadbir Contoh")
+            await SecretStore(Mortal(database), Clock(), Keyring(NEW, OLD)).rotate(by="Pentadbir Contoh")
     async with open_database() as database:
         both = safe(database, NEW, OLD)
         assert sorted(each.count for each in await both.counts()) == [100, 150]
@@ -154,13 +156,15 @@ async def test_what_somebody_writes_while_a_rotation_is_under_way_stays(database
     await keep(database, 1)
 
     class Slow(Secrets):
-        async def replace(self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: Entry) -> int:
+        async def replace(
+            self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: AuditEntry
+        ) -> int:
             async with database.write() as connection:
                 written = Keyring(NEW).encrypt(place("0000"), "ditulis tadi")
                 await keep_secret(connection, place("0000"), written, ENTRY)
             return await super().replace(changes, entry)
 
-    done = await Safe(Slow(database), Clock(), Keyring(NEW, OLD)).rotate(by="Pentadbir Contoh")
+    done = await SecretStore(Slow(database), Clock(), Keyring(NEW, OLD)).rotate(by="Pentadbir Contoh")
     assert done.changed == 0
     assert await safe(database, NEW).secret(place("0000")) == "ditulis tadi"
 
@@ -189,5 +193,5 @@ async def test_without_a_key_nothing_is_kept_and_it_is_said_how_one_is_made(data
     assert not none.can_keep
     with pytest.raises(SecretLockedError, match="secrets_key_file"):
         none.encrypt(place("0000"), "rahsia")
-    with pytest.raises(NotDone, match="secrets_key_file"):
+    with pytest.raises(OperationRejectedError, match="secrets_key_file"):
         await none.rotate(by="Pentadbir Contoh")

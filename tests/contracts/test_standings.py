@@ -15,17 +15,17 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
-from alerts.model.notice import Cause, Matter
-from monitor.judging.joint.freshness import SiteBeat
-from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
-from monitor.judging.suspect import Trouble
+from alerts.model.notice import Cause, IncidentType
+from monitor.judging.joint.freshness import SiteHeartbeat
+from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
+from monitor.judging.suspect import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.renaming import Renamed, Renaming
 from monitor.model.route import Direction
 from monitor.store.backend.database import Database
 from monitor.store.backend.transaction import Statement
 from monitor.store.probing.history import History
-from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema.tables import standing
 from monitor.store.sites.partition import TABLES
 from monitor.store.upkeep.renames import Renames
@@ -33,23 +33,23 @@ from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, T0
 from tests.unit.monitor.store.probing.test_history import ended
 
-DOWN = SiteStanding(
-    trouble=Trouble(matter=Matter.SENDING, since=T0, unsteady=True, latest=T0 + MINUTE),
+DOWN = SiteStatus(
+    trouble=ActiveProblem(matter=IncidentType.SENDING, since=T0, unsteady=True, latest=T0 + MINUTE),
     cause=Cause.SIGN_IN,
     directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.UP},
     troubled=frozenset({"JCM/outbound/rujukan-a", "JCM/outbound/rujukan-b"}),
 )
-WELL = SiteStanding(well_since=T0 + timedelta(hours=1), directions={Direction.OUTBOUND: Health.UP})
-NOT_CLEAR = SiteStanding(directions={Direction.OUTBOUND: Health.UNKNOWN})
-OURS = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0))
+WELL = SiteStatus(well_since=T0 + timedelta(hours=1), directions={Direction.OUTBOUND: Health.UP})
+NOT_CLEAR = SiteStatus(directions={Direction.OUTBOUND: Health.UNKNOWN})
+OURS = SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0))
 
 
-def writers(database: Database, site: str = "johor") -> tuple[SiteStandings, History]:
-    standings = SiteStandings(database, site)
+def writers(database: Database, site: str = "johor") -> tuple[SiteStatuses, History]:
+    standings = SiteStatuses(database, site)
     return standings, History(database, standings)
 
 
-async def read(standings: SiteStandings) -> Mapping[str, Mapping[str, SiteStanding]]:
+async def read(standings: SiteStatuses) -> Mapping[str, Mapping[str, SiteStatus]]:
     found, _ = await standings.changed(None)
     return found
 
@@ -60,11 +60,11 @@ async def shared(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Database]:
         yield database
 
 
-def history_row(standings: SiteStandings) -> Statement:
+def history_row(standings: SiteStatuses) -> Statement:
     return standings.saying({"UCM": DOWN})["UCM"]
 
 
-async def said(history: History, number: int, **levels: SiteStanding) -> None:
+async def said(history: History, number: int, **levels: SiteStatus) -> None:
     await history.ended(ended(number), "JCM", {}, standings=levels)
 
 
@@ -101,8 +101,8 @@ async def test_mark_stale_leaves_no_agency_of_the_site_in_trouble_or_well(databa
     await said(other, 2, JCM=DOWN)
     await standings.mark_stale()
     unclear = {
-        "JCM": SiteStanding(directions=DOWN.directions, troubled=DOWN.troubled),
-        "MDC": SiteStanding(directions=WELL.directions),
+        "JCM": SiteStatus(directions=DOWN.directions, troubled=DOWN.troubled),
+        "MDC": SiteStatus(directions=WELL.directions),
         "UCM": NOT_CLEAR,
         "ours/network": OURS,
     }
@@ -176,7 +176,7 @@ async def test_of_each_site_that_makes_no_sense_is_logged_once_a_minute(tmp_path
             await said(writers(database, site)[1], number, JCM=DOWN, MDC=DOWN)
         async with database.write() as connection:
             await connection.execute(update(standing).values(matter="entah"))
-        standings = SiteStandings(database, "utama", steady=lambda: clock[0])
+        standings = SiteStatuses(database, "utama", steady=lambda: clock[0])
         with capture_logs() as logged:
             for clock[0] in (5.0, 64.0, 65.0):
                 await read(standings)
@@ -187,16 +187,16 @@ async def test_of_whom_sites_speak_is_known_without_what_they_say(database: Data
     for site, levels in (("johor", {"JCM": DOWN, "MDC": WELL}), ("kuching", {"JCM": WELL})):
         await said(writers(database, site)[1], 1, **levels)
 
-    assert await SiteStandings(database, "johor").spoken_of() == {"johor": {"JCM", "MDC"}, "kuching": {"JCM"}}
+    assert await SiteStatuses(database, "johor").spoken_of() == {"johor": {"JCM", "MDC"}, "kuching": {"JCM"}}
 
 
 async def test_a_site_has_one_beat_the_latest(database: Database) -> None:
-    johor, kuching = (SiteStandings(database, site) for site in ("johor", "kuching"))
+    johor, kuching = (SiteStatuses(database, site) for site in ("johor", "kuching"))
     for after in (0, 1):
-        await johor.beat(SiteBeat(at=T0 + after * MINUTE, steady=after * MINUTE, life="a"))
-    there = SiteBeat(at=T0, steady=timedelta(days=90, microseconds=7), life="b")
+        await johor.beat(SiteHeartbeat(at=T0 + after * MINUTE, steady=after * MINUTE, life="a"))
+    there = SiteHeartbeat(at=T0, steady=timedelta(days=90, microseconds=7), life="b")
     await kuching.beat(there)
-    assert await johor.beats() == {"johor": SiteBeat(at=T0 + MINUTE, steady=MINUTE, life="a"), "kuching": there}
+    assert await johor.beats() == {"johor": SiteHeartbeat(at=T0 + MINUTE, steady=MINUTE, life="a"), "kuching": there}
 
 
 @pytest.mark.real
@@ -296,7 +296,7 @@ async def test_a_time_that_nobody_can_read_is_refused_where_it_would_hide_what_a
     standings, history = writers(shared)
     await said(history, 1, JCM=DOWN)
     for table, column in (("standing", "since"), ("standing", "well_since"), ("beat", "at")):
-        await standings.beat(SiteBeat(at=T0, steady=MINUTE, life="a"))
+        await standings.beat(SiteHeartbeat(at=T0, steady=MINUTE, life="a"))
         with pytest.raises(IntegrityError):
             async with shared.write() as connection:
                 await connection.execute(text(f"UPDATE {table} SET {column} = '{time}'"))

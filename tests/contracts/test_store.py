@@ -12,24 +12,24 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from alerts.decide.escalation import facts
-from alerts.decide.gateway.receipt import Answered
+from alerts.decide.gateway.receipt import ReceivedReceipt
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import RANK, Attempt, AttemptState, Draft, Notice, NoticeState
+from alerts.model.delivery import RANK, Attempt, AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import Close, Declare, Release, Resolve
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, IncidentState, Position, apply
-from alerts.model.notice import Addressee, Cause, Facts, Language, Matter, Office, Plan, Purpose
-from alerts.record.store import Entry, Ledger
+from alerts.model.notice import Addressee, Cause, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
+from alerts.record.store import AuditEntry, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
 from tests.unit.alerts.people import BRIEF, FAX, LETTER, MINUTE, OFFICE, SMS_SITI, T0, VOICE_SITI, trigger
 
 
-def draft(of: Incident, key: str = "k", *addresses: Address) -> Draft:
-    return Draft(
+def draft(of: Incident, key: str = "k", *addresses: Address) -> NotificationDraft:
+    return NotificationDraft(
         incident_id=of.id,
         once=key,
         person="siti",
@@ -40,7 +40,7 @@ def draft(of: Incident, key: str = "k", *addresses: Address) -> Draft:
     )
 
 
-async def with_notice(ledger: Ledger, key: str = "k") -> Notice:
+async def with_notice(ledger: UnitOfWork, key: str = "k") -> Notification:
     """Open an incident with one notice that has one delivery."""
     [opened] = await ledger.add_incidents([replace(trigger(), dedup_key=key)])
     await ledger.add_notice(opened, draft(opened, key), T0)
@@ -49,14 +49,20 @@ async def with_notice(ledger: Ledger, key: str = "k") -> Notice:
     return await ledger.notice(notice.id)
 
 
-async def with_attempt(ledger: Ledger, key: str = "k") -> Attempt:
+async def with_attempt(ledger: UnitOfWork, key: str = "k") -> Attempt:
     notice = await with_notice(ledger, key)
     return await ledger.add_attempt(notice.deliveries[0], "first", T0, look_at=T0 + MINUTE)
 
 
 async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlStore) -> None:
     declare = Declare(
-        dedup_key="JCM", at=T0, by="Siti Contoh", matter=Matter.RECEIVING, began_at=T0, why="penapis spam", brief=BRIEF
+        dedup_key="JCM",
+        at=T0,
+        by="Siti Contoh",
+        matter=IncidentType.RECEIVING,
+        began_at=T0,
+        why="penapis spam",
+        brief=BRIEF,
     )
     async with store.transaction() as ledger:
         [opened] = await ledger.add_incidents([declare])
@@ -65,14 +71,14 @@ async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlSt
         assert (await ledger.open_numbers())["JCM"].measured is None
         assert await ledger.opened_since(T0 - MINUTE) == []
         for event in (
-            trigger(Matter.SENDING, T0 + MINUTE),
+            trigger(IncidentType.SENDING, T0 + MINUTE),
             Close(incident_id=opened.id, at=T0 + 2 * MINUTE, by="Ravi Contoh", why="pulih"),
         ):
             opened = apply(opened, event)
             await ledger.save_incident(opened)
             assert await ledger.incident(opened.id) == opened
             assert list(await ledger.measured_keys()) == ["JCM"]
-            assert (await ledger.open_numbers())["JCM"].measured is Matter.SENDING
+            assert (await ledger.open_numbers())["JCM"].measured is IncidentType.SENDING
 
 
 async def test_what_was_closed_by_hand_is_kept_and_counts_as_a_fall_when_it_is_measured_no_more(
@@ -92,7 +98,7 @@ async def test_what_was_closed_by_hand_is_kept_and_counts_as_a_fall_when_it_is_m
     assert opened.measured is None
 
 
-async def stored(ledger: Ledger, reference: str) -> Attempt:
+async def stored(ledger: UnitOfWork, reference: str) -> Attempt:
     found = await ledger.attempt(reference)
     assert found is not None
     return found[1]
@@ -234,7 +240,7 @@ async def test_the_latest_that_arrived_by_a_gateway_and_the_latest_that_did_not_
             sent = await ledger.add_attempt(notice.deliveries[0], "first", at, look_at=at)
             state = (AttemptState.DELIVERED, AttemptState.ACCEPTED, AttemptState.SENT)[n % 3]
             await ledger.save_attempt(replace(sent, state=state, ended_at=at + MINUTE if n % 3 == 0 else None))
-        answered = [Answered(taken_at=T0 + n * MINUTE, heard_at=T0 + (n + 1) * MINUTE) for n in (0, 3)]
+        answered = [ReceivedReceipt(taken_at=T0 + n * MINUTE, heard_at=T0 + (n + 1) * MINUTE) for n in (0, 3)]
         assert await ledger.answered(["first"], 20) == {"first": answered}
         assert await ledger.answered(["second", "first"], 1) == {"first": answered[1:], "second": []}
         assert await ledger.answered([], 20) == {}
@@ -265,7 +271,7 @@ async def test_a_callback_is_heard_for_the_first_time_once_by_gateway(store: Sql
         assert len(await ledger.active_incidents()) == 1
 
 
-async def open_and_end(ledger: Ledger, agency: str) -> str:
+async def open_and_end(ledger: UnitOfWork, agency: str) -> str:
     event = trigger(brief=replace(BRIEF, agency=agency))
     [opened] = await ledger.add_incidents([event])
     await ledger.save_incident(apply(opened, Resolve(dedup_key=agency, at=T0, ended_at=T0)))
@@ -347,7 +353,7 @@ async def test_an_attempt_that_is_not_there_cannot_be_written(store: SqlStore) -
 MALAYSIA = timezone(timedelta(hours=8))
 LATER = datetime(2027, 1, 1, 7, 59, 59, 999999, tzinfo=MALAYSIA)
 
-WHOLE_OFFICE = Office(
+WHOLE_OFFICE = IssuingOffice(
     short="JCM",
     name='Jabatan "Contoh" Malaysia, عربي',
     domain="jabatan-contoh.gov.my",
@@ -384,12 +390,12 @@ WHOLE_BRIEF = replace(
 
 def test_the_examples_below_leave_nothing_at_its_default() -> None:
     # A field that is added later and not stored would go unnoticed here.
-    default = Office(short="", name="", domain="")
-    assert all(getattr(WHOLE_OFFICE, f.name) != getattr(default, f.name) for f in fields(Office))
+    default = IssuingOffice(short="", name="", domain="")
+    assert all(getattr(WHOLE_OFFICE, f.name) != getattr(default, f.name) for f in fields(IssuingOffice))
 
 
 async def test_an_incident_comes_back_with_everything_frozen_into_it(store: SqlStore) -> None:
-    event = replace(trigger(Matter.SENDING, brief=WHOLE_BRIEF), began_at=LATER - MINUTE, at=LATER)
+    event = replace(trigger(IncidentType.SENDING, brief=WHOLE_BRIEF), began_at=LATER - MINUTE, at=LATER)
     async with store.transaction() as ledger:
         [opened] = await ledger.add_incidents([event])
     async with store.transaction() as ledger:
@@ -404,7 +410,7 @@ async def test_every_change_of_an_incident_comes_back(store: SqlStore) -> None:
         [opened] = await ledger.add_incidents([trigger()])
         changed = replace(
             opened,
-            matter=Matter.BOTH,
+            matter=IncidentType.BOTH,
             state=IncidentState.RESOLVED,
             position=Position(wave=1, round=2, step=3, since=LATER),
             since=LATER + 1 * MINUTE,
@@ -437,7 +443,7 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
     told = Facts(
         purpose=Purpose.RECOVERY,
         plan=Plan.ANNOUNCEMENT,
-        matter=Matter.RECEIVING,
+        matter=IncidentType.RECEIVING,
         office=WHOLE_OFFICE,
         number="JCM-01",
         began_at=T0,
@@ -448,7 +454,7 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
         subject_en="reference mailbox A",
         cause=Cause.CERTIFICATE,
     )
-    wanted = Draft(
+    wanted = NotificationDraft(
         incident_id=1,
         person="kementerian",
         language=Language.ENGLISH,
@@ -470,9 +476,18 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
         await ledger.add_delivery(notice.id, wanted.addresses[1])
         notice = await ledger.notice(notice.id)
 
-    for name in ("key", "plan", "purpose", *(field.name for field in fields(Draft) if field.name != "once")):
+    for name in (
+        "key",
+        "plan",
+        "purpose",
+        *(field.name for field in fields(NotificationDraft) if field.name != "once"),
+    ):
         assert getattr(notice, name) == getattr(wanted, name), name
-    assert (notice.incident_id, notice.state, notice.created_at) == (opened.id, NoticeState.PENDING, T0 + 9 * MINUTE)
+    assert (notice.incident_id, notice.state, notice.created_at) == (
+        opened.id,
+        NotificationState.PENDING,
+        T0 + 9 * MINUTE,
+    )
     assert [d.address for d in notice.deliveries] == [wanted.addresses[1]]
 
 
@@ -505,7 +520,7 @@ async def test_what_others_say_is_kept_as_far_as_it_fits(store: SqlStore) -> Non
         for event_id in (nul, "ab", long, long + "ü"):
             assert await ledger.first_heard("sms", event_id, T0)
             assert not await ledger.first_heard("sms", event_id, T0)
-        await ledger.journal(Entry(at=T0, actor=nul + long, event=long, detail={"why": nul}))
+        await ledger.journal(AuditEntry(at=T0, actor=nul + long, event=long, detail={"why": nul}))
 
 
 async def test_moments_come_back_aware_and_in_utc_wherever_they_were_said(store: SqlStore) -> None:
@@ -574,9 +589,9 @@ async def test_an_incident_is_active_until_nothing_more_is_owed(store: SqlStore)
 async def test_of_the_open_incidents_a_new_outage_goes_before_what_has_been_slow_for_long(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         slow = await ledger.add_incidents(
-            [replace(trigger(Matter.DEGRADED, T0 - n * MINUTE), dedup_key=f"slow/{n}") for n in range(6)]
+            [replace(trigger(IncidentType.DEGRADED, T0 - n * MINUTE), dedup_key=f"slow/{n}") for n in range(6)]
         )
-        [outage] = await ledger.add_incidents([replace(trigger(Matter.RECEIVING), dedup_key="outage")])
+        [outage] = await ledger.add_incidents([replace(trigger(IncidentType.RECEIVING), dedup_key="outage")])
         assert [i.id for i in await ledger.open_incidents_first(3)] == [outage.id, slow[5].id, slow[4].id]
 
 
@@ -718,14 +733,14 @@ async def test_a_change_of_an_incident_is_no_change_of_who_brings_it_forward(sto
 async def test_a_notice_keeps_the_state_that_was_last_written(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         notice = await with_notice(ledger)
-        for state in NoticeState:
+        for state in NotificationState:
             await ledger.settle(notice.id, state)
             assert (await ledger.notice(notice.id)).state is state
 
 
 async def test_the_journal_takes_what_it_is_given(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        await ledger.journal(Entry(at=T0, actor="engine", event="started"))
+        await ledger.journal(AuditEntry(at=T0, actor="engine", event="started"))
         await ledger.journal(
-            Entry(at=LATER, actor="Siti", event="x", incident_id=1, notice_id=2, detail={"channel": Channel.SMS})
+            AuditEntry(at=LATER, actor="Siti", event="x", incident_id=1, notice_id=2, detail={"channel": Channel.SMS})
         )

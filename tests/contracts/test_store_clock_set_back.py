@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import select
 
 from alerts.decide.escalation import facts
-from alerts.model.delivery import Attempt, AttemptState, Draft, Notice, NoticeState
+from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import Acknowledge, Close, Release
 from alerts.model.incident import Incident, IncidentState, apply, is_held
 from alerts.model.notice import Language, Plan, Purpose
-from alerts.record.store import Entry, Ledger
+from alerts.record.store import AuditEntry, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
@@ -26,8 +26,8 @@ BACK = timedelta(hours=8)
 NOW = T0 - BACK
 
 
-def draft(of: Incident, at: datetime, once: str = "k") -> Draft:
-    return Draft(
+def draft(of: Incident, at: datetime, once: str = "k") -> NotificationDraft:
+    return NotificationDraft(
         incident_id=of.id,
         once=once,
         person="siti",
@@ -38,7 +38,7 @@ def draft(of: Incident, at: datetime, once: str = "k") -> Draft:
     )
 
 
-async def told(ledger: Ledger, at: datetime, key: str = "JCM") -> tuple[Incident, Attempt]:
+async def told(ledger: UnitOfWork, at: datetime, key: str = "JCM") -> tuple[Incident, Attempt]:
     """Open an incident at *at*, and have it told a minute later."""
     [opened] = await ledger.add_incidents([trigger(at=at, brief=replace(BRIEF, agency=key))])
     added = await ledger.add_notice(opened, draft(opened, at + MINUTE), at + MINUTE)
@@ -49,12 +49,12 @@ async def told(ledger: Ledger, at: datetime, key: str = "JCM") -> tuple[Incident
     return opened, attempt
 
 
-async def entered(ledger: Ledger, at: datetime) -> None:
+async def entered(ledger: UnitOfWork, at: datetime) -> None:
     """Write something into the audit log."""
-    await ledger.journal(Entry(at=at, actor="engine", event="incident opened"))
+    await ledger.journal(AuditEntry(at=at, actor="engine", event="incident opened"))
 
 
-async def stands(ledger: Ledger, incident_id: int) -> tuple[Incident, Notice, Attempt]:
+async def stands(ledger: UnitOfWork, incident_id: int) -> tuple[Incident, Notification, Attempt]:
     incident = await ledger.incident(incident_id)
     (notice,) = await ledger.notices(incident_id)
     assert incident is not None
@@ -188,7 +188,7 @@ async def test_move_back_pending_notice_held_in_future_may_leave_now(store: SqlS
     async with store.transaction() as ledger:
         await ledger.move_back(NOW)
         held = await ledger.notice(added.id)
-    assert (held.state, held.not_before) == (NoticeState.PENDING, NOW)
+    assert (held.state, held.not_before) == (NotificationState.PENDING, NOW)
 
 
 async def test_move_back_drill_under_way_ends_after_its_own_time(store: SqlStore, database: Database) -> None:

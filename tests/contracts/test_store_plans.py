@@ -31,45 +31,45 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-from alerts.decide.drill import Exercise, ExerciseState, Trainee
+from alerts.decide.drill import DrillNotification, DrillState, DrillTarget
 from alerts.decide.escalation import facts
 from alerts.decide.paper import Handling, LetterStep
-from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice
+from alerts.documents.advance_notice import MaintenanceNotice, MaintenanceNoticeKind
 from alerts.model.alert import KnownAlert
-from alerts.model.delivery import AttemptState, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Resolve
 from alerts.model.incident import Incident, IncidentState, apply
 from alerts.model.notice import Plan, Purpose
-from alerts.record.restoration import How
-from alerts.record.store import Entry, PinEntry, SmsNumber
-from monitor.judging.joint.freshness import SiteBeat
-from monitor.judging.joint.standing import SiteStanding
-from monitor.model.day import DaySheet, day_of
-from monitor.model.document import Pen, WrittenDocument
+from alerts.record.restoration import DetectionMethod
+from alerts.record.store import AuditEntry, PinAttempt, SmsNumber
+from monitor.judging.joint.freshness import SiteHeartbeat
+from monitor.judging.joint.standing import SiteStatus
+from monitor.model.day import DayTimeline, day_of
+from monitor.model.document import EditSource, WrittenDocument
 from monitor.model.health import Health
-from monitor.model.offer import DocumentOffer
+from monitor.model.offer import DesiredDocument
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.journal import JournalFilter, JournalPages
-from monitor.store.engine.ledger import SqlLedger, SqlStore
-from monitor.store.engine.listing import IncidentFilter, NoticeFilter, SqlListing
+from monitor.store.engine.journal import AuditLogFilter, AuditLogPages
+from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
+from monitor.store.engine.listing import IncidentFilter, NotificationFilter, SqlListing
 from monitor.store.engine.oncall import SqlOnCall
 from monitor.store.engine.paper.restorations import SqlRestorations
 from monitor.store.engine.responses import SqlResponses
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import run_values
-from monitor.store.probing.probe_calls import ProbeCalls
+from monitor.store.probing.probe_calls import ProbeRequests
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
-from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
-from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema.tables import metadata, run_before
 from monitor.store.upkeep import purge
-from monitor.store.upkeep.advance_notices import AdvanceRecords
+from monitor.store.upkeep.advance_notices import MaintenanceNoticeRecords
 from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.offers import Offers
 from monitor.store.upkeep.traces import AgencyTraces
@@ -113,7 +113,7 @@ FIRST = re.compile(r"FROM (\w+) ORDER BY \1\.id(?: DESC)?\s+LIMIT ")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class InboundSms:
     """A statement, and values that it was run with."""
 
     statement: str
@@ -121,11 +121,11 @@ class Said:
 
 
 @contextmanager
-def overhearing() -> Iterator[dict[str, Said]]:
-    said: dict[str, Said] = {}
+def overhearing() -> Iterator[dict[str, InboundSms]]:
+    said: dict[str, InboundSms] = {}
 
     def hear(_c: Connection, _k: object, statement: str, values: Any, _x: object, many: bool) -> None:  # noqa: FBT001
-        said.setdefault(statement, Said(statement, values[0] if many else values))
+        said.setdefault(statement, InboundSms(statement, values[0] if many else values))
 
     event.listen(Engine, "before_cursor_execute", hear)
     try:
@@ -134,7 +134,7 @@ def overhearing() -> Iterator[dict[str, Said]]:
         event.remove(Engine, "before_cursor_execute", hear)
 
 
-class Noted:
+class LetterRecord:
     """Notes what is asked of something."""
 
     def __init__(self, inner: object, asked: set[str]) -> None:
@@ -147,7 +147,7 @@ class Noted:
 
 
 PARTS: tuple[type | ModuleType, ...] = (
-    SqlLedger,
+    SqlUnitOfWork,
     SqlOnCall,
     SqlListing,
     SqlResponses,
@@ -156,13 +156,13 @@ PARTS: tuple[type | ModuleType, ...] = (
     DayRecords,
     Drills,
     Processes,
-    ProbeCalls,
-    SiteStandings,
+    ProbeRequests,
+    SiteStatuses,
     SiteRunWriter,
     SiteRecords,
     ConfigurationRecords,
-    JournalPages,
-    AdvanceRecords,
+    AuditLogPages,
+    MaintenanceNoticeRecords,
     AgencyTraces,
     Documents,
     Offers,
@@ -188,8 +188,11 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     """Carry out every operation of the store."""
     incidents, notices = await ask_of_alerting(SqlStore(database), asked)
     await ask_of_probing(database, asked)
-    await ask_of_drills(Noted(Drills(database), asked))
-    processes, records = Noted(Processes(database, "utama"), asked), Noted(ConfigurationRecords(database), asked)
+    await ask_of_drills(LetterRecord(Drills(database), asked))
+    processes, records = (
+        LetterRecord(Processes(database, "utama"), asked),
+        LetterRecord(ConfigurationRecords(database), asked),
+    )
     await processes.beat(T0, T0)
     await processes.lives(T0)
     await processes.others()
@@ -199,11 +202,11 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await processes.last_beat()
     await processes.continuity()
     await processes.stop(T0)
-    calls = Noted(ProbeCalls(database), asked)
+    calls = LetterRecord(ProbeRequests(database), asked)
     await calls.place("JCM", T0)
     await calls.fresh(T0)
-    standings = Noted(SiteStandings(database, "utama"), asked)
-    await standings.beat(SiteBeat(at=T0, steady=timedelta(0), life="a"))
+    standings = LetterRecord(SiteStatuses(database, "utama"), asked)
+    await standings.beat(SiteHeartbeat(at=T0, steady=timedelta(0), life="a"))
     _, mark = await standings.changed(None)
     await standings.changed(mark)
     await standings.beats()
@@ -211,7 +214,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await standings.mark_stale()
     await standings.spoken_of()
     await standings.forget(["JCM"])
-    teller = Noted(SiteRunWriter(database, "johor"), asked)
+    teller = LetterRecord(SiteRunWriter(database, "johor"), asked)
     await teller.has_hub()
     await teller.is_heard()
     await teller.newest()
@@ -219,23 +222,23 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await teller.tell_failed(0, 9, T0)
     await teller.first_hour(T0 - timedelta(days=7), T0)
     await teller.tell_hour(T0, T0)
-    told = Noted(SiteRecords(database, "utama", ["johor"]), asked)
+    told = LetterRecord(SiteRecords(database, "utama", ["johor"]), asked)
     await told.failed("JCM", T0, T0 + MINUTE, 10)
     await told.sums("JCM", T0)
     for document in ("old", "new"):
         await records.apply("agency", {"JCM": (document, "jcm.yaml")}, T0)
     await records.apply("agency", {}, T0)
-    await ask_of_advance_notices(Noted(AdvanceRecords(database), asked))
-    await ask_of_documents(Noted(Documents(database), asked))
-    await ask_of_offers(Noted(Offers(database), asked))
-    await Noted(AgencyTraces(database), asked).of("JCM")
+    await ask_of_advance_notices(LetterRecord(MaintenanceNoticeRecords(database), asked))
+    await ask_of_documents(LetterRecord(Documents(database), asked))
+    await ask_of_offers(LetterRecord(Offers(database), asked))
+    await LetterRecord(AgencyTraces(database), asked).of("JCM")
     await ask_of_the_journal(database, asked, incidents[0].id)
     assert notices
 
 
-async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incident], list[Notice]]:
+async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incident], list[Notification]]:
     async with store.transaction() as own:
-        ledger: Any = Noted(own, asked)
+        ledger: Any = LetterRecord(own, asked)
         incidents = [(await ledger.add_incidents([replace(trigger(), dedup_key="a")]))[0]]
         incidents += await ledger.add_incidents([replace(trigger(), dedup_key=key) for key in ("b", "c")])
         first, second, third = incidents
@@ -278,8 +281,8 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
             "journal_number",
         ):
             await getattr(ledger, asking)()
-        await ledger.recent_notices(states=[NoticeState.PENDING], most=5)
-        await ask_for_lists(Noted(own.listing, asked), first.id)
+        await ledger.recent_notices(states=[NotificationState.PENDING], most=5)
+        await ask_for_lists(LetterRecord(own.listing, asked), first.id)
         await ledger.listed_notices([notice.id], first.id)
         await ledger.incidents([first.id, second.id])
         await ledger.unreleased({"JCM", "MDC"})
@@ -288,17 +291,17 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         whole = await ledger.notice(notice.id)
         await ask_of_silences(ledger)
         await ask_about_claims_and_alerts(ledger, first.id)
-        await ask_about_restorations(Noted(ledger.restorations, asked))
+        await ask_about_restorations(LetterRecord(ledger.restorations, asked))
         await ask_of_people(ledger, whole, asked)
         await ledger.leave_notice(notice.id, second.id, T0)
-        await ledger.settle(notice.id, NoticeState.DELIVERED)
+        await ledger.settle(notice.id, NotificationState.DELIVERED)
         for each in incidents:
             await ledger.save_incident(apply(each, Resolve(dedup_key=each.dedup_key, at=T0, ended_at=T0)))
             await ledger.put_to_rest(each.id)
         await ledger.save_incidents([apply(each, Resolve(dedup_key="x", at=T0, ended_at=T0)) for each in incidents])
-        await ledger.journal(Entry(at=T0, actor="x", event="x", incident_id=first.id, notice_id=notice.id))
-        await ledger.journal(Entry(at=T0, actor="x", event="x"))
-        asked.add("SqlLedger.seal_journal")
+        await ledger.journal(AuditEntry(at=T0, actor="x", event="x", incident_id=first.id, notice_id=notice.id))
+        await ledger.journal(AuditEntry(at=T0, actor="x", event="x"))
+        asked.add("SqlUnitOfWork.seal_journal")
     return incidents, [whole]
 
 
@@ -327,14 +330,14 @@ async def ask_for_lists(listing: Any, incident_id: int) -> None:
     ):
         await listing.incidents(wanted, most=2)
         await listing.open_incidents(wanted)
-    bad = {NoticeState.FAILED, NoticeState.UNKNOWN}
+    bad = {NotificationState.FAILED, NotificationState.UNKNOWN}
     for told in (
-        NoticeFilter(),
-        NoticeFilter(agencies=codes),
-        NoticeFilter(incident_id=incident_id),
-        NoticeFilter(states=bad),
-        NoticeFilter(since=since, until=until),
-        NoticeFilter(agencies=codes, incident_id=incident_id, states=bad),
+        NotificationFilter(),
+        NotificationFilter(agencies=codes),
+        NotificationFilter(incident_id=incident_id),
+        NotificationFilter(states=bad),
+        NotificationFilter(since=since, until=until),
+        NotificationFilter(agencies=codes, incident_id=incident_id, states=bad),
     ):
         await listing.notices(told, most=2)
     for wanted in (IncidentFilter(), IncidentFilter(agencies=codes)):
@@ -370,10 +373,10 @@ async def ask_about_claims_and_alerts(ledger: Any, incident_id: int) -> None:
 async def ask_about_restorations(restorations: Any) -> None:
     await restorations.standing([1, 2])
     await restorations.lives(T0)
-    await restorations.begin(How.OLDER, T0, T0, numbers={"JCM": 3})
+    await restorations.begin(DetectionMethod.OLDER, T0, T0, numbers={"JCM": 3})
     waiting = await restorations.waiting()
     await restorations.leave_out(waiting, {"JCM": (2, 3)}, ())
-    await restorations.found_out(waiting, How.OLDER)
+    await restorations.found_out(waiting, DetectionMethod.OLDER)
     await restorations.put_back(T0, T0, by="x", numbers={"JCM": 3}, pages={})
     await restorations.put_back(T0, T0, by="x", numbers={"JCM": 3}, pages={})
     waiting = await restorations.waiting()
@@ -383,16 +386,16 @@ async def ask_about_restorations(restorations: Any) -> None:
     await restorations.all()
 
 
-async def ask_of_people(ledger: Any, notice: Notice, asked: set[str]) -> None:
+async def ask_of_people(ledger: Any, notice: Notification, asked: set[str]) -> None:
     await ask_of_calls(ledger, notice.attempts[0].id)
-    responses, duty = Noted(ledger.responses, asked), Noted(ledger.duty, asked)
+    responses, duty = LetterRecord(ledger.responses, asked), LetterRecord(ledger.duty, asked)
     for _ in range(2):
         await responses.code_for(SMS_SITI.number, notice, T0)
         await responses.save_sms_number(SMS_SITI.number, SmsNumber(puzzled=1))
     await responses.told(SMS_SITI.number)
     await responses.knows(SMS_SITI.number)
     await responses.sms_number(SMS_SITI.number)
-    await responses.add_pin_entry(PinEntry(reference="p1", agency="JCM", person="siti", at=T0, proven=True))
+    await responses.add_pin_entry(PinAttempt(reference="p1", agency="JCM", person="siti", at=T0, proven=True))
     await responses.pin_entries({"JCM"}, "siti", T0)
     override = await duty.add(rota="JCM/duti", contact=SITI, begins=T0, ends=T0 + DAY, by="x", now=T0)
     await ledger.overrides(["JCM/duti"], T0)
@@ -403,11 +406,11 @@ async def ask_of_people(ledger: Any, notice: Notice, asked: set[str]) -> None:
 
 
 async def ask_of_probing(database: Database, asked: set[str]) -> None:
-    history: Any = Noted(History(database, SiteStandings(database, "utama")), asked)
+    history: Any = LetterRecord(History(database, SiteStatuses(database, "utama")), asked)
     for number, outcome in enumerate((Outcome.DELIVERED, Outcome.LOST, Outcome.DEFERRED)):
         await history.sent(f"{number:016x}", "JCM/internal", T0, T0 + MINUTE)
         await history.ended(
-            ended(number, outcome), "JCM", {"JCM/internal": (Health.UP, T0)}, standings={"JCM": SiteStanding()}
+            ended(number, outcome), "JCM", {"JCM/internal": (Health.UP, T0)}, standings={"JCM": SiteStatus()}
         )
     await history.came_late(f"{1:016x}", T0)
     for routes in (None, {"JCM/internal", "JCM/outbound"}):
@@ -424,25 +427,25 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
     await history.catch_up()
     await history.drain(MINUTE)
     asked.add("History.keep_writing")  # Writes what the others could not.
-    days: Any = Noted(DayRecords(database), asked)
+    days: Any = LetterRecord(DayRecords(database), asked)
     for _ in range(2):
-        await days.add({("JCM", day_of(T0)): DaySheet("w5"), ("MDC", day_of(T0)): DaySheet("w5")})
+        await days.add({("JCM", day_of(T0)): DayTimeline("w5"), ("MDC", day_of(T0)): DayTimeline("w5")})
     await days.since("JCM", day_of(T0))
     await days.on([day_of(T0), day_of(T0 - DAY)])
     await days.gathered(["JCM", "MDC"], day_of(T0 - 89 * DAY))
-    keep = Keep(delivered=DAY, failed=DAY, hourly=DAY, daily=DAY)
+    keep = RetentionPolicy(delivered=DAY, failed=DAY, hourly=DAY, daily=DAY)
     async with database.write() as connection:
         await connection.execute(insert(run_before), [run_values(ended(9, at=T0 + 30 * DAY), "JCM")])
-    await Noted(Retention(database), asked).dispose(keep, T0 + 30 * DAY)
+    await LetterRecord(Retention(database), asked).dispose(keep, T0 + 30 * DAY)
 
 
 async def ask_of_drills(drills: Any) -> None:
-    trainee = Trainee(agency="JCM", contact=SITI, office=OFFICE)
+    trainee = DrillTarget(agency="JCM", contact=SITI, office=OFFICE)
     begun = await drills.begin("k", contact="all", asked_by="x", begins_at=T0, ends_at=T0 + DAY)
-    exercise = Exercise(trainee=trainee, address=SMS_SITI, gateway="sms")
+    exercise = DrillNotification(trainee=trainee, address=SMS_SITI, gateway="sms")
     told = facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
-    record = await drills.write(begun, exercise, told, ExerciseState.CALLING, T0)
-    await drills.change(record.reference, ExerciseState.CONFIRMED, T0)
+    record = await drills.write(begun, exercise, told, DrillState.CALLING, T0)
+    await drills.change(record.reference, DrillState.CONFIRMED, T0)
     await drills.find(record.reference)
     for asking in ("under_way", "last_ended", "confirmed", "delivered", "open_incidents"):
         await getattr(drills, asking)()
@@ -455,8 +458,8 @@ async def ask_of_drills(drills: Any) -> None:
 
 
 async def ask_of_advance_notices(records: Any) -> None:
-    planned = AdvanceNotice(
-        news=AdvanceNews.PLANNED,
+    planned = MaintenanceNotice(
+        news=MaintenanceNoticeKind.PLANNED,
         number="JCM-P261124-1415",
         begins=T0 + DAY,
         ends=T0 + 2 * DAY,
@@ -464,7 +467,7 @@ async def ask_of_advance_notices(records: Any) -> None:
         made_at=T0,
         made_by="x",
     )
-    changed = replace(planned, news=AdvanceNews.CHANGED, number="JCM-P261124-1416", before=planned)
+    changed = replace(planned, news=MaintenanceNoticeKind.CHANGED, number="JCM-P261124-1416", before=planned)
     for each in (planned, changed):
         assert await records.add("JCM", each, await records.of("JCM", T0))
     await records.find("JCM", changed.number)
@@ -474,7 +477,7 @@ async def ask_of_advance_notices(records: Any) -> None:
 async def ask_of_documents(documents: Any) -> None:
     first, second = (WrittenDocument(agency="JCM", name="jcm.yaml", text=text) for text in ("first", "second"))
     for wanted, gone in (([first], []), ([second], []), ([], ["JCM"])):
-        await documents.write(await documents.latest(), wanted, gone, pen=Pen.API, by="x", now=T0)
+        await documents.write(await documents.latest(), wanted, gone, pen=EditSource.API, by="x", now=T0)
     await documents.follow([first], by="x", now=T0)
     await documents.level([first])
     await documents.text("JCM", first.digest)
@@ -485,12 +488,12 @@ async def ask_of_documents(documents: Any) -> None:
 
 async def ask_of_offers(offers: Any) -> None:
     await offers.due(T0)
-    await offers.looked_at([DocumentOffer(agency="JCM", name="jcm.yaml", text=None, by="noc", at=T0)], {}, T0)
+    await offers.looked_at([DesiredDocument(agency="JCM", name="jcm.yaml", text=None, by="noc", at=T0)], {}, T0)
 
 
 async def ask_of_the_journal(database: Database, asked: set[str], incident_id: int) -> None:
-    journal: Any = Noted(audit, asked)
-    disposal: Any = Noted(purge, asked)
+    journal: Any = LetterRecord(audit, asked)
+    disposal: Any = LetterRecord(purge, asked)
     async with database.read() as connection:
         await journal.head(connection)
         await journal.entries(connection)
@@ -499,16 +502,16 @@ async def ask_of_the_journal(database: Database, asked: set[str], incident_id: i
         await journal.links(connection, 1, 2)
         await journal.hash_of(connection, 1)
         await journal.entry_of(connection, 1)
-        search: Any = Noted(purge.Search(T0 + DAY), asked)
+        search: Any = LetterRecord(purge.Search(T0 + DAY), asked)
         doomed = await search.further(connection)
         while not search.is_over:
             assert not (await search.further(connection)).incidents
-    await ask_for_pages_of_the_journal(Noted(JournalPages(database), asked))
+    await ask_for_pages_of_the_journal(LetterRecord(AuditLogPages(database), asked))
     verifier = await journal.verify(database.read)
     async with database.write() as connection:
         await journal.add_checkpoint(connection, verifier, T0, "x")
         await journal.last_checkpoint(connection)
-    said = Entry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
+    said = AuditEntry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
     async with database.write() as connection:
         await disposal.carry_out(connection, doomed, said)
     async with database.write() as connection:
@@ -517,14 +520,14 @@ async def ask_of_the_journal(database: Database, asked: set[str], incident_id: i
 
 async def ask_for_pages_of_the_journal(pages: Any) -> None:
     for wanted in (
-        JournalFilter(),
-        JournalFilter(actor="x"),
-        JournalFilter(event="x"),
-        JournalFilter(actor="x", event="x"),
-        JournalFilter(number="JCM-01"),
-        JournalFilter(number="JCM-01", actor="x", event="x"),
-        JournalFilter(agencies={"a", "b"}),
-        JournalFilter(agencies={"a"}, actor="x", event="x"),
+        AuditLogFilter(),
+        AuditLogFilter(actor="x"),
+        AuditLogFilter(event="x"),
+        AuditLogFilter(actor="x", event="x"),
+        AuditLogFilter(number="JCM-01"),
+        AuditLogFilter(number="JCM-01", actor="x", event="x"),
+        AuditLogFilter(agencies={"a", "b"}),
+        AuditLogFilter(agencies={"a"}, actor="x", event="x"),
     ):
         await pages.page(wanted, most=2)
 
@@ -532,7 +535,7 @@ async def ask_for_pages_of_the_journal(pages: Any) -> None:
 # -- how the database goes about it ----------------------------------------------------------------------------------
 
 
-def scanned_by_sqlite(connection: Connection, said: Said) -> list[str]:
+def scanned_by_sqlite(connection: Connection, said: InboundSms) -> list[str]:
     plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said.statement}", said.values)]
     tables = dict(re.findall(r"(\w+) AS (\w+)", said.statement))
     names = {alias: table for table, alias in tables.items()}
@@ -545,7 +548,7 @@ def scanned_by_sqlite(connection: Connection, said: Said) -> list[str]:
     return [name for name in found if name in GROWING]
 
 
-def scanned_by_postgresql(connection: Connection, said: Said) -> list[str]:
+def scanned_by_postgresql(connection: Connection, said: InboundSms) -> list[str]:
     # On a table that is all but empty any plan is cheap: only what cannot be avoided is to be left.
     for way in ("seqscan", "mergejoin", "hashjoin"):
         connection.exec_driver_sql(f"SET enable_{way} = off")
@@ -593,7 +596,7 @@ async def test_a_purge_finds_entries_about_none_among_those_and_not_among_all(
     async with database.write() as connection:
         # Nearly every entry of a journal is about something.
         for about in (*[1] * 20, None):
-            entry = Entry(at=T0, actor="x", event="x", incident_id=about, notice_id=about)
+            entry = AuditEntry(at=T0, actor="x", event="x", incident_id=about, notice_id=about)
             await audit.append(connection, [entry] * 20)
     with overhearing() as said:
         async with database.read() as connection:

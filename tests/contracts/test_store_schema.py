@@ -24,11 +24,11 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
-from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.schema import migrations
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, upgrade
 from monitor.store.schema.tables import advance_notice, hour, journal, metadata
-from monitor.store.upkeep.advance_notices import AdvanceRecords
+from monitor.store.upkeep.advance_notices import MaintenanceNoticeRecords
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
 
@@ -39,7 +39,7 @@ BEFORE = "0009"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SourceLocation:
     """An empty database."""
 
     directory: Path
@@ -58,14 +58,14 @@ def server(request: pytest.FixtureRequest) -> PostgresServer | None:
 
 
 @pytest.fixture
-def place(server: PostgresServer | None, tmp_path: Path) -> Iterator[Place]:
+def place(server: PostgresServer | None, tmp_path: Path) -> Iterator[SourceLocation]:
     url = make_url(f"sqlite:///{tmp_path / 'pantau.sqlite'}") if server is None else server.url()
     engine = create_engine(url)
-    yield Place(directory=tmp_path, server=server, url=url, engine=engine)
+    yield SourceLocation(directory=tmp_path, server=server, url=url, engine=engine)
     engine.dispose()
 
 
-def test_the_migrations_make_what_the_tables_say(place: Place) -> None:
+def test_the_migrations_make_what_the_tables_say(place: SourceLocation) -> None:
     upgrade(place.url)
 
     with place.engine.connect() as connection:
@@ -82,7 +82,7 @@ def different(connection: Connection) -> list[Any]:
     return list(compare_metadata(MigrationContext.configure(connection, opts=opts), metadata))
 
 
-def test_an_upgrade_can_be_repeated(place: Place) -> None:
+def test_an_upgrade_can_be_repeated(place: SourceLocation) -> None:
     for _ in range(2):
         upgrade(place.url)
 
@@ -98,7 +98,7 @@ def test_a_file_that_is_up_to_date_is_opened_without_what_migrates_one(tmp_path:
         upgrade(url)
 
 
-def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(place: Place) -> None:
+def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(place: SourceLocation) -> None:
     with place.engine.begin() as connection:
         # In the way of one of the last tables: what was made before it must not stay behind.
         connection.execute(text("CREATE TABLE attempt (id INTEGER)"))
@@ -113,7 +113,7 @@ def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(place:
 
 
 @pytest.mark.blind
-def test_an_upgrade_that_is_killed_at_any_statement_changes_nothing_and_can_be_repeated(place: Place) -> None:
+def test_an_upgrade_that_is_killed_at_any_statement_changes_nothing_and_can_be_repeated(place: SourceLocation) -> None:
     upgrade(place.url, to=BEFORE)
     before = inspect(place.engine).get_table_names()
     with dying() as asked:
@@ -144,7 +144,7 @@ def test_an_upgrade_that_is_killed_at_any_statement_changes_nothing_and_can_be_r
         assert different(connection) == []
 
 
-def stood(place: Place) -> tuple[str, list[str]]:
+def stood(place: SourceLocation) -> tuple[str, list[str]]:
     """Return the number of the schema that is there, and its tables."""
     with place.engine.connect() as connection:
         number = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
@@ -172,7 +172,7 @@ def dying(fatal: int | None = None, *, saying: str | None = None) -> Iterator[li
         event.remove(Engine, "after_cursor_execute", note)
 
 
-async def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do(place: Place) -> None:
+async def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do(place: SourceLocation) -> None:
     upgrade(place.url)
     with place.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -182,7 +182,7 @@ async def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what
             pass
 
 
-async def test_a_database_in_which_a_copy_was_not_put_to_its_end_is_no_empty_one(place: Place) -> None:
+async def test_a_database_in_which_a_copy_was_not_put_to_its_end_is_no_empty_one(place: SourceLocation) -> None:
     with place.engine.begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
         journal.create(connection)
@@ -224,7 +224,7 @@ def store_as_before(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("schema", ["0001", "0002"])
-async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place: Place, schema: str) -> None:
+async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place: SourceLocation, schema: str) -> None:
     upgrade(place.url, to=schema)
     with place.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -243,7 +243,7 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
         }
         assert {sent.at for sent in tokens.values()} == {AT}
         assert await history.healths() == {"JCM/internal": (Health.DOWN, AT)}
-        keep = Keep(delivered=MINUTE, failed=timedelta(days=1), hourly=timedelta(days=1))
+        keep = RetentionPolicy(delivered=MINUTE, failed=timedelta(days=1), hourly=timedelta(days=1))
         for _ in range(2):
             runs = await history.between("JCM", AT - MINUTE, AT + MINUTE)
             assert [(result.token_id, result.outcome) for result in runs] == [("came", "junk"), ("lost", "lost")]
@@ -273,7 +273,7 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
             assert await ledger.claim(active, "utama", AT, MINUTE)
 
 
-def opened_at(schema: str, place: Place, **changed: str) -> None:
+def opened_at(schema: str, place: SourceLocation, **changed: str) -> None:
     """Leave a store of *schema* with the incident of the first release, as far as it is not *changed*."""
     upgrade(place.url, to=schema)
     with place.engine.begin() as connection:
@@ -286,7 +286,7 @@ def opened_at(schema: str, place: Place, **changed: str) -> None:
             connection.execute(text(f"INSERT INTO incident ({columns}) VALUES ({places})"), values)
 
 
-async def test_what_was_open_before_a_person_could_declare_an_outage_was_measured(place: Place) -> None:
+async def test_what_was_open_before_a_person_could_declare_an_outage_was_measured(place: SourceLocation) -> None:
     opened_at("0017", place)
     async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as ledger:
         (active,) = await ledger.active_incidents()
@@ -295,7 +295,9 @@ async def test_what_was_open_before_a_person_could_declare_an_outage_was_measure
     assert (known.measured, known.declared) == (known.matter, None)
 
 
-async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at_the_upgrade(place: Place) -> None:
+async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at_the_upgrade(
+    place: SourceLocation,
+) -> None:
     opened_at("0013", place, state="acknowledged", acknowledged_by="Siti Contoh")
     before = datetime.now(UTC)
 
@@ -308,7 +310,7 @@ async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at
     assert taken.acknowledged_until == taken.heard_at + timedelta(hours=1), "of a plan that says nothing of it"
 
 
-async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_upgrade(place: Place) -> None:
+async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_upgrade(place: SourceLocation) -> None:
     upgrade(place.url, to="0033")
     begins = AT + timedelta(days=7)
     told = {
@@ -334,7 +336,7 @@ async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_up
             connection.execute(insert(journal).values(**values))
 
     async with Database.open(place.directory, place.server) as database:
-        found = await AdvanceRecords(database).of("JKM", AT)
+        found = await MaintenanceNoticeRecords(database).of("JKM", AT)
         async with database.read() as connection:
             entries = (
                 (await connection.execute(select(advance_notice.c.entry).order_by(advance_notice.c.id))).scalars().all()

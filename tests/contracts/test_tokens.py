@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.role import parse_assignment
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal
@@ -16,8 +16,8 @@ from tests.unit.alerts.people import T0
 DAY = timedelta(days=1)
 
 
-def entry(what: str = "said") -> Entry:
-    return Entry(at=T0, actor="Pentadbir Contoh", event=what)
+def entry(what: str = "said") -> AuditEntry:
+    return AuditEntry(at=T0, actor="Pentadbir Contoh", event=what)
 
 
 async def made(records: TokenRecords, digest: str, *roles: str) -> int:

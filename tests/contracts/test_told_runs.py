@@ -15,7 +15,7 @@ from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.probing import site_runs
 from monitor.store.probing.history import History
-from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.site_runs import TOLD_MEMORY, SiteFailures, SiteRecords, SiteRunWriter
 from monitor.store.schema.lock import LOCKS
 from monitor.store.schema.tables import site_hour, site_run
@@ -163,7 +163,7 @@ async def test_times_that_no_program_can_read_are_not_read_and_not_kept_for_ever
             await connection.execute(text(f"INSERT INTO site_run ({names}) {copied}"))
     found = await failures(shared)
     assert {each.token_id for each in found.results} == {REFUSED.token_id, "e"}
-    await Retention(shared, "noc").dispose(Keep(delivered=DAY, failed=DAY, hourly=DAY), T0)
+    await Retention(shared, "noc").dispose(RetentionPolicy(delivered=DAY, failed=DAY, hourly=DAY), T0)
     assert await rows_in(shared, site_run) == 2
 
 
@@ -225,7 +225,7 @@ async def test_sums_that_nothing_can_come_to_are_left_out(database: Database) ->
 async def test_each_end_keeps_by_its_own_rules(database: Database) -> None:
     await tell(database, REFUSED, now=T0)
     await SiteRunWriter(database, "johor").tell_hour(NOON, T0)
-    keep = Keep(delivered=DAY, failed=365 * DAY, hourly=400 * DAY)
+    keep = RetentionPolicy(delivered=DAY, failed=365 * DAY, hourly=400 * DAY)
     for site, after, left in (
         ("johor", TOLD_MEMORY - HOUR, (1, 1)),
         ("noc", 364 * DAY, (1, 1)),
@@ -243,7 +243,7 @@ async def test_what_is_said_to_have_been_long_after_now_is_not_kept_for_ever(dat
     await tell(database, REFUSED)
     async with database.write() as connection:
         await connection.execute(update(site_run).values(started_at=T0 + 9999 * DAY))
-    await Retention(database, "noc").dispose(Keep(delivered=DAY, failed=DAY, hourly=DAY), T0)
+    await Retention(database, "noc").dispose(RetentionPolicy(delivered=DAY, failed=DAY, hourly=DAY), T0)
     assert await rows_in(database, site_run) == 0
 
 

@@ -18,19 +18,19 @@ from alerts.gateways.twilio import voice as twilio_voice
 from alerts.gateways.twilio.sms import _PROGRESS as SMS_PROGRESS
 from alerts.gateways.twilio.voice import PROGRESS as CALL_PROGRESS
 from alerts.model.gateway import (
-    Absent,
     Content,
     DeliveryError,
+    DeliveryReport,
     Gateway,
-    Listens,
-    Order,
-    Report,
+    GatewayContext,
     Script,
+    SendRequest,
     SmsContent,
-    Surroundings,
+    SubmissionNotFound,
+    SupportsReplies,
     VoiceContent,
 )
-from pantau_lab.callbacks import CallbackListener, NotedDesk
+from pantau_lab.callbacks import CallbackListener, RecordingCallbackHandler
 from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.serving import serve
@@ -75,7 +75,7 @@ LONG = VoiceContent(scripts=(script("ms-MY", block="a" * 4000),))
 @dataclass(kw_only=True)
 class Twilio:
     carrier: Carrier
-    desk: NotedDesk
+    desk: RecordingCallbackHandler
     sms: Gateway
     voice: Gateway
     base_url: str
@@ -84,12 +84,12 @@ class Twilio:
 
     async def send(
         self, gateway: Gateway, content: Content, to: str = MOBILE, extension: str = ""
-    ) -> tuple[Order, str]:
+    ) -> tuple[SendRequest, str]:
         """Send, wait until it is over, and return what it is asked for by."""
         now = datetime.now(UTC)
         reference = f"d{len(self.desk.contents)}-1"
         self.desk.contents[reference] = content
-        order = Order(
+        order = SendRequest(
             reference=reference,
             address=to,
             extension=extension,
@@ -104,7 +104,7 @@ class Twilio:
 
 @pytest.fixture(params=[True, False], ids=["called-back", "asked"])
 async def twilio(request: pytest.FixtureRequest) -> AsyncIterator[Twilio]:
-    carrier, desk = Carrier(), NotedDesk()
+    carrier, desk = Carrier(), RecordingCallbackHandler()
     listener = CallbackListener(desk=desk)
     carrier.phone(MOBILE)
     carrier.phone(OFFICE)
@@ -117,7 +117,7 @@ async def twilio(request: pytest.FixtureRequest) -> AsyncIterator[Twilio]:
             base = f"{listener.public_base}/{name}" if request.param else None
             gateway: Gateway = kind.build(
                 kind.config.model_validate({**account, "base_url": base_url, **more}),
-                Surroundings(callback_base=base, directory="."),
+                GatewayContext(callback_base=base, directory="."),
             )
             listener.gateways[name] = gateway
             stack.push_async_callback(gateway.close)
@@ -136,7 +136,7 @@ async def twilio(request: pytest.FixtureRequest) -> AsyncIterator[Twilio]:
 async def test_an_sms_is_sent_asked_for_and_looked_for(twilio: Twilio) -> None:
     order, sid = await twilio.send(twilio.sms, TEXT)
     assert (await twilio.sms.check(order, sid)).provider_id == sid
-    assert not isinstance(await twilio.sms.find(order), Absent)
+    assert not isinstance(await twilio.sms.find(order), SubmissionNotFound)
     # The order is of use for three days, and Twilio keeps nothing for longer than ten hours.
     assert twilio.carrier.messages[0].validity == 36000
     assert twilio.carrier.errors == []
@@ -144,7 +144,7 @@ async def test_an_sms_is_sent_asked_for_and_looked_for(twilio: Twilio) -> None:
 
 async def test_answers_are_fetched_and_answered(twilio: Twilio) -> None:
     await twilio.carrier.answer(twilio.carrier.phones[MOBILE], "1A")
-    assert isinstance(twilio.sms, Listens)
+    assert isinstance(twilio.sms, SupportsReplies)
     twilio.desk.answers = "Pengesahan 1A direkodkan."
     await twilio.sms.collect(datetime.now(UTC) - timedelta(days=1), twilio.desk)
     await twilio.carrier.settled()
@@ -157,7 +157,7 @@ async def test_a_call_speaks_its_document_whatever_is_pressed(twilio: Twilio, ke
     twilio.carrier.phones[MOBILE].keys = keys
     order, sid = await twilio.send(twilio.voice, CALL)
     assert (await twilio.voice.check(order, sid)).provider_id == sid
-    assert not isinstance(await twilio.voice.find(order), Absent)
+    assert not isinstance(await twilio.voice.find(order), SubmissionNotFound)
     call = twilio.carrier.calls[0]
     assert call.url == ""
     assert all(line.voice in VOICES[line.language] for line in call.spoken)
@@ -249,7 +249,7 @@ async def test_a_name_that_nobody_knows_is_noted_because_twilio_would_pass_over_
     assert twilio.carrier.errors == ["Validity: no parameter that is known here"]
 
 
-def _id(report: Report) -> str:
+def _id(report: DeliveryReport) -> str:
     assert report.provider_id is not None
     return report.provider_id
 

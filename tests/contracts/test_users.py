@@ -9,19 +9,19 @@ from typing import Literal
 import pytest
 from sqlalchemy import select
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.invitation_code import CodeWay
 from monitor.access.lockout import Failures
 from monitor.access.role import parse_assignment
 from monitor.access.visitor import User
 from monitor.service.access.administration import Administration
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal
 from monitor.store.upkeep.users import (
+    AccessCodeRecord,
     FailedAttempt,
     IdentityTakenError,
-    KeptCode,
     SecondFactors,
     UserExistsError,
     Users,
@@ -32,15 +32,15 @@ from tests.unit.alerts.people import T0
 HOUR = timedelta(hours=1)
 
 
-class Standing:
+class StorePosition:
     """A clock that stands."""
 
     def now(self) -> datetime:
         return T0
 
 
-def entry(what: str = "said") -> Entry:
-    return Entry(at=T0, actor="Pentadbir Contoh", event=what)
+def entry(what: str = "said") -> AuditEntry:
+    return AuditEntry(at=T0, actor="Pentadbir Contoh", event=what)
 
 
 async def made(users: Users, name: str = "siti", *roles: str) -> User:
@@ -133,7 +133,7 @@ async def test_sessions_and_codes_end_with_what_they_were_given_for(database: Da
     other = await made(users, "ravi")
     await users.begin(session(user), entry())
     await users.begin(session(other, "c" * 64), entry())
-    await users.invite(user.id, KeptCode(way=CodeWay.LETTER, kept="digest", ends_at=T0 + HOUR), entry())
+    await users.invite(user.id, AccessCodeRecord(way=CodeWay.LETTER, kept="digest", ends_at=T0 + HOUR), entry())
     if how == "disabled":
         await users.disable(user.id, T0, entry())
     else:
@@ -185,7 +185,7 @@ async def test_administration_two_administrators_at_once_leave_one(
     database: Database, ways: tuple[Literal["disable", "assign"], ...]
 ) -> None:
     users = Users(database)
-    administration = Administration(users, Standing(), agencies=tuple, factors=SecondFactors(database))
+    administration = Administration(users, StorePosition(), agencies=tuple, factors=SecondFactors(database))
     for name in ("ali", "siti"):
         user = await made(users, name, "admin")
         await users.choose_password(user.id, "$argon2id$...", entry())
@@ -197,7 +197,7 @@ async def test_administration_two_administrators_at_once_leave_one(
 
     orders = [lose(name, way) for name, way in zip(("ali", "siti"), ways, strict=True)]
     done = await asyncio.gather(*orders, return_exceptions=True)
-    assert [type(each) for each in done].count(NotDone) == 1, done
+    assert [type(each) for each in done].count(OperationRejectedError) == 1, done
     left = [each for each in await users.all() if "admin" in map(str, each.assignments) and each.disabled_at is None]
     assert len(left) == 1
 
@@ -215,8 +215,8 @@ async def test_a_new_code_takes_the_place_of_the_one_before(database: Database) 
     users = Users(database)
     user = await made(users)
     for kept in ("first", "second"):
-        await users.invite(user.id, KeptCode(way=CodeWay.TELEPHONE, kept=kept, ends_at=T0 + HOUR), entry())
-    assert await users.code(user.id) == KeptCode(way=CodeWay.TELEPHONE, kept="second", ends_at=T0 + HOUR)
+        await users.invite(user.id, AccessCodeRecord(way=CodeWay.TELEPHONE, kept=kept, ends_at=T0 + HOUR), entry())
+    assert await users.code(user.id) == AccessCodeRecord(way=CodeWay.TELEPHONE, kept="second", ends_at=T0 + HOUR)
     assert "second" not in repr(await users.code(user.id))
 
 

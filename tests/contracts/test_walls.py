@@ -7,15 +7,15 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.role import AgencyScope
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal
-from monitor.store.upkeep.walls import WallLink, WallLinks
+from monitor.store.upkeep.walls import WallboardLink, WallboardLinks
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)
-LINK = WallLink(
+LINK = WallboardLink(
     name="Dinding Contoh",
     scope=AgencyScope(agencies=frozenset({"JCM", "MDC"})),
     made_by="Siti Contoh (siti)",
@@ -24,8 +24,8 @@ LINK = WallLink(
 )
 
 
-def entry(what: str) -> Entry:
-    return Entry(at=T0, actor="Siti Contoh (siti)", event=what)
+def entry(what: str) -> AuditEntry:
+    return AuditEntry(at=T0, actor="Siti Contoh (siti)", event=what)
 
 
 async def events(database: Database) -> list[str]:
@@ -34,7 +34,7 @@ async def events(database: Database) -> list[str]:
 
 
 async def test_a_link_is_found_by_the_digest_of_its_key_until_it_is_revoked(database: Database) -> None:
-    links = WallLinks(database)
+    links = WallboardLinks(database)
     one = replace(LINK, id=await links.add(LINK, "a" * 64, entry("made")))
     of_all = replace(LINK, scope=AgencyScope(everything=True))
     other = replace(of_all, id=await links.add(of_all, "b" * 64, entry("made another")))
@@ -51,7 +51,7 @@ async def test_a_link_is_found_by_the_digest_of_its_key_until_it_is_revoked(data
 
 
 async def test_what_is_too_old_is_not_listed_and_goes_when_the_next_is_made(database: Database) -> None:
-    links = WallLinks(database)
+    links = WallboardLinks(database)
     await links.add(LINK, "a" * 64, entry("made"))
     assert await links.at(T0 + DAY) == []
     assert await links.find("a" * 64) is not None

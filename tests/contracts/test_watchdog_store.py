@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from alerts.decide.drill import Exercise, ExerciseState, Trainee, facts
-from alerts.decide.gateway.receipt import Answered
+from alerts.decide.drill import DrillNotification, DrillState, DrillTarget, facts
+from alerts.decide.gateway.receipt import ReceivedReceipt
 from alerts.model.channel import Channel
 from alerts.record.audit import BEGINNING
 from monitor.store.backend.database import Database
@@ -22,7 +22,9 @@ from monitor.store.schema.tables import exercise, journal
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, OFFICE, SITI, T0, VOICE_SITI
 
-CALL = Exercise(trainee=Trainee(agency="JCM", contact=SITI, office=OFFICE), address=VOICE_SITI, gateway="suara")
+CALL = DrillNotification(
+    trainee=DrillTarget(agency="JCM", contact=SITI, office=OFFICE), address=VOICE_SITI, gateway="suara"
+)
 TOLD = facts(OFFICE, Channel.VOICE, "LATIH-01", T0)
 
 
@@ -45,26 +47,26 @@ async def test_an_exercise_is_written_once_and_what_is_known_better_stays(databa
     drills = Drills(database)
     drill = await begun(drills)
     assert drill is not None
-    both = await asyncio.gather(*(drills.write(drill, CALL, TOLD, ExerciseState.CALLING, T0) for _ in range(2)))
+    both = await asyncio.gather(*(drills.write(drill, CALL, TOLD, DrillState.CALLING, T0) for _ in range(2)))
     (record,) = [each for each in both if each is not None]
     assert record.reference.startswith("d")
     assert record.number not in repr(record)
 
-    async def heard(state: ExerciseState, minutes: int) -> ExerciseState:
+    async def heard(state: DrillState, minutes: int) -> DrillState:
         changed = await drills.change(record.reference, state, T0 + minutes * MINUTE, provider_id="CA1")
         assert changed is not None
         return changed.state
 
-    assert await heard(ExerciseState.DELIVERED, 1) is ExerciseState.DELIVERED
-    assert await heard(ExerciseState.FAILED, 2) is ExerciseState.DELIVERED
-    assert await heard(ExerciseState.CONFIRMED, 3) is ExerciseState.CONFIRMED
-    assert await heard(ExerciseState.CONFIRMED, 4) is ExerciseState.CONFIRMED
+    assert await heard(DrillState.DELIVERED, 1) is DrillState.DELIVERED
+    assert await heard(DrillState.FAILED, 2) is DrillState.DELIVERED
+    assert await heard(DrillState.CONFIRMED, 3) is DrillState.CONFIRMED
+    assert await heard(DrillState.CONFIRMED, 4) is DrillState.CONFIRMED
     assert await drills.confirmed() == {("JCM", "siti"): T0 + 3 * MINUTE}
     async with SqlStore(database).transaction() as ledger:
         # The key was pressed later: it arrived when it was first heard of.
-        answered = {"suara": [Answered(taken_at=T0, heard_at=T0 + MINUTE)]}
+        answered = {"suara": [ReceivedReceipt(taken_at=T0, heard_at=T0 + MINUTE)]}
         assert await ledger.answered(["suara"], 20) == answered
-    assert await drills.change("d99-1-0", ExerciseState.FAILED, T0) is None
+    assert await drills.change("d99-1-0", DrillState.FAILED, T0) is None
     async with database.read() as connection:
         events = list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
         chained = (await connection.execute(select(func.count()).select_from(journal))).scalar_one()
@@ -76,17 +78,17 @@ async def test_what_is_known_better_stays_also_when_two_are_told_at_once(databas
     drills = Drills(database)
     drill = await begun(drills)
     assert drill is not None
-    record = await drills.write(drill, CALL, TOLD, ExerciseState.CALLING, T0)
+    record = await drills.write(drill, CALL, TOLD, DrillState.CALLING, T0)
     assert record is not None
 
     async with database.write() as connection:
-        await connection.execute(update(exercise).values(state=ExerciseState.CONFIRMED))
-        delivered = asyncio.create_task(drills.change(record.reference, ExerciseState.DELIVERED, T0))
+        await connection.execute(update(exercise).values(state=DrillState.CONFIRMED))
+        delivered = asyncio.create_task(drills.change(record.reference, DrillState.DELIVERED, T0))
         await asyncio.wait({delivered}, timeout=0.5)
         assert not delivered.done()
     after = await delivered
     assert after is not None
-    assert after.state is ExerciseState.CONFIRMED
+    assert after.state is DrillState.CONFIRMED
 
 
 async def test_a_journal_that_takes_nothing_is_not_taken_for_another_who_was_first(database: Database) -> None:

@@ -6,10 +6,10 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from alerts.documents.crest import BadCrest, read_crest
+from alerts.documents.crest import InvalidCrestError, read_crest
 from alerts.wording.source import SourceError, read
 from monitor.config.files.document import parse_document
-from monitor.config.files.duration import NoDuration, format_duration, parse_duration
+from monitor.config.files.duration import InvalidDurationError, format_duration, parse_duration
 from tests.fuzz.target import TURN, Target
 from tests.unit.monitor.config.ministry import AGENCY, SECRET, SETTINGS, Ministry
 
@@ -60,7 +60,7 @@ def _crest(octets: bytes) -> None:
     """A crest is taken as it is, or refused in words."""
     try:
         crest = read_crest(octets)
-    except BadCrest as bad:
+    except InvalidCrestError as bad:
         assert str(bad).isprintable()
         assert len(str(bad)) < 300
     else:
@@ -71,7 +71,7 @@ def _duration(octets: bytes) -> None:
     """What is read as a span is written as one that is read the same."""
     try:
         span = parse_duration(octets.decode("utf-8", "replace"))
-    except NoDuration:
+    except InvalidDurationError:
         return
     assert parse_duration(format_duration(span)) == span
 

@@ -23,22 +23,22 @@ from alerts.gateways.twilio.sms import Replies, TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.gateway import (
     AckResult,
-    CallbackAnswer,
-    CallbackRefused,
+    CallbackEvent,
+    CallbackRejectedError,
+    CallbackRequest,
+    CallbackResponse,
     Content,
     DeliveryError,
+    DeliveryReport,
     Gateway,
-    Heard,
-    Incoming,
-    Order,
+    GatewayContext,
+    InboundSms,
     PageContent,
-    ReleaseAnswer,
+    ReleasePrompt,
     ReleaseStage,
-    Report,
-    Said,
     Script,
+    SendRequest,
     SmsContent,
-    Surroundings,
     VoiceContent,
 )
 from tests import sms_providers
@@ -48,7 +48,7 @@ SECRET = "rahsia-yang-tidak-patut-keluar"
 _BASE = "https://pantau.contoh.example/callbacks/contoh"
 _NUMBER = "+60100000101"
 _ACCOUNT: dict[str, Any] = {"account_sid": "AC" + "0" * 32, "auth_token": SECRET, "from_number": "+60300000100"}
-_AROUND = Surroundings(callback_base=_BASE, directory="/nonexistent")
+_AROUND = GatewayContext(callback_base=_BASE, directory="/nonexistent")
 _SCRIPT = Script(
     language="ms-MY",
     blocks=("Perhatian.",),
@@ -75,14 +75,14 @@ def _can_be_stored(text: str | None) -> bool:
     return False
 
 
-def _is_sound(report: Report | None) -> bool:
+def _is_sound(report: DeliveryReport | None) -> bool:
     return report is None or all(map(_can_be_stored, (report.provider_id, report.code, report.detail)))
 
 
 class _Notes:
     """A desk that looks at what is laid on it."""
 
-    async def record(self, heard: Heard) -> AckResult:
+    async def record(self, heard: CallbackEvent) -> AckResult:
         assert _can_be_stored(heard.event_id)
         assert _is_sound(heard.report)
         return AckResult.TAKEN
@@ -90,18 +90,18 @@ class _Notes:
     async def content(self, reference: str) -> Content | None:
         return VoiceContent(scripts=(_SCRIPT,)) if reference == "d42-1" else None
 
-    async def receive(self, said: Said) -> SmsContent | None:
+    async def receive(self, said: InboundSms) -> SmsContent | None:
         assert _can_be_stored(said.event_id)
         return SmsContent(text="Direkodkan.")
 
-    async def begin_release(self, reference: str) -> ReleaseAnswer:
-        return ReleaseAnswer(stage=ReleaseStage.PIN, words={"ms-MY": "Taip PIN."}, otherwise={"ms-MY": "Sekian."})
+    async def begin_release(self, reference: str) -> ReleasePrompt:
+        return ReleasePrompt(stage=ReleaseStage.PIN, words={"ms-MY": "Taip PIN."}, otherwise={"ms-MY": "Sekian."})
 
-    async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:
+    async def prove_release(self, reference: str, pin: str) -> ReleasePrompt:
         return await self.begin_release(reference)
 
-    async def release(self, reference: str) -> ReleaseAnswer:
-        return ReleaseAnswer(stage=ReleaseStage.END, words={"ms-MY": "Sekian."})
+    async def release(self, reference: str) -> ReleasePrompt:
+        return ReleasePrompt(stage=ReleaseStage.END, words={"ms-MY": "Sekian."})
 
 
 @cache
@@ -140,14 +140,16 @@ def _callback(octets: bytes) -> None:
     }
     for headers in (known, {"content-type": kind, "x-twilio-signature": kind, "authorization": kind}):
         for name, gateway in _gateways().items():
-            incoming = Incoming(path=path.partition("?")[0], url=url, form=form, headers=headers, body=body.encode())
+            incoming = CallbackRequest(
+                path=path.partition("?")[0], url=url, form=form, headers=headers, body=body.encode()
+            )
             answer = _heard(gateway, incoming)
             if answer is not None:
                 assert headers is known, name
                 assert SECRET not in answer.body
 
 
-def _heard(gateway: Gateway, incoming: Incoming) -> CallbackAnswer | None:
+def _heard(gateway: Gateway, incoming: CallbackRequest) -> CallbackResponse | None:
     hearing = gateway.hear(incoming, _Notes())
     try:
         if isinstance(gateway, HttpSms):
@@ -158,7 +160,7 @@ def _heard(gateway: Gateway, incoming: Incoming) -> CallbackAnswer | None:
         hearing.send(None)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
-    except CallbackRefused as refusal:
+    except CallbackRejectedError as refusal:
         assert 400 <= refusal.status < 500
         assert SECRET not in refusal.reason
         return None
@@ -192,7 +194,7 @@ def _client_of(gateway: Any) -> Any:
 async def _ask_all(octets: bytes) -> None:
     for name, gateway in _gateways().items():
         _client_of(gateway)._transport = _Line(octets)
-        order = Order(
+        order = SendRequest(
             reference="d42-1",
             address=_NUMBER,
             content=_CONTENTS.get(name, _CONTENTS["sms"]),
@@ -212,7 +214,7 @@ async def _ask_all(octets: bytes) -> None:
                 assert _can_be_stored(error.code)
                 assert error.retry_after is None or timedelta() <= error.retry_after < timedelta(days=36_500)
             else:
-                assert not isinstance(report, Report) or _is_sound(report)
+                assert not isinstance(report, DeliveryReport) or _is_sound(report)
         if isinstance(gateway, TwilioSms | HttpSms):
             with suppress(DeliveryError):
                 await gateway.collect(_AT, _Notes())

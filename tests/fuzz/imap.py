@@ -6,12 +6,12 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
-from probes.arrival.postbox import Postbox
-from probes.arrival.reception import Reception
-from probes.mail.disposition import TokenLedger
+from probes.arrival.postbox import ImapReader
+from probes.arrival.reception import MessageHandler
+from probes.mail.disposition import TokenRegistry
 from probes.model.mailbox import Mailbox, Password
-from probes.model.pace import Pace
-from probes.model.probe import Patience, ProbeFailure, Unreadable
+from probes.model.pace import PollingPolicy
+from probes.model.probe import ProbeFailedError, ProtocolError, Timeouts
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.folder import elsewhere, namespaces, own_of
@@ -32,7 +32,7 @@ from probes.protocol.imap_response import (
     searched,
 )
 from probes.protocol.imap_wire import ImapWire
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.fuzz.mail import LATE, NOW, SIGNER, TOKEN, message, report
 from tests.fuzz.peer import Peer
 from tests.fuzz.target import TAG, TURN, Target
@@ -51,17 +51,17 @@ def _answer(octets: bytes) -> None:
     """Each answer is read or unreadable, and no folder is called something that is more than one line."""
     try:
         answers = list(Framer().feed(octets))
-    except Unreadable:
+    except ProtocolError:
         answers = []
     for answer in answers:
         untagged = ImapResponse(text=answer.text.removeprefix("* "), literals=answer.literals)
-        with suppress(Unreadable):
+        with suppress(ProtocolError):
             if (found := fetched(untagged)) is not None:
                 assert 0 <= found.uid < 10**19
                 assert found.size is None or 0 <= found.size < 10**19
-        with suppress(Unreadable):
+        with suppress(ProtocolError):
             folder_status([untagged])
-        with suppress(Unreadable):
+        with suppress(ProtocolError):
             searched([untagged])
         capabilities([untagged])
         announced(untagged.text)
@@ -81,18 +81,18 @@ def _watch(octets: bytes) -> None:
     async def watch() -> Peer:
         wire = ImapWire(lambda: None, 1.0)
         peer = Peer(wire, octets)
-        trace = Recorder()
-        postbox = Postbox(
-            Reception(
+        trace = TraceRecorder()
+        postbox = ImapReader(
+            MessageHandler(
                 mailbox=_BOX,
                 signer=SIGNER,
-                ledger=TokenLedger(ended=[TOKEN.id]),
+                ledger=TokenRegistry(ended=[TOKEN.id]),
                 waiting={},
                 on_arrival=lambda _, token, at: None,
                 clock=lambda: NOW,
             ),
-            patience=Patience(session=timedelta(seconds=1)),
-            pace=Pace(),
+            patience=Timeouts(session=timedelta(seconds=1)),
+            pace=PollingPolicy(),
             stir=lambda: None,
         )
         line = ImapConnection(wire, peer, Party.RECIPIENT)
@@ -105,7 +105,7 @@ def _watch(octets: bytes) -> None:
                 await session.idle(asyncio.Event(), timedelta())
             for _ in range(3):
                 await postbox.look(junk_every=timedelta(), sweep=_HOUR)
-        except ProbeFailure as failure:
+        except ProbeFailedError as failure:
             assert b" LOGIN " not in peer.heard or SECRET not in failure.failure.words
             assert failure.failure.words.isprintable()
         finally:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 
 from probes.arrival.expectation import Expectation, FolderKind
-from probes.arrival.reception import Letter, Reception
+from probes.arrival.reception import MailboxMessage, MessageHandler
 from probes.domain.signature import author_domain, keys_of, verified
 from probes.mail.bounce import DsnReport, parse
-from probes.mail.disposition import TokenLedger
+from probes.mail.disposition import TokenRegistry
 from probes.mail.hops import path_of
 from probes.mail.message import changes_in, compose
 from probes.mail.sighting import recognise
@@ -73,17 +73,17 @@ def _receive(octets: bytes) -> None:
 
     async def received() -> bool:
         waiting = Expectation(TOKEN, Party.RECIPIENT, stir=lambda: None, over=lambda _: None)
-        reception = Reception(
+        reception = MessageHandler(
             mailbox=Mailbox(
                 name="m", address="semakan@jabatan-contoh.gov.my", login=Password(username="u", secret="p")
             ),
             signer=SIGNER,
-            ledger=TokenLedger(),
+            ledger=TokenRegistry(),
             waiting={TOKEN.id: [waiting]},
             on_arrival=lambda _, token, at: counted.append(token),
             clock=lambda: NOW,
         )
-        letter = Letter(uid=1, header=header + blank, size=len(octets), whole=whole)
+        letter = MailboxMessage(uid=1, header=header + blank, size=len(octets), whole=whole)
         return await reception.receive(letter, FolderKind.INBOX, count=True)
 
     deleted = asyncio.run(received())

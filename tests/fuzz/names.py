@@ -25,19 +25,19 @@ from dns.rdtypes.ANY.TLSA import TLSA
 from dns.rdtypes.ANY.TXT import TXT
 
 from probes.credentials.consent import (
+    AuthorizationRequest,
     Consent,
+    ConsentError,
     DeviceCode,
-    NoConsent,
-    WayOut,
     ask_device_code,
     ask_for_consent,
     redeem,
 )
-from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth import AccessTokenError
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, _bound
 from probes.credentials.service_account import BadServiceAccountError, ServiceAccount
 from probes.domain.exchanger import Exchangers
-from probes.domain.mta_sts import NoPolicy, parsed
+from probes.domain.mta_sts import MtaStsPolicyError, parsed
 from probes.domain.records import RecordReading, _Asker, _dmarc, _mta_sts, _read, _spf, _tls_rpt
 from probes.domain.x509 import covers, matches, read, usable
 from probes.model.check import NameServers
@@ -103,7 +103,7 @@ def _policy(octets: bytes) -> None:
     """A policy is read, or is none; whom it covers can be asked."""
     try:
         policy = parsed(octets.decode("utf-8", "replace"))
-    except NoPolicy as why:
+    except MtaStsPolicyError as why:
         assert str(why).isprintable()
         return
     assert policy.covers("mx.jabatan-contoh.gov.my") in {True, False}
@@ -167,7 +167,7 @@ def _service_account(octets: bytes) -> None:
 
 def _consent(octets: bytes) -> None:
     """An endpoint gives a code that people may be shown, a consent, or a reason without the secret."""
-    out = WayOut(address="https://x.invalid/", state="s", verifier="v")
+    out = AuthorizationRequest(address="https://x.invalid/", state="s", verifier="v")
     for asked in (
         ask_device_code(_client(octets), _TOKEN_URL, _NOW),
         ask_for_consent(_client(octets), _CODE, _NOW),
@@ -175,7 +175,7 @@ def _consent(octets: bytes) -> None:
     ):
         try:
             found = asyncio.run(asked)
-        except NoConsent as no:
+        except ConsentError as no:
             assert SECRET not in str(no)
             assert str(no).isprintable()
             continue
@@ -199,7 +199,7 @@ def _endpoint(octets: bytes) -> None:
         )
         try:
             token = asyncio.run(issuer.issue())
-        except NoAccessToken as reason:
+        except AccessTokenError as reason:
             assert SECRET not in str(reason)
             assert str(reason).isprintable()
         else:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from probes.arrival.maildrop import Maildrop
-from probes.arrival.reception import Reception
-from probes.mail.disposition import TokenLedger
+from probes.arrival.maildrop import Pop3Reader
+from probes.arrival.reception import MessageHandler
+from probes.mail.disposition import TokenRegistry
 from probes.model.mailbox import Mailbox, Password
-from probes.model.pace import Pace
-from probes.model.probe import Patience, ProbeFailure
+from probes.model.pace import PollingPolicy
+from probes.model.probe import ProbeFailedError, Timeouts
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.line_wire import LineWire
 from probes.protocol.pop3 import Pop3Session
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.fuzz.mail import LATE, NOW, SIGNER, TOKEN, message, report
 from tests.fuzz.peer import Peer
 from tests.fuzz.target import TURN, Target
@@ -32,26 +32,26 @@ def _look(octets: bytes) -> None:
         wire = LineWire()
         peer = Peer(wire, octets)
         session = Pop3Session(wire, Party.RECIPIENT, timedelta(seconds=1))
-        drop = Maildrop(
-            Reception(
+        drop = Pop3Reader(
+            MessageHandler(
                 mailbox=_BOX,
                 signer=SIGNER,
-                ledger=TokenLedger(ended=[TOKEN.id]),
+                ledger=TokenRegistry(ended=[TOKEN.id]),
                 waiting={},
                 on_arrival=lambda _, token, at: None,
                 clock=lambda: NOW,
             ),
-            patience=Patience(session=timedelta(seconds=1)),
-            pace=Pace(),
+            patience=Timeouts(session=timedelta(seconds=1)),
+            pace=PollingPolicy(),
         )
         try:
-            with stage(Recorder(), Phase.CONNECT, Party.RECIPIENT):
+            with stage(TraceRecorder(), Phase.CONNECT, Party.RECIPIENT):
                 await session.greet()
                 await session.sign_in(Password(username="u", secret=SECRET))
             drop._session = session
             await drop.look(junk_every=_HOUR, sweep=_HOUR)
             assert timedelta() <= session.login_delay <= timedelta(minutes=10)
-        except ProbeFailure as failure:
+        except ProbeFailedError as failure:
             assert b"PASS " not in peer.heard or SECRET not in failure.failure.words
             assert failure.failure.words.isprintable()
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.decide.response import Meaning, Responds, Starts, Stops, Unclear, printed, understand
+from alerts.decide.response import Acknowledgement, Meaning, OptIn, OptOut, Unrecognised, printed, understand
 from tests.fuzz.target import Target
 
 
@@ -10,14 +10,14 @@ def _understand(octets: bytes) -> None:
     """A text means one of four things; a code or a number that it stands for is one that we could have printed."""
     meaning: Meaning = understand(octets.decode("utf-8", "replace"))
     match meaning:
-        case Responds(code=code, number=number):
+        case Acknowledgement(code=code, number=number):
             assert code is None or 0 <= code <= 9999
             assert number is None or (number.isascii() and len(number) <= 20)
             if code is not None:
-                assert understand(printed(code)) == Responds(code=code)
+                assert understand(printed(code)) == Acknowledgement(code=code)
             if number is not None:
-                assert understand(number) == Responds(number=number)
-        case Stops() | Starts() | Unclear():
+                assert understand(number) == Acknowledgement(number=number)
+        case OptOut() | OptIn() | Unrecognised():
             pass
 
 

@@ -8,7 +8,7 @@ import ssl
 from probes.credentials.sign_in import masked
 from probes.mail.bounce import DsnAction, DsnReport
 from probes.model.mailbox import Mailbox, Password, Security, Server
-from probes.model.probe import ProbeFailure, Unreadable
+from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.reply import (
     SubmissionStep,
     challenge_in,
@@ -24,8 +24,8 @@ from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.line_wire import LineWire
 from probes.protocol.smtp import SmtpWire, _Session
-from probes.run.trace import Recorder
-from probes.stranger.session import Protocol, StrangerSession
+from probes.run.trace import TraceRecorder
+from probes.stranger.session import PreAuthSession, Protocol
 from tests.fuzz.mail import message
 from tests.fuzz.peer import Peer
 from tests.fuzz.target import TAG, TURN, Target
@@ -45,8 +45,8 @@ _BOX = Mailbox(
 def _submit(octets: bytes) -> None:
     """A submission ends well, in doubt, or in a failure; whatever is kept of the dialogue can be printed."""
 
-    async def submit() -> Recorder:
-        trace = Recorder(keep_dialogue=True)
+    async def submit() -> TraceRecorder:
+        trace = TraceRecorder(keep_dialogue=True)
         session = _Session(_BOX, trace, asyncio.get_running_loop().time() + 1)
         wire = SmtpWire(trace)
         peer = Peer(wire, octets)
@@ -59,7 +59,7 @@ def _submit(octets: bytes) -> None:
             await session.envelope("semakan@jabatan-contoh.gov.my")
             await session.hand_over(message())
             await session.farewell()
-        except ProbeFailure as failure:
+        except ProbeFailedError as failure:
             assert b"AUTH " not in peer.heard or SECRET not in failure.failure.words
             assert failure.failure.words.isprintable()
         finally:
@@ -82,14 +82,14 @@ def _call(octets: bytes) -> None:
 async def _called(protocol: Protocol, octets: bytes) -> None:
     wire = LineWire()
     Peer(wire, octets)
-    session = StrangerSession(protocol, wire)
+    session = PreAuthSession(protocol, wire)
     try:
         greeting = await session.greet()
         assert greeting.text.isprintable()
         await session.offers()
         reply = await session.ask("NOOP")
         assert reply.code is None or 200 <= reply.code < 600
-    except (OSError, Unreadable):
+    except (OSError, ProtocolError):
         pass
     finally:
         session.close()

@@ -13,7 +13,7 @@ import httpx
 
 from alerts.documents.printable import printable
 from alerts.gateways.tray import _slug
-from alerts.inbound.alertmanager import WebhookRefused, read_webhook
+from alerts.inbound.alertmanager import WebhookRejectedError, read_webhook
 from alerts.model.alert import KnownAlert, heed
 from monitor.web.api.alertmanager import LARGEST_WEBHOOK
 from monitor.web.command.control import control
@@ -115,7 +115,7 @@ def _webhook(octets: bytes) -> None:
     """What Alertmanager brings is read or refused in a short line; of its words nothing but letters and digits is told."""
     try:
         webhook = read_webhook(octets, T0)
-    except WebhookRefused as refused:
+    except WebhookRejectedError as refused:
         assert str(refused).isprintable()
         assert len(str(refused)) < 400
         return

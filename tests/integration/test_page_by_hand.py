@@ -12,14 +12,14 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from alerts.decide.silence import Silence
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.real.visitor import opened_browser, shut_out
 from tests.unit.alerts.people import T0
-from tests.unit.monitor.web.country import Country, Weather, agency, down
+from tests.unit.monitor.web.country import MultiSiteDemo, Weather, agency, down
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -34,14 +34,14 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def served(country: Country) -> AsyncIterator[str]:
+async def served(country: MultiSiteDemo) -> AsyncIterator[str]:
     listener = open_port("127.0.0.1", 0)
     async with serve(portal(country, ["127.0.0.1"]), listener):
         yield url_of(listener)
 
 
 @asynccontextmanager
-async def page_of(browser: Browser, country: Country, path: str = "/", **how: object) -> AsyncIterator[Page]:
+async def page_of(browser: Browser, country: MultiSiteDemo, path: str = "/", **how: object) -> AsyncIterator[Page]:
     """Open a page, which must not complain to its console."""
     complaints: list[str] = []
     async with (
@@ -59,39 +59,39 @@ async def page_of(browser: Browser, country: Country, path: str = "/", **how: ob
 
 async def test_nobody_is_shut_out_of_the_page_whatever_it_shows(browser: Browser) -> None:
     for weather in Weather:
-        async with page_of(browser, Country(size=20, weather=weather)) as page:
+        async with page_of(browser, MultiSiteDemo(size=20, weather=weather)) as page:
             assert await shut_out(page) == [], weather
             await page.emulate_media(color_scheme="dark")
             assert await shut_out(page, rules=["color-contrast"]) == [], weather
     for path in ("/?wall=1", "/agencies/A001?lang=en", "/?q=A01&lang=en"):
-        async with page_of(browser, Country(size=20, weather=Weather.MASS), path) as page:
+        async with page_of(browser, MultiSiteDemo(size=20, weather=Weather.MASS), path) as page:
             assert await shut_out(page) == [], path
 
 
 async def test_a_country_takes_three_screens_and_a_telephone_loses_nothing_of_it(browser: Browser) -> None:
     tall = "[document.documentElement.scrollHeight, document.documentElement.scrollWidth]"
     for weather in Weather:
-        async with page_of(browser, Country(size=1000, weather=weather)) as page:
+        async with page_of(browser, MultiSiteDemo(size=1000, weather=weather)) as page:
             height, width = await page.evaluate(tall)
             assert (height <= 3 * _SCREEN["height"], width) == (True, _SCREEN["width"]), (weather, height)
             # How wide it is, only the style sheet asks.
             await page.set_viewport_size({"width": 400, "height": 800})
             assert (await page.evaluate(tall))[1] == 400, weather
     async with page_of(
-        browser, Country(size=1000, weather=Weather.AWAY), "/?wall=1", viewport={"width": 1920, "height": 1080}
+        browser, MultiSiteDemo(size=1000, weather=Weather.AWAY), "/?wall=1", viewport={"width": 1920, "height": 1080}
     ) as page:
         assert await page.evaluate(tall) == [1080, 1920], "on a wall nobody scrolls"
 
 
 async def test_what_people_have_written_at_length_pushes_nothing_off_a_wall(browser: Browser) -> None:
-    country = Country(size=1000, weather=Weather.MASS)
+    country = MultiSiteDemo(size=1000, weather=Weather.MASS)
     ends, why = T0 + timedelta(hours=2), "Tiga ratus pengguna menelefon meja bantuan sejak pagi. " * 9
     silence = Silence(id=1, about="A997", begins=T0, ends=ends, why=why, by="Siti binti Contoh (siti)")
     for number in range(997, 970, -3):
         written = down(agency(f"A{number}"), number)
         country.otherwise[f"A{number}"] = replace(
             written,
-            declared=Matter.BOTH,
+            declared=IncidentType.BOTH,
             declared_by="Seorang Pegawai Yang Panjang Namanya binti Contoh",
             silence=silence,
         )
@@ -102,7 +102,7 @@ async def test_what_people_have_written_at_length_pushes_nothing_off_a_wall(brow
 
 
 async def test_what_is_ordered_for_an_agency_and_who_sees_it_fail_is_read_from_a_wall(browser: Browser) -> None:
-    country = Country(size=1000, weather=Weather.MASS)
+    country = MultiSiteDemo(size=1000, weather=Weather.MASS)
     silence = Silence(id=1, about="A997", begins=T0, ends=T0 + timedelta(hours=2), why="pelayan diganti", by="siti")
     seen = down(agency("A997"), 997)
     ways = [Direction.INBOUND]
@@ -126,7 +126,7 @@ async def test_what_is_ordered_for_an_agency_and_who_sees_it_fail_is_read_from_a
 async def test_what_has_the_focus_is_selected_scrolled_to_or_unfolded_stays_so_when_something_changes(
     browser: Browser,
 ) -> None:
-    country = Country(size=300, weather=Weather.OUTAGE)
+    country = MultiSiteDemo(size=300, weather=Weather.OUTAGE)
     async with page_of(browser, country) as page:
         await page.evaluate(
             """() => {
@@ -170,7 +170,7 @@ async def test_what_has_the_focus_is_selected_scrolled_to_or_unfolded_stays_so_w
 
 
 async def test_who_reads_of_an_agency_that_goes_down_stays_with_it(browser: Browser) -> None:
-    country = Country(size=20)
+    country = MultiSiteDemo(size=20)
     async with page_of(browser, country) as page:
         await page.focus("#a-A010 a")
         country.otherwise["A010"] = down(agency("A010"), 1)
@@ -180,7 +180,7 @@ async def test_who_reads_of_an_agency_that_goes_down_stays_with_it(browser: Brow
 
 
 async def test_a_filter_takes_hold_while_it_is_written_and_can_be_sent_on(browser: Browser) -> None:
-    country = Country(size=300, weather=Weather.OUTAGE)
+    country = MultiSiteDemo(size=300, weather=Weather.OUTAGE)
     async with page_of(browser, country) as page:
         await page.fill("input[name=q]", "a015.jabatan")
         await page.wait_for_selector("#found")
@@ -201,7 +201,7 @@ async def test_a_filter_takes_hold_while_it_is_written_and_can_be_sent_on(browse
 
 
 async def test_the_filter_and_the_languages_need_no_script(browser: Browser) -> None:
-    country = Country(size=60, weather=Weather.OUTAGE)
+    country = MultiSiteDemo(size=60, weather=Weather.OUTAGE)
     async with served(country) as url, await browser.new_context(java_script_enabled=False) as context:
         page = await context.new_page()
         await page.goto(url)
@@ -220,7 +220,7 @@ async def test_the_filter_and_the_languages_need_no_script(browser: Browser) -> 
 
 
 async def test_a_keyboard_reaches_everything_and_shows_where_it_is(browser: Browser) -> None:
-    country = Country(size=12, weather=Weather.OUTAGE)
+    country = MultiSiteDemo(size=12, weather=Weather.OUTAGE)
     async with page_of(browser, country) as page:
         wanted = await page.evaluate(
             "[...document.querySelectorAll('a[href], input, select, button, summary')].filter((each) => each.checkVisibility()).length"

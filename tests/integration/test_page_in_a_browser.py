@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from monitor.model.health import Health
-from monitor.views.own_health import OwnPart
+from monitor.views.own_health import Component
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.real.browser import page_after
@@ -90,7 +90,7 @@ async def test_a_page_that_reaches_the_service_shows_what_changed_and_as_of_when
 
 @pytest.mark.blind
 async def test_the_page_is_no_longer_green_by_what_it_is_told_of_the_service(tmp_path: Path) -> None:
-    service = Service(ills={OwnPart.STORE: {"health": Health.DOWN}})
+    service = Service(ills={Component.STORE: {"health": Health.DOWN}})
     async with served(service) as url:
         document = await page_after(url, A_MINUTE, tmp_path)
 

@@ -39,7 +39,7 @@ BRIEF = {
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class CallbackHandler:
     """An operator's terminal, eighty columns wide."""
 
     network: LabNetwork
@@ -58,11 +58,11 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def desk(tmp_path: Path) -> AsyncIterator[CallbackHandler]:
     plans = [SystemPlan.with_one_mailbox(each.code, each.domain) for each in AGENCIES]
     plans += [SystemPlan.with_one_mailbox(each.key, each.domain) for each in REFERENCES]
     async with LabNetwork(plans, folder=tmp_path) as network:
-        made = Desk(network, tmp_path / "pantau.yaml")
+        made = CallbackHandler(network, tmp_path / "pantau.yaml")
         made.waits(PATIENT)
         yield made
 
@@ -98,7 +98,9 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "route", "code", "expected"), FAULTS, ids=[each[0] for each in FAULTS])
-async def test_a_fault_is_told_with_what_to_do(desk: Desk, fault: Fault, route: str, code: int, expected: str) -> None:
+async def test_a_fault_is_told_with_what_to_do(
+    desk: CallbackHandler, fault: Fault, route: str, code: int, expected: str
+) -> None:
     system = desk.network.systems[AGENCY]
     desk.waits(BRIEF.get(fault, PATIENT))
     await system.break_(fault)
@@ -114,7 +116,7 @@ async def test_a_fault_is_told_with_what_to_do(desk: Desk, fault: Fault, route: 
     assert all(label in text for label in ("  Means   ", "  Do      "))
 
 
-async def test_mail_that_flows_is_told_to_and_its_way_is_shown(desk: Desk) -> None:
+async def test_mail_that_flows_is_told_to_and_its_way_is_shown(desk: CallbackHandler) -> None:
     code, text = await desk.probe("outbound/rujukan-b", "--verbose")
 
     assert code == 0
@@ -125,7 +127,7 @@ async def test_mail_that_flows_is_told_to_and_its_way_is_shown(desk: Desk) -> No
     assert "recipient IMAP C: SELECT INBOX" in text
 
 
-async def test_every_route_that_was_asked_for_is_told_and_the_worst_is_the_exit_code(desk: Desk) -> None:
+async def test_every_route_that_was_asked_for_is_told_and_the_worst_is_the_exit_code(desk: CallbackHandler) -> None:
     await desk.network.systems[AGENCY].break_(Fault.SMTP)
     try:
         code, text = await desk.probe("outbound", "--explain")
@@ -136,7 +138,7 @@ async def test_every_route_that_was_asked_for_is_told_and_the_worst_is_the_exit_
     assert text.count("Look at this, in this order:") == len(REFERENCES)
 
 
-async def test_a_check_is_shown_as_a_table_and_fails_when_something_does(desk: Desk) -> None:
+async def test_a_check_is_shown_as_a_table_and_fails_when_something_does(desk: CallbackHandler) -> None:
     code, text = await desk.probe("--check", "certificate")
     assert code == 0, text
     assert "PASS" in text or "WARN" in text
@@ -150,7 +152,7 @@ async def test_a_check_is_shown_as_a_table_and_fails_when_something_does(desk: D
     assert "FAIL" in text
 
 
-async def test_a_check_that_could_look_at_nothing_is_no_success(desk: Desk) -> None:
+async def test_a_check_that_could_look_at_nothing_is_no_success(desk: CallbackHandler) -> None:
     for system in desk.network.systems.values():
         await system.break_(Fault.SMTP)
         await system.break_(Fault.IMAP)
@@ -162,13 +164,13 @@ async def test_a_check_that_could_look_at_nothing_is_no_success(desk: Desk) -> N
     assert (code, "PASS" in text) == (21, False), text
 
 
-async def test_a_check_is_of_no_route(desk: Desk) -> None:
+async def test_a_check_is_of_no_route(desk: CallbackHandler) -> None:
     code, text = await desk.probe("outbound", "--check", "certificate")
     assert code == 2
     assert "leave out the route outbound" in text
 
 
-async def test_a_check_that_there_is_not_is_said_with_those_that_there_are(desk: Desk) -> None:
+async def test_a_check_that_there_is_not_is_said_with_those_that_there_are(desk: CallbackHandler) -> None:
     code, text = await desk.probe("--check", "horoscope")
     assert code == 2
     assert "there is no check horoscope; there are " in text

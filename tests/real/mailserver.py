@@ -52,7 +52,7 @@ class Door(StrEnum):
     CLEAR = "clear"
     #: Whatever enters here is changed on its way.
     CORRUPTING = "corrupting"
-    #: Where mail to `Fate.BOUNCED` is refused after it was accepted. Not for clients.
+    #: Where mail to `TokenState.BOUNCED` is refused after it was accepted. Not for clients.
     REFUSING = "refusing"
     #: For programs on this machine, such as the Sieve rules that send a copy on. Not for clients.
     INSIDE = "inside"
@@ -66,7 +66,7 @@ class Door(StrEnum):
     CLOSED = "closed"
 
 
-class Fate(StrEnum):
+class TokenState(StrEnum):
     """The part before the @ of a recipient, and what becomes of mail to it. All others are delivered."""
 
     REJECTED = "tolak"
@@ -210,7 +210,7 @@ class MailServer:
                 return [file.read_bytes() for file in files if "T" not in file.name.partition(":2,")[2]]
 
     def release(self) -> None:
-        """Let go what `Fate.HELD` has kept."""
+        """Let go what `TokenState.HELD` has kept."""
         where = str(self.directory / "postfix")
         _run("postsuper", "-c", where, "-H", "ALL")
         _run("postqueue", "-c", where, "-f")
@@ -293,7 +293,7 @@ class MailServer:
         self._write_certificates()
         values = {"DIR": str(self.directory), "DOMAIN": DOMAIN, "REFERENCE": REFERENCE, "HOST": HOST, "SECRET": SECRET}
         values |= {f"PORT_{door.name}": str(port) for door, port in self.ports.items()}
-        values |= {fate.name: fate.value for fate in Fate}
+        values |= {fate.name: fate.value for fate in TokenState}
         for file, text in _FILES.items():
             for name in sorted(values, key=len, reverse=True):
                 text = text.replace(f"@{name}@", values[name])  # noqa: PLW2901 - the text is filled in, name by name

@@ -29,7 +29,7 @@ REFERENCE_B = "rujukan-b.example"
 _NAME = "pantau"
 
 
-class Ailment(StrEnum):
+class LivenessFailure(StrEnum):
     """What is wrong with a Postfix system, as its administrator would have written it."""
 
     #: What is to go elsewhere stays in the queue.
@@ -51,7 +51,7 @@ class Postfix(MailServer):
     #: The ports where other domains take their mail.
     neighbours: Mapping[str, int]
 
-    def fall(self, ailment: Ailment) -> None:
+    def fall(self, ailment: LivenessFailure) -> None:
         self._configure(ailment)
 
     def recover(self) -> None:

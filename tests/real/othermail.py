@@ -55,7 +55,7 @@ class Door(StrEnum):
     IMAPS = "imaps"
 
 
-class Ailment(StrEnum):
+class LivenessFailure(StrEnum):
     """What is wrong with it, as long as a file of this name lies in `ailments/`."""
 
     #: Mail from outside is refused.
@@ -119,13 +119,13 @@ class OtherMail:
         self._running.clear()
         (self.directory / _SOCKET).unlink(missing_ok=True)
 
-    def fall(self, ailment: Ailment) -> None:
+    def fall(self, ailment: LivenessFailure) -> None:
         """Let it go wrong from now on."""
         (self.directory / "ailments" / ailment).touch()
 
     def recover(self) -> None:
         """Let it be well again."""
-        for ailment in Ailment:
+        for ailment in LivenessFailure:
             (self.directory / "ailments" / ailment).unlink(missing_ok=True)
 
     def mailbox(self, name: str) -> Mailbox:

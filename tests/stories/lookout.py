@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor.app import App
 from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.mail import Fault, MailSystem
-from pantau_lab.mail.estate.tempo import Tempo
+from pantau_lab.mail.estate.tempo import FaultDelays
 from pantau_lab.scenery import Timing
-from pantau_lab.stage import Stage, stage
+from pantau_lab.stage import DemoEnvironment, stage
 from pantau_lab.world import AGENCIES, FictionalAgency
 
 AGENCY = AGENCIES[0].code
@@ -32,7 +32,7 @@ SWIFT = Timing(
     slow_after="2s",
     confirmation="1s",
     deferred_budget="4s",
-    tempo=Tempo(slow_by=timedelta(seconds=3)),
+    tempo=FaultDelays(slow_by=timedelta(seconds=3)),
 )
 #: In seconds. A run takes longer, and a route runs every other second.
 _SCRAPED_EVERY = 0.25
@@ -66,7 +66,7 @@ class Scraped:
 class Lookout:
     """The service and its world."""
 
-    world: Stage
+    world: DemoEnvironment
     client: httpx.AsyncClient = field(repr=False)
 
     @property

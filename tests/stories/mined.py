@@ -25,17 +25,17 @@ from alerts.decide import bundle
 from alerts.engine import cycle, mover
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall
-from alerts.engine.gateway_pool import Line
+from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.gateways import tray
 from alerts.gateways.tray import LetterPlace
 from alerts.model.channel import Channel
 from alerts.model.event import Trigger
-from alerts.model.gateway import AckResult, Heard
-from alerts.model.notice import Matter
+from alerts.model.gateway import AckResult, CallbackEvent
+from alerts.model.notice import IncidentType
 from monitor.app import App
 from monitor.cli import main
 from monitor.service.gateways import build_lines as built_lines
-from monitor.store.engine.ledger import SqlLedger
+from monitor.store.engine.ledger import SqlUnitOfWork
 from tests.stories.hurried import hurry
 
 
@@ -76,10 +76,10 @@ class Mine:
 
 def lay(mine: Mine) -> None:
     """Lay the mine around the steps of an attempt."""
-    add, write_down, build = SqlLedger.add_attempt, Dispatcher._write_down, built_lines
+    add, write_down, build = SqlUnitOfWork.add_attempt, Dispatcher._write_down, built_lines
 
     @wraps(add)
-    async def add_attempt(ledger: SqlLedger, delivery: Any, *args: Any, **named: Any) -> Any:
+    async def add_attempt(ledger: SqlUnitOfWork, delivery: Any, *args: Any, **named: Any) -> Any:
         attempt = await add(ledger, delivery, *args, **named)
         mine.step(Moment.BEFORE_CLAIM, delivery.address.channel)
         return attempt
@@ -91,14 +91,14 @@ def lay(mine: Mine) -> None:
             mine.step(Moment.AFTER_RECORDED, call.address.channel)
 
     @wraps(build)
-    def build_lines(*args: Any, **named: Any) -> list[Line]:
+    def build_lines(*args: Any, **named: Any) -> list[ConfiguredGateway]:
         lines = build(*args, **named)
         for line in lines:
             gateway: Any = line.gateway
             gateway.send = _mined(gateway.send, mine, line.channel)
         return lines
 
-    patch.object(SqlLedger, "add_attempt", add_attempt).start()
+    patch.object(SqlUnitOfWork, "add_attempt", add_attempt).start()
     patch.object(Dispatcher, "_write_down", write).start()
     patch.object(monitor.app, "build_lines", build_lines).start()
 
@@ -117,7 +117,7 @@ def lay_under_paper(mine: Mine) -> None:
             return renamed
 
     @wraps(record)
-    async def recorded(dispatcher: Dispatcher, gateway: str, heard: Heard) -> AckResult:
+    async def recorded(dispatcher: Dispatcher, gateway: str, heard: CallbackEvent) -> AckResult:
         if dispatcher._pool[gateway].channel is Channel.FAX:
             mine.step(Moment.RECEIPT, Channel.FAX)
         return await record(dispatcher, gateway, heard)
@@ -149,7 +149,9 @@ def lay_with_an_outage(mine: Mine, file: Path) -> None:
     async def tell(app: App, outage: str) -> None:
         configuration, now = app._configuration(), app._clock.now()
         brief = next(iter(configuration.registry.agencies.values())).brief(configuration.settings.shared())
-        await app._dispatcher.submit(Trigger(dedup_key=outage, at=now, began_at=now, matter=Matter.BOTH, brief=brief))
+        await app._dispatcher.submit(
+            Trigger(dedup_key=outage, at=now, began_at=now, matter=IncidentType.BOTH, brief=brief)
+        )
 
     @wraps(build)
     async def built(app: App, *args: Any) -> None:

@@ -23,11 +23,11 @@ from monitor.planning.ownership import owners
 from monitor.runtime.token_key import token_key
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites.joining import add
-from monitor.store.sites.link import MemberSite
+from monitor.store.sites.link import SiteConnection
 from pantau_lab.mail import Fault
 from pantau_lab.scenery import Timing
 from pantau_lab.serving import claimed
-from pantau_lab.stage import Stage, stage
+from pantau_lab.stage import DemoEnvironment, stage
 from pantau_lab.world import FictionalAgency
 from tests.real.sitecluster import CALLER, PASSWORD, SiteCluster, SiteWorld, site_world
 from tests.stories.theatre import BRISK, Theatre
@@ -53,11 +53,11 @@ _BY_SMS = {"after": "0s", "channels": ["sms"]}
 
 
 @dataclass(slots=True, kw_only=True)
-class Place:
+class SourceLocation:
     """One site: its mail systems, and its services by name."""
 
     name: str
-    world: Stage
+    world: DemoEnvironment
     services: dict[str, Theatre]
 
     @property
@@ -123,10 +123,10 @@ class Nation:
     """The hub and the sites, by name, all at work."""
 
     clusters: SiteWorld
-    places: dict[str, Place]
+    places: dict[str, SourceLocation]
 
     @property
-    def hub(self) -> Place:
+    def hub(self) -> SourceLocation:
         """The hub, which is a site, too."""
         return self.places[HUB]
 
@@ -245,7 +245,7 @@ async def nation(
         joined = {name: _join(clusters, name) for name in sites}
         there = {name: _settings_of(server, secret) for name, server in joined.items()}
         async with AsyncExitStack() as stack:
-            places: dict[str, Place] = {}
+            places: dict[str, SourceLocation] = {}
             for name in (*sites, HUB):
                 (directory / name).mkdir()
                 world = await stack.enter_async_context(stage(directory / name, timing=timing, agencies=agencies))
@@ -271,7 +271,7 @@ async def nation(
 
 def _join(clusters: SiteWorld, name: str) -> PostgresServer:
     server = clusters.sites[name].reached()
-    assert add(MemberSite(site=name, server=server, hub=HUB, store=clusters.store))
+    assert add(SiteConnection(site=name, server=server, hub=HUB, store=clusters.store))
     return server
 
 
@@ -299,7 +299,9 @@ def _names(site: str, agencies: Sequence[FictionalAgency], processes: int) -> Se
     raise AssertionError
 
 
-def _place(name: str, world: Stage, own: Mapping[str, Any], names: Sequence[str], ports: list[int]) -> Place:
+def _place(
+    name: str, world: DemoEnvironment, own: Mapping[str, Any], names: Sequence[str], ports: list[int]
+) -> SourceLocation:
     def less(document: dict[str, Any]) -> None:
         if "agency" in document:
             document["routes"] = [*_ROUTES]
@@ -337,7 +339,7 @@ def _place(name: str, world: Stage, own: Mapping[str, Any], names: Sequence[str]
             directory=place,
             program=("tests.stories.hurried",),
         )
-    return Place(name=name, world=world, services=services)
+    return SourceLocation(name=name, world=world, services=services)
 
 
 def _edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -15,7 +15,7 @@ from monitor.app import App
 from monitor.cli.service import is_open
 from monitor.store.backend.database import Database
 from pantau_lab.carrier.phone import PATIENCE
-from pantau_lab.stage import Stage, stage
+from pantau_lab.stage import DemoEnvironment, stage
 from tests.stories.living import bring_to_its_end
 from tests.stories.theatre import JCM
 
@@ -43,7 +43,7 @@ class Systemd:
 
 
 @asynccontextmanager
-async def started(place: Path) -> AsyncIterator[tuple[App, Systemd, Stage, list[str]]]:
+async def started(place: Path) -> AsyncIterator[tuple[App, Systemd, DemoEnvironment, list[str]]]:
     """Run the service until the end of the block; give what systemd heard until it was ready."""
     systemd = Systemd(place)
     async with stage(place / "world", agencies=(JCM,)) as world:

@@ -16,7 +16,7 @@ import pytest
 from monitor.store.backend.database import Database
 from pantau_lab.deadman import DeadMansSwitch
 from pantau_lab.serving import serve
-from pantau_lab.stage import Stage, stage
+from pantau_lab.stage import DemoEnvironment, stage
 from pantau_lab.world import NOC
 from tests.real.postgres import Postgres
 from tests.stories.living import bring_to_its_end
@@ -162,14 +162,14 @@ async def test_a_server_that_can_be_read_and_not_written_at_the_start_is_told_to
         assert phone.unexpected() == []
 
 
-async def refused_for_long(world: Stage, why: str) -> None:
+async def refused_for_long(world: DemoEnvironment, why: str) -> None:
     """Start the service again and again, at last when the store has been away for longer than `store_away`."""
     for pause in (1, 3, 0):
         assert why in await refused(world)
         await asyncio.sleep(pause)
 
 
-async def refused(world: Stage) -> str:
+async def refused(world: DemoEnvironment) -> str:
     """Start the service, which ends; return what it says."""
     said = world.settings.with_name("said")
     said.unlink(missing_ok=True)

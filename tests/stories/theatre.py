@@ -22,9 +22,9 @@ from monitor.runtime.place import CONTROL_SOCKET
 from monitor.store.backend import sqlite
 from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.carrier.phone import PATIENCE, Phone
-from pantau_lab.mail import Tempo
+from pantau_lab.mail import FaultDelays
 from pantau_lab.scenery import Timing
-from pantau_lab.stage import Stage, stage
+from pantau_lab.stage import DemoEnvironment, stage
 from pantau_lab.world import AGENCIES, NOC, FictionalAgency
 from tests.stories.living import Living, bring_to_its_end, bring_to_life
 from tests.unit.alerts.documents.pages import text_of
@@ -36,7 +36,7 @@ BRISK = Timing(
     arrival_timeout="5s",
     # Nothing is slow that arrives: a machine that stands still for two seconds is not what stories are about.
     slow_after="5s",
-    tempo=Tempo(slow_by=timedelta(seconds=3)),
+    tempo=FaultDelays(slow_by=timedelta(seconds=3)),
     confirmation="1s",
     deferred_budget="4s",
     call_after="2s",
@@ -65,7 +65,7 @@ _LOOK_AGAIN = 0.4
 class Theatre:
     """The world, and the service that watches it."""
 
-    world: Stage
+    world: DemoEnvironment
     directory: Path
     #: What runs the service: a module, and what it is told before the command.
     program: Sequence[str] = ("monitor.cli",)

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alerts.decide.auditor import Lapse, Unheard
-from alerts.decide.drill import ExerciseState
-from alerts.decide.gateway.brake import Brake
+from alerts.decide.auditor import EscalationFailure, MissedAction
+from alerts.decide.drill import DrillState
+from alerts.decide.gateway.brake import RateLimitScope
 from alerts.decide.paper import LetterStep
 from alerts.model.channel import Channel
-from alerts.model.delivery import AttemptState, NoticeState
+from alerts.model.delivery import AttemptState, NotificationState
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import TRANSITIONS, IncidentState
-from alerts.model.notice import Cause, Matter, Plan, Purpose
+from alerts.model.notice import Cause, IncidentType, Plan, Purpose
 from alerts.model.urgency import Urgency
 from monitor.access.api_token import LONGEST_TOKEN
 from monitor.access.device import KNOWN_FOR
@@ -34,14 +34,14 @@ from monitor.access.password import SHORTEST
 from monitor.access.totp import RECOVERY_CODES
 from monitor.cli import COMMANDS, command
 from monitor.judging.joint.freshness import FRESH_FOR
-from monitor.judging.lifeline import LifelinePatience, LifelineTrouble
-from monitor.judging.liveness import ANSWERS_WITHIN, Ailment
+from monitor.judging.lifeline import OutOfBandPolicy, OutOfBandReason
+from monitor.judging.liveness import ANSWERS_WITHIN, LivenessFailure
 from monitor.model.day import MinuteState
 from monitor.model.health import Health
 from monitor.planning.lane import ROOM
 from monitor.planning.schedule import CATCH_UP, JITTER, JITTER_AT_MOST, SOON
-from monitor.views.own_health import Ill, OwnPart
-from monitor.views.standing import AgencyStanding
+from monitor.views.own_health import Component, ProblemCode
+from monitor.views.standing import AgencyStatus
 from pantau_lab.faultlab.order import USAGE
 from pantau_lab.faultlab.symptom import SYMPTOMS
 from pantau_lab.mail import Fault
@@ -59,26 +59,26 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
     "Phase": Phase,
     "Health": Health,
     "MinuteState": MinuteState,
-    "AgencyStanding": AgencyStanding,
-    "Matter": Matter,
+    "AgencyStatus": AgencyStatus,
+    "IncidentType": IncidentType,
     "Cause": Cause,
     "Plan": Plan,
     "Channel": Channel,
-    "NoticeState": NoticeState,
+    "NotificationState": NotificationState,
     "AttemptState": AttemptState,
     "IncidentState": IncidentState,
     "Purpose": Purpose,
     "LetterStep": LetterStep,
     "ErrorClass": ErrorClass,
     "Urgency": Urgency,
-    "Brake": Brake,
-    "Lapse": Lapse,
-    "Unheard": Unheard,
-    "Ailment": Ailment,
-    "LifelineTrouble": LifelineTrouble,
-    "ExerciseState": ExerciseState,
-    "OwnPart": OwnPart,
-    "Ill": Ill,
+    "RateLimitScope": RateLimitScope,
+    "MissedAction": MissedAction,
+    "EscalationFailure": EscalationFailure,
+    "LivenessFailure": LivenessFailure,
+    "OutOfBandReason": OutOfBandReason,
+    "DrillState": DrillState,
+    "Component": Component,
+    "ProblemCode": ProblemCode,
 }
 
 #: The document that tells, test by test, of all that carry a marker.
@@ -577,8 +577,8 @@ MINUTES = timedelta(minutes=1)
         ("schedules", "Any other server is opened ten sessions at a time", ROOM, 10),
         ("sites", "whose beat is younger than `hub: fresh_for:` (30 s)", FRESH_FOR, MINUTES / 2),
         ("watching", "A store that for a quarter of an hour neither answers nor says", ANSWERS_WITHIN, 15 * MINUTES),
-        ("watching", "When nothing could be written for ten minutes", LifelinePatience().store, 10 * MINUTES),
-        ("watching", "again every half hour while it lasts", LifelinePatience().repeat, 30 * MINUTES),
+        ("watching", "When nothing could be written for ten minutes", OutOfBandPolicy().store, 10 * MINUTES),
+        ("watching", "again every half hour while it lasts", OutOfBandPolicy().repeat, 30 * MINUTES),
     ],
 )
 def test_a_figure_that_a_document_promises_is_the_one_in_force(

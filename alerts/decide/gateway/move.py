@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import LEFT, Attempt, AttemptState, Delivery, Notice, NoticeState
+from alerts.model.delivery import LEFT, Attempt, AttemptState, Delivery, Notification, NotificationState
 from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.notice import Plan, Purpose
 
@@ -116,10 +116,10 @@ class FallBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class Finish:
     """The notice has come to its end."""
 
-    state: NoticeState
+    state: NotificationState
 
 
 #: Nothing more is expected of an attempt in one of these.
@@ -130,10 +130,12 @@ STOPPED = frozenset({"STOP", "21610"})
 #: Asks nothing of whoever is told.
 _TELLS_THE_END = frozenset({Purpose.RECOVERY, Purpose.CLOSED, Purpose.CORRECTION})
 
-Move = Try | Reconcile | AskForReceipt | Wait | FallBack | Settle
+Move = Try | Reconcile | AskForReceipt | Wait | FallBack | Finish
 
 
-def next_move(notice: Notice, gateways: Mapping[Channel, Sequence[str]], policy: DeliveryPolicy, now: datetime) -> Move:
+def next_move(
+    notice: Notification, gateways: Mapping[Channel, Sequence[str]], policy: DeliveryPolicy, now: datetime
+) -> Move:
     """Decide what to do for a notice that is not settled.
 
     *gateways* are the names to use for each channel, best first; those known not to work come last or not at all.
@@ -145,7 +147,7 @@ def next_move(notice: Notice, gateways: Mapping[Channel, Sequence[str]], policy:
     last = decisive(notice)
     if last is None or (not delivery.attempts and last.state not in LEFT):
         if now >= notice.expires_at:
-            return Settle(NoticeState.FAILED)
+            return Finish(NotificationState.FAILED)
         return _at_the_office(notice, delivery, Try(lines[0]), now) if lines else _next_address(notice, now)
 
     match last.state:
@@ -156,14 +158,14 @@ def next_move(notice: Notice, gateways: Mapping[Channel, Sequence[str]], policy:
         case AttemptState.ACCEPTED | AttemptState.SENT:
             return _await_receipt(notice, last, now)
         case AttemptState.DELIVERED:
-            return Settle(NoticeState.DELIVERED)
+            return Finish(NotificationState.DELIVERED)
         case AttemptState.WITHDRAWN:
-            return Settle(NoticeState.WITHDRAWN)
+            return Finish(NotificationState.WITHDRAWN)
         case AttemptState.NEVER_SENT | AttemptState.FAILED:
             return _at_the_office(notice, delivery, _after_failure(notice, delivery, lines, policy, now), now)
 
 
-def decisive(notice: Notice) -> Attempt | None:
+def decisive(notice: Notification) -> Attempt | None:
     """Return the attempt that decides how the notice stands: the last one.
 
     Unless it came to nothing and an earlier one, given up as lost, turns out to have left after all: a late receipt.
@@ -174,7 +176,7 @@ def decisive(notice: Notice) -> Attempt | None:
     return attempts[-1] if attempts else None
 
 
-def _await_receipt(notice: Notice, last: Attempt, now: datetime) -> Move:
+def _await_receipt(notice: Notification, last: Attempt, now: datetime) -> Move:
     """Decide about a message that left: ask for its receipt for as long as it matters.
 
     A letter in the tray is asked about for ever: only a clerk's record ends it.
@@ -185,15 +187,15 @@ def _await_receipt(notice: Notice, last: Attempt, now: datetime) -> Move:
     return AskForReceipt(last) if now >= last.look_at else Wait(last.look_at)
 
 
-def _without_trace(notice: Notice, delivery: Delivery, lines: Sequence[str], now: datetime) -> Move:
+def _without_trace(notice: Notification, delivery: Delivery, lines: Sequence[str], now: datetime) -> Move:
     """Decide about an attempt that nobody can say was sent.
 
     A second SMS or call beats silence, once. A second fax or letter under somebody's name does not: a person looks.
     """
     if delivery.address.channel in ON_PAPER:
-        return Settle(NoticeState.UNKNOWN)
+        return Finish(NotificationState.UNKNOWN)
     if now >= notice.expires_at:
-        return Settle(NoticeState.FAILED)
+        return Finish(NotificationState.FAILED)
     doubtful = sum(a.state is AttemptState.NO_TRACE for a in delivery.attempts)
     if doubtful > 1 or not lines:
         return _next_address(notice, now)
@@ -201,11 +203,11 @@ def _without_trace(notice: Notice, delivery: Delivery, lines: Sequence[str], now
 
 
 def _after_failure(
-    notice: Notice, delivery: Delivery, lines: Sequence[str], policy: DeliveryPolicy, now: datetime
+    notice: Notification, delivery: Delivery, lines: Sequence[str], policy: DeliveryPolicy, now: datetime
 ) -> Move:
     last = delivery.attempts[-1]
     if now >= notice.expires_at:
-        return Settle(NoticeState.FAILED)
+        return Finish(NotificationState.FAILED)
     if last.error is ErrorClass.PERMANENT:
         return _next_address(notice, now)
     if last.code == NO_KEY and notice.purpose in _TELLS_THE_END:
@@ -227,7 +229,7 @@ def _after_failure(
     return Try(lines[0]) if now >= last.look_at else Wait(last.look_at)
 
 
-def wants_call_instead(notice: Notice, now: datetime) -> bool:
+def wants_call_instead(notice: Notification, now: datetime) -> bool:
     """Return whether a notice that failed by SMS is to go on as a call, although its step names none.
 
     Its reader sent STOP. Where a number is wrong the next step begins at once. Who has taken something on rings nobody.
@@ -244,20 +246,20 @@ def rang_in_vain(last: Attempt) -> bool:
     return last.state is AttemptState.FAILED and last.error is ErrorClass.TRANSIENT and last.provider_id is not None
 
 
-def _as_decided(notice: Notice, delivery: Delivery) -> Address:
+def _as_decided(notice: Notification, delivery: Delivery) -> Address:
     """Return the address of a delivery with all that the notice says of it: a delivery is stored by what tells it apart."""
     return next((a for a in notice.addresses if a == delivery.address), delivery.address)
 
 
-def _next_address(notice: Notice, now: datetime) -> Move:
+def _next_address(notice: Notification, now: datetime) -> Move:
     tried = {d.address for d in notice.deliveries}
     untried = [a for a in notice.addresses if a not in tried]
     answering = [a for a in untried if a.answers(now)]
     following = next(iter(answering or untried), None)
-    return FallBack(following) if following else Settle(NoticeState.FAILED)
+    return FallBack(following) if following else Finish(NotificationState.FAILED)
 
 
-def _at_the_office(notice: Notice, delivery: Delivery, move: Move, now: datetime) -> Move:
+def _at_the_office(notice: Notification, delivery: Delivery, move: Move, now: datetime) -> Move:
     """Put a try at an office outside off until it opens. To staff it goes at once: nothing of theirs answers now."""
     hours = _as_decided(notice, delivery).hours
     if isinstance(move, Try) and notice.plan is Plan.ANNOUNCEMENT and hours and (opening := hours.opening(now)) > now:
@@ -281,7 +283,7 @@ def retry_at(
     return now + max(wait, asked or timedelta(0))
 
 
-def shown_state(notice: Notice) -> NoticeState:
+def shown_state(notice: Notification) -> NotificationState:
     """Return how an unsettled notice stands."""
     last = decisive(notice)
-    return NoticeState.SENT if last and last.state in LEFT else NoticeState.PENDING
+    return NotificationState.SENT if last and last.state in LEFT else NotificationState.PENDING

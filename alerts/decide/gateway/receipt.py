@@ -28,7 +28,7 @@ TRY_AGAIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class ReceivedReceipt:
     """A message that arrived."""
 
     taken_at: datetime
@@ -37,7 +37,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unanswered:
+class MissingReceipt:
     """A message that a gateway took and of which nothing was heard since."""
 
     taken_at: datetime
@@ -46,7 +46,7 @@ class Unanswered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Habit:
+class ReceiptBaseline:
     """How a gateway gives receipts."""
 
     #: Nearly all come within this time.
@@ -64,7 +64,7 @@ class Habit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doubt:
+class OverdueReceipts:
     """Why a gateway is doubted."""
 
     since: datetime
@@ -75,14 +75,14 @@ class Doubt:
     tried_at: datetime
 
 
-def habit(answered: Sequence[Answered]) -> Habit | None:
+def habit(answered: Sequence[ReceivedReceipt]) -> ReceiptBaseline | None:
     """Return a gateway's habit by what arrived last; `None`: it has none."""
     if len(answered) < ENOUGH:
         return None
     # A clock that was set back in between makes no receipt come before its message.
     took = sorted(max(a.heard_at - a.taken_at, timedelta(0)) for a in answered)
     usual = took[math.ceil(len(took) * 0.9) - 1]
-    return Habit(
+    return ReceiptBaseline(
         usual=usual,
         patience=max(AT_LEAST, PATIENCE * usual),
         proven_at=max(a.taken_at for a in answered),
@@ -90,7 +90,7 @@ def habit(answered: Sequence[Answered]) -> Habit | None:
     )
 
 
-def doubt(habit: Habit, unanswered: Sequence[Unanswered], now: datetime) -> Doubt | None:
+def doubt(habit: ReceiptBaseline, unanswered: Sequence[MissingReceipt], now: datetime) -> OverdueReceipts | None:
     """Return why a gateway of this habit is doubted; `None`: it is not. A fresh receipt ends every doubt."""
     earliest, latest = habit.span(now)
     overdue = sorted(
@@ -101,7 +101,7 @@ def doubt(habit: Habit, unanswered: Sequence[Unanswered], now: datetime) -> Doub
     for count, message in enumerate(overdue, start=1):
         people.add(message.number)
         if count >= (OVERDUE if len(people) > 1 else OVERDUE_TO_ONE):
-            return Doubt(
+            return OverdueReceipts(
                 since=message.taken_at + habit.patience,
                 usual=habit.usual,
                 overdue=len(overdue),

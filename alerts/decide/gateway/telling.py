@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from alerts.decide.silence import Silence, is_about
 from alerts.model.channel import Channel
-from alerts.model.delivery import LEFT, Attempt, AttemptState, Notice
+from alerts.model.delivery import LEFT, Attempt, AttemptState, Notification
 from alerts.model.incident import Incident
 from alerts.model.notice import Plan, Purpose
 
@@ -30,7 +30,7 @@ class Milestone(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Telling:
+class NotificationLatency:
     """How long it took to come to a milestone; for those who count."""
 
     channel: Channel
@@ -56,13 +56,13 @@ def reached(channel: Channel, before: AttemptState, after: AttemptState) -> Sequ
     return [*new, Milestone.DELIVERED] if after in arrived and before not in may_have_arrived else new
 
 
-def is_first(notice: Notice) -> bool:
+def is_first(notice: Notification) -> bool:
     """Whether it is one of those that an incident begins with: its verdict is the opening."""
     is_outage = notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE
     return is_outage and (notice.wave, notice.round, notice.step) == (0, 0, 0)
 
 
-def due_at(notice: Notice, incident: Incident | None, silences: Iterable[Silence]) -> datetime:
+def due_at(notice: Notification, incident: Incident | None, silences: Iterable[Silence]) -> datetime:
     """Return since when *notice* was due: the opening of its incident for the first, for others when it was decided on.
 
     *incident*: of a first one. *silences*: those since its opening. Where nobody was to be told then, it is due since
@@ -74,7 +74,7 @@ def due_at(notice: Notice, incident: Incident | None, silences: Iterable[Silence
     return min(notice.created_at, max([incident.opened_at, *over]))
 
 
-def told_last(notices: Iterable[Notice], person: str) -> tuple[Notice, Attempt] | None:
+def told_last(notices: Iterable[Notification], person: str) -> tuple[Notification, Attempt] | None:
     """Return which of an incident's notices moved *person* to take it on, and how it came; `None`: nobody was told.
 
     The last that a gateway took: of those to them, or else to anybody of the staff.

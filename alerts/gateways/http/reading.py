@@ -16,7 +16,7 @@ from alerts.gateways.http.profile import (
     SmsState,
     SubmissionAnswer,
 )
-from alerts.model.gateway import ErrorClass, Progress, Report
+from alerts.model.gateway import DeliveryReport, ErrorClass, SubmissionState
 from alerts.provider import ErrorMeaning, is_id, read_json
 
 _T, _P, _C, _U = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION, ErrorClass.UNKNOWN
@@ -32,9 +32,9 @@ _CLASSES: Mapping[str, tuple[ErrorClass, str]] = {
     Meaning.UNCERTAIN: (_U, "may have been taken"),
 }
 _PROGRESS = {
-    SmsState.ACCEPTED: Progress.ACCEPTED,
-    SmsState.SENT: Progress.SENT,
-    SmsState.DELIVERED: Progress.DELIVERED,
+    SmsState.ACCEPTED: SubmissionState.ACCEPTED,
+    SmsState.SENT: SubmissionState.SENT,
+    SmsState.DELIVERED: SubmissionState.DELIVERED,
 }
 
 #: A code as we show it. What is longer may be a number or the text that the pattern has caught.
@@ -139,12 +139,14 @@ def judge(answer: SubmissionAnswer, *, is_success: bool, body: bytes) -> ErrorMe
     return id_ if is_success and not answer.accepted and is_id(id_) else None
 
 
-def report(state: str, states: Mapping[str, SmsState], provider_id: str) -> Report | None:
+def report(state: str, states: Mapping[str, SmsState], provider_id: str) -> DeliveryReport | None:
     """Return what a state means, or `None` when there is no such message. A state that is not listed is at least accepted."""
     meaning = states.get(state) or states.get(OTHERWISE, SmsState.ACCEPTED)
     if meaning is SmsState.ABSENT:
         return None
     if (progress := _PROGRESS.get(meaning)) is not None:
-        return Report(progress=progress, provider_id=provider_id)
+        return DeliveryReport(progress=progress, provider_id=provider_id)
     error, detail = _CLASSES[meaning]
-    return Report(progress=Progress.FAILED, provider_id=provider_id, error=error, code=shown(state), detail=detail)
+    return DeliveryReport(
+        progress=SubmissionState.FAILED, provider_id=provider_id, error=error, code=shown(state), detail=detail
+    )

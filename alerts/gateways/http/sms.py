@@ -29,23 +29,23 @@ from alerts.gateways.http.profile import (
 from alerts.gateways.http.reading import at, below, credentials, fill, judge, pick, report
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
-    Absent,
-    CallbackAnswer,
-    CallbackRefused,
+    CallbackEvent,
+    CallbackHandler,
+    CallbackRejectedError,
+    CallbackRequest,
+    CallbackResponse,
     DeliveryError,
-    Desk,
+    DeliveryReport,
     ErrorClass,
+    GatewayContext,
     GatewayKind,
-    Heard,
-    Incoming,
-    Order,
-    Progress,
-    Report,
-    Said,
+    InboundSms,
+    SendRequest,
     SmsContent,
-    Surroundings,
+    SubmissionNotFound,
+    SubmissionState,
 )
-from alerts.provider import ErrorMeaning, HttpClient, Polled, Received, is_id, read_json, refusal
+from alerts.provider import ErrorMeaning, HttpClient, InboxPoll, ProviderResponse, is_id, read_json, refusal
 
 _PREFIX = "RM0 "
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
@@ -57,38 +57,40 @@ _ANSWER_FOR = timedelta(minutes=10)
 class HttpSms:
     """Sends one text a call, and never the same one again by itself: whether it arrived is asked by our reference."""
 
-    def __init__(self, settings: HttpSmsSettings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: HttpSmsSettings, surroundings: GatewayContext) -> None:
         self._settings = settings
         self._callback_base = surroundings.callback_base
         self._credentials = credentials(settings)
         self._client = HttpClient(proxy=settings.proxy, deadline=settings.deadline_seconds)
-        self._polled = Polled()
+        self._polled = InboxPoll()
 
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         validity = order.expires_at - order.created_at
         id_ = await self._submit(order.address, order.carried(SmsContent).text, order.reference, validity)
-        return Report(progress=Progress.ACCEPTED, provider_id=id_)
+        return DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id=id_)
 
-    async def find(self, order: Order) -> Report | Absent:
+    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
         receipts = self._settings.receipts
         if receipts is None or "reference" not in receipts.uses:
-            return Absent(certain=False)  # It does not know our reference, and there is nothing else to ask by.
-        return await self._ask(receipts, order, "") or Absent(certain=False)
+            return SubmissionNotFound(
+                certain=False
+            )  # It does not know our reference, and there is nothing else to ask by.
+        return await self._ask(receipts, order, "") or SubmissionNotFound(certain=False)
 
-    async def check(self, order: Order, provider_id: str) -> Report:
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
         receipts = self._settings.receipts
         if receipts is None:
             # Nobody can be asked. It was taken; a callback may still tell more.
-            return Report(progress=Progress.ACCEPTED, provider_id=provider_id)
+            return DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id=provider_id)
         known = await self._ask(receipts, order, provider_id)
         if known is None:
             raise DeliveryError(ErrorClass.TRANSIENT, "the provider has no such message")
         return known
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
+    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
         callback = self._settings.callback
         if callback is None:
-            raise CallbackRefused(404, "no such callback")
+            raise CallbackRejectedError(404, "no such callback")
         brought = _Brought(incoming, callback)
         brought.authenticate()
         match incoming.path.split("/"):
@@ -97,8 +99,8 @@ class HttpSms:
             case ["sms"] if callback.reply is not None:
                 await self._hear_people(brought, callback.reply, desk)
             case _:
-                raise CallbackRefused(404, "no such callback")
-        return CallbackAnswer(status=200)
+                raise CallbackRejectedError(404, "no such callback")
+        return CallbackResponse(status=200)
 
     @property
     def hears_people(self) -> bool:
@@ -106,7 +108,7 @@ class HttpSms:
         brought = callback is not None and callback.reply is not None and self._callback_base is not None
         return brought or self._settings.inbox is not None
 
-    async def collect(self, since: datetime, desk: Desk) -> None:  # noqa: ARG002 - what was heard is known by its id
+    async def collect(self, since: datetime, desk: CallbackHandler) -> None:  # noqa: ARG002 - what was heard is known by its id
         inbox = self._settings.inbox
         if inbox is None:
             return
@@ -140,7 +142,7 @@ class HttpSms:
             case _:
                 raise refusal(received, None, ErrorClass.UNKNOWN)
 
-    async def _ask(self, receipts: Receipts, order: Order, provider_id: str) -> Report | None:
+    async def _ask(self, receipts: Receipts, order: SendRequest, provider_id: str) -> DeliveryReport | None:
         """Ask what became of a message; `None`: there is none."""
         answer = self._settings.answer
         number = _number(order.address, receipts)
@@ -154,7 +156,7 @@ class HttpSms:
         id_ = pick(how, receipts.format, received.body) or ""
         return report(state, self._settings.states, provider_id or (id_ if is_id(id_) else order.reference))
 
-    async def _exchange(self, request: Request, values: Mapping[str, str], ambiguous: ErrorClass) -> Received:
+    async def _exchange(self, request: Request, values: Mapping[str, str], ambiguous: ErrorClass) -> ProviderResponse:
         blank = dict.fromkeys(("to", "to_digits", "to_local", "text", "reference", "id", "callback"), "")
         values = {**blank, "seconds": "0", "minutes": "0", **values}
         fields = fill(request.fields, values)
@@ -177,30 +179,30 @@ class HttpSms:
             return url
         return f"{url}?{quote(callback.secret_field)}={quote(callback.secret.get_secret_value(), safe='')}"
 
-    async def _hear_states(self, brought: _Brought, callback: Callback, desk: Desk, reference: str) -> None:
-        refused: CallbackRefused | None = None
+    async def _hear_states(self, brought: _Brought, callback: Callback, desk: CallbackHandler, reference: str) -> None:
+        refused: CallbackRejectedError | None = None
         for state, named, id_ in brought.events(callback.state, callback.reference, callback.id):
             if callback.signature_header is None:
                 # A signature does not cover the address: what it signs could be said of any message.
                 named = named or reference  # noqa: PLW2901 - of this event
             try:
                 await self._hear_state(state, named, id_, desk, reference)
-            except CallbackRefused as error:
+            except CallbackRejectedError as error:
                 # One event that is not understood must not lose those behind it.
                 refused = error
         if refused is not None:
             raise refused
 
-    async def _hear_state(self, state: str, named: str, id_: str, desk: Desk, reference: str) -> None:
+    async def _hear_state(self, state: str, named: str, id_: str, desk: CallbackHandler, reference: str) -> None:
         if not is_id(state) or not is_id(named) or reference not in {"", named}:
-            raise CallbackRefused(400, "not a state of a sent message")
+            raise CallbackRejectedError(400, "not a state of a sent message")
         if not {state, OTHERWISE} & set(self._settings.states):
-            raise CallbackRefused(400, "a state that the table does not have")
+            raise CallbackRejectedError(400, "a state that the table does not have")
         told = report(state, self._settings.states, id_ if is_id(id_) else named)
         if told is not None:
-            await desk.record(Heard(reference=named, event_id=f"{told.provider_id}/{state}", report=told))
+            await desk.record(CallbackEvent(reference=named, event_id=f"{told.provider_id}/{state}", report=told))
 
-    async def _hear_people(self, brought: _Brought, reply: ResponseFields, desk: Desk) -> None:
+    async def _hear_people(self, brought: _Brought, reply: ResponseFields, desk: CallbackHandler) -> None:
         received = [_said(*values) for values in brought.events(reply.sender, reply.text, reply.id)]
         # All are stored before the first answer is sent: an answer may take as long as the deadline.
         owed = [(said.sender, await desk.receive(said)) for said in received if said is not None]
@@ -208,7 +210,7 @@ class HttpSms:
             if answer is not None:
                 await self._answer(sender, answer)
         if None in received:
-            raise CallbackRefused(400, "not an SMS with a number and an id")
+            raise CallbackRejectedError(400, "not an SMS with a number and an id")
 
     async def _answer(self, number: str, answer: SmsContent) -> None:
         """Send an answer once: what it confirms is stored, and a second SMS would only confuse."""
@@ -220,7 +222,7 @@ class HttpSms:
 class _Brought:
     """What a provider brings: its fields, and its proof."""
 
-    def __init__(self, incoming: Incoming, callback: Callback) -> None:
+    def __init__(self, incoming: CallbackRequest, callback: Callback) -> None:
         self._incoming = incoming
         self._callback = callback
         self._query = dict(parse_qsl(urlsplit(incoming.url).query, keep_blank_values=True))
@@ -228,33 +230,33 @@ class _Brought:
 
     @property
     def document(self) -> Any:
-        """The fields as they came, read once it is known from whom. Raise `CallbackRefused`."""
+        """The fields as they came, read once it is known from whom. Raise `CallbackRejectedError`."""
         if self._document is None:
             self._document = self._read()
         return self._document
 
     def events(self, *names: str | None) -> Sequence[Sequence[str]]:
-        """Return the values of these fields, "" for what is not there, of each event in it. Raise `CallbackRefused`."""
+        """Return the values of these fields, "" for what is not there, of each event in it. Raise `CallbackRejectedError`."""
         is_json = self._callback.format is Method.JSON
         paths = [split_list(name) if name is not None and is_json else (None, name) for name in names]
         listed = next((each for each, _ in paths if each is not None), None)
         items = [self.document] if listed is None else below(self.document, listed)
         if not isinstance(items, list):
-            raise CallbackRefused(400, "no list where the description of the callback has one")
+            raise CallbackRejectedError(400, "no list where the description of the callback has one")
         return [["" if path is None else at(item, path) or "" for _, path in paths] for item in items]
 
     def authenticate(self) -> None:
-        """Raise `CallbackRefused` unless it proves who it is, by all that is asked for."""
+        """Raise `CallbackRejectedError` unless it proves who it is, by all that is asked for."""
         callback = self._callback
         if callback.addresses and not self._comes_from(callback.addresses):
-            raise CallbackRefused(403, "from an address that is not the provider's")
+            raise CallbackRejectedError(403, "from an address that is not the provider's")
         if callback.secret is None:
             return
         secret = callback.secret.get_secret_value().encode()
         if callback.signature_header is not None:
             digest = hmac.digest(secret, self._incoming.body, "sha256")
             if not hmac.compare_digest(_octets(self._incoming.header(callback.signature_header)), digest):
-                raise CallbackRefused(403, "the signature is missing or wrong")
+                raise CallbackRejectedError(403, "the signature is missing or wrong")
             return
         given = (
             self._incoming.header(callback.secret_header)
@@ -262,7 +264,7 @@ class _Brought:
             else self._query.get(callback.secret_field or "", "") or self._incoming.field(callback.secret_field or "")
         )
         if not hmac.compare_digest(given.encode(), secret):
-            raise CallbackRefused(403, "the callback's secret is missing or wrong")
+            raise CallbackRejectedError(403, "the callback's secret is missing or wrong")
 
     def _read(self) -> Any:
         if self._callback.format is not Method.JSON:
@@ -272,7 +274,7 @@ class _Brought:
         try:
             return read_json(self._incoming.body)
         except ValueError:
-            raise CallbackRefused(400, "not JSON") from None
+            raise CallbackRejectedError(400, "not JSON") from None
 
     def _comes_from(self, networks: tuple[str, ...]) -> bool:
         try:
@@ -306,10 +308,12 @@ def _spans(validity: timedelta) -> dict[str, str]:
     return {"seconds": str(seconds), "minutes": str(math.ceil(seconds / 60))}
 
 
-def _said(sender: str, text: str, id_: str) -> Said | None:
+def _said(sender: str, text: str, id_: str) -> InboundSms | None:
     """Return what a person has sent, or `None` when it has no number or no id."""
     number = _e164(sender)
-    return None if number is None or not is_id(id_) else Said(sender=number, text=text, event_id=f"{id_}/received")
+    return (
+        None if number is None or not is_id(id_) else InboundSms(sender=number, text=text, event_id=f"{id_}/received")
+    )
 
 
 def _e164(written: str) -> str | None:

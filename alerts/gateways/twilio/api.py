@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints
 from twilio.request_validator import RequestValidator
 
 from alerts.hours.elapsed import TOLERANCE
-from alerts.model.gateway import CallbackRefused, DeliveryError, ErrorClass, Incoming, Order
+from alerts.model.gateway import CallbackRejectedError, CallbackRequest, DeliveryError, ErrorClass, SendRequest
 from alerts.provider import DEADLINE_SECONDS, Deadline, ErrorMeaning, JsonApi, ProviderUrl, is_id
 
 _T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
@@ -119,7 +119,7 @@ class Twilio:
         _listed(await self._provider.ask(f"{self._root}/{resource}.json", params={"PageSize": "1"}), resource.lower())
 
     async def sent_to(
-        self, order: Order, resource: str, within: timedelta | None = None
+        self, order: SendRequest, resource: str, within: timedelta | None = None
     ) -> Sequence[Mapping[str, Any]]:
         """Return what was created for the address of *order* since it was, *within* that time, oldest first.
 
@@ -150,14 +150,14 @@ class Twilio:
             if item.get("direction") == "inbound" and _created_at(item) >= since
         ]
 
-    def authenticate(self, incoming: Incoming) -> None:
-        """Raise `CallbackRefused` unless Twilio signed the request (X-Twilio-Signature)."""
+    def authenticate(self, incoming: CallbackRequest) -> None:
+        """Raise `CallbackRejectedError` unless Twilio signed the request (X-Twilio-Signature)."""
         signature = incoming.header("x-twilio-signature")
         if not signature:
-            raise CallbackRefused(403, "no signature")
+            raise CallbackRejectedError(403, "no signature")
         form = _Form(incoming.form)
         if not any(validator.validate(incoming.url, form, signature) for validator in self._validators):
-            raise CallbackRefused(403, "the signature does not match")
+            raise CallbackRejectedError(403, "the signature does not match")
 
     async def close(self) -> None:
         await self._provider.close()
@@ -172,10 +172,10 @@ def failure(code: object) -> ErrorMeaning:
     return ErrorMeaning(error=error, code=text if is_id(text) else "", detail=detail)
 
 
-def sid_in(incoming: Incoming, name: str) -> str:
-    """Return a form field that holds Twilio's id of a message or call. Raise `CallbackRefused` when it is none."""
+def sid_in(incoming: CallbackRequest, name: str) -> str:
+    """Return a form field that holds Twilio's id of a message or call. Raise `CallbackRejectedError` when it is none."""
     if not is_id(sid := incoming.field(name)):
-        raise CallbackRefused(400, "without a sid")
+        raise CallbackRejectedError(400, "without a sid")
     return sid
 
 

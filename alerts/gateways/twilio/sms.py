@@ -15,37 +15,37 @@ from twilio.twiml.messaging_response import MessagingResponse
 from alerts.gateways.twilio.api import Twilio, TwilioSettings, failure, sid_in
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
-    Absent,
-    CallbackAnswer,
-    CallbackRefused,
+    CallbackEvent,
+    CallbackHandler,
+    CallbackRejectedError,
+    CallbackRequest,
+    CallbackResponse,
     DeliveryError,
-    Desk,
+    DeliveryReport,
+    GatewayContext,
     GatewayKind,
-    Heard,
-    Incoming,
-    Order,
-    Progress,
-    Report,
-    Said,
+    InboundSms,
+    SendRequest,
     SmsContent,
-    Surroundings,
+    SubmissionNotFound,
+    SubmissionState,
 )
-from alerts.provider import Polled
+from alerts.provider import InboxPoll
 
 #: Statuses of the Message resource. A Malaysian carrier blocks silently after "sent" (malaysia.md 3.2), so only
 #: "delivered" counts as delivered.
 _PROGRESS = {
-    "queued": Progress.ACCEPTED,
-    "accepted": Progress.ACCEPTED,
-    "scheduled": Progress.ACCEPTED,
-    "sending": Progress.ACCEPTED,
-    "sent": Progress.SENT,
-    "partially_delivered": Progress.SENT,
-    "delivered": Progress.DELIVERED,
-    "read": Progress.DELIVERED,
-    "undelivered": Progress.FAILED,
-    "failed": Progress.FAILED,
-    "canceled": Progress.FAILED,
+    "queued": SubmissionState.ACCEPTED,
+    "accepted": SubmissionState.ACCEPTED,
+    "scheduled": SubmissionState.ACCEPTED,
+    "sending": SubmissionState.ACCEPTED,
+    "sent": SubmissionState.SENT,
+    "partially_delivered": SubmissionState.SENT,
+    "delivered": SubmissionState.DELIVERED,
+    "read": SubmissionState.DELIVERED,
+    "undelivered": SubmissionState.FAILED,
+    "failed": SubmissionState.FAILED,
+    "canceled": SubmissionState.FAILED,
 }
 
 
@@ -88,14 +88,14 @@ class TwilioSmsSettings(TwilioSettings):
 class TwilioSms:
     """Sends one text a call. Twilio has no idempotency key; the notice number in the text identifies it."""
 
-    def __init__(self, settings: TwilioSmsSettings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: TwilioSmsSettings, surroundings: GatewayContext) -> None:
         self._from = settings.from_number
         self._callback_base = surroundings.callback_base
         self._replies = settings.replies
         self._twilio = Twilio(settings)
-        self._polled = Polled()
+        self._polled = InboxPoll()
 
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         form = {
             "To": order.address,
             "From": self._from,
@@ -112,20 +112,20 @@ class TwilioSms:
             form["StatusCallback"] = f"{self._callback_base}/status/{order.reference}"
         return _report(await self._twilio.create("Messages", form))
 
-    async def find(self, order: Order) -> Report | Absent:
+    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
         text = order.carried(SmsContent).text
         for message in await self._twilio.sent_to(order, "Messages"):
             if message.get("body") == text:
                 return _report(message)
-        return Absent(certain=False)
+        return SubmissionNotFound(certain=False)
 
-    async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Twilio asks by its own id
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - Twilio asks by its own id
         return _report(await self._twilio.read(f"Messages/{provider_id}"))
 
     async def verify(self) -> None:
         await self._twilio.verify("Messages")
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
+    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
         self._twilio.authenticate(incoming)
         match incoming.path.split("/"):
             case ["status", reference]:
@@ -133,26 +133,26 @@ class TwilioSms:
             case ["sms"]:
                 return await self._hear_person(incoming, desk)
             case _:
-                raise CallbackRefused(404, "no such callback")
+                raise CallbackRejectedError(404, "no such callback")
         if status not in _PROGRESS:
-            raise CallbackRefused(400, "not a status of a sent message")
+            raise CallbackRejectedError(400, "not a status of a sent message")
         report = _report({"sid": sid, "status": status, "error_code": incoming.field("ErrorCode")})
-        await desk.record(Heard(reference=reference, event_id=f"{sid}/{status}", report=report))
-        return CallbackAnswer()
+        await desk.record(CallbackEvent(reference=reference, event_id=f"{sid}/{status}", report=report))
+        return CallbackResponse()
 
-    async def _hear_person(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
+    async def _hear_person(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
         sid, sender = sid_in(incoming, "MessageSid"), incoming.field("From")
         if not sender or incoming.field("To") != self._from:
-            raise CallbackRefused(400, "not an SMS to our number")
+            raise CallbackRejectedError(400, "not an SMS to our number")
         answer = await desk.receive(_said(sid, sender, incoming.field("Body")))
-        return CallbackAnswer(status=200, body=_reply(answer), media_type="text/xml")
+        return CallbackResponse(status=200, body=_reply(answer), media_type="text/xml")
 
     @property
     def hears_people(self) -> bool:
         reachable = self._callback_base is not None
         return self._replies is Replies.POLL or (self._replies is Replies.WEBHOOK and reachable)
 
-    async def collect(self, since: datetime, desk: Desk) -> None:
+    async def collect(self, since: datetime, desk: CallbackHandler) -> None:
         if self._replies is not Replies.POLL:
             return
         messages = await self._twilio.received_by(self._from, since)
@@ -177,11 +177,11 @@ def _reply(answer: SmsContent | None) -> str:
     return str(response)
 
 
-def _said(sid: str, sender: str, text: str) -> Said:
-    return Said(sender=sender, text=text, event_id=f"{sid}/received")
+def _said(sid: str, sender: str, text: str) -> InboundSms:
+    return InboundSms(sender=sender, text=text, event_id=f"{sid}/received")
 
 
-def _validity(order: Order) -> int:
+def _validity(order: SendRequest) -> int:
     """Return ValidityPeriod in seconds; Twilio takes 1 to 36000.
 
     By the one clock that the order has both times from: with engines on a server it is not this machine's.
@@ -189,13 +189,13 @@ def _validity(order: Order) -> int:
     return max(1, min(int((order.expires_at - order.created_at).total_seconds()), 36000))
 
 
-def _report(message: Mapping[str, Any]) -> Report:
+def _report(message: Mapping[str, Any]) -> DeliveryReport:
     # A status that Twilio invents later is at least accepted: it answered with a sid.
-    progress = _PROGRESS.get(str(message.get("status")), Progress.ACCEPTED)
-    if progress is not Progress.FAILED:
-        return Report(progress=progress, provider_id=str(message["sid"]))
+    progress = _PROGRESS.get(str(message.get("status")), SubmissionState.ACCEPTED)
+    if progress is not SubmissionState.FAILED:
+        return DeliveryReport(progress=progress, provider_id=str(message["sid"]))
     verdict = failure(message.get("error_code"))
-    return Report(
+    return DeliveryReport(
         progress=progress,
         provider_id=str(message["sid"]),
         error=verdict.error,

@@ -20,23 +20,23 @@ from alerts.model.channel import Channel
 from alerts.model.gateway import (
     CALL_LASTS,
     NO_KEY,
-    Absent,
     AckResult,
-    CallbackAnswer,
-    CallbackRefused,
+    CallbackEvent,
+    CallbackHandler,
+    CallbackRejectedError,
+    CallbackRequest,
+    CallbackResponse,
     DeliveryError,
-    Desk,
+    DeliveryReport,
     ErrorClass,
+    GatewayContext,
     GatewayKind,
-    Heard,
-    Incoming,
-    Order,
-    Progress,
-    ReleaseAnswer,
+    ReleasePrompt,
     ReleaseStage,
-    Report,
     Script,
-    Surroundings,
+    SendRequest,
+    SubmissionNotFound,
+    SubmissionState,
     VoiceContent,
 )
 from alerts.provider import E164
@@ -45,15 +45,15 @@ ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, HAND_ON, RELEASE = "1", "2", "3", "4", "5"
 
 #: Statuses of the Call resource, and "initiated", which only callbacks use.
 PROGRESS = {
-    "queued": Progress.ACCEPTED,
-    "initiated": Progress.ACCEPTED,
-    "ringing": Progress.SENT,
-    "in-progress": Progress.SENT,
-    "completed": Progress.DELIVERED,
-    "busy": Progress.FAILED,
-    "no-answer": Progress.FAILED,
-    "failed": Progress.FAILED,
-    "canceled": Progress.FAILED,
+    "queued": SubmissionState.ACCEPTED,
+    "initiated": SubmissionState.ACCEPTED,
+    "ringing": SubmissionState.SENT,
+    "in-progress": SubmissionState.SENT,
+    "completed": SubmissionState.DELIVERED,
+    "busy": SubmissionState.FAILED,
+    "no-answer": SubmissionState.FAILED,
+    "failed": SubmissionState.FAILED,
+    "canceled": SubmissionState.FAILED,
 }
 
 #: A menu that nobody answers is repeated this often, then the call says goodbye.
@@ -97,14 +97,14 @@ class TwilioVoiceSettings(TwilioSettings):
 class TwilioVoice:
     """Calls, speaks and listens for keys. Without a callback address it speaks and ends."""
 
-    def __init__(self, settings: TwilioVoiceSettings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: TwilioVoiceSettings, surroundings: GatewayContext) -> None:
         self._from = settings.from_number
         self._ring_seconds = settings.ring_seconds
         self._voices = twiml.Voices(names=settings.voices, patience_seconds=settings.patience_seconds)
         self._base = surroundings.callback_base
         self._twilio = Twilio(settings)
 
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         form: dict[str, str | Sequence[str]] = {
             "To": order.address,
             "From": self._from,
@@ -117,19 +117,19 @@ class TwilioVoice:
         form |= self._speech(order)
         return self._read(await self._twilio.create("Calls", form))
 
-    async def find(self, order: Order) -> Report | Absent:
+    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
         for call in await self._twilio.sent_to(order, "Calls", _CREATED_WITHIN):
             if call.get("from") == self._from:
                 return self._read(call)
-        return Absent(certain=False)
+        return SubmissionNotFound(certain=False)
 
-    async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Twilio asks by its own id
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - Twilio asks by its own id
         return self._read(await self._twilio.read(f"Calls/{provider_id}"))
 
     async def verify(self) -> None:
         await self._twilio.verify("Calls")
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
+    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
         self._twilio.authenticate(incoming)
         match incoming.path.split("/"):
             case ["status", reference]:
@@ -143,12 +143,12 @@ class TwilioVoice:
             case ["confirm", reference, index] if _is_digit(index):
                 return await self._confirm(reference, incoming, desk, int(index))
             case _:
-                raise CallbackRefused(404, "no such callback")
+                raise CallbackRejectedError(404, "no such callback")
 
     async def close(self) -> None:
         await self._twilio.close()
 
-    def _speech(self, order: Order) -> Mapping[str, str | Sequence[str]]:
+    def _speech(self, order: SendRequest) -> Mapping[str, str | Sequence[str]]:
         scripts = order.carried(VoiceContent).scripts
         if self._base is None:
             document = twiml.recital(scripts, self._voices)
@@ -170,24 +170,26 @@ class TwilioVoice:
         index %= len(scripts)
         return twiml.menu(scripts, index, self._voices, action=f"{self._base}/key/{reference}/{index}/{silent}")
 
-    async def _status(self, reference: str, incoming: Incoming, desk: Desk) -> CallbackAnswer:
+    async def _status(self, reference: str, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
         sid, status = sid_in(incoming, "CallSid"), incoming.field("CallStatus")
         if status not in PROGRESS:
-            raise CallbackRefused(400, "not a status of a call")
+            raise CallbackRejectedError(400, "not a status of a call")
         report = self._read({"sid": sid, "status": status, "sip": incoming.field("SipResponseCode")})
         # Calls are told of in order; a number that is none tells no two apart.
         sequence = count(incoming.field("SequenceNumber"))
         event_id = f"{sid}/{status if sequence is None else sequence}"
-        await desk.record(Heard(reference=reference, event_id=event_id, report=report))
-        return CallbackAnswer()
+        await desk.record(CallbackEvent(reference=reference, event_id=event_id, report=report))
+        return CallbackResponse()
 
-    async def _speak(self, reference: str, desk: Desk, *, index: int, silent: int) -> CallbackAnswer:
+    async def _speak(self, reference: str, desk: CallbackHandler, *, index: int, silent: int) -> CallbackResponse:
         scripts = await _told(reference, desk)
         if scripts is None:
             return _answer(twiml.silence())
         return _answer(self._menu(reference, scripts, index=index, silent=silent))
 
-    async def _key(self, reference: str, incoming: Incoming, desk: Desk, *, index: int, silent: int) -> CallbackAnswer:
+    async def _key(
+        self, reference: str, incoming: CallbackRequest, desk: CallbackHandler, *, index: int, silent: int
+    ) -> CallbackResponse:
         key = incoming.field("Digits")
         if key == ACKNOWLEDGE:
             return await self._acknowledge(reference, incoming, desk, index)
@@ -211,14 +213,14 @@ class TwilioVoice:
                 )
 
     async def _acknowledge(
-        self, reference: str, incoming: Incoming, desk: Desk, index: int, *, hands_on: bool = False
-    ) -> CallbackAnswer:
+        self, reference: str, incoming: CallbackRequest, desk: CallbackHandler, index: int, *, hands_on: bool = False
+    ) -> CallbackResponse:
         """Take an answer to the call in: the person takes on what it tells of, or hands it on."""
         sid = sid_in(incoming, "CallSid")
-        heard = Heard(
+        heard = CallbackEvent(
             reference=reference,
             event_id=f"{sid}/key/{HAND_ON if hands_on else ACKNOWLEDGE}",
-            report=Report(progress=Progress.DELIVERED, provider_id=sid, in_call=True),
+            report=DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=sid, in_call=True),
             acknowledged=not hands_on,
             handed_on=hands_on,
         )
@@ -235,24 +237,28 @@ class TwilioVoice:
         text = words.get(result, script.over or script.goodbye)
         return _answer(twiml.farewell(text, script.language, self._voices))
 
-    def _read(self, call: Mapping[str, Any]) -> Report:
+    def _read(self, call: Mapping[str, Any]) -> DeliveryReport:
         return _report(call, keys=self._base is not None)
 
-    async def _pin(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> CallbackAnswer:
+    async def _pin(
+        self, reference: str, incoming: CallbackRequest, desk: CallbackHandler, index: int
+    ) -> CallbackResponse:
         pin = incoming.field("Digits")
         # Silence is no wrong PIN: nobody is locked out for having put the telephone down.
         answer = await (desk.prove_release(reference, pin) if pin else desk.begin_release(reference))
         return await self._ask_release(reference, answer, desk, index, typed=bool(pin))
 
-    async def _confirm(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> CallbackAnswer:
+    async def _confirm(
+        self, reference: str, incoming: CallbackRequest, desk: CallbackHandler, index: int
+    ) -> CallbackResponse:
         if incoming.field("Digits") == ACKNOWLEDGE:
             return await self._ask_release(reference, await desk.release(reference), desk, index)
         answer = await desk.begin_release(reference)
         return await self._ask_release(reference, answer, desk, index, typed=False)
 
     async def _ask_release(
-        self, reference: str, answer: ReleaseAnswer, desk: Desk, index: int, *, typed: bool = True
-    ) -> CallbackAnswer:
+        self, reference: str, answer: ReleasePrompt, desk: CallbackHandler, index: int, *, typed: bool = True
+    ) -> CallbackResponse:
         """Say what comes next in a release and wait for it; *typed*: something was pressed, so the person is there."""
         script = await _script(reference, desk, index)
         if script is None:
@@ -267,27 +273,27 @@ class TwilioVoice:
         return _answer(twiml.question(text, script.language, self._voices, action=action, whole=whole))
 
 
-def _report(call: Mapping[str, Any], *, keys: bool) -> Report:
+def _report(call: Mapping[str, Any], *, keys: bool) -> DeliveryReport:
     """Read an answer, a callback or a row of a list. *keys*: whether a key could have come back to us."""
     report = _whatever_it_was(call)
-    if report.progress is not Progress.DELIVERED or not keys:
+    if report.progress is not SubmissionState.DELIVERED or not keys:
         # Where no key can come back, an answered call is all that can be known.
         return report
     return replace(
         report,
-        progress=Progress.FAILED,
+        progress=SubmissionState.FAILED,
         error=ErrorClass.TRANSIENT,
         code=NO_KEY,
         detail="answered, and no key was pressed: perhaps by a voicemail",
     )
 
 
-def _whatever_it_was(call: Mapping[str, Any]) -> Report:
+def _whatever_it_was(call: Mapping[str, Any]) -> DeliveryReport:
     # A status that Twilio invents later is at least accepted: it answered with a sid.
     status = str(call.get("status"))
-    progress = PROGRESS.get(status, Progress.ACCEPTED)
-    failed = progress is Progress.FAILED
-    return Report(
+    progress = PROGRESS.get(status, SubmissionState.ACCEPTED)
+    failed = progress is SubmissionState.FAILED
+    return DeliveryReport(
         progress=progress,
         provider_id=str(call["sid"]),
         # Nobody answered this time. A number that does not exist looks the same ("failed"), so none is given up here.
@@ -297,30 +303,30 @@ def _whatever_it_was(call: Mapping[str, Any]) -> Report:
     )
 
 
-async def _note_person(reference: str, incoming: Incoming, desk: Desk) -> None:
+async def _note_person(reference: str, incoming: CallbackRequest, desk: CallbackHandler) -> None:
     """Record that somebody is there: a voicemail presses no key."""
     sid = sid_in(incoming, "CallSid")
-    report = Report(progress=Progress.DELIVERED, provider_id=sid, in_call=True)
-    await desk.record(Heard(reference=reference, event_id=f"{sid}/key", report=report))
+    report = DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=sid, in_call=True)
+    await desk.record(CallbackEvent(reference=reference, event_id=f"{sid}/key", report=report))
 
 
-async def _script(reference: str, desk: Desk, index: int) -> Script | None:
+async def _script(reference: str, desk: CallbackHandler, index: int) -> Script | None:
     scripts = await _told(reference, desk)
     return None if scripts is None else scripts[index % len(scripts)]
 
 
-async def _told(reference: str, desk: Desk) -> Sequence[Script] | None:
-    """Return what a call says, or `None` when there is no such attempt. Raise `CallbackRefused` for one that is no call."""
+async def _told(reference: str, desk: CallbackHandler) -> Sequence[Script] | None:
+    """Return what a call says, or `None` when there is no such attempt. Raise `CallbackRejectedError` for one that is no call."""
     content = await desk.content(reference)
     if content is None:
         return None
     if not isinstance(content, VoiceContent):
-        raise CallbackRefused(404, "not a call of ours")
+        raise CallbackRejectedError(404, "not a call of ours")
     return content.scripts
 
 
-def _answer(document: str) -> CallbackAnswer:
-    return CallbackAnswer(status=200, body=document, media_type=_TWIML)
+def _answer(document: str) -> CallbackResponse:
+    return CallbackResponse(status=200, body=document, media_type=_TWIML)
 
 
 def _is_digit(text: str) -> bool:

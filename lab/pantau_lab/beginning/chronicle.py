@@ -21,29 +21,29 @@ from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.gateway_pool import GatewayPool, Line
-from alerts.model.brief import Brief
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
+from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import ON_PAPER, Channel
-from alerts.model.delivery import Notice
-from alerts.model.event import Acknowledge, Event, Remark, Resolve, Trigger
+from alerts.model.delivery import Notification
+from alerts.model.event import Acknowledge, AddNote, Event, Resolve, Trigger
 from alerts.model.gateway import (
-    Absent,
-    CallbackAnswer,
-    CallbackRefused,
+    CallbackEvent,
+    CallbackHandler,
+    CallbackRejectedError,
+    CallbackRequest,
+    CallbackResponse,
     Content,
-    Desk,
-    Heard,
-    Incoming,
-    Order,
+    DeliveryReport,
     PageContent,
-    Progress,
-    Report,
+    SendRequest,
+    SubmissionNotFound,
+    SubmissionState,
 )
 from alerts.record.store import Store
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlLedger, SqlStore
+from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from monitor.store.probing.days import DayRecords
 from pantau_lab.beginning.past import OVER_FOR, Past, PastOutage
 from pantau_lab.world import CLERK
@@ -62,7 +62,7 @@ _REMARK: Final = "Pembekal telah dihubungi dan sedang membaiki pelayan."
 
 
 @dataclass(slots=True)
-class LeapingClock:
+class SteppedClock:
     """Stands where it was put."""
 
     moment: datetime
@@ -72,7 +72,7 @@ class LeapingClock:
         return self.moment
 
 
-class TakesAll:
+class AcceptingGateway:
     """A gateway that takes whatever it is given, and remembers it until it is asked for receipts."""
 
     def __init__(self) -> None:
@@ -83,36 +83,36 @@ class TakesAll:
         taken, self._taken = sorted(self._taken), []
         return taken
 
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         """Take an order."""
         self._taken.append(order.reference)
         return _accepted(order)
 
-    async def find(self, order: Order) -> Report | Absent:
+    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
         """Return what is known of an order."""
-        return _accepted(order) if order.reference in self._taken else Absent(certain=True)
+        return _accepted(order) if order.reference in self._taken else SubmissionNotFound(certain=True)
 
-    async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - the contract's
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - the contract's
         """Return that it was taken."""
         return _accepted(order)
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - the contract's
+    async def withdraw(self, order: SendRequest, provider_id: str) -> bool:  # noqa: ARG002 - the contract's
         """Give back what lies here still."""
         if order.reference not in self._taken:
             return False
         self._taken.remove(order.reference)
         return True
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:  # noqa: ARG002 - the contract's
+    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:  # noqa: ARG002 - the contract's
         """Refuse: nobody calls back."""
-        raise CallbackRefused(404, "no callbacks")
+        raise CallbackRejectedError(404, "no callbacks")
 
     async def close(self) -> None:
         """Do nothing: nothing is open."""
 
 
-def _accepted(order: Order) -> Report:
-    return Report(progress=Progress.ACCEPTED, provider_id=_provider_id(order.reference))
+def _accepted(order: SendRequest) -> DeliveryReport:
+    return DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id=_provider_id(order.reference))
 
 
 def _provider_id(reference: str) -> str:
@@ -125,7 +125,7 @@ class _Composer:
     def __init__(self, words: WordingComposer) -> None:
         self._words = words
 
-    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
+    async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
         """Return what to send."""
         if channel in ON_PAPER:
             return PageContent(pdf=b"", title=notice.facts.number, pages=1)
@@ -153,18 +153,18 @@ class _OneTransaction:
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[SqlLedger]:
+    async def transaction(self) -> AsyncIterator[SqlUnitOfWork]:
         """Begin what would be a transaction; they come one after the other."""
         async with self._turn:
-            ledger = SqlLedger(self._connection)
+            ledger = SqlUnitOfWork(self._connection)
             yield ledger
             await ledger.seal_journal()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[SqlLedger]:
+    async def reading(self) -> AsyncIterator[SqlUnitOfWork]:
         """Give a view of what is there."""
         async with self._turn:
-            yield SqlLedger(self._connection)
+            yield SqlUnitOfWork(self._connection)
 
 
 class _Chronicle:
@@ -172,17 +172,20 @@ class _Chronicle:
         settings = configuration.settings
         self._outages = outages
         self._store = store
-        self._clock = LeapingClock(outages[0].began_at)
-        self._briefs: dict[str, Brief] = {
+        self._clock = SteppedClock(outages[0].began_at)
+        self._briefs: dict[str, PolicySnapshot] = {
             code: settings.heeded(agency.brief(settings.shared()))
             for code, agency in configuration.registry.agencies.items()
         }
         self._gateways = {
-            gateway.name: (channel, TakesAll())
+            gateway.name: (channel, AcceptingGateway())
             for channel, gateways in settings.gateways.items()
             for gateway in gateways
         }
-        lines = [Line(name=name, channel=channel, gateway=each) for name, (channel, each) in self._gateways.items()]
+        lines = [
+            ConfiguredGateway(name=name, channel=channel, gateway=each)
+            for name, (channel, each) in self._gateways.items()
+        ]
         #: By outage, once it is noticed.
         self._ids: dict[PastOutage, int] = {}
         self._receipts = count(1)
@@ -248,7 +251,7 @@ class _Chronicle:
         await self._submit(Acknowledge(incident_id=self._ids[outage], at=self._clock.now(), by=outage.taken_by))
 
     async def _remark(self, outage: PastOutage) -> None:
-        said = Remark(incident_id=self._ids[outage], at=self._clock.now(), by=outage.taken_by, text=_REMARK)
+        said = AddNote(incident_id=self._ids[outage], at=self._clock.now(), by=outage.taken_by, text=_REMARK)
         await self._submit(said)
 
     async def _resolve(self, outage: PastOutage) -> None:
@@ -288,6 +291,6 @@ class _Chronicle:
         # At once: what comes at the same time is committed together.
         async with asyncio.TaskGroup() as reports:
             for name, reference in arrived:
-                report = Report(progress=Progress.DELIVERED, provider_id=_provider_id(reference))
-                heard = Heard(reference=reference, event_id=f"lampau-{next(self._receipts)}", report=report)
+                report = DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=_provider_id(reference))
+                heard = CallbackEvent(reference=reference, event_id=f"lampau-{next(self._receipts)}", report=report)
                 reports.create_task(self._dispatcher.record(name, heard))

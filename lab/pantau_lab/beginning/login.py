@@ -12,7 +12,7 @@ from typing import Final
 from rich.table import Table
 
 from alerts.record.clock import Clock
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.api_token import LONGEST_TOKEN
 from monitor.access.role import Role, parse_assignment
 from monitor.service.access.secret import hash_password
@@ -113,8 +113,8 @@ async def add_users(database: Database, clock: Clock, logins: Sequence[DemoLogin
     """Make the users in a store that no service has open, each with its password: nobody is there to choose one by a code."""
     users = Users(database)
 
-    def told(what: str, login: DemoLogin, **detail: str) -> Entry:
-        return Entry(at=clock.now(), actor=_BY, event=what, detail={"user": login.name, **detail})
+    def told(what: str, login: DemoLogin, **detail: str) -> AuditEntry:
+        return AuditEntry(at=clock.now(), actor=_BY, event=what, detail={"user": login.name, **detail})
 
     for login in logins:
         made = await users.add(login.name, login.full_name, told("user made", login, name=login.full_name))

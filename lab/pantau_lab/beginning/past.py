@@ -8,9 +8,9 @@ from datetime import date, datetime, time, timedelta
 from random import Random
 from typing import Final
 
-from alerts.model.notice import Cause, Matter
+from alerts.model.notice import Cause, IncidentType
 from alerts.wording.moment import MALAYSIA
-from monitor.model.day import MINUTES, DaySheet, Marked, MinuteState, cut, day_of, minute_of
+from monitor.model.day import MINUTES, DayTimeline, MinuteState, TimelineSpan, cut, day_of, minute_of
 from pantau_lab.world import AGENCIES, FictionalAgency
 
 #: As many as the portal shows, today among them.
@@ -26,22 +26,22 @@ OVER_FOR: Final = timedelta(days=8)
 _NOTICED_AFTER: Final = timedelta(seconds=40)
 
 #: What fails and why, the latest first: of each agency, by its place in the world.
-_TROUBLES: Final[Sequence[Sequence[tuple[Matter, Cause]]]] = (
+_TROUBLES: Final[Sequence[Sequence[tuple[IncidentType, Cause]]]] = (
     (
-        (Matter.BOTH, Cause.SILENT),
-        (Matter.RECEIVING, Cause.LOST),
-        (Matter.SENDING, Cause.SIGN_IN),
-        (Matter.BOTH, Cause.CERTIFICATE),
+        (IncidentType.BOTH, Cause.SILENT),
+        (IncidentType.RECEIVING, Cause.LOST),
+        (IncidentType.SENDING, Cause.SIGN_IN),
+        (IncidentType.BOTH, Cause.CERTIFICATE),
     ),
-    ((Matter.SENDING, Cause.REFUSED), (Matter.BOTH, Cause.NAME)),
-    ((Matter.RECEIVING, Cause.REJECTED),),
+    ((IncidentType.SENDING, Cause.REFUSED), (IncidentType.BOTH, Cause.NAME)),
+    ((IncidentType.RECEIVING, Cause.REJECTED),),
 )
 #: How long, in minutes.
 _LENGTHS: Final = (9, 14, 26, 41, 68, 95, 140, 205)
 _STATES: Final = {
-    Matter.BOTH: MinuteState.NO_MAIL,
-    Matter.SENDING: MinuteState.NO_SENDING,
-    Matter.RECEIVING: MinuteState.NO_RECEIVING,
+    IncidentType.BOTH: MinuteState.NO_MAIL,
+    IncidentType.SENDING: MinuteState.NO_SENDING,
+    IncidentType.RECEIVING: MinuteState.NO_RECEIVING,
 }
 
 
@@ -51,7 +51,7 @@ class PastOutage:
 
     #: Its code.
     agency: str
-    matter: Matter
+    matter: IncidentType
     cause: Cause
     #: The first message that failed.
     began_at: datetime
@@ -70,7 +70,7 @@ class Past:
     #: By when they began.
     outages: Sequence[PastOutage]
     #: By agency and day.
-    sheets: dict[tuple[str, date], DaySheet]
+    sheets: dict[tuple[str, date], DayTimeline]
 
 
 def past_until(now: datetime) -> Past:
@@ -88,7 +88,7 @@ def past_until(now: datetime) -> Past:
     absent = _absences(days)
     sheets = {(agency.code, on): _day(agency, on, absent) for agency in AGENCIES for on in days}
     for outage in outages:
-        mark = Marked(state=_STATES[outage.matter], begins=outage.began_at, until=outage.ended_at)
+        mark = TimelineSpan(state=_STATES[outage.matter], begins=outage.began_at, until=outage.ended_at)
         for on, state, begin, end in cut([mark]):
             sheets[outage.agency, on].mark(state, begin, end)
     for agency in AGENCIES:
@@ -97,7 +97,7 @@ def past_until(now: datetime) -> Past:
 
 
 def _outages(
-    agency: FictionalAgency, apart: int, troubles: Sequence[tuple[Matter, Cause]], today: date
+    agency: FictionalAgency, apart: int, troubles: Sequence[tuple[IncidentType, Cause]], today: date
 ) -> Iterator[PastOutage]:
     lot = Random(f"{_SEED} outages of {agency.code}")
     middles = range(apart // 2, DAYS - _EITHER_WAY, apart)
@@ -133,9 +133,9 @@ def _absences(days: Sequence[date]) -> dict[date, tuple[int, int]]:
     return found
 
 
-def _day(agency: FictionalAgency, on: date, absent: dict[date, tuple[int, int]]) -> DaySheet:
+def _day(agency: FictionalAgency, on: date, absent: dict[date, tuple[int, int]]) -> DayTimeline:
     lot = Random(f"{_SEED} {agency.code} {on}")
-    sheet = DaySheet()
+    sheet = DayTimeline()
     is_serviced = on.weekday() == 5 and on.day <= 7
     gaps = [absent[on]] if on in absent else []
     if is_serviced:
@@ -153,9 +153,9 @@ def _day(agency: FictionalAgency, on: date, absent: dict[date, tuple[int, int]])
     return sheet
 
 
-def _until(sheet: DaySheet, minute: int) -> DaySheet:
+def _until(sheet: DayTimeline, minute: int) -> DayTimeline:
     """Return a sheet as far as its day has come."""
-    sofar = DaySheet()
+    sofar = DayTimeline()
     for state, begin, end in sheet.runs():
         sofar.mark(state, begin, min(end, max(begin, minute)))
     return sofar

@@ -17,7 +17,7 @@ from pantau_lab.carrier.content import objection
 from pantau_lab.carrier.phone import Call, Phone, PhoneBehaviour, Sms
 from pantau_lab.carrier.speech import Conversation
 from pantau_lab.provider_fault import CallbackFault, ReplyFault, SubmissionFault
-from pantau_lab.underway import UnderWay
+from pantau_lab.underway import BackgroundTasks
 
 
 def _nothing(*_: object) -> None:
@@ -58,11 +58,11 @@ class Carrier:
     _held: list[Sms] = field(default_factory=list)
     #: What went wrong at the customer's callbacks, and our own bugs.
     errors: list[str] = field(default_factory=list)
-    _under_way: UnderWay = field(init=False)
+    _under_way: BackgroundTasks = field(init=False)
 
     def __post_init__(self) -> None:
         """Share the list of errors."""
-        self._under_way = UnderWay(errors=self.errors)
+        self._under_way = BackgroundTasks(errors=self.errors)
 
     def phone(self, number: str, **how: Any) -> Phone:
         """Add a phone and return it."""

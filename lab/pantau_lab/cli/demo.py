@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.cli.service import fail, request
 from monitor.config.fields.listen import Listen, parse_listen
 from monitor.config.model.settings import LISTEN_VARIABLE
@@ -37,7 +37,7 @@ from pantau_lab.scenery import COUNTRY, DEMO
 from pantau_lab.screen import ScreenState, changes, render, site_orders
 from pantau_lab.sites.cluster import NoPostgresError, hub_programs, remove_home
 from pantau_lab.sites.country import HUB_SITE, SITES, country
-from pantau_lab.stage import Stage, lever, stage
+from pantau_lab.stage import DemoEnvironment, lever, stage
 
 app = typer.Typer(
     help="Run against fictional agencies whose mail can be broken on purpose.", invoke_without_command=True
@@ -84,7 +84,7 @@ def demo(context: typer.Context, directory: Directory = _DIRECTORY, *, sites: Si
         asyncio.run(_run(directory.resolve(), listen, SITES[:sites], programs))
     except NoPostgresError as missing:
         fail(str(missing), 2)
-    except (OSError, SiteRefusedError, StoreAway) as error:
+    except (OSError, SiteRefusedError, StoreUnavailable) as error:
         fail(f"the demo cannot start: {error}")
     except asyncio.CancelledError:
         pass  # Ended before it had begun.
@@ -290,7 +290,7 @@ class RunningDemo:
     """What there is to be shown."""
 
     directory: Path
-    world: Stage
+    world: DemoEnvironment
     #: Where the hub's and each site's are, by its name; none where there are no sites.
     pages: Mapping[str, str]
     logins: Sequence[DemoLogin]

@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from monitor.cli.service import fail
 from pantau_lab.cli.fault import fault_called
 from pantau_lab.faultlab import screen
-from pantau_lab.faultlab.directory import DirectoryTaken, claimed
+from pantau_lab.faultlab.directory import DirectoryInUseError, claimed
 from pantau_lab.faultlab.lab import AGENCY, FaultLab, fault_lab
 from pantau_lab.faultlab.order import Break, Misunderstood, Order, Quit, Repair, ShowFaults, ShowSystems, read
 from pantau_lab.faultlab.terminal import Lines, typed
@@ -52,7 +52,7 @@ def lab(
                 directory = Path(stack.enter_context(TemporaryDirectory(prefix="pantau-lab-")))
             stack.enter_context(claimed(directory, _MARK))
             asyncio.run(_run(directory.resolve(), faults or []))
-        except DirectoryTaken as taken:
+        except DirectoryInUseError as taken:
             fail(str(taken), 2)
         except OSError as error:
             fail(f"the lab cannot start: {error}")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class DirectoryTaken(Exception):
+class DirectoryInUseError(Exception):
     """The directory is not ours to empty. The message says why."""
 
 
@@ -18,11 +18,11 @@ class DirectoryTaken(Exception):
 def claimed(directory: Path, mark: str) -> Iterator[None]:
     """Make *directory*, or empty it when the file *mark* says that it is ours, and hold it while the block lasts.
 
-    Raise `DirectoryTaken` when it holds anything else, or another process holds it.
+    Raise `DirectoryInUseError` when it holds anything else, or another process holds it.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     if any(directory.iterdir()) and not (directory / mark).exists():
-        raise DirectoryTaken(f"{directory} holds files that are not the lab's; name another directory")
+        raise DirectoryInUseError(f"{directory} holds files that are not the lab's; name another directory")
     descriptor = os.open(directory / mark, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock(descriptor, directory)
@@ -36,7 +36,7 @@ def _lock(descriptor: int, directory: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise DirectoryTaken(
+        raise DirectoryInUseError(
             f"a lab is already running in {directory}; end it first, or name another directory"
         ) from None
 

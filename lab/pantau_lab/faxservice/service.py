@@ -16,7 +16,7 @@ import httpx
 
 from pantau_lab.faxservice.machine import FAILURES, FaxBehaviour, Machine
 from pantau_lab.provider_fault import CallbackFault, SubmissionFault
-from pantau_lab.underway import UnderWay
+from pantau_lab.underway import BackgroundTasks
 
 
 def _nothing(*_: object) -> None:
@@ -71,11 +71,11 @@ class FaxService:
     faxes: list[Fax] = field(default_factory=list)
     #: What went wrong at the customer's callbacks, and our own bugs.
     errors: list[str] = field(default_factory=list)
-    _under_way: UnderWay = field(init=False)
+    _under_way: BackgroundTasks = field(init=False)
 
     def __post_init__(self) -> None:
         """Share the list of errors."""
-        self._under_way = UnderWay(errors=self.errors)
+        self._under_way = BackgroundTasks(errors=self.errors)
 
     def machine(self, number: str, **how: Any) -> Machine:
         """Add a machine and return it."""

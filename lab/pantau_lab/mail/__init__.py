@@ -8,7 +8,7 @@ from pantau_lab.mail.estate.account import Account
 from pantau_lab.mail.estate.authority import LabAuthority
 from pantau_lab.mail.estate.mailbox import FolderName
 from pantau_lab.mail.estate.port import Port
-from pantau_lab.mail.estate.tempo import Tempo
+from pantau_lab.mail.estate.tempo import FaultDelays
 from pantau_lab.mail.network import LabNetwork, SystemPlan
 from pantau_lab.mail.post.directory import Directory
 from pantau_lab.mail.post.queue import QueuePolicy
@@ -26,5 +26,5 @@ __all__ = [
     "Port",
     "QueuePolicy",
     "SystemPlan",
-    "Tempo",
+    "FaultDelays",
 ]

@@ -13,7 +13,7 @@ from typing import Self
 from pantau_lab.mail.estate.account import Account
 from pantau_lab.mail.estate.authority import LabAuthority
 from pantau_lab.mail.estate.port import Port
-from pantau_lab.mail.estate.tempo import Tempo
+from pantau_lab.mail.estate.tempo import FaultDelays
 from pantau_lab.mail.post.directory import Directory
 from pantau_lab.mail.post.queue import QueuePolicy
 from pantau_lab.mail.system import MailSystem
@@ -31,14 +31,14 @@ class SystemPlan:
     #: Port numbers that must not change from start to start; the others are chosen free.
     ports: Mapping[Port, int] = field(default_factory=dict)
     #: How long its faults take.
-    tempo: Tempo = field(default_factory=Tempo)
+    tempo: FaultDelays = field(default_factory=FaultDelays)
     queue_policy: QueuePolicy = field(default_factory=QueuePolicy)
 
     @classmethod
-    def with_one_mailbox(cls, name: str, domain: str, *, tempo: Tempo | None = None) -> Self:
+    def with_one_mailbox(cls, name: str, domain: str, *, tempo: FaultDelays | None = None) -> Self:
         """Plan a system with the one mailbox `pantau@domain`, called like the system, and a secret made up here."""
         account = Account(name=name, address=f"pantau@{domain}", secret=token_urlsafe(12))
-        return cls(name=name, domain=domain, accounts=(account,), tempo=tempo or Tempo())
+        return cls(name=name, domain=domain, accounts=(account,), tempo=tempo or FaultDelays())
 
 
 class LabNetwork:

@@ -14,13 +14,13 @@ from pantau_lab.mail.estate.account import Account, Accounts
 from pantau_lab.mail.estate.authority import LabAuthority
 from pantau_lab.mail.estate.mailbox import FolderName, Folders
 from pantau_lab.mail.estate.port import Port
-from pantau_lab.mail.estate.tempo import Tempo
+from pantau_lab.mail.estate.tempo import FaultDelays
 from pantau_lab.mail.post.directory import Directory, Exchanger
-from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
+from pantau_lab.mail.post.parcel import QueuedMessage, Refusal, SmtpReply
 from pantau_lab.mail.post.queue import Queue, QueuePolicy
 from pantau_lab.mail.post.relay import relay
 from pantau_lab.mail.post.stamp import return_path
-from pantau_lab.mail.server.doors import Doors
+from pantau_lab.mail.server.doors import Listeners
 from pantau_lab.mail.server.intake import Intake
 from pantau_lab.mail.server.listener import Listener
 from pantau_lab.mail.trouble.condition import Condition
@@ -44,7 +44,7 @@ class MailSystem:
         directory: Directory,
         authority: LabAuthority,
         ports: Mapping[Port, int] | None = None,
-        tempo: Tempo | None = None,
+        tempo: FaultDelays | None = None,
         queue_policy: QueuePolicy | None = None,
     ) -> None:
         self.name = name
@@ -55,10 +55,10 @@ class MailSystem:
         self._authority = authority
         self._wanted_ports = ports or {}
         self._queue_policy = queue_policy or QueuePolicy()
-        self._condition = Condition(effects(tempo or Tempo()))
+        self._condition = Condition(effects(tempo or FaultDelays()))
         self._folders = {account.address: Folders() for account in self.accounts}
         self._listeners: dict[Port, Listener] = {}
-        self._doors: Doors | None = None
+        self._doors: Listeners | None = None
         self._queue: Queue | None = None
         self._life = AsyncExitStack()
 
@@ -160,7 +160,7 @@ class MailSystem:
 
     def _build(self, queue: Queue, tasks: asyncio.TaskGroup) -> None:
         intake = Intake(hostname=self.hostname, condition=self._condition, put=queue.put)
-        self._doors = Doors(
+        self._doors = Listeners(
             hostname=self.hostname,
             domain=self.domain,
             accounts=self.accounts,
@@ -187,7 +187,7 @@ class MailSystem:
         for port in frozenset[Port]().union(*map(self._condition.cut_by, faults)):
             await self._listeners[port].cut()
 
-    async def _deliver(self, parcel: Parcel) -> Refusal | None:
+    async def _deliver(self, parcel: QueuedMessage) -> Refusal | None:
         _, _, domain = parcel.recipient.rpartition("@")
         if domain.lower() == self.domain:
             return await self._deliver_here(parcel)
@@ -196,7 +196,7 @@ class MailSystem:
             return Refusal(reply=SmtpReply(code=550, status="5.1.2", text=f"Domain {domain} not found"))
         return await relay(parcel, exchange, hostname=self.hostname)
 
-    async def _deliver_here(self, parcel: Parcel) -> Refusal | None:
+    async def _deliver_here(self, parcel: QueuedMessage) -> Refusal | None:
         account = self.accounts.find(parcel.recipient)
         if account is None:
             return Refusal(reply=SmtpReply(code=550, status="5.1.1", text="User unknown"))

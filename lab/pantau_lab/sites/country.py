@@ -12,13 +12,13 @@ from typing import Any
 from monitor.runtime.token_key import KEY_FILE, token_key
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites import joining, journal
-from monitor.store.sites.link import MemberSite
+from monitor.store.sites.link import SiteConnection
 from pantau_lab.beginning.login import write_private
 from pantau_lab.mail import LabNetwork, Port
 from pantau_lab.scenery import write_site
 from pantau_lab.serving import claimed
 from pantau_lab.sites.cluster import CALLER, OWNER, DemoCluster, make_home, remove_home
-from pantau_lab.sites.wire import LabWire, SiteWires
+from pantau_lab.sites.wire import SiteLinks, TcpLink
 
 #: What the sites are called, in the order in which they are there; and the hub.
 SITES = ("johor", "kuching", "ipoh", "melaka", "labuan")
@@ -32,7 +32,7 @@ _FRESH_FOR = "10s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outpost:
+class DemoSite:
     """A site."""
 
     name: str
@@ -40,7 +40,7 @@ class Outpost:
     directory: Path
     cluster: DemoCluster
     #: From the hub to its PostgreSQL.
-    wire: LabWire
+    wire: TcpLink
     #: What the hub shows there, with the key.
     certificate: Path
     #: Where its service listens: its pages, and what it has no use for.
@@ -54,7 +54,7 @@ class Outpost:
 
     @property
     def settings(self) -> Path:
-        """What its service reads, once `Country.open` has written it."""
+        """What its service reads, once `MultiSiteDemo.open` has written it."""
         return self.directory / "pantau.yaml"
 
     def reached(self) -> PostgresServer:
@@ -73,13 +73,13 @@ class Outpost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Country:
+class MultiSiteDemo:
     """A hub, and sites that have not joined it yet."""
 
     directory: Path
     hub: DemoCluster
-    outposts: Sequence[Outpost]
-    _lay: Callable[[int], LabWire]
+    outposts: Sequence[DemoSite]
+    _lay: Callable[[int], TcpLink]
 
     @property
     def pages(self) -> Mapping[str, str]:
@@ -101,11 +101,11 @@ class Country:
             },
         }
 
-    def open(self, network: LabNetwork) -> Mapping[str, SiteWires]:
+    def open(self, network: LabNetwork) -> Mapping[str, SiteLinks]:
         """Lay each site's wires to the mail, and write what its service reads; return all wires, by site."""
         return {each.name: self._open(each, network) for each in self.outposts}
 
-    def _open(self, outpost: Outpost, network: LabNetwork) -> SiteWires:
+    def _open(self, outpost: DemoSite, network: LabNetwork) -> SiteLinks:
         used: Sequence[Port] = [port for port in Port if port is not Port.MX]
         mail = {name: {port: self._lay(system.port(port)) for port in used} for name, system in network.systems.items()}
         write_site(
@@ -120,7 +120,7 @@ class Country:
                 "store": _store(outpost.directory, outpost.cluster),
             },
         )
-        return SiteWires(hub=outpost.wire, mail={name: list(wires.values()) for name, wires in mail.items()})
+        return SiteLinks(hub=outpost.wire, mail={name: list(wires.values()) for name, wires in mail.items()})
 
     def share_key(self) -> None:
         """Give each site the key that the hub signs probes with: they use the same mailboxes, and know each other's mail by it."""
@@ -135,13 +135,15 @@ class Country:
         """Let all sites join the hub, as `pantau site add` does. Raise `SiteRefusedError`."""
         for each in self.outposts:
             server, store = each.reached(), self.hub.store
-            await asyncio.to_thread(joining.add, MemberSite(site=each.name, server=server, hub=HUB_SITE, store=store))
+            await asyncio.to_thread(
+                joining.add, SiteConnection(site=each.name, server=server, hub=HUB_SITE, store=store)
+            )
             detail = {"site": each.name, "at": server.host}
             await journal.write(store, "site joined", by="pantau demo", detail=detail)
 
 
 @asynccontextmanager
-async def country(directory: Path, names: Sequence[str], programs: Path) -> AsyncIterator[Country]:
+async def country(directory: Path, names: Sequence[str], programs: Path) -> AsyncIterator[MultiSiteDemo]:
     """Run the PostgreSQLs of a hub and of sites of these *names*, and the wires between them, for as long as the block lasts.
 
     *programs*: where the server's are. Raise `OSError` when one does not start.
@@ -158,7 +160,7 @@ async def country(directory: Path, names: Sequence[str], programs: Path) -> Asyn
             (directory / name).mkdir(mode=0o700)
             portal, callbacks = (f"127.0.0.1:{port}" for port in stack.enter_context(claimed(2)))
             outposts.append(
-                Outpost(
+                DemoSite(
                     name=name,
                     directory=directory / name,
                     cluster=cluster,
@@ -168,7 +170,7 @@ async def country(directory: Path, names: Sequence[str], programs: Path) -> Asyn
                     callbacks=callbacks,
                 )
             )
-        yield Country(directory=directory, hub=hub, outposts=outposts, _lay=lay)
+        yield MultiSiteDemo(directory=directory, hub=hub, outposts=outposts, _lay=lay)
 
 
 async def _started(clusters: Sequence[DemoCluster], stack: AsyncExitStack) -> Sequence[DemoCluster]:
@@ -184,14 +186,14 @@ async def _started(clusters: Sequence[DemoCluster], stack: AsyncExitStack) -> Se
 
 
 @asynccontextmanager
-async def _wires() -> AsyncIterator[Callable[[int], LabWire]]:
+async def _wires() -> AsyncIterator[Callable[[int], TcpLink]]:
     """Give what lays wires, which are gone at the end of the block."""
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         laid = stack.enter_context(ExitStack())
 
-        def lay(end: int) -> LabWire:
-            wire = LabWire(end, tasks)
+        def lay(end: int) -> TcpLink:
+            wire = TcpLink(end, tasks)
             laid.callback(wire.close)
             return wire
 
@@ -202,7 +204,7 @@ async def _wires() -> AsyncIterator[Callable[[int], LabWire]]:
             await stack.aclose()
 
 
-def _member(outpost: Outpost) -> Mapping[str, Any]:
+def _member(outpost: DemoSite) -> Mapping[str, Any]:
     there = outpost.reached()
     return {
         "url": f"postgresql://{there.user}@{there.host}:{there.port}/{there.database}",

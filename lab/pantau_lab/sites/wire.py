@@ -18,7 +18,7 @@ _ROOM, _MOST_PLUGS = 128, 8
 _THERE = 0.02
 
 
-class LabWire:
+class TcpLink:
     """Carries what comes to `port` to another port, both on loopback.
 
     While it is cut nothing comes through in either direction, and neither end hears of it: what was sent lies where it is,
@@ -121,13 +121,13 @@ class LabWire:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteWires:
+class SiteLinks:
     """The wires that end at a site."""
 
     #: By which the hub hears it.
-    hub: LabWire
+    hub: TcpLink
     #: By which it comes to the ports of a mail system, by the system's name.
-    mail: Mapping[str, Sequence[LabWire]]
+    mail: Mapping[str, Sequence[TcpLink]]
 
     def cut(self, system: str | None) -> bool:
         """Cut it off from the hub, or from a mail system; return whether it was not before."""
@@ -144,7 +144,7 @@ class SiteWires:
         systems = [name for name, wires in self.mail.items() if any(wire.is_cut for wire in wires)]
         return [HUB, *systems] if self.hub.is_cut else systems
 
-    def _to(self, system: str | None) -> Sequence[LabWire]:
+    def _to(self, system: str | None) -> Sequence[TcpLink]:
         return [self.hub] if system is None else self.mail[system]
 
 

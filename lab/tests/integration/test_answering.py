@@ -17,16 +17,16 @@ from alerts.gateways.twilio import voice as twilio_voice
 from alerts.model.gateway import (
     DeliveryError,
     ErrorClass,
-    Listens,
-    Order,
-    Said,
+    GatewayContext,
+    InboundSms,
     Script,
+    SendRequest,
     SmsContent,
-    Surroundings,
+    SupportsReplies,
     VoiceContent,
 )
-from alerts.provider import Polled
-from pantau_lab.callbacks import CallbackListener, NotedDesk
+from alerts.provider import InboxPoll
+from pantau_lab.callbacks import CallbackListener, RecordingCallbackHandler
 from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.carrier.phone import Phone
@@ -41,7 +41,7 @@ THANKS = "RM0 JPC: JPC-07 telah disahkan oleh Siti Contoh. Terima kasih."
 @dataclass(kw_only=True)
 class World:
     carrier: Carrier
-    desk: NotedDesk
+    desk: RecordingCallbackHandler
     listener: CallbackListener
     sms: twilio_sms.TwilioSms
     voice: twilio_voice.TwilioVoice
@@ -60,7 +60,7 @@ class World:
 
 @asynccontextmanager
 async def world(replies: str) -> AsyncIterator[World]:
-    carrier, desk = Carrier(), NotedDesk()
+    carrier, desk = Carrier(), RecordingCallbackHandler()
     listener = CallbackListener(desk=desk)
     async with AsyncExitStack() as stack:
         listener.public_base = await stack.enter_async_context(serve(listener.app()))
@@ -71,8 +71,8 @@ async def world(replies: str) -> AsyncIterator[World]:
         if reachable:
             carrier.incoming_url = f"{base}/sms/sms"
 
-        def around(name: str) -> Surroundings:
-            return Surroundings(callback_base=f"{base}/{name}" if reachable else None, directory=".")
+        def around(name: str) -> GatewayContext:
+            return GatewayContext(callback_base=f"{base}/{name}" if reachable else None, directory=".")
 
         sms = twilio_sms.TwilioSms(
             twilio_sms.TwilioSmsSettings.model_validate({**account, "base_url": api, "replies": replies}), around("sms")
@@ -116,8 +116,8 @@ async def test_an_answer_is_fetched_where_nobody_can_reach_us() -> None:
 
 
 async def test_all_answers_are_taken_in_before_anybody_is_thanked() -> None:
-    class Watchful(NotedDesk):
-        async def receive(self, said: Said) -> SmsContent | None:
+    class Watchful(RecordingCallbackHandler):
+        async def receive(self, said: InboundSms) -> SmsContent | None:
             thanked.append(len(play.carrier.messages))
             return await super().receive(said)
 
@@ -158,7 +158,7 @@ async def test_a_new_process_hands_in_again_under_the_same_id() -> None:
     async with world("poll") as play:
         await play.carrier.answer(play.phone(), "1A")
         await play.look()
-        play.sms._polled = Polled()
+        play.sms._polled = InboxPoll()
         await play.look()
 
         assert [said.event_id for said in play.desk.said] == play.desk.repeated
@@ -231,9 +231,9 @@ async def test_a_code_is_printed_only_where_an_answer_reaches_us(
 ) -> None:
     settings = {"account_sid": "AC" + "5" * 32, "auth_token": "rahsia", "from_number": OURS, "replies": replies}
     gateway: object = twilio_sms.GATEWAY.build(
-        twilio_sms.TwilioSmsSettings.model_validate(settings), Surroundings(callback_base=base, directory=".")
+        twilio_sms.TwilioSmsSettings.model_validate(settings), GatewayContext(callback_base=base, directory=".")
     )
-    assert isinstance(gateway, Listens)
+    assert isinstance(gateway, SupportsReplies)
     assert gateway.hears_people is hears
     await gateway.close()  # type: ignore[attr-defined]
 
@@ -264,7 +264,7 @@ async def call(play: World, keys: list[str], *, may_release: bool = True) -> str
     """Call somebody who presses *keys*, and return what was said from the first key on."""
     content = play.desk.contents["d1-1"] = script(may_release=may_release)
     phone, now = play.phone(keys=keys), datetime.now(UTC)
-    order = Order(
+    order = SendRequest(
         reference="d1-1", address=SITI, content=content, created_at=now, expires_at=now + timedelta(minutes=5)
     )
     await play.voice.send(order)

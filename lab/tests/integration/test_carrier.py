@@ -19,14 +19,14 @@ from alerts.model.gateway import (
     DeliveryError,
     ErrorClass,
     Gateway,
-    Order,
-    Progress,
+    GatewayContext,
     Script,
+    SendRequest,
     SmsContent,
-    Surroundings,
+    SubmissionState,
     VoiceContent,
 )
-from pantau_lab.callbacks import CallbackListener, NotedDesk
+from pantau_lab.callbacks import CallbackListener, RecordingCallbackHandler
 from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.carrier.phone import PhoneBehaviour
@@ -59,20 +59,20 @@ CALL = VoiceContent(scripts=(script("ms-MY", hello="Perhatian."), script("en-GB"
 @dataclass(kw_only=True)
 class World:
     carrier: Carrier
-    desk: NotedDesk
+    desk: RecordingCallbackHandler
     listener: CallbackListener
     sms: Gateway
     voice: Gateway
     base: str
     number: int = 0
 
-    def order(self, content: Content, *, to: str = MOBILE, **more: Any) -> Order:
+    def order(self, content: Content, *, to: str = MOBILE, **more: Any) -> SendRequest:
         """Write the attempt's row, as the dispatcher does before it calls the gateway."""
         self.number += 1
         now = datetime.now(UTC)
         reference = f"d{self.number}-1"
         self.desk.contents[reference] = content
-        return Order(
+        return SendRequest(
             reference=reference,
             address=to,
             content=content,
@@ -81,7 +81,7 @@ class World:
             **more,
         )
 
-    def progress(self) -> list[Progress]:
+    def progress(self) -> list[SubmissionState]:
         return [heard.report.progress for heard in self.desk.heard if heard.report]
 
     def acknowledged(self) -> bool:
@@ -90,7 +90,7 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    carrier, desk = Carrier(auth_token=NEW_TOKEN), NotedDesk()
+    carrier, desk = Carrier(auth_token=NEW_TOKEN), RecordingCallbackHandler()
     listener = CallbackListener(desk=desk)
     async with AsyncExitStack() as stack:
         listener.public_base = await stack.enter_async_context(serve(listener.app()))
@@ -107,7 +107,7 @@ async def world() -> AsyncIterator[World]:
                 }
             )
             gateway: Gateway = kind.build(
-                settings, Surroundings(callback_base=f"{listener.public_base}/{name}", directory=".")
+                settings, GatewayContext(callback_base=f"{listener.public_base}/{name}", directory=".")
             )
             listener.gateways[name] = gateway
             stack.push_async_callback(gateway.close)
@@ -129,8 +129,8 @@ async def test_an_sms_is_accepted_then_sent_then_delivered(world: World) -> None
     report = await world.sms.send(order)
     await world.carrier.settled()
     await phone.expect_sms("terganggu", "JPC-07")
-    assert report.progress is Progress.ACCEPTED
-    assert world.progress() == [Progress.SENT, Progress.DELIVERED]
+    assert report.progress is SubmissionState.ACCEPTED
+    assert world.progress() == [SubmissionState.SENT, SubmissionState.DELIVERED]
     assert 240 <= world.carrier.messages[0].validity <= 300
     assert world.carrier.unexpected() == []
 
@@ -156,7 +156,7 @@ async def test_a_text_against_the_content_rules_vanishes_silently(world: World, 
     await world.carrier.settled()
     last = world.desk.heard[-1].report
     assert last is not None
-    assert (last.progress, last.error, last.code) == (Progress.FAILED, ErrorClass.PERMANENT, "30007")
+    assert (last.progress, last.error, last.code) == (SubmissionState.FAILED, ErrorClass.PERMANENT, "30007")
     assert phone.inbox == []
 
 
@@ -166,7 +166,7 @@ async def test_a_handset_that_is_off_may_be_tried_again(world: World) -> None:
     sent = await world.sms.send(order)
     await world.carrier.settled()
     report = await world.sms.check(order, sent.provider_id or "")
-    assert (report.progress, report.error, report.code) == (Progress.FAILED, ErrorClass.TRANSIENT, "30003")
+    assert (report.progress, report.error, report.code) == (SubmissionState.FAILED, ErrorClass.TRANSIENT, "30003")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ async def test_callbacks_twice_are_one_event_each(world: World) -> None:
     world.carrier.callback_fault = CallbackFault.TWICE
     await world.sms.send(world.order(SMS))
     await world.carrier.settled()
-    assert world.progress() == [Progress.SENT, Progress.DELIVERED]
+    assert world.progress() == [SubmissionState.SENT, SubmissionState.DELIVERED]
     assert len(world.desk.repeated) == 2
 
 
@@ -209,7 +209,7 @@ async def test_callbacks_out_of_order_carry_their_own_event_ids(world: World) ->
     world.carrier.callback_fault = CallbackFault.REVERSED
     await world.sms.send(world.order(SMS))
     await world.carrier.settled()
-    assert world.progress() == [Progress.DELIVERED, Progress.SENT]
+    assert world.progress() == [SubmissionState.DELIVERED, SubmissionState.SENT]
     assert len({heard.event_id for heard in world.desk.heard}) == 2
 
 
@@ -228,7 +228,7 @@ async def test_without_callbacks_the_receipt_is_asked_for(world: World) -> None:
     sent = await world.sms.send(order)
     await world.carrier.settled()
     assert world.desk.heard == []
-    assert (await world.sms.check(order, sent.provider_id or "")).progress is Progress.DELIVERED
+    assert (await world.sms.check(order, sent.provider_id or "")).progress is SubmissionState.DELIVERED
 
 
 async def test_a_callback_for_an_unknown_attempt_changes_nothing(world: World) -> None:
@@ -394,8 +394,8 @@ async def test_without_a_meaningful_key_it_repeats_twice_and_says_goodbye(world:
     last = world.desk.heard[-1].report
     assert last is not None
     # Something answered, perhaps a voicemail: that is tried again. A key, whichever, is a person's.
-    assert (last.progress, last.error, last.code) == (Progress.FAILED, ErrorClass.TRANSIENT, NO_KEY)
-    assert (Progress.DELIVERED in world.progress()) is (call.keys != "")
+    assert (last.progress, last.error, last.code) == (SubmissionState.FAILED, ErrorClass.TRANSIENT, NO_KEY)
+    assert (SubmissionState.DELIVERED in world.progress()) is (call.keys != "")
     assert not world.acknowledged()
 
 
@@ -411,14 +411,19 @@ async def test_a_call_that_nobody_answers_may_be_tried_again(
     await world.carrier.settled()
     last = world.desk.heard[-1].report
     assert last is not None
-    assert (last.progress, last.error, last.code) == (Progress.FAILED, ErrorClass.TRANSIENT, code)
+    assert (last.progress, last.error, last.code) == (SubmissionState.FAILED, ErrorClass.TRANSIENT, code)
 
 
 async def test_an_answered_call_goes_through_its_statuses_in_sequence(world: World) -> None:
     world.carrier.phone(MOBILE, keys=[""])
     await world.voice.send(world.order(CALL))
     await world.carrier.settled()
-    assert world.progress() == [Progress.ACCEPTED, Progress.SENT, Progress.SENT, Progress.FAILED]
+    assert world.progress() == [
+        SubmissionState.ACCEPTED,
+        SubmissionState.SENT,
+        SubmissionState.SENT,
+        SubmissionState.FAILED,
+    ]
     assert [heard.event_id.rsplit("/")[-1] for heard in world.desk.heard] == ["0", "1", "2", "3"]
 
 

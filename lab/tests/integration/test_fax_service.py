@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from alerts.gateways import sinch_fax
-from alerts.model.gateway import ErrorClass, Gateway, Order, PageContent, Progress, Surroundings
-from pantau_lab.callbacks import CallbackListener, NotedDesk
+from alerts.model.gateway import ErrorClass, Gateway, GatewayContext, PageContent, SendRequest, SubmissionState
+from pantau_lab.callbacks import CallbackListener, RecordingCallbackHandler
 from pantau_lab.faxservice.api import app
 from pantau_lab.faxservice.machine import FaxBehaviour
 from pantau_lab.faxservice.service import FaxService
@@ -33,14 +33,14 @@ PAGE = PageContent(
 @dataclass(kw_only=True)
 class World:
     service: FaxService
-    desk: NotedDesk
+    desk: RecordingCallbackHandler
     fax: Gateway
     base: str
 
-    def order(self, *, reference: str = "d1-1") -> Order:
+    def order(self, *, reference: str = "d1-1") -> SendRequest:
         now = datetime.now(UTC)
         self.desk.contents[reference] = PAGE
-        return Order(
+        return SendRequest(
             reference=reference,
             address=NUMBER,
             content=PAGE,
@@ -51,7 +51,7 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    service, desk = FaxService(), NotedDesk()
+    service, desk = FaxService(), RecordingCallbackHandler()
     listener = CallbackListener(desk=desk)
     async with AsyncExitStack() as stack:
         listener.public_base = await stack.enter_async_context(serve(listener.app()))
@@ -66,7 +66,7 @@ async def world() -> AsyncIterator[World]:
                 "callback_secret": SECRET,
             }
         )
-        fax = sinch_fax.SinchFax(settings, Surroundings(callback_base=f"{listener.public_base}/fax", directory="."))
+        fax = sinch_fax.SinchFax(settings, GatewayContext(callback_base=f"{listener.public_base}/fax", directory="."))
         listener.gateways["fax"] = fax
         stack.push_async_callback(fax.close)
         yield World(service=service, desk=desk, fax=fax, base=listener.public_base)
@@ -80,8 +80,8 @@ async def test_a_fax_arrives_whole_and_is_reported_once(world: World) -> None:
     await world.service.settled()
     heard = world.desk.heard[0].report
     assert heard is not None
-    assert report.progress is Progress.ACCEPTED
-    assert (heard.progress, heard.provider_id) == (Progress.DELIVERED, report.provider_id)
+    assert report.progress is SubmissionState.ACCEPTED
+    assert (heard.progress, heard.provider_id) == (SubmissionState.DELIVERED, report.provider_id)
     assert machine.received == [PAGE.pdf]
     assert seen == [f"{NUMBER} {PAGE.sender}"]
     assert world.service.errors == []
@@ -105,7 +105,7 @@ async def test_a_failed_fax_says_what_to_do_next(
     sent = await world.fax.send(order)
     await world.service.settled()
     report = await world.fax.check(order, sent.provider_id or "")
-    assert (report.progress, report.error, report.code) == (Progress.FAILED, error, code)
+    assert (report.progress, report.error, report.code) == (SubmissionState.FAILED, error, code)
     assert world.desk.heard[0].report == report
     # One layer retries, and it is not the provider.
     assert world.service.faxes[0].retries == 0

@@ -15,14 +15,14 @@ import aioimaplib
 import aiosmtplib
 import pytest
 
-from pantau_lab.mail import Fault, LabNetwork, SystemPlan, Tempo
+from pantau_lab.mail import Fault, FaultDelays, LabNetwork, SystemPlan
 from probes.model.mailbox import Mailbox, Security
 from tests.ends import imap_of, password_of, smtp_of
 
 AGENCY, REFERENCE = "jabatan-contoh", "rujukan-satu"
 #: Much longer than a submission takes, on a busy machine, too.
 SLOW_BY = timedelta(seconds=3)
-TEMPO = Tempo(slow_by=SLOW_BY)
+TEMPO = FaultDelays(slow_by=SLOW_BY)
 #: In seconds; a machine that is busy with other things may need many.
 PATIENCE = 30.0
 TEXT = "Selamat pagi, café\n"

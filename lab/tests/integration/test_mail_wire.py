@@ -14,7 +14,7 @@ from socket import SO_LINGER, SOL_SOCKET
 
 import pytest
 
-from pantau_lab.mail import Fault, LabNetwork, MailSystem, SystemPlan, Tempo
+from pantau_lab.mail import Fault, FaultDelays, LabNetwork, MailSystem, SystemPlan
 from probes.model.mailbox import Mailbox
 from tests.ends import imap_of, password_of, smtp_of
 
@@ -29,7 +29,7 @@ IDLE_FOR = timedelta(seconds=2)
 @pytest.fixture
 async def network(tmp_path: Path) -> AsyncIterator[LabNetwork]:
     plans = [
-        SystemPlan.with_one_mailbox(AGENCY, "jabatan-contoh.gov.my", tempo=Tempo(drip=DRIP, idle_for=IDLE_FOR)),
+        SystemPlan.with_one_mailbox(AGENCY, "jabatan-contoh.gov.my", tempo=FaultDelays(drip=DRIP, idle_for=IDLE_FOR)),
         SystemPlan.with_one_mailbox("rujukan-satu", "rujukan-satu.example"),
     ]
     async with LabNetwork(plans, folder=tmp_path) as running:
@@ -251,7 +251,7 @@ async def test_a_tarpit_lets_a_patient_client_encrypt_and_goes_on_slowly(agency:
 @pytest.mark.parametrize("fault", [Fault.FLOOD, Fault.TARPIT])
 async def test_what_is_still_being_said_after_a_session_ends_with_the_system(tmp_path: Path, fault: Fault) -> None:
     before = asyncio.all_tasks()
-    plan = SystemPlan.with_one_mailbox(AGENCY, "jabatan-contoh.gov.my", tempo=Tempo(drip=timedelta(minutes=1)))
+    plan = SystemPlan.with_one_mailbox(AGENCY, "jabatan-contoh.gov.my", tempo=FaultDelays(drip=timedelta(minutes=1)))
     async with asyncio.timeout(PATIENCE):
         async with LabNetwork([plan], folder=tmp_path) as network:
             await network.systems[AGENCY].break_(fault)

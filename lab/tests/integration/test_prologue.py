@@ -14,10 +14,10 @@ from pathlib import Path
 
 import httpx
 
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.event import Trigger
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.config.loading import load
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
@@ -59,12 +59,16 @@ async def test_the_past_is_written_whole_the_same_each_time_and_owes_nobody_anyt
                     said = {entry.event for entry in await audit.of_incident(connection, each.id)}
                     assert {"incident opened", "incident acknowledged", "incident resolved", "notice delivered"} <= said
             assert {i.state for i in incidents} == {IncidentState.RESOLVED}
-            assert {n.state for n in notices} == {NoticeState.DELIVERED, NoticeState.SENT, NoticeState.WITHDRAWN}
+            assert {n.state for n in notices} == {
+                NotificationState.DELIVERED,
+                NotificationState.SENT,
+                NotificationState.WITHDRAWN,
+            }
             assert len(incidents) == len(past.outages)
             assert {o.taken_by for o in past.outages} == {i.acknowledged_by for i in incidents}
             # And the next number is the one behind them.
             latest = next(i for i in incidents if i.brief.agency == "JCM")
-            again = Trigger(dedup_key="JCM", at=NOW, matter=Matter.BOTH, began_at=NOW, brief=latest.brief)
+            again = Trigger(dedup_key="JCM", at=NOW, matter=IncidentType.BOTH, began_at=NOW, brief=latest.brief)
             async with store.transaction() as ledger:
                 number = (await ledger.add_incidents([again]))[0].number
             assert number == f"JCM-{int(latest.number[-2:]) + 1:02}"

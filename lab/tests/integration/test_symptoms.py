@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from pantau_lab.faultlab.symptom import SYMPTOMS
-from pantau_lab.mail import Fault, LabNetwork, SystemPlan, Tempo
+from pantau_lab.mail import Fault, FaultDelays, LabNetwork, SystemPlan
 from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
 from probes.model.mailbox import Mailbox
-from probes.model.pace import Pace
-from probes.model.probe import Patience, Route
+from probes.model.pace import PollingPolicy
+from probes.model.probe import Route, Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
 from probes.run.runner import run_probe
@@ -28,15 +28,15 @@ from tests.integration.probes.trip import SIGNER
 
 #: Enough for two busy cores: a quarter of it is what the last look has before mail is called lost. What waits for its end waits
 #: for nothing else, and all wait at the same time.
-PATIENCE = Patience(session=timedelta(seconds=12), arrival=timedelta(seconds=20))
+PATIENCE = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=20))
 #: Quick to come back after a repair.
-PACE = Pace(
+PACE = PollingPolicy(
     retry=timedelta(seconds=0.4),
     retry_at_most=timedelta(seconds=2),
     after_refusal=timedelta(seconds=0.4),
     settled=timedelta(seconds=0.3),
 )
-TEMPO = Tempo(
+TEMPO = FaultDelays(
     slow_by=timedelta(seconds=1),
     drip=timedelta(seconds=0.4),
     idle_for=timedelta(seconds=1),
@@ -190,7 +190,7 @@ async def test_faults_add_up_and_are_taken_away_one_by_one(tmp_path: Path) -> No
 
 async def test_a_greylisted_sender_is_let_in_after_a_while(tmp_path: Path) -> None:
     name = "jabatan-contoh"
-    tempo = Tempo(greylisted_for=timedelta(seconds=1))
+    tempo = FaultDelays(greylisted_for=timedelta(seconds=1))
     plan = SystemPlan.with_one_mailbox(name, "jabatan-contoh.gov.my", tempo=tempo)
     async with LabNetwork([plan], folder=tmp_path) as network, asyncio.TaskGroup() as group:
         mailbox = network.mailboxes()[name]

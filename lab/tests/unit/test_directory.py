@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pantau_lab.faultlab.directory import DirectoryTaken, claimed
+from pantau_lab.faultlab.directory import DirectoryInUseError, claimed
 
 MARK = ".ours"
 
@@ -22,7 +22,7 @@ def test_what_the_lab_left_behind_is_gone_at_its_next_start(tmp_path: Path) -> N
 
 def test_what_somebody_else_left_there_stays(tmp_path: Path) -> None:
     (tmp_path / "tesis.txt").write_text("bab 1")
-    with pytest.raises(DirectoryTaken, match="files that are not the lab's"), claimed(tmp_path, MARK):
+    with pytest.raises(DirectoryInUseError, match="files that are not the lab's"), claimed(tmp_path, MARK):
         pass
     assert (tmp_path / "tesis.txt").read_text() == "bab 1"
 
@@ -42,6 +42,6 @@ def test_a_lab_that_runs_is_left_alone(tmp_path: Path) -> None:
     place = tmp_path / "lab"
     with claimed(place, MARK):
         (place / "ca.pem").touch()
-        with pytest.raises(DirectoryTaken, match="already running"), claimed(place, MARK):
+        with pytest.raises(DirectoryInUseError, match="already running"), claimed(place, MARK):
             pass
         assert (place / "ca.pem").exists()

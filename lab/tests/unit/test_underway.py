@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pantau_lab.underway import UnderWay
+from pantau_lab.underway import BackgroundTasks
 
 
 async def test_a_customer_who_closes_what_was_kept_gets_the_next_callback_all_the_same() -> None:
@@ -18,7 +18,7 @@ async def test_a_customer_who_closes_what_was_kept_gets_the_next_callback_all_th
         await reader.read(1)
         writer.close()
 
-    under_way = UnderWay(errors=[])
+    under_way = BackgroundTasks(errors=[])
     async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server, under_way.open(timeout=5):
         host, port = server.sockets[0].getsockname()
         statuses = [(await under_way.client.get(f"http://{host}:{port}/")).status_code for _ in range(2)]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
-from pantau_lab.sites.wire import HUB, LabWire, SiteWires
+from pantau_lab.sites.wire import HUB, SiteLinks, TcpLink
 
 #: In seconds: what has not come by then does not come. On loopback it takes a fraction of a millisecond.
 NOT_YET = 0.1
@@ -19,7 +19,7 @@ class Line:
 
     def __init__(self) -> None:
         self.hung_up = asyncio.Queue[str]()
-        self.wire: LabWire
+        self.wire: TcpLink
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         said = ""
@@ -37,7 +37,7 @@ class Line:
 async def line() -> AsyncIterator[Line]:
     line = Line()
     async with await asyncio.start_server(line.serve, "127.0.0.1", 0) as end, asyncio.TaskGroup() as tasks:
-        line.wire = LabWire(end.sockets[0].getsockname()[1], tasks)
+        line.wire = TcpLink(end.sockets[0].getsockname()[1], tasks)
         yield line
         line.wire.close()
 
@@ -116,7 +116,7 @@ async def test_where_nobody_listens_a_connection_ends_and_the_wire_goes_on() -> 
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         async with asyncio.TaskGroup() as tasks:
-            wire = LabWire(nobody.getsockname()[1], tasks)
+            wire = TcpLink(nobody.getsockname()[1], tasks)
             for _ in range(2):
                 reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
                 assert await reader.read() == b""
@@ -126,8 +126,8 @@ async def test_where_nobody_listens_a_connection_ends_and_the_wire_goes_on() -> 
 
 async def test_a_site_is_cut_off_from_the_hub_and_from_mail_apart_and_joined_to_all_at_once() -> None:
     async with asyncio.TaskGroup() as tasks:
-        hub, *mail = laid = [LabWire(1, tasks) for _ in range(3)]
-        site = SiteWires(hub=hub, mail={"JCM": mail[:1], "MDC": mail[1:]})
+        hub, *mail = laid = [TcpLink(1, tasks) for _ in range(3)]
+        site = SiteLinks(hub=hub, mail={"JCM": mail[:1], "MDC": mail[1:]})
         assert site.cut("MDC")
         assert site.cut(None)
         assert not site.cut(None)

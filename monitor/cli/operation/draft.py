@@ -18,12 +18,12 @@ from monitor.config.agency.route import RouteDirection
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS, domain_of
 from monitor.config.fields.trust import Trust
 from monitor.config.files.section import Code, MailAddress
-from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.runtime.token_key import KEY_FILE
-from probes.model.bounds import Bounds
+from probes.model.bounds import EgressPolicy
 from probes.model.domain import is_within
 from probes.model.mailbox import Security
-from probes.model.probe import Patience, Route
+from probes.model.probe import Route, Timeouts
 from probes.stranger.session import Protocol
 from probes.stranger.whereabouts import usual_at
 
@@ -46,7 +46,7 @@ HOW_SERVERS_ARE_WRITTEN = (
 )
 
 
-class NoAnswer(ValueError):
+class InvalidAnswerError(ValueError):
     """An answer that cannot be one; the message says why, and what to write instead."""
 
 
@@ -90,7 +90,7 @@ class FirstMailbox:
         A user name without a domain is one of the mailbox's domain.
         """
         whole = self.username if "@" in self.username else f"{self.username}@{self.domain}"
-        with suppress(NoAnswer):
+        with suppress(InvalidAnswerError):
             other: str = _read(MailAddress, whole)
             return None if other.casefold() == self.address.casefold() else other
         return None
@@ -109,25 +109,25 @@ def ways(written: ServerSettings, protocol: Protocol) -> Sequence[ServerSettings
 
 
 def read_address(text: str) -> str:
-    """Return a mail address that may be an agency's. Raise `NoAnswer`."""
+    """Return a mail address that may be an agency's. Raise `InvalidAnswerError`."""
     address: str = _read(MailAddress, text)
     if is_within(domain_of(address), PRIVATE_PROVIDERS):
-        raise NoAnswer(f"'{address}' is at a private provider (circular, 3f); write an address of an agency")
+        raise InvalidAnswerError(f"'{address}' is at a private provider (circular, 3f); write an address of an agency")
     return address
 
 
 def read_code(text: str) -> str:
-    """Return an agency's short code. Raise `NoAnswer`."""
+    """Return an agency's short code. Raise `InvalidAnswerError`."""
     code: str = _read(Code, text.upper())
     return code
 
 
 def read_password(text: str) -> str:
-    """Return a password as it is. Raise `NoAnswer`, before a sign-in is spent on it, for what can be none."""
+    """Return a password as it is. Raise `InvalidAnswerError`, before a sign-in is spent on it, for what can be none."""
     if not text.strip():
-        raise NoAnswer("is empty")
+        raise InvalidAnswerError("is empty")
     if text != text.strip() or not text.isprintable():
-        raise NoAnswer(
+        raise InvalidAnswerError(
             "has a blank at an end, or a character that is not seen, as what is copied may; in earnest it comes by "
             "--password-file"
         )
@@ -135,10 +135,10 @@ def read_password(text: str) -> str:
 
 
 def read_server(text: str) -> ServerSettings:
-    """Return a server as somebody writes it in one line: see `HOW_SERVERS_ARE_WRITTEN`. Raise `NoAnswer`."""
+    """Return a server as somebody writes it in one line: see `HOW_SERVERS_ARE_WRITTEN`. Raise `InvalidAnswerError`."""
     found = _SERVER.fullmatch(text.strip())
     if found is None:
-        raise NoAnswer(f"'{text.strip()}' is no server; write {HOW_SERVERS_ARE_WRITTEN}")
+        raise InvalidAnswerError(f"'{text.strip()}' is no server; write {HOW_SERVERS_ARE_WRITTEN}")
     port = int(found["port"]) if found["port"] else None
     said = (found["security"] or "").lower()
     starttls = said == "starttls" or (not said and port in _STARTTLS_PORTS)
@@ -149,23 +149,23 @@ def read_server(text: str) -> ServerSettings:
 
 
 def _read(kind: Any, written: object) -> Any:
-    """Return what is *written* as a field or a section of the configuration. Raise `NoAnswer` with that one's words."""
+    """Return what is *written* as a field or a section of the configuration. Raise `InvalidAnswerError` with that one's words."""
     try:
         return TypeAdapter(kind).validate_python(written.strip() if isinstance(written, str) else written)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         context = first.get("ctx", {})
         if first["type"] == "shape":
-            raise NoAnswer(f"{context['what']}; write {context['instead']}") from None
-        raise NoAnswer(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")) from None
+            raise InvalidAnswerError(f"{context['what']}; write {context['instead']}") from None
+        raise InvalidAnswerError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")) from None
 
 
 def read_change(text: str) -> Change:
-    """Return which answer somebody wants to change. Raise `NoAnswer`."""
+    """Return which answer somebody wants to change. Raise `InvalidAnswerError`."""
     word = text.strip().lower()
     found = [each for each in Change if word and each.startswith(word)]
     if len(found) != 1:
-        raise NoAnswer(f"'{text.strip()}' is none of these; write one of {', '.join(Change)}")
+        raise InvalidAnswerError(f"'{text.strip()}' is none of these; write one of {', '.join(Change)}")
     return found[0]
 
 
@@ -185,8 +185,8 @@ def written(server: ServerSettings) -> str:
     return f"{host}{port}{'' if is_usual else f' {server.security}'}{name}"
 
 
-def route_of(draft: FirstMailbox, patience: Patience, trust: Trust, ca_file: Path | None) -> WatchedRoute:
-    """Return the route that a draft has: from the mailbox to itself. Raise `NoTrust` for a file of no authorities."""
+def route_of(draft: FirstMailbox, patience: Timeouts, trust: Trust, ca_file: Path | None) -> MonitoredRoute:
+    """Return the route that a draft has: from the mailbox to itself. Raise `TrustStoreError` for a file of no authorities."""
     settings = MailboxSettings.model_validate(
         {
             "address": draft.address,
@@ -196,12 +196,12 @@ def route_of(draft: FirstMailbox, patience: Patience, trust: Trust, ca_file: Pat
             "ca_file": ca_file,
         }
     )
-    mailbox = settings.build(f"{draft.code}/{KEY}", trust, Bounds())
-    return WatchedRoute(
+    mailbox = settings.build(f"{draft.code}/{KEY}", trust, EgressPolicy())
+    return MonitoredRoute(
         agency=draft.code,
         direction=Direction.INTERNAL,
         route=Route(name=f"{draft.code}/{Direction.INTERNAL}", sender=mailbox, recipient=mailbox),
-        probing=Probing(patience=patience),
+        probing=ProbingPolicy(patience=patience),
     )
 
 

@@ -28,7 +28,7 @@ from monitor.cli.operation.draft import (
     STATE_DIRECTORY,
     Change,
     FirstMailbox,
-    NoAnswer,
+    InvalidAnswerError,
     code_of,
     files_of,
     read_address,
@@ -47,21 +47,21 @@ from monitor.cli.service import fail, to_run
 from monitor.cli.table import legible
 from monitor.config.agency.mailbox import ServerSettings
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, domain_of
-from monitor.config.fields.trust import NoTrust, Trust
-from monitor.config.files.secret import NoSecret, Vault
+from monitor.config.fields.trust import Trust, TrustStoreError
+from monitor.config.files.secret import SecretResolver, SecretUnavailableError
 from monitor.config.loading import load
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from monitor.runtime.token_key import new_key
 from probes.domain.x509 import issued_by
 from probes.mail.message import SUBJECT
 from probes.model.domain import is_within
 from probes.model.mailbox import Security, Server
-from probes.model.probe import ProbeFailure, Unreadable
+from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party
 from probes.stranger.callout import blind
 from probes.stranger.session import Protocol, open_session
-from probes.stranger.whereabouts import Candidate, Whereabouts, find_servers
+from probes.stranger.whereabouts import DiscoveredServers, ServerCandidate, find_servers
 
 T = TypeVar("T")
 
@@ -183,7 +183,7 @@ class _Questions:
         if given["code"] is not None:  # Not after all the rest has been asked and tried.
             self._answer("Short code of the agency", given["code"], read_code)
         address = self._answer("E-mail address of the mailbox", given["address"], read_address)
-        found = Whereabouts()
+        found = DiscoveredServers()
         if given["smtp"] is None or given["imap"] is None:
             typer.echo(f"  Asking the DNS for the servers of {domain_of(address)} ...")
             found = asyncio.run(find_servers(domain_of(address)))
@@ -238,7 +238,7 @@ class _Questions:
                 return read(text)
             except UnicodeDecodeError:  # Its words would hold a part of a password.
                 typer.echo("  is no UTF-8 text, as what comes from elsewhere may be; type it")
-            except NoAnswer as wrong:
+            except InvalidAnswerError as wrong:
                 if given is not None:
                     fail(f"{question}: {wrong}", 2)
                 typer.echo(f"  {wrong}")
@@ -247,8 +247,8 @@ class _Questions:
         if file is None:
             return self._answer("Password (not shown)", None, read_password, is_shown=False)
         try:
-            return Vault(directory=Path.cwd(), environ={}).from_file(str(file)).get_secret_value()
-        except NoSecret as wrong:
+            return SecretResolver(directory=Path.cwd(), environ={}).from_file(str(file)).get_secret_value()
+        except SecretUnavailableError as wrong:
             fail(f"--password-file: {wrong}; write {wrong.instead}", 2)
 
     # -- the trial -----------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ class _Questions:
             self._draft = draft
             try:
                 route = route_of(draft, PATIENCE, self._trust, ca)
-            except NoTrust as wrong:
+            except TrustStoreError as wrong:
                 ca = self._another_ca(str(wrong))
                 continue
             with undisturbed(verbose=False):
@@ -289,7 +289,7 @@ class _Questions:
             if asyncio.run(self._trial.clean_up()) and not is_written:
                 typer.echo(f"A message of this trial may still come; its subject begins with: {SUBJECT}", err=True)
 
-    def _say(self, draft: FirstMailbox, route: WatchedRoute, tried: Tried) -> None:
+    def _say(self, draft: FirstMailbox, route: MonitoredRoute, tried: Tried) -> None:
         width = min(shutil.get_terminal_size((80, 24)).columns, 100)
         result = tried.result
         advice = advise(route, result)
@@ -309,7 +309,7 @@ class _Questions:
                 typer.echo("\n".join(labelled(label, text, width)))
 
     def _corrected(
-        self, draft: FirstMailbox, ca: Path | None, route: WatchedRoute, tried: Tried
+        self, draft: FirstMailbox, ca: Path | None, route: MonitoredRoute, tried: Tried
     ) -> tuple[FirstMailbox, Path | None]:
         """Ask again for what was wrong, and for nothing else."""
         failure = tried.result.failure
@@ -377,7 +377,7 @@ def _to_do(advised: str, failure: Failure | None) -> str:
     return f"Look at the name and the port of this server ({option})."
 
 
-def _proposed(candidates: Sequence[Candidate]) -> str:
+def _proposed(candidates: Sequence[ServerCandidate]) -> str:
     """Return the first of some servers as somebody would write it; "": nothing is known."""
     proposed = (ServerSettings(host=each.host, port=each.port, security=each.security) for each in candidates)
     return next(map(written, proposed), "")
@@ -385,14 +385,14 @@ def _proposed(candidates: Sequence[Candidate]) -> str:
 
 def _line(text: str) -> str:
     if not text.strip():
-        raise NoAnswer("is empty")
+        raise InvalidAnswerError("is empty")
     return text.strip()
 
 
 def _file(text: str) -> Path:
     path = Path(text.strip()).expanduser()
     if not path.is_file():
-        raise NoAnswer(f"there is no file {path}")
+        raise InvalidAnswerError(f"there is no file {path}")
     return path.resolve()
 
 
@@ -409,7 +409,7 @@ async def _show_issuer(protocol: Protocol, server: Server) -> None:
                 issuer = issued_by(session.chain)
             finally:
                 session.close()
-    except (OSError, TimeoutError, ProbeFailure, Unreadable, ValueError):
+    except (OSError, TimeoutError, ProbeFailedError, ProtocolError, ValueError):
         return
     typer.echo(f"  {server.host}:{server.port} shows a certificate that was issued by: {legible(issuer)}")
 

@@ -21,14 +21,14 @@ from monitor.cli.service import fail
 from monitor.cli.table import Columns, show
 from monitor.config.model.registry import premises
 from monitor.judging.evidence import was_taken_well
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from monitor.planning.inspection import legible
 from monitor.runtime.kinds import check_kinds
 from monitor.runtime.token_key import token_key
 from probes.mail.token import TokenSigner
-from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.model.result import Outcome
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 #: 0 is a delivered message. 2 is kept for a bad configuration, as in every command.
 EXIT_CODES: dict[Outcome, int] = {
@@ -97,7 +97,7 @@ def probe(
     raise typer.Exit(max(codes))
 
 
-def _chosen(routes: Sequence[WatchedRoute], agency: str, wanted: str | None) -> Sequence[WatchedRoute]:
+def _chosen(routes: Sequence[MonitoredRoute], agency: str, wanted: str | None) -> Sequence[MonitoredRoute]:
     if not routes:
         fail(f"there is no agency {agency} in the configuration", 2)
     if wanted is None:
@@ -115,7 +115,7 @@ def _kind(name: str) -> CheckKind:
     return kinds[name]
 
 
-def _check(kind: CheckKind, of: Premises) -> NoReturn:
+def _check(kind: CheckKind, of: CheckScope) -> NoReturn:
     async def run() -> tuple[Finding, ...]:
         async with asyncio.timeout(kind.within.total_seconds()):
             return legible(await kind.build(of, lambda: datetime.now(UTC)).run())
@@ -150,8 +150,8 @@ def undisturbed(*, verbose: bool) -> Iterator[None]:
         structlog.configure(**before)
 
 
-async def _run(route: WatchedRoute, signer: TokenSigner, *, explain: bool, verbose: bool) -> int:
-    recorder = Recorder(keep_dialogue=verbose)
+async def _run(route: MonitoredRoute, signer: TokenSigner, *, explain: bool, verbose: bool) -> int:
+    recorder = TraceRecorder(keep_dialogue=verbose)
     result = await trip(route, signer, recorder)
     width = shutil.get_terminal_size((80, 24)).columns
     typer.echo(report(route, result, recorder.dialogue, explain=explain, verbose=verbose, width=width))

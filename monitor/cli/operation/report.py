@@ -9,7 +9,7 @@ from textwrap import wrap
 from monitor.advice import Advice, advise, ended
 from monitor.advice.case import Case
 from monitor.judging.evidence import ARRIVED
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from probes.model.result import Path, Phase, ProbeResult
 
 _INDENT = "  "
@@ -20,7 +20,7 @@ _WIDEST = 100
 
 
 def report(
-    route: WatchedRoute, result: ProbeResult, dialogue: Sequence[str], *, explain: bool, verbose: bool, width: int
+    route: MonitoredRoute, result: ProbeResult, dialogue: Sequence[str], *, explain: bool, verbose: bool, width: int
 ) -> str:
     """Return the whole report of one run, at most *width* columns wide except for what must not be broken."""
     width = min(width, _WIDEST)
@@ -35,7 +35,7 @@ def report(
     return "\n".join(lines)
 
 
-def _ends_of(route: WatchedRoute) -> Iterator[str]:
+def _ends_of(route: MonitoredRoute) -> Iterator[str]:
     ends = route.route
     yield f"{_INDENT}{ends.sender.address} -> {ends.address}"
     if ends.recipient.inbox.upper() != "INBOX":
@@ -64,7 +64,7 @@ def _way(path: Path) -> Iterator[str]:
         yield f"{_INDENT}a relay's clock is at least {seconds:,.0f} s {'ahead of' if ahead else 'behind'} ours"
 
 
-def _outcome(route: WatchedRoute, result: ProbeResult, width: int) -> Iterator[str]:
+def _outcome(route: MonitoredRoute, result: ProbeResult, width: int) -> Iterator[str]:
     failure = result.failure
     yield f"{result.outcome.upper()}: {ended(result)}"
     if failure is not None:

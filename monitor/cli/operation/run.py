@@ -14,7 +14,7 @@ from monitor.app import App
 from monitor.cli.log import Level, complain, log_to_stderr
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.config.files.problem import Severity
-from monitor.config.loading import BadConfiguration
+from monitor.config.loading import ConfigurationError
 from monitor.store.backend.database import StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
 
@@ -36,7 +36,7 @@ def run(
     log_to_stderr(log_level)
     try:
         asyncio.run(_run(config))
-    except BadConfiguration as bad:
+    except ConfigurationError as bad:
         for problem in bad.problems:
             complain(str(problem), "warning" if problem.severity is Severity.WARNING else "error")
         raise typer.Exit(_MISCONFIGURED) from None

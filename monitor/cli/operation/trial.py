@@ -16,21 +16,21 @@ import typer
 from monitor.cli.operation.draft import ways
 from monitor.cli.operation.trip import own_signer, trip
 from monitor.config.agency.mailbox import ServerSettings
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from monitor.probing.mailbox_sign_in import READING, SENDING, MailboxSignIn
 from probes.arrival.watcher import MailboxWatcher
 from probes.model.mailbox import Security, Server
-from probes.model.probe import Patience, ProbeFailure
+from probes.model.probe import ProbeFailedError, Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Phase, ProbeResult
 from probes.run.runner import run_probe
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from probes.stranger.callout import blind
 from probes.stranger.look import look
 from probes.stranger.session import Protocol
 
 #: Somebody waits at the terminal: mail that has not come within a minute is no first success.
-PATIENCE: Final = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=60))
+PATIENCE: Final = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=60))
 #: Once a message to the other address of a mailbox has come, one that takes longer than this does not come.
 _SOON: Final = timedelta(seconds=15)
 #: For the messages of earlier attempts, before the command ends.
@@ -103,16 +103,16 @@ class Trial:
     With one signer throughout: what an earlier attempt sent is recognised, and taken away, whenever it arrives.
     """
 
-    def __init__(self, key: bytes, patience: Patience = PATIENCE) -> None:
+    def __init__(self, key: bytes, patience: Timeouts = PATIENCE) -> None:
         """*key*: by which the service that comes of it signs, too, so that nothing of this counts as forged there."""
         self._signer = own_signer(key)
         self._patience = patience
         #: Messages that were sent and have not come.
         self._missing = 0
         #: By which the mailbox was last read.
-        self._read: WatchedRoute | None = None
+        self._read: MonitoredRoute | None = None
 
-    async def run(self, route: WatchedRoute, other: str | None) -> Tried:
+    async def run(self, route: MonitoredRoute, other: str | None) -> Tried:
         """Sign in to send, sign in to read, send a message and see it arrive: each once, no further than the first failure.
 
         A password that is wrong is so said once, not by both servers and again by the round trip. *other*: the address that
@@ -137,14 +137,14 @@ class Trial:
         lost = result.failure is not None and result.failure.reason == Reason.NOT_ARRIVED
         return Tried(result=result, reads_another=lost and came)
 
-    async def _arrives_at(self, route: WatchedRoute, other: str) -> bool:
+    async def _arrives_at(self, route: MonitoredRoute, other: str) -> bool:
         """Whether mail to the *other* address comes into the mailbox that *route* reads."""
         to = replace(route, route=replace(route.route, to=other))
         title = f"Send a message to {other} first, which is the user name, and see whether it comes into this mailbox"
         within = min(_SOON, self._patience.arrival)
         return (await self._trip(title, self._within(to, within))).failure is None
 
-    async def _trip(self, title: str, route: WatchedRoute) -> ProbeResult:
+    async def _trip(self, title: str, route: MonitoredRoute) -> ProbeResult:
         async with shown(title) as recorder:
             try:
                 result = await trip(route, self._signer, recorder)
@@ -155,7 +155,7 @@ class Trial:
         self._missing += was_sent and recorder.content is None and result.outcome is not Outcome.BOUNCED
         return result
 
-    def _within(self, route: WatchedRoute, arrival: timedelta) -> WatchedRoute:
+    def _within(self, route: MonitoredRoute, arrival: timedelta) -> MonitoredRoute:
         return replace(route, probing=replace(route.probing, patience=replace(self._patience, arrival=arrival)))
 
     async def clean_up(self) -> bool:
@@ -169,7 +169,7 @@ class Trial:
             on_arrival=lambda each, *_: found.append(each),
             patience=self._patience,
         )
-        with suppress(ProbeFailure, TimeoutError):
+        with suppress(ProbeFailedError, TimeoutError):
             async with asyncio.timeout(_CLEANING_SECONDS):
                 await watcher.look_once()
         self._missing -= found.count(Arrival.LATE)
@@ -177,11 +177,11 @@ class Trial:
 
 
 @asynccontextmanager
-async def shown(title: str) -> AsyncIterator[Recorder]:
+async def shown(title: str) -> AsyncIterator[TraceRecorder]:
     """Show each phase of a run when it is over, and that it goes on while it lasts."""
     typer.echo(f"\n{title}")
     display = Display(is_terminal=sys.stdout.isatty())
-    recorder = Recorder(entering=lambda phase: display.enter(phase, recorder, time.monotonic()))
+    recorder = TraceRecorder(entering=lambda phase: display.enter(phase, recorder, time.monotonic()))
     ticking = asyncio.create_task(_keep_ticking(display))
     try:
         yield recorder
@@ -204,7 +204,7 @@ class Display:
         self._phase: Phase | None = None
         self._since = self._told = 0.0
 
-    def enter(self, phase: Phase, recorder: Recorder, now: float) -> None:
+    def enter(self, phase: Phase, recorder: TraceRecorder, now: float) -> None:
         """Begin a phase; some are entered several times, and are shown once."""
         if phase is not self._phase:
             self.end(recorder)
@@ -222,7 +222,7 @@ class Display:
             self._told = now
             typer.echo(f"{line}...")
 
-    def end(self, recorder: Recorder) -> None:
+    def end(self, recorder: TraceRecorder) -> None:
         """End the present phase, and show how long it took."""
         if self._phase is None:
             return

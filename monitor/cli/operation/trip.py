@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from functools import partial
 from secrets import token_hex
 
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from monitor.runtime.kinds import ROUND_TRIP, probe_kinds
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.result import Party, ProbeResult
 from probes.run.runner import run_probe
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 
 #: What deleting the message is allowed, after its result is known.
 _TIDY_SECONDS = 5
@@ -30,7 +30,7 @@ def own_signer(key: bytes) -> TokenSigner:
     return TokenSigner(key, f"pantau-probe@{socket.gethostname()}/{token_hex(8)}")
 
 
-async def trip(route: WatchedRoute, signer: TokenSigner, recorder: Recorder) -> ProbeResult:
+async def trip(route: MonitoredRoute, signer: TokenSigner, recorder: TraceRecorder) -> ProbeResult:
     """Send a message on *route*, see it arrive, and take it away again."""
     patience = route.probing.patience
     token = signer.issue(route.name, datetime.now(UTC), patience.whole)

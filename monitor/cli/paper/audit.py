@@ -15,7 +15,7 @@ import typer
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.record.audit import Head, Sealed, Verifier, as_json, compact, of_json
+from alerts.record.audit import ChainedEntry, ChainHead, Verifier, as_json, compact, of_json
 from monitor.cli.configured import store_server
 from monitor.cli.option import DEFAULT_CONFIG, Config, Socket
 from monitor.cli.private import private
@@ -116,11 +116,11 @@ def _export(place: _Place | _Running, write: Callable[[str], object]) -> None:
         write(compact(values))
 
 
-def _kept(text: str) -> Head:
+def _kept(text: str) -> ChainHead:
     found = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text.strip().lower())
     if found is None:
         fail("--against: must be NUMBER:HASH, as `pantau audit head` prints it", 2)
-    return Head(number=int(found[1]), hash=found[2])
+    return ChainHead(number=int(found[1]), hash=found[2])
 
 
 # -- the service ------------------------------------------------------------------------------------------------------
@@ -150,9 +150,9 @@ def _place(store: Path | None, config: Path, given: Path | None) -> _Place | _Ru
     return service
 
 
-def _asked_head(service: _Running) -> Head:
+def _asked_head(service: _Running) -> ChainHead:
     found = service.ask("/audit/head")
-    return Head(number=found["number"], hash=found["hash"])
+    return ChainHead(number=found["number"], hash=found["hash"])
 
 
 def _pages(service: _Running, after: int = 0) -> Iterator[Mapping[str, Any]]:
@@ -161,10 +161,10 @@ def _pages(service: _Running, after: int = 0) -> Iterator[Mapping[str, Any]]:
         after = page[-1]["number"]
 
 
-def _asked(service: _Running, kept: Head | None) -> Verifier:
+def _asked(service: _Running, kept: ChainHead | None) -> Verifier:
     """Follow the chain as the service hands it out; it goes on writing meanwhile."""
     verifier, of_kept = Verifier(), None
-    end: Head | None = None
+    end: ChainHead | None = None
     before: int | None = None
     # Until its end is met, or is known to be there and yet nothing more comes.
     while end is None or (end != verifier.head and verifier.entries != before):
@@ -184,7 +184,7 @@ def _asked(service: _Running, kept: Head | None) -> Verifier:
     return verifier
 
 
-def _read(values: Mapping[str, Any]) -> Sealed | None:
+def _read(values: Mapping[str, Any]) -> ChainedEntry | None:
     try:
         return of_json(values)
     except (KeyError, ValueError, TypeError):
@@ -208,7 +208,7 @@ def _run(work: Coroutine[Any, Any, T], place: _Place) -> T:
         fail(f"{place} cannot be read, or is no store that this version has brought up to date: {why}")
 
 
-async def _stored_head(place: _Place) -> Head:
+async def _stored_head(place: _Place) -> ChainHead:
     async with _open(place) as connection:
         return await stored.head(connection)
 
@@ -218,5 +218,5 @@ async def _tell(place: _Place, write: Callable[[str], object]) -> None:
         after = 0
         while batch := await stored.entries(connection, after):
             for entry in batch:
-                write(compact(as_json(entry) if isinstance(entry, Sealed) else {"number": entry}))
+                write(compact(as_json(entry) if isinstance(entry, ChainedEntry) else {"number": entry}))
             after = stored.number_of(batch[-1])

@@ -10,7 +10,7 @@ import typer
 
 from alerts.documents.render import fax
 from alerts.documents.render import letter as render_letter
-from alerts.model.notice import TELLS_OF_IT, Facts, Matter, Plan, Purpose
+from alerts.model.notice import TELLS_OF_IT, Facts, IncidentType, Plan, Purpose
 from alerts.wording.key import FOR_STAFF
 from monitor.cli.configured import configuration
 from monitor.cli.option import DEFAULT_CONFIG, Config
@@ -56,7 +56,7 @@ def letter(
     facts = Facts(
         purpose=purpose,
         plan=Plan.ANNOUNCEMENT,
-        matter=Matter.BOTH,
+        matter=IncidentType.BOTH,
         office=found.build_office(),
         number=f"{found.agency[:5]}-00",
         began_at=now - timedelta(hours=2),

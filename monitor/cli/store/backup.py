@@ -22,7 +22,7 @@ from monitor.cli.service import control_socket, fail
 from monitor.store.backend.copy import BadCopyError, copy, made_whole, schema_of, see_whole
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
-from monitor.store.schema.bar import Bar
+from monitor.store.schema.bar import StoreBlock
 from monitor.store.schema.migrations import known
 
 
@@ -80,7 +80,7 @@ def look(file: Path, what: Path) -> str:
     except BadCopyError as bad:
         fail(f"{what} is damaged, and no copy of it counts: {bad}")
     said = f"schema {schema}"
-    if (bar := Bar.of(schema)) is not None:
+    if (bar := StoreBlock.of(schema)) is not None:
         said = f"schema {bar.schema}, and {bar.why}"
     elif schema not in (schemas := known()):
         said += ", which is newer than this program's"

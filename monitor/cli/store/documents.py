@@ -16,7 +16,7 @@ from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import LONG, ask, belongs_to_another, control_socket, fail, is_open
 from monitor.cli.table import day_and_time, legible
 from monitor.config.files.document import LARGEST, agency_files, read_document, text_of
-from monitor.config.files.regular import NotRegular, read_regular
+from monitor.config.files.regular import NotRegularFileError, read_regular
 from monitor.config.files.section import IN_THE_STORE
 from monitor.model.document import FILE_NAME, digest_of
 
@@ -191,7 +191,7 @@ def _files(directory: Path) -> Sequence[Mapping[str, str]]:
             continue
         try:
             text = text_of(read_regular(file, LARGEST))
-        except (OSError, ValueError, NotRegular):
+        except (OSError, ValueError, NotRegularFileError):
             wrong += map(str, read_document(file).problems)
             continue
         found.append({"called": str(file), "name": file.name, "text": text})
@@ -206,7 +206,7 @@ def _digest(file: Path) -> str:
         return digest_of(text_of(read_regular(file, LARGEST)))
     except FileNotFoundError:
         return ""
-    except (OSError, ValueError, NotRegular):
+    except (OSError, ValueError, NotRegularFileError):
         return "unreadable"
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import exists, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from alerts.record.restoration import BadNumberError, last_on_paper
-from alerts.record.store import Entry, StoreAway
+from alerts.record.store import AuditEntry, StoreUnavailable
 from monitor.cli.configured import store_server
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter
 from monitor.cli.service import control_socket, fail
@@ -76,7 +76,7 @@ def restore(
             )
         else:
             _put_back(file, state, word, even_changed=even_changed)
-    except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreBarredError, StoreAway) as error:
+    except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreBarredError, StoreUnavailable) as error:
         fail(f"nothing was put back: {error}")
     except (OSError, sqlite3.Error) as error:
         fail(f"nothing was put back: {error}")
@@ -195,4 +195,6 @@ async def _mark(directory: Path, server: PostgresServer | None, word: _Word, det
             said = {"head": head, **{f"after_{prefix}": str(number) for prefix, number in word.numbers.items()}}
             said |= {f"pages_after_{number}": str(page) for number, page in word.pages.items()}
             said |= {name: value for name, value in detail.items() if value}
-            await ledger.journal(Entry(at=now, actor=word.by, event="older copy of the store put back", detail=said))
+            await ledger.journal(
+                AuditEntry(at=now, actor=word.by, event="older copy of the store put back", detail=said)
+            )

@@ -16,8 +16,8 @@ from monitor.config.files.document import read_document
 from monitor.config.model.settings import Settings
 from monitor.config.service.hub import HubSettings
 from monitor.store.sites import joining, journal
-from monitor.store.sites.joining import SiteState
-from monitor.store.sites.link import MemberSite, SiteRefusedError, SiteUnheardError
+from monitor.store.sites.joining import SiteLinkStatus
+from monitor.store.sites.link import SiteConnection, SiteRefusedError, SiteUnheardError
 
 app = typer.Typer(help="Other sites that probe: let one join this hub, look how it stands, let it leave.")
 
@@ -111,7 +111,7 @@ def remove(
         )
 
 
-def _tell(member: MemberSite, event: str, by: str, **more: str) -> None:
+def _tell(member: SiteConnection, event: str, by: str, **more: str) -> None:
     """Write into the hub's journal what was done."""
     detail = {"site": member.site, "at": member.server.host, **more}
     try:
@@ -120,7 +120,7 @@ def _tell(member: MemberSite, event: str, by: str, **more: str) -> None:
         fail(f"{member.site}: {event}, and the journal does not say so: {refused}")
 
 
-def _show(state: SiteState) -> None:
+def _show(state: SiteLinkStatus) -> None:
     beat = "no beat yet" if state.beat_age is None else f"beat {state.beat_age.total_seconds():.1f} s ago"
     behind = "not asked" if state.behind is None else f"{state.behind:,} bytes behind"
     word = "fresh" if state.is_fresh else "NOT FRESH"
@@ -131,7 +131,7 @@ def _show(state: SiteState) -> None:
         typer.echo(f"  advice: {advice}")
 
 
-def _members(config: Path, name: str | None) -> Sequence[MemberSite]:
+def _members(config: Path, name: str | None) -> Sequence[SiteConnection]:
     """Return the sites that are configured, or the one that is called *name*; end the command where there is none."""
     document = read_document(config)
     if not document.readable:
@@ -147,7 +147,9 @@ def _members(config: Path, name: str | None) -> Sequence[MemberSite]:
     store = store_server(config)
     if store is None:
         fail(f"{config}: the store is a file, and a hub needs a PostgreSQL: write `store:` (docs/sites.md)", 2)
-    return [MemberSite(site=key, server=each.build(), hub=str(own), store=store) for key, each in sorted(known.items())]
+    return [
+        SiteConnection(site=key, server=each.build(), hub=str(own), store=store) for key, each in sorted(known.items())
+    ]
 
 
 def _tells(config: Path) -> bool:

@@ -12,17 +12,17 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from alerts.record.clock import SystemClock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.cli.configured import store_server
 from monitor.cli.service import fail
 from monitor.model.document import DocumentVersion
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.service.portal.documents import DocumentWriter
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
 from monitor.store.upkeep.documents import Documents, read_documents
 from monitor.store.upkeep.unopened import DocumentsAwayError
-from monitor.web.command.documents import ApplyOrder, write
+from monitor.web.command.documents import ApplyRequest, write
 
 
 def write_documents(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
@@ -32,11 +32,18 @@ def write_documents(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
     async def written() -> Any:
         async with Database.open(state, store_server(config), name=name) as database:
             writer = DocumentWriter(config, os.environ, Documents(database), SystemClock())
-            return (await write(writer, ApplyOrder.model_validate(order))).model_dump(mode="json")
+            return (await write(writer, ApplyRequest.model_validate(order))).model_dump(mode="json")
 
     try:
         return asyncio.run(written())
-    except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreBarredError, StoreAway, NotDone) as error:
+    except (
+        StoreInUseError,
+        StoreUnusableError,
+        StoreTooNewError,
+        StoreBarredError,
+        StoreUnavailable,
+        OperationRejectedError,
+    ) as error:
         fail(str(error))
 
 

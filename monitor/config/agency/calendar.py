@@ -14,7 +14,7 @@ from alerts.hours.office_hours import OfficeHours
 from monitor.config.fields.window import Day, DaySpan
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader
-from monitor.config.files.secret import Vault
+from monitor.config.files.secret import SecretResolver
 from monitor.config.files.section import File, Line, Section
 from monitor.model.said import said
 
@@ -82,7 +82,7 @@ def _in(state: State, days: Sequence[GazettedDay]) -> tuple[date, ...]:
     return tuple(day.date for day in days if not day.states or state in day.states)
 
 
-def read_gazette(findings: Findings, vault: Vault) -> Gazette | None:
+def read_gazette(findings: Findings, vault: SecretResolver) -> Gazette | None:
     """Return the days of a file, with blanks for what is broken; `None` when it cannot be understood at all."""
     document = findings.document
     return Reader(findings, vault).read(Gazette, document.data) if document.readable else None

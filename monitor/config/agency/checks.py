@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ModelWrapValidatorH
 from monitor.config.fields.listen import parse_listen
 from monitor.config.files.duration import format_duration
 from monitor.config.files.reading import Reader
-from monitor.config.files.section import Blank, Section, Span, wrong
+from monitor.config.files.section import InvalidValue, Section, Span, wrong
 from monitor.model.said import said
 from probes.model.check import CheckKind, NameServers
 
@@ -61,7 +61,7 @@ def _on_one_port(ends: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ..
     return ends
 
 
-NameServer = Annotated[tuple[str, int], BeforeValidator(_end), Blank(("127.0.0.1", _DNS_PORT))]
+NameServer = Annotated[tuple[str, int], BeforeValidator(_end), InvalidValue(("127.0.0.1", _DNS_PORT))]
 
 
 class CheckSettings(Section):
@@ -105,7 +105,7 @@ class ChecksSettings(Section):
 class ServiceChecksSettings(ChecksSettings):
     """The section of the settings file."""
 
-    name_servers: Annotated[tuple[NameServer, ...], AfterValidator(_on_one_port), Blank(())] = Field(
+    name_servers: Annotated[tuple[NameServer, ...], AfterValidator(_on_one_port), InvalidValue(())] = Field(
         default=(), examples=["[192.0.2.53], or nothing: those of this machine"]
     )
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pydantic import Field
 
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import CallAgain, EscalationPolicy, Step
+from alerts.model.brief import EscalationPolicy, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.oncall import Rota
@@ -91,5 +91,5 @@ class EscalationSettings(Section):
 NOBODY = EscalationSettings(steps=())
 
 
-def _again(settings: CallAgainSettings | None) -> CallAgain | None:
-    return None if settings is None else CallAgain(every=settings.every, times=settings.times)
+def _again(settings: CallAgainSettings | None) -> RedialPolicy | None:
+    return None if settings is None else RedialPolicy(every=settings.every, times=settings.times)

@@ -8,31 +8,31 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from alerts.documents.crest import LARGEST, BadCrest, Crest, read_crest
+from alerts.documents.crest import LARGEST, Crest, InvalidCrestError, read_crest
 from alerts.documents.printable import lost, printable
 from alerts.documents.render import draw
 from alerts.documents.sender import ENCLOSURE
 from alerts.model.channel import Channel
-from alerts.model.notice import Office
+from alerts.model.notice import IssuingOffice
 from monitor.config.fields.phone import is_possible
 from monitor.config.files.findings import Findings
-from monitor.config.files.regular import NotRegular, read_regular, why
+from monitor.config.files.regular import NotRegularFileError, read_regular, why
 from monitor.config.files.section import File, Line, Section
 from monitor.model.said import both, said
 
 
 def load_crest(file: Path) -> Crest:
-    """Return the crest in *file*, once it has been drawn for a trial. Raise `BadCrest`."""
+    """Return the crest in *file*, once it has been drawn for a trial. Raise `InvalidCrestError`."""
     try:
         crest = read_crest(read_regular(file, LARGEST))
-    except NotRegular as error:
-        raise BadCrest(said("{file} {error}", file=file, error=str(error))) from None
+    except NotRegularFileError as error:
+        raise InvalidCrestError(said("{file} {error}", file=file, error=str(error))) from None
     except (OSError, ValueError) as error:
-        raise BadCrest(said("{file} cannot be read: {error}", file=file, error=why(error))) from None
-    except BadCrest as bad:
-        raise BadCrest(said("{file} {error}", file=file, error=str(bad))) from None
+        raise InvalidCrestError(said("{file} cannot be read: {error}", file=file, error=why(error))) from None
+    except InvalidCrestError as bad:
+        raise InvalidCrestError(said("{file} {error}", file=file, error=str(bad))) from None
     if not draw(crest):
-        raise BadCrest(said("{file} cannot be drawn: it is broken", file=file))
+        raise InvalidCrestError(said("{file} cannot be drawn: it is broken", file=file))
     return crest
 
 
@@ -86,10 +86,10 @@ class LetterheadSettings(Section):
     english_attachment: bool = False
     """Attach the English translation to the letter."""
 
-    def build(self, *, short: str, name: str, domain: str) -> Office:
+    def build(self, *, short: str, name: str, domain: str) -> IssuingOffice:
         """Return the office as notices quote it."""
         signatory, officer = self.signatory, self.contact_officer
-        return Office(
+        return IssuingOffice(
             short=short,
             name=name,
             domain=domain,
@@ -143,7 +143,7 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
     if letterhead.crest is not None:
         try:
             load_crest(letterhead.crest)
-        except BadCrest as bad:
+        except InvalidCrestError as bad:
             findings["crest"].error(str(bad), "the path of a plain SVG or a PNG file, or leave the key out")
     check_postal(letterhead.address, findings["address"])
     if letterhead.reference and ENCLOSURE.search(letterhead.reference):

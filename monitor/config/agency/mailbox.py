@@ -13,15 +13,15 @@ from monitor.config.agency.oauth import Flow, OAuthSettings, check_oauth, is_fau
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
-from monitor.config.files.secret import TypedSecret
+from monitor.config.files.secret import StoredSecret
 from monitor.config.files.section import File, Host, KeptFile, Line, MailAddress, Port, Section
 from monitor.model.mail_provider import KNOWN
 from monitor.model.said import said
-from probes.credentials.oauth import KeptTokens
+from probes.credentials.oauth import TokenCache
 from probes.credentials.oauth_endpoint import Rotations
 from probes.credentials.oauth_local import TokenCommand, TokenFile
-from probes.model.bounds import Bounds
-from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server, Withheld
+from probes.model.bounds import EgressPolicy
+from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server, UnavailableLogin
 
 #: What a login has one of; secrets stand there by file or variable.
 _WAYS: Final = ("password", "oauth", "token_file", "token_command")
@@ -42,7 +42,7 @@ class LoginSettings(Section):
     """A command that prints an access token, with its arguments: [oama, access, peti@jabatan-contoh.gov.my]."""
 
     @property
-    def typed(self) -> Mapping[str, TypedSecret]:
+    def typed(self) -> Mapping[str, StoredSecret]:
         """Its secrets that were typed in the portal, by their keys."""
         oauth = self.oauth
         found = {
@@ -51,16 +51,16 @@ class LoginSettings(Section):
             "oauth.refresh_token": oauth and oauth.refresh_token,
             "oauth.service_account": oauth and oauth.service_account,
         }
-        return {key: secret for key, secret in found.items() if isinstance(secret, TypedSecret)}
+        return {key: secret for key, secret in found.items() if isinstance(secret, StoredSecret)}
 
     def build(self, trust: Trust, rotations: Rotations | None = None) -> Password | OAuth:
-        """Return what probes sign in with. Raise `NoTrust` when a file of authorities cannot be used. *rotations*: see `OAuthSettings`."""
+        """Return what probes sign in with. Raise `TrustStoreError` when a file of authorities cannot be used. *rotations*: see `OAuthSettings`."""
         if self.oauth is not None:
-            return OAuth(username=self.username, tokens=KeptTokens(self.oauth.build(trust, self.username, rotations)))
+            return OAuth(username=self.username, tokens=TokenCache(self.oauth.build(trust, self.username, rotations)))
         if self.token_file is not None:
             return OAuth(username=self.username, tokens=TokenFile(self.token_file))
         if self.token_command is not None:
-            return OAuth(username=self.username, tokens=KeptTokens(TokenCommand(self.token_command)))
+            return OAuth(username=self.username, tokens=TokenCache(TokenCommand(self.token_command)))
         return Password(username=self.username, secret=self.password.get_secret_value() if self.password else "")
 
 
@@ -120,7 +120,7 @@ class ServerSettings(Section):
         name = f" ({self.tls_name.lower()})" if self.tls_name else ""
         return f"{self.host.lower()}:{self.port_of(key)} {self.security}{name}"
 
-    def build(self, key: str, trust: Trust, ca_file: Path | None, bounds: Bounds | None) -> Server:
+    def build(self, key: str, trust: Trust, ca_file: Path | None, bounds: EgressPolicy | None) -> Server:
         """Return the server as probes meet it."""
         return Server(
             host=self.host,
@@ -182,12 +182,12 @@ class MailboxSettings(Section):
             told.append(f"username: {self.login.username.lower()}")
         return frozenset(told)
 
-    def unheard_of(self, secret: TypedSecret) -> Sequence[str]:
+    def unheard_of(self, secret: StoredSecret) -> Sequence[str]:
         """Return those that would be told a secret, and whom it was not typed for."""
         return () if secret.why else sorted(self.hearers - secret.hearers)
 
-    def build(self, name: str, trust: Trust, bounds: Bounds, rotations: Rotations | None = None) -> Mailbox:
-        """Return the mailbox as probes use it, called *name*. Raise `NoTrust` when a `ca_file` cannot be used.
+    def build(self, name: str, trust: Trust, bounds: EgressPolicy, rotations: Rotations | None = None) -> Mailbox:
+        """Return the mailbox as probes use it, called *name*. Raise `TrustStoreError` when a `ca_file` cannot be used.
 
         *bounds*: of servers whose names others than operators may have written (docs/adr/0055).
         """
@@ -205,7 +205,7 @@ class MailboxSettings(Section):
             ),
             "",
         )
-        login = Withheld(username=self.login.username, why=why) if why else self.login.build(trust, rotations)
+        login = UnavailableLogin(username=self.login.username, why=why) if why else self.login.build(trust, rotations)
 
         return Mailbox(
             name=name,

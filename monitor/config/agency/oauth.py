@@ -11,7 +11,7 @@ from monitor.config.fields.listen import Tenant, TokenEndpoint
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
-from monitor.config.files.secret import TypedSecret
+from monitor.config.files.secret import StoredSecret
 from monitor.config.files.section import File, KeptFile, Line, Section
 from monitor.model.said import said
 from probes.credentials.oauth import Issuer
@@ -86,7 +86,7 @@ class OAuthSettings(Section):
         return None if self.provider is None else usual_endpoint(self.provider, self.tenant)
 
     def build(self, trust: Trust, username: str, rotations: Rotations | None = None) -> Issuer:
-        """Return who asks for tokens to the mailbox of *username*. Raise `NoTrust` when `ca_file` cannot be used.
+        """Return who asks for tokens to the mailbox of *username*. Raise `TrustStoreError` when `ca_file` cannot be used.
 
         *rotations*: which refresh token follows one that was typed; `None`: that is known in memory.
         """
@@ -103,7 +103,7 @@ class OAuthSettings(Section):
         if self.refresh_token is None:
             return ClientCredentials(client)
         token = self.refresh_token.get_secret_value()
-        if rotations is not None and isinstance(self.refresh_token, TypedSecret) and self.rotation_file is None:
+        if rotations is not None and isinstance(self.refresh_token, StoredSecret) and self.rotation_file is None:
             return RefreshToken(client, rotations(self.refresh_token.name, token))
         return RefreshToken(client, Rotation(token, self.rotation_file))
 
@@ -159,7 +159,7 @@ def _of_flow(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_service_account(oauth: OAuthSettings, key: SecretStr) -> Iterator[tuple[str, str, str]]:
-    if isinstance(key, TypedSecret) and key.why:
+    if isinstance(key, StoredSecret) and key.why:
         return
     try:
         account = ServiceAccount.read(key.get_secret_value())

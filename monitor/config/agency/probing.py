@@ -12,13 +12,13 @@ from pydantic import AfterValidator, Field
 from monitor.config.fields.window import Cron, Moment, WindowSettings, aware
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Blank, Count, Line, Section, Span, wrong
+from monitor.config.files.section import Count, InvalidValue, Line, Section, Span, wrong
 from monitor.judging.flapping import FlappingPolicy
 from monitor.model.health import HealthPolicy
-from monitor.model.route import Probing
+from monitor.model.route import ProbingPolicy
 from monitor.model.said import said
-from monitor.model.window import Hours, Once, Recurring, Stretch, Window
-from probes.model.probe import Patience
+from monitor.model.window import Hours, OneTimeWindow, Recurring, Window, WindowOccurrence
+from probes.model.probe import Timeouts
 
 #: Within what time a dead process may be replaced.
 _SOONEST, _LATEST = timedelta(seconds=5), timedelta(minutes=5)
@@ -42,7 +42,7 @@ class MaintenanceSettings(Section):
         if self.cron is not None and self.lasts is not None:
             return Recurring(self.cron, self.lasts, zone, self.why)
         begins, ends = self.begins or _SOME_DAY, self.ends or _SOME_DAY
-        return Once(Stretch(aware(begins, zone), aware(ends, zone), self.why))
+        return OneTimeWindow(WindowOccurrence(aware(begins, zone), aware(ends, zone), self.why))
 
 
 def build_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo) -> tuple[Window, ...]:
@@ -104,7 +104,7 @@ def _soon_and_not_too_soon(span: timedelta) -> timedelta:
 class FlappingSettings(Section):
     """So many falls within so long are too many: the incident stays open until it has been quiet for as long."""
 
-    falls: Annotated[int, AfterValidator(_more_than_one), Blank(3)] = 3
+    falls: Annotated[int, AfterValidator(_more_than_one), InvalidValue(3)] = 3
     """How often an agency may go down; the fall with this number is told as unsteady, and its recovery not at once."""
     within: Annotated[Span, AfterValidator(_within_a_day)] = timedelta(hours=2)
 
@@ -139,12 +139,12 @@ class ProbingSettings(Section):
     take_over_within: Annotated[Span, AfterValidator(_soon_and_not_too_soon)] = timedelta(seconds=10)
     """So soon others probe the agencies of a service that has died; after 0.4 of it without a sign of life it is dead."""
 
-    def build(self, zone: ZoneInfo, maintenance: Sequence[Window]) -> Probing:
+    def build(self, zone: ZoneInfo, maintenance: Sequence[Window]) -> ProbingPolicy:
         """Return how a route is probed and judged; local times are those of *zone*."""
-        return Probing(
+        return ProbingPolicy(
             interval=self.interval,
             confirmation=self.confirmation,
-            patience=Patience(session=self.session_timeout, arrival=self.arrival_timeout),
+            patience=Timeouts(session=self.session_timeout, arrival=self.arrival_timeout),
             slow_after=self.slow_after,
             deferred_budget=self.deferred_budget,
             health=HealthPolicy(failures_to_down=self.failures_to_down, successes_to_up=self.successes_to_up),

@@ -17,7 +17,7 @@ from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.window import Day, TimeOfDay, Zone
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import one_of
-from monitor.config.files.section import Blank, Section, Slug, as_text, wrong
+from monitor.config.files.section import InvalidValue, Section, Slug, as_text, wrong
 from monitor.model.said import said
 
 _SHIFTS = {"daily": 1, "weekly": 7}
@@ -36,7 +36,7 @@ def _shift(text: str) -> int:
 
 
 #: How many days somebody has duty at a time.
-Shift = Annotated[int, as_text(_shift), Blank(1)]
+Shift = Annotated[int, as_text(_shift), InvalidValue(1)]
 
 
 class LayerSettings(Section):

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 
-from monitor.config.files.section import Blank, Line, as_text, wrong
+from monitor.config.files.section import InvalidValue, Line, as_text, wrong
 from monitor.model.said import said
 
 _FORM = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
@@ -100,13 +100,13 @@ def _tenant(text: str) -> str:
     return text
 
 
-ListenAddress = Annotated[Listen, as_text(_listen), Blank(Listen("127.0.0.1", 0))]
+ListenAddress = Annotated[Listen, as_text(_listen), InvalidValue(Listen("127.0.0.1", 0))]
 
 #: Where providers reach the callback listener, without a slash at the end; plain http only on this machine (demo, tests).
-PublicUrl = Annotated[str, AfterValidator(_public_url), Blank("https://x.invalid")]
+PublicUrl = Annotated[str, AfterValidator(_public_url), InvalidValue("https://x.invalid")]
 
 #: Where an authorization server is asked for tokens, or for what leads to one.
-TokenEndpoint = Annotated[Line, AfterValidator(_endpoint), Blank("https://x.invalid")]
+TokenEndpoint = Annotated[Line, AfterValidator(_endpoint), InvalidValue("https://x.invalid")]
 
 #: Who is asked there, at Microsoft.
-Tenant = Annotated[Line, AfterValidator(_tenant), Blank("x")]
+Tenant = Annotated[Line, AfterValidator(_tenant), InvalidValue("x")]

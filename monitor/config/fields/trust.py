@@ -9,14 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from monitor.config.files.findings import Findings
-from monitor.config.files.regular import NotRegular, read_regular, why
+from monitor.config.files.regular import NotRegularFileError, read_regular, why
 from monitor.model.said import said
 
 #: Some thirty times what a system trusts.
 _AUTHORITIES_AT_MOST = 8 * 1024 * 1024
 
 
-class NoTrust(Exception):
+class TrustStoreError(Exception):
     """A file of authorities could not be used; the message says why."""
 
 
@@ -38,7 +38,7 @@ class Trust:
         self._looked_at.clear()
 
     def context(self, ca_file: Path | None, *, for_http: bool = False) -> ssl.SSLContext:
-        """Return the context that trusts the authorities in *ca_file* only, or the system's. Raise `NoTrust`.
+        """Return the context that trusts the authorities in *ca_file* only, or the system's. Raise `TrustStoreError`.
 
         *for_http*: for whoever speaks HTTP; otherwise it is for mail servers.
         """
@@ -58,18 +58,18 @@ def check_authorities(ca_file: Path | None, trust: Trust, findings: Findings) ->
     """Note a file of authorities that cannot be used."""
     try:
         trust.context(ca_file)
-    except NoTrust as error:
+    except TrustStoreError as error:
         findings.error(str(error), "the path of a PEM file with certificates")
 
 
 def _read(ca_file: Path) -> bytes:
     try:
         return read_regular(ca_file, _AUTHORITIES_AT_MOST)
-    except NotRegular as error:
-        raise NoTrust(said("{file} {error}", file=ca_file, error=str(error))) from None
+    except NotRegularFileError as error:
+        raise TrustStoreError(said("{file} {error}", file=ca_file, error=str(error))) from None
     except (OSError, ValueError) as error:
         # Without its name: it may be a password, written in the wrong place.
-        raise NoTrust(said("cannot be read: {error}", error=why(error))) from None
+        raise TrustStoreError(said("cannot be read: {error}", error=why(error))) from None
 
 
 @lru_cache(maxsize=2)
@@ -85,7 +85,7 @@ def _made(authorities: bytes) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cadata=text)
     except (ssl.SSLError, ValueError):
-        raise NoTrust("holds no certificates in PEM form") from None
+        raise TrustStoreError("holds no certificates in PEM form") from None
 
 
 def _mark(authorities: bytes | None) -> str:

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
-from monitor.config.files.section import Blank, Section, Span, as_text, wrong
+from monitor.config.files.section import InvalidValue, Section, Span, as_text, wrong
 from monitor.model.said import said
-from monitor.model.window import NoCron, Recurring, check_cron
+from monitor.model.window import InvalidCronError, Recurring, check_cron
 
 
 def _day(text: str) -> date:
@@ -41,13 +41,13 @@ def _span(text: str) -> tuple[time, time]:
 
 
 #: A day of the calendar.
-Day = Annotated[date, as_text(_day), Blank(date(2026, 1, 1))]
+Day = Annotated[date, as_text(_day), InvalidValue(date(2026, 1, 1))]
 
 #: A time as a clock on the wall shows it, to the minute.
-TimeOfDay = Annotated[time, as_text(_clock), Blank(time(8))]
+TimeOfDay = Annotated[time, as_text(_clock), InvalidValue(time(8))]
 
 #: From one time of a day to a later one.
-DaySpan = Annotated[tuple[time, time], as_text(_span), Blank((time(8), time(17)))]
+DaySpan = Annotated[tuple[time, time], as_text(_span), InvalidValue((time(8), time(17)))]
 
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
@@ -60,7 +60,7 @@ _EXAMPLE = '"0 7 * * mon-fri" (minute hour day month weekday)'
 def _cron(text: str) -> str:
     try:
         check_cron(text)
-    except NoCron as error:
+    except InvalidCronError as error:
         raise wrong(str(error), _EXAMPLE) from None
     return text
 
@@ -85,13 +85,13 @@ def _moment(text: str) -> datetime:
 
 
 #: When something begins, in cron's five fields.
-Cron = Annotated[str, AfterValidator(_cron), Blank("0 0 * * *")]
+Cron = Annotated[str, AfterValidator(_cron), InvalidValue("0 0 * * *")]
 
 #: A time zone by its name.
-Zone = Annotated[ZoneInfo, as_text(_zone), Blank(MALAYSIA)]
+Zone = Annotated[ZoneInfo, as_text(_zone), InvalidValue(MALAYSIA)]
 
 #: A date and a time; without an offset it is local.
-Moment = Annotated[datetime, as_text(_moment), Blank(datetime(2026, 1, 1, tzinfo=UTC))]
+Moment = Annotated[datetime, as_text(_moment), InvalidValue(datetime(2026, 1, 1, tzinfo=UTC))]
 
 
 class WindowSettings(Section):

@@ -19,7 +19,7 @@ import yaml
 
 from alerts.wording.source import tree
 from monitor.config.files.problem import Path, Problem, ProblemList, Severity, dotted
-from monitor.config.files.regular import NotRegular, read_regular, unreadable
+from monitor.config.files.regular import NotRegularFileError, read_regular, unreadable
 from monitor.config.files.syntax import called, fault, is_curly
 from monitor.model.said import said
 
@@ -36,7 +36,7 @@ _UNPLACED = re.compile(r"^%YAML|\\U(?!000|0010)[0-9A-Fa-f]{8}", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLocation:
     """A place in a file; both count from 1."""
 
     line: int
@@ -49,7 +49,7 @@ class Document:
 
     file: str
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    places: Mapping[Path, Place] = field(default_factory=dict, repr=False)
+    places: Mapping[Path, SourceLocation] = field(default_factory=dict, repr=False)
     problems: tuple[Problem, ...] = ()
     #: Where a value was written that is not read here: nothing more is to be said about it.
     broken: frozenset[Path] = frozenset()
@@ -58,12 +58,12 @@ class Document:
     digest: str = ""
     text: str = field(default="", repr=False)
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: Path) -> SourceLocation:
         """Return where *path* stands, or the nearest enclosing value when it is not in the file."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
-        return Place(1, 1)
+        return SourceLocation(1, 1)
 
     def problem(self, path: Path, message: str, instead: str, severity: Severity = Severity.ERROR) -> Problem:
         """Return what is wrong with what stands at *path*, and what to write instead."""
@@ -83,7 +83,7 @@ class Document:
         return replace(self, data={}, places=_Places(self.text, self.file))
 
 
-class _Places(Mapping[Path, Place]):
+class _Places(Mapping[Path, SourceLocation]):
     """The places of a text, found when they are first asked for: those of thousands of files would fill the memory."""
 
     def __init__(self, text: str, file: str) -> None:
@@ -91,10 +91,10 @@ class _Places(Mapping[Path, Place]):
         self._file = file
 
     @cached_property
-    def _found(self) -> Mapping[Path, Place]:
+    def _found(self) -> Mapping[Path, SourceLocation]:
         return parse_document(self._text, self._file).places
 
-    def __getitem__(self, path: Path) -> Place:
+    def __getitem__(self, path: Path) -> SourceLocation:
         return self._found[path]
 
     def __iter__(self) -> Iterator[Path]:
@@ -132,7 +132,7 @@ def read_document(file: FilePath, known: Document | None = None) -> Document:
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         return _unreadable(name, "is not UTF-8 text", instead="the same, saved as UTF-8", line=line)
-    except NotRegular as error:
+    except NotRegularFileError as error:
         return _unreadable(name, str(error), instead="a file of text")
     except (OSError, ValueError) as error:
         message, instead = unreadable(file, error)
@@ -205,7 +205,7 @@ class _Walk:
     def __init__(self, file: str, text: str) -> None:
         self.file = file
         self._written = text
-        self.places: dict[Path, Place] = {}
+        self.places: dict[Path, SourceLocation] = {}
         self.problems = ProblemList()
         self.broken: set[Path] = set()
         self._seen: set[int] = set()
@@ -291,5 +291,5 @@ class _Walk:
         )
 
 
-def _place(node: yaml.Node) -> Place:
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+def _place(node: yaml.Node) -> SourceLocation:
+    return SourceLocation(node.start_mark.line + 1, node.start_mark.column + 1)

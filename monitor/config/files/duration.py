@@ -15,21 +15,21 @@ _FORM = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)
 LONGEST = timedelta(days=3660)
 
 
-class NoDuration(ValueError):
+class InvalidDurationError(ValueError):
     """The text is no span of time. Its message says what is wrong with it."""
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read "1h30m", "5m", "30s", "2d". Raise `NoDuration` for anything else: a bare number has no unit."""
+    """Read "1h30m", "5m", "30s", "2d". Raise `InvalidDurationError` for anything else: a bare number has no unit."""
     compact = text.strip()
     if compact.isdigit():
-        raise NoDuration(said("'{compact}' has no unit", compact=compact))
+        raise InvalidDurationError(said("'{compact}' has no unit", compact=compact))
     match = _FORM.fullmatch(compact)
     if not compact or match is None:
-        raise NoDuration("is no span of time")
+        raise InvalidDurationError("is no span of time")
     seconds = sum(int(n or 0) * unit for n, unit in zip(match.groups(), _UNITS.values(), strict=True))
     if seconds > LONGEST.total_seconds():
-        raise NoDuration("is too long a span of time")
+        raise InvalidDurationError("is too long a span of time")
     return timedelta(seconds=seconds)
 
 

@@ -31,12 +31,12 @@ _COLON = re.compile(r"\s*:")
 _COMMA = re.compile(r"[\s,]*")
 
 
-class NotEditable(Exception):
+class NotEditableError(Exception):
     """A value cannot be changed in this text without touching something else. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PutValue:
+class SetValue:
     """Write a value at a path, in the place of what is there; the keys above it are made where they are missing."""
 
     path: Path
@@ -44,7 +44,7 @@ class PutValue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AddItem:
+class AppendItem:
     """Write an item at the end of the list at a path, which is made where it is missing."""
 
     path: Path
@@ -52,21 +52,21 @@ class AddItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropValue:
+class RemoveValue:
     """Take out the value at a path with its key, and what is remarked in its own line. What is not there stays so."""
 
     path: Path
 
 
-TextEdit = PutValue | AddItem | DropValue
+TextEdit = SetValue | AppendItem | RemoveValue
 
 
 def edit_text(text: str, edits: Iterable[TextEdit]) -> str:
-    """Return *text* with one edit after the other made in it. Raise `NotEditable`."""
+    """Return *text* with one edit after the other made in it. Raise `NotEditableError`."""
     document, root = parse_tree(text, "")
     for edit in edits:
         if root is None or any(problem.severity is Severity.ERROR for problem in document.problems):
-            raise NotEditable("the text has errors of its own; mend them first, in the whole text")
+            raise NotEditableError("the text has errors of its own; mend them first, in the whole text")
         wanted = _applied(document.data, edit)
         if _same(wanted, document.data):
             continue
@@ -78,8 +78,8 @@ def edit_text(text: str, edits: Iterable[TextEdit]) -> str:
     return text
 
 
-def _odd(path: Path) -> NotEditable:
-    return NotEditable(
+def _odd(path: Path) -> NotEditableError:
+    return NotEditableError(
         said("{path} is written in a way that this form cannot change; change it in the whole text", path=dotted(path))
     )
 
@@ -96,23 +96,23 @@ def _applied(data: Mapping[str, Any], edit: TextEdit) -> Mapping[str, Any]:
     """Return what a document is to say after an edit."""
     wanted: Any = deepcopy(dict(data))
     match edit:
-        case DropValue(path=(*above, last)):
+        case RemoveValue(path=(*above, last)):
             there = _at(wanted, above)
             if _has(there, last):
                 del there[last]
-        case PutValue(path=(*above, last), value=value):
+        case SetValue(path=(*above, last), value=value):
             there = _made(wanted, above)
             if not isinstance(there, dict) and not _has(there, last):
                 raise _odd(edit.path)
             there[last] = deepcopy(value)
-        case AddItem(path=(*above, last), value=value):
+        case AppendItem(path=(*above, last), value=value):
             there = _made(wanted, above)
             items = there[last] if _has(there, last) and there[last] is not None else []
             if not isinstance(items, list) or not (isinstance(there, dict) or _has(there, last)):
                 raise _odd(edit.path)
             there[last] = [*items, deepcopy(value)]
         case _:
-            raise NotEditable("the document as a whole is no value")
+            raise NotEditableError("the document as a whole is no value")
     result: Mapping[str, Any] = wanted
     return result
 
@@ -154,14 +154,14 @@ class _Cutter:
 
     def cut(self, edit: TextEdit) -> str:
         match edit:
-            case DropValue(path=path):
+            case RemoveValue(path=path):
                 return self._drop(path)
-            case AddItem(path=path, value=value):
+            case AppendItem(path=path, value=value):
                 there = self._node(path)
                 if isinstance(there, yaml.SequenceNode):
                     return self._append(there, [f"- {_flow(value)}"], _flow(value))
                 return self._put(path, [value])
-            case PutValue(path=path, value=value):
+            case SetValue(path=path, value=value):
                 return self._put(path, value)
 
     def _node(self, path: Path) -> yaml.Node | None:

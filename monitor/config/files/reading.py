@@ -21,8 +21,8 @@ from pydantic_core import ErrorDetails
 from alerts.model.channel import Channel
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path, nearest, one_of, split_remedy
-from monitor.config.files.secret import NoSecret, Vault
-from monitor.config.files.section import Blank, Spared
+from monitor.config.files.secret import SecretResolver, SecretUnavailableError
+from monitor.config.files.section import InvalidValue, OptionalSecret
 from monitor.model.document import SECRET_NAME
 from monitor.model.said import both, either, said
 
@@ -61,10 +61,10 @@ def is_secret(annotation: Any) -> bool:
     return SecretStr in (core(annotation), core(item(annotation)))
 
 
-def spared(annotation: Any) -> Spared | None:
+def spared(annotation: Any) -> OptionalSecret | None:
     """Return how what *annotation* asks for may be lost; `None`: it may not."""
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-    return next((mark for mark in marks if isinstance(mark, Spared)), None)
+    return next((mark for mark in marks if isinstance(mark, OptionalSecret)), None)
 
 
 def _leads_to_secrets(annotation: Any) -> bool:
@@ -128,7 +128,7 @@ def at(model: type[BaseModel], path: Path) -> Any:
 def blank(annotation: Any) -> Any:
     """Return a value of the right shape to stand in for a broken one."""
     if get_origin(annotation) is Annotated:
-        marks = [mark.value for mark in get_args(annotation)[1:] if isinstance(mark, Blank)]
+        marks = [mark.value for mark in get_args(annotation)[1:] if isinstance(mark, InvalidValue)]
         return marks[-1] if marks else blank(get_args(annotation)[0])
     if allows_none(annotation):
         return None
@@ -211,7 +211,7 @@ SANCTIONED = "sms, voice, fax or letter (circular of 1 June 2007, paragraph 4)"
 class Reader:
     """Reads models from one document."""
 
-    def __init__(self, findings: Findings, vault: Vault) -> None:
+    def __init__(self, findings: Findings, vault: SecretResolver) -> None:
         self.findings = findings
         self._vault = vault
 
@@ -315,7 +315,7 @@ class Reader:
             return SecretStr("?")
         try:
             secret = self._vault.from_file(name) if is_file else self._vault.from_variable(name)
-        except NoSecret as error:
+        except SecretUnavailableError as error:
             self._unusable(asked, path, str(error), error.instead)
             return None if spared(asked) else SecretStr("?")
         if is_file and (can := self._vault.others_can(name)):

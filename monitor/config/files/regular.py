@@ -17,22 +17,22 @@ from monitor.model.said import said
 TICK: Final = 3 * 10**9
 
 
-class NotRegular(ValueError):
+class NotRegularFileError(ValueError):
     """What stands there would keep a reader, and every later reload behind it, waiting, or fill the memory."""
 
 
 def read_regular(file: Path, at_most: int) -> bytes:
-    """Return what *file* holds. Raise `OSError` or, for a pipe, a device or more than *at_most* octets, `NotRegular`.
+    """Return what *file* holds. Raise `OSError` or, for a pipe, a device or more than *at_most* octets, `NotRegularFileError`.
 
     What is opened is what is looked at, whatever somebody puts in its place meanwhile, and opening it does not wait.
     """
     with open(file, "rb", opener=_at_once) as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise NotRegular(said("is no regular file"))
+            raise NotRegularFileError(said("is no regular file"))
         # Some files of the kernel say that they are empty, and are not.
         octets = opened.read(at_most + 1)
     if len(octets) > at_most:
-        raise NotRegular(said("is larger than {size} KiB", size=at_most // 1024))
+        raise NotRegularFileError(said("is larger than {size} KiB", size=at_most // 1024))
     return octets
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from monitor.config.files.regular import FileStamp, NotRegular, may_be_path, read_regular, unreadable
+from monitor.config.files.regular import FileStamp, NotRegularFileError, may_be_path, read_regular, unreadable
 from monitor.config.files.tracked import is_tracked
 from monitor.model.said import said
 
@@ -19,7 +19,7 @@ from monitor.model.said import said
 _AT_MOST = 64 * 1024
 
 
-class NoSecret(Exception):
+class SecretUnavailableError(Exception):
     """A secret could not be had. The message and `instead` hold none of it."""
 
     def __init__(self, message: str, instead: str = "") -> None:
@@ -27,7 +27,7 @@ class NoSecret(Exception):
         self.instead = instead
 
 
-class TypedSecret(SecretStr):
+class StoredSecret(SecretStr):
     """A secret that somebody has typed in the portal. It may be given to those whom it was typed for, and to nobody else."""
 
     def __init__(self, secret: str, *, hearers: Iterable[str] = (), why: str = "", name: str = "") -> None:
@@ -38,7 +38,7 @@ class TypedSecret(SecretStr):
         self.why = why
 
     @classmethod
-    def read(cls, text: str, name: str = "") -> TypedSecret:
+    def read(cls, text: str, name: str = "") -> StoredSecret:
         """Read it as it is kept. Raise `ValueError`."""
         kept = json.loads(text)
         if not isinstance(kept, dict):
@@ -52,7 +52,7 @@ class TypedSecret(SecretStr):
     def __eq__(self, other: object) -> bool:
         """Whether it is the same secret for the same hearers."""
         return (
-            isinstance(other, TypedSecret)
+            isinstance(other, StoredSecret)
             and self.get_secret_value() == other.get_secret_value()
             and (self.hearers, self.why) == (other.hearers, other.why)
         )
@@ -76,7 +76,7 @@ class _Absent:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretSighting:
+class SecretLookup:
     """What was found where a secret was looked for."""
 
     source: _Source
@@ -90,7 +90,7 @@ class SecretSighting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vault:
+class SecretResolver:
     """Where secrets are looked for."""
 
     #: The directory of the settings file: relative paths start here, those of agency files too.
@@ -98,15 +98,15 @@ class Vault:
     environ: Mapping[str, str] = field(repr=False)
     #: Says what there is of a secret that was typed in the portal, by the name that documents have of it; `None`: what is
     #: read names none.
-    typed: Callable[[str], TypedSecret] | None = field(default=None, repr=False)
+    typed: Callable[[str], StoredSecret] | None = field(default=None, repr=False)
     #: All that was looked at: what was made of it holds for as long as it is the same.
-    seen: list[SecretSighting] = field(default_factory=list, repr=False)
+    seen: list[SecretLookup] = field(default_factory=list, repr=False)
 
-    def apart(self) -> Vault:
+    def apart(self) -> SecretResolver:
         """Return one that sees the same, and notes for itself what it has seen."""
-        return Vault(directory=self.directory, environ=self.environ, typed=self.typed)
+        return SecretResolver(directory=self.directory, environ=self.environ, typed=self.typed)
 
-    def still_sees(self, sightings: MutableSequence[SecretSighting]) -> bool:
+    def still_sees(self, sightings: MutableSequence[SecretLookup]) -> bool:
         """Whether all is there as it was. Where a file had to be read for that, its sighting is noted anew."""
         for number, each in enumerate(sightings):
             if each.stamp is not None and each.stamp.holds():
@@ -118,17 +118,17 @@ class Vault:
         return True
 
     def from_file(self, name: str) -> SecretStr:
-        """Return what the file holds without its last newline. Raise `NoSecret`."""
+        """Return what the file holds without its last newline. Raise `SecretUnavailableError`."""
         return self._note(_Source.FILE, name)
 
     def from_variable(self, name: str) -> SecretStr:
-        """Return the value of an environment variable. Raise `NoSecret`."""
+        """Return the value of an environment variable. Raise `SecretUnavailableError`."""
         return self._note(_Source.VARIABLE, name)
 
-    def from_store(self, name: str) -> TypedSecret:
-        """Return a secret that was typed in the portal; it says itself when it is not to be had. Raise `NoSecret`."""
+    def from_store(self, name: str) -> StoredSecret:
+        """Return a secret that was typed in the portal; it says itself when it is not to be had. Raise `SecretUnavailableError`."""
         found = self._note(_Source.STORE, name)
-        assert isinstance(found, TypedSecret)  # noqa: S101 - so `_look` has it
+        assert isinstance(found, StoredSecret)  # noqa: S101 - so `_look` has it
         return found
 
     def _shown(self, name: str) -> str:
@@ -152,24 +152,22 @@ class Vault:
         seen = self._look(source, name)
         self.seen.append(seen)
         if isinstance(seen.found, _Absent):
-            raise NoSecret(seen.found.message, seen.found.instead)
+            raise SecretUnavailableError(seen.found.message, seen.found.instead)
         return seen.found
 
-    def _look(self, source: _Source, name: str) -> SecretSighting:
+    def _look(self, source: _Source, name: str) -> SecretLookup:
         if source is _Source.FILE:
             # Before it is read: what changes meanwhile shows the next time.
             stamp = FileStamp.of(self.directory / name)
-            return SecretSighting(source, name, self._in_file(name), self.others_can(name), stamp)
+            return SecretLookup(source, name, self._in_file(name), self.others_can(name), stamp)
         if source is _Source.STORE:
             found = _Absent("nothing here may name it") if self.typed is None else self.typed(name)
-            return SecretSighting(source, name, found)
+            return SecretLookup(source, name, found)
         if name not in self.environ:
             # What is no variable may be the secret, written in the wrong place.
             where = "the name of a variable that the service is given, or ..._file: PATH"
-            return SecretSighting(
-                source, name, _Absent("the environment variable that is named here is not set", where)
-            )
-        return SecretSighting(
+            return SecretLookup(source, name, _Absent("the environment variable that is named here is not set", where))
+        return SecretLookup(
             source, name, _whole(self.environ[name], said("the environment variable {name}", name=name))
         )
 
@@ -183,7 +181,7 @@ class Vault:
             text = read_regular(self.directory / name, _AT_MOST).decode("utf-8-sig")
         except UnicodeDecodeError:
             return _Absent(said("the file {name} is not UTF-8 text", name=name), "the secret alone, saved as UTF-8")
-        except NotRegular as error:
+        except NotRegularFileError as error:
             return _Absent(said("the file {name} {error}", name=name, error=str(error)), alone)
         except FileNotFoundError:
             return _Absent(said("{name} does not exist", name=self._shown(name)), alone)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from monitor.config.files.duration import NoDuration, parse_duration
+from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.config.files.regular import may_be_path
 from monitor.model.said import said
 from probes.model.domain import normal_domain
@@ -39,14 +39,14 @@ class Section(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Blank:
+class InvalidValue:
     """What stands in the place of a broken value while the rest of the file is checked."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Spared:
+class OptionalSecret:
     """Marks a secret that may be lost: where it cannot be had or used there is none, and all else works without."""
 
     #: What works no more then, and what to write instead.
@@ -129,7 +129,7 @@ def _domain(text: str) -> str:
 def _duration(text: str) -> timedelta:
     try:
         return parse_duration(text)
-    except NoDuration as error:
+    except InvalidDurationError as error:
         number = text.strip()
         raise wrong(
             str(error), said("{number}s or {number}m", number=number) if number.isdigit() else "30s, 5m or 1h30m"
@@ -183,30 +183,30 @@ def _positive(span: timedelta) -> timedelta:
 
 
 #: One line of text that is not empty.
-Line = Annotated[str, AfterValidator(_line), Blank("?")]
+Line = Annotated[str, AfterValidator(_line), InvalidValue("?")]
 
 #: The name of something in the configuration; also a metric label and a part of URLs.
 Slug = Annotated[
     str,
     AfterValidator(_matching(r"[a-z0-9][a-z0-9-]{0,39}", "is no name", "small letters, digits and hyphens: rujukan-a")),
-    Blank("x"),
+    InvalidValue("x"),
 ]
 
 #: An agency's short code: all that an SMS of 160 characters has room for.
 Code = Annotated[
     str,
     AfterValidator(_matching(r"[A-Z0-9]{1,11}", "is no short code", "1 to 11 capital letters and digits: JCONTOH")),
-    Blank("X"),
+    InvalidValue("X"),
 ]
 
 #: A registered mail domain, in lower case.
-Domain = Annotated[str, AfterValidator(_domain), Blank("x.invalid")]
+Domain = Annotated[str, AfterValidator(_domain), InvalidValue("x.invalid")]
 
 #: A mail address. Whether it may be used is the circular's question, asked later.
-MailAddress = Annotated[str, AfterValidator(_mail_address), Blank("x@x.invalid")]
+MailAddress = Annotated[str, AfterValidator(_mail_address), InvalidValue("x@x.invalid")]
 
 #: The host name or address of a server.
-Host = Annotated[str, AfterValidator(_host), Blank("x.invalid")]
+Host = Annotated[str, AfterValidator(_host), InvalidValue("x.invalid")]
 
 #: Digits to press after an office line has answered; w and W wait half a second and a second. Twilio takes 32 keys, and a W
 #: is two of its waits: no more than a dozen.
@@ -219,17 +219,17 @@ Extension = Annotated[
             'the digits to press after the line answers, as "1234"',
         )
     ),
-    Blank("1"),
+    InvalidValue("1"),
 ]
 
-Port = Annotated[int, Field(ge=1, le=65535), Blank(1)]
-Count = Annotated[int, Field(ge=1, le=100), Blank(1)]
+Port = Annotated[int, Field(ge=1, le=65535), InvalidValue(1)]
+Count = Annotated[int, Field(ge=1, le=100), InvalidValue(1)]
 
 #: So many of a hundred, as "50%".
-Percent = Annotated[int, BeforeValidator(_percent), Blank("50%")]
+Percent = Annotated[int, BeforeValidator(_percent), InvalidValue("50%")]
 
 #: A span of time, which may be none.
-Duration = Annotated[timedelta, as_text(_duration), Blank(timedelta(minutes=1))]
+Duration = Annotated[timedelta, as_text(_duration), InvalidValue(timedelta(minutes=1))]
 
 #: A span of time that is longer than nothing.
 Span = Annotated[Duration, AfterValidator(_positive)]

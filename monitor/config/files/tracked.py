@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from monitor.config.files.regular import FileStamp, NotRegular, read_regular
+from monitor.config.files.regular import FileStamp, NotRegularFileError, read_regular
 
 #: The index of some hundred thousand files.
 _INDEX_AT_MOST: Final = 16 * 1024 * 1024
@@ -45,5 +45,5 @@ def _kept(index: Path, _stamp: FileStamp) -> bytes:
 def _octets(index: Path) -> bytes:
     try:
         return read_regular(index, _INDEX_AT_MOST)
-    except (OSError, NotRegular):
+    except (OSError, NotRegularFileError):
         return b""

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.fields.listen import safe_url
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Blank, Section, Slug, Token, wrong
+from monitor.config.files.section import InvalidValue, Section, Slug, Token, wrong
 from monitor.model.said import said
 
 
@@ -57,7 +57,7 @@ def _url(text: str) -> str:
 class SendSettings(Section):
     """Tells Alertmanagers of our incidents, for as long as they last."""
 
-    to: tuple[Annotated[str, AfterValidator(_url), Blank("https://x.invalid")], ...] = Field(
+    to: tuple[Annotated[str, AfterValidator(_url), InvalidValue("https://x.invalid")], ...] = Field(
         examples=["[http://127.0.0.1:9093]"]
     )
     """Every member of a cluster by itself, and nothing that shares out among them."""

@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
-from alerts.model.notice import Office
+from alerts.model.notice import IssuingOffice
 from alerts.model.oncall import Rota
 from monitor.config.agency.announcement import AnnouncementSettings
 from monitor.config.agency.calendar import CalendarOverrides, CalendarSettings
@@ -31,11 +31,11 @@ from monitor.config.fields.trust import Trust
 from monitor.config.fields.window import Zone
 from monitor.config.files.section import Code, Domain, Line, Section, Slug
 from monitor.config.model.reference import at_rest, pools
-from monitor.config.model.settings import Settings, Shared
-from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.config.model.settings import Settings, SharedSettings
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from probes.credentials.oauth_endpoint import Rotations
-from probes.model.bounds import Bounds
-from probes.model.check import Premises
+from probes.model.bounds import EgressPolicy
+from probes.model.check import CheckScope
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Route
 
@@ -80,40 +80,40 @@ class Agency(Section):
         """Its contacts' keys, each with a channel that they answer on."""
         return lines_of(self.contacts)
 
-    def build_office(self) -> Office:
+    def build_office(self) -> IssuingOffice:
         """Return the agency as notices quote it."""
         return self.office.build(short=self.agency, name=self.name, domain=self.domains[0])
 
-    def build_hours(self, shared: Shared) -> OfficeHours:
+    def build_hours(self, shared: SharedSettings) -> OfficeHours:
         """Return when its offices are open."""
         return self._calendar(shared).build(self._zone(shared))
 
-    def build_people(self, shared: Shared) -> dict[str, Contact]:
+    def build_people(self, shared: SharedSettings) -> dict[str, Contact]:
         """Return the contacts of its own, by key."""
         hours = self.build_hours(shared)
         return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
 
-    def build_rotas(self, shared: Shared) -> dict[str, Rota]:
+    def build_rotas(self, shared: SharedSettings) -> dict[str, Rota]:
         """Return its own rotas by key. They are called "CODE/key"."""
         people = {**shared.people, **self.build_people(shared)}
         calendar, zone = self._calendar(shared), self._zone(shared)
         return {key: rota.build(f"{self.agency}/{key}", people, calendar, zone) for key, rota in self.rotas.items()}
 
-    def brief(self, shared: Shared) -> Brief:
+    def brief(self, shared: SharedSettings) -> PolicySnapshot:
         """Return whom an incident tells."""
         people = {**shared.people, **self.build_people(shared)}
         rotas = {**shared.rotas, **self.build_rotas(shared)}
-        return Brief(
+        return PolicySnapshot(
             agency=self.agency,
             office=self.build_office(),
             escalation=self.escalation.build(people, rotas, self.build_hours(shared)),
             announcement=self.announcement.build(self._calendar(shared), self._zone(shared)),
         )
 
-    def _calendar(self, shared: Shared) -> CalendarSettings:
+    def _calendar(self, shared: SharedSettings) -> CalendarSettings:
         return self.calendar.over(shared.calendar)
 
-    def _zone(self, shared: Shared) -> ZoneInfo:
+    def _zone(self, shared: SharedSettings) -> ZoneInfo:
         return self.time_zone or shared.zone
 
     def legs(self, references: Mapping[str, MailboxSettings]) -> tuple[Leg, ...]:
@@ -123,13 +123,13 @@ class Agency(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class BuiltMailbox:
     """A mailbox, and what it was made of."""
 
     mailbox: Mailbox
     settings: MailboxSettings = field(repr=False)
     trust: tuple[ssl.SSLContext, ...] = field(repr=False)
-    bounds: Bounds = field(repr=False)
+    bounds: EgressPolicy = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,26 +139,26 @@ class Registry:
     #: By short code, in the order of their files.
     agencies: Mapping[str, Agency] = field(default_factory=dict)
     #: Of all agencies, then the control routes.
-    routes: tuple[WatchedRoute, ...] = ()
+    routes: tuple[MonitoredRoute, ...] = ()
     #: By name.
-    mailboxes: Mapping[str, Fitted] = field(default_factory=dict, repr=False)
+    mailboxes: Mapping[str, BuiltMailbox] = field(default_factory=dict, repr=False)
     #: Those of pools that other processes use, under the names of their references.
     at_rest: tuple[Mailbox, ...] = field(default=(), repr=False)
     #: What the settings say that the routes of every agency follow from.
     ground: tuple[object, ...] = field(default=(), repr=False)
     #: The routes by agency, if whoever makes it has them so.
-    by_agency: Mapping[str, tuple[WatchedRoute, ...]] = field(default_factory=dict, repr=False, compare=False)
+    by_agency: Mapping[str, tuple[MonitoredRoute, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Sort the routes: there are thousands, and an agency's are asked for by each."""
         if self.by_agency:
             return
-        routes: dict[str, list[WatchedRoute]] = {}
+        routes: dict[str, list[MonitoredRoute]] = {}
         for route in self.routes:
             routes.setdefault(route.agency, []).append(route)
         object.__setattr__(self, "by_agency", {agency: tuple(each) for agency, each in routes.items()})
 
-    def routes_of(self, agency: str) -> tuple[WatchedRoute, ...]:
+    def routes_of(self, agency: str) -> tuple[MonitoredRoute, ...]:
         """Return the routes of one agency; of "" the control routes. Those that have not changed are the same tuple."""
         return self.by_agency.get(agency, ())
 
@@ -166,12 +166,14 @@ class Registry:
 class _Fitter:
     """Makes mailboxes; one of which nothing has changed is the one that is in use."""
 
-    def __init__(self, trust: Trust, bounds: Bounds, in_use: Mapping[str, Fitted], rotations: Rotations | None) -> None:
+    def __init__(
+        self, trust: Trust, bounds: EgressPolicy, in_use: Mapping[str, BuiltMailbox], rotations: Rotations | None
+    ) -> None:
         self._trust = trust
         self._bounds = bounds
         self._in_use = in_use
         self._rotations = rotations
-        self.made: dict[str, Fitted] = {}
+        self.made: dict[str, BuiltMailbox] = {}
 
     def fit(self, name: str, settings: MailboxSettings, *, pooled: bool = False) -> Mailbox:
         oauth = settings.login.oauth
@@ -181,7 +183,7 @@ class _Fitter:
         same = (settings, trust, self._bounds, pooled)
         if fitted is None or (fitted.settings, fitted.trust, fitted.bounds, fitted.mailbox.pooled) != same:
             built = replace(settings.build(name, self._trust, self._bounds, self._rotations), pooled=pooled)
-            fitted = Fitted(mailbox=built, settings=settings, trust=trust, bounds=self._bounds)
+            fitted = BuiltMailbox(mailbox=built, settings=settings, trust=trust, bounds=self._bounds)
         self.made[name] = fitted
         return fitted.mailbox
 
@@ -211,7 +213,7 @@ def build_registry(
     ground = (references, settings.probing, settings.maintenance, settings.time_zone)
     same_ground = ground == in_force.ground
     everywhere = build_maintenance(settings.maintenance, settings.time_zone)
-    routes: dict[str, tuple[WatchedRoute, ...]] = {}
+    routes: dict[str, tuple[MonitoredRoute, ...]] = {}
     for code, agency in agencies.items():
         mailboxes = {key: fitter.fit(f"{code}/{key}", mailbox) for key, mailbox in agency.mailboxes.items()}
         if (
@@ -243,14 +245,14 @@ def build_registry(
 
 
 def _watched(
-    agency: str, leg: Leg, own: Mapping[str, Mailbox], references: Mapping[str, Mailbox], probing: Probing
-) -> WatchedRoute:
+    agency: str, leg: Leg, own: Mapping[str, Mailbox], references: Mapping[str, Mailbox], probing: ProbingPolicy
+) -> MonitoredRoute:
     # A mailbox of the agency and a reference may share a key: the direction says which side is whose.
     senders = own if leg.direction in (Direction.INTERNAL, Direction.OUTBOUND) else references
     arrives_there = leg.direction in (Direction.INTERNAL, Direction.INBOUND) and not leg.forwarded
     recipients = own if arrives_there else references
     route = Route(name=leg.name, sender=senders[leg.sender], recipient=recipients[leg.recipient], to=leg.to)
-    return WatchedRoute(agency=agency, direction=leg.direction, route=route, probing=probing, forwarded=leg.forwarded)
+    return MonitoredRoute(agency=agency, direction=leg.direction, route=route, probing=probing, forwarded=leg.forwarded)
 
 
 def premises(
@@ -259,7 +261,7 @@ def premises(
     settings: Settings,
     *,
     specimen: Callable[[], bytes | None] = lambda: None,
-) -> Premises:
+) -> CheckScope:
     """Return what checks may look at: all of one agency, or of "" our own reference mailboxes.
 
     *specimen* returns the latest message from the agency that arrived elsewhere. Our references' domains are other
@@ -270,7 +272,7 @@ def premises(
     ends = [end for route in registry.routes_of(agency) for end in (route.route.sender, route.route.recipient)]
     own = {end.name: end for end in ends if (end.name in references) is (file is None)}
     asked = [each.ask_recipients for each in (file.checks if file else None, settings.checks) if each is not None]
-    return Premises(
+    return CheckScope(
         agency=agency,
         mailboxes=tuple(own.values()),
         domains=tuple(domain.lower() for domain in file.domains) if file else (),

@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
-from alerts.model.notice import Office
+from alerts.model.notice import IssuingOffice
 from alerts.model.oncall import Rota
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.agency.checks import ServiceChecksSettings
@@ -30,11 +30,11 @@ from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.fields.window import MALAYSIA, Zone
 from monitor.config.files.section import (
     IN_THE_STORE,
-    Blank,
     Code,
     DocumentsPlace,
     Domain,
     File,
+    InvalidValue,
     Line,
     Section,
     Slug,
@@ -50,10 +50,10 @@ from monitor.config.service.hub import HubSettings
 from monitor.config.service.lifeline import LifelineSettings
 from monitor.config.service.mail_provider import MailProviderSettings
 from monitor.config.service.portal import PortalSettings
-from monitor.config.service.store import KeepSettings, StoreSettings
+from monitor.config.service.store import RetentionSettings, StoreSettings
 from monitor.metrics import PHASES_OF
 from monitor.runtime.place import STATE
-from probes.model.bounds import Bounds
+from probes.model.bounds import EgressPolicy
 
 
 class ServiceMode(StrEnum):
@@ -80,7 +80,7 @@ NOC_AGENCY = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class SharedSettings:
     """What the settings lend to every agency. Built once for all of them."""
 
     people: Mapping[str, Contact]
@@ -92,7 +92,7 @@ class Shared:
 class MetricsSettings(Section):
     """What a large service may leave out of `/metrics`, or a patient Prometheus be told all the same."""
 
-    phases_of: Annotated[int, Field(ge=0, le=100_000), Blank(PHASES_OF)] = PHASES_OF
+    phases_of: Annotated[int, Field(ge=0, le=100_000), InvalidValue(PHASES_OF)] = PHASES_OF
     """Of how many routes at most it is told how long each phase took; of more, those whose last run did not go well."""
 
 
@@ -115,12 +115,12 @@ class NocSettings(Section):
     escalation: EscalationSettings = NOBODY
     """Not to be left out, unless nobody is told (`mode: watch`)."""
 
-    def build_people(self, shared: Shared) -> dict[str, Contact]:
+    def build_people(self, shared: SharedSettings) -> dict[str, Contact]:
         """Return the contacts of its own, by key."""
         hours = shared.calendar.build(shared.zone)
         return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
 
-    def build_office(self) -> Office:
+    def build_office(self) -> IssuingOffice:
         """Return the office that speaks about our own faults; it has no mail domain."""
         return self.office.build(short=self.short, name=self.name, domain="")
 
@@ -162,7 +162,7 @@ class Settings(Section):
     """What mail providers take, where that is not the usual: by gmail, google, microsoft, or a name of your own."""
     metrics: MetricsSettings = MetricsSettings()
     """How much Prometheus is told."""
-    keep_results: KeepSettings = KeepSettings()
+    keep_results: RetentionSettings = RetentionSettings()
     """How long ends of probe runs are kept; incidents and notices are for ever."""
     official_suffixes: tuple[Domain, ...] = OFFICIAL_SUFFIXES
     """What the domains of agencies end with (circular, 3d); list all of them when adding one."""
@@ -217,28 +217,28 @@ class Settings(Section):
         return self.site if is_hub or is_site else ""
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> EgressPolicy:
         """Where connections may go that somebody has named who is no operator."""
-        return Bounds() if self.portal is None else self.portal.bounds
+        return EgressPolicy() if self.portal is None else self.portal.bounds
 
     @property
     def officers_write(self) -> bool:
         """Whether agencies' documents may be others' than operators'."""
         return self.portal is not None and self.agencies == IN_THE_STORE
 
-    def heeded(self, brief: Brief) -> Brief:
+    def heeded(self, brief: PolicySnapshot) -> PolicySnapshot:
         """Return *brief* as incidents have it: without anybody where nobody is told."""
         return brief if self.tells else brief.with_nobody()
 
-    def shared(self) -> Shared:
+    def shared(self) -> SharedSettings:
         """Return what every agency may name."""
         hours = self.calendar.build(self.time_zone)
         people = {key: contact.build(key, hours) for key, contact in self.contacts.items()}
         # A shared rota is called by its key alone.
         rotas = {key: rota.build(key, people, self.calendar, self.time_zone) for key, rota in self.rotas.items()}
-        return Shared(people=people, rotas=rotas, calendar=self.calendar, zone=self.time_zone)
+        return SharedSettings(people=people, rotas=rotas, calendar=self.calendar, zone=self.time_zone)
 
-    def noc_brief(self, *, subject: str, subject_en: str, told_by: str = "") -> Brief:
+    def noc_brief(self, *, subject: str, subject_en: str, told_by: str = "") -> PolicySnapshot:
         """Return whom a fault of our own is told to, or an alert; *subject* is what is affected, in Malay and English.
 
         *told_by*: the entry of `alertmanager.receive.tell` that decides, as long as there is such a one.
@@ -246,7 +246,7 @@ class Settings(Section):
         shared, receive = self.shared(), self.alertmanager and self.alertmanager.receive
         tell = receive.tell.get(told_by) if receive else None
         escalation = tell.escalation if tell else self.noc.escalation
-        return Brief(
+        return PolicySnapshot(
             agency=NOC_AGENCY,
             office=self.noc.build_office(),
             escalation=escalation.build(
@@ -259,7 +259,7 @@ class Settings(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provision:
+class SettingsContext:
     """`None` stands for "cannot be known": nothing is said about what depends on it."""
 
     mode: ServiceMode = ServiceMode.TELL

@@ -6,23 +6,23 @@ from collections.abc import Mapping, MutableMapping
 from functools import cached_property
 
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
-from monitor.config.files.secret import TypedSecret
+from monitor.config.files.secret import StoredSecret
 from monitor.config.model.settings import Settings
 from monitor.model.said import said
 from monitor.store.upkeep.secrets import read_secrets
 from monitor.store.upkeep.unopened import DocumentsAwayError
 
 #: What was read, by its name, and what it was read from: a name never stands for another secret.
-ReadSecrets = MutableMapping[str, tuple[Ciphertext, TypedSecret]]
+ReadSecrets = MutableMapping[str, tuple[Ciphertext, StoredSecret]]
 
 
-class TypedSecrets:
+class StoredSecrets:
     """Finds them, in one reading of the configuration. The store is read when the first is asked for."""
 
     def __init__(
         self,
         settings: Settings | None,
-        fresh: Mapping[str, TypedSecret],
+        fresh: Mapping[str, StoredSecret],
         known: ReadSecrets,
         *,
         is_followed: bool = False,
@@ -36,16 +36,16 @@ class TypedSecrets:
         self._known = known
         self._is_followed = is_followed
 
-    def __call__(self, name: str) -> TypedSecret:
+    def __call__(self, name: str) -> StoredSecret:
         """Return the secret of that name; it says why, when it is not to be had."""
         if name in self._fresh:
             return self._fresh[name]
         kept = self._kept
         if isinstance(kept, str):
             # While the store is away, what is known goes on to hold.
-            return self._known[name][1] if name in self._known else TypedSecret("", why=kept)
+            return self._known[name][1] if name in self._known else StoredSecret("", why=kept)
         if (ciphertext := kept.get(name)) is None:
-            return TypedSecret("", why="what was typed is not in this store: the mailbox is not signed in to")
+            return StoredSecret("", why="what was typed is not in this store: the mailbox is not signed in to")
         if name in self._known and self._known[name][0] == ciphertext:
             return self._known[name][1]
         found = self._decrypted(name, ciphertext)
@@ -71,21 +71,21 @@ class TypedSecrets:
         except DocumentsAwayError as away:
             return said("what was typed cannot be looked for: {away}", away=away)
 
-    def _decrypted(self, name: str, ciphertext: Ciphertext) -> TypedSecret:
+    def _decrypted(self, name: str, ciphertext: Ciphertext) -> StoredSecret:
         from monitor.store.upkeep.keyring import SecretLockedError  # noqa: PLC0415 - most who read settings decrypt nothing
 
         portal = self._settings.portal if self._settings else None
         keyring = portal.keyring() if portal else None
         if keyring is None:
-            return TypedSecret(
+            return StoredSecret(
                 "", why="what was typed cannot be read: portal.secrets_key_file names no key that can be read"
             )
         try:
             place = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name)
-            found = TypedSecret.read(keyring.decrypt(place, ciphertext), name)
+            found = StoredSecret.read(keyring.decrypt(place, ciphertext), name)
             if (renewed := self._renewed.get(name)) is None:
                 return found
             place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
-            return TypedSecret(keyring.decrypt(place, renewed), hearers=found.hearers, name=name)
+            return StoredSecret(keyring.decrypt(place, renewed), hearers=found.hearers, name=name)
         except (SecretLockedError, ValueError) as why:
-            return TypedSecret("", why=said("what was typed cannot be read: {why}", why=why))
+            return StoredSecret("", why=said("what was typed cannot be read: {why}", why=why))

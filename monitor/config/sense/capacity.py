@@ -13,13 +13,13 @@ from monitor.config.files.findings import Findings
 from monitor.config.model.reference import pools
 from monitor.config.model.registry import Registry
 from monitor.config.model.settings import Settings
-from monitor.model.budget import Overdraft, overdrafts
-from monitor.model.inflow import Flood, comes_to_us, floods
+from monitor.model.budget import QuotaExceeded, overdrafts
+from monitor.model.inflow import ReceiveQuotaExceeded, comes_to_us, floods
 from monitor.model.mail_provider import MailProviders
 from monitor.model.pool import Spread
-from monitor.model.route import WatchedRoute
-from monitor.model.said import FilledText, said
-from monitor.store.probing.retention import Keep
+from monitor.model.route import MonitoredRoute
+from monitor.model.said import LazyText, said
+from monitor.store.probing.retention import RetentionPolicy
 
 #: What does not come in the years from here on never comes.
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -39,18 +39,20 @@ def spread_of(settings: Settings) -> Spread:
 class Workload:
     """What the routes of one agency come to, or those of our own. It is the same for as long as these are."""
 
-    routes: tuple[WatchedRoute, ...]
+    routes: tuple[MonitoredRoute, ...]
     #: Whether there is no time at which they are probed.
     is_closed: bool
     #: The accounts of its own that would send too much.
-    overdrafts: tuple[Overdraft, ...]
+    overdrafts: tuple[QuotaExceeded, ...]
     #: The routes on which an account of ours sends that has a limit: what these come to depends on all agencies.
-    shared: tuple[WatchedRoute, ...]
+    shared: tuple[MonitoredRoute, ...]
     #: Those on which a mailbox of ours receives that has a limit: the same.
-    received: tuple[WatchedRoute, ...]
+    received: tuple[MonitoredRoute, ...]
 
     @classmethod
-    def of(cls, code: str, routes: tuple[WatchedRoute, ...], mail_providers: MailProviders, spread: Spread) -> Workload:
+    def of(
+        cls, code: str, routes: tuple[MonitoredRoute, ...], mail_providers: MailProviders, spread: Spread
+    ) -> Workload:
         """Reckon up the *routes* of the agency with this code; of "" the control routes."""
         # All routes of an agency have the same hours.
         is_closed = bool(routes) and routes[0].probing.hours.opens(_SOME_DAY) is None
@@ -92,7 +94,7 @@ def check_timetable(
 
     *files*: the findings of each agency's file by its short code, those of the settings file by "".
     """
-    shared, received = list[WatchedRoute](), list[WatchedRoute]()
+    shared, received = list[MonitoredRoute](), list[MonitoredRoute]()
     for code, load in loads.items():
         if load.is_closed:
             _note_closed(files[code])
@@ -112,7 +114,7 @@ def _note_closed(findings: Findings) -> None:
     there.error("leaves no time in which mail is probed", "hours that maintenance does not cover")
 
 
-def _note_overdraft(overdraft: Overdraft, files: Mapping[str, Findings]) -> None:
+def _note_overdraft(overdraft: QuotaExceeded, files: Mapping[str, Findings]) -> None:
     code, _, key = overdraft.sender.name.rpartition("/")
     findings, mail_provider = files[code], overdraft.mail_provider
     there = findings["probing", "interval"]
@@ -137,7 +139,7 @@ def _note_overdraft(overdraft: Overdraft, files: Mapping[str, Findings]) -> None
     )
 
 
-def _note_flood(flood: Flood, findings: Findings) -> None:
+def _note_flood(flood: ReceiveQuotaExceeded, findings: Findings) -> None:
     instead = said("an interval of {interval} or longer on all routes to it", interval=format_duration(flood.interval))
     if flood.mailboxes is not None:
         instead = said(
@@ -158,7 +160,7 @@ def _note_flood(flood: Flood, findings: Findings) -> None:
     )
 
 
-def _together(what: FilledText, sites: int) -> FilledText:
+def _together(what: LazyText, sites: int) -> LazyText:
     return what if sites == 1 else said("{what} from {sites} sites together", what=what, sites=sites)
 
 
@@ -189,19 +191,19 @@ class StoreSize:
         return f"about {amount(self.octets)}: {self.runs:,} runs, {self.hours:,} hours of routes"
 
 
-def store_size(intervals: Iterable[timedelta], keep: Keep) -> StoreSize:
+def store_size(intervals: Iterable[timedelta], keep: RetentionPolicy) -> StoreSize:
     """Return how large the store becomes with routes that are probed at these *intervals*, all day and all night."""
     kept = keep.delivered * (1 - 1 / _FAILS) + keep.failed / _FAILS
     runs = [kept / interval for interval in intervals]
     return StoreSize(runs=round(sum(runs)), hours=round(len(runs) * (keep.hourly / _HOUR)))
 
 
-def size_of(settings: Settings, routes: Iterable[WatchedRoute]) -> StoreSize:
+def size_of(settings: Settings, routes: Iterable[MonitoredRoute]) -> StoreSize:
     """Return how large the store of a configuration becomes."""
     return store_size((route.probing.interval for route in routes), settings.keep_results.build())
 
 
-def check_storage(settings: Settings, routes: Iterable[WatchedRoute], findings: Findings) -> None:
+def check_storage(settings: Settings, routes: Iterable[MonitoredRoute], findings: Findings) -> None:
     """Note a store that becomes larger than what there is room for."""
     if settings.store is not None:
         return  # What its server has room for is not known here.

@@ -24,7 +24,7 @@ from monitor.config.files.problem import Path, Problem, dotted
 from monitor.config.files.reading import as_model, core, is_mapping, is_secret, item, names, of_field, sources
 from monitor.config.model.registry import Agency
 from monitor.model.said import said
-from probes.model.bounds import Bounds, OutOfBounds
+from probes.model.bounds import EgressDeniedError, EgressPolicy
 from probes.model.domain import is_within
 
 #: Of a mailbox: how it is signed in to, and who hears the password.
@@ -103,7 +103,7 @@ def rests_on_typing(mailbox: Any) -> bool:
     return any(key in _NAMES for key in keys) and not placed.intersection(keys)
 
 
-def check_bounds(before: Mapping[str, Any], document: Document, bounds: Bounds) -> tuple[Problem, ...]:
+def check_bounds(before: Mapping[str, Any], document: Document, bounds: EgressPolicy) -> tuple[Problem, ...]:
     """Return which servers of mailboxes that rest on typing *document* names anew and nothing would connect to.
 
     Where a name leads to is seen when it is connected to; an address and a port are seen at once.
@@ -119,7 +119,7 @@ def check_bounds(before: Mapping[str, Any], document: Document, bounds: Bounds) 
     return tuple(problems)
 
 
-def _outside(protocol: str, server: Mapping[str, Any], bounds: Bounds) -> tuple[str, OutOfBounds] | None:
+def _outside(protocol: str, server: Mapping[str, Any], bounds: EgressPolicy) -> tuple[str, EgressDeniedError] | None:
     """Return the key of a server that is out of bounds by what is written alone, and why."""
     try:
         port = ServerSettings.model_validate(server).port_of(protocol)
@@ -129,16 +129,18 @@ def _outside(protocol: str, server: Mapping[str, Any], bounds: Bounds) -> tuple[
         why = bounds.refusal(str(server.get("host")), port)
     except ValueError:  # A name.
         open_somewhere = {each.port for each in bounds.openings}
-        why = None if port in bounds.ports or port in open_somewhere else OutOfBounds.PORT
-    return None if why is None else ("port" if why is OutOfBounds.PORT else "host", why)
+        why = None if port in bounds.ports or port in open_somewhere else EgressDeniedError.PORT
+    return None if why is None else ("port" if why is EgressDeniedError.PORT else "host", why)
 
 
-def _refusal(document: Document, path: Path, why: OutOfBounds) -> Problem:
+def _refusal(document: Document, path: Path, why: EgressDeniedError) -> Problem:
     message = said("is {why}; an administrator may open it (portal.mail_networks)", why=said(why))
     return document.problem(
         path,
         message,
-        "25, 465, 587, 143, 993, 110 or 995" if why is OutOfBounds.PORT else "the name by which the Internet has it",
+        "25, 465, 587, 143, 993, 110 or 995"
+        if why is EgressDeniedError.PORT
+        else "the name by which the Internet has it",
     )
 
 

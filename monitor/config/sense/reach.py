@@ -19,7 +19,7 @@ from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import one_of
 from monitor.config.model.registry import Agency
-from monitor.config.model.settings import Provision, ServiceMode, Settings
+from monitor.config.model.settings import ServiceMode, Settings, SettingsContext
 from monitor.model.said import either, said
 
 _A_DAY = timedelta(days=1)
@@ -49,7 +49,7 @@ class Staff:
     rotas: Mapping[str, RotaSettings] = field(default_factory=dict)
 
 
-def check_escalation(policy: EscalationSettings, staff: Staff, provision: Provision, findings: Findings) -> None:
+def check_escalation(policy: EscalationSettings, staff: Staff, provision: SettingsContext, findings: Findings) -> None:
     """Note steps that would tell nobody."""
     if not policy.steps:
         findings["steps"].error("nobody is told", "at least one step with contacts and channels")
@@ -106,7 +106,7 @@ class _StepLook:
     """Looks whether everybody whom steps name can be told."""
 
     staff: Staff
-    provision: Provision
+    provision: SettingsContext
 
     def at(self, step: StepSettings, findings: Findings) -> None:
         """Note contacts and rotas that are not there, and people whom the step's channels do not reach."""
@@ -179,7 +179,7 @@ class _StepLook:
 
 
 def check_announcement(
-    plan: AnnouncementSettings, opening: StepSettings | None, provision: Provision, findings: Findings
+    plan: AnnouncementSettings, opening: StepSettings | None, provision: SettingsContext, findings: Findings
 ) -> None:
     """Note recipients who cannot be told, or who would be told before staff are, by the *opening* step."""
     if plan.release is ReleaseMode.AUTOMATIC and opening is not None and plan.offered_after <= opening.after:
@@ -229,7 +229,7 @@ def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
         )
 
 
-def _check_channels(channels: tuple[Channel, ...], provision: Provision, findings: Findings) -> None:
+def _check_channels(channels: tuple[Channel, ...], provision: SettingsContext, findings: Findings) -> None:
     _note_twice(channels, findings)
     if not channels:
         findings.error("no channel is named", "sms, voice, fax or letter")

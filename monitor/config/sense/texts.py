@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.model.notice import Office
+from alerts.model.notice import IssuingOffice
 from alerts.wording.catalogue import WordingError
 from alerts.wording.lint import TextSeverity
 from alerts.wording.sms import WorstCase
@@ -28,7 +28,7 @@ def read_texts(settings: Settings | None, findings: Findings) -> Wording | None:
         return None
 
 
-def check_texts(office: Office, prefix: str, texts: WorstCase, findings: Findings) -> None:
+def check_texts(office: IssuingOffice, prefix: str, texts: WorstCase, findings: Findings) -> None:
     """Note what would keep an SMS of *office* from arriving: found now, not in the night of the outage."""
     # The same cause shows in every text; a line a text would bury the others.
     seen: set[str] = set()

@@ -12,7 +12,7 @@ from alerts.model.channel import Channel
 from monitor.config.fields.window import WindowSettings
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import nearest
-from monitor.config.files.section import Blank, Section, Slug, Span, wrong
+from monitor.config.files.section import InvalidValue, Section, Slug, Span, wrong
 
 
 def _everybody(written: object) -> object:
@@ -26,7 +26,7 @@ class DrillSettings(Section):
 
     when: WindowSettings = Field(examples=['{cron: "0 10 * * tue", for: 4h}'])
     """When it begins, and how long it may take; what has not been tried by then is left out."""
-    contacts: Annotated[tuple[Slug, ...], BeforeValidator(_everybody), Blank(())] = ()
+    contacts: Annotated[tuple[Slug, ...], BeforeValidator(_everybody), InvalidValue(())] = ()
     """Whose numbers: `all`, or their keys."""
     pace: Span = timedelta(seconds=30)
     """Between two drills on one gateway, and between two to one person."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from monitor.config.fields.listen import safe_url
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Blank, File, Section, Span, wrong
+from monitor.config.files.section import File, InvalidValue, Section, Span, wrong
 
 #: Where the token stands in an address that holds it.
 TOKEN = "{token}"  # noqa: S105 - a placeholder
@@ -34,7 +34,7 @@ def _url(text: str) -> str:
 class HeartbeatSettings(Section):
     """A dead-man's switch: something outside that calls somebody when it hears nothing."""
 
-    url: Annotated[str, AfterValidator(_url), Blank("https://x.invalid")] | None = Field(
+    url: Annotated[str, AfterValidator(_url), InvalidValue("https://x.invalid")] | None = Field(
         default=None, examples=["https://suis.kementerian-contoh.gov.my/pantau"]
     )
     """Asked for as long as all is well. `{token}` in it is replaced by the token, for switches that have it there."""

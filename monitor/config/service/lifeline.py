@@ -13,10 +13,10 @@ from alerts.model.channel import Channel
 from monitor.config.fields.phone import e164, objection
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Severity, one_of, split_remedy
-from monitor.config.files.regular import NotRegular, read_regular
+from monitor.config.files.regular import NotRegularFileError, read_regular
 from monitor.config.files.section import File, Section, Slug, Span
 from monitor.config.service.gateway import GatewaySettings
-from monitor.judging.lifeline import LifelinePatience
+from monitor.judging.lifeline import OutOfBandPolicy
 
 #: What can be sent without a page, a tray and a store.
 CHANNELS = (Channel.VOICE, Channel.SMS)
@@ -32,7 +32,7 @@ class Number:
     is_mobile: bool
 
 
-class BadNumbers(Exception):
+class InvalidNumbersError(Exception):
     """The file of numbers cannot be used. One line a problem; none holds a number."""
 
     def __init__(self, problems: Iterable[str]) -> None:
@@ -54,9 +54,9 @@ class LifelineSettings(Section):
     repeat: Span = timedelta(minutes=30)
     """How often it rings again while it lasts."""
 
-    def patience(self) -> LifelinePatience:
+    def patience(self) -> OutOfBandPolicy:
         """Return how long each trouble must last."""
-        return LifelinePatience(store=self.store_away, peer=self.peer_silent, repeat=self.repeat)
+        return OutOfBandPolicy(store=self.store_away, peer=self.peer_silent, repeat=self.repeat)
 
 
 #: Some thousand numbers.
@@ -64,14 +64,16 @@ _NUMBERS_AT_MOST = 64 * 1024
 
 
 def read_numbers(path: Path) -> tuple[Number, ...]:
-    """Return the numbers in *path*. Raise `BadNumbers` with every line that is wrong, or `OSError`."""
+    """Return the numbers in *path*. Raise `InvalidNumbersError` with every line that is wrong, or `OSError`."""
     numbers, problems = [], []
     try:
         lines = read_regular(path, _NUMBERS_AT_MOST).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise BadNumbers([f"{path.name} is not UTF-8 text; write instead: one number a line: 010-000 0900"]) from None
-    except NotRegular as error:
-        raise BadNumbers([f"{path.name} {error}; write instead: a file with one number a line"]) from None
+        raise InvalidNumbersError(
+            [f"{path.name} is not UTF-8 text; write instead: one number a line: 010-000 0900"]
+        ) from None
+    except NotRegularFileError as error:
+        raise InvalidNumbersError([f"{path.name} {error}; write instead: a file with one number a line"]) from None
     for place, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if not text:
@@ -85,9 +87,9 @@ def read_numbers(path: Path) -> tuple[Number, ...]:
         by_sms = objection(text, Channel.SMS)
         numbers.append(Number(number=e164(text), is_mobile=by_sms is None or by_sms.severity is not Severity.ERROR))
     if problems:
-        raise BadNumbers(problems)
+        raise InvalidNumbersError(problems)
     if not numbers:
-        raise BadNumbers([f"{path.name} holds no number; write instead: one a line: 010-000 0900"])
+        raise InvalidNumbersError([f"{path.name} holds no number; write instead: one a line: 010-000 0900"])
     return tuple(dict.fromkeys(numbers))
 
 
@@ -110,7 +112,7 @@ def check_lifeline(
         return
     try:
         read_numbers(settings.numbers_file)
-    except BadNumbers as bad:
+    except InvalidNumbersError as bad:
         for problem in bad.problems:
             findings["numbers_file"].error(*split_remedy(problem))
     except OSError as error:

@@ -10,13 +10,13 @@ from pydantic import AfterValidator, Field
 
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import nearest
-from monitor.config.files.section import Blank, Host, Section
+from monitor.config.files.section import Host, InvalidValue, Section
 from monitor.model.mail_provider import KNOWN, MailProvider, MailProviders
 
 _KNOWN = {provider.name: provider for provider in KNOWN}
 
-Messages = Annotated[int, Field(ge=1, le=10_000_000), Blank(1)]
-Sessions = Annotated[int, Field(ge=1, le=1000), Blank(1)]
+Messages = Annotated[int, Field(ge=1, le=10_000_000), InvalidValue(1)]
+Sessions = Annotated[int, Field(ge=1, le=1000), InvalidValue(1)]
 
 
 def _lower(host: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from monitor.config.fields.listen import safe_url
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Blank, File, Line, Section, wrong
+from monitor.config.files.section import File, InvalidValue, Line, Section, wrong
 
 
 def _issuer(text: str) -> str:
@@ -36,7 +36,7 @@ class OpenIdClient:
 class OpenIdSettings(Section):
     """A provider of identities, where Pantau is registered as a client."""
 
-    issuer: Annotated[str, AfterValidator(_issuer), Blank("https://x.invalid")] = Field(
+    issuer: Annotated[str, AfterValidator(_issuer), InvalidValue("https://x.invalid")] = Field(
         examples=["https://log-masuk.kementerian-contoh.gov.my/realms/kerajaan"]
     )
     """As its metadata has it, to the letter; below it is `/.well-known/openid-configuration`."""

@@ -15,10 +15,10 @@ from monitor.config.fields.listen import Listen, PublicUrl, is_loopback
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import sources
-from monitor.config.files.section import Blank, File, Section, Spared, wrong
+from monitor.config.files.section import File, InvalidValue, OptionalSecret, Section, wrong
 from monitor.config.service.consent import MailboxConsentSettings, check_consent
 from monitor.config.service.openid import OpenIdSettings, check_openid
-from probes.model.bounds import Bounds, Opening
+from probes.model.bounds import EgressException, EgressPolicy
 
 if TYPE_CHECKING:
     from monitor.store.upkeep.keyring import Keyring
@@ -35,7 +35,7 @@ def _network(text: str) -> str:
 
 def _opening(text: str) -> str:
     try:
-        Opening.read(text)
+        EgressException.read(text)
     except ValueError:
         raise wrong(f"'{text}' is no network", "10.20.0.0/16; or 10.20.0.5:2525, to open one more port there") from None
     return text
@@ -50,11 +50,11 @@ def _key(secret: SecretStr) -> SecretStr:
 
 
 _SecretsKey = Annotated[SecretStr, AfterValidator(_key)]
-_LOST = Spared(
+_LOST = OptionalSecret(
     without="what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no secret is kept",
     instead="the file with the key, from its copy; without one: `pantau secrets new-key --to FILE`, and all is typed again",
 )
-_OLD_LOST = Spared(
+_OLD_LOST = OptionalSecret(
     without="what is encrypted with it still cannot be read, and mailboxes of which that is the secret are not signed in to",
     instead="the file with the key of before, from its copy; or nothing, and what it has encrypted is typed again",
 )
@@ -69,7 +69,7 @@ class PortalSettings(Section):
     """PEM, with those between it and its authority; without it a proxy speaks TLS to browsers."""
     key: File | None = None
     """PEM, of the certificate, without a pass phrase; nobody but the service may read it."""
-    proxies: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
+    proxies: tuple[Annotated[str, AfterValidator(_network), InvalidValue("127.0.0.1/32")], ...] = ()
     """From where a proxy asks that speaks TLS to browsers: addresses or networks. Others are refused then."""
     secrets_key: Annotated[_SecretsKey | None, _LOST] = None
     """By `secrets_key_file:` or `secrets_key_env:`; encrypts the secrets in the store. Without it none can be kept there."""
@@ -77,9 +77,9 @@ class PortalSettings(Section):
     """The key of before, by `old_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has been through."""
     second_factor: tuple[Role, ...] = ()
     """The roles that nobody has without one-time codes beside the password."""
-    mail_networks: tuple[Annotated[str, AfterValidator(_opening), Blank("127.0.0.1/32")], ...] = ()
+    mail_networks: tuple[Annotated[str, AfterValidator(_opening), InvalidValue("127.0.0.1/32")], ...] = ()
     """Where, beside the public Internet, servers may be that people name in the portal: 10.20.0.0/16, or 10.20.0.5:2525."""
-    scrapers: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
+    scrapers: tuple[Annotated[str, AfterValidator(_network), InvalidValue("127.0.0.1/32")], ...] = ()
     """From where `/metrics` is read without signing in, beside this machine: that of Prometheus, where it is another."""
     openid: OpenIdSettings | None = None
     """People may sign in with the account that they have elsewhere."""
@@ -101,9 +101,9 @@ class PortalSettings(Section):
         return Keyring(self.secrets_key.get_secret_value(), old.get_secret_value() if old else None)
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> EgressPolicy:
         """Where connections may go that people name in the portal."""
-        return Bounds(openings=tuple(map(Opening.read, self.mail_networks)))
+        return EgressPolicy(openings=tuple(map(EgressException.read, self.mail_networks)))
 
     @property
     def is_secure(self) -> bool:

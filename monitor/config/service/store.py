@@ -14,11 +14,11 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from monitor.config.fields.listen import is_loopback
 from monitor.config.fields.trust import Trust, check_authorities
-from monitor.config.files.duration import NoDuration, format_duration, parse_duration
+from monitor.config.files.duration import InvalidDurationError, format_duration, parse_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Blank, File, Section, Span, wrong
+from monitor.config.files.section import File, InvalidValue, Section, Span, wrong
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.probing.retention import Keep
+from monitor.store.probing.retention import RetentionPolicy
 
 #: Streaks and budgets are taken up from the latest runs after a restart.
 _LEAST = timedelta(days=1)
@@ -26,7 +26,7 @@ _LEAST = timedelta(days=1)
 _LEAST_DAYS = timedelta(days=400)
 
 
-class KeepSettings(Section):
+class RetentionSettings(Section):
     """By how a run ended. Incidents, notices and the journal are kept for ever."""
 
     delivered: Span = timedelta(days=30)
@@ -46,16 +46,16 @@ class KeepSettings(Section):
             return written
         try:
             span = parse_duration(written)
-        except NoDuration as error:
+        except InvalidDurationError as error:
             raise wrong(str(error), "{delivered: 30d, failed: 365d, hourly: 365d}") from None
         return {"delivered": span, "failed": span}
 
-    def build(self) -> Keep:
+    def build(self) -> RetentionPolicy:
         """Return it as the store is told."""
-        return Keep(delivered=self.delivered, failed=self.failed, hourly=self.hourly, daily=self.daily)
+        return RetentionPolicy(delivered=self.delivered, failed=self.failed, hourly=self.hourly, daily=self.daily)
 
 
-def check_keep(settings: KeepSettings, findings: Findings) -> None:
+def check_keep(settings: RetentionSettings, findings: Findings) -> None:
     """Note spans that make no sense together, and one span for all."""
     if findings.is_broken:
         return
@@ -139,7 +139,7 @@ def _url(written: object) -> object:
 
 
 #: Where a PostgreSQL is, and as whom it is come to.
-DatabaseUrl = Annotated[StoreUrl, BeforeValidator(_url), Blank(StoreUrl("127.0.0.1", 1, "x", "x"))]
+DatabaseUrl = Annotated[StoreUrl, BeforeValidator(_url), InvalidValue(StoreUrl("127.0.0.1", 1, "x", "x"))]
 
 
 class StoreSettings(Section):

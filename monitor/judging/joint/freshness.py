@@ -16,7 +16,7 @@ knows the site's wall clock, it is not: one that has begun another life, and by 
 than `fresh_for`, has no vote. That may be one that was set back while it was silent; the clock put right, or a hub that starts,
 lets it vote again. One whose clock is set forward by just as much as it is behind, in another life and while it catches up no
 faster than clocks go, is believed. Of a life that was learnt before, no beat that is late is ever explained by a clock: where
-a machine has stood still with its steady clock, another life must begin (`SiteBeat.life`).
+a machine has stood still with its steady clock, another life must begin (`SiteHeartbeat.life`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def continuous_since(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteBeat:
+class SiteHeartbeat:
     """A sign of life of a site, which it writes each second behind all that it has judged."""
 
     #: By the site's wall clock.
@@ -113,7 +113,7 @@ class SiteClock:
         behind = self.behind(steady)
         return behind is not None and behind <= self._fresh_for
 
-    def hear(self, beat: SiteBeat, now: datetime, steady: timedelta) -> None:
+    def hear(self, beat: SiteHeartbeat, now: datetime, steady: timedelta) -> None:
         """Take in the newest beat that has come, by the hub's wall clock and its steady one. Again: nothing happens."""
         life = self._lives.pop(beat.life, None)
         origin, wall = beat.steady - steady, beat.at - steady

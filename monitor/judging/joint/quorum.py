@@ -16,18 +16,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from alerts.model.notice import Cause, Matter
-from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
+from alerts.model.notice import Cause, IncidentType
+from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
 from monitor.judging.matter import WAYS, WORKS, prevailing
-from monitor.judging.suspect import Trouble
+from monitor.judging.suspect import ActiveProblem
 from monitor.model.health import IN_TROUBLE, Health
 from monitor.model.route import Direction
 
 #: What is wrong with an agency when mail goes in none of these ways.
-_OUT: Mapping[frozenset[Direction], Matter] = {frozenset(ways): matter for matter, ways in WAYS.items() if ways}
+_OUT: Mapping[frozenset[Direction], IncidentType] = {frozenset(ways): matter for matter, ways in WAYS.items() if ways}
 
 #: That mail does not go one way at all; that a direction is in trouble; `None`: that something is wrong, whatever it is.
-_Claim = Matter | Direction | None
+_Claim = IncidentType | Direction | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +67,19 @@ class Quorum:
         return len(self.voters(heard)) >= min(self.at_least, len(self.voters(sites)))
 
 
-def votes_of(said: Mapping[str, SiteStanding], quorum: Quorum) -> Mapping[tuple[bool, str], SiteStanding]:
+def votes_of(said: Mapping[str, SiteStatus], quorum: Quorum) -> Mapping[tuple[bool, str], SiteStatus]:
     """Return how it stands by each vote, of what sites say by name.
 
     For sites that share an uplink something is wrong when one of them says so, and all is well when all do.
     """
-    found: dict[tuple[bool, str], list[SiteStanding]] = {}
+    found: dict[tuple[bool, str], list[SiteStatus]] = {}
     for site, standing in said.items():
         found.setdefault(quorum.voter(site), []).append(standing)
     joined = {voter: each[0] if len(each) == 1 else agreed(each, Quorum()) for voter, each in found.items()}
     return {voter: standing for voter, standing in joined.items() if standing is not None}
 
 
-def agreed(said: Iterable[SiteStanding], quorum: Quorum, silent: Iterable[SiteStanding] = ()) -> SiteStanding | None:
+def agreed(said: Iterable[SiteStatus], quorum: Quorum, silent: Iterable[SiteStatus] = ()) -> SiteStatus | None:
     """Return how it stands by the votes of the fresh sites; `None` when none of them sees it.
 
     *silent*: what the others last said, which tells what they would see.
@@ -98,9 +98,9 @@ def agreed(said: Iterable[SiteStanding], quorum: Quorum, silent: Iterable[SiteSt
     votes = {claim: _Vote.on(claim, ballots, quorum, sum(claim in claims for claims in would_see)) for claim in seen}
     held = [claim for claim, vote in votes.items() if vote.outcome]
     # Where mail does not go at all, it does not matter where else something is wrong.
-    held = [claim for claim in held if isinstance(claim, Matter)] or held
+    held = [claim for claim in held if isinstance(claim, IncidentType)] or held
     holders = [site for site, claims in ballots if any(claims.get(claim) for claim in held)]
-    return SiteStanding(
+    return SiteStatus(
         trouble=_joint_trouble({claim: votes[claim] for claim in held}) if held else None,
         cause=_joint_cause(holders),
         well_since=_well_since(votes.values()),
@@ -108,19 +108,19 @@ def agreed(said: Iterable[SiteStanding], quorum: Quorum, silent: Iterable[SiteSt
     )
 
 
-def disagree(said: Collection[SiteStanding]) -> bool:
+def disagree(said: Collection[SiteStatus]) -> bool:
     """Return whether some sites say that something is wrong, and others that all is proven to work."""
     return any(each.trouble for each in said) and any(each.well_since for each in said)
 
 
-def _claims(site: SiteStanding) -> Mapping[_Claim, bool | None]:
+def _claims(site: SiteStatus) -> Mapping[_Claim, bool | None]:
     """Return which claims a site sees, and whether each is so; `None`: it is not clear. Empty where it sees nothing."""
     matter = None if site.trouble is None else site.trouble.matter
     failing = () if matter is None else WAYS.get(matter, ())
     is_well = site.well_since is not None
     known = {direction: health for direction, health in site.directions.items() if health is not Health.UNKNOWN}
     claims: dict[_Claim, bool | None] = {}
-    for way in WAYS[Matter.BOTH]:
+    for way in WAYS[IncidentType.BOTH]:
         # Mail within the agency goes both ways: it speaks where nothing else is known.
         if (health := known.get(way, known.get(Direction.INTERNAL))) is not None:
             works = is_well or (matter is not None and health in WORKS)
@@ -129,7 +129,7 @@ def _claims(site: SiteStanding) -> Mapping[_Claim, bool | None]:
         # Where a direction fails and it does not say so yet, it waits to see how much is wrong.
         in_trouble = matter is not None and health is not Health.UP
         claims[direction] = True if in_trouble else (False if health is Health.UP else None)
-    if known or matter in {Matter.OWN_FAULT, Matter.SIGN_IN} or (is_well and not site.directions):
+    if known or matter in {IncidentType.OWN_FAULT, IncidentType.SIGN_IN} or (is_well and not site.directions):
         claims[None] = True if matter is not None else (False if is_well else None)
     return claims
 
@@ -157,7 +157,7 @@ class _Vote:
     needed: int
     #: How many must deny it.
     enough: int
-    troubles: Sequence[Trouble]
+    troubles: Sequence[ActiveProblem]
     #: Since when each is well that denies it, and that nothing else is wrong with.
     well: Sequence[datetime]
 
@@ -165,7 +165,7 @@ class _Vote:
     def on(
         cls,
         claim: _Claim,
-        ballots: Iterable[tuple[SiteStanding, Mapping[_Claim, bool | None]]],
+        ballots: Iterable[tuple[SiteStatus, Mapping[_Claim, bool | None]]],
         quorum: Quorum,
         silent: int,
     ) -> _Vote:
@@ -181,10 +181,10 @@ class _Vote:
         )
 
 
-def _joint_trouble(held: Mapping[_Claim, _Vote]) -> Trouble:
+def _joint_trouble(held: Mapping[_Claim, _Vote]) -> ActiveProblem:
     """Return what is wrong by the claims that are held: of each, from when on as many said so as are needed."""
     parts = [(vote.troubles, vote.needed) for vote in held.values()]
-    return Trouble(
+    return ActiveProblem(
         matter=_joint_matter(held),
         since=min(sorted(each.since for each in troubles)[needed - 1] for troubles, needed in parts),
         latest=max(sorted(each.latest or each.since for each in troubles)[needed - 1] for troubles, needed in parts),
@@ -192,16 +192,16 @@ def _joint_trouble(held: Mapping[_Claim, _Vote]) -> Trouble:
     )
 
 
-def _joint_matter(held: Mapping[_Claim, _Vote]) -> Matter:
-    if ways := frozenset(way for claim in held if isinstance(claim, Matter) for way in WAYS[claim]):
+def _joint_matter(held: Mapping[_Claim, _Vote]) -> IncidentType:
+    if ways := frozenset(way for claim in held if isinstance(claim, IncidentType) for way in WAYS[claim]):
         return _OUT[ways]
-    for matter in (Matter.OWN_FAULT, Matter.SIGN_IN):
+    for matter in (IncidentType.OWN_FAULT, IncidentType.SIGN_IN):
         if any(sum(each.matter is matter for each in vote.troubles) >= vote.needed for vote in held.values()):
             return matter
-    return Matter.DEGRADED
+    return IncidentType.DEGRADED
 
 
-def _joint_cause(sites: Iterable[SiteStanding]) -> Cause | None:
+def _joint_cause(sites: Iterable[SiteStatus]) -> Cause | None:
     """Return why it fails as most of the sites say that know."""
     return prevailing(site.cause for site in sites if site.cause is not None)
 
@@ -214,7 +214,7 @@ def _well_since(votes: Collection[_Vote]) -> datetime | None:
 
 
 def _joint_directions(
-    sites: Collection[SiteStanding], quorum: Quorum, silent: Collection[SiteStanding]
+    sites: Collection[SiteStatus], quorum: Quorum, silent: Collection[SiteStatus]
 ) -> Mapping[Direction, Health]:
     """Return how each direction is that any of the sites knows of."""
     known: dict[Direction, list[Health]] = {}

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from alerts.model.notice import Cause
-from monitor.judging.suspect import Trouble
+from monitor.judging.suspect import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteStanding:
+class SiteStatus:
     """What a site says now. Neither in trouble nor well: not known, not clear yet, or not believed yet. Never both."""
 
-    trouble: Trouble | None = None
+    trouble: ActiveProblem | None = None
     #: Why most of it fails, where that is known.
     cause: Cause | None = None
     #: Since when all of it is proven to work; `None`: not all is, or it goes down and up too often to be believed.
@@ -29,4 +29,4 @@ class SiteStanding:
 
 
 #: Nothing is known to be wrong. Whether it is proven to work was not asked.
-UNTROUBLED = SiteStanding()
+UNTROUBLED = SiteStatus()

@@ -10,14 +10,14 @@ from datetime import datetime
 from typing import Final
 
 from alerts.record.clock import Clock
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
 from monitor.access.lockout import UNLOCKED_FOR
 from monitor.access.role import ALL_AGENCIES, RoleAssignment, parse_assignment
 from monitor.access.visitor import User
 from monitor.service.access.secret import hash_password, new_code
-from monitor.service.order import NotDone, NotFound
-from monitor.store.upkeep.users import KeptCode, LastAdministratorError, SecondFactors, UserExistsError, Users
+from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.store.upkeep.users import AccessCodeRecord, LastAdministratorError, SecondFactors, UserExistsError, Users
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
 
@@ -37,7 +37,7 @@ class Invitation:
 
 
 class Administration:
-    """What administrators do. Raises `NotDone` and `NotFound` with what to do instead, and `StoreAway`."""
+    """What administrators do. Raises `OperationRejectedError` and `NotFoundError` with what to do instead, and `StoreUnavailable`."""
 
     def __init__(
         self,
@@ -67,20 +67,20 @@ class Administration:
         """Return the user of this name."""
         kept = await self._users.find(name.strip().lower())
         if kept is None:
-            raise NotFound.said("no_user", name=name[:64])
+            raise NotFoundError.said("no_user", name=name[:64])
         return kept.user
 
     async def add(self, name: str, full_name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
         """Make a user, who can do nothing before an invitation."""
         login = name.strip().lower()
         if not _NAME.fullmatch(login):
-            raise NotDone.said("no_user_name", name=name[:64])
+            raise OperationRejectedError.said("no_user_name", name=name[:64])
         assignments = self._read(roles)
         try:
             entry = self._entry("user made", by, address, user=login, name=full_name)
             made = await self._users.add(login, full_name, entry)
         except UserExistsError:
-            raise NotDone.said("user_there", name=login) from None
+            raise OperationRejectedError.said("user_there", name=login) from None
         if assignments:
             await self._assign(User(id=made, name=login, full_name=full_name), assignments, by, address)
         return await self.user(login)
@@ -95,14 +95,14 @@ class Administration:
         """Give a user a code by which a password is chosen, for the first time or anew; the code before opens no more."""
         user = await self.user(name)
         if user.disabled_at is not None:
-            raise NotDone.said("user_disabled", name=user.name)
+            raise OperationRejectedError.said("user_disabled", name=user.name)
         code, ends_at = new_code(way), self._clock.now() + way.good_for
         if way is CodeWay.LETTER:
             kept = digest_of_code(code)
         else:
             kept = await asyncio.to_thread(hash_password, typed_code(code))
         entry = self._entry("code made", by, address, user=user.name, way=str(way), until=ends_at.isoformat())
-        await self._users.invite(user.id, KeptCode(way=way, kept=kept, ends_at=ends_at), entry)
+        await self._users.invite(user.id, AccessCodeRecord(way=way, kept=kept, ends_at=ends_at), entry)
         return Invitation(user=user, way=way, code=code, ends_at=ends_at)
 
     async def disable(self, name: str, *, by: str, address: str = "") -> User:
@@ -112,7 +112,7 @@ class Administration:
         try:
             await self._users.disable(user.id, self._clock.now(), entry)
         except LastAdministratorError:
-            raise NotDone.said("last_administrator", name=user.name) from None
+            raise OperationRejectedError.said("last_administrator", name=user.name) from None
         self._changed()
         return await self.user(name)
 
@@ -132,7 +132,7 @@ class Administration:
         """Let a user sign in without waiting for what strangers have tried on the account, for `UNLOCKED_FOR`."""
         user, until = await self.user(name), self._clock.now() + UNLOCKED_FOR
         if user.disabled_at is not None:
-            raise NotDone.said("user_disabled", name=user.name)
+            raise OperationRejectedError.said("user_disabled", name=user.name)
         entry = self._entry("user unlocked", by, address, user=user.name, until=until.isoformat())
         await self._users.unlock(user.id, until, entry)
         return await self.user(name)
@@ -145,7 +145,7 @@ class Administration:
         """Take somebody's second factor away, who has lost it; what is begun ends."""
         user = await self.user(name)
         if not user.has_second_factor:
-            raise NotDone.said("no_second_factor", name=user.name)
+            raise OperationRejectedError.said("no_second_factor", name=user.name)
         entry = self._entry("second factor taken away", by, address, user=user.name)
         await self._factors.take_away(user.id, entry, ends_sessions=True)
         self._changed()
@@ -157,27 +157,27 @@ class Administration:
         try:
             await self._users.assign(user.id, assignments, entry)
         except LastAdministratorError:
-            raise NotDone.said("last_administrator", name=user.name) from None
+            raise OperationRejectedError.said("last_administrator", name=user.name) from None
         self._changed()
 
     def _read(self, roles: Iterable[str]) -> frozenset[RoleAssignment]:
         return read_roles(roles, self._agencies())
 
-    def _entry(self, what: str, by: str, address: str, **detail: str) -> Entry:
-        return Entry(
+    def _entry(self, what: str, by: str, address: str, **detail: str) -> AuditEntry:
+        return AuditEntry(
             at=self._clock.now(), actor=by, event=what, detail={**detail, **({"address": address} if address else {})}
         )
 
 
 def read_roles(roles: Iterable[str], known: Collection[str]) -> frozenset[RoleAssignment]:
-    """Return the assignments that people write as "officer:JCONTOH", of the agencies *known*. Raise `NotDone`."""
+    """Return the assignments that people write as "officer:JCONTOH", of the agencies *known*. Raise `OperationRejectedError`."""
     try:
         found = frozenset(parse_assignment(each) for each in roles)
     except ValueError as wrong:
-        raise NotDone(str(wrong)) from None
+        raise OperationRejectedError(str(wrong)) from None
     for each in sorted(found):
         if each.agency != ALL_AGENCIES and each.agency not in known:
-            raise NotDone.said(
+            raise OperationRejectedError.said(
                 "no_agency_among", agency=each.agency[:64], known=", ".join(sorted(known)[:20]) or "none"
             )
     return found

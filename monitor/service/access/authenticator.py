@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 import structlog
 
 from alerts.record.clock import Clock
-from alerts.record.store import Entry, StoreAway
+from alerts.record.store import AuditEntry, StoreUnavailable
 from monitor.access.device import device_mark, marked_device
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
@@ -32,7 +32,7 @@ from monitor.access.password import password_problem
 from monitor.access.role import Role
 from monitor.access.totp import HALF_FOR, one_time_digits, step_of
 from monitor.access.visitor import User
-from monitor.service.access.safe import Safe
+from monitor.service.access.safe import SecretStore
 from monitor.service.access.secret import (
     SessionKey,
     hash_password,
@@ -43,11 +43,11 @@ from monitor.service.access.secret import (
 )
 from monitor.store.upkeep.keyring import SecretLockedError
 from monitor.store.upkeep.users import (
+    AccessCodeRecord,
     FailedAttempt,
-    HalfSession,
-    KeptCode,
-    KeptUser,
+    PendingSession,
     SecondFactors,
+    UserRecord,
     Users,
     WebSession,
     one_time_place,
@@ -89,14 +89,14 @@ class NewSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewHalf:
+class NewPendingSession:
     """A password was right, and a one-time code is to follow."""
 
     key: SessionKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FactorOffer:
+class TotpEnrolment:
     """A secret for an authenticator app that nobody keeps yet."""
 
     secret: str = field(repr=False)
@@ -134,12 +134,12 @@ def no_device(_name: str) -> str:
     return ""
 
 
-class EntryRefused(Exception):
+class SignInFailedError(Exception):
     """Not with this name and these words, or not now. The message is a key of the portal's words."""
 
 
 class Authenticator:
-    """Knows who signs in. Raises `StoreAway` when the store is, but for those who are known already."""
+    """Knows who signs in. Raises `StoreUnavailable` when the store is, but for those who are known already."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Authenticator:
         *,
         agencies: Callable[[], Sequence[str]],
         factors: SecondFactors,
-        safe: Safe,
+        safe: SecretStore,
         required: AbstractSet[Role] = frozenset(),
     ) -> None:
         """Have *agencies* return the names of those that are watched, which no password may be.
@@ -173,8 +173,8 @@ class Authenticator:
 
     async def sign_in(
         self, name: str, password: str, address: str, shown: DeviceShown = no_device
-    ) -> NewSession | NewHalf:
-        """Begin a session, or half of one where a second factor is to follow. Raise `EntryRefused`.
+    ) -> NewSession | NewPendingSession:
+        """Begin a session, or half of one where a second factor is to follow. Raise `SignInFailedError`.
 
         *shown*: what the browser shows of having been here before.
         """
@@ -184,7 +184,7 @@ class Authenticator:
             right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
             if kept is None or kept.password is None or kept.user.disabled_at is not None or not right:
                 await self._failed(kept, name, address, "sign-in failed", device)
-                raise EntryRefused("sign_in_wrong")
+                raise SignInFailedError("sign_in_wrong")
             entered = await self._enter(kept.user, address)
             if isinstance(entered, NewSession):
                 self._succeeded(name, address, device)
@@ -193,23 +193,25 @@ class Authenticator:
     async def second_step(
         self, key: SessionKey | None, code: str, address: str, shown: DeviceShown = no_device
     ) -> NewSession:
-        """Begin the other half of a session, by a one-time or a recovery code. Raise `EntryRefused`."""
+        """Begin the other half of a session, by a one-time or a recovery code. Raise `SignInFailedError`."""
         half = await self._factors.half(key.digest) if key else None
         if key is None or half is None:
-            raise EntryRefused("sign_in_again")
+            raise SignInFailedError("sign_in_again")
         device = await self._device(half.name, shown)
         async with self._turn(half.name, device):
             kept = await self._admitted(half.name, address, device, _SECOND_STEP)
             # Once more: while others had their turn it may have been used.
             half = await self._factors.half(key.digest)
             if half is None or half.ends_at <= self._clock.now() or kept is None or kept.user.disabled_at is not None:
-                raise EntryRefused("sign_in_again")
+                raise SignInFailedError("sign_in_again")
             await self._prove(kept, code, address, device)
             self._succeeded(half.name, address, device)
             return await self._begin(kept.user, address, "signed in with a second factor")
 
-    async def choose_password(self, name: str, code: str, password: str, address: str) -> NewSession | NewHalf:
-        """Let somebody choose a password by the code that they were given, and sign in with it. Raise `EntryRefused`."""
+    async def choose_password(
+        self, name: str, code: str, password: str, address: str
+    ) -> NewSession | NewPendingSession:
+        """Let somebody choose a password by the code that they were given, and sign in with it. Raise `SignInFailedError`."""
         async with self._turn(name):
             # Nobody guesses a code that an administrator has given: attempts on the account do not hold it up.
             kept = await self._admitted(name, address, waits_for=_BY_CODE)
@@ -219,22 +221,22 @@ class Authenticator:
             good = await self._opens(code, opening) and good
             if kept is None or kept.user.disabled_at is not None or not good:
                 await self._failed(kept, name, address, "code refused")
-                raise EntryRefused("code_wrong")
+                raise SignInFailedError("code_wrong")
             await self._change(kept.user, password, address, "password chosen by a code")
             # Whoever was given a code on the telephone has not shown their own yet.
             return await self._enter(kept.user, address)
 
     async def change_password(self, session: WebSession, old: str, new: str, address: str) -> NewSession:
-        """Let somebody who is signed in choose another password; all other sessions end. Raise `EntryRefused`."""
+        """Let somebody who is signed in choose another password; all other sessions end. Raise `SignInFailedError`."""
         async with self._turn(session.user.name, session.digest):
             kept = await self._asked_again(session, old, address, "password not changed")
             await self._change(kept.user, new, address, "password changed")
             return await self._begin(kept.user, address, "signed in")
 
-    async def enter(self, user: User, address: str, what: str) -> NewSession | NewHalf:
-        """Begin a session of somebody whom another provider has known, or half of one. Raise `EntryRefused`."""
+    async def enter(self, user: User, address: str, what: str) -> NewSession | NewPendingSession:
+        """Begin a session of somebody whom another provider has known, or half of one. Raise `SignInFailedError`."""
         if user.disabled_at is not None:
-            raise EntryRefused("sign_in_wrong")
+            raise SignInFailedError("sign_in_wrong")
         # How well the other has looked, Pantau does not know.
         return await self._enter(user, address, what)
 
@@ -244,30 +246,30 @@ class Authenticator:
         """Whether somebody must set up a second factor before anything else."""
         return not user.has_second_factor and any(each.role in self._required for each in user.assignments)
 
-    def offer(self, session: WebSession) -> FactorOffer | None:
+    def offer(self, session: WebSession) -> TotpEnrolment | None:
         """Return a secret for somebody's authenticator app; `None`: there is no key that it could be kept with."""
         if not self._safe.can_keep:
             return None
         secret = new_one_time_secret()
         kept = self._safe.encrypt(_offered_to(session), secret)
-        return FactorOffer(secret=secret, kept=f"{kept.key_id}:{kept.text}")
+        return TotpEnrolment(secret=secret, kept=f"{kept.key_id}:{kept.text}")
 
-    def offered(self, session: WebSession, kept: str) -> FactorOffer:
-        """Return the secret that was offered, from the form that confirms it. Raise `EntryRefused`."""
+    def offered(self, session: WebSession, kept: str) -> TotpEnrolment:
+        """Return the secret that was offered, from the form that confirms it. Raise `SignInFailedError`."""
         key_id, _, text = kept.partition(":")
         try:
             secret = self._safe.decrypt(_offered_to(session), Ciphertext(key_id=key_id, text=text))
         except SecretLockedError:
-            raise EntryRefused("factor_offer_over") from None
-        return FactorOffer(secret=secret, kept=kept)
+            raise SignInFailedError("factor_offer_over") from None
+        return TotpEnrolment(secret=secret, kept=kept)
 
     async def set_up(
-        self, session: WebSession, offer: FactorOffer, code: str, password: str, address: str
+        self, session: WebSession, offer: TotpEnrolment, code: str, password: str, address: str
     ) -> tuple[NewSession, Sequence[str]]:
         """Keep a second factor whose app shows the right code; return recovery codes, to be shown once.
 
         All other sessions end. The password is asked for again: whoever sits at somebody's desk could lock them out. Raise
-        `EntryRefused`.
+        `SignInFailedError`.
         """
         user = session.user
         async with self._turn(user.name, session.digest):
@@ -275,18 +277,18 @@ class Authenticator:
             now, digits = self._clock.now(), one_time_digits(code)
             step = step_of(offer.secret, digits, now) if digits else None
             if step is None:
-                raise EntryRefused("one_time_wrong")
+                raise SignInFailedError("one_time_wrong")
             codes = new_recovery_codes()
             secret = self._safe.encrypt(one_time_place(user.id), offer.secret)
             digests = [digest_of_code(each) for each in codes]
             entry = _entry(user, "second factor set up", now, address)
             if not await self._factors.set_up(user.id, secret, step, digests, entry):
-                raise EntryRefused("factor_there")
+                raise SignInFailedError("factor_there")
             self.forget()
             return await self._begin(replace(kept.user, has_second_factor=True), address, "signed in"), codes
 
     async def renew_recovery_codes(self, session: WebSession, code: str, address: str) -> Sequence[str]:
-        """Return new recovery codes, to be shown once; those before are void. Raise `EntryRefused`."""
+        """Return new recovery codes, to be shown once; those before are void. Raise `SignInFailedError`."""
         device = session.digest
         async with self._turn(session.user.name, device):
             await self._prove(await self._admitted(session.user.name, address, device), code, address, device)
@@ -296,7 +298,7 @@ class Authenticator:
             return codes
 
     async def take_off(self, session: WebSession, code: str, address: str) -> None:
-        """Let somebody do without their second factor, who shows it once more. Raise `EntryRefused`."""
+        """Let somebody do without their second factor, who shows it once more. Raise `SignInFailedError`."""
         device = session.digest
         async with self._turn(session.user.name, device):
             await self._prove(await self._admitted(session.user.name, address, device), code, address, device)
@@ -322,7 +324,7 @@ class Authenticator:
         if known is None or loop.time() - known[1] >= _LOOKED_AT:
             try:
                 session = await self._users.session(digest)
-            except StoreAway:
+            except StoreUnavailable:
                 if session is None:
                     raise
             self._remember(digest, session)
@@ -350,7 +352,7 @@ class Authenticator:
     async def _turn(self, name: str, device: str | None = None) -> AsyncIterator[None]:
         # Strangers fill half of the queue: whoever is known finds room in the other.
         if self._waiting >= (_QUEUE if device is None else 2 * _QUEUE):
-            raise EntryRefused("sign_in_busy")
+            raise SignInFailedError("sign_in_busy")
         # A name has no blank in it.
         name = name if device is None else f"{name} {device}"
         turn = self._turns.setdefault(name, _Turn())
@@ -374,12 +376,12 @@ class Authenticator:
 
     async def _admitted(
         self, name: str, address: str, device: str | None = None, waits_for: AbstractSet[_Count] = _BY_PASSWORD
-    ) -> KeptUser | None:
+    ) -> UserRecord | None:
         """Return the user of this name, unless an attempt is not looked at now. *waits_for*: the counts that hold it up."""
         now = self._clock.now()
         if device is not None:
             if self._devices.get(device, Failures()).until(now, OF_ACCOUNT) is not None:
-                raise EntryRefused("sign_in_wait")
+                raise SignInFailedError("sign_in_wait")
             return await self._users.find(name)
         kept = await self._users.find(name)
         none = Failures()
@@ -393,22 +395,22 @@ class Authenticator:
         if kept is not None and kept.user.is_unlocked(now):
             waits_for &= {_Count.ONE_TIME_CODE}
         if any(counts[each][0].until(now, counts[each][1]) is not None for each in waits_for):
-            raise EntryRefused("sign_in_wait")
+            raise SignInFailedError("sign_in_wait")
         return kept
 
-    async def _asked_again(self, session: WebSession, password: str, address: str, failed: str) -> KeptUser:
-        """Return somebody who is signed in, and has typed their password once more. Raise `EntryRefused`."""
+    async def _asked_again(self, session: WebSession, password: str, address: str, failed: str) -> UserRecord:
+        """Return somebody who is signed in, and has typed their password once more. Raise `SignInFailedError`."""
         user, device = session.user, session.digest
         kept = await self._admitted(user.name, address, device)
         right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
         if kept is None or kept.password is None or not right:
             await self._failed(kept, user.name, address, failed, device)
-            raise EntryRefused("old_password_wrong")
+            raise SignInFailedError("old_password_wrong")
         return kept
 
     async def _failed(
         self,
-        kept: KeptUser | None,
+        kept: UserRecord | None,
         name: str,
         address: str,
         what: str,
@@ -433,22 +435,22 @@ class Authenticator:
         self._devices.pop(device or "", None)
         self._addresses.pop(_account_at(name, address), None)
 
-    async def _enter(self, user: User, address: str, what: str = "signed in") -> NewSession | NewHalf:
+    async def _enter(self, user: User, address: str, what: str = "signed in") -> NewSession | NewPendingSession:
         if not user.has_second_factor:
             return await self._begin(user, address, what)
         now, key = self._clock.now(), SessionKey.new()
-        half = HalfSession(digest=key.digest, user_id=user.id, name=user.name, ends_at=now + HALF_FOR)
+        half = PendingSession(digest=key.digest, user_id=user.id, name=user.name, ends_at=now + HALF_FOR)
         await self._factors.begin_half(half, _entry(user, f"{what}, but for the code", now, address))
-        return NewHalf(key=key)
+        return NewPendingSession(key=key)
 
-    async def _prove(self, kept: KeptUser | None, code: str, address: str, device: str | None = None) -> None:
-        """See that somebody has their second factor, and use the code up. Raise `EntryRefused`."""
+    async def _prove(self, kept: UserRecord | None, code: str, address: str, device: str | None = None) -> None:
+        """See that somebody has their second factor, and use the code up. Raise `SignInFailedError`."""
         if kept is None or not kept.user.has_second_factor:
-            raise EntryRefused("sign_in_again")
+            raise SignInFailedError("sign_in_again")
         if not await self._is_good(kept.user, code, address):
             what, counted = "one-time code refused", FailedAttempt.SECOND_STEP
             await self._failed(kept, kept.user.name, address, what, device, counted=counted)
-            raise EntryRefused("one_time_wrong")
+            raise SignInFailedError("one_time_wrong")
 
     async def _is_good(self, user: User, code: str, address: str) -> bool:
         now = self._clock.now()
@@ -459,7 +461,7 @@ class Authenticator:
             secret = await self._safe.secret(one_time_place(user.id))
         except SecretLockedError as why:
             log.error("a one-time code cannot be looked at", user=user.name, why=str(why))  # noqa: TRY400 - no bug
-            raise EntryRefused("factor_locked") from None
+            raise SignInFailedError("factor_locked") from None
         step = step_of(secret, digits, now) if secret else None
         return step is not None and await self._factors.use_step(user.id, step)
 
@@ -474,15 +476,15 @@ class Authenticator:
         return NewSession(key=key, session=session, device=mark)
 
     async def _change(self, user: User, password: str, address: str, what: str) -> None:
-        """Keep a new password. Raise `EntryRefused`, and the old one, or the code, is as good as before."""
+        """Keep a new password. Raise `SignInFailedError`, and the old one, or the code, is as good as before."""
         names = [user.name, *user.full_name.split(), *self._agencies()]
         if (wrong := await self._in_thread(password_problem, password, names)) is not None:
-            raise EntryRefused(wrong)
+            raise SignInFailedError(wrong)
         kept = await self._in_thread(hash_password, password)
         await self._users.choose_password(user.id, kept, _entry(user, what, self._clock.now(), address))
         self.forget()
 
-    async def _opens(self, code: str, opening: KeptCode | None) -> bool:
+    async def _opens(self, code: str, opening: AccessCodeRecord | None) -> bool:
         if opening is not None and opening.way is CodeWay.LETTER:
             return digest_of_code(code) == opening.kept
         return await self._in_thread(is_password, typed_code(code), opening.kept if opening else await self._dummy())
@@ -501,7 +503,7 @@ class Authenticator:
         session = replace(session, seen_at=now)
         try:
             await self._users.see(session.digest, now)
-        except StoreAway as away:
+        except StoreUnavailable as away:
             log.info("that a session is in use was not written down", why=str(away))
         self._remember(session.digest, session)
         return session
@@ -525,8 +527,8 @@ def _count(failures: OrderedDict[str, Failures], of: str, now: datetime, most: i
         failures.popitem(last=False)
 
 
-def _entry(user: User, what: str, now: datetime, address: str) -> Entry:
-    return Entry(at=now, actor=user.by, event=what, detail={"user": user.name, "address": address})
+def _entry(user: User, what: str, now: datetime, address: str) -> AuditEntry:
+    return AuditEntry(at=now, actor=user.by, event=what, detail={"user": user.name, "address": address})
 
 
 def _offered_to(session: WebSession) -> SecretPlace:

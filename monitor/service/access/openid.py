@@ -20,11 +20,11 @@ from joserfc.errors import JoseError
 from starlette.requests import Request
 
 from alerts.record.clock import Clock
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.visitor import User
 from monitor.config.service.openid import OpenIdClient
 from monitor.runtime.log_throttle import LogThrottle
-from monitor.service.access.authenticator import Authenticator, EntryRefused, NewHalf, NewSession
+from monitor.service.access.authenticator import Authenticator, NewPendingSession, NewSession, SignInFailedError
 from monitor.service.access.secret import SessionKey
 from monitor.store.upkeep.users import IdentityTakenError, Users
 
@@ -41,7 +41,7 @@ _SIGNATURES: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES2
 
 
 @dataclass(slots=True, kw_only=True)
-class _Errand:
+class _PendingLogin:
     """Somebody who has gone to the provider."""
 
     until: datetime
@@ -53,7 +53,7 @@ class _Errand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Departure:
+class LoginRedirect:
     """Where a browser is sent, and the key by which its return is known."""
 
     address: str
@@ -61,16 +61,16 @@ class Departure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenIdReturn:
+class LoginCallback:
     """Somebody who has come back and is known."""
 
     next: str
     #: `None`: an account was linked by somebody who is signed in already.
-    session: NewSession | NewHalf | None
+    session: NewSession | NewPendingSession | None
 
 
-class OpenIdDoor:
-    """One provider. Raises `EntryRefused`, whose message is a key of the portal's words, and `StoreAway`."""
+class OpenIdLogin:
+    """One provider. Raises `SignInFailedError`, whose message is a key of the portal's words, and `StoreUnavailable`."""
 
     def __init__(
         self, client: OpenIdClient, name: str, authenticator: Authenticator, users: Users, clock: Clock
@@ -84,7 +84,7 @@ class OpenIdDoor:
         self._users = users
         self._clock = clock
         self._throttle = LogThrottle()
-        self._errands: OrderedDict[str, _Errand] = OrderedDict()
+        self._errands: OrderedDict[str, _PendingLogin] = OrderedDict()
         self._provider = OAuth().register(
             "openid",
             client_id=client.client_id,
@@ -99,9 +99,9 @@ class OpenIdDoor:
             },
         )
 
-    async def depart(self, request: Request, to: str, user: User | None) -> Departure:
+    async def depart(self, request: Request, to: str, user: User | None) -> LoginRedirect:
         """Send a browser to the provider; it is to come back to *to*. *user*: who wants to link the account."""
-        errand = _Errand(until=self._clock.now() + _GOOD_FOR, next=to, user=user)
+        errand = _PendingLogin(until=self._clock.now() + _GOOD_FOR, next=to, user=user)
         request.scope["session"] = errand.kept
         try:
             await self._metadata()
@@ -112,29 +112,29 @@ class OpenIdDoor:
         self._errands[key.digest] = errand
         while len(self._errands) > _AT_ONCE:
             self._errands.popitem(last=False)
-        return Departure(address=answer.headers["location"], key=key)
+        return LoginRedirect(address=answer.headers["location"], key=key)
 
-    async def welcome(self, request: Request, key: SessionKey | None, address: str) -> OpenIdReturn:
+    async def welcome(self, request: Request, key: SessionKey | None, address: str) -> LoginCallback:
         """Take in a browser that comes back, by the key that it was given. *address*: from where it comes."""
         errand = self._errands.pop(key.digest, None) if key else None
         if errand is None or self._clock.now() >= errand.until:
-            raise EntryRefused("openid_too_late")
+            raise SignInFailedError("openid_too_late")
         request.scope["session"] = errand.kept
         subject = await self._subject(request)
         now = self._clock.now()
         if errand.user is not None:
             detail = {"user": errand.user.name, "issuer": self._issuer, "address": address}
-            entry = Entry(at=now, actor=errand.user.by, event="account linked", detail=detail)
+            entry = AuditEntry(at=now, actor=errand.user.by, event="account linked", detail=detail)
             try:
                 await self._users.link(errand.user.id, self._issuer, subject, entry)
             except IdentityTakenError:
-                raise EntryRefused("openid_taken") from None
-            return OpenIdReturn(next=errand.next, session=None)
+                raise SignInFailedError("openid_taken") from None
+            return LoginCallback(next=errand.next, session=None)
         user = await self._users.identified(self._issuer, subject)
         if user is None:
-            raise EntryRefused("openid_unknown")
+            raise SignInFailedError("openid_unknown")
         session = await self._authenticator.enter(user, address, "signed in by openid")
-        return OpenIdReturn(next=errand.next, session=session)
+        return LoginCallback(next=errand.next, session=session)
 
     async def is_linked(self, user: User) -> bool:
         """Whether a user has linked an account of this provider."""
@@ -161,16 +161,16 @@ class OpenIdDoor:
             subject = token["userinfo"]["sub"]
         except (AuthlibBaseError, JoseError) as error:
             self._warn("a provider's word about somebody is not taken", type(error).__name__)
-            raise EntryRefused("openid_refused") from None
+            raise SignInFailedError("openid_refused") from None
         except (httpx2.HTTPError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise self._away(error) from None
         if not isinstance(subject, str) or not 0 < len(subject) <= 255:
-            raise EntryRefused("openid_refused")
+            raise SignInFailedError("openid_refused")
         return subject
 
-    def _away(self, error: Exception) -> EntryRefused:
+    def _away(self, error: Exception) -> SignInFailedError:
         self._warn("the provider of identities cannot be used", f"{type(error).__name__}: {error}"[:300])
-        return EntryRefused("openid_away")
+        return SignInFailedError("openid_away")
 
     def _warn(self, what: str, why: str) -> None:
         # Anybody may come back from the provider, or pretend to.

@@ -9,9 +9,9 @@ from typing import Final
 import structlog
 
 from alerts.record.clock import Clock
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.encryption import Ciphertext, SecretPlace
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.store.upkeep.keyring import Keyring, SecretLockedError
 from monitor.store.upkeep.secrets import Secrets
 
@@ -44,8 +44,8 @@ class SecretRotation:
     locked: int
 
 
-class Safe:
-    """Reads and encrypts secrets. Raises `StoreAway` when the store is."""
+class SecretStore:
+    """Reads and encrypts secrets. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, secrets: Secrets, clock: Clock, keyring: Keyring | None) -> None:
         """Without a *keyring* nothing can be kept, and nothing read."""
@@ -99,10 +99,12 @@ class Safe:
     async def rotate(self, *, by: str) -> SecretRotation:
         """Encrypt all secrets with the present key that are not. Broken off, it goes on when called again.
 
-        Raise `NotDone` where there is no key. What somebody writes meanwhile is left as they wrote it.
+        Raise `OperationRejectedError` where there is no key. What somebody writes meanwhile is left as they wrote it.
         """
         if self._keyring is None:
-            raise NotDone("there is no key: write portal.secrets_key_file into the settings, and start the service")
+            raise OperationRejectedError(
+                "there is no key: write portal.secrets_key_file into the settings, and start the service"
+            )
         keyring, changed, after = self._keyring, 0, None
         while some := await self._secrets.under(keyring.key_ids - {keyring.key_id}, after, _AT_ONCE):
             changes: list[tuple[SecretPlace, Ciphertext, Ciphertext]] = []
@@ -115,7 +117,7 @@ class Safe:
                     )
             if changes:
                 detail = {"key": keyring.key_id, "secrets": str(len(changes))}
-                entry = Entry(at=self._clock.now(), actor=by, event="secrets encrypted anew", detail=detail)
+                entry = AuditEntry(at=self._clock.now(), actor=by, event="secrets encrypted anew", detail=detail)
                 changed += await self._secrets.replace(changes, entry)
             after = some[-1][0]
         locked = sum(each.count for each in await self.counts() if not each.is_current)

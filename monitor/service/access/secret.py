@@ -62,7 +62,7 @@ def new_nonce() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShownKey:
+class PresentedKey:
     """What somebody shows to be known by; only its digest is kept, which is enough of 256 bits (ASVS 6.5.2)."""
 
     text: str
@@ -82,15 +82,15 @@ class ShownKey:
         return f"{type(self).__name__}(...)"
 
 
-class SessionKey(ShownKey):
+class SessionKey(PresentedKey):
     """What a browser shows."""
 
 
-class FeedKey(ShownKey):
+class FeedKey(PresentedKey):
     """What a calendar program shows."""
 
 
-class TokenSecret(ShownKey):
+class TokenSecret(PresentedKey):
     """What any other program shows."""
 
     @classmethod

@@ -19,13 +19,13 @@ import structlog
 
 from alerts.hours.elapsed import is_recent
 from alerts.record.clock import Clock
-from alerts.record.store import Entry, StoreAway
+from alerts.record.store import AuditEntry, StoreUnavailable
 from monitor.access.api_token import LONGEST_TOKEN, PREFIX, ApiToken, exceeding
 from monitor.access.lockout import OF_ADDRESS, Failures
 from monitor.access.role import RoleAssignment
 from monitor.service.access.administration import read_roles
 from monitor.service.access.secret import TokenSecret
-from monitor.service.order import NotDone, NotFound
+from monitor.service.order import NotFoundError, OperationRejectedError
 from monitor.store.upkeep.tokens import TokenRecords
 
 log = structlog.get_logger()
@@ -51,11 +51,11 @@ class NewToken:
     secret: TokenSecret = field(repr=False)
 
 
-class TokenRefused(Exception):
+class InvalidTokenError(Exception):
     """It opens nothing."""
 
 
-class TokenWait(TokenRefused):
+class TooManyAttemptsError(InvalidTokenError):
     """Too many that open nothing came from one address."""
 
     def __init__(self, until: timedelta) -> None:
@@ -65,7 +65,7 @@ class TokenWait(TokenRefused):
 
 
 class ProgramTokens:
-    """The tokens. Raises `NotDone` and `NotFound` with what to do instead, and `StoreAway`."""
+    """The tokens. Raises `OperationRejectedError` and `NotFoundError` with what to do instead, and `StoreUnavailable`."""
 
     def __init__(self, records: TokenRecords, clock: Clock, *, agencies: Callable[[], Collection[str]]) -> None:
         """Have *agencies* return the codes of those that are watched."""
@@ -104,16 +104,16 @@ class ProgramTokens:
         """Make a token that is good for as long as it *lasts*. *own*: what its maker may, of which it is a part; `None`: all."""
         called, now = name.strip(), self._clock.now()
         if not _NAME.fullmatch(called):
-            raise NotDone.said("no_program_name", name=name[:64])
+            raise OperationRejectedError.said("no_program_name", name=name[:64])
         assignments = read_roles(roles, self._agencies())
         if not assignments:
-            raise NotDone.said("token_without_role")
+            raise OperationRejectedError.said("token_without_role")
         if own is not None and (beyond := exceeding(assignments, own)) is not None:
-            raise NotDone.said("beyond_own", role=beyond)
+            raise OperationRejectedError.said("beyond_own", role=beyond)
         if not _SHORTEST <= lasts <= LONGEST_TOKEN:
-            raise NotDone.said("token_too_long", days=LONGEST_TOKEN.days)
+            raise OperationRejectedError.said("token_too_long", days=LONGEST_TOKEN.days)
         if len(await self._records.standing(now)) >= MOST_TOKENS:
-            raise NotDone.said("many_tokens", most=MOST_TOKENS)
+            raise OperationRejectedError.said("many_tokens", most=MOST_TOKENS)
         secret, ends_at = TokenSecret.new(), now + lasts
         said = " ".join(str(each) for each in sorted(assignments))
         entry = self._entry("token made", by, address, token=called, roles=said, until=ends_at.isoformat())
@@ -125,14 +125,14 @@ class ProgramTokens:
         """Let a token open no more."""
         token = await self._numbered(number)
         if token.revoked_at is not None:
-            raise NotDone.said("token_gone", number=number, name=token.name)
+            raise OperationRejectedError.said("token_gone", number=number, name=token.name)
         entry = self._entry("token taken back", by, address, token=token.name, number=str(number))
         await self._records.revoke(number, entry)
         self._standing = None
         return await self._numbered(number)
 
     async def shown(self, secret: TokenSecret, address: str) -> ApiToken:
-        """Return the token whose secret a program shows. Raise `TokenRefused`.
+        """Return the token whose secret a program shows. Raise `InvalidTokenError`.
 
         While the store is away whoever was known is known still.
         """
@@ -140,7 +140,7 @@ class ProgramTokens:
         token = (await self._present(now)).get(secret.digest)
         if token is None or not token.stands(now):
             self._refuse(now, address, is_ours=secret.text.startswith(PREFIX))
-            raise TokenRefused
+            raise InvalidTokenError
         await self._use(token, now)
         return token
 
@@ -152,7 +152,7 @@ class ProgramTokens:
             if self._standing is None or loop.time() - self._read_at >= _LOOKED_AT:
                 try:
                     self._standing = await self._records.standing(now)
-                except StoreAway:
+                except StoreUnavailable:
                     if self._standing is None:
                         raise
                 self._read_at = loop.time()
@@ -162,7 +162,7 @@ class ProgramTokens:
         failures = self._addresses.pop(address, Failures())
         if (until := failures.until(now, OF_ADDRESS)) is not None:
             self._addresses[address] = failures
-            raise TokenWait(until - now)
+            raise TooManyAttemptsError(until - now)
         log.warning("token refused", address=address, is_ours=is_ours)
         self._addresses[address] = failures.more(now)
         while len(self._addresses) > _ADDRESSES:
@@ -175,15 +175,15 @@ class ProgramTokens:
         self._used[token.id] = now
         try:
             await self._records.use(token.id, now)
-        except StoreAway as away:
+        except StoreUnavailable as away:
             log.info("that a token is in use was not written down", why=str(away))
 
     async def _numbered(self, number: int) -> ApiToken:
         if (token := await self._records.find(number)) is None:
-            raise NotFound.said("no_token", number=number)
+            raise NotFoundError.said("no_token", number=number)
         return token
 
-    def _entry(self, what: str, by: str, address: str, **detail: str) -> Entry:
-        return Entry(
+    def _entry(self, what: str, by: str, address: str, **detail: str) -> AuditEntry:
+        return AuditEntry(
             at=self._clock.now(), actor=by, event=what, detail={**detail, **({"address": address} if address else {})}
         )

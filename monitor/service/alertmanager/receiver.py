@@ -12,8 +12,8 @@ import structlog
 
 from alerts.engine.dispatcher import Dispatcher
 from alerts.inbound.alertmanager import read_webhook
-from alerts.model.alert import OWN_ALERT, AlertGroup, News, ReceivedAlert
-from alerts.model.brief import Brief
+from alerts.model.alert import OWN_ALERT, AlertEffect, AlertGroup, ReceivedAlert
+from alerts.model.brief import PolicySnapshot
 from alerts.record.clock import Clock
 from monitor.config.model.alertmanager import ReceiveSettings
 from monitor.config.model.settings import Settings
@@ -62,12 +62,12 @@ class AlertReceiver:
         """Hold a webhook of so many octets while it is read and stored. Raise `IntakeFullError`: it is to come again."""
         return self._intake.place(octets)
 
-    async def take(self, body: bytes) -> Mapping[News, int]:
+    async def take(self, body: bytes) -> Mapping[AlertEffect, int]:
         """Take in what a webhook says; it is stored when this returns. Return how many alerts came to what.
 
         If it is cut off, Alertmanager says all of it again, and repeating changes nothing.
 
-        Raise `WebhookRefused`, or `StoreAway`: then it is to be sent again.
+        Raise `WebhookRejectedError`, or `StoreUnavailable`: then it is to be sent again.
         """
         # Eight megabytes take a quarter of a second.
         webhook = await asyncio.to_thread(read_webhook, body, self._clock.now())
@@ -77,7 +77,7 @@ class AlertReceiver:
             )
         # Our own incidents, which it was told of by us: people hear of them already.
         alerts = [each for each in webhook.alerts if each.labels.get("alertname") != OWN_ALERT]
-        firing, news = sum(each.ended_at is None for each in alerts), Counter[News]()
+        firing, news = sum(each.ended_at is None for each in alerts), Counter[AlertEffect]()
         receive = self._receive()
         group = AlertGroup(name=webhook.group, is_folded=receive is not None and firing > receive.fold_above)
         for begin in range(0, len(alerts), _AT_ONCE):
@@ -92,11 +92,11 @@ class AlertReceiver:
         section = self._settings().alertmanager
         return section.receive if section is not None else None
 
-    def _briefs(self) -> Callable[[ReceivedAlert], Brief]:
+    def _briefs(self) -> Callable[[ReceivedAlert], PolicySnapshot]:
         """Return what says whom an alert tells, by the configuration in force now."""
-        settings, receive, made = self._settings(), self._receive(), dict[str, Brief]()
+        settings, receive, made = self._settings(), self._receive(), dict[str, PolicySnapshot]()
 
-        def brief(alert: ReceivedAlert) -> Brief:
+        def brief(alert: ReceivedAlert) -> PolicySnapshot:
             told_by = receive.told_by(alert.labels) if receive else ""
             if told_by not in made:
                 made[told_by] = settings.heeded(settings.noc_brief(subject="", subject_en="", told_by=told_by))

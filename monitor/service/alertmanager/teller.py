@@ -20,7 +20,7 @@ from alerts.decide.silence import Muter, silence_over
 from alerts.hours.elapsed import is_recent
 from alerts.model.incident import Incident
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.config.model.alertmanager import SendSettings
 from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
@@ -39,7 +39,7 @@ OVER_FOR = timedelta(minutes=15)
 _DEADLINE_SECONDS = 10.0
 
 
-class AlertTeller:
+class AlertSender:
     """Tells every member of a cluster by itself: they compare among themselves."""
 
     def __init__(
@@ -104,7 +104,7 @@ class AlertTeller:
                 silences = await ledger.silences(now)
                 # What has ended while nobody was here.
                 ended = () if self._journal_number is not None else await ledger.recent_incidents()
-        except StoreAway:
+        except StoreUnavailable:
             return False
         before, self._open = self._open, {}
         self._has_silent = False

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from alerts.record.clock import Clock
-from monitor.model.day import DaySheet, MinuteState, day_of
+from monitor.model.day import DayTimeline, MinuteState, day_of
 from monitor.store.probing.days import DayRecords
 from monitor.views.days import SPANS, Availability, availability_of, past_minutes, read_days
 
@@ -15,7 +15,7 @@ from monitor.views.days import SPANS, Availability, availability_of, past_minute
 _FRESH = timedelta(minutes=1)
 
 
-class AvailabilityBook:
+class AvailabilityCache:
     """Knows the availability of all agencies. What the store raises when it is away is the caller's to handle."""
 
     def __init__(self, days: DayRecords, clock: Clock) -> None:
@@ -47,7 +47,7 @@ class AvailabilityBook:
         self._past = {}
         for code in agencies:
             days = dict(read_days(gathered.get(code, "")))
-            of_today = DaySheet(days.pop(today, ""))
+            of_today = DayTimeline(days.pop(today, ""))
             # Kept for a thousand agencies, the days themselves would be seven megabytes.
             mark = hash((today, frozenset(days.items())))
             past = before.get(code)

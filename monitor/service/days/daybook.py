@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 
 from alerts.model.incident import CORRECTABLE_FOR
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
-from monitor.judging.proven import Continuity, ways_of
-from monitor.model.day import DaySheet, Marked, MinuteState, cut, day_of, moment_of
+from alerts.record.store import StoreUnavailable
+from monitor.judging.proven import TimelineBuilder, ways_of
+from monitor.model.day import DayTimeline, MinuteState, TimelineSpan, cut, day_of, moment_of
 from monitor.model.window import Hours
 from monitor.runtime.slices import in_slices
-from monitor.service.watch import Watch
+from monitor.service.watch import ProbingRuntime
 from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords, Key
@@ -30,17 +30,19 @@ AWAY = timedelta(minutes=3)
 _CORRECTED_FOR = CORRECTABLE_FOR + timedelta(days=1)
 
 
-class Daybook:
+class TimelineRecorder:
     """Looks at all agencies, and adds to their days."""
 
-    def __init__(self, *, records: DayRecords, store: SqlStore, clock: Clock, watch: Callable[[], Watch]) -> None:
+    def __init__(
+        self, *, records: DayRecords, store: SqlStore, clock: Clock, watch: Callable[[], ProbingRuntime]
+    ) -> None:
         """*watch* returns the one in force."""
         self._records = records
         self._store = store
         self._clock = clock
         self._watch = watch
         self._looked_at: datetime | None = None
-        self._followed: dict[str, Continuity] = {}
+        self._followed: dict[str, TimelineBuilder] = {}
         #: Agencies that another process watched when it was last looked.
         self._elsewhere: AbstractSet[str] = frozenset()
         #: Agencies of which nothing was to be probed when it was last looked.
@@ -52,10 +54,10 @@ class Daybook:
         #: What people have said, as far as the store could be asked: it stands until they say otherwise.
         self._open: Mapping[str, OpenNumber] = {}
         #: What is not stored yet.
-        self._owed: dict[Key, DaySheet] = {}
+        self._owed: dict[Key, DayTimeline] = {}
 
     async def begin(self, last_seen: datetime | None) -> None:
-        """Take up where this process was, if it was *last_seen* at work a moment ago. Raise `StoreAway`."""
+        """Take up where this process was, if it was *last_seen* at work a moment ago. Raise `StoreUnavailable`."""
         now = self._clock.now()
         if last_seen is None or not timedelta(0) <= now - last_seen <= AWAY:
             return
@@ -67,11 +69,11 @@ class Daybook:
         today = day_of(now)
         for (agency, on), sheet in sorted((await self._records.on([today - timedelta(days=1), today])).items()):
             if (last := sheet.last()) is not None and (among is None or agency in among):
-                continuity = self._followed[agency] = Continuity()
+                continuity = self._followed[agency] = TimelineBuilder()
                 continuity.resume(last[0], moment_of(on, last[1]))
 
     async def look(self) -> None:
-        """Mark what is settled since the last look, and write it down. Raise `StoreAway` when that has to wait."""
+        """Mark what is settled since the last look, and write it down. Raise `StoreUnavailable` when that has to wait."""
         now, away = self._clock.now(), None
         since = self._looked_at if self._looked_at and timedelta(0) <= now - self._looked_at <= AWAY else now
         if since == now:
@@ -84,7 +86,7 @@ class Daybook:
             await self._ask(now)
             if taken_over := self._elsewhere & watch.owned:
                 await self._resume(now, taken_over)
-        except StoreAway as error:
+        except StoreUnavailable as error:
             away = error
         self._elsewhere = registry.agencies.keys() - watch.owned
         for code in self._elsewhere & self._followed.keys():
@@ -101,13 +103,13 @@ class Daybook:
         await self._records.add(self._owed)
 
     def _of_agency(
-        self, watch: Watch, code: str, hours: Iterable[Hours], since: datetime, now: datetime
-    ) -> Iterator[Marked]:
-        continuity = self._followed.setdefault(code, Continuity())
+        self, watch: ProbingRuntime, code: str, hours: Iterable[Hours], since: datetime, now: datetime
+    ) -> Iterator[TimelineSpan]:
+        continuity = self._followed.setdefault(code, TimelineBuilder())
         if (closed := _closed(list(hours), now)) is not None:
             # What was seen before does not reach over it, and its runs are held against nobody.
             continuity.interrupt()
-            yield Marked(state=closed, begins=since if code in self._closed else now, until=now)
+            yield TimelineSpan(state=closed, begins=since if code in self._closed else now, until=now)
             self._closed.add(code)
         elif watch.judge.knows(code):
             mail = watch.judge.mail(code)
@@ -119,9 +121,9 @@ class Daybook:
         ended = watch.consensus.ended_by_hand.get(code)
         if ended is not None and ended.corrected_at is not None:
             # Measured all the same, and known to be nothing.
-            yield Marked(state=MinuteState.FALSE_ALARM, begins=since, until=now)
+            yield TimelineSpan(state=MinuteState.FALSE_ALARM, begins=since, until=now)
 
-    def _of_people(self, code: str, now: datetime) -> Iterator[Marked]:
+    def _of_people(self, code: str, now: datetime) -> Iterator[TimelineSpan]:
         said = self._open.get(code)
         if said is None or said.declared is None:
             self._declared.pop(code, None)
@@ -131,22 +133,22 @@ class Daybook:
         begins = until if known == said else said.declared_since or now
         self._declared[code] = said, now
         for state in ways_of(said.declared):
-            yield Marked(state=state, begins=begins, until=now)
+            yield TimelineSpan(state=state, begins=begins, until=now)
 
     async def _ask(self, now: datetime) -> None:
-        """Ask what people have said. Raise `StoreAway`."""
+        """Ask what people have said. Raise `StoreUnavailable`."""
         async with self._store.reading() as ledger:
             self._open = await ledger.open_numbers()
             corrected = await ledger.false_alarms(now - _CORRECTED_FOR)
         for each in corrected:
             if each.id not in self._corrected:
-                mark = Marked(state=MinuteState.FALSE_ALARM, begins=each.began_at, until=each.ended_at)
+                mark = TimelineSpan(state=MinuteState.FALSE_ALARM, begins=each.began_at, until=each.ended_at)
                 self._mark(each.agency, [mark])
         self._corrected = {each.id for each in corrected}
 
-    def _mark(self, agency: str, marks: Iterable[Marked]) -> None:
+    def _mark(self, agency: str, marks: Iterable[TimelineSpan]) -> None:
         for on, state, begin, end in cut(marks):
-            self._owed.setdefault((agency, on), DaySheet()).mark(state, begin, end)
+            self._owed.setdefault((agency, on), DayTimeline()).mark(state, begin, end)
 
 
 def _closed(hours: list[Hours], now: datetime) -> MinuteState | None:

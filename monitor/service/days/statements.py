@@ -9,7 +9,7 @@ from datetime import date
 from hashlib import sha256
 from typing import Final
 
-from alerts.documents.statement import MonthlyStatement
+from alerts.documents.statement import MonthlyReport
 from alerts.model.incident import Incident
 from alerts.model.notice import Language
 from alerts.record.clock import Clock
@@ -17,7 +17,7 @@ from monitor.config.loading import Configuration
 from monitor.model.day import MinuteState, day_of, moment_of
 from monitor.proof.lifecycle import Lifecycle
 from monitor.proof.statement import (
-    NoMonthError,
+    InvalidMonthError,
     checked,
     drawn,
     end_of,
@@ -27,7 +27,7 @@ from monitor.proof.statement import (
     month_days,
     statement_files,
 )
-from monitor.service.order import NotDone, agency_called
+from monitor.service.order import OperationRejectedError, agency_called
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
@@ -43,7 +43,7 @@ _JUST_BEGUN: Final = 5
 class MonthGathered:
     """What there is to tell of a month."""
 
-    statement: MonthlyStatement
+    statement: MonthlyReport
     #: How many minutes of each day were in each state.
     days: Sequence[tuple[date, Mapping[MinuteState, int]]]
 
@@ -77,7 +77,7 @@ class Statements:
         self._probed_by = probed_by
 
     async def statement(self, quoted: str, written_month: str, by: str) -> Mapping[str, bytes]:
-        """Return the files by name, the PDF first. Raise `NotDone`, or `StoreAway`."""
+        """Return the files by name, the PDF first. Raise `OperationRejectedError`, or `StoreUnavailable`."""
         told = await self.gathered(quoted, written_month)
         statement = told.statement
         files = await asyncio.to_thread(statement_files, statement, told.days, self._configuration().wording)
@@ -92,15 +92,15 @@ class Statements:
         agency = agency_called(quoted, configuration.registry.agencies)
         try:
             month = month_called(written_month, now)
-        except NoMonthError as wrong:
-            raise NotDone(str(wrong)) from None
+        except InvalidMonthError as wrong:
+            raise OperationRejectedError(str(wrong)) from None
         begin, end = moment_of(month, 0), end_of(month, now)
         async with self._store.reading() as ledger:
             found = await ledger.incidents(await ledger.listing.during(agency, begin, end))
             incidents = [(each, await ledger.notices(each.id)) for each in found.values()]
         days, sending, receiving = month_days(month, await self._days.since(agency, month), now)
         checks, was_checked = checked(self._checks(agency))
-        statement = MonthlyStatement(
+        statement = MonthlyReport(
             agency=agency,
             office=configuration.registry.agencies[agency].build_office(),
             month=month,

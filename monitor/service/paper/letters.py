@@ -14,8 +14,8 @@ from typing import NoReturn
 
 from alerts.decide.paper import (
     ImpossibleDay,
-    LaidLetter,
     LetterStep,
+    QueuedLetter,
     TrayLetter,
     page_resting_on,
     post_by,
@@ -25,16 +25,16 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
-from alerts.model.delivery import Attempt, AttemptState, Notice
-from alerts.model.gateway import DeliveryError, Dispatches
+from alerts.model.delivery import Attempt, AttemptState, Notification
+from alerts.model.gateway import DeliveryError, SupportsManualPosting
 from alerts.model.notice import Purpose
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.slices import in_slices
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
 #: What has left a tray is shown for so long: a week and the days around it.
@@ -72,7 +72,7 @@ class LetterView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Noted:
+class LetterRecord:
     """Who has printed or posted a letter, as it is written down."""
 
     by: str
@@ -82,7 +82,7 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unnoted:
+class LetterNotRecorded:
     """A letter of several that could not be written down as printed or posted, and why."""
 
     id: int
@@ -134,8 +134,8 @@ class Letters:
                 found |= await tray.read({each.reference for each in laid.values() if each.gateway == name})
         return await asyncio.to_thread(_unchanged, laid, found)
 
-    def _dispatching(self) -> Sequence[tuple[str, Dispatches]]:
-        return [(line.name, line.gateway) for line in self._pool if isinstance(line.gateway, Dispatches)]
+    def _dispatching(self) -> Sequence[tuple[str, SupportsManualPosting]]:
+        return [(line.name, line.gateway) for line in self._pool if isinstance(line.gateway, SupportsManualPosting)]
 
     def _trays(self) -> Sequence[str]:
         return [line.name for line in self._pool if line.channel is Channel.LETTER]
@@ -146,17 +146,17 @@ class Letters:
 
     async def note_all(
         self, notice_ids: Iterable[int], step: LetterStep, by: str, *, day: date | None = None
-    ) -> Sequence[Unnoted]:
+    ) -> Sequence[LetterNotRecorded]:
         """Write down of several letters that a clerk has printed or posted them; return those of which that cannot be said.
 
         *day*: on which they were posted.
         """
-        unnoted: list[Unnoted] = []
+        unnoted: list[LetterNotRecorded] = []
         for notice_id in dict.fromkeys(notice_ids):
             try:
                 await self.note(notice_id, step, by, day=day)
-            except NotDone as wrong:
-                unnoted.append(Unnoted(id=notice_id, why=str(wrong)))
+            except OperationRejectedError as wrong:
+                unnoted.append(LetterNotRecorded(id=notice_id, why=str(wrong)))
         return unnoted
 
     async def posted_on(self, day: date) -> Sequence[LetterView]:
@@ -173,8 +173,8 @@ class Letters:
         after_all: bool = False,
         unprinted: bool = False,
         day: date | None = None,
-    ) -> Noted:
-        """Write down, once, that a clerk has printed or posted a letter. Raise `NotDone`.
+    ) -> LetterRecord:
+        """Write down, once, that a clerk has printed or posted a letter. Raise `OperationRejectedError`.
 
         *after_all*: it had been posted before it was taken back, and the clerk says so only now. Then its reader is owed
         what was told to others since. *unprinted*: it was posted though nobody has recorded that it was printed. *day*: on
@@ -185,20 +185,20 @@ class Letters:
                 notice = await ledger.notice(notice_id)
                 incident = await ledger.incident(notice.incident_id)
         except LookupError:
-            raise NotDone.said("no_letter", notice=notice_id) from None
+            raise OperationRejectedError.said("no_letter", notice=notice_id) from None
         last = notice.last_attempt
         is_taken_back = last is not None and last.state is AttemptState.WITHDRAWN and notice.channel is Channel.LETTER
         after_all = after_all and step is LetterStep.POSTED
         if is_taken_back and not after_all:
-            raise NotDone.said("letter_taken_back", notice=notice_id)
+            raise OperationRejectedError.said("letter_taken_back", notice=notice_id)
         if last is None or not (is_taken_back or last.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
-            raise NotDone.said("not_in_a_tray", notice=notice_id, state=notice.state)
+            raise OperationRejectedError.said("not_in_a_tray", notice=notice_id, state=notice.state)
         gateway = self._tray_of(notice, last)
         async with self._store.reading() as ledger:
             handled = await ledger.handled(last.id)
         is_unprinted = step is LetterStep.POSTED and not handled.keys() & {LetterStep.PRINTED, LetterStep.POSTED}
         if is_unprinted and not (unprinted or after_all):
-            raise NotDone.said("letter_not_printed", notice=notice_id)
+            raise OperationRejectedError.said("letter_not_printed", notice=notice_id)
         if step is not LetterStep.POSTED:
             day = None
         elif day is not None:
@@ -208,56 +208,56 @@ class Letters:
             await self._dispatch(gateway, notice_id, last.reference, after_all=after_all)
         before = await self._dispatcher.note_letter(last.reference, step, by, day=day, unprinted=is_unprinted)
         if before is not None:
-            return Noted(by=before.by, at=before.at, anew=False)
-        return Noted(by=by, at=self._clock.now(), anew=True)
+            return LetterRecord(by=before.by, at=before.at, anew=False)
+        return LetterRecord(by=by, at=self._clock.now(), anew=True)
 
     async def undo_posting(self, notice_id: int, by: str) -> None:
-        """Take back that a letter was posted: it lies in its tray again. Raise `NotDone`."""
+        """Take back that a letter was posted: it lies in its tray again. Raise `OperationRejectedError`."""
         try:
             async with self._store.reading() as ledger:
                 notice = await ledger.notice(notice_id)
                 notices = await ledger.notices(notice.incident_id)
         except LookupError:
-            raise NotDone.said("no_letter", notice=notice_id) from None
+            raise OperationRejectedError.said("no_letter", notice=notice_id) from None
         last = notice.last_attempt
         if last is None or last.state is not AttemptState.SENT or notice.channel is not Channel.LETTER:
-            raise NotDone.said("letter_not_posted", notice=notice_id)
+            raise OperationRejectedError.said("letter_not_posted", notice=notice_id)
         if (other := page_resting_on(notice, notices)) is not None:
-            raise NotDone.said("letter_cited", notice=notice_id, other=other.id)
+            raise OperationRejectedError.said("letter_cited", notice=notice_id, other=other.id)
         tray = self._tray_of(notice, last)
         # First the file, as when it was posted: in between it counts as posted, and a clerk who says this again is heard.
         try:
             is_there = await tray.undispatch(last.reference)
         except DeliveryError as error:
-            raise NotDone.said("tray_stuck", notice=notice_id, detail=error.detail) from None
+            raise OperationRejectedError.said("tray_stuck", notice=notice_id, detail=error.detail) from None
         if not is_there:
-            raise NotDone.said("letter_gone", notice=notice_id)
+            raise OperationRejectedError.said("letter_gone", notice=notice_id)
         await self._dispatcher.undo_posting(last.reference, by)
 
-    def _tray_of(self, notice: Notice, last: Attempt) -> Dispatches:
+    def _tray_of(self, notice: Notification, last: Attempt) -> SupportsManualPosting:
         gateway: object = self._pool[last.gateway].gateway if last.gateway in self._pool else None
-        if not isinstance(gateway, Dispatches):
-            raise NotDone.said("no_paper", notice=notice.id, channel=notice.channel)
+        if not isinstance(gateway, SupportsManualPosting):
+            raise OperationRejectedError.said("no_paper", notice=notice.id, channel=notice.channel)
         return gateway
 
     def _check(self, day: date, agency: str, laid_at: datetime) -> None:
         zone = self._hours(agency).zone
         match why_not_posted_on(day, laid_at, self._clock.now(), zone):
             case ImpossibleDay.FUTURE:
-                raise NotDone.said("day_ahead", day=f"{day:%d/%m/%Y}")
+                raise OperationRejectedError.said("day_ahead", day=f"{day:%d/%m/%Y}")
             case ImpossibleDay.BEFORE_LAID:
                 laid = laid_at.astimezone(zone)
-                raise NotDone.said("day_before", laid=f"{laid:%d/%m/%Y}", day=f"{day:%d/%m/%Y}")
+                raise OperationRejectedError.said("day_before", laid=f"{laid:%d/%m/%Y}", day=f"{day:%d/%m/%Y}")
             case None:
                 pass
 
-    async def _dispatch(self, tray: Dispatches, notice_id: int, reference: str, *, after_all: bool) -> None:
+    async def _dispatch(self, tray: SupportsManualPosting, notice_id: int, reference: str, *, after_all: bool) -> None:
         try:
             is_there = await tray.dispatch(reference, after_all=after_all)
         except DeliveryError as error:
-            raise NotDone.said("tray_stuck", notice=notice_id, detail=error.detail) from None
+            raise OperationRejectedError.said("tray_stuck", notice=notice_id, detail=error.detail) from None
         if not is_there:
-            raise NotDone.said("tray_left", notice=notice_id)
+            raise OperationRejectedError.said("tray_left", notice=notice_id)
 
     async def keep_in_order(self) -> NoReturn:
         """Clear what was left half-written in the trays, and show Prometheus what waits there, until cancelled."""
@@ -278,13 +278,13 @@ class Letters:
         """Show what waits in the trays, and what is late; nothing while the store cannot say."""
         try:
             found = await self.letters()
-        except StoreAway:
+        except StoreUnavailable:
             self._metrics.letters_known(None, overdue=0)
             raise
         self._metrics.letters_known(Counter(each.step for each in found), overdue=sum(each.overdue for each in found))
 
 
-def _unchanged(laid: Mapping[int, LaidLetter], found: Mapping[str, bytes]) -> Mapping[int, bytes]:
+def _unchanged(laid: Mapping[int, QueuedLetter], found: Mapping[str, bytes]) -> Mapping[int, bytes]:
     return {
         notice_id: pdf
         for notice_id, each in laid.items()

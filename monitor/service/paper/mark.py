@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from alerts.record.restoration import StoreMark, highest, latest, mark_of
+from alerts.record.restoration import HighWaterMark, highest, latest, mark_of
 
 log = structlog.get_logger()
 
@@ -23,34 +23,34 @@ FILE = ".pantau-mark.json"
 _PATIENCE = 5.0
 
 
-class MarkFiles:
+class HighWaterMarkFiles:
     """One file in each directory. One that cannot be read is no witness; one that cannot be written is logged once."""
 
     def __init__(self, directories: Callable[[], Sequence[Path]]) -> None:
         """*directories*: those of now; a reload may bring another tray."""
         self._directories = directories
-        self._written: dict[Path, StoreMark] = {}
+        self._written: dict[Path, HighWaterMark] = {}
         self._hanging: set[Path] = set()
 
     @property
     def _files(self) -> Sequence[Path]:
         return [directory / FILE for directory in dict.fromkeys(self._directories())]
 
-    async def read(self) -> Sequence[StoreMark]:
+    async def read(self) -> Sequence[HighWaterMark]:
         """Return the marks that can be read."""
         found = [await self._in_time(file, _read, file) for file in self._files]
         return [mark for mark in found if mark is not None]
 
-    async def write(self, mark: StoreMark) -> None:
+    async def write(self, mark: HighWaterMark) -> None:
         """Write *mark* wherever it is not yet. What others have noted there about the same store stays noted."""
         for file in self._files:
             if self._written.get(file) != mark and await self._in_time(file, _write, file, mark) is not None:
                 self._written[file] = mark
 
-    async def _in_time(self, file: Path, do: object, *arguments: object) -> StoreMark | None:
+    async def _in_time(self, file: Path, do: object, *arguments: object) -> HighWaterMark | None:
         try:
             async with asyncio.timeout(_PATIENCE):
-                done: StoreMark | None = await asyncio.to_thread(do, *arguments)  # type: ignore[arg-type]
+                done: HighWaterMark | None = await asyncio.to_thread(do, *arguments)  # type: ignore[arg-type]
         except (OSError, TimeoutError) as error:
             if file not in self._hanging:
                 why = getattr(error, "strerror", None) or "it does not answer in time"
@@ -61,7 +61,7 @@ class MarkFiles:
         return done
 
 
-def _read(file: Path) -> StoreMark | None:
+def _read(file: Path) -> HighWaterMark | None:
     try:
         return mark_of(json.loads(file.read_bytes()))
     except FileNotFoundError:
@@ -71,7 +71,7 @@ def _read(file: Path) -> StoreMark | None:
         return None
 
 
-def _write(file: Path, mark: StoreMark) -> StoreMark | None:
+def _write(file: Path, mark: HighWaterMark) -> HighWaterMark | None:
     before = _read(file)
     noted = mark
     if before is not None and before.chain == mark.chain:

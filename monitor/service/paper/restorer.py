@@ -19,20 +19,20 @@ import structlog
 
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import ON_PAPER, Channel
-from alerts.model.delivery import Notice, NoticeState
-from alerts.model.gateway import DeliveryError, Dispatches
+from alerts.model.delivery import Notification, NotificationState
+from alerts.model.gateway import DeliveryError, SupportsManualPosting
 from alerts.model.incident import Incident
 from alerts.model.notice import Facts, Purpose
-from alerts.record.audit import Head
+from alerts.record.audit import ChainHead
 from alerts.record.clock import Clock
 from alerts.record.restoration import (
     LEFT_OUT,
     SILENT_FOR,
     BadNumberError,
-    How,
+    DetectionMethod,
+    HighWaterMark,
     Restoration,
-    Standing,
-    StoreMark,
+    StorePosition,
     ahead,
     highest,
     last_on_paper,
@@ -40,13 +40,13 @@ from alerts.record.restoration import (
     left_out,
     noticed,
 )
-from alerts.record.store import Entry, StoreAway
+from alerts.record.store import AuditEntry, StoreUnavailable
 from monitor.config.files.problem import nearest
 from monitor.metrics import Metrics
 from monitor.runtime.repeat import keep_doing
-from monitor.service.order import NotDone
-from monitor.service.paper.mark import MarkFiles
-from monitor.store.engine.ledger import SqlLedger, SqlStore
+from monitor.service.order import OperationRejectedError
+from monitor.service.paper.mark import HighWaterMarkFiles
+from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ _EVERY = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaperOrder:
+class ResumePaper:
     """Somebody of staff lets paper go out again, and says what they know of numbers on paper."""
 
     by: str
@@ -66,7 +66,7 @@ class PaperOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageView:
+class PausedPage:
     """A page that waits."""
 
     #: Of the notice.
@@ -85,12 +85,12 @@ class PaperView:
     """What is known of older copies, and what waits for a person."""
 
     restorations: Sequence[Restoration]
-    pages: Sequence[PageView]
+    pages: Sequence[PausedPage]
     #: Letters in the trays that the store does not know, as their files are called.
     unknown: Sequence[str]
 
 
-class Restorer:
+class RestoreGuard:
     """Looks until cancelled."""
 
     def __init__(
@@ -110,18 +110,18 @@ class Restorer:
         *let_go* is called when paper may go out again.
         """
         self._store = store
-        self._files = MarkFiles(lambda: [state, *(tray.directory for tray in self._trays())])
+        self._files = HighWaterMarkFiles(lambda: [state, *(tray.directory for tray in self._trays())])
         self._clock = clock
         self._service = service
         self._pool = pool
         self._prefixes = prefixes
         self._metrics = metrics
         self._let_go = let_go
-        self._mark: StoreMark | None = None
+        self._mark: HighWaterMark | None = None
         #: Whoever notes the mark has it from reading the store on: nobody writes an older one over a newer.
         self._noting = asyncio.Lock()
         #: Marks that were taken in, and lie where nobody can write them anew.
-        self._taken_in: set[Head] = set()
+        self._taken_in: set[ChainHead] = set()
         #: Since when paper waits, as last seen; `None`: it goes out.
         self.held_since: datetime | None = None
         #: Since when this process waits to see how things stand before staff are told of what the store believes; `None`: it
@@ -142,7 +142,7 @@ class Restorer:
         async with self._noting:
             await self._compare(marks, was_away=was_away)
 
-    async def _compare(self, marks: Collection[StoreMark], *, was_away: bool) -> None:
+    async def _compare(self, marks: Collection[HighWaterMark], *, was_away: bool) -> None:
         heads = {mark.head.number for mark in marks}
         async with self._store.reading() as ledger:
             standing = await ledger.restorations.standing(heads)
@@ -173,7 +173,7 @@ class Restorer:
         return self._clock.now() - at > timedelta(seconds=_uptime() - uptime) + SILENT_FOR
 
     async def _take_in(
-        self, ledger: SqlLedger, standing: Standing, marks: Collection[StoreMark], *, was_away: bool
+        self, ledger: SqlUnitOfWork, standing: StorePosition, marks: Collection[HighWaterMark], *, was_away: bool
     ) -> None:
         now, restorations = self._clock.now(), ledger.restorations
         how = noticed(standing, marks, now, was_away=was_away)
@@ -188,7 +188,7 @@ class Restorer:
             return
         numbers = left_out(standing, marks, waiting.numbers, self._prefixes())
         await restorations.leave_out(waiting, numbers, further)
-        if waiting.how is How.SILENT and how is not None:
+        if waiting.how is DetectionMethod.SILENT and how is not None:
             # The mark may come later, with the share that it lies on; "nothing was lost" is no answer from then on.
             await restorations.found_out(waiting, how)
         self._taken_in |= {mark.head for mark in further}
@@ -198,18 +198,18 @@ class Restorer:
         detail = {"how": str(how or waiting.how), "since": "" if waiting.since is None else waiting.since.isoformat()}
         known = " ".join(f"{mark.head.number}:{mark.head.hash}" for mark in further)
         said = detail | {"left_out": ", ".join(ranges), "known_outside": known}
-        await ledger.journal(Entry(at=now, actor=self._service, event="store may be an older copy", detail=said))
+        await ledger.journal(AuditEntry(at=now, actor=self._service, event="store may be an older copy", detail=said))
         log.error("the store may be an older copy: letters and faxes wait (pantau paper show)", **detail)
 
     # -- what is on paper ---------------------------------------------------------------------------------------------
 
-    async def _note(self, standing: Standing) -> None:
+    async def _note(self, standing: StorePosition) -> None:
         """Write the mark outside."""
         if not standing.chain:
             return
         numbers = {prefix: following - 1 for prefix, following in standing.following.items()}
         known = self._mark if self._mark is not None and self._mark.chain == standing.chain else None
-        self._mark = StoreMark(
+        self._mark = HighWaterMark(
             chain=standing.chain,
             head=standing.head,
             numbers=numbers if known is None else highest([known.numbers, numbers]),
@@ -229,7 +229,7 @@ class Restorer:
         mark = self._mark
         if mark is None:
             return
-        with suppress(StoreAway):
+        with suppress(StoreUnavailable):
             async with self._store.reading() as ledger:
                 standing = await ledger.restorations.standing(())
             if standing.chain == mark.chain and standing.head.number > mark.head.number:
@@ -259,23 +259,25 @@ class Restorer:
             pages = [page for incident_id in active for page in _pages(await ledger.notices(incident_id))]
         return PaperView(restorations=restorations, pages=pages, unknown=unknown)
 
-    async def confirm(self, order: PaperOrder) -> Restoration:
-        """Let paper go out again. Raise `NotDone` with what is missing."""
+    async def confirm(self, order: ResumePaper) -> Restoration:
+        """Let paper go out again. Raise `OperationRejectedError` with what is missing."""
         try:
             numbers, pages = last_on_paper(order.after)
         except BadNumberError as wrong:
-            raise NotDone(str(wrong)) from None
+            raise OperationRejectedError(str(wrong)) from None
         if order.nothing_lost and order.after:
-            raise NotDone("either nothing was lost, or there are numbers on paper: say one of the two")
+            raise OperationRejectedError("either nothing was lost, or there are numbers on paper: say one of the two")
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             restorations = ledger.restorations
             waiting = await restorations.waiting()
             if waiting is None:
-                raise NotDone("no paper waits: the store is not known to be an older copy")
+                raise OperationRejectedError("no paper waits: the store is not known to be an older copy")
             if order.nothing_lost:
-                if waiting.how is not How.SILENT:
-                    raise NotDone(f"something was lost: the store is {waiting.how}; say what is on paper, if you know")
+                if waiting.how is not DetectionMethod.SILENT:
+                    raise OperationRejectedError(
+                        f"something was lost: the store is {waiting.how}; say what is on paper, if you know"
+                    )
                 await restorations.give_after_all(waiting)
             else:
                 standing = await restorations.standing(())
@@ -294,23 +296,23 @@ class Restorer:
             detail = {"why": order.why}
             detail |= {"on_paper": " ".join(order.after)} if order.after else {}
             detail |= {"nothing_lost": "yes"} if order.nothing_lost else {}
-            await ledger.journal(Entry(at=now, actor=order.by, event="paper let go", detail=detail))
+            await ledger.journal(AuditEntry(at=now, actor=order.by, event="paper let go", detail=detail))
         log.warning("paper goes out again", by=order.by)
         self._show(None)
         self._let_go()
         return (await self.view()).restorations[-1]
 
-    def _trays(self) -> Sequence[Dispatches]:
-        return [line.gateway for line in self._pool if isinstance(line.gateway, Dispatches)]
+    def _trays(self) -> Sequence[SupportsManualPosting]:
+        return [line.gateway for line in self._pool if isinstance(line.gateway, SupportsManualPosting)]
 
 
 def _see_known(said: Collection[str], known: Collection[str]) -> None:
-    """Raise `NotDone` when somebody names numbers that no agency has: those that were meant would be given again."""
+    """Raise `OperationRejectedError` when somebody names numbers that no agency has: those that were meant would be given again."""
     for prefix in said:
         if prefix not in known:
             near = nearest(prefix, [each.lower() for each in known])
             instead = near.upper() if near else f"one of {', '.join(sorted(known))}"
-            raise NotDone(f"no number begins with {prefix}: write {instead}, and repeat this")
+            raise OperationRejectedError(f"no number begins with {prefix}: write {instead}, and repeat this")
 
 
 def _may_be_on_paper(incident: Incident, waiting: Restoration, numbers: Mapping[str, int]) -> bool:
@@ -319,7 +321,7 @@ def _may_be_on_paper(incident: Incident, waiting: Restoration, numbers: Mapping[
     return incident.opened_at > waiting.noticed_at and count.isdecimal() and int(count) <= numbers.get(prefix, 0)
 
 
-async def _lying(tray: Dispatches) -> Sequence[tuple[str, str]]:
+async def _lying(tray: SupportsManualPosting) -> Sequence[tuple[str, str]]:
     try:
         return await tray.lying()
     except DeliveryError as error:
@@ -334,9 +336,9 @@ def _may_be_lost(place: str, waiting: Restoration) -> bool:
     return Path(place).name[:10] >= (known_until - timedelta(days=1)).date().isoformat()
 
 
-def _pages(notices: Sequence[Notice]) -> Sequence[PageView]:
+def _pages(notices: Sequence[Notification]) -> Sequence[PausedPage]:
     return [
-        PageView(
+        PausedPage(
             id=n.id,
             incident=n.facts.number,
             page=n.facts.enclosure,
@@ -345,7 +347,7 @@ def _pages(notices: Sequence[Notice]) -> Sequence[PageView]:
             to=str(n.addressee or n.person),
         )
         for n in notices
-        if n.state is NoticeState.PENDING and n.channel in ON_PAPER
+        if n.state is NotificationState.PENDING and n.channel in ON_PAPER
     ]
 
 

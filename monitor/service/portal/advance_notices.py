@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice, AdvancePage
+from alerts.documents.advance_notice import MaintenanceNotice, MaintenanceNoticeKind, MaintenancePage
 from alerts.documents.body import Body
 from alerts.documents.crest import Crest
 from alerts.documents.render import advance_fax, advance_letter
@@ -25,10 +25,10 @@ from monitor.config.agency.announcement import RecipientSettings
 from monitor.config.agency.probing import build_maintenance
 from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency
-from monitor.model.window import Stretch, Window, next_to_begin
+from monitor.model.window import Window, WindowOccurrence, next_to_begin
 from monitor.proof.lifecycle import Lifecycle
-from monitor.service.order import NotDone, NotFound, agency_called
-from monitor.store.upkeep.advance_notices import AdvanceRecords, ToldBeforehand
+from monitor.service.order import NotFoundError, OperationRejectedError, agency_called
+from monitor.store.upkeep.advance_notices import MaintenanceNoticeRecords, SentMaintenanceNotice
 
 #: In the journal.
 DOWNLOADED: Final = "advance notice downloaded"
@@ -37,35 +37,35 @@ _MINUTES: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ComingWork:
+class PlannedMaintenance:
     """Maintenance that is still to begin: of a window that comes again and again, the next time."""
 
     begins: datetime
     ends: datetime
     why: str
     #: What recipients were told of it.
-    told: AdvanceNotice | None = None
+    told: MaintenanceNotice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdvanceOverview:
+class MaintenanceOverview:
     """What is planned, and what was told of it."""
 
     agency: str
-    works: Sequence[ComingWork]
+    works: Sequence[PlannedMaintenance]
     #: Told, still to begin, and not planned any more: recipients are to hear of a change, or that it is cancelled.
-    outdated: Sequence[AdvanceNotice]
+    outdated: Sequence[MaintenanceNotice]
     #: All that still matter, the newest first.
-    made: Sequence[AdvanceNotice]
+    made: Sequence[MaintenanceNotice]
 
 
-class AdvanceNotices:
-    """Makes advance notices, and knows which were made. Raises `StoreAway` when the store is."""
+class MaintenanceNotices:
+    """Makes advance notices, and knows which were made. Raises `StoreUnavailable` when the store is."""
 
     def __init__(
         self,
         *,
-        records: AdvanceRecords,
+        records: MaintenanceNoticeRecords,
         lifecycle: Lifecycle,
         clock: Clock,
         configuration: Callable[[], Configuration],
@@ -80,17 +80,17 @@ class AdvanceNotices:
         #: To set type takes a core, and the probes need it, too.
         self._setting = asyncio.Lock()
 
-    async def overview(self, quoted: str) -> AdvanceOverview:
-        """Return what is planned. Raise `NotFound` of an agency that is not watched."""
+    async def overview(self, quoted: str) -> MaintenanceOverview:
+        """Return what is planned. Raise `NotFoundError` of an agency that is not watched."""
         now = self._clock.now()
         return self._seen(quoted, now, await self._told(quoted, now))
 
-    def _seen(self, quoted: str, now: datetime, told: ToldBeforehand) -> AdvanceOverview:
+    def _seen(self, quoted: str, now: datetime, told: SentMaintenanceNotice) -> MaintenanceOverview:
         code, agency = self._called(quoted)
         windows = build_maintenance(agency.maintenance, self._zone(agency))
         counting = [each for each in told.notices if each.number not in told.replaced]
-        standing = [each for each in counting if each.news is not AdvanceNews.CANCELLED]
-        return AdvanceOverview(
+        standing = [each for each in counting if each.news is not MaintenanceNoticeKind.CANCELLED]
+        return MaintenanceOverview(
             agency=code,
             works=_coming(windows, standing, now),
             outdated=[each for each in standing if each.begins > now and not _is_planned(windows, each)],
@@ -101,30 +101,36 @@ class AdvanceNotices:
         """Return whom the agency tells of outages, and so of this."""
         return list(self._called(quoted)[1].announcement.recipients.values())
 
-    async def draft(self, quoted: str, begins: datetime | None, before: str = "") -> AdvanceNotice:
+    async def draft(self, quoted: str, begins: datetime | None, before: str = "") -> MaintenanceNotice:
         """Return what would be made now: of the work that *begins* then, in the place of the notice called *before*.
 
-        Work alone is planned, both are a change, a notice alone is cancelled. Raise `NotDone`.
+        Work alone is planned, both are a change, a notice alone is cancelled. Raise `OperationRejectedError`.
         """
         now = self._clock.now()
         return await self._draft(quoted, (begins, before), now, await self._told(quoted, now))
 
     async def _draft(
-        self, quoted: str, about: tuple[datetime | None, str], now: datetime, told: ToldBeforehand
-    ) -> AdvanceNotice:
+        self, quoted: str, about: tuple[datetime | None, str], now: datetime, told: SentMaintenanceNotice
+    ) -> MaintenanceNotice:
         begins, before = about
         found = self._seen(quoted, now, told)
         work = next((each for each in found.works if each.begins == begins), None)
         old = next((each for each in found.outdated if each.number == before), None)
-        told_of: ComingWork | AdvanceNotice | None = work or old
+        told_of: PlannedMaintenance | MaintenanceNotice | None = work or old
         if told_of is None or (begins is not None and work is None) or (before and old is None):
-            raise NotDone.said("advance_gone")
+            raise OperationRejectedError.said("advance_gone")
         if work is not None and work.told is not None:
-            raise NotDone.said("advance_made", by=work.told.made_by, number=work.told.number)
+            raise OperationRejectedError.said("advance_made", by=work.told.made_by, number=work.told.number)
         if not any(papers_of(each) for each in self.recipients(quoted)):
-            raise NotDone.said("advance_nobody", agency=found.agency)
-        news = AdvanceNews.CANCELLED if work is None else AdvanceNews.CHANGED if old else AdvanceNews.PLANNED
-        return AdvanceNotice(
+            raise OperationRejectedError.said("advance_nobody", agency=found.agency)
+        news = (
+            MaintenanceNoticeKind.CANCELLED
+            if work is None
+            else MaintenanceNoticeKind.CHANGED
+            if old
+            else MaintenanceNoticeKind.PLANNED
+        )
+        return MaintenanceNotice(
             news=news,
             number=await self._free_number(found.agency, now),
             begins=told_of.begins,
@@ -134,8 +140,8 @@ class AdvanceNotices:
             before=old,
         )
 
-    async def make(self, quoted: str, begins: datetime | None, before: str, by: str) -> AdvanceNotice:
-        """Make one, and write down that it was. Raise `NotDone`, also when it was made already."""
+    async def make(self, quoted: str, begins: datetime | None, before: str, by: str) -> MaintenanceNotice:
+        """Make one, and write down that it was. Raise `OperationRejectedError`, also when it was made already."""
         code = self._called(quoted)[0]
         while True:
             now = self._clock.now()
@@ -145,21 +151,21 @@ class AdvanceNotices:
             if await self._records.add(code, made, told):
                 return made
 
-    def said(self, quoted: str, notice: AdvanceNotice, language: Language) -> Body:
+    def said(self, quoted: str, notice: MaintenanceNotice, language: Language) -> Body:
         """Return what its letter says: to a recipient of letters, if there is one."""
         recipients = sorted(self.recipients(quoted), key=lambda each: Channel.LETTER not in each.channels)
         addressee = next((each.build_addressee() for each in recipients), Addressee(title="", organisation=""))
         return self._page(quoted, notice, addressee).body("letter", language)
 
     async def papers(self, quoted: str, number: str, channel: Channel, by: str, *, both_sides: bool = False) -> bytes:
-        """Return the pages of one that was made, to today's recipients, as one PDF to be printed. Raise `NotFound`."""
+        """Return the pages of one that was made, to today's recipients, as one PDF to be printed. Raise `NotFoundError`."""
         code, _ = self._called(quoted)
         notice = await self._records.find(code, number)
         theirs = [each.build_addressee() for each in self.recipients(code) if channel in papers_of(each)]
         # A purge may have taken the one that it says is changed or cancelled.
-        is_whole = notice is not None and (notice.news is AdvanceNews.PLANNED or notice.before is not None)
+        is_whole = notice is not None and (notice.news is MaintenanceNoticeKind.PLANNED or notice.before is not None)
         if notice is None or not theirs or not is_whole:
-            raise NotFound.said("advance_unknown", number=number[:40])
+            raise NotFoundError.said("advance_unknown", number=number[:40])
         pages = []
         for addressee in theirs:
             async with self._setting:
@@ -170,12 +176,12 @@ class AdvanceNotices:
         await self._lifecycle.told(by, DOWNLOADED, detail)
         return made
 
-    def _set(self, code: str, page: AdvancePage, channel: Channel) -> PageContent:
+    def _set(self, code: str, page: MaintenancePage, channel: Channel) -> PageContent:
         return advance_fax(page) if channel is Channel.FAX else advance_letter(page, self._crest(code))
 
-    def _page(self, quoted: str, notice: AdvanceNotice, addressee: Addressee) -> AdvancePage:
+    def _page(self, quoted: str, notice: MaintenanceNotice, addressee: Addressee) -> MaintenancePage:
         office = self._called(quoted)[1].build_office()
-        return AdvancePage(notice=notice, office=office, addressee=addressee, wording=self._configuration().wording)
+        return MaintenancePage(notice=notice, office=office, addressee=addressee, wording=self._configuration().wording)
 
     def _called(self, quoted: str) -> tuple[str, Agency]:
         agencies = self._configuration().registry.agencies
@@ -185,7 +191,7 @@ class AdvanceNotices:
     def _zone(self, agency: Agency) -> ZoneInfo:
         return agency.time_zone or self._configuration().settings.time_zone
 
-    async def _told(self, quoted: str, now: datetime) -> ToldBeforehand:
+    async def _told(self, quoted: str, now: datetime) -> SentMaintenanceNotice:
         return await self._records.of(self._called(quoted)[0], now)
 
     async def _free_number(self, agency: str, now: datetime) -> str:
@@ -198,7 +204,7 @@ class AdvanceNotices:
         taken = await self._records.taken(numbers)
         free = next((each for each in numbers if each not in taken), None)
         if free is None:
-            raise NotDone.said("advance_many")
+            raise OperationRejectedError.said("advance_many")
         return free
 
 
@@ -207,19 +213,21 @@ def papers_of(recipient: RecipientSettings) -> Sequence[Channel]:
     return [each for each in recipient.channels if each in ON_PAPER]
 
 
-def _coming(windows: Iterable[Window], standing: Iterable[AdvanceNotice], now: datetime) -> Sequence[ComingWork]:
+def _coming(
+    windows: Iterable[Window], standing: Iterable[MaintenanceNotice], now: datetime
+) -> Sequence[PlannedMaintenance]:
     told = {(each.begins, each.ends): each for each in standing}
-    found: dict[datetime, ComingWork] = {}
+    found: dict[datetime, PlannedMaintenance] = {}
     for window in windows:
-        stretch: Stretch | None = next_to_begin(window.following, now)
+        stretch: WindowOccurrence | None = next_to_begin(window.following, now)
         # Of two that begin at once the longer is told.
         if stretch is None or (stretch.begins in found and found[stretch.begins].ends >= stretch.ends):
             continue
         span = (stretch.begins, stretch.ends)
-        found[stretch.begins] = ComingWork(begins=span[0], ends=span[1], why=stretch.why, told=told.get(span))
+        found[stretch.begins] = PlannedMaintenance(begins=span[0], ends=span[1], why=stretch.why, told=told.get(span))
     return [found[each] for each in sorted(found)]
 
 
-def _is_planned(windows: Iterable[Window], notice: AdvanceNotice) -> bool:
+def _is_planned(windows: Iterable[Window], notice: MaintenanceNotice) -> bool:
     stretches = (window.following(notice.begins) for window in windows)
     return any(each is not None and (each.begins, each.ends) == (notice.begins, notice.ends) for each in stretches)

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from monitor.config.agency.mailbox import hearers_as_written
 from monitor.config.files.document import LARGEST, document_of
 from monitor.config.files.problem import Problem, Severity, listed
-from monitor.config.files.secret import TypedSecret
+from monitor.config.files.secret import StoredSecret
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
 from monitor.config.sense.custody import (
@@ -22,12 +22,12 @@ from monitor.config.sense.custody import (
     check_foreign_numbers,
     check_list_lengths,
 )
-from monitor.model.document import DocumentEdit, DocumentVersion, Pen, WrittenDocument, secrets_named
+from monitor.model.document import DocumentEdit, DocumentVersion, EditSource, WrittenDocument, secrets_named
 from monitor.model.said import said
-from monitor.service.order import NotDone, NotFound
-from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
+from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.service.portal.documents import DocumentsResult, DocumentWriter, SubmittedDocuments
 from monitor.store.upkeep.documents import Documents
-from probes.model.bounds import Bounds
+from probes.model.bounds import EgressPolicy
 
 #: Of what an officer writes, in octets: a document has a few KiB, and ten times this keeps a processor busy for half a minute.
 LARGEST_DRAFT: Final = 128 * 1024
@@ -48,7 +48,7 @@ class AgencyDraft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DraftAnswer:
+class DraftResult:
     """What became of a draft."""
 
     #: What is wrong with it. With an error in it nothing is written.
@@ -83,7 +83,7 @@ class DraftAnswer:
 
 
 class AgencyEditor:
-    """Edits documents in the store. Raises `StoreAway`, and `NotFound` of an agency that is not watched."""
+    """Edits documents in the store. Raises `StoreUnavailable`, and `NotFoundError` of an agency that is not watched."""
 
     def __init__(
         self,
@@ -136,44 +136,46 @@ class AgencyEditor:
         return found if found is not None and found.number == number else None
 
     async def started_from(self, agency: str, digest: str) -> str:
-        """Return the text that somebody has looked at. Raise `NotDone` when there never was one of that digest."""
+        """Return the text that somebody has looked at. Raise `OperationRejectedError` when there never was one of that digest."""
         latest = await self._last(agency)
         text = latest.text if latest.digest == digest else await self._documents.text(agency, digest)
         if text is None:
-            raise NotDone.said("form_unknown")
+            raise OperationRejectedError.said("form_unknown")
         return text
 
     async def save(
-        self, draft: AgencyDraft, *, by: str, may_place: bool, pen: Pen = Pen.PORTAL, address: str = ""
-    ) -> DraftAnswer:
+        self, draft: AgencyDraft, *, by: str, may_place: bool, pen: EditSource = EditSource.PORTAL, address: str = ""
+    ) -> DraftResult:
         """Write a draft and take it up, if nothing is wrong with it and nobody has written meanwhile.
 
         *address*: where it comes from, for the journal.
 
         *may_place*: whether who writes may say where secrets are, which servers are given them, which domains are the agency's
         and which numbers abroad are rung; and so make an agency.
-        Raise `NotDone` where files are what counts or what was typed cannot be kept, `DocumentsMovedOnError` when others
+        Raise `OperationRejectedError` where files are what counts or what was typed cannot be kept, `VersionConflictError` when others
         write again and again meanwhile.
         """
         async with self._turns.setdefault(draft.agency, asyncio.Lock()):
             brought = await self._brought(draft, by=by, may_place=may_place, pen=pen, address=address)
-        return brought if isinstance(brought, DraftAnswer) else await self._taken_up(draft.agency, brought, by)
+        return brought if isinstance(brought, DraftResult) else await self._taken_up(draft.agency, brought, by)
 
-    async def take_out(self, agency: str, started_from: str, *, pen: Pen, by: str, address: str = "") -> DraftAnswer:
+    async def take_out(
+        self, agency: str, started_from: str, *, pen: EditSource, by: str, address: str = ""
+    ) -> DraftResult:
         """Let an agency be watched no more, as `save` writes."""
         edit = DocumentEdit(started_from={agency: started_from}, gone=frozenset({agency}))
-        gone = DocumentsBrought(edit=edit, sources=[])
+        gone = SubmittedDocuments(edit=edit, sources=[])
         written = await self._written(agency, gone, pen=pen, by=by, address=address)
-        return written if isinstance(written, DraftAnswer) else await self._taken_up(agency, written, by)
+        return written if isinstance(written, DraftResult) else await self._taken_up(agency, written, by)
 
-    async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftAnswer:
+    async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftResult:
         """Return what would become of a draft, and write nothing. Raise as `save` does."""
         async with self._turns.setdefault(draft.agency, asyncio.Lock()):
             brought = await self._brought(draft, by=by, may_place=may_place, dry=True)
-        if isinstance(brought, DraftAnswer):
+        if isinstance(brought, DraftResult):
             return brought
         problems, others = _about(draft.agency, brought.problems)
-        return DraftAnswer(problems=problems, others=others, would_be=brought.would_be)
+        return DraftResult(problems=problems, others=others, would_be=brought.would_be)
 
     async def _brought(
         self,
@@ -181,26 +183,26 @@ class AgencyEditor:
         *,
         by: str,
         may_place: bool,
-        pen: Pen = Pen.PORTAL,
+        pen: EditSource = EditSource.PORTAL,
         address: str = "",
         dry: bool = False,
-    ) -> DocumentsAnswer | DraftAnswer:
+    ) -> DocumentsResult | DraftResult:
         """Bring a draft to the writer; return what there is to say where that was not reached, or others wrote meanwhile."""
         latest = await self.last(draft.agency)
         if latest is None and not may_place:
             raise _unknown(draft.agency)
         if latest is not None and (file := self.file_of(latest)) is not None:
-            raise NotDone.said("agencies_are_files", file=file)
+            raise OperationRejectedError.said("agencies_are_files", file=file)
         if latest is not None and latest.text is None and draft.started_from:
-            return DraftAnswer(theirs=latest, common=await self._documents.text(draft.agency, draft.started_from))
+            return DraftResult(theirs=latest, common=await self._documents.text(draft.agency, draft.started_from))
         name = latest.name if latest else f"{draft.agency.lower()}.yaml"
         source = stored_source(WrittenDocument(agency=draft.agency, name=name, text=draft.text))
         before = (latest and latest.text) or ""
         # Half a MiB of brackets is read for a while, and the probes do not wait.
         bounds = self.configuration().settings.bounds
         if refused := await asyncio.to_thread(partial(_refused, source, before, draft, bounds, may_place=may_place)):
-            return DraftAnswer(problems=listed(refused))
-        brought = DocumentsBrought(
+            return DraftResult(problems=listed(refused))
+        brought = SubmittedDocuments(
             edit=DocumentEdit(started_from={draft.agency: draft.started_from}),
             sources=[source],
             typed=await asyncio.to_thread(_typed, draft),
@@ -208,25 +210,32 @@ class AgencyEditor:
         return await self._written(draft.agency, brought, pen=pen, by=by, address=address, dry=dry)
 
     async def _written(
-        self, agency: str, brought: DocumentsBrought, *, pen: Pen, by: str, address: str = "", dry: bool = False
-    ) -> DocumentsAnswer | DraftAnswer:
+        self,
+        agency: str,
+        brought: SubmittedDocuments,
+        *,
+        pen: EditSource,
+        by: str,
+        address: str = "",
+        dry: bool = False,
+    ) -> DocumentsResult | DraftResult:
         """Write one document beside all others as they are; return what others wrote meanwhile, if they did."""
         answer = await self._writer.write(brought, pen=pen, by=by, address=address, dry=dry)
         if answer.difference.clashes:
             (clash,) = answer.difference.clashes
-            return DraftAnswer(theirs=clash.theirs, common=(answer.common or {}).get(agency))
+            return DraftResult(theirs=clash.theirs, common=(answer.common or {}).get(agency))
         return answer
 
-    async def _taken_up(self, agency: str, written: DocumentsAnswer, by: str) -> DraftAnswer:
+    async def _taken_up(self, agency: str, written: DocumentsResult, by: str) -> DraftResult:
         """Let the service go by what was written, if anything was."""
         problems, others = _about(agency, written.problems)
         if written.is_refused or not written.difference:
-            return DraftAnswer(problems=problems, others=others)
+            return DraftResult(problems=problems, others=others)
         found = await self._reload(by)
         taken = all(each.severity is not Severity.ERROR for each in found)
         # First what is about this agency: of all others there are thousands of warnings, the same twice.
         own, besides = _about(agency, found)
-        return DraftAnswer(
+        return DraftResult(
             problems=tuple(dict.fromkeys((*problems, *own))),
             others=tuple(dict.fromkeys((*others, *besides))),
             written=await self._last(agency),
@@ -234,12 +243,12 @@ class AgencyEditor:
         )
 
 
-def _unknown(agency: str) -> NotFound:
-    return NotFound.said("no_agency", agency=agency[:40])
+def _unknown(agency: str) -> NotFoundError:
+    return NotFoundError.said("no_agency", agency=agency[:40])
 
 
 def _refused(
-    source: AgencySource, text_before: str, draft: AgencyDraft, bounds: Bounds, *, may_place: bool
+    source: AgencySource, text_before: str, draft: AgencyDraft, bounds: EgressPolicy, *, may_place: bool
 ) -> tuple[Problem, ...]:
     """Return why a draft is refused whatever it says besides: it is another agency's, or moves what it may not."""
     largest = LARGEST if may_place else max(LARGEST_DRAFT, len(text_before.encode()))
@@ -263,7 +272,7 @@ def _refused(
     return (*moved, *ours, *bounded)
 
 
-def _typed(draft: AgencyDraft) -> Mapping[str, TypedSecret]:
+def _typed(draft: AgencyDraft) -> Mapping[str, StoredSecret]:
     """Return what was typed with a draft, each for those whom the text names beside it."""
     mailboxes = document_of(draft.text, draft.agency).data.get("mailboxes")
     heard = {
@@ -273,7 +282,7 @@ def _typed(draft: AgencyDraft) -> Mapping[str, TypedSecret]:
         for name in secrets_named(str(mailbox.get("login")))
     }
     return {
-        name: TypedSecret(secret, hearers=heard.get(name, ())) for name, secret in draft.typed.items() if name in heard
+        name: StoredSecret(secret, hearers=heard.get(name, ())) for name, secret in draft.typed.items() if name in heard
     }
 
 

@@ -13,7 +13,7 @@ from monitor.service.access.administration import Administration
 from monitor.service.paper.letters import LetterView
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.store.engine.drills import Drill, drill_called
-from monitor.store.upkeep.documents import DocumentMark, Documents
+from monitor.store.upkeep.documents import Documents, DocumentVersionInfo
 from monitor.store.upkeep.traces import AgencyTrace, AgencyTraces
 
 #: On a page: thousands would hold the loop, and nobody reads them.
@@ -23,10 +23,10 @@ _NAMED: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RollEntry:
+class AgencyListItem:
     """One agency."""
 
-    mark: DocumentMark
+    mark: DocumentVersionInfo
     #: "": the service does not go by its document.
     name: str = ""
     has_mailbox: bool = False
@@ -35,7 +35,7 @@ class RollEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgencyPast:
+class PreviousAgency:
     """What there is under a code that somebody wants to give to an agency, and that is watched no more or never was."""
 
     trace: AgencyTrace
@@ -46,7 +46,7 @@ class AgencyPast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgencyDeparture:
+class RemovalPreview:
     """What goes with an agency that is taken out, and what stays."""
 
     version: DocumentVersion
@@ -62,8 +62,8 @@ class AgencyDeparture:
     users: Sequence[User]
 
 
-class AgencyRoll:
-    """Reads them. Raises `StoreAway`, and `NotFound` of an agency that there is not."""
+class AgencyDirectory:
+    """Reads them. Raises `StoreUnavailable`, and `NotFoundError` of an agency that there is not."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class AgencyRoll:
         self._letters = letters
         self._drills = drills
 
-    async def page(self, wanted: str = "", *, after: str = "") -> tuple[Sequence[RollEntry], bool]:
+    async def page(self, wanted: str = "", *, after: str = "") -> tuple[Sequence[AgencyListItem], bool]:
         """Return some agencies, by code, *after* one, whose code or name has *wanted* in it; and whether there are more."""
         agencies = self._editor.configuration().registry.agencies
         sought = wanted.casefold()
@@ -93,9 +93,9 @@ class AgencyRoll:
         for mark in found[:AT_A_TIME]:
             known = agencies.get(mark.agency)
             entries.append(
-                RollEntry(mark=mark)
+                AgencyListItem(mark=mark)
                 if known is None
-                else RollEntry(
+                else AgencyListItem(
                     mark=mark,
                     name=known.name,
                     # Without one of its own all of its routes end elsewhere.
@@ -105,21 +105,21 @@ class AgencyRoll:
             )
         return entries, len(found) > AT_A_TIME
 
-    async def past(self, agency: str) -> AgencyPast | None:
+    async def past(self, agency: str) -> PreviousAgency | None:
         """Return what there is under a code that no agency has now; `None`: nothing, or an agency has it."""
         gone = await self._editor.last(agency)
         if gone is not None and gone.text is not None:
             return None
         trace, users = await self._traces.of(agency), await self._users(agency)
-        return AgencyPast(trace=trace, gone=gone, users=users) if gone or trace or users else None
+        return PreviousAgency(trace=trace, gone=gone, users=users) if gone or trace or users else None
 
-    async def departure(self, agency: str) -> AgencyDeparture:
+    async def departure(self, agency: str) -> RemovalPreview:
         """Return what taking an agency out would do."""
         version = await self._editor.latest(agency)
         known = self._editor.configuration().registry.agencies.get(agency)
         waiting = [each for each in await self._letters() if each.agency == agency and each.step in WAITING]
         drills = [drill_called(each.id) for each in await self._drills() if each.contact.startswith(f"{agency}/")]
-        return AgencyDeparture(
+        return RemovalPreview(
             version=version,
             name=known.name if known else "",
             mailboxes=[each.address for each in known.mailboxes.values()] if known else [],

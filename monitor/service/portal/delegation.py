@@ -26,7 +26,7 @@ _LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DelegationDesk:
+class DelegationProvider:
     """Where applications ask for tokens at one provider, and the servers that are shown those."""
 
     token_url: str
@@ -88,7 +88,7 @@ class Application:
         """Its secret, by the key under which `login.oauth` names it."""
         return {"service_account" if self.platform is MailPlatform.GOOGLE else "client_secret": self.secret}
 
-    def issuer(self, desk: DelegationDesk, username: str) -> Issuer:
+    def issuer(self, desk: DelegationProvider, username: str) -> Issuer:
         """Return who asks for tokens to the mailbox of *username*."""
         is_google = self.platform is MailPlatform.GOOGLE
         client = Client(
@@ -101,9 +101,9 @@ class Application:
         return Delegated(client, ServiceAccount.read(self.secret), username) if is_google else ClientCredentials(client)
 
 
-def delegation_desk(application: Application, trust: Trust) -> DelegationDesk:
+def delegation_desk(application: Application, trust: Trust) -> DelegationProvider:
     """Return where an application asks."""
-    return DelegationDesk(
+    return DelegationProvider(
         token_url=usual_endpoint(KnownAuthorizationServer(application.platform), application.tenant) or "",
         servers=PLATFORM_SERVERS[application.platform],
         tls=trust.context(None, for_http=True),

@@ -12,21 +12,21 @@ from pathlib import Path
 from alerts.record.clock import Clock
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.config.files.problem import Problem
-from monitor.config.files.secret import TypedSecret
-from monitor.config.loading import AgencySource, Configuration, Loaded, Memory, load, stored_source
+from monitor.config.files.secret import StoredSecret
+from monitor.config.loading import AgencySource, Configuration, LoadCache, Loaded, load, stored_source
 from monitor.model.document import (
     DocumentDifference,
     DocumentEdit,
     DocumentVersion,
-    Pen,
+    EditSource,
     WrittenDocument,
     document_difference,
     edited,
 )
 from monitor.model.said import said
-from monitor.service.access.safe import Safe
-from monitor.service.order import NotDone
-from monitor.store.upkeep.documents import Documents, DocumentsMovedOnError
+from monitor.service.access.safe import SecretStore
+from monitor.service.order import OperationRejectedError
+from monitor.store.upkeep.documents import Documents, VersionConflictError
 from monitor.store.upkeep.keyring import SecretLockedError
 
 #: How often it is begun anew when others write meanwhile.
@@ -36,18 +36,18 @@ _CODE = re.compile(r"^agency:[ \t]+([A-Z0-9]+)[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentsBrought:
+class SubmittedDocuments:
     """What a pen brings, before anybody has looked at it."""
 
     #: What it wants, but for the documents themselves.
     edit: DocumentEdit
     sources: Sequence[AgencySource]
     #: What people have typed for them, by the names that they have of it.
-    typed: Mapping[str, TypedSecret] = field(default_factory=dict, repr=False)
+    typed: Mapping[str, StoredSecret] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentsAnswer:
+class DocumentsResult:
     """What became of what a pen has brought."""
 
     #: What is wrong. With an error in it nothing is written.
@@ -76,8 +76,8 @@ class DocumentWriter:
         documents: Documents,
         clock: Clock,
         *,
-        safe: Safe | None = None,
-        memory: Memory | None = None,
+        safe: SecretStore | None = None,
+        memory: LoadCache | None = None,
     ) -> None:
         """*path*: the settings file. *safe*: encrypts what is typed; without it nothing can be.
 
@@ -88,7 +88,7 @@ class DocumentWriter:
         self._documents = documents
         self._clock = clock
         self._safe = safe
-        self._memory = memory or Memory()
+        self._memory = memory or LoadCache()
         self._writing = asyncio.Lock()
 
     async def latest(self) -> Mapping[str, DocumentVersion]:
@@ -96,42 +96,42 @@ class DocumentWriter:
         return await self._documents.latest()
 
     async def write(
-        self, brought: DocumentsBrought, *, pen: Pen, by: str, address: str = "", dry: bool = False
-    ) -> DocumentsAnswer:
+        self, brought: SubmittedDocuments, *, pen: EditSource, by: str, address: str = "", dry: bool = False
+    ) -> DocumentsResult:
         """Write what is new in what is *brought*, all or none; only look when it is *dry*. *address*: where it comes from.
 
-        Raise `StoreAway`, `DocumentsMovedOnError` when others write again and again meanwhile, or `NotDone` when
+        Raise `StoreUnavailable`, `VersionConflictError` when others write again and again meanwhile, or `OperationRejectedError` when
         something was typed that cannot be kept.
         """
         async with self._writing:
             secrets, present = self._encrypted(brought.typed), await self._documents.latest()
             # Files are called as whoever brings them calls them, and the service does not read those again.
-            memory = Memory() if pen is Pen.FILES else self._memory
+            memory = LoadCache() if pen is EditSource.FILES else self._memory
             checked_with = partial(load, self._path, self._environ, memory=memory, typed=brought.typed)
             beside = [] if brought.edit.prune else await asyncio.to_thread(_beside, present, brought)
             # What is brought comes last: of two that do not go together it is told at the newcomer.
             loaded = await asyncio.to_thread(checked_with, documents=[*beside, *brought.sources])
             problems, checked = loaded.problems, _documents_of(loaded)
             if checked is None:
-                return DocumentsAnswer(problems=problems)
+                return DocumentsResult(problems=problems)
             if secrets and loaded.configuration is not None and loaded.configuration.has_lost_key:
-                raise NotDone.said("no_secrets_key")
+                raise OperationRejectedError.said("no_secrets_key")
             names = {each.name for each in beside}
             documents = {agency: each for agency, each in checked.items() if each.name not in names}
             edit = replace(brought.edit, documents=documents)
             for _ in range(_TRIES):
                 difference = document_difference(present, edit)
                 if difference.clashes:
-                    return DocumentsAnswer(difference=difference, common=await self._common(difference, edit))
+                    return DocumentsResult(difference=difference, common=await self._common(difference, edit))
                 wanted = edited(present, difference)
                 if difference and wanted != checked:
                     loaded = await asyncio.to_thread(checked_with, documents=_sources(wanted, brought.sources))
                     problems, checked = loaded.problems, _documents_of(loaded)
                     if checked is None:
-                        return DocumentsAnswer(problems=problems, difference=difference)
+                        return DocumentsResult(problems=problems, difference=difference)
                 if dry:
                     would_be = loaded.configuration
-                    return DocumentsAnswer(problems=problems, difference=difference, seen={}, would_be=would_be)
+                    return DocumentsResult(problems=problems, difference=difference, seen={}, would_be=would_be)
                 try:
                     if difference:
                         await self._documents.write(
@@ -144,19 +144,19 @@ class DocumentWriter:
                             secrets=secrets,
                             address=address,
                         )
-                except DocumentsMovedOnError:
+                except VersionConflictError:
                     present = await self._documents.latest()
                     continue
-                return DocumentsAnswer(problems=problems, difference=difference, seen=_seen(edit, difference))
-            raise DocumentsMovedOnError(said("others have written {times} times meanwhile; repeat it", times=_TRIES))
+                return DocumentsResult(problems=problems, difference=difference, seen=_seen(edit, difference))
+            raise VersionConflictError(said("others have written {times} times meanwhile; repeat it", times=_TRIES))
 
-    def _encrypted(self, typed: Mapping[str, TypedSecret]) -> Mapping[str, Ciphertext]:
+    def _encrypted(self, typed: Mapping[str, StoredSecret]) -> Mapping[str, Ciphertext]:
         try:
             return {name: self._locked(name, secret) for name, secret in typed.items()}
         except SecretLockedError:
-            raise NotDone.said("no_secrets_key") from None
+            raise OperationRejectedError.said("no_secrets_key") from None
 
-    def _locked(self, name: str, secret: TypedSecret) -> Ciphertext:
+    def _locked(self, name: str, secret: StoredSecret) -> Ciphertext:
         if self._safe is None:
             raise SecretLockedError
         return self._safe.encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.written())
@@ -178,7 +178,7 @@ def _documents_of(loaded: Loaded) -> Mapping[str, WrittenDocument] | None:
     return {each.agency: each for each in loaded.configuration.documents}
 
 
-def _beside(present: Mapping[str, DocumentVersion], brought: DocumentsBrought) -> Sequence[AgencySource]:
+def _beside(present: Mapping[str, DocumentVersion], brought: SubmittedDocuments) -> Sequence[AgencySource]:
     """Return the documents of the store that nothing is brought in the place of: what is brought may name what they have."""
     codes = {*brought.edit.gone, *(_code_of(each) for each in brought.sources)}
     names = {each.name for each in brought.sources}

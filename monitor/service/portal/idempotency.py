@@ -10,10 +10,10 @@ from typing import Final
 import structlog
 
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.proof.lifecycle import Lifecycle
-from monitor.service.order import NotDone
-from monitor.store.upkeep.idempotency import OrderAnswers, OrderKey, TooManyKeptError
+from monitor.service.order import OperationRejectedError
+from monitor.store.upkeep.idempotency import IdempotencyKey, IdempotencyRecords, TooManyKeptError
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ MOST_KEPT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrderAnswer:
+class RecordedResponse:
     """What an order was answered."""
 
     status: int
@@ -32,14 +32,14 @@ class OrderAnswer:
     body: bytes
 
 
-class KeyOfAnotherOrder(Exception):
+class IdempotencyKeyReusedError(Exception):
     """The key was sent with another order before."""
 
 
-class OrderBook:
+class IdempotencyStore:
     """Knows which orders it has carried out."""
 
-    def __init__(self, answers: OrderAnswers, clock: Clock, lifecycle: Lifecycle) -> None:
+    def __init__(self, answers: IdempotencyRecords, clock: Clock, lifecycle: Lifecycle) -> None:
         self._answers = answers
         self._clock = clock
         self._lifecycle = lifecycle
@@ -48,12 +48,14 @@ class OrderBook:
         """Write into the journal that an order was carried out, and where it came from."""
         try:
             await self._lifecycle.told(by, "order over the API", {"order": order, "address": address})
-        except StoreAway as away:
+        except StoreUnavailable as away:
             # It is done, and is in the journal by what it did.
             log.warning("where an order came from is not in the journal", by=by, why=str(away))
 
-    async def do(self, order: OrderKey, digest: str, act: Callable[[], Awaitable[OrderAnswer]]) -> OrderAnswer:
-        """Return what *act* answers, or has answered before. *digest*: of the order. Raise `KeyOfAnotherOrder`, `NotDone`.
+    async def do(
+        self, order: IdempotencyKey, digest: str, act: Callable[[], Awaitable[RecordedResponse]]
+    ) -> RecordedResponse:
+        """Return what *act* answers, or has answered before. *digest*: of the order. Raise `IdempotencyKeyReusedError`, `OperationRejectedError`.
 
         What is refused may be sent again. Of what was begun, and has not come to its end, nobody knows whether it was done:
         that is never carried out a second time.
@@ -62,25 +64,27 @@ class OrderBook:
         try:
             before = await self._answers.begin(order, digest, now, now - KEPT_FOR)
         except TooManyKeptError:
-            raise NotDone(f"{MOST_KEPT} orders of yours within a day bear a key; wait, or leave the key out") from None
+            raise OperationRejectedError(
+                f"{MOST_KEPT} orders of yours within a day bear a key; wait, or leave the key out"
+            ) from None
         if before is not None:
             if before.digest != digest:
-                raise KeyOfAnotherOrder
+                raise IdempotencyKeyReusedError
             if before.status is None or before.body is None:
                 begun = before.begun_at.isoformat(timespec="seconds")
-                raise NotDone(
+                raise OperationRejectedError(
                     f"this order was begun at {begun}, and whether it was carried out is not known yet: look what has become "
                     "of it, and give it anew with another key if nothing has"
                 )
-            return OrderAnswer(status=before.status, body=before.body.encode())
+            return RecordedResponse(status=before.status, body=before.body.encode())
         try:
             answered = await act()
-        except NotDone:
+        except OperationRejectedError:
             await self._answers.forget(order)
             raise
         try:
             await self._answers.finish(order, answered.status, answered.body.decode())
-        except StoreAway as away:
+        except StoreUnavailable as away:
             # It is done, and whoever gave it hears so.
             log.warning("the answer to an order was not kept", visitor=order.visitor, why=str(away))
         return answered

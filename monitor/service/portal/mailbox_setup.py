@@ -19,33 +19,33 @@ from monitor.config.fields.circular import domain_of
 from monitor.config.fields.trust import Trust
 from monitor.config.loading import Configuration
 from monitor.config.service.consent import ConsentWay
-from monitor.probing.mailbox_sign_in import SideTried, try_mailbox
+from monitor.probing.mailbox_sign_in import SignInResult, try_mailbox
 from monitor.proof.lifecycle import Lifecycle
-from monitor.service.order import NotFound, agency_called
-from monitor.service.portal.delegation import Application, DelegationDesk, delegation_desk
-from monitor.service.portal.typed_mailbox import TypedMailbox
+from monitor.service.order import NotFoundError, agency_called
+from monitor.service.portal.delegation import Application, DelegationProvider, delegation_desk
+from monitor.service.portal.typed_mailbox import EnteredMailbox
 from probes.credentials.consent import (
+    AuthorizationRequest,
     Consent,
+    ConsentError,
     DeviceCode,
-    NoConsent,
     NoConsentReason,
-    WayOut,
     ask_device_code,
     ask_for_consent,
     no_consent_of,
     redeem,
     way_out,
 )
-from probes.credentials.oauth import KeptTokens
+from probes.credentials.oauth import TokenCache
 from probes.credentials.oauth_endpoint import RefreshToken, Rotation
 from probes.model.check import NameServers
 from probes.model.domain import is_within
 from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
-from probes.model.probe import Patience
+from probes.model.probe import Timeouts
 from probes.stranger import session
-from probes.stranger.look import ServerLook, look
-from probes.stranger.whereabouts import Candidate, Whereabouts, find_servers, platform_at
+from probes.stranger.look import ServerCapabilities, look
+from probes.stranger.whereabouts import DiscoveredServers, ServerCandidate, find_servers, platform_at
 
 #: How long one can be gone on with.
 KEPT: Final = timedelta(minutes=30)
@@ -63,7 +63,7 @@ _REFUSALS_WITHIN: Final = timedelta(minutes=30)
 #: At a time, of all people: each is up to twelve connections.
 _AT_ONCE: Final = 4
 #: Somebody waits at the browser.
-_PATIENCE: Final = Patience(session=timedelta(seconds=12), arrival=timedelta(seconds=3))
+_PATIENCE: Final = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=3))
 _PROVIDER_SECONDS: Final = 10.0
 
 
@@ -95,8 +95,8 @@ class ChosenServers:
 class SeenServer:
     """A server that was found, and how it looks."""
 
-    candidate: Candidate
-    look: ServerLook
+    candidate: ServerCandidate
+    look: ServerCapabilities
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class MailboxSetup:
     by: str
     address: str
     begun_at: datetime
-    found: Whereabouts
+    found: DiscoveredServers
     seen: Sequence[SeenServer]
     chosen: ChosenServers | None = None
     username: str = ""
@@ -122,10 +122,10 @@ class MailboxSetup:
     way: ConsentWay | None = None
     #: While a person is about to consent: by a code, or in a browser.
     device: DeviceCode | None = field(default=None, repr=False)
-    out: WayOut | None = field(default=None, repr=False)
+    out: AuthorizationRequest | None = field(default=None, repr=False)
     no_consent: NoConsentReason | None = None
     #: How it ended to sign in, and with which mailbox.
-    tried: Sequence[SideTried] = ()
+    tried: Sequence[SignInResult] = ()
     mailbox: Mailbox | None = None
 
     @property
@@ -141,13 +141,13 @@ class MailboxSetup:
         return next((found for each in hosts if (found := platform_at(each))), None) or self.found.platform
 
 
-def typed_mailbox(setup: MailboxSetup, key: str) -> TypedMailbox:
-    """Return a mailbox that works as it is to be kept, under the short name *key*. Raise `SetupRefused`: it does not work."""
+def typed_mailbox(setup: MailboxSetup, key: str) -> EnteredMailbox:
+    """Return a mailbox that works as it is to be kept, under the short name *key*. Raise `SetupRejectedError`: it does not work."""
     chosen = setup.chosen
     if chosen is None or not setup.works:
-        raise SetupRefused("works_not")
+        raise SetupRejectedError("works_not")
     oauth, tokens = _tokens(setup)
-    return TypedMailbox(
+    return EnteredMailbox(
         key=key,
         address=setup.address,
         servers={
@@ -171,7 +171,7 @@ def _tokens(setup: MailboxSetup) -> tuple[Mapping[str, str], Mapping[str, str]]:
     return setup.way.written, secrets
 
 
-class SetupRefused(Exception):
+class SetupRejectedError(Exception):
     """It is not done. The message is a key of the portal's words."""
 
 
@@ -179,7 +179,7 @@ class SetupSite(Protocol):
     """What the configuration in force says that a setup goes by."""
 
     def domains(self, agency: str) -> Collection[str]:
-        """Return the registered domains of an agency. Raise `NotFound`."""
+        """Return the registered domains of an agency. Raise `NotFoundError`."""
 
     def name_servers(self) -> NameServers | None:
         """Return whom to ask for names; `None`: those of this machine."""
@@ -190,12 +190,12 @@ class SetupSite(Protocol):
     def consent(self, platform: MailPlatform, domain: str) -> ConsentWay | None:
         """Return how a person consents for a mailbox of a domain; `None`: there is no such way here."""
 
-    def desk(self, application: Application) -> DelegationDesk:
+    def desk(self, application: Application) -> DelegationProvider:
         """Return where an application asks for tokens."""
 
 
 class MailboxSetups:
-    """Sets mailboxes up, and remembers what people have come to. Raises `NotFound`, `SetupRefused` and `StoreAway`."""
+    """Sets mailboxes up, and remembers what people have come to. Raises `NotFoundError`, `SetupRejectedError` and `StoreUnavailable`."""
 
     def __init__(self, lifecycle: Lifecycle, clock: Clock, site: SetupSite) -> None:
         """*lifecycle* writes down who has tried what."""
@@ -218,7 +218,7 @@ class MailboxSetups:
         """Find the servers of an address and look at each. *takes_over*: the short name of the mailbox that has it already."""
         domain = domain_of(address)
         if not is_within(domain, self._site.domains(agency)):
-            raise SetupRefused("not_own_domain")
+            raise SetupRejectedError("not_own_domain")
         self._count(by)
         detail = {"agency": agency, "mailbox": address, "address": seen_from}
         await self._lifecycle.told(by, "mailbox servers looked for", detail)
@@ -244,7 +244,7 @@ class MailboxSetups:
         """Return what somebody has begun. Another's is not there."""
         setup = self._fresh().get(key)
         if setup is None or (setup.agency, setup.by) != (agency, by):
-            raise NotFound.said("setup_gone")
+            raise NotFoundError.said("setup_gone")
         return setup
 
     def forget(self, setup: MailboxSetup) -> None:
@@ -275,7 +275,7 @@ class MailboxSetups:
         self._see_to_own(chosen, desk.servers)
         self._choose(setup, chosen, username)
         issuer = await asyncio.to_thread(application.issuer, desk, username)
-        await self._try(setup, chosen, OAuth(username=username, tokens=KeptTokens(issuer)), "application", seen_from)
+        await self._try(setup, chosen, OAuth(username=username, tokens=TokenCache(issuer)), "application", seen_from)
         setup.password, setup.consent, setup.application = None, None, application
 
     async def ask_consent(
@@ -284,7 +284,7 @@ class MailboxSetups:
         """Have a person asked for their consent: by a code that `setup.device` shows, or by `setup.out`."""
         self._choose(setup, chosen, username)
         if (way := self.consent_way(setup)) is None:
-            raise SetupRefused("no_consent_way")
+            raise SetupRejectedError("no_consent_way")
         self._see_to_own(chosen, way.servers)
         self._count(setup.by)
         detail = {"agency": setup.agency, "mailbox": setup.address, "address": seen_from}
@@ -296,7 +296,7 @@ class MailboxSetups:
         try:
             async with asyncio.timeout(_PROVIDER_SECONDS):
                 setup.device = await ask_device_code(way.client, way.device_url, self._clock.now())
-        except NoConsent as no:
+        except ConsentError as no:
             setup.no_consent = no.reason
         except TimeoutError:
             setup.no_consent = NoConsentReason.AWAY
@@ -318,7 +318,7 @@ class MailboxSetups:
         try:
             async with asyncio.timeout(_PROVIDER_SECONDS):
                 answer = await ask_for_consent(way.client, device, now)
-        except NoConsent as no:
+        except ConsentError as no:
             setup.no_consent = no.reason
             return
         except TimeoutError:
@@ -333,14 +333,14 @@ class MailboxSetups:
         """Take in a browser that comes back from the provider, once, and only that of who went there."""
         setup = next((each for each in self._fresh().values() if each.out and each.out.state == state), None)
         if setup is None or setup.by != by or setup.out is None or setup.way is None:
-            raise NotFound.said("consent_gone")
+            raise NotFoundError.said("consent_gone")
         out, way, setup.out = setup.out, setup.way, None
         try:
             if error or not code:
                 raise no_consent_of(error)
             async with asyncio.timeout(_PROVIDER_SECONDS):
                 consent = await redeem(way.client, code, out, way.redirect_uri)
-        except NoConsent as no:
+        except ConsentError as no:
             setup.no_consent = no.reason
         except TimeoutError:
             setup.no_consent = NoConsentReason.AWAY
@@ -350,7 +350,7 @@ class MailboxSetups:
 
     async def _consented(self, setup: MailboxSetup, consent: Consent, way: ConsentWay) -> None:
         rotation = Rotation(consent.refresh_token)
-        tokens = KeptTokens(RefreshToken(way.client, rotation))
+        tokens = TokenCache(RefreshToken(way.client, rotation))
         if setup.chosen is None:
             raise ValueError("no servers were chosen")
         await self._try(setup, setup.chosen, OAuth(username=setup.username, tokens=tokens), "consent", "")
@@ -395,14 +395,14 @@ class MailboxSetups:
 
     @staticmethod
     def _see_to_own(chosen: ChosenServers, servers: Collection[str]) -> None:
-        """Raise `SetupRefused` where tokens would be shown to a server that is not their provider's: it would have the mailbox."""
+        """Raise `SetupRejectedError` where tokens would be shown to a server that is not their provider's: it would have the mailbox."""
         if not all(is_within(each.host, servers) for each in chosen.all):
-            raise SetupRefused("not_its_servers")
+            raise SetupRejectedError("not_its_servers")
 
     @staticmethod
     def _choose(setup: MailboxSetup, chosen: ChosenServers, username: str) -> None:
         if not chosen.all:
-            raise SetupRefused("no_server")
+            raise SetupRejectedError("no_server")
         setup.chosen, setup.username = chosen, username
         setup.password = setup.consent = setup.application = None
         setup.way = setup.device = setup.out = setup.no_consent = None
@@ -415,11 +415,11 @@ class MailboxSetups:
         # What is in the future was done before the clock was put back, and nobody waits for that to come again.
         deeds = [at for at in self._deeds.get(by, ()) if at <= now < at + _DAY]
         if len(deeds) >= IN_A_DAY or sum(now - at < _TEN_MINUTES for at in deeds) >= IN_TEN_MINUTES:
-            raise SetupRefused("too_many")
+            raise SetupRejectedError("too_many")
         self._deeds[by] = [*deeds, now]
 
     def _spare(self, chosen: ChosenServers, username: str) -> None:
-        """Raise `SetupRefused` if an account would be locked by one refusal more. A trial is a refusal until it has ended otherwise."""
+        """Raise `SetupRejectedError` if an account would be locked by one refusal more. A trial is a refusal until it has ended otherwise."""
         now = self._clock.now()
         self._refusals = {
             key: fresh
@@ -428,11 +428,11 @@ class MailboxSetups:
         }
         accounts = [(each.host.lower(), username.lower()) for each in chosen.all]
         if any(len(self._refusals.get(each, ())) >= REFUSALS_AT_MOST for each in accounts):
-            raise SetupRefused("too_many_refusals")
+            raise SetupRejectedError("too_many_refusals")
         for each in dict.fromkeys(accounts):
             self._refusals.setdefault(each, []).append(now)
 
-    def _forgive(self, chosen: ChosenServers, username: str, tried: Sequence[SideTried]) -> None:
+    def _forgive(self, chosen: ChosenServers, username: str, tried: Sequence[SignInResult]) -> None:
         """Take back what was no refusal."""
         refused = {
             choice.host.lower()
@@ -461,7 +461,7 @@ class MailboxSetups:
         return self._kept
 
 
-def _choice(candidate: Candidate) -> ServerChoice:
+def _choice(candidate: ServerCandidate) -> ServerChoice:
     return ServerChoice(
         protocol=candidate.protocol, host=candidate.host, port=candidate.port, security=candidate.security
     )
@@ -474,7 +474,7 @@ class ConfiguredSite:
     configuration: Callable[[], Configuration]
 
     def domains(self, agency: str) -> Collection[str]:
-        """Return the registered domains of an agency. Raise `NotFound`."""
+        """Return the registered domains of an agency. Raise `NotFoundError`."""
         agencies = self.configuration().registry.agencies
         return agencies[agency_called(agency, agencies)].domains
 
@@ -503,6 +503,6 @@ class ConfiguredSite:
                 return ways.google.way(portal.address, Trust())
         return None
 
-    def desk(self, application: Application) -> DelegationDesk:
+    def desk(self, application: Application) -> DelegationProvider:
         """Return where an application asks for tokens, and the servers that are shown those."""
         return delegation_desk(application, Trust())

@@ -15,11 +15,11 @@ from typing import Final
 import structlog
 
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.access.encryption import SecretPlace, SecretPurpose
-from monitor.service.access.safe import Safe
+from monitor.service.access.safe import SecretStore
 from monitor.store.upkeep.keyring import SecretLockedError
-from monitor.store.upkeep.secrets import Renewed, Secrets
+from monitor.store.upkeep.secrets import RotatedToken, Secrets
 from probes.credentials.oauth_endpoint import RefreshTokens
 
 log = structlog.get_logger()
@@ -37,12 +37,12 @@ class _AtHand:
     is_kept: bool
 
 
-class Renewals:
+class RefreshTokenRotation:
     """Knows which token follows each that was typed. It is opened before anybody signs in."""
 
     def __init__(self) -> None:
         self._secrets: Secrets | None = None
-        self._safe: Safe
+        self._safe: SecretStore
         self._clock: Clock
         #: By the name of what was typed.
         self._at_hand: dict[str, _AtHand] = {}
@@ -50,7 +50,7 @@ class Renewals:
         self._seen: set[str] = set()
         self._answers = True
 
-    def open(self, secrets: Secrets, safe: Safe, clock: Clock) -> None:
+    def open(self, secrets: Secrets, safe: SecretStore, clock: Clock) -> None:
         """Keep them there from now on. *clock*: the same for all services on the store."""
         self._secrets, self._safe, self._clock = secrets, safe, clock
 
@@ -72,7 +72,7 @@ class Renewals:
             if kept is not None and (known is None or kept.at > known.at):
                 token = self._safe.decrypt(_place(name), kept.secret)
                 known = self._at_hand[name] = _AtHand(token=token, at=kept.at, is_kept=True)
-        except StoreAway as away:
+        except StoreUnavailable as away:
             log.debug("whether a refresh token was renewed elsewhere cannot be seen", secret=name, why=str(away))
         except SecretLockedError as locked:
             log.warning("a renewed refresh token cannot be read", secret=name, why=str(locked))
@@ -105,9 +105,9 @@ class Renewals:
         if self._secrets is None:
             return
         try:
-            later = Renewed(secret=self._safe.encrypt(_place(name), held.token), at=held.at)
+            later = RotatedToken(secret=self._safe.encrypt(_place(name), held.token), at=held.at)
             is_wanted = await self._secrets.renew(name, later)
-        except (StoreAway, SecretLockedError) as why:
+        except (StoreUnavailable, SecretLockedError) as why:
             log.warning("a renewed refresh token is not kept yet", secret=name, why=str(why))
             return
         if self._at_hand.get(name) is not held:
@@ -126,7 +126,7 @@ def _place(name: str) -> SecretPlace:
 class _Followed:
     """Implements `RefreshTokens` of one that was typed."""
 
-    def __init__(self, renewals: Renewals, name: str, typed: str) -> None:
+    def __init__(self, renewals: RefreshTokenRotation, name: str, typed: str) -> None:
         self._renewals = renewals
         self._name = name
         self._typed = typed

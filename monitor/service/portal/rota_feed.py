@@ -7,12 +7,12 @@ from datetime import timedelta
 from typing import Final
 
 from alerts.record.clock import Clock
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.role import Permission, scope_of
 from monitor.access.visitor import User
 from monitor.service.access.secret import FeedKey
 from monitor.service.oncall import OnCall
-from monitor.service.order import NotFound
+from monitor.service.order import NotFoundError
 from monitor.store.upkeep.rota_feeds import RotaFeed, RotaFeeds
 from monitor.store.upkeep.users import Users
 from monitor.views.duty_calendar import duty_calendar
@@ -21,7 +21,7 @@ _PAST: Final = timedelta(days=7)
 _AHEAD: Final = timedelta(days=56)
 
 
-class FeedDesk:
+class RotaFeedService:
     """Makes and revokes them, and answers with the calendar."""
 
     def __init__(self, feeds: RotaFeeds, duty: OnCall, users: Users, clock: Clock) -> None:
@@ -35,23 +35,23 @@ class FeedDesk:
         return await self._feeds.of(rota)
 
     async def make(self, rota: str, user: User, *, address: str = "") -> FeedKey:
-        """Make one for a user who may see the rota; return its key. *address*: from where. Raise `NotFound`."""
+        """Make one for a user who may see the rota; return its key. *address*: from where. Raise `NotFoundError`."""
         self._duty.candidates(rota)
         key = FeedKey.new()
         await self._feeds.add(rota, user.name, key.digest, self._entry("calendar made", rota, user, address))
         return key
 
     async def revoke(self, feed_id: int, rota: str, user: User, *, address: str = "") -> None:
-        """Let one be read no more. Raise `NotFound`."""
+        """Let one be read no more. Raise `NotFoundError`."""
         if not await self._feeds.revoke(feed_id, rota, self._entry("calendar revoked", rota, user, address)):
-            raise NotFound.said("no_calendar", rota=rota, number=feed_id)
+            raise NotFoundError.said("no_calendar", rota=rota, number=feed_id)
 
     async def read(self, rota: str, key: FeedKey) -> bytes:
-        """Return a rota's calendar. Raise `NotFound`, whatever is wrong: nobody learns which it was.
+        """Return a rota's calendar. Raise `NotFoundError`, whatever is wrong: nobody learns which it was.
 
         It is read for as long as whoever had it made may see the rota themselves.
         """
-        feed, gone = await self._feeds.find(key.digest), NotFound("there is no such calendar")
+        feed, gone = await self._feeds.find(key.digest), NotFoundError("there is no such calendar")
         if feed is None or feed.rota != rota:
             raise gone
         kept = await self._users.find(feed.user)
@@ -62,6 +62,6 @@ class FeedDesk:
         now = self._clock.now()
         return duty_calendar(rota, await self._duty.spells(rota, now - _PAST, now + _AHEAD), now)
 
-    def _entry(self, what: str, rota: str, user: User, address: str) -> Entry:
+    def _entry(self, what: str, rota: str, user: User, address: str) -> AuditEntry:
         detail = {"rota": rota, "address": address}
-        return Entry(at=self._clock.now(), actor=user.by, event=what, detail=detail)
+        return AuditEntry(at=self._clock.now(), actor=user.by, event=what, detail=detail)

@@ -9,7 +9,7 @@ from secrets import token_bytes
 from typing import Any, Final
 
 from monitor.config.files.document import document_of
-from monitor.config.files.edit import DropValue, PutValue, TextEdit, edit_text
+from monitor.config.files.edit import RemoveValue, SetValue, TextEdit, edit_text
 from monitor.config.files.problem import Path
 from monitor.config.files.reading import sources
 from monitor.service.portal.agency_editor import AgencyDraft
@@ -22,7 +22,7 @@ _TOKENS: Final = ("token_file", "token_command")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TypedMailbox:
+class EnteredMailbox:
     """A mailbox, as it is to be from now on. What is wrong with it the checks of the document say."""
 
     #: Its short name.
@@ -44,10 +44,10 @@ class TypedMailbox:
         return {key: secret for key, secret in {"password": self.password, **self.tokens}.items() if secret}
 
 
-def mailbox_draft(agency: str, before: str, started_from: str, typed: TypedMailbox) -> AgencyDraft:
+def mailbox_draft(agency: str, before: str, started_from: str, typed: EnteredMailbox) -> AgencyDraft:
     """Return the draft that adds a mailbox to the document that says *before*, or makes the one of that key so.
 
-    *started_from*: the digest of the version that was looked at. Raise `NotEditable`.
+    *started_from*: the digest of the version that was looked at. Raise `NotEditableError`.
     """
     names = {key: new_secret_name() for key in typed.secrets}
     mailboxes = document_of(before, agency).data.get("mailboxes")
@@ -66,7 +66,7 @@ def mailbox_draft(agency: str, before: str, started_from: str, typed: TypedMailb
 def login_draft(agency: str, before: str, started_from: str, key: str, way: str | Application) -> AgencyDraft:
     """Return the draft by which the mailbox of that key signs in with a password, or as an application, and with nothing else.
 
-    Raise `NotEditable`, or `KeyError` where there is no such mailbox.
+    Raise `NotEditableError`, or `KeyError` where there is no such mailbox.
     """
     mailboxes = document_of(before, agency).data.get("mailboxes")
     if not isinstance(mailboxes, Mapping) or key not in mailboxes:
@@ -83,26 +83,28 @@ def new_secret_name() -> str:
     return f"typed-{b32encode(token_bytes(10)).decode().lower()}"
 
 
-def _added(path: Path, typed: TypedMailbox, names: Mapping[str, str]) -> TextEdit:
+def _added(path: Path, typed: EnteredMailbox, names: Mapping[str, str]) -> TextEdit:
     login: dict[str, Any] = {"username": typed.username, **_ways(typed.oauth, names)}
     servers = {each: _server(typed.servers[each]) for each in PROTOCOLS if each in typed.servers}
-    return PutValue(path=path, value={"address": typed.address, **servers, "login": login})
+    return SetValue(path=path, value={"address": typed.address, **servers, "login": login})
 
 
-def _changed(path: Path, there: Mapping[str, Any], typed: TypedMailbox, names: Mapping[str, str]) -> Iterator[TextEdit]:
-    yield PutValue(path=(*path, "address"), value=typed.address)
+def _changed(
+    path: Path, there: Mapping[str, Any], typed: EnteredMailbox, names: Mapping[str, str]
+) -> Iterator[TextEdit]:
+    yield SetValue(path=(*path, "address"), value=typed.address)
     for protocol in PROTOCOLS:
         if protocol not in typed.servers:
-            yield DropValue(path=(*path, protocol))
+            yield RemoveValue(path=(*path, protocol))
         elif not isinstance(there.get(protocol), Mapping):
-            yield PutValue(path=(*path, protocol), value=_server(typed.servers[protocol]))
+            yield SetValue(path=(*path, protocol), value=_server(typed.servers[protocol]))
         else:
             wanted = _server(typed.servers[protocol])
             for key in SERVER_KEYS:
                 place = (*path, protocol, key)
-                yield PutValue(path=place, value=wanted[key]) if key in wanted else DropValue(path=place)
+                yield SetValue(path=place, value=wanted[key]) if key in wanted else RemoveValue(path=place)
     login: Path = (*path, "login")
-    yield PutValue(path=(*login, "username"), value=typed.username)
+    yield SetValue(path=(*login, "username"), value=typed.username)
     if names:
         yield from _signed_in(login, _ways(typed.oauth, names))
 
@@ -111,10 +113,10 @@ def _signed_in(login: Path, ways: Mapping[str, Any]) -> Iterator[TextEdit]:
     """Yield what makes a login one by these ways alone."""
     # First what is new, so that nothing is ever empty.
     for key, value in ways.items():
-        yield DropValue(path=(*login, key))
-        yield PutValue(path=(*login, key), value=value)
+        yield RemoveValue(path=(*login, key))
+        yield SetValue(path=(*login, key), value=value)
     for key in sorted({*_TOKENS, *sources("password"), "oauth"} - ways.keys()):
-        yield DropValue(path=(*login, key))
+        yield RemoveValue(path=(*login, key))
 
 
 def _ways(oauth: Mapping[str, str], names: Mapping[str, str]) -> Mapping[str, Any]:

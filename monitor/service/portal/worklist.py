@@ -16,20 +16,20 @@ from alerts.decide.contradiction import effect
 from alerts.decide.silence import Muter, Silence
 from alerts.engine.composer import Composer
 from alerts.model.channel import ON_PAPER, Channel
-from alerts.model.delivery import Draft, Notice, NoticeState, Part
-from alerts.model.event import Close, Correct, Release
+from alerts.model.delivery import Notification, NotificationDraft, NotificationIncident, NotificationState
+from alerts.model.event import Close, MarkFalseAlarm, Release
 from alerts.model.gateway import Content, PageContent, SmsContent, VoiceContent
 from alerts.model.incident import Incident, release_is_offered
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
 from monitor.access.role import AgencyScope, Permission
-from monitor.access.visitor import Visitor
-from monitor.service.order import Bilingual, NotFound, numbered
+from monitor.access.visitor import Principal
+from monitor.service.order import Bilingual, NotFoundError, numbered
 from monitor.service.order_check import readers
-from monitor.store.engine.ledger import SqlLedger, SqlStore
-from monitor.store.engine.listing import DoneEntry, IncidentFilter, NoticeFilter
+from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
+from monitor.store.engine.listing import DoneEntry, IncidentFilter, NotificationFilter
 from monitor.views.deed import may_release
-from monitor.views.overview import NoticeView, view_notice
+from monitor.views.overview import NotificationView, view_notice
 
 #: Nobody reads more of a list; of each the number of all is told.
 MOST: Final = 50
@@ -63,7 +63,7 @@ _DONE: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class PendingTasks:
     """What waits for somebody. Of each list the first `MOST`."""
 
     #: Open incidents that nobody has, outages first, then the oldest.
@@ -76,12 +76,12 @@ class Waiting:
     releases: Sequence[Incident]
     has_more_releases: bool
     #: Notices of which somebody has to say what became of them, newest first.
-    unsettled: Sequence[NoticeView]
+    unsettled: Sequence[NotificationView]
     has_more_unsettled: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IncidentSheet:
+class IncidentPage:
     """An incident, and what was done about it."""
 
     incident: Incident
@@ -95,7 +95,7 @@ class IncidentSheet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class PlannedNotification:
     """One notice that a release would let go."""
 
     #: Counted from 1: with which its page is asked for.
@@ -110,13 +110,13 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseLook:
+class ReleasePreview:
     """What a release would let go, to be looked at before."""
 
     incident: Incident
     #: What the offices would be told.
-    matter: Matter
-    goes: Sequence[Outgoing]
+    matter: IncidentType
+    goes: Sequence[PlannedNotification]
     #: Whether duty officers are asked for it by now.
     is_offered: bool
     #: Whether letters and faxes wait, because the store may be an older copy.
@@ -155,7 +155,7 @@ class Worklist:
         self._begin = begin
         self._called = called
 
-    async def waiting(self, visitor: Visitor) -> Waiting:
+    async def waiting(self, visitor: Principal) -> PendingTasks:
         """Return what waits for somebody, of the agencies for which they may act."""
         now = self._clock.now()
         takes, releases = visitor.scope(Permission.ACKNOWLEDGE), visitor.scope(Permission.RELEASE)
@@ -171,7 +171,7 @@ class Worklist:
         # Of another agency a contact of that name may be somebody else.
         had = [found[each] for each in taken if found[each].is_had_by(visitor.names)]
         offered = [found[each] for each in waiting if release_is_offered(found[each], now)]
-        return Waiting(
+        return PendingTasks(
             untaken=[found[each] for each in untaken],
             untaken_count=count,
             theirs=had[:MOST],
@@ -182,8 +182,8 @@ class Worklist:
             has_more_unsettled=len(unsettled) > MOST,
         )
 
-    async def sheet(self, number: str) -> IncidentSheet:
-        """Return the incident that people quote so. Raise `NotFound`."""
+    async def sheet(self, number: str) -> IncidentPage:
+        """Return the incident that people quote so. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
@@ -191,8 +191,8 @@ class Worklist:
             silence = await self._silence(ledger, found)
             notices = await ledger.notices(found.id)
         closing = Close(incident_id=found.id, at=now, by="", why="", recovered=True)
-        correction = Correct(incident_id=found.id, at=now, by="", why="")
-        return IncidentSheet(
+        correction = MarkFalseAlarm(incident_id=found.id, at=now, by="", why="")
+        return IncidentPage(
             incident=found,
             done=done,
             silence=silence,
@@ -200,8 +200,8 @@ class Worklist:
             told_correction=readers(found, effect(found, correction, notices, {}, now).drafts),
         )
 
-    async def look(self, number: str) -> ReleaseLook:
-        """Return what a release would let go now. Raise `NotFound`."""
+    async def look(self, number: str) -> ReleasePreview:
+        """Return what a release would let go now. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
@@ -211,7 +211,7 @@ class Worklist:
         if notices and found.measured is not None:
             # They are over when it was looked at.
             self._begin([found.brief.agency])
-        return ReleaseLook(
+        return ReleasePreview(
             incident=found,
             matter=found.to_be_told,
             goes=[await self._outgoing(notice, place, now) for place, notice in enumerate(notices, 1)],
@@ -221,7 +221,7 @@ class Worklist:
         )
 
     async def page(self, number: str, place: int) -> PageContent:
-        """Return the page of what a release would let go, by its place in the look. Raise `NotFound`."""
+        """Return the page of what a release would let go, by its place in the look. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
@@ -231,19 +231,19 @@ class Worklist:
             content = await self._composer.compose(notice, notice.channel)
             if isinstance(content, PageContent):
                 return content
-        raise NotFound.said("no_page", place=place, number=found.number)
+        raise NotFoundError.said("no_page", place=place, number=found.number)
 
-    async def _silence(self, ledger: SqlLedger, incident: Incident) -> Silence | None:
+    async def _silence(self, ledger: SqlUnitOfWork, incident: Incident) -> Silence | None:
         now = self._clock.now()
         return self._muter(incident, await ledger.silences(now), now) if incident.is_open else None
 
-    async def _outgoing(self, notice: Notice, place: int, now: datetime) -> Outgoing:
+    async def _outgoing(self, notice: Notification, place: int, now: datetime) -> PlannedNotification:
         [address] = notice.addresses
         opens = now if address.hours is None else address.hours.opening(now)
         # Pages are set for whoever wants to see them: each takes typst a while.
         is_page = notice.channel in ON_PAPER
         said = () if is_page else _words(await self._composer.compose(notice, notice.channel))
-        return Outgoing(
+        return PlannedNotification(
             place=place,
             to=str(notice.addressee or notice.person),
             channel=notice.channel,
@@ -257,10 +257,12 @@ def _of(scope: AgencyScope) -> IncidentFilter:
     return IncidentFilter(agencies=frozenset() if scope.everything else scope.agencies)
 
 
-async def _unsettled(ledger: SqlLedger, scope: AgencyScope) -> Sequence[NoticeView]:
+async def _unsettled(ledger: SqlUnitOfWork, scope: AgencyScope) -> Sequence[NotificationView]:
     if not scope:
         return ()
-    wanted = NoticeFilter(agencies=scope.agencies if not scope.everything else set(), states={NoticeState.UNKNOWN})
+    wanted = NotificationFilter(
+        agencies=scope.agencies if not scope.everything else set(), states={NotificationState.UNKNOWN}
+    )
     notices = await ledger.listed_notices(await ledger.listing.notices(wanted, most=MOST + 1), None)
     incidents = await ledger.incidents({each.incident_id for each in notices})
     return [
@@ -271,24 +273,24 @@ async def _unsettled(ledger: SqlLedger, scope: AgencyScope) -> Sequence[NoticeVi
     ]
 
 
-def _drafts(incident: Incident, now: datetime) -> Sequence[Draft]:
+def _drafts(incident: Incident, now: datetime) -> Sequence[NotificationDraft]:
     """Return what would be decided if the announcement were released now."""
     release = Release(incident_id=incident.id, at=now, by="")
     return effect(incident, release, (), {}, now).drafts if may_release(incident) else ()
 
 
-def _unwritten(draft: Draft, incident: Incident, now: datetime) -> Notice:
+def _unwritten(draft: NotificationDraft, incident: Incident, now: datetime) -> Notification:
     """Return the notice that a draft would become."""
-    return Notice(
+    return Notification(
         id=0,
         key=draft.key,
-        parts=(Part(incident_id=incident.id, person=draft.person, facts=draft.facts),),
+        parts=(NotificationIncident(incident_id=incident.id, person=draft.person, facts=draft.facts),),
         plan=draft.plan,
         purpose=draft.purpose,
         person=draft.person,
         language=draft.language,
         facts=draft.facts,
-        state=NoticeState.PENDING,
+        state=NotificationState.PENDING,
         created_at=now,
         expires_at=draft.expires_at,
         addresses=draft.addresses,

@@ -7,21 +7,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from monitor.store.sites.link import MemberSite, SiteRefusedError
+from monitor.store.sites.link import SiteConnection, SiteRefusedError
 
 _Answer = TypeVar("_Answer")
 
 
 async def ask_each(
-    members: Sequence[MemberSite],
-    ask: Callable[[MemberSite], _Answer],
-    hear: Callable[[MemberSite, _Answer | SiteRefusedError], None],
+    members: Sequence[SiteConnection],
+    ask: Callable[[SiteConnection], _Answer],
+    hear: Callable[[SiteConnection, _Answer | SiteRefusedError], None],
 ) -> None:
     """Let *ask* wait for each of *members*, in a thread of its own, and *hear* have each answer as it comes. Raise what *ask* raises."""
     # psycopg's own connections, since these are other servers than the store's engine knows.
     threads = ThreadPoolExecutor(max(1, len(members)), thread_name_prefix="sites")
 
-    async def asked(member: MemberSite) -> None:
+    async def asked(member: SiteConnection) -> None:
         try:
             answer = await asyncio.get_running_loop().run_in_executor(threads, ask, member)
         except SiteRefusedError as refused:

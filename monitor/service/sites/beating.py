@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 
 from alerts.record.clock import Clock
-from monitor.judging.joint.freshness import FRESH_FOR, SiteBeat
-from monitor.store.probing.standings import SiteStandings
+from monitor.judging.joint.freshness import FRESH_FOR, SiteHeartbeat
+from monitor.store.probing.standings import SiteStatuses
 
 #: Clocks that go so far apart within a second were set, or the machine stood still: nothing is known of the time between.
 _APART = timedelta(seconds=1)
@@ -20,12 +20,12 @@ def steady() -> timedelta:
     return timedelta(seconds=time.monotonic())
 
 
-class Beating:
+class SiteHeartbeatWriter:
     """Writes each second that the site lives, behind all that it has judged before."""
 
     def __init__(
         self,
-        standings: SiteStandings,
+        standings: SiteStatuses,
         clock: Clock,
         *,
         owes: Callable[[], bool],
@@ -55,7 +55,7 @@ class Beating:
         self._beaten: timedelta | None = None
 
     async def beat(self) -> None:
-        """Beat once. Raise `StoreAway`."""
+        """Beat once. Raise `StoreUnavailable`."""
         await self._look()
         now, steady = self._clock.now(), self._steady()
         was_silent = self._beaten is not None and steady - self._beaten > self._fresh_for
@@ -63,5 +63,5 @@ class Beating:
             self._life = token_hex(8)
         self._origin = now - steady
         if self._is_ours() and not self._owes():
-            await self._standings.beat(SiteBeat(at=now, steady=steady, life=self._life))
+            await self._standings.beat(SiteHeartbeat(at=now, steady=steady, life=self._life))
             self._beaten = steady

@@ -9,10 +9,10 @@ import structlog
 
 from alerts.record.clock import Clock
 from monitor.judging.joint.freshness import continuous_since
-from monitor.probing.lag import LagMeter, Mark
-from monitor.service.watch import Watch
+from monitor.probing.lag import LagMeter, LagSample
+from monitor.service.watch import ProbingRuntime
 from monitor.store.probing.processes import Processes
-from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.standings import SiteStatuses
 
 log = structlog.get_logger()
 
@@ -27,13 +27,13 @@ class SiteContinuity:
     def __init__(
         self,
         processes: Processes,
-        standings: SiteStandings,
+        standings: SiteStatuses,
         clock: Clock,
         *,
         site: str,
         fresh_for: timedelta,
         lag: LagMeter,
-        watch: Callable[[], Watch],
+        watch: Callable[[], ProbingRuntime],
     ) -> None:
         self._processes = processes
         self._standings = standings
@@ -42,17 +42,17 @@ class SiteContinuity:
         self._fresh_for = fresh_for
         self._lag = lag
         self._watch = watch
-        self._mark: Mark | None = None
+        self._mark: LagSample | None = None
         #: Rows of the site are to be marked, as soon as the store takes it.
         self._owes = False
 
     async def begin(self) -> None:
-        """Find out, before anything is judged, whether the site was silent before this start. Raise `StoreAway`."""
+        """Find out, before anything is judged, whether the site was silent before this start. Raise `StoreUnavailable`."""
         since = await self._continuous_since(self._clock.now())
         self._processes.continuous_since = since
 
     async def look(self) -> None:
-        """Mark what was judged here as stale if this process has stood still since the last look. Raise `StoreAway`."""
+        """Mark what was judged here as stale if this process has stood still since the last look. Raise `StoreUnavailable`."""
         before, self._mark = self._mark, self._lag.mark()
         if before is not None and self._lag.since(before).longest > self._fresh_for:
             await self._stood_still()

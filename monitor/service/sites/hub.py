@@ -9,19 +9,19 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
-from monitor.bridge.consensus import OURS, QUORUM, SITES, Consensus
+from alerts.record.store import StoreUnavailable
+from monitor.bridge.consensus import OURS, QUORUM, SITES, IncidentReporter
 from monitor.bridge.noc_brief import key_of
-from monitor.judging.attribution import Blame
+from monitor.judging.attribution import FaultDomain
 from monitor.judging.joint.freshness import SiteClock
 from monitor.judging.joint.quorum import Quorum
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.suspect import Trouble
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.suspect import ActiveProblem
 from monitor.metrics import Metrics
 from monitor.service.sites.beating import steady
-from monitor.store.probing.standings import Mark, SiteStandings
+from monitor.store.probing.standings import Mark, SiteStatuses
 from monitor.store.sites.joining import APART
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ _STALLS = timedelta(seconds=3)
 _ALONE_FOR = timedelta(minutes=10)
 
 #: What keeps a site from judging. That an account at an agency is refused does not: nothing is said of its routes then.
-_DISABLES = frozenset({Blame.NETWORK, Blame.REFERENCE, Blame.OURS})
+_DISABLES = frozenset({FaultDomain.NETWORK, FaultDomain.REFERENCE, FaultDomain.OURS})
 
 
 def _blame(subject: str) -> str:
@@ -52,7 +52,7 @@ def _blame(subject: str) -> str:
 
 
 def _is_of_a_reference(subject: str) -> bool:
-    return _blame(subject) == Blame.REFERENCE
+    return _blame(subject) == FaultDomain.REFERENCE
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class _Site:
 
     clock: SiteClock
     #: What it says, by subject, as it says it.
-    said: dict[str, SiteStanding] = field(default_factory=dict)
+    said: dict[str, SiteStatus] = field(default_factory=dict)
     #: What it says is wrong with itself, by subject, and since when.
     ailing: dict[str, datetime] = field(default_factory=dict)
     #: Of these, the references that work here, and since when that is known, by the steady clock.
@@ -74,11 +74,11 @@ class _Site:
     #: It spoke of more than is heard of a site.
     is_too_much: bool = False
 
-    def heard_of(self, said: Mapping[str, SiteStanding], watched: AbstractSet[str]) -> Mapping[str, SiteStanding]:
+    def heard_of(self, said: Mapping[str, SiteStatus], watched: AbstractSet[str]) -> Mapping[str, SiteStatus]:
         """Return what of *said* is heard: all that is *watched* here, and of other things no more than a site can have."""
         if len(self.said) + len(said) <= _SUBJECTS:
             return said
-        heard, room = dict[str, SiteStanding](), _SUBJECTS - len(self.said)
+        heard, room = dict[str, SiteStatus](), _SUBJECTS - len(self.said)
         for subject, standing in said.items():
             if subject in self.said or subject in watched:
                 heard[subject] = standing
@@ -91,7 +91,7 @@ class _Site:
         for known in (self.said, self.ailing, self.moments):
             known.pop(subject, None)
 
-    def by_our_clock(self, subject: str, said: SiteStanding, now: datetime) -> SiteStanding:
+    def by_our_clock(self, subject: str, said: SiteStatus, now: datetime) -> SiteStatus:
         """Return what it says as it would, were its clock right. Nothing began, or is well, later than *now*.
 
         A moment is put right once: its clock may be set while it speaks of it.
@@ -117,15 +117,15 @@ class _Site:
         self.alone_since = {key: self.alone_since.get(key, steady) for key in own if _is_of_a_reference(key)}
         self.well_since = self.well_since or now if is_fresh and not own else None
 
-    def standing(self, steady: timedelta) -> SiteStanding:
+    def standing(self, steady: timedelta) -> SiteStatus:
         """Return how it stands itself: it is in trouble where it has no vote, or says that it cannot judge."""
         lasting = {key for key, since in self.alone_since.items() if steady - since >= _ALONE_FOR}
         since = [began for key, began in self.ailing.items() if not _is_of_a_reference(key) or key in lasting]
         if self.stale_since is not None:
             since.append(self.stale_since)
         if not since:
-            return SiteStanding(well_since=self.well_since)
-        return SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=min(since)))
+            return SiteStatus(well_since=self.well_since)
+        return SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=min(since)))
 
 
 class Hub:
@@ -133,14 +133,14 @@ class Hub:
 
     def __init__(
         self,
-        standings: SiteStandings,
+        standings: SiteStatuses,
         clock: Clock,
         *,
         site: str,
         sites: AbstractSet[str],
         fresh_for: timedelta,
         quorum: Quorum,
-        consensus: Callable[[], Consensus],
+        consensus: Callable[[], IncidentReporter],
         metrics: Metrics,
         speak: Callable[[], Awaitable[None]],
         steady: Callable[[], timedelta] = steady,
@@ -169,13 +169,13 @@ class Hub:
         self._seen_at: datetime | None = None
 
     async def listen(self) -> None:
-        """Read what there is, and tell it. Raise `StoreAway`."""
+        """Read what there is, and tell it. Raise `StoreUnavailable`."""
         # Runs may be minutes apart, and until ours has spoken of an agency nothing is told of it.
         await self._speak()
         consensus, begun = self._consensus(), self._steady()
         try:
             await self._read(consensus)
-        except StoreAway:
+        except StoreUnavailable:
             if self._away_since is None:
                 self._away_since = begun
             # It may come back as it was before: then what has changed since says nothing, and all is read.
@@ -189,7 +189,7 @@ class Hub:
             raise
         self._count(consensus)
 
-    async def _read(self, consensus: Consensus) -> None:
+    async def _read(self, consensus: IncidentReporter) -> None:
         # Before what they say: what was judged before a beat is there when the beat is.
         beats = await self._standings.beats()
         now, steady = self._clock.now(), self._steady()
@@ -225,7 +225,7 @@ class Hub:
                     # From now on it is understood what it has said of time.
                     self._hear(name, site.said, now, consensus)
 
-    def _count(self, consensus: Consensus) -> None:
+    def _count(self, consensus: IncidentReporter) -> None:
         """Find out who has a vote by now, and tell."""
         now, steady = self._clock.now(), self._steady()
         fresh = {name for name, site in self._sites.items() if site.clock.is_fresh(steady)}
@@ -248,18 +248,20 @@ class Hub:
             )
         consensus.poke()
 
-    def _see_quorum(self, consensus: Consensus, fresh: AbstractSet[str], now: datetime) -> None:
+    def _see_quorum(self, consensus: IncidentReporter, fresh: AbstractSet[str], now: datetime) -> None:
         is_reached = self._quorum.is_reached({self._site} | fresh, {self._site} | self._sites.keys())
         self._short_since = None if is_reached else self._short_since or now
         self._enough_since = self._enough_since or now if is_reached else None
-        trouble = None if self._short_since is None else Trouble(matter=Matter.OWN_FAULT, since=self._short_since)
-        consensus.hear(self._site, QUORUM, SiteStanding(trouble=trouble, well_since=self._enough_since))
+        trouble = (
+            None if self._short_since is None else ActiveProblem(matter=IncidentType.OWN_FAULT, since=self._short_since)
+        )
+        consensus.hear(self._site, QUORUM, SiteStatus(trouble=trouble, well_since=self._enough_since))
 
     def _forget_what_is_said_no_more(
         self,
         spoken_of: Mapping[str, AbstractSet[str]],
-        said: Mapping[str, Mapping[str, SiteStanding]],
-        consensus: Consensus,
+        said: Mapping[str, Mapping[str, SiteStatus]],
+        consensus: IncidentReporter,
     ) -> None:
         for name, site in self._sites.items():
             for subject in site.said.keys() - spoken_of.get(name, set()) - said.get(name, {}).keys():
@@ -267,7 +269,7 @@ class Hub:
                 if not subject.startswith(OURS):
                     consensus.forget(name, subject)
 
-    def _hear(self, name: str, said: Mapping[str, SiteStanding], now: datetime, consensus: Consensus) -> None:
+    def _hear(self, name: str, said: Mapping[str, SiteStatus], now: datetime, consensus: IncidentReporter) -> None:
         site = self._sites[name]
         heard = site.heard_of(said, consensus.agencies)
         if len(heard) < len(said) and not site.is_too_much:

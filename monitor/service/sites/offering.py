@@ -16,7 +16,7 @@ from monitor.model.offer import OfferDifference
 from monitor.runtime.slices import in_slices
 from monitor.service.sites.asking import ask_each
 from monitor.service.sites.beating import steady
-from monitor.store.sites.link import MemberSite, SiteRefusedError
+from monitor.store.sites.link import SiteConnection, SiteRefusedError
 from monitor.store.sites.offering import offer
 
 log = structlog.get_logger()
@@ -25,17 +25,17 @@ log = structlog.get_logger()
 _EVERY = timedelta(minutes=1)
 
 
-class SiteOffering:
+class DocumentDistributor:
     """Writes the documents that are in force here for each site, less what a site is not given, and shows what became of it."""
 
     def __init__(
         self,
-        members: Sequence[MemberSite],
+        members: Sequence[SiteConnection],
         metrics: Metrics,
         *,
         configuration: Callable[[], Configuration],
         is_ours: Callable[[], bool],
-        offer: Callable[[MemberSite, Mapping[str, WrittenDocument]], OfferDifference | None] = offer,
+        offer: Callable[[SiteConnection, Mapping[str, WrittenDocument]], OfferDifference | None] = offer,
         steady: Callable[[], timedelta] = steady,
     ) -> None:
         """*is_ours*: whether this process does it for all that share the hub's store."""
@@ -78,7 +78,7 @@ class SiteOffering:
         self._given = given
         return {agency: less for agency, (_, less) in given.items()}
 
-    def _show(self, member: MemberSite, found: OfferDifference | SiteRefusedError | None) -> None:
+    def _show(self, member: SiteConnection, found: OfferDifference | SiteRefusedError | None) -> None:
         if isinstance(found, SiteRefusedError):
             # That a wire is cut others tell. It is asked again in a minute.
             log.debug("a site could not be offered documents", site=member.site, why=str(found))

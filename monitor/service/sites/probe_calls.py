@@ -21,11 +21,11 @@ import structlog
 from alerts.record.clock import Clock
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.order import agency_called
-from monitor.service.portal.trials import KEPT, TrialRefused
-from monitor.service.watch import Watch
-from monitor.store.probing.probe_calls import ProbeCalls
+from monitor.service.portal.trials import KEPT, OnDemandRunRejectedError
+from monitor.service.watch import ProbingRuntime
+from monitor.store.probing.probe_calls import ProbeRequests
 from monitor.store.sites import probe_calls
-from monitor.store.sites.link import MemberSite, SiteRefusedError
+from monitor.store.sites.link import SiteConnection, SiteRefusedError
 from monitor.store.sites.probe_calls import SiteOutdatedError
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ _PATIENCE: Final = 2.0
 _UNDERWAY: Final = 4
 
 
-class CallState(StrEnum):
+class ProbeRequestState(StrEnum):
     """What has become of a call at a site."""
 
     WAITS = "waits"
@@ -46,29 +46,29 @@ class CallState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeCall:
+class ProbeRequest:
     """That all routes of an agency were asked for."""
 
     agency: str
     by: str
     at: datetime
     #: By the name of the site. Those that have not answered yet go on being asked.
-    sites: dict[str, CallState] = field(default_factory=dict)
+    sites: dict[str, ProbeRequestState] = field(default_factory=dict)
 
 
-class ProbeCaller:
+class ProbeRequester:
     """Asks everybody for all routes of an agency, and runs those of this process when anybody has."""
 
     def __init__(
         self,
-        calls: ProbeCalls,
+        calls: ProbeRequests,
         lifecycle: Lifecycle,
-        watch: Callable[[], Watch],
+        watch: Callable[[], ProbingRuntime],
         clock: Clock,
         *,
-        members: Sequence[MemberSite] = (),
+        members: Sequence[SiteConnection] = (),
         looks: bool,
-        place: Callable[[MemberSite, str], object] = probe_calls.place_call,
+        place: Callable[[SiteConnection, str], object] = probe_calls.place_call,
     ) -> None:
         """*clock*: the store's. *looks*: whether it is looked each second who has asked, as others may."""
         self._calls = calls
@@ -79,35 +79,35 @@ class ProbeCaller:
         self._looks = looks
         self._place = place
         #: By agency: what was last asked for here.
-        self._latest: dict[str, ProbeCall] = {}
+        self._latest: dict[str, ProbeRequest] = {}
         #: By agency: when the call was made that this process has answered.
         self._answered: Mapping[str, datetime] = {}
         self._underway = Counter[str]()
         self._asking = set[asyncio.Task[None]]()
 
-    async def call(self, agency: str, *, by: str, address: str = "") -> ProbeCall:
-        """Ask for all routes of an agency. Raise `NotFound`, `TrialRefused`, and `StoreAway`: what is not written is not done."""
+    async def call(self, agency: str, *, by: str, address: str = "") -> ProbeRequest:
+        """Ask for all routes of an agency. Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`: what is not written is not done."""
         code = agency_called(agency, self._watch().configuration.registry.agencies)
         now = self._clock.now()
         if code in await self._calls.fresh(now):
-            raise TrialRefused("called_lately")
+            raise OnDemandRunRejectedError("called_lately")
         asked = ", ".join(member.site for member in self._members)
         await self._lifecycle.told(by, "agency tested", {"agency": code, "sites": asked, "address": address})
         if not await self._calls.place(code, now):
-            raise TrialRefused("called_lately")
-        call = self._latest[code] = ProbeCall(agency=code, by=by, at=now)
+            raise OnDemandRunRejectedError("called_lately")
+        call = self._latest[code] = ProbeRequest(agency=code, by=by, at=now)
         if not self._looks:
             await self.answer()
         await self._ask_sites(call)
         return call
 
-    def latest(self, agency: str) -> ProbeCall | None:
+    def latest(self, agency: str) -> ProbeRequest | None:
         """Return what was asked for here lately, if anything was."""
         call = self._latest.get(agency)
         return call if call is not None and call.at > self._clock.now() - KEPT else None
 
     async def answer(self) -> None:
-        """Run the routes of this process that somebody has asked for, once for each time. Raise `StoreAway`."""
+        """Run the routes of this process that somebody has asked for, once for each time. Raise `StoreUnavailable`."""
         fresh = await self._calls.fresh(self._clock.now())
         # One that is another process's is answered here if it becomes ours meanwhile: nobody else has.
         answered = {agency: at for agency, at in self._answered.items() if fresh.get(agency) == at}
@@ -121,14 +121,16 @@ class ProbeCaller:
                         watch.prober.run_now(route.name)
         self._answered = answered
 
-    async def _ask_sites(self, call: ProbeCall) -> None:
+    async def _ask_sites(self, call: ProbeRequest) -> None:
         call.sites.update(
             {
-                member.site: CallState.WAITS if self._underway[member.site] < _UNDERWAY else CallState.UNREACHED
+                member.site: ProbeRequestState.WAITS
+                if self._underway[member.site] < _UNDERWAY
+                else ProbeRequestState.UNREACHED
                 for member in self._members
             }
         )
-        asked = [member for member in self._members if call.sites[member.site] is CallState.WAITS]
+        asked = [member for member in self._members if call.sites[member.site] is ProbeRequestState.WAITS]
         if not asked:
             return
         # Apart from those that make pages: a site that does not answer keeps one for seconds.
@@ -142,17 +144,17 @@ class ProbeCaller:
             task.add_done_callback(self._asking.discard)
         await asyncio.wait(tasks, timeout=_PATIENCE)
 
-    async def _hear(self, site: str, call: ProbeCall, placed: Awaitable[object]) -> None:
+    async def _hear(self, site: str, call: ProbeRequest, placed: Awaitable[object]) -> None:
         self._underway[site] += 1
         try:
             await placed
         except SiteOutdatedError:
-            call.sites[site] = CallState.OLDER
+            call.sites[site] = ProbeRequestState.OLDER
         except SiteRefusedError as refused:
             log.warning("a site cannot be asked to probe", site=site, why=str(refused))
-            call.sites[site] = CallState.UNREACHED
+            call.sites[site] = ProbeRequestState.UNREACHED
         else:
             # Also where somebody else has just asked there: it is run.
-            call.sites[site] = CallState.ASKED
+            call.sites[site] = ProbeRequestState.ASKED
         finally:
             self._underway[site] -= 1

@@ -27,7 +27,7 @@ _HOUR = timedelta(hours=1)
 _LARGE = 500
 
 
-class SiteRunTeller:
+class SiteRunReporter:
     """Tells a hub that listens to this site of runs that did not deliver, and of all by the hour."""
 
     def __init__(
@@ -55,7 +55,7 @@ class SiteRunTeller:
         self.is_heard = False
 
     async def tell(self) -> None:
-        """Tell what there is. Raise `StoreAway`."""
+        """Tell what there is. Raise `StoreUnavailable`."""
         has_hub = await self._teller.has_hub()
         # Both at once: between the two a page would say that the hub does not hear this site.
         self.is_heard = has_hub and await self._teller.is_heard()

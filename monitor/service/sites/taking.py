@@ -10,10 +10,10 @@ from alerts.record.clock import Clock
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, called_in_store
-from monitor.model.document import DocumentEdit, DocumentVersion, Pen
-from monitor.model.offer import DocumentOffer
-from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
-from monitor.store.upkeep.documents import DocumentsMovedOnError
+from monitor.model.document import DocumentEdit, DocumentVersion, EditSource
+from monitor.model.offer import DesiredDocument
+from monitor.service.portal.documents import DocumentsResult, DocumentWriter, SubmittedDocuments
+from monitor.store.upkeep.documents import VersionConflictError
 from monitor.store.upkeep.offers import Offers
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ _KEPT = "_kept"
 _TOLD = 500
 
 
-class OfferTaker:
+class DocumentApplier:
     """Looks at what the hub offers, and writes it into the documents of this site by the hub's own pen."""
 
     def __init__(
@@ -46,7 +46,7 @@ class OfferTaker:
         self._is_ours = is_ours
 
     async def take(self) -> None:
-        """Look once. Raise `StoreAway`, or `DocumentsMovedOnError` when others write meanwhile."""
+        """Look once. Raise `StoreUnavailable`, or `VersionConflictError` when others write meanwhile."""
         settings = self._configuration().settings
         # What a hub leaves out is what people are told by: whoever tells goes by documents of its own.
         if settings.agencies != IN_THE_STORE or settings.tells or not self._is_ours():
@@ -63,27 +63,27 @@ class OfferTaker:
         await self._offers.looked_at(offers, refusals, self._clock.now())
 
     async def _written(
-        self, offers: Sequence[DocumentOffer], present: Mapping[str, DocumentVersion]
+        self, offers: Sequence[DesiredDocument], present: Mapping[str, DocumentVersion]
     ) -> Mapping[str, str]:
         """Write all that can be used; return by agency why the rest cannot."""
         by, left, refusals = offers[0].by, {each.agency: each for each in offers}, dict[str, str]()
         while left:
             brought = _brought(left.values(), present)
             # Before anything is written: a mailbox without its password is no error, and yet probed no more.
-            answer = await self._writer.write(brought, pen=Pen.HUB, by=by, dry=True)
+            answer = await self._writer.write(brought, pen=EditSource.HUB, by=by, dry=True)
             if answer.difference.clashes:
-                raise DocumentsMovedOnError
+                raise VersionConflictError
             if wrong := _wrong(answer, left):
                 refusals |= wrong
                 left = {agency: each for agency, each in left.items() if agency not in wrong}
                 continue
-            if answer.difference and (await self._writer.write(brought, pen=Pen.HUB, by=by)).is_refused:
-                raise DocumentsMovedOnError
+            if answer.difference and (await self._writer.write(brought, pen=EditSource.HUB, by=by)).is_refused:
+                raise VersionConflictError
             refusals |= dict.fromkeys(left, why) if (why := await self._not_taken_up(left, by)) else {}
             break
         return refusals
 
-    async def _not_taken_up(self, offers: Mapping[str, DocumentOffer], by: str) -> str:
+    async def _not_taken_up(self, offers: Mapping[str, DesiredDocument], by: str) -> str:
         """Let the service go by what is written, if it does not yet; return why it does not, or ""."""
         in_force = {each.agency: each.text for each in self._configuration().documents}
         if all(in_force.get(agency) == each.text for agency, each in offers.items()):
@@ -92,10 +92,10 @@ class OfferTaker:
         return "\n".join(str(each) for each in problems if each.severity is Severity.ERROR)[:_TOLD]
 
 
-def _brought(offers: Collection[DocumentOffer], present: Mapping[str, DocumentVersion]) -> DocumentsBrought:
+def _brought(offers: Collection[DesiredDocument], present: Mapping[str, DocumentVersion]) -> SubmittedDocuments:
     known = [each for each in offers if each.agency in present]
     leaving = frozenset(e.agency for e in known if e.text is None and present[e.agency].text is not None)
-    return DocumentsBrought(
+    return SubmittedDocuments(
         # The hub is who keeps them: whatever somebody has written here is written over, and stays in the history.
         edit=DocumentEdit(over={each.agency: present[each.agency].number for each in known}, gone=leaving),
         sources=[
@@ -106,7 +106,7 @@ def _brought(offers: Collection[DocumentOffer], present: Mapping[str, DocumentVe
     )
 
 
-def _wrong(answer: DocumentsAnswer, offers: Collection[str]) -> Mapping[str, str]:
+def _wrong(answer: DocumentsResult, offers: Collection[str]) -> Mapping[str, str]:
     """Return what keeps offers from being used, by agency; where it cannot be told of which, it is all of them."""
     called = {called_in_store(agency): agency for agency in offers}
     found = dict[str, str]()

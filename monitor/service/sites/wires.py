@@ -10,21 +10,21 @@ from monitor.judging.joint.replication import Replication
 from monitor.metrics import Metrics
 from monitor.service.sites.asking import ask_each
 from monitor.store.sites import joining
-from monitor.store.sites.link import MemberSite, SiteRefusedError
+from monitor.store.sites.link import SiteConnection, SiteRefusedError
 
 log = structlog.get_logger()
 
 
-class Wires:
+class ReplicationMonitor:
     """Looks at both ends of what sites say to this hub, and shows what becomes of it. It mends nothing: that is a person's."""
 
     def __init__(
         self,
-        members: Sequence[MemberSite],
+        members: Sequence[SiteConnection],
         metrics: Metrics,
         *,
         tells: bool = True,
-        look: Callable[[MemberSite], Replication] = joining.look,
+        look: Callable[[SiteConnection], Replication] = joining.look,
     ) -> None:
         """*tells*: this hub tells people. Where another one that does reads a site, they are told twice."""
         self._members = members
@@ -34,10 +34,10 @@ class Wires:
         self._seen: dict[str, Replication] = {}
 
     async def look(self) -> None:
-        """Look once, at all of them at a time. Raise `StoreAway`."""
+        """Look once, at all of them at a time. Raise `StoreUnavailable`."""
         await ask_each(self._members, self._look, self._show)
 
-    def _show(self, member: MemberSite, seen: Replication | SiteRefusedError) -> None:
+    def _show(self, member: SiteConnection, seen: Replication | SiteRefusedError) -> None:
         if isinstance(seen, SiteRefusedError):
             # The hub's own store is away; others tell of that, and what was seen before is not so any more.
             self._metrics.watchdog.site_replicates(member.site, None)

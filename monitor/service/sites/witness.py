@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
 from alerts.record.clock import Clock
-from monitor.judging.joint.standing import SiteStanding
+from monitor.judging.joint.standing import SiteStatus
 from monitor.store.engine.ledger import SqlStore
 from monitor.views.site_report import WORDS_OF_SITES, view_sites, written_word
 
@@ -17,7 +17,7 @@ _WITNESSED_EVERY = timedelta(minutes=1)
 _WITNESSED_OFTEN = 10
 
 
-class SiteWitness:
+class SiteStatusRecorder:
     """Writes into the journal what each site says of an agency whose incident is open: a level is gone when it changes."""
 
     def __init__(
@@ -25,7 +25,7 @@ class SiteWitness:
         store: SqlStore,
         clock: Clock,
         *,
-        says: Callable[[str], Mapping[str, SiteStanding | None]],
+        says: Callable[[str], Mapping[str, SiteStatus | None]],
         write: Callable[[Mapping[str, str], int], Awaitable[None]],
     ) -> None:
         """*says*: what each site says of an agency; *write*: an entry of the journal about an incident, with its detail."""
@@ -37,7 +37,7 @@ class SiteWitness:
         self._written: dict[str, tuple[Mapping[str, str], datetime, int]] = {}
 
     async def look(self) -> None:
-        """Write what has changed. Raise `StoreAway`."""
+        """Write what has changed. Raise `StoreUnavailable`."""
         async with self._store.reading() as ledger:
             numbers = {key: each.number for key, each in (await ledger.open_numbers()).items()}
         self._written = {number: self._written[number] for number in numbers.values() if number in self._written}

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ class StoreInUseError(Exception):
     """Another process has the store, or our name there. The message says what to do."""
 
 
-class LostRace(StoreAway):
+class TransactionConflictError(StoreUnavailable):
     """Another transaction was in the way. The store is there."""
 
 
@@ -65,7 +65,7 @@ def reason_of(error: BaseException) -> str | None:
 
 @contextmanager
 def raising_away() -> Iterator[None]:
-    """Raise `StoreAway` for an error of the block that means it."""
+    """Raise `StoreUnavailable` for an error of the block that means it."""
     try:
         yield
     except Exception as error:
@@ -74,7 +74,7 @@ def raising_away() -> Iterator[None]:
         # Without its cause: forty lines of libraries, in the log of everybody who asks meanwhile.
         state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
         _untie(error)
-        raise (LostRace if state.startswith(_LOST_RACES) else StoreAway)(why) from None
+        raise (TransactionConflictError if state.startswith(_LOST_RACES) else StoreUnavailable)(why) from None
 
 
 def _untie(error: BaseException | None) -> None:
@@ -84,7 +84,7 @@ def _untie(error: BaseException | None) -> None:
         error = error.__context__
 
 
-class StorePresence:
+class StoreAvailability:
     """Whether the store can be used. One line in the log when that changes, however many want it meanwhile."""
 
     def __init__(self, clock: Clock) -> None:
@@ -100,19 +100,19 @@ class StorePresence:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Raise `StoreAway` for an error of the block that means it, or at once while it is known to be away.
+        """Raise `StoreUnavailable` for an error of the block that means it, or at once while it is known to be away.
 
         While it is away it is tried now and then, and not by everybody: who waits for a server that hangs would be
         many. Only a write shows that it is back; a full disk can be read.
         """
         if self.away_since is not None and time.monotonic() - self._failed_at < _TRIED_EVERY:
-            raise StoreAway(self.why)
+            raise StoreUnavailable(self.why)
         try:
             with raising_away():
                 yield
-        except LostRace:
+        except TransactionConflictError:
             raise
-        except StoreAway as away:
+        except StoreUnavailable as away:
             self._went(str(away))
             raise
         self._came()

@@ -16,12 +16,12 @@ import aiosqlite
 AT_ONCE: Final = 1000
 
 
-class SwiftConnection(aiosqlite.Connection):
+class PrefetchingConnection(aiosqlite.Connection):
     """Has cursors that SQLAlchemy's dialect uses as it does the driver's."""
 
-    def cursor(self) -> SwiftCursor:  # type: ignore[override]  # the dialect enters it, and nothing else
+    def cursor(self) -> PrefetchingCursor:  # type: ignore[override]  # the dialect enters it, and nothing else
         """Return a cursor; there is none in the thread yet."""
-        return SwiftCursor(self)
+        return PrefetchingCursor(self)
 
     async def ask(self, function: Callable[..., Any], *arguments: object) -> Any:
         """Run *function* in the connection's thread. Raise what it raises."""
@@ -41,12 +41,12 @@ class SwiftConnection(aiosqlite.Connection):
         return cursor, rows
 
 
-class SwiftCursor:
+class PrefetchingCursor:
     """Has the first rows of the latest statement, and asks for those that follow."""
 
     arraysize = 1
 
-    def __init__(self, connection: SwiftConnection) -> None:
+    def __init__(self, connection: PrefetchingConnection) -> None:
         self._connection = connection
         self._rows: Sequence[Any] = ()
         self._open: sqlite3.Cursor | None = None

@@ -17,8 +17,8 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 from alerts.engine.group_commit import GroupCommit
 from alerts.record.clock import Clock
 from monitor.runtime.clock import MachineClock
-from monitor.store.backend.away import StoreInUseError, StorePresence, raising_away, reason_of
-from monitor.store.backend.name import Name
+from monitor.store.backend.away import StoreAvailability, StoreInUseError, raising_away, reason_of
+from monitor.store.backend.name import ProcessNameLock
 from monitor.store.backend.postgres import PostgresServer, ServerClock, StoreUnusableError, shared, take_turn
 from monitor.store.backend.sqlite import READING, OpenFile, Writer, embedded
 from monitor.store.backend.transaction import Statement, joined
@@ -45,7 +45,7 @@ class Database:
         *,
         writer: Writer | None = None,
         file: OpenFile | None = None,
-        name: Name | None = None,
+        name: ProcessNameLock | None = None,
     ) -> None:
         self._engine = engine
         self._writer = writer
@@ -53,7 +53,7 @@ class Database:
         self._name = name
         #: The time that decisions are taken by: the server's, where there is one.
         self.clock = clock
-        self.presence = StorePresence(clock)
+        self.presence = StoreAvailability(clock)
         self._is_shared = isinstance(clock, ServerClock)
         # SQLite has one writer. Waiting here is fair and free; waiting in SQLite is a loop of sleeps that can time out.
         # In front of a server, those wait here who would wait there and hold a connection meanwhile.
@@ -106,7 +106,7 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Begin a writing transaction: committed at the end of the block, rolled back on an error.
 
-        Raise `StoreAway` when it cannot be had; then nothing was written, or all, if the connection broke during the
+        Raise `StoreUnavailable` when it cannot be had; then nothing was written, or all, if the connection broke during the
         commit.
         """
         async with nullcontext() if self.is_shared else self._writing, self._transaction() as connection:

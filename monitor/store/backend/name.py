@@ -35,7 +35,7 @@ _ALIVE = text("SELECT 1")
 _BROKEN = (DBAPIError, PoolTimeoutError, TimeoutError, OSError)
 
 
-class Name:
+class ProcessNameLock:
     """Held by one process at a time: two of one name would delete each other's mail."""
 
     def __init__(self, engine: AsyncEngine, name: str, server: str) -> None:

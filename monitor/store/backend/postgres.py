@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from monitor.runtime.clock import uptime
-from monitor.store.backend.name import Name
+from monitor.store.backend.name import ProcessNameLock
 from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.schema.migrations import upgrade
 
@@ -140,7 +140,9 @@ class PostgresServer:
 
 
 @asynccontextmanager
-async def shared(server: PostgresServer, clock: ServerClock, name: str) -> AsyncIterator[tuple[AsyncEngine, Name]]:
+async def shared(
+    server: PostgresServer, clock: ServerClock, name: str
+) -> AsyncIterator[tuple[AsyncEngine, ProcessNameLock]]:
     """Connect to *server*, bringing its schema up to date; disconnect at the end of the block.
 
     *name*: the prober's, which it is to `keep`. Raise `StoreInUseError` when another has it,
@@ -148,7 +150,7 @@ async def shared(server: PostgresServer, clock: ServerClock, name: str) -> Async
     `StoreBarredError` when nobody may.
     """
     async with connected(server, clock) as engine:
-        own = Name(engine, name, str(server))
+        own = ProcessNameLock(engine, name, str(server))
         # Before anything is made there: whoever copies a store to it looks who has a name, and then shuts it.
         await own.take()
         try:

@@ -19,9 +19,9 @@ import structlog
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.store.backend.away import StoreInUseError
-from monitor.store.backend.cursor import SwiftConnection
+from monitor.store.backend.cursor import PrefetchingConnection
 from monitor.store.backend.transaction import Batch
 from monitor.store.schema.migrations import upgrade
 
@@ -68,11 +68,11 @@ class OpenFile:
     identity: tuple[int, int]
 
     def see(self) -> None:
-        """Raise `StoreAway` when whoever opens the store next would not find what is written now. Costs microseconds."""
+        """Raise `StoreUnavailable` when whoever opens the store next would not find what is written now. Costs microseconds."""
         with suppress(FileNotFoundError):
             if _identity(os.stat(self.path)) == self.identity:  # noqa: PTH116 - asked before each transaction
                 return
-        raise StoreAway(
+        raise StoreUnavailable(
             f"{self.path} was deleted, moved or replaced while Pantau had it open, and what is written would be lost: "
             "put the file back as it was, or restart Pantau, which goes on with what is there then"
         )
@@ -124,7 +124,7 @@ class _Connection(sqlite3.Connection):
 
 async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connection:
     """Open the file, or leave nothing open: the driver forgets what its thread opens for somebody who is cancelled."""
-    connection = SwiftConnection(partial(sqlite3.connect, file, **arguments), iter_chunk_size=64)
+    connection = PrefetchingConnection(partial(sqlite3.connect, file, **arguments), iter_chunk_size=64)
     connection._thread.daemon = True  # noqa: SLF001 - whatever is left open must not keep the process from ending
     opening = asyncio.ensure_future(connection)
     try:

@@ -26,7 +26,7 @@ def joined(writes: Iterable[Sequence[Statement]]) -> Batch:
     return [*kinds.values()]
 
 
-class InTransaction:
+class Repository:
     """One subject of the ledger, inside a transaction that somebody else begins and ends."""
 
     def __init__(self, connection: AsyncConnection) -> None:

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from sqlalchemy import delete, func, insert, select
 
 from alerts.model.alert import KnownAlert
-from alerts.model.notice import Matter
-from monitor.store.backend.transaction import InTransaction
+from alerts.model.notice import IncidentType
+from monitor.store.backend.transaction import Repository
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import alert, incident
 
 
-class SqlAlerts(InTransaction):
-    """The part of `alerts.record.store.Ledger` that is about alerts of the NOC's own monitoring."""
+class SqlAlerts(Repository):
+    """The part of `alerts.record.store.UnitOfWork` that is about alerts of the NOC's own monitoring."""
 
     async def known_alerts(self, fingerprints: Collection[str]) -> Mapping[str, KnownAlert]:
         """Return what is known of the alerts with these fingerprints, a hundred or two."""
@@ -40,7 +40,7 @@ class SqlAlerts(InTransaction):
 
     async def open_alerts(self) -> int:
         """Return how many incidents of alerts are open."""
-        query = select(func.count()).where(incident.c.resolved_at.is_(None), incident.c.matter == Matter.ALERT)
+        query = select(func.count()).where(incident.c.resolved_at.is_(None), incident.c.matter == IncidentType.ALERT)
         return (await self._connection.execute(query)).scalar_one()
 
     async def open_among(self, keys: Collection[str]) -> Collection[str]:

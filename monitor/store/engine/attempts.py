@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from alerts.decide.gateway.receipt import Answered, Unanswered
+from alerts.decide.gateway.receipt import MissingReceipt, ReceivedReceipt
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notice, NoticeState
+from alerts.model.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notification, NotificationState
 from alerts.model.urgency import priority
-from monitor.store.engine.notices import SqlNotices
+from monitor.store.engine.notices import SqlNotifications
 from monitor.store.engine.statements import (
     ADD_ATTEMPT,
     ADD_DELIVERY,
@@ -31,8 +31,8 @@ from monitor.store.schema.tables import attempt, clean, delivery, heard, notice,
 _GATEWAYS_AT_ONCE = 50
 
 
-class SqlAttempts(SqlNotices):
-    """The part of `alerts.record.store.Ledger` that is about deliveries and attempts; an attempt is found with its notice."""
+class SqlAttempts(SqlNotifications):
+    """The part of `alerts.record.store.UnitOfWork` that is about deliveries and attempts; an attempt is found with its notice."""
 
     async def add_delivery(self, notice_id: int, address: Address) -> Delivery:
         """Begin a delivery to one more address."""
@@ -87,7 +87,7 @@ class SqlAttempts(SqlNotices):
         )
         return bool(result.rowcount)
 
-    async def attempt(self, reference: str) -> tuple[Notice, Attempt] | None:
+    async def attempt(self, reference: str) -> tuple[Notification, Attempt] | None:
         """Return an attempt by the reference that its gateway knows, with its notice."""
         query = (
             select(delivery.c.notice_id)
@@ -144,26 +144,28 @@ class SqlAttempts(SqlNotices):
             select(lead, notice.c.urgency, notice.c.created_at, notice.c.id)
             .join_from(notice, delivery, delivery.c.notice_id == notice.c.id)
             .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
-            .where(notice.c.state == NoticeState.PENDING, notice_incident.c.left_at.is_(None), _is_to(telephone))
+            .where(notice.c.state == NotificationState.PENDING, notice_incident.c.left_at.is_(None), _is_to(telephone))
             .group_by(notice.c.id)
         )
         found = (await self._connection.execute(query)).all()
         return [row.lead for row in sorted(found, key=lambda row: priority(row.urgency, row.created_at, row.id))]
 
-    async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[Answered]]:
+    async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[ReceivedReceipt]]:
         """Return the latest messages that arrived by each of these gateways, notices and exercises of drills."""
-        found: dict[str, list[Answered]] = {name: [] for name in gateways}
+        found: dict[str, list[ReceivedReceipt]] = {name: [] for name in gateways}
         for some in portions(list(found), _GATEWAYS_AT_ONCE):
             names = {f"gateway_{n}": name for n, name in enumerate(some)}
             for row in await self._connection.execute(answered_by(len(some)), {**names, "at_most": at_most}):
-                found[row.gateway].append(from_row(Answered, row))
+                found[row.gateway].append(from_row(ReceivedReceipt, row))
         return {name: sorted(them, key=lambda each: each.taken_at)[-at_most:] for name, them in found.items()}
 
-    async def unanswered(self, gateway: str, after: datetime, until: datetime, at_most: int) -> Sequence[Unanswered]:
+    async def unanswered(
+        self, gateway: str, after: datetime, until: datetime, at_most: int
+    ) -> Sequence[MissingReceipt]:
         """Return the latest messages sent by a gateway after one time and until another of which nothing was heard."""
         between = {"after": after, "until": until, "gateway": gateway, "at_most": at_most}
         rows = await self._connection.execute(UNANSWERED, between)
-        found = (from_row(Unanswered, row) for row in rows)
+        found = (from_row(MissingReceipt, row) for row in rows)
         return sorted(found, key=lambda unanswered: unanswered.taken_at)[-at_most:]
 
     async def first_heard(self, gateway: str, event_id: str, now: datetime) -> bool:

@@ -15,8 +15,8 @@ from urllib.parse import quote
 from sqlalchemy import URL, NullPool, Row, insert, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from alerts.record.audit import CHECKPOINT, Head, Sealed, Verifier, checkpoint, seal
-from alerts.record.store import Entry
+from alerts.record.audit import CHECKPOINT, ChainedEntry, ChainHead, Verifier, checkpoint, seal
+from alerts.record.store import AuditEntry
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.rows import from_row, named
 from monitor.store.schema.tables import journal, journal_head, notice_incident
@@ -37,7 +37,7 @@ _MOVE_HEAD = update(journal_head).where(_IS_HEAD)
 Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
-async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Sequence[Sealed]:
+async def append(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> Sequence[ChainedEntry]:
     """Add *entries* to the end of the journal, in the transaction that *connection* is in, and return them sealed.
 
     To be the last thing that a transaction does: who adds holds the head until it ends, and everybody else who has
@@ -46,36 +46,36 @@ async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Seque
     if not entries:
         return ()
     before = await _locked_head(connection)
-    sealed: list[Sealed] = []
+    sealed: list[ChainedEntry] = []
     for entry in entries:
         sealed.append(seal(entry, before))
-        before = Head(number=sealed[-1].number, hash=sealed[-1].hash)
+        before = ChainHead(number=sealed[-1].number, hash=sealed[-1].hash)
     await connection.execute(_ADD, [entry_values(each) for each in sealed])
     await connection.execute(_MOVE_HEAD, {"number": before.number, "hash": before.hash})
     return sealed
 
 
 @asynccontextmanager
-async def journalled(database: Database, entry: Entry) -> AsyncIterator[AsyncConnection]:
+async def journalled(database: Database, entry: AuditEntry) -> AsyncIterator[AsyncConnection]:
     """Begin a writing transaction whose last deed is to add *entry* to the journal."""
     async with database.write() as connection:
         yield connection
         await append(connection, [entry])
 
 
-async def _locked_head(connection: AsyncConnection) -> Head:
-    return from_row(Head, (await connection.execute(_LOCKED_HEAD)).one())
+async def _locked_head(connection: AsyncConnection) -> ChainHead:
+    return from_row(ChainHead, (await connection.execute(_LOCKED_HEAD)).one())
 
 
-async def head(connection: AsyncConnection) -> Head:
+async def head(connection: AsyncConnection) -> ChainHead:
     """Return the journal's last entry, as the store keeps it apart."""
     # Whatever rows somebody has put beside it.
     row = (await connection.execute(_HEAD)).one_or_none()
     # Taken away by somebody: then no chain ends where it should.
-    return Head(number=0, hash="") if row is None else from_row(Head, row)
+    return ChainHead(number=0, hash="") if row is None else from_row(ChainHead, row)
 
 
-async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATCH) -> Sequence[Sealed | int]:
+async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATCH) -> Sequence[ChainedEntry | int]:
     """Return the entries that follow number *after*, in their order; of one that cannot be read, the number."""
     query = select(journal).where(journal.c.id > after).order_by(journal.c.id).limit(limit)
     try:
@@ -86,10 +86,10 @@ async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATC
         return [await entry_of(connection, number) for number in (await connection.execute(numbers)).scalars().all()]
 
 
-async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence[Sealed]:
+async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence[ChainedEntry]:
     """Return the entries about an incident and about the notices that tell of it, in their order."""
     theirs = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id == incident_id)
-    found: dict[int, Sealed] = {}
+    found: dict[int, ChainedEntry] = {}
     for about in (journal.c.incident_id == incident_id, journal.c.notice_id.in_(theirs)):
         rows = await connection.execute(select(journal).where(about))
         found |= {row.id: to_sealed(row) for row in rows}
@@ -97,16 +97,16 @@ async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trail:
+class ChainLinks:
     """What leads through the chain from some entries to others, with no content of those in between."""
 
     #: Number and content hash, in the order of the chain.
     links: Sequence[tuple[int, str]]
     #: Those of them that follow a checkpoint and not the entry before them.
-    checkpoints: Sequence[Sealed]
+    checkpoints: Sequence[ChainedEntry]
 
 
-async def trail(connection: AsyncConnection, stops: Sequence[int]) -> Trail:
+async def trail(connection: AsyncConnection, stops: Sequence[int]) -> ChainLinks:
     """Return what leads from the first of *stops*, the numbers of entries in their order, over the others to the last.
 
     Where there are checkpoints in between it goes from one to the next: of a year there is a day on either side, and one
@@ -117,7 +117,7 @@ async def trail(connection: AsyncConnection, stops: Sequence[int]) -> Trail:
     rows = await connection.execute(select(journal).where(is_one, between).order_by(journal.c.id))
     known = [to_sealed(row) for row in rows]
     found = [*await links(connection, stops[0], stops[0])]
-    leapt: list[Sealed] = []
+    leapt: list[ChainedEntry] = []
     for one, other in pairwise(stops):
         inside = [each for each in known if one < each.number <= other]
         if len(inside) > 1:
@@ -125,7 +125,7 @@ async def trail(connection: AsyncConnection, stops: Sequence[int]) -> Trail:
             found += [(each.number, each.content) for each in inside[1:]]
             leapt += inside[1:]
         found += await links(connection, found[-1][0] + 1, other)
-    return Trail(links=found, checkpoints=leapt)
+    return ChainLinks(links=found, checkpoints=leapt)
 
 
 async def links(connection: AsyncConnection, first: int, last: int) -> Sequence[tuple[int, str]]:
@@ -141,7 +141,7 @@ async def hash_of(connection: AsyncConnection, number: int) -> str | None:
 
 
 async def verify(
-    read: Reading, against: Head | None = None, *, since: Head | None = None, pause: timedelta = timedelta(0)
+    read: Reading, against: ChainHead | None = None, *, since: ChainHead | None = None, pause: timedelta = timedelta(0)
 ) -> Verifier:
     """Follow the whole chain and return what was found; *against* is a head that somebody kept outside.
 
@@ -163,7 +163,7 @@ async def verify(
         await asyncio.sleep(pause.total_seconds())
 
 
-def _take(verifier: Verifier, batch: Sequence[Sealed | int]) -> None:
+def _take(verifier: Verifier, batch: Sequence[ChainedEntry | int]) -> None:
     for entry in batch:
         if isinstance(entry, int):
             verifier.unreadable(entry)
@@ -171,7 +171,7 @@ def _take(verifier: Verifier, batch: Sequence[Sealed | int]) -> None:
             verifier.take(entry)
 
 
-async def last_checkpoint(connection: AsyncConnection) -> Sealed | None:
+async def last_checkpoint(connection: AsyncConnection) -> ChainedEntry | None:
     """Return the newest entry up to which the journal was followed whole; `None`: there is none, or it is none any more.
 
     It says nothing by itself: whoever can write into the database can write one. Who begins there has to follow the
@@ -200,7 +200,7 @@ async def add_checkpoint(connection: AsyncConnection, verifier: Verifier, at: da
     _take(verifier, added)
 
 
-def number_of(entry: Sealed | int) -> int:
+def number_of(entry: ChainedEntry | int) -> int:
     """Return the number of an entry that could be read, or could not."""
     return entry if isinstance(entry, int) else entry.number
 
@@ -248,7 +248,7 @@ def read_only(path: Path) -> URL:
     return URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query=query)
 
 
-async def entry_of(connection: AsyncConnection, number: int) -> Sealed | int:
+async def entry_of(connection: AsyncConnection, number: int) -> ChainedEntry | int:
     """Return an entry that is there, or its number if it cannot be read."""
     try:
         return to_sealed((await connection.execute(select(journal).where(journal.c.id == number))).one())
@@ -256,7 +256,7 @@ async def entry_of(connection: AsyncConnection, number: int) -> Sealed | int:
         return number
 
 
-def to_sealed(row: Row[Any]) -> Sealed:
+def to_sealed(row: Row[Any]) -> ChainedEntry:
     """Return the entry of a row. Raise `ValueError` or `TypeError` when it is none any more."""
     texts = (row.actor, row.event, row.previous, row.content, row.hash)
     # SQLite keeps anything in any column; what cannot be hashed must not keep anybody from looking at the others.
@@ -264,10 +264,10 @@ def to_sealed(row: Row[Any]) -> Sealed:
         isinstance(number, int | None) for number in (row.incident_id, row.notice_id, row.purged_by)
     ):
         raise TypeError(f"entry {row.id} holds what it cannot")
-    return from_row(Sealed, row, number=row.id)
+    return from_row(ChainedEntry, row, number=row.id)
 
 
-def entry_values(entry: Sealed) -> dict[str, Any]:
+def entry_values(entry: ChainedEntry) -> dict[str, Any]:
     """Return the columns of an entry."""
     columns = ("at", "actor", "event", "incident_id", "notice_id", "detail", "previous", "content", "hash")
     return {"id": entry.number, **named(entry, columns)}

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, bindparam, exists, or_, select, update
 
 from alerts.model.delivery import AttemptState
-from monitor.store.backend.transaction import InTransaction
+from monitor.store.backend.transaction import Repository
 from monitor.store.schema.tables import attempt, delivery, incident, notice_incident
 
 _ACTIVE = incident.c.at_rest.is_(False)
@@ -41,8 +41,8 @@ _LEFT = (
 )
 
 
-class SqlClaims(InTransaction):
-    """The part of `alerts.record.store.Ledger` that is about engines which share a store."""
+class SqlLeases(Repository):
+    """The part of `alerts.record.store.UnitOfWork` that is about engines which share a store."""
 
     async def claimable(self, owner: str, now: datetime) -> Sequence[int]:
         """Return the active incidents that *owner* has or may claim, the oldest first."""

@@ -16,7 +16,7 @@ from sqlalchemy import BindParameter, ColumnElement, Row, Table, bindparam, exis
 from alerts.hours.elapsed import TOLERANCE
 from alerts.model.delivery import AttemptState
 from alerts.record.audit import CLOCK_SET_BACK
-from monitor.store.backend.transaction import InTransaction
+from monitor.store.backend.transaction import Repository
 from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import (
     attempt,
@@ -120,8 +120,8 @@ _IS_ANY_FAR_OFF = select(or_(*(exists().where(rows) for _, rows, _ in _FAR_OFF))
 _BRING_NEAR = [update(table).where(rows).values({column: _NOW}) for table, rows, column in _FAR_OFF]
 
 
-class SqlSetBack(InTransaction):
-    """The part of `alerts.record.store.Ledger` that is about clocks which were set back."""
+class SqlSetBack(Repository):
+    """The part of `alerts.record.store.UnitOfWork` that is about clocks which were set back."""
 
     async def move_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
         """Move what lies ahead of *now* back; return by how much, which is nothing where the clock was not set back.

@@ -11,12 +11,12 @@ from uuid import uuid4
 from sqlalchemy import Row, Table, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.decide.drill import Exercise, ExerciseState, may_follow
+from alerts.decide.drill import DrillNotification, DrillState, may_follow
 from alerts.model.channel import Channel
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.notice import Facts, Language
 from alerts.model.number import DRILLS_BEGIN
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import FACTS, by_id, from_row, named
@@ -59,7 +59,7 @@ class Record:
     language: Language
     facts: Facts
     reference: str
-    state: ExerciseState
+    state: DrillState
     why: str
     provider_id: str | None
     begun_at: datetime
@@ -93,7 +93,7 @@ class Drills:
             number = drill_called(drill_id)
             await connection.execute(update(drill).where(drill.c.id == drill_id).values(number=number))
             detail = {"number": number, "contact": contact, "until": ends_at.isoformat()}
-            entry = Entry(at=begins_at, actor=asked_by, event="drill begun", detail=detail)
+            entry = AuditEntry(at=begins_at, actor=asked_by, event="drill begun", detail=detail)
             await audit.append(connection, [entry])
         return Drill(id=drill_id, number=number, **values)
 
@@ -119,10 +119,10 @@ class Drills:
             this = (drill.c.id == of.id) & drill.c.ended_at.is_(None)
             if (await connection.execute(update(drill).where(this).values(ended_at=now))).rowcount:
                 detail = {"number": of.number, **counted}
-                await audit.append(connection, [Entry(at=now, actor="drill", event="drill ended", detail=detail)])
+                await audit.append(connection, [AuditEntry(at=now, actor="drill", event="drill ended", detail=detail)])
 
     async def write(
-        self, of: Drill, planned: Exercise, facts: Facts, state: ExerciseState, now: datetime, *, why: str = ""
+        self, of: Drill, planned: DrillNotification, facts: Facts, state: DrillState, now: datetime, *, why: str = ""
     ) -> Record | None:
         """Write that an exercise begins (or is left out), before its gateway is called; `None` if it was before."""
         key = f"{of.id}/{planned.key}"
@@ -150,7 +150,7 @@ class Drills:
             # Unique across installations too, as an attempt's is; and told from those by its first letter.
             reference = f"d{exercise_id}-1-{now.timestamp():.0f}"
             await connection.execute(update(exercise).where(exercise.c.id == exercise_id).values(reference=reference))
-            event = "exercise left out" if state is ExerciseState.SKIPPED else "exercise begun"
+            event = "exercise left out" if state is DrillState.SKIPPED else "exercise begun"
             detail = {
                 "number": of.number,
                 "contact": contact.key,
@@ -158,13 +158,13 @@ class Drills:
                 "gateway": planned.gateway,
                 "why": why,
             }
-            await audit.append(connection, [Entry(at=now, actor="drill", event=event, detail=detail)])
+            await audit.append(connection, [AuditEntry(at=now, actor="drill", event=event, detail=detail)])
         return await self._one(exercise.c.id == exercise_id)
 
     async def change(
         self,
         reference: str,
-        state: ExerciseState,
+        state: DrillState,
         now: datetime,
         *,
         why: str = "",
@@ -182,16 +182,18 @@ class Drills:
             if row is None:
                 return None
             values: dict[str, Any] = {"look_at": look_at, "provider_id": provider_id or row.provider_id}
-            if may_follow(ExerciseState(row.state), state):
+            if may_follow(DrillState(row.state), state):
                 values |= {"state": state, "why": why or row.why}
-                if state in {ExerciseState.DELIVERED, ExerciseState.CONFIRMED}:
+                if state in {DrillState.DELIVERED, DrillState.CONFIRMED}:
                     values["delivered_at"] = row.delivered_at or now
-                if state is ExerciseState.CONFIRMED:
+                if state is DrillState.CONFIRMED:
                     values["confirmed_at"] = now
                 detail = {"contact": row.contact, "channel": row.channel, "gateway": row.gateway}
                 detail |= {"reference": reference, "why": values["why"]}
-                actor = row.contact if state is ExerciseState.CONFIRMED else row.gateway
-                await audit.append(connection, [Entry(at=now, actor=actor, event=f"exercise {state}", detail=detail)])
+                actor = row.contact if state is DrillState.CONFIRMED else row.gateway
+                await audit.append(
+                    connection, [AuditEntry(at=now, actor=actor, event=f"exercise {state}", detail=detail)]
+                )
             await connection.execute(update(exercise).where(exercise.c.id == row.id).values(**values))
         return await self._one(exercise.c.reference == reference)
 
@@ -225,7 +227,7 @@ class Drills:
 
     async def delivered(self) -> Mapping[tuple[str, str], datetime]:
         """Return when each contact, by agency and key, was last sent an SMS that reached the handset."""
-        arrived = (exercise.c.channel == Channel.SMS) & (exercise.c.state == ExerciseState.DELIVERED)
+        arrived = (exercise.c.channel == Channel.SMS) & (exercise.c.state == DrillState.DELIVERED)
         return await self._last(exercise.c.begun_at, arrived)
 
     async def is_notice_pending(self, now: datetime) -> bool:
@@ -233,7 +235,7 @@ class Drills:
         may_go = notice.c.not_before.is_(None) | (notice.c.not_before <= now)
         theirs = (attempt.c.delivery_id == delivery.c.id) & (delivery.c.notice_id == notice.c.id)
         later = exists().where(theirs & (attempt.c.look_at > now))
-        query = select(notice.c.id).where((notice.c.state == NoticeState.PENDING) & may_go & ~later).limit(1)
+        query = select(notice.c.id).where((notice.c.state == NotificationState.PENDING) & may_go & ~later).limit(1)
         return await self._database.row(query) is not None
 
     async def open_incidents(self) -> tuple[Sequence[int], frozenset[str]]:

@@ -12,9 +12,9 @@ from sqlalchemy import Row, Select, func, insert, select, update
 
 from alerts.model.event import Declare, Trigger
 from alerts.model.incident import OUTAGES, Incident, open_incident
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.model.number import incident_number, is_quoted, numbers_quoted
-from monitor.store.backend.transaction import InTransaction
+from monitor.store.backend.transaction import Repository
 from monitor.store.engine.statements import (
     ACTIVE,
     ADD_INCIDENT,
@@ -38,9 +38,9 @@ class OpenNumber:
     #: When what is wrong now began.
     began_at: datetime
     #: What was last measured to be wrong; `None`: nothing, or nothing any more.
-    measured: Matter | None = None
+    measured: IncidentType | None = None
     #: What is declared and not yet said to be over, and by whom.
-    declared: Matter | None = None
+    declared: IncidentType | None = None
     declared_by: str = ""
     #: Since when, as that person said who opened the incident; who joined one that was open spoke of the present.
     declared_since: datetime | None = None
@@ -57,20 +57,20 @@ class FalseAlarm:
 
 
 def _open_number(row: Row[Any]) -> OpenNumber:
-    measured = row.measured and Matter(row.measured)
+    measured = row.measured and IncidentType(row.measured)
     found = OpenNumber(number=row.number, began_at=row.present_began_at or row.began_at, measured=measured)
     if row.declared_matter is None or row.declared_over_at is not None:
         return found
     return replace(
         found,
-        declared=Matter(row.declared_matter),
+        declared=IncidentType(row.declared_matter),
         declared_by=row.declared_by,
         declared_since=row.began_at if row.declared_at <= row.opened_at else row.declared_at,
     )
 
 
-class SqlIncidents(InTransaction):
-    """The part of `alerts.record.store.Ledger` that is about incidents, and what else is asked about them."""
+class SqlIncidents(Repository):
+    """The part of `alerts.record.store.UnitOfWork` that is about incidents, and what else is asked about them."""
 
     async def active_incidents(self) -> Sequence[int]:
         """Ids of the incidents that are open or still owe somebody something, oldest first."""

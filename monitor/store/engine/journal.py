@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.record.audit import Sealed
+from alerts.record.audit import ChainedEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.listing import NEWEST
@@ -27,7 +27,7 @@ LOOKED_THROUGH: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JournalFilter:
+class AuditLogFilter:
     """Which entries. What is empty is not asked."""
 
     #: About incidents of these agencies, by code, and about nothing else; `None`: about anything, and about nothing.
@@ -40,35 +40,35 @@ class JournalFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JournalRow:
+class AuditLogRow:
     """An entry, and what it is about."""
 
     number: int
     #: `None`: somebody has written into the store, and it cannot be read.
-    entry: Sealed | None
+    entry: ChainedEntry | None
     #: The number of the incident that it is about; "": it is about none.
     incident: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JournalPage:
+class AuditLogPage:
     """A part of the journal."""
 
     #: Newest first.
-    rows: Sequence[JournalRow]
+    rows: Sequence[AuditLogRow]
     #: The next page is of entries before this number; `None`: there are none.
     before: int | None = None
     #: From when on incidents were looked into: of an agency that has had more there may be entries about older ones.
     since: datetime | None = None
 
 
-class JournalPages:
-    """Reads the journal. Raises `StoreAway` when the store is."""
+class AuditLogPages:
+    """Reads the journal. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(self, wanted: JournalFilter, *, most: int, before: int = NEWEST) -> JournalPage:
+    async def page(self, wanted: AuditLogFilter, *, most: int, before: int = NEWEST) -> AuditLogPage:
         """Return the newest *most* entries that fit, of those before number *before*."""
         async with self._database.read() as connection:
             if wanted.number:
@@ -80,19 +80,19 @@ class JournalPages:
             rows = await _rows(connection, ids)
             abouts = await _about(connection, rows)
         shown = [
-            JournalRow(number=number, entry=entry, incident=abouts.number_of(entry))
+            AuditLogRow(number=number, entry=entry, incident=abouts.number_of(entry))
             for number, entry in rows
             if wanted.agencies is None or abouts.agencies_of(entry) <= wanted.agencies
         ]
-        return JournalPage(rows=shown, before=further, since=since)
+        return AuditLogPage(rows=shown, before=further, since=since)
 
 
 async def _of_all(
-    connection: AsyncConnection, wanted: JournalFilter, most: int, before: int
+    connection: AsyncConnection, wanted: AuditLogFilter, most: int, before: int
 ) -> tuple[Sequence[int], int | None]:
     # By the number itself where nothing else is asked, else by an index that ends in the number.
     both = bool(wanted.actor and wanted.event)
-    query = _narrowed(select(journal.c.id), JournalFilter(actor=wanted.actor) if both else wanted)
+    query = _narrowed(select(journal.c.id), AuditLogFilter(actor=wanted.actor) if both else wanted)
     query = query.where(journal.c.id < before).order_by(journal.c.id.desc())
     if not both:
         return _cut((await connection.execute(query.limit(most + 1))).scalars().all(), most)
@@ -106,7 +106,7 @@ async def _of_all(
 
 
 async def _of_incident(
-    connection: AsyncConnection, wanted: JournalFilter, most: int, before: int
+    connection: AsyncConnection, wanted: AuditLogFilter, most: int, before: int
 ) -> tuple[Sequence[int], int | None]:
     named = select(incident.c.id).where(incident.c.number == wanted.number)
     incident_id = (await connection.execute(named)).scalar_one_or_none()
@@ -121,7 +121,7 @@ async def _of_incident(
 
 
 async def _of_agencies(
-    connection: AsyncConnection, wanted: JournalFilter, most: int, before: int
+    connection: AsyncConnection, wanted: AuditLogFilter, most: int, before: int
 ) -> tuple[Sequence[int], int | None, datetime | None]:
     theirs = select(incident.c.id, incident.c.opened_at).where(incident.c.dedup_key.in_(wanted.agencies or ()))
     last = select(journal.c.at).where(journal.c.id < before).order_by(journal.c.id.desc()).limit(1)
@@ -137,7 +137,7 @@ async def _of_agencies(
     return ids, further, looked_into[-1].opened_at if len(known) > INCIDENTS else None
 
 
-def _narrowed(query: Select[Any], wanted: JournalFilter) -> Select[Any]:
+def _narrowed(query: Select[Any], wanted: AuditLogFilter) -> Select[Any]:
     if wanted.actor:
         query = query.where(journal.c.actor == wanted.actor)
     if wanted.event:
@@ -149,8 +149,8 @@ def _cut(found: Sequence[int], most: int) -> tuple[Sequence[int], int | None]:
     return found[:most], found[most - 1] if len(found) > most else None
 
 
-async def _rows(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[tuple[int, Sealed | None]]:
-    found: dict[int, Sealed | None] = dict.fromkeys(ids)
+async def _rows(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[tuple[int, ChainedEntry | None]]:
+    found: dict[int, ChainedEntry | None] = dict.fromkeys(ids)
     query = select(journal).where(journal.c.id.in_(ids))
     try:
         found |= {row.id: audit.to_sealed(row) for row in await connection.execute(query)}
@@ -161,9 +161,9 @@ async def _rows(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[tup
     return [*found.items()]
 
 
-async def _readable(connection: AsyncConnection, number: int) -> Sealed | None:
+async def _readable(connection: AsyncConnection, number: int) -> ChainedEntry | None:
     read = await audit.entry_of(connection, number)
-    return read if isinstance(read, Sealed) else None
+    return read if isinstance(read, ChainedEntry) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,11 +176,11 @@ class _Abouts:
     #: By the id of the notice: the incidents that it tells of.
     told: dict[int, set[int]]
 
-    def number_of(self, entry: Sealed | None) -> str:
+    def number_of(self, entry: ChainedEntry | None) -> str:
         """Return the number of the incident that an entry is about; "": of none."""
         return self.numbers.get(entry.incident_id or 0, "") if entry is not None else ""
 
-    def agencies_of(self, entry: Sealed | None) -> AbstractSet[str]:
+    def agencies_of(self, entry: ChainedEntry | None) -> AbstractSet[str]:
         """Return the agencies that an entry tells of; one of ours is ""."""
         if entry is None:
             return {""}
@@ -188,7 +188,7 @@ class _Abouts:
         return {self.agencies.get(each or 0, "") for each in about}
 
 
-async def _about(connection: AsyncConnection, rows: Sequence[tuple[int, Sealed | None]]) -> _Abouts:
+async def _about(connection: AsyncConnection, rows: Sequence[tuple[int, ChainedEntry | None]]) -> _Abouts:
     entries = [entry for _, entry in rows if entry is not None]
     notices = {entry.notice_id for entry in entries if entry.notice_id is not None}
     told: dict[int, set[int]] = {}

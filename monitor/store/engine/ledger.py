@@ -10,12 +10,12 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.model.oncall import Override
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.alerts import SqlAlerts
 from monitor.store.engine.attempts import SqlAttempts
-from monitor.store.engine.claims import SqlClaims
+from monitor.store.engine.claims import SqlLeases
 from monitor.store.engine.clock_set_back import SqlSetBack
 from monitor.store.engine.incidents import SqlIncidents
 from monitor.store.engine.listing import SqlListing
@@ -34,27 +34,27 @@ class SqlStore:
         self._database = database
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[SqlLedger]:
+    async def transaction(self) -> AsyncIterator[SqlUnitOfWork]:
         """Begin a writing transaction; they come one after the other, also those of other engines."""
         async with self._database.exclusive() as connection:
-            ledger = SqlLedger(connection)
+            ledger = SqlUnitOfWork(connection)
             yield ledger
             await ledger.seal_journal()
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[SqlLedger]:
+    async def reading(self) -> AsyncIterator[SqlUnitOfWork]:
         """Give a consistent view, for those who only look."""
         async with self._database.read() as connection:
-            yield SqlLedger(connection)
+            yield SqlUnitOfWork(connection)
 
 
-class SqlLedger(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilences, SqlClaims, SqlSetBack):
-    """`alerts.record.store.Ledger` inside one transaction."""
+class SqlUnitOfWork(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilences, SqlLeases, SqlSetBack):
+    """`alerts.record.store.UnitOfWork` inside one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         super().__init__(connection)
         #: What the journal is told when everything else of the transaction is written.
-        self._told: list[Entry] = []
+        self._told: list[AuditEntry] = []
 
     @property
     def duty(self) -> SqlOnCall:
@@ -84,7 +84,7 @@ class SqlLedger(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilences, S
         """Return the overrides of these rotas that are not over at *now*, in the order they were made."""
         return await self.duty.standing(now, rotas)
 
-    async def journal(self, entry: Entry) -> None:
+    async def journal(self, entry: AuditEntry) -> None:
         """Add a line to the journal, at the end of the transaction."""
         # Before it is sealed: what is hashed is what is kept.
         kept = {key: clean(str(value)) for key, value in entry.detail.items()}

@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import Select, func, select
 
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.incident import OUTAGES, IncidentState
-from monitor.store.backend.transaction import InTransaction
+from monitor.store.backend.transaction import Repository
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import incident, journal, notice, notice_incident
 
@@ -45,14 +45,14 @@ class IncidentFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoticeFilter:
+class NotificationFilter:
     """Which notices. What is empty is not asked."""
 
     #: Those that tell of an incident of one of these.
     agencies: AbstractSet[str] = frozenset()
     #: Those that tell of this incident.
     incident_id: int | None = None
-    states: AbstractSet[NoticeState] = frozenset()
+    states: AbstractSet[NotificationState] = frozenset()
     #: Written then or later, and before then.
     since: datetime | None = None
     until: datetime | None = None
@@ -70,7 +70,7 @@ class DoneEntry:
     said: str
 
 
-class SqlListing(InTransaction):
+class SqlListing(Repository):
     """What is listed for those who look."""
 
     async def incidents(self, wanted: IncidentFilter, *, most: int, before: int = NEWEST) -> Sequence[int]:
@@ -126,7 +126,7 @@ class SqlListing(InTransaction):
         query = select(incident.c.id).where(until > _OPENED).order_by(_OPENED.desc(), incident.c.id.desc()).limit(1)
         return (await self._connection.execute(query)).scalar() or 0
 
-    async def notices(self, wanted: NoticeFilter, *, most: int, before: int = NEWEST) -> Sequence[int]:
+    async def notices(self, wanted: NotificationFilter, *, most: int, before: int = NEWEST) -> Sequence[int]:
         """Return the ids of the newest *most* that fit, of those before *before*, newest first."""
         query = select(notice.c.id).where(notice.c.id < before).order_by(notice.c.id.desc()).limit(most)
         if wanted.agencies or wanted.incident_id is not None:
@@ -193,7 +193,7 @@ def _fitting(wanted: IncidentFilter) -> Select[Any]:
     return query
 
 
-def _telling(wanted: NoticeFilter) -> Select[Any]:
+def _telling(wanted: NotificationFilter) -> Select[Any]:
     query = select(notice_incident.c.notice_id).where(notice_incident.c.left_at.is_(None))
     if wanted.incident_id is not None:
         query = query.where(notice_incident.c.incident_id == wanted.incident_id)

@@ -8,13 +8,20 @@ from typing import Any
 
 from sqlalchemy import Select, func, select, update
 
-from alerts.decide.bundle import Gathered
+from alerts.decide.bundle import BundleCandidate
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import Attempt, Delivery, Draft, Notice, NoticeState, Part
+from alerts.model.delivery import (
+    Attempt,
+    Delivery,
+    Notification,
+    NotificationDraft,
+    NotificationIncident,
+    NotificationState,
+)
 from alerts.model.incident import Incident
 from alerts.model.urgency import Urgency
-from monitor.store.backend.transaction import InTransaction
+from monitor.store.backend.transaction import Repository
 from monitor.store.engine.statements import (
     ADD_NOTICE,
     ADD_PART,
@@ -35,17 +42,17 @@ from monitor.store.schema.tables import notice, notice_incident
 _READ_AT_ONCE = 50
 
 
-class SqlNotices(InTransaction):
-    """The part of `alerts.record.store.Ledger` that is about notices."""
+class SqlNotifications(Repository):
+    """The part of `alerts.record.store.UnitOfWork` that is about notices."""
 
-    async def notices(self, incident_id: int) -> Sequence[Notice]:
+    async def notices(self, incident_id: int) -> Sequence[Notification]:
         """All notices of an incident with their deliveries and attempts, oldest first.
 
         Of a bundle only what it tells of this incident: a thousand incidents may share one, and each is looked at.
         """
         return await self._notices(NOTICES_OF, {"incident_id": incident_id}, whole=False)
 
-    async def notice(self, notice_id: int) -> Notice:
+    async def notice(self, notice_id: int) -> Notification:
         """Return a notice. Raise `LookupError` if there is none."""
         found = await self._notices(NOTICE, {"notice_id": notice_id})
         if not found:
@@ -53,8 +60,8 @@ class SqlNotices(InTransaction):
         return found[0]
 
     async def recent_notices(
-        self, limit: int = 500, *, states: Collection[NoticeState] = (), most: int | None = None
-    ) -> Sequence[Notice]:
+        self, limit: int = 500, *, states: Collection[NotificationState] = (), most: int | None = None
+    ) -> Sequence[Notification]:
         """Return the newest notices, newest first; of a bundle with only the first of the incidents that it tells of.
 
         *states*: only those of the newest *limit* that are in one of them, *most* at the most.
@@ -65,17 +72,17 @@ class SqlNotices(InTransaction):
             these = these.where(newest.c.state.in_(states))
         return await self.listed_notices((await self._connection.execute(these)).scalars().all())
 
-    async def listed_notices(self, ids: Sequence[int], of: int | None = None) -> Sequence[Notice]:
+    async def listed_notices(self, ids: Sequence[int], of: int | None = None) -> Sequence[Notification]:
         """Return these, newest first, however many; of a bundle with only the incident *of*, or else its first."""
         query, values = (LED, dict[str, int]()) if of is None else (NOTICES_OF, {"incident_id": of})
-        found: list[Notice] = []
+        found: list[Notification] = []
         for some in portions(ids, _READ_AT_ONCE):
             found += reversed(await self._notices(query.where(notice.c.id.in_(some)), values, whole=False))
         return found
 
     async def _notices(
         self, query: Select[Any], values: Mapping[str, int] | None = None, *, whole: bool = True
-    ) -> list[Notice]:
+    ) -> list[Notification]:
         """Return notices, oldest first; *whole*: with all parts, or else only with the one that *query* names."""
         rows: dict[int, list[Any]] = {}
         for row in await self._connection.execute(query, values or {}):
@@ -108,19 +115,19 @@ class SqlNotices(InTransaction):
     async def add_notice(
         self,
         of: Incident,
-        draft: Draft,
+        draft: NotificationDraft,
         now: datetime,
         *,
         urgency: Urgency = Urgency.FIRST,
         gathering: str | None = None,
         not_before: datetime | None = None,
-    ) -> Notice | None:
+    ) -> Notification | None:
         """Write a notice and return it; `None`: its key was there."""
         if await self.is_decided(draft.key):
             return None
         facts = FACTS.dump_json(draft.facts).decode()
         values = named(draft, ("key", "plan", "purpose", "language", "expires_at", *PART))
-        values |= {"state": NoticeState.PENDING, "urgency": urgency, "not_before": not_before, "created_at": now}
+        values |= {"state": NotificationState.PENDING, "urgency": urgency, "not_before": not_before, "created_at": now}
         kept = {
             "facts": facts,
             "addresses": ADDRESSES.dump_json(draft.addresses).decode(),
@@ -130,14 +137,14 @@ class SqlNotices(InTransaction):
         notice_id = new_id(await self._connection.execute(ADD_NOTICE, values | kept))
         await self._add_part(notice_id, of, draft, facts)
         # As it would be read: that takes two queries, and a thousand agencies may fail at once.
-        part = Part(incident_id=of.id, facts=draft.facts, **named(draft, PART))
-        return Notice(id=notice_id, parts=(part,), **values, **named(draft, ("facts", "addresses", "addressee")))
+        part = NotificationIncident(incident_id=of.id, facts=draft.facts, **named(draft, PART))
+        return Notification(id=notice_id, parts=(part,), **values, **named(draft, ("facts", "addresses", "addressee")))
 
-    async def _add_part(self, notice_id: int, of: Incident, draft: Draft, facts: str) -> None:
+    async def _add_part(self, notice_id: int, of: Incident, draft: NotificationDraft, facts: str) -> None:
         values = {"notice_id": notice_id, "incident_id": of.id, "facts": facts, **named(draft, ("key", *PART))}
         await self._connection.execute(ADD_PART, values)
 
-    async def join_notice(self, notice_id: int, of: Incident, draft: Draft) -> bool:
+    async def join_notice(self, notice_id: int, of: Incident, draft: NotificationDraft) -> bool:
         """Let a notice tell of one more incident, unless a gateway is being called meanwhile; return whether it does."""
         await self.lock_notice(notice_id)
         if (await self._connection.execute(BEGUN, {"notice_id": notice_id})).first() is not None:
@@ -163,11 +170,13 @@ class SqlNotices(InTransaction):
         found: int | None = (await self._connection.execute(lead)).scalar_one_or_none()
         return found
 
-    async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[Gathered]:
+    async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[BundleCandidate]:
         """Return the notices that were gathered under a key since then, oldest first, for a decision on an incident."""
         values = {"key": gathering, "since": since, "incident_id": incident_id}
         return [
-            from_row(Gathered, row, notice_id=row.id, due_at=max(row.created_at, row.not_before or row.created_at))
+            from_row(
+                BundleCandidate, row, notice_id=row.id, due_at=max(row.created_at, row.not_before or row.created_at)
+            )
             for row in await self._connection.execute(GATHERED, values)
         ]
 
@@ -177,9 +186,9 @@ class SqlNotices(InTransaction):
 
     async def reopen_notice(self, notice_id: int, expires_at: datetime) -> None:
         """Let a settled notice be sent again, until then."""
-        values = {"state": NoticeState.PENDING, "expires_at": expires_at}
+        values = {"state": NotificationState.PENDING, "expires_at": expires_at}
         await self._connection.execute(update(notice).where(notice.c.id == notice_id).values(**values))
 
-    async def settle(self, notice_id: int, state: NoticeState) -> None:
+    async def settle(self, notice_id: int, state: NotificationState) -> None:
         """Write how a notice stands."""
         await self._connection.execute(SETTLE, {"notice_id": notice_id, "new_state": state})

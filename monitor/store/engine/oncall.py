@@ -11,7 +11,7 @@ from sqlalchemy import Row, Select, func, insert, select, update
 
 from alerts.model.contact import Contact
 from alerts.model.oncall import Override
-from monitor.store.backend.transaction import InTransaction
+from monitor.store.backend.transaction import Repository
 from monitor.store.schema.rows import by_id, from_row
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import exercise, override
@@ -19,7 +19,7 @@ from monitor.store.schema.tables import exercise, override
 _CONTACT = TypeAdapter(Contact)
 
 
-class SqlOnCall(InTransaction):
+class SqlOnCall(Repository):
     """Overrides, and which numbers answered, inside one transaction."""
 
     async def standing(self, now: datetime, rotas: Collection[str] | None = None) -> Sequence[Override]:

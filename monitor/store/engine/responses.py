@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import exists, insert, select, update
 
 from alerts.model.channel import Channel
-from alerts.model.delivery import Notice
+from alerts.model.delivery import Notification
 from alerts.model.incident import OUTAGES
-from alerts.record.store import PinEntry, SmsNumber, Told
-from monitor.store.backend.transaction import InTransaction
+from alerts.record.store import CodedNotification, PinAttempt, SmsNumber
+from monitor.store.backend.transaction import Repository
 from monitor.store.engine.statements import SMS_NUMBER
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import delivery, incident, notice_incident, pin_entry, response_code, sms_number
@@ -27,10 +27,10 @@ from monitor.store.schema.tables import delivery, incident, notice_incident, pin
 _REMEMBERED = timedelta(hours=24)
 
 
-class SqlResponses(InTransaction):
+class SqlResponses(Repository):
     """`alerts.record.store.Responses` inside one transaction."""
 
-    async def code_for(self, number: str, notice: Notice, now: datetime) -> int:
+    async def code_for(self, number: str, notice: Notification, now: datetime) -> int:
         """Return the code for a notice on a phone: the same for the same trouble, or else the smallest free one."""
         about = _about(notice)
         this = (response_code.c.number == number) & (response_code.c.about == about)
@@ -63,7 +63,7 @@ class SqlResponses(InTransaction):
         )
         return set((await self._connection.execute(query)).scalars())
 
-    async def told(self, number: str) -> Sequence[Told]:
+    async def told(self, number: str) -> Sequence[CodedNotification]:
         """Return what a phone was told of with a code, the newest first."""
         query = (
             select(response_code.c.code, response_code.c.notice_id, response_code.c.given_at)
@@ -72,7 +72,7 @@ class SqlResponses(InTransaction):
             .limit(50)
         )
         rows = (await self._connection.execute(query)).all()
-        return [from_row(Told, row) for row in rows]
+        return [from_row(CodedNotification, row) for row in rows]
 
     async def knows(self, number: str) -> bool:
         """Whether an SMS was ever meant for this number."""
@@ -91,18 +91,18 @@ class SqlResponses(InTransaction):
         if not written.rowcount:
             await self._connection.execute(insert(sms_number).values(number=number, **asdict(known)))
 
-    async def add_pin_entry(self, entry: PinEntry) -> None:
+    async def add_pin_entry(self, entry: PinAttempt) -> None:
         """Note that a PIN was typed."""
         await self._connection.execute(insert(pin_entry).values(**asdict(entry)))
 
-    async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinEntry]:
+    async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinAttempt]:
         """Return the PINs typed for a person of any of these agencies since then, oldest first."""
         theirs = pin_entry.c.agency.in_(agencies) & (pin_entry.c.person == person)
         query = select(pin_entry).where(theirs, pin_entry.c.at > since).order_by(pin_entry.c.id)
-        return [from_row(PinEntry, row) for row in await self._connection.execute(query)]
+        return [from_row(PinAttempt, row) for row in await self._connection.execute(query)]
 
 
-def _about(notice: Notice) -> str:
+def _about(notice: Notification) -> str:
     """Return what a notice is about: told again it is the same, and an outage is another thing than the slowness before it."""
     about = ",".join(
         f"{part.incident_id}.{'outage' if part.facts.matter in OUTAGES else 'other'}" for part in notice.parts

@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from alerts.decide.drill import ExerciseState
+from alerts.decide.drill import DrillState
 from alerts.model.delivery import AttemptState
 from monitor.store.schema.rows import PART_COLUMNS
 from monitor.store.schema.tables import (
@@ -169,7 +169,7 @@ def _answered(gateway: str) -> list[Select[Any]]:
     exercises = select(
         exercise.c.gateway, exercise.c.begun_at.label("taken_at"), exercise.c.delivered_at.label("heard_at")
     ).where(exercise.c.gateway == bindparam(gateway), exercise.c.delivered_at.is_not(None))
-    states = (ExerciseState.DELIVERED, ExerciseState.CONFIRMED)
+    states = (DrillState.DELIVERED, DrillState.CONFIRMED)
     return [
         _latest(notices, attempt.c.started_at),
         *(_latest(exercises.where(exercise.c.state == state), exercise.c.begun_at) for state in states),
@@ -194,7 +194,7 @@ def _unanswered() -> CompoundSelect[Any]:
     )
     exercises = select(exercise.c.begun_at.label("taken_at"), exercise.c.number).where(
         exercise.c.gateway == bindparam("gateway"),
-        exercise.c.state == ExerciseState.ACCEPTED,
+        exercise.c.state == DrillState.ACCEPTED,
         exercise.c.begun_at > bindparam("after"),
         exercise.c.begun_at <= bindparam("until"),
     )

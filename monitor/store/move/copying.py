@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from sqlalchemy import Table
 
-from alerts.record.audit import Head, Verifier
-from alerts.record.store import Entry
+from alerts.record.audit import ChainHead, Verifier
+from alerts.record.store import AuditEntry
 from monitor.store.move import rows
 from monitor.store.move.source import Source
 from monitor.store.move.target import Target
@@ -44,7 +44,7 @@ class Moved:
     #: How the chain was followed on the server.
     verifier: Verifier
     #: Where the journal ends there, behind the entry that tells of this.
-    head: Head
+    head: ChainHead
 
 
 class AlreadyMovedError(Exception):
@@ -107,9 +107,9 @@ class _Teller:
         return lambda done: self._tell(MoveProgress(stage=stage, table=table.name, done=before + done, of=everything))
 
 
-def _entry(source: Source, target: Target, by: str, sizes: Mapping[Table, int], verifier: Verifier) -> Entry:
+def _entry(source: Source, target: Target, by: str, sizes: Mapping[Table, int], verifier: Verifier) -> AuditEntry:
     detail = {"from": str(source.file), "to": str(target.server), "rows": str(sum(sizes.values()))}
     head = verifier.head
-    return Entry(
+    return AuditEntry(
         at=target.clock.now(), actor=by, event="store moved", detail=detail | {"head": f"{head.number}:{head.hash}"}
     )

@@ -12,11 +12,11 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, NullPool, create_engine, select
 from sqlalchemy.exc import DatabaseError, NoResultFound
 
-from alerts.record.audit import Head
+from alerts.record.audit import ChainHead
 from monitor.store.backend.copy import BadCopyError, copy, made_whole, schema_of
 from monitor.store.backend.sqlite import alone
 from monitor.store.engine.audit import read_only
-from monitor.store.schema.bar import Bar, Barred
+from monitor.store.schema.bar import BlockReason, StoreBlock
 from monitor.store.schema.migrations import known, upgrade
 from monitor.store.schema.tables import journal, journal_head
 
@@ -31,7 +31,7 @@ class StoreOrigin:
     #: The hash of its journal's first entry, by which installations differ; "": it has none.
     first: str
     #: Whatever service starts on it, adds to it.
-    head: Head
+    head: ChainHead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Source:
     schema: str
     origin: StoreOrigin
     #: Since it was left behind.
-    bar: Bar | None
+    bar: StoreBlock | None
 
     @property
     def is_served(self) -> bool:
@@ -78,7 +78,7 @@ class Source:
     def leave(self, to: str, at: datetime) -> None:
         """Let no service start on it any more; nothing else in it is changed. Raise `OSError` or `sqlite3.Error`."""
         if self.is_served and self.bar is None:
-            bar = Bar(barred=Barred.MOVED, schema=self.schema, at=at, to=to)
+            bar = StoreBlock(barred=BlockReason.MOVED, schema=self.schema, at=at, to=to)
             _write(self.file, str(bar))
 
     def tidy(self) -> None:
@@ -97,7 +97,7 @@ def opened(file: Path) -> Iterator[Source]:
     file = file.resolve(strict=True)
     with alone(file.parent) if file.name == SERVED else nullcontext():
         number = schema_of(file)
-        bar = Bar.of(number)
+        bar = StoreBlock.of(number)
         schema = number if bar is None else bar.schema
         if schema not in known():
             raise BadCopyError("a newer version of Pantau has used it; install that one, and copy it then")
@@ -106,7 +106,7 @@ def opened(file: Path) -> Iterator[Source]:
 
 def lift(file: Path) -> None:
     """Let a service start again on a file that was left behind, or on a copy of it: whoever puts it back has said so."""
-    bar = Bar.of(schema_of(file))
+    bar = StoreBlock.of(schema_of(file))
     if bar is not None:
         _write(file, bar.schema)
 
@@ -125,7 +125,7 @@ def _origin(file: Path) -> StoreOrigin:
         raise BadCopyError(
             "its journal is of a form from before the first release, or damaged; let the service start on it once"
         ) from None
-    return StoreOrigin(first=first or "", head=Head(number=end.number, hash=end.hash))
+    return StoreOrigin(first=first or "", head=ChainHead(number=end.number, hash=end.hash))
 
 
 def _engine(file: Path) -> Engine:

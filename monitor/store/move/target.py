@@ -23,14 +23,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from alerts.record.audit import BEGINNING, Head, Verifier
-from alerts.record.store import Entry
+from alerts.record.audit import BEGINNING, ChainHead, Verifier
+from alerts.record.store import AuditEntry
 from monitor.store.backend.away import StoreInUseError
-from monitor.store.backend.name import Name
+from monitor.store.backend.name import ProcessNameLock
 from monitor.store.backend.postgres import PostgresServer, ServerClock, connected, migrate
 from monitor.store.engine import audit
 from monitor.store.move.source import StoreOrigin
-from monitor.store.schema.bar import Bar, Barred
+from monitor.store.schema.bar import BlockReason, StoreBlock
 from monitor.store.schema.lock import LOCKS, NAMES, Lock
 from monitor.store.schema.migrations import known
 from monitor.store.schema.tables import journal_head, metadata
@@ -65,7 +65,7 @@ class Target:
         """Whether half a store is there, of which one ever."""
         async with self.transaction() as connection:
             number = await _number(connection)
-            return number is not None and Bar.of(number) is not None
+            return number is not None and StoreBlock.of(number) is not None
 
     async def is_moved_to(self, origin: StoreOrigin) -> bool:
         """Whether all of *origin* is there, and a service may run on it."""
@@ -82,7 +82,7 @@ class Target:
         """
         async with self.transaction() as connection:
             number = await _number(connection)
-            bar = None if number is None else Bar.of(number)
+            bar = None if number is None else StoreBlock.of(number)
             if bar is not None:
                 half = (await connection.execute(select(_HALF))).one()
                 if half.first != origin.first:
@@ -100,7 +100,7 @@ class Target:
         await self._bar(origin, file)
         return False
 
-    async def _empty_again(self, connection: AsyncConnection, bar: Bar) -> None:
+    async def _empty_again(self, connection: AsyncConnection, bar: StoreBlock) -> None:
         await _truncate(connection, metadata.sorted_tables)
         await connection.execute(insert(journal_head).values(id=1, number=0, hash=BEGINNING))
         await _end_half(connection, bar.schema)
@@ -124,7 +124,7 @@ class Target:
             await connection.run_sync(_HALF.create)
             half = {"first": origin.first, "number": origin.head.number, "hash": origin.head.hash}
             await connection.execute(insert(_HALF).values(**half, file=file, begun_at=self.clock.now()))
-            bar = Bar(barred=Barred.COPYING, schema=known()[0])
+            bar = StoreBlock(barred=BlockReason.COPYING, schema=known()[0])
             await connection.execute(text("UPDATE alembic_version SET version_num = :bar"), {"bar": str(bar)})
 
     async def _see_no_stranger(self, connection: AsyncConnection) -> None:
@@ -171,12 +171,12 @@ class Target:
                 await connection.execute(text(f"ANALYZE {table.name}"))
 
     @asynccontextmanager
-    async def completed(self, entry: Entry) -> AsyncIterator[Head]:
+    async def completed(self, entry: AuditEntry) -> AsyncIterator[ChainHead]:
         """Make it a store like any other at the end of the block, whose journal goes on with *entry* and ends there."""
         async with self.transaction() as connection:
             (added,) = await audit.append(connection, [entry])
             await _end_half(connection, known()[0])
-            yield Head(number=added.number, hash=added.hash)
+            yield ChainHead(number=added.number, hash=added.hash)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -191,7 +191,7 @@ async def taken(server: PostgresServer) -> AsyncIterator[Target]:
     """Connect to *server*, if it can be a store. Raise `StoreUnusableError`, or `StoreInUseError` when somebody copies."""
     clock = ServerClock()
     async with connected(server, clock) as engine:
-        name = Name(engine, _NAME, str(server))
+        name = ProcessNameLock(engine, _NAME, str(server))
         try:
             await name.take()
         except StoreInUseError:
@@ -204,7 +204,7 @@ async def taken(server: PostgresServer) -> AsyncIterator[Target]:
             await name.let_go()
 
 
-def _flat(head: Head) -> tuple[int, str]:
+def _flat(head: ChainHead) -> tuple[int, str]:
     return head.number, head.hash
 
 

@@ -16,8 +16,8 @@ import structlog
 from sqlalchemy import Executable
 
 from alerts.engine.group_commit import GroupCommit
-from alerts.record.store import StoreAway
-from monitor.store.backend.away import StorePresence
+from alerts.record.store import StoreUnavailable
+from monitor.store.backend.away import StoreAvailability
 from monitor.store.backend.transaction import Statement
 
 log = structlog.get_logger()
@@ -35,13 +35,13 @@ _PAUSE = 1.1
 _PATIENCE = 2.0
 
 
-class Backlog:
+class WriteBuffer:
     """Writes now if it can be, and later if it cannot."""
 
     def __init__(
         self,
         together: GroupCommit[Sequence[Statement]],
-        presence: StorePresence,
+        presence: StoreAvailability,
         *,
         first: Executable,
         at_most: int = AT_MOST,
@@ -78,7 +78,7 @@ class Backlog:
                 async with asyncio.timeout(_PATIENCE):
                     await self._together.write((*statements, *levels.values()))
             # The commit may go on, and reports its failure to nobody. What is written twice is stored once.
-            except (StoreAway, TimeoutError):
+            except (StoreUnavailable, TimeoutError):
                 pass
             except asyncio.CancelledError:
                 self._keep(statements)
@@ -139,7 +139,7 @@ class Backlog:
                     some.append(stand := [*levels.values()])
                     await self._store(some)
             # A service that stops while the store hangs is cancelled here, and writes once more at its end.
-            except (StoreAway, asyncio.CancelledError) as failure:
+            except (StoreUnavailable, asyncio.CancelledError) as failure:
                 self._levels = levels | self._levels
                 self._put_back([each for each in some if each is not stand])
                 if isinstance(failure, asyncio.CancelledError):
@@ -152,17 +152,17 @@ class Backlog:
             self._lost = 0
 
     async def _store(self, some: list[Sequence[Statement]]) -> None:
-        """Write *some*; raise `StoreAway` with those left in it that are not written."""
+        """Write *some*; raise `StoreUnavailable` with those left in it that are not written."""
         try:
             await self._together.write(self._in_order(some))
-        except StoreAway:
+        except StoreUnavailable:
             raise
         # One that cannot be written (our bug) must not keep the others waiting for ever.
         except Exception:  # noqa: BLE001 - it is met again below
             while some:
                 try:
                     await self._together.write(some[0])
-                except StoreAway:
+                except StoreUnavailable:
                     raise
                 except Exception:
                     log.exception("a result that had waited for the store could not be written")

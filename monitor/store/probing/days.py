@@ -9,7 +9,7 @@ from datetime import date
 from sqlalchemy import String, bindparam, cast, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.model.day import DaySheet
+from monitor.model.day import DayTimeline
 from monitor.runtime.slices import in_slices
 from monitor.store.backend.database import Database
 from monitor.store.schema.rows import portions
@@ -37,11 +37,11 @@ class DayRecords:
         self._database = database
         self._begin = database.upsert(day).on_conflict_do_nothing()
 
-    async def since(self, agency: str, first: date) -> Mapping[date, DaySheet]:
+    async def since(self, agency: str, first: date) -> Mapping[date, DayTimeline]:
         """Return the days of an agency from *first* on, by date; those of which nothing is known are missing."""
         query = select(day.c.date, day.c.minutes).where(day.c.agency == agency, day.c.date >= first)
         rows = await self._database.rows(query)
-        return {row.date: DaySheet(row.minutes) for row in rows}
+        return {row.date: DayTimeline(row.minutes) for row in rows}
 
     async def gathered(self, agencies: Sequence[str], first: date) -> Mapping[str, str]:
         """Return the days of some agencies from *first* on: of each one text, "2026-11-24 w1440 2026-11-25 w60", in any order.
@@ -53,14 +53,14 @@ class DayRecords:
         query = query.where(day.c.agency.in_(agencies), day.c.date >= first)
         return {row.agency: row.days for row in await self._database.rows(query)}
 
-    async def on(self, dates: Sequence[date]) -> Mapping[Key, DaySheet]:
+    async def on(self, dates: Sequence[date]) -> Mapping[Key, DayTimeline]:
         """Return what is known of all agencies on some days."""
         query = select(day).where(day.c.date.in_(dates))
         rows = await self._database.rows(query)
-        return {(row.agency, row.date): DaySheet(row.minutes) async for row in in_slices(rows)}
+        return {(row.agency, row.date): DayTimeline(row.minutes) async for row in in_slices(rows)}
 
-    async def add(self, sheets: dict[Key, DaySheet]) -> None:
-        """Add *sheets* to what is kept, and take out of them what is. Raise `StoreAway` with the rest left in it."""
+    async def add(self, sheets: dict[Key, DayTimeline]) -> None:
+        """Add *sheets* to what is kept, and take out of them what is. Raise `StoreUnavailable` with the rest left in it."""
         for number, some in enumerate(portions(sorted(sheets), AT_ONCE)):
             if number:
                 await asyncio.sleep(_PAUSE)
@@ -69,7 +69,7 @@ class DayRecords:
             for key in some:
                 del sheets[key]
 
-    async def _add(self, connection: AsyncConnection, sheets: Mapping[Key, DaySheet]) -> None:
+    async def _add(self, connection: AsyncConnection, sheets: Mapping[Key, DayTimeline]) -> None:
         key = (day.c.agency, day.c.date)
         # Locked in the order of their keys: two that add to the same days wait for each other, and none for ever.
         there = select(day).where(tuple_(*key).in_([*sheets])).order_by(*key).with_for_update()
@@ -81,7 +81,7 @@ class DayRecords:
             rows = {(row.agency, row.date): row.minutes for row in await connection.execute(there)}
         changed = []
         for (agency, on), sheet in sheets.items():
-            whole = DaySheet(rows[agency, on])
+            whole = DayTimeline(rows[agency, on])
             whole.add(sheet)
             if (written := str(whole)) != rows[agency, on]:
                 changed.append({"of_agency": agency, "of_date": on, "minutes": written})

@@ -11,15 +11,15 @@ from typing import Any, NoReturn, TypeGuard
 
 from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, select, update
 
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.subject import Graded
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.subject import GradedRun
 from monitor.model.health import Grade, Health
 from monitor.runtime.slices import in_slices
 from monitor.store.backend.database import Database
 from monitor.store.backend.transaction import Statement
-from monitor.store.probing.backlog import Backlog
+from monitor.store.probing.backlog import WriteBuffer
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
-from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import health, hour, run, run_before, streak, token
 from probes.model.result import Outcome, ProbeResult
@@ -77,7 +77,7 @@ class History:
     Nobody who writes waits for a store that is away: what is written then is kept, and stored when it is back.
     """
 
-    def __init__(self, database: Database, standings: SiteStandings | None = None) -> None:
+    def __init__(self, database: Database, standings: SiteStatuses | None = None) -> None:
         """*standings*: by which it is written how the site judges; without it nothing is."""
         self._database = database
         self._standings = standings
@@ -85,7 +85,7 @@ class History:
         self._sent = database.upsert(token).on_conflict_do_nothing()
         self._judged, self._streak = database.put(health), database.put(streak)
         self._counted = counting(database)
-        self._backlog = Backlog(database.together, database.presence, first=self._sent)
+        self._backlog = WriteBuffer(database.together, database.presence, first=self._sent)
         #: The latest run of each route: of those that ended here, and of those before, once they have been read.
         self._latest: dict[str, ProbeResult] = {}
         self._is_read = False
@@ -118,10 +118,10 @@ class History:
         agency: str,
         judged: Mapping[str, tuple[Health, datetime]],
         *,
-        streaks: Mapping[str, Sequence[Graded]] | None = None,
+        streaks: Mapping[str, Sequence[GradedRun]] | None = None,
         grade: Grade | None = None,
         every: timedelta = timedelta(0),
-        standings: Mapping[str, SiteStanding] | None = None,
+        standings: Mapping[str, SiteStatus] | None = None,
     ) -> None:
         """Write the end of a run and how things stand after it, in one transaction.
 
@@ -199,7 +199,7 @@ class History:
                 found |= {row.subject: (Health(row.health), row.since) async for row in in_slices(some)}
         return found
 
-    async def streaks(self, routes: AbstractSet[str] | None = None) -> Mapping[str, Sequence[Graded]]:
+    async def streaks(self, routes: AbstractSet[str] | None = None) -> Mapping[str, Sequence[GradedRun]]:
         """Return the latest runs of each route that contradict how it is judged, the oldest first; *routes*: as in `healths`."""
         query = select(streak).where(streak.c.runs != _written(()))
         if _is_few(routes):
@@ -228,7 +228,7 @@ class History:
         """Return the latest run of each route, by its name; those before the start are read from the store once.
 
         *agencies*: only theirs, and of the routes that are our own; those of others are `look_up`ed when somebody wants them.
-        Raise `StoreAway` when they could not be read yet; `known` has the others.
+        Raise `StoreUnavailable` when they could not be read yet; `known` has the others.
         """
         if not self._is_read:
             among = None if agencies is None else run.c.agency.in_(["", *agencies])
@@ -254,7 +254,7 @@ class History:
         self.say_again()
 
     async def look_up(self, agencies: Collection[str]) -> None:
-        """Read the latest run of each route of *agencies* anew, whose runs end in other processes. Raise `StoreAway`."""
+        """Read the latest run of each route of *agencies* anew, whose runs end in other processes. Raise `StoreUnavailable`."""
         for some in agencies if len(agencies) <= APART else [None]:
             for route, result in (await self._read_latest(some)).items():
                 known = self._latest.get(route)
@@ -324,12 +324,14 @@ def _is_few(routes: AbstractSet[str] | None) -> TypeGuard[AbstractSet[str]]:
     return routes is not None and len(routes) <= _FEW
 
 
-def _written(runs: Sequence[Graded]) -> str:
+def _written(runs: Sequence[GradedRun]) -> str:
     return json.dumps([[run.token_id, run.started_at.isoformat(), run.outcome, run.grade] for run in runs])
 
 
-def _graded(written: str) -> Sequence[Graded]:
+def _graded(written: str) -> Sequence[GradedRun]:
     return [
-        Graded(token_id=token_id, started_at=datetime.fromisoformat(at), outcome=Outcome(outcome), grade=Grade(grade))
+        GradedRun(
+            token_id=token_id, started_at=datetime.fromisoformat(at), outcome=Outcome(outcome), grade=Grade(grade)
+        )
         for token_id, at, outcome, grade in json.loads(written)
     ]

@@ -16,7 +16,7 @@ CALL_LASTS = timedelta(minutes=1)
 CALL_AHEAD = timedelta(seconds=5)
 
 
-class ProbeCalls:
+class ProbeRequests:
     """Reads and writes the rows of this store. What the store raises when it is away is the caller's to handle."""
 
     def __init__(self, database: Database) -> None:

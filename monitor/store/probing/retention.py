@@ -43,7 +43,7 @@ _AHEAD = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class RetentionPolicy:
     """How long ends of runs are kept, and what they are counted in."""
 
     delivered: timedelta
@@ -70,7 +70,7 @@ class Retention:
         self._site = site
         self._counted = counting(database)
 
-    async def keep_disposing(self, keep: Callable[[], Keep], clock: Clock) -> NoReturn:
+    async def keep_disposing(self, keep: Callable[[], RetentionPolicy], clock: Clock) -> NoReturn:
         """Delete what is old after a while, and once an hour from then on; *keep* says how old things become.
 
         What cannot be deleted today may be tomorrow: until then it is kept too long, which harms nobody.
@@ -84,7 +84,7 @@ class Retention:
         await asyncio.sleep(self.FIRST_AFTER.total_seconds())
         await keep_doing("deletion of what is old", tidy, _EVERY)
 
-    async def dispose(self, keep: Keep, now: datetime) -> int:
+    async def dispose(self, keep: RetentionPolicy, now: datetime) -> int:
         """Delete what was kept long enough: runs, hours, days, tokens, what was known of alerts; return how many runs that were."""
         runs = await self._move(keep, now)
         for outcome in Outcome:
@@ -105,7 +105,7 @@ class Retention:
         await self._delete(alert, alert.c.heard_at < now - _ALERT_MEMORY, alert.c.heard_at)
         return runs
 
-    async def _move(self, keep: Keep, now: datetime) -> int:
+    async def _move(self, keep: RetentionPolicy, now: datetime) -> int:
         """Count the runs that an earlier version stored, and keep the young ones of them; return how many were not.
 
         The newest come first: those are asked for.
@@ -123,7 +123,7 @@ class Retention:
             await asyncio.sleep(_PAUSE)
 
     async def _keep_young(
-        self, connection: AsyncConnection, rows: Sequence[Row[Any]], keep: Keep, now: datetime
+        self, connection: AsyncConnection, rows: Sequence[Row[Any]], keep: RetentionPolicy, now: datetime
     ) -> int:
         """Count what was taken away, and store again what is still to be kept; return how much that is."""
         results = [(to_result(row), row.agency) for row in rows]

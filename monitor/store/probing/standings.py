@@ -28,10 +28,10 @@ from sqlalchemy import (
     update,
 )
 
-from alerts.model.notice import Cause, Matter
-from monitor.judging.joint.freshness import SiteBeat
-from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
-from monitor.judging.suspect import Trouble
+from alerts.model.notice import Cause, IncidentType
+from monitor.judging.joint.freshness import SiteHeartbeat
+from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
+from monitor.judging.suspect import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.runtime.slices import in_slices
@@ -64,7 +64,7 @@ _AGE = literal_column("age(standing.xmin)", Integer)
 _AGE_OF_MARK = text("age(mod(:mark, 4294967296)::text::xid)")
 
 
-class SiteStandings:
+class SiteStatuses:
     """Reads what all sites say, and writes what one does.
 
     What it says is written by `monitor.store.probing.history`, with the run that made it say so.
@@ -76,27 +76,27 @@ class SiteStandings:
         self._site = site
         self._say, self._beat = database.put(standing), database.put(beat)
         #: What was last said here, by subject.
-        self._said: dict[str, SiteStanding] = {}
+        self._said: dict[str, SiteStatus] = {}
         self._steady = steady
         #: By site: when it was last logged that it makes no sense.
         self._logged: dict[str, float] = {}
 
-    def otherwise(self, standings: Mapping[str, SiteStanding]) -> Mapping[str, SiteStanding]:
+    def otherwise(self, standings: Mapping[str, SiteStatus]) -> Mapping[str, SiteStatus]:
         """Return those of *standings*, by subject, that are not what was last said of it here."""
         return {subject: level for subject, level in standings.items() if self._said.get(subject) != level}
 
-    def saying(self, standings: Mapping[str, SiteStanding]) -> Mapping[str, Statement]:
+    def saying(self, standings: Mapping[str, SiteStatus]) -> Mapping[str, Statement]:
         """Return by what each is written, by subject."""
         return {
             subject: (self._say, {"site": self._site, "subject": subject, **_values(level)})
             for subject, level in standings.items()
         }
 
-    def said(self, standings: Mapping[str, SiteStanding]) -> None:
+    def said(self, standings: Mapping[str, SiteStatus]) -> None:
         """Remember what is being written, so that it is not said again, and what takes its place is."""
         self._said.update(standings)
 
-    def unsaid(self, standings: Mapping[str, SiteStanding]) -> None:
+    def unsaid(self, standings: Mapping[str, SiteStatus]) -> None:
         """Take in that this was not written."""
         for subject, level in standings.items():
             if self._said.get(subject) is level:
@@ -132,7 +132,7 @@ class SiteStandings:
         of_agencies = (standing.c.site == self._site) & standing.c.subject.not_like("ours/%") & said
         await self._database.change(update(standing).where(of_agencies).values(**_UNCLEAR))
 
-    async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStanding]], Mark]:
+    async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStatus]], Mark]:
         """Return what sites say otherwise than at *mark*, by site and subject, and the mark of now; `None`: all they say.
 
         PostgreSQL knows by which transaction a row was written; of a file, which is no hub's, it is always all. What is said
@@ -146,12 +146,12 @@ class SiteStandings:
                 if mark is not None:
                     query = query.where(_AGE_OF_MARK.bindparams(bindparam("mark", mark, BigInteger)) >= _AGE)
             rows = (await connection.execute(query)).all()
-        found: dict[str, dict[str, SiteStanding]] = {}
+        found: dict[str, dict[str, SiteStatus]] = {}
         async for row in in_slices(rows):
             found.setdefault(row.site, {})[row.subject] = self._understood(row)
         return found, Mark(first)
 
-    def _understood(self, row: Row[Any]) -> SiteStanding:
+    def _understood(self, row: Row[Any]) -> SiteStatus:
         """Return what a row says; of one that makes no sense, nothing: it is one site's, and all are read together."""
         try:
             return _standing(row)
@@ -164,16 +164,16 @@ class SiteStandings:
                 log.warning("what a site says is not understood", site=row.site, subject=row.subject[:100], why=why)
             return UNTROUBLED
 
-    async def beat(self, beaten: SiteBeat) -> None:
+    async def beat(self, beaten: SiteHeartbeat) -> None:
         """Write that the site lives. Whoever reads this knows all that it has said before."""
         values = {"at": beaten.at, "steady": beaten.steady // _MICROSECOND, "life": beaten.life}
         async with self._database.write() as connection:
             await connection.execute(self._beat, {"site": self._site, **values})
 
-    async def beats(self) -> Mapping[str, SiteBeat]:
+    async def beats(self) -> Mapping[str, SiteHeartbeat]:
         """Return when each site last wrote that it lives."""
         return {
-            row.site: SiteBeat(at=row.at, steady=row.steady * _MICROSECOND, life=row.life)
+            row.site: SiteHeartbeat(at=row.at, steady=row.steady * _MICROSECOND, life=row.life)
             for row in await self._database.rows(select(beat))
         }
 
@@ -185,7 +185,7 @@ def _short(column: Column[Any]) -> ColumnElement[Any]:
     return case((func.length(column) <= _LONG, column), else_=literal("")).label(column.name)
 
 
-def _values(level: SiteStanding) -> dict[str, Any]:
+def _values(level: SiteStatus) -> dict[str, Any]:
     trouble = level.trouble
     return {
         "matter": trouble and trouble.matter,
@@ -199,13 +199,15 @@ def _values(level: SiteStanding) -> dict[str, Any]:
     }
 
 
-def _standing(row: Row[Any]) -> SiteStanding:
+def _standing(row: Row[Any]) -> SiteStatus:
     trouble = None
     if row.matter is not None:
         if row.since is None:
             raise ValueError("something is wrong, and never began")
-        trouble = Trouble(matter=Matter(row.matter), since=row.since, unsteady=row.unsteady, latest=row.latest)
-    return SiteStanding(
+        trouble = ActiveProblem(
+            matter=IncidentType(row.matter), since=row.since, unsteady=row.unsteady, latest=row.latest
+        )
+    return SiteStatus(
         trouble=trouble,
         cause=None if row.cause is None else Cause(row.cause),
         well_since=row.well_since,

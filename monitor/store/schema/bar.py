@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class Barred(StrEnum):
+class BlockReason(StrEnum):
     """Why no service may use a store."""
 
     #: It is being copied to, or was until somebody broke that off.
@@ -20,10 +20,10 @@ class Barred(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class StoreBlock:
     """Why a store is barred, and which schema it has."""
 
-    barred: Barred
+    barred: BlockReason
     schema: str
     #: When it was moved, and to where.
     at: datetime | None = None
@@ -35,14 +35,14 @@ class Bar:
         return "/".join(words)
 
     @classmethod
-    def of(cls, number: str) -> Bar | None:
+    def of(cls, number: str) -> StoreBlock | None:
         """Return what was written; `None` where a schema's number stands, be it one that is not known here."""
         barred, *rest = number.split("/", 3)
         match barred, rest:
-            case Barred.COPYING, [schema]:
-                return cls(barred=Barred.COPYING, schema=schema)
-            case Barred.MOVED, [schema, at, to]:
-                return cls(barred=Barred.MOVED, schema=schema, at=datetime.fromisoformat(at), to=to)
+            case BlockReason.COPYING, [schema]:
+                return cls(barred=BlockReason.COPYING, schema=schema)
+            case BlockReason.MOVED, [schema, at, to]:
+                return cls(barred=BlockReason.MOVED, schema=schema, at=datetime.fromisoformat(at), to=to)
         return None
 
     @property

@@ -12,13 +12,13 @@ from typing import Any, Protocol, TypeVar, cast, get_args, get_origin, get_type_
 from pydantic import TypeAdapter
 from sqlalchemy import CursorResult, Row
 
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.contact import Address
-from alerts.model.delivery import Delivery, Notice, Part
-from alerts.model.incident import Closing, Declaration, Incident, Position
-from alerts.model.notice import Addressee, Facts, Matter
+from alerts.model.delivery import Delivery, Notification, NotificationIncident
+from alerts.model.incident import Declaration, Incident, ManualClosure, Position
+from alerts.model.notice import Addressee, Facts, IncidentType
 
-BRIEF = TypeAdapter(Brief)
+BRIEF = TypeAdapter(PolicySnapshot)
 FACTS = TypeAdapter(Facts)
 ADDRESSES = TypeAdapter(tuple[Address, ...])
 ADDRESSEE = TypeAdapter(Addressee | None)
@@ -102,7 +102,7 @@ def incident_values(of: Incident) -> dict[str, Any]:
     return {
         **named(of, (name for name in _fields(Incident) if name not in _ELSEWHERE)),
         **{f"declared_{name}": of.declared and getattr(of.declared, name) for name in _fields(Declaration)},
-        **{f"closed_{name}": of.closed and getattr(of.closed, name) for name in _fields(Closing)},
+        **{f"closed_{name}": of.closed and getattr(of.closed, name) for name in _fields(ManualClosure)},
         **named(of.position, _PLACE),
         "step_since": of.position.since,
     }
@@ -114,20 +114,22 @@ def to_incident(row: Row[Any]) -> Incident:
         Incident,
         row,
         brief=BRIEF.validate_json(row.brief),
-        present=Matter(row.present or row.matter),
+        present=IncidentType(row.present or row.matter),
         present_since=row.present_since or row.since,
         declared=None if row.declared_matter is None else from_row(Declaration, row, "declared_"),
-        closed=None if row.closed_at is None else from_row(Closing, row, "closed_"),
+        closed=None if row.closed_at is None else from_row(ManualClosure, row, "closed_"),
         position=from_row(Position, row, since=row.step_since),
     )
 
 
-def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Notice:
+def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Notification:
     """Return the notice of its rows, one for each part, with its deliveries."""
     row = rows[0]
-    parts = tuple(from_row(Part, each, "part_", facts=FACTS.validate_json(each.part_facts)) for each in rows)
+    parts = tuple(
+        from_row(NotificationIncident, each, "part_", facts=FACTS.validate_json(each.part_facts)) for each in rows
+    )
     return from_row(
-        Notice,
+        Notification,
         row,
         **named(parts[0], ("facts", *PART)),
         parts=parts,

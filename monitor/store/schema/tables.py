@@ -233,7 +233,7 @@ streak = Table(
     "streak",
     metadata,
     Column("subject", String(200), primary_key=True),
-    #: JSON, the oldest first (`monitor.judging.subject.Graded`); [] where nothing contradicts.
+    #: JSON, the oldest first (`monitor.judging.subject.GradedRun`); [] where nothing contradicts.
     Column("runs", Text, nullable=False),
 )
 
@@ -269,7 +269,7 @@ beat = Table(
     Column("site", String(64), primary_key=True),
     #: By the site's clock.
     Column("at", Moment, nullable=False),
-    #: By the steady clock of the process that beat, in microseconds; and which life of it that was (`freshness.SiteBeat`).
+    #: By the steady clock of the process that beat, in microseconds; and which life of it that was (`freshness.SiteHeartbeat`).
     Column("steady", BigInteger, nullable=False),
     Column("life", String(64), nullable=False),
     sqlite_with_rowid=False,

@@ -12,7 +12,7 @@ from monitor.judging.joint.replication import Replication
 from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.sites.link import (
     Connection,
-    MemberSite,
+    SiteConnection,
     SiteRefusedError,
     SiteUnheardError,
     dialled,
@@ -26,7 +26,7 @@ from monitor.store.sites.partition import said
 from monitor.store.sites.publisher import Publisher, slot_of
 from monitor.store.sites.subscriber import Subscriber, subscription_of
 
-__all__ = ["SiteState", "add", "check", "look", "rejoin", "remove", "slot_of"]
+__all__ = ["SiteLinkStatus", "add", "check", "look", "rejoin", "remove", "slot_of"]
 
 #: In seconds, for what a site has said anew to be heard.
 _PATIENCE = 15.0
@@ -42,7 +42,7 @@ APART = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SiteState:
+class SiteLinkStatus:
     """How it stands with a site, by its two ends."""
 
     site: str
@@ -59,7 +59,7 @@ class SiteState:
     advice: tuple[str, ...] = ()
 
 
-def add(member: MemberSite, *, beside: bool = False) -> bool:
+def add(member: SiteConnection, *, beside: bool = False) -> bool:
     """Let a site join; return whether it did, and had not before. Raise `SiteRefusedError`.
 
     *beside*: also where another hub reads it. Two that tell people would tell each of them twice.
@@ -95,14 +95,14 @@ def add(member: MemberSite, *, beside: bool = False) -> bool:
     return True
 
 
-def rejoin(member: MemberSite) -> None:
+def rejoin(member: SiteConnection) -> None:
     """Let a site join anew, whatever is left of before: all that it says is said again. Raise `SiteRefusedError`."""
     with _ends(member) as (hub, site):
         hub.unsubscribe()
         _join(member, hub, site)
 
 
-def remove(member: MemberSite, *, gone: bool) -> None:
+def remove(member: SiteConnection, *, gone: bool) -> None:
     """Let nothing of a site be left at the hub; *gone*: nor be asked for at the site. Raise `SiteRefusedError`."""
     with dialled(member.store, "the hub's store") as connection:
         _be_the_only_one(connection)
@@ -115,7 +115,7 @@ def remove(member: MemberSite, *, gone: bool) -> None:
         hub.forget()
 
 
-def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
+def check(member: SiteConnection, fresh_for: timedelta) -> SiteLinkStatus:
     """Look at both ends. Raise `SiteRefusedError` when the hub's own store cannot be asked."""
     troubles: list[str] = []
     behind, advice = None, list[str]()
@@ -141,7 +141,7 @@ def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
     elif subscription is not None and beat is None and not troubles:
         troubles.append(f"it has never said that it lives: does a service run there, with `site: {member.site}`?")
     age = None if beat is None else now - beat
-    return SiteState(
+    return SiteLinkStatus(
         site=member.site,
         beat_age=age,
         is_fresh=age is not None and age < fresh_for,
@@ -152,7 +152,7 @@ def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
     )
 
 
-def look(member: MemberSite) -> Replication:
+def look(member: SiteConnection) -> Replication:
     """Look at both ends as `check` does, with nothing to say about it. Raise `SiteRefusedError` when the hub's own cannot be asked."""
     with dialled(member.store, "the hub's store") as connection:
         hub = Subscriber(connection, member.site, member.hub)
@@ -196,7 +196,7 @@ def _is_whole(hub: Subscriber, site: Publisher, within: float) -> bool | None:
         time.sleep(_LOOKS_AGAIN)
 
 
-def _open_doors(member: MemberSite) -> Iterator[str]:
+def _open_doors(member: SiteConnection) -> Iterator[str]:
     if is_let_in_without_certificate(member.server):
         yield (
             "it lets us in without our certificate: in its pg_hba.conf a wider line stands before ours, and the first that "
@@ -274,7 +274,7 @@ def _schemas(hub: Subscriber, site: Publisher) -> str | None:
 
 
 @contextmanager
-def _ends(member: MemberSite) -> Iterator[tuple[Subscriber, Publisher]]:
+def _ends(member: SiteConnection) -> Iterator[tuple[Subscriber, Publisher]]:
     """Connect to both ends, if they can be what they are to be. Raise `SiteRefusedError`."""
     with (
         dialled(member.store, "the hub's store") as ours,
@@ -310,7 +310,7 @@ def _see_slot(site: Publisher) -> None:
         )
 
 
-def _join(member: MemberSite, hub: Subscriber, site: Publisher) -> None:
+def _join(member: SiteConnection, hub: Subscriber, site: Publisher) -> None:
     tables = site.publish()
     # Of an attempt that was broken off, or of before: what it kept is not of use to anybody.
     site.drop_slot()
@@ -325,13 +325,13 @@ def _join(member: MemberSite, hub: Subscriber, site: Publisher) -> None:
     _be_heard(member, site)
 
 
-def _be_heard(member: MemberSite, site: Publisher) -> None:
+def _be_heard(member: SiteConnection, site: Publisher) -> None:
     """Let the site say everything anew, and see that it is heard. Raise `SiteRefusedError`."""
     if (place := site.say_anew()) is not None:
         _wait(member, site, place)
 
 
-def _wait(member: MemberSite, site: Publisher, place: str) -> None:
+def _wait(member: SiteConnection, site: Publisher, place: str) -> None:
     """Wait until the hub has heard all up to *place*. Raise `SiteRefusedError`."""
     until = time.monotonic() + _PATIENCE
     while not site.has_heard(place):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.store.backend.postgres import PostgresServer, ServerClock, StoreUnusableError, connected
 from monitor.store.engine import audit
 from monitor.store.schema.tables import clean
@@ -19,7 +19,7 @@ async def write(store: PostgresServer, event: str, *, by: str, detail: Mapping[s
     clock = ServerClock()
     try:
         async with connected(store, clock) as engine, engine.begin() as connection:
-            entry = Entry(at=clock.now(), actor=clean(by, 200), event=event, detail=detail)
+            entry = AuditEntry(at=clock.now(), actor=clean(by, 200), event=event, detail=detail)
             await audit.append(connection, [entry])
     except StoreUnusableError as error:
         raise SiteRefusedError(str(error)) from None

@@ -66,7 +66,7 @@ _KEPT = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemberSite:
+class SiteConnection:
     """A site, as the hub's settings have it."""
 
     site: str

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from monitor.model.document import Pen, WrittenDocument
-from monitor.model.offer import DocumentThere, OfferDifference, OfferThere, offer_difference
-from monitor.store.sites.link import Connection, MemberSite, dialled, is_there, one
+from monitor.model.document import EditSource, WrittenDocument
+from monitor.model.offer import ActualDocument, DesiredDocumentState, OfferDifference, offer_difference
+from monitor.store.sites.link import Connection, SiteConnection, dialled, is_there, one
 from monitor.store.sites.partition import as_owner
 from monitor.store.sites.publisher import Publisher
 
 
-def offer(member: MemberSite, wanted: Mapping[str, WrittenDocument]) -> OfferDifference | None:
+def offer(member: SiteConnection, wanted: Mapping[str, WrittenDocument]) -> OfferDifference | None:
     """Offer a site what differs there from what is *wanted*; return what did. Said again, nothing more comes of it.
 
     `None`: it has not joined, keeps its agencies in files, or is of a Pantau that knows no offers. Raise `SiteRefusedError`.
@@ -64,21 +64,22 @@ def _takes(connection: Connection) -> bool:
     return last is not None and last.documents is not None
 
 
-def _there(connection: Connection) -> Mapping[str, DocumentThere]:
+def _there(connection: Connection) -> Mapping[str, ActualDocument]:
     rows = connection.execute(
         "SELECT agency, coalesce(encode(sha256(convert_to(text, 'UTF8')), 'hex'), '') AS digest, pen"
         " FROM document WHERE replaced_at IS NULL"
     )
-    return {row.agency: DocumentThere(digest=row.digest, is_by_hub=row.pen == Pen.HUB) for row in rows}
+    return {row.agency: ActualDocument(digest=row.digest, is_by_hub=row.pen == EditSource.HUB) for row in rows}
 
 
-def _offered(connection: Connection) -> Mapping[str, OfferThere]:
+def _offered(connection: Connection) -> Mapping[str, DesiredDocumentState]:
     rows = connection.execute(
         "SELECT agency, coalesce(encode(sha256(convert_to(text, 'UTF8')), 'hex'), '') AS digest,"
         " looked_at IS NOT NULL AS is_looked_at, refusal FROM offered_document"
     )
     return {
-        row.agency: OfferThere(digest=row.digest, is_looked_at=row.is_looked_at, refusal=row.refusal) for row in rows
+        row.agency: DesiredDocumentState(digest=row.digest, is_looked_at=row.is_looked_at, refusal=row.refusal)
+        for row in rows
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from psycopg.errors import UndefinedTable
 
 from monitor.store.probing.probe_calls import CALL_AHEAD, CALL_LASTS
-from monitor.store.sites.link import MemberSite, SiteRefusedError, dialled
+from monitor.store.sites.link import SiteConnection, SiteRefusedError, dialled
 
 _PLACE = """
 INSERT INTO probe_call AS known (agency, called_at) VALUES (%s, clock_timestamp())
@@ -18,8 +18,8 @@ class SiteOutdatedError(SiteRefusedError):
     """A site is of an older version, which cannot be asked."""
 
 
-def place_call(member: MemberSite, agency: str) -> bool:
-    """Call for the routes of an agency at a site, as `ProbeCalls.place` does. Raise `SiteRefusedError`."""
+def place_call(member: SiteConnection, agency: str) -> bool:
+    """Call for the routes of an agency at a site, as `ProbeRequests.place` does. Raise `SiteRefusedError`."""
     with dialled(member.server, f"site {member.site}") as site:
         try:
             return site.execute(_PLACE, [agency, CALL_LASTS, CALL_AHEAD]).rowcount > 0

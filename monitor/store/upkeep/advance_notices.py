@@ -11,8 +11,8 @@ from typing import Any, Final
 from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.documents.advance_notice import AdvanceNotice
-from alerts.record.store import Entry
+from alerts.documents.advance_notice import MaintenanceNotice
+from alerts.record.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import from_row, named
@@ -23,27 +23,27 @@ MADE: Final = "advance notice made"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToldBeforehand:
+class SentMaintenanceNotice:
     """What an agency's recipients were told, of work that is not over."""
 
     #: In the order in which they were made.
-    notices: Sequence[AdvanceNotice]
+    notices: Sequence[MaintenanceNotice]
     #: The numbers of those whose place another one has taken.
     replaced: AbstractSet[str]
 
 
-class AdvanceRecords:
-    """Reads and writes them. Raises `StoreAway` when the store is."""
+class MaintenanceNoticeRecords:
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of(self, agency: str, now: datetime) -> ToldBeforehand:
+    async def of(self, agency: str, now: datetime) -> SentMaintenanceNotice:
         """Return what an agency's recipients were told of work that ends after *now*."""
         async with self._database.read() as connection:
             return await _told(connection, agency, now)
 
-    async def find(self, agency: str, number: str) -> AdvanceNotice | None:
+    async def find(self, agency: str, number: str) -> MaintenanceNotice | None:
         """Return the one of an agency that has this number, however long its work is over."""
         if "\0" in number:  # PostgreSQL does not take it as a text.
             return None
@@ -58,7 +58,7 @@ class AdvanceRecords:
         async with self._database.read() as connection:
             return await _taken(connection, numbers)
 
-    async def add(self, agency: str, notice: AdvanceNotice, known: ToldBeforehand) -> bool:
+    async def add(self, agency: str, notice: MaintenanceNotice, known: SentMaintenanceNotice) -> bool:
         """Keep one with its entry, if what there is of the agency is what was *known*; return whether it was.
 
         Neither two clicks nor two services tell of the same work twice.
@@ -69,7 +69,7 @@ class AdvanceRecords:
             before = notice.before.number if notice.before else None
             values = named(notice, ("number", "news", "begins", "ends", "why", "made_by", "made_at"))
             values |= {"agency": agency, "replaces": before}
-            entry = Entry(
+            entry = AuditEntry(
                 at=notice.made_at, actor=notice.made_by, event=MADE, detail=_detail(agency, notice, before or "")
             )
             (sealed,) = await audit.append(connection, [entry])
@@ -77,7 +77,7 @@ class AdvanceRecords:
         return True
 
 
-def _detail(agency: str, notice: AdvanceNotice, before: str) -> Mapping[str, str]:
+def _detail(agency: str, notice: MaintenanceNotice, before: str) -> Mapping[str, str]:
     return {
         "agency": agency,
         "number": notice.number,
@@ -89,16 +89,16 @@ def _detail(agency: str, notice: AdvanceNotice, before: str) -> Mapping[str, str
     }
 
 
-async def _told(connection: AsyncConnection, agency: str, now: datetime) -> ToldBeforehand:
+async def _told(connection: AsyncConnection, agency: str, now: datetime) -> SentMaintenanceNotice:
     theirs = (advance_notice.c.agency == agency) & (advance_notice.c.ends > now)
     rows = sorted((await connection.execute(select(advance_notice).where(theirs))).all(), key=lambda row: row.id)
     # One that was moved forward is over itself, and what it replaced is not told again.
     numbers = select(advance_notice.c.replaces).where(advance_notice.c.replaces.in_([row.number for row in rows]))
     replaced = frozenset((await connection.execute(numbers)).scalars()) if rows else frozenset()
-    return ToldBeforehand(notices=await _notices(connection, rows), replaced=replaced)
+    return SentMaintenanceNotice(notices=await _notices(connection, rows), replaced=replaced)
 
 
-async def _notices(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Sequence[AdvanceNotice]:
+async def _notices(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Sequence[MaintenanceNotice]:
     quoted = {row.replaces for row in rows if row.replaces}
     query = select(advance_notice).where(advance_notice.c.number.in_(quoted))
     before = {row.number: _notice(row, None) for row in await connection.execute(query)} if quoted else {}
@@ -110,5 +110,5 @@ async def _taken(connection: AsyncConnection, numbers: Collection[str]) -> Abstr
     return frozenset((await connection.execute(query)).scalars())
 
 
-def _notice(row: Row[Any], before: AdvanceNotice | None) -> AdvanceNotice:
-    return from_row(AdvanceNotice, row, before=before)
+def _notice(row: Row[Any], before: MaintenanceNotice | None) -> MaintenanceNotice:
+    return from_row(MaintenanceNotice, row, before=before)

@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import Row, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
-from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of, secrets_named
+from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of, secrets_named
 from monitor.runtime.slices import in_slices
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
@@ -26,12 +26,12 @@ from monitor.store.upkeep.secrets import drop_secret, keep_secret
 from monitor.store.upkeep.unopened import read_unopened
 
 
-class DocumentsMovedOnError(Exception):
+class VersionConflictError(Exception):
     """Somebody has written a document meanwhile. Nothing of what was to be written is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentMark:
+class DocumentVersionInfo:
     """The latest version of an agency's document, without its text."""
 
     agency: str
@@ -42,7 +42,7 @@ class DocumentMark:
 
 
 class Documents:
-    """Reads and writes them. Raises `StoreAway` when the store is."""
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -73,7 +73,7 @@ class Documents:
 
     async def marks(
         self, *, wanted: str = "", named: Collection[str] = (), after: str = "", at_most: int
-    ) -> Sequence[DocumentMark]:
+    ) -> Sequence[DocumentVersionInfo]:
         """Return of whom there are documents, by their codes *after* one: that have *wanted* in their code, or are *named*."""
         query = select(document.c.agency, document.c.number, document.c.written_by, document.c.written_at).where(
             document.c.replaced_at.is_(None), document.c.text.is_not(None), document.c.agency > after
@@ -85,7 +85,7 @@ class Documents:
                 document.c.agency.contains(wanted.upper(), autoescape=True) | document.c.agency.in_(some)
             )
         rows = await self._database.rows(query.order_by(document.c.agency).limit(at_most))
-        return [from_row(DocumentMark, row, by=row.written_by, at=row.written_at) for row in rows]
+        return [from_row(DocumentVersionInfo, row, by=row.written_by, at=row.written_at) for row in rows]
 
     async def versions(self, agency: str, *, below: int | None = None, at_most: int = 1) -> Sequence[DocumentVersion]:
         """Return the latest versions of an agency's document, the latest first; *below* a number, if one is given."""
@@ -106,7 +106,7 @@ class Documents:
         wanted: Iterable[WrittenDocument],
         gone: Iterable[str],
         *,
-        pen: Pen,
+        pen: EditSource,
         by: str,
         now: datetime,
         secrets: Mapping[str, Ciphertext] = MappingProxyType({}),
@@ -116,17 +116,17 @@ class Documents:
 
         With them *secrets* are kept that people have typed, by the names that the documents have of them. Those go that
         documents have named and no latest version of any does.
-        The journal has *address* as where that came from. They were checked beside all others as they were at *present*. Raise `DocumentsMovedOnError` when one of all is
+        The journal has *address* as where that came from. They were checked beside all others as they were at *present*. Raise `VersionConflictError` when one of all is
         another by now.
         """
         async with self._database.exclusive() as connection:
             query = select(document.c.agency, document.c.number).where(document.c.replaced_at.is_(None))
             numbers = {row.agency: row.number for row in await connection.execute(query)}
             if numbers != {agency: version.number for agency, version in present.items()}:
-                raise DocumentsMovedOnError
+                raise VersionConflictError
             written = await _replace(connection, present, wanted, gone, pen=pen, by=by, now=now, address=address)
             for name, secret in secrets.items():
-                entry = Entry(at=now, actor=by, event="secret typed", detail={"secret": name})
+                entry = AuditEntry(at=now, actor=by, event="secret typed", detail={"secret": name})
                 await keep_secret(connection, _place(name), secret, entry)
                 await audit.append(connection, [entry])
             return written
@@ -139,7 +139,7 @@ class Documents:
             there = {agency: (each.name, each.text) for agency, each in present.items() if each.text is not None}
             changed = [each for agency, each in wanted.items() if there.get(agency) != (each.name, each.text)]
             gone = [agency for agency in there if agency not in wanted]
-            return await _replace(connection, present, changed, gone, pen=Pen.FILES, by=by, now=now)
+            return await _replace(connection, present, changed, gone, pen=EditSource.FILES, by=by, now=now)
 
 
 async def _replace(
@@ -148,7 +148,7 @@ async def _replace(
     wanted: Iterable[WrittenDocument],
     gone: Iterable[str],
     *,
-    pen: Pen,
+    pen: EditSource,
     by: str,
     now: datetime,
     address: str = "",
@@ -248,6 +248,6 @@ def _version(row: Row[Any]) -> DocumentVersion:
     return from_row(DocumentVersion, row, by=row.written_by, at=row.written_at)
 
 
-def _entry(written: Applied, pen: Pen, by: str, now: datetime, address: str) -> Entry:
+def _entry(written: Applied, pen: EditSource, by: str, now: datetime, address: str) -> AuditEntry:
     detail = {"pen": str(pen), **written.detail(), **({"address": address} if address else {})}
-    return Entry(at=now, actor=by, event="documents written", incident_id=None, detail=detail)
+    return AuditEntry(at=now, actor=by, event="documents written", incident_id=None, detail=detail)

@@ -14,7 +14,7 @@ from monitor.store.schema.tables import kept_answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrderKey:
+class IdempotencyKey:
     """By what somebody knows their own order again."""
 
     #: "token 3", "user 1".
@@ -23,7 +23,7 @@ class OrderKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptAnswer:
+class IdempotencyRecord:
     """An order that was begun before."""
 
     #: Of the order.
@@ -38,15 +38,17 @@ class TooManyKeptError(Exception):
     """A visitor has as many kept as anybody may."""
 
 
-class OrderAnswers:
-    """Keeps them. Raises `StoreAway` when the store is."""
+class IdempotencyRecords:
+    """Keeps them. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database, *, most: int) -> None:
         """*most*: so many are kept for one visitor."""
         self._database = database
         self._most = most
 
-    async def begin(self, order: OrderKey, digest: str, now: datetime, since: datetime) -> KeptAnswer | None:
+    async def begin(
+        self, order: IdempotencyKey, digest: str, now: datetime, since: datetime
+    ) -> IdempotencyRecord | None:
         """Keep that an order begins, and forget those before *since*; return what is kept if it was begun before.
 
         Raise `TooManyKeptError`.
@@ -64,17 +66,17 @@ class OrderAnswers:
                     return None
         # Another process has begun it at this moment.
         except IntegrityError:
-            return KeptAnswer(digest=digest, begun_at=now, status=None, body=None)
-        return from_row(KeptAnswer, row)
+            return IdempotencyRecord(digest=digest, begun_at=now, status=None, body=None)
+        return from_row(IdempotencyRecord, row)
 
-    async def finish(self, order: OrderKey, status: int, body: str) -> None:
+    async def finish(self, order: IdempotencyKey, status: int, body: str) -> None:
         """Keep what an order was answered."""
         await self._database.change(update(kept_answer).where(_of(order)).values(status=status, body=body))
 
-    async def forget(self, order: OrderKey) -> None:
+    async def forget(self, order: IdempotencyKey) -> None:
         """Forget an order that was refused."""
         await self._database.change(delete(kept_answer).where(_of(order)))
 
 
-def _of(order: OrderKey) -> ColumnElement[bool]:
+def _of(order: IdempotencyKey) -> ColumnElement[bool]:
     return and_(kept_answer.c.visitor == order.visitor, kept_answer.c.key == order.key)

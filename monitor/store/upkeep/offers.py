@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 
-from monitor.model.offer import DocumentOffer
+from monitor.model.offer import DesiredDocument
 from monitor.store.backend.database import Database
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import offered_document
@@ -17,21 +17,21 @@ AGAIN = timedelta(minutes=1)
 
 
 class Offers:
-    """Reads them, and writes what became of them. Raises `StoreAway` when the store is."""
+    """Reads them, and writes what became of them. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def due(self, now: datetime) -> Sequence[DocumentOffer]:
+    async def due(self, now: datetime) -> Sequence[DesiredDocument]:
         """Return those that were not looked at, and those that were refused a while ago."""
         row = offered_document.c
         # Or it was looked at before the clock was set back.
         refused = row.refusal.is_not(None) & ((row.looked_at < now - AGAIN) | (row.looked_at > now + AGAIN))
         query = select(offered_document).where(row.looked_at.is_(None) | refused).order_by(row.agency)
         rows = await self._database.rows(query)
-        return [from_row(DocumentOffer, each, by=each.offered_by, at=each.offered_at) for each in rows]
+        return [from_row(DesiredDocument, each, by=each.offered_by, at=each.offered_at) for each in rows]
 
-    async def looked_at(self, offers: Iterable[DocumentOffer], refusals: Mapping[str, str], now: datetime) -> None:
+    async def looked_at(self, offers: Iterable[DesiredDocument], refusals: Mapping[str, str], now: datetime) -> None:
         """Write that these were looked at, and why some were refused; but not of what the hub has offered meanwhile."""
         row = offered_document.c
         async with self._database.write() as connection:

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Table, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.record.audit import CHECKPOINT, PURGED, Sealed, tombstones_digest
-from alerts.record.store import Entry
+from alerts.record.audit import CHECKPOINT, PURGED, ChainedEntry, tombstones_digest
+from alerts.record.store import AuditEntry
 from monitor.store.engine import audit
 from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import advance_notice, incident, journal, metadata, notice, notice_incident
@@ -31,7 +31,7 @@ _BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doomed:
+class PurgeSet:
     """What a purge takes, in the order of the store."""
 
     #: Id and number of each incident.
@@ -66,12 +66,12 @@ class Search:
         """Whether there is nothing more to be found."""
         return self._incidents is None and self._entries is None
 
-    async def further(self, connection: AsyncConnection, limit: int = _LOOKED_AT_ONCE) -> Doomed:
+    async def further(self, connection: AsyncConnection, limit: int = _LOOKED_AT_ONCE) -> PurgeSet:
         """Return what is next; nothing is changed. *limit*: incidents to look at, or entries about none.
 
         More than so many incidents are returned when notices join them, and fewer when some of them stay.
         """
-        found = Doomed(incidents=(), notices=(), entries=())
+        found = PurgeSet(incidents=(), notices=(), entries=())
         if self._incidents is not None:
             found = await self._further_incidents(connection, self._incidents, limit)
         if self._incidents is not None or self._entries is None:
@@ -79,7 +79,9 @@ class Search:
         entries = await self._further_entries(connection, self._entries, limit)
         return replace(found, entries=sorted([*found.entries, *entries]))
 
-    async def _further_incidents(self, connection: AsyncConnection, place: tuple[datetime, int], limit: int) -> Doomed:
+    async def _further_incidents(
+        self, connection: AsyncConnection, place: tuple[datetime, int], limit: int
+    ) -> PurgeSet:
         query = (
             select(incident.c.id, incident.c.resolved_at)
             .where(_beyond(place, incident.c.resolved_at, incident.c.id))
@@ -97,7 +99,7 @@ class Search:
         # What was looked at and comes again: with a bundle that began before it.
         self._seen |= set(numbers).difference(new)
         notices = sorted(n for n, about in told.items() if about <= going)
-        return Doomed(
+        return PurgeSet(
             incidents=[(i, numbers[i]) for i in sorted(going)],
             notices=notices,
             entries=await _entries_about(connection, sorted(going), notices),
@@ -133,7 +135,7 @@ def _beyond(place: tuple[datetime, int], at: Column[datetime], number: Column[in
     return (at >= place[0]) & ((at > place[0]) | (number > place[1]))
 
 
-async def carry_out(connection: AsyncConnection, doomed: Doomed, told: Entry) -> None:
+async def carry_out(connection: AsyncConnection, doomed: PurgeSet, told: AuditEntry) -> None:
     """Take it out, and tell the journal of it: *told* says by whom and on whose authority."""
     sealed = await _sealed(connection, doomed.entries)
     detail = {
@@ -143,7 +145,7 @@ async def carry_out(connection: AsyncConnection, doomed: Doomed, told: Entry) ->
         "entries": str(len(doomed.entries)),
         "tombstones": tombstones_digest(sealed),
     }
-    (purge,) = await audit.append(connection, [Entry(at=told.at, actor=told.actor, event=PURGED, detail=detail)])
+    (purge,) = await audit.append(connection, [AuditEntry(at=told.at, actor=told.actor, event=PURGED, detail=detail)])
     if connection.dialect.name == "sqlite":
         # What is deleted is overwritten: a purge that can be read back from the file is none.
         await connection.exec_driver_sql("PRAGMA secure_delete = ON")
@@ -199,8 +201,8 @@ async def _entries_about(
     return sorted(found)
 
 
-async def _sealed(connection: AsyncConnection, numbers: Sequence[int]) -> Sequence[Sealed]:
-    found: list[Sealed] = []
+async def _sealed(connection: AsyncConnection, numbers: Sequence[int]) -> Sequence[ChainedEntry]:
+    found: list[ChainedEntry] = []
     for some in portions(numbers):
         query = select(journal).where(journal.c.id.in_(some)).order_by(journal.c.id)
         found += [audit.to_sealed(row) for row in await connection.execute(query)]

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import Column, Table, delete, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.record.store import Entry
-from monitor.model.day import DaySheet
+from alerts.record.store import AuditEntry
+from monitor.model.day import DayTimeline
 from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
@@ -115,7 +115,9 @@ class Renames:
             counts, still_open = await _follow(connection, self._database, renaming)
             if not is_rest:
                 names = {"what": str(renaming.what), "old": renaming.old, "new": renaming.new}
-                told = Entry(at=now, actor=by, event=RENAMED, detail=names | {n: str(c) for n, c in counts.items()})
+                told = AuditEntry(
+                    at=now, actor=by, event=RENAMED, detail=names | {n: str(c) for n, c in counts.items()}
+                )
                 # What is open has it in its own record, too.
                 about = [replace(told, incident_id=incident_id, detail=names) for incident_id in still_open]
                 await audit.append(connection, [told, *about])
@@ -193,10 +195,10 @@ async def _move_told(connection: AsyncConnection, agency: str, route: str, new: 
 async def _move_days(connection: AsyncConnection, database: Database, renaming: Renaming) -> None:
     """Add the days of an agency to those that it may have under its new name already."""
     days = select(day).where(day.c.agency.in_((renaming.old, renaming.new)))
-    whole: dict[date, DaySheet] = {}
+    whole: dict[date, DayTimeline] = {}
     rows = (await connection.execute(days)).all()
     for row in rows:
-        whole.setdefault(row.date, DaySheet()).add(DaySheet(row.minutes))
+        whole.setdefault(row.date, DayTimeline()).add(DayTimeline(row.minutes))
     moved = [
         {"agency": renaming.new, "date": row.date, "minutes": str(whole[row.date])}
         for row in rows

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import insert, select, update
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import from_row, new_id
@@ -27,7 +27,7 @@ class RotaFeed:
 
 
 class RotaFeeds:
-    """Reads and writes them. Raises `StoreAway` when the store is."""
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -43,13 +43,13 @@ class RotaFeeds:
         row = await self._database.row(query)
         return None if row is None else from_row(RotaFeed, row)
 
-    async def add(self, rota: str, user: str, digest: str, entry: Entry) -> int:
+    async def add(self, rota: str, user: str, digest: str, entry: AuditEntry) -> int:
         """Make one; return its id."""
         values = {"rota": rota, "user": user, "digest": digest, "made_at": entry.at}
         async with audit.journalled(self._database, entry) as connection:
             return new_id(await connection.execute(insert(rota_feed).values(**values)))
 
-    async def revoke(self, feed_id: int, rota: str, entry: Entry) -> bool:
+    async def revoke(self, feed_id: int, rota: str, entry: AuditEntry) -> bool:
         """Revoke one of a rota; return whether there was one to revoke."""
         this = (rota_feed.c.id == feed_id) & (rota_feed.c.rota == rota) & rota_feed.c.revoked_at.is_(None)
         values = {"revoked_by": entry.actor, "revoked_at": entry.at}

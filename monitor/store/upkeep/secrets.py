@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
@@ -26,7 +26,7 @@ _OURSELVES = "Pantau"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Renewed:
+class RotatedToken:
     """A token that came in exchange for another, and when."""
 
     secret: Ciphertext
@@ -34,7 +34,7 @@ class Renewed:
 
 
 class Secrets:
-    """Reads and writes them. Raises `StoreAway` when the store is."""
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -68,13 +68,13 @@ class Secrets:
         rows = await self._database.rows(query)
         return [(from_row(SecretPlace, row), _ciphertext(row)) for row in rows]
 
-    async def renewed(self, name: str) -> Renewed | None:
+    async def renewed(self, name: str) -> RotatedToken | None:
         """Return the latest token that came in exchange for the typed secret of a name."""
         place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
         row = await self._database.row(select(kept_secret).where(*_at(place)))
-        return None if row is None else Renewed(secret=_ciphertext(row), at=row.written_at)
+        return None if row is None else RotatedToken(secret=_ciphertext(row), at=row.written_at)
 
-    async def renew(self, name: str, later: Renewed) -> bool:
+    async def renew(self, name: str, later: RotatedToken) -> bool:
         """Keep a token that came in exchange, unless there is a later one; return whether the typed secret is still there."""
         place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
         async with self._database.exclusive() as connection:
@@ -86,7 +86,7 @@ class Secrets:
                 await _put(connection, place, later.secret, by=_OURSELVES, at=later.at)
             return True
 
-    async def replace(self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: Entry) -> int:
+    async def replace(self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: AuditEntry) -> int:
         """Put other ciphertexts of the same secrets in the place of those before; return how many were still those."""
         done = 0
         async with audit.journalled(self._database, entry) as connection:
@@ -108,7 +108,7 @@ def read_secrets(directory: Path, server: PostgresServer | None, purpose: Secret
     return {row.owner: _ciphertext(row) for row in rows}
 
 
-async def keep_secret(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, entry: Entry) -> None:
+async def keep_secret(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, entry: AuditEntry) -> None:
     """Keep a secret in the place of the one before, in the transaction that *connection* is in."""
     await _put(connection, place, secret, by=entry.actor, at=entry.at)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, insert, select, update
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.api_token import ApiToken
 from monitor.access.role import RoleAssignment
 from monitor.store.backend.database import Database
@@ -20,7 +20,7 @@ from monitor.store.upkeep.users import assignments
 
 
 class TokenRecords:
-    """Reads and writes them. Raises `StoreAway` when the store is."""
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -52,7 +52,7 @@ class TokenRecords:
         return [(row, from_row(ApiToken, row, assignments=roles.get(row.id, frozenset()))) for row in rows]
 
     async def add(
-        self, name: str, digest: str, assignments: AbstractSet[RoleAssignment], ends_at: datetime, entry: Entry
+        self, name: str, digest: str, assignments: AbstractSet[RoleAssignment], ends_at: datetime, entry: AuditEntry
     ) -> int:
         """Keep a token; return its number."""
         values = {"name": name, "digest": digest, "made_by": entry.actor, "made_at": entry.at, "ends_at": ends_at}
@@ -66,7 +66,7 @@ class TokenRecords:
         """Keep that a token is in use."""
         await self._database.change(update(api_token).where(api_token.c.id == number).values(used_at=now))
 
-    async def revoke(self, number: int, entry: Entry) -> None:
+    async def revoke(self, number: int, entry: AuditEntry) -> None:
         """Let a token open no more."""
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(api_token).where(api_token.c.id == number).values(revoked_at=entry.at))

@@ -35,7 +35,7 @@ class AgencyTrace:
 
 
 class AgencyTraces:
-    """Reads them. Raises `StoreAway` when the store is."""
+    """Reads them. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

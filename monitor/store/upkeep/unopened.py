@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import Engine, NullPool, Row, Select, create_engine, inspect
 from sqlalchemy.exc import DBAPIError
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.store.backend.postgres import PostgresServer
 
 _FILE = "pantau.sqlite"
 
 
-class DocumentsAwayError(StoreAway):
+class DocumentsAwayError(StoreUnavailable):
     """The documents cannot be read now. The message says why, and holds no secret."""
 
 

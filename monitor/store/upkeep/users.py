@@ -13,7 +13,7 @@ from sqlalchemy import Column, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.access.invitation_code import CodeWay
 from monitor.access.lockout import Failures
@@ -35,7 +35,7 @@ from monitor.store.upkeep.secrets import drop_secret, keep_secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptUser:
+class UserRecord:
     """A user, with what decides about a sign-in."""
 
     user: User
@@ -62,7 +62,7 @@ class WebSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptCode:
+class AccessCodeRecord:
     """The code by which a user may choose a password."""
 
     way: CodeWay
@@ -71,7 +71,7 @@ class KeptCode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HalfSession:
+class PendingSession:
     """A sign-in whose password was right, and whose code is awaited. It opens nothing."""
 
     digest: str
@@ -121,7 +121,7 @@ class UserExistsError(Exception):
 
 
 class Users:
-    """Reads and writes them. Raises `StoreAway` when the store is."""
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -138,10 +138,10 @@ class Users:
         query = select(portal_user).where(portal_user.c.name > after).order_by(portal_user.c.name).limit(most)
         return [user for _, user in await self._found(query.where(fits) if wanted else query)]
 
-    async def find(self, name: str) -> KeptUser | None:
+    async def find(self, name: str) -> UserRecord | None:
         """Return the user of this name."""
         for row, user in await self._found(select(portal_user).where(portal_user.c.name == name)):
-            return KeptUser(
+            return UserRecord(
                 user=user,
                 password=row.password,
                 failures=Failures(count=row.failures, last=row.failed_at),
@@ -169,7 +169,7 @@ class Users:
             for row in rows
         ]
 
-    async def add(self, name: str, full_name: str, entry: Entry) -> int:
+    async def add(self, name: str, full_name: str, entry: AuditEntry) -> int:
         """Make a user without any role or password; return its id. Raise `UserExistsError`."""
         values = {"name": name, "full_name": full_name, "failures": 0, "made_by": entry.actor, "made_at": entry.at}
         try:
@@ -179,7 +179,7 @@ class Users:
             raise UserExistsError(name) from None
         return made
 
-    async def assign(self, user_id: int, assignments: AbstractSet[RoleAssignment], entry: Entry) -> None:
+    async def assign(self, user_id: int, assignments: AbstractSet[RoleAssignment], entry: AuditEntry) -> None:
         """Let a user have these roles, and no others. Raise `LastAdministratorError`."""
         rows = [{"user_id": user_id, "role": str(each.role), "agency": each.agency} for each in sorted(assignments)]
         async with audit.journalled(self._database, entry) as connection:
@@ -189,7 +189,7 @@ class Users:
             if rows:
                 await connection.execute(insert(role_assignment), rows)
 
-    async def disable(self, user_id: int, at: datetime | None, entry: Entry) -> None:
+    async def disable(self, user_id: int, at: datetime | None, entry: AuditEntry) -> None:
         """Let a user sign in no more from *at* on, which ends what is begun; `None`: again. Raise `LastAdministratorError`."""
         async with audit.journalled(self._database, entry) as connection:
             if at is not None:
@@ -199,7 +199,7 @@ class Users:
                 await end_sessions(connection, user_id)
                 await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
 
-    async def choose_password(self, user_id: int, kept: str, entry: Entry) -> None:
+    async def choose_password(self, user_id: int, kept: str, entry: AuditEntry) -> None:
         """Keep a new password. What was begun with the old one ends, and the code that allowed it is used up."""
         values = {"password": kept, **_NO_FAILURES}
         async with audit.journalled(self._database, entry) as connection:
@@ -207,7 +207,7 @@ class Users:
             await end_sessions(connection, user_id)
             await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
 
-    async def fail(self, user_id: int, entry: Entry, *, counted: FailedAttempt | None) -> None:
+    async def fail(self, user_id: int, entry: AuditEntry, *, counted: FailedAttempt | None) -> None:
         """Keep that a sign-in failed, and count it where whoever tries next is to wait.
 
         It is counted by what the store says: another service may have counted one meanwhile.
@@ -223,7 +223,7 @@ class Users:
                 values = {count: more.count, last: more.last}
                 await connection.execute(update(portal_user).where(mine).values(values))
 
-    async def unlock(self, user_id: int, until: datetime, entry: Entry) -> None:
+    async def unlock(self, user_id: int, until: datetime, entry: AuditEntry) -> None:
         """Forget the failures of a user, and let attempts wait for nothing until then."""
         values = {**_NO_FAILURES, "unlocked_until": until}
         async with audit.journalled(self._database, entry) as connection:
@@ -231,12 +231,12 @@ class Users:
 
     # -- codes ---------------------------------------------------------------------------------------------------
 
-    async def code(self, user_id: int) -> KeptCode | None:
+    async def code(self, user_id: int) -> AccessCodeRecord | None:
         """Return the code that was made last for a user and not used."""
         row = await self._database.row(select(access_code).where(access_code.c.user_id == user_id))
-        return None if row is None else from_row(KeptCode, row)
+        return None if row is None else from_row(AccessCodeRecord, row)
 
-    async def invite(self, user_id: int, code: KeptCode, entry: Entry) -> None:
+    async def invite(self, user_id: int, code: AccessCodeRecord, entry: AuditEntry) -> None:
         """Keep a code in the place of the one before."""
         values = named(code, ("way", "kept", "ends_at"))
         values |= {"user_id": user_id, "made_by": entry.actor, "made_at": entry.at}
@@ -257,7 +257,7 @@ class Users:
         query = select(openid_identity.c.issuer).where(openid_identity.c.user_id == user_id)
         return list(await self._database.values(query.order_by(openid_identity.c.issuer)))
 
-    async def link(self, user_id: int, issuer: str, subject: str, entry: Entry) -> None:
+    async def link(self, user_id: int, issuer: str, subject: str, entry: AuditEntry) -> None:
         """Let a user be *subject* at *issuer*, and nobody else there. Raise `IdentityTakenError` when another user is."""
         values = {"issuer": issuer, "subject": subject, "user_id": user_id, "linked_at": entry.at}
         mine = (openid_identity.c.issuer == issuer) & (openid_identity.c.user_id == user_id)
@@ -268,7 +268,7 @@ class Users:
         except IntegrityError:
             raise IdentityTakenError from None
 
-    async def unlink(self, user_id: int, entry: Entry) -> None:
+    async def unlink(self, user_id: int, entry: AuditEntry) -> None:
         """Let a user be known nowhere else any more."""
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(openid_identity).where(openid_identity.c.user_id == user_id))
@@ -281,7 +281,7 @@ class Users:
         found = await self._found(query.where(web_session.c.digest == digest))
         return next((from_row(WebSession, row, user=user) for row, user in found), None)
 
-    async def begin(self, session: WebSession, entry: Entry) -> None:
+    async def begin(self, session: WebSession, entry: AuditEntry) -> None:
         """Keep a session that begins, and forget failures before it, the half that led to it, and what has ended by then."""
         values = named(session, ("digest", "begun_at", "seen_at", "ends_at", "address"))
         values["user_id"] = session.user.id
@@ -296,7 +296,7 @@ class Users:
         """Keep that a session is in use."""
         await self._database.change(update(web_session).where(web_session.c.digest == digest).values(seen_at=now))
 
-    async def end(self, digest: str, entry: Entry) -> None:
+    async def end(self, digest: str, entry: AuditEntry) -> None:
         """Forget a session."""
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(web_session).where(web_session.c.digest == digest))
@@ -314,12 +314,14 @@ async def assignments(
 
 
 class SecondFactors:
-    """Reads and writes them. Raises `StoreAway` when the store is."""
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def set_up(self, user_id: int, secret: Ciphertext, step: int, digests: Iterable[str], entry: Entry) -> bool:
+    async def set_up(
+        self, user_id: int, secret: Ciphertext, step: int, digests: Iterable[str], entry: AuditEntry
+    ) -> bool:
         """Keep a second factor, of which the code of *step* is used up; all sessions end. Return whether there was none yet."""
         fresh = (portal_user.c.id == user_id, portal_user.c.one_time_step.is_(None))
         async with self._database.write() as connection:
@@ -332,7 +334,7 @@ class SecondFactors:
             await audit.append(connection, [entry])
         return True
 
-    async def take_away(self, user_id: int, entry: Entry, *, ends_sessions: bool) -> None:
+    async def take_away(self, user_id: int, entry: AuditEntry, *, ends_sessions: bool) -> None:
         """Forget a second factor, with its recovery codes."""
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(one_time_step=None))
@@ -346,7 +348,7 @@ class SecondFactors:
         later = (portal_user.c.id == user_id, portal_user.c.one_time_step < step)
         return await self._database.change(update(portal_user).where(*later).values(one_time_step=step)) > 0
 
-    async def use_recovery_code(self, user_id: int, digest: str, entry: Entry) -> bool:
+    async def use_recovery_code(self, user_id: int, digest: str, entry: AuditEntry) -> bool:
         """Use up a recovery code. Return whether there was one."""
         this = (recovery_code.c.user_id == user_id, recovery_code.c.digest == digest)
         async with self._database.write() as connection:
@@ -360,19 +362,19 @@ class SecondFactors:
         query = select(func.count()).select_from(recovery_code).where(recovery_code.c.user_id == user_id)
         return await self._database.value(query) or 0
 
-    async def renew_recovery_codes(self, user_id: int, digests: Iterable[str], entry: Entry) -> None:
+    async def renew_recovery_codes(self, user_id: int, digests: Iterable[str], entry: AuditEntry) -> None:
         """Keep new recovery codes; those before are void."""
         async with audit.journalled(self._database, entry) as connection:
             await _put_codes(connection, user_id, digests)
 
-    async def begin_half(self, half: HalfSession, entry: Entry) -> None:
+    async def begin_half(self, half: PendingSession, entry: AuditEntry) -> None:
         """Keep a sign-in that waits for a code, and forget those that have waited too long."""
         values = named(half, ("digest", "user_id", "ends_at"))
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(half_session).where(half_session.c.ends_at <= entry.at))
             await connection.execute(insert(half_session).values(**values))
 
-    async def half(self, digest: str) -> HalfSession | None:
+    async def half(self, digest: str) -> PendingSession | None:
         """Return the sign-in with this digest, whether it has waited too long or not."""
         query = (
             select(half_session, portal_user.c.name)
@@ -380,7 +382,7 @@ class SecondFactors:
             .where(half_session.c.digest == digest)
         )
         row = await self._database.row(query)
-        return None if row is None else from_row(HalfSession, row)
+        return None if row is None else from_row(PendingSession, row)
 
 
 async def _keep_an_administrator(connection: AsyncConnection, user_id: int) -> None:

@@ -22,13 +22,13 @@ from starlette.routing import BaseRoute, Mount
 from monitor.access.api_token import ApiToken
 from monitor.access.device import KNOWN_FOR, device_cookie
 from monitor.access.role import OURSELVES, AgencyScope, Permission
-from monitor.access.visitor import OPEN_HERE, Visitor
+from monitor.access.visitor import OPEN_HERE, Principal
 from monitor.model.said import said
-from monitor.service.access.authenticator import Authenticator, DeviceShown, NewHalf, NewSession
+from monitor.service.access.authenticator import Authenticator, DeviceShown, NewPendingSession, NewSession
 from monitor.service.access.secret import SessionKey, TokenSecret
-from monitor.service.access.tokens import ProgramTokens, TokenRefused, TokenWait
-from monitor.service.access.walls import Walls
-from monitor.service.front import Front
+from monitor.service.access.tokens import InvalidTokenError, ProgramTokens, TooManyAttemptsError
+from monitor.service.access.walls import Wallboards
+from monitor.service.front import ServiceFacade
 from monitor.store.upkeep.users import WebSession
 from monitor.web.form import is_from_our_page
 from monitor.web.problem import problem
@@ -69,7 +69,7 @@ class RouteWithoutPermissionError(Exception):
     """A route names neither a permission nor why it needs none."""
 
 
-class Gate:
+class AccessControl:
     """Knows who asks."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Gate:
         authenticator: Authenticator | None = None,
         tokens: ProgramTokens | None = None,
         *,
-        walls: Walls | None = None,
+        walls: Wallboards | None = None,
         is_secure: bool = False,
         scrapers: Sequence[str] = (),
     ) -> None:
@@ -93,22 +93,22 @@ class Gate:
         self.is_secure = is_secure
         self._cookie = _COOKIE if is_secure else _COOKIE_HERE
 
-    async def visitor(self, request: Request) -> Visitor:
+    async def visitor(self, request: Request) -> Principal:
         """Return who asks.
 
         A cookie that a stranger's page has sent along with an order of its own is no sign-in. A token is: no page can send the
         header unasked. Raise `HTTPException` for one that opens nothing.
         """
         if self.authenticator is None:
-            return Visitor(open=OPEN_HERE)
+            return Principal(open=OPEN_HERE)
         if self._tokens is not None and (secret := _bearer(request)) is not None:
-            return Visitor(token=await _token(self._tokens, secret, request))
+            return Principal(token=await _token(self._tokens, secret, request))
         if request.method not in _SAFE and not is_from_our_page(request):
-            return Visitor()
+            return Principal()
         session = await self.session(request)
         if session is None:
-            return Visitor(wall=await self._wall(request))
-        return Visitor(user=session.user, is_held=self.authenticator.is_held(session.user))
+            return Principal(wall=await self._wall(request))
+        return Principal(user=session.user, is_held=self.authenticator.is_held(session.user))
 
     async def _wall(self, request: Request) -> AgencyScope:
         """Return what a wall at which nobody has signed in may show: of the page as a wall has it, and of nothing else."""
@@ -136,16 +136,16 @@ class Gate:
         return await self.authenticator.session(SessionKey(text=key), is_use=is_use)
 
     async def own_session(self, request: Request) -> WebSession:
-        """Return the session of whoever looks at their own account. Raise as `Needs` does."""
+        """Return the session of whoever looks at their own account. Raise as `RequirePermission` does."""
         if (session := await self.session(request)) is None:
             raise SignInNeededError
         if self.authenticator is not None and self.authenticator.is_held(session.user):
             raise SecondFactorNeededError
         return session
 
-    def let_on(self, signed_in: NewSession | NewHalf, wanted: str) -> Response:
+    def let_on(self, signed_in: NewSession | NewPendingSession, wanted: str) -> Response:
         """Send a browser on to where it wanted to go, or first to where its code is asked for."""
-        if isinstance(signed_in, NewHalf):
+        if isinstance(signed_in, NewPendingSession):
             return self.wait(RedirectResponse(f"/sign-in/code?next={quote(wanted)}", status_code=303), signed_in)
         return self.admit(RedirectResponse(wanted, status_code=303), signed_in)
 
@@ -166,7 +166,7 @@ class Gate:
         key = request.cookies.get(self._cookie + _HALF)
         return None if key is None else SessionKey(text=key)
 
-    def wait(self, response: Response, half: NewHalf) -> Response:
+    def wait(self, response: Response, half: NewPendingSession) -> Response:
         """Let the browser be known as one whose code is awaited."""
         return self._give(response, self._cookie + _HALF, half.key.text)
 
@@ -198,7 +198,7 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class RequirePermission:
     """What a route asks for; as its dependency it returns who asks.
 
     Raises `SignInNeededError`, `SecondFactorNeededError` or `HTTPException`.
@@ -208,7 +208,7 @@ class Needs:
     #: `None`: for any agency. Then the route shows or does no more than the visitor may.
     agency: AgencyOf | None = None
 
-    async def __call__(self, request: Request) -> Visitor:
+    async def __call__(self, request: Request) -> Principal:
         """Let a visitor on who has the permission."""
         visitor = await gate_of(request).visitor(request)
         # Pages show who looks at them.
@@ -226,7 +226,7 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenToAll:
+class PublicRoute:
     """Says of a route that it needs no permission, and why; as its dependency it does nothing."""
 
     why: str
@@ -236,7 +236,7 @@ class OpenToAll:
 
 
 @dataclass(frozen=True, slots=True)
-class NeedsNearness:
+class RequireTrustedNetwork:
     """Lets on who asks from this machine, or from where scrapers may; and whoever may see everything."""
 
     async def __call__(self, request: Request) -> None:
@@ -251,13 +251,13 @@ class NeedsNearness:
             )
 
 
-def permit(visitor: Visitor, permission: Permission, agency: str) -> None:
+def permit(visitor: Principal, permission: Permission, agency: str) -> None:
     """Raise `HTTPException` unless a visitor has a permission for an agency."""
     if not visitor.may(permission, agency):
         raise forbidden(visitor, permission, agency)
 
 
-def forbidden(visitor: Visitor, permission: Permission, agency: str | None = None) -> HTTPException:
+def forbidden(visitor: Principal, permission: Permission, agency: str | None = None) -> HTTPException:
     """Return how it is said that something is not for a visitor."""
     pattern = {
         None: "{who} has no permission to {permission}; an administrator gives roles",
@@ -276,11 +276,11 @@ def _bearer(request: Request) -> str | None:
 async def _token(tokens: ProgramTokens, secret: str, request: Request) -> ApiToken:
     try:
         return await tokens.shown(TokenSecret(text=secret), request.client.host if request.client else "")
-    except TokenWait as wait:
+    except TooManyAttemptsError as wait:
         why = "too many tokens from this address opened nothing; wait, and look at what sends them"
         seconds = str(ceil(wait.until.total_seconds()))
         raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, why, headers={"Retry-After": seconds}) from None
-    except TokenRefused:
+    except InvalidTokenError:
         why = (
             "the token in the header Authorization is not known, too old or taken back; an administrator makes another "
             "at /tokens, or by `pantau token add`"
@@ -289,9 +289,9 @@ async def _token(tokens: ProgramTokens, secret: str, request: Request) -> ApiTok
         raise HTTPException(HTTPStatus.UNAUTHORIZED, why, headers=header) from None
 
 
-def gate_of(request: Request) -> Gate:
+def gate_of(request: Request) -> AccessControl:
     """Return the gate of the portal that is asked."""
-    gate: Gate = request.app.state.gate
+    gate: AccessControl = request.app.state.gate
     return gate
 
 
@@ -305,8 +305,8 @@ async def agency_in_path(request: Request) -> str:
     return str(request.path_params["code"]).upper()
 
 
-def incident_in_path(source: Front) -> AgencyOf:
-    """Return what finds the agency of the incident that the path names as {number}. Raises `NotFound`."""
+def incident_in_path(source: ServiceFacade) -> AgencyOf:
+    """Return what finds the agency of the incident that the path names as {number}. Raises `NotFoundError`."""
 
     async def agency(request: Request) -> str:
         return (await source.numbered(str(request.path_params["number"]))).brief.agency
@@ -314,8 +314,8 @@ def incident_in_path(source: Front) -> AgencyOf:
     return agency
 
 
-def notice_in_path(source: Front) -> AgencyOf:
-    """Return what finds the agency of the notice that the path names as {notice_id}. Raises `NotFound`."""
+def notice_in_path(source: ServiceFacade) -> AgencyOf:
+    """Return what finds the agency of the notice that the path names as {notice_id}. Raises `NotFoundError`."""
 
     async def agency(request: Request) -> str:
         written = str(request.path_params["notice_id"])
@@ -326,7 +326,7 @@ def notice_in_path(source: Front) -> AgencyOf:
     return agency
 
 
-def put_gate(app: FastAPI, gate: Gate) -> None:
+def put_gate(app: FastAPI, gate: AccessControl) -> None:
     """Let *gate* stand before all routes of *app*, which has all of them by now. Raise `RouteWithoutPermissionError`."""
     app.state.gate = gate
     app.add_exception_handler(SignInNeededError, _sign_in)
@@ -345,11 +345,14 @@ def routes_of(app: FastAPI) -> Iterator[APIRoute]:
             raise RouteWithoutPermissionError(f"{route} is no route that can name a permission")
 
 
-def need_of(route: APIRoute) -> Needs | NeedsNearness | OpenToAll | None:
+def need_of(route: APIRoute) -> RequirePermission | RequireTrustedNetwork | PublicRoute | None:
     """Return what a route asks for; `None`: it does not say."""
     calls = [each.call for each in route.dependant.dependencies]
     # What stands nearest to the route counts.
-    return next((call for call in reversed(calls) if isinstance(call, Needs | NeedsNearness | OpenToAll)), None)
+    return next(
+        (call for call in reversed(calls) if isinstance(call, RequirePermission | RequireTrustedNetwork | PublicRoute)),
+        None,
+    )
 
 
 def _is_file(route: BaseRoute) -> bool:
@@ -376,19 +379,19 @@ async def _set_up(request: Request, _error: Exception) -> Response:
 
 
 #: As a parameter of a route: who asks, and has the permission; `Its`: for the agency of the path.
-Administrator = Annotated[Visitor, Depends(Needs(Permission.MANAGE_USERS))]
-Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]
-Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
-ItsEditor = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
-ItsReader = Annotated[Visitor, Depends(Needs(Permission.READ, agency_in_path))]
-ItsTrier = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
+Administrator = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_USERS))]
+Colleague = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE))]
+Reader = Annotated[Principal, Depends(RequirePermission(Permission.READ))]
+ItsEditor = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY, agency_in_path))]
+ItsReader = Annotated[Principal, Depends(RequirePermission(Permission.READ, agency_in_path))]
+ItsTrier = Annotated[Principal, Depends(RequirePermission(Permission.TRY, agency_in_path))]
 
 
 def needs(permission: Permission, agency: AgencyOf | None = None) -> list[params.Depends]:
     """Return the `dependencies` of a route that needs a permission."""
-    return [Depends(Needs(permission, agency))]
+    return [Depends(RequirePermission(permission, agency))]
 
 
 def open_to_all(why: str) -> list[params.Depends]:
     """Return the `dependencies` of a route that needs none, and says *why*."""
-    return [Depends(OpenToAll(why))]
+    return [Depends(PublicRoute(why))]

@@ -10,10 +10,10 @@ from fastapi.responses import RedirectResponse
 
 from monitor.access.visitor import User
 from monitor.config.service.openid import ANSWER_PATH
-from monitor.service.access.authenticator import EntryRefused
-from monitor.service.access.openid import OpenIdDoor
+from monitor.service.access.authenticator import SignInFailedError
+from monitor.service.access.openid import OpenIdLogin
 from monitor.service.access.secret import SessionKey
-from monitor.web.access.gate import Gate, open_to_all
+from monitor.web.access.gate import AccessControl, open_to_all
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of, own_path
 
@@ -27,7 +27,7 @@ _GOOD_FOR: Final = 600
 _Answered = Callable[[Request, str], Response]
 
 
-def openid_pages(door: OpenIdDoor, gate: Gate, pages: Pages) -> APIRouter:
+def openid_pages(door: OpenIdLogin, gate: AccessControl, pages: Pages) -> APIRouter:
     """Build the routes."""
     why = open_to_all("is how somebody signs in with an account elsewhere")
     router = APIRouter(include_in_schema=False, dependencies=why)
@@ -47,7 +47,7 @@ def openid_pages(door: OpenIdDoor, gate: Gate, pages: Pages) -> APIRouter:
         key = request.cookies.get(_COOKIE)
         try:
             back = await door.welcome(request, SessionKey(text=key) if key else None, from_where(request))
-        except EntryRefused as refused:
+        except SignInFailedError as refused:
             return forgotten(shown(request, str(refused)))
         if back.session is None:
             return forgotten(RedirectResponse(back.next, status_code=303))
@@ -56,7 +56,7 @@ def openid_pages(door: OpenIdDoor, gate: Gate, pages: Pages) -> APIRouter:
     async def sent(request: Request, to: str, user: User | None, answered: _Answered) -> Response:
         try:
             departure = await door.depart(request, to, user)
-        except EntryRefused as refused:
+        except SignInFailedError as refused:
             return shown(request, str(refused))
         response = answered(request, departure.address)
         response.set_cookie(

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from monitor.access.totp import app_address, in_groups
-from monitor.access.visitor import Visitor
-from monitor.service.access.authenticator import Authenticator, EntryRefused, FactorOffer
+from monitor.access.visitor import Principal
+from monitor.service.access.authenticator import Authenticator, SignInFailedError, TotpEnrolment
 from monitor.store.upkeep.users import WebSession
-from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
+from monitor.web.access.gate import AccessControl, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where, going_on
 from monitor.web.ask import remember
 from monitor.web.form import Pages, form_of, own_path
@@ -23,7 +23,7 @@ _PLACE: Final = "/account/second-factor"
 _LONGEST: Final = 64
 
 
-def code_pages(authenticator: Authenticator, gate: Gate, pages: Pages) -> APIRouter:
+def code_pages(authenticator: Authenticator, gate: AccessControl, pages: Pages) -> APIRouter:
     """Build the page between the password and the session."""
     router = APIRouter(include_in_schema=False, dependencies=_STEP)
 
@@ -42,7 +42,7 @@ def code_pages(authenticator: Authenticator, gate: Gate, pages: Pages) -> APIRou
         try:
             written, shows = form.get("code", "")[:_LONGEST], gate.device_shown(request)
             signed_in = await authenticator.second_step(key, written, from_where(request), shows)
-        except EntryRefused as refused:
+        except SignInFailedError as refused:
             return shown(request, wanted, str(refused))
         return gate.admit(RedirectResponse(wanted, status_code=303), signed_in)
 
@@ -55,7 +55,7 @@ def code_pages(authenticator: Authenticator, gate: Gate, pages: Pages) -> APIRou
     return router
 
 
-def second_factor_pages(authenticator: Authenticator, gate: Gate, pages: Pages) -> APIRouter:
+def second_factor_pages(authenticator: Authenticator, gate: AccessControl, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False, dependencies=_OWN)
 
@@ -71,7 +71,7 @@ def second_factor_pages(authenticator: Authenticator, gate: Gate, pages: Pages) 
             offer = authenticator.offered(session, form.get("offer", ""))
             code, password = form.get("code", "")[:_LONGEST], form.get("password", "")
             signed_in, codes = await authenticator.set_up(session, offer, code, password, from_where(request))
-        except EntryRefused as refused:
+        except SignInFailedError as refused:
             return await shown(request, session, status=403, problem=str(refused), offer=offer)
         # In the answer itself and nowhere else: an address that shows them again would be a second door.
         return gate.admit(await shown(request, signed_in.session, codes=codes, done="factor_done"), signed_in)
@@ -83,7 +83,7 @@ def second_factor_pages(authenticator: Authenticator, gate: Gate, pages: Pages) 
             new = await authenticator.renew_recovery_codes(
                 session, form.get("code", "")[:_LONGEST], from_where(request)
             )
-        except EntryRefused as refused:
+        except SignInFailedError as refused:
             return await shown(request, session, status=403, problem=str(refused))
         return await shown(request, session, codes=new)
 
@@ -92,7 +92,7 @@ def second_factor_pages(authenticator: Authenticator, gate: Gate, pages: Pages) 
         form, session = await form_of(request), await mine(request)
         try:
             await authenticator.take_off(session, form.get("code", "")[:_LONGEST], from_where(request))
-        except EntryRefused as refused:
+        except SignInFailedError as refused:
             return await shown(request, session, status=403, problem=str(refused))
         return RedirectResponse(_PLACE, status_code=303)
 
@@ -106,14 +106,14 @@ def second_factor_pages(authenticator: Authenticator, gate: Gate, pages: Pages) 
         session: WebSession,
         *,
         status: int = 200,
-        offer: FactorOffer | None = None,
+        offer: TotpEnrolment | None = None,
         **facts: object,
     ) -> Response:
         user, is_held = session.user, authenticator.is_held(session.user)
         has_one = user.has_second_factor
         offer = None if has_one else offer or authenticator.offer(session)
         common = {
-            "visitor": Visitor(user=user, is_held=is_held),
+            "visitor": Principal(user=user, is_held=is_held),
             "path": _PLACE,
             "user": user,
             "is_held": is_held,

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from monitor.access.role import PERMISSIONS
-from monitor.access.visitor import Visitor
-from monitor.service.access.authenticator import Authenticator, EntryRefused
-from monitor.service.access.openid import OpenIdDoor
+from monitor.access.visitor import Principal
+from monitor.service.access.authenticator import Authenticator, SignInFailedError
+from monitor.service.access.openid import OpenIdLogin
 from monitor.store.upkeep.users import WebSession
-from monitor.web.access.gate import Gate, open_to_all
+from monitor.web.access.gate import AccessControl, open_to_all
 from monitor.web.form import Pages, form_of, own_path
 
 _ITSELF = open_to_all("is how somebody signs in, or finds out that they have not")
@@ -22,7 +22,7 @@ _LONGEST = 64
 
 
 def sign_in_pages(
-    authenticator: Authenticator, gate: Gate, pages: Pages, openid: OpenIdDoor | None = None
+    authenticator: Authenticator, gate: AccessControl, pages: Pages, openid: OpenIdLogin | None = None
 ) -> APIRouter:
     """Build the pages. *openid*: where else people may have an account."""
     router = APIRouter(include_in_schema=False, dependencies=_ITSELF)
@@ -38,7 +38,7 @@ def sign_in_pages(
         try:
             shows = gate.device_shown(request)
             signed_in = await authenticator.sign_in(name, form.get("password", ""), from_where(request), shows)
-        except EntryRefused as refused:
+        except SignInFailedError as refused:
             return shown(request, "sign_in.html", status=403, name=name, next=wanted, problem=str(refused))
         return gate.let_on(signed_in, wanted)
 
@@ -52,7 +52,7 @@ def sign_in_pages(
         name, code = _name(form), form.get("code", "")
         try:
             signed_in = await authenticator.choose_password(name, code, form.get("password", ""), from_where(request))
-        except EntryRefused as refused:
+        except SignInFailedError as refused:
             # The code is typed once: what is wrong may be the password alone.
             return shown(request, "welcome.html", status=403, name=name, code=code, problem=str(refused))
         return gate.let_on(signed_in, "/account?welcome=1")
@@ -68,7 +68,7 @@ def sign_in_pages(
             signed_in = await authenticator.change_password(
                 session, form.get("old", ""), form.get("password", ""), from_where(request)
             )
-        except EntryRefused as refused:
+        except SignInFailedError as refused:
             return await own(request, session, status=403, problem=str(refused))
         return gate.admit(RedirectResponse("/account?changed=1", status_code=303), signed_in)
 
@@ -85,7 +85,7 @@ def sign_in_pages(
             request,
             "account.html",
             status=status,
-            visitor=Visitor(user=user),
+            visitor=Principal(user=user),
             user=user,
             session=session,
             permitted={each: sorted(map(str, PERMISSIONS[each.role])) for each in sorted(user.assignments)},

@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from monitor.access.api_token import LONGEST_TOKEN
 from monitor.access.role import Permission, Role
 from monitor.service.access.tokens import ProgramTokens
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.store.engine.listing import NEWEST
 from monitor.web.access.gate import Administrator, needs
 from monitor.web.access.sign_in import from_where
@@ -46,7 +46,7 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
                 address=from_where(request),
                 own=visitor.user.assignments if visitor.user else frozenset(),
             )
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await shown(request, status=409, written=written, why=wrong)
         # In the answer itself and nowhere else, as codes are.
         return await shown(request, made=made)
@@ -56,7 +56,7 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
         await form_of(request)
         try:
             await tokens.revoke(number, by=visitor.by, address=from_where(request))
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await shown(request, status=409, why=wrong)
         return RedirectResponse("/tokens", status_code=303)
 

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from monitor.access.invitation_code import CodeWay
 from monitor.access.role import Permission, Role
-from monitor.access.visitor import User, Visitor
+from monitor.access.visitor import Principal, User
 from monitor.service.access.administration import Administration
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.web.access.gate import Administrator, needs
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, fields_of, form_of, last_of
@@ -59,7 +59,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
             user = await administration.add(
                 written.get("name", ""), full_name, chosen_role(written), **_who(request, visitor)
             )
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await listed(request, status=409, written=written, why=wrong)
         return RedirectResponse(f"/users/{user.name}", status_code=303)
 
@@ -78,7 +78,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
         way = CodeWay.LETTER if (await form_of(request)).get("way") == "letter" else CodeWay.TELEPHONE
         try:
             invitation = await administration.invite(name, way, **_who(request, visitor))
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await shown(request, name, status=409, why=wrong)
         # In the answer itself and nowhere else: an address that shows it again would be a second door.
         return await shown(request, name, invitation=invitation)
@@ -98,7 +98,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
     async def after(request: Request, name: str, doing: Awaitable[User]) -> Response:
         try:
             await doing
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await shown(request, name, status=409, why=wrong)
         return RedirectResponse(f"/users/{name}", status_code=303)
 
@@ -129,5 +129,5 @@ def chosen_role(form: Mapping[str, str]) -> list[str]:
     return [f"{role}:{agency}" if agency else role] if role else []
 
 
-def _who(request: Request, visitor: Visitor) -> _Who:
+def _who(request: Request, visitor: Principal) -> _Who:
     return {"by": visitor.by, "address": from_where(request)}

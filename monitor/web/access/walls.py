@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from alerts.record.clock import Clock
 from monitor.access.role import Permission
 from monitor.service.access.secret import SessionKey
-from monitor.service.access.walls import LONGEST, Walls
-from monitor.service.order import NotDone
+from monitor.service.access.walls import LONGEST, Wallboards
+from monitor.service.order import OperationRejectedError
 from monitor.web.access.gate import Administrator, gate_of, needs, open_to_all
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of
@@ -22,7 +22,7 @@ _NAME = TypeAdapter(Name)
 _ITSELF = open_to_all("is where a wall shows the key of its link")
 
 
-def wall_pages(walls: Walls, clock: Clock, pages: Pages) -> APIRouter:
+def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
@@ -57,7 +57,7 @@ def wall_pages(walls: Walls, clock: Clock, pages: Pages) -> APIRouter:
                 by=visitor.by,
                 address=from_where(request),
             )
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await shown(request, status=409, written=form, why=wrong)
         # In the answer itself and nowhere else: an address that shows it again would be a second door.
         address = f"{request.url.scheme}://{request.headers.get('host', '')}/wall?key={made.key.text}"
@@ -68,7 +68,7 @@ def wall_pages(walls: Walls, clock: Clock, pages: Pages) -> APIRouter:
         await form_of(request)
         try:
             await walls.revoke(link_id, by=visitor.by, address=from_where(request))
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await shown(request, status=404, why=wrong)
         return RedirectResponse("/walls", status_code=303)
 

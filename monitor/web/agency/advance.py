@@ -12,20 +12,22 @@ from fastapi.responses import RedirectResponse
 from alerts.model.channel import Channel
 from monitor.access.role import Permission
 from monitor.model.said import said
-from monitor.service.order import NotDone
-from monitor.service.portal.advance_notices import AdvanceNotices
+from monitor.service.order import OperationRejectedError
+from monitor.service.portal.advance_notices import MaintenanceNotices
 from monitor.web.access.gate import ItsEditor, agency_in_path, needs
 from monitor.web.form import Pages, form_of
-from monitor.web.page import Tongue, language_of
+from monitor.web.page import PageLanguage, language_of
 
 _FILES: Final[Mapping[str, Channel]] = {"surat.pdf": Channel.LETTER, "faks.pdf": Channel.FAX}
 
 
-def advance_pages(notices: AdvanceNotices, pages: Pages) -> APIRouter:
+def advance_pages(notices: MaintenanceNotices, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False, dependencies=needs(Permission.EDIT_AGENCY, agency_in_path))
 
-    async def listed(request: Request, code: str, *, why: NotDone | None = None, made: str = "") -> Response:
+    async def listed(
+        request: Request, code: str, *, why: OperationRejectedError | None = None, made: str = ""
+    ) -> Response:
         papers = {channel for each in notices.recipients(code) for channel in each.channels}
         facts = {"told": await notices.overview(code), "papers": papers, "why": why, "made": made}
         return pages.show(request, "advance.html", facts, 422 if why else 200)
@@ -39,11 +41,11 @@ def advance_pages(notices: AdvanceNotices, pages: Pages) -> APIRouter:
         begins, before = request.query_params.get("begins", ""), request.query_params.get("before", "")
         try:
             draft = await notices.draft(code, _moment(begins), before)
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await listed(request, code, why=wrong)
         facts = {
             "code": code.upper(),
-            "body": notices.said(code, draft, language_of(Tongue.MALAY)),
+            "body": notices.said(code, draft, language_of(PageLanguage.MALAY)),
             "recipients": notices.recipients(code),
             "begins": begins,
             "before": before,
@@ -55,7 +57,7 @@ def advance_pages(notices: AdvanceNotices, pages: Pages) -> APIRouter:
         fields = await form_of(request)
         try:
             made = await notices.make(code, _moment(fields.get("begins", "")), fields.get("before", ""), by=visitor.by)
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await listed(request, code, why=wrong)
         return RedirectResponse(f"/agencies/{code.upper()}/advance?made={made.number}", status_code=303)
 
@@ -73,10 +75,10 @@ def advance_pages(notices: AdvanceNotices, pages: Pages) -> APIRouter:
 
 
 def _moment(written: str) -> datetime | None:
-    """Return the moment that a link or a form names; `None`: none. Raise `NotDone` of what no page of ours has written."""
+    """Return the moment that a link or a form names; `None`: none. Raise `OperationRejectedError` of what no page of ours has written."""
     if not written:
         return None
     try:
         return datetime.strptime(written, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
-        raise NotDone.said("advance_gone") from None
+        raise OperationRejectedError.said("advance_gone") from None

@@ -50,7 +50,7 @@ class EventRefusal(StrEnum):
     LATER = "later"
 
 
-class NoCalendar(Exception):
+class InvalidCalendarError(Exception):
     """The file is no calendar, or has too many events. `key` names the words for it."""
 
     def __init__(self, key: str) -> None:
@@ -78,19 +78,19 @@ class CalendarFile:
 
 
 def read_calendar(octets: bytes, zone: ZoneInfo, now: datetime) -> CalendarFile:
-    """Return what a file tells of, in local time of *zone*. Raise `NoCalendar`."""
+    """Return what a file tells of, in local time of *zone*. Raise `InvalidCalendarError`."""
     if not octets:
-        raise NoCalendar("no_file")
+        raise InvalidCalendarError("no_file")
     if len(_OF_ZONES.findall(_FOLD.sub(b"", octets))) > _MOST_OF_ZONES:
-        raise NoCalendar("no_calendar")
+        raise InvalidCalendarError("no_calendar")
     try:
         events = [each for each in Calendar.from_ical(octets).walk("VEVENT") if isinstance(each, Event)]
     except Exception:  # noqa: BLE001 - a stranger's file, read by a library that raises what it meets
-        raise NoCalendar("no_calendar") from None
+        raise InvalidCalendarError("no_calendar") from None
     if not events:
-        raise NoCalendar("no_events")
+        raise InvalidCalendarError("no_events")
     if len(events) > MOST_EVENTS:
-        raise NoCalendar("many_events")
+        raise InvalidCalendarError("many_events")
     # One date of a series is changed by an event of its own.
     changed = {str(event.get("UID", "")) for event in events if "RECURRENCE-ID" in event}
     windows: list[Mapping[str, str]] = []

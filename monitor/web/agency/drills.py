@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from alerts.model.channel import Channel
 from monitor.access.role import Permission
-from monitor.drills.driller import Driller
+from monitor.drills.driller import DrillRunner
 from monitor.store.engine.drills import drill_called
 from monitor.web.access.gate import ItsTrier, agency_in_path, needs
 from monitor.web.command.drills import WITHIN
@@ -23,7 +23,7 @@ _MOST_IN_A_DAY: Final = 10
 _NUMBERS_IN_A_DAY: Final = 300
 
 
-def drill_pages(driller: Driller, rests: Callable[[], bool], pages: Pages) -> APIRouter:
+def drill_pages(driller: DrillRunner, rests: Callable[[], bool], pages: Pages) -> APIRouter:
     """Build the pages. *rests*: whether nobody is told of anything."""
     router = APIRouter(include_in_schema=False)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit
+from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit
 from monitor.config.files.problem import Path
 from monitor.model.said import said
 
 Fields = Mapping[str, str]
 
 
-class BadField(Exception):
+class InvalidFieldError(Exception):
     """Something was typed that cannot be made an edit. `field` names it; the message says what to write instead."""
 
     def __init__(self, field: str, message: str) -> None:
@@ -26,7 +26,7 @@ class BadField(Exception):
 def values(path: Path, fields: Fields, names: Iterable[str], prefix: str = "") -> list[TextEdit]:
     """Return edits that write what was typed, and take out what was left empty. *prefix*: of the fields' names."""
     return [
-        PutValue(path=(*path, name), value=typed) if typed else DropValue(path=(*path, name))
+        SetValue(path=(*path, name), value=typed) if typed else RemoveValue(path=(*path, name))
         for name in names
         if (typed := fields.get(prefix + name)) is not None
     ]
@@ -37,7 +37,7 @@ def choices(
 ) -> list[TextEdit]:
     """Return edits that write what was chosen; what is usual is not written where it does not stand already."""
     return [
-        PutValue(path=(*path, name), value=fields[prefix + name])
+        SetValue(path=(*path, name), value=fields[prefix + name])
         for name, default in usual.items()
         if fields.get(prefix + name) and (name in there or fields[prefix + name] != default)
     ]
@@ -47,14 +47,14 @@ def listed(path: Path, there: object, wanted: Sequence[str]) -> list[TextEdit]:
     """Return edits that make a list of texts another, item by item: what is remarked beside an item stays there."""
     present = there if isinstance(there, list) else []
     if not present:
-        return [PutValue(path=path, value=list(wanted))] if wanted else []
+        return [SetValue(path=path, value=list(wanted))] if wanted else []
     edits: list[TextEdit] = [
-        PutValue(path=(*path, place), value=value) for place, value in enumerate(wanted[: len(present)])
+        SetValue(path=(*path, place), value=value) for place, value in enumerate(wanted[: len(present)])
     ]
-    edits += [AddItem(path=path, value=value) for value in wanted[len(present) :]]
+    edits += [AppendItem(path=path, value=value) for value in wanted[len(present) :]]
     if not wanted:
-        return [DropValue(path=path)]
-    edits += [DropValue(path=(*path, place)) for place in range(len(present) - 1, len(wanted) - 1, -1)]
+        return [RemoveValue(path=path)]
+    edits += [RemoveValue(path=(*path, place)) for place in range(len(present) - 1, len(wanted) - 1, -1)]
     return edits
 
 
@@ -69,10 +69,12 @@ def sequence(value: object) -> Sequence[Any]:
 
 
 def new_key(fields: Fields, there: Mapping[str, Any], example: str) -> str:
-    """Return the short name of something new. Raise `BadField`."""
+    """Return the short name of something new. Raise `InvalidFieldError`."""
     key = fields.get("key", "").lower()
     if not key:
-        raise BadField("key", said("has no short name; write one in small letters: {example}", example=example))
+        raise InvalidFieldError(
+            "key", said("has no short name; write one in small letters: {example}", example=example)
+        )
     if key in there:
-        raise BadField("key", said("there is '{key}' already; write another short name", key=key))
+        raise InvalidFieldError("key", said("there is '{key}' already; write another short name", key=key))
     return key

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from alerts.wording import moment as in_words
 from monitor.access.role import Permission
 from monitor.model.day import day_of, moment_of
-from monitor.service.front import Front
+from monitor.service.front import ServiceFacade
 from monitor.store.engine.listing import IncidentFilter
 from monitor.store.probing.history import HourlyTransit
 from monitor.views.site_report import view_sums
@@ -43,7 +43,7 @@ class TransitDay:
     reach: float = 0
 
 
-def history_pages(front: Front, transits: Transits, pages: Pages) -> APIRouter:
+def history_pages(front: ServiceFacade, transits: Transits, pages: Pages) -> APIRouter:
     """Build the page."""
     router = APIRouter(include_in_schema=False)
 

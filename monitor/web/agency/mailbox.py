@@ -14,15 +14,15 @@ from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.config.agency.mailbox import ServerSettings
 from monitor.config.fields.circular import domain_of
 from monitor.config.files.document import document_of
-from monitor.config.files.edit import NotEditable
+from monitor.config.files.edit import NotEditableError
 from monitor.config.files.section import MailAddress, Slug
 from monitor.config.service.consent import CONSENT_PATH
 from monitor.model.document import DocumentVersion
-from monitor.service.order import NotDone, NotFound
+from monitor.service.order import NotFoundError, OperationRejectedError
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError
 from monitor.service.portal.mailbox_setup import (
@@ -31,32 +31,32 @@ from monitor.service.portal.mailbox_setup import (
     MailboxSetups,
     SeenServer,
     ServerChoice,
-    SetupRefused,
+    SetupRejectedError,
     typed_mailbox,
 )
 from monitor.service.portal.typed_mailbox import mailbox_draft
-from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import ItsEditor, Needs, permit
+from monitor.store.upkeep.documents import VersionConflictError
+from monitor.web.access.gate import ItsEditor, RequirePermission, permit
 from monitor.web.access.sign_in import from_where
 from monitor.web.agency.entry import mapping
-from monitor.web.agency.setup_sheet import BY_HAND, NONE, SetupSheet, offered
+from monitor.web.agency.setup_sheet import BY_HAND, NONE, MailboxSetupPage, offered
 from monitor.web.form import Pages, form_of
 from probes.model.mail_platform import MailPlatform
 from probes.stranger.session import Protocol
 
 #: Of any agency: whose it is stands in what was begun.
-_Returning = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY))]
+_Returning = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY))]
 #: Of a name or a password, in characters.
 _LONGEST: Final = 500
 
 
-class _BadChoice(Exception):
+class _InvalidChoiceError(Exception):
     """Something was typed that is no server, or nothing. The message is a key of the page's words."""
 
 
 def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router, sheet = APIRouter(include_in_schema=False), SetupSheet(setups, editor, pages)
+    router, sheet = APIRouter(include_in_schema=False), MailboxSetupPage(setups, editor, pages)
 
     @router.get("/agencies/{code}/mailboxes/new")
     async def start(request: Request, code: str, _visitor: ItsEditor) -> Response:
@@ -71,7 +71,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
             setup = await setups.begin(
                 version.agency, address, by=visitor.by, seen_from=from_where(request), takes_over=key
             )
-        except (_BadChoice, SetupRefused) as wrong:
+        except (_InvalidChoiceError, SetupRejectedError) as wrong:
             return sheet.start(request, version, address=written[:_LONGEST], problem=str(wrong))
         return RedirectResponse(f"/agencies/{version.agency}/mailboxes/new/{setup.key}", status_code=303)
 
@@ -86,9 +86,9 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         try:
             setup = setups.find(code.upper(), key, by=visitor.by)
             await setups.look_for_consent(setup)
-        except SetupRefused as refused:
+        except SetupRejectedError as refused:
             problem = str(refused)
-        except NotFound:
+        except NotFoundError:
             return await gone(request, code)
         return sheet.page(request, setup, problem=problem)
 
@@ -99,11 +99,11 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         try:
             setup = setups.find(code.upper(), key, by=visitor.by)
-        except NotFound:
+        except NotFoundError:
             return await gone(request, code, fields.get("address", ""))
         try:
             await _sign_in(setups, setup, fields, secrets, from_where(request))
-        except (_BadChoice, BadApplicationError, SetupRefused) as wrong:
+        except (_InvalidChoiceError, BadApplicationError, SetupRejectedError) as wrong:
             return sheet.page(request, setup, problem=str(wrong), typed=fields, status=422)
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes/new/{setup.key}", status_code=303)
 
@@ -112,7 +112,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         fields = await form_of(request)
         try:
             setup = setups.find(code.upper(), key, by=visitor.by)
-        except NotFound:
+        except NotFoundError:
             return await gone(request, code, fields.get("address", ""))
         name = setup.takes_over or fields.get("name", "").strip().lower()
         try:
@@ -120,9 +120,9 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
             answer = await editor.save(
                 draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, setup.agency)
             )
-        except (_BadChoice, SetupRefused) as wrong:
+        except (_InvalidChoiceError, SetupRejectedError) as wrong:
             return sheet.page(request, setup, problem=str(wrong), typed=fields, status=422)
-        except (NotDone, NotEditable, DocumentsMovedOnError) as wrong:
+        except (OperationRejectedError, NotEditableError, VersionConflictError) as wrong:
             return sheet.page(request, setup, why=wrong, typed=fields, status=422)
         if answer.theirs is not None:
             return sheet.page(request, setup, problem="changed_meanwhile", typed=fields, status=409)
@@ -146,7 +146,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
 async def _sign_in(
     setups: MailboxSetups, setup: MailboxSetup, fields: Mapping[str, str], secrets: Mapping[str, str], place: str
 ) -> None:
-    """Sign in in the way that was chosen. Raise `_BadChoice`, `BadApplicationError` or `SetupRefused`."""
+    """Sign in in the way that was chosen. Raise `_InvalidChoiceError`, `BadApplicationError` or `SetupRejectedError`."""
     username, chosen = fields.get("username", "").strip()[:_LONGEST] or setup.address, _chosen(setup, fields)
     match fields.get("way", ""):
         case "consent":
@@ -160,28 +160,28 @@ async def _sign_in(
 
 
 async def _draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> AgencyDraft:
-    """Return the document with the mailbox that works. Raise `_BadChoice`, `SetupRefused` or `NotEditable`."""
+    """Return the document with the mailbox that works. Raise `_InvalidChoiceError`, `SetupRejectedError` or `NotEditableError`."""
     latest = await editor.latest(setup.agency)
     text = latest.text or ""
     try:
         TypeAdapter(Slug).validate_python(name)
     except ValidationError:
-        raise _BadChoice("bad_name") from None
+        raise _InvalidChoiceError("bad_name") from None
 
     def drafted() -> AgencyDraft:
         if not setup.takes_over and name in mapping(document_of(text, setup.agency).data.get("mailboxes")):
-            raise _BadChoice("name_taken")
+            raise _InvalidChoiceError("name_taken")
         return mailbox_draft(setup.agency, text, latest.digest, typed_mailbox(setup, name))
 
     return await asyncio.to_thread(drafted)
 
 
 def _address(version: DocumentVersion, written: str) -> tuple[str, str]:
-    """Return an address, and the short name of the mailbox that has it, as that spells it; "": none does. Raise `_BadChoice`."""
+    """Return an address, and the short name of the mailbox that has it, as that spells it; "": none does. Raise `_InvalidChoiceError`."""
     try:
         address = str(TypeAdapter(MailAddress).validate_python(written))
     except ValidationError:
-        raise _BadChoice("no_address") from None
+        raise _InvalidChoiceError("no_address") from None
     there = mapping(document_of(version.text or "", version.agency).data.get("mailboxes")).items()
     known = {str(mapping(each).get("address", "")): key for key, each in there}
     return next(((each, key) for each, key in known.items() if each.lower() == address.lower()), (address, ""))
@@ -191,11 +191,11 @@ def _address(version: DocumentVersion, written: str) -> tuple[str, str]:
 
 
 def _password(text: str) -> str:
-    """Return a password as it is. Raise `_BadChoice`, before a sign-in is spent on it, for what can be none."""
+    """Return a password as it is. Raise `_InvalidChoiceError`, before a sign-in is spent on it, for what can be none."""
     if not text.strip():
-        raise _BadChoice("no_password")
+        raise _InvalidChoiceError("no_password")
     if text != text.strip() or not text.isprintable() or len(text) > _LONGEST:
-        raise _BadChoice("bad_password")
+        raise _InvalidChoiceError("bad_password")
     return text
 
 
@@ -205,12 +205,12 @@ def _chosen(setup: MailboxSetup, fields: Mapping[str, str]) -> ChosenServers:
         host, tried = fields.get(f"{name}_host", "").strip().lower(), before.get(name)
         # The password would go to another server than was typed. What was tried before stands in the form still.
         if host and fields.get(name) != BY_HAND and (tried is None or tried.host != host):
-            raise _BadChoice("typed_not_marked")
+            raise _InvalidChoiceError("typed_not_marked")
     smtp = _one(fields, "smtp", offered(setup, Protocol.SMTP), Protocol.SMTP)
     protocol = Protocol.POP3 if fields.get("reading_protocol") == Protocol.POP3 else Protocol.IMAP
     reading = _one(fields, "reading", offered(setup, Protocol.IMAP, Protocol.POP3), protocol)
     if smtp is None and reading is None:
-        raise _BadChoice("no_server")
+        raise _InvalidChoiceError("no_server")
     return ChosenServers(smtp=smtp, reading=reading)
 
 
@@ -223,7 +223,7 @@ def _one(
     if wanted == BY_HAND:
         return _by_hand(fields, name, protocol)
     if not wanted.isdecimal() or len(wanted) > 2 or int(wanted) >= len(servers):
-        raise _BadChoice("not_chosen")
+        raise _InvalidChoiceError("not_chosen")
     found = servers[int(wanted)].candidate
     return ServerChoice(protocol=found.protocol, host=found.host, port=found.port, security=found.security)
 
@@ -237,6 +237,6 @@ def _by_hand(fields: Mapping[str, str], name: str, protocol: Protocol) -> Server
             | ({"port": int(written["port"])} if written["port"].isdecimal() and len(written["port"]) < 6 else {})
         )
     except ValidationError:
-        raise _BadChoice("bad_server") from None
+        raise _InvalidChoiceError("bad_server") from None
     host, port = server.host.lower(), server.port_of(protocol)
     return ServerChoice(protocol=protocol, host=host, port=port, security=server.security)

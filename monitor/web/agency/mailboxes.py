@@ -18,24 +18,24 @@ from alerts.record.clock import Clock
 from monitor.access.role import Permission
 from monitor.config.fields.circular import domain_of
 from monitor.config.files.document import document_of
-from monitor.config.files.edit import DropValue, NotEditable, TextEdit, edit_text
+from monitor.config.files.edit import NotEditableError, RemoveValue, TextEdit, edit_text
 from monitor.config.files.problem import Problem
 from monitor.config.model.registry import Registry
 from monitor.config.sense.custody import rests_on_typing
 from monitor.model.document import DocumentVersion
-from monitor.service.order import NotDone
-from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
+from monitor.service.order import OperationRejectedError
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
 from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError
-from monitor.service.portal.typed_mailbox import PROTOCOLS, SERVER_KEYS, TypedMailbox, mailbox_draft
-from monitor.store.upkeep.documents import DocumentsMovedOnError
+from monitor.service.portal.typed_mailbox import PROTOCOLS, SERVER_KEYS, EnteredMailbox, mailbox_draft
+from monitor.store.upkeep.documents import VersionConflictError
 from monitor.web.access.gate import ItsEditor
-from monitor.web.agency.entry import BadField, mapping, sequence
-from monitor.web.agency.sheet import NOTHING_TYPED, SettingsSheet, TypedForm
+from monitor.web.agency.entry import InvalidFieldError, mapping, sequence
+from monitor.web.agency.sheet import NOTHING_TYPED, SettingsPage, TypedForm
 from monitor.web.form import Pages, form_of
-from probes.model.bounds import OutOfBounds
+from probes.model.bounds import EgressDeniedError
 from probes.model.domain import is_within
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
-from probes.model.mailbox import Security, Withheld
+from probes.model.mailbox import Security, UnavailableLogin
 
 _FORMS: Final = frozenset({"mailbox", "add_mailbox", "drop_mailbox"})
 #: In characters; what is longer is no password that a server takes.
@@ -53,7 +53,7 @@ class _Fault:
 
 #: How the checks begin what officers here have to do with, and the word for it.
 _WORDS: Final = (
-    *((f"is {why};", f"out_{why.name.lower()}") for why in OutOfBounds),
+    *((f"is {why};", f"out_{why.name.lower()}") for why in EgressDeniedError),
     ("was typed for ", "other_servers"),
     ("only an administrator changes ", "placed_only"),
 )
@@ -61,7 +61,7 @@ _WORDS: Final = (
 
 def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter:
     """Build the page."""
-    router, sheet = APIRouter(include_in_schema=False), SettingsSheet(editor, clock, pages)
+    router, sheet = APIRouter(include_in_schema=False), SettingsPage(editor, clock, pages)
 
     @router.get("/agencies/{code}/mailboxes")
     async def mailboxes(request: Request, code: str, _visitor: ItsEditor) -> Response:
@@ -79,10 +79,10 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         try:
             draft = await _draft(code, typed, secrets, editor)
             answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, code))
-        except BadField as wrong:
+        except InvalidFieldError as wrong:
             errors = {wrong.field: [_Fault(word=str(wrong))]}
             return await shown(request, await editor.latest(code), 422, typed=typed, errors=errors)
-        except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
+        except (NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
             return await shown(request, await editor.latest(code), 422, typed=typed, why=wrong)
         if answer.theirs is not None:
             # What was typed is still there, beside what the mailboxes are by now.
@@ -100,7 +100,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         status: int = 200,
         *,
         typed: TypedForm = NOTHING_TYPED,
-        answer: DraftAnswer | None = None,
+        answer: DraftResult | None = None,
         **facts: object,
     ) -> Response:
         def rendered() -> Response:
@@ -117,7 +117,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
 
 
 async def _draft(code: str, typed: TypedForm, secrets: Mapping[str, str], editor: AgencyEditor) -> AgencyDraft:
-    """Return what a form wants the document to be. Raise `NotEditable`, `NotDone`, or `BadField` with a word of the page."""
+    """Return what a form wants the document to be. Raise `NotEditableError`, `OperationRejectedError`, or `InvalidFieldError` with a word of the page."""
     started_from = typed.fields.get("started_from", "")
     before = await editor.started_from(code, started_from)
 
@@ -128,7 +128,7 @@ async def _draft(code: str, typed: TypedForm, secrets: Mapping[str, str], editor
             return AgencyDraft(agency=code, text=edit_text(before, _dropped(key, data)), started_from=started_from)
         application = _application(typed.fields, secrets)
         if typed.name == "add_mailbox" and not secrets["password"] and application is None:
-            raise BadField("password", "password_missing")
+            raise InvalidFieldError("password", "password_missing")
         mailbox = _typed(key, typed.fields, _password(secrets["password"]), application)
         return mailbox_draft(code, before, started_from, mailbox)
 
@@ -139,21 +139,21 @@ def _key(typed: TypedForm, data: Mapping[str, Any]) -> str:
     key, there = typed.fields.get("key", ""), mapping(data.get("mailboxes"))
     if typed.name != "add_mailbox":
         if key not in there:
-            raise BadField("key", "key_gone")
+            raise InvalidFieldError("key", "key_gone")
         if typed.name == "drop_mailbox" and len(there) == 1:
             # An agency may begin with none; that nothing is probed any more is no click's to say.
-            raise BadField("key", "key_last")
+            raise InvalidFieldError("key", "key_last")
         return key
     if not key:
-        raise BadField("key", "key_missing")
+        raise InvalidFieldError("key", "key_missing")
     if key in there:
-        raise BadField("key", "key_taken")
+        raise InvalidFieldError("key", "key_taken")
     return key
 
 
 def _password(text: str) -> str:
     if text and (not text.isprintable() or text != text.strip() or len(text) > _LONGEST):
-        raise BadField("password", "password_odd")
+        raise InvalidFieldError("password", "password_odd")
     return text
 
 
@@ -165,21 +165,23 @@ def _application(fields: Mapping[str, str], secrets: Mapping[str, str]) -> Appli
         platform = MailPlatform(named)
         application = Application.read(platform, {**fields, **secrets}, domain_of(fields.get("address", "")))
     except (BadApplicationError, ValueError) as bad:
-        raise BadField("application", str(bad) if isinstance(bad, BadApplicationError) else "bad_account") from None
+        raise InvalidFieldError(
+            "application", str(bad) if isinstance(bad, BadApplicationError) else "bad_account"
+        ) from None
     hosts = [host for each in PROTOCOLS if (host := fields.get(f"{each}.host"))]
     if not all(is_within(host, PLATFORM_SERVERS[platform]) for host in hosts):
-        raise BadField("application", "not_its_servers")
+        raise InvalidFieldError("application", "not_its_servers")
     return application
 
 
-def _typed(key: str, fields: Mapping[str, str], password: str, application: Application | None) -> TypedMailbox:
+def _typed(key: str, fields: Mapping[str, str], password: str, application: Application | None) -> EnteredMailbox:
     servers = {
         protocol: {each: fields.get(f"{protocol}.{each}", "") for each in SERVER_KEYS}
         for protocol in PROTOCOLS
         if fields.get(f"{protocol}.host")
     }
     address = fields.get("address", "")
-    return TypedMailbox(
+    return EnteredMailbox(
         key=key,
         address=address,
         servers=servers,
@@ -194,15 +196,15 @@ def _dropped(key: str, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return what takes a mailbox out, with the routes that name it: they would lead nowhere."""
     routes = sequence(data.get("routes"))
     using = [number for number, route in enumerate(routes) if mapping(route).get("mailbox") == key]
-    gone = [DropValue(path=("routes", number)) for number in reversed(using)]
-    return [*gone, DropValue(path=("mailboxes", key))]
+    gone = [RemoveValue(path=("routes", number)) for number in reversed(using)]
+    return [*gone, RemoveValue(path=("mailboxes", key))]
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------
 
 
 def _page(
-    editor: AgencyEditor, version: DocumentVersion, typed: TypedForm, answer: DraftAnswer | None
+    editor: AgencyEditor, version: DocumentVersion, typed: TypedForm, answer: DraftResult | None
 ) -> Mapping[str, object]:
     data = document_of(version.text or "", version.agency).data
     configuration = editor.configuration()
@@ -236,7 +238,7 @@ def _page(
 
 def _is_locked(registry: Registry, name: str) -> bool:
     """Whether a mailbox is not signed in to, because what was typed for it cannot be had."""
-    return name in registry.mailboxes and isinstance(registry.mailboxes[name].mailbox.login, Withheld)
+    return name in registry.mailboxes and isinstance(registry.mailboxes[name].mailbox.login, UnavailableLogin)
 
 
 def _box(key: str, mailbox: Mapping[str, Any], data: Mapping[str, Any]) -> Mapping[str, Any]:

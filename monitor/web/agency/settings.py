@@ -11,18 +11,18 @@ from fastapi.responses import RedirectResponse
 from alerts.record.clock import Clock
 from monitor.access.role import Permission
 from monitor.config.files.document import document_of
-from monitor.config.files.edit import NotEditable, edit_text
+from monitor.config.files.edit import NotEditableError, edit_text
 from monitor.model.document import DocumentVersion, digest_of
 from monitor.model.said import said
-from monitor.service.order import NotDone
-from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftAnswer
-from monitor.store.upkeep.documents import DocumentsMovedOnError
+from monitor.service.order import OperationRejectedError
+from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftResult
+from monitor.store.upkeep.documents import VersionConflictError
 from monitor.web.access.gate import ItsEditor, agency_in_path, needs
-from monitor.web.agency.calendar_file import LARGEST_CALENDAR, NoCalendar
+from monitor.web.agency.calendar_file import LARGEST_CALENDAR, InvalidCalendarError
 from monitor.web.agency.difference import differing_lines
-from monitor.web.agency.entry import BadField
+from monitor.web.agency.entry import InvalidFieldError
 from monitor.web.agency.settings_edits import FORMS, LOOKED_AT, edits_of, is_about_telling
-from monitor.web.agency.sheet import SettingsSheet, TypedForm
+from monitor.web.agency.sheet import SettingsPage, TypedForm
 from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, file_of, form_of
 
 #: Of twenty steps, with everybody who is told by each.
@@ -34,7 +34,7 @@ _DIGITS: Final = 9
 def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False, dependencies=needs(Permission.EDIT_AGENCY, agency_in_path))
-    sheet = SettingsSheet(editor, clock, pages)
+    sheet = SettingsPage(editor, clock, pages)
 
     async def saved(request: Request, code: str, page: str) -> Response:
         number, latest = request.query_params.get("saved", ""), await editor.latest(code.upper())
@@ -73,13 +73,13 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
                 facts = await asyncio.to_thread(sheet.calendar_again, typed, before, draft)
                 return sheet.render(request, "settings_calendar.html", facts)
             answer = await editor.save(draft, by=visitor.by, may_place=may_place)
-        except (BadField, NotEditable, NotDone, DocumentsMovedOnError) as wrong:
-            at = {wrong.field: ((str(wrong), ""),)} if isinstance(wrong, BadField) else {}
+        except (InvalidFieldError, NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
+            at = {wrong.field: ((str(wrong), ""),)} if isinstance(wrong, InvalidFieldError) else {}
             latest = await editor.latest(code)
             return await sheet.show(request, page, latest, 422, typed=typed, why=wrong, at_fields=at)
         return await told(request, typed, draft, answer)
 
-    async def told(request: Request, typed: TypedForm, draft: AgencyDraft, answer: DraftAnswer) -> Response:
+    async def told(request: Request, typed: TypedForm, draft: AgencyDraft, answer: DraftResult) -> Response:
         page = "telling.html" if is_about_telling(typed.name) else "settings.html"
         if answer.theirs is not None:
             facts = await asyncio.to_thread(sheet.clash, draft, typed, answer.theirs, answer.common)
@@ -98,7 +98,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
     return router
 
 
-def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsSheet) -> None:
+def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsPage) -> None:
     #: Of calendars' files one is read at a time: a stranger's may take seconds, and others want the threads.
     reading = asyncio.Lock()
 
@@ -110,13 +110,13 @@ def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsShee
         try:
             async with reading:
                 facts = await asyncio.to_thread(sheet.calendar, latest, octets)
-        except NoCalendar as wrong:
+        except InvalidCalendarError as wrong:
             typed = TypedForm(name="calendar", fields=fields)
             return await sheet.show(request, "settings.html", latest, 422, typed=typed, wrong=wrong.key)
         return sheet.render(request, "settings_calendar.html", facts)
 
 
-def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsSheet) -> None:
+def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsPage) -> None:
     @router.get("/agencies/{code}/versions")
     async def versions(request: Request, code: str) -> Response:
         code, asked_for = code.upper(), request.query_params
@@ -150,8 +150,8 @@ def _no_such_version(code: str) -> HTTPException:
     return HTTPException(404, said("there is no such version of '{agency}'", agency=code[:40]))
 
 
-async def _draft(code: str, typed: TypedForm, editor: AgencyEditor, sheet: SettingsSheet) -> AgencyDraft:
-    """Return what a form wants the document to be. Raise `BadField`, `NotEditable` or `NotDone`."""
+async def _draft(code: str, typed: TypedForm, editor: AgencyEditor, sheet: SettingsPage) -> AgencyDraft:
+    """Return what a form wants the document to be. Raise `InvalidFieldError`, `NotEditableError` or `OperationRejectedError`."""
     started_from = typed.fields.get("started_from", "")
     if typed.name == "text":
         return AgencyDraft(agency=code, text=as_text(typed.fields.get("text", "")), started_from=started_from)

@@ -15,11 +15,11 @@ from typing import Any, Final
 from alerts.model.notice import Language
 from monitor.config.agency.route import RouteSettings
 from monitor.config.files.duration import format_duration
-from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit, Written
+from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit, Written
 from monitor.config.files.problem import Path
 from monitor.model.said import said
 from monitor.web.agency import telling_edits
-from monitor.web.agency.entry import BadField, Fields, choices, mapping, sequence, values
+from monitor.web.agency.entry import Fields, InvalidFieldError, choices, mapping, sequence, values
 
 #: Of a contact in the short form, and of one address of a contact.
 NUMBERS: Final = ("sms", "voice", "extension", "fax")
@@ -38,7 +38,7 @@ _SPOKEN: Final = re.compile(rf"(\d{{1,4}})\s*({'|'.join(_UNITS)})", re.ASCII)
 
 
 def edits_of(form: str, fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    """Return what a form does to a document that says *data*. Raise `BadField`, or `KeyError` of a form there is none of.
+    """Return what a form does to a document that says *data*. Raise `InvalidFieldError`, or `KeyError` of a form there is none of.
 
     *routes*: those that the agency is probed on while it lists none.
     """
@@ -65,24 +65,24 @@ def _add_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[Route
         lasts += timedelta(days=1)
     days = fields.get("days", "*")
     cron = f"{begins.minute} {begins.hour} * * {days if days in DAYS else '*'}"
-    return [AddItem(path=("probing", "when"), value={"cron": cron, "for": format_duration(lasts)})]
+    return [AppendItem(path=("probing", "when"), value={"cron": cron, "for": format_duration(lasts)})]
 
 
 def _drop_hours(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     # Without a window nothing would be probed; without the key mail is probed always.
     alone = len(sequence(mapping(data.get("probing")).get("when"))) == 1
-    return [DropValue(path=("probing", "when") if alone else ("probing", "when", _number(fields)))]
+    return [RemoveValue(path=("probing", "when") if alone else ("probing", "when", _number(fields)))]
 
 
 def _add_maintenance(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     window = {key: fields.get(name, "").replace("T", " ") for key, name in (("from", "begins"), ("until", "ends"))}
-    return [AddItem(path=("maintenance",), value={**window, "why": fields.get("why", "")})]
+    return [AppendItem(path=("maintenance",), value={**window, "why": fields.get("why", "")})]
 
 
 def _calendar(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     there = maintenance_in(data)
     wanted = [read_window(value) for name, value in fields.items() if name.startswith(OF_A_FILE)]
-    return [AddItem(path=("maintenance",), value=each) for each in wanted if each not in there]
+    return [AppendItem(path=("maintenance",), value=each) for each in wanted if each not in there]
 
 
 def maintenance_in(data: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
@@ -101,31 +101,31 @@ def read_window(written: str) -> Mapping[str, str]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise BadField("file", "what the file told of is not known; open the page again")
+        raise InvalidFieldError("file", "what the file told of is not known; open the page again")
     return {key: found[key] for key in ("from", "until", "cron", "for", "why") if key in found}
 
 
 def _drop_maintenance(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    return [DropValue(path=("maintenance", _number(fields)))]
+    return [RemoveValue(path=("maintenance", _number(fields)))]
 
 
 def _add_route(fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     wanted = {key: fields[key] for key in ("direction", "mailbox", "reference", "to") if fields.get(key)}
     if "routes" in data:
-        return [AddItem(path=("routes",), value=wanted)]
-    return [PutValue(path=("routes",), value=[*map(_written, routes), wanted])]
+        return [AppendItem(path=("routes",), value=wanted)]
+    return [SetValue(path=("routes",), value=[*map(_written, routes), wanted])]
 
 
 def _drop_route(fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     number = _number(fields)
     if "routes" in data:
-        return [DropValue(path=("routes", number))]
+        return [RemoveValue(path=("routes", number))]
     left = [_written(route) for place, route in enumerate(routes) if place != number]
-    return [PutValue(path=("routes",), value=left)]
+    return [SetValue(path=("routes",), value=left)]
 
 
 def _usual_routes(_fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    return [DropValue(path=("routes",))]
+    return [RemoveValue(path=("routes",))]
 
 
 def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
@@ -133,9 +133,9 @@ def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSet
     path: Path = ("contacts", key)
     there = mapping(data.get("contacts")).get(key)
     if not isinstance(there, Mapping):
-        raise BadField("key", said("there is no contact '{key}' any more; open the page again", key=key))
+        raise InvalidFieldError("key", said("there is no contact '{key}' any more; open the page again", key=key))
     edits = [
-        PutValue(path=(*path, "name"), value=fields.get("name", "")),
+        SetValue(path=(*path, "name"), value=fields.get("name", "")),
         *choices(path, fields, there, {"language": Language.MALAY.value}),
         *values(path, fields, (*NUMBERS, VERIFIED)),
     ]
@@ -146,22 +146,22 @@ def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSet
         edits += values((*path, "addresses", number), written, (*kinds, VERIFIED))
     if (new := fields.get("new_number")) and isinstance(addresses, list):
         kind = fields.get("new_kind", "")
-        edits.append(AddItem(path=(*path, "addresses"), value={kind if kind in KINDS else KINDS[0]: new}))
+        edits.append(AppendItem(path=(*path, "addresses"), value={kind if kind in KINDS else KINDS[0]: new}))
     return edits
 
 
 def _add_contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     key = fields.get("key", "").lower()
     if not key:
-        raise BadField("key", "the contact has no short name; write one in small letters: siti")
+        raise InvalidFieldError("key", "the contact has no short name; write one in small letters: siti")
     if key in mapping(data.get("contacts")):
-        raise BadField("key", said("there is a contact '{key}' already; write another short name", key=key))
+        raise InvalidFieldError("key", said("there is a contact '{key}' already; write another short name", key=key))
     numbers = {each: fields[each] for each in ("sms", "voice") if fields.get(each)}
-    return [PutValue(path=("contacts", key), value={"name": fields.get("name", ""), **numbers})]
+    return [SetValue(path=("contacts", key), value={"name": fields.get("name", ""), **numbers})]
 
 
 def _drop_contact(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    return [DropValue(path=("contacts", fields.get("key", "")))]
+    return [RemoveValue(path=("contacts", fields.get("key", "")))]
 
 
 #: By the name of the form.
@@ -206,7 +206,7 @@ def is_about_telling(form: str) -> bool:
 def _number(fields: Fields) -> int:
     written = fields.get("number", "")
     if not written.isdecimal() or len(written) > 4:
-        raise BadField("number", "what is to be taken out is not named; open the page again")
+        raise InvalidFieldError("number", "what is to be taken out is not named; open the page again")
     return int(written)
 
 
@@ -214,7 +214,7 @@ def _time(fields: Fields, name: str) -> time:
     try:
         return time.fromisoformat(fields.get(name, ""))
     except ValueError:
-        raise BadField(name, "is no time of the day; write 08:00, or 17:30") from None
+        raise InvalidFieldError(name, "is no time of the day; write 08:00, or 17:30") from None
 
 
 def _written(route: RouteSettings) -> Written:

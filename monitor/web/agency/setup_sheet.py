@@ -11,8 +11,8 @@ from fastapi import Request, Response
 from monitor.advice.obstacle import Obstacle, obstacle_of, plain_obstacle
 from monitor.config.fields.circular import domain_of
 from monitor.model.document import DocumentVersion
-from monitor.probing.mailbox_sign_in import SENDING, SideTried
-from monitor.service.portal.agency_editor import AgencyEditor, DraftAnswer
+from monitor.probing.mailbox_sign_in import SENDING, SignInResult
+from monitor.service.portal.agency_editor import AgencyEditor, DraftResult
 from monitor.service.portal.mailbox_setup import ChosenServers, MailboxSetup, MailboxSetups, SeenServer, ServerChoice
 from monitor.web.form import Pages
 from probes.model.mail_platform import MailPlatform
@@ -33,7 +33,7 @@ _OF_AN_APPLICATION: Final = {
 _NO_SLUG: Final = re.compile(r"[^a-z0-9]+")
 
 
-class SetupSheet:
+class MailboxSetupPage:
     """Renders the pages."""
 
     def __init__(self, setups: MailboxSetups, editor: AgencyEditor, pages: Pages) -> None:
@@ -75,7 +75,7 @@ class SetupSheet:
         *,
         problem: str = "",
         why: str | Exception = "",
-        answer: DraftAnswer | None = None,
+        answer: DraftResult | None = None,
         typed: Mapping[str, str] | None = None,
         status: int = 200,
     ) -> Response:
@@ -139,7 +139,7 @@ def _side(
     return {"name": name, "rows": rows, "mark": typed.get(name) or mark, **by_hand}
 
 
-def _tried(side: SideTried, setup: MailboxSetup, mailbox: Mailbox, chosen: ChosenServers) -> dict[str, Any]:
+def _tried(side: SignInResult, setup: MailboxSetup, mailbox: Mailbox, chosen: ChosenServers) -> dict[str, Any]:
     """Return how one side ended: its phases, and what was in the way."""
     server = chosen.smtp if side.kind == SENDING else chosen.reading
     failure = side.result.failure

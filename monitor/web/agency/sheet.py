@@ -18,10 +18,10 @@ from alerts.model.oncall import Days, gaps, spells
 from alerts.record.clock import Clock
 from monitor.config.agency.route import RouteDirection, RouteSettings, default_routes
 from monitor.config.files.document import document_of
-from monitor.config.files.duration import NoDuration, format_duration, parse_duration
-from monitor.config.files.edit import NotEditable, edit_text
+from monitor.config.files.duration import InvalidDurationError, format_duration, parse_duration
+from monitor.config.files.edit import NotEditableError, edit_text
 from monitor.model.document import DocumentVersion, digest_of
-from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
 from monitor.web.agency.calendar_file import MOST_EVENTS, read_calendar
 from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.entry import mapping, sequence
@@ -75,7 +75,7 @@ _OF_TELLING: Final = frozenset({"telling.html", "rota_look.html"})
 NOTHING_TYPED: Final = TypedForm(fields={})
 
 
-class SettingsSheet:
+class SettingsPage:
     """Renders the pages about an agency's document."""
 
     def __init__(self, editor: AgencyEditor, clock: Clock, pages: Pages) -> None:
@@ -100,7 +100,7 @@ class SettingsSheet:
         *,
         typed: TypedForm = NOTHING_TYPED,
         draft: AgencyDraft | None = None,
-        answer: DraftAnswer | None = None,
+        answer: DraftResult | None = None,
         **facts: object,
     ) -> Response:
         """Return a page of forms. *draft*: the text that an *answer* is about, if it was not written."""
@@ -113,7 +113,7 @@ class SettingsSheet:
         return await asyncio.to_thread(shown)
 
     def _page(
-        self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft | None, answer: DraftAnswer | None
+        self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft | None, answer: DraftResult | None
     ) -> Mapping[str, object]:
         text, general = version.text or "", self._editor.configuration().settings
         lines = (draft.text if draft else text).splitlines() if answer and answer.problems else ()
@@ -199,7 +199,7 @@ class SettingsSheet:
         }
 
     def rota_look(
-        self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft, look: DraftAnswer
+        self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft, look: DraftResult
     ) -> Mapping[str, object]:
         """Return what a rota would be like in the coming four weeks, before it is saved."""
         key, now = typed.fields.get("key", "").strip().lower(), self._clock.now()
@@ -219,7 +219,7 @@ class SettingsSheet:
         }
 
     def calendar(self, version: DocumentVersion, octets: bytes) -> Mapping[str, object]:
-        """Return what is shown of a calendar's file before it is saved. Raise `NoCalendar`."""
+        """Return what is shown of a calendar's file before it is saved. Raise `InvalidCalendarError`."""
         text, zone = version.text or "", self._zone(version.agency)
         data = document_of(text, version.agency).data
         found, there = read_calendar(octets, zone, self._clock.now()), maintenance_in(data)
@@ -227,7 +227,7 @@ class SettingsSheet:
         fields = {f"{OF_A_FILE}{number}": json.dumps(each) for number, each in enumerate(new)}
         try:
             after, why = edit_text(text, edits_of("calendar", fields, data, ())), ""
-        except NotEditable as wrong:
+        except NotEditableError as wrong:
             after, why = text, str(wrong)
         offered = {f"{OFFERED}{number}": written for number, written in enumerate(fields.values())}
         return {
@@ -239,7 +239,7 @@ class SettingsSheet:
 
     @staticmethod
     def calendar_again(typed: TypedForm, before: str, draft: AgencyDraft) -> Mapping[str, object]:
-        """Return what is shown of a calendar's file when other events of it are ticked. Raise `BadField`."""
+        """Return what is shown of a calendar's file when other events of it are ticked. Raise `InvalidFieldError`."""
         is_asked_for = "again" in typed.fields
         return {
             **_offer(draft.agency, draft.started_from, typed, before, draft.text),
@@ -271,7 +271,7 @@ class SettingsSheet:
         return self._pages.show(request, template, facts, status)
 
 
-def _at_fields(typed: TypedForm, answer: DraftAnswer | None) -> Mapping[str, Sequence[tuple[str, str]]]:
+def _at_fields(typed: TypedForm, answer: DraftResult | None) -> Mapping[str, Sequence[tuple[str, str]]]:
     """Return what is wrong with single fields of a form, and what to write instead, by their names."""
     found: dict[str, list[tuple[str, str]]] = {}
     for each in answer.errors if answer else ():
@@ -314,7 +314,7 @@ def _in_words(window: Mapping[str, Any]) -> Mapping[str, str]:
     found = _SIMPLE_CRON.fullmatch(str(window["cron"]))
     try:
         lasts = parse_duration(str(window["for"]))
-    except NoDuration:
+    except InvalidDurationError:
         lasts = _DAY
     if found is None or found["days"] not in DAYS or lasts >= _DAY:
         return {"days": ""}

@@ -11,8 +11,8 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from alerts.documents.statement import DayKind, MonthlyStatement
-from alerts.model.delivery import Notice
+from alerts.documents.statement import DayKind, MonthlyReport
+from alerts.model.delivery import Notification
 from alerts.model.incident import Incident
 from alerts.model.notice import Language
 from alerts.wording import moment as in_words
@@ -102,11 +102,11 @@ def statement_pages(statements: Statements, pages: Pages) -> APIRouter:
 _ENDS: Final = (".pdf", "-days.csv", "-incidents.csv", "-notices.csv", "-exercises.csv")
 
 
-def _shares(told: MonthlyStatement) -> Sequence[tuple[str, float | None]]:
+def _shares(told: MonthlyReport) -> Sequence[tuple[str, float | None]]:
     return [("sending", told.sending), ("receiving", told.receiving)]
 
 
-def _bars(told: MonthlyStatement) -> Sequence[ChartedDay]:
+def _bars(told: MonthlyReport) -> Sequence[ChartedDay]:
     """Return the days as they are drawn, from the first; of a day that is not over what has passed."""
     found = []
     for day in told.days:
@@ -122,7 +122,7 @@ def _bars(told: MonthlyStatement) -> Sequence[ChartedDay]:
     return found
 
 
-def _incidents(told: MonthlyStatement, statements: Statements, language: Language) -> Sequence[StatedIncident]:
+def _incidents(told: MonthlyReport, statements: Statements, language: Language) -> Sequence[StatedIncident]:
     spans = {
         each.id: max(timedelta(), (each.ended_at or told.until) - each.told_began_at) for each, _ in told.incidents
     }
@@ -138,7 +138,7 @@ def _incidents(told: MonthlyStatement, statements: Statements, language: Languag
     ]
 
 
-def _notices(told: MonthlyStatement) -> Sequence[tuple[str, Notice, str]]:
+def _notices(told: MonthlyReport) -> Sequence[tuple[str, Notification, str]]:
     """Return the notices, the oldest first: of which incident, and to whom."""
     found = [(incident.number, each, incident.reader(each)) for incident, notices in told.incidents for each in notices]
     return sorted(found, key=lambda row: (row[1].created_at, row[1].id))

@@ -13,10 +13,10 @@ from typing import Any, Final
 from alerts.model.channel import Channel
 from alerts.model.notice import Language
 from monitor.config.fields.phone import Presence
-from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit, Written
+from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit, Written
 from monitor.config.files.problem import Path, dotted
 from monitor.model.said import said
-from monitor.web.agency.entry import BadField, Fields, choices, listed, mapping, new_key, sequence, values
+from monitor.web.agency.entry import Fields, InvalidFieldError, choices, listed, mapping, new_key, sequence, values
 
 #: More than a page shows, and fewer than a form may have.
 MOST_ROWS: Final = 20
@@ -36,7 +36,7 @@ def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     path: Path = ("rotas", key)
     there = mapping(data.get("rotas")).get(key)
     if not isinstance(there, Mapping):
-        raise BadField("key", said("there is no rota '{key}' any more; open the page again", key=key))
+        raise InvalidFieldError("key", said("there is no rota '{key}' any more; open the page again", key=key))
     edits = choices(path, fields, there, {"handover": "08:00"})
     layers = sequence(there.get("layers"))
     for place, layer in enumerate(layers):
@@ -44,7 +44,7 @@ def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
             edits += _layer((*path, "layers", place), mapping(layer), fields, f"layers[{place}].")
     edits += _dropped((*path, "layers"), layers, fields)
     if people := _people(fields, f"layers[{len(layers)}]."):
-        edits.append(AddItem(path=(*path, "layers"), value=_new_layer(fields, f"layers[{len(layers)}].", people)))
+        edits.append(AppendItem(path=(*path, "layers"), value=_new_layer(fields, f"layers[{len(layers)}].", people)))
     return edits
 
 
@@ -54,12 +54,12 @@ def add_rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     handover = fields.get("handover", "")
     value: dict[str, Written] = {"handover": handover} if handover not in ("", "08:00") else {}
     layer = _new_layer(fields, "layers[0].", _people(fields, "layers[0]."))
-    return [PutValue(path=("rotas", key), value={**value, "layers": [layer]})]
+    return [SetValue(path=("rotas", key), value={**value, "layers": [layer]})]
 
 
 def drop_rota(fields: Fields, _data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return what takes a rota out."""
-    return [DropValue(path=("rotas", fields.get("key", "")))]
+    return [RemoveValue(path=("rotas", fields.get("key", "")))]
 
 
 def _layer(path: Path, there: Mapping[str, Any], fields: Fields, prefix: str) -> list[TextEdit]:
@@ -96,7 +96,7 @@ def escalation(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     if channels or any(who.values()):
         after = {"after": fields[f"{prefix}after"]} if fields.get(f"{prefix}after") else {}
         named = {name: keys for name, keys in who.items() if keys}
-        edits.append(AddItem(path=("escalation", "steps"), value={**after, **named, "channels": channels}))
+        edits.append(AppendItem(path=("escalation", "steps"), value={**after, **named, "channels": channels}))
     return [*edits, *values(path, fields, ("rounds", "repeat_after", "repeat_interval", "acknowledge_for", "fallback"))]
 
 
@@ -132,7 +132,7 @@ def _dropped(path: Path, rows: Sequence[object], fields: Fields) -> list[TextEdi
     """Return what takes rows out, the last first: the places of the others stay as they were."""
     name = path[-1]
     return [
-        DropValue(path=(*path, place)) for place in range(len(rows) - 1, -1, -1) if f"{name}[{place}].drop" in fields
+        RemoveValue(path=(*path, place)) for place in range(len(rows) - 1, -1, -1) if f"{name}[{place}].drop" in fields
     ]
 
 
@@ -141,7 +141,7 @@ def recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     key = fields.get("key", "")
     there = mapping(mapping(data.get("announcement")).get("recipients")).get(key)
     if not isinstance(there, Mapping):
-        raise BadField("key", said("there is no recipient '{key}' any more; open the page again", key=key))
+        raise InvalidFieldError("key", said("there is no recipient '{key}' any more; open the page again", key=key))
     path: Path = ("announcement", "recipients", key)
     channels = _in_order(there.get("channels"), _ticked(fields))
     return [
@@ -160,12 +160,12 @@ def add_recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]
         value["address"] = address
     usual = {name: fields[name] for name, default in _USUAL.items() if fields.get(name, default) != default}
     whole = {**value, **usual, "channels": _ticked(fields)}
-    return [PutValue(path=("announcement", "recipients", key), value=whole)]
+    return [SetValue(path=("announcement", "recipients", key), value=whole)]
 
 
 def drop_recipient(fields: Fields, _data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return what takes a recipient out."""
-    return [DropValue(path=("announcement", "recipients", fields.get("key", "")))]
+    return [RemoveValue(path=("announcement", "recipients", fields.get("key", "")))]
 
 
 def announcement(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
@@ -185,8 +185,8 @@ def office(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     ]
     if "signatory" in there and signatory:
         return [*edits, *values(("office", "signatory"), fields, SIGNATORY, "signatory.")]
-    whole = PutValue(path=("office", "signatory"), value=signatory) if signatory else None
-    return [*edits, whole or DropValue(path=("office", "signatory"))]
+    whole = SetValue(path=("office", "signatory"), value=signatory) if signatory else None
+    return [*edits, whole or RemoveValue(path=("office", "signatory"))]
 
 
 def _ticked(fields: Fields) -> Sequence[str]:

@@ -13,20 +13,20 @@ from fastapi.responses import RedirectResponse
 
 from monitor.access.role import Permission
 from monitor.advice import advise
-from monitor.service.portal.trials import KeptTrial, TrialRefused, Trials
-from monitor.service.sites.probe_calls import ProbeCaller
+from monitor.service.portal.trials import OnDemandRunRejectedError, OnDemandRuns, StoredRun
+from monitor.service.sites.probe_calls import ProbeRequester
 from monitor.web.access.gate import ItsTrier, agency_in_path, needs
 from monitor.web.access.sign_in import from_where
 from monitor.web.ask import asked
 from monitor.web.form import Pages, form_of
-from monitor.web.page import Tongue, language_of
+from monitor.web.page import PageLanguage, language_of
 from probes.model.result import Outcome, Phase
 
 #: Its form tells where it was sent from, which tells our own page from a stranger's where a browser says no more.
 _HEADERS = {"Referrer-Policy": "same-origin"}
 
 
-def trial_pages(trials: Trials, caller: ProbeCaller, pages: Pages) -> APIRouter:
+def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False, dependencies=needs(Permission.TRY, agency_in_path))
 
@@ -39,7 +39,7 @@ def trial_pages(trials: Trials, caller: ProbeCaller, pages: Pages) -> APIRouter:
         agency, wanted = code.upper(), (await form_of(request)).get("route", "")
         try:
             kept = await trials.begin(agency, wanted, by=visitor.by, address=from_where(request))
-        except TrialRefused as refused:
+        except OnDemandRunRejectedError as refused:
             return form(request, agency, status=409, wanted=wanted, problem=str(refused))
         return RedirectResponse(f"/agencies/{agency}/test/{kept.key}", status_code=303)
 
@@ -48,7 +48,7 @@ def trial_pages(trials: Trials, caller: ProbeCaller, pages: Pages) -> APIRouter:
         agency = code.upper()
         try:
             await caller.call(agency, by=visitor.by, address=from_where(request))
-        except TrialRefused as refused:
+        except OnDemandRunRejectedError as refused:
             return form(request, agency, status=409, wanted="", problem=str(refused))
         return RedirectResponse(f"/agencies/{agency}/test", status_code=303)
 
@@ -60,7 +60,7 @@ def trial_pages(trials: Trials, caller: ProbeCaller, pages: Pages) -> APIRouter:
     async def part(request: Request, code: str, key: str) -> Response:
         return seen(request, "trial_part.html", trials.find(code.upper(), key))
 
-    def seen(request: Request, template: str, kept: KeptTrial) -> Response:
+    def seen(request: Request, template: str, kept: StoredRun) -> Response:
         facts = {**_seen(kept, asked(request).tongue), "is_proven": trials.is_proven(kept.trial.route)}
         return pages.show(request, template, facts, headers=_HEADERS)
 
@@ -80,7 +80,7 @@ def trial_pages(trials: Trials, caller: ProbeCaller, pages: Pages) -> APIRouter:
     return router
 
 
-def _seen(kept: KeptTrial, tongue: Tongue) -> dict[str, Any]:
+def _seen(kept: StoredRun, tongue: PageLanguage) -> dict[str, Any]:
     """Return what is shown of a trial."""
     trial = kept.trial
     result, failure = trial.result, trial.result.failure if trial.result else None

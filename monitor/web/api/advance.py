@@ -9,13 +9,13 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter
 
-from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice
+from alerts.documents.advance_notice import MaintenanceNotice, MaintenanceNoticeKind
 from alerts.model.channel import Channel
 from alerts.model.notice import Language
 from monitor.config.agency.announcement import RecipientSettings
-from monitor.service.portal.advance_notices import AdvanceNotices, AdvanceOverview, papers_of
+from monitor.service.portal.advance_notices import MaintenanceNotices, MaintenanceOverview, papers_of
 from monitor.web.access.gate import ItsEditor
-from monitor.web.api.route.order import ApiWord, Once, given_orders, name_of, orderer_of
+from monitor.web.api.route.order import ApiRequest, Once, given_orders, name_of, orderer_of
 from monitor.web.api.route.question import NOT_FOUND, Moment, questions
 from monitor.web.joining import together
 from monitor.web.problem import problems
@@ -33,11 +33,11 @@ _Sides = Annotated[Literal[1, 2], Query(description="2: each addressee begins on
 _Number = Annotated[str, BeforeValidator(lambda notice: notice.number if notice else "")]
 
 
-class AdvanceNoticeWord(BaseModel):
+class MaintenanceNoticeResponse(BaseModel):
     """What recipients are told of one stretch of maintenance."""
 
     number: str
-    news: AdvanceNews
+    news: MaintenanceNoticeKind
     begins: datetime
     ends: datetime
     why: str
@@ -48,7 +48,7 @@ class AdvanceNoticeWord(BaseModel):
     before: _Number
 
 
-class ComingWorkWord(BaseModel):
+class PlannedMaintenanceResponse(BaseModel):
     """Maintenance that is still to begin: of a window that comes again and again, the next time."""
 
     begins: datetime
@@ -58,18 +58,18 @@ class ComingWorkWord(BaseModel):
     told: _Number
 
 
-class AdvanceOverviewWord(BaseModel):
+class MaintenanceNoticesResponse(BaseModel):
     """What is planned, and what was told of it."""
 
     agency: str
-    works: list[ComingWorkWord]
+    works: list[PlannedMaintenanceResponse]
     #: Told, still to begin, and not planned any more: tell of a change, or that it is cancelled.
-    outdated: list[AdvanceNoticeWord]
+    outdated: list[MaintenanceNoticeResponse]
     #: All whose work is not over, the newest first.
-    made: list[AdvanceNoticeWord]
+    made: list[MaintenanceNoticeResponse]
 
 
-class AdvanceRecipientWord(BaseModel):
+class MaintenanceRecipientResponse(BaseModel):
     """Whom it is for."""
 
     title: str
@@ -78,26 +78,26 @@ class AdvanceRecipientWord(BaseModel):
     papers: list[Channel]
 
 
-class AdvanceDraftWord(BaseModel):
+class MaintenanceDraftResponse(BaseModel):
     """What would be made, and what its letter would say."""
 
-    notice: AdvanceNoticeWord
+    notice: MaintenanceNoticeResponse
     #: Of the letter in Malay: its title, and then its paragraphs.
     text: list[str]
-    recipients: list[AdvanceRecipientWord]
+    recipients: list[MaintenanceRecipientResponse]
 
 
-class ApiAdvanceNotice(ApiWord):
+class MaintenanceNoticeRequest(ApiRequest):
     """Of which work a notice is to be, and whose place it takes. Work alone is planned, both are a change, else it is cancelled."""
 
     begins: Annotated[Moment | None, Field(description="When the work begins; without it: it is cancelled.")] = None
     before: Annotated[str, Field(max_length=32, description="The number of the notice whose place it takes.")] = ""
 
 
-_NOTICE: Final = TypeAdapter(AdvanceNoticeWord)
+_NOTICE: Final = TypeAdapter(MaintenanceNoticeResponse)
 
 
-def advance_orders(notices: AdvanceNotices) -> APIRouter:
+def advance_orders(notices: MaintenanceNotices) -> APIRouter:
     """Build the routes."""
     router, asked = given_orders(), questions()
     here = "/agencies/{code}/advance-notices"
@@ -105,24 +105,26 @@ def advance_orders(notices: AdvanceNotices) -> APIRouter:
     @asked.get(
         here,
         summary="What maintenance is planned, and what recipients were told of it beforehand",
-        response_model=AdvanceOverviewWord,
+        response_model=MaintenanceNoticesResponse,
         responses=NOT_FOUND,
     )
-    async def overview(code: str, _visitor: ItsEditor) -> AdvanceOverview:
+    async def overview(code: str, _visitor: ItsEditor) -> MaintenanceOverview:
         return await notices.overview(code)
 
     @asked.get(
         f"{here}/draft",
         summary="What would be made now, and what its letter would say; nothing is written",
-        response_model=AdvanceDraftWord,
+        response_model=MaintenanceDraftResponse,
         responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     )
-    async def draft(code: str, _visitor: ItsEditor, begins: _Begins = None, before: _Before = "") -> AdvanceDraftWord:
+    async def draft(
+        code: str, _visitor: ItsEditor, begins: _Begins = None, before: _Before = ""
+    ) -> MaintenanceDraftResponse:
         made = await notices.draft(code, begins, before)
         body = notices.said(code, made, Language.MALAY)
         items = [[item.text for item in each.items] for each in body.paragraphs]
         texts = [text for each, of_it in zip(body.paragraphs, items, strict=True) for text in (each.text, *of_it)]
-        return AdvanceDraftWord(
+        return MaintenanceDraftResponse(
             notice=_word(made),
             text=[body.title, body.opening, *texts],
             recipients=[_recipient(each) for each in notices.recipients(code)],
@@ -131,13 +133,13 @@ def advance_orders(notices: AdvanceNotices) -> APIRouter:
     @router.post(
         here,
         summary="Make an advance notice; nothing is sent: its pages are to be printed, signed and sent",
-        response_model=AdvanceNoticeWord,
+        response_model=MaintenanceNoticeResponse,
         status_code=HTTPStatus.CREATED,
     )
-    async def make(code: str, said: ApiAdvanceNotice, visitor: ItsEditor, carry_out: Once) -> Response:
+    async def make(code: str, said: MaintenanceNoticeRequest, visitor: ItsEditor, carry_out: Once) -> Response:
         name = name_of(visitor, said.by)
 
-        async def act() -> AdvanceNoticeWord:
+        async def act() -> MaintenanceNoticeResponse:
             return _word(await notices.make(code, said.begins, said.before, by=name))
 
         return await carry_out.answer(orderer_of(visitor), _NOTICE, act, HTTPStatus.CREATED)
@@ -158,11 +160,11 @@ def advance_orders(notices: AdvanceNotices) -> APIRouter:
     return together(asked, router)
 
 
-def _word(notice: AdvanceNotice) -> AdvanceNoticeWord:
-    return AdvanceNoticeWord.model_validate(notice, from_attributes=True)
+def _word(notice: MaintenanceNotice) -> MaintenanceNoticeResponse:
+    return MaintenanceNoticeResponse.model_validate(notice, from_attributes=True)
 
 
-def _recipient(recipient: RecipientSettings) -> AdvanceRecipientWord:
-    return AdvanceRecipientWord(
+def _recipient(recipient: RecipientSettings) -> MaintenanceRecipientResponse:
+    return MaintenanceRecipientResponse(
         title=recipient.title, organisation=recipient.organisation, papers=list(papers_of(recipient))
     )

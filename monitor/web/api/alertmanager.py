@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import ClientDisconnect
 
-from alerts.inbound.alertmanager import WebhookRefused, webhook_schema
-from alerts.model.alert import News
+from alerts.inbound.alertmanager import WebhookRejectedError, webhook_schema
+from alerts.model.alert import AlertEffect
 from monitor.service.alertmanager.intake import RETRY_AFTER, IntakeFullError
 from monitor.service.alertmanager.receiver import AlertReceiver
-from monitor.web.access.gate import OpenToAll
+from monitor.web.access.gate import PublicRoute
 from monitor.web.form import read_body
 from monitor.web.problem import problems
 
@@ -62,14 +62,14 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
     @router.post(
         "/alertmanager",
         summary="Take in a webhook of Alertmanager, version 4; needs the token of `alertmanager.receive`",
-        dependencies=[Depends(OpenToAll("has a token of its own")), Depends(admitted)],
+        dependencies=[Depends(PublicRoute("has a token of its own")), Depends(admitted)],
         responses=problems(*_REFUSALS),
         # It is read by us: what is larger than any is refused before.
         openapi_extra={
             "requestBody": {"required": True, "content": {"application/json": {"schema": webhook_schema()}}}
         },
     )
-    async def take(request: Request) -> dict[News, int]:
+    async def take(request: Request) -> dict[AlertEffect, int]:
         # Without a length it may be as long as any.
         length = int(request.headers.get("content-length", LARGEST_WEBHOOK))
         try:
@@ -78,7 +78,7 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
         except IntakeFullError:
             why = "more webhooks come than are stored; Alertmanager brings this group again after its group_interval"
             raise refuse(HTTPStatus.TOO_MANY_REQUESTS, why, **{"Retry-After": f"{RETRY_AFTER.seconds}"}) from None
-        except WebhookRefused as refused:
+        except WebhookRejectedError as refused:
             raise refuse(HTTPStatus.BAD_REQUEST, str(refused)) from None
         except ClientDisconnect:
             raise HTTPException(HTTPStatus.BAD_REQUEST) from None  # Nobody reads it.

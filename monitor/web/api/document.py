@@ -16,15 +16,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.config.files.document import LARGEST, text_of
 from monitor.config.files.problem import Problem
 from monitor.config.loading import called_in_store
-from monitor.model.document import DocumentVersion, Pen, digest_of
-from monitor.service.order import NotDone, NotFound
-from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
-from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import ItsEditor, Needs, agency_in_path, needs, permit
+from monitor.model.document import DocumentVersion, EditSource, digest_of
+from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
+from monitor.store.upkeep.documents import VersionConflictError
+from monitor.web.access.gate import ItsEditor, RequirePermission, agency_in_path, needs, permit
 from monitor.web.api.route.order import BEARER, wrong_header
 from monitor.web.api.route.question import knows, only_known
 from monitor.web.form import read_body
@@ -35,7 +35,7 @@ _KIND: Final = "application/yaml"
 _STEP: Final = re.compile(r"[^.\[\]]+")
 _DIGEST: Final = re.compile(r'"([0-9a-f]{64})"')
 
-_Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS, agency_in_path))]
+_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.PLACE_SECRETS, agency_in_path))]
 IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", description="The ETag of the version that you have seen; nothing else is written over."),
@@ -126,7 +126,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
             AgencyDraft(agency=agency, text=text, started_from=seen),
             visitor.may(Permission.PLACE_SECRETS, agency),
         )
-        doing = editor.save(draft, by=visitor.by, may_place=sees_all, pen=Pen.API)
+        doing = editor.save(draft, by=visitor.by, may_place=sees_all, pen=EditSource.API)
         return await done(agency, seen, text, doing, sees_all=sees_all)
 
     @router.delete(
@@ -141,21 +141,23 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         present = await there(agency)
         if seen != present.digest:
             return moved_on(agency, present.digest, seen)
-        return await done(agency, seen, None, editor.take_out(agency, seen, pen=Pen.API, by=visitor.by), sees_all=True)
+        return await done(
+            agency, seen, None, editor.take_out(agency, seen, pen=EditSource.API, by=visitor.by), sees_all=True
+        )
 
     async def there(agency: str) -> DocumentVersion:
         version = await editor.last(agency)
         if version is None or version.text is None:
-            raise NotFound(f"there is no agency {agency[:64]} in the store")
+            raise NotFoundError(f"there is no agency {agency[:64]} in the store")
         return version
 
     async def done(
-        agency: str, seen: str, text: str | None, doing: Awaitable[DraftAnswer], *, sees_all: bool
+        agency: str, seen: str, text: str | None, doing: Awaitable[DraftResult], *, sees_all: bool
     ) -> Response:
         try:
             answer = await doing
-        except DocumentsMovedOnError as moved:
-            raise NotDone(str(moved)) from None
+        except VersionConflictError as moved:
+            raise OperationRejectedError(str(moved)) from None
         if answer.theirs is not None:
             return moved_on(agency, answer.theirs.digest, seen)
         if answer.is_refused:
@@ -172,7 +174,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
 
     def see_that_it_counts() -> None:
         if not editor.is_in_store:
-            raise NotDone(
+            raise OperationRejectedError(
                 "agencies are files here; `agencies: in the store` in the settings lets them be written over HTTP"
             )
 
@@ -208,7 +210,7 @@ def moved_on(agency: str, theirs: str, seen: str) -> Response:
     return problem(HTTPStatus.PRECONDITION_FAILED, why, more=more, headers={"ETag": f'"{theirs}"'} if theirs else None)
 
 
-def unusable(answer: DraftAnswer, called: str, *, sees_all: bool) -> Response:
+def unusable(answer: DraftResult, called: str, *, sees_all: bool) -> Response:
     """Say what is wrong with a document, each where it stands. *sees_all*: also what is wrong with what is not theirs."""
     parts = [_part(each, called) for each in answer.errors]
     said = [*map(str, answer.errors)]

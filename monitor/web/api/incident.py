@@ -9,15 +9,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.incident import IncidentState
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
-from monitor.service.front import Front
-from monitor.service.order import NotFound
-from monitor.store.engine.listing import IncidentFilter, NoticeFilter
-from monitor.views.overview import IncidentView, NoticeDetail, NoticeView, view_incident
-from monitor.views.site_report import SiteEvidence
+from monitor.access.visitor import Principal
+from monitor.service.front import ServiceFacade
+from monitor.service.order import NotFoundError
+from monitor.store.engine.listing import IncidentFilter, NotificationFilter
+from monitor.views.overview import IncidentView, NotificationDetail, NotificationView, view_incident
+from monitor.views.site_report import SiteIncidentSummary
 from monitor.web.access.gate import Reader, incident_in_path, needs, notice_in_path, permit
 from monitor.web.api.route.question import (
     NOT_FOUND,
@@ -37,7 +37,7 @@ from monitor.web.word import Id
 _INCIDENT = TypeAdapter(IncidentView)
 #: In a cursor, before the id of one that was open.
 _OPEN = "open-"
-_NOTICE = TypeAdapter(NoticeView)
+_NOTICE = TypeAdapter(NotificationView)
 
 #: How an incident stands; "open" is either of the first two.
 _STATES = {
@@ -50,13 +50,13 @@ _IncidentStates = Annotated[
     list[Literal["open", "triggered", "acknowledged", "resolved"]] | None,
     Query(description="Only those that stand so; `open` is what is triggered or acknowledged."),
 ]
-_NoticeStates = Annotated[list[NoticeState] | None, Query(description="Only those that stand so.")]
+_NoticeStates = Annotated[list[NotificationState] | None, Query(description="Only those that stand so.")]
 _Number = Annotated[str | None, Query(description="Only those that tell of this incident, by its number.")]
 _Since = Annotated[Moment | None, Query(description="Only those that opened, or were written, then or later.")]
 _Until = Annotated[Moment | None, Query(description="Only those that opened, or were written, before.")]
 
 
-def records(source: Front) -> APIRouter:
+def records(source: ServiceFacade) -> APIRouter:
     """Build the routes by which programs ask what happened, and who was told."""
     router = questions()
     board = source.board
@@ -102,10 +102,10 @@ def records(source: Front) -> APIRouter:
         responses=NOT_FOUND,
         dependencies=needs(Permission.READ, incident_in_path(source)),
     )
-    async def sites(number: str) -> list[SiteEvidence]:
+    async def sites(number: str) -> list[SiteIncidentSummary]:
         return list(await board.site_evidence(await source.numbered(number)))
 
-    @router.get("/notices", summary="Notices, newest first", response_model=list[NoticeView])
+    @router.get("/notices", summary="Notices, newest first", response_model=list[NotificationView])
     async def notices(
         request: Request,
         visitor: Reader,
@@ -118,7 +118,7 @@ def records(source: Front) -> APIRouter:
         limit: Limit = USUAL,
         cursor: Cursor = None,
     ) -> Response:
-        wanted = NoticeFilter(
+        wanted = NotificationFilter(
             agencies=await known(agency or (), visitor),
             incident_id=None if incident is None else await numbered(incident),
             states=set(state or ()),
@@ -134,10 +134,10 @@ def records(source: Front) -> APIRouter:
         responses=NOT_FOUND,
         dependencies=needs(Permission.READ, notice_in_path(source)),
     )
-    async def notice(notice_id: Id) -> NoticeDetail:
+    async def notice(notice_id: Id) -> NotificationDetail:
         return await board.notice(notice_id)
 
-    async def known(quoted: Sequence[str], visitor: Visitor) -> set[str]:
+    async def known(quoted: Sequence[str], visitor: Principal) -> set[str]:
         """Return the codes of agencies: those that are watched, and those that have left and are remembered.
 
         Nothing was quoted: all that the visitor may see; an empty set stands for every one.
@@ -151,7 +151,7 @@ def records(source: Front) -> APIRouter:
     async def code(quoted: str) -> str:
         try:
             return board.called(quoted)
-        except NotFound as unknown:
+        except NotFoundError as unknown:
             left = quoted.strip().upper()
             if not (await board.incident_page(IncidentFilter(agencies={left}), most=1)).rows:
                 raise wrong("agency", str(unknown)) from None
@@ -160,7 +160,7 @@ def records(source: Front) -> APIRouter:
     async def numbered(quoted: str) -> int:
         try:
             return (await source.numbered(quoted)).id
-        except NotFound as unknown:
+        except NotFoundError as unknown:
             raise wrong("incident", str(unknown)) from None
 
     return router

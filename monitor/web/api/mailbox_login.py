@@ -12,17 +12,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.config.fields.circular import domain_of
 from monitor.config.files.document import document_of
-from monitor.config.files.edit import NotEditable
+from monitor.config.files.edit import NotEditableError
 from monitor.config.loading import called_in_store
-from monitor.model.document import Pen
-from monitor.service.order import NotDone, NotFound
+from monitor.model.document import EditSource
+from monitor.service.order import NotFoundError, OperationRejectedError
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.delegation import Application, BadApplicationError
 from monitor.service.portal.typed_mailbox import PROTOCOLS, login_draft
-from monitor.store.upkeep.documents import DocumentsMovedOnError
+from monitor.store.upkeep.documents import VersionConflictError
 from monitor.web.access.gate import ItsEditor
 from monitor.web.api.document import OF_WRITING, DocumentWritten, IfMatch, moved_on, seen_version, unusable
 from monitor.web.api.route.order import given_orders
@@ -76,7 +76,7 @@ class MailboxApplication(BaseModel):
     """Microsoft's."""
 
     def read(self, mailbox: Mapping[str, Any]) -> Application:
-        """Return the application for a mailbox that is written so. Raise `NotDone`."""
+        """Return the application for a mailbox that is written so. Raise `OperationRejectedError`."""
         typed = {
             "service_account": self.service_account.get_secret_value(),
             "tenant": self.tenant,
@@ -86,10 +86,12 @@ class MailboxApplication(BaseModel):
         try:
             application = Application.read(self.platform, typed, domain_of(str(mailbox.get("address", ""))))
         except BadApplicationError as bad:
-            raise NotDone(_WRONG[str(bad)]) from None
+            raise OperationRejectedError(_WRONG[str(bad)]) from None
         own, servers = PLATFORM_SERVERS[self.platform], [mailbox[each] for each in PROTOCOLS if each in mailbox]
         if not all(isinstance(each, Mapping) and is_within(str(each.get("host", "")), own) for each in servers):
-            raise NotDone(f"its tokens are shown to servers below {', '.join(own)} only, and the document names others")
+            raise OperationRejectedError(
+                f"its tokens are shown to servers below {', '.join(own)} only, and the document names others"
+            )
         return application
 
 
@@ -125,7 +127,7 @@ def mailbox_logins(editor: AgencyEditor) -> APIRouter:
     return router
 
 
-async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, visitor: Visitor, seen: str) -> Response:
+async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, visitor: Principal, seen: str) -> Response:
     """Let the mailbox of an agency and a key be signed in to in another way. *seen*: the digest of the version that was looked at."""
     agency, key = place
     latest = await editor.latest(agency)
@@ -135,11 +137,11 @@ async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, visitor:
     may_place = visitor.may(Permission.PLACE_SECRETS, agency)
     try:
         draft = await asyncio.to_thread(partial(_drafted, place, latest.text or "", way, seen))
-        answer = await editor.save(draft, by=visitor.by, may_place=may_place, pen=Pen.API)
+        answer = await editor.save(draft, by=visitor.by, may_place=may_place, pen=EditSource.API)
     except KeyError:
-        raise NotFound(f"{agency} has no mailbox '{key[:40]}'") from None
-    except (NotEditable, DocumentsMovedOnError) as why:
-        raise NotDone(str(why)) from None
+        raise NotFoundError(f"{agency} has no mailbox '{key[:40]}'") from None
+    except (NotEditableError, VersionConflictError) as why:
+        raise OperationRejectedError(str(why)) from None
     if answer.theirs is not None:
         return moved_on(agency, answer.theirs.digest, seen)
     if answer.is_refused or answer.written is None:
@@ -152,7 +154,7 @@ async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, visitor:
 
 
 def _drafted(place: tuple[str, str], text: str, way: _Way, seen: str) -> AgencyDraft:
-    """Return the draft. Raise `NotEditable`, `NotDone`, or `KeyError` where there is no such mailbox."""
+    """Return the draft. Raise `NotEditableError`, `OperationRejectedError`, or `KeyError` where there is no such mailbox."""
     agency, key = place
     mailboxes = document_of(text, agency).data.get("mailboxes")
     mailbox = mailboxes[key] if isinstance(mailboxes, Mapping) else None

@@ -14,12 +14,12 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from alerts.model.oncall import Gap
 from monitor.access.role import OURSELVES, Permission
-from monitor.access.visitor import Visitor
-from monitor.service.noticeboard import Noticeboard
+from monitor.access.visitor import Principal
+from monitor.service.noticeboard import StatusReader
 from monitor.service.oncall import OnCall, owner_of
-from monitor.service.order import NotDone, NotFound
-from monitor.web.access.gate import Colleague, Needs, permit
-from monitor.web.api.route.order import ApiWord, Once, given_orders, name_of, orderer_of
+from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.web.access.gate import Colleague, RequirePermission, permit
+from monitor.web.api.route.order import ApiRequest, Once, given_orders, name_of, orderer_of
 from monitor.web.api.route.question import (
     USUAL,
     Cursor,
@@ -32,7 +32,7 @@ from monitor.web.api.route.question import (
     read_cursor,
     wrong,
 )
-from monitor.web.command.oncall import ChangedOverrideWord, OverrideWord, view_change, view_override
+from monitor.web.command.oncall import ChangedOverrideResponse, OverrideResponse, view_change, view_override
 from monitor.web.joining import together
 from monitor.web.word import Id
 
@@ -63,7 +63,7 @@ class OnCallView(BaseModel):
     gaps: list[Gap]
 
 
-class ApiOverride(ApiWord):
+class ApiOverride(ApiRequest):
     """Who takes which duty over, from when until when."""
 
     rota: Annotated[str, Field(min_length=1, max_length=130, description="As /api/v1/on-call names it.")]
@@ -73,12 +73,12 @@ class ApiOverride(ApiWord):
 
 
 _ROTA = TypeAdapter(OnCallView)
-_OVERRIDE = TypeAdapter(OverrideWord)
-_CHANGE = TypeAdapter(ChangedOverrideWord)
-_Giver = Annotated[Visitor, Depends(Needs(Permission.OVERRIDE))]
+_OVERRIDE = TypeAdapter(OverrideResponse)
+_CHANGE = TypeAdapter(ChangedOverrideResponse)
+_Giver = Annotated[Principal, Depends(RequirePermission(Permission.OVERRIDE))]
 
 
-def on_call(duty: OnCall, board: Noticeboard) -> APIRouter:
+def on_call(duty: OnCall, board: StatusReader) -> APIRouter:
     """Build the route."""
     router = questions()
 
@@ -102,7 +102,7 @@ def on_call(duty: OnCall, board: Noticeboard) -> APIRouter:
         page = names[:limit]
         try:
             views = await duty.show(code, "" if at is None else at.isoformat(), only=page)
-        except NotDone as refusal:
+        except OperationRejectedError as refusal:
             raise wrong("at", str(refusal)) from None
         rows = [
             OnCallView.model_validate(each, from_attributes=True) for each in sorted(views, key=lambda view: view.rota)
@@ -117,7 +117,7 @@ def override_orders(duty: OnCall) -> APIRouter:
     """Build the routes."""
     router, asked = given_orders(), questions()
 
-    @asked.get("/overrides", summary="The overrides that are not over", response_model=list[OverrideWord])
+    @asked.get("/overrides", summary="The overrides that are not over", response_model=list[OverrideResponse])
     async def standing(visitor: Colleague) -> Response:
         scope = visitor.scope(Permission.READ_PEOPLE)
         rows = [view_override(each) for each in await duty.overrides() if owner_of(each.rota) in scope]
@@ -126,14 +126,14 @@ def override_orders(duty: OnCall) -> APIRouter:
     @router.post(
         "/overrides",
         summary="Put somebody on call instead of whoever is planned; tell them, and who is relieved: Pantau does not",
-        response_model=ChangedOverrideWord,
+        response_model=ChangedOverrideResponse,
         status_code=HTTPStatus.CREATED,
     )
     async def add(said: ApiOverride, visitor: _Giver, carry_out: Once) -> Response:
         permit(visitor, Permission.OVERRIDE, owner_of(said.rota.strip()).upper())
         name = name_of(visitor, said.by)
 
-        async def act() -> ChangedOverrideWord:
+        async def act() -> ChangedOverrideResponse:
             begins = said.begins.isoformat() if said.begins else ""
             made = await duty.add(
                 rota=said.rota, person=said.person, begins=begins, ends=said.ends.isoformat(), by=name
@@ -142,11 +142,11 @@ def override_orders(duty: OnCall) -> APIRouter:
 
         return await carry_out.answer(orderer_of(visitor), _CHANGE, act, HTTPStatus.CREATED)
 
-    @router.delete("/overrides/{number}", summary="Take an override back", response_model=ChangedOverrideWord)
-    async def remove(number: Id, visitor: _Giver) -> ChangedOverrideWord:
+    @router.delete("/overrides/{number}", summary="Take an override back", response_model=ChangedOverrideResponse)
+    async def remove(number: Id, visitor: _Giver) -> ChangedOverrideResponse:
         found = next((each for each in await duty.overrides() if each.id == number), None)
         if found is None:
-            raise NotFound(f"no override {number} stands; /api/v1/overrides lists them")
+            raise NotFoundError(f"no override {number} stands; /api/v1/overrides lists them")
         permit(visitor, Permission.OVERRIDE, owner_of(found.rota))
         gone = await duty.remove(number, visitor.by)
         return view_change(gone, await duty.concerned(gone))

@@ -14,25 +14,25 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import Field, TypeAdapter
 
 from alerts.model.incident import Incident
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
-from monitor.service.declarer import Declarer
-from monitor.service.front import Front
+from monitor.access.visitor import Principal
+from monitor.service.declarer import DeclarationService
+from monitor.service.front import ServiceFacade
 from monitor.views.overview import IncidentView, view_incident
-from monitor.web.access.gate import Needs, OpenToAll, gate_of, incident_in_path, permit
+from monitor.web.access.gate import PublicRoute, RequirePermission, gate_of, incident_in_path, permit
 from monitor.web.api.route.order import (
     BEARER,
-    ApiClosing,
+    ApiClose,
     ApiCorrection,
     ApiDespite,
-    ApiReason,
-    ApiRemark,
-    ApiWord,
+    ApiNote,
+    ApiReasonRequest,
+    ApiRequest,
+    ApiTakeOver,
+    IdempotencyGuard,
     Once,
-    OnceOver,
-    Orderer,
-    TakingOver,
+    Requester,
     given_orders,
     name_of,
     orderer_of,
@@ -43,24 +43,24 @@ from monitor.web.command.control import DeclaredView, view_declared
 
 _INCIDENT = TypeAdapter(IncidentView)
 _DECLARED = TypeAdapter(DeclaredView)
-_Ruler = Annotated[Visitor, Depends(Needs(Permission.RULE))]
+_Ruler = Annotated[Principal, Depends(RequirePermission(Permission.RULE))]
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 
 
-class ApiDeclaration(ApiReason):
+class ApiDeclare(ApiReasonRequest):
     """What does not work where, since when, and who knows it from what."""
 
     agency: Annotated[str, Field(min_length=1, max_length=64)]
-    matter: Literal[Matter.SENDING, Matter.RECEIVING, Matter.BOTH]
+    matter: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
     since: Annotated[Moment | None, Field(description="Now, if it is not said; at most seven days ago.")] = None
 
 
-def orders(source: Front) -> APIRouter:
+def orders(source: ServiceFacade) -> APIRouter:
     """Build the route that there always is. A page of a stranger's cannot send the header, so no browser orders anything unasked."""
     router = given_orders()
-    asked_of_people = Needs(Permission.ACKNOWLEDGE, incident_in_path(source))
+    asked_of_people = RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(source))
 
-    async def orderer(request: Request, bearer: _Bearer) -> str | Visitor:
+    async def orderer(request: Request, bearer: _Bearer) -> str | Principal:
         """Return which program of the settings orders, or who else does. What is wrong with an order is told to nobody else."""
         program = None if bearer is None else source.program(bearer.credentials)
         if program is not None:
@@ -75,12 +75,12 @@ def orders(source: Front) -> APIRouter:
         "/incidents/{number}/acknowledge",
         summary="Take an incident on",
         dependencies=[
-            Depends(OpenToAll("takes tokens of the settings, and asks for the permission where there is none"))
+            Depends(PublicRoute("takes tokens of the settings, and asks for the permission where there is none"))
         ],
         response_model=IncidentView,
     )
     async def acknowledge(
-        number: str, carry_out: Once, word: ApiWord | None = None, by_whom: str | Visitor = known
+        number: str, carry_out: Once, word: ApiRequest | None = None, by_whom: str | Principal = known
     ) -> Response:
         said = None if word is None else word.by
         if isinstance(by_whom, str):
@@ -88,7 +88,7 @@ def orders(source: Front) -> APIRouter:
                 raise wrong_in_body("by", "who takes it on? Write a name")
             # Both are written down: the person, by the word of the program.
             name = f"{said} ({by_whom})"
-            giver = Orderer(by=name, key_holder=f"api {by_whom}"[:100])
+            giver = Requester(by=name, key_holder=f"api {by_whom}"[:100])
         else:
             giver, name = orderer_of(by_whom), name_of(by_whom, said)
 
@@ -100,20 +100,20 @@ def orders(source: Front) -> APIRouter:
     return router
 
 
-def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
+def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIRouter:
     """Build the routes for whoever has signed in or shows a token of theirs."""
     router = given_orders()
     its_agency = incident_in_path(source)
-    duty_officer = Depends(Needs(Permission.ACKNOWLEDGE, its_agency))
-    releaser = Depends(Needs(Permission.RELEASE, its_agency))
-    ruler = Depends(Needs(Permission.RULE, its_agency))
+    duty_officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, its_agency))
+    releaser = Depends(RequirePermission(Permission.RELEASE, its_agency))
+    ruler = Depends(RequirePermission(Permission.RULE, its_agency))
 
     @router.post(
         "/incidents/{number}/remark",
         summary="Write down what is being done; whoever has taken it on has it for longer by it",
         response_model=IncidentView,
     )
-    async def remark(number: str, said: ApiRemark, carry_out: Once, visitor: Visitor = duty_officer) -> Response:
+    async def remark(number: str, said: ApiNote, carry_out: Once, visitor: Principal = duty_officer) -> Response:
         name = name_of(visitor, said.by)
         return await done(carry_out, visitor, lambda: source.remark(number, name, said.text))
 
@@ -122,7 +122,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         summary="Take an incident over from whoever has it; if they have it no more, nothing changes",
         response_model=IncidentView,
     )
-    async def take_over(number: str, said: TakingOver, carry_out: Once, visitor: Visitor = duty_officer) -> Response:
+    async def take_over(number: str, said: ApiTakeOver, carry_out: Once, visitor: Principal = duty_officer) -> Response:
         name = name_of(visitor, said.by)
         return await done(carry_out, visitor, lambda: source.take_over(number, name, said.of))
 
@@ -132,7 +132,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         response_model=IncidentView,
     )
     async def hand_on(
-        number: str, carry_out: Once, word: ApiWord | None = None, visitor: Visitor = duty_officer
+        number: str, carry_out: Once, word: ApiRequest | None = None, visitor: Principal = duty_officer
     ) -> Response:
         name = name_of(visitor, word.by if word else None)
         return await done(carry_out, visitor, lambda: source.hand_on(number, name))
@@ -143,7 +143,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         response_model=IncidentView,
     )
     async def release(
-        number: str, carry_out: Once, word: ApiDespite | None = None, visitor: Visitor = releaser
+        number: str, carry_out: Once, word: ApiDespite | None = None, visitor: Principal = releaser
     ) -> Response:
         name = name_of(visitor, word.by if word else None)
         despite = word.despite if word else None
@@ -154,7 +154,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         summary="Let it be over, by a person's word",
         response_model=IncidentView,
     )
-    async def close(number: str, said: ApiClosing, carry_out: Once, visitor: Visitor = ruler) -> Response:
+    async def close(number: str, said: ApiClose, carry_out: Once, visitor: Principal = ruler) -> Response:
         name = name_of(visitor, said.by)
         return await done(
             carry_out,
@@ -167,7 +167,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         summary="Declare it a false alarm: whoever was told gets a correction",
         response_model=IncidentView,
     )
-    async def correct(number: str, said: ApiCorrection, carry_out: Once, visitor: Visitor = ruler) -> Response:
+    async def correct(number: str, said: ApiCorrection, carry_out: Once, visitor: Principal = ruler) -> Response:
         name = name_of(visitor, said.by)
         return await done(carry_out, visitor, lambda: source.correct(number, name, said.why, despite=said.despite))
 
@@ -177,7 +177,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         response_model=DeclaredView,
         status_code=HTTPStatus.CREATED,
     )
-    async def declare(said: ApiDeclaration, visitor: _Ruler, carry_out: Once) -> Response:
+    async def declare(said: ApiDeclare, visitor: _Ruler, carry_out: Once) -> Response:
         permit(visitor, Permission.RULE, said.agency.strip().upper())
         name = name_of(visitor, said.by)
 
@@ -188,7 +188,9 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
 
         return await carry_out.answer(orderer_of(visitor), _DECLARED, act, HTTPStatus.CREATED)
 
-    async def done(carry_out: OnceOver, visitor: Visitor, order: Callable[[], Awaitable[Incident]]) -> Response:
+    async def done(
+        carry_out: IdempotencyGuard, visitor: Principal, order: Callable[[], Awaitable[Incident]]
+    ) -> Response:
         async def act() -> IncidentView:
             return view_incident(await order())
 

@@ -10,21 +10,21 @@ from pydantic import Field, TypeAdapter
 
 from alerts.decide.silence import Silence
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
-from monitor.config.files.duration import NoDuration, parse_duration
-from monitor.service.order import NotFound
+from monitor.access.visitor import Principal
+from monitor.config.files.duration import InvalidDurationError, parse_duration
+from monitor.service.order import NotFoundError
 from monitor.service.silences import Silencer
-from monitor.web.access.gate import Needs, Reader, permit
-from monitor.web.api.route.order import ApiReason, Once, given_orders, name_of, orderer_of, wrong_in_body
+from monitor.web.access.gate import Reader, RequirePermission, permit
+from monitor.web.api.route.order import ApiReasonRequest, Once, given_orders, name_of, orderer_of, wrong_in_body
 from monitor.web.api.route.question import listed, questions
 from monitor.web.joining import together
 from monitor.web.word import Id
 
 _SILENCE = TypeAdapter(Silence)
-_Silencer = Annotated[Visitor, Depends(Needs(Permission.SILENCE))]
+_Silencer = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
 
 
-class ApiSilence(ApiReason):
+class ApiSilence(ApiReasonRequest):
     """What is to be silent, for how long, and why."""
 
     about: Annotated[str, Field(min_length=1, max_length=200, description="An agency's code, or a route's name.")]
@@ -53,7 +53,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         name = name_of(visitor, said.by)
         try:
             lasts = parse_duration(said.lasts)
-        except NoDuration as wrong:
+        except InvalidDurationError as wrong:
             raise wrong_in_body("lasts", f"{wrong}; write 2h, or 30m") from None
 
         async def act() -> Silence:
@@ -67,7 +67,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
     async def end(number: Id, visitor: _Silencer) -> Silence:
         found = next((each for each in await silencer.current() if each.id == number), None)
         if found is None:
-            raise NotFound(f"there is no silence {number} that goes on; /api/v1/silences lists them")
+            raise NotFoundError(f"there is no silence {number} that goes on; /api/v1/silences lists them")
         permit(visitor, Permission.SILENCE, silencer.whose(found.about))
         return await silencer.remove(number, visitor.by)
 

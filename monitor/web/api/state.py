@@ -12,18 +12,18 @@ from pydantic import TypeAdapter
 
 from alerts.model.channel import Channel
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.model.route import Direction
 from monitor.runtime.slices import in_slices
-from monitor.service.front import Front
+from monitor.service.front import ServiceFacade
 from monitor.service.paper.letters import Letters, LetterView
 from monitor.views.agency_filter import state_in
 from monitor.views.days import AgencyDays, Availability
 from monitor.views.overview import AgencyView, CheckView
-from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
+from monitor.views.own_health import GatewayStatus, PartView, ReferenceView
 from monitor.views.site_report import SiteSumsView, view_sums
-from monitor.views.standing import AgencyStanding
-from monitor.web.access.gate import Needs, Reader, about_ourselves, agency_in_path, needs
+from monitor.views.standing import AgencyStatus
+from monitor.web.access.gate import Reader, RequirePermission, about_ourselves, agency_in_path, needs
 from monitor.web.api.route.question import (
     MOST,
     NOT_FOUND,
@@ -48,17 +48,17 @@ _Directions = Annotated[
     list[Literal["internal", "outbound", "inbound"]] | None,
     Query(description="Only those whose mail is probed in one of these; `state` is then asked of these alone."),
 ]
-_States = Annotated[list[AgencyStanding] | None, Query(description="Only those that are in one of these.")]
+_States = Annotated[list[AgencyStatus] | None, Query(description="Only those that are in one of these.")]
 _Channels = Annotated[list[Channel] | None, Query(description="Only those of these channels.")]
 #: How many are configured does not grow with time: all, unless fewer are asked for.
 _Few = Annotated[int | None, Query(ge=1, le=MOST, description="How many there are on a page; all, if it is not said.")]
-_Clerk = Annotated[Visitor, Depends(Needs(Permission.POST_LETTERS))]
+_Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS))]
 _Days = Annotated[
     int, Query(ge=1, le=400, description="How many, up to today; `availability` is of 30 and of 90 all the same.")
 ]
 
 
-def states(source: Front, tray: Letters | None) -> APIRouter:
+def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
     """Build the routes by which programs ask. *tray*: the letters."""
     router = questions()
     written_agencies = AgencyList()
@@ -131,7 +131,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
         summary="The ways on which people are told, in the order of trying, and how they stand",
         dependencies=ours,
     )
-    async def gateways(channel: _Channels = None) -> list[GatewayStanding]:
+    async def gateways(channel: _Channels = None) -> list[GatewayStatus]:
         return [each for each in source.board.gateways() if channel is None or each.channel in channel]
 
     @router.get(
@@ -171,7 +171,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
     return router
 
 
-def _stands(view: AgencyView, states: Sequence[AgencyStanding] | None, directions: Sequence[str] | None) -> bool:
+def _stands(view: AgencyView, states: Sequence[AgencyStatus] | None, directions: Sequence[str] | None) -> bool:
     state = view.state if directions is None else state_in(view, [Direction(each) for each in directions])
     return state is not None and (states is None or state in states)
 

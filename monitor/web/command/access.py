@@ -15,12 +15,12 @@ from pydantic import AliasPath, BaseModel, BeforeValidator, Field
 from monitor.access.api_token import ApiToken
 from monitor.access.invitation_code import CodeWay
 from monitor.access.visitor import User
-from monitor.config.files.duration import NoDuration, parse_duration
+from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.service.access.administration import Administration, Invitation
-from monitor.service.access.safe import Safe, SecretCount, SecretRotation
+from monitor.service.access.safe import SecretCount, SecretRotation, SecretStore
 from monitor.service.access.tokens import ProgramTokens
-from monitor.service.order import NotDone
-from monitor.web.word import Id, Name, Word
+from monitor.service.order import OperationRejectedError
+from monitor.web.word import CommandRequest, Id, Name
 
 #: As people write them: "officer:JCONTOH".
 _Roles = Annotated[
@@ -30,7 +30,7 @@ _Roles = Annotated[
 ]
 
 
-class UserWord(BaseModel):
+class UserResponse(BaseModel):
     """A user."""
 
     name: str
@@ -41,7 +41,7 @@ class UserWord(BaseModel):
     disabled_at: datetime | None
 
 
-class UserOrder(Word):
+class UserRequest(CommandRequest):
     """Who is to sign in, as what."""
 
     name: str
@@ -49,19 +49,19 @@ class UserOrder(Word):
     roles: Sequence[str] = ()
 
 
-class RolesOrder(Word):
+class RolesRequest(CommandRequest):
     """What a user is from now on."""
 
     roles: list[str]
 
 
-class InviteOrder(Word):
+class InviteRequest(CommandRequest):
     """How a code comes to its person."""
 
     way: CodeWay
 
 
-class InvitationWord(BaseModel):
+class InvitationResponse(BaseModel):
     """A code, to be told to its person."""
 
     name: str = Field(validation_alias=AliasPath("user", "name"))
@@ -70,7 +70,7 @@ class InvitationWord(BaseModel):
     ends_at: datetime
 
 
-class TokenWord(BaseModel):
+class TokenResponse(BaseModel):
     """A token, without its secret."""
 
     id: int
@@ -83,14 +83,14 @@ class TokenWord(BaseModel):
     revoked_at: datetime | None
 
 
-class MadeTokenWord(BaseModel):
+class NewTokenResponse(BaseModel):
     """A token that was made, and its secret."""
 
-    token: TokenWord
+    token: TokenResponse
     secret: str
 
 
-class TokenOrder(Word):
+class TokenRequest(CommandRequest):
     """Which program is to have one, for what, and for how long."""
 
     name: str = Field(min_length=1, max_length=64)
@@ -102,36 +102,36 @@ def users_of(administration: Administration) -> APIRouter:
     """Build the part of the control application that is about users."""
     router = APIRouter()
 
-    @router.get("/users", response_model=list[UserWord])
+    @router.get("/users", response_model=list[UserResponse])
     async def users() -> Sequence[User]:
         return await administration.users()
 
-    @router.post("/users", response_model=UserWord)
-    async def add(order: UserOrder) -> User:
+    @router.post("/users", response_model=UserResponse)
+    async def add(order: UserRequest) -> User:
         return await administration.add(order.name, order.full_name, order.roles, by=order.by)
 
-    @router.post("/users/{name}/roles", response_model=UserWord)
-    async def roles(name: str, order: RolesOrder) -> User:
+    @router.post("/users/{name}/roles", response_model=UserResponse)
+    async def roles(name: str, order: RolesRequest) -> User:
         return await administration.assign(name, order.roles, by=order.by)
 
-    @router.post("/users/{name}/invite", response_model=InvitationWord)
-    async def invite(name: str, order: InviteOrder) -> Invitation:
+    @router.post("/users/{name}/invite", response_model=InvitationResponse)
+    async def invite(name: str, order: InviteRequest) -> Invitation:
         return await administration.invite(name, order.way, by=order.by)
 
-    @router.post("/users/{name}/disable", response_model=UserWord)
-    async def disable(name: str, word: Word) -> User:
+    @router.post("/users/{name}/disable", response_model=UserResponse)
+    async def disable(name: str, word: CommandRequest) -> User:
         return await administration.disable(name, by=word.by)
 
-    @router.post("/users/{name}/unlock", response_model=UserWord)
-    async def unlock(name: str, word: Word) -> User:
+    @router.post("/users/{name}/unlock", response_model=UserResponse)
+    async def unlock(name: str, word: CommandRequest) -> User:
         return await administration.unlock(name, by=word.by)
 
-    @router.post("/users/{name}/second-factor-off", response_model=UserWord)
-    async def second_factor_off(name: str, word: Word) -> User:
+    @router.post("/users/{name}/second-factor-off", response_model=UserResponse)
+    async def second_factor_off(name: str, word: CommandRequest) -> User:
         return await administration.take_second_factor(name, by=word.by)
 
-    @router.post("/users/{name}/enable", response_model=UserWord)
-    async def enable(name: str, word: Word) -> User:
+    @router.post("/users/{name}/enable", response_model=UserResponse)
+    async def enable(name: str, word: CommandRequest) -> User:
         return await administration.enable(name, by=word.by)
 
     return router
@@ -141,29 +141,29 @@ def tokens_of(tokens: ProgramTokens) -> APIRouter:
     """Build the part of the control application that is about tokens."""
     router = APIRouter()
 
-    @router.get("/tokens", response_model=list[TokenWord])
+    @router.get("/tokens", response_model=list[TokenResponse])
     async def listed() -> Sequence[ApiToken]:
         return await tokens.all()
 
     @router.post("/tokens")
-    async def add(order: TokenOrder) -> MadeTokenWord:
+    async def add(order: TokenRequest) -> NewTokenResponse:
         try:
             lasts = parse_duration(order.lasts)
-        except NoDuration as wrong:
-            raise NotDone(f"{order.lasts}: {wrong}; write --for 90d") from None
+        except InvalidDurationError as wrong:
+            raise OperationRejectedError(f"{order.lasts}: {wrong}; write --for 90d") from None
         # Whoever may use the control socket may do everything.
         made = await tokens.make(order.name, order.roles, lasts, by=order.by)
-        token = TokenWord.model_validate(made.token, from_attributes=True)
-        return MadeTokenWord(token=token, secret=made.secret.text)
+        token = TokenResponse.model_validate(made.token, from_attributes=True)
+        return NewTokenResponse(token=token, secret=made.secret.text)
 
-    @router.post("/tokens/{number}/revoke", response_model=TokenWord)
-    async def revoke(number: Id, word: Word) -> ApiToken:
+    @router.post("/tokens/{number}/revoke", response_model=TokenResponse)
+    async def revoke(number: Id, word: CommandRequest) -> ApiToken:
         return await tokens.revoke(number, by=word.by)
 
     return router
 
 
-def secrets_of(safe: Safe) -> APIRouter:
+def secrets_of(safe: SecretStore) -> APIRouter:
     """Build the part of the control application that is about secrets."""
     router = APIRouter()
 
@@ -172,7 +172,7 @@ def secrets_of(safe: Safe) -> APIRouter:
         return await safe.counts()
 
     @router.post("/secrets/rotate")
-    async def rotate(word: Word) -> SecretRotation:
+    async def rotate(word: CommandRequest) -> SecretRotation:
         return await safe.rotate(by=word.by)
 
     return router

@@ -9,70 +9,70 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from pydantic import BaseModel, Field
 
 from alerts.decide.silence import Silence
-from alerts.engine.settling import Ruling
+from alerts.engine.settling import ManualStatus
 from alerts.model.contradiction import Contradiction
-from alerts.model.notice import Matter
-from monitor.config.files.duration import NoDuration, parse_duration
+from alerts.model.notice import IncidentType
+from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.runtime.place import MODE_HEADER, WATCH_ONLY
-from monitor.service.declarer import Declared, Declarer
-from monitor.service.front import Front
-from monitor.service.order import NotDone
+from monitor.service.declarer import DeclarationService, DeclaredOutage
+from monitor.service.front import ServiceFacade
+from monitor.service.order import OperationRejectedError
 from monitor.service.silences import Silencer
-from monitor.views.overview import IncidentView, NoticeView, view_incident
+from monitor.views.overview import IncidentView, NotificationView, view_incident
 from monitor.web.problem import answer_with_problems, reload_answer
-from monitor.web.word import Holder, Id, Why, Word
+from monitor.web.word import CommandRequest, Holder, Id, Why
 
 
-class TakeOverWord(Word):
+class TakeOverRequest(CommandRequest):
     """Who takes an incident over, and from whom."""
 
     of: Holder
 
 
-class RemarkWord(Word):
+class NoteRequest(CommandRequest):
     """Who says what."""
 
     text: Why
 
 
-class ReasonWord(Word):
+class ReasonRequest(CommandRequest):
     """Who says so, and why."""
 
     why: Why
 
 
-class DespiteWord(Word):
+class DespiteWord(CommandRequest):
     """Who says so, and in spite of what."""
 
     despite: Contradiction | None = None
 
 
-class CorrectOrder(DespiteWord, ReasonWord):
+class CorrectOrder(DespiteWord, ReasonRequest):
     """Who says so, and why."""
 
 
-class CloseOrder(CorrectOrder):
+class CloseRequest(CorrectOrder):
     """And whether mail works again; not said: as far as it was declared."""
 
     recovered: bool | None = None
 
 
-class RulingWord(ReasonWord):
+class ManualStatusBody(ReasonRequest):
     """And what became of a notice."""
 
-    ruling: Ruling
+    ruling: ManualStatus
 
 
-class DeclareOrder(ReasonWord):
+class DeclareRequest(ReasonRequest):
     """What does not work where, since when, and who knows it from what."""
 
     agency: str = Field(min_length=1, max_length=64)
-    matter: Literal[Matter.SENDING, Matter.RECEIVING, Matter.BOTH]
+    matter: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
     #: Empty: now.
     since: str = Field(default="", max_length=40)
 
 
-class SilenceOrder(ReasonWord):
+class SilenceRequest(ReasonRequest):
     """What is to be silent for how long, and who says so."""
 
     about: str = Field(min_length=1, max_length=200)
@@ -88,7 +88,7 @@ class DeclaredView(BaseModel):
     silent_until: datetime | None
 
 
-def control(source: Front, *parts: APIRouter) -> FastAPI:
+def control(source: ServiceFacade, *parts: APIRouter) -> FastAPI:
     """Build the control application of what is here and of *parts* that stand in modules of their own."""
 
     def say_mode(response: Response) -> None:
@@ -108,23 +108,23 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
         return list(await source.releases())
 
     @app.get("/notices")
-    async def notices() -> list[NoticeView]:
+    async def notices() -> list[NotificationView]:
         return list(await source.board.notices())
 
     @app.post("/incidents/{number}/acknowledge")
-    async def acknowledge(number: str, word: Word) -> IncidentView:
+    async def acknowledge(number: str, word: CommandRequest) -> IncidentView:
         return view_incident(await source.acknowledge(number, word.by))
 
     @app.post("/incidents/{number}/take-over")
-    async def take_over(number: str, said: TakeOverWord) -> IncidentView:
+    async def take_over(number: str, said: TakeOverRequest) -> IncidentView:
         return view_incident(await source.take_over(number, said.by, said.of))
 
     @app.post("/incidents/{number}/remark")
-    async def remark(number: str, said: RemarkWord) -> IncidentView:
+    async def remark(number: str, said: NoteRequest) -> IncidentView:
         return view_incident(await source.remark(number, said.by, said.text))
 
     @app.post("/incidents/{number}/hand-on")
-    async def hand_on(number: str, word: Word) -> IncidentView:
+    async def hand_on(number: str, word: CommandRequest) -> IncidentView:
         return view_incident(await source.hand_on(number, word.by))
 
     @app.post("/incidents/{number}/release")
@@ -136,11 +136,11 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
         return view_incident(await source.correct(number, said.by, said.why, despite=said.despite))
 
     @app.post("/notices/{notice_id}/settle")
-    async def settle(notice_id: Id, found: RulingWord) -> None:
+    async def settle(notice_id: Id, found: ManualStatusBody) -> None:
         await source.settle(notice_id, found.ruling, found.by, found.why)
 
     @app.post("/reload")
-    async def reload(word: Word | None = None) -> Response:
+    async def reload(word: CommandRequest | None = None) -> Response:
         return reload_answer(await source.reload(word.by if word else "control socket"))
 
     for part in parts:
@@ -148,24 +148,24 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
     return app
 
 
-def declarations(declarer: Declarer) -> APIRouter:
+def declarations(declarer: DeclarationService) -> APIRouter:
     """Build the part of the control application that is about what people know of outages, and the probes do not."""
     router = APIRouter()
 
     @router.post("/declarations")
-    async def declare(order: DeclareOrder) -> DeclaredView:
+    async def declare(order: DeclareRequest) -> DeclaredView:
         done = await declarer.declare(order.agency, order.matter, since=order.since, why=order.why, by=order.by)
         return view_declared(done)
 
     @router.post("/incidents/{number}/close")
-    async def close(number: str, said: CloseOrder) -> IncidentView:
+    async def close(number: str, said: CloseRequest) -> IncidentView:
         closed = declarer.close(number, why=said.why, by=said.by, recovered=said.recovered, despite=said.despite)
         return view_incident(await closed)
 
     return router
 
 
-def view_declared(done: Declared) -> DeclaredView:
+def view_declared(done: DeclaredOutage) -> DeclaredView:
     """Return an outage that was declared as it is shown."""
     silence = done.silence
     return DeclaredView(
@@ -184,15 +184,15 @@ def silences(silencer: Silencer) -> APIRouter:
         return list(await silencer.current())
 
     @router.post("/silences")
-    async def add(order: SilenceOrder) -> Silence:
+    async def add(order: SilenceRequest) -> Silence:
         try:
             lasts = parse_duration(order.lasts)
-        except NoDuration as wrong:
-            raise NotDone(f"{order.lasts}: {wrong}; write --for 2h, or 30m") from None
+        except InvalidDurationError as wrong:
+            raise OperationRejectedError(f"{order.lasts}: {wrong}; write --for 2h, or 30m") from None
         return await silencer.add(order.about, lasts, order.why, order.by)
 
     @router.post("/silences/{number}/remove")
-    async def remove(number: Id, word: Word) -> Silence:
+    async def remove(number: Id, word: CommandRequest) -> Silence:
         return await silencer.remove(number, word.by)
 
     return router

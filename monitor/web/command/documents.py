@@ -10,11 +10,11 @@ from pydantic import BaseModel, Field
 
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import AgencySource
-from monitor.model.document import FILE_NAME, DocumentEdit, DocumentVersion, Pen
-from monitor.service.order import NotDone
-from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
-from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.word import Word
+from monitor.model.document import FILE_NAME, DocumentEdit, DocumentVersion, EditSource
+from monitor.service.order import OperationRejectedError
+from monitor.service.portal.documents import DocumentsResult, DocumentWriter, SubmittedDocuments
+from monitor.store.upkeep.documents import VersionConflictError
+from monitor.web.word import CommandRequest
 
 
 class FileView(BaseModel):
@@ -26,7 +26,7 @@ class FileView(BaseModel):
     text: str = Field(repr=False)
 
 
-class ApplyOrder(Word):
+class ApplyRequest(CommandRequest):
     """What the documents are to be; see `monitor.model.document.DocumentEdit`."""
 
     files: Sequence[FileView]
@@ -57,7 +57,7 @@ class ClashView(BaseModel):
 
 
 class AppliedView(BaseModel):
-    """What became of an `ApplyOrder`."""
+    """What became of an `ApplyRequest`."""
 
     refused: bool
     problems: Sequence[str]
@@ -81,7 +81,7 @@ def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence
         return list((await writer.latest()).values())
 
     @router.post("/documents")
-    async def apply(order: ApplyOrder) -> AppliedView:
+    async def apply(order: ApplyRequest) -> AppliedView:
         answer = await write(writer, order)
         if answer.refused or order.dry or order.later or not (answer.added or answer.changed or answer.removed):
             return answer
@@ -93,15 +93,15 @@ def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence
     return router
 
 
-async def write(writer: DocumentWriter, order: ApplyOrder) -> AppliedView:
-    """Carry out what does not need a running service. Raise `NotDone` or `StoreAway`."""
+async def write(writer: DocumentWriter, order: ApplyRequest) -> AppliedView:
+    """Carry out what does not need a running service. Raise `OperationRejectedError` or `StoreUnavailable`."""
     sources = [AgencySource(called=each.called, name=each.name, text=each.text) for each in order.files]
     edit = DocumentEdit(started_from=order.started_from, over=order.over, prune=order.prune)
-    brought = DocumentsBrought(edit=edit, sources=sources)
+    brought = SubmittedDocuments(edit=edit, sources=sources)
     try:
-        answer = await writer.write(brought, pen=Pen.FILES, by=order.by, dry=order.dry)
-    except DocumentsMovedOnError as moved:
-        raise NotDone(str(moved)) from None
+        answer = await writer.write(brought, pen=EditSource.FILES, by=order.by, dry=order.dry)
+    except VersionConflictError as moved:
+        raise OperationRejectedError(str(moved)) from None
     # Of thousands of agencies there may be tens of thousands of lines to say, and whole documents.
     return await asyncio.to_thread(_view, answer)
 
@@ -110,7 +110,7 @@ def _lines(problems: Sequence[Problem]) -> Sequence[str]:
     return [str(problem) for problem in problems]
 
 
-def _view(answer: DocumentsAnswer) -> AppliedView:
+def _view(answer: DocumentsResult) -> AppliedView:
     difference, common = answer.difference, answer.common or {}
     return AppliedView(
         refused=answer.is_refused,

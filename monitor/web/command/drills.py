@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from fastapi import APIRouter
 from pydantic import Field
 
-from alerts.decide.drill import ExerciseState
+from alerts.decide.drill import DrillState
 from alerts.model.channel import Channel
-from monitor.drills.driller import Driller
-from monitor.service.order import NotDone, NotFound
-from monitor.web.word import Word
+from monitor.drills.driller import DrillRunner
+from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.web.word import CommandRequest
 
 #: A drill that somebody asks for is over by then: whoever asked is still there.
 WITHIN = timedelta(hours=2)
@@ -21,7 +21,7 @@ WITHIN = timedelta(hours=2)
 _SHOWN = 5
 
 
-class Wish(Word):
+class DrillRequest(CommandRequest):
     """Whom to drill, and who says so."""
 
     contact: str = Field(min_length=1, max_length=64)
@@ -47,22 +47,22 @@ class ExerciseView:
     name: str
     channel: Channel
     gateway: str
-    state: ExerciseState
+    state: DrillState
     confirmed_at: datetime | None
     why: str
 
 
-def drills(instructor: Driller, rests: Callable[[], bool] = lambda: False) -> APIRouter:
+def drills(instructor: DrillRunner, rests: Callable[[], bool] = lambda: False) -> APIRouter:
     """Build the part of the control application that is about drills. *rests*: whether nobody is told of anything."""
     router = APIRouter()
 
     @router.post("/drills")
-    async def begin(wish: Wish) -> BegunView:
+    async def begin(wish: DrillRequest) -> BegunView:
         if rests():
-            raise NotDone("nobody is told of anything (mode: watch), so nobody is drilled")
+            raise OperationRejectedError("nobody is told of anything (mode: watch), so nobody is drilled")
         begun = await instructor.ask(wish.contact, wish.by, WITHIN)
         if begun is None:
-            raise NotFound(f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")
+            raise NotFoundError(f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")
         drill, exercises = begun
         return BegunView(number=drill.number, exercises=exercises, ends_at=drill.ends_at)
 

@@ -15,12 +15,12 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.oncall import Gap, Override
 from monitor.config.fields.phone import printed
-from monitor.service.oncall import DutyView, OnCall
+from monitor.service.oncall import OnCall, RotaView
 from monitor.store.upkeep.duty import DutyRecords
-from monitor.web.word import Id, Word
+from monitor.web.word import CommandRequest, Id
 
 
-class AddressWord(BaseModel):
+class AddressResponse(BaseModel):
     """A number, as people dial it."""
 
     channel: Channel
@@ -31,34 +31,34 @@ class AddressWord(BaseModel):
     verified: date | None
 
 
-class NextWord(BaseModel):
+class NextOnCallResponse(BaseModel):
     """Somebody who will have duty."""
 
     key: str
     name: str
 
 
-class PersonWord(BaseModel):
+class PersonResponse(BaseModel):
     """Somebody who has duty."""
 
     key: str
     name: str
-    addresses: list[AddressWord]
+    addresses: list[AddressResponse]
 
 
-class DutyWord(BaseModel):
+class RotaResponse(BaseModel):
     """A rota at one moment."""
 
     rota: str
     at: datetime
-    person: PersonWord | None
+    person: PersonResponse | None
     instead_by: str
     until: datetime | None
-    following: NextWord | None
+    following: NextOnCallResponse | None
     gaps: list[Gap]
 
 
-class OverrideWord(BaseModel):
+class OverrideResponse(BaseModel):
     """An override that stands."""
 
     id: int
@@ -70,14 +70,14 @@ class OverrideWord(BaseModel):
     by: str
 
 
-class ChangedOverrideWord(OverrideWord):
+class ChangedOverrideResponse(OverrideResponse):
     """An override that was made or taken back, and whose duty that changes."""
 
     #: Who took the duty over first, and then who would have it without. Pantau tells nobody of it.
-    tell: list[NextWord]
+    tell: list[NextOnCallResponse]
 
 
-class OverrideOrder(Word):
+class OverrideRequest(CommandRequest):
     """Who takes which duty over, from when until when, and who says so."""
 
     rota: str
@@ -92,7 +92,7 @@ def duties(duty: OnCall) -> APIRouter:
     router = APIRouter()
 
     @router.get("/oncall")
-    async def on_call(agency: str = "", at: str = "") -> list[DutyWord]:
+    async def on_call(agency: str = "", at: str = "") -> list[RotaResponse]:
         return [_duty(view) for view in await duty.show(agency, at)]
 
     @router.get("/oncall/records")
@@ -100,41 +100,41 @@ def duties(duty: OnCall) -> APIRouter:
         return await duty.records()
 
     @router.get("/overrides")
-    async def overrides() -> list[OverrideWord]:
+    async def overrides() -> list[OverrideResponse]:
         return [view_override(each) for each in await duty.overrides()]
 
     @router.post("/overrides")
-    async def add(order: OverrideOrder) -> ChangedOverrideWord:
+    async def add(order: OverrideRequest) -> ChangedOverrideResponse:
         made = await duty.add(rota=order.rota, person=order.person, begins=order.begins, ends=order.ends, by=order.by)
         return view_change(made, await duty.concerned(made))
 
     @router.post("/overrides/{number}/remove")
-    async def remove(number: Id, word: Word) -> ChangedOverrideWord:
+    async def remove(number: Id, word: CommandRequest) -> ChangedOverrideResponse:
         gone = await duty.remove(number, word.by)
         return view_change(gone, await duty.concerned(gone))
 
     return router
 
 
-def _duty(view: DutyView) -> DutyWord:
-    return DutyWord(
+def _duty(view: RotaView) -> RotaResponse:
+    return RotaResponse(
         rota=view.rota,
         at=view.at,
         person=_person(view.person, view.at) if view.person else None,
         instead_by=view.instead_by,
         until=view.until,
-        following=NextWord(key=view.following.key, name=view.following.name) if view.following else None,
+        following=NextOnCallResponse(key=view.following.key, name=view.following.name) if view.following else None,
         gaps=list(view.gaps),
     )
 
 
-def _person(person: Contact, at: datetime) -> PersonWord:
+def _person(person: Contact, at: datetime) -> PersonResponse:
     addresses = [_address(address, at) for address in person.addresses]
-    return PersonWord(key=person.key, name=person.name, addresses=addresses)
+    return PersonResponse(key=person.key, name=person.name, addresses=addresses)
 
 
-def _address(address: Address, at: datetime) -> AddressWord:
-    return AddressWord(
+def _address(address: Address, at: datetime) -> AddressResponse:
+    return AddressResponse(
         channel=address.channel,
         number=printed(address.number),
         # Without the waits that only a machine needs.
@@ -144,9 +144,9 @@ def _address(address: Address, at: datetime) -> AddressWord:
     )
 
 
-def view_override(override: Override) -> OverrideWord:
+def view_override(override: Override) -> OverrideResponse:
     """Return an override as it is shown."""
-    return OverrideWord(
+    return OverrideResponse(
         id=override.id,
         rota=override.rota,
         person=override.contact.key,
@@ -157,7 +157,7 @@ def view_override(override: Override) -> OverrideWord:
     )
 
 
-def view_change(override: Override, concerned: Sequence[Contact]) -> ChangedOverrideWord:
+def view_change(override: Override, concerned: Sequence[Contact]) -> ChangedOverrideResponse:
     """Return an override that was made or taken back as it is answered."""
-    tell = [NextWord(key=each.key, name=each.name) for each in concerned]
-    return ChangedOverrideWord(**view_override(override).model_dump(), tell=tell)
+    tell = [NextOnCallResponse(key=each.key, name=each.name) for each in concerned]
+    return ChangedOverrideResponse(**view_override(override).model_dump(), tell=tell)

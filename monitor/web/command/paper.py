@@ -6,11 +6,11 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from alerts.record.restoration import Restoration
-from monitor.service.paper.restorer import PaperOrder, PaperView, Restorer
-from monitor.web.word import Why, Word
+from monitor.service.paper.restorer import PaperView, RestoreGuard, ResumePaper
+from monitor.web.word import CommandRequest, Why
 
 
-class PaperWord(Word):
+class ResumePaperRequest(CommandRequest):
     """Who lets paper go out, why, and after which numbers."""
 
     why: Why
@@ -19,7 +19,7 @@ class PaperWord(Word):
     nothing_lost: str = Field(default="", pattern="^(yes)?$")
 
 
-def paper(restorer: Restorer) -> APIRouter:
+def paper(restorer: RestoreGuard) -> APIRouter:
     """Build the part of the control application that is about paper that waits."""
     router = APIRouter()
 
@@ -28,8 +28,8 @@ def paper(restorer: Restorer) -> APIRouter:
         return await restorer.view()
 
     @router.post("/paper/go")
-    async def go(word: PaperWord) -> Restoration:
-        order = PaperOrder(by=word.by, why=word.why, after=word.after.split(), nothing_lost=bool(word.nothing_lost))
+    async def go(word: ResumePaperRequest) -> Restoration:
+        order = ResumePaper(by=word.by, why=word.why, after=word.after.split(), nothing_lost=bool(word.nothing_lost))
         return await restorer.confirm(order)
 
     return router

@@ -11,11 +11,11 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from monitor.proof.archive import Archive
 from monitor.service.days.statements import Statements
-from monitor.service.order import NotDone, no_incident
-from monitor.web.word import Word
+from monitor.service.order import OperationRejectedError, no_incident
+from monitor.web.word import CommandRequest
 
 
-class Disposal(Word):
+class PurgeRequest(CommandRequest):
     """What is to be purged, and by whose word."""
 
     before: AwareDatetime
@@ -25,7 +25,7 @@ class Disposal(Word):
     confirm: str = ""
 
 
-class StatementOrder(Word):
+class MonthlyReportRequest(CommandRequest):
     """Whose statement, of which month, and who asks for it."""
 
     agency: str = Field(min_length=1, max_length=64)
@@ -47,20 +47,22 @@ def records(archive: Archive) -> APIRouter:
         return await archive.entries(after)
 
     @router.post("/incidents/{number}/dossier")
-    async def dossier(number: str, word: Word) -> Mapping[str, str]:
+    async def dossier(number: str, word: CommandRequest) -> Mapping[str, str]:
         files = await archive.dossier(number, word.by)
         if files is None:
             raise no_incident(number)
         return {name: b64encode(content).decode() for name, content in files.items()}
 
     @router.post("/purge")
-    async def purge(disposal: Disposal) -> Mapping[str, Any]:
+    async def purge(disposal: PurgeRequest) -> Mapping[str, Any]:
         found = await archive.doomed(disposal.before)
         told = {"counts": found.counts, "incidents": [number for _, number in found.incidents], "purged": False}
         if not disposal.confirm:
             return told
         if disposal.confirm != found.counts:
-            raise NotDone(f"it is {found.counts} now and not {disposal.confirm}: look at it again without --confirm")
+            raise OperationRejectedError(
+                f"it is {found.counts} now and not {disposal.confirm}: look at it again without --confirm"
+            )
         counts = await archive.purge(disposal.before, disposal.authority, disposal.by)
         return {**told, "counts": counts, "purged": True}
 
@@ -72,7 +74,7 @@ def statements(maker: Statements) -> APIRouter:
     router = APIRouter()
 
     @router.post("/statements")
-    async def statement(order: StatementOrder) -> Mapping[str, str]:
+    async def statement(order: MonthlyReportRequest) -> Mapping[str, str]:
         files = await maker.statement(order.agency, order.month, order.by)
         return {name: b64encode(content).decode() for name, content in files.items()}
 

@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 
 from monitor.model.renaming import Renamed, Renaming
 from monitor.service.renamer import Renamer
-from monitor.web.word import Word
+from monitor.web.word import CommandRequest
 
 
-class RenameOrder(Word):
+class RenameRequest(CommandRequest):
     """What is called otherwise from now on, and who says so."""
 
     what: Renamed
@@ -32,7 +32,7 @@ def renames(renamer: Renamer) -> APIRouter:
     router = APIRouter()
 
     @router.post("/renames")
-    async def rename(order: RenameOrder) -> RenameView:
+    async def rename(order: RenameRequest) -> RenameView:
         renaming = Renaming(what=order.what, old=order.old.strip(), new=order.new.strip())
         done = await renamer.rename(renaming, order.by)
         return RenameView(counts=done.counts, problems=[str(problem) for problem in done.problems])

@@ -13,22 +13,22 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
 from alerts.decide.escalation import is_left_to_nobody
-from alerts.engine.settling import Ruling
-from alerts.model.delivery import NoticeState
+from alerts.engine.settling import ManualStatus
+from alerts.model.delivery import NotificationState
 from alerts.model.incident import Incident
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
-from monitor.service.declarer import Declarer
-from monitor.service.front import Front
-from monitor.service.order import NotDone, no_notice
+from monitor.access.visitor import Principal
+from monitor.service.declarer import DeclarationService
+from monitor.service.front import ServiceFacade
+from monitor.service.order import OperationRejectedError, no_notice
 from monitor.service.portal.worklist import MOST, Worklist
-from monitor.store.engine.listing import NoticeFilter
-from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
+from monitor.store.engine.listing import NotificationFilter
+from monitor.views.deed import PERMISSION_FOR, IncidentAction, possible
 from monitor.views.overview import view_incident
-from monitor.web.access.gate import Needs, incident_in_path, notice_in_path, permit
+from monitor.web.access.gate import RequirePermission, incident_in_path, notice_in_path, permit
 from monitor.web.duty.sent import (
     FINE,
-    FormAmiss,
+    InvalidForm,
     read_despite,
     read_why,
     refused,
@@ -40,7 +40,7 @@ from monitor.web.duty.sent import (
 from monitor.web.form import Pages, fields_of, form_of
 from monitor.web.word import Id
 
-#: What an answer to "does mail work again?" means to `Declarer.close`.
+#: What an answer to "does mail work again?" means to `DeclarationService.close`.
 _RECOVERED: Final[Mapping[str, bool | None]] = {"yes": True, "no": False, "declared": None}
 #: So many notices of an incident are on its page, the newest.
 _NOTICES = 100
@@ -48,13 +48,13 @@ _NOTICES = 100
 _Place = Annotated[int, Path(ge=1, lt=1000)]
 
 
-def incident_pages(front: Front, worklist: Worklist, declarer: Declarer, pages: Pages) -> APIRouter:
+def incident_pages(front: ServiceFacade, worklist: Worklist, declarer: DeclarationService, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router, sheets = APIRouter(include_in_schema=False), IncidentPages(front, worklist, pages)
-    reader = Depends(Needs(Permission.READ, incident_in_path(front)))
+    router, sheets = APIRouter(include_in_schema=False), IncidentRoutes(front, worklist, pages)
+    reader = Depends(RequirePermission(Permission.READ, incident_in_path(front)))
 
     @router.get("/incidents/{number}")
-    async def incident(request: Request, number: str, visitor: Visitor = reader) -> Response:
+    async def incident(request: Request, number: str, visitor: Principal = reader) -> Response:
         return await sheets.shown(request, number, visitor)
 
     _offer_taking_on(router, front, sheets)
@@ -63,19 +63,19 @@ def incident_pages(front: Front, worklist: Worklist, declarer: Declarer, pages: 
     return router
 
 
-class IncidentPages:
+class IncidentRoutes:
     """Shows an incident, and what a release of it would let go."""
 
-    def __init__(self, front: Front, worklist: Worklist, pages: Pages) -> None:
+    def __init__(self, front: ServiceFacade, worklist: Worklist, pages: Pages) -> None:
         self._front = front
         self._worklist = worklist
         self._pages = pages
 
-    async def shown(self, request: Request, number: str, visitor: Visitor, amiss: FormAmiss = FINE) -> Response:
+    async def shown(self, request: Request, number: str, visitor: Principal, amiss: InvalidForm = FINE) -> Response:
         """Return the page of an incident."""
         sheet = await self._worklist.sheet(number)
         found, agency = sheet.incident, sheet.incident.brief.agency
-        notices = await self._front.board.notice_page(NoticeFilter(incident_id=found.id), most=_NOTICES)
+        notices = await self._front.board.notice_page(NotificationFilter(incident_id=found.id), most=_NOTICES)
         can = possible(found, visitor.names, self._front.now())
         facts = {
             "path": _at(found),
@@ -94,7 +94,7 @@ class IncidentPages:
         answer = self._pages.show(request, "incident.html", facts, amiss.status)
         return said(answer, _at(found)) if saying else answer
 
-    async def looked_at(self, request: Request, number: str, amiss: FormAmiss = FINE) -> Response:
+    async def looked_at(self, request: Request, number: str, amiss: InvalidForm = FINE) -> Response:
         """Return the page of what a release would let go."""
         look = await self._worklist.look(number)
         facts = {
@@ -108,12 +108,12 @@ class IncidentPages:
         return self._pages.show(request, "release.html", facts, amiss.status)
 
 
-def _offer_taking_on(router: APIRouter, front: Front, sheets: IncidentPages) -> None:
-    officer = Depends(Needs(Permission.ACKNOWLEDGE, incident_in_path(front)))
-    anybody = Depends(Needs(Permission.ACKNOWLEDGE))
+def _offer_taking_on(router: APIRouter, front: ServiceFacade, sheets: IncidentRoutes) -> None:
+    officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(front)))
+    anybody = Depends(RequirePermission(Permission.ACKNOWLEDGE))
 
     @router.post("/incidents/{number}/acknowledge")
-    async def acknowledge(request: Request, number: str, visitor: Visitor = officer) -> Response:
+    async def acknowledge(request: Request, number: str, visitor: Principal = officer) -> Response:
         await form_of(request)
         before = await front.numbered(number)
         had_by = before.acknowledged_by if before.is_had_by(visitor.names) else None
@@ -123,7 +123,7 @@ def _offer_taking_on(router: APIRouter, front: Front, sheets: IncidentPages) -> 
         return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
 
     @router.post("/duty/acknowledge")
-    async def acknowledge_listed(request: Request, visitor: Visitor = anybody) -> Response:
+    async def acknowledge_listed(request: Request, visitor: Principal = anybody) -> Response:
         # Those that the page has listed: what has opened since is not taken on unseen.
         listed = dict.fromkeys((await fields_of(request, most=2 * MOST)).get("incident", ()))
         for number in listed:
@@ -133,7 +133,7 @@ def _offer_taking_on(router: APIRouter, front: Front, sheets: IncidentPages) -> 
         return then_say(request, "/duty", "acknowledged_listed") if listed else RedirectResponse("/duty", 303)
 
     @router.post("/incidents/{number}/take-over")
-    async def take_over(request: Request, number: str, visitor: Visitor = officer) -> Response:
+    async def take_over(request: Request, number: str, visitor: Principal = officer) -> Response:
         # Of whoever the page said: a third may have been quicker.
         of = (await form_of(request)).get("of", "")
         after = await front.take_over(number, visitor.by, of)
@@ -141,24 +141,24 @@ def _offer_taking_on(router: APIRouter, front: Front, sheets: IncidentPages) -> 
         return then_say(request, _at(after), _unless_over(after, "taken_over" if is_theirs else "has_a_third"))
 
     @router.post("/incidents/{number}/remark")
-    async def remark(request: Request, number: str, visitor: Visitor = officer) -> Response:
+    async def remark(request: Request, number: str, visitor: Principal = officer) -> Response:
         form = await form_of(request)
         text = read_why(form, "text")
         if text is None:
-            return await sheets.shown(request, number, visitor, unreadable(StaffDeed.REMARK, "no_text", form))
+            return await sheets.shown(request, number, visitor, unreadable(IncidentAction.REMARK, "no_text", form))
         after = await front.remark(number, visitor.by, text)
         return then_say(request, _at(after), "remarked")
 
     @router.post("/incidents/{number}/hand-on")
-    async def hand_on(request: Request, number: str, visitor: Visitor = officer) -> Response:
+    async def hand_on(request: Request, number: str, visitor: Principal = officer) -> Response:
         await form_of(request)
         after = await front.hand_on(number, visitor.by)
         saying = "handed_on_to_nobody" if is_left_to_nobody(after) else "handed_on"
         return then_say(request, _at(after), _unless_over(after, saying))
 
 
-def _offer_releasing(router: APIRouter, front: Front, worklist: Worklist, sheets: IncidentPages) -> None:
-    releaser = Depends(Needs(Permission.RELEASE, incident_in_path(front)))
+def _offer_releasing(router: APIRouter, front: ServiceFacade, worklist: Worklist, sheets: IncidentRoutes) -> None:
+    releaser = Depends(RequirePermission(Permission.RELEASE, incident_in_path(front)))
 
     @router.get("/incidents/{number}/release", dependencies=[releaser])
     async def look(request: Request, number: str) -> Response:
@@ -169,74 +169,76 @@ def _offer_releasing(router: APIRouter, front: Front, worklist: Worklist, sheets
         return Response((await worklist.page(number, place)).pdf, media_type="application/pdf")
 
     @router.post("/incidents/{number}/release")
-    async def release(request: Request, number: str, visitor: Visitor = releaser) -> Response:
+    async def release(request: Request, number: str, visitor: Principal = releaser) -> Response:
         form = await form_of(request)
         before = await worklist.look(number)
         if before.incident.released_at is not None or not before.incident.is_open:
             is_out = before.incident.released_at is not None
             return then_say(request, _at(before.incident), "released_before" if is_out else "over")
         if not before.goes or form.get("looked_at") != before.mark:
-            amiss = FormAmiss(status=HTTPStatus.CONFLICT, problem="changed")
+            amiss = InvalidForm(status=HTTPStatus.CONFLICT, problem="changed")
             return await sheets.looked_at(request, number, amiss)
         try:
             after = await front.release(number, visitor.by, despite=read_despite(form))
-        except NotDone as wrong:
-            amiss = FormAmiss(status=HTTPStatus.CONFLICT, problem="not_done", why=wrong)
+        except OperationRejectedError as wrong:
+            amiss = InvalidForm(status=HTTPStatus.CONFLICT, problem="not_done", why=wrong)
             return await sheets.looked_at(request, number, amiss)
         is_theirs = after.released_by == visitor.by
         return then_say(request, _at(after), _unless_over(after, "released" if is_theirs else "released_before"))
 
 
-def _offer_ruling(router: APIRouter, front: Front, declarer: Declarer, sheets: IncidentPages) -> None:
-    ruler = Depends(Needs(Permission.RULE, incident_in_path(front)))
-    settler = Depends(Needs(Permission.RULE, notice_in_path(front)))
+def _offer_ruling(
+    router: APIRouter, front: ServiceFacade, declarer: DeclarationService, sheets: IncidentRoutes
+) -> None:
+    ruler = Depends(RequirePermission(Permission.RULE, incident_in_path(front)))
+    settler = Depends(RequirePermission(Permission.RULE, notice_in_path(front)))
 
     @router.post("/incidents/{number}/close")
-    async def close(request: Request, number: str, visitor: Visitor = ruler) -> Response:
+    async def close(request: Request, number: str, visitor: Principal = ruler) -> Response:
         form = await form_of(request)
         before, why = await front.numbered(number), read_why(form)
         if not before.is_open:
             return then_say(request, _at(before), "over")
         if why is None or form.get("recovered") not in _RECOVERED:
             problem = "no_text" if why is None else "no_choice"
-            return await sheets.shown(request, number, visitor, unreadable(StaffDeed.CLOSE, problem, form))
+            return await sheets.shown(request, number, visitor, unreadable(IncidentAction.CLOSE, problem, form))
         try:
             recovered, despite = _RECOVERED[form["recovered"]], read_despite(form)
             after = await declarer.close(number, why=why, by=visitor.by, recovered=recovered, despite=despite)
-        except NotDone as wrong:
-            return await sheets.shown(request, number, visitor, refused(StaffDeed.CLOSE, wrong, form))
+        except OperationRejectedError as wrong:
+            return await sheets.shown(request, number, visitor, refused(IncidentAction.CLOSE, wrong, form))
         return then_say(request, _at(after), "goes_on" if after.is_open else "closed")
 
     @router.post("/incidents/{number}/correct")
-    async def correct(request: Request, number: str, visitor: Visitor = ruler) -> Response:
+    async def correct(request: Request, number: str, visitor: Principal = ruler) -> Response:
         form = await form_of(request)
         before, why = await front.numbered(number), read_why(form)
         if before.corrected_at is not None:
             return then_say(request, _at(before), "corrected_before")
         if why is None:
-            return await sheets.shown(request, number, visitor, unreadable(StaffDeed.CORRECT, "no_text", form))
+            return await sheets.shown(request, number, visitor, unreadable(IncidentAction.CORRECT, "no_text", form))
         try:
             after = await front.correct(number, visitor.by, why, despite=read_despite(form))
-        except NotDone as wrong:
-            return await sheets.shown(request, number, visitor, refused(StaffDeed.CORRECT, wrong, form))
+        except OperationRejectedError as wrong:
+            return await sheets.shown(request, number, visitor, refused(IncidentAction.CORRECT, wrong, form))
         return then_say(request, _at(after), "corrected")
 
     @router.post("/notices/{notice_id}/settle")
-    async def settle(request: Request, notice_id: Id, visitor: Visitor = settler) -> Response:
+    async def settle(request: Request, notice_id: Id, visitor: Principal = settler) -> Response:
         form = await form_of(request)
         notice = await front.board.notice(notice_id)
         if not notice.incidents:
             raise no_notice(notice_id)
         number, why, ruling = notice.incidents[0], read_why(form), form.get("ruling", "")
         # One that waits may be paper that is held, of which something can be said, too.
-        if notice.notice.state not in {NoticeState.UNKNOWN, NoticeState.PENDING}:
+        if notice.notice.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
             return then_say(request, f"/incidents/{number}", "settled_before")
-        if why is None or ruling not in set(Ruling):
+        if why is None or ruling not in set(ManualStatus):
             problem = "no_text" if why is None else "no_choice"
             return await sheets.shown(request, number, visitor, unreadable(str(notice_id), problem, form))
         try:
-            await front.settle(notice_id, Ruling(ruling), visitor.by, why)
-        except NotDone as wrong:
+            await front.settle(notice_id, ManualStatus(ruling), visitor.by, why)
+        except OperationRejectedError as wrong:
             return await sheets.shown(request, number, visitor, refused(str(notice_id), wrong, form))
         return then_say(request, f"/incidents/{number}", "settled")
 

@@ -11,13 +11,13 @@ from fastapi.responses import RedirectResponse
 
 from alerts.model.oncall import Override
 from monitor.access.role import OURSELVES, Permission
-from monitor.access.visitor import User, Visitor
+from monitor.access.visitor import Principal, User
 from monitor.config.fields.phone import printed
 from monitor.service.access.secret import FeedKey
 from monitor.service.oncall import OnCall, owner_of
-from monitor.service.order import NotDone, NotFound
-from monitor.service.portal.rota_feed import FeedDesk
-from monitor.web.access.gate import Colleague, Needs, SignInNeededError, open_to_all
+from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.service.portal.rota_feed import RotaFeedService
+from monitor.web.access.gate import Colleague, RequirePermission, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of
 from monitor.web.word import Id
@@ -34,8 +34,8 @@ async def _owner(request: Request) -> str:
     return OURSELVES if code == _OURS else code
 
 
-_TheirColleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE, _owner))]
-_TheirDuty = Annotated[Visitor, Depends(Needs(Permission.OVERRIDE, _owner))]
+_TheirColleague = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE, _owner))]
+_TheirDuty = Annotated[Principal, Depends(RequirePermission(Permission.OVERRIDE, _owner))]
 
 
 def path_of(rota: str) -> str:
@@ -43,7 +43,7 @@ def path_of(rota: str) -> str:
     return f"/rotas/{owner_of(rota) or _OURS}/{rota.rpartition('/')[2]}"
 
 
-def rota_pages(duty: OnCall, desk: FeedDesk, pages: Pages) -> APIRouter:
+def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
@@ -93,7 +93,7 @@ def rota_pages(duty: OnCall, desk: FeedDesk, pages: Pages) -> APIRouter:
         name = called(code, rota)
         # Of this rota: whoever may take back here may not take back elsewhere.
         if override_id not in {each.id for each in await standing(name)}:
-            raise NotFound.said("no_override_of", override=override_id, rota=name)
+            raise NotFoundError.said("no_override_of", override=override_id, rota=name)
         return await carried_out(request, visitor, name, duty.remove(override_id, visitor.by), {})
 
     @router.post("/rotas/{code}/{rota}/feeds")
@@ -121,19 +121,19 @@ def rota_pages(duty: OnCall, desk: FeedDesk, pages: Pages) -> APIRouter:
         return [each for each in await duty.overrides() if each.rota == name]
 
     async def carried_out(
-        request: Request, visitor: Visitor, name: str, doing: Awaitable[Override], written: Mapping[str, str]
+        request: Request, visitor: Principal, name: str, doing: Awaitable[Override], written: Mapping[str, str]
     ) -> Response:
         try:
             changed = await doing
-        except NotFound:
+        except NotFoundError:
             raise
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             facts = {"problem": "not_done", "why": wrong, "written": written}
             return await shown(request, visitor, name, status=409, **facts)
         tell = urlencode([("tell", each.key) for each in await duty.concerned(changed)])
         return RedirectResponse(f"{path_of(name)}?{tell}", status_code=303)
 
-    async def shown(request: Request, visitor: Visitor, name: str, *, status: int = 200, **facts: object) -> Response:
+    async def shown(request: Request, visitor: Principal, name: str, *, status: int = 200, **facts: object) -> Response:
         [view] = await duty.show("", "", only=[name])
         blank: dict[str, object] = {
             # Not that of a form: there is nothing to be got there in another language.
@@ -150,7 +150,7 @@ def rota_pages(duty: OnCall, desk: FeedDesk, pages: Pages) -> APIRouter:
         return page(request, visitor, "rota.html", {**blank, **facts}, status)
 
     def page(
-        request: Request, visitor: Visitor, template: str, facts: Mapping[str, object], status: int = 200
+        request: Request, visitor: Principal, template: str, facts: Mapping[str, object], status: int = 200
     ) -> Response:
         common: dict[str, object] = {
             "path_of": path_of,
@@ -163,7 +163,7 @@ def rota_pages(duty: OnCall, desk: FeedDesk, pages: Pages) -> APIRouter:
     return router
 
 
-def _known(visitor: Visitor) -> User:
+def _known(visitor: Principal) -> User:
     if visitor.user is None:
         raise SignInNeededError
     return visitor.user

@@ -16,20 +16,20 @@ from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
 from alerts.model.contradiction import Contradiction
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.web.access.gate import gate_of
-from monitor.web.page import Tongue, words
+from monitor.web.page import PageLanguage, words
 from monitor.web.word import Why
 
 _WHY = TypeAdapter(Why)
 _COOKIE: Final = "pantau_said"
 #: In seconds. A telephone without reception may take its time.
 _WAITS = 60
-_SAYINGS = frozenset(words("duty_said", Tongue.MALAY))
+_SAYINGS = frozenset(words("duty_said", PageLanguage.MALAY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FormAmiss:
+class InvalidForm:
     """What was wrong with a form."""
 
     status: int = HTTPStatus.OK
@@ -42,17 +42,17 @@ class FormAmiss:
     written: Mapping[str, str] = field(default_factory=dict)
 
 
-FINE: Final = FormAmiss()
+FINE: Final = InvalidForm()
 
 
-def unreadable(form: str, problem: str, written: Mapping[str, str]) -> FormAmiss:
+def unreadable(form: str, problem: str, written: Mapping[str, str]) -> InvalidForm:
     """Return that something is missing in a form, or cannot be read."""
-    return FormAmiss(status=HTTPStatus.UNPROCESSABLE_ENTITY, form=form, problem=problem, written=written)
+    return InvalidForm(status=HTTPStatus.UNPROCESSABLE_ENTITY, form=form, problem=problem, written=written)
 
 
-def refused(form: str, wrong: NotDone, written: Mapping[str, str]) -> FormAmiss:
+def refused(form: str, wrong: OperationRejectedError, written: Mapping[str, str]) -> InvalidForm:
     """Return that what a form orders cannot be done."""
-    return FormAmiss(status=HTTPStatus.CONFLICT, form=form, problem="not_done", why=wrong, written=written)
+    return InvalidForm(status=HTTPStatus.CONFLICT, form=form, problem="not_done", why=wrong, written=written)
 
 
 def read_why(form: Mapping[str, str], name: str = "why") -> str | None:

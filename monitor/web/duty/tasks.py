@@ -8,30 +8,30 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
-from monitor.config.files.duration import NoDuration, parse_duration
-from monitor.service.declarer import Declarer
-from monitor.service.order import NotDone
+from monitor.access.visitor import Principal
+from monitor.config.files.duration import InvalidDurationError, parse_duration
+from monitor.service.declarer import DeclarationService
+from monitor.service.order import OperationRejectedError
 from monitor.service.portal.worklist import Worklist
 from monitor.service.silences import Silencer
 from monitor.views.overview import view_incident
-from monitor.web.access.gate import Needs, permit
-from monitor.web.duty.sent import FINE, FormAmiss, read_why, refused, said, then_say, to_be_said, unreadable
+from monitor.web.access.gate import RequirePermission, permit
+from monitor.web.duty.sent import FINE, InvalidForm, read_why, refused, said, then_say, to_be_said, unreadable
 from monitor.web.form import Pages, form_of
-from monitor.web.page import Tongue, words
+from monitor.web.page import PageLanguage, words
 from monitor.web.word import Id
 
 _PATH: Final = "/duty"
-_DECLARABLE: Final = frozenset({Matter.SENDING, Matter.RECEIVING, Matter.BOTH})
+_DECLARABLE: Final = frozenset({IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH})
 
-_Officer = Annotated[Visitor, Depends(Needs(Permission.ACKNOWLEDGE))]
-_Ruler = Annotated[Visitor, Depends(Needs(Permission.RULE))]
-_Silencing = Annotated[Visitor, Depends(Needs(Permission.SILENCE))]
+_Officer = Annotated[Principal, Depends(RequirePermission(Permission.ACKNOWLEDGE))]
+_Ruler = Annotated[Principal, Depends(RequirePermission(Permission.RULE))]
+_Silencing = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
 
 
-def task_pages(worklist: Worklist, declarer: Declarer, silencer: Silencer, pages: Pages) -> APIRouter:
+def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silencer, pages: Pages) -> APIRouter:
     """Build the page."""
     router = APIRouter(include_in_schema=False)
 
@@ -49,8 +49,10 @@ def task_pages(worklist: Worklist, declarer: Declarer, silencer: Silencer, pages
             return await shown(request, visitor, unreadable("declare", problem, form))
         permit(visitor, Permission.RULE, agency)
         try:
-            done = await declarer.declare(agency, Matter(matter), since=form.get("since", ""), why=why, by=visitor.by)
-        except NotDone as wrong:
+            done = await declarer.declare(
+                agency, IncidentType(matter), since=form.get("since", ""), why=why, by=visitor.by
+            )
+        except OperationRejectedError as wrong:
             return await shown(request, visitor, refused("declare", wrong, form))
         saying = "declared" if done.silence is None else "declared_silent"
         return then_say(request, f"/incidents/{done.incident.number}", saying)
@@ -67,7 +69,7 @@ def task_pages(worklist: Worklist, declarer: Declarer, silencer: Silencer, pages
             named = silencer.called(about)
             permit(visitor, Permission.SILENCE, silencer.whose(named))
             await silencer.add(named, lasts, why, visitor.by)
-        except NotDone as wrong:
+        except OperationRejectedError as wrong:
             return await shown(request, visitor, refused("silence", wrong, form))
         return then_say(request, _PATH, "silenced")
 
@@ -81,11 +83,11 @@ def task_pages(worklist: Worklist, declarer: Declarer, silencer: Silencer, pages
         permit(visitor, Permission.SILENCE, silencer.whose(found.about))
         try:
             await silencer.remove(number, visitor.by)
-        except NotDone:
+        except OperationRejectedError:
             return then_say(request, _PATH, "ended_before")
         return then_say(request, _PATH, "unsilenced")
 
-    async def shown(request: Request, visitor: Visitor, amiss: FormAmiss = FINE) -> Response:
+    async def shown(request: Request, visitor: Principal, amiss: InvalidForm = FINE) -> Response:
         waiting = await worklist.waiting(visitor)
         scope = visitor.scope(Permission.SILENCE)
         rules = visitor.scope(Permission.RULE)
@@ -97,7 +99,7 @@ def task_pages(worklist: Worklist, declarer: Declarer, silencer: Silencer, pages
             "theirs": [view_incident(each) for each in waiting.theirs],
             "releases": [view_incident(each) for each in waiting.releases],
             "silences": [each for each in await silencer.current() if silencer.whose(each.about) in scope],
-            "spans": list(words("duty_spans", Tongue.MALAY)),
+            "spans": list(words("duty_spans", PageLanguage.MALAY)),
             "may_rule": visitor.may(Permission.RULE),
             "may_silence": visitor.may(Permission.SILENCE),
             # Whoever is there for one agency need not write which.
@@ -114,5 +116,5 @@ def task_pages(worklist: Worklist, declarer: Declarer, silencer: Silencer, pages
 def _span(form: Mapping[str, str]) -> timedelta | None:
     try:
         return parse_duration(form.get("lasts", ""))
-    except NoDuration:
+    except InvalidDurationError:
         return None

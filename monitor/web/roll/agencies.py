@@ -11,22 +11,22 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.config.files.document import document_of
-from monitor.config.files.edit import NotEditable
+from monitor.config.files.edit import NotEditableError
 from monitor.config.files.problem import Problem, Severity
-from monitor.service.order import NotDone
-from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
-from monitor.service.portal.agency_roll import AgencyPast, AgencyRoll
-from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import Needs, needs
+from monitor.service.order import OperationRejectedError
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
+from monitor.service.portal.agency_roll import AgencyDirectory, PreviousAgency
+from monitor.store.upkeep.documents import VersionConflictError
+from monitor.web.access.gate import RequirePermission, needs
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, form_of
 from monitor.web.roll.new_agency import is_code, new_agency_document, new_agency_field
 
-_Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS))]
+_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.PLACE_SECRETS))]
 
 _SHORT, _TEXT = "short", "text"
 
@@ -41,9 +41,9 @@ class NewAgencyForm:
     #: By field: words of the page.
     said: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: What the code was before: to be confirmed.
-    past: AgencyPast | None = None
+    past: PreviousAgency | None = None
     why: object = ""
-    answer: DraftAnswer | None = None
+    answer: DraftResult | None = None
     #: Whether the store was away: what there is is not known.
     is_away: bool = False
 
@@ -52,7 +52,7 @@ class NewAgencyForm:
         return self.fields.get(name, "")
 
 
-def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRouter:
+def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False, dependencies=needs(Permission.PLACE_SECRETS))
 
@@ -72,15 +72,15 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
         typed = NewAgencyForm(form=fields["form"], fields={**fields, "text": as_text(fields.get("text", ""))})
         try:
             return await tried(request, visitor, typed)
-        except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
+        except (NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
             return await shown(request, replace(typed, why=wrong), status=422)
-        except StoreAway:
+        except StoreUnavailable:
             # Of a text there may be an hour in it.
             return render(request, replace(typed, is_away=True), {"entries": None}, 503)
 
-    async def tried(request: Request, visitor: Visitor, typed: NewAgencyForm) -> Response:
+    async def tried(request: Request, visitor: Principal, typed: NewAgencyForm) -> Response:
         if not editor.is_in_store:
-            raise NotDone.said("agencies_are_files", file=editor.configuration().settings.agencies)
+            raise OperationRejectedError.said("agencies_are_files", file=editor.configuration().settings.agencies)
         code, text = await asyncio.to_thread(written, typed)
         typed = replace(typed, code=code)
         if not is_code(code):
@@ -88,7 +88,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
             found = await asyncio.to_thread(document_of, text, "")
             at = "text" if typed.form == _TEXT else "code"
             # The other form's text is ours, and there is none yet.
-            answer = DraftAnswer(problems=found.problems) if typed.form == _TEXT else None
+            answer = DraftResult(problems=found.problems) if typed.form == _TEXT else None
             return await shown(request, replace(typed, said={at: ["code_odd"]}, answer=answer), status=422)
         past = await roll.past(code)
         if past is not None and typed.fields.get("known") != code:
@@ -107,7 +107,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
         return RedirectResponse(f"/agencies?added={code}", status_code=303)
 
     def written(typed: NewAgencyForm) -> tuple[str, str]:
-        """Return the code, and the document. Raise `NotEditable`."""
+        """Return the code, and the document. Raise `NotEditableError`."""
         if typed.form == _TEXT:
             text = typed.fields["text"]
             return str(document_of(text, "").data.get("agency", ""))[:40], text

@@ -11,23 +11,23 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
-from monitor.model.document import DocumentVersion, Pen
+from monitor.access.visitor import Principal
+from monitor.model.document import DocumentVersion, EditSource
 from monitor.service.leaver import STAYS
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.service.portal.agency_editor import AgencyEditor
-from monitor.service.portal.agency_roll import AgencyRoll
-from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import Needs, agency_in_path, needs
+from monitor.service.portal.agency_roll import AgencyDirectory
+from monitor.store.upkeep.documents import VersionConflictError
+from monitor.web.access.gate import RequirePermission, agency_in_path, needs
 from monitor.web.access.sign_in import from_where
 from monitor.web.agency.difference import differing_lines
 from monitor.web.form import Pages, form_of
 
-_Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS, agency_in_path))]
+_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.PLACE_SECRETS, agency_in_path))]
 _MINUTES: Final = STAYS // timedelta(minutes=1)
 
 
-def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRouter:
+def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
@@ -41,7 +41,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRo
         seen = fields.get("started_from", "")
         present = await editor.latest(code)
         if not editor.is_in_store:
-            why = NotDone.said("agencies_are_files", file=editor.file_of(present))
+            why = OperationRejectedError.said("agencies_are_files", file=editor.file_of(present))
             return await shown(request, code, status=409, why=why)
         if seen != present.digest:
             return await shown(request, code, status=409, seen=seen)
@@ -49,8 +49,10 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRo
             typed = fields.get("code", "")
             return await shown(request, code, status=422, started_from=seen, typed=typed, is_other=True)
         try:
-            answer = await editor.take_out(code, seen, pen=Pen.PORTAL, by=visitor.by, address=from_where(request))
-        except (NotDone, DocumentsMovedOnError) as wrong:
+            answer = await editor.take_out(
+                code, seen, pen=EditSource.PORTAL, by=visitor.by, address=from_where(request)
+            )
+        except (OperationRejectedError, VersionConflictError) as wrong:
             return await shown(request, code, status=409, why=wrong)
         if answer.theirs is not None:
             return await shown(request, code, status=409, seen=seen)
@@ -83,7 +85,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRo
     async def since(seen: str, present: DocumentVersion) -> Sequence[tuple[str, str]] | None:
         try:
             before = await editor.started_from(present.agency, seen)
-        except NotDone:
+        except OperationRejectedError:
             # Of no version that there ever was: all of it is new to whoever asks.
             before = ""
         return await asyncio.to_thread(differing_lines, before, present.text or "")

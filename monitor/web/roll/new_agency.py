@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from alerts.model.channel import Channel
-from monitor.config.files.edit import AddItem, PutValue, TextEdit, edit_text
+from monitor.config.files.edit import AppendItem, SetValue, TextEdit, edit_text
 from monitor.web.agency.entry import Fields
 
 #: What each line of the form writes is put in its place.
@@ -33,23 +33,23 @@ def is_code(written: str) -> bool:
 
 
 def new_agency_document(code: str, fields: Fields, channels: Sequence[Channel]) -> str:
-    """Return the document. *channels*: by which people can be told here. Raise `NotEditable`."""
+    """Return the document. *channels*: by which people can be told here. Raise `NotEditableError`."""
     edits: list[TextEdit] = [
-        PutValue(path=("agency",), value=code),
-        PutValue(path=("name",), value=fields.get("name", "")),
-        *(AddItem(path=("domains",), value=each) for each in _BETWEEN.split(fields.get("domains", "")) if each),
+        SetValue(path=("agency",), value=code),
+        SetValue(path=("name",), value=fields.get("name", "")),
+        *(AppendItem(path=("domains",), value=each) for each in _BETWEEN.split(fields.get("domains", "")) if each),
     ]
     contact, number, rota = (fields.get(each, "") for each in ("contact", "number", "rota"))
     step: dict[str, Sequence[str]] = {}
     if contact or number:
         key = _key(contact)
-        edits.append(PutValue(path=("contacts",), value={key: {"name": contact, "sms": number, "voice": number}}))
+        edits.append(SetValue(path=("contacts",), value={key: {"name": contact, "sms": number, "voice": number}}))
         step["contacts"] = [key]
     if rota:
         step["rotas"] = [rota]
     if step:
         ways = [each.value for each in (Channel.SMS, Channel.VOICE) if each in channels] or [Channel.SMS.value]
-        edits.append(PutValue(path=("escalation",), value={"steps": [{**step, "channels": ways}]}))
+        edits.append(SetValue(path=("escalation",), value={"steps": [{**step, "channels": ways}]}))
     return edit_text(_BLANK, edits)
 
 

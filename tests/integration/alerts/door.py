@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from alerts.model.gateway import CallbackAnswer, Incoming
-from monitor.service.front import Front
+from alerts.model.gateway import CallbackRequest, CallbackResponse
+from monitor.service.front import ServiceFacade
 
 
-class TownFront(Front):
+class TownFront(ServiceFacade):
     """The service's front, whose providers reach it where the town serves it."""
 
     public: str | None = None
@@ -23,7 +23,7 @@ class TownFront(Front):
     def callback_base(self, gateway: str) -> str | None:
         return f"{self.public}/callbacks/{gateway}"
 
-    async def hear(self, gateway: str, incoming: Incoming) -> CallbackAnswer | None:
+    async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
         self.heard += 1
         deed = self.just_before.pop(incoming.path.split("/")[0], None)
         if deed is not None:
@@ -41,5 +41,5 @@ class Door:
     def callback_base(self, gateway: str) -> str | None:
         return self._front().callback_base(gateway)
 
-    async def hear(self, gateway: str, incoming: Incoming) -> CallbackAnswer | None:
+    async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
         return await self._front().hear(gateway, incoming)

@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from alerts.engine.gateway_pool import Line
+from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
 from alerts.gateways.tray import LetterPlace, Tray, TraySettings
 from alerts.gateways.twilio.sms import Replies, TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
-from alerts.model.gateway import Gateway, Surroundings
+from alerts.model.gateway import Gateway, GatewayContext
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.faxservice.service import FaxService
 from tests.unit.alerts.documents.pages import text_of
@@ -54,7 +54,7 @@ class Outside:
             "deadline_seconds": _DEADLINE,
         }
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[ConfiguredGateway]:
         """Return the gateways, as the configuration builds them."""
         sms = TwilioSmsSettings(**self.account, replies=self.replies)
         fax = SinchFaxSettings(
@@ -72,11 +72,11 @@ class Outside:
             ("faks", Channel.FAX, SinchFax(fax, self._around("faks"))),
             ("dulang", Channel.LETTER, Tray(TraySettings(directory=self.tray), self._around("dulang"))),
         ]
-        return [Line(name=name, channel=channel, gateway=gateway) for name, channel, gateway in gateways]
+        return [ConfiguredGateway(name=name, channel=channel, gateway=gateway) for name, channel, gateway in gateways]
 
-    def _around(self, name: str) -> Surroundings:
+    def _around(self, name: str) -> GatewayContext:
         base = None if self.public is None else f"{self.public}/callbacks/{name}"
-        return Surroundings(callback_base=base, directory=str(self.directory))
+        return GatewayContext(callback_base=base, directory=str(self.directory))
 
     # -- paper ---------------------------------------------------------------------------------------------------
 

@@ -13,33 +13,33 @@ from typing import cast
 
 from sqlalchemy import select
 
-from alerts.decide.gateway.brake import Brake
+from alerts.decide.gateway.brake import RateLimitScope
 from alerts.decide.gateway.move import DeliveryPolicy
-from alerts.decide.gateway.telling import Telling
+from alerts.decide.gateway.telling import NotificationLatency
 from alerts.engine.advance import OpenIncident
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.gateway_pool import GatewayPool, Line
-from alerts.model.brief import Brief
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
+from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import Channel
-from alerts.model.delivery import Notice, NoticeState
+from alerts.model.delivery import Notification, NotificationState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
 from alerts.model.gateway import (
-    Absent,
-    CallbackAnswer,
-    CallbackRefused,
+    CallbackHandler,
+    CallbackRejectedError,
+    CallbackRequest,
+    CallbackResponse,
     Content,
     DeliveryError,
-    Desk,
+    DeliveryReport,
     ErrorClass,
-    Incoming,
-    Order,
-    Progress,
-    Report,
+    SendRequest,
     SmsContent,
+    SubmissionNotFound,
+    SubmissionState,
 )
 from alerts.model.incident import Incident
-from alerts.model.notice import Matter, Purpose
-from alerts.record.store import Ledger, Store, StoreAway
+from alerts.model.notice import IncidentType, Purpose
+from alerts.record.store import Store, StoreUnavailable, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal
@@ -63,7 +63,7 @@ class Words:
     def __init__(self) -> None:
         self.composed: Counter[Channel] = Counter()
 
-    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
+    async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
         self.composed[channel] += 1
         numbers = "+".join(part.facts.number for part in notice.parts)
         return SmsContent(text=f"{notice.facts.purpose} {notice.facts.matter} {numbers}")
@@ -73,9 +73,9 @@ class Words:
 class Watcher:
     """Keeps what the dispatcher says about its work."""
 
-    entered: list[tuple[Purpose, NoticeState]] = field(default_factory=list)
+    entered: list[tuple[Purpose, NotificationState]] = field(default_factory=list)
     bundled: int = 0
-    held: Counter[Brake] = field(default_factory=Counter)
+    held: Counter[RateLimitScope] = field(default_factory=Counter)
     #: Rotas that had nobody on call, by agency.
     deserted: Counter[str] = field(default_factory=Counter)
     #: As it was told of each gateway last.
@@ -83,10 +83,10 @@ class Watcher:
     cycles: int = 0
     #: Open incidents by agency.
     open: Sequence[OpenIncident] = ()
-    tellings: list[Telling] = field(default_factory=list)
+    tellings: list[NotificationLatency] = field(default_factory=list)
     cycled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def notice_entered(self, channel: Channel, purpose: Purpose, state: NoticeState) -> None:
+    def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
         self.entered.append((purpose, state))
 
     def nobody_on_call(self, agency: str, rotas: int) -> None:
@@ -95,7 +95,7 @@ class Watcher:
     def notices_bundled(self, channel: Channel, notices: int) -> None:
         self.bundled += notices
 
-    def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None:
+    def notices_held(self, channel: Channel, brake: RateLimitScope, notices: int) -> None:
         self.held[brake] += notices
 
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
@@ -104,13 +104,13 @@ class Watcher:
     def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
         self.doubted[gateway] = doubted
 
-    def told(self, telling: Telling) -> None:
+    def told(self, telling: NotificationLatency) -> None:
         self.tellings.append(telling)
 
     def callback_refused(self, gateway: str, reason: str) -> None:
         pass
 
-    def outages_declared(self, declared: Mapping[str, Matter], *, all_known: bool) -> None:
+    def outages_declared(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
         pass
 
     def cycle_finished(
@@ -123,7 +123,7 @@ class Watcher:
 
 #: What happens to a submission. `LOST_ANSWER`: it was taken, and we were not told. `HANG`: the same, and for ever.
 LOST_ANSWER, NOT_REACHED, HANG = "lost answer", "not reached", "hang"
-Happening = Progress | ErrorClass | Exception | str
+Happening = SubmissionState | ErrorClass | Exception | str
 
 
 @dataclass
@@ -138,8 +138,8 @@ class Scripted:
     #: Whether it can be asked at all.
     reachable: bool = True
     #: What it took, with how that stands.
-    taken: dict[str, Progress] = field(default_factory=dict)
-    orders: list[Order] = field(default_factory=list)
+    taken: dict[str, SubmissionState] = field(default_factory=dict)
+    orders: list[SendRequest] = field(default_factory=list)
     #: "send p1-1-...", "find ...", in order.
     calls: list[str] = field(default_factory=list)
     called: asyncio.Event = field(default_factory=asyncio.Event)
@@ -151,11 +151,11 @@ class Scripted:
         """Purpose and address of each submission."""
         return [f"{_text(o).split()[0]} to {o.address}" for o in self.orders]
 
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         self.orders.append(order)
         self._called("send", order)
-        match self.happens.popleft() if self.happens else Progress.ACCEPTED:
-            case Progress() as progress:
+        match self.happens.popleft() if self.happens else SubmissionState.ACCEPTED:
+            case SubmissionState() as progress:
                 self.taken[order.reference] = progress
                 return self._report(order.reference)
             case ErrorClass() as error:
@@ -164,49 +164,55 @@ class Scripted:
                 raise bug
             case str() as trouble:
                 if trouble != NOT_REACHED:
-                    self.taken[order.reference] = Progress.ACCEPTED
+                    self.taken[order.reference] = SubmissionState.ACCEPTED
                 if trouble == HANG:
                     await asyncio.Event().wait()
                 raise DeliveryError(ErrorClass.UNKNOWN, trouble)
 
-    async def find(self, order: Order) -> Report | Absent:
+    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
         self._called("find", order)
-        return self._report(order.reference) if order.reference in self.taken else Absent(certain=self.certain)
+        return (
+            self._report(order.reference) if order.reference in self.taken else SubmissionNotFound(certain=self.certain)
+        )
 
-    async def check(self, order: Order, provider_id: str) -> Report:
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
         self._called("check", order)
-        if self.ends and self.taken[order.reference] is Progress.ACCEPTED:
-            self.taken[order.reference] = Progress.DELIVERED
+        if self.ends and self.taken[order.reference] is SubmissionState.ACCEPTED:
+            self.taken[order.reference] = SubmissionState.DELIVERED
         return self._report(order.reference)
 
     def fails(self, error: ErrorClass) -> None:
         """Let everything that is under way fail."""
-        self.taken |= {each: Progress.FAILED for each, how in self.taken.items() if how is Progress.ACCEPTED}
+        self.taken |= {
+            each: SubmissionState.FAILED for each, how in self.taken.items() if how is SubmissionState.ACCEPTED
+        }
         self.fails_by = error
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:
+    async def withdraw(self, order: SendRequest, provider_id: str) -> bool:
         self._called("withdraw", order)
-        return self.taken.get(order.reference) is Progress.ACCEPTED and self.taken.pop(order.reference) is not None
+        return (
+            self.taken.get(order.reference) is SubmissionState.ACCEPTED and self.taken.pop(order.reference) is not None
+        )
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
-        raise CallbackRefused(404, "no callbacks")
+    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
+        raise CallbackRejectedError(404, "no callbacks")
 
     async def close(self) -> None:
         pass
 
-    def _called(self, deed: str, order: Order) -> None:
+    def _called(self, deed: str, order: SendRequest) -> None:
         self.calls.append(f"{deed} {order.reference}")
         self.called.set()
         if not self.reachable and deed != "send":
             raise DeliveryError(ErrorClass.CONFIGURATION, "not reached")
 
-    def _report(self, reference: str) -> Report:
+    def _report(self, reference: str) -> DeliveryReport:
         progress = self.taken[reference]
-        error = self.fails_by if progress is Progress.FAILED else None
-        return Report(progress=progress, provider_id=f"id-{reference}", error=error)
+        error = self.fails_by if progress is SubmissionState.FAILED else None
+        return DeliveryReport(progress=progress, provider_id=f"id-{reference}", error=error)
 
 
-def _text(order: Order) -> str:
+def _text(order: SendRequest) -> str:
     assert isinstance(order.content, SmsContent)
     return order.content.text
 
@@ -234,7 +240,7 @@ class _Meddled:
     What they raise is rolled back first and raised then: it is not the database's own trouble.
     """
 
-    def __init__(self, inner: Ledger, meddler: Meddler) -> None:
+    def __init__(self, inner: UnitOfWork, meddler: Meddler) -> None:
         self._inner = inner
         self._meddler = meddler
 
@@ -271,17 +277,17 @@ class BreakableStore:
         self.trouble: Exception = OSError("disk full")
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Ledger]:
+    async def transaction(self) -> AsyncIterator[UnitOfWork]:
         if self.is_gone:
             self.refused += 1
             self.refusal.set()
-            raise StoreAway("the server restarts")
+            raise StoreUnavailable("the server restarts")
         try:
             async with self._inner.transaction() as ledger:
                 if self.meddler is None:
                     yield ledger
                 else:
-                    yield cast(Ledger, meddled := _Meddled(ledger, self.meddler))
+                    yield cast(UnitOfWork, meddled := _Meddled(ledger, self.meddler))
                     meddled.meddle("commit")
                 self._commit()
         except _DiskFull:
@@ -290,12 +296,12 @@ class BreakableStore:
             raise broken.trouble from None
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Ledger]:
+    async def reading(self) -> AsyncIterator[UnitOfWork]:
         if self.is_gone:
-            raise StoreAway("the server restarts")
+            raise StoreUnavailable("the server restarts")
         try:
             async with self._inner.reading() as ledger:
-                yield ledger if self.meddler is None else cast(Ledger, _Meddled(ledger, self.meddler))
+                yield ledger if self.meddler is None else cast(UnitOfWork, _Meddled(ledger, self.meddler))
         except _Broken as broken:
             raise broken.trouble from None
 
@@ -328,16 +334,16 @@ class Station:
         self.policy = policy
         #: Whether nobody is told of anything for now, and whom an incident tells that opened meanwhile.
         self.rests = False
-        self.brief: Callable[[Incident], Brief | None] = lambda _: None
+        self.brief: Callable[[Incident], PolicySnapshot | None] = lambda _: None
         self.restart()
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[ConfiguredGateway]:
         return [
-            Line(name="sms", channel=Channel.SMS, gateway=self.sms),
-            Line(name="modem", channel=Channel.SMS, gateway=self.modem),
-            Line(name="voice", channel=Channel.VOICE, gateway=self.voice),
-            Line(name="fax", channel=Channel.FAX, gateway=self.fax),
-            Line(name="tray", channel=Channel.LETTER, gateway=self.tray),
+            ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=self.sms),
+            ConfiguredGateway(name="modem", channel=Channel.SMS, gateway=self.modem),
+            ConfiguredGateway(name="voice", channel=Channel.VOICE, gateway=self.voice),
+            ConfiguredGateway(name="fax", channel=Channel.FAX, gateway=self.fax),
+            ConfiguredGateway(name="tray", channel=Channel.LETTER, gateway=self.tray),
         ]
 
     @property
@@ -348,7 +354,7 @@ class Station:
     def calls(self) -> list[str]:
         return [call for gateway in self.gateways for call in gateway.calls]
 
-    def restart(self, lines: Iterable[Line] | None = None) -> None:
+    def restart(self, lines: Iterable[ConfiguredGateway] | None = None) -> None:
         """Forget all that was in memory."""
         self.watcher = Watcher()
         self.pool = GatewayPool(lines or self.lines())
@@ -363,7 +369,7 @@ class Station:
             brief=self._brief,
         )
 
-    def _brief(self, incident: Incident) -> Brief | None:
+    def _brief(self, incident: Incident) -> PolicySnapshot | None:
         return self.brief(incident)
 
     async def crash_and_restart(self) -> None:
@@ -426,7 +432,7 @@ class Station:
         assert incident is not None
         return incident
 
-    async def notices(self, incident_id: int = 1) -> Sequence[Notice]:
+    async def notices(self, incident_id: int = 1) -> Sequence[Notification]:
         async with self.store.transaction() as ledger:
             return await ledger.notices(incident_id)
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Release
 from alerts.model.incident import IncidentState
-from monitor.service.order import NotFound
+from monitor.service.order import NotFoundError
 from tests.integration.alerts.test_escalation_story import auditor_of
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
@@ -29,11 +29,11 @@ SITI_FIRST = EscalationPolicy(
 IN_TURN = replace(BRIEF, escalation=SITI_FIRST, announcement=AnnouncementPlan())
 
 
-def of(agency: str, brief: Brief = IN_TURN) -> Brief:
+def of(agency: str, brief: PolicySnapshot = IN_TURN) -> PolicySnapshot:
     return replace(brief, agency=agency, office=replace(OFFICE, short=agency, name=f"Agensi {agency}"))
 
 
-async def taken_on(town: Town, brief: Brief = IN_TURN) -> None:
+async def taken_on(town: Town, brief: PolicySnapshot = IN_TURN) -> None:
     """Let an outage be told to Siti, and be taken on by her."""
     await town.submit(trigger(brief=brief, at=town.clock.now()))
     await town.siti.gets("Balas 1A untuk sahkan")
@@ -259,7 +259,7 @@ async def test_the_operations_centre_hands_on_what_nobody_answers_for(town: Town
     assert (handed.acknowledged_by, handed.had_by, handed.handed_on) == (None, "Puan NOC Contoh", True)
     await town.advance(SECOND)
     await town.ravi.gets("Diserahkan oleh Puan NOC Contoh")
-    with pytest.raises(NotFound, match="there is no incident JCM-99"):
+    with pytest.raises(NotFoundError, match="there is no incident JCM-99"):
         await town.front.hand_on("JCM-99", "Puan NOC Contoh")
 
 

@@ -14,8 +14,8 @@ from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Matter
-from monitor.service.order import NotFound
+from alerts.model.notice import IncidentType
+from monitor.service.order import NotFoundError
 from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.provider_fault import CallbackFault, ReplyFault
 from tests.integration.alerts.town import MEI, Town, town_at
@@ -195,11 +195,11 @@ async def test_who_presses_the_key_after_the_recovery_is_told_that_it_is_over(to
 
 async def test_who_presses_the_key_about_slowness_that_became_an_outage_has_not_taken_that_on(town: Town) -> None:
     async def worse() -> None:
-        await town.dispatcher.submit(trigger(Matter.BOTH, town.clock.now(), SITI_BY_CALL))
+        await town.dispatcher.submit(trigger(IncidentType.BOTH, town.clock.now(), SITI_BY_CALL))
 
     town.siti.presses("1", "1")
     town.front.just_before["key"] = worse
-    await town.submit(trigger(Matter.DEGRADED, brief=SITI_BY_CALL))
+    await town.submit(trigger(IncidentType.DEGRADED, brief=SITI_BY_CALL))
     said = await town.siti.is_called("lambat", keys="1")
     assert "Keadaan kini lebih teruk" in said
     await town.siti.is_called("gagal", "Penerimaan tuan atau puan telah disahkan", keys="1")
@@ -211,7 +211,7 @@ async def test_at_the_portal_or_the_command_line_it_is_taken_on_by_name_and_nobo
     await town.siti.gets("Balas 1A")
     await town.ravi.gets("Balas 1A")
 
-    with pytest.raises(NotFound, match="there is no incident JCM-99"):
+    with pytest.raises(NotFoundError, match="there is no incident JCM-99"):
         await town.front.acknowledge("JCM-99", "Puan NOC Contoh")
     taken = await town.front.acknowledge("JCM-01", "Puan NOC Contoh")
     assert taken is not None

@@ -16,12 +16,12 @@ from structlog.testing import capture_logs
 
 from alerts.engine.intake import take_in
 from alerts.model.event import Resolve, Trigger
-from alerts.model.notice import Matter
-from alerts.record.store import Entry, StoreAway
+from alerts.model.notice import IncidentType
+from alerts.record.store import AuditEntry, StoreUnavailable
 from monitor.config.model.alertmanager import AlertmanagerSettings, SendSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings
 from monitor.metrics import Metrics
-from monitor.service.alertmanager.teller import EVERY, OVER_FOR, AlertTeller
+from monitor.service.alertmanager.teller import EVERY, OVER_FOR, AlertSender
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from tests.real.alertmanager import alertmanager
@@ -31,7 +31,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 @dataclass
-class Office:
+class IssuingOffice:
     """A store with incidents, and who tells of them."""
 
     store: SqlStore
@@ -43,7 +43,7 @@ class Office:
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(version="1", now=self.now)
-        self.teller = AlertTeller(store=self._store(), metrics=self.metrics, clock=self, settings=self._settings)
+        self.teller = AlertSender(store=self._store(), metrics=self.metrics, clock=self, settings=self._settings)
 
     def _store(self) -> Any:
         return self
@@ -51,7 +51,7 @@ class Office:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Any]:
         if self.away:
-            raise StoreAway("disk full")
+            raise StoreUnavailable("disk full")
         async with self.store.reading() as ledger:
             yield ledger
 
@@ -69,7 +69,7 @@ class Office:
         async with httpx.AsyncHTTPTransport(trust_env=False) as transport:
             await self.teller.look(transport)
 
-    async def trigger(self, matter: Matter, key: str = "JCM") -> None:
+    async def trigger(self, matter: IncidentType, key: str = "JCM") -> None:
         brief = BRIEF if key == "JCM" else replace(BRIEF, agency="", subject="x", subject_en="x")
         at = datetime.now(UTC)
         async with self.store.transaction() as ledger:
@@ -85,9 +85,9 @@ class Office:
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
+async def office(tmp_path: Path) -> AsyncIterator[IssuingOffice]:
     async with Database.open(tmp_path, None) as database:
-        yield Office(SqlStore(database))
+        yield IssuingOffice(SqlStore(database))
 
 
 def labels(agency: str = "JCM", incident: str = "JCM-01", severity: str = "critical") -> dict[str, str]:
@@ -100,10 +100,10 @@ def labels(agency: str = "JCM", incident: str = "JCM-01", severity: str = "criti
 
 
 async def test_an_incident_is_an_alert_there_until_it_is_over_whoever_starts_anew(
-    office: Office, tmp_path: Path
+    office: IssuingOffice, tmp_path: Path
 ) -> None:
-    await office.trigger(Matter.SENDING)
-    await office.trigger(Matter.ALERT, "alert/0011223344556677")
+    await office.trigger(IncidentType.SENDING)
+    await office.trigger(IncidentType.ALERT, "alert/0011223344556677")
     async with alertmanager(tmp_path / "one") as server, alertmanager(tmp_path / "two") as other:
         office.to = (server.url, other.url)
         await office.look()
@@ -115,7 +115,7 @@ async def test_an_incident_is_an_alert_there_until_it_is_over_whoever_starts_ane
         assert timedelta(minutes=55) < ends - datetime.now(UTC) <= timedelta(hours=1), "our death ends nothing soon"
         assert alert["annotations"]["direction"] == "sending"
         # An outage that spreads is the same alert: the former would be called resolved.
-        await office.trigger(Matter.BOTH)
+        await office.trigger(IncidentType.BOTH)
         await office.look()
         assert [(each["labels"], each["annotations"]["direction"]) for each in await server.alerts()] == [
             (labels(), "both")
@@ -144,9 +144,9 @@ async def test_an_incident_is_an_alert_there_until_it_is_over_whoever_starts_ane
 
 
 async def test_what_ended_while_we_were_not_there_is_told_for_a_quarter_of_an_hour(
-    office: Office, tmp_path: Path
+    office: IssuingOffice, tmp_path: Path
 ) -> None:
-    await office.trigger(Matter.OWN_FAULT, "ours/network")
+    await office.trigger(IncidentType.OWN_FAULT, "ours/network")
     async with alertmanager(tmp_path / "alertmanager") as server:
         office.to = (server.url,)
         await office.look()
@@ -154,7 +154,7 @@ async def test_what_ended_while_we_were_not_there_is_told_for_a_quarter_of_an_ho
             labels(agency="pantau", incident="NOC-01", severity="warning")
         ]
         await office.resolve("ours/network")
-        after_a_start = Office(office.store, office.to)
+        after_a_start = IssuingOffice(office.store, office.to)
         await after_a_start.look()
         assert await server.alerts() == []
         after_a_start.ahead = OVER_FOR + MINUTE
@@ -163,21 +163,21 @@ async def test_what_ended_while_we_were_not_there_is_told_for_a_quarter_of_an_ho
 
 
 async def test_slowness_that_became_an_outage_while_we_were_not_there_is_one_alert_and_not_two(
-    office: Office, tmp_path: Path
+    office: IssuingOffice, tmp_path: Path
 ) -> None:
-    await office.trigger(Matter.DEGRADED)
+    await office.trigger(IncidentType.DEGRADED)
     async with alertmanager(tmp_path / "alertmanager") as server:
         office.to = (server.url,)
         await office.look()
         assert [each["labels"] for each in await server.alerts()] == [labels(severity="warning")]
         # Killed before it could be told.
-        await office.trigger(Matter.RECEIVING)
-        await Office(office.store, office.to).look()
+        await office.trigger(IncidentType.RECEIVING)
+        await IssuingOffice(office.store, office.to).look()
         assert [each["labels"] for each in await server.alerts()] == [labels()]
 
 
-async def test_an_end_is_told_also_when_the_clock_was_set_back_meanwhile(office: Office, tmp_path: Path) -> None:
-    await office.trigger(Matter.BOTH)
+async def test_an_end_is_told_also_when_the_clock_was_set_back_meanwhile(office: IssuingOffice, tmp_path: Path) -> None:
+    await office.trigger(IncidentType.BOTH)
     async with alertmanager(tmp_path / "alertmanager") as server:
         office.to = (server.url,)
         await office.look()
@@ -190,13 +190,13 @@ async def test_an_end_is_told_also_when_the_clock_was_set_back_meanwhile(office:
 
 
 async def test_what_is_silent_is_told_there_with_who_has_ordered_that_until_its_end(
-    office: Office, tmp_path: Path
+    office: IssuingOffice, tmp_path: Path
 ) -> None:
-    await office.trigger(Matter.BOTH)
+    await office.trigger(IncidentType.BOTH)
     began = office.now()
     async with office.store.transaction() as ledger:
         await ledger.add_silence("JCM", began, began + 10 * MINUTE, "naik taraf", "Siti Contoh")
-        await ledger.journal(Entry(at=began, actor="Siti Contoh", event="silence begun"))
+        await ledger.journal(AuditEntry(at=began, actor="Siti Contoh", event="silence begun"))
     async with alertmanager(tmp_path / "alertmanager") as server:
         office.to = (server.url,)
         await office.look()
@@ -209,8 +209,8 @@ async def test_what_is_silent_is_told_there_with_who_has_ordered_that_until_its_
         assert "silenced" not in alert["annotations"]
 
 
-async def test_while_mail_is_only_watched_nobody_is_told_there_either(office: Office, tmp_path: Path) -> None:
-    await office.trigger(Matter.BOTH)
+async def test_while_mail_is_only_watched_nobody_is_told_there_either(office: IssuingOffice, tmp_path: Path) -> None:
+    await office.trigger(IncidentType.BOTH)
     async with alertmanager(tmp_path / "alertmanager") as server:
         office.to, office.mode = (server.url,), ServiceMode.WATCH
         await office.look()
@@ -220,7 +220,7 @@ async def test_while_mail_is_only_watched_nobody_is_told_there_either(office: Of
         assert len(await server.alerts()) == 1
 
 
-async def test_one_that_is_not_there_holds_nobody_up_and_no_secret_is_logged(office: Office) -> None:
+async def test_one_that_is_not_there_holds_nobody_up_and_no_secret_is_logged(office: IssuingOffice) -> None:
     office.to, office.send = (NOBODY,), {"token": SecretStr("rahsia-olok-olok")}
     with capture_logs() as lines:
         await office.look()

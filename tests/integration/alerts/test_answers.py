@@ -14,31 +14,31 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.decide.gateway.telling import Milestone
-from alerts.engine.gateway_pool import Line
-from alerts.inbound.desk import Desks, ServiceDesk
+from alerts.engine.gateway_pool import ConfiguredGateway
+from alerts.inbound.desk import CallbackHandlers, GatewayCallbackHandler
 from alerts.inbound.hearing import MOST_PUZZLED
-from alerts.inbound.pin import PinBook, hashed
+from alerts.inbound.pin import PinStore, hashed
 from alerts.inbound.poller import Poller
 from alerts.inbound.releasing import LOCKED_FOR, MOST_WRONG
 from alerts.model.brief import Step
 from alerts.model.channel import Channel
-from alerts.model.delivery import Attempt, NoticeState
-from alerts.model.event import Acknowledge, Correct
+from alerts.model.delivery import Attempt, NotificationState
+from alerts.model.event import Acknowledge, MarkFalseAlarm
 from alerts.model.gateway import (
     NO_KEY,
     AckResult,
+    CallbackEvent,
+    CallbackHandler,
     DeliveryError,
-    Desk,
+    DeliveryReport,
     ErrorClass,
-    Heard,
-    Progress,
+    InboundSms,
     ReleaseStage,
-    Report,
-    Said,
+    SubmissionState,
 )
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Matter, Purpose
-from alerts.record.store import Ledger, PinEntry, SmsNumber, StoreAway
+from alerts.model.notice import IncidentType, Purpose
+from alerts.record.store import PinAttempt, SmsNumber, StoreUnavailable, UnitOfWork
 from alerts.wording.texts import load
 from tests.hanging import HANGS
 from tests.integration.alerts.station import Scripted, Station, station_at
@@ -74,10 +74,10 @@ class Answerable(Scripted):
     """A gateway that people can answer, and that is asked for what they have sent."""
 
     hears_people: bool = True
-    box: list[Said] = field(default_factory=list)
+    box: list[InboundSms] = field(default_factory=list)
     asked_since: list[datetime] = field(default_factory=list)
 
-    async def collect(self, since: datetime, desk: Desk) -> None:
+    async def collect(self, since: datetime, desk: CallbackHandler) -> None:
         self.asked_since.append(since)
         for said in self.box:
             await desk.receive(said)
@@ -86,15 +86,15 @@ class Answerable(Scripted):
 class Play(Station):
     """A station whose SMS can be answered."""
 
-    pins = PinBook()
+    pins = PinStore()
 
-    def restart(self, lines: Sequence[Line] | None = None) -> None:  # type: ignore[override]
+    def restart(self, lines: Sequence[ConfiguredGateway] | None = None) -> None:  # type: ignore[override]
         if not isinstance(self.sms, Answerable):
             self.sms = Answerable()
         super().restart(lines)
         self.heard = 0
         self.measured = Measured()
-        self.desks = Desks(
+        self.desks = CallbackHandlers(
             dispatcher=self.dispatcher,
             store=self.store,
             wording=WORDING,
@@ -104,14 +104,14 @@ class Play(Station):
         )
 
     @property
-    def desk(self) -> ServiceDesk:
+    def desk(self) -> GatewayCallbackHandler:
         return self.desks.of("sms")
 
     async def says(self, number: str, text: str, event_id: str = "") -> str | None:
         """Let somebody send an SMS; return what is answered."""
         self.heard += 1
         answer = await self.desk.receive(
-            Said(sender=number, text=text, event_id=event_id or f"SM{self.heard}/received")
+            InboundSms(sender=number, text=text, event_id=event_id or f"SM{self.heard}/received")
         )
         await self.settle()
         return answer.text if answer else None
@@ -213,7 +213,7 @@ async def test_who_answered_by_sms_and_then_presses_the_key_does_not_hear_of_ano
     assert in_a_call.address == VOICE_SITI.number
     await play.says(SMS_SITI.number, "1A")
 
-    heard = Heard(reference=in_a_call.reference, event_id="CA1/key/1", acknowledged=True)
+    heard = CallbackEvent(reference=in_a_call.reference, event_id="CA1/key/1", acknowledged=True)
 
     assert await play.desks.of("voice").record(heard) is AckResult.AGAIN
     assert "lebih awal oleh Siti Contoh" in (await play.says(SMS_SITI.number, "1A") or "")
@@ -230,7 +230,7 @@ async def test_an_answer_after_the_recovery_is_told_that_it_is_over(play: Play) 
 
 async def test_an_answer_to_a_false_alarm_is_told_that_it_was_withdrawn(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
-    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
 
     assert "telah dibatalkan" in (await play.says(SMS_SITI.number, "1A") or "")
 
@@ -258,14 +258,14 @@ async def test_each_incident_has_its_own_code_on_a_phone_and_the_smallest_that_i
 async def test_a_code_is_not_given_to_another_incident_before_the_next_day(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
     await play.resolve()
-    play.sms.taken = dict.fromkeys(play.sms.taken, Progress.DELIVERED)
+    play.sms.taken = dict.fromkeys(play.sms.taken, SubmissionState.DELIVERED)
     await play.advance(timedelta(hours=3))
     await play.submit(trigger(at=play.clock.now(), brief=BY_SMS))
     assert (await play.codes(SMS_SITI.number))[-1] == "2A"
     assert "JCM-01 telah selesai" in (await play.says(SMS_SITI.number, "1A") or "")
     await play.resolve()
 
-    play.sms.taken = dict.fromkeys(play.sms.taken, Progress.DELIVERED)
+    play.sms.taken = dict.fromkeys(play.sms.taken, SubmissionState.DELIVERED)
     await play.advance(timedelta(hours=25))
     await play.submit(trigger(at=play.clock.now(), brief=BY_SMS))
     assert (await play.codes(SMS_SITI.number))[-1] == "1A"
@@ -281,9 +281,9 @@ async def test_the_same_trouble_keeps_its_code_on_a_phone(play: Play) -> None:
 
 
 async def test_a_code_for_slowness_does_not_acknowledge_the_outage_it_has_become(play: Play) -> None:
-    await play.submit(trigger(Matter.DEGRADED, brief=BY_SMS))
+    await play.submit(trigger(IncidentType.DEGRADED, brief=BY_SMS))
     await play.advance(3 * MINUTE)
-    await play.submit(trigger(Matter.BOTH, play.clock.now(), brief=BY_SMS))
+    await play.submit(trigger(IncidentType.BOTH, play.clock.now(), brief=BY_SMS))
     assert await play.codes(SMS_SITI.number) == ["1A", "2A"]
 
     assert "kini lebih teruk" in (await play.says(SMS_SITI.number, "1A") or "")
@@ -293,9 +293,9 @@ async def test_a_code_for_slowness_does_not_acknowledge_the_outage_it_has_become
 
 
 async def test_a_word_without_a_code_means_the_outage_and_not_the_slowness_it_was_before(play: Play) -> None:
-    await play.submit(trigger(Matter.DEGRADED, brief=BY_SMS))
+    await play.submit(trigger(IncidentType.DEGRADED, brief=BY_SMS))
     await play.advance(3 * MINUTE)
-    await play.submit(trigger(Matter.BOTH, play.clock.now(), brief=BY_SMS))
+    await play.submit(trigger(IncidentType.BOTH, play.clock.now(), brief=BY_SMS))
 
     assert "telah disahkan oleh Siti" in (await play.says(SMS_SITI.number, "terima") or "")
     assert (await play.incident()).state is IncidentState.ACKNOWLEDGED
@@ -304,11 +304,11 @@ async def test_a_word_without_a_code_means_the_outage_and_not_the_slowness_it_wa
 async def test_a_word_without_a_code_means_the_outage_of_whoever_came_on_duty_while_it_was_slow(play: Play) -> None:
     step = Step(after=timedelta(0), rotas=(DUTY.name,), channels=(Channel.SMS,))
     brief = replace(BRIEF, escalation=replace(POLICY, steps=(step,), rounds=1, rotas=(DUTY,)))
-    await play.submit(trigger(Matter.DEGRADED, brief=brief))
+    await play.submit(trigger(IncidentType.DEGRADED, brief=brief))
     await play.says(SMS_SITI.number, "1A")
     await play.advance(timedelta(hours=18))
     assert play.sms.sent[-1] == f"update to {SMS_RAVI.number}"
-    await play.submit(trigger(Matter.BOTH, play.clock.now(), brief=brief))
+    await play.submit(trigger(IncidentType.BOTH, play.clock.now(), brief=brief))
     assert await play.codes(SMS_RAVI.number) == ["1A", "2A"]
 
     assert "telah disahkan oleh Ravi" in (await play.says(SMS_RAVI.number, "terima") or "")
@@ -335,7 +335,7 @@ async def test_no_code_is_asked_for_where_no_answer_is_heard_and_none_of_people_
     assert {a.response for a in await attempts(play, Channel.SMS)} == {""}
 
 
-async def a_bundle(play: Play, matter: Matter = Matter.BOTH) -> None:
+async def a_bundle(play: Play, matter: IncidentType = IncidentType.BOTH) -> None:
     """Tell Siti of JCM-01 to JCM-04: of the first at once, of the others in a bundle with the code 2A."""
     for agency in ("JCM", "MDC", "UCM", "PCM"):
         await play.submit(replace(trigger(matter, brief=BY_SMS), dedup_key=agency))
@@ -368,10 +368,10 @@ async def test_who_answers_a_bundle_hears_what_is_theirs_of_it_now(play: Play) -
 
 
 async def test_who_answers_a_bundle_of_which_one_has_got_worse_and_the_rest_is_over_hears_which(play: Play) -> None:
-    await a_bundle(play, Matter.DEGRADED)
+    await a_bundle(play, IncidentType.DEGRADED)
     await play.resolve("PCM")
     for agency in ("MDC", "UCM"):
-        await play.submit(replace(trigger(Matter.BOTH, play.clock.now(), brief=BY_SMS), dedup_key=agency))
+        await play.submit(replace(trigger(IncidentType.BOTH, play.clock.now(), brief=BY_SMS), dedup_key=agency))
     await play.resolve("UCM")
 
     assert "JCM-02 kini lebih teruk" in (await play.says(SMS_SITI.number, "2A") or "")
@@ -425,7 +425,7 @@ async def test_a_sender_that_no_store_can_keep_keeps_nobody_behind_it_from_being
     await play.submit(trigger(brief=BY_SMS))
     assert isinstance(play.sms, Answerable)
     senders = enumerate((name, SMS_SITI.number))
-    play.sms.box += [Said(sender=sender, text="1A", event_id=f"SM{n}") for n, sender in senders]
+    play.sms.box += [InboundSms(sender=sender, text="1A", event_id=f"SM{n}") for n, sender in senders]
 
     await Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock).look()
 
@@ -471,7 +471,7 @@ async def test_who_thanked_too_often_long_ago_is_answered_about_the_next_alert(p
     await play.resolve()
     for _ in range(MOST_PUZZLED + 1):
         await play.says(SMS_SITI.number, "ok terima kasih")
-    play.sms.taken = dict.fromkeys(play.sms.taken, Progress.DELIVERED)
+    play.sms.taken = dict.fromkeys(play.sms.taken, SubmissionState.DELIVERED)
     await play.advance(timedelta(days=2))
 
     await play.submit(trigger(at=play.clock.now(), brief=BY_SMS))
@@ -602,7 +602,7 @@ async def test_no_number_and_no_text_of_a_person_comes_into_the_journal(
     await play.submit(trigger(brief=BY_SMS))
     for text in ("STOP", "mula", "rahsia saya 1A 2A", "1A"):
         await play.says(SMS_SITI.number, text)
-    said = repr(Said(sender=SMS_SITI.number, text="rahsia saya", event_id="SM1"))
+    said = repr(InboundSms(sender=SMS_SITI.number, text="rahsia saya", event_id="SM1"))
 
     assert SMS_SITI.number[-7:] not in caplog.text + said
     assert "rahsia" not in caplog.text + said
@@ -619,12 +619,12 @@ async def test_providers_are_asked_while_an_incident_is_active_and_an_hour_after
 
     opened = await play.submit(trigger(brief=BY_SMS))
     assert opened is not None
-    play.sms.box.append(Said(sender=SMS_SITI.number, text="1A", event_id="SM1"))
+    play.sms.box.append(InboundSms(sender=SMS_SITI.number, text="1A", event_id="SM1"))
     await poller.look()
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
 
     await play.resolve()
-    play.sms.taken = dict.fromkeys(play.sms.taken, Progress.DELIVERED)
+    play.sms.taken = dict.fromkeys(play.sms.taken, SubmissionState.DELIVERED)
     await play.advance(2 * MINUTE)
     assert await play.active() == []
     play.clock.moment = opened.opened_at + timedelta(minutes=60)
@@ -650,7 +650,7 @@ async def test_poller_clock_set_back_fetches_answers_given_since(play: Play) -> 
     now = play.clock.now()
     assert play.sms.asked_since == [now - MINUTE, now - 2 * MINUTE]
     await play.resolve()
-    play.sms.taken = dict.fromkeys(play.sms.taken, Progress.DELIVERED)
+    play.sms.taken = dict.fromkeys(play.sms.taken, SubmissionState.DELIVERED)
     await play.advance(2 * MINUTE)
     play.clock.moment -= back
     for minutes in (0, 60, 1):
@@ -675,11 +675,11 @@ async def test_who_wants_sms_again_is_heard_when_nothing_is_the_matter(play: Pla
     await play.submit(trigger(brief=BY_SMS))
     await play.says(SMS_SITI.number, "STOP")
     await play.resolve()
-    play.sms.taken = dict.fromkeys(play.sms.taken, Progress.DELIVERED)
+    play.sms.taken = dict.fromkeys(play.sms.taken, SubmissionState.DELIVERED)
     await play.advance(timedelta(hours=6))
     await poller.look()
 
-    play.sms.box.append(Said(sender=SMS_SITI.number, text="MULA", event_id="SM-mula"))
+    play.sms.box.append(InboundSms(sender=SMS_SITI.number, text="MULA", event_id="SM-mula"))
     play.clock.moment += 9 * MINUTE
     await poller.look()
     assert play.sms.asked_since == []
@@ -694,18 +694,20 @@ async def test_who_wants_sms_again_is_heard_when_nothing_is_the_matter(play: Pla
 
 async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> None:
     class Dumb(Answerable):
-        async def collect(self, since: datetime, desk: Desk) -> None:
+        async def collect(self, since: datetime, desk: CallbackHandler) -> None:
             self.asked_since.append(since)
             if len(self.asked_since) < 4:
                 raise DeliveryError(ErrorClass.TRANSIENT, "not reached")
 
     class Broken(Answerable):
-        async def collect(self, since: datetime, desk: Desk) -> None:
+        async def collect(self, since: datetime, desk: CallbackHandler) -> None:
             raise RuntimeError("a bug")
 
-    heard = Answerable(box=[Said(sender=SMS_SITI.number, text="1A", event_id="SM1")])
+    heard = Answerable(box=[InboundSms(sender=SMS_SITI.number, text="1A", event_id="SM1")])
     gateways = {"dumb": Dumb(), "broken": Broken(), "sms": heard}
-    play.restart([Line(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()])
+    play.restart(
+        [ConfiguredGateway(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()]
+    )
     await play.submit(trigger(brief=BY_SMS))
 
     poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
@@ -726,12 +728,14 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
 @pytest.mark.blind
 async def test_a_gateway_that_hangs_when_it_is_asked_for_answers_ends_the_asking_of_no_other(play: Play) -> None:
     class Hanging(Answerable):
-        async def collect(self, since: datetime, desk: Desk) -> None:
+        async def collect(self, since: datetime, desk: CallbackHandler) -> None:
             await asyncio.Event().wait()
 
-    heard = Answerable(box=[Said(sender=SMS_SITI.number, text="1A", event_id="SM1")])
+    heard = Answerable(box=[InboundSms(sender=SMS_SITI.number, text="1A", event_id="SM1")])
     gateways = {"hanging": Hanging(), "sms": heard}
-    play.restart([Line(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()])
+    play.restart(
+        [ConfiguredGateway(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()]
+    )
     await play.submit(trigger(brief=BY_SMS))
     poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
     poller.DEADLINE = timedelta(milliseconds=500)
@@ -789,20 +793,20 @@ async def test_a_bug_in_the_store_does_not_end_the_asking(play: Play) -> None:
 async def test_a_store_that_is_away_ends_no_asking_and_fills_no_log(play: Play) -> None:
     class Away:
         @asynccontextmanager
-        async def transaction(self) -> AsyncIterator[Ledger]:
-            ledgers: list[Ledger] = []
+        async def transaction(self) -> AsyncIterator[UnitOfWork]:
+            ledgers: list[UnitOfWork] = []
             for ledger in ledgers:
                 yield ledger
-            raise StoreAway("disk full")
+            raise StoreUnavailable("disk full")
 
         def reading(self) -> NoReturn:
-            raise StoreAway("disk full")
+            raise StoreUnavailable("disk full")
 
     class Taker(Answerable):
-        async def collect(self, since: datetime, desk: Desk) -> None:
-            raise StoreAway("disk full")
+        async def collect(self, since: datetime, desk: CallbackHandler) -> None:
+            raise StoreUnavailable("disk full")
 
-    play.restart([Line(name="sms", channel=Channel.SMS, gateway=Taker())])
+    play.restart([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=Taker())])
     await play.submit(trigger(brief=BY_SMS))
 
     with capture_logs() as logged:
@@ -817,7 +821,7 @@ async def test_a_store_that_is_away_ends_no_asking_and_fills_no_log(play: Play) 
 
 async def in_a_call(play: Play) -> str:
     """Let an outage last until its release is offered, call Siti about it, and return the reference of the call."""
-    play.pins = PinBook({("JCM", "siti"): hashed(PIN)})
+    play.pins = PinStore({("JCM", "siti"): hashed(PIN)})
     brief = replace(BRIEF, escalation=replace(POLICY, steps=POLICY.steps[1:], rounds=3))
     await play.submit(trigger(brief=brief))
     await play.advance(timedelta(minutes=40))
@@ -853,11 +857,11 @@ async def test_key_one_releases_nothing_that_works_again_and_says_so(play: Play)
     escalation = replace(POLICY, steps=POLICY.steps[1:], rounds=3)
     await play.submit(trigger(brief=replace(BRIEF, agency="MDC", escalation=escalation)))
     reference = await in_a_call(play)
-    play.pins = PinBook(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hashed(PIN)))
+    play.pins = PinStore(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hashed(PIN)))
     await play.desk.begin_release(reference)
     assert sorted(play.measured.begun) == ["JCM", "MDC"], "measured while the PIN is typed"
     await play.desk.prove_release(reference, PIN)
-    play.measured.delivered["MDC"] = {Matter.RECEIVING: play.clock.now()}
+    play.measured.delivered["MDC"] = {IncidentType.RECEIVING: play.clock.now()}
     said = (await play.desk.release(reference)).words["ms-MY"]
     assert "sedang dihantar kepada satu penerima" in said
     assert "tidak dikeluarkan, kerana ujian terkini mendapati e-mel berfungsi semula: Jabatan Contoh" in said
@@ -869,7 +873,7 @@ async def test_key_one_releases_nothing_that_works_again_and_says_so(play: Play)
 async def test_key_one_releases_nothing_at_all_where_all_works_again(play: Play) -> None:
     reference = await in_a_call(play)
     await play.desk.prove_release(reference, PIN)
-    play.measured.delivered["JCM"] = {Matter.SENDING: play.clock.now()}
+    play.measured.delivered["JCM"] = {IncidentType.SENDING: play.clock.now()}
     said = (await play.desk.release(reference)).words["en-GB"]
     assert said.startswith("The following outage notices are not released")
     assert (await play.incident(1)).released_at is None
@@ -925,11 +929,11 @@ async def test_three_wrong_pins_lock_the_person_out_in_every_call_and_are_in_the
 
 async def test_a_shared_contact_has_three_wrong_pins_in_all_and_not_three_for_each_agency(play: Play) -> None:
     reference, kept = await in_a_call(play), hashed(PIN)
-    play.pins = PinBook({("MDC", "siti"): kept, ("JCM", "siti"): kept, ("UCM", "siti"): hashed(PIN)})
+    play.pins = PinStore({("MDC", "siti"): kept, ("JCM", "siti"): kept, ("UCM", "siti"): hashed(PIN)})
     for agency, wrong in (("MDC", 2), ("UCM", 2)):
         for _ in range(wrong):
             async with play.store.transaction() as ledger:
-                typed = PinEntry(reference="p9-1-0", agency=agency, person="siti", at=play.clock.now(), proven=False)
+                typed = PinAttempt(reference="p9-1-0", agency=agency, person="siti", at=play.clock.now(), proven=False)
                 await ledger.responses.add_pin_entry(typed)
     assert (await play.desk.begin_release(reference)).stage is ReleaseStage.PIN, "UCM's is somebody else"
 
@@ -940,7 +944,7 @@ async def test_a_shared_contact_has_three_wrong_pins_in_all_and_not_three_for_ea
 @pytest.mark.parametrize("person", ["nobody's", "another's"])
 async def test_who_has_no_pin_may_release_nothing(play: Play, person: str) -> None:
     reference = await in_a_call(play)
-    play.pins = PinBook({("JCM", "ravi"): hashed(PIN)} if person == "another's" else {})
+    play.pins = PinStore({("JCM", "ravi"): hashed(PIN)} if person == "another's" else {})
 
     assert "Tiada PIN" in (await play.desk.begin_release(reference)).words["ms-MY"]
     assert (await play.desk.prove_release(reference, PIN)).stage is not ReleaseStage.CONFIRM
@@ -971,7 +975,7 @@ async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_t
         await play.submit(trigger(brief=replace(BRIEF, agency=agency, escalation=escalation)))
     reference = await in_a_call(play)
     # UCM has another PIN for her, and this one has just begun.
-    play.pins = PinBook(
+    play.pins = PinStore(
         {**dict.fromkeys([("JCM", "siti"), ("MDC", "siti"), ("NEW", "siti")], kept), ("UCM", "siti"): hashed(PIN)}
     )
     now, half_a_minute = play.clock.now(), timedelta(seconds=30)
@@ -980,7 +984,7 @@ async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_t
         new = await play.dispatcher.submit(trigger(at=now - ago, brief=brief))
     # She has typed it before in this call, when MDC could not be released yet.
     async with play.store.transaction() as ledger:
-        before = PinEntry(reference=reference, agency="JCM", person="siti", at=now - MINUTE, proven=True)
+        before = PinAttempt(reference=reference, agency="JCM", person="siti", at=now - MINUTE, proven=True)
         await ledger.responses.add_pin_entry(before)
     assert new is not None
 
@@ -997,7 +1001,7 @@ async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_t
 
 
 async def test_whoever_took_it_on_is_called_when_it_may_be_released_and_not_after_it_was(play: Play) -> None:
-    play.pins = PinBook({("JCM", "siti"): hashed(PIN)})
+    play.pins = PinStore({("JCM", "siti"): hashed(PIN)})
     await play.submit(trigger(brief=BY_SMS))
     await play.says(SMS_SITI.number, "1A")
     await play.advance(timedelta(minutes=29))
@@ -1006,7 +1010,9 @@ async def test_whoever_took_it_on_is_called_when_it_may_be_released_and_not_afte
     await play.advance(MINUTE)
     assert play.voice.sent == [f"release to {VOICE_SITI.number}"]
     reference = play.voice.orders[0].reference
-    pressed = Heard(reference=reference, event_id="1", report=Report(progress=Progress.DELIVERED), acknowledged=True)
+    pressed = CallbackEvent(
+        reference=reference, event_id="1", report=DeliveryReport(progress=SubmissionState.DELIVERED), acknowledged=True
+    )
     assert await play.dispatcher.record("voice", pressed) is AckResult.TAKEN
     await play.desk.prove_release(reference, PIN)
     await play.desk.release(reference)
@@ -1017,7 +1023,7 @@ async def test_whoever_took_it_on_is_called_when_it_may_be_released_and_not_afte
 
 
 async def test_key_one_about_a_release_that_is_past_says_that_it_is_over(play: Play) -> None:
-    play.pins = PinBook({("JCM", "siti"): hashed(PIN)})
+    play.pins = PinStore({("JCM", "siti"): hashed(PIN)})
     await play.submit(trigger(brief=BY_SMS))
     await play.says(SMS_SITI.number, "1A")
     await play.advance(timedelta(minutes=30))
@@ -1025,7 +1031,9 @@ async def test_key_one_about_a_release_that_is_past_says_that_it_is_over(play: P
     await play.resolve()
     await play.advance(MINUTE)
 
-    pressed = Heard(reference=reference, event_id="1", report=Report(progress=Progress.DELIVERED), acknowledged=True)
+    pressed = CallbackEvent(
+        reference=reference, event_id="1", report=DeliveryReport(progress=SubmissionState.DELIVERED), acknowledged=True
+    )
     assert await play.dispatcher.record("voice", pressed) is AckResult.OVER
 
 
@@ -1041,7 +1049,7 @@ async def test_a_call_about_the_release_that_has_not_left_is_withdrawn_when_it_i
 
     assert play.voice.sent == [f"release to {VOICE_SITI.number}"]
     states = [n.state for n in await play.notices() if n.purpose is Purpose.RELEASE]
-    assert states == [NoticeState.WITHDRAWN]
+    assert states == [NotificationState.WITHDRAWN]
 
 
 # -- false alarms ----------------------------------------------------------------------------------------------------
@@ -1051,10 +1059,10 @@ async def test_a_false_alarm_is_corrected_to_everybody_who_was_told_and_no_recov
     await play.submit(trigger(brief=BY_SMS))
     await play.release()
     reference = play.tray.orders[0].reference
-    play.tray.taken[reference] = Progress.SENT
+    play.tray.taken[reference] = SubmissionState.SENT
     await play.advance(MINUTE)
 
-    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
     await play.resolve()
 
     told = play.sms.sent + play.fax.sent + play.tray.sent
@@ -1069,21 +1077,23 @@ async def test_what_had_not_left_is_withdrawn_and_needs_no_correction(play: Play
     await play.submit(trigger(brief=BY_SMS))
     await play.release()
 
-    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
 
     letters = [n for n in await play.notices() if n.channel is Channel.LETTER]
-    assert [(n.purpose, n.state) for n in letters] == [(Purpose.OUTAGE, NoticeState.WITHDRAWN)]
+    assert [(n.purpose, n.state) for n in letters] == [(Purpose.OUTAGE, NotificationState.WITHDRAWN)]
     assert play.tray.taken == {}
 
 
 async def test_an_incident_that_was_put_to_rest_wakes_up_for_its_correction(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
     await play.resolve()
-    play.sms.taken = dict.fromkeys(play.sms.taken, Progress.DELIVERED)
+    play.sms.taken = dict.fromkeys(play.sms.taken, SubmissionState.DELIVERED)
     await play.advance(timedelta(hours=5))
     assert await play.active() == []
 
-    await play.dispatcher.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.dispatcher.submit(
+        MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap")
+    )
     play.restart()
     await play.advance(MINUTE)
 
@@ -1095,7 +1105,7 @@ async def test_what_a_prober_still_measures_does_not_open_the_false_alarm_again_
 ) -> None:
     first = trigger(brief=BY_SMS)
     await play.submit(first)
-    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
 
     play.restart()
     again = await play.submit(replace(first, at=play.clock.now()))
@@ -1114,15 +1124,15 @@ async def test_a_call_that_a_voicemail_answered_is_made_again_and_reaches_nobody
     play.voice.ends = False
     await play.submit(trigger(brief=by_call))
     await play.advance(5 * MINUTE)
-    no_key = Report(progress=Progress.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
+    no_key = DeliveryReport(progress=SubmissionState.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
     for calls in (1, 2, 3):
         assert play.voice.sent == [f"outage to {VOICE_SITI.number}"] * calls
-        heard = Heard(reference=play.voice.orders[-1].reference, event_id=f"CA{calls}", report=no_key)
+        heard = CallbackEvent(reference=play.voice.orders[-1].reference, event_id=f"CA{calls}", report=no_key)
         assert await play.dispatcher.record("voice", heard) is AckResult.NONE
         await play.advance(2 * MINUTE)
 
     notices = await play.notices()
-    assert [n.state for n in notices] == [NoticeState.FAILED]
+    assert [n.state for n in notices] == [NotificationState.FAILED]
     assert (await play.incident()).state is IncidentState.TRIGGERED
     await play.resolve()
     assert play.sms.sent == [f"recovery to {SMS_SITI.number}"], "somebody may have listened"
@@ -1133,11 +1143,11 @@ async def test_a_voicemail_that_heard_it_is_told_that_it_was_wrong(play: Play) -
     brief = replace(BRIEF, announcement=replace(BRIEF.announcement, recipients=(by_call,)))
     await play.submit(trigger(brief=brief))
     await play.release()
-    no_key = Report(progress=Progress.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
-    heard = Heard(reference=play.voice.orders[0].reference, event_id="1", report=no_key)
+    no_key = DeliveryReport(progress=SubmissionState.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
+    heard = CallbackEvent(reference=play.voice.orders[0].reference, event_id="1", report=no_key)
     await play.dispatcher.record("voice", heard)
 
-    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
 
     assert play.voice.sent[-1] == f"correction to {VOICE_SITI.number}"
 
@@ -1149,7 +1159,7 @@ async def test_a_recovery_that_had_not_left_is_not_told_besides_the_correction(p
     tried = [f"recovery to {SMS_SITI.number}", f"recovery to {SMS_RAVI.number}"]
     assert play.sms.sent[2:] == tried, "and refused for now"
 
-    await play.submit(Correct(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
     await play.advance(5 * MINUTE)
 
     assert play.sms.sent[2:] == tried

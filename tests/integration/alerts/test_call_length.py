@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from alerts.model.gateway import Script
-from alerts.model.notice import Language, Matter, Plan, Purpose
+from alerts.model.notice import IncidentType, Language, Plan, Purpose
 from alerts.wording import bundle
 from alerts.wording.call import compose
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
@@ -40,7 +40,7 @@ def scripts() -> Iterator[Script]:
         for may_release in (False, True):
             yield from compose(facts, Language.MALAY, WORDING, may_release=may_release).scripts
     for purpose in (Purpose.OUTAGE, Purpose.RECOVERY):
-        for matter in Matter:
+        for matter in IncidentType:
             told = replace(OUTAGE, plan=Plan.ESCALATION, purpose=purpose, matter=matter)
             yield from bundle.compose_call([told, replace(told, office=OFFICE)], Language.MALAY, WORDING).scripts
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, CallAgain
+from alerts.model.brief import AnnouncementPlan, RedialPolicy
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Event, Release, Resolve
-from alerts.model.gateway import Progress
-from alerts.record.store import Entry
+from alerts.model.gateway import SubmissionState
+from alerts.record.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine.clock_set_back import TABLES, Instants
 from monitor.store.schema.tables import Moment
@@ -36,7 +36,7 @@ PLAN = replace(
         POLICY,
         steps=(
             POLICY.steps[0],
-            replace(POLICY.steps[1], call_again=CallAgain(every=5 * MINUTE, times=3)),
+            replace(POLICY.steps[1], call_again=RedialPolicy(every=5 * MINUTE, times=3)),
             replace(POLICY.steps[1], after=30 * MINUTE, contacts=(RAVI,), channels=(Channel.SMS,)),
         ),
         rounds=2,
@@ -60,9 +60,9 @@ class Played(Station):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         # Nobody takes a call. What arrives is not asked about every half a minute.
-        self.voice.happens.extend([Progress.FAILED] * 100)
+        self.voice.happens.extend([SubmissionState.FAILED] * 100)
         for gateway in (self.sms, self.fax, self.tray):
-            gateway.happens.extend([Progress.DELIVERED] * 100)
+            gateway.happens.extend([SubmissionState.DELIVERED] * 100)
         self.set_back = timedelta(0)
         #: What left, and in which minute.
         self.left: list[tuple[int, str]] = []
@@ -109,7 +109,7 @@ async def outage(
                 station.restart()
                 # As each start says, before anything is looked at.
                 async with station.store.transaction() as ledger:
-                    await ledger.journal(Entry(at=station.clock.now(), actor="pantau", event="service started"))
+                    await ledger.journal(AuditEntry(at=station.clock.now(), actor="pantau", event="service started"))
         await station.advance(10 * MINUTE)
         return station.left
 

@@ -13,11 +13,11 @@ from sqlalchemy import select
 
 from alerts.decide.silence import silence_over
 from alerts.gateways.tray import LetterPlace
-from alerts.model.event import Correct, Release, Resolve
+from alerts.model.event import MarkFalseAlarm, Release, Resolve
 from alerts.model.incident import HOLDS_FOR, Incident, IncidentState
-from alerts.model.notice import Matter
-from monitor.service.declarer import Declarer
-from monitor.service.order import NotDone
+from alerts.model.notice import IncidentType
+from monitor.service.declarer import DeclarationService
+from monitor.service.order import OperationRejectedError
 from monitor.store.schema.tables import journal
 from tests.integration.alerts.test_declare_story import BY_ITSELF, ONLY_STAFF, TOLD_BY_SMS
 from tests.integration.alerts.town import Town
@@ -29,7 +29,7 @@ WHY = "probe rosak, e-mel sudah diuji"
 
 
 async def closes(town: Town, *, recovered: bool | None, number: str = "JCM-01", by: str = "Ravi Contoh") -> Incident:
-    declarer = Declarer(
+    declarer = DeclarationService(
         store=town.store_itself,
         dispatcher=town.dispatcher,
         clock=town.clock,
@@ -53,13 +53,13 @@ async def entries(town: Town, event: str) -> list[Any]:
 
 async def still_measured(town: Town) -> None:
     """Let the probes say again what they see: since before it was closed."""
-    await town.submit(replace(trigger(Matter.BOTH, town.clock.now(), BY_ITSELF), began_at=T0))
+    await town.submit(replace(trigger(IncidentType.BOTH, town.clock.now(), BY_ITSELF), began_at=T0))
     await town.settle()
 
 
 async def test_a_measured_outage_is_closed_as_recovered_and_everybody_who_was_told_hears_so(either_town: Town) -> None:
     town = either_town
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), BY_ITSELF))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), BY_ITSELF))
     await town.settle()
     await town.siti.gets("E-mel keluar dan masuk gagal", "JCM-01")
     await town.siti.replies("1A")
@@ -67,7 +67,7 @@ async def test_a_measured_outage_is_closed_as_recovered_and_everybody_who_was_to
     town.gets_fax("JCM-01")
     assert town.tray_letters(LetterPlace.TRAY) == 1
 
-    town.arrives(Matter.SENDING, Matter.RECEIVING)
+    town.arrives(IncidentType.SENDING, IncidentType.RECEIVING)
     after = await closes(town, recovered=True)
     assert after.state is IncidentState.RESOLVED
     await town.siti.gets("PULIH", "JCM-01")
@@ -83,7 +83,7 @@ async def test_without_a_recovery_staff_hear_who_has_closed_it_and_nobody_outsid
     either_town: Town,
 ) -> None:
     town = either_town
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), TOLD_BY_SMS))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), TOLD_BY_SMS))
     await town.advance(5 * MINUTE)
     await town.siti.gets("JCM-01")
     await town.ravi.gets("JCM-01")
@@ -106,7 +106,7 @@ async def test_without_a_recovery_staff_hear_who_has_closed_it_and_nobody_outsid
 
 async def test_what_the_probes_see_still_opens_nothing_for_a_day_and_then_it_does(either_town: Town) -> None:
     town = either_town
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
     await town.siti.gets("JCM-01")
     await closes(town, recovered=False)
@@ -126,7 +126,7 @@ async def test_what_the_probes_see_still_opens_nothing_for_a_day_and_then_it_doe
 
 async def test_when_the_probes_are_well_that_stands_in_the_record_and_what_fails_then_is_new(either_town: Town) -> None:
     town = either_town
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
     await town.siti.gets("JCM-01")
     await closes(town, recovered=False)
@@ -139,7 +139,7 @@ async def test_when_the_probes_are_well_that_stands_in_the_record_and_what_fails
     assert (await town.incident()).ended_at == town.clock.now()
 
     await town.advance(MINUTE)
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
     await town.siti.gets("JCM-02")
     await town.submit(Resolve(dedup_key="JCM", at=town.clock.now(), ended_at=town.clock.now()))
@@ -149,14 +149,14 @@ async def test_when_the_probes_are_well_that_stands_in_the_record_and_what_fails
 
 async def test_two_who_close_it_at_once_close_it_once(either_town: Town) -> None:
     town = either_town
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
     await town.siti.gets("JCM-01")
-    town.arrives(Matter.SENDING, Matter.RECEIVING)
+    town.arrives(IncidentType.SENDING, IncidentType.RECEIVING)
     both = [closes(town, recovered=r, by=by) for r, by in ((True, "Siti Contoh"), (False, "Ravi Contoh"))]
     done = await asyncio.gather(*both, return_exceptions=True)
-    assert sorted(type(each).__name__ for each in done) == ["Incident", "NotDone"]
-    refused = next(each for each in done if isinstance(each, NotDone))
+    assert sorted(type(each).__name__ for each in done) == ["Incident", "OperationRejectedError"]
+    refused = next(each for each in done if isinstance(each, OperationRejectedError))
     by = "Ravi Contoh" if "Ravi Contoh" in str(refused) else "Siti Contoh"
     assert str(refused).startswith(f"{by} closed JCM-01 at 24/11")
     [(actor, _)] = await entries(town, "incident closed")
@@ -167,7 +167,7 @@ async def test_two_who_close_it_at_once_close_it_once(either_town: Town) -> None
 
 async def test_nothing_waits_any_more_for_a_release_that_was_offered(either_town: Town) -> None:
     town = either_town
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), TOLD_BY_SMS))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), TOLD_BY_SMS))
     await town.settle()
     await town.siti.gets("JCM-01")
     await town.siti.replies("1A")
@@ -183,7 +183,7 @@ async def test_one_of_a_mass_outage_is_closed_and_leaves_the_bundle_that_waits(e
     town = either_town
     for code in ("JCM", "JKR", "JPA"):
         brief = replace(ONLY_STAFF, agency=code, office=replace(ONLY_STAFF.office, short=code))
-        await town.submit(replace(trigger(Matter.BOTH, town.clock.now(), brief), dedup_key=code))
+        await town.submit(replace(trigger(IncidentType.BOTH, town.clock.now(), brief), dedup_key=code))
         await town.settle()
     await town.siti.gets("JCM-01")
     async with town.store_itself.reading() as ledger:
@@ -199,11 +199,11 @@ async def test_one_of_a_mass_outage_is_closed_and_leaves_the_bundle_that_waits(e
 
 
 async def test_who_closes_a_false_alarm_too_soon_can_still_correct_it(town: Town) -> None:
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
     await town.siti.gets("JCM-01")
     await closes(town, recovered=False)
     await town.siti.gets("ditutup")
-    await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="tiada gangguan"))
+    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="tiada gangguan"))
     await town.settle()
     await town.siti.gets("PEMBETULAN")

@@ -8,8 +8,8 @@ import pytest
 
 from alerts.model.contradiction import Contradiction
 from alerts.model.incident import Incident
-from alerts.model.notice import Matter
-from monitor.service.order import NotDone
+from alerts.model.notice import IncidentType
+from monitor.service.order import OperationRejectedError
 from tests.integration.alerts.test_close_story import WHY, entries
 from tests.integration.alerts.test_declare_story import TOLD_BY_SMS, declarer
 from tests.integration.alerts.test_portal_story import PAGE, browser_of, press, words_of
@@ -23,7 +23,7 @@ BY = "Siti Contoh"
 
 
 async def cannot_send(town: Town) -> Incident:
-    incident = await town.submit(trigger(Matter.SENDING, brief=TOLD_BY_SMS))
+    incident = await town.submit(trigger(IncidentType.SENDING, brief=TOLD_BY_SMS))
     assert incident is not None
     await town.advance(2 * MINUTE)
     await town.siti.gets("E-mel keluar gagal", "JCM-01")
@@ -37,9 +37,9 @@ async def test_release_when_mail_works_again_tells_nobody_until_it_is_ordered_in
     """A letter said that nothing could be sent, seven minutes after messages had begun to arrive again."""
     town = either_town
     await cannot_send(town)
-    town.arrives(Matter.SENDING)
+    town.arrives(IncidentType.SENDING)
     with pytest.raises(
-        NotDone, match=r"mail from the agency arrives.*Ketua Setiausaha.*\(fax\).*works-again"
+        OperationRejectedError, match=r"mail from the agency arrives.*Ketua Setiausaha.*\(fax\).*works-again"
     ) as refused:
         await town.front.release("JCM-01", BY)
     assert refused.value.despite == WORKS
@@ -59,7 +59,7 @@ async def test_release_when_mail_works_again_tells_nobody_until_it_is_ordered_in
 
 async def test_release_while_mail_fails_goes_out_at_once(town: Town) -> None:
     await cannot_send(town)
-    town.arrives(Matter.RECEIVING)
+    town.arrives(IncidentType.RECEIVING)
     await town.front.release("JCM-01", BY)
     await town.settle()
     town.gets_fax("JCM-01")
@@ -72,7 +72,9 @@ async def test_close_as_recovered_while_probes_fail_tells_nobody_until_it_is_ord
     """A fax and a letter said that mail had recovered while every probe failed."""
     town, closes = either_town, declarer(either_town)
     await cannot_send(town)
-    with pytest.raises(NotDone, match=r"still measure.*Siti Contoh \(sms\).*24 hours.*still-fails") as refused:
+    with pytest.raises(
+        OperationRejectedError, match=r"still measure.*Siti Contoh \(sms\).*24 hours.*still-fails"
+    ) as refused:
         await closes.close("JCM-01", why=WHY, by=BY, recovered=True)
     assert refused.value.despite == FAILS
     assert "E-mel rasmi tidak dapat dihantar" in refused.value.malay
@@ -87,7 +89,7 @@ async def test_close_as_recovered_while_probes_fail_tells_nobody_until_it_is_ord
 async def test_close_as_recovered_is_told_when_it_works_again_or_somebody_insists(town: Town, how: str) -> None:
     await cannot_send(town)
     if how == "works again":
-        town.arrives(Matter.SENDING)
+        town.arrives(IncidentType.SENDING)
     await declarer(town).close("JCM-01", why=WHY, by=BY, recovered=True, despite=FAILS if how == "insists" else None)
     await town.settle()
     await town.siti.gets("PULIH", "JCM-01")
@@ -97,7 +99,7 @@ async def test_close_as_recovered_is_told_when_it_works_again_or_somebody_insist
 
 async def test_correction_while_probes_fail_tells_nobody_until_it_is_ordered_in_spite_of_that(town: Town) -> None:
     await cannot_send(town)
-    with pytest.raises(NotDone, match=r"nothing was wrong.*Siti Contoh \(sms\).*24 hours.*still-fails"):
+    with pytest.raises(OperationRejectedError, match=r"nothing was wrong.*Siti Contoh \(sms\).*24 hours.*still-fails"):
         await town.front.correct("JCM-01", BY, "rujukan rosak")
     assert (await town.incident()).is_open
     after = await town.front.correct("JCM-01", BY, "rujukan rosak", despite=FAILS)
@@ -118,7 +120,7 @@ async def test_page_says_what_is_measured_who_reads_it_and_asks_to_insist(town: 
         assert 'name="despite" value="still-fails"' in refused.text
         assert f'value="{WHY}"' in refused.text, "what was written is there still"
 
-        town.arrives(Matter.SENDING)
+        town.arrives(IncidentType.SENDING)
         look = await browser.get(f"{PAGE}/release")
         assert town.measured.begun[-1] == "JCM", "measured while it is looked at"
         assert 'name="despite"' not in look.text

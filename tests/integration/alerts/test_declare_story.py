@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerts.decide.silence import silence_over
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
-from alerts.model.event import Correct, Release, Resolve
+from alerts.model.event import MarkFalseAlarm, Release, Resolve
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Matter
-from monitor.service.declarer import Declared, Declarer
-from monitor.service.order import NotDone
+from alerts.model.notice import IncidentType
+from monitor.service.declarer import DeclarationService, DeclaredOutage
+from monitor.service.order import OperationRejectedError
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, trigger
 
@@ -36,8 +36,8 @@ BY_ITSELF = replace(TOLD_BY_SMS, announcement=replace(BRIEF.announcement, automa
 ONLY_STAFF = replace(TOLD_BY_SMS, announcement=AnnouncementPlan())
 
 
-def declarer(town: Town, brief: Brief = TOLD_BY_SMS) -> Declarer:
-    return Declarer(
+def declarer(town: Town, brief: PolicySnapshot = TOLD_BY_SMS) -> DeclarationService:
+    return DeclarationService(
         store=town.store_itself,
         dispatcher=town.dispatcher,
         clock=town.clock,
@@ -50,8 +50,8 @@ def declarer(town: Town, brief: Brief = TOLD_BY_SMS) -> Declarer:
 
 
 async def declared(
-    town: Town, brief: Brief = TOLD_BY_SMS, matter: Matter = Matter.RECEIVING, since: str = ""
-) -> Declared:
+    town: Town, brief: PolicySnapshot = TOLD_BY_SMS, matter: IncidentType = IncidentType.RECEIVING, since: str = ""
+) -> DeclaredOutage:
     done = await declarer(town, brief).declare("jcm", matter, since=since, why="mel web tidak dapat dibuka", by=BY)
     await town.settle()
     return done
@@ -95,7 +95,7 @@ async def test_whoever_declares_an_outage_is_told_of_it_as_everybody_else_and_th
     town: Town,
 ) -> None:
     """Who knows of an outage has not promised to mend it."""
-    await declarer(town, ONLY_STAFF).declare("JCM", Matter.BOTH, since="", why="DNS hilang", by="Siti Contoh")
+    await declarer(town, ONLY_STAFF).declare("JCM", IncidentType.BOTH, since="", why="DNS hilang", by="Siti Contoh")
     await town.settle()
     await town.siti.gets("E-mel keluar dan masuk gagal", "diisytiharkan oleh Siti Contoh")
     await town.advance(5 * MINUTE)
@@ -108,7 +108,7 @@ async def test_what_is_declared_and_then_seen_by_probes_is_one_incident_that_bot
 ) -> None:
     await declared(town, ONLY_STAFF)
     await town.siti.gets("E-mel masuk gagal", "diisytiharkan")
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.advance(5 * MINUTE)
     # What the probes see needs nobody's word.
     assert "diisytiharkan" not in await town.ravi.gets("E-mel keluar dan masuk gagal", "JCM-01")
@@ -140,7 +140,7 @@ async def test_a_declared_outage_is_in_the_metrics_until_a_person_ends_it_over_r
     await declared(town, ONLY_STAFF)
     await town.siti.gets("JCM-01")
     assert shown() == ['agency="JCM",direction="inbound"} 1']
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
     assert shown() == ['agency="JCM",direction="inbound"} 1'], "what the probes see is shown by what they see"
     await probes_are_well(town)
@@ -148,7 +148,7 @@ async def test_a_declared_outage_is_in_the_metrics_until_a_person_ends_it_over_r
     await town.settle()
     assert shown() == ['agency="JCM",direction="inbound"} 1']
     await town.advance(SECOND)
-    await declared(town, ONLY_STAFF, Matter.SENDING)
+    await declared(town, ONLY_STAFF, IncidentType.SENDING)
     assert shown() == ['agency="JCM",direction="outbound"} 1', 'agency="JCM",direction="inbound"} 1']
 
     assert await closed(town) is IncidentState.RESOLVED
@@ -157,7 +157,7 @@ async def test_a_declared_outage_is_in_the_metrics_until_a_person_ends_it_over_r
 
 
 async def test_slowness_that_people_know_to_be_an_outage_is_told_anew(town: Town) -> None:
-    await town.submit(trigger(Matter.DEGRADED, town.clock.now(), ONLY_STAFF))
+    await town.submit(trigger(IncidentType.DEGRADED, town.clock.now(), ONLY_STAFF))
     await town.siti.gets("E-mel lambat")
     await town.siti.replies("1A")
     await town.advance(10 * MINUTE)
@@ -175,12 +175,12 @@ async def test_an_outage_that_was_declared_by_mistake_is_corrected_by_the_ways_i
     await town.advance(10 * MINUTE)
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
-    await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="silap agensi"))
+    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="silap agensi"))
     await town.siti.gets("PEMBETULAN", "JCM-01")
     town.gets_fax("PEMBETULAN")
 
     await town.submit(
-        replace(trigger(Matter.RECEIVING, town.clock.now(), ONLY_STAFF), began_at=town.clock.now() - HOUR)
+        replace(trigger(IncidentType.RECEIVING, town.clock.now(), ONLY_STAFF), began_at=town.clock.now() - HOUR)
     )
     await town.siti.gets("E-mel masuk gagal", "JCM-02")
 
@@ -203,21 +203,23 @@ async def test_what_is_open_already_is_named_and_nobody_is_told_twice(either_tow
     await declared(town, ONLY_STAFF)
     await town.siti.gets("JCM-01")
     await town.advance(SECOND)
-    with pytest.raises(NotDone, match=r"JCM-01 \(receiving\) is open already: Aminah binti Contoh declared it"):
+    with pytest.raises(
+        OperationRejectedError, match=r"JCM-01 \(receiving\) is open already: Aminah binti Contoh declared it"
+    ):
         await declared(town, ONLY_STAFF)
-    await declared(town, ONLY_STAFF, Matter.SENDING)
-    assert (await town.incident()).matter is Matter.BOTH
+    await declared(town, ONLY_STAFF, IncidentType.SENDING)
+    assert (await town.incident()).matter is IncidentType.BOTH
     town.expect_nothing_more()
 
 
 async def test_two_who_declare_the_same_at_once_open_one_incident(either_town: Town) -> None:
     town = either_town
     both = [
-        declarer(town, ONLY_STAFF).declare("JCM", Matter.BOTH, since="", why="DNS hilang", by=by)
+        declarer(town, ONLY_STAFF).declare("JCM", IncidentType.BOTH, since="", why="DNS hilang", by=by)
         for by in (BY, "Ravi Contoh")
     ]
     done = await asyncio.gather(*both, return_exceptions=True)
-    assert sorted(type(each).__name__ for each in done) == ["Declared", "NotDone"]
+    assert sorted(type(each).__name__ for each in done) == ["Declared", "OperationRejectedError"]
     await town.settle()
     await town.siti.gets("diisytiharkan", "JCM-01")
     assert await town.active() == [1]

@@ -14,15 +14,15 @@ from alerts.decide.announcement import EXPIRY
 from alerts.decide.escalation import EXPIRY as STAFF_EXPIRY
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
-from alerts.engine.gateway_pool import Line
-from alerts.model.brief import AnnouncementPlan, Brief, Step
+from alerts.engine.gateway_pool import ConfiguredGateway
+from alerts.model.brief import AnnouncementPlan, PolicySnapshot, Step
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.delivery import AttemptState, NoticeState
+from alerts.model.delivery import AttemptState, NotificationState
 from alerts.model.event import Acknowledge, Release, Resolve
-from alerts.model.gateway import AckResult, ErrorClass, Heard, Order, Progress, Report
+from alerts.model.gateway import AckResult, CallbackEvent, DeliveryReport, ErrorClass, SendRequest, SubmissionState
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Cause, Language, Matter, Purpose
+from alerts.model.notice import Cause, IncidentType, Language, Purpose
 from tests.hanging import HANGS
 from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Scripted, Station, station_at
 from tests.unit.alerts.people import (
@@ -62,13 +62,13 @@ class Slow(Scripted):
 
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def check(self, order: Order, provider_id: str) -> Report:
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
         report = await super().check(order, provider_id)
         await self.may_answer.wait()
         return report
 
 
-def with_a_contact_of_its_own(agency: str, number: int) -> Brief:
+def with_a_contact_of_its_own(agency: str, number: int) -> PolicySnapshot:
     """Return the brief of an agency whose one contact nobody else has."""
     address = Address(channel=Channel.SMS, number=f"+6010001{number:04}")
     contact = replace(SITI, key=f"officer-{number}", addresses=(address,))
@@ -115,10 +115,10 @@ async def test_an_unanswered_sms_becomes_a_call_after_its_wait(station: Station)
 async def test_a_key_on_the_telephone_ends_the_escalation_and_is_taken_once(station: Station) -> None:
     await station.submit(trigger())
     await station.advance(5 * MINUTE)
-    pressed = Heard(
+    pressed = CallbackEvent(
         reference=station.voice.orders[1].reference,
         event_id="CA1/key/1",
-        report=Report(progress=Progress.DELIVERED),
+        report=DeliveryReport(progress=SubmissionState.DELIVERED),
         acknowledged=True,
     )
 
@@ -142,13 +142,13 @@ async def test_a_key_on_the_telephone_ends_the_escalation_and_is_taken_once(stat
 
 async def test_one_provider_may_say_nothing_of_what_another_was_given(station: Station) -> None:
     await station.submit(trigger())
-    delivered = Report(progress=Progress.DELIVERED)
-    forged = Heard(reference=station.sms.orders[0].reference, event_id="1", report=delivered, acknowledged=True)
+    delivered = DeliveryReport(progress=SubmissionState.DELIVERED)
+    forged = CallbackEvent(reference=station.sms.orders[0].reference, event_id="1", report=delivered, acknowledged=True)
 
     assert await station.dispatcher.record("fax", forged) is AckResult.OVER
 
     assert (await station.incident()).state is IncidentState.TRIGGERED
-    assert [n.state for n in await station.notices()] == [NoticeState.SENT]
+    assert [n.state for n in await station.notices()] == [NotificationState.SENT]
 
 
 async def test_a_recipient_who_confirms_what_they_heard_does_not_end_the_escalation(station: Station) -> None:
@@ -158,7 +158,7 @@ async def test_a_recipient_who_confirms_what_they_heard_does_not_end_the_escalat
     await station.release()
     (order,) = station.voice.orders
 
-    heard = Heard(reference=order.reference, event_id="1", acknowledged=True)
+    heard = CallbackEvent(reference=order.reference, event_id="1", acknowledged=True)
     assert await station.dispatcher.record("voice", heard) is AckResult.TAKEN
 
     assert (await station.incident()).state is IncidentState.TRIGGERED
@@ -167,11 +167,11 @@ async def test_a_recipient_who_confirms_what_they_heard_does_not_end_the_escalat
 
 
 async def test_a_key_pressed_about_slowness_does_not_acknowledge_the_outage_it_has_become(station: Station) -> None:
-    await station.submit(trigger(Matter.DEGRADED))
+    await station.submit(trigger(IncidentType.DEGRADED))
     await station.advance(5 * MINUTE)
-    await station.submit(trigger(Matter.BOTH, station.clock.now()))
+    await station.submit(trigger(IncidentType.BOTH, station.clock.now()))
 
-    heard = Heard(reference=station.voice.orders[0].reference, event_id="1", acknowledged=True)
+    heard = CallbackEvent(reference=station.voice.orders[0].reference, event_id="1", acknowledged=True)
     assert await station.dispatcher.record("voice", heard) is AckResult.WORSE
 
     assert (await station.incident()).state is IncidentState.TRIGGERED
@@ -182,21 +182,25 @@ async def test_callbacks_that_are_repeated_late_or_about_nothing_are_harmless(st
     await station.submit(trigger())
     reference = station.sms.orders[0].reference
 
-    async def hear(progress: Progress, event_id: str) -> AckResult:
-        error = ErrorClass.TRANSIENT if progress is Progress.FAILED else None
-        report = Report(progress=progress, error=error)
-        return await station.dispatcher.record("sms", Heard(reference=reference, event_id=event_id, report=report))
+    async def hear(progress: SubmissionState, event_id: str) -> AckResult:
+        error = ErrorClass.TRANSIENT if progress is SubmissionState.FAILED else None
+        report = DeliveryReport(progress=progress, error=error)
+        return await station.dispatcher.record(
+            "sms", CallbackEvent(reference=reference, event_id=event_id, report=report)
+        )
 
     for progress, event_id in (
-        (Progress.DELIVERED, "2"),
-        (Progress.SENT, "1"),
-        (Progress.DELIVERED, "2"),
-        (Progress.FAILED, "3"),
-        (Progress.ACCEPTED, "0"),
+        (SubmissionState.DELIVERED, "2"),
+        (SubmissionState.SENT, "1"),
+        (SubmissionState.DELIVERED, "2"),
+        (SubmissionState.FAILED, "3"),
+        (SubmissionState.ACCEPTED, "0"),
     ):
         assert await hear(progress, event_id) is AckResult.NONE
         await station.settle()
-    unknown = Heard(reference="p99-1-0", event_id="x", report=Report(progress=Progress.FAILED), acknowledged=True)
+    unknown = CallbackEvent(
+        reference="p99-1-0", event_id="x", report=DeliveryReport(progress=SubmissionState.FAILED), acknowledged=True
+    )
     assert await station.dispatcher.record("sms", unknown) is AckResult.OVER
 
     await station.advance(MINUTE)
@@ -212,7 +216,11 @@ async def test_a_first_try_that_is_reported_delivered_later_is_not_repeated_any_
     await station.advance(6 * SECOND)
     assert (len(station.sms.orders), len(station.modem.orders)) == (1, 1)
 
-    late = Heard(reference=station.sms.orders[0].reference, event_id="1", report=Report(progress=Progress.DELIVERED))
+    late = CallbackEvent(
+        reference=station.sms.orders[0].reference,
+        event_id="1",
+        report=DeliveryReport(progress=SubmissionState.DELIVERED),
+    )
     await station.dispatcher.record("sms", late)
 
     await station.advance(timedelta(hours=1))
@@ -233,15 +241,15 @@ async def test_an_event_that_is_repeated_changes_nothing(station: Station) -> No
 
 
 async def test_why_mail_fails_is_told_as_it_was_seen_when_it_got_worse(station: Station) -> None:
-    seen = [(Matter.DEGRADED, None), (Matter.SENDING, Cause.REFUSED), (Matter.BOTH, Cause.SILENT)]
+    seen = [(IncidentType.DEGRADED, None), (IncidentType.SENDING, Cause.REFUSED), (IncidentType.BOTH, Cause.SILENT)]
     for matter, cause in seen:
         await station.dispatcher.submit(trigger(matter, brief=replace(ONLY_SITI, cause=cause)))
         assert (await station.incident()).brief.cause is cause
         await station.advance(timedelta(minutes=6))
 
     told = [(n.facts.matter, n.facts.cause) for n in await station.notices()]
-    assert (Matter.DEGRADED, None) in told
-    assert (Matter.SENDING, Cause.REFUSED) in told
+    assert (IncidentType.DEGRADED, None) in told
+    assert (IncidentType.SENDING, Cause.REFUSED) in told
 
 
 async def test_events_about_nothing_are_no_trouble(station: Station) -> None:
@@ -284,7 +292,7 @@ async def test_a_recovery_while_a_call_is_under_way_waits_for_what_becomes_of_it
     assert await states(station) == ["outage sms pending"]
 
     reference = station.sms.orders[0].reference
-    sent = Heard(reference=reference, event_id="1", report=Report(progress=Progress.SENT))
+    sent = CallbackEvent(reference=reference, event_id="1", report=DeliveryReport(progress=SubmissionState.SENT))
     await station.dispatcher.record("sms", sent)
     await station.settle()
 
@@ -296,7 +304,7 @@ async def test_a_recovery_while_a_call_is_under_way_waits_for_what_becomes_of_it
 async def test_when_it_was_told_everywhere_an_incident_comes_to_rest(station: Station) -> None:
     await station.submit(trigger())
     await station.resolve()
-    station.sms.taken = dict.fromkeys(station.sms.taken, Progress.DELIVERED)
+    station.sms.taken = dict.fromkeys(station.sms.taken, SubmissionState.DELIVERED)
     await station.advance(timedelta(hours=3))
 
     assert await states(station) == ["outage sms delivered", "recovery sms delivered"]
@@ -390,7 +398,7 @@ async def test_announcement_leaves_where_no_gateway_carries_notices_to_staff(sta
 
 
 class _SlowAtFirst(Scripted):
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         for _ in range(50 if order.reference.startswith("p1-") else 0):
             await asyncio.sleep(0)
         return await super().send(order)
@@ -426,7 +434,7 @@ async def test_a_letter_that_a_clerk_has_posted_is_followed_by_another(station: 
     await station.submit(trigger())
     await station.release()
     reference = station.tray.orders[0].reference
-    station.tray.taken[reference] = Progress.SENT
+    station.tray.taken[reference] = SubmissionState.SENT
     assert await station.dispatcher.note_letter(reference, LetterStep.POSTED, "Kerani Contoh") is None
     await station.resolve()
 
@@ -437,9 +445,9 @@ async def test_a_letter_that_a_clerk_has_posted_is_followed_by_another(station: 
 async def test_posted_letters_do_not_keep_an_incident_busy_for_ever(station: Station) -> None:
     await station.submit(trigger())
     await station.release()
-    station.tray.taken[station.tray.orders[0].reference] = Progress.SENT
+    station.tray.taken[station.tray.orders[0].reference] = SubmissionState.SENT
     await station.resolve()
-    station.tray.taken = dict.fromkeys(station.tray.taken, Progress.SENT)
+    station.tray.taken = dict.fromkeys(station.tray.taken, SubmissionState.SENT)
     for _ in range(3):
         station.clock.moment += timedelta(days=8)
         await station.settle()
@@ -465,7 +473,7 @@ async def test_that_a_letter_still_lies_in_its_tray_is_not_written_and_nothing_i
     await station.submit(trigger(brief=replace(BRIEF, escalation=ONLY_SITI.escalation)))
     await station.release()
     for gateway in (station.sms, station.fax):
-        gateway.taken = dict.fromkeys(gateway.taken, Progress.DELIVERED)
+        gateway.taken = dict.fromkeys(gateway.taken, SubmissionState.DELIVERED)
     await station.advance(3 * MINUTE)
     asked: list[str] = []
     station.store.meddler = lambda name, _: asked.append(name)
@@ -475,7 +483,7 @@ async def test_that_a_letter_still_lies_in_its_tray_is_not_written_and_nothing_i
     # That it was asked about, before it was.
     assert asked.count("save_attempt") == asked.count("incident") == 1
     station.store.meddler = None
-    station.tray.taken = dict.fromkeys(station.tray.taken, Progress.SENT)
+    station.tray.taken = dict.fromkeys(station.tray.taken, SubmissionState.SENT)
     await station.advance(MINUTE)
     assert "outage letter sent" in await states(station)
 
@@ -544,14 +552,14 @@ async def test_a_letter_in_a_tray_that_was_renamed_is_laid_before_a_person_and_f
     """Nobody can take it back, and a clerk may post it."""
     await station.submit(trigger())
     await station.release()
-    tray = Line(name="dulang-baharu", channel=Channel.LETTER, gateway=Scripted())
+    tray = ConfiguredGateway(name="dulang-baharu", channel=Channel.LETTER, gateway=Scripted())
     station.pool.replace([*(line for line in station.lines() if line.name != "tray"), tray])
 
     await station.resolve()
     await station.advance(timedelta(hours=1))
 
     letters = [(n.purpose, n.state) for n in await station.notices() if n.channel is Channel.LETTER]
-    assert letters == [(Purpose.OUTAGE, NoticeState.UNKNOWN), (Purpose.RECOVERY, NoticeState.SENT)]
+    assert letters == [(Purpose.OUTAGE, NotificationState.UNKNOWN), (Purpose.RECOVERY, NotificationState.SENT)]
 
 
 async def test_a_gateway_that_fails_makes_way_for_the_next_of_its_channel_and_then_for_the_next_channel(
@@ -589,7 +597,7 @@ async def test_a_gateway_that_says_for_certain_that_it_never_got_anything_is_not
     station: Station,
 ) -> None:
     station.tray.happens.extend([RuntimeError("a bug")] * 99)
-    station.fax.happens.append(Progress.DELIVERED)
+    station.fax.happens.append(SubmissionState.DELIVERED)
     await station.submit(trigger())
     await station.acknowledge()
     await station.release()
@@ -684,7 +692,7 @@ async def test_two_cycles_at_once_take_a_letter_back_once(station: Station) -> N
 
 
 async def test_a_store_that_cannot_be_read_is_tried_again_a_little_later(station: Station) -> None:
-    one_slot = Line(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)
+    one_slot = ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)
     station.restart([one_slot])
     await station.dispatcher.submit(trigger(brief=ONLY_SITI))
     station.store.away = True
@@ -700,7 +708,7 @@ async def test_a_store_that_cannot_be_read_is_tried_again_a_little_later(station
 
 
 async def test_more_than_a_gateway_takes_at_a_time_is_sent_one_after_the_other(station: Station) -> None:
-    station.restart([Line(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)])
+    station.restart([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)])
     for number in range(5):
         await station.dispatcher.submit(trigger(brief=with_a_contact_of_its_own(f"A{number}", number)))
     await station.settle()
@@ -838,8 +846,8 @@ async def test_two_hundred_agencies_at_once_are_all_told(station: Station) -> No
     await station.settle()
 
     assert len(station.sms.sent) == 200
-    assert {n.state for i in (1, 100, 200) for n in await station.notices(i)} == {NoticeState.SENT}
-    assert station.watcher.entered.count((Purpose.OUTAGE, NoticeState.SENT)) == 200
+    assert {n.state for i in (1, 100, 200) for n in await station.notices(i)} == {NotificationState.SENT}
+    assert station.watcher.entered.count((Purpose.OUTAGE, NotificationState.SENT)) == 200
 
 
 # -- a clock that is set back -----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from alerts.decide.gateway.receipt import ENOUGH, OVERDUE, OVERDUE_TO_ONE, TRY_AGAIN
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.event import Resolve
-from alerts.model.gateway import ErrorClass, Heard, Progress, Report
+from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal
 from tests.in_the_loop import opened_in_the_loop
@@ -43,9 +43,11 @@ class City:
 
     async def hear(self, gateway: Scripted, reference: str) -> None:
         """Bring the receipt of a message that arrived."""
-        gateway.taken[reference] = Progress.DELIVERED
+        gateway.taken[reference] = SubmissionState.DELIVERED
         (name,) = (line.name for line in self.station.lines() if line.gateway is gateway)
-        heard = Heard(reference=reference, event_id=reference, report=Report(progress=Progress.DELIVERED))
+        heard = CallbackEvent(
+            reference=reference, event_id=reference, report=DeliveryReport(progress=SubmissionState.DELIVERED)
+        )
         await self.station.dispatcher.record(name, heard)
         await self.station.settle()
 
@@ -131,7 +133,7 @@ async def test_where_the_provider_is_asked_its_answer_is_a_receipt(city: City) -
     await city.get_used_to(station.sms)
     for _ in range(10):
         assert await city.outage() is station.sms
-    station.sms.taken = dict.fromkeys(station.sms.taken, Progress.DELIVERED)
+    station.sms.taken = dict.fromkeys(station.sms.taken, SubmissionState.DELIVERED)
     await city.wait()
 
     assert await city.outage() is station.sms

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.decide.drill import Trainee
+from alerts.decide.drill import DrillTarget
 from alerts.gateways.tray import LetterPlace
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.incident import IncidentState
@@ -42,12 +42,12 @@ SITI_BY_SMS = replace(
 )
 
 
-def trainee(key: str, name: str, *addresses: Address) -> Trainee:
+def trainee(key: str, name: str, *addresses: Address) -> DrillTarget:
     contact = Contact(key=key, name=name, language=Language.MALAY, addresses=addresses)
-    return Trainee(agency="JCM", contact=contact, office=OFFICE)
+    return DrillTarget(agency="JCM", contact=contact, office=OFFICE)
 
 
-SITI_AND_RAVI = [Trainee(agency="JCM", contact=person, office=OFFICE) for person in (SITI, RAVI)]
+SITI_AND_RAVI = [DrillTarget(agency="JCM", contact=person, office=OFFICE) for person in (SITI, RAVI)]
 OURSELVES = replace(
     trainee("", NOC_OFFICE.name, Address(channel=Channel.LETTER, number=NOC_OFFICE.name)), agency="", office=NOC_OFFICE
 )
@@ -72,7 +72,7 @@ def reached(town: Town, contact: str) -> float:
     return town.value(f'pantau_contact_reached_timestamp_seconds{{agency="JCM",contact="{contact}"}}')
 
 
-async def outage(town: Town, brief: Brief = SITI_BY_SMS) -> None:
+async def outage(town: Town, brief: PolicySnapshot = SITI_BY_SMS) -> None:
     at = town.clock.now()
     await town.submit(trigger(at=at, brief=brief))
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, Brief, CallAgain
+from alerts.model.brief import AnnouncementPlan, PolicySnapshot, RedialPolicy
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.gateway import ErrorClass, Progress
+from alerts.model.gateway import ErrorClass, SubmissionState
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import (
     BRIEF,
@@ -42,9 +42,9 @@ SITI_NOW = replace(
 )
 
 
-def plan(*contacts: Contact) -> Brief:
+def plan(*contacts: Contact) -> PolicySnapshot:
     """Return the brief whose first step tells *contacts* by SMS, and whose second calls them again and again."""
-    again = CallAgain(every=5 * MINUTE, times=3)
+    again = RedialPolicy(every=5 * MINUTE, times=3)
     steps = (
         replace(POLICY.steps[0], contacts=contacts),
         replace(POLICY.steps[1], contacts=contacts, call_again=again),
@@ -57,17 +57,17 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
     async with station_at(tmp_path) as opened:
         opened.brief = lambda _: opened.present  # type: ignore[attr-defined]
         for gateway in (opened.sms, opened.fax, opened.tray):
-            gateway.happens.extend([Progress.DELIVERED] * 20)
-        opened.voice.happens.extend([Progress.FAILED] * 20)
+            gateway.happens.extend([SubmissionState.DELIVERED] * 20)
+        opened.voice.happens.extend([SubmissionState.FAILED] * 20)
         yield opened
 
 
-async def begin(station: Station, brief: Brief) -> None:
+async def begin(station: Station, brief: PolicySnapshot) -> None:
     edit(station, brief)
     await station.submit(trigger(brief=brief))
 
 
-def edit(station: Station, brief: Brief) -> None:
+def edit(station: Station, brief: PolicySnapshot) -> None:
     station.present = brief  # type: ignore[attr-defined]
     station.dispatcher.poke()
 
@@ -163,7 +163,7 @@ async def test_announcement_fax_that_failed_at_wrong_number_goes_to_the_right_on
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
     await begin(station, told)
     station.fax.happens.clear()
-    station.fax.happens.extend([ErrorClass.PERMANENT, Progress.DELIVERED])
+    station.fax.happens.extend([ErrorClass.PERMANENT, SubmissionState.DELIVERED])
     await station.release()
     assert station.fax.sent == [f"outage to {FAX.number}"]
     right = replace(outside, addresses=(replace(FAX, number="+60300000299"),))
@@ -211,7 +211,7 @@ async def test_announcement_fax_dialling_while_its_number_is_edited_is_not_redia
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside, OTHER)))
     await begin(station, told)
     station.fax.happens.clear()
-    station.fax.happens.extend([Progress.ACCEPTED, Progress.DELIVERED, Progress.DELIVERED])
+    station.fax.happens.extend([SubmissionState.ACCEPTED, SubmissionState.DELIVERED, SubmissionState.DELIVERED])
     await station.release()
     right = (replace(outside, addresses=(replace(FAX, number=RIGHT_FAX),)),) if mended == "other number" else ()
     edit(station, replace(told, announcement=AnnouncementPlan(recipients=(*right, OTHER))))
@@ -227,7 +227,7 @@ async def test_announcement_fax_failed_beside_a_letter_goes_to_edited_number(sta
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
     await begin(station, told)
     station.fax.happens.clear()
-    station.fax.happens.extend([ErrorClass.PERMANENT, Progress.DELIVERED])
+    station.fax.happens.extend([ErrorClass.PERMANENT, SubmissionState.DELIVERED])
     await station.release()
     assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
     right = replace(outside, addresses=(replace(FAX, number=RIGHT_FAX), outside.addresses[1]))

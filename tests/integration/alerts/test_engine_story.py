@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.engine.settling import Ruling
+from alerts.engine.settling import ManualStatus
 from alerts.gateways.tray import LetterPlace
 from alerts.model.brief import AnnouncementPlan
-from alerts.model.delivery import NoticeState
-from monitor.service.order import NotDone
+from alerts.model.delivery import NotificationState
+from monitor.service.order import OperationRejectedError
 from monitor.watchdog.auditor import EscalationAuditor
 from pantau_lab.faxservice.machine import FaxBehaviour
 from pantau_lab.provider_fault import CallbackFault, SubmissionFault
@@ -122,7 +122,7 @@ async def test_a_fax_of_unknown_fate_is_not_sent_again_and_laid_before_a_person(
     await town.advance(timedelta(hours=1))
 
     fax = next(n for n in await town.notices() if n.addresses == (FAX,))
-    assert fax.state is NoticeState.UNKNOWN
+    assert fax.state is NotificationState.UNKNOWN
     assert town.fax_service.faxes == []
 
 
@@ -136,7 +136,7 @@ async def a_fax_of_unknown_fate(town: Town) -> int:
     town.gets_letter("JCM-01")
     await town.advance(timedelta(hours=1))
     fax = next(n for n in await town.notices() if n.addresses == (FAX,))
-    assert fax.state is NoticeState.UNKNOWN
+    assert fax.state is NotificationState.UNKNOWN
     return fax.id
 
 
@@ -151,7 +151,7 @@ def auditor_of(town: Town) -> EscalationAuditor:
     )
 
 
-async def ruled(town: Town, notice_id: int, ruling: Ruling) -> None:
+async def ruled(town: Town, notice_id: int, ruling: ManualStatus) -> None:
     await town.front.settle(notice_id, ruling, "Siti Contoh", "saya menelefon pejabat itu")
     await town.settle()
 
@@ -165,9 +165,9 @@ async def over(town: Town) -> None:
 async def test_a_person_who_has_asked_says_that_a_fax_arrived(either_town: Town) -> None:
     town = either_town
     notice_id = await a_fax_of_unknown_fate(town)
-    await ruled(town, notice_id, Ruling.ARRIVED)
-    with pytest.raises(NotDone, match="is delivered"):
-        await ruled(town, notice_id, Ruling.LOST)
+    await ruled(town, notice_id, ManualStatus.ARRIVED)
+    with pytest.raises(OperationRejectedError, match="is delivered"):
+        await ruled(town, notice_id, ManualStatus.LOST)
     await over(town)
 
     town.gets_fax("PEMULIHAN", "notis JCM-01 bertarikh")
@@ -182,7 +182,7 @@ async def test_the_noc_is_asked_to_find_out_about_a_fax_of_unknown_fate_and_told
         await town.settle()
     await town.noc.gets("AMARAN. Tidak pasti notis", f" {notice_id} (JCM-01) sampai", "pantau settle")
 
-    await ruled(town, notice_id, Ruling.ARRIVED)
+    await ruled(town, notice_id, ManualStatus.ARRIVED)
     await auditor.look()
     await town.settle()
     await town.noc.gets("SELESAI", f" {notice_id} (JCM-01)")
@@ -191,7 +191,7 @@ async def test_the_noc_is_asked_to_find_out_about_a_fax_of_unknown_fate_and_told
 
 
 async def test_a_person_who_has_asked_says_that_a_fax_was_lost_and_no_recovery_follows_it(town: Town) -> None:
-    await ruled(town, await a_fax_of_unknown_fate(town), Ruling.LOST)
+    await ruled(town, await a_fax_of_unknown_fate(town), ManualStatus.LOST)
     await over(town)
     await town.later(timedelta(hours=1))
     await town.siti.gets("HASIL", "0 sampai, 1 TIDAK SAMPAI")
@@ -203,7 +203,7 @@ async def test_a_person_who_has_asked_lets_a_fax_go_out_once_more(either_town: T
     # Its time is over by now, and it gets it once more.
     notice_id = await a_fax_of_unknown_fate(town)
     await town.later(timedelta(hours=20))
-    await ruled(town, notice_id, Ruling.RESEND)
+    await ruled(town, notice_id, ManualStatus.RESEND)
     town.gets_fax("GANGGUAN", "JCM-01")
     assert len(town.fax_service.faxes) == 1
 
@@ -213,8 +213,8 @@ async def test_a_recovery_does_not_cite_a_fax_that_may_not_have_arrived(town: To
     await over(town)
     text = town.gets_fax("PEMULIHAN", "perkara di atas dirujuk")
     assert "notis JCM-01 bertarikh" not in text
-    with pytest.raises(NotDone, match="nobody needs"):
-        await ruled(town, notice_id, Ruling.RESEND)
+    with pytest.raises(OperationRejectedError, match="nobody needs"):
+        await ruled(town, notice_id, ManualStatus.RESEND)
 
 
 async def test_a_provider_that_is_busy_is_tried_after_a_quarter_of_a_minute_and_a_minute(town: Town) -> None:

@@ -10,11 +10,11 @@ from functools import partial
 import pytest
 
 from alerts.gateways.tray import LetterPlace
-from alerts.inbound.pin import PinBook, hashed
-from alerts.model.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
+from alerts.inbound.pin import PinStore, hashed
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.event import Correct
+from alerts.model.event import MarkFalseAlarm
 from monitor.watchdog.auditor import EscalationAuditor
 from pantau_lab.carrier.phone import PhoneBehaviour
 from tests.integration.alerts.town import DESK, Town
@@ -28,7 +28,7 @@ AT_ONCE = timedelta(0)
 PIN = "280146"
 
 
-def told_by(*steps: Step, rounds: int = 1, announcement: AnnouncementPlan | None = None) -> Brief:
+def told_by(*steps: Step, rounds: int = 1, announcement: AnnouncementPlan | None = None) -> PolicySnapshot:
     policy = EscalationPolicy(
         steps=steps, rounds=rounds, repeat_after=15 * MINUTE, repeat_interval=LONG, acknowledge_for=LONG
     )
@@ -105,7 +105,7 @@ async def test_when_one_of_a_step_can_be_reached_the_next_does_not_begin_before_
 
 @pytest.mark.parametrize("how", [PhoneBehaviour.VOICEMAIL, PhoneBehaviour.BUSY, PhoneBehaviour.NO_ANSWER])
 async def test_somebody_is_called_again_until_a_key_is_pressed(town: Town, how: PhoneBehaviour) -> None:
-    step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), call_again=CallAgain(every=2 * MINUTE, times=5))
+    step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), call_again=RedialPolicy(every=2 * MINUTE, times=5))
     town.siti.behaves(how)
     await town.submit(trigger(brief=told_by(step, replace(BY_CALL, after=HOUR, contacts=(RAVI,)))))
     for _ in range(2):
@@ -123,7 +123,7 @@ async def test_somebody_is_called_again_until_a_key_is_pressed(town: Town, how: 
 
 
 async def test_calls_in_vain_end_after_so_many_and_the_next_is_called_at_once(town: Town) -> None:
-    step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), call_again=CallAgain(every=2 * MINUTE, times=1))
+    step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), call_again=RedialPolicy(every=2 * MINUTE, times=1))
     town.siti.behaves(PhoneBehaviour.BUSY)
     town.ravi.presses("1")
     await town.submit(trigger(brief=told_by(step, replace(BY_CALL, after=HOUR, contacts=(RAVI,)))))
@@ -194,7 +194,7 @@ async def test_nothing_leaves_the_house_until_a_duty_officer_says_so_by_the_port
 
 async def officer_in_charge(town: Town, *keys: str) -> None:
     """Let Siti take an outage on; half an hour later she is called about its release and presses these keys."""
-    town.pins = PinBook({("JCM", "siti"): hashed(PIN)})
+    town.pins = PinStore({("JCM", "siti"): hashed(PIN)})
     await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
     await town.siti.gets("Balas 1A")
     assert await town.siti.replies("1A") != ""
@@ -353,7 +353,7 @@ async def test_a_correction_follows_a_false_alarm_to_everybody_who_was_told_and_
     assert await town.posts(letter.id, "Kerani Contoh")
     assert town.tray_letters(LetterPlace.DISPATCHED) == 1
 
-    await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
     await town.siti.gets("PEMBETULAN", "JCM-01")
     assert "PEMBETULAN" in town.gets_fax("JCM-01")
     assert "PEMBETULAN" in town.gets_letter("JCM-01")
@@ -368,7 +368,7 @@ async def test_a_letter_that_was_not_posted_is_taken_back_and_needs_no_correctio
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
 
-    await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
     await town.siti.gets("PEMBETULAN")
     town.gets_fax("PEMBETULAN")
     assert (town.tray_letters(LetterPlace.TRAY), town.tray_letters(LetterPlace.WITHDRAWN)) == (0, 1)

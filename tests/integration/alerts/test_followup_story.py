@@ -10,13 +10,13 @@ import pytest
 from alerts.gateways.tray import LetterPlace
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.contradiction import Contradiction
-from alerts.model.delivery import Notice
-from alerts.model.event import Acknowledge, HandOn
-from alerts.model.notice import Matter, Purpose
+from alerts.model.delivery import Notification
+from alerts.model.event import Acknowledge, Escalate
+from alerts.model.notice import IncidentType, Purpose
 from alerts.model.oncall import Rota
 from monitor.config.fields.window import MALAYSIA
 from pantau_lab.faxservice.machine import FaxBehaviour
@@ -36,14 +36,14 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=MALAYSIA)
 
 
-def outside(*recipients: Recipient, agency: str = "JCM") -> Brief:
+def outside(*recipients: Recipient, agency: str = "JCM") -> PolicySnapshot:
     """Return a plan that tells Siti, and these outside, again on each working day."""
     plan = AnnouncementPlan(recipients=recipients or (MINISTRY,), updates=OFFICE)
     office = replace(REFERRED, short=agency, name=BRIEF.office.name if agency == "JCM" else f"Agensi {agency}")
     return replace(told_by(BY_SMS, announcement=plan), agency=agency, office=office)
 
 
-async def released(town: Town, moment: datetime, brief: Brief | None = None) -> None:
+async def released(town: Town, moment: datetime, brief: PolicySnapshot | None = None) -> None:
     """Let an outage be told to Siti, and be released at once."""
     town.clock.moment = moment
     await town.submit(trigger(brief=brief or outside(), at=moment))
@@ -55,7 +55,7 @@ async def until(town: Town, moment: datetime) -> None:
     await town.later(moment - town.clock.moment)
 
 
-async def post(town: Town, number: int = -1) -> Notice:
+async def post(town: Town, number: int = -1) -> Notification:
     """Let the clerk post a letter; return it."""
     letter = [n for n in await town.notices() if n.channel is Channel.LETTER][number]
     assert await town.posts(letter.id, "Kerani Contoh")
@@ -231,7 +231,7 @@ async def test_of_many_agencies_an_office_hears_by_two_faxes_a_day(town: Town) -
 # -- something else is wrong by now ----------------------------------------------------------------------------------
 
 
-async def becomes(town: Town, matter: Matter, brief: Brief | None = None) -> None:
+async def becomes(town: Town, matter: IncidentType, brief: PolicySnapshot | None = None) -> None:
     """Let the probers tell that something else is wrong now."""
     now = town.clock.now()
     await town.submit(replace(trigger(matter, now, brief or outside()), began_at=now - MINUTE))
@@ -249,7 +249,7 @@ async def test_that_sending_works_again_and_receiving_not_is_told_once_it_has_la
     await told_of_both(town)
     await town.later(HOUR)
     await town.siti.gets("HASIL")
-    await becomes(town, Matter.RECEIVING)
+    await becomes(town, IncidentType.RECEIVING)
     await town.later(10 * MINUTE - SECOND)
     town.expect_nothing_more()
     await town.later(SECOND)
@@ -274,10 +274,10 @@ async def test_that_sending_works_again_and_receiving_not_is_told_once_it_has_la
 
 async def test_what_gets_worse_is_told_to_whoever_has_it_too(town: Town) -> None:
     town.clock.moment = at("2026-11-24 14:15")
-    await town.submit(trigger(Matter.SENDING, brief=outside(), at=town.clock.now()))
+    await town.submit(trigger(IncidentType.SENDING, brief=outside(), at=town.clock.now()))
     await town.siti.gets("E-mel keluar gagal", "Balas 1A")
     await town.siti.replies("1A")
-    await becomes(town, Matter.BOTH)
+    await becomes(town, IncidentType.BOTH)
     await town.later(10 * MINUTE)
     await town.siti.gets("PERUBAHAN. E-mel keluar dan e-mel masuk kini GAGAL")
     # Not announced yet: what is released then is what is true then.
@@ -290,7 +290,7 @@ async def test_what_gets_worse_is_told_to_whoever_has_it_too(town: Town) -> None
 
 async def test_what_changes_to_and_fro_is_told_to_nobody(town: Town) -> None:
     await told_of_both(town)
-    for matter in (Matter.RECEIVING, Matter.BOTH, Matter.SENDING, Matter.BOTH):
+    for matter in (IncidentType.RECEIVING, IncidentType.BOTH, IncidentType.SENDING, IncidentType.BOTH):
         await town.later(9 * MINUTE)
         await becomes(town, matter)
     await town.siti.gets("HASIL")
@@ -299,12 +299,12 @@ async def test_what_changes_to_and_fro_is_told_to_nobody(town: Town) -> None:
 
 async def test_of_slowness_in_the_end_staff_hear_alone_and_nobody_outside_that_it_still_lasts(town: Town) -> None:
     await told_of_both(town)
-    await becomes(town, Matter.DEGRADED)
+    await becomes(town, IncidentType.DEGRADED)
     await town.later(10 * MINUTE)
     await town.siti.gets("PERUBAHAN. E-mel kini berfungsi tetapi lambat")
     await until(town, at("2026-11-26 12:00"))
     town.expect_nothing_more()
-    await becomes(town, Matter.SENDING)
+    await becomes(town, IncidentType.SENDING)
     await town.later(30 * MINUTE)
     await town.siti.gets("PERUBAHAN. E-mel masuk kini berfungsi. E-mel keluar GAGAL")
     town.gets_fax("PERUBAHAN KEADAAN", "JCM tidak dapat menghantar e-mel rasmi")
@@ -314,10 +314,10 @@ async def test_of_slowness_in_the_end_staff_hear_alone_and_nobody_outside_that_i
 async def test_a_restart_in_the_middle_of_a_change_doubles_and_loses_nothing(either_town: Town) -> None:
     town = either_town
     await told_of_both(town)
-    await becomes(town, Matter.SENDING)
+    await becomes(town, IncidentType.SENDING)
     await town.later(9 * MINUTE)
     town.restart()
-    await becomes(town, Matter.SENDING)
+    await becomes(town, IncidentType.SENDING)
     await town.later(MINUTE)
     await town.siti.gets("PERUBAHAN")
     town.clock.moment += 50 * MINUTE
@@ -328,7 +328,7 @@ async def test_a_restart_in_the_middle_of_a_change_doubles_and_loses_nothing(eit
     town.gets_letter("PERUBAHAN KEADAAN")
     for _ in range(3):
         town.restart()
-        await becomes(town, Matter.SENDING)
+        await becomes(town, IncidentType.SENDING)
         await town.later(20 * MINUTE)
 
 
@@ -337,7 +337,7 @@ async def test_after_a_silence_what_has_changed_is_told(town: Town) -> None:
     async with town.store_itself.transaction() as ledger:
         begins = town.clock.now()
         await ledger.add_silence("JCM", begins, begins + 2 * HOUR, why="vendor bekerja", by="Siti Contoh")
-    await becomes(town, Matter.RECEIVING)
+    await becomes(town, IncidentType.RECEIVING)
     await town.later(2 * HOUR - SECOND)
     await town.siti.gets("HASIL")  # What was released goes out, and comes to something, all the same.
     town.expect_nothing_more()
@@ -350,7 +350,7 @@ async def test_after_a_silence_what_has_changed_is_told(town: Town) -> None:
 # -- the duty is handed over -----------------------------------------------------------------------------------------
 
 
-def duty(*steps: Step, rota: Rota = DAILY, fallback: Contact | None = None) -> Brief:
+def duty(*steps: Step, rota: Rota = DAILY, fallback: Contact | None = None) -> PolicySnapshot:
     """Return a plan whose first step tells whoever is on call; nobody outside."""
     first = Step(after=timedelta(0), rotas=(rota.name,), channels=(Channel.SMS,))
     policy = EscalationPolicy(
@@ -359,7 +359,7 @@ def duty(*steps: Step, rota: Rota = DAILY, fallback: Contact | None = None) -> B
     return replace(outside(), escalation=policy, announcement=AnnouncementPlan())
 
 
-async def in_the_night(town: Town, brief: Brief | None = None) -> None:
+async def in_the_night(town: Town, brief: PolicySnapshot | None = None) -> None:
     """Let Siti, who has the duty of the 24th, be told of an outage at two in the morning."""
     town.clock.moment = at("2026-11-25 02:00")
     await town.submit(trigger(brief=brief or duty(), at=town.clock.moment))
@@ -414,7 +414,7 @@ async def test_what_a_third_took_on_meanwhile_is_not_taken_over(town: Town) -> N
     await town.siti.replies("1A")
     await until(town, at("2026-11-25 08:00"))
     await town.ravi.gets("SERAH TUGAS", "Disahkan oleh Siti")
-    await town.submit(HandOn(incident_id=1, at=town.clock.now(), by="Siti Contoh"))
+    await town.submit(Escalate(incident_id=1, at=town.clock.now(), by="Siti Contoh"))
     await town.submit(Acknowledge(incident_id=1, at=town.clock.now(), by="Puan NOC Contoh"))
     await town.settle()
     while town.siti.waits:

@@ -15,10 +15,10 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import GroupCommit, LedgerWork, with_ledger
 from alerts.engine.intake import take_in
-from alerts.model.alert import News
+from alerts.model.alert import AlertEffect
 from alerts.model.event import Trigger
 from alerts.model.incident import Incident
-from alerts.record.store import Ledger, StoreAway
+from alerts.record.store import StoreUnavailable, UnitOfWork
 from alerts.wording.texts import load
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
@@ -40,18 +40,18 @@ class Counting:
         self.waits = asyncio.Event()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Ledger]:
+    async def transaction(self) -> AsyncIterator[UnitOfWork]:
         self.begun += 1
         if self.is_away:
             await asyncio.sleep(0)
-            raise StoreAway("its disk is full")
+            raise StoreUnavailable("its disk is full")
         if not self.goes_on.is_set():
             self.waits.set()
         await self.goes_on.wait()
         async with self._inner.transaction() as ledger:
             yield ledger
 
-    def reading(self) -> AbstractAsyncContextManager[Ledger]:
+    def reading(self) -> AbstractAsyncContextManager[UnitOfWork]:
         return self._inner.reading()
 
 
@@ -84,11 +84,11 @@ async def test_nobody_waits_for_more_than_one_part_of_the_webhooks_that_come_at_
     dispatcher = engine(store)
     webhooks = [[replace(FIRES, fingerprint=f"{of:08x}{n:08x}") for n in range(30)] for of in range(40)]
     bringing = asyncio.gather(*(dispatcher.take_alerts(each, lambda _: replace(BRIEF, agency="")) for each in webhooks))
-    assert [news for each in await bringing for news in each] == [News.FIRES] * 1200
+    assert [news for each in await bringing for news in each] == [AlertEffect.FIRES] * 1200
     assert store.begun == 40
     # Again: nobody waits for who writes, and nothing is written.
     store.goes_on.clear()
-    assert await dispatcher.take_alerts(webhooks[0], lambda _: BRIEF) == [News.GOES_ON] * 30
+    assert await dispatcher.take_alerts(webhooks[0], lambda _: BRIEF) == [AlertEffect.GOES_ON] * 30
     assert store.begun == 40
 
 
@@ -130,7 +130,7 @@ async def test_a_store_that_is_away_is_asked_once_for_all_who_wait(store: Counti
     store.is_away = True
     results = await asyncio.gather(*(submit(together, of(f"A{n}")) for n in range(10)), return_exceptions=True)
 
-    assert [type(result) for result in results] == [StoreAway] * 10
+    assert [type(result) for result in results] == [StoreUnavailable] * 10
     assert store.begun == 1
     store.is_away = False
     assert await submit(together, of("A9")) is not None

@@ -11,26 +11,26 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerts.engine.gateway_pool import Line
+from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import ON_PAPER
-from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notice, NoticeState
-from alerts.model.event import Correct
-from alerts.model.gateway import ErrorClass, Heard, Progress, Report
+from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notification, NotificationState
+from alerts.model.event import MarkFalseAlarm
+from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Matter, Plan, Purpose
+from alerts.model.notice import IncidentType, Plan, Purpose
 from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Happening, Station, station_at
 from tests.unit.alerts.people import T0, trigger
 
 DEFINITE = {AttemptState.FAILED, AttemptState.NEVER_SENT}
 
-HAPPENINGS: list[Happening] = [*Progress, *ErrorClass, LOST_ANSWER, NOT_REACHED, RuntimeError("a bug")]
+HAPPENINGS: list[Happening] = [*SubmissionState, *ErrorClass, LOST_ANSWER, NOT_REACHED, RuntimeError("a bug")]
 EVENTS = ["trigger", "slow", "resolve", "acknowledge", "release", "correct", "restart", "unreachable", "reachable"]
 
 ACTIONS = st.one_of(
     st.sampled_from(EVENTS),
     st.sampled_from([1, 10, 70, 310, 1000, -3600]),
     st.tuples(st.integers(0, 4), st.sampled_from(HAPPENINGS)),
-    st.tuples(st.just("callback"), st.integers(0, 30), st.sampled_from(Progress), st.booleans()),
+    st.tuples(st.just("callback"), st.integers(0, 30), st.sampled_from(SubmissionState), st.booleans()),
 )
 
 
@@ -38,7 +38,7 @@ async def act(station: Station, action: object) -> None:
     now = station.clock.now()
     match action:
         case "trigger" | "slow":
-            await station.submit(trigger(Matter.BOTH if action == "trigger" else Matter.DEGRADED, now))
+            await station.submit(trigger(IncidentType.BOTH if action == "trigger" else IncidentType.DEGRADED, now))
         case "resolve":
             await station.resolve()
         case "acknowledge" | "release" | "correct":
@@ -55,9 +55,9 @@ async def act(station: Station, action: object) -> None:
                 gateway.reachable = action == "reachable"
         case int(seconds):
             station.clock.moment += timedelta(seconds=seconds)
-        case (int(which), Progress() | ErrorClass() | Exception() | str() as happening):
+        case (int(which), SubmissionState() | ErrorClass() | Exception() | str() as happening):
             station.gateways[which].happens.append(happening)
-        case ("callback", int(which), Progress() as progress, bool(acknowledged)):
+        case ("callback", int(which), SubmissionState() as progress, bool(acknowledged)):
             await call_back(station, which, progress, acknowledged=acknowledged)
     await station.settle()
 
@@ -70,27 +70,29 @@ async def order(station: Station, what: str, incident_id: int) -> None:
             await station.release(incident_id)
         case "correct":
             at = station.clock.now()
-            await station.submit(Correct(incident_id=incident_id, at=at, by="Siti Contoh", why="rujukan silap"))
+            await station.submit(MarkFalseAlarm(incident_id=incident_id, at=at, by="Siti Contoh", why="rujukan silap"))
 
 
-async def call_back(station: Station, which: int, progress: Progress, *, acknowledged: bool) -> None:
+async def call_back(station: Station, which: int, progress: SubmissionState, *, acknowledged: bool) -> None:
     taken = [(gateway, reference) for gateway in station.gateways for reference in gateway.taken]
     if not taken:
         return
     gateway, reference = taken[which % len(taken)]
-    if (gateway is station.fax or gateway is station.tray) and gateway.taken[reference] is Progress.FAILED:
+    if (gateway is station.fax or gateway is station.tray) and gateway.taken[reference] is SubmissionState.FAILED:
         return  # Paper that a provider has called lost for good is sent again: that it came after all is beyond us.
     gateway.taken[reference] = progress
-    error = ErrorClass.TRANSIENT if progress is Progress.FAILED else None
-    report = Report(progress=progress, error=error)
-    heard = Heard(reference=reference, event_id=f"{reference}/{progress}", report=report, acknowledged=acknowledged)
+    error = ErrorClass.TRANSIENT if progress is SubmissionState.FAILED else None
+    report = DeliveryReport(progress=progress, error=error)
+    heard = CallbackEvent(
+        reference=reference, event_id=f"{reference}/{progress}", report=report, acknowledged=acknowledged
+    )
     name = next(line.name for line in station.lines() if line.gateway is gateway)
     await station.dispatcher.record(name, heard)
 
 
-async def all_notices(station: Station) -> Sequence[Notice]:
+async def all_notices(station: Station) -> Sequence[Notification]:
     async with station.store.transaction() as ledger:
-        notices: list[Notice] = []
+        notices: list[Notification] = []
         incident_id = 1
         while await ledger.incident(incident_id):
             notices += await ledger.notices(incident_id)
@@ -98,7 +100,7 @@ async def all_notices(station: Station) -> Sequence[Notice]:
     return notices
 
 
-def staff_attempts(notices: Sequence[Notice], incident_id: int) -> set[str]:
+def staff_attempts(notices: Sequence[Notification], incident_id: int) -> set[str]:
     return {
         a.reference
         for n in notices
@@ -108,11 +110,11 @@ def staff_attempts(notices: Sequence[Notice], incident_id: int) -> set[str]:
     }
 
 
-def attempts(notice: Notice) -> list[Attempt]:
+def attempts(notice: Notification) -> list[Attempt]:
     return [attempt for delivery in notice.deliveries for attempt in delivery.attempts]
 
 
-def check_paper(notices: Sequence[Notice]) -> None:
+def check_paper(notices: Sequence[Notification]) -> None:
     for notice in notices:
         for delivery in notice.deliveries:
             if delivery.address.channel in ON_PAPER:
@@ -161,18 +163,20 @@ async def come_to_an_end(station: Station) -> None:
     await station.resolve()
     for days in (0.001, 0.01, 0.1, 1, 8, 8):
         for reference, progress in station.tray.taken.items():
-            if progress is Progress.ACCEPTED:
-                station.tray.taken[reference] = Progress.SENT
+            if progress is SubmissionState.ACCEPTED:
+                station.tray.taken[reference] = SubmissionState.SENT
         station.clock.moment += timedelta(days=days)
         await station.settle()
     notices = await all_notices(station)
     check_paper(notices)
-    assert all(n.state in SETTLED or n.state is NoticeState.SENT for n in notices), [(n.key, n.state) for n in notices]
+    assert all(n.state in SETTLED or n.state is NotificationState.SENT for n in notices), [
+        (n.key, n.state) for n in notices
+    ]
     assert await station.active() == []
     assert all(is_free(station, line) for line in station.lines() for _ in range(line.slots))
 
 
-def is_free(station: Station, line: Line) -> bool:
+def is_free(station: Station, line: ConfiguredGateway) -> bool:
     """Take a slot that must be left, ahead of whoever might wait for it."""
     return station.pool.take(line.name, incident_id=0, what="test", priority=(-1, T0, 0))
 

@@ -9,8 +9,8 @@ import pytest
 
 from alerts.gateways.tray import LetterPlace
 from alerts.model.event import AUTOMATIC, Release, Resolve
-from alerts.model.notice import Matter
-from monitor.service.leaver import STAYS, Leaver
+from alerts.model.notice import IncidentType
+from monitor.service.leaver import STAYS, OrphanedIncidentCloser
 from tests.integration.alerts.test_close_story import entries
 from tests.integration.alerts.test_declare_story import ONLY_STAFF, TOLD_BY_SMS, declared
 from tests.integration.alerts.town import Town
@@ -32,7 +32,7 @@ class Files:
 
     def start(self) -> None:
         town = self._town
-        self.leaver = Leaver(
+        self.leaver = OrphanedIncidentCloser(
             store=town.store_itself,
             alerting=town.dispatcher,
             metrics=town.metrics,
@@ -52,7 +52,7 @@ class Files:
 
 
 async def fails(town: Town) -> None:
-    await town.submit(trigger(Matter.BOTH, town.clock.now(), TOLD_BY_SMS))
+    await town.submit(trigger(IncidentType.BOTH, town.clock.now(), TOLD_BY_SMS))
     await town.settle()
     await town.siti.gets("E-mel keluar dan masuk gagal", "JCM-01")
 
@@ -133,7 +133,7 @@ async def test_an_agency_that_comes_back_and_fails_still_is_a_new_incident(town:
     await town.siti.gets("ditutup kerana")
     files.known.add("JCM")
     await town.advance(SECOND)
-    await town.submit(replace(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF), began_at=T0))
+    await town.submit(replace(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF), began_at=T0))
     await town.settle()
     await town.siti.gets("E-mel keluar dan masuk gagal", "JCM-02")
     await town.submit(Resolve(dedup_key="JCM", at=town.clock.now(), ended_at=town.clock.now()))

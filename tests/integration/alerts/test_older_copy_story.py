@@ -12,13 +12,13 @@ import pytest
 
 from alerts.decide.bundle import TURN_DELAY
 from alerts.decide.silence import silence_over
-from alerts.engine.settling import Ruling
+from alerts.engine.settling import ManualStatus
 from alerts.model.channel import ON_PAPER, Channel
-from alerts.model.delivery import Notice, NoticeState
+from alerts.model.delivery import Notification, NotificationState
 from alerts.model.notice import Purpose
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.service.paper.mark import FILE
-from monitor.service.paper.restorer import PaperOrder, Restorer
+from monitor.service.paper.restorer import RestoreGuard, ResumePaper
 from monitor.service.silences import first_verdict_muter
 from tests.integration.alerts.test_engine_story import auditor_of, ruled
 from tests.integration.alerts.test_escalation_story import BY_SMS, OUTSIDE, told_by
@@ -27,13 +27,13 @@ from tests.unit.alerts.people import MINUTE, SECOND, trigger
 
 pytestmark = pytest.mark.story
 
-GO = PaperOrder(by="Siti Contoh", why="looked at all letters with the clerk")
+GO = ResumePaper(by="Siti Contoh", why="looked at all letters with the clerk")
 ANNOUNCED = told_by(BY_SMS, announcement=OUTSIDE)
 
 
-def restorer_of(town: Town, directory: Path) -> Restorer:
+def restorer_of(town: Town, directory: Path) -> RestoreGuard:
     (directory / "outside").mkdir(exist_ok=True)
-    return Restorer(
+    return RestoreGuard(
         store=town.store_itself,
         state=directory / "outside",
         clock=town.clock,
@@ -45,11 +45,11 @@ def restorer_of(town: Town, directory: Path) -> Restorer:
     )
 
 
-async def becomes_an_older_copy(town: Town, directory: Path, numbers: int = 7, **pages: int) -> Restorer:
+async def becomes_an_older_copy(town: Town, directory: Path, numbers: int = 7, **pages: int) -> RestoreGuard:
     """Let the mark know more than the store. *pages*: the last page of each incident, such as JCM_01=3."""
     restorer = restorer_of(town, directory)
     async with town.store_itself.transaction() as ledger:
-        await ledger.journal(Entry(at=town.clock.now(), actor="x", event="x"))
+        await ledger.journal(AuditEntry(at=town.clock.now(), actor="x", event="x"))
     await restorer.look()
     further(directory, {"JCM": numbers}, {number.replace("_", "-"): page for number, page in pages.items()})
     await restorer.look()
@@ -64,8 +64,8 @@ def further(directory: Path, numbers: Mapping[str, int], pages: Mapping[str, int
     )
 
 
-async def waiting(town: Town) -> dict[Channel, Notice]:
-    return {n.channel: n for n in await town.notices() if n.state is NoticeState.PENDING}
+async def waiting(town: Town) -> dict[Channel, Notification]:
+    return {n.channel: n for n in await town.notices() if n.state is NotificationState.PENDING}
 
 
 async def an_outage_of_which_the_paper_waits(town: Town) -> None:
@@ -169,9 +169,9 @@ async def test_a_page_that_was_posted_before_is_said_to_be_and_its_reader_gets_t
     await an_outage_of_which_the_paper_waits(town)
     letter = (await waiting(town))[Channel.LETTER]
 
-    await ruled(town, letter.id, Ruling.ARRIVED)
+    await ruled(town, letter.id, ManualStatus.ARRIVED)
     fax = (await waiting(town))[Channel.FAX]
-    await ruled(town, fax.id, Ruling.LOST)
+    await ruled(town, fax.id, ManualStatus.LOST)
     await restorer.confirm(GO)
     await town.settle()
     assert not (await waiting(town)).keys() & ON_PAPER

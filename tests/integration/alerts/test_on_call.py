@@ -12,10 +12,10 @@ from sqlalchemy import select
 
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.gateway import NO_KEY, AckResult, ErrorClass, Heard, Progress, Report
+from alerts.model.gateway import NO_KEY, AckResult, CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
 from alerts.model.notice import Language
 from alerts.model.oncall import Layer, Override, Rota
 from monitor.config.fields.window import MALAYSIA
@@ -36,7 +36,7 @@ MEI = Contact(key="mei", name="Mei Contoh", language=Language.ENGLISH, addresses
 TO_SITI, TO_RAVI, TO_MEI = (f"outage to {address.number}" for address in (VOICE_SITI, VOICE_RAVI, VOICE_MEI))
 
 
-class Place(Station):
+class SourceLocation(Station):
     """A station whose rota is overridden, and whose journal is looked into."""
 
     async def override(self, contact: Contact, begins: timedelta, ends: timedelta) -> Override:
@@ -56,31 +56,31 @@ class Place(Station):
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
+async def place(tmp_path: Path) -> AsyncIterator[SourceLocation]:
     async with opened_in_the_loop(tmp_path) as database:
-        yield Place(database)
+        yield SourceLocation(database)
 
 
-def brief(*steps: Step, fallback: Contact | None = None) -> Brief:
+def brief(*steps: Step, fallback: Contact | None = None) -> PolicySnapshot:
     policy = EscalationPolicy(steps=steps, rounds=1, repeat_interval=LONG, rotas=(DUTY, LATER), fallback=fallback)
     return replace(BRIEF, escalation=policy)
 
 
-def call(after: timedelta, *rotas: str, again: CallAgain | None = None) -> Step:
+def call(after: timedelta, *rotas: str, again: RedialPolicy | None = None) -> Step:
     return Step(after=after, rotas=rotas, channels=(Channel.VOICE,), call_again=again)
 
 
 NOW = timedelta(0)
 
 
-async def test_each_step_calls_whoever_is_on_call_when_it_starts(place: Place) -> None:
+async def test_each_step_calls_whoever_is_on_call_when_it_starts(place: SourceLocation) -> None:
     await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(18 * HOUR, DUTY.name))))
     await place.advance(18 * HOUR)
 
     assert place.voice.sent == [TO_SITI, TO_RAVI]
 
 
-async def test_an_override_made_while_an_incident_runs_counts_from_the_next_step_on(place: Place) -> None:
+async def test_an_override_made_while_an_incident_runs_counts_from_the_next_step_on(place: SourceLocation) -> None:
     steps = (call(NOW, DUTY.name), call(10 * MINUTE, DUTY.name), call(10 * MINUTE, DUTY.name))
     await place.submit(trigger(brief=brief(*steps)))
     stands = await place.override(MEI, NOW, 2 * HOUR)
@@ -91,7 +91,9 @@ async def test_an_override_made_while_an_incident_runs_counts_from_the_next_step
     assert place.voice.sent == [TO_SITI, TO_MEI, TO_SITI]
 
 
-async def test_whoever_stands_in_is_known_by_name_when_they_acknowledge_and_hears_of_the_end(place: Place) -> None:
+async def test_whoever_stands_in_is_known_by_name_when_they_acknowledge_and_hears_of_the_end(
+    place: SourceLocation,
+) -> None:
     """Mei is in no rota of this incident: the brief learns of her when she is told."""
     by_sms = Address(channel=Channel.SMS, number=VOICE_MEI.number)
     await place.override(replace(MEI, addresses=(VOICE_MEI, by_sms)), NOW, 2 * HOUR)
@@ -99,14 +101,14 @@ async def test_whoever_stands_in_is_known_by_name_when_they_acknowledge_and_hear
     place.restart()
     (told,) = await place.notices()
     reference = told.deliveries[0].attempts[0].reference
-    await place.dispatcher.record("voice", Heard(reference=reference, event_id="key", acknowledged=True))
+    await place.dispatcher.record("voice", CallbackEvent(reference=reference, event_id="key", acknowledged=True))
     await place.resolve()
 
     assert (await place.incident()).acknowledged_by == "Mei Contoh"
     assert place.sms.sent == [f"recovery to {by_sms.number}"]
 
 
-async def test_the_definition_of_a_rota_stays_as_it_was_when_the_incident_opened(place: Place) -> None:
+async def test_the_definition_of_a_rota_stays_as_it_was_when_the_incident_opened(place: SourceLocation) -> None:
     opened = await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(10 * MINUTE, DUTY.name))))
     edited = replace(DUTY, layers=(replace(DUTY.layers[0], people=(MEI,)),))
     after = brief(call(NOW, DUTY.name))
@@ -122,7 +124,7 @@ async def test_the_definition_of_a_rota_stays_as_it_was_when_the_incident_opened
     assert place.voice.sent == [TO_SITI, TO_SITI]
 
 
-async def test_the_fallback_is_called_when_nobody_is_on_call_and_that_is_written_down(place: Place) -> None:
+async def test_the_fallback_is_called_when_nobody_is_on_call_and_that_is_written_down(place: SourceLocation) -> None:
     await place.submit(trigger(brief=brief(call(NOW, LATER.name), fallback=MEI)))
 
     assert place.voice.sent == [TO_MEI]
@@ -131,7 +133,7 @@ async def test_the_fallback_is_called_when_nobody_is_on_call_and_that_is_written
     assert place.watcher.deserted == {"JCM": 1}
 
 
-async def test_without_a_fallback_the_next_step_begins_at_once(place: Place) -> None:
+async def test_without_a_fallback_the_next_step_begins_at_once(place: SourceLocation) -> None:
     await place.submit(trigger(brief=brief(call(NOW, LATER.name), call(10 * MINUTE, DUTY.name))))
 
     assert place.voice.sent == [TO_SITI]
@@ -139,7 +141,7 @@ async def test_without_a_fallback_the_next_step_begins_at_once(place: Place) -> 
     assert written["instead"] == "nobody"
 
 
-async def test_when_the_person_on_call_cannot_be_reached_the_next_step_begins_at_once(place: Place) -> None:
+async def test_when_the_person_on_call_cannot_be_reached_the_next_step_begins_at_once(place: SourceLocation) -> None:
     place.voice.happens.append(ErrorClass.PERMANENT)
     await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(30 * MINUTE, LATER.name), fallback=MEI)))
 
@@ -147,24 +149,26 @@ async def test_when_the_person_on_call_cannot_be_reached_the_next_step_begins_at
     assert place.voice.sent[-1] == TO_MEI
 
 
-async def in_vain(place: Place) -> str:
+async def in_vain(place: SourceLocation) -> str:
     """Let the last call end as one that a voicemail took; return its reference."""
     call = [a for n in await place.notices() for d in n.deliveries for a in d.attempts][-1]
-    report = Report(progress=Progress.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
-    await place.dispatcher.record("voice", Heard(reference=call.reference, event_id=f"{call.id}/end", report=report))
+    report = DeliveryReport(progress=SubmissionState.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
+    await place.dispatcher.record(
+        "voice", CallbackEvent(reference=call.reference, event_id=f"{call.id}/end", report=report)
+    )
     await place.settle()
     return call.reference
 
 
-async def test_a_call_is_made_again_until_a_key_is_pressed(place: Place) -> None:
-    again = CallAgain(every=2 * MINUTE, times=5)
+async def test_a_call_is_made_again_until_a_key_is_pressed(place: SourceLocation) -> None:
+    again = RedialPolicy(every=2 * MINUTE, times=5)
     await place.submit(trigger(brief=brief(call(NOW, DUTY.name, again=again), call(30 * MINUTE, LATER.name))))
     for calls in (1, 2):
         reference = await in_vain(place)
         await place.advance(119 * SECOND)
         assert place.voice.sent == [TO_SITI] * calls
         await place.advance(SECOND)
-    pressed = Heard(reference=reference, event_id="key", acknowledged=True)
+    pressed = CallbackEvent(reference=reference, event_id="key", acknowledged=True)
     result = await place.dispatcher.record("voice", pressed)
     await place.advance(HOUR)
 
@@ -173,8 +177,8 @@ async def test_a_call_is_made_again_until_a_key_is_pressed(place: Place) -> None
     assert [call for call in place.voice.sent if call.startswith("outage")] == [TO_SITI, TO_SITI, TO_SITI]
 
 
-async def test_calls_in_vain_end_with_the_next_step(place: Place) -> None:
-    again = CallAgain(every=2 * MINUTE, times=2)
+async def test_calls_in_vain_end_with_the_next_step(place: SourceLocation) -> None:
+    again = RedialPolicy(every=2 * MINUTE, times=2)
     await place.submit(trigger(brief=brief(call(NOW, DUTY.name, again=again), call(HOUR, LATER.name), fallback=MEI)))
     for _ in range(3):
         assert place.voice.sent[-1] == TO_SITI
@@ -185,8 +189,8 @@ async def test_calls_in_vain_end_with_the_next_step(place: Place) -> None:
     assert place.voice.sent == [TO_SITI, TO_SITI, TO_SITI, TO_MEI]
 
 
-async def test_after_a_crash_the_calls_made_are_counted_and_none_is_made_twice(place: Place) -> None:
-    again = CallAgain(every=2 * MINUTE, times=1)
+async def test_after_a_crash_the_calls_made_are_counted_and_none_is_made_twice(place: SourceLocation) -> None:
+    again = RedialPolicy(every=2 * MINUTE, times=1)
     told = replace(brief(call(NOW, DUTY.name, again=again)), announcement=AnnouncementPlan())
     await place.submit(trigger(brief=told))
     await in_vain(place)
@@ -201,14 +205,14 @@ async def test_after_a_crash_the_calls_made_are_counted_and_none_is_made_twice(p
     assert place.voice.sent == [TO_SITI, TO_SITI]
 
 
-async def test_outside_of_office_hours_the_mobile_is_rung_before_the_desk(place: Place) -> None:
+async def test_outside_of_office_hours_the_mobile_is_rung_before_the_desk(place: SourceLocation) -> None:
     hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
     desk = Address(channel=Channel.VOICE, number="+60300000101", hours=hours)
     siti = replace(SITI, addresses=(desk, VOICE_SITI))
     duty = replace(DUTY, layers=(replace(DUTY.layers[0], people=(siti,)),))
     told = brief(call(NOW, DUTY.name), call(4 * HOUR, DUTY.name))
     told = replace(told, escalation=replace(told.escalation, rotas=(duty,)))
-    place.voice.happens.extend([ErrorClass.PERMANENT, Progress.ACCEPTED, ErrorClass.PERMANENT])
+    place.voice.happens.extend([ErrorClass.PERMANENT, SubmissionState.ACCEPTED, ErrorClass.PERMANENT])
 
     await place.submit(trigger(brief=told))
     await place.advance(4 * HOUR)
@@ -220,11 +224,13 @@ async def test_outside_of_office_hours_the_mobile_is_rung_before_the_desk(place:
 
 
 @pytest.mark.blind
-async def test_stand_in_whom_the_configuration_lacks_is_called_until_the_override_is_taken_back(place: Place) -> None:
-    again = CallAgain(every=5 * MINUTE, times=9)
+async def test_stand_in_whom_the_configuration_lacks_is_called_until_the_override_is_taken_back(
+    place: SourceLocation,
+) -> None:
+    again = RedialPolicy(every=5 * MINUTE, times=9)
     plan = brief(call(NOW, DUTY.name, again=again), call(20 * MINUTE, DUTY.name))
     place.brief = lambda _: plan
-    place.voice.happens.extend([Progress.FAILED] * 20)
+    place.voice.happens.extend([SubmissionState.FAILED] * 20)
     stands = await place.override(MEI, NOW, 2 * HOUR)
     await place.submit(trigger(brief=plan))
     await place.advance(11 * MINUTE)

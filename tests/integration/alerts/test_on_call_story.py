@@ -9,7 +9,7 @@ import pytest
 
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.notice import Language
@@ -45,14 +45,14 @@ def call(after: timedelta, rota: Rota) -> Step:
     return Step(after=after, rotas=(rota.name,), channels=(Channel.VOICE,))
 
 
-def told_by(*steps: Step, rota: Rota = DAILY, fallback: Contact | None = None) -> Brief:
+def told_by(*steps: Step, rota: Rota = DAILY, fallback: Contact | None = None) -> PolicySnapshot:
     policy = EscalationPolicy(
         steps=steps, rounds=1, repeat_interval=LONG, rotas=(rota, EMPTY), fallback=fallback, acknowledge_for=LONG
     )
     return replace(BRIEF, escalation=policy, announcement=AnnouncementPlan())
 
 
-async def outage(town: Town, brief: Brief, at: datetime) -> None:
+async def outage(town: Town, brief: PolicySnapshot, at: datetime) -> None:
     town.clock.moment = at
     await town.submit(trigger(at=at, brief=brief))
 

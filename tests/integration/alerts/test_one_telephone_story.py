@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
-from alerts.model.delivery import NoticeState
-from alerts.model.gateway import CALL_LASTS, NO_KEY, ErrorClass, Heard, Progress, Report
+from alerts.model.delivery import NotificationState
+from alerts.model.gateway import CALL_LASTS, NO_KEY, CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
 from alerts.model.notice import Language
 from tests.integration.alerts.station import station_at
 from tests.integration.alerts.town import Town
@@ -30,7 +30,7 @@ PEOPLE = (
 )
 
 
-def brief(agency: str, contact: Contact) -> Brief:
+def brief(agency: str, contact: Contact) -> PolicySnapshot:
     step = Step(after=timedelta(0), contacts=(contact,), channels=(Channel.VOICE,))
     office = replace(OFFICE, short=agency, name=f"Agensi {agency}")
     policy = EscalationPolicy(steps=(step,), rounds=1, repeat_interval=LONG)
@@ -54,19 +54,21 @@ async def test_telephone_in_use_holds_a_call_until_its_end_and_not_until_the_key
         for agency, contact in zip(NAMES, PEOPLE, strict=True):
             await station.submit(trigger(brief=brief(agency, contact)))
         reference = station.voice.orders[0].reference
-        key = Report(progress=Progress.DELIVERED, provider_id="CA1", in_call=True)
+        key = DeliveryReport(progress=SubmissionState.DELIVERED, provider_id="CA1", in_call=True)
         # She is asked for her PIN, and has the incident.
         for event, taken in (("key", False), ("key/1", True)):
-            heard = Heard(reference=reference, event_id=event, report=key, acknowledged=taken)
+            heard = CallbackEvent(reference=reference, event_id=event, report=key, acknowledged=taken)
             await station.dispatcher.record("voice", heard)
             await station.advance(30 * SECOND)
             assert len(station.voice.sent) == 1
-        end = Report(progress=Progress.FAILED, provider_id="CA1", error=ErrorClass.TRANSIENT, code=NO_KEY)
-        await station.dispatcher.record("voice", Heard(reference=reference, event_id="completed", report=end))
+        end = DeliveryReport(
+            progress=SubmissionState.FAILED, provider_id="CA1", error=ErrorClass.TRANSIENT, code=NO_KEY
+        )
+        await station.dispatcher.record("voice", CallbackEvent(reference=reference, event_id="completed", report=end))
         await station.settle()
         assert len(station.voice.sent) == 2
         (told, *_) = await station.notices()
-        assert told.state is NoticeState.DELIVERED
+        assert told.state is NotificationState.DELIVERED
 
 
 async def test_telephone_whose_call_never_ends_is_free_after_the_longest_call(tmp_path: Path) -> None:
@@ -87,4 +89,4 @@ async def test_telephone_whose_call_never_ends_is_free_after_the_longest_call(tm
         # The last waits for longer than a notice is of use, and is neither given up nor counted as failed.
         assert began == [n * CALL_LASTS for n in range(6)]
         states = [n.state for number in range(6) for n in await station.notices(number + 1)]
-        assert states == [NoticeState.SENT] * 6
+        assert states == [NotificationState.SENT] * 6

@@ -15,12 +15,12 @@ from sqlalchemy import select
 from alerts.decide.paper import LetterStep
 from alerts.gateways.tray import LetterPlace
 from alerts.model.channel import Channel
-from alerts.model.delivery import Notice
-from alerts.model.event import Correct
+from alerts.model.delivery import Notification
+from alerts.model.event import MarkFalseAlarm
 from alerts.model.notice import Purpose
-from alerts.record.store import StoreAway
-from monitor.service.order import NotDone
-from monitor.service.paper.letters import Unnoted
+from alerts.record.store import StoreUnavailable
+from monitor.service.order import OperationRejectedError
+from monitor.service.paper.letters import LetterNotRecorded
 from monitor.store.schema.tables import journal
 from monitor.web.command.control import control
 from monitor.web.letters import letter_orders
@@ -42,10 +42,10 @@ class Away:
     """A store that cannot be read."""
 
     def reading(self) -> NoReturn:
-        raise StoreAway("disk full")
+        raise StoreUnavailable("disk full")
 
 
-async def announced(town: Town) -> Notice:
+async def announced(town: Town) -> Notification:
     """Let an outage be announced, and return the letter that lies in the tray."""
     await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
     await town.siti.gets("AMARAN")
@@ -110,7 +110,7 @@ async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and
 
     # On the evening of the day on which it was laid; it is said the morning after, and twice.
     unnoted = await town.letters.note_all([letter.id, 999, letter.id], LetterStep.POSTED, "Kerani Contoh", day=laid_on)
-    assert unnoted == [Unnoted(id=999, why="there is no notice 999; `pantau letters list` lists the letters")]
+    assert unnoted == [LetterNotRecorded(id=999, why="there is no notice 999; `pantau letters list` lists the letters")]
     (gone,) = await town.letters.letters()
     assert (gone.step, gone.posted_on, gone.posted_at) == (LetterStep.POSTED, laid_on, town.clock.now())
     assert [each.id for each in await town.letters.posted_on(laid_on)] == [letter.id]
@@ -132,7 +132,7 @@ async def test_a_clerk_hears_why_a_letter_cannot_be_moved_and_says_it_again_when
     assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
     in_the_way = town.outside.tray / LetterPlace.DISPATCHED
     in_the_way.write_text("not a directory")
-    with pytest.raises(NotDone, match=r"cannot be moved in the tray \(File exists\)"):
+    with pytest.raises(OperationRejectedError, match=r"cannot be moved in the tray \(File exists\)"):
         await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
     assert await said_by_clerks(town) == {"letter printed": 1}
 
@@ -169,7 +169,9 @@ async def test_a_letter_that_nobody_posts_is_late_when_the_next_workday_is_over(
 async def test_letter_never_printed_is_not_posted_unless_the_clerk_says_so(town: Town) -> None:
     letter = await announced(town)
     for _ in range(2):
-        with pytest.raises(NotDone, match=f"nobody has recorded that the letter of notice {letter.id} was printed"):
+        with pytest.raises(
+            OperationRejectedError, match=f"nobody has recorded that the letter of notice {letter.id} was printed"
+        ):
             await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
     [refused] = await town.letters.note_all([letter.id], LetterStep.POSTED, "Kerani Contoh", day=date(2026, 11, 24))
     assert "was printed" in refused.why
@@ -188,7 +190,7 @@ async def test_letter_that_was_not_posted_after_all_lies_in_the_tray_again(eithe
     town = either_town
     letter = await announced(town)
     assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
-    with pytest.raises(NotDone, match="is not recorded as posted"):
+    with pytest.raises(OperationRejectedError, match="is not recorded as posted"):
         await town.letters.undo_posting(letter.id, "Kerani Contoh")
     assert await town.posts(letter.id, "Kerani Contoh")
 
@@ -227,12 +229,12 @@ async def test_letter_that_a_later_one_cites_stays_posted(town: Town) -> None:
     town.gets_letter("pulih")
     last = next(n for n in await town.notices() if n.channel is Channel.LETTER and n.purpose is Purpose.RECOVERY)
     assert await town.posts(last.id, "Kerani Contoh")
-    with pytest.raises(NotDone, match=f"the letter of notice {last.id}, which came later"):
+    with pytest.raises(OperationRejectedError, match=f"the letter of notice {last.id}, which came later"):
         await town.letters.undo_posting(letter.id, "Kerani Contoh")
     # The file was filed elsewhere.
     for path in (town.outside.tray / "dispatched").glob("*.pdf"):
         path.unlink()
-    with pytest.raises(NotDone, match="not among the posted ones"):
+    with pytest.raises(OperationRejectedError, match="not among the posted ones"):
         await town.letters.undo_posting(last.id, "Kerani Contoh")
     assert "letter not posted after all" not in await said_by_clerks(town)
 
@@ -245,7 +247,7 @@ async def test_what_was_printed_and_is_taken_back_is_not_to_be_posted(town: Town
     (stopped,) = await town.letters.letters()
     assert (stopped.step, stopped.printed_by, stopped.overdue) == (LetterStep.TAKEN_BACK, "Kerani Contoh", False)
     taken_back = f"^the letter of notice {letter.id} was taken back, because the matter was over: do not post it"
-    with pytest.raises(NotDone, match=taken_back):
+    with pytest.raises(OperationRejectedError, match=taken_back):
         await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
     assert await said_by_clerks(town) == {"letter printed": 1}
     assert (town.tray_letters(LetterPlace.TRAY), town.tray_letters(LetterPlace.WITHDRAWN)) == (0, 1)
@@ -260,7 +262,7 @@ async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_
     await recovered(town)
     await town.later(2 * HOUR)
     assert await town.active() == []
-    with pytest.raises(NotDone, match="was taken back"):
+    with pytest.raises(OperationRejectedError, match="was taken back"):
         await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
 
     for by in ("Kerani Contoh", "Devi Contoh"):
@@ -282,7 +284,7 @@ async def test_while_the_store_is_away_no_letter_is_said_to_wait_for_nobody(town
     await town.letters.count()
     assert town.value(LAID) == 1
     town.letters._store = cast(Any, Away())
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await town.letters.count()
     shown = town.metrics.render().decode()
     assert not any(f"\n{series}" in shown for series in (LAID, PRINTED, LATE))
@@ -321,7 +323,7 @@ async def test_no_two_letters_about_an_outage_bear_the_same_reference_and_the_la
     town.gets_letter("Ruj. Kami : JCM.100-1/9/1 (JCM-01/2)", "surat JCM rujukan JCM.100-1/9/1 (JCM-01/1) bertarikh")
     assert await town.posts(recovery.id, "Kerani Contoh")
 
-    await town.submit(Correct(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
     await town.siti.gets("PEMBETULAN")
     town.gets_fax("PEMBETULAN", "OUR REF. : JCM.100-1/9/1 (JCM-01/3)", "rujukan JCM.100-1/9/1 (JCM-01/1)")
     town.gets_letter("PEMBETULAN", "Ruj. Kami : JCM.100-1/9/1 (JCM-01/3)", "rujukan JCM.100-1/9/1 (JCM-01/1)")

@@ -20,19 +20,19 @@ from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.brief import Step
 from alerts.model.channel import Channel
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.gateway import (
-    CallbackRefused,
+    CallbackEvent,
+    CallbackRejectedError,
+    CallbackRequest,
     DeliveryError,
+    DeliveryReport,
     ErrorClass,
-    Heard,
-    Incoming,
-    Order,
-    Progress,
-    Report,
+    GatewayContext,
     Script,
+    SendRequest,
     SmsContent,
-    Surroundings,
+    SubmissionState,
     VoiceContent,
 )
 from alerts.model.incident import IncidentState
@@ -41,7 +41,7 @@ from alerts.wording.lint import errors, lint
 from alerts.wording.sms import compose
 from monitor.store.backend.database import Database
 from monitor.store.probing.records import ConfigurationRecords
-from pantau_lab.callbacks import NotedDesk
+from pantau_lab.callbacks import RecordingCallbackHandler
 from tests.hanging import HANGS
 from tests.integration.alerts.station import HANG, Station, station_at
 from tests.unit.alerts.documents.pages import LONG
@@ -72,9 +72,9 @@ SCRIPT = Script(
 )
 
 
-def desk() -> NotedDesk:
+def desk() -> RecordingCallbackHandler:
     """Return a desk that knows the attempt."""
-    return NotedDesk(contents={"p1-1-1": VoiceContent(scripts=(SCRIPT,))})
+    return RecordingCallbackHandler(contents={"p1-1-1": VoiceContent(scripts=(SCRIPT,))})
 
 
 def sms(base_url: str = "http://127.0.0.1:9", deadline: float = HANGS) -> TwilioSms:
@@ -85,17 +85,17 @@ def sms(base_url: str = "http://127.0.0.1:9", deadline: float = HANGS) -> Twilio
         base_url=base_url,
         deadline_seconds=deadline,
     )
-    return TwilioSms(settings, Surroundings(callback_base=BASE, directory="."))
+    return TwilioSms(settings, GatewayContext(callback_base=BASE, directory="."))
 
 
 def voice() -> TwilioVoice:
     settings = TwilioVoiceSettings(
         account_sid=ACCOUNT, auth_token=SecretStr(TOKEN), from_number="+60300000000", base_url="http://127.0.0.1:9"
     )
-    return TwilioVoice(settings, Surroundings(callback_base=BASE, directory="."))
+    return TwilioVoice(settings, GatewayContext(callback_base=BASE, directory="."))
 
 
-def signed(path: str, signed_form: dict[str, list[str]], form: dict[str, list[str]] | None = None) -> Incoming:
+def signed(path: str, signed_form: dict[str, list[str]], form: dict[str, list[str]] | None = None) -> CallbackRequest:
     """Return a request that Twilio signed; *form*: what it was changed to on the way."""
 
     class Form(dict[str, list[str]]):
@@ -104,7 +104,7 @@ def signed(path: str, signed_form: dict[str, list[str]], form: dict[str, list[st
 
     url = f"{BASE}/{path}"
     signature = RequestValidator(TOKEN).compute_signature(url, Form(signed_form))
-    return Incoming(
+    return CallbackRequest(
         path=path,
         url=url,
         form=signed_form if form is None else form,
@@ -113,7 +113,7 @@ def signed(path: str, signed_form: dict[str, list[str]], form: dict[str, list[st
     )
 
 
-async def told(status: str, code: str = "", sid: str = f"SM{'1' * 32}") -> Report:
+async def told(status: str, code: str = "", sid: str = f"SM{'1' * 32}") -> DeliveryReport:
     """Return what our gateway makes of a callback about an SMS."""
     at = desk()
     form = {"MessageSid": [sid], "MessageStatus": [status], "ErrorCode": [code]}
@@ -123,9 +123,9 @@ async def told(status: str, code: str = "", sid: str = f"SM{'1' * 32}") -> Repor
     return heard.report
 
 
-async def report(station: Station, gateway: str, reference: str, told: Report) -> None:
+async def report(station: Station, gateway: str, reference: str, told: DeliveryReport) -> None:
     await station.dispatcher.record(
-        gateway, Heard(reference=reference, event_id=f"{reference}/{told.progress}", report=told)
+        gateway, CallbackEvent(reference=reference, event_id=f"{reference}/{told.progress}", report=told)
     )
     await station.settle()
 
@@ -158,7 +158,7 @@ async def answering(answer: bytes | None) -> AsyncIterator[tuple[str, list[bytes
                 await writer.wait_closed()
 
 
-ORDER = Order(
+ORDER = SendRequest(
     reference="p1-1-1",
     address="+60100000101",
     content=SmsContent(text="RM0 JCM ICT: AMARAN."),
@@ -174,7 +174,7 @@ ORDER = Order(
 async def test_01_an_sms_that_failed_for_a_passing_cause_is_sent_again(station: Station, code: str) -> None:
     await station.submit(trigger())
     failed = await told("undelivered", code)
-    assert (failed.progress, failed.error) == (Progress.FAILED, ErrorClass.TRANSIENT)
+    assert (failed.progress, failed.error) == (SubmissionState.FAILED, ErrorClass.TRANSIENT)
 
     await report(station, "sms", station.sms.orders[0].reference, failed)
     await station.advance(2 * MINUTE)
@@ -186,7 +186,7 @@ async def test_02_an_undelivered_sms_does_not_look_sent(station: Station) -> Non
     await report(station, "sms", station.sms.orders[0].reference, await told("undelivered", "30006"))
 
     (notice,) = [n for n in await station.notices() if n.purpose == "outage"][:1]
-    assert notice.state not in {NoticeState.SENT, NoticeState.DELIVERED}
+    assert notice.state not in {NotificationState.SENT, NotificationState.DELIVERED}
 
 
 async def test_03_a_call_that_nobody_answers_is_made_again() -> None:
@@ -194,14 +194,16 @@ async def test_03_a_call_that_nobody_answers_is_made_again() -> None:
     form = {"CallSid": [f"CA{'1' * 32}"], "CallStatus": ["no-answer"], "SequenceNumber": ["3"]}
     await voice().hear(signed("status/p1-1-1", form), at)
     assert at.heard[0].report is not None
-    assert (at.heard[0].report.progress, at.heard[0].report.error) == (Progress.FAILED, ErrorClass.TRANSIENT)
+    assert (at.heard[0].report.progress, at.heard[0].report.error) == (SubmissionState.FAILED, ErrorClass.TRANSIENT)
 
 
 async def test_04_a_voicemail_that_took_the_call_does_not_end_the_escalation(station: Station) -> None:
     await station.submit(trigger())
     await station.advance(6 * MINUTE)
     for order in list(station.voice.orders):
-        await report(station, "voice", order.reference, Report(progress=Progress.DELIVERED, provider_id="CA1"))
+        await report(
+            station, "voice", order.reference, DeliveryReport(progress=SubmissionState.DELIVERED, provider_id="CA1")
+        )
     called = len(station.voice.orders)
 
     assert (await station.incident()).state is IncidentState.TRIGGERED
@@ -210,7 +212,7 @@ async def test_04_a_voicemail_that_took_the_call_does_not_end_the_escalation(sta
 
 
 async def test_05_a_message_id_that_begins_with_mm_is_as_good_as_one_with_sm() -> None:
-    assert (await told("delivered", sid=f"MM{'1' * 32}")).progress is Progress.DELIVERED
+    assert (await told("delivered", sid=f"MM{'1' * 32}")).progress is SubmissionState.DELIVERED
 
 
 async def test_06_a_repeated_form_field_is_signed_whole() -> None:
@@ -219,7 +221,7 @@ async def test_06_a_repeated_form_field_is_signed_whole() -> None:
     await sms().hear(signed("status/p1-1-1", twice), at)
     assert len(at.heard) == 1
 
-    with pytest.raises(CallbackRefused):
+    with pytest.raises(CallbackRejectedError):
         await sms().hear(signed("status/p1-1-1", twice, twice | {"Tag": ["b", "forged"]}), at)
     assert len(at.heard) == 1
 
@@ -227,7 +229,7 @@ async def test_06_a_repeated_form_field_is_signed_whole() -> None:
 # -- acknowledgements -------------------------------------------------------------------------------------------------
 
 
-async def press(at: NotedDesk) -> str:
+async def press(at: RecordingCallbackHandler) -> str:
     form = {"CallSid": [f"CA{'1' * 32}"], "Digits": ["1"]}
     return (await voice().hear(signed("key/p1-1-1/0/0", form), at)).body
 
@@ -242,7 +244,7 @@ async def test_08_a_key_that_acknowledges_nothing_is_told_so() -> None:
     said = await press(replace(desk(), over=True))
     assert SCRIPT.over in said
     assert SCRIPT.thanks not in said
-    assert SCRIPT.thanks not in await press(NotedDesk())
+    assert SCRIPT.thanks not in await press(RecordingCallbackHandler())
 
 
 # -- crashes ----------------------------------------------------------------------------------------------------------
@@ -281,7 +283,7 @@ async def test_11_a_message_that_never_goes_holds_up_no_other(station: Station) 
     steps = (Step(after=timedelta(0), contacts=(RAVI,), channels=(Channel.SMS,)),)
     other = replace(BRIEF, agency="MDC", escalation=replace(BRIEF.escalation, steps=steps))
     await station.submit(trigger(brief=other))
-    assert [n.state for n in await station.notices(2)] == [NoticeState.SENT]
+    assert [n.state for n in await station.notices(2)] == [NotificationState.SENT]
 
 
 # -- other channels ---------------------------------------------------------------------------------------------------

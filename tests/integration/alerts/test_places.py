@@ -12,12 +12,12 @@ import pytest
 
 from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.gateway_pool import Line
-from alerts.model.brief import Brief
+from alerts.engine.gateway_pool import ConfiguredGateway
+from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.event import Trigger
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.store.backend.database import Database
 from tests.integration.alerts.station import LOST_ANSWER, Clock, Meddler, Station, station_at
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
@@ -43,7 +43,7 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
 
 
 def with_slots(station: Station, slots: int) -> None:
-    station.restart([Line(name="sms", channel=Channel.SMS, gateway=station.sms, slots=slots)])
+    station.restart([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=station.sms, slots=slots)])
 
 
 def outage(number: int) -> Trigger:
@@ -65,7 +65,7 @@ def told(station: Station) -> list[str]:
     return [order.address for order in station.sms.orders]
 
 
-TROUBLES = {"store away": StoreAway("the server restarts"), "bug": RuntimeError("a bug")}
+TROUBLES = {"store away": StoreUnavailable("the server restarts"), "bug": RuntimeError("a bug")}
 
 
 def once_a_slot_is_taken(at: str, trouble: Exception) -> Meddler:
@@ -115,7 +115,7 @@ async def test_a_slot_is_free_again_when_what_a_question_is_about_cannot_be_read
         nonlocal was_broken
         if called == "notice" and not was_broken:
             was_broken = True
-            raise StoreAway("the server restarts")
+            raise StoreUnavailable("the server restarts")
 
     station.store.meddler = meddle
     station.clock.moment += MINUTE
@@ -142,7 +142,7 @@ async def test_one_poisoned_incident_does_not_silence_the_others(station: Statio
     assert len(told(station)) == 20
 
 
-def two_contacts(agency: str) -> Brief:
+def two_contacts(agency: str) -> PolicySnapshot:
     brief = with_a_contact_of_its_own(agency, 0)
     contacts = tuple(with_a_contact_of_its_own(agency, n).escalation.steps[0].contacts[0] for n in (90, 91))
     return replace(brief, escalation=replace(brief.escalation, steps=(replace(POLICY.steps[0], contacts=contacts),)))

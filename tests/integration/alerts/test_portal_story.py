@@ -15,21 +15,21 @@ import pytest
 
 from alerts.decide.silence import silence_over
 from alerts.engine.composer import WordingComposer
-from alerts.model.brief import Brief, EscalationPolicy, Step
+from alerts.model.brief import EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
-from alerts.model.notice import Matter
-from alerts.record.store import Entry
+from alerts.model.notice import IncidentType
+from alerts.record.store import AuditEntry
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
-from monitor.service.access.safe import Safe
+from monitor.service.access.safe import SecretStore
 from monitor.service.access.secret import SessionKey
-from monitor.service.declarer import Declarer
-from monitor.service.noticeboard import Noticeboard
+from monitor.service.declarer import DeclarationService
+from monitor.service.noticeboard import StatusReader
 from monitor.service.portal.worklist import Worklist
 from monitor.service.silences import Silencer
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.users import SecondFactors, Users, WebSession
-from monitor.web.access.gate import Gate
+from monitor.web.access.gate import AccessControl
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
 from monitor.web.portal import portal
@@ -63,19 +63,19 @@ async def browser_of(
     name: str = "siti",
     full_name: str = "",
     called: Collection[str] = (),
-    brief: Brief = TOLD_BY_SMS,
+    brief: PolicySnapshot = TOLD_BY_SMS,
 ) -> AsyncIterator[Any]:
     """Open a browser in which somebody has signed in to a town's portal; *called*: the contacts that name this user."""
     store, clock = town.store_itself, town.clock
-    town.front.board = cast(Any, Noticeboard)(
+    town.front.board = cast(Any, StatusReader)(
         store=store, history=None, days=None, pool=town.pool, clock=clock, watch=None, signs=None
     )
     codes = ["JCM", "MDC"]
     users = Users(town.database)
-    factors, safe = SecondFactors(town.database), Safe(Secrets(town.database), clock, None)
+    factors, safe = SecondFactors(town.database), SecretStore(Secrets(town.database), clock, None)
     authenticator = Authenticator(users, clock, agencies=lambda: codes, factors=factors, safe=safe)
     administration = Administration(users, clock, agencies=lambda: codes, factors=factors, changed=authenticator.forget)
-    declarer = Declarer(
+    declarer = DeclarationService(
         store=store,
         dispatcher=town.dispatcher,
         clock=clock,
@@ -98,13 +98,13 @@ async def browser_of(
         partial(task_pages, worklist, declarer, silencer),
         partial(incident_pages, town.front, worklist, declarer),
     ]
-    app = portal(town.front, ["localhost"], gate=Gate(authenticator), pages=pages)
+    app = portal(town.front, ["localhost"], gate=AccessControl(authenticator), pages=pages)
     user = await administration.add(name, full_name or f"{name.capitalize()} Contoh", roles, by="Ujian")
     key, now = SessionKey.new(), clock.now()
     session = WebSession(
         digest=key.digest, user=user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
     )
-    await users.begin(session, Entry(at=now, actor=user.by, event="signed in"))
+    await users.begin(session, AuditEntry(at=now, actor=user.by, event="signed in"))
     transport = httpx.ASGITransport(app=app)
     ours = {"Sec-Fetch-Site": "same-origin"}
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=ours) as browser:
@@ -159,7 +159,7 @@ async def test_an_outage_is_acknowledged_looked_at_released_and_closed_by_the_pa
         assert f"{BY} Catatan: pembekal menggantikan cakera" in said
         assert "Pantau Insiden dibuka" in said
 
-        town.arrives(Matter.SENDING, Matter.RECEIVING)
+        town.arrives(IncidentType.SENDING, IncidentType.RECEIVING)
         said = await press(town, browser, f"{PAGE}/close", why="diuji dari luar", recovered="yes")
         assert f"ditutup oleh {BY}" in said
         await town.siti.gets("PULIH", "JCM-01")

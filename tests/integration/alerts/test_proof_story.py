@@ -14,11 +14,11 @@ from datetime import timedelta
 import pytest
 from pypdf import PdfReader
 
-from alerts.inbound.pin import PinBook, hashed
+from alerts.inbound.pin import PinStore, hashed
 from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
-from alerts.record.audit import Sealed
-from monitor.config.service.store import KeepSettings
+from alerts.record.audit import ChainedEntry
+from monitor.config.service.store import RetentionSettings
 from monitor.proof.archive import Archive
 from monitor.store.engine import audit
 from monitor.store.probing.history import History
@@ -51,20 +51,20 @@ def archive_of(town: Town) -> Archive:
         history=History(town.database),
         clock=town.clock,
         wording=lambda: WORDING,
-        keep=KeepSettings().build,
+        keep=RetentionSettings().build,
     )
 
 
-async def entries(town: Town) -> Sequence[Sealed]:
+async def entries(town: Town) -> Sequence[ChainedEntry]:
     async with town.database.read() as connection:
-        return [entry for entry in await audit.entries(connection) if isinstance(entry, Sealed)]
+        return [entry for entry in await audit.entries(connection) if isinstance(entry, ChainedEntry)]
 
 
 async def live_through_an_outage(town: Town) -> None:
     """SMS, call, key, release by PIN, fax, letter, a clerk, recovery."""
     run = failed(agency_routes("JCM")[0], town.clock.now() - MINUTE, Outcome.REJECTED, Phase.SUBMIT)
     await History(town.database).ended(run, "JCM", {})
-    town.pins = PinBook({("JCM", "ravi"): hashed(PIN)})
+    town.pins = PinStore({("JCM", "ravi"): hashed(PIN)})
     await town.submit(trigger(at=town.clock.now(), brief=OUTAGE))
     await town.siti.gets("JCM-01")
     town.ravi.presses("1")

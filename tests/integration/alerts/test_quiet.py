@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from alerts.decide.bundle import GROUP_INTERVAL
-from alerts.decide.gateway.brake import Brake
-from alerts.engine.gateway_pool import Line
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy
+from alerts.decide.gateway.brake import RateLimitScope
+from alerts.engine.gateway_pool import ConfiguredGateway
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact, Recipient
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge, Release, Resolve
-from alerts.model.gateway import AckResult, ErrorClass, Heard, Progress, SmsContent
+from alerts.model.gateway import AckResult, CallbackEvent, ErrorClass, SmsContent, SubmissionState
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Matter, Office
+from alerts.model.notice import IncidentType, IssuingOffice
 from alerts.record.store import SmsNumber
 from tests.integration.alerts.station import HANG, Scripted, Station, station_at
 from tests.unit.alerts.model.test_alert import FIRES
@@ -50,13 +50,15 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
         yield opened
 
 
-def brief(agency: str, *, once: bool = True, announcement: AnnouncementPlan | None = None) -> Brief:
-    office = Office(short=agency, name=f"Agensi {agency}", domain="contoh.gov.my")
+def brief(agency: str, *, once: bool = True, announcement: AnnouncementPlan | None = None) -> PolicySnapshot:
+    office = IssuingOffice(short=agency, name=f"Agensi {agency}", domain="contoh.gov.my")
     policy = ONCE if once else STAFF
-    return Brief(agency=agency, office=office, escalation=policy, announcement=announcement or AnnouncementPlan())
+    return PolicySnapshot(
+        agency=agency, office=office, escalation=policy, announcement=announcement or AnnouncementPlan()
+    )
 
 
-async def outage(station: Station, agency: str, matter: Matter = Matter.BOTH, *, once: bool = True) -> int:
+async def outage(station: Station, agency: str, matter: IncidentType = IncidentType.BOTH, *, once: bool = True) -> int:
     incident = await station.submit(trigger(matter, station.clock.now(), brief(agency, once=once)))
     assert incident is not None
     return incident.id
@@ -91,7 +93,7 @@ async def test_a_key_in_the_call_about_many_takes_on_all_of_them(station: Statio
     await station.advance(8 * MINUTE)
     assert texts(station.voice) == ["outage both A-01", "outage both B-01+C-01"]
 
-    heard = Heard(reference=station.voice.orders[1].reference, event_id="1", acknowledged=True)
+    heard = CallbackEvent(reference=station.voice.orders[1].reference, event_id="1", acknowledged=True)
     assert await station.dispatcher.record("voice", heard) is AckResult.TAKEN
 
     states = [(await station.incident(i)).state for i in ids]
@@ -122,7 +124,7 @@ async def test_a_bundle_that_nobody_needs_any_more_is_withdrawn(station: Station
     await station.advance(timedelta(hours=3))
 
     assert texts(station.sms) == ["outage both A-01", "recovery both B-01", "recovery both C-01"]
-    assert [n.state for n in await station.notices(3)] == [NoticeState.WITHDRAWN, NoticeState.SENT]
+    assert [n.state for n in await station.notices(3)] == [NotificationState.WITHDRAWN, NotificationState.SENT]
     assert await station.active() == [1]
 
 
@@ -148,7 +150,7 @@ async def test_people_whom_two_agencies_share_are_not_kept_waiting_by_what_other
 
 
 async def test_an_outage_does_not_wait_for_slowness(station: Station) -> None:
-    await outage(station, "A", Matter.DEGRADED)
+    await outage(station, "A", IncidentType.DEGRADED)
     await outage(station, "B")
 
     assert texts(station.sms) == ["outage degraded A-01", "outage both B-01"]
@@ -167,7 +169,7 @@ async def test_a_bundle_survives_a_restart_and_is_sent_once(station: Station) ->
 
 
 async def test_a_bundle_that_fails_for_good_lets_every_incident_go_on_at_once(station: Station) -> None:
-    station.sms.happens.extend([Progress.ACCEPTED, ErrorClass.PERMANENT])
+    station.sms.happens.extend([SubmissionState.ACCEPTED, ErrorClass.PERMANENT])
     for agency in ("A", "B", "C"):
         await outage(station, agency, once=False)
     await station.advance(GROUP_INTERVAL)
@@ -203,7 +205,7 @@ async def test_a_first_notice_that_was_gathered_and_never_got_a_gateway_has_fail
     await station.submit(trigger(at=station.clock.now(), brief=replace(brief("B"), escalation=slow)))
     await station.advance(31 * MINUTE)
 
-    assert next(n.state for n in await station.notices(2)) is NoticeState.FAILED
+    assert next(n.state for n in await station.notices(2)) is NotificationState.FAILED
     assert texts(station.voice) == ["outage both B-01"]
 
 
@@ -226,14 +228,14 @@ async def test_repeats_wait_for_the_brake_and_the_first_notice_of_an_incident_ne
     await station.advance(5 * MINUTE)
     within = [o for o in station.sms.orders if o.created_at > station.clock.now() - 15 * MINUTE]
     assert len(within) <= 5 + 1
-    assert station.watcher.held[Brake.CONTACT] > 0
+    assert station.watcher.held[RateLimitScope.CONTACT] > 0
 
 
 async def test_of_a_mass_outage_all_releases_are_offered_in_two_calls_and_then_in_one(station: Station) -> None:
     plan = AnnouncementPlan(recipients=(MINISTRY,), offered_after=30 * MINUTE)
     agencies = [f"A{n}" for n in range(8)]
     for gateway in (station.sms, station.voice):
-        gateway.happens.extend([Progress.DELIVERED] * 2 * len(agencies))
+        gateway.happens.extend([SubmissionState.DELIVERED] * 2 * len(agencies))
     for number, agency in enumerate(agencies, 1):
         await station.submit(trigger(brief=brief(agency, announcement=plan)))
         await station.acknowledge(number)
@@ -242,7 +244,7 @@ async def test_of_a_mass_outage_all_releases_are_offered_in_two_calls_and_then_i
     first, *others = (f"{agency}-01" for agency in agencies)
     # At once and after ten minutes, and again when the first hour is over: whoever has taken the call is left in peace till then.
     assert texts(station.voice) == [f"release both {'+'.join(some)}" for some in ([first], others, [first, *others])]
-    assert station.watcher.held[Brake.CONTACT] == 0
+    assert station.watcher.held[RateLimitScope.CONTACT] == 0
 
 
 async def test_people_behind_one_switchboard_have_a_brake_each(station: Station) -> None:
@@ -256,22 +258,22 @@ async def test_people_behind_one_switchboard_have_a_brake_each(station: Station)
     await station.advance(14 * MINUTE)
 
     assert Counter(order.extension for order in station.voice.orders) == {"101": 3, "102": 3}
-    assert station.watcher.held[Brake.CONTACT] == 0
+    assert station.watcher.held[RateLimitScope.CONTACT] == 0
 
 
 async def test_what_a_gateway_refused_uses_nothing_up(station: Station) -> None:
-    station.restart([Line(name="sms", channel=Channel.SMS, gateway=station.sms)])
+    station.restart([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=station.sms)])
     station.sms.happens.extend([ErrorClass.TRANSIENT] * 12)
     often = replace(ONCE, rounds=20, repeat_after=2 * MINUTE)
     await station.submit(trigger(brief=replace(BRIEF, escalation=often)))
     await station.advance(10 * MINUTE)
 
-    assert station.watcher.held[Brake.CONTACT] == 0
+    assert station.watcher.held[RateLimitScope.CONTACT] == 0
     assert len(station.sms.taken) > 0
 
 
 async def test_a_gateway_takes_so_many_a_minute_and_first_notices_besides(station: Station) -> None:
-    station.restart([Line(name="sms", channel=Channel.SMS, gateway=station.sms, per_minute=1)])
+    station.restart([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=station.sms, per_minute=1)])
     for agency in ("A", "B"):
         people = replace(SITI, addresses=(replace(SMS_SITI, number=f"+6010000{ord(agency):04}"),))
         twice = replace(ONCE, steps=(replace(ONCE.steps[0], contacts=(people,)),), rounds=2, repeat_after=2 * MINUTE)
@@ -280,7 +282,7 @@ async def test_a_gateway_takes_so_many_a_minute_and_first_notices_besides(statio
 
     await station.advance(2 * MINUTE)
     assert len(station.sms.orders) == 3
-    assert station.watcher.held[Brake.GATEWAY] == 1
+    assert station.watcher.held[RateLimitScope.GATEWAY] == 1
     await station.advance(MINUTE)
     assert len(station.sms.orders) == 4
 
@@ -443,7 +445,7 @@ async def test_an_automatic_release_waits_for_the_silence_and_a_persons_does_not
 
 async def test_a_first_notice_goes_ahead_of_all_that_waits_for_the_gateway(station: Station) -> None:
     """One slot, taken; then come a recovery, a repeat and news, in the wrong order."""
-    station.restart([Line(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)])
+    station.restart([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)])
     people = {
         name: replace(SITI, key=name, addresses=(replace(SMS_SITI, number=f"+601000010{n:02}"),))
         for n, name in enumerate(("busy", "good-news", "again", "news"))

@@ -12,14 +12,14 @@ from typing import cast
 import pytest
 
 from monitor.metrics import Metrics
-from monitor.model.route import Probing, WatchedRoute
-from monitor.model.window import Hours, Once, Stretch
+from monitor.model.route import MonitoredRoute, ProbingPolicy
+from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
 from monitor.probing.prober import Prober
 from monitor.store.probing.history import History
 from probes.mail.token import TokenSigner
 from probes.model.probe import ProbeKind
 from tests.integration.alerts.station import Station
-from tests.integration.alerts.test_verdict_to_notice import NOC, Country, Nothing
+from tests.integration.alerts.test_verdict_to_notice import NOC, MultiSiteDemo, Nothing
 from tests.integration.alerts.town import Town, town_at
 from tests.unit.alerts.people import (
     MINUTE,
@@ -31,10 +31,10 @@ from tests.unit.monitor.trial import T0 as BEGINNING
 pytestmark = pytest.mark.story
 
 
-class Planned(Country):
+class Planned(MultiSiteDemo):
     """A country that is probed as the prober plans it, and whose results the prober takes in. No run takes any time."""
 
-    def __init__(self, station: Station, agencies: list[str], watched: Probing) -> None:
+    def __init__(self, station: Station, agencies: list[str], watched: ProbingPolicy) -> None:
         super().__init__(station, agencies, watched)
         routes = {route.name: route for route in self.world.routes}
         self.prober = Prober(
@@ -49,7 +49,7 @@ class Planned(Country):
             known_tokens={},
         )
         #: The routes that were probed.
-        self.probed: list[WatchedRoute] = []
+        self.probed: list[MonitoredRoute] = []
 
     async def go_on(self, by: timedelta) -> None:
         """Let time pass, ten seconds at a time."""
@@ -73,11 +73,11 @@ def furnish(town: Town, *agencies: str) -> None:
 
 
 @asynccontextmanager
-async def country_at(place: Path, *agencies: str) -> AsyncIterator[tuple[Town, Country]]:
+async def country_at(place: Path, *agencies: str) -> AsyncIterator[tuple[Town, MultiSiteDemo]]:
     """Open a town whose agencies' mail is probed every minute, and is well. Each has an officer with a telephone."""
     async with town_at(place) as town:
         furnish(town, *agencies)
-        country = Country(town, list(agencies))
+        country = MultiSiteDemo(town, list(agencies))
         await country.rounds(3)
         town.expect_nothing_more()
         yield town, country
@@ -89,13 +89,13 @@ def officer(number: int) -> str:
 
 
 @pytest.fixture
-async def country(tmp_path: Path) -> AsyncIterator[tuple[Town, Country]]:
+async def country(tmp_path: Path) -> AsyncIterator[tuple[Town, MultiSiteDemo]]:
     async with country_at(tmp_path, "JCM", "MDC", "UCM") as opened:
         yield opened
 
 
 async def test_one_failure_rings_nobody_nor_do_two_and_nobody_follows_a_single_probe_to_the_fax(
-    country: tuple[Town, Country],
+    country: tuple[Town, MultiSiteDemo],
 ) -> None:
     town, mail = country
     for _ in range(2):
@@ -114,7 +114,7 @@ async def test_one_failure_rings_nobody_nor_do_two_and_nobody_follows_a_single_p
 
 
 async def test_what_fails_and_recovers_again_and_again_is_one_incident_that_stays_open(
-    country: tuple[Town, Country],
+    country: tuple[Town, MultiSiteDemo],
 ) -> None:
     town, mail = country
     siti = town.person(officer(0))
@@ -142,7 +142,7 @@ async def test_what_fails_and_recovers_again_and_again_is_one_incident_that_stay
 
 
 async def test_what_is_down_for_five_minutes_in_every_twenty_five_is_told_three_times_until_it_has_been_quiet(
-    country: tuple[Town, Country],
+    country: tuple[Town, MultiSiteDemo],
 ) -> None:
     town, mail = country
     siti = town.person(officer(0))
@@ -167,7 +167,7 @@ async def test_what_is_down_for_five_minutes_in_every_twenty_five_is_told_three_
 
 @pytest.mark.parametrize("cause", ["network", "reference/a", "credentials/a"])
 async def test_a_cause_that_is_ours_is_told_to_the_noc_alone_and_its_end_too(
-    country: tuple[Town, Country], cause: str
+    country: tuple[Town, MultiSiteDemo], cause: str
 ) -> None:
     town, mail = country
     match cause:
@@ -190,7 +190,7 @@ async def test_a_cause_that_is_ours_is_told_to_the_noc_alone_and_its_end_too(
 
 
 async def test_an_agency_that_fails_while_a_reference_is_dead_rings_its_own_officer_and_no_other(
-    country: tuple[Town, Country],
+    country: tuple[Town, MultiSiteDemo],
 ) -> None:
     town, mail = country
     mail.world.faults |= {"MDC/utama": REFUSED, "b": LOSES}
@@ -200,9 +200,9 @@ async def test_an_agency_that_fails_while_a_reference_is_dead_rings_its_own_offi
     await town.person(NOC.number).gets("RM0 PANTAU: AMARAN", ": reference/b.")
 
 
-def maintained(begins: datetime) -> Probing:
+def maintained(begins: datetime) -> ProbingPolicy:
     """Return how an agency is probed that is worked on for half an hour."""
-    work = Once(Stretch(begins, begins + 30 * MINUTE, "naik taraf pelayan"))
+    work = OneTimeWindow(WindowOccurrence(begins, begins + 30 * MINUTE, "naik taraf pelayan"))
     return replace(PROBING, interval=MINUTE, hours=Hours(maintenance=(work,)))
 
 

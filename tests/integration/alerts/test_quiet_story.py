@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.inbound.pin import PinBook, hashed
-from alerts.model.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
+from alerts.inbound.pin import PinStore, hashed
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
-from alerts.model.event import Correct
-from alerts.model.notice import Matter
+from alerts.model.event import MarkFalseAlarm
+from alerts.model.notice import IncidentType
 from monitor.service.silences import Silencer
 from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.provider_fault import SubmissionFault
@@ -38,7 +38,7 @@ BY_SMS = Step(after=AT_ONCE, contacts=(SITI_CONTOH,), channels=(Channel.SMS,))
 BY_CALL = Step(after=5 * MINUTE, contacts=(SITI_CONTOH,), channels=(Channel.VOICE,))
 
 
-def of(agency: str, *steps: Step, rounds: int = 1, repeat_after: timedelta = 15 * MINUTE) -> Brief:
+def of(agency: str, *steps: Step, rounds: int = 1, repeat_after: timedelta = 15 * MINUTE) -> PolicySnapshot:
     return replace(
         BRIEF,
         agency=agency,
@@ -54,7 +54,7 @@ def of(agency: str, *steps: Step, rounds: int = 1, repeat_after: timedelta = 15 
     )
 
 
-async def outage(town: Town, brief: Brief, matter: Matter = Matter.BOTH) -> int:
+async def outage(town: Town, brief: PolicySnapshot, matter: IncidentType = IncidentType.BOTH) -> int:
     incident = await town.submit(trigger(matter, town.clock.now(), brief))
     assert incident is not None
     return incident.id
@@ -105,7 +105,7 @@ async def test_a_ministry_gets_one_list_by_fax_and_a_letter_of_each_agency(town:
 
 async def test_of_a_mass_outage_all_announcements_are_released_in_one_call_with_one_pin(either_town: Town) -> None:
     town, agencies, kept = either_town, ("JCM", "MDC", "UCM"), hashed(PIN)
-    town.pins = PinBook({(agency, "siti"): kept for agency in agencies})
+    town.pins = PinStore({(agency, "siti"): kept for agency in agencies})
     for agency in agencies:
         plan = AnnouncementPlan(recipients=(replace(MINISTRY, addresses=(LETTER,)),))
         number = await outage(town, replace(of(agency), announcement=plan))
@@ -123,7 +123,7 @@ async def test_of_a_mass_outage_all_announcements_are_released_in_one_call_with_
 
 
 async def test_a_call_about_releases_that_nobody_takes_is_made_again_and_ends_when_one_is_taken(town: Town) -> None:
-    town.pins = PinBook(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hashed(PIN)))
+    town.pins = PinStore(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hashed(PIN)))
     plan = AnnouncementPlan(recipients=(replace(MINISTRY, addresses=(LETTER,)),))
     for agency in ("JCM", "MDC"):
         await outage(town, replace(of(agency), announcement=plan))
@@ -161,7 +161,7 @@ async def test_recoveries_are_told_together_too(town: Town) -> None:
 # -- staff before anybody outside -------------------------------------------------------------------------------------
 
 
-def announced_after(agency: str, after: timedelta) -> Brief:
+def announced_after(agency: str, after: timedelta) -> PolicySnapshot:
     """Return whom to tell of an agency that has its announcements released by themselves."""
     plan = AnnouncementPlan(recipients=(MINISTRY,), automatic=True, offered_after=after)
     return replace(of(agency), announcement=plan)
@@ -240,8 +240,8 @@ async def test_repeats_wait_for_a_persons_brake_and_the_first_notice_of_an_incid
 
 async def test_rate_limit_of_a_telephone_that_nobody_answers_holds_further_calls(town: Town) -> None:
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
-    four_times = replace(BY_CALL, after=AT_ONCE, call_again=CallAgain(every=MINUTE, times=3))
-    again = replace(BY_CALL, call_again=CallAgain(every=MINUTE, times=30))
+    four_times = replace(BY_CALL, after=AT_ONCE, call_again=RedialPolicy(every=MINUTE, times=3))
+    again = replace(BY_CALL, call_again=RedialPolicy(every=MINUTE, times=30))
     await outage(town, of("JCM", four_times, again))
     await town.advance(15 * MINUTE - SECOND)
     for _ in range(4):  # As often as the first step says.
@@ -274,7 +274,7 @@ async def test_a_recovery_waits_for_no_brake(town: Town) -> None:
 async def test_a_correction_waits_for_no_brake(town: Town) -> None:
     number = await told_five_times(town)
     at = town.clock.now()
-    await town.submit(Correct(incident_id=number, at=at, by="Siti Contoh", why="rujukan silap"))
+    await town.submit(MarkFalseAlarm(incident_id=number, at=at, by="Siti Contoh", why="rujukan silap"))
     await town.siti.gets("PEMBETULAN", "JCM-01")
     await town.later(HOUR)
 

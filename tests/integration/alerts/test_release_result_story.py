@@ -10,7 +10,7 @@ import pytest
 
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.notice import Purpose
@@ -31,7 +31,7 @@ BY_SMS = EscalationPolicy(
 OTHER_FAX = Address(channel=Channel.FAX, number="+60300000333")
 
 
-def of(agency: str, *addresses: Address) -> Brief:
+def of(agency: str, *addresses: Address) -> PolicySnapshot:
     recipients = [
         replace(MINISTRY, key=f"penerima-{n}", addresses=(address,)) for n, address in enumerate(addresses, 1)
     ]
@@ -44,7 +44,7 @@ def of(agency: str, *addresses: Address) -> Brief:
     )
 
 
-async def released(town: Town, *briefs: Brief, by: str = "Siti Contoh") -> None:
+async def released(town: Town, *briefs: PolicySnapshot, by: str = "Siti Contoh") -> None:
     """Let outages of agencies begin, and somebody release the announcement of each."""
     for brief in briefs:
         incident = await town.submit(trigger(at=town.clock.now(), brief=brief))

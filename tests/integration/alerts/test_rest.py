@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from alerts.engine.advance import OpenIncident
-from alerts.engine.gateway_pool import GatewayPool, Line
-from alerts.inbound.desk import Desks
-from alerts.inbound.pin import PinBook
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
+from alerts.inbound.desk import CallbackHandlers
+from alerts.inbound.pin import PinStore
 from alerts.inbound.poller import Poller
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import Channel
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.incident import Incident, IncidentState
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.wording.texts import load
 from tests.integration.alerts.station import Scripted, Station, station_at
 from tests.unit.alerts.people import BRIEF, MINUTE, trigger
@@ -30,18 +30,18 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
         yield opened
 
 
-def of(agency: str) -> Brief:
+def of(agency: str) -> PolicySnapshot:
     return replace(BRIEF, agency=agency, office=replace(BRIEF.office, short=agency))
 
 
-async def outage(station: Station, agency: str = "JCM", matter: Matter = Matter.BOTH) -> Incident:
+async def outage(station: Station, agency: str = "JCM", matter: IncidentType = IncidentType.BOTH) -> Incident:
     brief = of(agency).with_nobody() if station.rests else of(agency)
     opened = await station.submit(trigger(matter, station.clock.now(), brief))
     assert opened is not None
     return opened
 
 
-def tell(station: Station, brief: Callable[[Incident], Brief | None] | None = None) -> None:
+def tell(station: Station, brief: Callable[[Incident], PolicySnapshot | None] | None = None) -> None:
     """Let people be told from now on, as a reload does."""
     station.rests, station.brief = False, brief or station.brief
     station.dispatcher.poke()
@@ -80,7 +80,7 @@ async def test_of_what_began_and_ended_meanwhile_nobody_ever_hears(station: Stat
 async def test_whoever_was_told_before_hears_that_it_is_over_when_people_are_told_again(station: Station) -> None:
     opened = await outage(station)
     told = [n.state for n in await station.notices(opened.id)]
-    assert NoticeState.SENT in told or NoticeState.DELIVERED in told
+    assert NotificationState.SENT in told or NotificationState.DELIVERED in told
     asked = len(station.calls)
 
     station.rests = True
@@ -121,12 +121,12 @@ class Inbox(Scripted):
 
 async def test_no_provider_is_asked_for_answers_while_it_rests(station: Station) -> None:
     inbox = Inbox()
-    pool = GatewayPool([Line(name="sms", channel=Channel.SMS, gateway=inbox)])
-    desks = Desks(
+    pool = GatewayPool([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=inbox)])
+    desks = CallbackHandlers(
         dispatcher=station.dispatcher,
         store=station.store,
         wording=load(),
-        pins=lambda: PinBook({}),
+        pins=lambda: PinStore({}),
         clock=station.clock,
     )
     poller = Poller(store=station.store, pool=pool, desks=desks, clock=station.clock, rests=lambda: station.rests)

@@ -9,14 +9,14 @@ import pytest
 
 from alerts.decide.gateway.telling import Milestone
 from alerts.decide.paper import LetterStep
-from alerts.engine.settling import Ruling, Settlement
-from alerts.model.delivery import NoticeState
+from alerts.engine.settling import ManualStatus, ManualStatusRequest
+from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge
-from alerts.model.gateway import AckResult, Heard, Progress, Report
+from alerts.model.gateway import AckResult, CallbackEvent, DeliveryReport, SubmissionState
 from tests.integration.alerts.station import LOST_ANSWER, Station, station_at
 from tests.unit.alerts.people import MINUTE, SECOND, trigger
 
-Told = tuple[str, str, str, float]
+CodedNotification = tuple[str, str, str, float]
 
 
 @pytest.fixture
@@ -25,14 +25,14 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
         yield opened
 
 
-def told(station: Station) -> list[Told]:
+def told(station: Station) -> list[CodedNotification]:
     """Return what was counted since the last restart: incident, gateway, milestone, seconds."""
     return [(t.incident, t.gateway, t.milestone.value, t.took.total_seconds()) for t in station.watcher.tellings]
 
 
-def arrived(reference: str, event: str, *, acknowledged: bool = False) -> Heard:
-    report = Report(progress=Progress.DELIVERED)
-    return Heard(reference=reference, event_id=event, report=report, acknowledged=acknowledged)
+def arrived(reference: str, event: str, *, acknowledged: bool = False) -> CallbackEvent:
+    report = DeliveryReport(progress=SubmissionState.DELIVERED)
+    return CallbackEvent(reference=reference, event_id=event, report=report, acknowledged=acknowledged)
 
 
 async def test_from_the_opening_until_it_is_taken_has_arrived_and_is_taken_on(station: Station) -> None:
@@ -151,9 +151,11 @@ async def test_what_a_person_says_has_arrived_is_delivered_from_then_on(station:
     await station.release()
     station.pool.replace([line for line in station.lines() if line.name != "fax"])
     await station.advance(5 * MINUTE)
-    [unknown] = [n for n in await station.notices() if n.state is NoticeState.UNKNOWN]
+    [unknown] = [n for n in await station.notices() if n.state is NotificationState.UNKNOWN]
     now = station.clock.now()
-    word = Settlement(notice_id=unknown.id, ruling=Ruling.ARRIVED, by="Kerani Contoh", why="saya bertanya", at=now)
+    word = ManualStatusRequest(
+        notice_id=unknown.id, ruling=ManualStatus.ARRIVED, by="Kerani Contoh", why="saya bertanya", at=now
+    )
     assert await station.dispatcher.settle(word) is None
     assert await station.dispatcher.settle(word) is not None, "said before"
     assert [each[2] for each in told(station) if each[1] == "fax"] == ["accepted", "delivered"]

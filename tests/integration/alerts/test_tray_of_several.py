@@ -22,17 +22,17 @@ import asyncio, concurrent.futures.thread, encodings.idna, os, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from alerts.gateways.tray import Tray, TraySettings
-from alerts.model.gateway import Order, PageContent, Surroundings
+from alerts.model.gateway import SendRequest, PageContent, GatewayContext
 # When all is read: it may lie where this user cannot look.
 os.setgroups([])
 os.setgid(int(sys.argv.pop(1)))
 os.setuid(int(sys.argv.pop(1)))
 os.umask(0o077)
-tray = Tray(TraySettings(directory=Path(sys.argv[1])), Surroundings(callback_base=None, directory="/"))
+tray = Tray(TraySettings(directory=Path(sys.argv[1])), GatewayContext(callback_base=None, directory="/"))
 now = datetime.now(UTC)
 def order(reference):
     page = PageContent(pdf=b"%PDF", title="Surat", pages=1)
-    return Order(reference=reference, address="Kementerian", content=page, created_at=now, expires_at=now + timedelta(1))
+    return SendRequest(reference=reference, address="Kementerian", content=page, created_at=now, expires_at=now + timedelta(1))
 async def main():
     match sys.argv[2]:
         case "lay": print(*[(await tray.send(order(each))).progress for each in sys.argv[3:]])

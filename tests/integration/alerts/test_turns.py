@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from alerts.decide.silence import silence_over
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.gateway_pool import Line
+from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import Channel
-from alerts.model.delivery import SETTLED, Notice
+from alerts.model.delivery import SETTLED, Notification
 from alerts.model.event import Acknowledge, Resolve
-from alerts.model.gateway import ErrorClass, Progress
-from alerts.record.store import StoreAway
+from alerts.model.gateway import ErrorClass, SubmissionState
+from alerts.record.store import StoreUnavailable
 from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import LOST_ANSWER, NOT_REACHED, Station
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
@@ -34,7 +34,7 @@ ACTIONS = st.one_of(
     st.tuples(st.sampled_from(["over", "acknowledged", "silent"]), st.integers(0, 8)),
     st.sampled_from([1, 6, 35, 70, 310, -3600]),
     st.tuples(st.just("lines"), st.sampled_from(LINES)),
-    st.tuples(st.integers(0, 1), st.sampled_from([*ErrorClass, Progress.FAILED, LOST_ANSWER, NOT_REACHED])),
+    st.tuples(st.integers(0, 1), st.sampled_from([*ErrorClass, SubmissionState.FAILED, LOST_ANSWER, NOT_REACHED])),
     # New outages, and a transaction that breaks when the ledger is called for this time.
     st.tuples(st.just("break"), st.integers(1, 50), st.booleans()),
 )
@@ -62,9 +62,9 @@ class World:
         if self.fuse == 0 and self.trouble is not None:
             raise self.trouble
 
-    def lines(self, which: str) -> list[Line]:
-        sms = Line(name="sms", channel=Channel.SMS, gateway=self.station.sms, slots=2)
-        modem = Line(name="modem", channel=Channel.SMS, gateway=self.station.modem, slots=1)
+    def lines(self, which: str) -> list[ConfiguredGateway]:
+        sms = ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=self.station.sms, slots=2)
+        modem = ConfiguredGateway(name="modem", channel=Channel.SMS, gateway=self.station.modem, slots=1)
         return {
             "both": [sms, modem],
             "one slot": [replace(sms, slots=1), modem],
@@ -125,8 +125,11 @@ class World:
                 pool.replace(self.lines(which))
                 self.engine.dispatcher.poke()
             case ("break", int(fuse), bool(away)):
-                self.fuse, self.trouble = fuse, StoreAway("the server restarts") if away else RuntimeError("a bug")
-            case (int(which), ErrorClass() | Progress() | str() as happening):
+                self.fuse, self.trouble = (
+                    fuse,
+                    StoreUnavailable("the server restarts") if away else RuntimeError("a bug"),
+                )
+            case (int(which), ErrorClass() | SubmissionState() | str() as happening):
                 self.station.gateways[which].happens.append(happening)
 
     async def outages(self) -> None:
@@ -170,7 +173,7 @@ class World:
             assert self.engine.pool.free_slots(line.name) == max(0, line.slots - self.held.count(line.name))
 
 
-def may_go(notice: Notice, now: datetime) -> bool:
+def may_go(notice: Notification, now: datetime) -> bool:
     is_due = notice.state not in SETTLED and (notice.not_before or now) <= now < notice.expires_at
     return is_due and not any(delivery.attempts for delivery in notice.deliveries)
 

@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
-from alerts.model.brief import Brief, Step
+from alerts.model.brief import PolicySnapshot, Step
 from alerts.model.channel import ON_PAPER, Channel
-from alerts.model.delivery import AttemptState, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
-from alerts.model.gateway import ErrorClass, Heard, Progress, Report
+from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
 from alerts.model.incident import Incident
-from alerts.record.store import StoreAway
-from monitor.service.front import Front
+from alerts.record.store import StoreUnavailable
+from monitor.service.front import ServiceFacade
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlLedger, SqlStore
+from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import (
     HANG,
@@ -60,7 +60,7 @@ from tests.unit.alerts.people import (
 )
 
 
-def present_brief(incident: Incident) -> Brief:
+def present_brief(incident: Incident) -> PolicySnapshot:
     """Return the brief as the configuration has it now: nobody has edited it."""
     return replace(BRIEF, agency=incident.brief.agency) if incident.brief.tells_nobody else incident.brief
 
@@ -137,7 +137,7 @@ class Pair:
             self.clock.moment = min(until, self.clock.moment + step)
             await self.settle()
 
-    async def notices(self) -> Sequence[Notice]:
+    async def notices(self) -> Sequence[Notification]:
         return await self.station.notices()
 
 
@@ -163,7 +163,7 @@ def pair_on(one: Database, other: Database) -> Pair:
     return Pair(station=station, first=first, second=second, is_shared=one.is_shared)
 
 
-def paper(notices: Sequence[Notice]) -> list[Notice]:
+def paper(notices: Sequence[Notification]) -> list[Notification]:
     return [notice for notice in notices if notice.addresses[0].channel in ON_PAPER]
 
 
@@ -187,7 +187,7 @@ async def test_two_engines_that_see_the_same_outage_tell_everybody_once(pair: Pa
     await pair.submit(Acknowledge(incident_id=1, at=pair.clock.now(), by="Siti Contoh"))
     await pair.settle()
     for gateway in pair.station.gateways:
-        gateway.taken = dict.fromkeys(gateway.taken, Progress.DELIVERED)
+        gateway.taken = dict.fromkeys(gateway.taken, SubmissionState.DELIVERED)
     await pair.pass_time(3 * MINUTE)
     await pair.submit(Resolve(dedup_key="JCM", at=pair.clock.now(), ended_at=pair.clock.now()))
     await pair.settle()
@@ -210,7 +210,7 @@ async def test_two_engines_that_see_the_same_outage_tell_everybody_once(pair: Pa
 async def test_a_remark_is_written_down_once_in_whichever_process_a_button_is_pressed_twice(pair: Pair) -> None:
     await pair.submit(trigger())
     fronts = [
-        cast(Any, Front)(
+        cast(Any, ServiceFacade)(
             **dict.fromkeys(("board", "desks", "pool", "composer", "metrics", "watch", "reload", "check")),
             store=engine.store,
             dispatcher=engine.dispatcher,
@@ -221,7 +221,7 @@ async def test_a_remark_is_written_down_once_in_whichever_process_a_button_is_pr
 
     async def remarks() -> list[str]:
         async with pair.first.store.reading() as ledger:
-            return [each.actor for each in await cast(SqlLedger, ledger).listing.done_about(1, {"remark"}, most=9)]
+            return [each.actor for each in await cast(SqlUnitOfWork, ledger).listing.done_about(1, {"remark"}, most=9)]
 
     await asyncio.gather(*(front.remark("JCM-01", "Siti Contoh", "cakera diganti") for front in fronts * 3))
     assert await remarks() == ["Siti Contoh"]
@@ -320,7 +320,7 @@ async def test_a_fax_that_nobody_can_find_is_laid_before_a_person_by_whoever_too
 
     assert len(pair.station.fax.orders) == 1
     (fax,) = (n for n in paper(await pair.notices()) if n.channel == "fax")
-    assert fax.state is NoticeState.UNKNOWN
+    assert fax.state is NotificationState.UNKNOWN
 
 
 async def test_what_has_not_been_called_yet_is_told_by_the_other_within_the_lease(pair: Pair) -> None:
@@ -415,8 +415,8 @@ async def test_telephone_in_use_holds_the_call_of_another_process(pair: Pair, he
     await pair.pass_time(MINUTE)
     assert len(voice.sent) == 1
 
-    report = Report(progress=Progress.FAILED, error=ErrorClass.PERMANENT, provider_id="1")
-    heard = Heard(reference=voice.orders[0].reference, event_id="1", report=report)
+    report = DeliveryReport(progress=SubmissionState.FAILED, error=ErrorClass.PERMANENT, provider_id="1")
+    heard = CallbackEvent(reference=voice.orders[0].reference, event_id="1", report=report)
     await getattr(pair, hears).dispatcher.record("voice", heard)
     await pair.settle()  # The one that hears it pokes its cycle, and nudges the other.
     await pair.pass_time(Dispatcher.CLAIMS_EVERY)
@@ -472,7 +472,7 @@ async def test_an_engine_that_was_stopped_in_the_middle_does_not_make_a_call_tha
     assert len(outage) == 1, "the one that took over asked, and then sent it"
 
 
-class Interrupted(StoreAway):
+class Interrupted(StoreUnavailable):
     pass
 
 
@@ -497,7 +497,7 @@ async def test_an_answer_that_cannot_be_written_down_is_kept_until_it_can_be(pai
 
     assert refusals == 0
     (notice,) = await pair.notices()
-    assert notice.state is NoticeState.SENT
+    assert notice.state is NotificationState.SENT
     assert [call.split()[0] for call in pair.station.sms.calls] == ["send"]
 
 
@@ -505,7 +505,7 @@ ACTIONS = st.one_of(
     st.sampled_from(["trigger", "release", "acknowledge", "resolve", "both", "first", "second"]),
     st.sampled_from([1, 10, 29, 35, 70, 110, 310, 1000]),
     st.tuples(st.just("kill"), st.integers(0, 1), st.integers(0, 4), st.integers(0, 100)),
-    st.tuples(st.integers(0, 4), st.sampled_from([*Progress, *ErrorClass, LOST_ANSWER, NOT_REACHED])),
+    st.tuples(st.integers(0, 4), st.sampled_from([*SubmissionState, *ErrorClass, LOST_ANSWER, NOT_REACHED])),
 )
 
 
@@ -528,7 +528,7 @@ async def act(pair: Pair, action: object) -> None:
             pair.clock.moment += timedelta(seconds=seconds)
         case ("kill", int(which), int(gateway), int(turns)):
             await kill(pair, which, pair.station.gateways[gateway], turns)
-        case (int(which), Progress() | ErrorClass() | str() as happening):
+        case (int(which), SubmissionState() | ErrorClass() | str() as happening):
             pair.station.gateways[which].happens.append(happening)
 
 
@@ -564,7 +564,9 @@ async def live_through(actions: Sequence[object]) -> None:
             await act(pair, "resolve")
             for minutes in (1, 2, 5, 60, 24 * 60, 20 * 24 * 60, 60, 24 * 60, 1):
                 tray = pair.station.tray
-                tray.taken |= {r: Progress.SENT for r, state in tray.taken.items() if state is Progress.ACCEPTED}
+                tray.taken |= {
+                    r: SubmissionState.SENT for r, state in tray.taken.items() if state is SubmissionState.ACCEPTED
+                }
                 pair.clock.moment += minutes * MINUTE
                 await pair.settle()
                 await check(pair)

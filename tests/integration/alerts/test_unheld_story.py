@@ -11,12 +11,12 @@ import pytest
 
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.inbound.pin import PinBook, hashed
-from alerts.model.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
+from alerts.inbound.pin import PinStore, hashed
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Language, Matter
+from alerts.model.notice import IncidentType, Language
 from alerts.model.oncall import Layer, Rota
 from monitor.config.fields.window import MALAYSIA
 from pantau_lab.carrier.phone import Call, PhoneBehaviour, Sms
@@ -49,7 +49,7 @@ ON_CALL = EscalationPolicy(
             after=5 * MINUTE,
             rotas=(DUTY.name,),
             channels=(Channel.VOICE,),
-            call_again=CallAgain(every=2 * MINUTE, times=5),
+            call_again=RedialPolicy(every=2 * MINUTE, times=5),
         ),
         Step(after=15 * MINUTE, contacts=(KETUA,), rotas=(DUTY.name,), channels=(Channel.VOICE,)),
     ),
@@ -60,11 +60,11 @@ ON_CALL = EscalationPolicy(
 ONE_SMS = EscalationPolicy(steps=(Step(after=AT_ONCE, contacts=(SITI,), channels=(Channel.SMS,)),))
 
 
-def by(policy: EscalationPolicy, announcement: AnnouncementPlan | None = None) -> Brief:
+def by(policy: EscalationPolicy, announcement: AnnouncementPlan | None = None) -> PolicySnapshot:
     return replace(BRIEF, escalation=policy, announcement=announcement or AnnouncementPlan())
 
 
-async def begins(town: Town, brief: Brief, at: str, matter: Matter = Matter.BOTH) -> None:
+async def begins(town: Town, brief: PolicySnapshot, at: str, matter: IncidentType = IncidentType.BOTH) -> None:
     town.clock.moment = datetime.fromisoformat(at).replace(tzinfo=MALAYSIA)
     await town.submit(trigger(matter, town.clock.now(), brief))
 
@@ -184,7 +184,7 @@ async def test_escalation_restart_and_clock_set_back_leave_the_repeats_as_they_a
 
 
 async def test_escalation_repeat_offers_the_release_that_waits(town: Town) -> None:
-    town.pins = PinBook({("JCM", "siti"): hashed(PIN)})
+    town.pins = PinStore({("JCM", "siti"): hashed(PIN)})
     call = Step(after=AT_ONCE, contacts=(SITI,), channels=(Channel.VOICE,))
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     await begins(

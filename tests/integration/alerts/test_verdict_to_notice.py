@@ -11,21 +11,21 @@ from typing import cast
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, Brief
+from alerts.model.brief import AnnouncementPlan, PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.event import Close, Correct, Declare
+from alerts.model.event import Close, Declare, MarkFalseAlarm
 from alerts.model.gateway import SmsContent
 from alerts.model.incident import CORRECTABLE_FOR, IncidentState
-from alerts.model.notice import Matter, Office, Plan
-from monitor.bridge.consensus import Briefs, Consensus
-from monitor.bridge.pipeline import Pipeline
-from monitor.judging.judge import Judge
-from monitor.judging.suspect import Suspect
+from alerts.model.notice import IncidentType, IssuingOffice, Plan
+from monitor.bridge.consensus import Briefs, IncidentReporter
+from monitor.bridge.pipeline import ResultPipeline
+from monitor.judging.judge import HealthEvaluator
+from monitor.judging.suspect import FaultSource
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
-from monitor.model.route import Direction, Probing, WatchedRoute
-from monitor.store.engine.ledger import SqlLedger
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
+from monitor.store.engine.ledger import SqlUnitOfWork
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.integration.alerts.station import Station, station_at
@@ -45,10 +45,10 @@ class Nothing:
         pass
 
 
-class Country:
+class MultiSiteDemo:
     """Agencies, their mail, our references, and everything from a judge to the gateways."""
 
-    def __init__(self, station: Station, agencies: list[str], watched: Probing = PROBING) -> None:
+    def __init__(self, station: Station, agencies: list[str], watched: ProbingPolicy = PROBING) -> None:
         """*watched*: how the first of them is probed."""
         self.station = station
         first = agency_routes(agencies[0], probing=watched)
@@ -57,14 +57,14 @@ class Country:
         metrics = Metrics(version="0", now=station.clock.now)
         for agency in agencies:
             metrics.watch_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
-        self.judge = Judge(self.world.routes, HealthPolicy())
+        self.judge = HealthEvaluator(self.world.routes, HealthPolicy())
         self.briefs = {agency: brief(agency, f"+6010000{n:04}") for n, agency in enumerate(agencies)}
         self.metrics = metrics
         self.watch()
 
-    def watch(self, open_incidents: Mapping[str, Matter] | None = None) -> None:
+    def watch(self, open_incidents: Mapping[str, IncidentType] | None = None) -> None:
         """Begin to tell of what the judge says; again: as after a start, with nothing told."""
-        self.consensus = Consensus(
+        self.consensus = IncidentReporter(
             briefs=Briefs(agencies=self.briefs, ours=ours),
             alerting=self.station.dispatcher,
             open_incidents=open_incidents or {},
@@ -73,7 +73,7 @@ class Country:
             clock=self.station.clock,
             site="utama",
         )
-        self.pipeline = Pipeline(
+        self.pipeline = ResultPipeline(
             judge=self.judge,
             routes={r.name: r for r in self.world.routes},
             history=cast(History, Nothing()),
@@ -83,16 +83,16 @@ class Country:
             site="utama",
         )
 
-    def restart(self, open_incidents: Mapping[str, Matter] | None = None) -> None:
+    def restart(self, open_incidents: Mapping[str, IncidentType] | None = None) -> None:
         """Forget all runs, as a stop does; how they were judged is taken up."""
         healths = self.judge.healths()
-        self.judge = Judge(self.world.routes, HealthPolicy())
+        self.judge = HealthEvaluator(self.world.routes, HealthPolicy())
         self.judge.restore(healths)
         self.watch(open_incidents)
 
     async def _open_keys(self) -> Collection[str]:
         async with self.station.store.transaction() as ledger:
-            assert isinstance(ledger, SqlLedger)
+            assert isinstance(ledger, SqlUnitOfWork)
             return await ledger.measured_keys()
 
     async def rounds(self, count: int) -> None:
@@ -116,26 +116,26 @@ class Country:
         return [o.content.text for o in self.station.sms.orders if isinstance(o.content, SmsContent)]
 
 
-def brief(agency: str, number: str) -> Brief:
+def brief(agency: str, number: str) -> PolicySnapshot:
     duty = replace(SITI, addresses=(Address(channel=Channel.SMS, number=number),))
     steps = (replace(POLICY.steps[0], contacts=(duty,)),)
-    return Brief(
+    return PolicySnapshot(
         agency=agency,
-        office=Office(short=agency, name=f"Agensi {agency}", domain="contoh.gov.my"),
+        office=IssuingOffice(short=agency, name=f"Agensi {agency}", domain="contoh.gov.my"),
         escalation=replace(POLICY, steps=steps, rounds=1),
         announcement=AnnouncementPlan(recipients=(MINISTRY,)),
     )
 
 
-def ours(suspect: Suspect) -> Brief:
+def ours(suspect: FaultSource) -> PolicySnapshot:
     noc = replace(brief("", NOC.number), announcement=AnnouncementPlan(), subject=str(suspect))
-    return replace(noc, office=Office(short="PANTAU", name="Pusat Operasi Contoh", domain=""))
+    return replace(noc, office=IssuingOffice(short="PANTAU", name="Pusat Operasi Contoh", domain=""))
 
 
 @asynccontextmanager
-async def country(place: Path, *agencies: str) -> AsyncIterator[Country]:
+async def country(place: Path, *agencies: str) -> AsyncIterator[MultiSiteDemo]:
     async with station_at(place) as station:
-        here = Country(station, list(agencies))
+        here = MultiSiteDemo(station, list(agencies))
         await here.rounds(3)
         assert here.rung == []
         yield here
@@ -177,7 +177,7 @@ async def test_outage_after_slowness_is_announced_since_sending_failed(tmp_path:
         failed_at = here.station.clock.now()
         await here.rounds(6)
         incident = await here.station.incident()
-        assert (incident.matter, incident.began_at) == (Matter.SENDING, junk_at)
+        assert (incident.matter, incident.began_at) == (IncidentType.SENDING, junk_at)
 
         await here.station.release()
         announced = [each for each in await here.station.notices() if each.plan is Plan.ANNOUNCEMENT]
@@ -224,13 +224,13 @@ async def test_fifty_agencies_that_really_fail_are_fifty_incidents_and_each_offi
 # -- after a false alarm ---------------------------------------------------------------------------------------------
 
 
-def one_route_is_refused(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+def one_route_is_refused(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
     return failed(of, at, Outcome.REJECTED, Phase.SUBMIT) if of.name == "JCM/inbound/a/JCM/utama" else None
 
 
-async def declared_false(here: Country, incident_id: int = 1) -> None:
+async def declared_false(here: MultiSiteDemo, incident_id: int = 1) -> None:
     at = here.station.clock.now()
-    await here.station.submit(Correct(incident_id=incident_id, at=at, by="Siti Contoh", why="rujukan silap"))
+    await here.station.submit(MarkFalseAlarm(incident_id=incident_id, at=at, by="Siti Contoh", why="rujukan silap"))
 
 
 @pytest.mark.parametrize("later", [timedelta(0), timedelta(days=3)], ids=["the same day", "days later"])
@@ -280,7 +280,7 @@ async def test_a_start_does_not_make_a_false_alarm_new(tmp_path: Path) -> None:
 async def test_what_is_closed_by_hand_is_shown_until_the_probes_are_well_and_what_fails_again_is_told(
     tmp_path: Path,
 ) -> None:
-    def shown(here: Country) -> tuple[float | None, str | None]:
+    def shown(here: MultiSiteDemo) -> tuple[float | None, str | None]:
         held = here.consensus.ended_by_hand.get("JCM")
         return Scrape(here.metrics).value("outage_ended_by_hand", agency="JCM"), held.number if held else None
 
@@ -312,13 +312,13 @@ async def test_a_direction_that_is_taken_out_while_it_fails_is_not_said_to_work_
 
         routes = list(here.world.routes)
         here.world.routes[:] = [r for r in routes if r.direction in {Direction.OUTBOUND, Direction.CONTROL}]
-        here.restart(open_incidents={"JCM": Matter.RECEIVING})
+        here.restart(open_incidents={"JCM": IncidentType.RECEIVING})
         await here.rounds(5)
         assert here.said == ["outage receiving JCM-01"]
 
         here.world.routes[:] = routes
         here.world.faults.clear()
-        here.restart(open_incidents={"JCM": Matter.RECEIVING})
+        here.restart(open_incidents={"JCM": IncidentType.RECEIVING})
         await here.rounds(5)
         assert here.said[1:] == ["recovery receiving JCM-01"]
 
@@ -326,7 +326,7 @@ async def test_a_direction_that_is_taken_out_while_it_fails_is_not_said_to_work_
 # -- what a person declares ------------------------------------------------------------------------------------------
 
 
-async def declared(here: Country, matter: Matter = Matter.RECEIVING) -> None:
+async def declared(here: MultiSiteDemo, matter: IncidentType = IncidentType.RECEIVING) -> None:
     at = here.station.clock.now()
     await here.station.submit(
         Declare(
@@ -341,12 +341,12 @@ async def declared(here: Country, matter: Matter = Matter.RECEIVING) -> None:
     )
 
 
-async def closed(here: Country) -> None:
+async def closed(here: MultiSiteDemo) -> None:
     at = here.station.clock.now()
     await here.station.submit(Close(incident_id=1, at=at, by="Siti Contoh", why="mel web dibaiki"))
 
 
-async def measured(here: Country) -> dict[str, Matter]:
+async def measured(here: MultiSiteDemo) -> dict[str, IncidentType]:
     """Return what a start is told of open incidents."""
     still = [await here.station.incident(1)]
     return {each.dedup_key: each.measured for each in still if each.is_open and each.measured}
@@ -382,7 +382,7 @@ async def test_what_is_declared_and_then_fails_is_one_incident_until_both_are_ov
         await goes_on(3)
         here.world.faults["JCM/utama"] = REFUSED
         await goes_on(6)
-        assert (await here.station.incident()).measured is Matter.BOTH
+        assert (await here.station.incident()).measured is IncidentType.BOTH
         if last == "prober":
             await closed(here)
             await goes_on(12)
@@ -401,7 +401,7 @@ async def test_what_is_declared_and_then_fails_is_one_incident_until_both_are_ov
 async def test_what_fails_after_a_declaration_was_taken_back_is_told(tmp_path: Path) -> None:
     """Though it began before, and is less than what had been declared."""
     async with country(tmp_path, "JCM") as here:
-        await declared(here, Matter.BOTH)
+        await declared(here, IncidentType.BOTH)
         await here.station.settle()
         here.world.faults["JCM/utama"] = imap(Outcome.CONNECT, Phase.CONNECT)
         await here.rounds(2)
@@ -418,4 +418,4 @@ async def test_what_fails_while_a_person_declares_anew_is_told_of_that_incident(
         await declared_false(here)
         await declared(here)
         await here.rounds(12)
-        assert (await here.station.incident(2)).measured is Matter.BOTH
+        assert (await here.station.incident(2)).measured is IncidentType.BOTH

@@ -16,12 +16,12 @@ from alerts.gateways.twilio.sms import TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoiceSettings
 from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.config.service.lifeline import LifelineSettings
 from monitor.metrics import Metrics
 from monitor.runtime.systemd import ServiceManager
-from monitor.service.watch import Watch
+from monitor.service.watch import ProbingRuntime
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Process, Processes
@@ -58,7 +58,7 @@ class Interrupted(Processes):
 
     async def beat(self, started_at: datetime, now: datetime) -> Sequence[Process]:
         if self.town.store.away:
-            raise StoreAway("disk full")
+            raise StoreUnavailable("disk full")
         return await super().beat(started_at, now)
 
 
@@ -128,7 +128,7 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
             dispatcher=town.dispatcher,
             metrics=metrics,
             clock=town.clock,
-            watch=lambda: cast(Watch, watch),
+            watch=lambda: cast(ProbingRuntime, watch),
             processes=Processes(base, name),
             name=name,
             directory=place,

@@ -16,32 +16,32 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 from zoneinfo import ZoneInfo
 
-from alerts.decide.drill import Trainee
+from alerts.decide.drill import DrillTarget
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.decide.silence import Muter, silence_over
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.gateways.tray import LetterPlace
 from alerts.gateways.twilio.sms import Replies
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.inbound.desk import Desks
-from alerts.inbound.pin import PinBook
+from alerts.inbound.desk import CallbackHandlers
+from alerts.inbound.pin import PinStore
 from alerts.inbound.poller import Poller
-from alerts.model.delivery import Notice
-from alerts.model.notice import Matter, Office
-from alerts.record.store import StoreAway
+from alerts.model.delivery import Notification
+from alerts.model.notice import IncidentType, IssuingOffice
+from alerts.record.store import StoreUnavailable
 from alerts.wording.texts import load
-from monitor.drills.driller import Driller, Roster
-from monitor.drills.exercise import Exerciser
+from monitor.drills.driller import DrillPlan, DrillRunner
+from monitor.drills.exercise import DrillSender
 from monitor.metrics import Metrics
-from monitor.model.window import Once, Stretch, Window
-from monitor.service.noticeboard import Noticeboard
+from monitor.model.window import OneTimeWindow, Window, WindowOccurrence
+from monitor.service.noticeboard import StatusReader
 from monitor.service.order_check import OrderCheck
 from monitor.service.paper.letters import Letters
-from monitor.service.watch import Watch
+from monitor.service.watch import ProbingRuntime
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.drills import Drills
@@ -64,8 +64,8 @@ WORDING = load()
 SITI, RAVI, MEI, NOC = SMS_SITI.number, SMS_RAVI.number, "+60100000103", "+60100000900"
 #: A desk in an office.
 DESK = "+60300000101"
-NEVER = Once(Stretch(T0, T0))
-NOC_OFFICE = Office(short="PANTAU", name="Pusat Operasi Contoh", domain="")
+NEVER = OneTimeWindow(WindowOccurrence(T0, T0))
+NOC_OFFICE = IssuingOffice(short="PANTAU", name="Pusat Operasi Contoh", domain="")
 
 
 @dataclass(slots=True)
@@ -86,18 +86,18 @@ class Town(Station):
 
     def __init__(self, database: Database, outside: Outside, policy: DeliveryPolicy | None = None) -> None:
         self.outside = outside
-        self.pins = PinBook()
+        self.pins = PinStore()
         self.rounds: list[Round] = []
         #: Whom drills try, and when they are held by themselves.
-        self.trainees: list[Trainee] = []
+        self.trainees: list[DrillTarget] = []
         self.drill_hours: Window = NEVER
         self.clerks_hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
         self.muter: Muter = silence_over
         #: What the probes show.
         self.measured = Measured()
-        self._made: list[Line] = []
+        self._made: list[ConfiguredGateway] = []
         super().__init__(database, policy)
-        self.store.trouble = StoreAway("disk full")
+        self.store.trouble = StoreUnavailable("disk full")
         self.carrier.now = self.clock.now
         for number in (SITI, RAVI, MEI, NOC):
             self.carrier.phone(number)
@@ -110,7 +110,7 @@ class Town(Station):
     def fax_service(self) -> FaxService:
         return self.outside.fax_service
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[ConfiguredGateway]:
         """Return new gateways: as a process has that has just started."""
         lines = self.outside.lines()
         self._made += lines
@@ -120,7 +120,7 @@ class Town(Station):
     def check(self) -> OrderCheck:
         return OrderCheck(store=self.store_itself, clock=self.clock, measure=self.measured.measure)
 
-    def restart(self, lines: Iterable[Line] | None = None) -> None:
+    def restart(self, lines: Iterable[ConfiguredGateway] | None = None) -> None:
         """Forget all that was in memory, as a new process has."""
         self.metrics = Metrics(version="1", now=self.clock.now)
         self.pool = GatewayPool(lines or self.lines())
@@ -139,8 +139,8 @@ class Town(Station):
             muter=self.muter,
         )
         drills = Drills(self.database)
-        exerciser = Exerciser(drills=drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock)
-        self.desks = Desks(
+        exerciser = DrillSender(drills=drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock)
+        self.desks = CallbackHandlers(
             dispatcher=self.dispatcher,
             store=self.store,
             wording=WORDING,
@@ -153,19 +153,19 @@ class Town(Station):
         self.store_itself = SqlStore(self.database)
         self.front = TownFront(
             store=self.store_itself,
-            board=cast(Noticeboard, None),
+            board=cast(StatusReader, None),
             dispatcher=self.dispatcher,
             desks=self.desks,
             pool=self.pool,
             composer=composer,
             metrics=self.metrics,
             clock=self.clock,
-            watch=cast("Callable[[], Watch]", _never),
+            watch=cast("Callable[[], ProbingRuntime]", _never),
             reload=_never,
             check=self.check,
         )
         self.front.public = self.outside.public
-        self.driller = Driller(
+        self.driller = DrillRunner(
             drills=drills,
             store=self.store_itself,
             pool=self.pool,
@@ -184,8 +184,8 @@ class Town(Station):
             hours=lambda _: self.clerks_hours,
         )
 
-    def _roster(self) -> Roster:
-        return Roster(
+    def _roster(self) -> DrillPlan:
+        return DrillPlan(
             trainees=self.trainees, pace=30 * SECOND, stretch=self.drill_hours.following, concerns=lambda _: True
         )
 
@@ -195,7 +195,7 @@ class Town(Station):
             await self.driller.look(calls)
         await self.carrier.settled()
 
-    def _may_release(self, notice: Notice) -> bool:
+    def _may_release(self, notice: Notification) -> bool:
         return self.pins.has(notice.facts.office.short, notice.person)
 
     def value(self, series: str) -> float:
@@ -300,7 +300,7 @@ class Town(Station):
         """Return how many letters lie there."""
         return len(self.outside.letters(place))
 
-    def arrives(self, *ways: Matter) -> None:
+    def arrives(self, *ways: IncidentType) -> None:
         """Let the newest message in each of these directions arrive, and in no other."""
         self.measured.delivered["JCM"] = dict.fromkeys(ways, self.clock.now())
 

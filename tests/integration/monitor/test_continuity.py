@@ -12,24 +12,24 @@ from typing import cast
 
 import pytest
 
-from alerts.model.notice import Matter
-from monitor.bridge.consensus import Briefs, Consensus
-from monitor.bridge.pipeline import Pipeline
-from monitor.judging.joint.freshness import SiteBeat
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.judge import Judge
+from alerts.model.notice import IncidentType
+from monitor.bridge.consensus import Briefs, IncidentReporter
+from monitor.bridge.pipeline import ResultPipeline
+from monitor.judging.joint.freshness import SiteHeartbeat
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.judge import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
 from monitor.model.route import Direction
-from monitor.planning.lateness import Lateness
-from monitor.probing.lag import LagMeter, Mark
-from monitor.service.sites.beating import Beating
+from monitor.planning.lateness import LoopLag
+from monitor.probing.lag import LagMeter, LagSample
+from monitor.service.sites.beating import SiteHeartbeatWriter
 from monitor.service.sites.continuity import SiteContinuity
-from monitor.service.watch import Watch
+from monitor.service.watch import ProbingRuntime
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.processes import Processes
-from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.standings import SiteStatuses
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.service.test_sites import DOWN, WELL, Nation
@@ -45,16 +45,16 @@ class StoodStill:
 
     longest: timedelta = timedelta(0)
 
-    def mark(self) -> Mark:
-        return Mark(0, 0)
+    def mark(self) -> LagSample:
+        return LagSample(0, 0)
 
-    def since(self, _: Mark) -> Lateness:
+    def since(self, _: LagSample) -> LoopLag:
         longest, self.longest = self.longest, timedelta(0)
-        return Lateness(whole=longest, longest=longest)
+        return LoopLag(whole=longest, longest=longest)
 
 
 @dataclass
-class Place:
+class SourceLocation:
     """The parts of a site's process that judge, write and beat; all that it knows is in its store."""
 
     name: str
@@ -69,13 +69,13 @@ class Place:
 
     async def start(self) -> None:
         self.lives += 1
-        self.standings = SiteStandings(self.database, self.name)
+        self.standings = SiteStatuses(self.database, self.name)
         self.processes = Processes(self.database, f"{self.name}-1")
         history = History(self.database, self.standings)
         metrics = Metrics(version="0", now=self.clock.now)
         metrics.watch_agency("JCM", routes=())
-        judge = self.world.judge = Judge(self.world.routes, HealthPolicy())
-        consensus = Consensus(
+        judge = self.world.judge = HealthEvaluator(self.world.routes, HealthPolicy())
+        consensus = IncidentReporter(
             briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
             alerting=Alerts(),
             metrics=metrics,
@@ -85,7 +85,7 @@ class Place:
         )
         routes = {route.name: route for route in self.world.routes}
         prober = SimpleNamespace(confirm=self._confirm)
-        self.watch = cast(Watch, SimpleNamespace(judge=judge, routes=routes, prober=prober))
+        self.watch = cast(ProbingRuntime, SimpleNamespace(judge=judge, routes=routes, prober=prober))
         self.continuity = SiteContinuity(
             self.processes,
             self.standings,
@@ -99,7 +99,7 @@ class Place:
         judge.restore(await history.healths())
         agency = [route.name for route in self.world.routes if route.agency]
         judge.restore_continuity(agency, self.processes.continuous_since, self.clock.now())
-        self.pipeline = Pipeline(
+        self.pipeline = ResultPipeline(
             judge=judge,
             routes=routes,
             history=history,
@@ -110,7 +110,7 @@ class Place:
             is_read=True,
         )
         self.watch.pipeline = self.pipeline  # type: ignore[misc]
-        self.beating = Beating(
+        self.beating = SiteHeartbeatWriter(
             self.standings,
             self.clock,
             owes=lambda: False,
@@ -131,28 +131,28 @@ class Place:
         for route in self.world.routes:
             await self.pipeline.take(self.world.result(route, self.clock.now()))
 
-    async def says(self) -> SiteStanding:
+    async def says(self) -> SiteStatus:
         found, _ = await self.standings.changed(None)
         return found[self.name]["JCM"]
 
 
 @asynccontextmanager
-async def places(directory: Path, clock: Clock) -> AsyncIterator[Mapping[str, Place]]:
+async def places(directory: Path, clock: Clock) -> AsyncIterator[Mapping[str, SourceLocation]]:
     made = {}
     async with (
         Database.open(directory / "johor") as johor,
         Database.open(directory / "kuching") as kuching,
     ):
         for name, database in zip(SITES, (johor, kuching), strict=True):
-            made[name] = Place(name, database, clock)
+            made[name] = SourceLocation(name, database, clock)
             await made[name].start()
         yield made
 
 
-class Country:
+class MultiSiteDemo:
     """A hub that probes, with two sites that have stores of their own."""
 
-    def __init__(self, sites: Mapping[str, Place], hub: Nation) -> None:
+    def __init__(self, sites: Mapping[str, SourceLocation], hub: Nation) -> None:
         self.sites = sites
         self.hub = hub
 
@@ -181,12 +181,12 @@ class Country:
 
 
 @asynccontextmanager
-async def country(directory: Path) -> AsyncIterator[Country]:
+async def country(directory: Path) -> AsyncIterator[MultiSiteDemo]:
     hub = Nation()
     hub.steady = hub.clock.time - T0
     hub.here = {}
     async with places(directory, hub.clock) as sites:
-        yield Country(sites, hub)
+        yield MultiSiteDemo(sites, hub)
 
 
 @pytest.mark.blind
@@ -227,7 +227,7 @@ async def test_site_back_from_a_silence_ends_no_outage_that_began_meanwhile(tmp_
         assert await here.live(30) == []
         await here.live(180, *SITES)
         here.hub.say("utama", JCM=DOWN)
-        here.hub.consensus._note_told("JCM", Matter.BOTH)
+        here.hub.consensus._note_told("JCM", IncidentType.BOTH)
         for site in here.sites.values():
             site.world.faults = {"JCM/utama": REFUSED}
             if how == "started anew":
@@ -327,9 +327,9 @@ async def test_another_process_that_goes_on_keeps_what_the_site_says(tmp_path: P
         assert johor.pipeline._standings["JCM"].well_since is None
 
 
-def _well(hub: Nation) -> SiteStanding:
+def _well(hub: Nation) -> SiteStatus:
     return replace(WELL, well_since=hub.clock.time)
 
 
-def _beat(of: Place) -> SiteBeat:
-    return SiteBeat(at=of.clock.time, steady=of.clock.time - T0, life="another")
+def _beat(of: SourceLocation) -> SiteHeartbeat:
+    return SiteHeartbeat(at=of.clock.time, steady=of.clock.time - T0, life="another")

@@ -20,12 +20,12 @@ from pypdf import PdfReader
 from sqlalchemy import func, select
 
 from alerts.documents.phrase import MATTERS
-from alerts.model.gateway import ErrorClass, Heard, Progress, Report, SmsContent
+from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SmsContent, SubmissionState
 from alerts.model.incident import Incident
-from alerts.model.notice import Matter
-from alerts.record.audit import Sealed, compact
-from alerts.record.store import Entry
-from monitor.config.service.store import KeepSettings
+from alerts.model.notice import IncidentType
+from alerts.record.audit import ChainedEntry, compact
+from alerts.record.store import AuditEntry
+from monitor.config.service.store import RetentionSettings
 from monitor.metrics import Metrics
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
@@ -40,9 +40,9 @@ from monitor.store.upkeep.purge import AT_ONCE
 from monitor.views.site_report import (
     SITES_SAY,
     WORDS_OF_SITES,
-    SiteOpinion,
+    SiteIncidentData,
     SiteReport,
-    SiteTestimony,
+    SiteVerdict,
     written_word,
 )
 from probes.model.result import Outcome, Party, Phase
@@ -57,7 +57,7 @@ OF_JCM = replace(BRIEF, office=OFFICE)
 
 
 @dataclass(slots=True, kw_only=True)
-class Office:
+class IssuingOffice:
     """A station, and the archive beside it."""
 
     station: Station
@@ -72,8 +72,8 @@ class Office:
 
 @asynccontextmanager
 async def office_at(
-    place: Path, sites: Callable[[Incident, int], Awaitable[Sequence[SiteTestimony]]] | None = None
-) -> AsyncIterator[Office]:
+    place: Path, sites: Callable[[Incident, int], Awaitable[Sequence[SiteIncidentData]]] | None = None
+) -> AsyncIterator[IssuingOffice]:
     async with Database.open(place) as database:
         station = Station(database)
         history = History(database)
@@ -82,10 +82,10 @@ async def office_at(
             history=history,
             clock=station.clock,
             wording=lambda: WORDING,
-            keep=KeepSettings().build,
+            keep=RetentionSettings().build,
             sites=sites,
         )
-        yield Office(station=station, archive=archive, database=database, history=history)
+        yield IssuingOffice(station=station, archive=archive, database=database, history=history)
 
 
 async def later(station: Station, by: timedelta) -> None:
@@ -94,7 +94,7 @@ async def later(station: Station, by: timedelta) -> None:
     await station.settle()
 
 
-async def live_through_an_outage(office: Office, at: datetime = T0) -> None:
+async def live_through_an_outage(office: IssuingOffice, at: datetime = T0) -> None:
     """Let an outage be told, acknowledged, released and over. The fax machine is busy at first."""
     station = office.station
     station.clock.moment = at
@@ -110,7 +110,7 @@ async def live_through_an_outage(office: Office, at: datetime = T0) -> None:
     await later(station, timedelta(days=10))
 
 
-async def probe(office: Office, *, at: datetime, works: bool) -> None:
+async def probe(office: IssuingOffice, *, at: datetime, works: bool) -> None:
     route = agency_routes("JCM")[0]
     result = arrived(route, at) if works else failed(route, at, Outcome.REJECTED, Phase.SUBMIT)
     await office.history.ended(result, "JCM", {})
@@ -121,19 +121,19 @@ def sha256(octets: bytes) -> str:
     return hashlib.sha256(octets).hexdigest()
 
 
-async def made(office: Office, number: str = "JCM-01") -> Mapping[str, bytes]:
+async def made(office: IssuingOffice, number: str = "JCM-01") -> Mapping[str, bytes]:
     files = await office.archive.dossier(number, "Puan Arkib Contoh")
     assert files is not None
     return files
 
 
 async def test_a_dossier_holds_what_each_site_says_and_saw_fail(tmp_path: Path) -> None:
-    async def sites(incident: Incident, most: int) -> list[SiteTestimony]:
+    async def sites(incident: Incident, most: int) -> list[SiteIncidentData]:
         assert (incident.number, most) == ("JCM-01", SITE_RUNS)
-        report = SiteReport(site="johor", says=SiteOpinion.WRONG, matter=Matter.SENDING, since=T0)
+        report = SiteReport(site="johor", says=SiteVerdict.WRONG, matter=IncidentType.SENDING, since=T0)
         seen = [failed(route, T0, Outcome.REJECTED, Phase.SUBMIT) for route in agency_routes("JCM")[:2]]
         formula = replace(seen[0], failure=replace(seen[0].failure, detail="=1+1")) if seen[0].failure else seen[0]
-        return [SiteTestimony(site="noc"), SiteTestimony(site="johor", report=report, results=[formula, seen[1]])]
+        return [SiteIncidentData(site="noc"), SiteIncidentData(site="johor", report=report, results=[formula, seen[1]])]
 
     async with office_at(tmp_path, sites) as office:
         await probe(office, at=T0 - 1 * MINUTE, works=False)
@@ -144,24 +144,24 @@ async def test_a_dossier_holds_what_each_site_says_and_saw_fail(tmp_path: Path) 
     assert sha256(files["sites.csv"]) in files["SHA256SUMS"].decode()
     said = text_of(files["JCM-01.pdf"])
     assert "TAPAK" in said
-    assert f"johor {MATTERS[Matter.SENDING]}, sejak 24/11/2026 14:15:00" in said
+    assert f"johor {MATTERS[IncidentType.SENDING]}, sejak 24/11/2026 14:15:00" in said
     assert "menurut jam setiap tapak" in said
 
 
 async def test_of_an_incident_that_is_over_a_dossier_has_what_each_site_said_then(tmp_path: Path) -> None:
-    async def sites(_: Incident, __: int) -> list[SiteTestimony]:
-        return [SiteTestimony(site="noc"), SiteTestimony(site="johor")]
+    async def sites(_: Incident, __: int) -> list[SiteIncidentData]:
+        return [SiteIncidentData(site="noc"), SiteIncidentData(site="johor")]
 
     async with office_at(tmp_path, sites) as office:
         await office.station.submit(trigger(at=T0, brief=OF_JCM))
         (incident_id,) = await office.station.active()
-        report = SiteReport(site="johor", says=SiteOpinion.WRONG, matter=Matter.SENDING, since=T0)
+        report = SiteReport(site="johor", says=SiteVerdict.WRONG, matter=IncidentType.SENDING, since=T0)
         detail = {WORDS_OF_SITES: f"johor: {written_word(report)}; noc: well"}
         await office.lifecycle.told("pantau@test", SITES_SAY, detail, incident_id)
         await office.station.resolve()
         files = await made(office)
     said = text_of(files["JCM-01.pdf"])
-    assert f"johor {MATTERS[Matter.SENDING]}, sejak 24/11/2026 14:15:00" in said
+    assert f"johor {MATTERS[IncidentType.SENDING]}, sejak 24/11/2026 14:15:00" in said
     assert "noc berfungsi" in said
     assert "Laporan tapak" not in said, "each step stands in journal.jsonl"
     assert SITES_SAY in files["journal.jsonl"].decode()
@@ -258,7 +258,7 @@ async def test_a_dossier_leads_to_the_head_over_a_link_a_day_and_not_over_all_th
             office.station.clock.moment += timedelta(days=1)
             async with SqlStore(office.database).transaction() as ledger:
                 for _ in range(100):
-                    await ledger.journal(Entry(at=T0, actor="x", event="configuration taken up"))
+                    await ledger.journal(AuditEntry(at=T0, actor="x", event="configuration taken up"))
             await chain.look()
         # That it was made is an entry about the incident, too: it is led to like the others.
         first = await made(office)
@@ -349,7 +349,7 @@ async def test_documented_check_changed_dossier_is_never_whole(tmp_path: Path) -
 
 
 async def test_dossier_made_while_others_write_is_sealed_by_its_own_entry(tmp_path: Path) -> None:
-    async def sites(_: Incident, __: int) -> list[SiteTestimony]:
+    async def sites(_: Incident, __: int) -> list[SiteIncidentData]:
         await office.lifecycle.stopped()
         return []
 
@@ -402,8 +402,10 @@ async def test_the_journal_tells_what_was_sent_and_what_the_provider_said_of_it(
         await office.station.submit(trigger(brief=OF_JCM))
         order = office.station.sms.orders[0]
         assert isinstance(order.content, SmsContent)
-        arrived_there = Heard(
-            reference=order.reference, event_id="1", report=Report(progress=Progress.DELIVERED, provider_id="SM1")
+        arrived_there = CallbackEvent(
+            reference=order.reference,
+            event_id="1",
+            report=DeliveryReport(progress=SubmissionState.DELIVERED, provider_id="SM1"),
         )
         for _ in range(2):  # Providers repeat themselves; what changes nothing is told once.
             await office.station.dispatcher.record("sms", arrived_there)
@@ -422,7 +424,9 @@ async def test_a_key_that_came_too_late_is_told_with_whose_it_was(tmp_path: Path
         await office.station.submit(trigger(brief=OF_JCM))
         reference = office.station.sms.orders[0].reference
         await office.station.resolve()
-        await office.station.dispatcher.record("sms", Heard(reference=reference, event_id="1", acknowledged=True))
+        await office.station.dispatcher.record(
+            "sms", CallbackEvent(reference=reference, event_id="1", acknowledged=True)
+        )
         last = (await entries_of(office))[-1]
     assert (last.actor, last.event) == ("siti", "receipt confirmed")
 
@@ -447,7 +451,7 @@ def test_evidence_is_told_by_the_end_of_each_run_and_says_why_it_failed() -> Non
 def test_every_outcome_and_every_place_of_a_failure_has_its_word() -> None:
     assert set(OUTCOMES) == set(Outcome)
     assert (set(PHASES), set(PARTIES)) == (set(Phase), set(Party))
-    assert set(OPINIONS) == set(SiteOpinion)
+    assert set(OPINIONS) == set(SiteVerdict)
 
 
 def test_evidence_on_paper_is_malay_and_leaves_the_servers_words_to_the_data() -> None:
@@ -471,21 +475,21 @@ async def test_an_incident_whose_raw_results_are_gone_says_so(tmp_path: Path) ->
 # -- purges -----------------------------------------------------------------------------------------------------------
 
 
-async def entries_of(office: Office) -> list[Sealed]:
+async def entries_of(office: IssuingOffice) -> list[ChainedEntry]:
     async with office.database.read() as connection:
-        return [e for e in await audit.entries(connection, 0, 10_000) if isinstance(e, Sealed)]
+        return [e for e in await audit.entries(connection, 0, 10_000) if isinstance(e, ChainedEntry)]
 
 
-async def rows_in(office: Office, name: str) -> int:
+async def rows_in(office: IssuingOffice, name: str) -> int:
     async with office.database.read() as connection:
         query = select(func.count()).select_from(tables.metadata.tables[name])
         return int((await connection.execute(query)).scalar_one())
 
 
-async def two_outages(office: Office) -> None:
+async def two_outages(office: IssuingOffice) -> None:
     """Live through one that is two years old, and one of yesterday."""
     async with SqlStore(office.database).transaction() as ledger:
-        await ledger.journal(Entry(at=T0 - 2 * YEAR, actor="pantau@test", event="service started"))
+        await ledger.journal(AuditEntry(at=T0 - 2 * YEAR, actor="pantau@test", event="service started"))
     await live_through_an_outage(office, T0 - 2 * YEAR)
     await live_through_an_outage(office, T0)
     # Until the result of the release has gone to whoever released it.
@@ -545,7 +549,7 @@ async def test_a_long_purge_lets_others_write_in_between(tmp_path: Path) -> None
     async with office_at(tmp_path) as office:
         async with SqlStore(office.database).transaction() as ledger:
             for _ in range(2 * AT_ONCE + 1):
-                await ledger.journal(Entry(at=T0 - YEAR, actor="x", event="configuration taken up"))
+                await ledger.journal(AuditEntry(at=T0 - YEAR, actor="x", event="configuration taken up"))
         counts = await office.archive.purge(T0, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
         told = [entry.detail["entries"] for entry in await entries_of(office) if entry.event]
 
@@ -567,7 +571,7 @@ async def test_what_was_purged_cannot_be_read_back_from_the_file(tmp_path: Path)
         long = {"added": " ".join(["Encik Rahsia Contoh"] * 100)}
         async with SqlStore(office.database).transaction() as ledger:
             for _ in range(50):
-                await ledger.journal(Entry(at=T0 - YEAR, actor="x", event="configuration taken up", detail=long))
+                await ledger.journal(AuditEntry(at=T0 - YEAR, actor="x", event="configuration taken up", detail=long))
         await office.archive.purge(T0, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
     assert b"Encik Rahsia Contoh" not in (tmp_path / "pantau.sqlite").read_bytes()
 

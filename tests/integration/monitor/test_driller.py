@@ -17,29 +17,38 @@ import structlog
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from alerts.decide.drill import ExerciseState, Trainee
-from alerts.engine.doubter import Doubter
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.decide.drill import DrillState, DrillTarget
+from alerts.engine.doubter import ReceiptMonitor
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.delivery import AttemptState, Notice
-from alerts.model.gateway import AckResult, Content, Gateway, Heard, Order, Progress, Report, Surroundings
+from alerts.model.delivery import AttemptState, Notification
+from alerts.model.gateway import (
+    AckResult,
+    CallbackEvent,
+    Content,
+    DeliveryReport,
+    Gateway,
+    GatewayContext,
+    SendRequest,
+    SubmissionState,
+)
 from alerts.model.notice import Language
 from alerts.model.urgency import Urgency, priority
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from alerts.wording.texts import load
-from monitor.drills.driller import Driller, Roster
-from monitor.drills.exercise import Exerciser
+from monitor.drills.driller import DrillPlan, DrillRunner
+from monitor.drills.exercise import DrillSender
 from monitor.metrics import Metrics
-from monitor.model.window import Recurring, Stretch
+from monitor.model.window import Recurring, WindowOccurrence
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drill, Drills, Record
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal
-from pantau_lab.callbacks import CallbackListener, NotedDesk
+from pantau_lab.callbacks import CallbackListener, RecordingCallbackHandler
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.carrier.phone import PhoneBehaviour
@@ -58,9 +67,9 @@ NOBODYS = "+60100000999"
 PACE = 30 * SECOND
 
 
-def trainee(key: str, *addresses: Address) -> Trainee:
+def trainee(key: str, *addresses: Address) -> DrillTarget:
     contact = Contact(key=key, name=f"{key.title()} Contoh", language=Language.MALAY, addresses=addresses)
-    return Trainee(agency="JCM", contact=contact, office=OFFICE)
+    return DrillTarget(agency="JCM", contact=contact, office=OFFICE)
 
 
 def sms(number: str) -> Address:
@@ -74,7 +83,7 @@ def voice(number: str) -> Address:
 class School:
     """Everything that a drill needs, and a clock that is advanced."""
 
-    def __init__(self, place: Path, database: Database, carrier: Carrier, lines: Sequence[Line]) -> None:
+    def __init__(self, place: Path, database: Database, carrier: Carrier, lines: Sequence[ConfiguredGateway]) -> None:
         self.place = place
         self.database = database
         self.carrier = carrier
@@ -86,17 +95,17 @@ class School:
             self.metrics.watch_gateway(line.channel, line.name)
         self.store = SqlStore(database)
         self.drills = Drills(database)
-        self.trainees: list[Trainee] = [trainee("siti", sms(SITI), voice(SITI))]
-        self.stretch: Callable[[datetime], Stretch | None] = lambda _: None
+        self.trainees: list[DrillTarget] = [trainee("siti", sms(SITI), voice(SITI))]
+        self.stretch: Callable[[datetime], WindowOccurrence | None] = lambda _: None
         self.schedule: object = None
         self.left_out: set[str] = set()
-        self.exerciser = Exerciser(
+        self.exerciser = DrillSender(
             drills=self.drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock
         )
         self.restart()
 
     def restart(self) -> None:
-        self.driller = Driller(
+        self.driller = DrillRunner(
             drills=self.drills,
             store=self.store,
             pool=self.pool,
@@ -106,8 +115,8 @@ class School:
             clock=self.clock,
         )
 
-    def _roster(self) -> Roster:
-        return Roster(
+    def _roster(self) -> DrillPlan:
+        return DrillPlan(
             trainees=self.trainees,
             pace=PACE,
             stretch=self.stretch,
@@ -146,14 +155,14 @@ class School:
             return list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
 
 
-class SchoolDesk(NotedDesk):
+class SchoolDesk(RecordingCallbackHandler):
     """A desk at which only drills are answered for."""
 
-    def __init__(self, exerciser: Exerciser) -> None:
+    def __init__(self, exerciser: DrillSender) -> None:
         super().__init__()
         self._exerciser = exerciser
 
-    async def record(self, heard: Heard) -> AckResult:
+    async def record(self, heard: CallbackEvent) -> AckResult:
         return await self._exerciser.record(heard) or AckResult.OVER
 
     async def content(self, reference: str) -> Content | None:
@@ -166,7 +175,7 @@ async def school(place: Path, *, callbacks: bool = True) -> AsyncIterator[School
     for number in (SITI, RAVI):
         carrier.phone(number, keys=["1"])
     carrier.phone(OFFICE_LINE, landline=True, keys=["1"])
-    listener = CallbackListener(desk=NotedDesk())
+    listener = CallbackListener(desk=RecordingCallbackHandler())
     async with (
         serve(carrier_api.app(carrier)) as url,
         serve(listener.app()) as public,
@@ -181,15 +190,18 @@ async def school(place: Path, *, callbacks: bool = True) -> AsyncIterator[School
             "deadline_seconds": 30,
         }
 
-        def around(name: str) -> Surroundings:
-            return Surroundings(callback_base=f"{public}/{name}" if callbacks else None, directory=str(place))
+        def around(name: str) -> GatewayContext:
+            return GatewayContext(callback_base=f"{public}/{name}" if callbacks else None, directory=str(place))
 
         gateways: dict[str, tuple[Channel, Gateway]] = {
             "sms": (Channel.SMS, TwilioSms(TwilioSmsSettings(**account), around("sms"))),  # type: ignore[arg-type]
             "suara": (Channel.VOICE, TwilioVoice(TwilioVoiceSettings(**account), around("suara"))),  # type: ignore[arg-type]
             "dulang": (Channel.LETTER, Tray(TraySettings(directory=place / "surat"), around("dulang"))),
         }
-        lines = [Line(name=name, channel=channel, gateway=gateway) for name, (channel, gateway) in gateways.items()]
+        lines = [
+            ConfiguredGateway(name=name, channel=channel, gateway=gateway)
+            for name, (channel, gateway) in gateways.items()
+        ]
         made = School(place, database, carrier, lines)
         listener.gateways |= {name: gateway for name, (_, gateway) in gateways.items()}
         listener.desk = SchoolDesk(made.exerciser)
@@ -215,7 +227,7 @@ async def test_a_key_that_comes_twice_in_a_drill_is_the_same_persons(at: School)
     await at.hold()
     called = (await at.results())["JCM/siti/voice/1/suara"]
 
-    pressed = Heard(reference=called.reference, event_id="CA1/key/1", acknowledged=True)
+    pressed = CallbackEvent(reference=called.reference, event_id="CA1/key/1", acknowledged=True)
 
     assert await at.exerciser.record(pressed) is AckResult.AGAIN
 
@@ -348,7 +360,7 @@ async def test_what_could_not_be_tried_in_time_is_left_out_with_its_reason(at: S
     assert await at.states() == {"ravi/sms/0/sms": "delivered"}
     await at.look(timedelta(hours=2))
     left = (await at.results())["JCM/siti/voice/0/suara"]
-    assert (left.state, left.why) == (ExerciseState.SKIPPED, "the office is closed")
+    assert (left.state, left.why) == (DrillState.SKIPPED, "the office is closed")
     assert at.carrier.calls == []
     assert (await at.journal())[-1] == "drill ended"
 
@@ -373,7 +385,7 @@ async def test_a_process_that_dies_while_it_calls_does_not_call_again(at: School
 
 async def test_it_begins_by_itself_in_its_hour_once_whatever_restarts_there_are(at: School) -> None:
     begins = WORKING + MINUTE
-    at.stretch = lambda _: Stretch(begins, begins + timedelta(hours=1))
+    at.stretch = lambda _: WindowOccurrence(begins, begins + timedelta(hours=1))
     await at.look()
     assert await at.results() == {}
     await at.look(MINUTE)
@@ -390,7 +402,7 @@ async def test_it_begins_by_itself_in_its_hour_once_whatever_restarts_there_are(
 async def test_where_no_drill_is_planned_none_is_late_and_who_takes_no_part_is_not_missed(at: School) -> None:
     at.trainees.append(trainee("ali", voice(RAVI)))
     at.left_out = {"ali"}
-    at.stretch = lambda _: Stretch(WORKING, WORKING + timedelta(hours=1))
+    at.stretch = lambda _: WindowOccurrence(WORKING, WORKING + timedelta(hours=1))
     await at.hold()
     shown = at.metrics.render()
     assert b"pantau_drill_last_timestamp_seconds 1" in shown
@@ -405,7 +417,7 @@ async def test_where_no_drill_is_planned_none_is_late_and_who_takes_no_part_is_n
 @pytest.mark.parametrize("cron", ["0 10 * * *", "0 10 * * tue", "0 10 1 * *"], ids=["daily", "weekly", "monthly"])
 async def test_a_drill_is_overdue_a_day_after_its_time_whatever_the_schedule(at: School, cron: str) -> None:
     window = Recurring(cron, timedelta(hours=4), ZoneInfo("Asia/Kuala_Lumpur"))
-    times: list[Stretch] = []
+    times: list[WindowOccurrence] = []
     while len(times) < 3:
         found = window.following(times[-1].ends if times else WORKING + timedelta(days=1))
         assert found is not None
@@ -441,8 +453,8 @@ async def test_a_drill_is_overdue_a_day_after_its_time_whatever_the_schedule(at:
 
 
 async def test_two_processes_hold_one_drill(at: School) -> None:
-    at.stretch = lambda _: Stretch(WORKING, WORKING + timedelta(hours=1))
-    other = Driller(
+    at.stretch = lambda _: WindowOccurrence(WORKING, WORKING + timedelta(hours=1))
+    other = DrillRunner(
         drills=at.drills,
         store=at.store,
         pool=at.pool,
@@ -479,28 +491,28 @@ async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_
     at: School,
 ) -> None:
     gateway = Scripted()
-    at.pool.replace([Line(name="sms", channel=Channel.SMS, gateway=gateway)])
+    at.pool.replace([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=gateway)])
     at.trainees = [trainee("siti", sms(SITI)), trainee("ravi", sms(RAVI))]
     watcher = Watcher()
-    doubter = Doubter(store=at.store, pool=at.pool, clock=at.clock, observer=watcher)
+    doubter = ReceiptMonitor(store=at.store, pool=at.pool, clock=at.clock, observer=watcher)
 
-    async def drill(progress: Progress) -> bool | None:
+    async def drill(progress: SubmissionState) -> bool | None:
         gateway.happens.extend([progress] * 2)
         await at.ask()
         await at.hold(20)
         await doubter.look()
         return watcher.doubted["sms"]
 
-    assert [await drill(Progress.DELIVERED) for _ in range(2)] == [None, False]
-    assert [await drill(Progress.ACCEPTED) for _ in range(2)] == [False, True]
+    assert [await drill(SubmissionState.DELIVERED) for _ in range(2)] == [None, False]
+    assert [await drill(SubmissionState.ACCEPTED) for _ in range(2)] == [False, True]
     assert at.pool.doubted_since("sms") is not None
-    assert await drill(Progress.DELIVERED) is False
+    assert await drill(SubmissionState.DELIVERED) is False
 
 
 @pytest.mark.blind
 async def test_a_drill_ends_though_a_gateway_never_tells_what_became_of_it(at: School) -> None:
     silent = Scripted()
-    at.pool.replace([Line(name="faks", channel=Channel.FAX, gateway=silent)])
+    at.pool.replace([ConfiguredGateway(name="faks", channel=Channel.FAX, gateway=silent)])
     at.trainees = [trainee("kementerian", FAX)]
     await at.ask()
     await at.hold(20)
@@ -516,15 +528,15 @@ async def test_a_page_of_a_drill_is_not_set_anew_to_ask_about_it(at: School, mon
     tray, gateway = Scripted(certain=True), Scripted()
     at.pool.replace(
         [
-            Line(name="faks", channel=Channel.FAX, gateway=gateway),
-            Line(name="dulang", channel=Channel.LETTER, gateway=tray),
+            ConfiguredGateway(name="faks", channel=Channel.FAX, gateway=gateway),
+            ConfiguredGateway(name="dulang", channel=Channel.LETTER, gateway=tray),
         ]
     )
     at.trainees = [trainee("kementerian", FAX, LETTER)]
     composed: list[Channel] = []
     compose = at.exerciser.composer.compose
 
-    async def counting(notice: Notice, channel: Channel, *, response: str = "") -> Content:
+    async def counting(notice: Notification, channel: Channel, *, response: str = "") -> Content:
         composed.append(channel)
         return await compose(notice, channel, response=response)
 
@@ -542,7 +554,7 @@ async def test_nobody_of_that_name_is_no_drill(at: School) -> None:
     assert await at.results() == {}
 
 
-class Absent(Drills):
+class SubmissionNotFound(Drills):
     """Drills on a store that is away when it is to be told what became of an exercise, so many times."""
 
     def __init__(self, at: School) -> None:
@@ -552,16 +564,16 @@ class Absent(Drills):
         #: Slots of gateways that were taken when it refused.
         self.held: list[int] = []
 
-    async def change(self, reference: str, state: ExerciseState, now: datetime, **values: Any) -> Record | None:
+    async def change(self, reference: str, state: DrillState, now: datetime, **values: Any) -> Record | None:
         if self.refuses:
             self.refuses -= 1
             self.held.append(self._school.calls_under_way())
-            raise StoreAway("disk full")
+            raise StoreUnavailable("disk full")
         return await super().change(reference, state, now, **values)
 
 
 async def test_what_came_of_an_exercise_is_written_down_when_the_store_is_back(at: School) -> None:
-    drills = at.drills = at.exerciser._drills = Absent(at)
+    drills = at.drills = at.exerciser._drills = SubmissionNotFound(at)
     at.exerciser.calls.AFTER_A_FAULT = timedelta(0)
     at.restart()
     at.trainees = [trainee("siti", sms(SITI)), trainee("ravi", sms(NOBODYS))]
@@ -577,7 +589,7 @@ async def test_what_came_of_an_exercise_is_written_down_when_the_store_is_back(a
 
 async def test_a_bug_about_one_exercise_ends_neither_the_drill_nor_the_service(at: School) -> None:
     class Buggy(Drills):
-        async def change(self, reference: str, state: ExerciseState, now: datetime, **values: Any) -> Record | None:
+        async def change(self, reference: str, state: DrillState, now: datetime, **values: Any) -> Record | None:
             if "sms" in (await self.find(reference)).gateway:  # type: ignore[union-attr]
                 raise ZeroDivisionError
             return await super().change(reference, state, now, **values)
@@ -593,10 +605,10 @@ async def test_a_bug_about_one_exercise_ends_neither_the_drill_nor_the_service(a
 
 async def test_a_slot_is_free_again_when_a_gateway_breaks_as_it_is_asked_about_an_exercise(at: School) -> None:
     class Broken(Scripted):
-        async def check(self, order: Order, provider_id: str) -> Report:
+        async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
             raise ZeroDivisionError
 
-    at.pool.replace([Line(name="sms", channel=Channel.SMS, gateway=Broken(), slots=2)])
+    at.pool.replace([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=Broken(), slots=2)])
     at.trainees = [trainee("siti", sms(SITI))]
     await at.ask()
     await at.hold(5)
@@ -609,13 +621,13 @@ async def test_a_provider_that_hangs_is_not_asked_again_before_it_has_answered(a
         asked = asyncio.Event()
         answers = asyncio.Event()
 
-        async def check(self, order: Order, provider_id: str) -> Report:
+        async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
             self.asked.set()
             await self.answers.wait()
             return await super().check(order, provider_id)
 
     slow = Slow()
-    at.pool.replace([Line(name="sms", channel=Channel.SMS, gateway=slow)])
+    at.pool.replace([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=slow)])
     at.trainees = [trainee("siti", sms(SITI))]
     await at.ask()
     await at.look()
@@ -628,6 +640,6 @@ async def test_a_provider_that_hangs_is_not_asked_again_before_it_has_answered(a
         slow.answers.set()
     await at.look()
     assert [call.split()[0] for call in slow.calls] == ["send", "check"]
-    slow.taken = dict.fromkeys(slow.taken, Progress.DELIVERED)
+    slow.taken = dict.fromkeys(slow.taken, SubmissionState.DELIVERED)
     await at.look(MINUTE)
     assert await at.states() == {"siti/sms/0/sms": "delivered"}

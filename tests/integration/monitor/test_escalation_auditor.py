@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import select
 
 from alerts.decide.auditor import GRACE
-from alerts.model.brief import Brief, EscalationPolicy, Step
+from alerts.model.brief import EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, IncidentState
-from alerts.model.notice import Language, Matter, Office
-from monitor.judging.judge import Judge
+from alerts.model.notice import IncidentType, IssuingOffice, Language
+from monitor.judging.judge import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.service.silences import route_muter
@@ -39,19 +39,19 @@ NOC_POLICY = EscalationPolicy(
 )
 
 
-def noc_brief(number: str, *, repeat_interval: timedelta = LONG) -> Brief:
-    office = Office(short="PANTAU", name="Pusat Operasi Contoh", domain="")
+def noc_brief(number: str, *, repeat_interval: timedelta = LONG) -> PolicySnapshot:
+    office = IssuingOffice(short="PANTAU", name="Pusat Operasi Contoh", domain="")
     policy = replace(NOC_POLICY, repeat_interval=repeat_interval)
-    return Brief(agency="", office=office, escalation=policy, subject=number, subject_en=number)
+    return PolicySnapshot(agency="", office=office, escalation=policy, subject=number, subject_en=number)
 
 
-class Watch:
+class ProbingRuntime:
     def __init__(self, database: Database) -> None:
         self.station = Station(database)
         self.store = SqlStore(database)
         self.metrics = Metrics(version="1", now=self.station.clock.now)
         self.pokes = 0
-        self.judge = Judge(agency_routes("JCM"), HealthPolicy())
+        self.judge = HealthEvaluator(agency_routes("JCM"), HealthPolicy())
         self.restart()
 
     def restart(self) -> None:
@@ -91,18 +91,18 @@ class Watch:
 
 
 @pytest.fixture
-async def watch(tmp_path: Path) -> AsyncIterator[Watch]:
+async def watch(tmp_path: Path) -> AsyncIterator[ProbingRuntime]:
     async with opened_in_the_loop(tmp_path) as database:
-        yield Watch(database)
+        yield ProbingRuntime(database)
 
 
-async def journal(watch: Watch) -> list[str]:
+async def journal(watch: ProbingRuntime) -> list[str]:
     async with watch.store._database.read() as connection:
         rows = await connection.execute(select(table.c.event).where(table.c.actor == "auditor").order_by(table.c.id))
         return list(rows.scalars())
 
 
-async def test_while_the_cycle_goes_round_nothing_is_overdue(watch: Watch) -> None:
+async def test_while_the_cycle_goes_round_nothing_is_overdue(watch: ProbingRuntime) -> None:
     await watch.station.submit(trigger())
     for _ in range(20):
         await watch.look(MINUTE, cycle=True)
@@ -111,7 +111,7 @@ async def test_while_the_cycle_goes_round_nothing_is_overdue(watch: Watch) -> No
     assert watch.pokes == 0
 
 
-async def test_a_cycle_that_stands_still_is_found_poked_and_journalled_once(watch: Watch) -> None:
+async def test_a_cycle_that_stands_still_is_found_poked_and_journalled_once(watch: ProbingRuntime) -> None:
     await watch.station.submit(trigger())
     await watch.look(5 * MINUTE + GRACE)
     assert watch.value("pantau_escalation_overdue_seconds") == 0
@@ -128,7 +128,7 @@ async def test_a_cycle_that_stands_still_is_found_poked_and_journalled_once(watc
     assert await journal(watch) == ["step overdue", "step overdue no more"]
 
 
-async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_somebody_does(watch: Watch) -> None:
+async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_somebody_does(watch: ProbingRuntime) -> None:
     await watch.station.submit(trigger())
     late = 5 * MINUTE + POLICY.repeat_after + 5 * MINUTE + POLICY.repeat_after
     await watch.look(late, cycle=True)
@@ -137,7 +137,7 @@ async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_someb
         await watch.look(MINUTE, cycle=True)
     assert watch.value('pantau_incidents_unheard{unheard="nobody_answered"}') == 1
     (own,) = await watch.own()
-    assert (own.matter, own.brief.subject, own.number) == (Matter.UNREACHED, "JCM-01", "NOC-01")
+    assert (own.matter, own.brief.subject, own.number) == (IncidentType.UNREACHED, "JCM-01", "NOC-01")
     assert f"outage to {NOC_SMS.number}" in watch.station.sms.sent
 
     await watch.station.acknowledge()
@@ -147,7 +147,7 @@ async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_someb
     assert watch.value('pantau_incidents_unheard{unheard="nobody_answered"}') == 0
 
 
-async def test_a_silence_is_not_told_to_the_noc_as_if_somebody_had_acknowledged(watch: Watch) -> None:
+async def test_a_silence_is_not_told_to_the_noc_as_if_somebody_had_acknowledged(watch: ProbingRuntime) -> None:
     await watch.station.submit(trigger())
     await watch.look(timedelta(hours=1), cycle=True)
     (own,) = await watch.own()
@@ -160,7 +160,7 @@ async def test_a_silence_is_not_told_to_the_noc_as_if_somebody_had_acknowledged(
     assert f"recovery to {NOC_SMS.number}" not in watch.station.sms.sent
 
 
-async def test_that_the_noc_itself_does_not_answer_opens_no_further_incident(watch: Watch) -> None:
+async def test_that_the_noc_itself_does_not_answer_opens_no_further_incident(watch: ProbingRuntime) -> None:
     await watch.station.submit(trigger())
     for _ in range(60):
         await watch.look(2 * MINUTE, cycle=True)
@@ -169,21 +169,21 @@ async def test_that_the_noc_itself_does_not_answer_opens_no_further_incident(wat
     assert watch.value('pantau_incidents_unheard{unheard="nobody_answered"}') == 2
 
 
-async def test_when_no_number_of_the_staff_works_the_noc_is_told(watch: Watch) -> None:
+async def test_when_no_number_of_the_staff_works_the_noc_is_told(watch: ProbingRuntime) -> None:
     watch.station.sms.happens.extend([ErrorClass.PERMANENT] * 2)
     watch.station.modem.happens.extend([ErrorClass.PERMANENT] * 2)
     watch.station.voice.happens.extend([ErrorClass.PERMANENT] * 20)
     alone = replace(POLICY, rounds=1)
     await watch.station.submit(trigger(brief=replace(BRIEF, escalation=alone)))
     await watch.look(MINUTE, cycle=True)
-    assert {n.state for n in await watch.station.notices()} == {NoticeState.FAILED}
+    assert {n.state for n in await watch.station.notices()} == {NotificationState.FAILED}
     await watch.look(GRACE, cycle=True)
     assert watch.value('pantau_incidents_unheard{unheard="nobody_reached"}') == 1
     (own,) = await watch.own()
     assert own.brief.subject == "JCM-01"
 
 
-async def test_a_recipient_who_cannot_be_told_is_told_to_the_noc(watch: Watch) -> None:
+async def test_a_recipient_who_cannot_be_told_is_told_to_the_noc(watch: ProbingRuntime) -> None:
     (recipient,) = BRIEF.announcement.recipients
     by_fax = replace(BRIEF.announcement, recipients=(replace(recipient, addresses=(FAX,)),))
     watch.station.fax.happens.extend([ErrorClass.PERMANENT])
@@ -195,7 +195,7 @@ async def test_a_recipient_who_cannot_be_told_is_told_to_the_noc(watch: Watch) -
     assert [i.brief.subject for i in await watch.own()] == ["JCM-01"]
 
 
-async def test_another_life_of_the_process_does_not_tell_the_noc_again(watch: Watch) -> None:
+async def test_another_life_of_the_process_does_not_tell_the_noc_again(watch: ProbingRuntime) -> None:
     await watch.station.submit(trigger())
     await watch.look(timedelta(hours=2), cycle=True)
     assert len(await watch.own()) == 1
@@ -204,7 +204,9 @@ async def test_another_life_of_the_process_does_not_tell_the_noc_again(watch: Wa
     assert len(await watch.own()) == 1
 
 
-async def test_what_a_silence_holds_back_is_not_overdue_and_neither_is_it_when_the_silence_ends(watch: Watch) -> None:
+async def test_what_a_silence_holds_back_is_not_overdue_and_neither_is_it_when_the_silence_ends(
+    watch: ProbingRuntime,
+) -> None:
     async with watch.store.transaction() as ledger:
         ends = T0 + timedelta(hours=1)
         await ledger.add_silence("JCM", T0 - MINUTE, ends, "kerja penyelenggaraan", "Ali Contoh")
@@ -219,7 +221,7 @@ async def test_what_a_silence_holds_back_is_not_overdue_and_neither_is_it_when_t
     assert watch.value("pantau_escalation_overdue_seconds") > 0
 
 
-async def test_what_a_silence_about_the_only_route_in_trouble_holds_back_is_not_overdue(watch: Watch) -> None:
+async def test_what_a_silence_about_the_only_route_in_trouble_holds_back_is_not_overdue(watch: ProbingRuntime) -> None:
     (route,) = [r.name for r in agency_routes("JCM")][:1]
     watch.judge.restore({route: (Health.DOWN, T0)})
     async with watch.store.transaction() as ledger:
@@ -231,7 +233,7 @@ async def test_what_a_silence_about_the_only_route_in_trouble_holds_back_is_not_
     assert watch.value("pantau_escalation_overdue_seconds") > 0
 
 
-async def test_a_mass_outage_that_is_told_together_leaves_nothing_overdue(watch: Watch) -> None:
+async def test_a_mass_outage_that_is_told_together_leaves_nothing_overdue(watch: ProbingRuntime) -> None:
     for number in range(6):
         await watch.station.submit(replace(trigger(), dedup_key=f"JCM-{number}"))
         await watch.look(10 * SECOND, cycle=True)
@@ -240,7 +242,9 @@ async def test_a_mass_outage_that_is_told_together_leaves_nothing_overdue(watch:
         assert watch.value("pantau_escalation_overdue_seconds") == 0
 
 
-async def test_it_looks_first_when_the_cycle_has_had_time_to_catch_up_with_what_a_stop_has_missed(watch: Watch) -> None:
+async def test_it_looks_first_when_the_cycle_has_had_time_to_catch_up_with_what_a_stop_has_missed(
+    watch: ProbingRuntime,
+) -> None:
     looks = 0
 
     async def look() -> None:

@@ -14,17 +14,17 @@ import pytest
 from pydantic import SecretStr
 
 from alerts.decide.paper import LetterStep
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState
-from alerts.model.gateway import PageContent, Progress, SmsContent, Surroundings
-from monitor.judging.liveness import Ailment
-from monitor.service.front import Front
-from monitor.service.order import NotDone
+from alerts.model.gateway import GatewayContext, PageContent, SmsContent, SubmissionState
+from monitor.judging.liveness import LivenessFailure
+from monitor.service.front import ServiceFacade
+from monitor.service.order import OperationRejectedError
 from monitor.service.order_check import OrderCheck
-from monitor.service.paper.letters import Letters, Noted
-from monitor.service.watch import Watch
+from monitor.service.paper.letters import LetterRecord, Letters
+from monitor.service.watch import ProbingRuntime
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import trigger
@@ -38,13 +38,13 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
         yield made
 
 
-def front(station: Station) -> Front:
+def front(station: Station) -> ServiceFacade:
     api = {name: SimpleNamespace(token=SecretStr(token)) for name, token in TOKENS.items()}
     settings = SimpleNamespace(api=api, tells=True)
-    watch = cast(Watch, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
+    watch = cast(ProbingRuntime, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
     others = dict.fromkeys(("board", "desks", "composer", "metrics", "reload"), cast(Any, None))
     store = cast(Any, station.store and station.store._inner)
-    return Front(
+    return ServiceFacade(
         store=store,
         check=OrderCheck(store=store, clock=station.clock, measure=Measured().measure),
         dispatcher=station.dispatcher,
@@ -67,7 +67,7 @@ async def test_ready_front_with_a_still_engine_says_so(station: Station) -> None
     found = front(station)
     station.dispatcher.is_running = True
     assert found.unready() is None
-    found._ailments = lambda: frozenset({Ailment.ENGINE})
+    found._ailments = lambda: frozenset({LivenessFailure.ENGINE})
     assert found.unready() == "the engine stands still: nobody is told"
 
 
@@ -87,7 +87,7 @@ async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is
 
     async def dispatch(reference: str, *, after_all: bool = False) -> bool:
         posted.append(reference)
-        station.tray.taken[reference] = Progress.SENT
+        station.tray.taken[reference] = SubmissionState.SENT
         return True
 
     station.tray.dispatch = dispatch  # type: ignore[attr-defined]
@@ -99,15 +99,19 @@ async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is
     notices = {notice.channel: notice for notice in await station.notices()}
     letter, sms = notices["letter"], notices["sms"]  # type: ignore[index]
     for step in (LetterStep.PRINTED, LetterStep.POSTED):
-        with pytest.raises(NotDone, match=r"^there is no notice 999; `pantau letters list` lists the letters$"):
+        with pytest.raises(
+            OperationRejectedError, match=r"^there is no notice 999; `pantau letters list` lists the letters$"
+        ):
             await service.note(999, step, "Devi Contoh")
-        with pytest.raises(NotDone, match=f"^notice {sms.id} went by sms: there is nothing to print or post$"):
+        with pytest.raises(
+            OperationRejectedError, match=f"^notice {sms.id} went by sms: there is nothing to print or post$"
+        ):
             await service.note(sms.id, step, "Devi Contoh")
     assert posted == []
 
     await service.note(letter.id, LetterStep.PRINTED, "Devi Contoh")
     noted = await service.note(letter.id, LetterStep.POSTED, "Devi Contoh")
-    assert noted == Noted(by="Devi Contoh", at=station.clock.now(), anew=True)
+    assert noted == LetterRecord(by="Devi Contoh", at=station.clock.now(), anew=True)
     (after,) = [notice for notice in await station.notices() if notice.id == letter.id]
     assert after.last_attempt is not None
     assert (posted, after.last_attempt.state) == ([after.last_attempt.reference], AttemptState.SENT)
@@ -121,12 +125,12 @@ async def test_a_letter_is_printed_from_its_tray_for_as_long_as_it_lies_there_as
     (notice,) = [each for each in await station.notices() if each.channel == "letter"]
     (order,) = station.tray.orders
     assert notice.last_attempt is not None
-    tray = Tray(TraySettings(directory=Path("surat")), Surroundings(callback_base=None, directory=str(tmp_path)))
+    tray = Tray(TraySettings(directory=Path("surat")), GatewayContext(callback_base=None, directory=str(tmp_path)))
     # What this station composes is a text, whatever the channel.
     assert isinstance(order.content, SmsContent)
     pdf = order.content.text.encode()
     await tray.send(replace(order, content=PageContent(pdf=pdf, title="surat", pages=1)))
-    line = Line(name=notice.last_attempt.gateway, channel=Channel.LETTER, gateway=tray)
+    line = ConfiguredGateway(name=notice.last_attempt.gateway, channel=Channel.LETTER, gateway=tray)
     service = letters(station, GatewayPool([line]))
 
     assert await service.lying([notice.id, 999]) == {notice.id: pdf}
@@ -144,5 +148,5 @@ async def test_a_letter_that_was_taken_back_does_not_lie_in_a_tray(station: Stat
     await station.advance(timedelta(minutes=1))
     await station.resolve()
     taken_back = f"^the letter of notice {letter.id} was taken back, because the matter was over: do not post it"
-    with pytest.raises(NotDone, match=taken_back):
+    with pytest.raises(OperationRejectedError, match=taken_back):
         await letters(station).note(letter.id, LetterStep.POSTED, "Devi Contoh")

@@ -19,16 +19,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.config.service.heartbeat import HeartbeatSettings
-from monitor.judging.liveness import SignsOfLife
+from monitor.judging.liveness import LivenessInputs
 from monitor.metrics import Metrics
 from monitor.runtime.systemd import ServiceManager
 from monitor.store.backend.database import Database
 from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog import pulse
-from monitor.watchdog.heartbeat import Heartbeat
-from monitor.watchdog.pulse import Pulse
+from monitor.watchdog.heartbeat import HeartbeatSender
+from monitor.watchdog.pulse import ProcessHeartbeat
 from pantau_lab.deadman import Beat, DeadMansSwitch
 from pantau_lab.provider_fault import SubmissionFault
 from pantau_lab.serving import serve
@@ -46,8 +46,8 @@ class Rig:
         self.clock = Clock()
         self.metrics = Metrics(version="1", now=self.clock.now)
         self.cycled_at: datetime | None = None
-        made = None if settings is None else Heartbeat(settings, self.metrics.watchdog, self.clock)
-        self.pulse = Pulse(
+        made = None if settings is None else HeartbeatSender(settings, self.metrics.watchdog, self.clock)
+        self.pulse = ProcessHeartbeat(
             processes=Processes(database, "utama"),
             signs=self._signs,
             heartbeat=lambda: None if made is None or settings is None else (made, settings.every),
@@ -56,9 +56,9 @@ class Rig:
             clock=self.clock,
         )
 
-    def _signs(self, written_at: datetime | None) -> SignsOfLife:
+    def _signs(self, written_at: datetime | None) -> LivenessInputs:
         now = self.clock.now()
-        return SignsOfLife(
+        return LivenessInputs(
             started_at=T0,
             cycled_at=self.cycled_at or now,
             written_at=written_at,
@@ -287,7 +287,7 @@ async def test_a_store_that_cannot_be_written_holds_it_back_and_is_told_once(out
         assert [line["event"] for line in logged] == ["the store can be written again", "the heartbeat may be sent"]
 
         # A store that knows that it is away logs it itself.
-        broken.raises = StoreAway("disk full")
+        broken.raises = StoreUnavailable("disk full")
         with structlog.testing.capture_logs() as logged:
             await at.beat(MINUTE)
             assert at.away_since() is not None

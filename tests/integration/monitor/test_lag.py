@@ -14,12 +14,12 @@ from multiprocessing.connection import Connection
 import pytest
 
 from monitor.metrics import Metrics
-from monitor.planning.lateness import Lateness
+from monitor.planning.lateness import LoopLag
 from monitor.probing.lag import LagMeter
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import T0
 
-NOTHING = Lateness(whole=timedelta(0), longest=timedelta(0))
+NOTHING = LoopLag(whole=timedelta(0), longest=timedelta(0))
 
 
 def measured(meter: LagMeter) -> tuple[Metrics, asyncio.Task[None]]:

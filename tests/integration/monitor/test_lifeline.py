@@ -12,18 +12,18 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from alerts.engine.gateway_pool import Line
+from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
-from alerts.model.gateway import Surroundings
-from alerts.model.notice import Office
+from alerts.model.gateway import GatewayContext
+from alerts.model.notice import IssuingOffice
 from alerts.wording.texts import load
 from monitor.config.service.lifeline import LifelineSettings
-from monitor.judging.lifeline import LifelineTrouble, Memory, Spell
+from monitor.judging.lifeline import ActiveReason, Memory, OutOfBandReason
 from monitor.metrics import Metrics
 from monitor.watchdog import lifeline
-from monitor.watchdog.lifeline import Lifeline, MemoryFile
+from monitor.watchdog.lifeline import MemoryFile, OutOfBandAlerter
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.provider_fault import SubmissionFault
@@ -32,7 +32,7 @@ from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, T0
 
 WORDING = load()
-NOC = Office(short="PANTAU", name="Pusat Operasi Contoh", domain="")
+NOC = IssuingOffice(short="PANTAU", name="Pusat Operasi Contoh", domain="")
 MOBILE, OTHER, FIXED = "+60100000900", "+60100000901", "+60300000900"
 #: Has the form of a number, and is nobody's at this carrier.
 NOBODYS = "+60100000999"
@@ -53,9 +53,9 @@ class Watchroom:
     def write(self, *numbers: str) -> None:
         self.numbers.write_text("".join(f"{number}  # NOC\n" for number in numbers))
 
-    def live(self) -> Lifeline:
+    def live(self) -> OutOfBandAlerter:
         """Begin another life of the process."""
-        around = Surroundings(callback_base=None, directory=str(self.place))
+        around = GatewayContext(callback_base=None, directory=str(self.place))
         lines = []
         for number, (carrier, url) in enumerate(self.carriers):
             account = {
@@ -68,10 +68,10 @@ class Watchroom:
             voice = TwilioVoice(TwilioVoiceSettings(**account), around)  # type: ignore[arg-type]
             text = TwilioSms(TwilioSmsSettings(**account), around)  # type: ignore[arg-type]
             lines += [
-                Line(name=f"suara-{number}", channel=Channel.VOICE, gateway=voice),
-                Line(name=f"sms-{number}", channel=Channel.SMS, gateway=text),
+                ConfiguredGateway(name=f"suara-{number}", channel=Channel.VOICE, gateway=voice),
+                ConfiguredGateway(name=f"sms-{number}", channel=Channel.SMS, gateway=text),
             ]
-        self.line = Lifeline(
+        self.line = OutOfBandAlerter(
             LifelineSettings(numbers_file=self.numbers, gateways=tuple(line.name for line in lines)),
             lines=lines,
             office=NOC,
@@ -101,7 +101,7 @@ class Watchroom:
         return calls, messages
 
 
-AWAY: Memory = {LifelineTrouble.STORE: Spell(since=T0)}
+AWAY: Memory = {OutOfBandReason.STORE: ActiveReason(since=T0)}
 
 
 @asynccontextmanager
@@ -214,7 +214,7 @@ async def test_a_crash_loop_does_not_ring_at_every_start(room: Watchroom) -> Non
         room.clock.moment = T0 + minute * MINUTE
         room.live()
         # Each life sees the store away since its own start.
-        await room.look(timedelta(0), {LifelineTrouble.STORE: Spell(since=room.clock.moment)})
+        await room.look(timedelta(0), {OutOfBandReason.STORE: ActiveReason(since=room.clock.moment)})
         rung += [minute for _ in room.told()[0]]
     assert rung == [10, 40]
 
@@ -240,7 +240,7 @@ async def test_the_numbers_are_read_again_when_the_file_changes_and_a_bad_file_c
 
 
 async def test_a_peer_that_fell_silent_is_named(room: Watchroom) -> None:
-    await room.look(2 * MINUTE, {LifelineTrouble.PEER: Spell(since=T0, whose="kedua")})
+    await room.look(2 * MINUTE, {OutOfBandReason.PEER: ActiveReason(since=T0, whose="kedua")})
     await room.first.phones[MOBILE].expect_sms("Proses Pantau kedua tidak bertindak balas sejak 24/11, 2.15 ptg")
     assert b'pantau_lifeline_distress{trouble="peer"} 1.0' in room.metrics.render()
     await room.look(MINUTE, {})

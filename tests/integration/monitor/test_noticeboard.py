@@ -16,27 +16,27 @@ from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.intake import take_in
 from alerts.model.event import Close, Declare, Trigger
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import Clock
-from alerts.record.store import Entry, StoreAway
+from alerts.record.store import AuditEntry, StoreUnavailable
 from monitor.config.model.registry import Agency, Registry
 from monitor.judging.joint.quorum import Quorum, agreed
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.judge import Judge
-from monitor.judging.suspect import Trouble
-from monitor.model.day import DaySheet, MinuteState, day_of
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.judge import HealthEvaluator
+from monitor.judging.suspect import ActiveProblem
+from monitor.model.day import DayTimeline, MinuteState, day_of
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction
-from monitor.service.noticeboard import Noticeboard
-from monitor.service.order import NotFound
-from monitor.service.watch import Watch
+from monitor.service.noticeboard import StatusReader
+from monitor.service.order import NotFoundError
+from monitor.service.watch import ProbingRuntime
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
 from monitor.views.days import outage
-from monitor.views.own_health import OwnPart, Signs
+from monitor.views.own_health import Component, SelfHealthInputs
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.trial import MINUTE, T0, agency_routes, arrived, controls, failed
@@ -50,15 +50,15 @@ class Service:
 
     database: Database
     time: datetime = T0
-    signs: Signs = field(default_factory=Signs)
+    signs: SelfHealthInputs = field(default_factory=SelfHealthInputs)
 
     def __post_init__(self) -> None:
         routes = {r.name: r for r in (*agency_routes("JCM"), *agency_routes("MDC"), *controls())}
-        self.judge = Judge(routes.values(), HealthPolicy())
+        self.judge = HealthEvaluator(routes.values(), HealthPolicy())
         #: Those of which another process is the owner, and what is known of them here.
         self.elsewhere: set[str] = set()
         self.probed_by: dict[str, str] = {}
-        self.others = Judge([r for r in routes.values() if r.agency == "MDC"], HealthPolicy())
+        self.others = HealthEvaluator([r for r in routes.values() if r.agency == "MDC"], HealthPolicy())
         self.history, self.store = History(self.database), SqlStore(self.database)
         self.days = DayRecords(self.database)
         agencies = {code: SimpleNamespace(name=f"Jabatan {code}", domains=["contoh.gov.my"]) for code in CODES}
@@ -76,19 +76,19 @@ class Service:
             inspector=SimpleNamespace(latest=lambda _: {}),
             consensus=SimpleNamespace(ended_by_hand={}, says=lambda _: self.sites_say, together=self.together),
         )
-        self.sites_say: Mapping[str, SiteStanding | None] = {}
-        self.board = Noticeboard(
+        self.sites_say: Mapping[str, SiteStatus | None] = {}
+        self.board = StatusReader(
             store=self.store,
             history=self.history,
             days=self.days,
             pool=GatewayPool(()),
             clock=cast(Clock, SimpleNamespace(now=lambda: self.time)),
-            watch=lambda: cast(Watch, watch),
+            watch=lambda: cast(ProbingRuntime, watch),
             signs=lambda: self.signs,
             told=SiteRecords(self.database, "noc", ["johor", "kuching"]),
         )
 
-    def together(self, _agency: str) -> SiteStanding | None:
+    def together(self, _agency: str) -> SiteStatus | None:
         said = [each for each in self.sites_say.values() if each is not None]
         return agreed(said, Quorum(at_least=2)) if len(said) > 1 else None
 
@@ -98,10 +98,10 @@ class Service:
         await self.history.ended(result, code, {})
 
     async def open(self, code: str) -> None:
-        trigger = Trigger(dedup_key=code, at=T0, matter=Matter.BOTH, began_at=T0, brief=BRIEF)
+        trigger = Trigger(dedup_key=code, at=T0, matter=IncidentType.BOTH, began_at=T0, brief=BRIEF)
         async with self.store.transaction() as ledger:
             [incident] = await ledger.add_incidents([trigger])
-            await ledger.journal(Entry(at=T0, actor="pantau", event="incident opened", incident_id=incident.id))
+            await ledger.journal(AuditEntry(at=T0, actor="pantau", event="incident opened", incident_id=incident.id))
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ async def test_each_sites_word_and_last_failures_are_shown_our_own_first(service
     async with service.store.reading() as ledger:
         opened = await ledger.incident_numbered("JCM-01")
     assert opened is not None
-    down = SiteStanding(trouble=Trouble(matter=Matter.BOTH, since=T0))
+    down = SiteStatus(trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0))
     service.sites_say = {"noc": down, "johor": None}
     service.time = T0 + MINUTE
     own, johor, kuching = await service.board.site_evidence(opened)
@@ -197,7 +197,7 @@ async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_w
 
     await service.open("JCM")
     third = await service.board.overview()
-    assert [(i.agency, i.matter) for i in third.incidents] == [(BRIEF.agency, Matter.BOTH)]
+    assert [(i.agency, i.matter) for i in third.incidents] == [(BRIEF.agency, IncidentType.BOTH)]
     assert [agency.incident for agency in third.agencies] == [third.incidents[0].number, None]
     assert ([i.id for i in third.open], third.open_count) == ([third.incidents[0].id], 1)
     assert [agency.since for agency in third.agencies] == [T0, None], "as people were told"
@@ -212,10 +212,16 @@ async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_w
 async def test_what_people_declare_is_shown_until_they_say_that_it_is_over(service: Service) -> None:
     await service.run("JCM")
     declare = Declare(
-        dedup_key="JCM", at=T0, by="Aminah Contoh", matter=Matter.RECEIVING, began_at=T0, why="mel web", brief=BRIEF
+        dedup_key="JCM",
+        at=T0,
+        by="Aminah Contoh",
+        matter=IncidentType.RECEIVING,
+        began_at=T0,
+        why="mel web",
+        brief=BRIEF,
     )
     close = Close(incident_id=1, at=T0 + MINUTE, by="Aminah Contoh", why="pulih")
-    measured = Trigger(dedup_key="JCM", at=T0, matter=Matter.SENDING, began_at=T0, brief=BRIEF)
+    measured = Trigger(dedup_key="JCM", at=T0, matter=IncidentType.SENDING, began_at=T0, brief=BRIEF)
     shown = []
     for event_ in (declare, measured, close):
         async with service.store.transaction() as ledger:
@@ -224,7 +230,7 @@ async def test_what_people_declare_is_shown_until_they_say_that_it_is_over(servi
         agency = overview.agencies[0]
         shown.append((agency.incident, agency.declared, agency.declared_by))
         assert overview.incidents[0].declared_by == "Aminah Contoh"
-    standing = ("JCM-01", Matter.RECEIVING, "Aminah Contoh")
+    standing = ("JCM-01", IncidentType.RECEIVING, "Aminah Contoh")
     assert shown == [standing, standing, ("JCM-01", None, "")]
 
 
@@ -249,7 +255,7 @@ async def test_while_the_store_is_away_agencies_are_shown_from_memory_and_the_re
     await service.run("JCM")
     await service.open("JCM")
     then = await service.board.overview()
-    service.signs = Signs(away=(T0, "database is locked"))
+    service.signs = SelfHealthInputs(away=(T0, "database is locked"))
     service.time += MINUTE
     await service.run("JCM")
     asked.clear()
@@ -259,19 +265,19 @@ async def test_while_the_store_is_away_agencies_are_shown_from_memory_and_the_re
     assert shown.recorded_at == T0
     assert shown.incidents == then.incidents
     assert shown.agencies[0].routes[0].last_run_at != then.agencies[0].routes[0].last_run_at
-    store = next(each for each in shown.own if each.part is OwnPart.STORE)
+    store = next(each for each in shown.own if each.part is Component.STORE)
     assert (store.health, [each.why for each in store.complaints]) == (Health.DOWN, ["database is locked"])
 
 
 async def test_the_page_can_be_shown_before_the_store_was_ever_read(service: Service) -> None:
-    service.signs = Signs(away=(T0, "it does not answer in time"))
+    service.signs = SelfHealthInputs(away=(T0, "it does not answer in time"))
     shown = await service.board.overview()
     assert [agency.agency for agency in shown.agencies] == list(CODES)
     assert set(shown.agencies[0].health.values()) == {Health.UNKNOWN}
     assert Direction.INTERNAL in shown.agencies[0].health
     assert not shown.was_read, "that no incident is shown does not mean that there is none"
     assert (await service.board.overview()).was_read is False
-    service.signs = Signs()
+    service.signs = SelfHealthInputs()
     assert (await service.board.overview()).was_read
 
 
@@ -286,7 +292,7 @@ async def test_one_agency_and_a_mailbox_of_ours_are_as_the_lists_have_them(servi
     [first, _] = await service.board.agencies()
     assert await service.board.agency("jcm") is first
     assert first.incident == "JCM-01"
-    with pytest.raises(NotFound, match="did you mean JCM"):
+    with pytest.raises(NotFoundError, match="did you mean JCM"):
         await service.board.agency("JCN")
     # Each is an end of both routes between them; one arrival proves no health yet.
     found = [
@@ -298,7 +304,9 @@ async def test_one_agency_and_a_mailbox_of_ours_are_as_the_lists_have_them(servi
 
 async def test_days_are_those_of_the_store_up_to_now(service: Service) -> None:
     today = day_of(T0)
-    await service.days.add({("JCM", today): DaySheet("w500b40"), ("JCM", today - timedelta(days=1)): DaySheet("w1440")})
+    await service.days.add(
+        {("JCM", today): DayTimeline("w500b40"), ("JCM", today - timedelta(days=1)): DayTimeline("w1440")}
+    )
     # 09:00 in Malaysia.
     shown = await service.board.days("jcm", 2)
     assert [
@@ -308,7 +316,7 @@ async def test_days_are_those_of_the_store_up_to_now(service: Service) -> None:
         (today, 500, 40, pytest.approx(0.925925)),
     ]
     assert [(each.days, each.availability) for each in shown.availability] == [(30, 0.979797), (90, 0.979797)]
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFoundError):
         await service.board.days("XYZ", 2)
 
 
@@ -322,9 +330,9 @@ async def test_the_histories_of_a_page_are_read_once_a_minute_and_are_the_last_k
     assert (again["JCM"] is first["JCM"], asked) == (True, [])
 
     service.time += MINUTE
-    service.signs = Signs(away=(service.time, "contoh"))
+    service.signs = SelfHealthInputs(away=(service.time, "contoh"))
     assert (await service.board.histories(["JCM"]))["JCM"] is first["JCM"]
-    service.signs = Signs()
+    service.signs = SelfHealthInputs()
     assert (await service.board.histories(["JCM"]))["JCM"] is not first["JCM"]
 
 
@@ -333,9 +341,9 @@ async def test_a_store_that_tells_of_no_days_keeps_one_reader_waiting_and_not_al
 ) -> None:
     first, waited = await service.board.histories(["JCM"]), list[str]()
 
-    async def hang(code: str, _: date) -> Mapping[date, DaySheet]:
+    async def hang(code: str, _: date) -> Mapping[date, DayTimeline]:
         waited.append(code)
-        raise StoreAway
+        raise StoreUnavailable
 
     service.time += MINUTE
     with monkeypatch.context() as hanging:
@@ -350,29 +358,29 @@ async def test_a_store_that_tells_of_no_days_keeps_one_reader_waiting_and_not_al
 async def test_an_agency_says_what_each_site_says_of_it_where_there_are_several(service: Service) -> None:
     code = CODES[0]
     assert (await service.board.agency(code)).sites == []
-    service.sites_say = {"johor": SiteStanding(well_since=T0), "kuching": None}
+    service.sites_say = {"johor": SiteStatus(well_since=T0), "kuching": None}
     (johor, kuching) = (await service.board.agency(code)).sites
     assert (johor.site, johor.says, kuching.site, kuching.says) == ("johor", "well", "kuching", "stale")
 
 
-def _ails(matter: Matter | None, directions: Mapping[Direction, Health]) -> SiteStanding:
+def _ails(matter: IncidentType | None, directions: Mapping[Direction, Health]) -> SiteStatus:
     if matter is None:
-        return SiteStanding(well_since=T0, directions=directions)
-    return SiteStanding(trouble=Trouble(matter=matter, since=T0), directions=directions)
+        return SiteStatus(well_since=T0, directions=directions)
+    return SiteStatus(trouble=ActiveProblem(matter=matter, since=T0), directions=directions)
 
 
 async def test_what_enough_sites_say_is_how_an_agency_stands_whatever_this_one_measures(service: Service) -> None:
     out = Direction.OUTBOUND
-    down, well = _ails(Matter.SENDING, {out: Health.DOWN}), _ails(None, {out: Health.UP})
+    down, well = _ails(IncidentType.SENDING, {out: Health.DOWN}), _ails(None, {out: Health.UP})
     service.sites_say = {"noc": well, "johor": down, "kuching": down}
     said = await service.board.agency("JCM")
-    assert (said.state, said.agreed, said.disputed) == ("down", Matter.SENDING, [])
+    assert (said.state, said.agreed, said.disputed) == ("down", IncidentType.SENDING, [])
 
     # One of them has seen it work; the incident is open until enough have.
     await service.open("JCM")
     service.sites_say = {"noc": well, "johor": _ails(None, {}), "kuching": down}
     told = await service.board.agency("JCM")
-    assert (told.state, told.agreed, told.since) == ("down", Matter.BOTH, T0)
+    assert (told.state, told.agreed, told.since) == ("down", IncidentType.BOTH, T0)
     # So it is when nobody else can be heard, and for a hub that has just started.
     service.sites_say = {}
     assert (await service.board.agency("JCM")).state == "down"
@@ -382,14 +390,14 @@ async def test_what_too_few_sites_say_is_down_is_no_outage_on_the_page(service: 
     out = Direction.OUTBOUND
     service.judge.restore({r.name: (Health.DOWN, T0) for r in agency_routes("JCM") if r.direction is out})
     assert service.judge.mail("JCM").directions()[out] is Health.DOWN
-    down, well = _ails(Matter.SENDING, {out: Health.DOWN}), _ails(None, {out: Health.UP})
+    down, well = _ails(IncidentType.SENDING, {out: Health.DOWN}), _ails(None, {out: Health.UP})
     found = []
     for others in ([], [well], [well, well], [down, well]):
         service.sites_say = dict(zip(("noc", "johor", "kuching"), [down, *others], strict=False))
         view = await service.board.agency("JCM")
         found.append((view.agreed, [*view.disputed]))
     # Where nobody else has a vote it is as this one measures.
-    assert found == [(None, []), (None, [out]), (None, [out]), (Matter.SENDING, [])]
+    assert found == [(None, []), (None, [out]), (None, [out]), (IncidentType.SENDING, [])]
 
 
 async def test_what_another_site_alone_says_is_down_is_not_shown_as_working_as_usual(service: Service) -> None:
@@ -399,7 +407,7 @@ async def test_what_another_site_alone_says_is_down_is_not_shown_as_working_as_u
     service.sites_say = {"noc": well, "johor": well, "kuching": well}
     assert (await service.board.agency("JCM")).state == "well"
     found = []
-    for matter, health in ((Matter.SENDING, Health.DOWN), (Matter.DEGRADED, Health.DEGRADED)):
+    for matter, health in ((IncidentType.SENDING, Health.DOWN), (IncidentType.DEGRADED, Health.DEGRADED)):
         service.sites_say["kuching"] = _ails(matter, {out: health, into: Health.UP})
         view = await service.board.agency("JCM")
         found.append((view.state, view.agreed, [*view.disputed]))

@@ -14,12 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.encryption import Ciphertext
 from monitor.access.invitation_code import digest_of_code
 from monitor.config.service.openid import OpenIdClient
-from monitor.service.access.openid import OpenIdDoor
-from monitor.web.access.gate import Gate
+from monitor.service.access.openid import OpenIdLogin
+from monitor.web.access.gate import AccessControl
 from monitor.web.portal import portal
 from pantau_lab.oauth.openid_provider import OpenIdProvider, ProviderFault
 from pantau_lab.serving import serve
@@ -72,8 +72,8 @@ async def town_in(directory: Path) -> AsyncIterator[Town]:
             redirect_uri=f"{US}/sign-in/openid/answer",
             trust=ssl.create_default_context(),
         )
-        door = OpenIdDoor(client, "SSO Contoh", place.authenticator, place.users, place.clock)
-        place.app = portal(Service(), ["localhost"], gate=Gate(place.authenticator), openid=door)
+        door = OpenIdLogin(client, "SSO Contoh", place.authenticator, place.users, place.clock)
+        place.app = portal(Service(), ["localhost"], gate=AccessControl(place.authenticator), openid=door)
         yield Town(place, provider)
 
 
@@ -96,7 +96,7 @@ async def test_whoever_has_a_second_factor_is_asked_for_it_after_the_provider_to
     await town.linked()
     place = town.place
     [user] = await place.administration.users()
-    entry = Entry(at=place.clock.now(), actor="Ujian", event="second factor set up")
+    entry = AuditEntry(at=place.clock.now(), actor="Ujian", event="second factor set up")
     code = "0123-4567-89AB-CDEF-GHJK-MNPQ"
     secret = Ciphertext(key_id="0a1b2c3d", text="1.AAAA")
     await place.factors.set_up(user.id, secret, 1, [digest_of_code(code)], entry)
@@ -137,7 +137,7 @@ async def test_nobody_gets_in_by_a_provider_that_lies_or_fails(
     town: Town, fault: ProviderFault, said: str, *, at_once: bool
 ) -> None:
     user = await town.place.administration.add("siti", "Siti Contoh", ["viewer"], by="Ujian")
-    entry = Entry(at=town.place.clock.now(), actor="Ujian", event="account linked")
+    entry = AuditEntry(at=town.place.clock.now(), actor="Ujian", event="account linked")
     await town.place.users.link(user.id, town.provider.url, town.provider.subject, entry)
     async with town.place.browser() as browser:
         if at_once:

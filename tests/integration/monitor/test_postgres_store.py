@@ -15,11 +15,11 @@ from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
-from monitor.store.backend.name import LET_GO_WITHIN, Name
+from monitor.store.backend.name import LET_GO_WITHIN, ProcessNameLock
 from monitor.store.backend.postgres import PostgresServer, ServerClock
-from monitor.store.schema.bar import Bar, Barred
+from monitor.store.schema.bar import BlockReason, StoreBlock
 from monitor.store.schema.lock import LOCKS, NAMES, Lock
 from monitor.store.schema.migrations import NEWEST, StoreBarredError
 from monitor.store.schema.tables import counter
@@ -113,10 +113,10 @@ async def test_two_of_one_name_would_delete_each_others_mail_and_are_refused(
 
 
 @asynccontextmanager
-async def held(server: PostgresServer) -> AsyncIterator[Name]:
+async def held(server: PostgresServer) -> AsyncIterator[ProcessNameLock]:
     """Hold the name that `refusal` asks for."""
     engine = create_async_engine(server.url(), connect_args=server.arguments(), pool_pre_ping=True)
-    name = Name(engine, "pantau", str(server))
+    name = ProcessNameLock(engine, "pantau", str(server))
     try:
         await name.take()
         yield name
@@ -205,7 +205,9 @@ async def test_an_engine_that_starts_while_its_store_is_shut_waits_and_does_not_
 
     with psycopg.connect(postgres.address(server.database)) as another:
         another.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, Lock.MIGRATING))
-        another.execute("UPDATE alembic_version SET version_num = %s", [str(Bar(barred=Barred.COPYING, schema=NEWEST))])
+        another.execute(
+            "UPDATE alembic_version SET version_num = %s", [str(StoreBlock(barred=BlockReason.COPYING, schema=NEWEST))]
+        )
         beginning = asyncio.create_task(begin())
         await asyncio.wait({beginning}, timeout=1)
         assert not beginning.done()
@@ -291,10 +293,10 @@ async def test_what_passes_is_told_as_such_and_the_next_try_is_as_ever(database:
             await connection.execute(text("SET LOCAL statement_timeout = 500"))
             await connection.execute(text(trouble))
 
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await try_it()
     assert database.presence.away_since is not None
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await try_it()  # It is not even asked, so soon.
 
     await asyncio.sleep(1)
@@ -313,14 +315,14 @@ async def test_what_is_to_take_no_writes_takes_none_also_after_it_was_read(
     async with Database.open(tmp_path, server) as database:
         async with database.read() as reading:
             await reading.execute(text("SELECT 1"))
-        with pytest.raises(StoreAway, match="read-only"):
+        with pytest.raises(StoreUnavailable, match="read-only"):
             async with database.write() as writing:
                 await writing.execute(insert(counter).values(name="x", next=1))
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01", "55P03"])
 async def test_who_lost_a_race_may_try_again_at_once(database: Database, state: str) -> None:
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         async with database.exclusive() as connection:
             await connection.execute(text(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$"))
     assert database.presence.away_since is None

@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from alerts.record.clock import SystemClock
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
-from monitor.model.route import WatchedRoute
-from monitor.service.watch import Watch, WatchSurroundings, make_watch
+from monitor.model.route import MonitoredRoute
+from monitor.service.watch import ProbingRuntime, RuntimeContext, make_watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -44,7 +44,7 @@ class _Noting(TokenSigner):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Process:
-    watch: Watch
+    watch: ProbingRuntime
     signer: _Noting
     #: What the log said of pools at the start.
     said: Sequence[str]
@@ -73,7 +73,7 @@ def _on(server: Light, box: Mailbox) -> Mailbox:
     return replace(there, address=box.address, login=Password(username=box.address, secret=SECRET), pooled=box.pooled)
 
 
-def _routes(server: Light, configuration: Configuration, agency: str) -> tuple[WatchedRoute, ...]:
+def _routes(server: Light, configuration: Configuration, agency: str) -> tuple[MonitoredRoute, ...]:
     """Return an agency's routes without those over the other reference, as its process has them, on the light servers."""
     return tuple(
         replace(
@@ -98,7 +98,7 @@ async def _process(ministry: Ministry, server: Light, prober: str, agency: str) 
     configuration = replace(configuration, registry=replace(configuration.registry, routes=routes))
     clock, ear, signer = SystemClock(), Ear(), _Noting(prober)
     async with Database.open(ministry.directory / prober) as database:
-        around = WatchSurroundings(
+        around = RuntimeContext(
             signer=signer,
             store=SqlStore(database),
             history=History(database),

@@ -15,32 +15,32 @@ from structlog.testing import capture_logs
 
 from alerts import wording
 from alerts.engine.advance import OpenIncident
-from alerts.engine.agenda import LastLook
+from alerts.engine.agenda import WorkItem
 from alerts.model.event import Declare
 from alerts.model.incident import IncidentState, apply
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import SystemClock
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.loading import Configuration, Memory, load
-from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
-from monitor.judging.subject import Graded
-from monitor.judging.suspect import Trouble
+from monitor.config.loading import Configuration, LoadCache, load
+from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
+from monitor.judging.subject import GradedRun
+from monitor.judging.suspect import ActiveProblem
 from monitor.metrics import NO_AGENCY, Metrics
-from monitor.model.document import Pen, WrittenDocument
+from monitor.model.document import EditSource, WrittenDocument
 from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.open_incidents import PresentBriefs
 from monitor.service.reloader import Reloader, needs_restart
-from monitor.service.watch import WatchSurroundings, announce, make_watch, retire
+from monitor.service.watch import RuntimeContext, announce, make_watch, retire
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords
-from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema.tables import process
 from monitor.store.upkeep.documents import Documents
 from probes.arrival.watcher import MailboxWatcher
@@ -49,15 +49,15 @@ from probes.model.mailbox import Password
 from probes.model.result import Outcome, Phase
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import MINUTE, T0, trigger
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.config.corpus import case as corpus
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import failed
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return Office(tmp_path)
+def office(tmp_path: Path) -> IssuingOffice:
+    return IssuingOffice(tmp_path)
 
 
 class Buggy(Reloader):
@@ -74,7 +74,7 @@ class Buggy(Reloader):
 
     async def _record(self, configuration: Configuration, by: str) -> None:
         if self.away:
-            raise StoreAway("disk full")
+            raise StoreUnavailable("disk full")
         await super()._record(configuration, by)
 
 
@@ -84,10 +84,10 @@ async def in_force(config: Path, environ: Mapping[str, str], store: Path) -> Asy
     async with Database.open(store) as database:
         station = Station(database)
         ledger, clock = SqlStore(database), station.clock
-        around = WatchSurroundings(
+        around = RuntimeContext(
             signer=TokenSigner(b"kunci-untuk-ujian-sahaja-32-okt!", "putrajaya-1"),
             store=ledger,
-            history=History(database, SiteStandings(database, "putrajaya")),
+            history=History(database, SiteStatuses(database, "putrajaya")),
             alerting=station.dispatcher,
             metrics=Metrics(version="1", now=clock.now),
             clock=clock,
@@ -101,7 +101,7 @@ async def in_force(config: Path, environ: Mapping[str, str], store: Path) -> Asy
             lifecycle=Lifecycle(ledger, clock, "pantau@test"),
             pool=station.pool,
             dispatcher=station.dispatcher,
-            memory=(memory := Memory()),
+            memory=(memory := LoadCache()),
             manager=ServiceManager({}),
             processes=Processes(database, "putrajaya-1"),
         )
@@ -110,7 +110,7 @@ async def in_force(config: Path, environ: Mapping[str, str], store: Path) -> Asy
 
 
 @pytest.fixture
-async def reloader(office: Office, tmp_path: Path) -> AsyncIterator[Buggy]:
+async def reloader(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Buggy]:
     async with in_force(office.config, ENVIRON, tmp_path / "store") as made:
         yield made
 
@@ -147,7 +147,7 @@ async def test_while_the_store_is_away_the_old_configuration_and_its_gateways_st
     assert list(reloader._pool) == lines
 
 
-async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: Office) -> None:
+async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: IssuingOffice) -> None:
     before = reloader.watch
     office.config.write_text("mode: watch\n" + office.config.read_text())
     reloader.tries = 1
@@ -162,7 +162,7 @@ async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: Office
     assert (scrape.value("config_reload_success"), scrape.value("watch_only")) == (0, 0)
 
 
-async def test_a_reload_begins_the_telling(reloader: Buggy, office: Office) -> None:
+async def test_a_reload_begins_the_telling(reloader: Buggy, office: IssuingOffice) -> None:
     text = office.config.read_text()
     office.config.write_text("mode: watch\n" + text)
     await reloader.begin(load(office.config, ENVIRON, memory=reloader._memory).accepted())
@@ -215,7 +215,7 @@ async def test_a_start_goes_on_with_the_failures_of_what_is_our_own_and_not_of_w
     around, configuration = reloader._around, reloader.watch.configuration
     (control, *_) = (each for each in configuration.registry.routes if each.direction is Direction.CONTROL)
     cut_off = failed(control, around.clock.now(), Outcome.INCONCLUSIVE, Phase.CONNECT)
-    runs = (Graded.of(cut_off, Grade.BAD),)
+    runs = (GradedRun.of(cut_off, Grade.BAD),)
     streaks = {"ours/network": runs, "ours/credentials/gone#sender": runs, "ours/from another version": runs}
     await around.history.ended(cut_off, "", {}, streaks=streaks)
 
@@ -231,7 +231,7 @@ async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(
     down, failing, deferred = (each for each in configuration.registry.routes_of("JCONTOH")[:3])
     for route, outcome in ((down, Outcome.REJECTED), (failing, Outcome.REJECTED), (deferred, Outcome.DEFERRED)):
         run = failed(route, ahead, outcome, Phase.SUBMIT)
-        streaks = {} if route is down else {route.name: (Graded.of(run, Grade.BAD),)}
+        streaks = {} if route is down else {route.name: (GradedRun.of(run, Grade.BAD),)}
         judged = {down.name: (Health.DOWN, ahead)} if route is down else {}
         await around.history.ended(run, "JCONTOH", judged, streaks=streaks)
 
@@ -252,7 +252,7 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
         dedup_key="JCONTOH",
         at=now,
         by="Aminah Contoh",
-        matter=Matter.BOTH,
+        matter=IncidentType.BOTH,
         began_at=now,
         why="mel web",
         brief=replace(trigger().brief, agency="JCONTOH"),
@@ -266,11 +266,11 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
     assert list(watch.judge._agencies["JCONTOH"]._flapping._falls) == []
 
     async with around.store.transaction() as ledger:
-        await ledger.save_incident(apply(opened, replace(trigger(Matter.SENDING, now), dedup_key="JCONTOH")))
-    assert (await make_watch(configuration, around)).consensus._told == {"JCONTOH": Matter.SENDING}
+        await ledger.save_incident(apply(opened, replace(trigger(IncidentType.SENDING, now), dedup_key="JCONTOH")))
+    assert (await make_watch(configuration, around)).consensus._told == {"JCONTOH": IncidentType.SENDING}
 
 
-async def test_what_left_the_configuration_is_shown_no_more(office: Office) -> None:
+async def test_what_left_the_configuration_is_shown_no_more(office: IssuingOffice) -> None:
     before = load(office.config, ENVIRON).accepted()
     text = office.config.read_text()
     office.config.write_text(text.replace("name: sms-utama", "name: sms-baharu"))
@@ -292,7 +292,7 @@ async def test_what_left_the_configuration_is_shown_no_more(office: Office) -> N
     assert {labels["agency"] for labels in scrape.labels("incidents_open")} == {"", "JCONTOH"}
 
 
-async def test_reload_edited_gateway_is_shown_as_unproven(reloader: Buggy, office: Office) -> None:
+async def test_reload_edited_gateway_is_shown_as_unproven(reloader: Buggy, office: IssuingOffice) -> None:
     reloader.tries = 1
     await reloader.reload("Siti Contoh")
     metrics, pool = reloader._around.metrics, reloader._pool
@@ -311,7 +311,7 @@ async def test_reload_edited_gateway_is_shown_as_unproven(reloader: Buggy, offic
 # -- a change touches only what changed -----------------------------------------------------------------------------
 
 
-def edit(office: Office, file: str, before: str, after: str) -> None:
+def edit(office: IssuingOffice, file: str, before: str, after: str) -> None:
     path = office.directory / file
     text = path.read_text()
     assert before in text
@@ -349,7 +349,7 @@ async def test_a_reload_that_changes_nothing_touches_nothing(sound: Buggy) -> No
 
 @pytest.mark.blind
 async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_anew(
-    sound: Buggy, office: Office
+    sound: Buggy, office: IssuingOffice
 ) -> None:
     before = watched(sound)
     edit(office, JCONTOH, "name: Siti binti Contoh", "name: Aminah binti Contoh")
@@ -371,7 +371,7 @@ async def opened(reloader: Reloader, agency: str) -> None:
 
 @pytest.mark.blind
 async def test_reload_names_what_open_incidents_take_over_of_an_edit_and_what_they_keep(
-    sound: Buggy, office: Office
+    sound: Buggy, office: IssuingOffice
 ) -> None:
     await opened(sound, "JCONTOH")
     edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran}]\ndomains:')
@@ -388,7 +388,7 @@ async def test_reload_names_what_open_incidents_take_over_of_an_edit_and_what_th
 
 @pytest.mark.blind
 async def test_reload_of_settings_names_open_incidents_of_all_agencies_whose_shared_contact_moved(
-    sound: Buggy, office: Office
+    sound: Buggy, office: IssuingOffice
 ) -> None:
     await opened(sound, "JCONTOH")
     edit(office, "pantau.yaml", "name: Pegawai Bertugas Pusat Operasi", "name: Pegawai Jaga")
@@ -398,13 +398,13 @@ async def test_reload_of_settings_names_open_incidents_of_all_agencies_whose_sha
 
 
 async def test_what_is_open_of_an_agency_that_changed_is_looked_at_again_and_all_of_it_when_the_settings_did(
-    sound: Buggy, office: Office
+    sound: Buggy, office: IssuingOffice
 ) -> None:
     dispatcher, now = sound._dispatcher, sound._clock.now()
     agenda = dispatcher._agenda
     agenda.swept((1, 2), now, shared=False)
     for incident_id, agency in zip(agenda.following([], now, 2), ("JCONTOH", "MPCONTOH"), strict=True):
-        agenda.note(incident_id, LastLook(open=OpenIncident(agency=agency, number=f"{agency}-01", opened_at=now)))
+        agenda.note(incident_id, WorkItem(open=OpenIncident(agency=agency, number=f"{agency}-01", opened_at=now)))
 
     edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran}]\ndomains:')
     await sound.reload("Siti Contoh")
@@ -416,7 +416,7 @@ async def test_what_is_open_of_an_agency_that_changed_is_looked_at_again_and_all
 
 @pytest.mark.blind
 async def test_a_secret_that_changes_in_its_file_is_taken_up_though_no_yaml_changed(
-    sound: Buggy, office: Office
+    sound: Buggy, office: IssuingOffice
 ) -> None:
     before = watched(sound)
     (office.directory / "secrets" / "jabatan-contoh").write_text("kata-laluan-baharu\n")
@@ -427,7 +427,7 @@ async def test_a_secret_that_changes_in_its_file_is_taken_up_though_no_yaml_chan
     assert login.secret == "kata-laluan-baharu"
 
 
-async def test_a_reference_that_moves_takes_only_its_own_routes_along(sound: Buggy, office: Office) -> None:
+async def test_a_reference_that_moves_takes_only_its_own_routes_along(sound: Buggy, office: IssuingOffice) -> None:
     before = watched(sound)
     edit(office, "pantau.yaml", "host: imap.universiti-contoh.edu.my", "host: imap2.universiti-contoh.edu.my")
     await sound.reload("Siti Contoh")
@@ -435,7 +435,7 @@ async def test_a_reference_that_moves_takes_only_its_own_routes_along(sound: Bug
 
 
 @pytest.mark.blind
-async def test_a_mailbox_with_an_access_token_keeps_it_over_a_reload(sound: Buggy, office: Office) -> None:
+async def test_a_mailbox_with_an_access_token_keeps_it_over_a_reload(sound: Buggy, office: IssuingOffice) -> None:
     password = "password_env: PANTAU_MPCONTOH_PASSWORD"
     edit(office, MPCONTOH, password, "token_command: [oama, access, pantau@mpcontoh.gov.my]")
     await sound.reload("Siti Contoh")
@@ -452,7 +452,7 @@ async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_whe
     async with around.store.transaction() as ledger:
         brief = replace(trigger().brief, agency="")
         told = {"ours/site/sabah", "ours/quorum"}
-        fault = replace(trigger(), matter=Matter.OWN_FAULT, brief=brief)
+        fault = replace(trigger(), matter=IncidentType.OWN_FAULT, brief=brief)
         await ledger.add_incidents([replace(fault, dedup_key=key) for key in sorted(told)])
     watch = await make_watch(reloader.watch.configuration, around)
     assert watch.consensus.told.keys() == told
@@ -461,7 +461,9 @@ async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_whe
         assert await ledger.open_incidents() == []
 
 
-async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_said_no_more(office: Office) -> None:
+async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_said_no_more(
+    office: IssuingOffice,
+) -> None:
     edit(office, "pantau.yaml", "\nprobing:\n", "\nprobing:\n  shared: false\n")
     async with in_force(office.config, ENVIRON, office.state) as reloader:
         reloader.tries, history, now = 1, reloader._around.history, reloader._around.clock.now()
@@ -475,7 +477,7 @@ async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_sai
             "ours/network",
             "HILANG",
         ]
-        dead = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=now))
+        dead = SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=now))
         (control, *_) = (each for each in reloader.watch.routes.values() if each.direction is Direction.CONTROL)
         run = failed(control, now, Outcome.INCONCLUSIVE, Phase.CONNECT)
         await history.ended(run, "", {}, standings=dict.fromkeys([*stays, *goes], dead))
@@ -485,12 +487,12 @@ async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_sai
                 row = {"name": name, "started_at": T0, "beat_at": beat_at, "stopped_at": stopped_at}
                 await connection.execute(insert(process).values(**row))
         await reloader.reload("Siti Contoh")
-        assert sorted(await SiteStandings(history._database, "putrajaya").subjects()) == sorted(stays)
+        assert sorted(await SiteStatuses(history._database, "putrajaya").subjects()) == sorted(stays)
 
 
 @pytest.mark.blind
 async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_is_known_to_be_down(
-    sound: Buggy, office: Office
+    sound: Buggy, office: IssuingOffice
 ) -> None:
     around, watch = sound._around, sound.watch
     names = [name for name, route in watch.routes.items() if route.agency == "JCONTOH"]
@@ -516,7 +518,7 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     assert (problem.key, problem.severity) == ("JCONTOH", Severity.WARNING)
     assert sound.watch.judge.mail("JCONTOH").directions() == {}
     assert not any(name.startswith("JCONTOH") for name in watched(sound))
-    left, _ = await SiteStandings(around.store._database, "putrajaya").changed(None)
+    left, _ = await SiteStatuses(around.store._database, "putrajaya").changed(None)
     assert left["putrajaya"].keys() == {"MPCONTOH", "ours/network"}
 
     (office.directory / "agencies" / "lain-nama.yaml").write_text(text)
@@ -527,7 +529,7 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
 
 
 @pytest.mark.blind
-async def test_a_direction_that_is_probed_no_more_is_shown_no_more(sound: Buggy, office: Office) -> None:
+async def test_a_direction_that_is_probed_no_more_is_shown_no_more(sound: Buggy, office: IssuingOffice) -> None:
     metrics, judge = sound._metrics, sound.watch.judge
     for name, route in sound.watch.routes.items():
         if route.agency == "JCONTOH":
@@ -546,7 +548,7 @@ async def test_a_direction_that_is_probed_no_more_is_shown_no_more(sound: Buggy,
 
 @pytest.mark.blind
 async def test_reloads_in_crowds_and_in_the_middle_of_the_work_end_with_what_the_files_say(
-    sound: Buggy, office: Office
+    sound: Buggy, office: IssuingOffice
 ) -> None:
     working = asyncio.create_task(sound.keep_watching())
     wanted = asyncio.Event()
@@ -580,7 +582,7 @@ def warned(problems: Sequence[Problem]) -> list[str]:
     return [problem.key for problem in problems]
 
 
-def test_what_is_only_read_at_the_start_is_named_when_it_has_changed(office: Office, tmp_path: Path) -> None:
+def test_what_is_only_read_at_the_start_is_named_when_it_has_changed(office: IssuingOffice, tmp_path: Path) -> None:
     before = load(office.config, ENVIRON).accepted()
     text = office.config.read_text()
     office.config.write_text(text.replace("state: state", "state: other") + "prober: lain\n")
@@ -589,7 +591,7 @@ def test_what_is_only_read_at_the_start_is_named_when_it_has_changed(office: Off
     assert warned(needs_restart(before, after, office.config)) == ["state", "prober"]
 
 
-def test_texts_that_were_changed_in_their_place_take_effect_at_the_next_start_too(office: Office) -> None:
+def test_texts_that_were_changed_in_their_place_take_effect_at_the_next_start_too(office: IssuingOffice) -> None:
     texts = office.directory / "texts"
     texts.mkdir()
     office.config.write_text(office.config.read_text() + "wording: texts\n")
@@ -602,7 +604,7 @@ def test_texts_that_were_changed_in_their_place_take_effect_at_the_next_start_to
 
 @pytest.mark.blind
 async def test_what_waits_for_a_restart_is_said_logged_and_shown_until_it_is_as_it_was(
-    sound: Buggy, office: Office
+    sound: Buggy, office: IssuingOffice
 ) -> None:
     def needed() -> float | None:
         return Scrape(sound._metrics).value("config_restart_needed")
@@ -647,7 +649,9 @@ async def test_no_odd_configuration_stops_a_service_or_shows_a_secret_in_its_log
     assert corpus.CANARY.encode() not in kept
 
 
-async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_taken_up_is_left(office: Office) -> None:
+async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_taken_up_is_left(
+    office: IssuingOffice,
+) -> None:
     office.config.write_text(office.config.read_text().replace("agencies: agencies/", "agencies: in the store"))
     files = sorted((office.directory / "agencies").iterdir())
     texts = {file.stem: file.read_text() for file in files}
@@ -658,7 +662,7 @@ async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_take
         ours = WrittenDocument(agency=code, name="jabatan-contoh.yaml", text=text)
         other = WrittenDocument(agency="MPCONTOH", name="majlis-contoh.yaml", text=texts["majlis-contoh"])
         wanted = [ours] if present else [ours, other]
-        await documents.write(present, wanted, [], pen=Pen.API, by="Siti", now=T0)
+        await documents.write(present, wanted, [], pen=EditSource.API, by="Siti", now=T0)
 
     text = texts["jabatan-contoh"]
     async with Database.open(office.state) as database:

@@ -13,18 +13,18 @@ from structlog.testing import capture_logs
 
 from alerts.model.event import Resolve
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.config.files.problem import Severity
-from monitor.config.loading import Memory, load
+from monitor.config.loading import LoadCache, load
 from monitor.metrics import Metrics
 from monitor.model.health import Grade, Health
 from monitor.model.renaming import Renamed, Renaming
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.systemd import ServiceManager
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.service.reloader import Reloader
 from monitor.service.renamer import Renamer, RenameResult
-from monitor.service.watch import WatchSurroundings
+from monitor.service.watch import RuntimeContext
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -35,7 +35,7 @@ from probes.mail.token import TokenSigner
 from probes.model.result import Outcome, Phase
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import MINUTE, trigger
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.trial import failed
 
 BY = "Siti Contoh"
@@ -44,10 +44,10 @@ AGENCY = Renaming(what=Renamed.AGENCY, old="JCONTOH", new="JBARU")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SourceLocation:
     """A service that watches what ships, and its files."""
 
-    office: Office
+    office: IssuingOffice
     station: Station
     reloader: Reloader
     renamer: Renamer
@@ -69,18 +69,18 @@ class Place:
     async def fails(self, agency: str) -> None:
         brief = replace(trigger().brief, agency=agency)
         await self.station.submit(
-            replace(trigger(Matter.BOTH, self.station.clock.now()), dedup_key=agency, brief=brief)
+            replace(trigger(IncidentType.BOTH, self.station.clock.now()), dedup_key=agency, brief=brief)
         )
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    office = Office(tmp_path)
+async def place(tmp_path: Path) -> AsyncIterator[SourceLocation]:
+    office = IssuingOffice(tmp_path)
     with capture_logs():
         async with Database.open(tmp_path / "store") as database:
             station = Station(database)
             store, clock, history = SqlStore(database), station.clock, History(database)
-            around = WatchSurroundings(
+            around = RuntimeContext(
                 signer=TokenSigner(b"kunci-untuk-ujian-sahaja-32-okt!", "putrajaya-1"),
                 store=store,
                 history=history,
@@ -97,17 +97,17 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
                 lifecycle=Lifecycle(store, clock, "pantau@test"),
                 pool=station.pool,
                 dispatcher=station.dispatcher,
-                memory=(memory := Memory()),
+                memory=(memory := LoadCache()),
                 manager=ServiceManager({}),
             )
             await reloader.begin(load(office.config, ENVIRON, memory=memory).accepted())
             renamer = Renamer(renames=Renames(database), reloader=reloader, store=store, history=history, clock=clock)
-            yield Place(
+            yield SourceLocation(
                 office=office, station=station, reloader=reloader, renamer=renamer, history=history, database=database
             )
 
 
-async def test_an_agency_that_the_files_call_otherwise_goes_on_as_it_was(place: Place) -> None:
+async def test_an_agency_that_the_files_call_otherwise_goes_on_as_it_was(place: SourceLocation) -> None:
     await place.ran("JCONTOH")
     await place.fails("JCONTOH")
     place.write("agency: JCONTOH", "agency: JBARU")
@@ -122,16 +122,16 @@ async def test_an_agency_that_the_files_call_otherwise_goes_on_as_it_was(place: 
     assert "JCONTOH" not in {route.agency for route in watch.routes.values()}
     # How it was judged, and what was told of it, is known still.
     assert Health.DOWN in {watch.judge.route_health(name) for name in watch.routes}
-    assert watch.consensus._told == {"JBARU": Matter.BOTH}
+    assert watch.consensus._told == {"JBARU": IncidentType.BOTH}
     assert [name for name in place.history.known() if name.startswith("JCONTOH/")] == []
     now = place.station.clock.now()
     await place.station.submit(Resolve(dedup_key="JBARU", at=now, ended_at=now))
     assert (await place.station.incident()).state is IncidentState.RESOLVED
-    with pytest.raises(NotDone, match="JCONTOH has been renamed to JBARU before, and nothing is left"):
+    with pytest.raises(OperationRejectedError, match="JCONTOH has been renamed to JBARU before, and nothing is left"):
         await place.renamer.rename(AGENCY, BY)
 
 
-async def test_of_two_who_say_so_at_once_one_hears_that_it_was_done(place: Place) -> None:
+async def test_of_two_who_say_so_at_once_one_hears_that_it_was_done(place: SourceLocation) -> None:
     await place.ran("JCONTOH")
     place.write("agency: JCONTOH", "agency: JBARU")
     both = [place.renamer.rename(AGENCY, by) for by in (BY, "Ravi Contoh")]
@@ -141,7 +141,7 @@ async def test_of_two_who_say_so_at_once_one_hears_that_it_was_done(place: Place
     assert str(refused).startswith("JCONTOH has been renamed to JBARU before")
 
 
-async def test_a_check_asks_before_anything_is_reloaded_and_no_more_once_it_was_renamed(place: Place) -> None:
+async def test_a_check_asks_before_anything_is_reloaded_and_no_more_once_it_was_renamed(place: SourceLocation) -> None:
     office, hint = place.office, "pantau rename agency JCONTOH JBARU"
     await place.ran("JCONTOH")
     office.state.rmdir()
@@ -159,7 +159,7 @@ async def test_a_check_asks_before_anything_is_reloaded_and_no_more_once_it_was_
     assert hint not in (await office.ask("check"))[1]
 
 
-async def test_whoever_has_edited_the_file_alone_is_asked_and_can_say_so_later(place: Place) -> None:
+async def test_whoever_has_edited_the_file_alone_is_asked_and_can_say_so_later(place: SourceLocation) -> None:
     await place.ran("JCONTOH")
     await place.fails("JCONTOH")
     place.write("agency: JCONTOH", "agency: JBARU")
@@ -171,13 +171,13 @@ async def test_whoever_has_edited_the_file_alone_is_asked_and_can_say_so_later(p
     await watch.pipeline.speak()
     done = await place.renamer.rename(AGENCY, BY)
     assert (done.counts["runs"], done.counts["incidents"]) == (1, 1)
-    assert watch.consensus._told == {"JBARU": Matter.BOTH}
+    assert watch.consensus._told == {"JBARU": IncidentType.BOTH}
     await watch.pipeline.speak()
     assert watch.consensus._said["JBARU"], "nothing is told of one of which this process has not spoken since"
     assert len(await place.history.between("JBARU", place.station.clock.now() - DAY, place.station.clock.now())) == 2
 
 
-async def test_a_reference_that_the_files_call_otherwise_takes_its_routes_with_it(place: Place) -> None:
+async def test_a_reference_that_the_files_call_otherwise_takes_its_routes_with_it(place: SourceLocation) -> None:
     routes = {name: route for name, route in place.reloader.watch.routes.items() if "/rujukan-a" in name}
     for route in routes.values():
         result = failed(route, place.station.clock.now(), Outcome.REJECTED, Phase.SUBMIT)
@@ -189,15 +189,15 @@ async def test_a_reference_that_the_files_call_otherwise_takes_its_routes_with_i
     assert done.counts["runs"] == len(routes) > 0
     assert {renaming.route(name) for name in routes} <= place.reloader.watch.routes.keys()
     assert set(place.history.known()) <= place.reloader.watch.routes.keys()
-    with pytest.raises(NotDone, match="renamed to rujukan-x before"):
+    with pytest.raises(OperationRejectedError, match="renamed to rujukan-x before"):
         await place.renamer.rename(renaming, BY)
 
 
-def _nothing(_: Place) -> None:
+def _nothing(_: SourceLocation) -> None:
     pass
 
 
-def _edit(old: str, new: str) -> Callable[[Place], None]:
+def _edit(old: str, new: str) -> Callable[[SourceLocation], None]:
     return lambda place: place.write(old, new)
 
 
@@ -232,20 +232,20 @@ _TO_BARU = _edit("agency: JCONTOH", "agency: JBARU")
     ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
 )
 async def test_who_mistypes_is_told_what_to_write_and_nothing_is_renamed(
-    place: Place, order: tuple[str, str, str], edit: Callable[[Place], None], says: str
+    place: SourceLocation, order: tuple[str, str, str], edit: Callable[[SourceLocation], None], says: str
 ) -> None:
     what, old, new = order
     await place.ran("JCONTOH")
     before = place.reloader.watch
     edit(place)
-    with pytest.raises(NotDone) as refused:
+    with pytest.raises(OperationRejectedError) as refused:
         await place.renamer.rename(Renaming(what=Renamed(what), old=old, new=new), BY)
     assert says in str(refused.value)
     assert place.reloader.watch is before
     assert (await Renames(place.database).known("JCONTOH")).is_anything
 
 
-async def test_two_agencies_do_not_become_one(place: Place) -> None:
+async def test_two_agencies_do_not_become_one(place: SourceLocation) -> None:
     others = sorted(place.reloader.watch.configuration.registry.agencies.keys() - {"JCONTOH"})
     other = others[0]
     await place.ran("JCONTOH")
@@ -253,5 +253,5 @@ async def test_two_agencies_do_not_become_one(place: Place) -> None:
     for file in (place.office.directory / "agencies").iterdir():
         if "agency: JCONTOH" in file.read_text():
             file.unlink()
-    with pytest.raises(NotDone, match=f"{other} has records of its own"):
+    with pytest.raises(OperationRejectedError, match=f"{other} has records of its own"):
         await place.renamer.rename(replace(AGENCY, new=other), BY)

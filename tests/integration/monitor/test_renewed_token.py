@@ -9,13 +9,13 @@ import pytest
 import trustme
 
 from alerts.record.clock import SystemClock
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.encryption import SecretPlace, SecretPurpose
-from monitor.config.files.secret import TypedSecret
+from monitor.config.files.secret import StoredSecret
 from monitor.config.loading import load
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.keyring import Keyring, new_key
-from monitor.store.upkeep.secrets import Renewed, Secrets, keep_secret
+from monitor.store.upkeep.secrets import RotatedToken, Secrets, keep_secret
 from monitor.web.serving import open_port, serve
 from pantau_lab.oauth import AuthorizationServer, app
 from tests.integration.monitor.test_agency_by_page import run
@@ -55,14 +55,14 @@ async def test_what_the_store_has_of_before_is_asked_with_and_what_comes_of_it_i
     file.write_text(file.read_text().replace("password_file: secrets/mail", way))
     assert (await asyncio.to_thread(run, place, "apply"))[0] == 0
     # It was typed long ago, and has ended; what came in exchange for it last has not.
-    ring, typed = Keyring(key), TypedSecret("tamat", hearers=["127.0.0.1:3 implicit", url])
+    ring, typed = Keyring(key), StoredSecret("tamat", hearers=["127.0.0.1:3 implicit", url])
     async with Database.open(place / "state") as database:
         at = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=NAME)
-        entry = Entry(at=SystemClock().now(), actor="Siti", event="secret typed")
+        entry = AuditEntry(at=SystemClock().now(), actor="Siti", event="secret typed")
         async with database.write() as connection:
             await keep_secret(connection, at, ring.encrypt(at, typed.written()), entry)
         renewed = ring.encrypt(SecretPlace(purpose=SecretPurpose.RENEWED, owner=NAME), desk.refresh_token)
-        assert await Secrets(database).renew(NAME, Renewed(secret=renewed, at=entry.at))
+        assert await Secrets(database).renew(NAME, RotatedToken(secret=renewed, at=entry.at))
     assert token_of(place) == "segar-0"
 
     async with serve(app(desk), listener, certificate=(certificate, private)), service(place), asyncio.timeout(90):

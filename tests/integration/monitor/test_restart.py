@@ -18,30 +18,30 @@ from structlog.testing import capture_logs
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.record.clock import SystemClock
-from monitor.bridge.consensus import Briefs, Consensus
-from monitor.bridge.pipeline import Pipeline
-from monitor.judging.judge import Judge
+from monitor.bridge.consensus import Briefs, IncidentReporter
+from monitor.bridge.pipeline import ResultPipeline
+from monitor.judging.judge import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
-from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.probing.prober import Prober
 from monitor.runtime.kinds import ROUND_TRIP, probe_kinds
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.schema.tables import run
 from pantau_lab.mail import Fault, LabNetwork, SystemPlan
-from pantau_lab.mail.estate.tempo import Tempo
+from pantau_lab.mail.estate.tempo import FaultDelays
 from probes.mail.token import TokenSigner
-from probes.model.probe import Patience, Route
+from probes.model.probe import Route, Timeouts
 from probes.model.result import Outcome
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.scrape import Scrape
 
 CLOCK = SystemClock()
-PATIENCE = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=1))
-OFTEN = Probing(interval=timedelta(seconds=1), patience=PATIENCE, slow_after=timedelta(seconds=0.9))
+PATIENCE = Timeouts(session=timedelta(seconds=5), arrival=timedelta(seconds=1))
+OFTEN = ProbingPolicy(interval=timedelta(seconds=1), patience=PATIENCE, slow_after=timedelta(seconds=0.9))
 #: Nothing is sent in a life that only looks at what still comes.
-NEVER = Probing(interval=timedelta(days=1000), patience=PATIENCE)
+NEVER = ProbingPolicy(interval=timedelta(days=1000), patience=PATIENCE)
 #: Far longer than the deadline of a run, than a restart takes, and than a machine stands still.
 SLOW_BY = timedelta(seconds=12)
 #: In seconds, for what must come.
@@ -56,7 +56,7 @@ def logs() -> Iterator[list[Any]]:
 
 @pytest.fixture
 async def network(tmp_path: Path) -> AsyncIterator[LabNetwork]:
-    tempo = Tempo(slow_by=SLOW_BY)
+    tempo = FaultDelays(slow_by=SLOW_BY)
     plans = [
         SystemPlan.with_one_mailbox("JCM", "jabatan-contoh.gov.my", tempo=tempo),
         SystemPlan.with_one_mailbox("rujukan-a", "rujukan-satu.gov.my", tempo=tempo),
@@ -109,10 +109,10 @@ class Life:
 
 
 @asynccontextmanager
-async def life(directory: Path, network: LabNetwork, probing: Probing) -> AsyncIterator[Life]:
+async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> AsyncIterator[Life]:
     """Start on the store in *directory*, and stop at the end of the block, whatever is under way."""
     boxes = network.mailboxes()
-    route = WatchedRoute(
+    route = MonitoredRoute(
         route=Route(name="JCM/outbound/rujukan-a", sender=boxes["JCM"], recipient=boxes["rujukan-a"]),
         agency="JCM",
         direction=Direction.OUTBOUND,
@@ -122,12 +122,12 @@ async def life(directory: Path, network: LabNetwork, probing: Probing) -> AsyncI
     specimens: dict[str, bytes] = {}
     began = CLOCK.now()
     async with Database.open(directory) as database:
-        history, judge, alerts = History(database), Judge([route], HealthPolicy()), Alerts()
+        history, judge, alerts = History(database), HealthEvaluator([route], HealthPolicy()), Alerts()
         judge.restore(await history.healths())
         judge.restore_deferrals(await history.deferrals(CLOCK.now() - timedelta(hours=1)))
         metrics = Metrics(version="0", now=CLOCK.now)
         metrics.watch_agency("JCM", routes=[route.name])
-        consensus = Consensus(
+        consensus = IncidentReporter(
             briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
             alerting=alerts,
             open_incidents={},
@@ -135,7 +135,7 @@ async def life(directory: Path, network: LabNetwork, probing: Probing) -> AsyncI
             clock=CLOCK,
             site="utama",
         )
-        pipeline = Pipeline(
+        pipeline = ResultPipeline(
             judge=judge,
             routes=routes,
             history=history,

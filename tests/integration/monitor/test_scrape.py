@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from alerts.decide.gateway.telling import Milestone, Telling
+from alerts.decide.gateway.telling import Milestone, NotificationLatency
 from alerts.model.channel import Channel
 from monitor.metrics import Metrics
-from monitor.service.front import Front
+from monitor.service.front import ServiceFacade
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.bench.estate import fill, routes
@@ -29,10 +29,12 @@ async def test_prometheus_reads_every_series_in_either_form(tmp_path: Path, prot
         fill(metrics, routes(server, 3))
     metrics.watch_gateway(Channel.SMS, "sms")
     took = timedelta(seconds=4)
-    telling = Telling(channel=Channel.SMS, gateway="sms", milestone=Milestone.ACCEPTED, took=took, incident="JCM-01")
+    telling = NotificationLatency(
+        channel=Channel.SMS, gateway="sms", milestone=Milestone.ACCEPTED, took=took, incident="JCM-01"
+    )
     metrics.told(telling)
     listener = open_port("127.0.0.1", 0)
-    async with serve(portal(cast(Front, _Only(metrics)), ["127.0.0.1"]), listener):
+    async with serve(portal(cast(ServiceFacade, _Only(metrics)), ["127.0.0.1"]), listener):
         url = url_of(listener)
         async with prometheus(tmp_path, target=url, protocols=[protocol]) as running:
             await running.scraped(3)

@@ -13,24 +13,24 @@ import pytest
 
 import monitor.service.watch
 from alerts.decide.silence import Silence
-from alerts.model.notice import Matter
-from alerts.record.store import StoreAway
-from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
-from monitor.judging.suspect import Trouble
+from alerts.model.notice import IncidentType
+from alerts.record.store import StoreUnavailable
+from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
+from monitor.judging.suspect import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.planning.ownership import WHOLE, Share, TakeoverPolicy
+from monitor.planning.ownership import WHOLE, Shard, TakeoverPolicy
 from monitor.planning.schedule import MADE_UP
-from monitor.service.order import NotFound
-from monitor.service.portal.trials import Trials
+from monitor.service.order import NotFoundError
+from monitor.service.portal.trials import OnDemandRuns
 from monitor.service.reloader import Reloader
-from monitor.service.sharing import Sharing
+from monitor.service.sharing import ShardManager
 from monitor.service.silences import route_muter
 from monitor.service.watch import make_watch
 from monitor.store.probing.processes import Process, Processes
 from tests.integration.monitor.test_reloader import JCONTOH, in_force
 from tests.unit.alerts.people import T0, incident, trigger
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import SECOND, arrived
 
@@ -40,16 +40,16 @@ ACCOUNT = "ours/credentials/JCONTOH/utama"
 
 @pytest.fixture
 async def reloader(tmp_path: Path) -> AsyncIterator[Reloader]:
-    office = Office(tmp_path)
+    office = IssuingOffice(tmp_path)
     async with in_force(office.config, ENVIRON, tmp_path / "store") as made:
         made.tries = 1
         yield made
 
 
-def beside() -> Share:
+def beside() -> Shard:
     """Return the share of which JCONTOH is not a part, and MPCONTOH is."""
     for number in range(100):
-        share = Share(name=NAME, alive=frozenset({NAME, f"kuching-{number}"}))
+        share = Shard(name=NAME, alive=frozenset({NAME, f"kuching-{number}"}))
         if share.of(["JCONTOH", "MPCONTOH"]) == {"MPCONTOH"}:
             return share
     raise AssertionError("no such name")
@@ -75,7 +75,7 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     await opened(reloader, "JCONTOH", ACCOUNT)
     history = reloader._around.history
     await history.ended(arrived(route, T0), "JCONTOH", {})
-    reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": Matter.SENDING, ACCOUNT: Matter.OWN_FAULT})
+    reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.OWN_FAULT})
 
     assert await reloader.take_share(beside()) == set()
 
@@ -100,8 +100,8 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     assert math.isnan(count), "no engine has looked yet"
     assert watch.probed_by("MPCONTOH") == ""
     assert watch.probed_by("JCONTOH").startswith("kuching")
-    trials = Trials(reloader._lifecycle, reloader._clock, lambda: reloader.watch)
-    with pytest.raises(NotFound, match="kuching"):
+    trials = OnDemandRuns(reloader._lifecycle, reloader._clock, lambda: reloader.watch)
+    with pytest.raises(NotFoundError, match="kuching"):
         await trials.begin("JCONTOH", route.name, by="Siti Contoh")
 
 
@@ -114,7 +114,7 @@ async def test_gained_outage_is_not_over_by_sites_that_were_well_before_it(reloa
         consensus = reloader.watch.consensus
     else:
         consensus = (await make_watch(reloader.watch.configuration, reloader._around)).consensus
-    well = SiteStanding(well_since=T0 - timedelta(hours=1), directions=dict.fromkeys(Direction, Health.UP))
+    well = SiteStatus(well_since=T0 - timedelta(hours=1), directions=dict.fromkeys(Direction, Health.UP))
     for site in (consensus._site, "kuching"):
         consensus.hear(site, "JCONTOH", well)
     await consensus.tell()
@@ -128,7 +128,7 @@ async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
     route, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
     await opened(reloader, "JCONTOH", ACCOUNT)
     reloader.watch.judge.restore({route.name: (Health.DOWN, T0)})
-    reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": Matter.SENDING, ACCOUNT: Matter.OWN_FAULT})
+    reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.OWN_FAULT})
     seen: list[Health] = []
     announce = monitor.service.watch.announce
 
@@ -181,7 +181,7 @@ async def test_what_comes_from_another_process_goes_on_where_that_one_left_off(r
 async def test_thousands_are_taken_over_bit_by_bit_and_all_in_the_end(
     reloader: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = Share(name=NAME, alive=frozenset({"kuching-1"}))
+    nobody = Shard(name=NAME, alive=frozenset({"kuching-1"}))
     await reloader.take_share(nobody)
     assert reloader.watch.owned == set()
     monkeypatch.setattr("monitor.service.reloader._AT_ONCE", 1)
@@ -198,14 +198,14 @@ async def test_a_reload_keeps_to_the_share_and_the_share_waits_for_a_store_that_
 
     class Away:
         async def catch_up(self) -> int:
-            raise StoreAway("gone")
+            raise StoreUnavailable("gone")
 
         def __getattr__(self, name: str) -> object:
             return getattr(reloader._around.history, name)
 
     around = reloader._around
     reloader._around = replace(around, history=Away())  # type: ignore[arg-type]
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await reloader.take_share(WHOLE)
     assert reloader.watch.owned == {"MPCONTOH"}
     reloader._around = around
@@ -219,7 +219,7 @@ async def test_a_silence_of_what_is_in_trouble_here_hushes_nothing_that_another_
     found = replace(incident(), dedup_key="JCONTOH", brief=replace(incident().brief, agency="JCONTOH"))
     silence = Silence(id=1, about=here.name, begins=T0, ends=T0 + 60 * SECOND, why="kerja", by="Siti Contoh")
     assert over(found, [silence], T0) == silence
-    reloader.watch.consensus.hear("johor", "JCONTOH", SiteStanding(troubled=frozenset({here.name, there.name})))
+    reloader.watch.consensus.hear("johor", "JCONTOH", SiteStatus(troubled=frozenset({here.name, there.name})))
     assert over(found, [silence], T0) is None
 
 
@@ -227,7 +227,7 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
     around, watch = reloader._around, reloader.watch
     standings = around.history._standings
     assert standings is not None
-    broken = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0))
+    broken = SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0))
     spoken = ("ours/network@kuching-1", "ours/reference/rujukan-a@kuching-2", "ours/network", "JCONTOH", ACCOUNT)
     here, taken_over = f"ours/network@{NAME}", list[Collection[str]]()
 
@@ -237,7 +237,7 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
     run = arrived(next(iter(watch.routes.values())), T0)
     await around.history.ended(run, "JCONTOH", {}, standings=dict.fromkeys((*spoken, here), broken))
     await opened(reloader, "ours/network", "ours/site/johor", ACCOUNT)
-    sharing = Sharing(
+    sharing = ShardManager(
         name=NAME,
         processes=Processes(around.store._database, NAME),
         history=around.history,
@@ -247,7 +247,7 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
         policy=TakeoverPolicy(),
         take_over=take_over,
     )
-    sharing._share = Share(name=NAME, alive=frozenset({NAME, "kuching-2"}))
+    sharing._share = Shard(name=NAME, alive=frozenset({NAME, "kuching-2"}))
     for now in (T0 + second * SECOND for second in range(9)):
         beats = {"kuching-1": T0, "kuching-2": now}
         sharing._see([Process(name=name, started_at=T0, beat_at=at) for name, at in beats.items()], now)
@@ -268,19 +268,19 @@ async def test_who_begins_beside_others_runs_a_route_when_they_would_have(reload
     at = around.clock.now() - route.probing.interval / 2
     await around.history.ended(arrived(route, at), "MPCONTOH", {})
     for alive, is_resumed in ((share.alive, True), (frozenset({NAME}), False)):
-        watch = await make_watch(configuration, around, Share(name=NAME, alive=alive))
+        watch = await make_watch(configuration, around, Shard(name=NAME, alive=alive))
         assert (route.name in watch.prober._last_runs) is is_resumed
 
 
 async def test_what_others_have_documents_of_is_neither_taken_back_nor_departed(tmp_path: Path) -> None:
-    office = Office(tmp_path)
+    office = IssuingOffice(tmp_path)
     async with in_force(office.config, ENVIRON, tmp_path / "store") as reloader:
         reloader.tries = 1
         around = reloader._around
         run = arrived(next(iter(reloader.watch.routes.values())), T0)
         await around.history.ended(run, "JCONTOH", {}, standings={"JCONTOH": UNTROUBLED, "MPCONTOH": UNTROUBLED})
         both = frozenset({"JCONTOH", "MPCONTOH"})
-        await reloader.take_share(Share(name=NAME, alive=frozenset({NAME, "kuching-1"}), known={"kuching-1": both}))
+        await reloader.take_share(Shard(name=NAME, alive=frozenset({NAME, "kuching-1"}), known={"kuching-1": both}))
         (office.directory / JCONTOH).unlink()
         await reloader.reload("Siti Contoh")
         assert reloader.watched == both
@@ -291,7 +291,7 @@ async def test_what_others_have_documents_of_is_neither_taken_back_nor_departed(
 
         # The other one reloads, too.
         await reloader.take_share(
-            Share(name=NAME, alive=frozenset({NAME, "kuching-1"}), known={"kuching-1": frozenset({"MPCONTOH"})})
+            Shard(name=NAME, alive=frozenset({NAME, "kuching-1"}), known={"kuching-1": frozenset({"MPCONTOH"})})
         )
         assert reloader.watched == {"MPCONTOH"}
         said, _ = await standings.changed(None)

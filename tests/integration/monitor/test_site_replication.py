@@ -21,25 +21,25 @@ import pytest
 import trustme
 from typer.testing import CliRunner
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.cli.store.site import app
-from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.freshness import SiteHeartbeat
 from monitor.judging.joint.replication import ReplicationState
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.suspect import Trouble
-from monitor.model.document import Pen, WrittenDocument
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.suspect import ActiveProblem
+from monitor.model.document import EditSource, WrittenDocument
 from monitor.model.offer import OfferDifference
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
-from monitor.store.probing.probe_calls import ProbeCalls
+from monitor.store.probing.probe_calls import ProbeRequests
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.site_runs import SiteRunWriter
-from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.schema.migrations import upgrade
 from monitor.store.sites import joining, publisher, subscriber
-from monitor.store.sites.joining import SiteState, add, check, rejoin, remove
-from monitor.store.sites.link import MemberSite, SiteRefusedError
+from monitor.store.sites.joining import SiteLinkStatus, add, check, rejoin, remove
+from monitor.store.sites.link import SiteConnection, SiteRefusedError
 from monitor.store.sites.offering import offer
 from monitor.store.sites.probe_calls import SiteOutdatedError, place_call
 from monitor.store.upkeep.documents import Documents
@@ -57,8 +57,8 @@ FRESH_FOR = timedelta(seconds=30)
 PATIENCE = 90.0
 EMPTY = "TRUNCATE standing, beat, site_run, site_hour, run, hour, probe_call"
 ROUTE = "JCM/outbound/rujukan-a"
-WELL = SiteStanding(well_since=T0)
-DOWN = SiteStanding(trouble=Trouble(matter=Matter.BOTH, since=T0))
+WELL = SiteStatus(well_since=T0)
+DOWN = SiteStatus(trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0))
 
 
 @pytest.fixture(scope="module")
@@ -81,26 +81,26 @@ def afresh(world: SiteWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     world.hub.order(EMPTY)
 
 
-def member(world: SiteWorld, site: str = "johor", *, certificate: Path | None = None) -> MemberSite:
+def member(world: SiteWorld, site: str = "johor", *, certificate: Path | None = None) -> SiteConnection:
     server = world.sites[site].reached(certificate)
-    return MemberSite(site=site, server=server, hub="noc", store=world.store)
+    return SiteConnection(site=site, server=server, hub="noc", store=world.store)
 
 
-def say(world: SiteWorld, site: str, *, tmp: Path, **levels: SiteStanding) -> None:
+def say(world: SiteWorld, site: str, *, tmp: Path, **levels: SiteStatus) -> None:
     async def write() -> None:
         async with Database.open(tmp / site, world.stores[site], name=site) as database:
-            standings = SiteStandings(database, site)
+            standings = SiteStatuses(database, site)
             await History(database, standings).ended(ended(1), "JCM", {}, standings=levels)
             steady = timedelta(seconds=time.monotonic())
-            await standings.beat(SiteBeat(at=datetime.now(UTC), steady=steady, life=site))
+            await standings.beat(SiteHeartbeat(at=datetime.now(UTC), steady=steady, life=site))
 
     asyncio.run(write())
 
 
-def heard(world: SiteWorld, tmp: Path) -> tuple[dict[str, dict[str, SiteStanding]], dict[str, datetime]]:
-    async def read() -> tuple[dict[str, dict[str, SiteStanding]], dict[str, datetime]]:
+def heard(world: SiteWorld, tmp: Path) -> tuple[dict[str, dict[str, SiteStatus]], dict[str, datetime]]:
+    async def read() -> tuple[dict[str, dict[str, SiteStatus]], dict[str, datetime]]:
         async with Database.open(tmp / "noc", world.store, name="noc") as database:
-            standings = SiteStandings(database, "noc")
+            standings = SiteStatuses(database, "noc")
             said, _ = await standings.changed(None)
             return {site: dict(of) for site, of in said.items()}, {
                 site: beat.at for site, beat in (await standings.beats()).items()
@@ -147,7 +147,7 @@ def until(what: Callable[[], bool]) -> float:
     return time.monotonic() - begun
 
 
-def hears(world: SiteWorld, site: str, subject: str, matter: Matter | None) -> bool:
+def hears(world: SiteWorld, site: str, subject: str, matter: IncidentType | None) -> bool:
     rows = world.hub.order(f"SELECT matter FROM standing WHERE site = '{site}' AND subject = '{subject}'")
     return rows == [(matter,)]
 
@@ -161,7 +161,7 @@ def hold_up(world: SiteWorld, by: str = "pg_sleep(0.5)") -> None:
     )
 
 
-def state(world: SiteWorld, site: str = "johor") -> SiteState:
+def state(world: SiteWorld, site: str = "johor") -> SiteLinkStatus:
     return check(member(world, site), FRESH_FOR)
 
 
@@ -172,12 +172,12 @@ def test_what_a_site_says_is_at_the_hub_within_a_second_and_so_is_what_it_said_b
     assert add(member(world))
     assert heard(world, tmp_path)[0] == {"johor": {"JCM": WELL, "MDC": DOWN}}
 
-    def took(says: SiteStanding, matter: Matter | None) -> float:
+    def took(says: SiteStatus, matter: IncidentType | None) -> float:
         say(world, "johor", tmp=tmp_path, JCM=says)
         return until(lambda: hears(world, "johor", "JCM", matter))
 
     # A machine that stands still holds up the one or the other; what had a pause of its own would hold up all.
-    assert any(took(*said) < 1 for _ in range(5) for said in ((DOWN, Matter.BOTH), (WELL, None)))
+    assert any(took(*said) < 1 for _ in range(5) for said in ((DOWN, IncidentType.BOTH), (WELL, None)))
     found = state(world)
     assert (found.is_fresh, found.troubles, found.errors) == (True, (), 0)
     assert found.beat_age is not None
@@ -208,7 +208,7 @@ def test_after_a_cut_the_judgement_arrives_before_the_beat_that_followed_it(worl
 
     assert until(has_beaten) < 30
     assert (True, None) not in seen
-    assert seen[-1] == (True, Matter.BOTH)
+    assert seen[-1] == (True, IncidentType.BOTH)
 
 
 def test_a_site_knows_whether_the_hub_hears_it(world: SiteWorld, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_site_that_joins_anew_is_never_seen_to_live_before_it_has_said_what_it
             look()
         anew.result()
     world.hub.order("DROP FUNCTION lambat CASCADE")
-    assert hears(world, "johor", "JCM", Matter.BOTH)
+    assert hears(world, "johor", "JCM", IncidentType.BOTH)
     assert (0, 0) in seen
     assert (0, 1) not in seen
 
@@ -262,7 +262,7 @@ def test_a_connection_that_breaks_is_made_again_and_stops_nothing(world: SiteWor
     add(member(world))
     world.sites["johor"].order("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
-    until(lambda: hears(world, "johor", "JCM", Matter.BOTH))
+    until(lambda: hears(world, "johor", "JCM", IncidentType.BOTH))
     assert state(world).troubles == ()
 
 
@@ -278,11 +278,11 @@ def test_a_row_for_another_site_is_refused_and_stops_that_site_alone(world: Site
     errors = "SELECT apply_error_count > 0 FROM pg_stat_subscription_stats WHERE subname = 'pantau_johor'"
     until(lambda: world.hub.order(errors) == [(True,)])
     say(world, "kuching", tmp=tmp_path, MDC=DOWN)
-    until(lambda: hears(world, "kuching", "MDC", Matter.BOTH))
+    until(lambda: hears(world, "kuching", "MDC", IncidentType.BOTH))
     assert hears(world, "kuching", "JCM", None)
     assert state(world, "kuching").troubles == ()
     # Each try lasts for some milliseconds, or longer on a machine that stands still in the middle of one.
-    looks = list[SiteState]()
+    looks = list[SiteLinkStatus]()
 
     def is_told() -> bool:
         looks.append(state(world))
@@ -301,7 +301,7 @@ def test_a_row_for_another_site_is_refused_and_stops_that_site_alone(world: Site
     )
     rejoin(member(world))
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
-    until(lambda: hears(world, "johor", "JCM", Matter.BOTH))
+    until(lambda: hears(world, "johor", "JCM", IncidentType.BOTH))
     assert state(world).troubles == ()
 
 
@@ -431,7 +431,7 @@ def test_a_hub_calls_for_probes_in_a_sites_store_and_hears_at_once_where_it_cann
 
     async def called() -> list[str]:
         async with Database.open(tmp_path / "johor", world.stores["johor"], name="johor") as database:
-            return list(await ProbeCalls(database).fresh(database.clock.now()))
+            return list(await ProbeRequests(database).fresh(database.clock.now()))
 
     assert place_call(member(world), "JCM")
     assert not place_call(member(world), "JCM"), "it is called for"
@@ -561,7 +561,7 @@ def test_a_site_that_was_upgraded_first_is_refused_and_goes_on_by_itself_once_th
                 say(world, "johor", tmp=tmp_path, JCM=DOWN)
                 until(lambda: world.hub.order(errors) == [(True,)])
                 until(lambda: "missing replicated column" in world.hub.said())
-        until(lambda: hears(world, "johor", "JCM", Matter.BOTH))
+        until(lambda: hears(world, "johor", "JCM", IncidentType.BOTH))
     finally:
         for each in ends:
             each.order("ALTER TABLE standing DROP COLUMN IF EXISTS baru")
@@ -643,7 +643,7 @@ def test_what_was_broken_off_is_gone_on_with(world: SiteWorld, tmp_path: Path) -
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
     world.sites["johor"].order("SELECT pg_create_logical_replication_slot('pantau_noc', 'pgoutput')")
     assert add(member(world))
-    assert hears(world, "johor", "JCM", Matter.BOTH)
+    assert hears(world, "johor", "JCM", IncidentType.BOTH)
 
 
 def test_what_was_broken_off_before_the_site_spoke_is_gone_on_with(
@@ -659,7 +659,7 @@ def test_what_was_broken_off_before_the_site_spoke_is_gone_on_with(
         with pytest.raises(KeyboardInterrupt):
             add(member(world))
     assert not add(member(world))
-    assert hears(world, "johor", "JCM", Matter.BOTH)
+    assert hears(world, "johor", "JCM", IncidentType.BOTH)
 
 
 @pytest.mark.parametrize("step", ["try_out", "_of_it", "_see_tables"])
@@ -670,10 +670,10 @@ def test_what_was_killed_on_the_way_is_gone_on_with(world: SiteWorld, tmp_path: 
     adding.join()
     assert adding.exitcode == -signal.SIGKILL
     assert add(member(world))
-    assert hears(world, "johor", "JCM", Matter.BOTH)
+    assert hears(world, "johor", "JCM", IncidentType.BOTH)
 
 
-def _killed_at(step: str, site: MemberSite) -> None:
+def _killed_at(step: str, site: SiteConnection) -> None:
     setattr(subscriber.Subscriber, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     add(site)
 
@@ -694,7 +694,7 @@ def test_while_one_lets_a_site_join_another_is_refused_what_would_take_it_apart(
 
     monkeypatch.setattr(publisher.Publisher, "make_slot", beside_another)
     assert add(member(world))
-    assert hears(world, "johor", "JCM", Matter.BOTH)
+    assert hears(world, "johor", "JCM", IncidentType.BOTH)
     assert refused == 2 * ["somebody else lets a site join or leave just now: call this again when they have done"]
 
 
@@ -710,7 +710,7 @@ def test_a_command_that_has_just_ended_and_is_still_known_to_the_hub_is_waited_f
             refused = "SELECT FROM pg_stat_activity WHERE state = 'idle' AND query LIKE 'SELECT pg_try_advisory_lock%'"
             until(lambda: world.hub.order(refused) != [])
         assert adding.result()
-    assert hears(world, "johor", "JCM", Matter.BOTH)
+    assert hears(world, "johor", "JCM", IncidentType.BOTH)
 
 
 def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: SiteWorld, tmp_path: Path) -> None:
@@ -731,7 +731,7 @@ def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: Sit
 
 
 @pytest.fixture
-def second_hub(world: SiteWorld) -> Iterator[MemberSite]:
+def second_hub(world: SiteWorld) -> Iterator[SiteConnection]:
     """Return johor as another hub has it, whose store is another database of the same server."""
     world.hub.order(f"CREATE DATABASE ibu OWNER {OWNER}")
     store = replace(world.store, database="ibu")
@@ -744,14 +744,14 @@ def second_hub(world: SiteWorld) -> Iterator[MemberSite]:
 
 @pytest.mark.blind
 def test_remove_at_a_second_hub_leaves_the_first_what_it_hears(
-    world: SiteWorld, second_hub: MemberSite, tmp_path: Path
+    world: SiteWorld, second_hub: SiteConnection, tmp_path: Path
 ) -> None:
     say(world, "johor", tmp=tmp_path, JCM=WELL)
     add(member(world))
     add(second_hub, beside=True)
     remove(second_hub, gone=False)
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
-    until(lambda: hears(world, "johor", "JCM", Matter.BOTH))
+    until(lambda: hears(world, "johor", "JCM", IncidentType.BOTH))
     assert state(world).troubles == ()
     # The last that leaves takes all away.
     remove(member(world), gone=False)
@@ -759,7 +759,7 @@ def test_remove_at_a_second_hub_leaves_the_first_what_it_hears(
 
 
 def test_second_hub_is_refused_and_noticed_unless_it_is_meant(
-    world: SiteWorld, second_hub: MemberSite, tmp_path: Path
+    world: SiteWorld, second_hub: SiteConnection, tmp_path: Path
 ) -> None:
     say(world, "johor", tmp=tmp_path, JCM=WELL)
     add(member(world))
@@ -822,7 +822,7 @@ def look_at_offers(world: SiteWorld, tmp: Path, **refusals: str) -> dict[str, st
             used = [each for each in due if each.agency not in refusals]
             wanted = [WrittenDocument(agency=each.agency, name=each.name, text=each.text) for each in used if each.text]
             gone = [each.agency for each in used if each.text is None]
-            await documents.write(await documents.latest(), wanted, gone, pen=Pen.HUB, by="noc", now=now)
+            await documents.write(await documents.latest(), wanted, gone, pen=EditSource.HUB, by="noc", now=now)
             await offers.looked_at(due, refusals, now)
             return {each.agency: each.text for each in due}
 

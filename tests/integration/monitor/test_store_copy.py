@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from sqlalchemy import JSON, Boolean, Date, DateTime, Float, Integer, String, Table, insert, select, update
 
 from alerts.model.event import Resolve
-from alerts.record.audit import Head
-from alerts.record.store import Entry
+from alerts.record.audit import ChainHead
+from alerts.record.store import AuditEntry
 from monitor.store.backend.copy import copy as copy_file
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.backend.postgres import PostgresServer
@@ -38,7 +38,7 @@ from monitor.store.schema.tables import Moment, journal, journal_head, metadata,
 from tests.integration.alerts.station import Station
 from tests.real.postgres import PASSWORD, WITH_PASSWORD, Postgres
 from tests.unit.alerts.people import T0, trigger
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 
 pytestmark = pytest.mark.real
 
@@ -55,14 +55,14 @@ def server(postgres: Postgres) -> PostgresServer:
 
 
 @pytest.fixture
-def office(tmp_path: Path, server: PostgresServer) -> Office:
+def office(tmp_path: Path, server: PostgresServer) -> IssuingOffice:
     """One whose settings name the server already; its store is still the file."""
-    office = Office(tmp_path)
+    office = IssuingOffice(tmp_path)
     name_server(office, server)
     return office
 
 
-def name_server(office: Office, server: PostgresServer, password: str = "") -> None:
+def name_server(office: IssuingOffice, server: PostgresServer, password: str = "") -> None:
     settings = office.config.read_text().partition("\nstore: ")[0]
     url = f"url: 'postgresql://{server.user}@{server.host}:{server.port}/{server.database}'"
     if password:
@@ -72,7 +72,7 @@ def name_server(office: Office, server: PostgresServer, password: str = "") -> N
     office.config.write_text(f"{settings}\nstore: {{{url}}}\n")
 
 
-def file_of(office: Office) -> Path:
+def file_of(office: IssuingOffice) -> Path:
     return office.state / SERVED
 
 
@@ -80,7 +80,7 @@ def file_of(office: Office) -> Path:
 _LIVES: dict[int, bytes] = {}
 
 
-async def lived(office: Office, runs: int = 0) -> None:
+async def lived(office: IssuingOffice, runs: int = 0) -> None:
     """Leave the store of a service that has told of one outage and is in the middle of another."""
     if runs not in _LIVES:
         async with Database.open(office.state) as database:
@@ -122,7 +122,7 @@ async def told(database: Database) -> Sequence[Any]:
 # -- all of it -------------------------------------------------------------------------------------------------------
 
 
-async def test_what_was_in_the_file_goes_on_on_the_server(office: Office, empty: PostgresServer) -> None:
+async def test_what_was_in_the_file_goes_on_on_the_server(office: IssuingOffice, empty: PostgresServer) -> None:
     name_server(office, empty)
     await lived(office, runs=20)
     async with Database.open(office.state) as database:
@@ -157,7 +157,7 @@ async def test_what_was_in_the_file_goes_on_on_the_server(office: Office, empty:
     assert not half_of(empty)
 
 
-def test_no_service_starts_on_the_file_after_that_and_its_journal_can_be_read(office: Office) -> None:
+def test_no_service_starts_on_the_file_after_that_and_its_journal_can_be_read(office: IssuingOffice) -> None:
     asyncio.run(lived(office))
     assert office.run("store", "copy")[0] == 0
 
@@ -174,7 +174,7 @@ def test_no_service_starts_on_the_file_after_that_and_its_journal_can_be_read(of
     assert f"schema {known()[0]}, and this store was moved to the database pantau" in said
 
 
-async def test_the_way_back_is_to_restore_the_file_as_an_older_copy(office: Office) -> None:
+async def test_the_way_back_is_to_restore_the_file_as_an_older_copy(office: IssuingOffice) -> None:
     await lived(office)
     assert (await office.ask("store", "copy"))[0] == 0
     office.config.write_text(office.config.read_text().partition("\nstore: ")[0])
@@ -187,7 +187,7 @@ async def test_the_way_back_is_to_restore_the_file_as_an_older_copy(office: Offi
         assert await ledger.is_paper_held()
 
 
-async def test_nothing_else_in_the_file_is_changed(office: Office) -> None:
+async def test_nothing_else_in_the_file_is_changed(office: IssuingOffice) -> None:
     await lived(office, runs=3)
     before = dump(file_of(office))
 
@@ -204,7 +204,7 @@ def dump(file: Path) -> Sequence[str]:
 
 
 async def test_a_copy_of_the_file_can_be_copied_and_is_left_as_it_is_while_the_service_runs(
-    office: Office, tmp_path: Path
+    office: IssuingOffice, tmp_path: Path
 ) -> None:
     await lived(office)
     copy = tmp_path / "copy.sqlite"
@@ -222,7 +222,7 @@ async def test_a_copy_of_the_file_can_be_copied_and_is_left_as_it_is_while_the_s
 
 
 async def test_who_repeats_it_is_told_that_it_is_done(
-    office: Office, server: PostgresServer, postgres: Postgres
+    office: IssuingOffice, server: PostgresServer, postgres: Postgres
 ) -> None:
     await lived(office)
     assert (await office.ask("store", "copy"))[0] == 0
@@ -326,7 +326,7 @@ def test_whatever_stands_in_any_table_is_the_same_there(
     asyncio.run(story())
 
 
-async def test_all_tables_that_the_migrations_make_are_copied(office: Office) -> None:
+async def test_all_tables_that_the_migrations_make_are_copied(office: IssuingOffice) -> None:
     await lived(office)
     with closing(sqlite3.connect(file_of(office))) as connection:
         made = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -399,7 +399,7 @@ async def halfway(server: PostgresServer) -> AsyncIterator[Callable[[], Awaitabl
 
 @pytest.mark.crash
 async def test_killed_in_the_middle_it_goes_on_where_it_was_and_nobody_runs_on_half_of_it(
-    office: Office, server: PostgresServer
+    office: IssuingOffice, server: PostgresServer
 ) -> None:
     await lived(office, runs=MANY)
     async with halfway(server) as reached:
@@ -452,14 +452,14 @@ class _Dying(Target):
     """Ends when the file is left behind, and that is not committed there."""
 
     @asynccontextmanager
-    async def completed(self, entry: Entry) -> AsyncIterator[Head]:
+    async def completed(self, entry: AuditEntry) -> AsyncIterator[ChainHead]:
         async with Target.completed(self, entry) as head:
             yield head
             raise Killed
 
 
 async def test_ended_between_the_two_bars_neither_can_be_used_and_it_goes_on(
-    office: Office, server: PostgresServer
+    office: IssuingOffice, server: PostgresServer
 ) -> None:
     await lived(office)
     with opened(file_of(office)) as source:
@@ -479,7 +479,7 @@ async def test_ended_between_the_two_bars_neither_can_be_used_and_it_goes_on(
 
 
 async def test_a_server_that_goes_away_in_the_middle_is_named_and_it_goes_on_when_it_is_back(
-    office: Office, server: PostgresServer, postgres: Postgres
+    office: IssuingOffice, server: PostgresServer, postgres: Postgres
 ) -> None:
     await lived(office, runs=MANY)
     async with halfway(server) as reached:
@@ -500,7 +500,7 @@ async def test_a_server_that_goes_away_in_the_middle_is_named_and_it_goes_on_whe
     assert there(server) == MANY
 
 
-async def test_a_server_whose_disk_is_full_is_named(office: Office, server: PostgresServer) -> None:
+async def test_a_server_whose_disk_is_full_is_named(office: IssuingOffice, server: PostgresServer) -> None:
     await lived(office, runs=10)
     with psycopg.connect(address(server), autocommit=True) as connection:
         before_each_run(connection, "RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'")
@@ -515,7 +515,7 @@ async def test_a_server_whose_disk_is_full_is_named(office: Office, server: Post
     assert (await office.ask("store", "copy"))[0] == 0
 
 
-async def copy_half(office: Office, server: PostgresServer) -> None:
+async def copy_half(office: IssuingOffice, server: PostgresServer) -> None:
     """Copy no more than the runs, and what comes before them."""
 
     def tell(progress: MoveProgress) -> None:
@@ -528,13 +528,13 @@ async def copy_half(office: Office, server: PostgresServer) -> None:
 
 
 async def test_after_the_service_ran_on_the_file_once_more_it_begins_anew(
-    office: Office, server: PostgresServer
+    office: IssuingOffice, server: PostgresServer
 ) -> None:
     await lived(office, runs=20)
     await copy_half(office, server)
     async with Database.open(office.state) as database:
         async with SqlStore(database).transaction() as ledger:
-            await ledger.journal(Entry(at=T0, actor="pantau@utama", event="service started"))
+            await ledger.journal(AuditEntry(at=T0, actor="pantau@utama", event="service started"))
         async with database.write() as connection:
             await connection.execute(run.delete().where(run.c.id > 10))
         before = await all_of(database)
@@ -547,7 +547,7 @@ async def test_after_the_service_ran_on_the_file_once_more_it_begins_anew(
 
 
 async def test_what_was_changed_by_hand_in_between_is_found_and_the_file_is_still_the_store(
-    office: Office, server: PostgresServer
+    office: IssuingOffice, server: PostgresServer
 ) -> None:
     await lived(office, runs=20)
     await copy_half(office, server)
@@ -568,7 +568,7 @@ async def test_what_was_changed_by_hand_in_between_is_found_and_the_file_is_stil
 # -- older schemas ---------------------------------------------------------------------------------------------------
 
 
-def older(office: Office) -> None:
+def older(office: IssuingOffice) -> None:
     """Leave a file of an older schema, in which a migration will write what time it is."""
     upgrade(f"sqlite:///{file_of(office)}", "0013")
     shutil_row = (
@@ -581,7 +581,7 @@ def older(office: Office) -> None:
 
 
 async def test_a_file_of_an_older_schema_is_brought_up_to_date_on_a_copy(
-    office: Office, server: PostgresServer
+    office: IssuingOffice, server: PostgresServer
 ) -> None:
     older(office)
     before = dump(file_of(office))
@@ -602,7 +602,9 @@ async def test_a_file_of_an_older_schema_is_brought_up_to_date_on_a_copy(
     assert row == ("JCM-01", True)
 
 
-async def test_half_of_an_older_one_whose_copy_is_gone_says_what_to_do(office: Office, server: PostgresServer) -> None:
+async def test_half_of_an_older_one_whose_copy_is_gone_says_what_to_do(
+    office: IssuingOffice, server: PostgresServer
+) -> None:
     older(office)
     with opened(file_of(office)) as source:
         async with taken(server) as target:
@@ -620,21 +622,21 @@ async def test_half_of_an_older_one_whose_copy_is_gone_says_what_to_do(office: O
 # -- what is refused -------------------------------------------------------------------------------------------------
 
 
-async def refused(office: Office) -> str:
+async def refused(office: IssuingOffice) -> str:
     code, said = await office.ask("store", "copy")
     assert code == 1, said
     assert "Traceback" not in said
     return said
 
 
-async def test_it_is_refused_while_a_service_runs_on_the_file(office: Office, server: PostgresServer) -> None:
+async def test_it_is_refused_while_a_service_runs_on_the_file(office: IssuingOffice, server: PostgresServer) -> None:
     await lived(office)
     async with Database.open(office.state):
         assert f"{office.state} is in use by another pantau process; stop that one" in await refused(office)
     assert there(server, "incident") == 0
 
 
-async def test_it_is_refused_while_a_service_runs_on_the_server(office: Office, server: PostgresServer) -> None:
+async def test_it_is_refused_while_a_service_runs_on_the_server(office: IssuingOffice, server: PostgresServer) -> None:
     await lived(office)
     async with Database.open(office.state, server, name="utama"):
         assert f"a pantau service runs on the {server}; stop it, on whichever machine it is" in await refused(office)
@@ -643,13 +645,13 @@ async def test_it_is_refused_while_a_service_runs_on_the_server(office: Office, 
     assert (await office.ask("store", "copy"))[0] == 0
 
 
-async def test_it_is_refused_where_somebody_copies_already(office: Office, server: PostgresServer) -> None:
+async def test_it_is_refused_where_somebody_copies_already(office: IssuingOffice, server: PostgresServer) -> None:
     await lived(office)
     async with taken(server):
         assert f"another `pantau store copy` is at work on the {server}" in await refused(office)
 
 
-async def test_while_it_copies_no_service_starts_on_the_file(office: Office, server: PostgresServer) -> None:
+async def test_while_it_copies_no_service_starts_on_the_file(office: IssuingOffice, server: PostgresServer) -> None:
     await lived(office)
     with opened(file_of(office)), pytest.raises(StoreInUseError):
         async with Database.open(office.state):
@@ -657,11 +659,11 @@ async def test_while_it_copies_no_service_starts_on_the_file(office: Office, ser
 
 
 async def test_what_another_installation_has_written_is_not_copied_over(
-    office: Office, server: PostgresServer, tmp_path: Path
+    office: IssuingOffice, server: PostgresServer, tmp_path: Path
 ) -> None:
     await lived(office)
     async with Database.open(tmp_path / "other", server) as database, SqlStore(database).transaction() as ledger:
-        await ledger.journal(Entry(at=T0, actor="x", event="service started"))
+        await ledger.journal(AuditEntry(at=T0, actor="x", event="service started"))
 
     await nobody_is_there(server)
     said = await refused(office)
@@ -672,7 +674,7 @@ async def test_what_another_installation_has_written_is_not_copied_over(
 
 
 async def test_what_this_installation_has_there_already_is_not_copied_over(
-    office: Office, server: PostgresServer, tmp_path: Path
+    office: IssuingOffice, server: PostgresServer, tmp_path: Path
 ) -> None:
     await lived(office)
     shutil.copy(file_of(office), tmp_path / "copy.sqlite")
@@ -681,12 +683,14 @@ async def test_what_this_installation_has_there_already_is_not_copied_over(
     assert f"the {server} holds this store already, up to entry " in await refused(office)
 
 
-async def test_half_of_another_store_is_not_copied_over(office: Office, server: PostgresServer, tmp_path: Path) -> None:
+async def test_half_of_another_store_is_not_copied_over(
+    office: IssuingOffice, server: PostgresServer, tmp_path: Path
+) -> None:
     await lived(office)
     (tmp_path / "other").mkdir()
-    other = Office(tmp_path / "other")
+    other = IssuingOffice(tmp_path / "other")
     async with Database.open(other.state) as database, SqlStore(database).transaction() as ledger:
-        await ledger.journal(Entry(at=T0, actor="x", event="service started"))
+        await ledger.journal(AuditEntry(at=T0, actor="x", event="service started"))
     with opened(file_of(other)) as source:
         async with taken(server) as target:
             await target.begin(source.origin, str(source.file))
@@ -694,7 +698,7 @@ async def test_half_of_another_store_is_not_copied_over(office: Office, server: 
     assert f"holds half a copy of another store, {file_of(other)}, begun on 20" in await refused(office)
 
 
-async def test_tables_of_another_program_are_left_alone(office: Office, empty: PostgresServer) -> None:
+async def test_tables_of_another_program_are_left_alone(office: IssuingOffice, empty: PostgresServer) -> None:
     name_server(office, empty)
     await lived(office)
     with psycopg.connect(address(empty), autocommit=True) as connection:
@@ -715,7 +719,7 @@ def guest(empty: PostgresServer, postgres: Postgres) -> Iterator[PostgresServer]
             connection.execute(f"DROP ROLE {WITH_PASSWORD}")
 
 
-async def test_a_wrong_password_is_said_and_never_shown(office: Office, guest: PostgresServer) -> None:
+async def test_a_wrong_password_is_said_and_never_shown(office: IssuingOffice, guest: PostgresServer) -> None:
     await lived(office)
     name_server(office, guest, "salah-benar")
 
@@ -725,14 +729,16 @@ async def test_a_wrong_password_is_said_and_never_shown(office: Office, guest: P
     assert "salah-benar" not in said
 
 
-async def test_a_role_that_may_make_no_tables_is_told_what_it_needs(office: Office, guest: PostgresServer) -> None:
+async def test_a_role_that_may_make_no_tables_is_told_what_it_needs(
+    office: IssuingOffice, guest: PostgresServer
+) -> None:
     await lived(office)
     name_server(office, guest, PASSWORD)
 
     assert "let it own the database: ALTER DATABASE" in await refused(office)
 
 
-async def test_without_a_server_or_a_file_it_says_what_is_missing(office: Office) -> None:
+async def test_without_a_server_or_a_file_it_says_what_is_missing(office: IssuingOffice) -> None:
     assert f"there is no {file_of(office)}" in await refused(office)
     office.config.write_text(office.config.read_text().partition("\nstore: ")[0])
 
@@ -743,7 +749,7 @@ async def test_without_a_server_or_a_file_it_says_what_is_missing(office: Office
 
 
 @pytest.mark.parametrize("what", ["another", "newer", "0002"])
-async def test_what_is_no_store_of_this_version_is_not_copied(office: Office, what: str) -> None:
+async def test_what_is_no_store_of_this_version_is_not_copied(office: IssuingOffice, what: str) -> None:
     if what == "another":
         file_of(office).write_bytes(b"a letter to the Director General " * 9)
         why = "it is no store of Pantau"
@@ -758,7 +764,7 @@ async def test_what_is_no_store_of_this_version_is_not_copied(office: Office, wh
     assert why in await refused(office)
 
 
-async def test_a_row_that_postgresql_cannot_keep_is_named(office: Office, server: PostgresServer) -> None:
+async def test_a_row_that_postgresql_cannot_keep_is_named(office: IssuingOffice, server: PostgresServer) -> None:
     await lived(office, runs=30)
     with closing(sqlite3.connect(file_of(office))) as connection, connection:
         connection.execute("UPDATE run SET outcome = 'delivered at the very last moment' WHERE id = 17")
@@ -772,7 +778,7 @@ async def test_a_row_that_postgresql_cannot_keep_is_named(office: Office, server
     assert (await office.ask("store", "copy"))[0] == 0
 
 
-async def test_a_journal_that_was_changed_is_copied_and_that_is_said(office: Office) -> None:
+async def test_a_journal_that_was_changed_is_copied_and_that_is_said(office: IssuingOffice) -> None:
     await lived(office)
     with closing(sqlite3.connect(file_of(office))) as connection, connection:
         connection.execute("DROP TRIGGER journal_is_not_changed")

@@ -11,7 +11,7 @@ import pytest
 from monitor.config.loading import load
 from monitor.model.document import digest_of, secrets_named
 from monitor.store.upkeep.keyring import new_key
-from probes.model.mailbox import Password, Withheld
+from probes.model.mailbox import Password, UnavailableLogin
 from tests.integration.monitor.test_agency_by_page import invited, officer, run, stored
 from tests.integration.watching import laid_out, service
 
@@ -71,7 +71,7 @@ async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an
 
     # With another key it is that mailbox alone that is not signed in to.
     key.write_text(new_key())
-    assert isinstance(login(place), Withheld)
+    assert isinstance(login(place), UnavailableLogin)
     # Nor does a key that is lost keep the service from starting, and all other mail from being watched.
     key.unlink()
     async with service(place), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", cookies=cookies) as browser:

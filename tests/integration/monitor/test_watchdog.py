@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 from alerts.record.clock import SystemClock
 from alerts.wording.texts import load as load_wording
 from monitor.config.loading import Configuration, load
-from monitor.judging.lifeline import LifelineTrouble, Memory, Spell
+from monitor.judging.lifeline import ActiveReason, Memory, OutOfBandReason
 from monitor.metrics import Metrics
 from monitor.runtime.systemd import ServiceManager
-from monitor.service.watch import Watch
+from monitor.service.watch import ProbingRuntime
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Process, Processes
@@ -28,14 +28,14 @@ from pantau_lab.deadman import DeadMansSwitch
 from pantau_lab.serving import serve
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import MINUTE, SECOND, trigger
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.scrape import Scrape
 
 WITHOUT_LIFELINE = ""
 LIFELINE = "lifeline: {numbers_file: nombor, gateways: [sms-utama]}\n"
 
 
-def configured(office: Office, sections: str) -> Configuration:
+def configured(office: IssuingOffice, sections: str) -> Configuration:
     settings = office.directory / "other.yaml"
     line = "      name: sms-utama\n"
     text = office.config.read_text()
@@ -46,15 +46,15 @@ def configured(office: Office, sections: str) -> Configuration:
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Office:
+def office(tmp_path: Path) -> IssuingOffice:
     (tmp_path / "nombor").write_text("010-000 0900\n")
-    return Office(tmp_path)
+    return IssuingOffice(tmp_path)
 
 
 class Watchroom:
     """A watchdog over a service whose configuration is changed as by a reload."""
 
-    def __init__(self, office: Office, database: Database) -> None:
+    def __init__(self, office: IssuingOffice, database: Database) -> None:
         self.office = office
         self.station = Station(database)
         self.metrics = Metrics(version="1", now=self.station.clock.now)
@@ -81,14 +81,14 @@ class Watchroom:
         prober = SimpleNamespace(late=lambda _: 0 * SECOND)
         judge = SimpleNamespace(troubled=lambda _: ())
         watch = SimpleNamespace(configuration=configuration, prober=prober, troubled=judge.troubled)
-        self.watch = cast(Watch, watch)
+        self.watch = cast(ProbingRuntime, watch)
 
     def value(self, name: str, **labels: str) -> float | None:
         return Scrape(self.metrics).value(name, **labels)
 
 
 @pytest.fixture
-async def room(office: Office, tmp_path: Path) -> AsyncIterator[Watchroom]:
+async def room(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Watchroom]:
     async with Database.open(tmp_path / "store") as database:
         made = Watchroom(office, database)
         yield made
@@ -188,10 +188,10 @@ async def test_before_anything_is_known_of_the_store_nobody_is_told_that_it_is_b
     """An operator starts the service again, on a disk that is full still."""
     room.reload(LIFELINE)
     rings, now = Rings(room), room.station.clock.now()
-    rings.memory.write({LifelineTrouble.STORE: Spell(since=now - 60 * MINUTE, told_at=now - MINUTE)})
-    assert set(await rings.look()) == {LifelineTrouble.STORE}
+    rings.memory.write({OutOfBandReason.STORE: ActiveReason(since=now - 60 * MINUTE, told_at=now - MINUTE)})
+    assert set(await rings.look()) == {OutOfBandReason.STORE}
     room.watchdog.pulse.away_since = now
-    assert set(await rings.look()) == {LifelineTrouble.STORE}
+    assert set(await rings.look()) == {OutOfBandReason.STORE}
     # No gateway answers here, and it is over all the same.
     await room.watchdog.pulse.beat()
     assert await rings.look() == {}
@@ -200,24 +200,26 @@ async def test_before_anything_is_known_of_the_store_nobody_is_told_that_it_is_b
 async def test_a_store_that_goes_away_does_not_bring_a_silent_peer_back(room: Watchroom) -> None:
     room.reload(LIFELINE)
     rings, now = Rings(room), room.station.clock.now()
-    rings.memory.write({LifelineTrouble.PEER: Spell(since=now - 60 * MINUTE, told_at=now - MINUTE, whose="kedua")})
+    rings.memory.write(
+        {OutOfBandReason.PEER: ActiveReason(since=now - 60 * MINUTE, told_at=now - MINUTE, whose="kedua")}
+    )
     room.watchdog.pulse.away_since = now
     room.station.clock.moment += 5 * MINUTE
-    assert set(await rings.look()) == {LifelineTrouble.PEER}
+    assert set(await rings.look()) == {OutOfBandReason.PEER}
 
 
 async def test_the_lifeline_hears_of_a_peer_that_the_pulse_has_missed(room: Watchroom) -> None:
-    class Shared(Processes):
+    class SharedSettings(Processes):
         async def beat(self, started_at: datetime, now: datetime) -> list[Process]:
             at = SystemClock().now() - 5 * MINUTE
             return [Process(name="kedua", started_at=at, beat_at=at)]
 
     room.reload(LIFELINE)
     rings = Rings(room)
-    room.watchdog.pulse._processes = Shared.__new__(Shared)
+    room.watchdog.pulse._processes = SharedSettings.__new__(SharedSettings)
     await room.watchdog.pulse.beat()
     await rings.look()
-    assert {trouble: spell.whose for trouble, spell in rings.memory.read().items()} == {LifelineTrouble.PEER: "kedua"}
+    assert {trouble: spell.whose for trouble, spell in rings.memory.read().items()} == {OutOfBandReason.PEER: "kedua"}
 
 
 async def test_a_switch_that_a_reload_names_hears_of_us_with_the_next_beat(room: Watchroom) -> None:
@@ -238,7 +240,7 @@ async def test_a_switch_that_a_reload_names_hears_of_us_with_the_next_beat(room:
 # -- at the start ----------------------------------------------------------------------------------------------------
 
 
-async def opening(office: Office, error: Exception, clock: SystemClock | None = None) -> list[str]:
+async def opening(office: IssuingOffice, error: Exception, clock: SystemClock | None = None) -> list[str]:
     """Let the store not open for *error*; return what was logged."""
     metrics = Metrics(version="1", now=SystemClock().now).watchdog
     with capture_logs() as logged, pytest.raises(type(error)):
@@ -247,14 +249,16 @@ async def opening(office: Office, error: Exception, clock: SystemClock | None = 
     return [line["event"] for line in logged]
 
 
-async def test_a_store_that_does_not_open_is_remembered_and_one_that_another_process_has_is_not(office: Office) -> None:
+async def test_a_store_that_does_not_open_is_remembered_and_one_that_another_process_has_is_not(
+    office: IssuingOffice,
+) -> None:
     assert await opening(office, StoreInUseError("somebody has it")) == []
     assert not (office.state / MEMORY_FILE).exists()
     assert await opening(office, OSError("no such disk")) == []
     assert b'"store"' in (office.state / MEMORY_FILE).read_bytes()
 
 
-async def test_a_bug_in_the_lifeline_does_not_hide_why_the_store_was_not_opened(office: Office) -> None:
+async def test_a_bug_in_the_lifeline_does_not_hide_why_the_store_was_not_opened(office: IssuingOffice) -> None:
     class Stopped(SystemClock):
         def now(self) -> datetime:
             raise ZeroDivisionError

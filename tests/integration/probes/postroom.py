@@ -14,7 +14,7 @@ from typing import Any
 
 from monitor.config.loading import load
 from monitor.config.model.registry import Registry
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
 from probes.model.mailbox import Mailbox, Server
@@ -40,7 +40,7 @@ class Postroom:
     arrivals: list[tuple[str, Arrival]] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def route(self, ending: str) -> WatchedRoute:
+    def route(self, ending: str) -> MonitoredRoute:
         (route,) = (each for each in self.registry.routes_of(CODE) if each.name.endswith(f"/{ending}"))
         return route
 

@@ -14,7 +14,7 @@ import pytest
 
 from pantau_lab.serving import claimed
 from probes.model.mailbox import Mailbox
-from probes.model.probe import Patience
+from probes.model.probe import Timeouts
 from probes.model.result import Arrival, Outcome
 from tests.ends import imap_of, smtp_of
 from tests.hanging import HANGS
@@ -26,7 +26,7 @@ from tests.real.othermail import Door, OtherMail
 pytestmark = [pytest.mark.real, pytest.mark.falsegreen]
 
 AT_ONCE = 8
-PATIENCE = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
+PATIENCE = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
 _ESTABLISHED, _CLOSE_WAIT = "01", "08"
 
 

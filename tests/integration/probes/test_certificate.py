@@ -8,20 +8,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from probes.kinds.certificate import KIND
-from probes.model.check import Finding, Premises, Verdict
+from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.mailbox import Mailbox, Password, Server
 from tests.real.mailserver import HOST, Door, MailServer
 
 pytestmark = pytest.mark.real
 
 
-def of(*, smtp: Server | None = None, imap: Server | None = None, pop3: Server | None = None) -> Premises:
+def of(*, smtp: Server | None = None, imap: Server | None = None, pop3: Server | None = None) -> CheckScope:
     login = Password(username="semakan", secret="rahsia")
     mailbox = Mailbox(name="a", address="semakan@jabatan-contoh.gov.my", login=login, smtp=smtp, imap=imap, pop3=pop3)
-    return Premises(agency="JCM", mailboxes=(mailbox, mailbox), domains=("jabatan-contoh.gov.my",))
+    return CheckScope(agency="JCM", mailboxes=(mailbox, mailbox), domains=("jabatan-contoh.gov.my",))
 
 
-async def found(premises: Premises, now: datetime | None = None) -> dict[str, Finding]:
+async def found(premises: CheckScope, now: datetime | None = None) -> dict[str, Finding]:
     findings = await KIND.build(premises, lambda: now or datetime.now(UTC)).run()
     assert len({(one.aspect, one.subject) for one in findings}) == len(findings)
     return {one.aspect: one for one in findings}

@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.judging.attribution import Blame, weigh
+from monitor.judging.attribution import FaultDomain, weigh
 from monitor.judging.evidence import Evidence
 from monitor.model.health import Grade
 from probes.model.reply import Reason
@@ -21,7 +21,7 @@ from probes.model.result import Arrival, Outcome, ProbeResult
 from tests.integration.probes.postroom import configured, postroom
 from tests.leaflet import examples
 from tests.real.neighbours import AGENCY, REFERENCE_B, Neighbours
-from tests.real.othermail import Ailment
+from tests.real.othermail import LivenessFailure
 from tests.unit.probes.standin import until
 
 pytestmark = pytest.mark.real
@@ -136,7 +136,7 @@ async def test_an_alias_and_a_rule_make_one_success_and_one_duplicate(tmp_path: 
 
 async def test_one_of_several_behind_an_address_may_be_gone(tmp_path: Path, systems: Neighbours) -> None:
     systems.agency.alias(PRO, f"tolak@{REFERENCE_B}", PANTAU)
-    systems.reference_b.fall(Ailment.REFUSES)
+    systems.reference_b.fall(LivenessFailure.REFUSES)
     async with postroom(tmp_path, systems, [FORWARDS]) as room:
         for _ in range(3):
             assert (await room.run("pro")).outcome is Outcome.DELIVERED
@@ -176,14 +176,14 @@ async def test_a_copy_that_is_refused_is_no_fault_of_the_agency(
     tmp_path: Path, systems: Neighbours, forward: Callable[[Neighbours], None]
 ) -> None:
     forward(systems)
-    systems.reference_b.fall(Ailment.REFUSES)
+    systems.reference_b.fall(LivenessFailure.REFUSES)
     async with postroom(tmp_path, systems, [FORWARDS]) as room:
         result = await room.run("webmaster")
     assert (result.outcome, reason(result)) == (Outcome.BOUNCED, Reason.COPY_RETURNED)
     # What is kept may come after what was sent on is back; the next test would find it.
     await until(lambda: [ours(systems, WEBMASTER, folder) for folder in ("", "Pantau")] in ([1, 0], [0, 1]))
     verdict = weigh(room.route("webmaster"), result, Evidence())
-    assert (verdict.grade, verdict.blame, verdict.suspect) == (Grade.NONE, Blame.REFERENCE, "rujukan-b")
+    assert (verdict.grade, verdict.blame, verdict.suspect) == (Grade.NONE, FaultDomain.REFERENCE, "rujukan-b")
 
 
 async def test_what_is_not_forwarded_is_lost(tmp_path: Path, systems: Neighbours) -> None:
@@ -236,7 +236,7 @@ async def test_a_right_that_is_taken_from_us_is_no_fault_of_the_mail(tmp_path: P
         systems.agency.doveadm(command)
     verdict = weigh(room.route("awam"), result, Evidence())
     assert (result.outcome, reason(result)) == (Outcome.AUTH, Reason.MAILBOX_REFUSED)
-    assert (verdict.grade, verdict.blame, verdict.suspect) == (Grade.NONE, Blame.CREDENTIALS, "JCONTOH/awam")
+    assert (verdict.grade, verdict.blame, verdict.suspect) == (Grade.NONE, FaultDomain.CREDENTIALS, "JCONTOH/awam")
 
 
 # -- by hand -----------------------------------------------------------------------------------------------------------

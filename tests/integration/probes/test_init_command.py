@@ -27,13 +27,13 @@ from monitor.cli import app
 from monitor.cli.operation.draft import FirstMailbox, read_server, route_of
 from monitor.cli.operation.trial import Trial, find_way
 from monitor.config.fields.trust import Trust
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
-from probes.model.probe import Patience
+from probes.model.probe import Timeouts
 from probes.model.result import Arrival, Outcome
 from probes.stranger.session import Protocol
-from tests.real.mailserver import DOMAIN, HOST, SECRET, Door, Fate, MailServer
+from tests.real.mailserver import DOMAIN, HOST, SECRET, Door, MailServer, TokenState
 
 pytestmark = pytest.mark.real
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.real
 PATIENCE = 180.0
 ADDRESS = f"pantau@{DOMAIN}"
 #: For a trial in which a message does not come.
-QUICK = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=3))
+QUICK = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=3))
 
 
 class Terminal:
@@ -322,7 +322,7 @@ def draft_of(server: MailServer, name: str, username: str) -> FirstMailbox:
     )
 
 
-def route_in(draft: FirstMailbox, authority: Path) -> WatchedRoute:
+def route_in(draft: FirstMailbox, authority: Path) -> MonitoredRoute:
     return route_of(draft, QUICK, Trust(), authority)
 
 
@@ -348,7 +348,7 @@ async def test_trial_with_an_address_that_leads_to_the_user_names_mailbox_arrive
 async def test_trial_message_that_comes_late_is_deleted_and_is_not_forged(
     mail_server: MailServer, authority: Path
 ) -> None:
-    key, draft = bytes(range(32)), draft_of(mail_server, Fate.HELD, f"{Fate.HELD}@{DOMAIN}")
+    key, draft = bytes(range(32)), draft_of(mail_server, TokenState.HELD, f"{TokenState.HELD}@{DOMAIN}")
     route, trial = route_in(draft, authority), Trial(key, QUICK)
     tried = await trial.run(route, draft.other_address)
     assert tried.result.outcome is Outcome.LOST
@@ -365,7 +365,7 @@ async def test_trial_message_that_comes_late_is_deleted_and_is_not_forged(
     assert mail_server.mails(draft.address) == []
 
 
-async def seen_by(signer: TokenSigner, route: WatchedRoute) -> list[Arrival]:
+async def seen_by(signer: TokenSigner, route: MonitoredRoute) -> list[Arrival]:
     """Return what somebody who signs so sees in the mailbox."""
     seen: list[Arrival] = []
     watcher = MailboxWatcher(

@@ -12,9 +12,9 @@ import pytest
 import trustme
 
 from probes.domain.mta_sts import PolicyServer
-from probes.kinds.mx import KIND, ExchangeCheck
-from probes.model.bounds import Bounds, Opening
-from probes.model.check import Finding, Premises, Verdict
+from probes.kinds.mx import KIND, MxCheck
+from probes.model.bounds import EgressException, EgressPolicy
+from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.mailbox import Mailbox, Password, Security
 from probes.stranger.callout import TlsStage, call
 from tests.integration.probes.exchange import Exchanger
@@ -47,11 +47,11 @@ async def findings_of(
     ours: str = OURS,
     web: PolicyServer | None = None,
     tls: ssl.SSLContext | None = None,
-    bounds: Bounds | None = None,
+    bounds: EgressPolicy | None = None,
 ) -> tuple[Finding, ...]:
     login = Password(username="semakan", secret="rahsia")
     boxes = tuple(Mailbox(name=one, address=f"semakan@{one}", login=login) for one in domains)
-    premises = Premises(
+    premises = CheckScope(
         agency="JCM",
         mailboxes=boxes,
         domains=domains,
@@ -59,7 +59,7 @@ async def findings_of(
         our_address=ours,
         bounds=bounds,
     )
-    check = ExchangeCheck(
+    check = MxCheck(
         premises, lambda: datetime.now(UTC), port=port, tls=tls or trust(), policy_server=web or PolicyServer(port=1)
     )
     async with asyncio.timeout(60):
@@ -120,7 +120,7 @@ async def test_a_host_out_of_bounds_is_not_called_at(name_server: NameServer) ->
     name_server.add("mx.luar.gov.my", "A", "127.0.0.2", "127.0.0.3")
     opened, inside = Exchanger(tls=context("mx.luar.gov.my")), Exchanger(tls=context("mx.luar.gov.my"))
     async with hosts({"127.0.0.2": opened, "127.0.0.3": inside}) as port:
-        bounds = Bounds(openings=(Opening.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+        bounds = EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
         findings = await findings_of(name_server, port, "luar.gov.my", bounds=bounds)
     assert verdicts(findings, "mx.luar.gov.my [127.0.0.2]") == ALL_WELL
     assert verdicts(findings, "mx.luar.gov.my [127.0.0.3]") == {"connect": Verdict.UNKNOWN} | NOT_MET
@@ -227,7 +227,7 @@ async def test_ipv4_that_answers_proves_nothing_about_ipv6(name_server: NameServ
 
 
 async def test_silent_name_servers_say_nothing_about_the_hosts(name_server: NameServer) -> None:
-    premises = Premises(agency="JCM", mailboxes=(), domains=("dua.gov.my",), name_servers=name_server.silent)
+    premises = CheckScope(agency="JCM", mailboxes=(), domains=("dua.gov.my",), name_servers=name_server.silent)
     (finding,) = await KIND.build(premises, lambda: datetime.now(UTC)).run()
     assert (finding.aspect, finding.verdict) == ("records", Verdict.UNKNOWN)
 

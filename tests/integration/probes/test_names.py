@@ -8,7 +8,7 @@ import pytest
 
 from probes.domain.dnssec import Signing, signing
 from probes.domain.exchanger import exchangers
-from probes.domain.names import DnsSilence, DnsUnanswered, Names
+from probes.domain.names import DnsNoAnswerReason, DnsUnansweredError, Names
 from tests.real.nameserver import BARE, FORGED, ISLAND, VOUCHED, NameServer
 
 pytestmark = pytest.mark.real
@@ -29,14 +29,14 @@ async def test_what_is_not_there_is_told_from_what_nobody_answers(name_server: N
 
 
 async def test_a_forged_answer_and_a_silent_server_are_two_kinds_of_no_answer(name_server: NameServer) -> None:
-    with pytest.raises(DnsUnanswered) as forged:
+    with pytest.raises(DnsUnansweredError) as forged:
         await Names(name_server.validating).ask(FORGED, "SOA")
-    with pytest.raises(DnsUnanswered) as silent:
+    with pytest.raises(DnsUnansweredError) as silent:
         await Names(name_server.silent).ask(FORGED, "SOA")
-    with pytest.raises(DnsUnanswered) as senseless:
+    with pytest.raises(DnsUnansweredError) as senseless:
         await Names(name_server.validating).ask("a" * 64 + ".gov.my", "SOA")
     told = [error.value.silence for error in (forged, silent, senseless)]
-    assert told == [DnsSilence.FAILED, DnsSilence.SILENT, DnsSilence.UNASKED]
+    assert told == [DnsNoAnswerReason.FAILED, DnsNoAnswerReason.SILENT, DnsNoAnswerReason.UNASKED]
 
 
 @pytest.mark.parametrize(

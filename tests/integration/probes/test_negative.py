@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from probes.kinds.negative import KIND, NegativeCheck
-from probes.model.bounds import Bounds, Opening
-from probes.model.check import Finding, Premises, Verdict
+from probes.kinds.negative import KIND, HardeningCheck
+from probes.model.bounds import EgressException, EgressPolicy
+from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.mailbox import AccessTokens, Mailbox, OAuth, Password, Security, Server
 from tests.integration.probes.exchange import Exchanger
 from tests.real.mailserver import Door, MailServer
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.real
 OURS = "semakan@rujukan.example"
 
 
-async def findings_of(premises: Premises, port: int = 1) -> tuple[Finding, ...]:
+async def findings_of(premises: CheckScope, port: int = 1) -> tuple[Finding, ...]:
     async with asyncio.timeout(60):
-        findings = await NegativeCheck(premises, lambda: datetime.now(UTC), port=port).run()
+        findings = await HardeningCheck(premises, lambda: datetime.now(UTC), port=port).run()
     assert {one.aspect for one in findings} <= set(KIND.aspects)
     return findings
 
@@ -35,9 +35,9 @@ def premises_of(
     *mailboxes: Mailbox,
     domains: tuple[str, ...] = (),
     ours: str = OURS,
-    bounds: Bounds | None = None,
-) -> Premises:
-    return Premises(
+    bounds: EgressPolicy | None = None,
+) -> CheckScope:
+    return CheckScope(
         agency="JCM",
         mailboxes=mailboxes,
         domains=domains,
@@ -213,7 +213,7 @@ async def test_an_mx_host_out_of_bounds_is_not_tried(name_server: NameServer) ->
     name_server.add("mx2.dalaman.gov.my", "A", "127.0.0.3")
     opened, inside = Exchanger(answers={"RCPT": "554 5.7.1 tidak"}), Exchanger()
     async with hosts({"127.0.0.2": opened, "127.0.0.3": inside}) as port:
-        bounds = Bounds(openings=(Opening.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+        bounds = EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
         findings = await findings_of(premises_of(name_server, domains=("dalaman.gov.my",), bounds=bounds), port)
     assert verdicts(findings) == {
         ("clear-sign-in", "mx1.dalaman.gov.my [127.0.0.2]"): Verdict.PASS,

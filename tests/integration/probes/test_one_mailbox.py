@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from probes.kinds import retrieval
-from probes.model.check import Premises, Verdict
+from probes.model.check import CheckScope, Verdict
 from probes.model.mailbox import Mailbox
 from probes.model.reply import Reason
 from probes.model.result import Outcome, RefusalCause
@@ -131,7 +131,7 @@ async def test_real_dovecot_full_mailbox_is_told_as_that_mailbox(
 async def test_real_dovecot_retrieval_check_reports_quota(mail_server: MailServer, kib: int, verdict: Verdict) -> None:
     box = mail_server.mailbox(f"kuota-{kib}")
     fill(mail_server, box, kib)
-    premises = Premises(agency="JCONTOH", mailboxes=(box,), domains=())
+    premises = CheckScope(agency="JCONTOH", mailboxes=(box,), domains=())
     with shared(mail_server, QUOTA):
         (found,) = await retrieval.KIND.build(premises, lambda: datetime.now(UTC)).run()
     assert found.verdict is verdict, found

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import pytest
 
 from probes.kinds import retrieval, submission
-from probes.model.check import Premises, Verdict
+from probes.model.check import CheckScope, Verdict
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party
 from tests.hanging import HANGS
 from tests.integration.probes.trip import PATIENCE, between
-from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, Fate, MailServer
+from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, MailServer, TokenState
 
 pytestmark = pytest.mark.real
 
@@ -37,14 +37,14 @@ async def test_a_message_is_found_and_deleted_and_foreign_mail_survives(mail_ser
 
 async def test_a_bounce_is_found_in_a_senders_pop3_mailbox(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("pos-pulang", domain=REFERENCE, pop3=Door.POP3S)
-    async with between(sender, mail_server.mailbox(Fate.BOUNCED)) as trips:
+    async with between(sender, mail_server.mailbox(TokenState.BOUNCED)) as trips:
         result = await trips.run()
     assert result.outcome is Outcome.BOUNCED
     assert mail_server.mails(sender.address) == []
 
 
 async def test_a_second_copy_is_a_duplicate(mail_server: MailServer) -> None:
-    recipient = mail_server.mailbox(Fate.DOUBLED, pop3=Door.POP3S)
+    recipient = mail_server.mailbox(TokenState.DOUBLED, pop3=Door.POP3S)
     async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as trips:
         token = trips.issue()
         assert (await trips.run(token)).outcome is Outcome.DELIVERED
@@ -72,7 +72,7 @@ async def test_both_ends_of_a_real_mailbox_are_tried_and_nothing_is_left(mail_se
     over_imap, over_pop3 = mail_server.mailbox("cuba"), mail_server.mailbox("cuba-pos", pop3=Door.POP3)
     for box in (over_imap, over_pop3):
         mail_server.deliver(box.address, FOREIGN)
-    premises = Premises(agency="JCONTOH", mailboxes=(over_imap, over_pop3), domains=())
+    premises = CheckScope(agency="JCONTOH", mailboxes=(over_imap, over_pop3), domains=())
     for kind in (submission.KIND, retrieval.KIND):
         found = await kind.build(premises, lambda: datetime.now(UTC)).run()
         assert [finding.verdict for finding in found] == [Verdict.PASS, Verdict.PASS], found

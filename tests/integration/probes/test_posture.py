@@ -19,9 +19,9 @@ from monitor.metrics import Metrics
 from pantau_lab.serving import claimed
 from probes.domain.mta_sts import PolicyServer
 from probes.domain.records import RecordReading, read_records
-from probes.kinds.posture import KIND, Posture
-from probes.model.bounds import Bounds, Opening
-from probes.model.check import Finding, NameServers, Premises, Verdict
+from probes.kinds.posture import KIND, DomainCheck
+from probes.model.bounds import EgressException, EgressPolicy
+from probes.model.check import CheckScope, Finding, NameServers, Verdict
 from tests.real.nameserver import BARE, FORGED, ISLAND, VOUCHED, NameServer
 from tests.unit.monitor.scrape import NOON, Scrape
 from tests.unit.probes.standin import listening
@@ -38,13 +38,13 @@ async def findings_of(
     specimen: bytes | None = None,
     lists: tuple[str, ...] = (),
     policy_server: PolicyServer = _NOWHERE,
-    bounds: Bounds | None = None,
+    bounds: EgressPolicy | None = None,
 ) -> tuple[Finding, ...]:
-    premises = Premises(
+    premises = CheckScope(
         agency="JCM", mailboxes=(), domains=domains, name_servers=servers, specimen=lambda: specimen, bounds=bounds
     )
     async with asyncio.timeout(60):
-        check = Posture(premises, lambda: datetime.now(UTC), lists=lists, policy_server=policy_server)
+        check = DomainCheck(premises, lambda: datetime.now(UTC), lists=lists, policy_server=policy_server)
         findings = await check.run()
     assert {one.aspect for one in findings} <= set(KIND.aspects)
     return findings
@@ -463,10 +463,12 @@ async def test_a_policy_is_not_fetched_out_of_bounds(name_server: NameServer) ->
     add_policy_domain(name_server)
     asked = list[str]()
     async with web_server("dasar.gov.my", _GOOD, asked=asked) as web:
-        domain, servers, opened = "dasar.gov.my", name_server.validating, Opening.read("127.0.0.0/8")
-        inside = (await posture_of(servers, domain, policy_server=web, bounds=Bounds()))["mta-sts"]
+        domain, servers, opened = "dasar.gov.my", name_server.validating, EgressException.read("127.0.0.0/8")
+        inside = (await posture_of(servers, domain, policy_server=web, bounds=EgressPolicy()))["mta-sts"]
         assert asked == []
-        let_in = (await posture_of(servers, domain, policy_server=web, bounds=Bounds(openings=(opened,))))["mta-sts"]
+        let_in = (await posture_of(servers, domain, policy_server=web, bounds=EgressPolicy(openings=(opened,))))[
+            "mta-sts"
+        ]
     assert (inside.verdict, let_in.verdict) == (Verdict.UNKNOWN, Verdict.PASS)
     assert inside.detail.endswith("mta-sts.dasar.gov.my is not asked: it leads to this machine itself")
     assert len(asked) == 1

@@ -17,13 +17,13 @@ import pytest
 from probes.mail.bounce import parse
 from probes.mail.message import compose
 from probes.mail.token import TokenSigner
-from probes.model.probe import Patience
+from probes.model.probe import Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
 from tests.ends import smtp_of
 from tests.hanging import HANGS
 from tests.integration.probes.trip import HASTY, PATIENCE, SIGNER, between
-from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, Fate, MailServer
+from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, MailServer, TokenState
 from tests.unit.probes.standin import until
 
 pytestmark = pytest.mark.real
@@ -53,7 +53,7 @@ async def test_a_mailbox_may_write_to_itself(mail_server: MailServer) -> None:
 
 
 async def test_mail_among_the_junk_is_told_apart(mail_server: MailServer) -> None:
-    recipient = mail_server.mailbox(Fate.JUNK)
+    recipient = mail_server.mailbox(TokenState.JUNK)
     async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as trips:
         assert (await trips.run()).outcome is Outcome.JUNK
         assert (await trips.run()).outcome is Outcome.JUNK
@@ -66,7 +66,7 @@ async def test_mail_that_a_rule_puts_into_any_other_folder_is_found_there_and_th
 ) -> None:
     recipient = mail_server.mailbox("penerima-remeh")
     mail_server.rule(recipient.address, 'require ["fileinto", "mailbox"];\nfileinto :create "E-mel Remeh €";')
-    patience = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=12))
+    patience = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=12))
     async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient, patience) as trips:
         result = await trips.run()
         assert trips.arrivals == []
@@ -80,7 +80,9 @@ async def test_mail_that_a_rule_puts_into_any_other_folder_is_found_there_and_th
 
 
 async def test_an_unknown_recipient_is_rejected_with_the_servers_words(mail_server: MailServer) -> None:
-    async with between(mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(Fate.REJECTED)) as trips:
+    async with between(
+        mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(TokenState.REJECTED)
+    ) as trips:
         result = await trips.run()
     assert result.outcome is Outcome.REJECTED
     assert result.failure is not None
@@ -92,7 +94,9 @@ async def test_an_unknown_recipient_is_rejected_with_the_servers_words(mail_serv
 
 
 async def test_a_busy_recipient_is_deferred(mail_server: MailServer) -> None:
-    async with between(mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(Fate.DEFERRED)) as trips:
+    async with between(
+        mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(TokenState.DEFERRED)
+    ) as trips:
         result = await trips.run()
     assert result.outcome is Outcome.DEFERRED
     assert result.failure is not None
@@ -101,7 +105,7 @@ async def test_a_busy_recipient_is_deferred(mail_server: MailServer) -> None:
 
 async def test_a_bounce_ends_the_run_in_seconds_with_the_remote_words(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("pengirim-pulang", domain=REFERENCE)
-    async with between(sender, mail_server.mailbox(Fate.BOUNCED)) as trips:
+    async with between(sender, mail_server.mailbox(TokenState.BOUNCED)) as trips:
         result = await trips.run()
     assert result.outcome is Outcome.BOUNCED
     assert result.duration < PATIENCE.arrival
@@ -131,7 +135,7 @@ async def test_somebody_elses_bounce_is_left_alone(mail_server: MailServer) -> N
 
 async def test_what_was_accepted_and_never_comes_is_lost(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    async with between(sender, mail_server.mailbox(Fate.LOST), HASTY) as trips:
+    async with between(sender, mail_server.mailbox(TokenState.LOST), HASTY) as trips:
         result = await trips.run()
     assert result.outcome is Outcome.LOST
     assert result.failure is not None
@@ -249,7 +253,7 @@ def at(result: ProbeResult) -> Party | None:
 
 async def test_a_message_delivered_twice_is_one_success_and_one_duplicate(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    recipient = mail_server.mailbox(Fate.DOUBLED)
+    recipient = mail_server.mailbox(TokenState.DOUBLED)
     async with between(sender, recipient) as trips:
         token = trips.issue()
         assert (await trips.run(token)).outcome is Outcome.DELIVERED
@@ -260,7 +264,7 @@ async def test_a_message_delivered_twice_is_one_success_and_one_duplicate(mail_s
 
 async def test_a_late_message_turns_lost_into_slow_even_after_a_restart(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    recipient = mail_server.mailbox(Fate.HELD)
+    recipient = mail_server.mailbox(TokenState.HELD)
     async with between(sender, recipient, HASTY) as trips:
         token = trips.issue()
         assert (await trips.run(token)).outcome is Outcome.LOST
@@ -280,7 +284,7 @@ async def test_a_late_message_turns_lost_into_slow_even_after_a_restart(mail_ser
 
 async def test_a_forged_message_proves_nothing_and_is_kept(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    recipient = mail_server.mailbox(Fate.LOST, imap=Door.IMAPS)
+    recipient = mail_server.mailbox(TokenState.LOST, imap=Door.IMAPS)
     forger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1")
     now = datetime.now(UTC)
     fake = compose(forger.issue("ujian", now), sender="x@luar.example", recipient="y@z.example", now=now)
@@ -318,7 +322,7 @@ async def test_a_server_that_hangs_is_a_time_out_by_the_deadline(mail_server: Ma
 async def test_no_task_and_no_socket_is_left_over(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
     tasks, sockets = asyncio.all_tasks(), _sockets()
-    for recipient in (mail_server.mailbox("penerima-bersih"), mail_server.mailbox(Fate.REJECTED)):
+    for recipient in (mail_server.mailbox("penerima-bersih"), mail_server.mailbox(TokenState.REJECTED)):
         async with between(sender, recipient) as trips:
             await trips.run()
     gc.collect()

@@ -11,7 +11,7 @@ import pytest
 
 from pantau_lab.oauth import AuthorizationServer, TokenEndpointFault, app
 from pantau_lab.serving import serve
-from probes.credentials.oauth import KeptTokens
+from probes.credentials.oauth import TokenCache
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 from probes.model.mailbox import Mailbox, OAuth
 from probes.model.reply import Reason
@@ -33,7 +33,7 @@ class Wall:
 
 
 @dataclass(slots=True)
-class Office:
+class IssuingOffice:
     """An authorization server, and a mailbox whose tokens it issues."""
 
     authorization: AuthorizationServer
@@ -45,7 +45,7 @@ class Office:
 @asynccontextmanager
 async def office(
     server: MailServer, name: str, *, refreshing: bool = False, pop3: Door | None = None
-) -> AsyncIterator[Office]:
+) -> AsyncIterator[IssuingOffice]:
     address = server.address(name)
     authorization, wall = AuthorizationServer(username=address, rotates=refreshing), Wall()
     async with serve(app(authorization), port=server.ports[Door.INTROSPECTION]) as url:
@@ -56,8 +56,8 @@ async def office(
             tls=server.trust,
         )
         issuer = RefreshToken(client, Rotation("segar-0")) if refreshing else ClientCredentials(client)
-        login = OAuth(username=address, tokens=KeptTokens(issuer, clock=wall))
-        yield Office(authorization, client, server.mailbox(name, login=login, pop3=pop3), wall)
+        login = OAuth(username=address, tokens=TokenCache(issuer, clock=wall))
+        yield IssuingOffice(authorization, client, server.mailbox(name, login=login, pop3=pop3), wall)
 
 
 @pytest.mark.parametrize("refreshing", [False, True])
@@ -126,7 +126,7 @@ async def test_an_authorization_server_that_refuses_the_client_is_about_our_acco
 async def test_an_authorization_server_that_is_down_is_no_fault_of_the_mail_server(mail_server: MailServer) -> None:
     async with office(mail_server, "tanda-tiada") as of:
         nowhere = ClientCredentials(replace(of.client, token_url="http://127.0.0.1:1/token"))
-        box = replace(of.mailbox, login=OAuth(username=of.mailbox.address, tokens=KeptTokens(nowhere)))
+        box = replace(of.mailbox, login=OAuth(username=of.mailbox.address, tokens=TokenCache(nowhere)))
         async with between(box, mail_server.mailbox("semakan", domain=REFERENCE)) as trips:
             result = await trips.run()
     assert result.outcome is Outcome.INCONCLUSIVE
@@ -135,8 +135,8 @@ async def test_an_authorization_server_that_is_down_is_no_fault_of_the_mail_serv
     assert result.phases == {}
 
 
-def tokens(of: Office) -> KeptTokens:
+def tokens(of: IssuingOffice) -> TokenCache:
     login = of.mailbox.login
     assert isinstance(login, OAuth)
-    assert isinstance(login.tokens, KeptTokens)
+    assert isinstance(login.tokens, TokenCache)
     return login.tokens

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.probing.sweep import Sweeper
+from monitor.probing.sweep import MailboxCleaner
 from probes.mail.message import compose
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox
@@ -40,7 +40,7 @@ async def test_what_a_process_left_behind_that_is_gone_is_taken_away_a_day_later
     before = contents(box, "INBOX"), contents(box, "Junk")
     put(box, forgotten)
 
-    await Sweeper(lambda: [box], _US).sweep_next()
+    await MailboxCleaner(lambda: [box], _US).sweep_next()
     assert (contents(box, "INBOX"), contents(box, "Junk")) == before
 
 
@@ -52,7 +52,7 @@ async def test_mailboxes_are_swept_in_turn_and_one_that_cannot_be_read_keeps_no_
     locked = mail_server.mailbox("kumpulan-empat", pop3=Door.POP3S)
     put(one, [_sent(one, timedelta(days=2)), _sent(one, timedelta(0))])
     broken = replace(dead, imap=replace(imap_of(dead), port=mail_server.server(Door.CLOSED).port))
-    sweeper = Sweeper(lambda: [broken, locked, one], _US)
+    sweeper = MailboxCleaner(lambda: [broken, locked, one], _US)
     await sweeper.sweep_next()
     assert contents(one, "INBOX").total() == 2
     await sweeper.sweep_next()
@@ -60,4 +60,4 @@ async def test_mailboxes_are_swept_in_turn_and_one_that_cannot_be_read_keeps_no_
 
 
 async def test_without_a_pool_there_is_nothing_to_sweep() -> None:
-    await Sweeper(list, _US).sweep_next()
+    await MailboxCleaner(list, _US).sweep_next()

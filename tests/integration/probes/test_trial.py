@@ -16,22 +16,22 @@ from sqlalchemy import select
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.record.clock import SystemClock
-from monitor.bridge.consensus import Briefs, Consensus
-from monitor.bridge.pipeline import Pipeline
-from monitor.judging.judge import Judge
+from monitor.bridge.consensus import Briefs, IncidentReporter
+from monitor.bridge.pipeline import ResultPipeline
+from monitor.judging.judge import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
-from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.probing.prober import Prober
 from monitor.runtime.kinds import ROUND_TRIP, probe_kinds
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.schema.tables import run
 from probes.model.mailbox import Mailbox
-from probes.model.probe import Patience, Route
+from probes.model.probe import Route, Timeouts
 from probes.model.result import Outcome
 from tests.integration.probes.trip import SIGNER
-from tests.real.mailserver import REFERENCE, Door, Fate, MailServer
+from tests.real.mailserver import REFERENCE, Door, MailServer, TokenState
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.web.bench import Bench
 from tests.unit.monitor.web.signed import house
@@ -40,8 +40,8 @@ pytestmark = pytest.mark.real
 
 CLOCK = SystemClock()
 #: Nothing is sent but what somebody asks for.
-SELDOM = Probing(
-    interval=timedelta(days=1000), patience=Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
+SELDOM = ProbingPolicy(
+    interval=timedelta(days=1000), patience=Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
 )
 
 
@@ -59,12 +59,12 @@ class Deaf:
 class RealBench(Bench):
     """Routes that a real prober runs."""
 
-    def __init__(self, routes: Sequence[WatchedRoute], prober: Prober) -> None:
+    def __init__(self, routes: Sequence[MonitoredRoute], prober: Prober) -> None:
         super().__init__(["JCM"])
         self.routes = routes
         self.prober = prober
 
-    def routes_of(self, agency: str) -> Sequence[WatchedRoute]:
+    def routes_of(self, agency: str) -> Sequence[MonitoredRoute]:
         return self.routes
 
 
@@ -73,7 +73,7 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
     """Watch a route from the first mailbox to each other."""
     sender, *recipients = boxes
     routes = [
-        WatchedRoute(
+        MonitoredRoute(
             route=Route(name=f"JCM/outbound/{each.address}", sender=sender, recipient=each),
             agency="JCM",
             direction=Direction.OUTBOUND,
@@ -83,10 +83,14 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
     ]
     named = {each.name: each for each in routes}
     async with Database.open(directory) as database:
-        history, judge, metrics = History(database), Judge(routes, HealthPolicy()), Metrics(version="0", now=CLOCK.now)
+        history, judge, metrics = (
+            History(database),
+            HealthEvaluator(routes, HealthPolicy()),
+            Metrics(version="0", now=CLOCK.now),
+        )
         metrics.watch_agency("JCM", routes=[*named])
         deaf = Deaf()
-        consensus = Consensus(
+        consensus = IncidentReporter(
             briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
             alerting=deaf,
             open_incidents={},
@@ -94,7 +98,7 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
             clock=CLOCK,
             site="utama",
         )
-        pipeline = Pipeline(
+        pipeline = ResultPipeline(
             judge=judge,
             routes=named,
             history=history,
@@ -123,7 +127,7 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
 
 
 async def looked_on(
-    officer: httpx.AsyncClient, route: WatchedRoute, held: AbstractContextManager[None] | None = None
+    officer: httpx.AsyncClient, route: MonitoredRoute, held: AbstractContextManager[None] | None = None
 ) -> list[str]:
     """Press the button, and return each thing that was said until it was over; what is *held* up goes on once it is seen under way."""
     said: list[str] = []
@@ -174,7 +178,7 @@ async def test_a_message_is_seen_on_its_way_by_imap_and_by_pop3_and_is_one_run(
 
 
 async def test_a_refusal_is_explained_with_the_servers_own_words(mail_server: MailServer, tmp_path: Path) -> None:
-    sender, refused = mail_server.mailbox("penguji2", domain=REFERENCE), mail_server.mailbox(Fate.REJECTED)
+    sender, refused = mail_server.mailbox("penguji2", domain=REFERENCE), mail_server.mailbox(TokenState.REJECTED)
     async with probed(tmp_path / "a", sender, refused) as (bench, _), house(tmp_path / "b", bench=bench) as place:
         officer = await place.admitted("siti", "officer:JCM")
         await officer.get("/account?lang=en")

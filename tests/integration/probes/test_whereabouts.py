@@ -10,13 +10,13 @@ from probes.model.check import NameServers
 from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Security
 from probes.stranger.session import Protocol
-from probes.stranger.whereabouts import ServerSource, Whereabouts, find_servers
+from probes.stranger.whereabouts import DiscoveredServers, ServerSource, find_servers
 from tests.real.nameserver import NameServer
 
 pytestmark = pytest.mark.real
 
 
-async def found_at(domain: str, servers: NameServers) -> Whereabouts:
+async def found_at(domain: str, servers: NameServers) -> DiscoveredServers:
     """Search, and again while questions stay open: a person is not let wait as long as a busy machine may take to answer."""
     async with asyncio.timeout(60):
         while (found := await find_servers(domain, servers)).is_incomplete:
@@ -24,7 +24,7 @@ async def found_at(domain: str, servers: NameServers) -> Whereabouts:
     return found
 
 
-def seen(found: Whereabouts, *protocols: Protocol) -> list[tuple[str, int]]:
+def seen(found: DiscoveredServers, *protocols: Protocol) -> list[tuple[str, int]]:
     return [(each.host, each.port) for each in found.of(*protocols)]
 
 
@@ -51,17 +51,17 @@ async def test_servers_are_found_by_what_the_dns_says(name_server: NameServer) -
     assert seen(found, Protocol.SMTP) == [(host, port) for host in hosts for port in (465, 587)]
     assert {each.source for each in found.candidates} == {ServerSource.USUAL}
 
-    assert await found_at("tiada.gov.my", name_server.validating) == Whereabouts()
+    assert await found_at("tiada.gov.my", name_server.validating) == DiscoveredServers()
 
 
 async def test_a_service_that_the_domain_says_it_has_not_is_not_guessed_at(name_server: NameServer) -> None:
     name_server.add("_submissions._tcp.tutup.gov.my", "SRV", "0 0 0 .")
     name_server.add("_imaps._tcp.tutup.gov.my", "SRV", "0 0 0 .")
     name_server.add("mail.tutup.gov.my", "A", "192.0.2.9")
-    assert await found_at("tutup.gov.my", name_server.validating) == Whereabouts()
+    assert await found_at("tutup.gov.my", name_server.validating) == DiscoveredServers()
 
 
 async def test_without_an_answer_nothing_is_found_and_it_is_said_that_there_may_be_more(
     name_server: NameServer,
 ) -> None:
-    assert await find_servers("teka.gov.my", name_server.silent) == Whereabouts(is_incomplete=True)
+    assert await find_servers("teka.gov.my", name_server.silent) == DiscoveredServers(is_incomplete=True)

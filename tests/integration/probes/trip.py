@@ -12,19 +12,19 @@ from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
-from probes.model.pace import Pace
-from probes.model.probe import Patience, Route
+from probes.model.pace import PollingPolicy
+from probes.model.probe import Route, Timeouts
 from probes.model.result import Arrival, ProbeResult
 from probes.run.runner import run_probe
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
 #: What is waited for comes within tenths of a second, and on a busy machine in its own time.
-PATIENCE = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=30))
+PATIENCE = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=30))
 #: With an arrival that is given up soon. A quarter of it is what the last look has: sign-in, and all folders.
-HASTY = Patience(session=timedelta(seconds=10), arrival=timedelta(seconds=10))
-PACE = Pace(retry=timedelta(seconds=0.1), revisit=timedelta(seconds=0.1))
+HASTY = Timeouts(session=timedelta(seconds=10), arrival=timedelta(seconds=10))
+PACE = PollingPolicy(retry=timedelta(seconds=0.1), revisit=timedelta(seconds=0.1))
 
 
 @dataclass(slots=True)
@@ -33,10 +33,10 @@ class Trips:
 
     sender: MailboxWatcher
     recipient: MailboxWatcher
-    patience: Patience
+    patience: Timeouts
     arrivals: list[tuple[Arrival, str | None]]
     changed: asyncio.Event
-    recorder: Recorder = field(default_factory=Recorder)
+    recorder: TraceRecorder = field(default_factory=TraceRecorder)
 
     def issue(self) -> Token:
         return SIGNER.issue("ujian", datetime.now(UTC))
@@ -47,7 +47,7 @@ class Trips:
         probe = KIND.build(
             route=route, token=token, patience=self.patience, sender=self.sender, recipient=self.recipient
         )
-        self.recorder = Recorder(keep_dialogue=True)
+        self.recorder = TraceRecorder(keep_dialogue=True)
         result = await run_probe(
             probe, route=route.name, token_id=token.id, patience=self.patience, recorder=self.recorder
         )
@@ -67,7 +67,7 @@ class Trips:
 
 @asynccontextmanager
 async def between(
-    sender: Mailbox, recipient: Mailbox, patience: Patience = PATIENCE, *, ended: tuple[str, ...] = ()
+    sender: Mailbox, recipient: Mailbox, patience: Timeouts = PATIENCE, *, ended: tuple[str, ...] = ()
 ) -> AsyncIterator[Trips]:
     arrivals: list[tuple[Arrival, str | None]] = []
     changed = asyncio.Event()

@@ -15,8 +15,8 @@ import pytest
 from monitor.model.route import Direction
 from tests.integration.real.watchpost import BOTH, RECEIVING, SENDING, watchpost
 from tests.real.line import Line
-from tests.real.neighbours import Ailment, Neighbours
-from tests.real.othermail import Ailment as OtherAilment
+from tests.real.neighbours import LivenessFailure, Neighbours
+from tests.real.othermail import LivenessFailure as OtherAilment
 
 pytestmark = pytest.mark.real
 
@@ -63,17 +63,17 @@ async def test_the_side_that_is_named_is_the_one_that_is_broken(tmp_path: Path, 
 def _breakages(systems: Neighbours) -> Iterator[Breakage]:
     agency, a, b = systems.agency, systems.reference_a, systems.reference_b
     for ailment, told, down in (
-        (Ailment.KEEPS, SENDING, {OUTBOUND}),
-        (Ailment.MAY_NOT_SEND, SENDING, {INTERNAL, OUTBOUND}),
-        (Ailment.REFUSES, RECEIVING, {INBOUND}),
-        (Ailment.LOSES, RECEIVING, {INTERNAL, INBOUND}),
+        (LivenessFailure.KEEPS, SENDING, {OUTBOUND}),
+        (LivenessFailure.MAY_NOT_SEND, SENDING, {INTERNAL, OUTBOUND}),
+        (LivenessFailure.REFUSES, RECEIVING, {INBOUND}),
+        (LivenessFailure.LOSES, RECEIVING, {INTERNAL, INBOUND}),
     ):
         yield Breakage(breaks=partial(agency.fall, ailment), repair=agency.recover, told=told, down=down)
     yield Breakage(breaks=agency.close_imap, repair=agency.open_imap, told=RECEIVING, down={INTERNAL, INBOUND})
     yield Breakage(breaks=agency.stop, repair=agency.start, told=BOTH, down={INTERNAL, OUTBOUND, INBOUND})
 
     a_is_broken, b_is_broken = (f"ours/reference/rujukan-{each}: own_fault" for each in "ab")
-    yield Breakage(breaks=partial(a.fall, Ailment.LOSES), repair=a.recover, told=a_is_broken)
+    yield Breakage(breaks=partial(a.fall, LivenessFailure.LOSES), repair=a.recover, told=a_is_broken)
     yield Breakage(breaks=a.stop, repair=a.start, told=a_is_broken)
     yield Breakage(breaks=partial(b.fall, OtherAilment.REFUSES), repair=b.recover, told=b_is_broken)
     yield Breakage(breaks=b.stop, repair=b.start, told=b_is_broken)

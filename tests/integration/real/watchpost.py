@@ -12,32 +12,34 @@ from unittest.mock import patch
 
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.clock import SystemClock
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
-from monitor.model.route import Direction, Probing
-from monitor.service.watch import Watch, WatchSurroundings, make_watch
+from monitor.model.route import Direction, ProbingPolicy
+from monitor.service.watch import ProbingRuntime, RuntimeContext, make_watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox
-from probes.model.probe import Patience
+from probes.model.probe import Timeouts
 from tests.unit.monitor.config.ministry import Ministry
 from tests.unit.monitor.scrape import Scrape
 
 CODE = "JCONTOH"
-SENDING, RECEIVING, BOTH = (f"{CODE}: {matter}" for matter in (Matter.SENDING, Matter.RECEIVING, Matter.BOTH))
-DEGRADED = f"{CODE}: {Matter.DEGRADED}"
+SENDING, RECEIVING, BOTH = (
+    f"{CODE}: {matter}" for matter in (IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH)
+)
+DEGRADED = f"{CODE}: {IncidentType.DEGRADED}"
 #: What may be told of the agency a moment before: of the routes that are broken, not all have been run by then.
 _BEFORE = {SENDING: {DEGRADED}, RECEIVING: {DEGRADED}, BOTH: {DEGRADED, SENDING, RECEIVING}}
 #: As short as two busy cores allow: a message takes some tens of milliseconds.
-_PROBING = Probing(
+_PROBING = ProbingPolicy(
     interval=timedelta(seconds=1),
     confirmation=timedelta(seconds=0.4),
-    patience=Patience(session=timedelta(seconds=4), arrival=timedelta(seconds=3)),
+    patience=Timeouts(session=timedelta(seconds=4), arrival=timedelta(seconds=3)),
     slow_after=timedelta(seconds=3),
     deferred_budget=timedelta(seconds=0.5),
     health=HealthPolicy(failures_to_down=2, successes_to_up=2),
@@ -71,7 +73,7 @@ class Ear:
 class Watchpost:
     """The watch, and what it says."""
 
-    watch: Watch
+    watch: ProbingRuntime
     history: History
     metrics: Metrics
     ear: Ear
@@ -150,7 +152,7 @@ async def watchpost(
     configuration = _configuration(directory, {name: replace(box, name=name) for name, box in mailboxes.items()})
     clock, ear = SystemClock(), Ear()
     async with Database.open(directory / "state") as database:
-        around = WatchSurroundings(
+        around = RuntimeContext(
             signer=TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1"),
             store=SqlStore(database),
             history=History(database),

@@ -5,14 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
-from alerts.model.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState, Part
+from alerts.model.delivery import (
+    Attempt,
+    AttemptState,
+    Delivery,
+    Notification,
+    NotificationDraft,
+    NotificationIncident,
+    NotificationState,
+)
 from alerts.model.event import Trigger
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, open_incident
-from alerts.model.notice import Addressee, Language, Matter, Office
+from alerts.model.notice import Addressee, IncidentType, IssuingOffice, Language
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -46,27 +54,31 @@ POLICY = EscalationPolicy(
     repeat_interval=LONG,
     acknowledge_for=LONG,
 )
-OFFICE = Office(short="JCM", name="Jabatan Contoh Malaysia", domain="jabatan-contoh.gov.my")
-BRIEF = Brief(agency="JCM", office=OFFICE, escalation=POLICY, announcement=AnnouncementPlan(recipients=(MINISTRY,)))
+OFFICE = IssuingOffice(short="JCM", name="Jabatan Contoh Malaysia", domain="jabatan-contoh.gov.my")
+BRIEF = PolicySnapshot(
+    agency="JCM", office=OFFICE, escalation=POLICY, announcement=AnnouncementPlan(recipients=(MINISTRY,))
+)
 
 
-def trigger(matter: Matter = Matter.BOTH, at: datetime = T0, brief: Brief = BRIEF) -> Trigger:
+def trigger(matter: IncidentType = IncidentType.BOTH, at: datetime = T0, brief: PolicySnapshot = BRIEF) -> Trigger:
     """Return the event that opens an incident."""
     return Trigger(dedup_key=brief.agency, at=at, matter=matter, began_at=at - MINUTE, brief=brief)
 
 
-def incident(matter: Matter = Matter.BOTH, brief: Brief = BRIEF) -> Incident:
+def incident(matter: IncidentType = IncidentType.BOTH, brief: PolicySnapshot = BRIEF) -> Incident:
     """Return an incident that was just opened."""
     return open_incident(trigger(matter, brief=brief), incident_id=1, number="JCM-01")
 
 
-def written(draft: Draft, notice_id: int = 1, state: NoticeState = NoticeState.PENDING) -> Notice:
+def written(
+    draft: NotificationDraft, notice_id: int = 1, state: NotificationState = NotificationState.PENDING
+) -> Notification:
     """Return the notice that a store makes of a draft."""
-    return Notice(
+    return Notification(
         id=notice_id,
         key=draft.key,
         parts=(
-            Part(
+            NotificationIncident(
                 incident_id=1,
                 person=draft.person,
                 facts=draft.facts,
@@ -98,7 +110,7 @@ def attempt(state: AttemptState, n: int = 1, look_at: datetime = T0, error: Erro
     )
 
 
-def tried(notice: Notice, *attempts: Attempt) -> Notice:
+def tried(notice: Notification, *attempts: Attempt) -> Notification:
     """Return the notice with these attempts on its next address."""
     address = notice.addresses[len(notice.deliveries)]
     delivery = Delivery(id=len(notice.deliveries) + 1, address=address, attempts=attempts)

@@ -10,7 +10,7 @@ from alerts.model.brief import EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge
 from alerts.model.incident import Incident, apply, open_incident
-from monitor.views.deed import StaffDeed, possible
+from monitor.views.deed import IncidentAction, possible
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SITI, T0, trigger
 
 SITI_OF_THE_PORTAL = replace(SITI, user="siti")
@@ -46,17 +46,17 @@ def test_escalation_policy_names_the_contact_of_a_user(by: str, key: str | None)
 @pytest.mark.parametrize(
     ("by", "names", "deed"),
     [
-        ("Siti Contoh", {IN_PORTAL, "Siti binti Contoh"}, StaffDeed.ACKNOWLEDGE),
-        (IN_PORTAL, {IN_PORTAL, "Siti binti Contoh"}, StaffDeed.ACKNOWLEDGE),
-        ("Siti Contoh", {"Ravi Contoh (ravi)", "Ravi Contoh"}, StaffDeed.TAKE_OVER),
-        ("Somebody Else (else)", {IN_PORTAL}, StaffDeed.TAKE_OVER),
+        ("Siti Contoh", {IN_PORTAL, "Siti binti Contoh"}, IncidentAction.ACKNOWLEDGE),
+        (IN_PORTAL, {IN_PORTAL, "Siti binti Contoh"}, IncidentAction.ACKNOWLEDGE),
+        ("Siti Contoh", {"Ravi Contoh (ravi)", "Ravi Contoh"}, IncidentAction.TAKE_OVER),
+        ("Somebody Else (else)", {IN_PORTAL}, IncidentAction.TAKE_OVER),
     ],
 )
 def test_officer_with_another_spelling_does_not_take_over_from_themselves(
-    by: str, names: set[str], deed: StaffDeed
+    by: str, names: set[str], deed: IncidentAction
 ) -> None:
     deeds = possible(taken_on(by), names, T0)
-    assert deeds & {StaffDeed.ACKNOWLEDGE, StaffDeed.TAKE_OVER} == {deed}
+    assert deeds & {IncidentAction.ACKNOWLEDGE, IncidentAction.TAKE_OVER} == {deed}
 
 
 def test_answer_by_telephone_to_what_was_taken_on_in_the_portal_keeps_its_name() -> None:

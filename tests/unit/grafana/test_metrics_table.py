@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from alerts.decide.auditor import Lapse, Unheard
-from alerts.decide.drill import ExerciseState
-from alerts.decide.gateway.brake import Brake
+from alerts.decide.auditor import EscalationFailure, MissedAction
+from alerts.decide.drill import DrillState
+from alerts.decide.gateway.brake import RateLimitScope
 from alerts.decide.gateway.telling import Milestone
 from alerts.decide.paper import WAITING
-from alerts.model.alert import News
+from alerts.model.alert import AlertEffect
 from alerts.model.channel import Channel
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.notice import Purpose
 from monitor.judging.attribution import RunVerdict
-from monitor.judging.lifeline import LifelineTrouble
-from monitor.judging.liveness import Ailment
+from monitor.judging.lifeline import OutOfBandReason
+from monitor.judging.liveness import LivenessFailure
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
 from monitor.metrics.definition import HOPS, RECEIVERS
 from probes.model.result import Arrival, Outcome, Party, Phase
@@ -69,17 +69,17 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "hop": set(HOPS),
         "milestone": set(Milestone),
         "purpose": set(Purpose),
-        "state": set(NoticeState),
+        "state": set(NotificationState),
         "cause": set(OWN_FAULTS),
-        "brake": set(Brake),
+        "brake": set(RateLimitScope),
         "step": set(WAITING),
-        "lapse": set(Lapse),
-        "unheard": set(Unheard),
-        "ailment": set(Ailment),
+        "lapse": set(MissedAction),
+        "unheard": set(EscalationFailure),
+        "ailment": set(LivenessFailure),
         "receiver": set(RECEIVERS),
-        "trouble": set(LifelineTrouble),
-        "result": set(ExerciseState),
-        "news": set(News),
+        "trouble": set(OutOfBandReason),
+        "result": set(DrillState),
+        "news": set(AlertEffect),
         "reason": {*REFUSALS.values(), OTHER_REFUSAL},
     }
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from alerts.decide.conclusion import Tell, conclude
+from alerts.decide.conclusion import Notify, conclude
 from alerts.decide.escalation import StartStep, escalate
-from alerts.model.delivery import AttemptState, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Acknowledge, Resolve, Trigger
 from alerts.model.incident import Incident, apply, is_news, open_incident
 from monitor.judging.flapping import Flapping, FlappingPolicy
-from monitor.judging.suspect import Trouble
+from monitor.judging.suspect import ActiveProblem
 from tests.unit.alerts.people import BRIEF, attempt, tried, written
 from tests.unit.monitor.trial import MINUTE, REFUSED, T0, Fault, World, agency_routes, controls, slow
 
@@ -86,13 +86,13 @@ class Officer:
     """Tells one officer what the engine would decide; each SMS and call arrives at once."""
 
     incidents: list[Incident] = field(default_factory=list)
-    notices: dict[int, list[Notice]] = field(default_factory=dict)
+    notices: dict[int, list[Notification]] = field(default_factory=dict)
 
     @property
     def is_told(self) -> bool:
         return bool(self.incidents) and self.incidents[-1].is_open
 
-    def hear(self, trouble: Trouble | None, well_since: datetime | None, now: datetime) -> None:
+    def hear(self, trouble: ActiveProblem | None, well_since: datetime | None, now: datetime) -> None:
         """Open, worsen or end the incident, as `monitor.bridge.pipeline` has it, and be told what follows by now."""
         if trouble is not None:
             event = Trigger(
@@ -123,7 +123,7 @@ class Officer:
             incident = apply(incident, Acknowledge(incident_id=incident.id, at=now, by="Siti Contoh"))
         said = {notice.key for notice in notices}
         for conclusion in [*conclude(incident, notices, now)]:
-            if isinstance(conclusion, Tell) and conclusion.draft.key not in said:
+            if isinstance(conclusion, Notify) and conclusion.draft.key not in said:
                 notices.append(_told(written(conclusion.draft)))
         return incident
 
@@ -133,8 +133,8 @@ class Officer:
         return sum(map(len, self.notices.values()))
 
 
-def _told(notice: Notice) -> Notice:
-    return replace(tried(notice, attempt(AttemptState.DELIVERED)), state=NoticeState.DELIVERED)
+def _told(notice: Notification) -> Notification:
+    return replace(tried(notice, attempt(AttemptState.DELIVERED)), state=NotificationState.DELIVERED)
 
 
 def live_through(pattern: Pattern, policy: FlappingPolicy, kind: type[Flapping] = Flapping) -> Officer:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitor.model.document import (
     DocumentEdit,
     DocumentVersion,
-    Pen,
+    EditSource,
     WrittenDocument,
     digest_of,
     document_difference,
@@ -24,7 +24,7 @@ T0 = datetime(2026, 11, 24, tzinfo=UTC)
 
 def version(agency: str, text: str | None, number: int = 1) -> DocumentVersion:
     name = f"{agency.lower()}.yaml"
-    return DocumentVersion(agency=agency, number=number, name=name, text=text, pen=Pen.PORTAL, by="Siti", at=T0)
+    return DocumentVersion(agency=agency, number=number, name=name, text=text, pen=EditSource.PORTAL, by="Siti", at=T0)
 
 
 def written(agency: str, text: str) -> WrittenDocument:
@@ -136,7 +136,7 @@ def test_what_is_written_stands_beside_what_is_not_touched() -> None:
 
 
 @dataclass
-class Desk:
+class CallbackHandler:
     """A pen: its files, what it last knew to be the same as the store, and every text of the store that it has had."""
 
     files: dict[str, str] = field(default_factory=dict)
@@ -158,7 +158,7 @@ _ACT = st.tuples(
 
 @given(st.lists(_ACT, max_size=30))
 def test_no_sequence_of_edits_by_two_pens_loses_one_unseen(acts: Sequence[tuple[int, str, str, str]]) -> None:
-    store, desks = dict[str, DocumentVersion](), (Desk(), Desk())
+    store, desks = dict[str, DocumentVersion](), (CallbackHandler(), CallbackHandler())
     for who, act, agency, text in acts:
         desk = desks[who]
         if act == "write":
@@ -171,7 +171,7 @@ def test_no_sequence_of_edits_by_two_pens_loses_one_unseen(acts: Sequence[tuple[
             _apply(store, desk, prune=act == "prune")
 
 
-def _export(store: Mapping[str, DocumentVersion], desk: Desk) -> None:
+def _export(store: Mapping[str, DocumentVersion], desk: CallbackHandler) -> None:
     for agency, theirs in store.items():
         mine = desk.files.get(agency)
         if mine in {theirs.text, None} or digest_of(mine or "") == desk.marks.get(agency):
@@ -182,7 +182,7 @@ def _export(store: Mapping[str, DocumentVersion], desk: Desk) -> None:
             desk.knows(agency, theirs.text)
 
 
-def _apply(store: dict[str, DocumentVersion], desk: Desk, *, prune: bool) -> None:
+def _apply(store: dict[str, DocumentVersion], desk: CallbackHandler, *, prune: bool) -> None:
     wanted = DocumentEdit(
         documents={agency: written(agency, text) for agency, text in desk.files.items()},
         started_from=dict(desk.marks),

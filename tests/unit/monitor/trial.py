@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from monitor.judging.judge import Judge
-from monitor.judging.suspect import Trouble
+from monitor.judging.judge import HealthEvaluator
+from monitor.judging.suspect import ActiveProblem
 from monitor.model.health import HealthPolicy
-from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from probes.model.probe import Route
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult, RefusalCause
@@ -22,7 +22,7 @@ from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult, Ref
 T0 = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
-PROBING = Probing()
+PROBING = ProbingPolicy()
 
 _SERVER = Server(host="mel.contoh.gov.my", port=993, security=Security.IMPLICIT, tls=ssl.create_default_context())
 
@@ -37,9 +37,11 @@ def mailbox(name: str) -> Mailbox:
     )
 
 
-def route(agency: str, direction: Direction, sender: str, recipient: str, probing: Probing = PROBING) -> WatchedRoute:
+def route(
+    agency: str, direction: Direction, sender: str, recipient: str, probing: ProbingPolicy = PROBING
+) -> MonitoredRoute:
     name = f"{agency or 'control'}/{direction}/{sender}/{recipient}"
-    return WatchedRoute(
+    return MonitoredRoute(
         route=Route(name=name, sender=mailbox(sender), recipient=mailbox(recipient)),
         agency=agency,
         direction=direction,
@@ -47,7 +49,7 @@ def route(agency: str, direction: Direction, sender: str, recipient: str, probin
     )
 
 
-def controls(references: Sequence[str] = ("a", "b")) -> list[WatchedRoute]:
+def controls(references: Sequence[str] = ("a", "b")) -> list[MonitoredRoute]:
     return [
         route("", Direction.CONTROL, one, other)
         for one, other in zip(references, [*references[1:], references[0]], strict=True)
@@ -58,8 +60,8 @@ def agency_routes(
     agency: str,
     references: Sequence[str] = ("a", "b"),
     directions: Iterable[Direction] = (Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND),
-    probing: Probing = PROBING,
-) -> list[WatchedRoute]:
+    probing: ProbingPolicy = PROBING,
+) -> list[MonitoredRoute]:
     box, found = f"{agency}/utama", []
     for direction in directions:
         if direction is Direction.INTERNAL:
@@ -71,7 +73,7 @@ def agency_routes(
     return found
 
 
-def forwarded(agency: str, sender: str = "a", arrives_in: str = "b") -> WatchedRoute:
+def forwarded(agency: str, sender: str = "a", arrives_in: str = "b") -> MonitoredRoute:
     """Return the route to an address of *agency* that is forwarded to a reference."""
     plain = route(agency, Direction.INBOUND, sender, arrives_in)
     return replace(plain, forwarded=True, route=replace(plain.route, to=f"pro@{agency.lower()}.contoh.gov.my"))
@@ -80,7 +82,7 @@ def forwarded(agency: str, sender: str = "a", arrives_in: str = "b") -> WatchedR
 WHOLE = dict.fromkeys(Phase, SECOND)
 
 
-def arrived(of: WatchedRoute, at: datetime, transit: timedelta = SECOND, *, junk: bool = False) -> ProbeResult:
+def arrived(of: MonitoredRoute, at: datetime, transit: timedelta = SECOND, *, junk: bool = False) -> ProbeResult:
     return ProbeResult(
         route=of.name,
         token_id="00c0ffee00c0ffee",
@@ -92,7 +94,7 @@ def arrived(of: WatchedRoute, at: datetime, transit: timedelta = SECOND, *, junk
 
 
 def failed(
-    of: WatchedRoute,
+    of: MonitoredRoute,
     at: datetime,
     outcome: Outcome,
     phase: Phase,
@@ -116,13 +118,13 @@ def failed(
 
 
 #: How a side may be: by its fault, what a run that starts at a moment does there; `None` if it is no obstacle.
-Fault = Callable[[WatchedRoute, datetime, Party], "ProbeResult | None"]
+Fault = Callable[[MonitoredRoute, datetime, Party], "ProbeResult | None"]
 
 
 def smtp(outcome: Outcome, phase: Phase, *, credentials: bool = False, cause: RefusalCause | None = None) -> Fault:
     """Fail whatever is sent by this side."""
 
-    def fault(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+    def fault(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
         if party is Party.RECIPIENT:
             return None
         return failed(of, at, outcome, phase, party, credentials=credentials, cause=cause)
@@ -133,7 +135,7 @@ def smtp(outcome: Outcome, phase: Phase, *, credentials: bool = False, cause: Re
 def imap(outcome: Outcome, phase: Phase, *, credentials: bool = False, cause: RefusalCause | None = None) -> Fault:
     """Fail whatever is to be read on this side."""
 
-    def fault(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+    def fault(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
         if party is Party.SENDER:
             return None
         return failed(of, at, outcome, phase, party, credentials=credentials, cause=cause)
@@ -149,7 +151,7 @@ def on_the_way(outcome: Outcome, *, only: Party | None = None) -> Fault:
     """Lose, return or change what passes this side: when it sends, when it receives, or always."""
     phase = Phase.RETRIEVE if outcome is Outcome.CORRUPTED else Phase.TRANSIT
 
-    def fault(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+    def fault(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
         lasted = PROBING.patience.arrival if outcome is Outcome.LOST else SECOND
         return failed(of, at, outcome, phase, lasted=lasted) if only in {None, party} else None
 
@@ -160,7 +162,7 @@ def slow(transit: timedelta = 2 * MINUTE, *, junk: bool = False) -> Fault:
     return lambda of, at, party: arrived(of, at, transit, junk=junk)
 
 
-def unanswered(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+def unanswered(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
     """Take messages, and hang up instead of saying so."""
     return replace(arrived(of, at), uncertain=True) if party is Party.SENDER else None
 
@@ -178,16 +180,16 @@ WRONG_PASSWORD = both(
 class World:
     """Routes, their judge, and how each mailbox is."""
 
-    routes: list[WatchedRoute]
+    routes: list[MonitoredRoute]
     faults: dict[str, Fault] = field(default_factory=dict)
     #: Our network is dead: nobody can be reached.
     cut_off: bool = False
     now: datetime = T0
 
     def __post_init__(self) -> None:
-        self.judge = Judge(self.routes, HealthPolicy())
+        self.judge = HealthEvaluator(self.routes, HealthPolicy())
 
-    def result(self, of: WatchedRoute, at: datetime) -> ProbeResult:
+    def result(self, of: MonitoredRoute, at: datetime) -> ProbeResult:
         """Say how a run ends: the recipient's mailbox is opened first, then the message is sent."""
         if self.cut_off:
             return failed(of, at, Outcome.CONNECT, Phase.CONNECT)
@@ -216,7 +218,7 @@ class World:
             self.now += 5 * MINUTE
         return self
 
-    def trouble(self, agency: str) -> Trouble | None:
+    def trouble(self, agency: str) -> ActiveProblem | None:
         # When it is no longer spreading.
         return self.judge.trouble(agency, self.now + 30 * MINUTE)
 
@@ -234,7 +236,7 @@ def world(*agencies: str, references: Sequence[str] = ("a", "b")) -> World:
     return World([*routes, *controls(references)])
 
 
-def hosted(routes: Iterable[WatchedRoute], hosts: Mapping[str, str]) -> list[WatchedRoute]:
+def hosted(routes: Iterable[MonitoredRoute], hosts: Mapping[str, str]) -> list[MonitoredRoute]:
     """Return *routes* with mailboxes on other servers: *hosts* by the name of the mailbox. The rest stay on one server."""
 
     def moved(box: Mailbox) -> Mailbox:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from monitor.planning.schedule import Schedule
 from probes.model.result import Party, ProbeResult
 from tests.unit.monitor.trial import Fault, World
@@ -19,7 +19,7 @@ def by_turns(*faults: Fault | None) -> Fault:
     """Have these faults one after the other, a run of each route at a time; `None`: well."""
     runs: dict[str, int] = defaultdict(int)
 
-    def fault(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+    def fault(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
         # A run asks of its recipient first, and of its sender too.
         asked, runs[of.name] = runs[of.name], runs[of.name] + 1
         ends = len({of.route.sender.name, of.route.recipient.name})
@@ -62,7 +62,7 @@ class Vigil:
         self.world.now = until
         return self
 
-    def runs_within(self, span: timedelta, routes: Sequence[WatchedRoute]) -> list[int]:
+    def runs_within(self, span: timedelta, routes: Sequence[MonitoredRoute]) -> list[int]:
         """Watch for so long and return how often each of *routes* was run."""
         began = self.now
         self.watch(span)

@@ -11,10 +11,10 @@ from datetime import timedelta
 import pytest
 
 from probes.model.mailbox import Security
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.result import Party
 from probes.protocol.imap import ImapSession, open_session
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
 
@@ -29,27 +29,27 @@ async def session_with(
     security: Security = Security.IMPLICIT,
     secret: str = "rahsia",
     stir: Callable[[], None] = lambda: None,
-    recorder: Recorder | None = None,
+    recorder: TraceRecorder | None = None,
     leg: timedelta = LEG,
 ) -> AsyncIterator[ImapSession]:
     implicit = security is Security.IMPLICIT
     async with listening(standin, (tls or server_context()) if implicit else tls) as port:
         box = mailbox(imap=server(port, security), secret=secret)
-        session = await open_session(box, recorder or Recorder(), Party.RECIPIENT, stir=stir, leg=leg)
+        session = await open_session(box, recorder or TraceRecorder(), Party.RECIPIENT, stir=stir, leg=leg)
         try:
             yield session
         finally:
             session.close()
 
 
-async def failure_with(standin: Handler, *, tls: ssl.SSLContext | None = None, security: Security) -> ProbeFailure:
+async def failure_with(standin: Handler, *, tls: ssl.SSLContext | None = None, security: Security) -> ProbeFailedError:
     async with listening(standin, tls) as port:
         box = mailbox(imap=server(port, security))
-        recorder = Recorder()
-        with pytest.raises((ProbeFailure, TimeoutError)) as caught:
+        recorder = TraceRecorder()
+        with pytest.raises((ProbeFailedError, TimeoutError)) as caught:
             async with asyncio.timeout(HANGS):
                 await open_session(box, recorder, Party.RECIPIENT, stir=lambda: None, leg=LEG)
-        if isinstance(caught.value, ProbeFailure):
+        if isinstance(caught.value, ProbeFailedError):
             return caught.value
         raise AssertionError(f"hung in {recorder.where}")
 

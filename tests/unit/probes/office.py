@@ -12,22 +12,22 @@ from typing import Any
 
 from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
-from probes.model.pace import Pace
-from probes.model.probe import Patience, Route
+from probes.model.pace import PollingPolicy
+from probes.model.probe import Route, Timeouts
 from probes.model.result import ProbeResult
 from probes.run.runner import run_probe
 from tests.unit.probes.standin import SmtpStandIn, Trick, listening, mailbox, server, server_context
 from tests.unit.probes.watch import SIGNER, Counted
 
-PATIENCE = Patience(session=timedelta(seconds=2), arrival=timedelta(seconds=3))
-PACE = Pace(quickest=timedelta(seconds=0.01), slowest=timedelta(seconds=0.1), retry=timedelta(seconds=0.05))
+PATIENCE = Timeouts(session=timedelta(seconds=2), arrival=timedelta(seconds=3))
+PACE = PollingPolicy(quickest=timedelta(seconds=0.01), slowest=timedelta(seconds=0.1), retry=timedelta(seconds=0.05))
 
 #: UID to mail, and to when it came.
 Mails = dict[int, tuple[bytes, datetime]]
 
 
 @dataclass(slots=True)
-class Office:
+class IssuingOffice:
     """Each session sees what is there, or, while it is blind, what was there when it began."""
 
     folders: dict[str, Mails] = field(default_factory=lambda: {"INBOX": {}})
@@ -65,7 +65,7 @@ class Office:
 
 @dataclass(slots=True)
 class _Visit:
-    office: Office
+    office: IssuingOffice
     asked: list[str]
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -168,7 +168,7 @@ Deliver = Callable[[bytes], None]
 
 
 @dataclass(slots=True)
-class Desk:
+class CallbackHandler:
     """Runs from a sender whose server delivers as it is told, to the mailbox at an office."""
 
     run: Callable[[], Coroutine[Any, Any, ProbeResult]]
@@ -178,14 +178,14 @@ class Desk:
 
 @asynccontextmanager
 async def desk(
-    office: Office,
+    office: IssuingOffice,
     deliver: Deliver,
     *,
-    patience: Patience = PATIENCE,
-    pace: Pace = PACE,
+    patience: Timeouts = PATIENCE,
+    pace: PollingPolicy = PACE,
     junk: tuple[str, ...] = (),
     from_itself: bool = False,
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[CallbackHandler]:
     """Watch the mailbox at *office*; with *from_itself*, the messages are sent from that same mailbox."""
     counted = Counted()
 
@@ -214,5 +214,5 @@ async def desk(
 
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             watching = group.create_task(watcher.run())
-            yield Desk(run=run, watcher=watcher, counted=counted)
+            yield CallbackHandler(run=run, watcher=watcher, counted=counted)
             watching.cancel()

@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth import AccessTokenError
 from probes.model.mailbox import AccessToken, OAuth
 
 USER = "semakan@jabatan-contoh.gov.my"
@@ -22,7 +22,7 @@ CHALLENGE = b64encode(
 class Purse:
     """Implements `probes.model.mailbox.AccessTokens`: hands out the first of its tokens until it is rejected."""
 
-    tokens: list[AccessToken | NoAccessToken] = field(default_factory=list)
+    tokens: list[AccessToken | AccessTokenError] = field(default_factory=list)
     #: Whether another token is worth a try.
     old: bool = True
     rejected: list[str] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Purse:
         if self.silent:
             await asyncio.Event().wait()
         first = self.tokens[0]
-        if isinstance(first, NoAccessToken):
+        if isinstance(first, AccessTokenError):
             raise first
         return first
 

@@ -10,11 +10,11 @@ from datetime import timedelta
 import pytest
 
 from probes.model.mailbox import OAuth, Password, Security
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import expired
 from probes.model.result import Party
 from probes.protocol.smtp import Submitted, submit
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
 
@@ -29,11 +29,11 @@ async def submitted_to(
     *,
     security: Security = Security.IMPLICIT,
     tls: ssl.SSLContext | None = None,
-    recorder: Recorder | None = None,
+    recorder: TraceRecorder | None = None,
     within: timedelta = WITHIN,
     login: OAuth | Password | None = None,
 ) -> Submitted:
-    recorder = recorder or Recorder()
+    recorder = recorder or TraceRecorder()
     if security is Security.IMPLICIT and tls is None:
         tls = server_context()
     async with listening(standin, tls) as port:
@@ -45,8 +45,8 @@ async def submitted_to(
             raise expired(*recorder.where, str(error)) from error
 
 
-async def failure_of(standin: Handler, *, security: Security = Security.IMPLICIT) -> ProbeFailure:
-    with pytest.raises(ProbeFailure) as caught:
+async def failure_of(standin: Handler, *, security: Security = Security.IMPLICIT) -> ProbeFailedError:
+    with pytest.raises(ProbeFailedError) as caught:
         async with asyncio.timeout(HANGS):
             await submitted_to(standin, security=security)
     assert caught.value.failure.party is Party.SENDER
@@ -54,7 +54,7 @@ async def failure_of(standin: Handler, *, security: Security = Security.IMPLICIT
 
 
 async def submitted_in_clear(standin: Handler) -> None:
-    recorder = Recorder()
+    recorder = TraceRecorder()
     async with listening(standin) as port:
         try:
             await submit(mailbox(smtp=server(port)), TO, MESSAGE, recorder, WITHIN)

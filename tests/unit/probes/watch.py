@@ -12,8 +12,8 @@ from probes.arrival.watcher import MailboxWatcher
 from probes.mail.message import compose
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
-from probes.model.pace import Pace
-from probes.model.probe import Patience
+from probes.model.pace import PollingPolicy
+from probes.model.probe import Timeouts
 from probes.model.result import Arrival
 from tests.hanging import HANGS
 from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, server, server_context, until
@@ -21,8 +21,8 @@ from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, 
 KEY = b"kunci-untuk-ujian-sahaja"
 SIGNER = TokenSigner(KEY, "putrajaya-1")
 #: A session as long as a busy machine may stand still.
-PATIENCE = Patience(session=timedelta(seconds=2), arrival=timedelta(seconds=2))
-PACE = Pace(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
+PATIENCE = Timeouts(session=timedelta(seconds=2), arrival=timedelta(seconds=2))
+PACE = PollingPolicy(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
 FOREIGN = b"From: bos@jabatan-contoh.gov.my\r\nSubject: mesyuarat\r\n\r\nPukul 9.\r\n"
 
 
@@ -66,7 +66,7 @@ async def watching(
     counted: Counted,
     *,
     box: Callable[[int], Mailbox] = lambda port: mailbox(imap=server(port)),
-    pace: Pace = PACE,
+    pace: PollingPolicy = PACE,
     ended: tuple[str, ...] = (),
     arrived: tuple[str, ...] = (),
 ) -> AsyncIterator[MailboxWatcher]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tempo:
+class FaultDelays:
     """The spans of a mail system's faults. Tests want them short."""
 
     #: What `slow`, `warn` and `bounce-late` add to each delivery.

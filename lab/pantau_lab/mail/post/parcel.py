@@ -34,7 +34,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class QueuedMessage:
     """One message for one recipient, on its way through one mail system."""
 
     #: The reverse path; empty for a message about a message (RFC 5321 section 4.5.5), which never gets an answer.

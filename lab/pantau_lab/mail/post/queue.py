@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
+from pantau_lab.mail.post.parcel import QueuedMessage, Refusal, SmtpReply
 from pantau_lab.mail.post.report import ReportedAction, report
 
 _log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Queue:
         self,
         *,
         hostname: str,
-        deliver: Callable[[Parcel], Awaitable[Refusal | None]],
+        deliver: Callable[[QueuedMessage], Awaitable[Refusal | None]],
         policy: QueuePolicy,
         tasks: asyncio.TaskGroup,
     ) -> None:
@@ -72,7 +72,7 @@ class Queue:
     def __len__(self) -> int:
         return len(self._carried)
 
-    def put(self, parcel: Parcel) -> None:
+    def put(self, parcel: QueuedMessage) -> None:
         """Take responsibility for a parcel."""
         task = self._tasks.create_task(self._carry(parcel))
         self._carried.add(task)
@@ -89,14 +89,14 @@ class Queue:
         for task in self._carried:
             task.cancel()
 
-    async def _carry(self, parcel: Parcel) -> None:
+    async def _carry(self, parcel: QueuedMessage) -> None:
         try:
             await self._carry_to_its_end(parcel)
         except Exception:  # noqa: BLE001
             # A bug of ours costs this parcel, not the other systems of the lab.
             _log.exception("lost a parcel in the mail system %s", self._hostname)
 
-    async def _carry_to_its_end(self, parcel: Parcel) -> None:
+    async def _carry_to_its_end(self, parcel: QueuedMessage) -> None:
         accepted_at = datetime.now(UTC)
         if parcel.warning is not None:
             self._tell(parcel, parcel.warning, accepted_at=accepted_at, at=accepted_at, action=ReportedAction.DELAYED)
@@ -113,13 +113,13 @@ class Queue:
                     return
 
     def _tell(
-        self, parcel: Parcel, refusal: Refusal, *, accepted_at: datetime, at: datetime, action: ReportedAction
+        self, parcel: QueuedMessage, refusal: Refusal, *, accepted_at: datetime, at: datetime, action: ReportedAction
     ) -> None:
         if parcel.sender:
             hostname = self._hostname
             self.put(report(parcel, refusal, hostname=hostname, accepted_at=accepted_at, at=at, action=action))
 
-    async def _attempt(self, parcel: Parcel) -> Refusal | None:
+    async def _attempt(self, parcel: QueuedMessage) -> Refusal | None:
         if parcel.doom is not None:
             return parcel.doom
         async with self._attempts:

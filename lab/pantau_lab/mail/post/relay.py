@@ -7,14 +7,14 @@ import re
 import aiosmtplib
 
 from pantau_lab.mail.post.directory import Exchanger
-from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
+from pantau_lab.mail.post.parcel import QueuedMessage, Refusal, SmtpReply
 
 _SESSION_SECONDS = 10.0
 #: "5.7.1 Relaying denied" (RFC 2034); a server that gives none is read by the class of its code.
 _ENHANCED = re.compile(r"(?P<status>[245]\.\d{1,3}\.\d{1,3}) +(?P<text>.*)", re.DOTALL)
 
 
-async def relay(parcel: Parcel, exchange: Exchanger, *, hostname: str) -> Refusal | None:
+async def relay(parcel: QueuedMessage, exchange: Exchanger, *, hostname: str) -> Refusal | None:
     """Return `None` when the exchanger took the parcel, otherwise what it said.
 
     A host that does not answer is a temporary refusal of our own (RFC 3463 code 4.4.1).

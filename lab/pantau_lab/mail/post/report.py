@@ -7,7 +7,7 @@ from email.utils import format_datetime, make_msgid
 from enum import StrEnum
 from secrets import token_hex
 
-from pantau_lab.mail.post.parcel import Parcel, Refusal
+from pantau_lab.mail.post.parcel import QueuedMessage, Refusal
 
 
 class ReportedAction(StrEnum):
@@ -30,14 +30,14 @@ _TOLD = {
 
 
 def report(
-    parcel: Parcel,
+    parcel: QueuedMessage,
     refusal: Refusal,
     *,
     hostname: str,
     accepted_at: datetime,
     at: datetime,
     action: ReportedAction = ReportedAction.FAILED,
-) -> Parcel:
+) -> QueuedMessage:
     """Return the report on a parcel that is not delivered, addressed to its sender.
 
     Three parts: for people, for programs, and the original byte for byte, so that whoever sent it can recognise it.
@@ -88,4 +88,4 @@ Content-Transfer-Encoding: {encoding}
 
 """
     content = head.replace("\n", "\r\n").encode() + parcel.content + f"\r\n--{boundary}--\r\n".encode()
-    return Parcel(sender="", recipient=parcel.sender, content=content)
+    return QueuedMessage(sender="", recipient=parcel.sender, content=content)

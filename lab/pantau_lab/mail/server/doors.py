@@ -24,7 +24,7 @@ from pantau_lab.mail.trouble.condition import Condition
 _SHOWN = frozenset({Tls.EXPIRED, Tls.OTHER_NAME, Tls.UNTRUSTED})
 
 
-class Doors:
+class Listeners:
     """The ways into one mail system, each made once. `context` makes what a server needs for TLS."""
 
     def __init__(

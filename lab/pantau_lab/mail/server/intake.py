@@ -9,7 +9,7 @@ from secrets import token_hex
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from pantau_lab.mail.post.parcel import Parcel
+from pantau_lab.mail.post.parcel import QueuedMessage
 from pantau_lab.mail.post.stamp import Receipt, received
 from pantau_lab.mail.trouble.condition import Condition
 from pantau_lab.mail.trouble.effect import Cut
@@ -18,7 +18,7 @@ from pantau_lab.mail.trouble.effect import Cut
 class Intake:
     """Make one parcel for each recipient, with its trace field, and let the system's faults have their turn."""
 
-    def __init__(self, *, hostname: str, condition: Condition, put: Callable[[Parcel], None]) -> None:
+    def __init__(self, *, hostname: str, condition: Condition, put: Callable[[QueuedMessage], None]) -> None:
         self._hostname = hostname
         self._condition = condition
         self._put = put
@@ -40,7 +40,7 @@ class Intake:
         # aiosmtpd calls the null reverse path "<>".
         sender = (envelope.mail_from or "").removeprefix("<>")
         for recipient in envelope.rcpt_tos:
-            parcel = Parcel(sender=sender, recipient=recipient, content=received(receipt, recipient) + content)
+            parcel = QueuedMessage(sender=sender, recipient=recipient, content=received(receipt, recipient) + content)
             for each in () if cut is Cut.LOST else self._condition.handling(parcel):
                 self._put(each)
         return f"250 2.0.0 OK queued as {receipt.queue_id}"

@@ -21,7 +21,7 @@ from pantau_lab.mail.post.parcel import SmtpReply
 from pantau_lab.mail.trouble.condition import Condition
 
 
-class SignInRefused(ResponseError):
+class LabSignInError(ResponseError):
     """Nobody is let in, with the code that tells a fault of the server from wrong credentials (RFC 5530)."""
 
     def __init__(self, reply: SmtpReply) -> None:
@@ -92,7 +92,7 @@ class SignIn(LoginInterface):
     async def authenticate(self, credentials: ServerCredentials) -> SignedIn:
         """Let a person in whose credentials are right, unless nobody is let in."""
         if reply := self._condition.sign_in(Port.IMAP):
-            raise SignInRefused(reply)
+            raise LabSignInError(reply)
         account = self._accounts.find(credentials.authcid)
         if account is None or not credentials.verify(ClearIdentity(credentials.authcid, account.secret)):
             raise InvalidAuth

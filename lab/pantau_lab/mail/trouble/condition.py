@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from pantau_lab.mail.estate.port import Port
 from pantau_lab.mail.estate.tls import Tls
-from pantau_lab.mail.post.parcel import Parcel, SmtpReply
+from pantau_lab.mail.post.parcel import QueuedMessage, SmtpReply
 from pantau_lab.mail.trouble.effect import Cut, Effect
 from pantau_lab.mail.trouble.fault import Fault
 from pantau_lab.mail.trouble.greylist import Gate
@@ -67,9 +67,9 @@ class Condition:
         """Return what every sign-in at a port is answered; `None` when credentials decide."""
         return next((effect.sign_in for effect in self._at(port) if effect.sign_in), None)
 
-    def handling(self, parcel: Parcel) -> tuple[Parcel, ...]:
+    def handling(self, parcel: QueuedMessage) -> tuple[QueuedMessage, ...]:
         """Return what is left of an accepted parcel, every fault having had its turn."""
-        parcels: tuple[Parcel, ...] = (parcel,)
+        parcels: tuple[QueuedMessage, ...] = (parcel,)
         for effect in self._effects:
             if effect.handling is not None:
                 parcels = tuple(result for each in parcels for result in effect.handling(each))

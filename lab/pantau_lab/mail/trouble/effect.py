@@ -13,9 +13,9 @@ from datetime import timedelta
 from enum import StrEnum
 
 from pantau_lab.mail.estate.port import Port
-from pantau_lab.mail.estate.tempo import Tempo
+from pantau_lab.mail.estate.tempo import FaultDelays
 from pantau_lab.mail.estate.tls import Tls
-from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
+from pantau_lab.mail.post.parcel import QueuedMessage, Refusal, SmtpReply
 from pantau_lab.mail.trouble import manner
 from pantau_lab.mail.trouble.corruption import corrupted
 from pantau_lab.mail.trouble.fault import Fault
@@ -56,7 +56,7 @@ class Effect:
     #: The answer to every sign-in, right or wrong.
     sign_in: SmtpReply | None = None
     #: What becomes of a parcel that was just accepted: none is lost, two is a duplicate.
-    handling: Callable[[Parcel], tuple[Parcel, ...]] | None = None
+    handling: Callable[[QueuedMessage], tuple[QueuedMessage, ...]] | None = None
     #: The connection is cut when the message has been sent, instead of an answer.
     after_data: Cut | None = None
     #: What is met where encryption should begin.
@@ -71,7 +71,7 @@ class Effect:
     uidplus: bool = True
 
 
-def effects(tempo: Tempo) -> Mapping[Fault, Effect]:
+def effects(tempo: FaultDelays) -> Mapping[Fault, Effect]:
     """Return the row of every fault."""
     return {
         Fault.DOWN: Effect(shut=_ALL),
@@ -143,16 +143,16 @@ def _changed(change: Callable[[bytes], bytes]) -> Effect:
     return Effect(handling=lambda parcel: (replace(parcel, content=change(parcel.content)),))
 
 
-def _held(parcel: Parcel, span: timedelta) -> Parcel:
+def _held(parcel: QueuedMessage, span: timedelta) -> QueuedMessage:
     return replace(parcel, hold=parcel.hold + span)
 
 
-def _delayed(parcel: Parcel, span: timedelta) -> Parcel:
+def _delayed(parcel: QueuedMessage, span: timedelta) -> QueuedMessage:
     reply = SmtpReply(code=451, status="4.4.1", text="No answer from host, will try again")
     return replace(_held(parcel, span), warning=Refusal(reply=reply))
 
 
-def _bounced(parcel: Parcel) -> Parcel:
+def _bounced(parcel: QueuedMessage) -> QueuedMessage:
     # A report is never answered with a report (RFC 5321 section 4.5.5), or two broken systems would never stop.
     if not parcel.sender:
         return parcel

@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pantau_lab.mail import Fault, Port, Tempo
+from pantau_lab.mail import Fault, FaultDelays, Port
 from pantau_lab.mail.estate.tls import Tls
-from pantau_lab.mail.post.parcel import Parcel
+from pantau_lab.mail.post.parcel import QueuedMessage
 from pantau_lab.mail.trouble.condition import Condition
 from pantau_lab.mail.trouble.effect import effects
 
 SLOW_BY = timedelta(seconds=5)
 NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
-GREYLISTED_FOR = Tempo().greylisted_for
-PARCEL = Parcel(
+GREYLISTED_FOR = FaultDelays().greylisted_for
+PARCEL = QueuedMessage(
     sender="pantau@jabatan-contoh.gov.my",
     recipient="pantau@rujukan-satu.example",
     content=b"Subject: ujian\r\n\r\nSelamat \xc3\xa9\r\n",
@@ -23,7 +23,7 @@ PARCEL = Parcel(
 
 
 def condition(*faults: Fault) -> Condition:
-    broken = Condition(effects(Tempo(slow_by=SLOW_BY)))
+    broken = Condition(effects(FaultDelays(slow_by=SLOW_BY)))
     for fault in faults:
         broken.suffer(fault)
     return broken
@@ -38,7 +38,7 @@ def test_a_sound_system_changes_nothing() -> None:
 
 
 def test_every_fault_has_a_row_and_a_word_for_operators() -> None:
-    assert set(effects(Tempo(slow_by=SLOW_BY))) == set(Fault)
+    assert set(effects(FaultDelays(slow_by=SLOW_BY))) == set(Fault)
     assert all(fault.__doc__ and fault.__doc__.endswith(".") for fault in Fault)
 
 
@@ -77,7 +77,7 @@ def test_lose_wins_over_the_faults_after_it() -> None:
 
 
 def test_a_report_is_never_answered_with_a_report() -> None:
-    report = Parcel(sender="", recipient=PARCEL.recipient, content=PARCEL.content)
+    report = QueuedMessage(sender="", recipient=PARCEL.recipient, content=PARCEL.content)
     assert condition(Fault.BOUNCE).handling(report) == (report,)
 
 
@@ -141,7 +141,7 @@ def test_a_warning_is_no_failure() -> None:
 
 
 def test_what_changes_how_a_server_speaks_or_shows_itself_cuts_who_is_there() -> None:
-    table = effects(Tempo())
+    table = effects(FaultDelays())
     assert {
         fault for fault, effect in table.items() if (effect.manner or effect.tls) and effect.cut != effect.at
     } == set()

@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import Message
 
-from pantau_lab.mail.post.parcel import Parcel, Refusal, SmtpReply
+from pantau_lab.mail.post.parcel import QueuedMessage, Refusal, SmtpReply
 from pantau_lab.mail.post.report import ReportedAction, report
 
 T0 = datetime(2026, 1, 1, 8, tzinfo=UTC)
 ORIGINAL = b"Subject: Ujian\r\nReferences: <pantau-0123@x>\r\n\r\nSelamat \xc3\xa9\r\n"
-PARCEL = Parcel(sender="pantau@jabatan-contoh.gov.my", recipient="tiada@rujukan-satu.example", content=ORIGINAL)
+PARCEL = QueuedMessage(sender="pantau@jabatan-contoh.gov.my", recipient="tiada@rujukan-satu.example", content=ORIGINAL)
 REPLY = SmtpReply(code=550, status="5.1.1", text="User unknown")
 
 
-def told(refusal: Refusal) -> Parcel:
+def told(refusal: Refusal) -> QueuedMessage:
     return report(PARCEL, refusal, hostname="mail.jabatan-contoh.gov.my", accepted_at=T0, at=T0)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Select, delete, insert, select, update
 
-from alerts.decide.paper import Handling, LaidLetter, LetterStep, TrayLetter
-from alerts.model.delivery import RANK, Attempt, AttemptState, Notice, NoticeState
+from alerts.decide.paper import Handling, LetterStep, QueuedLetter, TrayLetter
+from alerts.model.delivery import RANK, Attempt, AttemptState, Notification, NotificationState
 from monitor.runtime.slices import in_slices
-from monitor.store.backend.transaction import InTransaction
+from monitor.store.backend.transaction import Repository
 from monitor.store.schema.rows import ADDRESSEE, from_row
 from monitor.store.schema.tables import (
     attempt,
@@ -31,8 +31,8 @@ _GONE = (AttemptState.SENT, AttemptState.DELIVERED, AttemptState.WITHDRAWN)
 _MOST = 1000
 
 
-class SqlLetters(InTransaction):
-    """The part of `alerts.record.store.Ledger` that is about letters."""
+class SqlLetters(Repository):
+    """The part of `alerts.record.store.UnitOfWork` that is about letters."""
 
     async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
         """Write who has printed or posted a letter; return who had before, and write nothing then."""
@@ -56,12 +56,14 @@ class SqlLetters(InTransaction):
         await self._connection.execute(delete(letter_handling).where(said))
         return True
 
-    async def not_withdrawn(self, of: Notice, withdrawn: Attempt) -> None:
+    async def not_withdrawn(self, of: Notification, withdrawn: Attempt) -> None:
         """Write that an attempt which was withdrawn has left after all; its notice counts as sent again."""
         sent = {"state": AttemptState.SENT, "rank": RANK[AttemptState.SENT], "ended_at": None}
         this = (attempt.c.id == withdrawn.id) & (attempt.c.state == AttemptState.WITHDRAWN)
         if (await self._connection.execute(update(attempt).where(this).values(**sent))).rowcount:
-            await self._connection.execute(update(notice).where(notice.c.id == of.id).values(state=NoticeState.SENT))
+            await self._connection.execute(
+                update(notice).where(notice.c.id == of.id).values(state=NotificationState.SENT)
+            )
 
     async def letters(self, gateways: Collection[str], gone_since: datetime) -> Sequence[TrayLetter]:
         """Return what lies in the trays of these gateways, oldest first.
@@ -82,7 +84,7 @@ class SqlLetters(InTransaction):
             for known in (handled.get(id_, {}),)
         ]
 
-    async def laid(self, notice_ids: Collection[int]) -> Mapping[int, LaidLetter]:
+    async def laid(self, notice_ids: Collection[int]) -> Mapping[int, QueuedLetter]:
         """Return what was laid in a tray for notices, as far as the journal still says."""
         lying = (
             select(attempt.c.reference, attempt.c.gateway, delivery.c.notice_id)
@@ -91,11 +93,11 @@ class SqlLetters(InTransaction):
         )
         gateways = {(row.notice_id, row.reference): row.gateway for row in await self._connection.execute(lying)}
         said = select(journal.c.notice_id, journal.c.detail).where(journal.c.notice_id.in_(notice_ids))
-        found = dict[int, LaidLetter]()
+        found = dict[int, QueuedLetter]()
         for row in await self._connection.execute(said):
             reference, sha256 = row.detail.get("reference", ""), row.detail.get("sha256", "")
             if sha256 and (gateway := gateways.get((row.notice_id, reference))) is not None:
-                found[row.notice_id] = LaidLetter(gateway=gateway, reference=reference, sha256=sha256)
+                found[row.notice_id] = QueuedLetter(gateway=gateway, reference=reference, sha256=sha256)
         return found
 
     async def _handlings(self, attempt_ids: Sequence[int]) -> dict[int, dict[LetterStep, Handling]]:

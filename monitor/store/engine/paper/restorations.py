@@ -9,11 +9,19 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
 
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Plan
-from alerts.record.restoration import SEE_FIRST, How, Restoration, Standing, StoreMark, highest, pages_left_out
-from monitor.store.backend.transaction import InTransaction
+from alerts.record.restoration import (
+    SEE_FIRST,
+    DetectionMethod,
+    HighWaterMark,
+    Restoration,
+    StorePosition,
+    highest,
+    pages_left_out,
+)
+from monitor.store.backend.transaction import Repository
 from monitor.store.engine import audit
 from monitor.store.schema.rows import FACTS, from_row
 from monitor.store.schema.tables import (
@@ -33,10 +41,10 @@ _OPEN = restoration.c.confirmed_at.is_(None)
 _WAITING = select(restoration).where(_OPEN).limit(1)
 
 
-class SqlRestorations(InTransaction):
+class SqlRestorations(Repository):
     """Restorations, in a transaction that somebody else begins and ends."""
 
-    async def standing(self, heads: Collection[int]) -> Standing:
+    async def standing(self, heads: Collection[int]) -> StorePosition:
         """Return how far the store has come, and the hashes that it has at *heads*."""
         head = await audit.head(self._connection)
         wanted = select(journal.c.id, journal.c.hash, journal.c.at).where(journal.c.id.in_({1, head.number, *heads}))
@@ -44,7 +52,7 @@ class SqlRestorations(InTransaction):
         beats = (await self._connection.execute(select(process.c.beat_at, process.c.stopped_at))).all()
         heard = [at for beat in beats for at in beat if at is not None]
         heard += [rows[head.number].at] if head.number in rows else []
-        return Standing(
+        return StorePosition(
             chain=rows[1].hash if 1 in rows else "",
             head=head,
             hashes={number: row.hash for number, row in rows.items()},
@@ -68,7 +76,7 @@ class SqlRestorations(InTransaction):
 
     async def begin(
         self,
-        how: How,
+        how: DetectionMethod,
         at: datetime,
         since: datetime | None,
         *,
@@ -96,14 +104,14 @@ class SqlRestorations(InTransaction):
                 await self._connection.execute(delete(restoration).where(restoration.c.id == waiting.id))
             else:
                 await self.confirm(waiting, at, by, "a copy was put back again")
-        await self.begin(How.RESTORED, at, since, by=by, numbers=numbers, pages=pages)
+        await self.begin(DetectionMethod.RESTORED, at, since, by=by, numbers=numbers, pages=pages)
 
-    async def found_out(self, of: Restoration, how: How) -> None:
+    async def found_out(self, of: Restoration, how: DetectionMethod) -> None:
         """Write down that a store which was taken for one that was only silent is an older copy."""
         await self._change(of, how=how)
 
     async def leave_out(
-        self, of: Restoration, numbers: Mapping[str, tuple[int, int]], marks: Collection[StoreMark]
+        self, of: Restoration, numbers: Mapping[str, tuple[int, int]], marks: Collection[HighWaterMark]
     ) -> None:
         """Go on behind these numbers, and behind the pages that a mark, or a person, knows of."""
         left: dict[str, tuple[int, int]] = dict(of.left_out or {})
@@ -127,7 +135,7 @@ class SqlRestorations(InTransaction):
         tried = select(delivery.c.notice_id).join(attempt, attempt.c.delivery_id == delivery.c.id)
         waits = (
             (notice_incident.c.incident_id == incident_id)
-            & (notice.c.state == NoticeState.PENDING)
+            & (notice.c.state == NotificationState.PENDING)
             & (notice.c.plan == Plan.ANNOUNCEMENT)
             & notice.c.id.not_in(tried.where(delivery.c.notice_id == notice.c.id))
         )
@@ -147,7 +155,7 @@ class SqlRestorations(InTransaction):
         heard = update(incident).where(_active(), waits, incident.c.heard_at.is_not(None))
         await self._connection.execute(begun)
         await self._connection.execute(heard.values(heard_at=now, reminded_at=None))
-        pending = update(notice).where(notice.c.state == NoticeState.PENDING)
+        pending = update(notice).where(notice.c.state == NotificationState.PENDING)
         await self._connection.execute(pending.values(not_before=now + SEE_FIRST))
 
     async def give_after_all(self, of: Restoration) -> None:

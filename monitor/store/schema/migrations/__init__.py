@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, inspect, pool, text
 
-from monitor.store.schema.bar import Bar
+from monitor.store.schema.bar import StoreBlock
 from monitor.store.schema.lock import alone
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _migrate(engine: Engine, to: str) -> None:
     except CommandError as error:
         if not isinstance(error.__cause__, ResolutionError):
             raise
-        if (bar := Bar.of(_number_of(engine) or "")) is not None:
+        if (bar := StoreBlock.of(_number_of(engine) or "")) is not None:
             raise StoreBarredError(bar.why) from None
         raise StoreTooNewError(
             "a newer version of Pantau has used this store; install that version again, or put back the copy "

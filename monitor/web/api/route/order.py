@@ -15,9 +15,9 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from alerts.model.contradiction import Contradiction
-from monitor.access.visitor import Visitor
-from monitor.service.portal.idempotency import KeyOfAnotherOrder, OrderAnswer, OrderBook
-from monitor.store.upkeep.idempotency import OrderKey
+from monitor.access.visitor import Principal
+from monitor.service.portal.idempotency import IdempotencyKeyReusedError, IdempotencyStore, RecordedResponse
+from monitor.store.upkeep.idempotency import IdempotencyKey
 from monitor.web.access.sign_in import from_where
 from monitor.web.api.route.question import only_known
 from monitor.web.problem import problems
@@ -77,7 +77,7 @@ class _BoundedRoute(APIRoute):
 # -- what it says, and in whose name ---------------------------------------------------------------------------------
 
 
-class ApiWord(BaseModel):
+class ApiRequest(BaseModel):
     """An order that says nothing more."""
 
     model_config = ConfigDict(extra="forbid")
@@ -88,25 +88,25 @@ class ApiWord(BaseModel):
     ] = None
 
 
-class ApiRemark(ApiWord):
+class ApiNote(ApiRequest):
     """What is being done about an incident."""
 
     text: Why
 
 
-class TakingOver(ApiWord):
+class ApiTakeOver(ApiRequest):
     """Whom an incident is taken over from, as `acknowledged_by` names them."""
 
     of: Holder
 
 
-class ApiReason(ApiWord):
+class ApiReasonRequest(ApiRequest):
     """An order and its reason."""
 
     why: Why
 
 
-class ApiDespite(ApiWord):
+class ApiDespite(ApiRequest):
     """An order that may contradict what is measured."""
 
     despite: Annotated[
@@ -115,17 +115,17 @@ class ApiDespite(ApiWord):
     ] = None
 
 
-class ApiCorrection(ApiDespite, ApiReason):
+class ApiCorrection(ApiDespite, ApiReasonRequest):
     """That nothing was wrong, and how that is known."""
 
 
-class ApiClosing(ApiCorrection):
+class ApiClose(ApiCorrection):
     """And whether mail works again; not said: as far as it was declared."""
 
     recovered: bool | None = None
 
 
-def name_of(visitor: Visitor, said: str | None) -> str:
+def name_of(visitor: Principal, said: str | None) -> str:
     """Return the name in which an order is carried out: a program may say which person told it to, nobody else may."""
     if visitor.token is not None:
         return f"{said} ({visitor.by})" if said else visitor.by
@@ -161,7 +161,7 @@ _Key = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Orderer:
+class Requester:
     """Who orders something."""
 
     #: As the journal reads it.
@@ -170,21 +170,21 @@ class Orderer:
     key_holder: str
 
 
-class OnceOver:
+class IdempotencyGuard:
     """Answers an order, and the same order again with the same."""
 
-    def __init__(self, once: OrderBook | None, request: Request, key: str | None) -> None:
+    def __init__(self, once: IdempotencyStore | None, request: Request, key: str | None) -> None:
         self._once = once
         self._request = request
         self._key = key
 
     async def answer(
-        self, orderer: Orderer, shape: TypeAdapter[Any], act: Callable[[], Awaitable[object]], status: int = 200
+        self, orderer: Requester, shape: TypeAdapter[Any], act: Callable[[], Awaitable[object]], status: int = 200
     ) -> Response:
         """Return what *act* comes to, written as *shape* says. Ask before whether who orders it may."""
 
-        async def written() -> OrderAnswer:
-            answered = OrderAnswer(status=status, body=shape.dump_json(await act()))
+        async def written() -> RecordedResponse:
+            answered = RecordedResponse(status=status, body=shape.dump_json(await act()))
             if self._once is not None:
                 order = f"{self._request.method} {self._request.url.path}"
                 await self._once.taken(orderer.by, order, from_where(self._request))
@@ -195,9 +195,9 @@ class OnceOver:
         else:
             try:
                 answered = await self._once.do(
-                    OrderKey(visitor=orderer.key_holder, key=self._key), await self._digest(), written
+                    IdempotencyKey(visitor=orderer.key_holder, key=self._key), await self._digest(), written
                 )
-            except KeyOfAnotherOrder:
+            except IdempotencyKeyReusedError:
                 why = "was sent with another order within a day; each order has a key of its own"
                 raise wrong_header(_HEADER, why) from None
         return Response(answered.body, status_code=answered.status, media_type="application/json")
@@ -207,16 +207,16 @@ class OnceOver:
         return sha256(address.encode() + await self._request.body()).hexdigest()
 
 
-async def once_over(request: Request, key: _Key = None) -> OnceOver:
+async def once_over(request: Request, key: _Key = None) -> IdempotencyGuard:
     """As a dependency of a route: by what it carries its order out once."""
-    return OnceOver(request.app.state.once, request, key)
+    return IdempotencyGuard(request.app.state.once, request, key)
 
 
-Once = Annotated[OnceOver, Depends(once_over)]
+Once = Annotated[IdempotencyGuard, Depends(once_over)]
 
 
-def orderer_of(visitor: Visitor) -> Orderer:
+def orderer_of(visitor: Principal) -> Requester:
     """Return who a visitor is who orders something."""
     if visitor.token is not None:
-        return Orderer(by=visitor.by, key_holder=f"token {visitor.token.id}")
-    return Orderer(by=visitor.by, key_holder=f"user {visitor.user.id}" if visitor.user else "nobody")
+        return Requester(by=visitor.by, key_holder=f"token {visitor.token.id}")
+    return Requester(by=visitor.by, key_holder=f"user {visitor.user.id}" if visitor.user else "nobody")

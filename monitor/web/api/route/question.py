@@ -24,8 +24,8 @@ from pydantic_core import PydanticCustomError
 
 from monitor.config.files.problem import nearest
 from monitor.runtime.slices import in_slices
-from monitor.service.noticeboard import Noticeboard
-from monitor.service.order import NotFound
+from monitor.service.noticeboard import StatusReader
+from monitor.service.order import NotFoundError
 from monitor.web.problem import problems
 
 #: What every question may be answered with instead.
@@ -65,11 +65,11 @@ def joined(texts: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(texts) + b"]"
 
 
-def called(board: Noticeboard, quoted: str) -> str:
+def called(board: StatusReader, quoted: str) -> str:
     """Return the code of an agency that a filter names: of one that is none an empty list would look as if all were well."""
     try:
         return board.called(quoted)
-    except NotFound as unknown:
+    except NotFoundError as unknown:
         raise wrong("agency", str(unknown)) from None
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from alerts.decide.announcement import (
     Announce,
-    AwaitOfficer,
-    AwaitStaff,
-    Nobody,
+    AwaitRelease,
+    AwaitStaffNotified,
+    NoRecipients,
     NotBefore,
     ReleaseNow,
     announce,
@@ -24,12 +24,12 @@ from alerts.decide.announcement import (
 from alerts.decide.escalation import StartStep, escalate, facts
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
-from alerts.model.delivery import AttemptState, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Acknowledge, Release
 from alerts.model.incident import Incident, IncidentState, Position, apply, release_is_offered
-from alerts.model.notice import Matter, Plan, Purpose
+from alerts.model.notice import IncidentType, Plan, Purpose
 from alerts.model.oncall import Layer, Override, Rota
 from tests.unit.alerts.people import (
     BRIEF,
@@ -53,7 +53,7 @@ AUTOMATIC = replace(BRIEF, announcement=replace(BRIEF.announcement, automatic=Tr
 HOUR = timedelta(hours=1)
 
 
-def told(brief: Brief) -> list[Notice]:
+def told(brief: PolicySnapshot) -> list[Notification]:
     """Return the first notice to staff, which has left."""
     decision = escalate(incident(brief=brief), [], T0)
     assert isinstance(decision, StartStep)
@@ -62,7 +62,7 @@ def told(brief: Brief) -> list[Notice]:
 
 @pytest.mark.parametrize("minutes", [29, 30, 10_000])
 def test_nothing_goes_out_by_itself_and_while_the_escalation_runs_its_calls_offer_the_release(minutes: int) -> None:
-    assert announce(incident(), (), T0 + minutes * MINUTE) == AwaitOfficer(at=None)
+    assert announce(incident(), (), T0 + minutes * MINUTE) == AwaitRelease(at=None)
 
 
 def test_an_agency_that_opted_in_is_released_at_the_same_time() -> None:
@@ -74,10 +74,10 @@ def test_an_agency_that_opted_in_is_released_at_the_same_time() -> None:
 
 def test_what_is_only_slow_by_now_is_released_neither_by_itself_nor_on_an_offer() -> None:
     for brief in (BRIEF, AUTOMATIC):
-        slow = replace(incident(brief=brief), present=Matter.DEGRADED)
-        assert announce(slow, told(brief), T0 + 99 * MINUTE) == Nobody()
+        slow = replace(incident(brief=brief), present=IncidentType.DEGRADED)
+        assert announce(slow, told(brief), T0 + 99 * MINUTE) == NoRecipients()
         assert not release_is_offered(slow, T0 + 99 * MINUTE)
-    less = replace(incident(), present=Matter.SENDING)
+    less = replace(incident(), present=IncidentType.SENDING)
     assert release_is_offered(less, T0 + 99 * MINUTE)
 
 
@@ -100,21 +100,21 @@ def test_an_acknowledgement_does_not_stop_the_announcement() -> None:
     assert isinstance(announce(replace(released, state=IncidentState.ACKNOWLEDGED), (), T0), Announce)
 
 
-@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
-def test_nobody_outside_hears_of_slowness_or_of_our_own_faults(matter: Matter) -> None:
-    assert announce(incident(matter, brief=AUTOMATIC), (), T0 + 99 * MINUTE) == Nobody()
+@pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.OWN_FAULT])
+def test_nobody_outside_hears_of_slowness_or_of_our_own_faults(matter: IncidentType) -> None:
+    assert announce(incident(matter, brief=AUTOMATIC), (), T0 + 99 * MINUTE) == NoRecipients()
 
 
 def test_nothing_is_released_by_itself_before_staff_know() -> None:
     automatic = incident(brief=AUTOMATIC)
 
     assert announce(automatic, (), T0 + 29 * MINUTE) == NotBefore(T0 + 30 * MINUTE)
-    assert announce(automatic, (), T0 + 99 * MINUTE) == AwaitStaff()
+    assert announce(automatic, (), T0 + 99 * MINUTE) == AwaitStaffNotified()
     # Of the slowness that it began as they do; and an office may, or who came on duty then.
     (left,) = told(AUTOMATIC)
-    slow = replace(left, facts=replace(left.facts, matter=Matter.DEGRADED))
+    slow = replace(left, facts=replace(left.facts, matter=IncidentType.DEGRADED))
     for other in (slow, replace(left, plan=Plan.ANNOUNCEMENT), replace(left, purpose=Purpose.UPDATE)):
-        assert announce(automatic, [other], T0 + 99 * MINUTE) == AwaitStaff()
+        assert announce(automatic, [other], T0 + 99 * MINUTE) == AwaitStaffNotified()
 
 
 def test_a_person_who_releases_it_knows() -> None:
@@ -126,7 +126,7 @@ def test_a_person_who_releases_it_knows() -> None:
 def test_an_outage_that_is_over_is_not_announced_any_more() -> None:
     over = replace(incident(brief=AUTOMATIC), state=IncidentState.RESOLVED)
 
-    assert announce(over, (), T0 + 99 * MINUTE) == Nobody()
+    assert announce(over, (), T0 + 99 * MINUTE) == NoRecipients()
 
 
 # -- office hours ----------------------------------------------------------------------------------------------------
@@ -160,19 +160,19 @@ def test_a_call_or_an_sms_is_given_up_after_two_hours_and_a_letter_waits_a_week_
 # -- who is asked, and when ------------------------------------------------------------------------------------------
 
 
-def taken_on(by: str = "Siti Contoh", brief: Brief = BRIEF, at: datetime = T0) -> Incident:
+def taken_on(by: str = "Siti Contoh", brief: PolicySnapshot = BRIEF, at: datetime = T0) -> Incident:
     return apply(incident(brief=brief), Acknowledge(incident_id=1, at=at, by=by))
 
 
-def asked(waits: Incident, now: datetime, notices: Sequence[Notice] = ()) -> AwaitOfficer:
+def asked(waits: Incident, now: datetime, notices: Sequence[Notification] = ()) -> AwaitRelease:
     decision = announce(waits, notices, now)
-    assert isinstance(decision, AwaitOfficer)
+    assert isinstance(decision, AwaitRelease)
     assert all(d.purpose is Purpose.RELEASE and d.facts.may_release for d in decision.drafts)
     assert {d.expires_at for d in decision.drafts} <= {decision.at}, "an offer ends with its turn"
     return decision
 
 
-def people(decision: AwaitOfficer) -> str:
+def people(decision: AwaitRelease) -> str:
     return " ".join(draft.person for draft in decision.drafts)
 
 
@@ -185,12 +185,12 @@ def test_whoever_has_taken_it_on_is_called_about_the_release() -> None:
 @pytest.mark.parametrize("round_", [0, 1, 2, 40])
 def test_announcement_that_waits_while_nobody_has_the_outage_is_offered_by_its_calls(round_: int) -> None:
     waits = replace(incident(), position=Position(round=round_, step=1, since=T0))
-    assert asked(waits, T0 + timedelta(hours=9)) == AwaitOfficer(at=None)
+    assert asked(waits, T0 + timedelta(hours=9)) == AwaitRelease(at=None)
     assert facts(waits, Plan.ESCALATION, Purpose.OUTAGE, T0 + timedelta(hours=9)).may_release
 
 
 def test_before_its_time_nobody_is_asked() -> None:
-    assert asked(taken_on(), T0 + 29 * MINUTE) == AwaitOfficer(at=T0 + 30 * MINUTE)
+    assert asked(taken_on(), T0 + 29 * MINUTE) == AwaitRelease(at=T0 + 30 * MINUTE)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_offers_of_outages_that_began_one_after_the_other_go_on_at_one_time() ->
 
 
 def test_while_the_clock_is_behind_nobody_is_asked() -> None:
-    assert asked(taken_on(at=T0 + 50 * MINUTE), T0 + 40 * MINUTE) == AwaitOfficer(at=T0 + 50 * MINUTE)
+    assert asked(taken_on(at=T0 + 50 * MINUTE), T0 + 40 * MINUTE) == AwaitRelease(at=T0 + 50 * MINUTE)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_in_the_first_hour_whoever_has_taken_such_a_call_is_not_called_again(
     state: AttemptState, *, again: bool
 ) -> None:
     (draft,) = asked(taken_on(), T0 + 30 * MINUTE).drafts
-    notice = tried(written(draft, state=NoticeState(state)), attempt(state))
+    notice = tried(written(draft, state=NotificationState(state)), attempt(state))
     turns = [people(asked(taken_on(), T0 + minutes * MINUTE, [notice])) for minutes in (45, 60, 75, 90)]
     assert turns == ["ravi", "siti" if again else "", "ravi", "siti"]
 
@@ -250,13 +250,13 @@ def test_in_the_first_hour_whoever_has_taken_such_a_call_is_not_called_again(
 def test_whoever_took_the_call_about_the_outage_has_not_been_asked_for_the_release() -> None:
     (draft,) = asked(taken_on(), T0 + 30 * MINUTE).drafts
     of_it = replace(draft, facts=replace(draft.facts, purpose=Purpose.OUTAGE))
-    notice = tried(written(of_it, state=NoticeState.DELIVERED), attempt(AttemptState.DELIVERED))
+    notice = tried(written(of_it, state=NotificationState.DELIVERED), attempt(AttemptState.DELIVERED))
     assert people(asked(taken_on(), T0 + 60 * MINUTE, [notice])) == "siti"
 
 
 def test_who_got_an_sms_because_no_call_was_taken_has_not_listened() -> None:
     (draft,) = asked(taken_on(), T0 + 30 * MINUTE).drafts
-    called = tried(written(draft, state=NoticeState.DELIVERED), attempt(AttemptState.FAILED))
+    called = tried(written(draft, state=NotificationState.DELIVERED), attempt(AttemptState.FAILED))
     notice = tried(called, attempt(AttemptState.DELIVERED, n=2))
     assert people(asked(taken_on(), T0 + 60 * MINUTE, [notice])) == "siti"
 
@@ -314,7 +314,7 @@ def test_whoever_is_asked_because_of_an_override_is_named_as_somebody_new() -> N
     mei = replace(RAVI, key="mei")
     stands = Override(id=1, rota=rota.name, contact=mei, begins=T0, ends=T0 + HOUR, by="x", made_at=T0)
     decision = announce(waits, (), T0 + 30 * MINUTE, [stands])
-    assert isinstance(decision, AwaitOfficer)
+    assert isinstance(decision, AwaitRelease)
     assert (people(decision), decision.stand_ins) == ("mei", (mei,))
     on_call = asked(waits, T0 + 30 * MINUTE)
     assert (people(on_call), on_call.stand_ins) == ("siti", ())
@@ -323,7 +323,7 @@ def test_whoever_is_asked_because_of_an_override_is_named_as_somebody_new() -> N
 # -- staff first -----------------------------------------------------------------------------------------------------
 
 
-def page(due: datetime = T0) -> Notice:
+def page(due: datetime = T0) -> Notification:
     decision = announce(replace(incident(), released_at=T0), [], T0)
     assert isinstance(decision, Announce)
     return replace(written(decision.drafts[0], 9), created_at=due)
@@ -350,8 +350,8 @@ def test_waits_for_staff_until_a_gateway_took_or_refused_the_notice(
     notice = tried(notice, *(attempt(state) for state in states)) if states else notice
     assert waits_for_staff(page(), [notice]) is waits
     # Nor for what came to its end.
-    for state in NoticeState:
-        assert waits_for_staff(page(), [replace(notice, state=state)]) is (waits and state is NoticeState.PENDING)
+    for state in NotificationState:
+        assert waits_for_staff(page(), [replace(notice, state=state)]) is (waits and state is NotificationState.PENDING)
 
 
 def test_waits_for_staff_of_a_notice_due_later_or_to_others_does_not() -> None:

@@ -15,23 +15,23 @@ from alerts.decide.bundle import (
     REACH,
     RESULT_INTERVAL,
     TURN_DELAY,
-    AtOnce,
-    Begin,
+    AlreadyPending,
+    BundleCandidate,
     Bundling,
-    Covered,
-    Gathered,
-    Join,
+    JoinBundle,
+    SendAtOnce,
+    StartBundle,
     bundle,
     gathering,
 )
 from alerts.decide.escalation import facts
 from alerts.decide.gateway.brake import CONTACT_LIMITS
-from alerts.model.delivery import Draft, NoticeState
-from alerts.model.notice import Language, Matter, Plan, Purpose
+from alerts.model.delivery import NotificationDraft, NotificationState
+from alerts.model.notice import IncidentType, Language, Plan, Purpose
 from alerts.model.urgency import Urgency
 from tests.unit.alerts.people import FAX, LETTER, MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, VOICE_SITI, incident
 
-DRAFT = Draft(
+DRAFT = NotificationDraft(
     incident_id=1,
     person="siti",
     language=Language.MALAY,
@@ -39,72 +39,74 @@ DRAFT = Draft(
     expires_at=T0 + 30 * MINUTE,
     addresses=(SMS_SITI,),
 )
-SENT = Gathered(notice_id=1, due_at=T0, state=NoticeState.SENT, begun=True, of_this=False)
-WAITS = Gathered(notice_id=2, due_at=T0 + GROUP_INTERVAL, state=NoticeState.PENDING, begun=False, of_this=False)
+SENT = BundleCandidate(notice_id=1, due_at=T0, state=NotificationState.SENT, begun=True, of_this=False)
+WAITS = BundleCandidate(
+    notice_id=2, due_at=T0 + GROUP_INTERVAL, state=NotificationState.PENDING, begun=False, of_this=False
+)
 
 
 @pytest.mark.parametrize(
     ("recent", "after", "what"),
     [
-        ([], timedelta(0), AtOnce()),
-        ([SENT], SECOND, Begin(T0 + GROUP_INTERVAL)),
-        ([SENT], 119 * SECOND, Begin(T0 + 120 * SECOND)),
-        ([SENT], 120 * SECOND, AtOnce()),
-        ([SENT, WAITS], SECOND, Join(2)),
+        ([], timedelta(0), SendAtOnce()),
+        ([SENT], SECOND, StartBundle(T0 + GROUP_INTERVAL)),
+        ([SENT], 119 * SECOND, StartBundle(T0 + 120 * SECOND)),
+        ([SENT], 120 * SECOND, SendAtOnce()),
+        ([SENT, WAITS], SECOND, JoinBundle(2)),
         # The bundle has left, and opens a window of its own.
-        ([SENT, replace(WAITS, begun=True)], GROUP_INTERVAL + SECOND, Begin(T0 + 2 * GROUP_INTERVAL)),
+        ([SENT, replace(WAITS, begun=True)], GROUP_INTERVAL + SECOND, StartBundle(T0 + 2 * GROUP_INTERVAL)),
         # It is due, and its gateway is slow.
-        ([SENT, WAITS], GROUP_INTERVAL + SECOND, Join(2)),
+        ([SENT, WAITS], GROUP_INTERVAL + SECOND, JoinBundle(2)),
         # Who could not be told has not heard of anything.
-        ([replace(SENT, state=NoticeState.FAILED)], SECOND, AtOnce()),
-        ([replace(SENT, state=NoticeState.WITHDRAWN)], SECOND, AtOnce()),
+        ([replace(SENT, state=NotificationState.FAILED)], SECOND, SendAtOnce()),
+        ([replace(SENT, state=NotificationState.WITHDRAWN)], SECOND, SendAtOnce()),
         # Nor does anybody who joins what has come to its end before a gateway was called.
-        ([replace(WAITS, state=NoticeState.FAILED)], SECOND, AtOnce()),
-        ([SENT, replace(WAITS, state=NoticeState.WITHDRAWN)], SECOND, Begin(T0 + GROUP_INTERVAL)),
+        ([replace(WAITS, state=NotificationState.FAILED)], SECOND, SendAtOnce()),
+        ([SENT, replace(WAITS, state=NotificationState.WITHDRAWN)], SECOND, StartBundle(T0 + GROUP_INTERVAL)),
         # The clock was set back by a day: nobody waits for tomorrow.
-        ([replace(SENT, due_at=T0 + timedelta(days=1))], SECOND, Begin(T0 + SECOND + GROUP_INTERVAL)),
+        ([replace(SENT, due_at=T0 + timedelta(days=1))], SECOND, StartBundle(T0 + SECOND + GROUP_INTERVAL)),
         # An incident does not wait for itself, and is not told twice in what still waits.
-        ([replace(SENT, of_this=True)], SECOND, AtOnce()),
-        ([SENT, replace(WAITS, of_this=True)], SECOND, Covered()),
+        ([replace(SENT, of_this=True)], SECOND, SendAtOnce()),
+        ([SENT, replace(WAITS, of_this=True)], SECOND, AlreadyPending()),
         # What it has left tells nothing of it, and cannot be joined again.
-        ([SENT, replace(WAITS, was_of_this=True)], SECOND, Begin(T0 + GROUP_INTERVAL)),
-        ([replace(WAITS, was_of_this=True)], SECOND, AtOnce()),
+        ([SENT, replace(WAITS, was_of_this=True)], SECOND, StartBundle(T0 + GROUP_INTERVAL)),
+        ([replace(WAITS, was_of_this=True)], SECOND, SendAtOnce()),
     ],
 )
 def test_the_first_is_told_at_once_and_those_that_follow_wait_for_each_other(
-    recent: list[Gathered], after: timedelta, what: Bundling
+    recent: list[BundleCandidate], after: timedelta, what: Bundling
 ) -> None:
     assert bundle(recent, T0 + after) == what
 
 
 @pytest.mark.parametrize("recent", [[], [SENT]])
-def test_bundle_result_of_a_release_waits_for_others_from_the_first_on(recent: list[Gathered]) -> None:
-    assert bundle(recent, T0, Purpose.RESULT) == Begin(T0 + RESULT_INTERVAL)
-    assert bundle([*recent, WAITS], T0 + MINUTE, Purpose.RESULT) == Join(WAITS.notice_id)
+def test_bundle_result_of_a_release_waits_for_others_from_the_first_on(recent: list[BundleCandidate]) -> None:
+    assert bundle(recent, T0, Purpose.RESULT) == StartBundle(T0 + RESULT_INTERVAL)
+    assert bundle([*recent, WAITS], T0 + MINUTE, Purpose.RESULT) == JoinBundle(WAITS.notice_id)
 
 
 def test_bundle_offers_of_a_release_are_two_calls_and_each_further_turn_is_one() -> None:
     bundled = partial(bundle, purpose=Purpose.RELEASE)
-    assert bundled([], T0) == AtOnce()
-    assert bundled([SENT], T0 + MINUTE) == Begin(T0 + OFFER_INTERVAL)
-    assert bundled([SENT, WAITS], T0 + MINUTE) == Join(WAITS.notice_id)
-    assert bundled([SENT], T0 + OFFER_INTERVAL) == AtOnce()
+    assert bundled([], T0) == SendAtOnce()
+    assert bundled([SENT], T0 + MINUTE) == StartBundle(T0 + OFFER_INTERVAL)
+    assert bundled([SENT, WAITS], T0 + MINUTE) == JoinBundle(WAITS.notice_id)
+    assert bundled([SENT], T0 + OFFER_INTERVAL) == SendAtOnce()
     # All begin at the same moment.
-    assert bundled([], T0, is_turn=True) == Begin(T0 + TURN_DELAY)
-    assert bundled([SENT], T0 + OFFER_INTERVAL, is_turn=True) == Begin(T0 + OFFER_INTERVAL + TURN_DELAY)
+    assert bundled([], T0, is_turn=True) == StartBundle(T0 + TURN_DELAY)
+    assert bundled([SENT], T0 + OFFER_INTERVAL, is_turn=True) == StartBundle(T0 + OFFER_INTERVAL + TURN_DELAY)
 
 
-def telling(**facts: Any) -> Draft:
+def telling(**facts: Any) -> NotificationDraft:
     return replace(DRAFT, facts=replace(DRAFT.facts, **facts))
 
 
 def test_what_is_gathered_is_of_one_kind_and_goes_to_one_place() -> None:
     first = gathering(DRAFT, Urgency.FIRST)
 
-    assert gathering(telling(matter=Matter.SENDING), Urgency.FIRST) == first, "mail that fails is mail that fails"
+    assert gathering(telling(matter=IncidentType.SENDING), Urgency.FIRST) == first, "mail that fails is mail that fails"
     others = [
-        gathering(telling(matter=Matter.DEGRADED), Urgency.FIRST),
-        gathering(telling(matter=Matter.OWN_FAULT), Urgency.FIRST),
+        gathering(telling(matter=IncidentType.DEGRADED), Urgency.FIRST),
+        gathering(telling(matter=IncidentType.OWN_FAULT), Urgency.FIRST),
         gathering(DRAFT, Urgency.REPEAT),
         gathering(replace(DRAFT, addresses=(SMS_RAVI,)), Urgency.FIRST),
         gathering(replace(DRAFT, addresses=(VOICE_SITI,)), Urgency.FIRST),
@@ -116,7 +118,7 @@ def test_what_is_gathered_is_of_one_kind_and_goes_to_one_place() -> None:
         # Who has it, or had it and has handed it on.
         *(gathering(telling(by=by, handed_on=on), Urgency.FIRST) for by in ("Siti", "Ravi") for on in (False, True)),
         # That it is another by now, and that the duty has been handed over.
-        *(gathering(telling(purpose=Purpose.UPDATE, was=was), Urgency.FIRST) for was in (Matter.BOTH, None)),
+        *(gathering(telling(purpose=Purpose.UPDATE, was=was), Urgency.FIRST) for was in (IncidentType.BOTH, None)),
     ]
     assert len({first, *others}) == 1 + len(others)
 

@@ -10,14 +10,14 @@ from unittest.mock import ANY
 import pytest
 
 from alerts.decide.announcement import Announce, announce
-from alerts.decide.conclusion import NEWS_FOR, Cancel, Conclusion, GiveUp, TakeBack, Tell, conclude
+from alerts.decide.conclusion import NEWS_FOR, Abandon, Cancel, Conclusion, Notify, WithdrawLetter, conclude
 from alerts.decide.escalation import StartStep, escalate
 from alerts.model.channel import Channel
-from alerts.model.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
-from alerts.model.event import AUTOMATIC, Acknowledge, Close, Correct, Release, Resolve, Trigger
+from alerts.model.delivery import SETTLED, AttemptState, Notification, NotificationDraft, NotificationState
+from alerts.model.event import AUTOMATIC, Acknowledge, Close, MarkFalseAlarm, Release, Resolve, Trigger
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, IncidentState, Position, apply
-from alerts.model.notice import Matter, Plan, Purpose
+from alerts.model.notice import IncidentType, Plan, Purpose
 from tests.unit.alerts.people import (
     BRIEF,
     FAX,
@@ -45,14 +45,14 @@ NOT_LEFT = {None, AttemptState.FAILED, AttemptState.NEVER_SENT}
 LEFT = {AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED}
 
 
-def staff_draft(step: int = 0) -> Draft:
+def staff_draft(step: int = 0) -> NotificationDraft:
     at = replace(incident(), position=replace(incident().position, step=step - 1))
     decision = escalate(at, [], T0 + 5 * MINUTE)
     assert isinstance(decision, StartStep)
     return decision.drafts[-1]
 
 
-def page_draft(channel: Channel) -> Draft:
+def page_draft(channel: Channel) -> NotificationDraft:
     decision = announce(RELEASED, (), T0)
     assert isinstance(decision, Announce)
     return next(d for d in decision.drafts if d.addresses[0].channel is channel)
@@ -62,24 +62,27 @@ STAFF, PAGES = staff_draft(), {c: page_draft(c) for c in (Channel.FAX, Channel.L
 
 
 def notice(
-    draft: Draft, state: AttemptState | None, shown: NoticeState = NoticeState.PENDING, number: int = 1
-) -> Notice:
+    draft: NotificationDraft,
+    state: AttemptState | None,
+    shown: NotificationState = NotificationState.PENDING,
+    number: int = 1,
+) -> Notification:
     return tried(written(draft, number, shown), *([] if state is None else [attempt(state, look_at=T0)]))
 
 
-def concluded(of: Incident, *notices: Notice, now: datetime = NOW) -> list[Conclusion]:
+def concluded(of: Incident, *notices: Notification, now: datetime = NOW) -> list[Conclusion]:
     return list(conclude(of, notices, now))
 
 
-def recoveries(conclusions: Sequence[Conclusion]) -> list[Draft]:
-    return [c.draft for c in conclusions if isinstance(c, Tell)]
+def recoveries(conclusions: Sequence[Conclusion]) -> list[NotificationDraft]:
+    return [c.draft for c in conclusions if isinstance(c, Notify)]
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("shown", NoticeState)
+@pytest.mark.parametrize("shown", NotificationState)
 @pytest.mark.parametrize("draft", [STAFF, *PAGES.values()], ids=["sms", "fax", "letter"])
 def test_nothing_is_owed_while_nobody_has_acknowledged_and_it_goes_on(
-    draft: Draft, state: AttemptState | None, shown: NoticeState
+    draft: NotificationDraft, state: AttemptState | None, shown: NotificationState
 ) -> None:
     assert concluded(RELEASED, notice(draft, state, shown)) == []
 
@@ -90,11 +93,11 @@ def test_an_acknowledgement_cancels_what_has_not_left_for_staff(state: AttemptSt
 
     expected: dict[AttemptState | None, list[Conclusion]] = {s: [Cancel(of)] for s in NOT_LEFT}
     # It may have been sent, so it is not sent again to somebody who has acknowledged.
-    expected[AttemptState.NO_TRACE] = [GiveUp(of)]
+    expected[AttemptState.NO_TRACE] = [Abandon(of)]
     assert concluded(ACKNOWLEDGED, of) == expected.get(state, [])
 
 
-def page_for(purpose: Purpose) -> Draft:
+def page_for(purpose: Purpose) -> NotificationDraft:
     page = PAGES[Channel.FAX]
     return replace(page, facts=replace(page.facts, purpose=purpose))
 
@@ -116,13 +119,17 @@ def test_that_it_works_again_is_told_to_nobody_any_more_once_it_was_no_outage(pu
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("draft", PAGES.values(), ids=PAGES)
-def test_an_acknowledgement_changes_nothing_for_people_outside(draft: Draft, state: AttemptState | None) -> None:
+def test_an_acknowledgement_changes_nothing_for_people_outside(
+    draft: NotificationDraft, state: AttemptState | None
+) -> None:
     assert concluded(ACKNOWLEDGED, notice(draft, state)) == []
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("draft", [STAFF, *PAGES.values()], ids=["sms", "fax", "letter"])
-def test_recovery_is_told_to_those_who_were_told_or_may_have_been(draft: Draft, state: AttemptState | None) -> None:
+def test_recovery_is_told_to_those_who_were_told_or_may_have_been(
+    draft: NotificationDraft, state: AttemptState | None
+) -> None:
     of = notice(draft, state)
     conclusions = concluded(OVER, of)
 
@@ -130,13 +137,13 @@ def test_recovery_is_told_to_those_who_were_told_or_may_have_been(draft: Draft, 
         assert conclusions[0] == Cancel(of)
         assert [d.facts.is_belated for d in recoveries(conclusions)] == [True] * (draft is STAFF)
     elif state is AttemptState.NO_TRACE:
-        assert conclusions[0] == GiveUp(of)
+        assert conclusions[0] == Abandon(of)
         assert len(recoveries(conclusions)) == 1
     elif state in {AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.WITHDRAWN}:
         # Under way: what becomes of it decides whether a recovery is owed.
         assert conclusions == []
     elif draft is PAGES[Channel.LETTER] and state is AttemptState.ACCEPTED:
-        assert conclusions == [TakeBack(of, of.deliveries[0].attempts[0])]
+        assert conclusions == [WithdrawLetter(of, of.deliveries[0].attempts[0])]
     else:
         assert state in LEFT
         assert len(recoveries(conclusions)) == len(conclusions) == 1
@@ -146,17 +153,17 @@ def test_recovery_is_told_to_those_who_were_told_or_may_have_been(draft: Draft, 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("draft", [STAFF, *PAGES.values()], ids=["sms", "fax", "letter"])
 def test_a_settled_notice_is_neither_cancelled_nor_taken_back(
-    draft: Draft, state: AttemptState | None, shown: NoticeState
+    draft: NotificationDraft, state: AttemptState | None, shown: NotificationState
 ) -> None:
     conclusions = concluded(OVER, notice(draft, state, shown))
 
     told = state in LEFT | {AttemptState.UNKNOWN, AttemptState.NO_TRACE}
     # Nothing of it has left: they hear that it was, unless somebody has withdrawn it.
-    belated = draft is STAFF and state in NOT_LEFT and shown is not NoticeState.WITHDRAWN
+    belated = draft is STAFF and state in NOT_LEFT and shown is not NotificationState.WITHDRAWN
     assert len(recoveries(conclusions)) == len(conclusions) == (told or belated)
 
 
-def belated(*notices: Notice, of: Incident = OVER) -> list[str]:
+def belated(*notices: Notification, of: Incident = OVER) -> list[str]:
     return [d.person for d in recoveries(concluded(of, *notices)) if d.facts.is_belated]
 
 
@@ -180,16 +187,16 @@ def test_what_was_taken_on_or_was_a_false_alarm_is_not_told_afterwards() -> None
 
 
 def test_that_nobody_was_reached_is_no_news_when_it_is_over() -> None:
-    unreached = replace(STAFF, facts=replace(STAFF.facts, matter=Matter.UNREACHED))
+    unreached = replace(STAFF, facts=replace(STAFF.facts, matter=IncidentType.UNREACHED))
     assert belated(notice(unreached, None)) == []
 
 
 def test_a_letter_that_was_taken_back_needs_no_recovery_letter() -> None:
-    assert concluded(OVER, notice(PAGES[Channel.LETTER], AttemptState.WITHDRAWN, NoticeState.WITHDRAWN)) == []
+    assert concluded(OVER, notice(PAGES[Channel.LETTER], AttemptState.WITHDRAWN, NotificationState.WITHDRAWN)) == []
 
 
 def test_a_letter_of_unknown_fate_is_followed_by_a_recovery_letter() -> None:
-    told = recoveries(concluded(OVER, notice(PAGES[Channel.LETTER], AttemptState.NO_TRACE, NoticeState.UNKNOWN)))
+    told = recoveries(concluded(OVER, notice(PAGES[Channel.LETTER], AttemptState.NO_TRACE, NotificationState.UNKNOWN)))
 
     assert [(d.addresses, d.purpose) for d in told] == [((LETTER,), Purpose.RECOVERY)]
 
@@ -199,16 +206,16 @@ def test_a_letter_that_could_not_be_taken_back_is_tried_again_after_a_pause() ->
     of = tried(written(PAGES[Channel.LETTER]), refused)
 
     assert concluded(OVER, of) == []
-    assert concluded(OVER, of, now=NOW + MINUTE) == [TakeBack(of, refused)]
+    assert concluded(OVER, of, now=NOW + MINUTE) == [WithdrawLetter(of, refused)]
     # One that was not tried yet is taken back before a clerk has it.
     lies = replace(refused, error=None)
-    assert concluded(OVER, tried(written(PAGES[Channel.LETTER]), lies)) == [TakeBack(ANY, lies)]
+    assert concluded(OVER, tried(written(PAGES[Channel.LETTER]), lies)) == [WithdrawLetter(ANY, lies)]
 
 
 def test_a_person_who_may_have_got_a_first_try_is_told_of_the_recovery_though_the_second_failed() -> None:
     of = tried(written(STAFF), attempt(AttemptState.NO_TRACE), attempt(AttemptState.FAILED, 2))
 
-    assert concluded(OVER, of)[0] == GiveUp(of)
+    assert concluded(OVER, of)[0] == Abandon(of)
     assert len(recoveries(concluded(OVER, of))) == 1
 
 
@@ -223,7 +230,7 @@ def test_staff_hear_of_the_recovery_by_sms_even_if_they_were_called() -> None:
     by_voice = staff_draft(step=1)
     assert by_voice.addresses == (VOICE_RAVI,)
 
-    told = recoveries(concluded(OVER, notice(by_voice, AttemptState.DELIVERED, NoticeState.DELIVERED)))
+    told = recoveries(concluded(OVER, notice(by_voice, AttemptState.DELIVERED, NotificationState.DELIVERED)))
 
     assert [d.addresses for d in told] == [(SMS_RAVI, VOICE_RAVI)], "a call only if no SMS gets there"
     assert all(d.expires_at > NOW for d in told)
@@ -244,8 +251,8 @@ def test_a_person_told_five_times_is_told_of_the_recovery_once() -> None:
     told = recoveries(
         concluded(
             OVER,
-            notice(STAFF, AttemptState.DELIVERED, NoticeState.DELIVERED, 1),
-            notice(later, AttemptState.SENT, NoticeState.SENT, 2),
+            notice(STAFF, AttemptState.DELIVERED, NotificationState.DELIVERED, 1),
+            notice(later, AttemptState.SENT, NotificationState.SENT, 2),
         )
     )
 
@@ -256,8 +263,8 @@ def test_recipients_are_told_on_each_channel_they_were_told_on() -> None:
     told = recoveries(
         concluded(
             OVER,
-            notice(PAGES[Channel.FAX], AttemptState.DELIVERED, NoticeState.DELIVERED, 1),
-            notice(PAGES[Channel.LETTER], AttemptState.SENT, NoticeState.SENT, 2),
+            notice(PAGES[Channel.FAX], AttemptState.DELIVERED, NotificationState.DELIVERED, 1),
+            notice(PAGES[Channel.LETTER], AttemptState.SENT, NotificationState.SENT, 2),
         )
     )
 
@@ -296,10 +303,10 @@ def test_a_recovery_cites_no_notice_that_may_not_have_arrived(
 
 def test_keys_do_not_change_between_askings_and_differ_between_people_and_channels() -> None:
     notices = [
-        notice(STAFF, AttemptState.SENT, NoticeState.SENT, 1),
-        notice(staff_draft(step=1), AttemptState.SENT, NoticeState.SENT, 2),
-        notice(PAGES[Channel.FAX], AttemptState.SENT, NoticeState.SENT, 3),
-        notice(PAGES[Channel.LETTER], AttemptState.SENT, NoticeState.SENT, 4),
+        notice(STAFF, AttemptState.SENT, NotificationState.SENT, 1),
+        notice(staff_draft(step=1), AttemptState.SENT, NotificationState.SENT, 2),
+        notice(PAGES[Channel.FAX], AttemptState.SENT, NotificationState.SENT, 3),
+        notice(PAGES[Channel.LETTER], AttemptState.SENT, NotificationState.SENT, 4),
     ]
     once = [d.key for d in recoveries(concluded(OVER, *notices))]
     again = [d.key for d in recoveries(concluded(OVER, *notices, now=NOW + 7 * MINUTE))]
@@ -318,14 +325,14 @@ def test_a_recovery_is_itself_never_concluded(of: Incident, state: AttemptState 
 
 
 def test_an_outage_that_began_as_acknowledged_slowness_concludes_nothing_while_it_is_told_anew() -> None:
-    slow = apply(incident(Matter.DEGRADED), ACKNOWLEDGE)
-    worse: Trigger = trigger(Matter.BOTH, NOW)
+    slow = apply(incident(IncidentType.DEGRADED), ACKNOWLEDGE)
+    worse: Trigger = trigger(IncidentType.BOTH, NOW)
 
     assert apply(slow, worse).state is IncidentState.TRIGGERED
     assert concluded(apply(slow, worse), notice(STAFF, None)) == []
 
 
-CORRECTED = apply(RELEASED, Correct(incident_id=1, at=NOW, by="Siti Contoh", why="silap"))
+CORRECTED = apply(RELEASED, MarkFalseAlarm(incident_id=1, at=NOW, by="Siti Contoh", why="silap"))
 REMINDED = replace(ACKNOWLEDGED, reminded_at=NOW)
 
 
@@ -379,10 +386,10 @@ TO_BOTH = replace(
 )
 
 
-def both_told(state: AttemptState = AttemptState.DELIVERED) -> list[Notice]:
+def both_told(state: AttemptState = AttemptState.DELIVERED) -> list[Notification]:
     decision = escalate(incident(brief=TO_BOTH), [], T0)
     assert isinstance(decision, StartStep)
-    return [notice(d, state, NoticeState.DELIVERED, n) for n, d in enumerate(decision.drafts, 1)]
+    return [notice(d, state, NotificationState.DELIVERED, n) for n, d in enumerate(decision.drafts, 1)]
 
 
 def taken(by: str) -> Incident:
@@ -443,12 +450,12 @@ def test_that_somebody_has_it_is_not_told_once_nobody_has_or_it_is_over() -> Non
 def test_a_recovery_cites_the_last_page_that_arrived_and_a_correction_the_first(
     state: AttemptState, recovery: tuple[int, int, datetime], correction: tuple[int, int, datetime]
 ) -> None:
-    first = notice(PAGES[Channel.FAX], AttemptState.DELIVERED, NoticeState.DELIVERED)
+    first = notice(PAGES[Channel.FAX], AttemptState.DELIVERED, NotificationState.DELIVERED)
     followed = PAGES[Channel.FAX]
     facts = replace(followed.facts, purpose=Purpose.UPDATE, noticed_at=NOW - MINUTE, enclosure=2)
-    shown = NoticeState.DELIVERED if state is AttemptState.DELIVERED else NoticeState.FAILED
+    shown = NotificationState.DELIVERED if state is AttemptState.DELIVERED else NotificationState.FAILED
     second = notice(replace(followed, facts=facts), state, shown, number=2)
-    corrected = apply(RELEASED, Correct(incident_id=1, at=NOW, by="Siti Contoh", why="silap"))
+    corrected = apply(RELEASED, MarkFalseAlarm(incident_id=1, at=NOW, by="Siti Contoh", why="silap"))
     for over, expected in ((OVER, recovery), (corrected, correction)):
         (draft,) = recoveries(concluded(over, first, second))
         assert (draft.facts.enclosure, draft.facts.cited, draft.facts.first_noticed_at) == expected
@@ -457,5 +464,5 @@ def test_a_recovery_cites_the_last_page_that_arrived_and_a_correction_the_first(
 def test_a_recovery_cites_a_page_from_before_pages_were_counted_as_the_first() -> None:
     page = PAGES[Channel.FAX]
     uncounted = replace(page, facts=replace(page.facts, enclosure=0))
-    (draft,) = recoveries(concluded(OVER, notice(uncounted, AttemptState.DELIVERED, NoticeState.DELIVERED)))
+    (draft,) = recoveries(concluded(OVER, notice(uncounted, AttemptState.DELIVERED, NotificationState.DELIVERED)))
     assert (draft.facts.enclosure, draft.facts.cited) == (2, 1)

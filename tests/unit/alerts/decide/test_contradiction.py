@@ -11,27 +11,27 @@ from alerts.decide.contradiction import Order, effect
 from alerts.model.channel import Channel
 from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import AttemptState
-from alerts.model.event import Close, Correct, Declare, Release, Resolve
+from alerts.model.event import Close, Declare, MarkFalseAlarm, Release, Resolve
 from alerts.model.incident import Incident, apply, open_incident
-from alerts.model.notice import Matter, Purpose
+from alerts.model.notice import IncidentType, Purpose
 from tests.unit.alerts.decide.test_conclusion import staff_draft
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, attempt, incident, tried, trigger, written
 
 NOW = T0 + 30 * MINUTE
-SENDS, RECEIVES, BOTH, SLOW = Matter.SENDING, Matter.RECEIVING, Matter.BOTH, Matter.DEGRADED
+SENDS, RECEIVES, BOTH, SLOW = IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH, IncidentType.DEGRADED
 RELEASE = Release(incident_id=1, at=NOW, by="Siti Contoh")
 RECOVERED = Close(incident_id=1, at=NOW, by="Siti Contoh", why="dibaiki", recovered=True)
 CLOSED = replace(RECOVERED, recovered=False)
-CORRECT = Correct(incident_id=1, at=NOW, by="Siti Contoh", why="rujukan rosak")
+CORRECT = MarkFalseAlarm(incident_id=1, at=NOW, by="Siti Contoh", why="rujukan rosak")
 WORKS, FAILS = Contradiction.WORKS_AGAIN, Contradiction.STILL_FAILS
 
 
-def declared(matter: Matter) -> Incident:
+def declared(matter: IncidentType) -> Incident:
     said = Declare(dedup_key="JCM", at=T0, by="Siti", matter=matter, began_at=T0, why="", brief=BRIEF)
     return open_incident(said, incident_id=1, number="JCM-01")
 
 
-def also_measured(matter: Matter, declared_first: Matter) -> Incident:
+def also_measured(matter: IncidentType, declared_first: IncidentType) -> Incident:
     return apply(declared(declared_first), trigger(matter, T0 + MINUTE))
 
 
@@ -65,7 +65,7 @@ def also_measured(matter: Matter, declared_first: Matter) -> Incident:
         (incident(BOTH), RECOVERED, {SENDS: 5, RECEIVES: 5}, None),
         # What is slow arrives; what is ours has no direction.
         (incident(SLOW), RECOVERED, {SENDS: 5, RECEIVES: 5}, FAILS),
-        (incident(Matter.OWN_FAULT), RECOVERED, {}, FAILS),
+        (incident(IncidentType.OWN_FAULT), RECOVERED, {}, FAILS),
         # Nobody is told that it works.
         (incident(SENDS), CLOSED, {}, None),
         (incident(SENDS), replace(RECOVERED, recovered=None), {}, None),
@@ -81,7 +81,7 @@ def also_measured(matter: Matter, declared_first: Matter) -> Incident:
     ],
 )
 def test_order_is_contradicted_by_the_newest_runs_of_what_it_states(
-    about: Incident, order: Order, delivered: Mapping[Matter, int], contradiction: Contradiction | None
+    about: Incident, order: Order, delivered: Mapping[IncidentType, int], contradiction: Contradiction | None
 ) -> None:
     runs = {way: T0 - MINUTE + minutes * MINUTE for way, minutes in delivered.items()}
     assert effect(about, order, (), runs, NOW).contradiction is contradiction

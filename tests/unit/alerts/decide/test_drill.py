@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.decide.drill import (
-    Exercise,
-    ExerciseState,
-    Trainee,
+    DrillNotification,
+    DrillState,
+    DrillTarget,
     facts,
     is_answered,
     may_follow,
@@ -28,10 +28,10 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState
-from alerts.model.notice import Language, Office, Plan, Purpose
+from alerts.model.notice import IssuingOffice, Language, Plan, Purpose
 from tests.unit.alerts.people import MINUTE, OFFICE, SECOND, T0, attempt
 
-NOC = Office(short="PANTAU", name="Pusat Operasi Contoh", domain="")
+NOC = IssuingOffice(short="PANTAU", name="Pusat Operasi Contoh", domain="")
 #: Tuesday, 24 November 2026, 10.00 in Malaysia; 10.00 on a Friday; 3.00 at night.
 WORKING = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 FRIDAY = datetime(2026, 11, 27, 2, 0, tzinfo=UTC)
@@ -41,10 +41,10 @@ SUNDAY = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
 GATEWAYS = {Channel.SMS: ("sms-1", "sms-2"), Channel.VOICE: ("suara",), Channel.FAX: ("faks",)}
 
 
-def person(number: int, *channels: Channel, agency: str = "JCM") -> Trainee:
+def person(number: int, *channels: Channel, agency: str = "JCM") -> DrillTarget:
     addresses = tuple(Address(channel=channel, number=f"+6010000{number:04}") for channel in channels)
     contact = Contact(key=f"p{number}", name=f"Pegawai {number}", language=Language.MALAY, addresses=addresses)
-    return Trainee(agency=agency, contact=contact, office=OFFICE)
+    return DrillTarget(agency=agency, contact=contact, office=OFFICE)
 
 
 BOTH = (Channel.SMS, Channel.VOICE)
@@ -90,7 +90,7 @@ def test_a_key_tells_no_number() -> None:
 PACE = 30 * SECOND
 
 
-def due(planned: tuple[Exercise, ...], begun: dict[str, datetime], now: datetime) -> list[str]:
+def due(planned: tuple[DrillNotification, ...], begun: dict[str, datetime], now: datetime) -> list[str]:
     return [e.key for e in rest_of(planned, begun, PACE, now)]
 
 
@@ -133,7 +133,7 @@ def why(
 ) -> str | None:
     tried = address or voice()
     trainee = replace(person(1), contact=replace(person(1).contact, addresses=(tried,)))
-    exercise = Exercise(trainee=trainee, address=tried, gateway="v")
+    exercise = DrillNotification(trainee=trainee, address=tried, gateway="v")
     return obstacle(exercise, engaged=engaged, pending=pending, now=now)
 
 
@@ -180,19 +180,19 @@ def test_no_office_is_rung_outside_of_its_hours(
 @pytest.mark.parametrize(
     ("before", "after", "may"),
     [
-        (ExerciseState.CALLING, ExerciseState.ACCEPTED, True),
-        (ExerciseState.ACCEPTED, ExerciseState.FAILED, True),
-        (ExerciseState.DELIVERED, ExerciseState.FAILED, False),
-        (ExerciseState.FAILED, ExerciseState.DELIVERED, True),
-        (ExerciseState.FAILED, ExerciseState.CONFIRMED, True),
-        (ExerciseState.DELIVERED, ExerciseState.CONFIRMED, True),
-        (ExerciseState.CONFIRMED, ExerciseState.DELIVERED, False),
-        (ExerciseState.CONFIRMED, ExerciseState.CONFIRMED, False),
-        (ExerciseState.SKIPPED, ExerciseState.FAILED, False),
-        (ExerciseState.FAILED, ExerciseState.SKIPPED, False),
+        (DrillState.CALLING, DrillState.ACCEPTED, True),
+        (DrillState.ACCEPTED, DrillState.FAILED, True),
+        (DrillState.DELIVERED, DrillState.FAILED, False),
+        (DrillState.FAILED, DrillState.DELIVERED, True),
+        (DrillState.FAILED, DrillState.CONFIRMED, True),
+        (DrillState.DELIVERED, DrillState.CONFIRMED, True),
+        (DrillState.CONFIRMED, DrillState.DELIVERED, False),
+        (DrillState.CONFIRMED, DrillState.CONFIRMED, False),
+        (DrillState.SKIPPED, DrillState.FAILED, False),
+        (DrillState.FAILED, DrillState.SKIPPED, False),
     ],
 )
-def test_what_is_known_better_is_not_written_over(before: ExerciseState, after: ExerciseState, *, may: bool) -> None:
+def test_what_is_known_better_is_not_written_over(before: DrillState, after: DrillState, *, may: bool) -> None:
     assert may_follow(before, after) is may
 
 
@@ -211,15 +211,15 @@ def test_a_page_of_an_agency_is_what_its_recipients_would_get_and_all_else_is_fo
 @pytest.mark.parametrize(
     ("state", "on_the_phone", "in_the_tray"),
     [
-        (AttemptState.ACCEPTED, ExerciseState.ACCEPTED, ExerciseState.DELIVERED),
-        (AttemptState.SENT, ExerciseState.ACCEPTED, ExerciseState.DELIVERED),
-        (AttemptState.DELIVERED, ExerciseState.DELIVERED, ExerciseState.DELIVERED),
-        (AttemptState.FAILED, ExerciseState.FAILED, ExerciseState.FAILED),
-        (AttemptState.UNKNOWN, ExerciseState.FAILED, ExerciseState.FAILED),
+        (AttemptState.ACCEPTED, DrillState.ACCEPTED, DrillState.DELIVERED),
+        (AttemptState.SENT, DrillState.ACCEPTED, DrillState.DELIVERED),
+        (AttemptState.DELIVERED, DrillState.DELIVERED, DrillState.DELIVERED),
+        (AttemptState.FAILED, DrillState.FAILED, DrillState.FAILED),
+        (AttemptState.UNKNOWN, DrillState.FAILED, DrillState.FAILED),
     ],
 )
 def test_what_is_doubtful_did_not_arrive_and_a_letter_has_arrived_in_its_tray(
-    state: AttemptState, on_the_phone: ExerciseState, in_the_tray: ExerciseState
+    state: AttemptState, on_the_phone: DrillState, in_the_tray: DrillState
 ) -> None:
     assert standing(Channel.SMS, attempt(state=state)) is on_the_phone
     assert standing(Channel.LETTER, attempt(state=state)) is in_the_tray

@@ -10,7 +10,7 @@ from alerts.decide.edit import follow_edit
 from alerts.decide.escalation import StartStep, escalate
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.contact import Address
-from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import Incident
 from tests.unit.alerts.people import (
     BRIEF,
@@ -35,7 +35,7 @@ PLAN = replace(
 )
 
 
-def begun() -> tuple[Incident, Draft]:
+def begun() -> tuple[Incident, NotificationDraft]:
     opened = incident(brief=PLAN)
     match escalate(opened, (), T0):
         case StartStep(position=position, drafts=(draft,)):
@@ -46,27 +46,34 @@ def begun() -> tuple[Incident, Draft]:
 @pytest.mark.parametrize(
     ("states", "addresses", "withdrawn", "again"),
     [
-        pytest.param([(NoticeState.SENT, None)], (BY_SMS,), 0, 1, id="told at the old number"),
-        pytest.param([(NoticeState.SENT, None)], (SMS_SITI, VOICE_SITI), 0, 0, id="the number is the same"),
-        pytest.param([(NoticeState.SENT, None)], (SMS_SITI, BY_SMS), 0, 0, id="another one beside it"),
-        pytest.param([(NoticeState.PENDING, None)], (BY_SMS,), 1, 1, id="waits"),
-        pytest.param([(NoticeState.PENDING, AttemptState.FAILED)], (BY_SMS,), 1, 1, id="waits after a failure"),
-        pytest.param([(NoticeState.PENDING, AttemptState.CALLING)], (BY_SMS,), 0, 1, id="a call is under way"),
-        pytest.param([(NoticeState.FAILED, AttemptState.FAILED)], (BY_SMS,), 0, 1, id="failed at the old number"),
+        pytest.param([(NotificationState.SENT, None)], (BY_SMS,), 0, 1, id="told at the old number"),
+        pytest.param([(NotificationState.SENT, None)], (SMS_SITI, VOICE_SITI), 0, 0, id="the number is the same"),
+        pytest.param([(NotificationState.SENT, None)], (SMS_SITI, BY_SMS), 0, 0, id="another one beside it"),
+        pytest.param([(NotificationState.PENDING, None)], (BY_SMS,), 1, 1, id="waits"),
+        pytest.param([(NotificationState.PENDING, AttemptState.FAILED)], (BY_SMS,), 1, 1, id="waits after a failure"),
+        pytest.param([(NotificationState.PENDING, AttemptState.CALLING)], (BY_SMS,), 0, 1, id="a call is under way"),
+        pytest.param([(NotificationState.FAILED, AttemptState.FAILED)], (BY_SMS,), 0, 1, id="failed at the old number"),
         pytest.param(
-            [(NoticeState.SENT, None), (NoticeState.PENDING, None)], (BY_SMS,), 1, 1, id="told, and another waits"
+            [(NotificationState.SENT, None), (NotificationState.PENDING, None)],
+            (BY_SMS,),
+            1,
+            1,
+            id="told, and another waits",
         ),
-        pytest.param([(NoticeState.WITHDRAWN, None)], (BY_SMS,), 0, 0, id="never told"),
+        pytest.param([(NotificationState.WITHDRAWN, None)], (BY_SMS,), 0, 0, id="never told"),
     ],
 )
 def test_edit_of_number_tells_once_again_where_nobody_was_reached_at_it(
-    states: list[tuple[NoticeState, AttemptState | None]], addresses: tuple[Address, ...], withdrawn: int, again: int
+    states: list[tuple[NotificationState, AttemptState | None]],
+    addresses: tuple[Address, ...],
+    withdrawn: int,
+    again: int,
 ) -> None:
     opened, draft = begun()
-    notices: list[Notice] = []
+    notices: list[Notification] = []
     for number, (state, of_attempt) in enumerate(states, 1):
         notice = written(draft, number, state)
-        if of_attempt or state is NoticeState.SENT:
+        if of_attempt or state is NotificationState.SENT:
             notice = tried(notice, attempt(of_attempt or AttemptState.ACCEPTED))
         notices.append(notice)
     contact = replace(SITI, addresses=addresses)

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts.decide.auditor import Lapse, examine
+from alerts.decide.auditor import MissedAction, examine
 from alerts.decide.escalation import (
-    AtRest,
+    EscalationStopped,
+    Redial,
     StartStep,
-    TellAgain,
     WaitUntil,
     escalate,
     facts,
@@ -26,14 +26,14 @@ from alerts.decide.escalation import (
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import CallAgain, EscalationPolicy, Step
+from alerts.model.brief import EscalationPolicy, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
-from alerts.model.event import Acknowledge, Expire, HandOn
+from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
+from alerts.model.event import Acknowledge, Escalate, Expire
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import OUTAGES, Incident, IncidentState, Position, apply
-from alerts.model.notice import Cause, Language, Matter, Plan, Purpose
+from alerts.model.notice import Cause, IncidentType, Language, Plan, Purpose
 from alerts.model.oncall import Layer, Override, Rota
 from tests.unit.alerts.people import BRIEF, MINUTE, POLICY, RAVI, SITI, T0, attempt, incident, tried, written
 
@@ -43,13 +43,13 @@ REPEATS = replace(POLICY, repeat_interval=HOUR)
 REPEATING = replace(BRIEF, escalation=REPEATS)
 
 
-def step(of: Incident, notices: list[Notice], minutes: float) -> StartStep:
+def step(of: Incident, notices: list[Notification], minutes: float) -> StartStep:
     decision = escalate(of, notices, T0 + minutes * MINUTE)
     assert isinstance(decision, StartStep), decision
     return decision
 
 
-def people(drafts: tuple[Draft, ...]) -> list[str]:
+def people(drafts: tuple[NotificationDraft, ...]) -> list[str]:
     return [f"{d.person} by {d.addresses[0].channel}" for d in drafts]
 
 
@@ -114,7 +114,7 @@ def test_escalation_repeats_are_never_further_apart_than_the_interval(interval: 
 
 
 def test_escalation_of_slowness_repeats_once_a_day_and_when_the_office_opens() -> None:
-    slow = incident(Matter.DEGRADED, brief=REPEATING)
+    slow = incident(IncidentType.DEGRADED, brief=REPEATING)
     daily = [minutes for minutes, round_, *_ in positions(slow, 73 * HOUR) if round_ >= 2]
     assert [then - now for now, then in pairwise(daily)] == [24 * 60 - 10, 24 * 60]
     hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
@@ -176,7 +176,7 @@ def test_escalation_repeat_with_nobody_on_call_tells_the_first_step_that_has_som
 def test_escalation_last_step_whose_calls_nobody_took_waits_for_the_next_round() -> None:
     at = replace(incident(brief=REPEATING), position=Position(step=1, since=T0))
     drafts = step(replace(incident(brief=REPEATING), position=Position(step=0, since=T0)), [], 5).drafts
-    failed = [written(draft, n, NoticeState.FAILED) for n, draft in enumerate(drafts)]
+    failed = [written(draft, n, NotificationState.FAILED) for n, draft in enumerate(drafts)]
 
     assert escalate(at, failed, T0 + 4 * MINUTE) == WaitUntil(T0 + POLICY.repeat_after)
 
@@ -208,7 +208,7 @@ def left(by: str, number: int, round_: int = 0, *, handed_on: bool, policy: Esca
         incident(brief=replace(BRIEF, escalation=policy)), position=Position(round=round_, step=number, since=T0)
     )
     taken = apply(at, Acknowledge(incident_id=1, at=T0 + MINUTE, by=by))
-    event = HandOn(incident_id=1, at=T0 + HOUR, by=by) if handed_on else Expire(incident_id=1, at=T0 + HOUR)
+    event = Escalate(incident_id=1, at=T0 + HOUR, by=by) if handed_on else Expire(incident_id=1, at=T0 + HOUR)
     return go_on(apply(taken, event), T0 + HOUR)
 
 
@@ -294,17 +294,17 @@ def test_keys_differ_between_rounds_and_not_between_askings() -> None:
 def test_an_acknowledged_incident_escalates_no_further() -> None:
     acknowledged = replace(incident(), state=IncidentState.ACKNOWLEDGED)
 
-    assert escalate(acknowledged, [], T0 + 5 * MINUTE) == AtRest()
+    assert escalate(acknowledged, [], T0 + 5 * MINUTE) == EscalationStopped()
 
 
 def test_a_step_whose_contacts_all_failed_makes_way_at_once() -> None:
     opened = incident()
     first = step(opened, [], 0)
     told = replace(opened, position=first.position)
-    failed = [written(d, state=NoticeState.FAILED) for d in first.drafts]
+    failed = [written(d, state=NotificationState.FAILED) for d in first.drafts]
 
     # That somebody was reminded, or asked for the release, tells nobody of the outage.
-    others = [replace(failed[0], id=9, purpose=purpose, state=NoticeState.SENT) for purpose in Purpose]
+    others = [replace(failed[0], id=9, purpose=purpose, state=NotificationState.SENT) for purpose in Purpose]
     for n in (failed, *([*failed, other] for other in others if other.purpose is not Purpose.OUTAGE)):
         assert people(step(told, n, 1).drafts) == ["siti by voice", "ravi by voice"]
 
@@ -313,10 +313,10 @@ def test_that_a_step_before_was_told_keeps_nobody_waiting() -> None:
     third = replace(POLICY.steps[1], after=HOUR)
     opened = incident(brief=replace(BRIEF, escalation=replace(POLICY, steps=(*POLICY.steps, third))))
     first = step(opened, [], 0)
-    before = [written(d, n, NoticeState.DELIVERED) for n, d in enumerate(first.drafts, 1)]
+    before = [written(d, n, NotificationState.DELIVERED) for n, d in enumerate(first.drafts, 1)]
     second = step(replace(opened, position=first.position), before, 5)
     told = replace(opened, position=second.position)
-    failed = [written(d, n, NoticeState.FAILED) for n, d in enumerate(second.drafts, 9)]
+    failed = [written(d, n, NotificationState.FAILED) for n, d in enumerate(second.drafts, 9)]
 
     assert not isinstance(escalate(told, [*before, *failed], T0 + 6 * MINUTE), WaitUntil)
 
@@ -325,7 +325,7 @@ def test_a_step_waits_while_one_of_its_contacts_may_still_be_reached() -> None:
     opened = incident()
     second = replace(opened, position=replace(opened.position, step=1))
     drafts = step(replace(opened, position=step(opened, [], 0).position), [], 5).drafts
-    one_failed = [written(drafts[0], 1, NoticeState.FAILED), written(drafts[1], 2, NoticeState.SENT)]
+    one_failed = [written(drafts[0], 1, NotificationState.FAILED), written(drafts[1], 2, NotificationState.SENT)]
 
     assert isinstance(escalate(second, one_failed, T0 + 6 * MINUTE), WaitUntil)
 
@@ -353,7 +353,7 @@ def test_a_step_that_a_silence_withheld_begins_again_as_soon_as_it_may(number: i
         assert isinstance(following, WaitUntil)
         begun = step(at, [], (following.at - T0) / MINUTE)
     at = replace(at, position=begun.position)
-    withheld = [written(draft, state=NoticeState.WITHDRAWN) for draft in begun.drafts]
+    withheld = [written(draft, state=NotificationState.WITHDRAWN) for draft in begun.drafts]
     silent = T0 + timedelta(hours=2)
 
     after = put_back(at, withheld, silent)
@@ -369,7 +369,7 @@ def test_a_step_that_a_silence_withheld_begins_again_as_soon_as_it_may(number: i
 def test_a_silence_puts_nothing_back_that_left_or_was_taken_on() -> None:
     first = step(incident(), [], 0)
     begun = replace(incident(), position=first.position)
-    withheld = [written(draft, state=NoticeState.WITHDRAWN) for draft in first.drafts]
+    withheld = [written(draft, state=NotificationState.WITHDRAWN) for draft in first.drafts]
 
     assert put_back(begun, [], T0 + MINUTE) is begun
     taken_on = replace(begun, state=IncidentState.ACKNOWLEDGED)
@@ -380,7 +380,7 @@ def test_a_silence_puts_nothing_back_that_left_or_was_taken_on() -> None:
 @pytest.mark.parametrize("purpose", Purpose)
 def test_why_it_fails_and_who_has_left_it_is_told_to_staff_who_are_to_take_it_on(plan: Plan, purpose: Purpose) -> None:
     taken = apply(incident(brief=replace(BRIEF, cause=Cause.LOST)), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
-    left = apply(taken, HandOn(incident_id=1, at=T0 + MINUTE, by="Siti Contoh"))
+    left = apply(taken, Escalate(incident_id=1, at=T0 + MINUTE, by="Siti Contoh"))
     told = facts(left, plan, purpose, T0 + MINUTE)
     expected = (Cause.LOST, "Siti Contoh", True, T0 + MINUTE), (None, "", False, None)
     asked = (plan, purpose) == (Plan.ESCALATION, Purpose.OUTAGE)
@@ -389,8 +389,8 @@ def test_why_it_fails_and_who_has_left_it_is_told_to_staff_who_are_to_take_it_on
     assert (fresh.by, fresh.handed_on, fresh.heard_at) == ("", False, None)
 
 
-@pytest.mark.parametrize("matter", Matter)
-def test_only_of_an_outage_it_is_said_that_it_comes_and_goes(matter: Matter) -> None:
+@pytest.mark.parametrize("matter", IncidentType)
+def test_only_of_an_outage_it_is_said_that_it_comes_and_goes(matter: IncidentType) -> None:
     unsteady = replace(incident(matter), unsteady=True)
     assert facts(unsteady, Plan.ESCALATION, Purpose.OUTAGE, T0).unsteady is (matter in OUTAGES)
     assert not facts(incident(matter), Plan.ESCALATION, Purpose.OUTAGE, T0).unsteady
@@ -399,7 +399,7 @@ def test_only_of_an_outage_it_is_said_that_it_comes_and_goes(matter: Matter) -> 
 def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
     brief = replace(incident().brief, escalation=replace(POLICY, steps=()))
 
-    assert escalate(incident(brief=brief), [], T0) == AtRest()
+    assert escalate(incident(brief=brief), [], T0) == EscalationStopped()
     assert go_on(incident(brief=brief), T0) == incident(brief=brief)
 
 
@@ -500,7 +500,7 @@ def test_a_policy_whose_rotas_are_all_deserted_does_not_burn_its_rounds_in_a_mom
 def test_a_step_of_rotas_whose_people_all_failed_makes_way_at_once() -> None:
     at = on_rotas(call(0, DUTY.name, DESERTED.name), call(30, contacts=(RAVI,)), fallback=MEI)
     first = step(at, [], 0)
-    failed = [written(d, n, NoticeState.FAILED) for n, d in enumerate(first.drafts)]
+    failed = [written(d, n, NotificationState.FAILED) for n, d in enumerate(first.drafts)]
 
     assert len(failed) == 2
     assert people(step(replace(at, position=first.position), failed, 1).drafts) == ["ravi by voice"]
@@ -512,13 +512,15 @@ def test_a_rota_that_the_brief_does_not_know_counts_as_deserted() -> None:
 
 # -- calling again ---------------------------------------------------------------------------------------------------
 
-AGAIN = replace(call(0, contacts=(SITI, RAVI)), call_again=CallAgain(every=2 * MINUTE, times=2))
+AGAIN = replace(call(0, contacts=(SITI, RAVI)), call_again=RedialPolicy(every=2 * MINUTE, times=2))
 
 
-def called(draft: Draft, number: int, minutes: float, state: NoticeState = NoticeState.DELIVERED) -> Notice:
+def called(
+    draft: NotificationDraft, number: int, minutes: float, state: NotificationState = NotificationState.DELIVERED
+) -> Notification:
     """Return the notice of a call that ended so many minutes after T0."""
-    over = AttemptState.DELIVERED if state is NoticeState.DELIVERED else AttemptState.FAILED
-    error = None if state is NoticeState.DELIVERED else ErrorClass.TRANSIENT
+    over = AttemptState.DELIVERED if state is NotificationState.DELIVERED else AttemptState.FAILED
+    error = None if state is NotificationState.DELIVERED else ErrorClass.TRANSIENT
     ended = replace(attempt(over, error=error), ended_at=T0 + minutes * MINUTE)
     return tried(written(draft, number, state), ended)
 
@@ -528,12 +530,12 @@ def test_a_call_that_ended_without_a_keypress_is_made_again_while_its_step_runs(
     first = step(at, [], 0)
     at = replace(at, position=first.position)
     siti, ravi = first.drafts
-    notices = [called(siti, 1, 1), written(ravi, 2, NoticeState.SENT)]
+    notices = [called(siti, 1, 1), written(ravi, 2, NotificationState.SENT)]
 
     assert escalate(at, notices, T0 + 2 * MINUTE) == WaitUntil(T0 + 3 * MINUTE)
     again = escalate(at, notices, T0 + 3 * MINUTE)
 
-    assert isinstance(again, TellAgain)
+    assert isinstance(again, Redial)
     assert people(again.drafts) == ["siti by voice"]
     assert again.then == T0 + 30 * MINUTE
     assert again.drafts[0].key not in {siti.key, ravi.key}
@@ -552,7 +554,7 @@ def test_it_is_made_again_as_often_as_was_said_and_no_more() -> None:
     at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1)]
     for number in (2, 3):
         again = escalate(at, notices, T0 + 10 * number * MINUTE)
-        assert isinstance(again, TellAgain)
+        assert isinstance(again, Redial)
         notices.append(called(again.drafts[0], number, 10 * number + 1))
 
     assert len({n.key for n in notices}) == 3
@@ -564,11 +566,11 @@ def test_a_call_that_nobody_took_is_made_again_and_a_number_that_does_not_exist_
     first = step(at, [], 0)
     siti, ravi = first.drafts
     wrong = replace(attempt(AttemptState.FAILED, error=ErrorClass.PERMANENT), ended_at=T0 + MINUTE)
-    notices = [called(siti, 1, 1, NoticeState.FAILED), tried(written(ravi, 2, NoticeState.FAILED), wrong)]
+    notices = [called(siti, 1, 1, NotificationState.FAILED), tried(written(ravi, 2, NotificationState.FAILED), wrong)]
 
     again = escalate(replace(at, position=first.position), notices, T0 + 5 * MINUTE)
 
-    assert isinstance(again, TellAgain)
+    assert isinstance(again, Redial)
     assert people(again.drafts) == ["siti by voice"]
 
 
@@ -579,7 +581,7 @@ def test_a_call_of_the_very_last_step_is_made_again_and_something_is_due_after_i
 
     again = escalate(last, calls, T0 + 3 * MINUTE)
 
-    assert isinstance(again, TellAgain)
+    assert isinstance(again, Redial)
     assert again.then == T0 + at.brief.escalation.repeat_interval
 
 
@@ -589,7 +591,7 @@ def test_a_second_number_that_does_not_exist_is_no_reason_not_to_ring_the_first_
     first = step(at, [], 0)
     in_vain = replace(attempt(AttemptState.FAILED, error=ErrorClass.TRANSIENT), ended_at=T0 + MINUTE)
     wrong = replace(in_vain, error=ErrorClass.PERMANENT, ended_at=T0 + 2 * MINUTE)
-    notice = tried(tried(written(first.drafts[0], 1, NoticeState.FAILED), in_vain), wrong)
+    notice = tried(tried(written(first.drafts[0], 1, NotificationState.FAILED), in_vain), wrong)
 
     assert escalate(replace(at, position=first.position), [notice], T0 + 3 * MINUTE) == WaitUntil(T0 + 4 * MINUTE)
 
@@ -597,11 +599,11 @@ def test_a_second_number_that_does_not_exist_is_no_reason_not_to_ring_the_first_
 def test_a_step_that_has_called_in_vain_as_often_as_it_may_makes_way_at_once() -> None:
     at = on_rotas(replace(AGAIN, contacts=(SITI,)), call(90, contacts=(MEI,)))
     first = step(at, [], 0)
-    at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1, NoticeState.FAILED)]
+    at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1, NotificationState.FAILED)]
     for number in (2, 3):
         again = escalate(at, notices, T0 + 3 * number * MINUTE)
-        assert isinstance(again, TellAgain), number
-        notices.append(called(again.drafts[0], number, 3 * number + 1, NoticeState.FAILED))
+        assert isinstance(again, Redial), number
+        notices.append(called(again.drafts[0], number, 3 * number + 1, NotificationState.FAILED))
 
     assert people(step(at, notices, 10).drafts) == ["mei by voice"]
 
@@ -618,7 +620,7 @@ def test_what_is_made_again_is_the_call_and_not_the_sms_that_went_after_it() -> 
     at = on_rotas(replace(AGAIN, contacts=(SITI,), channels=(Channel.VOICE, Channel.SMS)))
     first = step(at, [], 0)
     again = escalate(replace(at, position=first.position), [called(first.drafts[0], 1, 1)], T0 + 3 * MINUTE)
-    assert isinstance(again, TellAgain)
+    assert isinstance(again, Redial)
     assert [a.channel for a in first.drafts[0].addresses] == [Channel.VOICE, Channel.SMS]
     assert [a.channel for a in again.drafts[0].addresses] == [Channel.VOICE]
 
@@ -631,7 +633,7 @@ def test_nobody_is_called_again_while_an_earlier_call_to_them_is_held_back() -> 
     at, notices = replace(at, position=second.position), [held, called(second.drafts[0], 2, 1)]
 
     assert escalate(at, notices, T0 + 10 * MINUTE) == WaitUntil(T0 + 30 * MINUTE)
-    assert isinstance(escalate(at, notices[1:], T0 + 10 * MINUTE), TellAgain)
+    assert isinstance(escalate(at, notices[1:], T0 + 10 * MINUTE), Redial)
 
 
 def test_an_sms_that_arrived_is_not_sent_again() -> None:
@@ -648,19 +650,22 @@ def test_nobody_is_called_again_once_somebody_has_acknowledged() -> None:
     first = step(at, [], 0)
     taken_on = replace(at, position=first.position, state=IncidentState.ACKNOWLEDGED)
 
-    assert escalate(taken_on, [called(d, n, 1) for n, d in enumerate(first.drafts)], T0 + 20 * MINUTE) == AtRest()
+    assert (
+        escalate(taken_on, [called(d, n, 1) for n, d in enumerate(first.drafts)], T0 + 20 * MINUTE)
+        == EscalationStopped()
+    )
 
 
 def test_the_auditor_does_not_take_a_step_that_is_to_call_again_for_one_that_is_over() -> None:
     at = on_rotas(
-        replace(AGAIN, contacts=(SITI,), call_again=CallAgain(every=20 * MINUTE, times=1)), call(90, contacts=(MEI,))
+        replace(AGAIN, contacts=(SITI,), call_again=RedialPolicy(every=20 * MINUTE, times=1)), call(90, contacts=(MEI,))
     )
     first = step(at, [], 0)
-    at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1, NoticeState.FAILED)]
+    at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1, NotificationState.FAILED)]
     lines = {Channel.VOICE: ("first",)}
 
     assert examine(at, notices, lines, DeliveryPolicy(), T0 + 19 * MINUTE).overdue == ()
     # With no call left it is over, and the next step is late.
-    exhausted = [*notices, called(replace(first.drafts[0], once="again"), 2, 2, NoticeState.FAILED)]
+    exhausted = [*notices, called(replace(first.drafts[0], once="again"), 2, 2, NotificationState.FAILED)]
     (overdue,) = examine(at, exhausted, lines, DeliveryPolicy(), T0 + 19 * MINUTE).overdue
-    assert overdue.lapse is Lapse.STEP
+    assert overdue.lapse is MissedAction.STEP

@@ -19,10 +19,10 @@ from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import Release, Resolve
 from alerts.model.incident import Incident, apply
-from alerts.model.notice import Matter, Purpose
+from alerts.model.notice import IncidentType, Purpose
 from tests.unit.alerts.people import (
     BRIEF,
     LETTER,
@@ -47,27 +47,27 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=MALAYSIA)
 
 
-def of(*addresses: Address, matter: Matter = Matter.BOTH, released_at: datetime = T0) -> Incident:
+def of(*addresses: Address, matter: IncidentType = IncidentType.BOTH, released_at: datetime = T0) -> Incident:
     plan = replace(TOLD.announcement, recipients=(replace(MINISTRY, addresses=addresses or MINISTRY.addresses),))
     opened = incident(matter, brief=replace(TOLD, announcement=plan))
     return apply(opened, Release(incident_id=1, at=released_at, by="Siti Contoh"))
 
 
-def outage(of_it: Incident, state: AttemptState = AttemptState.SENT, told_at: datetime = T0) -> list[Notice]:
+def outage(of_it: Incident, state: AttemptState = AttemptState.SENT, told_at: datetime = T0) -> list[Notification]:
     """Return what was told first, on all channels, and how far it came."""
     decision = announce(of_it, (), told_at)
     assert isinstance(decision, Announce)
     return [arrived(draft, number, state, told_at) for number, draft in enumerate(decision.drafts, 1)]
 
 
-def arrived(draft: Draft, number: int, state: AttemptState, told_at: datetime) -> Notice:
+def arrived(draft: NotificationDraft, number: int, state: AttemptState, told_at: datetime) -> Notification:
     got = AttemptState.DELIVERED if (draft.addresses[0].channel, state) == (Channel.FAX, AttemptState.SENT) else state
-    shown = {AttemptState.DELIVERED: NoticeState.DELIVERED, AttemptState.FAILED: NoticeState.FAILED}
-    notice = replace(written(draft, number, shown.get(got, NoticeState.SENT)), created_at=told_at)
+    shown = {AttemptState.DELIVERED: NotificationState.DELIVERED, AttemptState.FAILED: NotificationState.FAILED}
+    notice = replace(written(draft, number, shown.get(got, NotificationState.SENT)), created_at=told_at)
     return tried(notice, replace(attempt(got, number), ended_at=told_at))
 
 
-def drafts(of_it: Incident, notices: Sequence[Notice], now: datetime) -> list[tuple[str, Channel]]:
+def drafts(of_it: Incident, notices: Sequence[Notification], now: datetime) -> list[tuple[str, Channel]]:
     decided = follow_up(of_it, notices, now)
     assert len({draft.key for draft in decided.drafts}) == len(decided.drafts)
     return [(draft.purpose, draft.addresses[0].channel) for draft in decided.drafts]
@@ -107,7 +107,7 @@ def test_what_is_not_known_to_have_arrived_is_not_followed_up(state: AttemptStat
 def test_what_was_withdrawn_told_nobody_anything() -> None:
     page, *_ = outage(of())
 
-    assert latest([page, replace(page, id=9, state=NoticeState.WITHDRAWN, deliveries=())]) == page
+    assert latest([page, replace(page, id=9, state=NotificationState.WITHDRAWN, deliveries=())]) == page
 
 
 def test_that_one_office_was_told_says_nothing_of_another() -> None:
@@ -127,7 +127,7 @@ def test_nobody_is_told_again_of_what_is_not_released_not_announced_over_or_not_
     unwanted = replace(TOLD, announcement=replace(TOLD.announcement, updates=None))
     for quiet in (
         replace(of(), released_at=None),
-        replace(of(), matter=Matter.DEGRADED),
+        replace(of(), matter=IncidentType.DEGRADED),
         apply(of(), Resolve(dedup_key="JCM", at=later, ended_at=later)),
         replace(of(), brief=unwanted),
     ):
@@ -213,66 +213,70 @@ def test_however_it_is_looked_at_an_office_hears_once_a_working_day_at_most(
 # -- something else is wrong by now ----------------------------------------------------------------------------------
 
 
-def changed(of_it: Incident, matter: Matter, when: datetime) -> Incident:
+def changed(of_it: Incident, matter: IncidentType, when: datetime) -> Incident:
     return apply(of_it, replace(trigger(matter, when), brief=of_it.brief))
 
 
-def staff(of_it: Incident) -> list[Notice]:
+def staff(of_it: Incident) -> list[Notification]:
     """Return that Siti was told of the outage."""
     step = escalate(of_it, (), T0)
     assert isinstance(step, StartStep)
-    return [tried(written(draft, 90, NoticeState.DELIVERED), attempt(AttemptState.DELIVERED)) for draft in step.drafts]
+    return [
+        tried(written(draft, 90, NotificationState.DELIVERED), attempt(AttemptState.DELIVERED)) for draft in step.drafts
+    ]
 
 
 @pytest.mark.parametrize(
     ("matter", "now", "told"),
     [
-        (Matter.RECEIVING, Matter.RECEIVING, ["siti", "kementerian", "kementerian"]),
-        (Matter.SENDING, Matter.SENDING, ["siti", "kementerian", "kementerian"]),
-        (Matter.DEGRADED, Matter.DEGRADED, ["siti"]),
-        (Matter.BOTH, None, []),
+        (IncidentType.RECEIVING, IncidentType.RECEIVING, ["siti", "kementerian", "kementerian"]),
+        (IncidentType.SENDING, IncidentType.SENDING, ["siti", "kementerian", "kementerian"]),
+        (IncidentType.DEGRADED, IncidentType.DEGRADED, ["siti"]),
+        (IncidentType.BOTH, None, []),
     ],
 )
-def test_what_is_another_is_told_to_whoever_was_told(matter: Matter, now: Matter | None, told: list[str]) -> None:
+def test_what_is_another_is_told_to_whoever_was_told(
+    matter: IncidentType, now: IncidentType | None, told: list[str]
+) -> None:
     other = changed(of(), matter, T0 + MINUTE)
     notices = [*staff(of()), *outage(of())]
     decided = follow_up(other, notices, T0 + 31 * MINUTE)
     assert [draft.person for draft in decided.drafts] == told
     assert all(draft.expires_at > T0 + 31 * MINUTE for draft in decided.drafts)
     assert {(draft.facts.was, draft.facts.matter) for draft in decided.drafts} == (
-        {(Matter.BOTH, now)} if now else set()
+        {(IncidentType.BOTH, now)} if now else set()
     )
     said = [written(draft, 100 + n) for n, draft in enumerate(decided.drafts)]
     assert follow_up(other, [*notices, *said], T0 + 40 * MINUTE).drafts == ()
 
 
 def test_it_has_to_last_before_anybody_hears_so() -> None:
-    other = changed(of(), Matter.RECEIVING, T0 + MINUTE)
+    other = changed(of(), IncidentType.RECEIVING, T0 + MINUTE)
     notices = [*staff(of()), *outage(of())]
     assert follow_up(other, notices, T0 + MINUTE + STANDS - SECOND) == FollowUp((), T0 + MINUTE + STANDS)
     assert [d.person for d in follow_up(other, notices, T0 + MINUTE + STANDS).drafts] == ["siti"]
-    back = changed(other, Matter.BOTH, T0 + 30 * MINUTE)
+    back = changed(other, IncidentType.BOTH, T0 + 30 * MINUTE)
     assert follow_up(back, notices, T0 + 90 * MINUTE).drafts == ()
 
 
 def test_of_what_flaps_nobody_hears_what_it_is_now() -> None:
-    other = replace(changed(of(), Matter.RECEIVING, T0 + MINUTE), unsteady=True)
+    other = replace(changed(of(), IncidentType.RECEIVING, T0 + MINUTE), unsteady=True)
     assert follow_up(other, [*staff(of()), *outage(of())], T0 + timedelta(hours=2)).drafts == ()
 
 
 def test_on_the_day_a_change_waits_until_it_has_lasted_and_is_one_page() -> None:
     day = at("2026-11-25 08:00")
-    other = changed(of(), Matter.RECEIVING, day - MINUTE)
+    other = changed(of(), IncidentType.RECEIVING, day - MINUTE)
     assert follow_up(other, outage(of()), day).drafts == ()
     decided = follow_up(other, outage(of()), day + 29 * MINUTE).drafts
     assert [(d.facts.was, d.addresses[0].channel) for d in decided] == [
-        (Matter.BOTH, c) for c in (Channel.FAX, Channel.LETTER)
+        (IncidentType.BOTH, c) for c in (Channel.FAX, Channel.LETTER)
     ]
 
 
 def test_those_who_were_told_by_telephone_alone_hear_of_a_change_by_telephone() -> None:
     started = of(SMS, VOICE)
-    other = changed(started, Matter.SENDING, T0)
+    other = changed(started, IncidentType.SENDING, T0)
     assert {channel for _, channel in drafts(other, outage(started), T0 + 30 * MINUTE)} == {Channel.SMS, Channel.VOICE}
 
 

@@ -16,10 +16,10 @@ from alerts.decide.handover import come_on_duty
 from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
-from alerts.model.delivery import AttemptState, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Acknowledge, Expire, Resolve
 from alerts.model.incident import Incident, apply, open_incident
-from alerts.model.notice import Matter, Plan
+from alerts.model.notice import IncidentType, Plan
 from alerts.model.oncall import Days, Layer, Override, Rota
 from tests.unit.alerts.people import BRIEF, RAVI, SITI, attempt, tried, trigger, written
 
@@ -38,22 +38,25 @@ def at(text: str) -> datetime:
 
 
 def of(
-    opened: str = "2026-11-25 02:00", rota: Rota = DAILY, fallback: Contact | None = None, matter: Matter = Matter.BOTH
+    opened: str = "2026-11-25 02:00",
+    rota: Rota = DAILY,
+    fallback: Contact | None = None,
+    matter: IncidentType = IncidentType.BOTH,
 ) -> Incident:
     policy = EscalationPolicy(steps=(STEP,), rotas=(rota,), fallback=fallback)
     brief = replace(BRIEF, escalation=policy, announcement=AnnouncementPlan())
     return open_incident(trigger(matter, at(opened), brief), incident_id=1, number="JCM-01")
 
 
-def told(of_it: Incident, person: Contact = SITI, when: datetime | None = None) -> Notice:
+def told(of_it: Incident, person: Contact = SITI, when: datetime | None = None) -> Notification:
     step = escalate(of_it, (), of_it.opened_at)
     assert isinstance(step, StartStep)
     draft = replace(step.drafts[0], person=person.key)
-    notice = tried(written(draft, 1, NoticeState.DELIVERED), attempt(AttemptState.DELIVERED))
+    notice = tried(written(draft, 1, NotificationState.DELIVERED), attempt(AttemptState.DELIVERED))
     return replace(notice, created_at=when or of_it.opened_at)
 
 
-def names(of_it: Incident, notices: Sequence[Notice], now: str, *overrides: Override) -> list[tuple[str, str]]:
+def names(of_it: Incident, notices: Sequence[Notification], now: str, *overrides: Override) -> list[tuple[str, str]]:
     drafts = come_on_duty(of_it, notices, at(now), overrides).drafts
     return [(draft.person, draft.facts.relieved) for draft in drafts]
 
@@ -92,7 +95,7 @@ def test_nobody_is_told_who_knows_has_it_or_where_nothing_was_told_or_is_over() 
     # An office outside may be called as they are, what was withdrawn told them nothing, nor what went to another.
     for other in (
         replace(by_a_step, plan=Plan.ANNOUNCEMENT),
-        replace(by_a_step, state=NoticeState.WITHDRAWN),
+        replace(by_a_step, state=NotificationState.WITHDRAWN),
         replace(by_a_step, person="siti"),
     ):
         assert names(of(), [told(of()), other], now) == [("ravi", "Siti Contoh")]
@@ -108,16 +111,16 @@ def test_nobody_is_told_who_knows_has_it_or_where_nothing_was_told_or_is_over() 
 
 
 def test_a_notice_that_reached_nobody_has_told_nobody() -> None:
-    missed = replace(told(of()), state=NoticeState.FAILED, deliveries=())
+    missed = replace(told(of()), state=NotificationState.FAILED, deliveries=())
     assert names(of(), [tried(missed, attempt(AttemptState.FAILED))], "2026-11-26 00:00") == []
 
 
 def test_it_says_who_has_it_since_when_and_what_it_is_now() -> None:
     taken = apply(of(), Acknowledge(incident_id=1, at=at("2026-11-25 03:00"), by="Siti Contoh"))
-    less = replace(taken, present=Matter.RECEIVING)
+    less = replace(taken, present=IncidentType.RECEIVING)
     (draft,) = come_on_duty(less, [told(of())], at("2026-11-25 08:00")).drafts
     facts = draft.facts
-    assert (facts.by, facts.heard_at, facts.matter) == ("Siti Contoh", at("2026-11-25 03:00"), Matter.RECEIVING)
+    assert (facts.by, facts.heard_at, facts.matter) == ("Siti Contoh", at("2026-11-25 03:00"), IncidentType.RECEIVING)
     assert facts.is_handover
     assert draft.expires_at > at("2026-11-25 08:00")
     # Who is not heard of any more has it no more, and when they last were is no news of whoever has it now.

@@ -16,9 +16,9 @@ from alerts.decide.gateway.move import (
     AskForReceipt,
     DeliveryPolicy,
     FallBack,
+    Finish,
     Move,
     Reconcile,
-    Settle,
     Try,
     Wait,
     decisive,
@@ -31,7 +31,7 @@ from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Notification, NotificationDraft, NotificationState
 from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.notice import Language, Plan, Purpose
 from tests.unit.alerts.people import (
@@ -56,8 +56,8 @@ ONE_LINE = dict.fromkeys(Channel, ("first",))
 ON = {Channel.SMS: SMS_SITI, Channel.VOICE: VOICE_SITI, Channel.FAX: FAX, Channel.LETTER: LETTER}
 
 
-def notice(*addresses: Address) -> Notice:
-    draft = Draft(
+def notice(*addresses: Address) -> Notification:
+    draft = NotificationDraft(
         incident_id=1,
         person="siti",
         language=Language.MALAY,
@@ -68,7 +68,7 @@ def notice(*addresses: Address) -> Notice:
     return written(draft)
 
 
-def move(of: Notice, now: datetime = T0, gateways: Mapping[Channel, Sequence[str]] = TWO_LINES) -> Move:
+def move(of: Notification, now: datetime = T0, gateways: Mapping[Channel, Sequence[str]] = TWO_LINES) -> Move:
     return next_move(of, gateways, POLICY, now)
 
 
@@ -95,11 +95,11 @@ def test_a_new_notice_goes_to_its_first_address_and_there_to_the_best_gateway() 
 
 def test_a_channel_without_a_gateway_is_passed_over() -> None:
     assert move(tried(notice(SMS_SITI, VOICE_SITI)), gateways={Channel.VOICE: ("first",)}) == FallBack(VOICE_SITI)
-    assert move(tried(notice(SMS_SITI)), gateways={}) == Settle(NoticeState.FAILED)
+    assert move(tried(notice(SMS_SITI)), gateways={}) == Finish(NotificationState.FAILED)
 
 
 def test_what_has_expired_before_its_first_attempt_is_not_tried() -> None:
-    assert move(tried(notice(SMS_SITI, VOICE_SITI)), EXPIRES) == Settle(NoticeState.FAILED)
+    assert move(tried(notice(SMS_SITI, VOICE_SITI)), EXPIRES) == Finish(NotificationState.FAILED)
 
 
 #: What may follow at the first moment at which anything is due, with two gateways and no further address.
@@ -110,9 +110,9 @@ EXPECTED: dict[AttemptState, Move] = {
     AttemptState.NEVER_SENT: Try("first"),
     AttemptState.ACCEPTED: AskForReceipt(attempt(AttemptState.ACCEPTED)),
     AttemptState.SENT: AskForReceipt(attempt(AttemptState.SENT)),
-    AttemptState.DELIVERED: Settle(NoticeState.DELIVERED),
+    AttemptState.DELIVERED: Finish(NotificationState.DELIVERED),
     AttemptState.FAILED: Try("second"),
-    AttemptState.WITHDRAWN: Settle(NoticeState.WITHDRAWN),
+    AttemptState.WITHDRAWN: Finish(NotificationState.WITHDRAWN),
 }
 
 
@@ -121,7 +121,7 @@ EXPECTED: dict[AttemptState, Move] = {
 def test_what_follows_each_state_of_an_attempt(state: AttemptState, channel: Channel) -> None:
     expected = EXPECTED[state]
     if state is AttemptState.NO_TRACE and channel in ON_PAPER:
-        expected = Settle(NoticeState.UNKNOWN)
+        expected = Finish(NotificationState.UNKNOWN)
 
     assert move(tried(notice(ON[channel]), attempt(state))) == expected
 
@@ -135,9 +135,9 @@ def test_nothing_is_sent_after_its_expiry_whatever_happened_before(
 ) -> None:
     decided = move(tried(notice(ON[channel]), attempt(state, error=error)), EXPIRES + late)
 
-    assert isinstance(decided, Reconcile | AskForReceipt | Wait | Settle)
+    assert isinstance(decided, Reconcile | AskForReceipt | Wait | Finish)
     if state in {AttemptState.FAILED, AttemptState.NEVER_SENT}:
-        assert decided == Settle(NoticeState.FAILED)
+        assert decided == Finish(NotificationState.FAILED)
 
 
 @pytest.mark.parametrize("state", [AttemptState.CALLING, AttemptState.UNKNOWN])
@@ -160,7 +160,7 @@ def test_without_a_trace_an_sms_or_a_call_is_repeated_once_and_then_another_addr
     assert move(once) == Try("second")
     assert move(once, gateways=ONE_LINE) == Try("first")
     assert move(twice) == FallBack(FAX)
-    assert move(once, EXPIRES) == Settle(NoticeState.FAILED)
+    assert move(once, EXPIRES) == Finish(NotificationState.FAILED)
     # It is the one that left no trace which is passed over, and not the one that refused before.
     refused = failed(ErrorClass.CONFIGURATION)
     by_the_second = replace(attempt(AttemptState.NO_TRACE, 2), gateway="second")
@@ -171,8 +171,8 @@ def test_without_a_trace_an_sms_or_a_call_is_repeated_once_and_then_another_addr
 def test_without_a_trace_a_page_is_laid_before_a_person_and_not_sent_elsewhere_either(channel: Channel) -> None:
     lost = tried(notice(ON[channel], SMS_SITI), attempt(AttemptState.NO_TRACE))
 
-    assert move(lost) == Settle(NoticeState.UNKNOWN)
-    assert move(lost, T0 + timedelta(days=30)) == Settle(NoticeState.UNKNOWN)
+    assert move(lost) == Finish(NotificationState.UNKNOWN)
+    assert move(lost, T0 + timedelta(days=30)) == Finish(NotificationState.UNKNOWN)
 
 
 @pytest.mark.parametrize("channel", Channel)
@@ -197,7 +197,7 @@ def test_what_certainly_was_never_sent_is_tried_again_but_not_for_ever(channel: 
         attempts.append(replace(never, gateway=decided.gateway))
         assert len(attempts) < 20
 
-    assert decided == Settle(NoticeState.FAILED)
+    assert decided == Finish(NotificationState.FAILED)
     assert {a.gateway for a in attempts} == {"first", "second"}
 
 
@@ -226,14 +226,14 @@ def test_a_gateway_that_is_not_usable_makes_way_at_once_and_is_not_tried_again()
 
 def test_an_address_that_will_not_work_is_given_up_whatever_other_gateways_there_are() -> None:
     assert move(tried(notice(SMS_SITI, VOICE_SITI), failed(ErrorClass.PERMANENT))) == FallBack(VOICE_SITI)
-    assert move(tried(notice(SMS_SITI), failed(ErrorClass.PERMANENT))) == Settle(NoticeState.FAILED)
+    assert move(tried(notice(SMS_SITI), failed(ErrorClass.PERMANENT))) == Finish(NotificationState.FAILED)
 
 
 def test_an_address_that_is_listed_twice_is_tried_once() -> None:
     twice = notice(SMS_SITI, SMS_SITI, VOICE_SITI)
 
     assert move(tried(twice, failed(ErrorClass.PERMANENT))) == FallBack(VOICE_SITI)
-    assert move(tried(notice(SMS_SITI, SMS_SITI), failed(ErrorClass.PERMANENT))) == Settle(NoticeState.FAILED)
+    assert move(tried(notice(SMS_SITI, SMS_SITI), failed(ErrorClass.PERMANENT))) == Finish(NotificationState.FAILED)
 
 
 @pytest.mark.parametrize("state", [AttemptState.NEVER_SENT, AttemptState.FAILED, AttemptState.NO_TRACE])
@@ -268,11 +268,11 @@ def test_a_first_attempt_that_turns_out_to_have_left_after_all_ends_the_trying(
     of = notice(SMS_SITI, VOICE_SITI, FAX)
     known = tried(tried(of, first), second) if elsewhere else tried(of, first, second)
 
-    expected = Settle(NoticeState.DELIVERED) if late is AttemptState.DELIVERED else AskForReceipt(first)
+    expected = Finish(NotificationState.DELIVERED) if late is AttemptState.DELIVERED else AskForReceipt(first)
     assert decisive(known) == first
     assert move(known) == expected
     assert move(tried(tried(of, first))) == expected, "though the next address was to be tried"
-    assert shown_state(known) is NoticeState.SENT
+    assert shown_state(known) is NotificationState.SENT
 
 
 def test_a_later_attempt_on_its_way_is_asked_about_though_the_first_has_left() -> None:
@@ -300,7 +300,7 @@ def test_a_notice_shows_as_sent_when_its_attempt_has_left(state: AttemptState) -
     shown = shown_state(tried(notice(SMS_SITI), attempt(state)))
 
     left = state in {AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED}
-    assert shown is (NoticeState.SENT if left else NoticeState.PENDING)
+    assert shown is (NotificationState.SENT if left else NotificationState.PENDING)
 
 
 # -- office hours: T0 is a quarter past two in the afternoon of a Tuesday in Malaysia -------------------------------
@@ -312,12 +312,12 @@ EVENING, MORNING = T0 + timedelta(hours=3), T0 + timedelta(hours=17, minutes=45)
 PASSING = failed(ErrorClass.TRANSIENT)
 
 
-def late(of: Notice) -> Notice:
+def late(of: Notification) -> Notification:
     """Return the notice as if it had been decided on in the evening."""
     return replace(of, created_at=EVENING, expires_at=EVENING + 30 * MINUTE)
 
 
-def outside(address: Address, now: datetime) -> Notice:
+def outside(address: Address, now: datetime) -> Notification:
     return replace(notice(address), plan=Plan.ANNOUNCEMENT, expires_at=expiry(address, now))
 
 
@@ -376,7 +376,7 @@ def test_what_may_have_been_sent_is_asked_about_at_any_hour() -> None:
 def dialled(address: Address, error: ErrorClass, lines: Mapping[Channel, Sequence[str]] = ONE_LINE) -> list[datetime]:
     """Return when an address outside is tried that answers *error* each time, until its notice has failed."""
     of, now, attempts, times = outside(address, T0), T0, list[Attempt](), list[datetime]()
-    while (decided := move(tried(of, *attempts), now, lines)) != Settle(NoticeState.FAILED):
+    while (decided := move(tried(of, *attempts), now, lines)) != Finish(NotificationState.FAILED):
         match decided:
             case Wait(until=datetime() as until):
                 assert until > now
@@ -426,11 +426,11 @@ def test_next_move_fax_outside_has_its_attempts_on_each_gateway_before_it_is_red
 
 def test_next_move_fax_that_can_never_arrive_is_not_redialled() -> None:
     of = outside(FAX, T0)
-    assert move(tried(of, failed(ErrorClass.PERMANENT))) == Settle(NoticeState.FAILED)
-    assert move(tried(of, failed(ErrorClass.TRANSIENT)), gateways={}) == Settle(NoticeState.FAILED)
+    assert move(tried(of, failed(ErrorClass.PERMANENT))) == Finish(NotificationState.FAILED)
+    assert move(tried(of, failed(ErrorClass.TRANSIENT)), gateways={}) == Finish(NotificationState.FAILED)
     # A page to staff makes way for the next step.
     to_staff, busy = notice(FAX), [failed(ErrorClass.TRANSIENT, n) for n in range(1, 6)]
-    assert move(tried(to_staff, *busy), gateways=ONE_LINE) == Settle(NoticeState.FAILED)
+    assert move(tried(to_staff, *busy), gateways=ONE_LINE) == Finish(NotificationState.FAILED)
 
 
 # -- rung once -------------------------------------------------------------------------------------------------------
@@ -441,14 +441,14 @@ IN_VAIN = replace(PASSING, provider_id="CA1", code="no-answer", look_at=T0 + MIN
 
 def test_a_number_that_is_rung_once_gives_way_to_the_next_when_nobody_took_the_call() -> None:
     assert move(tried(notice(ONCE, DESK), IN_VAIN)) == FallBack(DESK)
-    assert move(tried(notice(ONCE), IN_VAIN)) == Settle(NoticeState.FAILED)
+    assert move(tried(notice(ONCE), IN_VAIN)) == Finish(NotificationState.FAILED)
     # Others are rung again by the table.
     assert move(tried(notice(VOICE_SITI, DESK), IN_VAIN)) == Wait(T0 + MINUTE)
 
 
 def test_that_one_number_is_rung_once_says_nothing_of_the_next() -> None:
     assert move(tried(tried(notice(ONCE, DESK), IN_VAIN), IN_VAIN)) == Wait(T0 + MINUTE)
-    assert move(tried(tried(notice(DESK, ONCE), IN_VAIN), IN_VAIN)) == Settle(NoticeState.FAILED)
+    assert move(tried(tried(notice(DESK, ONCE), IN_VAIN), IN_VAIN)) == Finish(NotificationState.FAILED)
 
 
 def test_a_call_that_was_not_made_does_not_count_as_the_one() -> None:
@@ -459,7 +459,7 @@ def test_a_call_that_was_not_made_does_not_count_as_the_one() -> None:
     assert move(tried(notice(ONCE, DESK), never), T0 + MINUTE) == Try("first")
 
 
-def about(purpose: Purpose, address: Address) -> Notice:
+def about(purpose: Purpose, address: Address) -> Notification:
     return replace(notice(address), purpose=purpose)
 
 
@@ -468,7 +468,7 @@ def test_call_without_a_key_is_repeated_unless_it_told_the_end(purpose: Purpose)
     unkeyed = replace(failed(ErrorClass.TRANSIENT), code=NO_KEY, provider_id="CA1")
     of = tried(about(purpose, VOICE_SITI), unkeyed)
     is_over = purpose in {Purpose.RECOVERY, Purpose.CLOSED, Purpose.CORRECTION}
-    assert move(of) == (Settle(NoticeState.FAILED) if is_over else Try("first"))
+    assert move(of) == (Finish(NotificationState.FAILED) if is_over else Try("first"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from alerts.decide.conclusion import Cancel, conclude
 from alerts.decide.escalation import StartStep, escalate, go_on
-from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, promise
+from alerts.decide.promise import AckReminderDue, AckTimedOut, AckValid, NotAcknowledged, promise
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Expire, Resolve
 from alerts.model.incident import Incident, Position, apply
@@ -24,34 +24,34 @@ def taken(by: str = "Siti Contoh", acknowledge_for: timedelta = HOUR) -> Inciden
     return apply(incident(brief=brief), Acknowledge(incident_id=1, at=T0, by=by))
 
 
-def reminder(of: Incident, after: timedelta) -> Remind:
+def reminder(of: Incident, after: timedelta) -> AckReminderDue:
     decision = promise(of, T0 + after)
-    assert isinstance(decision, Remind)
+    assert isinstance(decision, AckReminderDue)
     return decision
 
 
 def test_it_stands_until_the_reminder_and_expires_ten_minutes_later() -> None:
-    assert promise(taken(), T0 + 50 * MINUTE - SECOND) == Stands(T0 + 50 * MINUTE)
+    assert promise(taken(), T0 + 50 * MINUTE - SECOND) == AckValid(T0 + 50 * MINUTE)
     (draft,) = reminder(taken(), 50 * MINUTE).drafts
     assert (draft.purpose, draft.person, draft.expires_at) == (Purpose.REMINDER, "siti", T0 + HOUR)
     assert draft.facts.until == T0 + HOUR
     assert draft.addresses == (SMS_SITI, VOICE_SITI), "rung only where no SMS gets there"
 
     reminded = replace(taken(), reminded_at=T0 + 50 * MINUTE)
-    assert promise(reminded, T0 + HOUR - SECOND) == Stands(T0 + HOUR)
-    assert promise(reminded, T0 + HOUR) == LetExpire()
+    assert promise(reminded, T0 + HOUR - SECOND) == AckValid(T0 + HOUR)
+    assert promise(reminded, T0 + HOUR) == AckTimedOut()
 
 
 def test_who_is_reminded_late_has_as_long_to_answer() -> None:
     (draft,) = reminder(taken(), 5 * HOUR).drafts
     assert draft.facts.until == T0 + 5 * HOUR + 10 * MINUTE
     late = replace(taken(), reminded_at=T0 + 5 * HOUR)
-    assert promise(late, T0 + 5 * HOUR + 10 * MINUTE - SECOND) == Stands(T0 + 5 * HOUR + 10 * MINUTE)
-    assert promise(late, T0 + 5 * HOUR + 10 * MINUTE) == LetExpire()
+    assert promise(late, T0 + 5 * HOUR + 10 * MINUTE - SECOND) == AckValid(T0 + 5 * HOUR + 10 * MINUTE)
+    assert promise(late, T0 + 5 * HOUR + 10 * MINUTE) == AckTimedOut()
 
 
 def test_of_a_short_time_the_last_quarter_is_for_the_reminder() -> None:
-    assert promise(taken(acknowledge_for=20 * MINUTE), T0) == Stands(T0 + 15 * MINUTE)
+    assert promise(taken(acknowledge_for=20 * MINUTE), T0) == AckValid(T0 + 15 * MINUTE)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_each_promise_has_a_reminder_of_its_own() -> None:
 
 
 def test_nobody_is_reminded_of_what_nobody_has_or_is_over() -> None:
-    assert promise(incident(), T0 + 9 * HOUR) == NothingPromised()
+    assert promise(incident(), T0 + 9 * HOUR) == NotAcknowledged()
     over = apply(taken(), Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0))
-    assert promise(over, T0 + 9 * HOUR) == NothingPromised()
+    assert promise(over, T0 + 9 * HOUR) == NotAcknowledged()
 
 
 def test_a_reminder_that_waits_is_not_sent_once_they_are_heard_of() -> None:

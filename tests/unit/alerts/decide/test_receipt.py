@@ -11,29 +11,31 @@ from alerts.decide.gateway.receipt import (
     OVERDUE_TO_ONE,
     PATIENCE,
     RECENT,
-    Answered,
-    Doubt,
-    Habit,
-    Unanswered,
+    MissingReceipt,
+    OverdueReceipts,
+    ReceiptBaseline,
+    ReceivedReceipt,
     doubt,
     habit,
 )
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
 DAY = timedelta(days=1)
-HABIT = Habit(usual=10 * SECOND, patience=3 * MINUTE, proven_at=T0 - DAY, heard_at=T0 - DAY)
+HABIT = ReceiptBaseline(usual=10 * SECOND, patience=3 * MINUTE, proven_at=T0 - DAY, heard_at=T0 - DAY)
 
 
-def after(*seconds: float) -> list[Answered]:
+def after(*seconds: float) -> list[ReceivedReceipt]:
     """Return messages that arrived so long after they were sent."""
-    return [Answered(taken_at=T0 + n * MINUTE, heard_at=T0 + n * MINUTE + s * SECOND) for n, s in enumerate(seconds)]
+    return [
+        ReceivedReceipt(taken_at=T0 + n * MINUTE, heard_at=T0 + n * MINUTE + s * SECOND) for n, s in enumerate(seconds)
+    ]
 
 
-def sent(*minutes: float, people: int = 2) -> list[Unanswered]:
-    return [Unanswered(taken_at=T0 + m * MINUTE, number=f"+6010000010{n % people}") for n, m in enumerate(minutes)]
+def sent(*minutes: float, people: int = 2) -> list[MissingReceipt]:
+    return [MissingReceipt(taken_at=T0 + m * MINUTE, number=f"+6010000010{n % people}") for n, m in enumerate(minutes)]
 
 
-def is_doubted(unanswered: list[Unanswered], at: timedelta, habit: Habit = HABIT) -> bool:
+def is_doubted(unanswered: list[MissingReceipt], at: timedelta, habit: ReceiptBaseline = HABIT) -> bool:
     return doubt(habit, unanswered, T0 + at) is not None
 
 
@@ -72,7 +74,7 @@ def test_three_that_are_overdue_for_two_people_are_a_doubt_from_the_third_on() -
     waiting = sent(0, 1, 2)
 
     assert not is_doubted(waiting, 5 * MINUTE - SECOND)
-    assert doubt(HABIT, waiting, T0 + 5 * MINUTE) == Doubt(
+    assert doubt(HABIT, waiting, T0 + 5 * MINUTE) == OverdueReceipts(
         since=T0 + 5 * MINUTE, usual=HABIT.usual, overdue=3, tried_at=T0 + 2 * MINUTE
     )
 
@@ -91,7 +93,7 @@ def test_a_hundred_that_are_on_their_way_are_none_that_are_overdue() -> None:
 
 
 def test_a_slow_gateway_is_given_its_own_time() -> None:
-    slow = Habit(usual=10 * MINUTE, patience=30 * MINUTE, proven_at=HABIT.proven_at, heard_at=HABIT.heard_at)
+    slow = ReceiptBaseline(usual=10 * MINUTE, patience=30 * MINUTE, proven_at=HABIT.proven_at, heard_at=HABIT.heard_at)
 
     assert not is_doubted(sent(0, 1, 2), 31 * MINUTE, slow)
     assert is_doubted(sent(0, 1, 2), 32 * MINUTE, slow)
@@ -99,7 +101,7 @@ def test_a_slow_gateway_is_given_its_own_time() -> None:
 
 def test_a_fresh_receipt_ends_a_doubt_whatever_else_is_overdue() -> None:
     """Receipts that come late come one after the other, the oldest first: what was sent after it need not be lost."""
-    heard = Habit(usual=HABIT.usual, patience=HABIT.patience, proven_at=T0 - MINUTE, heard_at=T0 + 6 * MINUTE)
+    heard = ReceiptBaseline(usual=HABIT.usual, patience=HABIT.patience, proven_at=T0 - MINUTE, heard_at=T0 + 6 * MINUTE)
 
     assert is_doubted(sent(0, 1, 2), 6 * MINUTE)
     assert not is_doubted(sent(0, 1, 2), 7 * MINUTE, heard)
@@ -107,7 +109,9 @@ def test_a_fresh_receipt_ends_a_doubt_whatever_else_is_overdue() -> None:
 
 def test_phones_that_are_off_say_nothing_while_what_was_sent_after_them_arrives() -> None:
     off = sent(1, 1.5, 2)
-    proven = Habit(usual=HABIT.usual, patience=HABIT.patience, proven_at=T0 + 3 * MINUTE, heard_at=T0 + 3 * MINUTE)
+    proven = ReceiptBaseline(
+        usual=HABIT.usual, patience=HABIT.patience, proven_at=T0 + 3 * MINUTE, heard_at=T0 + 3 * MINUTE
+    )
 
     assert is_doubted(off, timedelta(hours=1))
     assert not is_doubted(off, timedelta(hours=1), proven)

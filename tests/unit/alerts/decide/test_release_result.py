@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerts.decide.announcement import Announce, announce
-from alerts.decide.conclusion import Tell, conclude
+from alerts.decide.conclusion import Notify, conclude
 from alerts.decide.release_result import release_result, releaser
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import AUTOMATIC, Release, Resolve
 from alerts.model.incident import Incident, apply
 from alerts.model.notice import Purpose
@@ -46,7 +46,7 @@ JKR = replace(
 PLAN = replace(BRIEF, announcement=AnnouncementPlan(recipients=(MINISTRY, JKR), updates=OFFICE))
 
 
-def released(by: str = "Siti Contoh") -> tuple[Incident, Notice, Notice, Notice]:
+def released(by: str = "Siti Contoh") -> tuple[Incident, Notification, Notification, Notification]:
     """Return a released incident with its two faxes and its letter, of which none has been sent."""
     after = apply(incident(brief=PLAN), Release(incident_id=1, at=T0, by=by))
     decided = announce(after, (), T0)
@@ -55,24 +55,24 @@ def released(by: str = "Siti Contoh") -> tuple[Incident, Notice, Notice, Notice]
     return after, by_channel["kementerian", FAX], by_channel["jkr", OTHER_FAX], by_channel["kementerian", LETTER]
 
 
-def arrived(notice: Notice) -> Notice:
-    return replace(tried(notice, attempt(AttemptState.DELIVERED)), state=NoticeState.DELIVERED)
+def arrived(notice: Notification) -> Notification:
+    return replace(tried(notice, attempt(AttemptState.DELIVERED)), state=NotificationState.DELIVERED)
 
 
-def lost(notice: Notice) -> Notice:
-    return replace(tried(notice, attempt(AttemptState.FAILED)), state=NoticeState.FAILED)
+def lost(notice: Notification) -> Notification:
+    return replace(tried(notice, attempt(AttemptState.FAILED)), state=NotificationState.FAILED)
 
 
-def in_tray(letter: Notice) -> Notice:
-    return replace(tried(letter, attempt(AttemptState.ACCEPTED)), state=NoticeState.SENT)
+def in_tray(letter: Notification) -> Notification:
+    return replace(tried(letter, attempt(AttemptState.ACCEPTED)), state=NotificationState.SENT)
 
 
-def posted(letter: Notice) -> Notice:
-    return replace(tried(letter, attempt(AttemptState.SENT)), state=NoticeState.SENT)
+def posted(letter: Notification) -> Notification:
+    return replace(tried(letter, attempt(AttemptState.SENT)), state=NotificationState.SENT)
 
 
 def told(
-    of: Incident, notices: Sequence[Notice], now: datetime = T0 + MINUTE
+    of: Incident, notices: Sequence[Notification], now: datetime = T0 + MINUTE
 ) -> list[tuple[int, tuple[str, ...], int]]:
     """Return what is told: how many arrived, whom the others did not reach, and how many letters are not posted."""
     return [(d.facts.arrived, d.facts.undelivered, d.facts.unposted) for d in release_result(of, notices, now).drafts]
@@ -85,14 +85,14 @@ def test_release_result_waits_until_no_gateway_works_on_any_notice() -> None:
     assert told(of, [arrived(fax), lost(other), in_tray(letter)]) == [(1, ("JKR Contoh (no. 0333)",), 0)]
     assert told(of, [arrived(fax), arrived(other), in_tray(letter)]) == [(2, (), 0)]
     # One of which no receipt comes is waited for until it expires.
-    sent = replace(tried(other, attempt(AttemptState.SENT)), state=NoticeState.SENT)
+    sent = replace(tried(other, attempt(AttemptState.SENT)), state=NotificationState.SENT)
     assert release_result(of, [arrived(fax), sent], T0 + MINUTE).then == other.expires_at
     assert told(of, [arrived(fax), sent], other.expires_at) == [(1, ("JKR Contoh (no. 0333)",), 0)]
 
 
 def test_release_result_unknown_fate_is_left_to_a_person_for_a_workday() -> None:
     of, fax, other, _ = released()
-    unknown = replace(tried(other, attempt(AttemptState.NO_TRACE)), state=NoticeState.UNKNOWN)
+    unknown = replace(tried(other, attempt(AttemptState.NO_TRACE)), state=NotificationState.UNKNOWN)
     assert told(of, [arrived(fax), unknown], DUE - SECOND) == []
     assert told(of, [arrived(fax), unknown], DUE) == [(1, ("JKR Contoh (no. 0333)",), 0)]
 
@@ -106,7 +106,7 @@ def test_release_result_after_the_end_is_told_only_where_something_did_not_arriv
 
 def test_release_result_withdrawn_notices_count_for_nothing() -> None:
     of, fax, other, letter = released()
-    gone = [replace(n, state=NoticeState.WITHDRAWN) for n in (fax, other, letter)]
+    gone = [replace(n, state=NotificationState.WITHDRAWN) for n in (fax, other, letter)]
     assert told(of, gone, DUE) == []
     assert told(of, [arrived(fax), *gone[1:]], DUE) == [(1, (), 0)]
 
@@ -121,7 +121,7 @@ def test_release_result_letters_are_unposted_when_a_workday_is_over() -> None:
     assert told(of, [*both, posted(letter)], DUE) == [(2, (), 0)]
 
 
-def drafts(of: Incident, notices: Sequence[Notice], now: datetime) -> tuple[Draft, ...]:
+def drafts(of: Incident, notices: Sequence[Notification], now: datetime) -> tuple[NotificationDraft, ...]:
     return release_result(of, notices, now).drafts
 
 
@@ -139,7 +139,7 @@ def test_release_result_recovery_is_told_only_where_it_did_not_arrive() -> None:
     of, fax, other, letter = released()
     before = [arrived(fax), arrived(other), posted(letter)]
     over = apply(of, Resolve(dedup_key="JCM", at=T0 + 60 * MINUTE, ended_at=T0 + 59 * MINUTE))
-    after = [written(each.draft, 9) for each in conclude(over, before, T0 + 60 * MINUTE) if isinstance(each, Tell)]
+    after = [written(each.draft, 9) for each in conclude(over, before, T0 + 60 * MINUTE) if isinstance(each, Notify)]
     faxes = [n for n in after if n.channel is Channel.FAX]
     late = T0 + 90 * MINUTE
     assert told(over, [*before, *map(arrived, faxes)], late) == []

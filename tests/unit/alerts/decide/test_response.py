@@ -9,24 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.decide.response import Meaning, Responds, Starts, Stops, Unclear, printed, understand
+from alerts.decide.response import Acknowledgement, Meaning, OptIn, OptOut, Unrecognised, printed, understand
 from alerts.model.number import is_quoted
 
 #: The headings of docs/sms-replies.md.
 MEANINGS: dict[str, Meaning] = {
-    "Takes on 1A": Responds(code=1),
-    "Takes on 1A, which is JCM-01": Responds(code=1, number="JCM-01"),
-    "Takes on JCM-01": Responds(number="JCM-01"),
-    "Takes on PPD01-01": Responds(number="PPD01-01"),
-    "Takes on JBA10-01 of JBA1001": Responds(number="JBA10-01"),
-    "Takes on JCONT-01 of JCONTOH": Responds(number="JCONT-01"),
-    "Takes on what waits": Responds(),
-    "Hands on 1A": Responds(code=1, hands_on=True),
-    "Hands on JCM-01": Responds(number="JCM-01", hands_on=True),
-    "Hands on what is theirs": Responds(hands_on=True),
-    "Unclear": Unclear(),
-    "Wants no more SMS": Stops(),
-    "Wants SMS again": Starts(),
+    "Takes on 1A": Acknowledgement(code=1),
+    "Takes on 1A, which is JCM-01": Acknowledgement(code=1, number="JCM-01"),
+    "Takes on JCM-01": Acknowledgement(number="JCM-01"),
+    "Takes on PPD01-01": Acknowledgement(number="PPD01-01"),
+    "Takes on JBA10-01 of JBA1001": Acknowledgement(number="JBA10-01"),
+    "Takes on JCONT-01 of JCONTOH": Acknowledgement(number="JCONT-01"),
+    "Takes on what waits": Acknowledgement(),
+    "Hands on 1A": Acknowledgement(code=1, hands_on=True),
+    "Hands on JCM-01": Acknowledgement(number="JCM-01", hands_on=True),
+    "Hands on what is theirs": Acknowledgement(hands_on=True),
+    "Unclear": Unrecognised(),
+    "Wants no more SMS": OptOut(),
+    "Wants SMS again": OptIn(),
 }
 
 
@@ -46,8 +46,8 @@ def told() -> list[tuple[str, Meaning]]:
 def test_an_sms_is_taken_for_what_the_page_says(text: str, meaning: Meaning) -> None:
     understood = understand(text)
 
-    if isinstance(meaning, Responds) and meaning.number is not None and meaning.code is None:
-        assert isinstance(understood, Responds)
+    if isinstance(meaning, Acknowledgement) and meaning.number is not None and meaning.code is None:
+        assert isinstance(understood, Acknowledgement)
         assert understood.hands_on is meaning.hands_on
         agency = {"JCONT-01": "JCONTOH", "JBA10-01": "JBA1001"}.get(meaning.number, meaning.number[:-3])
         assert is_quoted(understood.number or "", meaning.number, agency)
@@ -61,20 +61,20 @@ def test_the_page_tells_of_enough_ways_to_write_it() -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "\t1a\r\n", "1A\n"])
 def test_blanks_around_it_mean_nothing(text: str) -> None:
-    assert understand(text) == (Responds(code=1) if text.strip() else Unclear())
+    assert understand(text) == (Acknowledgement(code=1) if text.strip() else Unrecognised())
 
 
 def test_a_word_far_behind_is_not_cut_off() -> None:
-    assert understand("1A" + " " * 500 + "tidak") == Unclear()
+    assert understand("1A" + " " * 500 + "tidak") == Unrecognised()
 
 
 @given(st.integers(1, 9999))
 def test_every_code_that_is_printed_is_understood(code: int) -> None:
-    assert understand(printed(code)) == Responds(code=code)
+    assert understand(printed(code)) == Acknowledgement(code=code)
 
 
 @given(st.text(max_size=600))
 def test_any_text_has_a_meaning(text: str) -> None:
     meaning: Meaning = understand(text)
 
-    assert isinstance(meaning, Responds | Stops | Starts | Unclear)
+    assert isinstance(meaning, Acknowledgement | OptOut | OptIn | Unrecognised)

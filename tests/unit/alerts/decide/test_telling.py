@@ -13,7 +13,7 @@ from alerts.decide.escalation import StartStep, escalate
 from alerts.decide.gateway.telling import Milestone, due_at, is_first, reached, told_last
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
-from alerts.model.delivery import RANK, AttemptState, Notice
+from alerts.model.delivery import RANK, AttemptState, Notification
 from alerts.model.notice import Plan, Purpose
 from tests.unit.alerts.people import MINUTE, T0, attempt, incident, tried, written
 
@@ -64,7 +64,7 @@ def test_whatever_way_an_attempt_goes_no_milestone_is_come_to_twice() -> None:
             assert len(come_to) == len(set(come_to)), (channel, way)
 
 
-def first(after: timedelta) -> Notice:
+def first(after: timedelta) -> Notification:
     decided = escalate(incident(), (), T0)
     assert isinstance(decided, StartStep)
     return replace(written(decided.drafts[0]), created_at=T0 + after)
@@ -113,7 +113,7 @@ def test_that_somebody_has_it_is_none_of_the_notices_that_an_incident_begins_wit
 def test_what_moved_somebody_is_what_they_were_told_last_and_only_of_nobody_what_another_was(
     person: str, minutes: int
 ) -> None:
-    def sent(to: str, after: int, state: AttemptState = AttemptState.ACCEPTED) -> Notice:
+    def sent(to: str, after: int, state: AttemptState = AttemptState.ACCEPTED) -> Notification:
         notice = replace(first(timedelta(0)), person=to, deliveries=())
         return tried(notice, replace(attempt(state), started_at=T0 + after * MINUTE))
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice, AdvancePage
+from alerts.documents.advance_notice import MaintenanceNotice, MaintenanceNoticeKind, MaintenancePage
 from alerts.documents.body import Body
 from alerts.documents.render import advance_fax, advance_letter
 from alerts.model.notice import Language
@@ -15,8 +15,8 @@ from alerts.wording.texts import load
 from tests.unit.alerts.documents.pages import MINISTRY, OFFICE, text
 
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
-PLANNED = AdvanceNotice(
-    news=AdvanceNews.PLANNED,
+PLANNED = MaintenanceNotice(
+    news=MaintenanceNoticeKind.PLANNED,
     number="JCM-P261124-1415",
     begins=datetime(2026, 12, 1, 14, tzinfo=UTC),
     ends=datetime(2026, 12, 1, 20, tzinfo=UTC),
@@ -25,18 +25,18 @@ PLANNED = AdvanceNotice(
 )
 CHANGED = replace(
     PLANNED,
-    news=AdvanceNews.CHANGED,
+    news=MaintenanceNoticeKind.CHANGED,
     number="JCM-P261126-0900",
     begins=PLANNED.begins + timedelta(days=2),
     ends=PLANNED.ends + timedelta(days=2),
     made_at=PLANNED.made_at + timedelta(days=2),
     before=PLANNED,
 )
-CANCELLED = replace(CHANGED, news=AdvanceNews.CANCELLED, begins=PLANNED.begins, ends=PLANNED.ends)
+CANCELLED = replace(CHANGED, news=MaintenanceNoticeKind.CANCELLED, begins=PLANNED.begins, ends=PLANNED.ends)
 
 
-def page(notice: AdvanceNotice, **office: object) -> AdvancePage:
-    return AdvancePage(
+def page(notice: MaintenanceNotice, **office: object) -> MaintenancePage:
+    return MaintenancePage(
         notice=notice,
         office=replace(OFFICE, **office),  # type: ignore[arg-type]
         addressee=MINISTRY,

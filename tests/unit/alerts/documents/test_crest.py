@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.documents.crest import LARGEST, BadCrest, Crest, CrestFormat, read_crest
+from alerts.documents.crest import LARGEST, Crest, CrestFormat, InvalidCrestError, read_crest
 from alerts.documents.render import draw, letter
 from monitor.config.agency.letterhead import load_crest
 from tests.unit.alerts.documents.pages import FACTS, LONG, LONG_ADDRESSEE, MINISTRY, boxes
@@ -80,7 +80,7 @@ def test_a_plain_crest_is_drawn(octets: bytes, form: CrestFormat) -> None:
     ],
 )
 def test_what_is_not_harmless_or_no_crest_is_refused_with_the_reason(octets: bytes, why: str) -> None:
-    with pytest.raises(BadCrest, match=why):
+    with pytest.raises(InvalidCrestError, match=why):
         read_crest(octets)
 
 
@@ -90,13 +90,13 @@ def test_what_looks_like_a_crest_and_cannot_be_drawn_is_found_before_a_letter_ne
 ) -> None:
     file = tmp_path / "jata"
     file.write_bytes(octets)
-    with pytest.raises(BadCrest, match="cannot be drawn"):
+    with pytest.raises(InvalidCrestError, match="cannot be drawn"):
         load_crest(file)
 
 
 @pytest.mark.parametrize("name", ["tiada.svg", "."])
 def test_a_file_that_is_not_there_is_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(BadCrest, match="cannot be read"):
+    with pytest.raises(InvalidCrestError, match="cannot be read"):
         load_crest(tmp_path / name)
 
 

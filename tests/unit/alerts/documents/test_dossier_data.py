@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from alerts.documents.dossier import Dossier, Measurement, SiteWord, dossier_data
-from alerts.model.delivery import AttemptState, Delivery, Notice, NoticeState
+from alerts.documents.dossier import IncidentRecord, Measurement, SiteFindings, dossier_data
+from alerts.model.delivery import AttemptState, Delivery, Notification, NotificationState
 from alerts.model.incident import Declaration, Incident, IncidentState
-from alerts.model.notice import Matter
-from alerts.record.audit import Head
+from alerts.model.notice import IncidentType
+from alerts.record.audit import ChainHead
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, SMS_SITI, T0, attempt, incident, written
 from tests.unit.alerts.wording.situations import WORDING
@@ -36,18 +36,18 @@ def measured(number: int) -> Measurement:
 
 def printed(
     of: Incident,
-    notices: Sequence[Notice] = (),
+    notices: Sequence[Notification] = (),
     evidence: Sequence[Measurement] = (),
-    sites: Sequence[SiteWord] = (),
+    sites: Sequence[SiteFindings] = (),
 ) -> Mapping[str, Any]:
-    made = Dossier(
+    made = IncidentRecord(
         incident=of,
         notices=notices,
         entries=[],
         evidence=evidence,
         evidence_since=T0 - timedelta(days=365),
         delivered_since=T0 - timedelta(days=30),
-        head=Head(),
+        head=ChainHead(),
         made_at=T0,
         made_by="Puan Arkib Contoh",
         sites=sites,
@@ -55,18 +55,20 @@ def printed(
     return dossier_data(made, {}, WORDING)
 
 
-def section(number: int, notices: Sequence[Notice] = (), evidence: Sequence[Measurement] = ()) -> Mapping[str, Any]:
+def section(
+    number: int, notices: Sequence[Notification] = (), evidence: Sequence[Measurement] = ()
+) -> Mapping[str, Any]:
     found: Mapping[str, Any] = printed(incident(), notices, evidence)["sections"][number]
     return found
 
 
-def notice(*states: AttemptState) -> Notice:
+def notice(*states: AttemptState) -> Notification:
     tries = tuple(
         replace(attempt(state, n), detail="the handset is switched off", code="30003")
         for n, state in enumerate(states, start=1)
     )
     delivery = Delivery(id=1, address=SMS_SITI, attempts=tries)
-    return replace(written(draft(incident())), deliveries=(delivery,), state=NoticeState.WITHDRAWN)
+    return replace(written(draft(incident())), deliveries=(delivery,), state=NotificationState.WITHDRAWN)
 
 
 def test_of_many_measurements_the_first_and_the_last_are_printed_and_the_others_counted() -> None:
@@ -109,7 +111,7 @@ def test_what_goes_on_alike_is_one_row_of_each_route() -> None:
 
 
 def test_a_dossier_says_who_has_declared_an_outage_why_and_who_that_it_was_over() -> None:
-    said = Declaration(matter=Matter.BOTH, at=T0, by="Aminah Contoh", why="mel web tidak dapat dibuka")
+    said = Declaration(matter=IncidentType.BOTH, at=T0, by="Aminah Contoh", why="mel web tidak dapat dibuka")
     over = replace(said, over_at=T0 + MINUTE, over_by="Ravi Contoh")
     rows = {
         declared: {
@@ -130,7 +132,7 @@ def test_what_ends_on_another_day_says_on_which() -> None:
 
 
 def test_each_site_is_told_with_what_it_says_and_what_it_last_saw_fail() -> None:
-    johor = SiteWord(
+    johor = SiteFindings(
         site="johor",
         says="wrong",
         says_ms="E-mel rasmi tidak dapat dihantar, sejak 24/11/2026 14:15:00",
@@ -138,7 +140,7 @@ def test_each_site_is_told_with_what_it_says_and_what_it_last_saw_fail() -> None
         last=[measured(n) for n in range(25)],
         unclear=2,
     )
-    kuching = SiteWord(site="kuching", says="well", says_ms="berfungsi", failed=[], last=[])
+    kuching = SiteFindings(site="kuching", says="well", says_ms="berfungsi", failed=[], last=[])
     shown = printed(incident(), sites=[johor, kuching])["sections"]
     assert [each["heading"] for each in shown][3:] == ["TAPAK", "PENGESAHAN"]
     rows = shown[3]["rows"]

@@ -10,24 +10,24 @@ from pathlib import Path
 import pytest
 
 import alerts
-from alerts.decide.auditor import Lapse
-from alerts.decide.gateway.brake import Brake
+from alerts.decide.auditor import MissedAction
+from alerts.decide.gateway.brake import RateLimitScope
 from alerts.documents import phrase
 from alerts.engine.gateway_call import CallKind
 from alerts.model.channel import Channel
-from alerts.model.delivery import AttemptState, NoticeState
+from alerts.model.delivery import AttemptState, NotificationState
 from alerts.model.gateway import NO_KEY
-from alerts.model.notice import Matter, Purpose
+from alerts.model.notice import IncidentType, Purpose
 from tests.unit.alerts.people import attempt
 
 
 def test_every_member_of_a_closed_set_has_its_word() -> None:
-    assert set(phrase.MATTERS) == set(Matter)
+    assert set(phrase.MATTERS) == set(IncidentType)
     assert set(phrase.CHANNELS) == set(Channel)
     assert set(phrase.PURPOSES) == set(Purpose)
-    assert set(phrase.STATES) == {*AttemptState, *NoticeState}
-    assert set(phrase.LAPSES) == set(Lapse)
-    assert set(phrase.BRAKES) == set(Brake)
+    assert set(phrase.STATES) == {*AttemptState, *NotificationState}
+    assert set(phrase.LAPSES) == set(MissedAction)
+    assert set(phrase.BRAKES) == set(RateLimitScope)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_every_result_says_what_has_happened_on_its_channel(channel: Channel, st
 
 def test_the_steps_of_the_program_are_not_for_the_chronology_and_what_people_did_is() -> None:
     steps = [f"{deed}: {state}" for deed in (*CallKind, "reported") for state in AttemptState]
-    steps += [f"notice {state}" for state in NoticeState] + [f"{purpose} notice decided" for purpose in Purpose]
+    steps += [f"notice {state}" for state in NotificationState] + [f"{purpose} notice decided" for purpose in Purpose]
     assert [event for event in (*steps, "attempt written") if not phrase.is_machinery(event)] == []
     deeds = set(phrase.EVENTS) - {"attempt written"}
     assert [event for event in sorted(deeds) if phrase.is_machinery(event)] == []
@@ -66,7 +66,7 @@ def test_the_steps_of_the_program_are_not_for_the_chronology_and_what_people_did
 
 def test_whatever_a_call_of_a_gateway_and_a_notice_come_to_is_told_in_malay() -> None:
     events = [f"{deed}: {state}" for deed in CallKind for state in AttemptState]
-    events += [f"notice {state}" for state in NoticeState] + [f"{purpose} notice decided" for purpose in Purpose]
+    events += [f"notice {state}" for state in NotificationState] + [f"{purpose} notice decided" for purpose in Purpose]
     assert [event for event in events if phrase.event(event) == event] == []
 
 
@@ -85,7 +85,7 @@ def journalled() -> Iterator[str]:
     for file in sorted(Path(alerts.__path__[0]).rglob("*.py")):
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in {
-                "Entry",
+                "AuditEntry",
                 "_write",
                 "_journal",
             }:

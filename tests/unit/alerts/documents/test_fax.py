@@ -10,7 +10,7 @@ import pytest
 from alerts.documents.fax import fax_data
 from alerts.documents.render import fax
 from alerts.model.gateway import SENDER_LINE
-from alerts.model.notice import Addressee, Facts, Matter, Plan, Purpose
+from alerts.model.notice import Addressee, Facts, IncidentType, Plan, Purpose
 from tests.unit.alerts.documents.pages import (
     BARE,
     FACTS,
@@ -90,7 +90,7 @@ def test_a_correction_is_urgent() -> None:
 
 
 def test_our_own_officers_are_asked_to_act() -> None:
-    facts = replace(FACTS, plan=Plan.ESCALATION, matter=Matter.DEGRADED)
+    facts = replace(FACTS, plan=Plan.ESCALATION, matter=IncidentType.DEGRADED)
     said = text(fax(facts, Addressee(title="Ramli", organisation="JCM"), WORDING))
     assert "X SEGERA URGENT X UNTUK TINDAKAN FOR ACTION UNTUK MAKLUMAN" in said
 
@@ -137,7 +137,7 @@ def test_a_fax_is_black_and_white(tmp_path: Path) -> None:
 
 
 def test_every_row_of_the_cover_has_a_value() -> None:
-    data = fax_data(replace(FACTS, matter=Matter.SENDING), MINISTRY, WORDING)
+    data = fax_data(replace(FACTS, matter=IncidentType.SENDING), MINISTRY, WORDING)
     for rows in (data["fields"], data["remarks"]):
         assert isinstance(rows, list)
         assert all(field["value"] for row in rows for field in row)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from alerts.documents.render import fax_list
-from alerts.model.notice import Facts, Matter, Office, Plan, Purpose
+from alerts.model.notice import Facts, IncidentType, IssuingOffice, Plan, Purpose
 from tests.unit.alerts.documents.pages import FACTS, MINISTRY, OFFICE, reader, text
 from tests.unit.alerts.wording.situations import WORDING
 
@@ -22,7 +22,7 @@ def several(count: int, **changes: object) -> Sequence[Facts]:
     ]
 
 
-CENTRE = Office(
+CENTRE = IssuingOffice(
     short="PUSAT",
     name="Pusat Operasi Contoh",
     domain="",
@@ -45,7 +45,7 @@ def test_it_says_whose_it_is_how_to_ring_them_and_who_signs_for_it() -> None:
 
 
 def test_of_a_centre_that_has_only_a_name_no_label_is_left_behind() -> None:
-    said = text(fax_list(several(2), MINISTRY, WORDING, Office(short="PUSAT", name="Pusat Operasi", domain="")))
+    said = text(fax_list(several(2), MINISTRY, WORDING, IssuingOffice(short="PUSAT", name="Pusat Operasi", domain="")))
     assert said.startswith("Pusat Operasi FAKSIMILE")
     assert "TEL. NO." not in said
     assert "()" not in said
@@ -67,14 +67,14 @@ def test_it_has_a_row_for_each_agency_and_speaks_for_none_of_them(purpose: Purpo
 
 
 def test_an_outage_tells_what_fails_since_when() -> None:
-    said = text(fax_list(several(2, matter=Matter.SENDING), MINISTRY, WORDING, CENTRE))
+    said = text(fax_list(several(2, matter=IncidentType.SENDING), MINISTRY, WORDING, CENTRE))
 
     assert "Keadaan / State Sejak / Since" in said
     assert "Tidak dapat menghantar Cannot send 24/11, 2.15 ptg" in said
 
 
 def test_a_recovery_does_not_say_that_anything_still_fails() -> None:
-    said = text(fax_list(several(2, matter=Matter.SENDING, purpose=Purpose.RECOVERY), MINISTRY, WORDING, CENTRE))
+    said = text(fax_list(several(2, matter=IncidentType.SENDING, purpose=Purpose.RECOVERY), MINISTRY, WORDING, CENTRE))
 
     assert "Gangguan yang berakhir / What had failed" in said
     assert "Pulih pada / Restored at" in said
@@ -85,7 +85,7 @@ def test_a_recovery_does_not_say_that_anything_still_fails() -> None:
 
 @pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
 def test_staff_are_told_of_incidents_and_not_that_official_mail_is_down(purpose: Purpose) -> None:
-    ours = several(2, matter=Matter.OWN_FAULT, purpose=purpose, subject="peti mel A", subject_en="mailbox A")
+    ours = several(2, matter=IncidentType.OWN_FAULT, purpose=purpose, subject="peti mel A", subject_en="mailbox A")
     page = fax_list([replace(each, plan=Plan.ESCALATION) for each in ours], MINISTRY, WORDING, CENTRE)
     said = text(page)
 

@@ -12,7 +12,7 @@ import pytest
 from alerts.documents.letter import letter_data
 from alerts.documents.render import fax, letter
 from alerts.model.gateway import PageContent
-from alerts.model.notice import Addressee, Cause, Facts, Matter, Plan, Purpose
+from alerts.model.notice import Addressee, Cause, Facts, IncidentType, Plan, Purpose
 from alerts.wording.key import news
 from alerts.wording.need import PRINTED
 from alerts.wording.texts import load
@@ -96,7 +96,7 @@ def test_an_outage_letter_reads_as_agreed() -> None:
     ("matter", "sentences"),
     [
         (
-            Matter.SENDING,
+            IncidentType.SENDING,
             [
                 "JCM tidak dapat menghantar e-mel rasmi. E-mel yang dihantar kepada JCM masih dapat diterima.",
                 "urusan rasmi daripada JCM sepanjang tempoh gangguan akan dilaksanakan melalui surat, faks atau telefon",
@@ -104,7 +104,7 @@ def test_an_outage_letter_reads_as_agreed() -> None:
             ],
         ),
         (
-            Matter.RECEIVING,
+            IncidentType.RECEIVING,
             [
                 "JCM tidak dapat menerima e-mel. E-mel yang dihantar kepada JCM mungkin lewat diterima atau tidak diterima.",
                 "dokumen yang penting atau yang memerlukan tindakan segera hendaklah dihantar",
@@ -112,7 +112,7 @@ def test_an_outage_letter_reads_as_agreed() -> None:
         ),
     ],
 )
-def test_a_letter_promises_only_what_the_broken_side_leaves(matter: Matter, sentences: list[str]) -> None:
+def test_a_letter_promises_only_what_the_broken_side_leaves(matter: IncidentType, sentences: list[str]) -> None:
     said = text(letter(replace(FACTS, matter=matter), MINISTRY, WORDING))
     for sentence in sentences:
         assert sentence in said
@@ -122,7 +122,11 @@ def test_a_letter_promises_only_what_the_broken_side_leaves(matter: Matter, sent
 def test_page_promises_follow_ups_where_the_agency_has_any(make: Callable[..., PageContent]) -> None:
     """A fax promised a notice as soon as mail works again, and follow-ups came each day."""
     office = replace(OFFICE, english_attachment=True)
-    for also in (dict[str, Any](), {"purpose": Purpose.UPDATE}, {"purpose": Purpose.UPDATE, "was": Matter.SENDING}):
+    for also in (
+        dict[str, Any](),
+        {"purpose": Purpose.UPDATE},
+        {"purpose": Purpose.UPDATE, "was": IncidentType.SENDING},
+    ):
         if make is fax and also:
             continue  # It promises nothing more.
         said = text(make(replace(FACTS, office=office, **also), MINISTRY, WORDING))
@@ -297,7 +301,7 @@ def test_every_situation_can_be_a_letter(facts: Facts) -> None:
 
 
 def test_our_own_officers_read_what_they_would_have_heard() -> None:
-    facts = replace(FACTS, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti mel A")
+    facts = replace(FACTS, plan=Plan.ESCALATION, matter=IncidentType.OWN_FAULT, subject="peti mel A")
     said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
     assert "sejak hari Selasa, 24 November 2026, pukul 2.15 petang. Bahagian yang terjejas ialah peti mel A." in said
     assert "3. Ini bukan gangguan e-mel agensi. Agensi tidak dimaklumkan tentang perkara ini." in said
@@ -318,8 +322,8 @@ def test_a_drill_by_letter_speaks_of_a_letter_to_our_own_officers_too() -> None:
     assert "Panggilan" not in said
 
 
-@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
-def test_slowness_and_our_own_faults_are_never_announced(matter: Matter) -> None:
+@pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.OWN_FAULT])
+def test_slowness_and_our_own_faults_are_never_announced(matter: IncidentType) -> None:
     with pytest.raises(ValueError, match="never announced"):
         letter(replace(FACTS, matter=matter), MINISTRY, WORDING)
 

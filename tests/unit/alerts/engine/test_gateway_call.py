@@ -12,24 +12,24 @@ import pytest
 from alerts.decide.escalation import facts
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call
-from alerts.engine.gateway_pool import Line
+from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import Attempt, AttemptState, Draft, Notice
+from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationDraft
 from alerts.model.gateway import (
-    Absent,
-    CallbackAnswer,
-    CallbackRefused,
+    CallbackHandler,
+    CallbackRejectedError,
+    CallbackRequest,
+    CallbackResponse,
     Content,
     DeliveryError,
-    Desk,
+    DeliveryReport,
     ErrorClass,
     Gateway,
-    Incoming,
-    Order,
-    Progress,
-    Report,
+    SendRequest,
     SmsContent,
+    SubmissionNotFound,
+    SubmissionState,
 )
 from alerts.model.notice import Language, Plan, Purpose
 from tests.unit.alerts.people import LETTER, MINUTE, SECOND, SMS_SITI, T0, attempt, incident, tried, written
@@ -44,52 +44,52 @@ class Clock:
 
 
 class Composer:
-    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
+    async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
         return SmsContent(text=f"{notice.facts.number} by {channel}")
 
 
 class SpeechlessComposer:
-    async def compose(self, notice: Notice, channel: Channel, *, response: str = "") -> Content:
+    async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
         raise KeyError(f"no words for {notice.person} on {channel}")
 
 
-Said = Report | Absent | Exception | bool | None
+InboundSms = DeliveryReport | SubmissionNotFound | Exception | bool | None
 
 
 @dataclass
 class Scripted:
     """A gateway that answers every question with the same thing; `None`: never."""
 
-    answer: Said
-    orders: list[Order] = field(default_factory=list)
+    answer: InboundSms
+    orders: list[SendRequest] = field(default_factory=list)
 
-    async def send(self, order: Order) -> Report:
+    async def send(self, order: SendRequest) -> DeliveryReport:
         answer = await self._answer(order)
-        assert isinstance(answer, Report)
+        assert isinstance(answer, DeliveryReport)
         return answer
 
-    async def find(self, order: Order) -> Report | Absent:
+    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
         answer = await self._answer(order)
-        assert isinstance(answer, Report | Absent)
+        assert isinstance(answer, DeliveryReport | SubmissionNotFound)
         return answer
 
-    async def check(self, order: Order, provider_id: str) -> Report:
+    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
         answer = await self._answer(order)
-        assert isinstance(answer, Report)
+        assert isinstance(answer, DeliveryReport)
         return answer
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:
+    async def withdraw(self, order: SendRequest, provider_id: str) -> bool:
         answer = await self._answer(order)
         assert isinstance(answer, bool)
         return answer
 
-    async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
-        raise CallbackRefused(404, "no callbacks")
+    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
+        raise CallbackRejectedError(404, "no callbacks")
 
     async def close(self) -> None:
         pass
 
-    async def _answer(self, order: Order) -> Said:
+    async def _answer(self, order: SendRequest) -> InboundSms:
         self.orders.append(order)
         if self.answer is None:
             await asyncio.Event().wait()
@@ -99,7 +99,7 @@ class Scripted:
 
 
 def call(kind: CallKind, at: Attempt, address: Address = SMS_SITI) -> GatewayCall:
-    draft = Draft(
+    draft = NotificationDraft(
         incident_id=1,
         person="siti",
         language=Language.MALAY,
@@ -112,19 +112,19 @@ def call(kind: CallKind, at: Attempt, address: Address = SMS_SITI) -> GatewayCal
 
 async def outcome(
     kind: CallKind,
-    answer: Said,
+    answer: InboundSms,
     at: Attempt | None = None,
     address: Address = SMS_SITI,
     policy: DeliveryPolicy = POLICY,
 ) -> CallResult:
     at = at or attempt(AttemptState.CALLING)
-    line = Line(name="first", channel=address.channel, gateway=Scripted(answer))
+    line = ConfiguredGateway(name="first", channel=address.channel, gateway=Scripted(answer))
     return await make_call(call(kind, at, address), line, Composer(), policy, Clock())
 
 
 async def test_the_gateway_gets_our_reference_the_address_and_the_words() -> None:
-    gateway = Scripted(Report(progress=Progress.ACCEPTED))
-    line = Line(name="first", channel=Channel.SMS, gateway=gateway)
+    gateway = Scripted(DeliveryReport(progress=SubmissionState.ACCEPTED))
+    line = ConfiguredGateway(name="first", channel=Channel.SMS, gateway=gateway)
 
     await make_call(call(CallKind.SEND, attempt(AttemptState.CALLING)), line, Composer(), POLICY, Clock())
 
@@ -135,21 +135,23 @@ async def test_the_gateway_gets_our_reference_the_address_and_the_words() -> Non
 
 
 @pytest.mark.parametrize("kind", [CallKind.SEND, CallKind.ASK, CallKind.CHECK])
-@pytest.mark.parametrize("progress", [Progress.ACCEPTED, Progress.SENT, Progress.DELIVERED])
-async def test_a_report_of_progress_is_taken_over(kind: CallKind, progress: Progress) -> None:
-    after = await outcome(kind, Report(progress=progress, provider_id="SM1"))
+@pytest.mark.parametrize("progress", [SubmissionState.ACCEPTED, SubmissionState.SENT, SubmissionState.DELIVERED])
+async def test_a_report_of_progress_is_taken_over(kind: CallKind, progress: SubmissionState) -> None:
+    after = await outcome(kind, DeliveryReport(progress=progress, provider_id="SM1"))
 
     assert after.attempt.state is AttemptState(progress)
     assert after.attempt.provider_id == "SM1"
     assert after.attempt.look_at == NOW + 30 * SECOND
-    assert after.attempt.ended_at == (NOW if progress is Progress.DELIVERED else None)
+    assert after.attempt.ended_at == (NOW if progress is SubmissionState.DELIVERED else None)
     assert after.gateway_up is True
 
 
 @pytest.mark.parametrize("kind", [CallKind.SEND, CallKind.ASK, CallKind.CHECK])
 @pytest.mark.parametrize("error", [ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION])
 async def test_a_report_of_failure_says_nothing_against_the_gateway(kind: CallKind, error: ErrorClass) -> None:
-    after = await outcome(kind, Report(progress=Progress.FAILED, error=error, code="busy", detail="line busy"))
+    after = await outcome(
+        kind, DeliveryReport(progress=SubmissionState.FAILED, error=error, code="busy", detail="line busy")
+    )
 
     assert after.attempt.state is AttemptState.FAILED
     assert (after.attempt.error, after.attempt.code, after.attempt.detail) == (error, "busy", "line busy")
@@ -161,7 +163,9 @@ async def test_a_report_of_failure_says_nothing_against_the_gateway(kind: CallKi
 async def test_a_report_without_a_provider_id_keeps_the_one_that_is_known() -> None:
     known = replace(attempt(AttemptState.ACCEPTED), provider_id="SM1")
 
-    assert (await outcome(CallKind.CHECK, Report(progress=Progress.SENT), known)).attempt.provider_id == "SM1"
+    assert (
+        await outcome(CallKind.CHECK, DeliveryReport(progress=SubmissionState.SENT), known)
+    ).attempt.provider_id == "SM1"
 
 
 @pytest.mark.parametrize(
@@ -224,8 +228,8 @@ async def test_cancellation_passes_through() -> None:
 
 
 async def test_what_cannot_be_put_into_words_was_certainly_not_sent_and_says_nothing_of_the_gateway() -> None:
-    gateway = Scripted(Report(progress=Progress.ACCEPTED))
-    line = Line(name="first", channel=Channel.SMS, gateway=gateway)
+    gateway = Scripted(DeliveryReport(progress=SubmissionState.ACCEPTED))
+    line = ConfiguredGateway(name="first", channel=Channel.SMS, gateway=gateway)
 
     after = await make_call(
         call(CallKind.SEND, attempt(AttemptState.CALLING)), line, SpeechlessComposer(), POLICY, Clock()
@@ -242,7 +246,7 @@ def asked(times: int) -> Attempt:
 
 
 async def test_a_certain_no_means_that_it_was_never_sent() -> None:
-    after = await outcome(CallKind.ASK, Absent(certain=True), asked(1))
+    after = await outcome(CallKind.ASK, SubmissionNotFound(certain=True), asked(1))
 
     assert (after.attempt.state, after.attempt.look_at) == (AttemptState.NEVER_SENT, NOW)
     assert after.gateway_up is True
@@ -254,15 +258,19 @@ async def test_what_is_never_sent_again_and_again_is_tried_later_and_later() -> 
     of = replace(of, notice=tried(replace(of.notice, deliveries=()), attempt(AttemptState.NEVER_SENT), second))
 
     after = await make_call(
-        of, Line(name="first", channel=Channel.SMS, gateway=Scripted(Absent(certain=True))), Composer(), POLICY, Clock()
+        of,
+        ConfiguredGateway(name="first", channel=Channel.SMS, gateway=Scripted(SubmissionNotFound(certain=True))),
+        Composer(),
+        POLICY,
+        Clock(),
     )
 
     assert after.attempt.look_at > NOW
 
 
 async def test_an_uncertain_no_counts_only_when_it_is_said_twice() -> None:
-    once = await outcome(CallKind.ASK, Absent(certain=False), asked(1))
-    twice = await outcome(CallKind.ASK, Absent(certain=False), asked(2))
+    once = await outcome(CallKind.ASK, SubmissionNotFound(certain=False), asked(1))
+    twice = await outcome(CallKind.ASK, SubmissionNotFound(certain=False), asked(2))
 
     assert (once.attempt.state, once.attempt.look_at) == (AttemptState.UNKNOWN, NOW + 5 * SECOND)
     assert (twice.attempt.state, twice.attempt.ended_at) == (AttemptState.NO_TRACE, NOW)
@@ -276,12 +284,12 @@ async def test_an_uncertain_no_counts_only_when_it_is_said_twice() -> None:
         DeliveryError(ErrorClass.CONFIGURATION, "credentials refused"),
         DeliveryError(ErrorClass.UNKNOWN, "no answer"),
         ZeroDivisionError("a bug"),
-        Report(progress=Progress.FAILED, error=ErrorClass.UNKNOWN),
+        DeliveryReport(progress=SubmissionState.FAILED, error=ErrorClass.UNKNOWN),
     ],
     ids=lambda a: type(a).__name__ + str(getattr(a, "error", "")),
 )
 async def test_a_question_without_an_answer_leaves_the_fate_open_and_is_not_repeated_for_ever(
-    answer: Report | Exception,
+    answer: DeliveryReport | Exception,
 ) -> None:
     most = len(POLICY.ask_after)
     states = [(await outcome(CallKind.ASK, answer, asked(n))).attempt.state for n in range(1, most + 1)]
@@ -309,7 +317,7 @@ async def test_a_letter_that_was_taken_back_is_withdrawn_and_one_that_was_gone_h
 
 
 async def test_what_its_gateway_cannot_give_back_has_been_sent() -> None:
-    line = Line(name="first", channel=Channel.LETTER, gateway=cast(Gateway, object()))
+    line = ConfiguredGateway(name="first", channel=Channel.LETTER, gateway=cast(Gateway, object()))
     lying = call(CallKind.WITHDRAW, attempt(AttemptState.ACCEPTED), LETTER)
     assert (await make_call(lying, line, Composer(), POLICY, Clock())).attempt.state is AttemptState.SENT
 

@@ -8,16 +8,16 @@ from typing import cast
 
 import pytest
 
-from alerts.decide.gateway.receipt import TRY_AGAIN, Doubt
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.decide.gateway.receipt import TRY_AGAIN, OverdueReceipts
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway
 from alerts.model.urgency import Priority
 from tests.unit.alerts.people import MINUTE, T0
 
 
-def line(name: str, channel: Channel = Channel.SMS, slots: int = 2) -> Line:
-    return Line(name=name, channel=channel, gateway=cast(Gateway, object()), slots=slots)
+def line(name: str, channel: Channel = Channel.SMS, slots: int = 2) -> ConfiguredGateway:
+    return ConfiguredGateway(name=name, channel=channel, gateway=cast(Gateway, object()), slots=slots)
 
 
 def take(pool: GatewayPool, name: str, incident_id: int = 1, priority: Priority = (0, T0, 1)) -> bool:
@@ -67,8 +67,8 @@ def test_when_all_have_failed_all_are_still_there() -> None:
     assert order(pool) == ["cloud", "modem"]
 
 
-def doubt(tried_at: datetime = T0) -> Doubt:
-    return Doubt(since=T0, usual=MINUTE, overdue=3, tried_at=tried_at)
+def doubt(tried_at: datetime = T0) -> OverdueReceipts:
+    return OverdueReceipts(since=T0, usual=MINUTE, overdue=3, tried_at=tried_at)
 
 
 def test_one_that_is_doubted_comes_after_the_others_and_before_one_that_failed() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.engine.gateway_verifier import GatewayVerifier
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.model.channel import Channel
-from alerts.model.gateway import DeliveryError, ErrorClass, Surroundings
+from alerts.model.gateway import DeliveryError, ErrorClass, GatewayContext
 
 NOW = datetime(2026, 12, 2, 8, 0, tzinfo=UTC)
 
@@ -47,7 +47,9 @@ class Judged:
 
 
 def verifier(*gateways: Any, rests: bool = False) -> tuple[GatewayVerifier, GatewayPool, Judged]:
-    pool = GatewayPool(Line(name=f"g{i}", channel=Channel.SMS, gateway=each) for i, each in enumerate(gateways))
+    pool = GatewayPool(
+        ConfiguredGateway(name=f"g{i}", channel=Channel.SMS, gateway=each) for i, each in enumerate(gateways)
+    )
     judged: Any = Judged()
     return GatewayVerifier(pool=pool, clock=Clock(), observer=judged, rests=lambda: rests), pool, judged
 
@@ -99,7 +101,7 @@ async def test_verify_process_that_rests_tests_nothing() -> None:
 
 
 async def test_tray_verify_unwritable_directory_raises_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    around = Surroundings(callback_base=None, directory=str(tmp_path))
+    around = GatewayContext(callback_base=None, directory=str(tmp_path))
     await Tray(TraySettings(directory=Path("surat")), around).verify()
     assert list((tmp_path / "surat").iterdir()) == []
     (tmp_path / "file").touch()
@@ -110,7 +112,7 @@ async def test_tray_verify_unwritable_directory_raises_and_leaves_nothing_behind
 async def test_verify_gateway_replaced_during_the_test_leaves_its_successor_unproven() -> None:
     class Replaced(Verified):
         async def verify(self) -> None:
-            pool.replace([Line(name="g0", channel=Channel.SMS, gateway=successor)])
+            pool.replace([ConfiguredGateway(name="g0", channel=Channel.SMS, gateway=successor)])
 
     successor: Any = Verified(DeliveryError(ErrorClass.CONFIGURATION, "HTTP 401"))
     verify, pool, judged = verifier(Replaced())
@@ -127,7 +129,7 @@ async def test_replace_gateway_by_another_of_its_name_forgets_how_it_stood(*, up
     for name in ("g0", "g1"):
         pool.judge(name, up=up, now=NOW)
     gateways: list[Any] = [kept, other]
-    pool.replace(Line(name=f"g{i}", channel=Channel.SMS, gateway=each) for i, each in enumerate(gateways))
+    pool.replace(ConfiguredGateway(name=f"g{i}", channel=Channel.SMS, gateway=each) for i, each in enumerate(gateways))
     assert (pool.is_up("g0"), pool.is_up("g1")) == (up, None)
 
 
@@ -136,7 +138,7 @@ async def test_tray_share_that_hangs_leaves_the_threads_of_others_free(
 ) -> None:
     goes_on = threading.Event()
     monkeypatch.setattr(Tray, "_verify", lambda _: goes_on.wait())
-    tray = Tray(TraySettings(directory=Path("surat")), Surroundings(callback_base=None, directory=str(tmp_path)))
+    tray = Tray(TraySettings(directory=Path("surat")), GatewayContext(callback_base=None, directory=str(tmp_path)))
     asyncio.get_running_loop().set_default_executor(threads := ThreadPoolExecutor(2))
     try:
         for _ in range(10):

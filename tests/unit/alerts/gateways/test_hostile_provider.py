@@ -19,18 +19,18 @@ from alerts.gateways.twilio.api import count, failure
 from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.model.gateway import (
     DeliveryError,
+    DeliveryReport,
     ErrorClass,
-    Order,
+    GatewayContext,
     PageContent,
-    Progress,
-    Report,
+    SendRequest,
     SmsContent,
-    Surroundings,
+    SubmissionState,
 )
 from alerts.provider import HttpClient, read_json
 
 NUMBER = "+60100000101"
-AROUND = Surroundings(callback_base=None, directory="/nonexistent")
+AROUND = GatewayContext(callback_base=None, directory="/nonexistent")
 AT = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
 MESSAGE = {"sid": "SM1", "status": "delivered", "body": "x", "date_created": "Fri, 27 Nov 2026 08:00:01 +0000"}
 
@@ -73,8 +73,10 @@ def test_all_gateways_trust_by_one_reading_of_the_authorities_and_look_at_the_na
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
-def order(content: SmsContent | PageContent) -> Order:
-    return Order(reference="d1-1", address=NUMBER, content=content, expires_at=AT + timedelta(hours=1), created_at=AT)
+def order(content: SmsContent | PageContent) -> SendRequest:
+    return SendRequest(
+        reference="d1-1", address=NUMBER, content=content, expires_at=AT + timedelta(hours=1), created_at=AT
+    )
 
 
 SMS, PAGE = order(SmsContent(text="x")), order(PageContent(pdf=b"%PDF", title="x", pages=1))
@@ -126,10 +128,10 @@ async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
 @pytest.mark.parametrize("odd", [None, 1, "x", [], {}, {"sid": None}])
 async def test_one_thing_in_a_list_that_is_no_message_keeps_no_other_from_being_found(odd: object) -> None:
     found = await sms(Line(json.dumps({"messages": [odd, MESSAGE]}).encode())).find(SMS)
-    assert isinstance(found, Report)
-    assert found.progress is Progress.DELIVERED
+    assert isinstance(found, DeliveryReport)
+    assert found.progress is SubmissionState.DELIVERED
     page = {"faxes": [odd, {"id": "1", "status": "COMPLETED", "labels": {"pantau": "d1-1"}}]}
-    assert isinstance(await fax(Line(json.dumps(page).encode())).find(PAGE), Report)
+    assert isinstance(await fax(Line(json.dumps(page).encode())).find(PAGE), DeliveryReport)
 
 
 @pytest.mark.blind
@@ -153,7 +155,7 @@ async def test_twilio_find_where_its_clock_differs_from_ours_searches_by_its_clo
     message = MESSAGE | {"date_created": "Fri, 27 Nov 2026 00:00:01 +0000"}
     line = Line(json.dumps({"messages": [message]}).encode(), headers={"Date": date})
     answer = await sms(line).find(replace(SMS, asked_at=AT + timedelta(seconds=asked)))
-    assert isinstance(answer, Report) is found
+    assert isinstance(answer, DeliveryReport) is found
 
 
 @pytest.mark.parametrize("at", ["Fri, 27 Nov 2026 08:00:01 +99999999999999", "9" * 5000, ""])

@@ -20,20 +20,20 @@ from starlette.routing import Route
 
 from alerts.gateways.http.profile import HttpSmsSettings
 from alerts.model.gateway import (
-    Absent,
-    CallbackRefused,
+    CallbackRejectedError,
+    CallbackRequest,
     DeliveryError,
+    DeliveryReport,
     ErrorClass,
     Gateway,
-    Incoming,
-    Listens,
-    Order,
-    Progress,
-    Report,
+    SendRequest,
     SmsContent,
+    SubmissionNotFound,
+    SubmissionState,
+    SupportsReplies,
 )
 from pantau_lab.aggregator import AWAN_CODES, SURIA_CODES, Aggregator, Message, awan, signed, suria
-from pantau_lab.callbacks import CallbackListener, NotedDesk
+from pantau_lab.callbacks import CallbackListener, RecordingCallbackHandler
 from pantau_lab.serving import serve
 from tests import sms_providers
 from tests.sms_providers import CALLBACK_SECRET
@@ -42,7 +42,7 @@ SECRET = "rahsia-penyedia"
 NUMBER = "+60100000101"
 TEXT = "RM0 JCM ICT: AMARAN. E-mel keluar gagal sejak 24/11, 2.15 ptg. Balas 1A untuk sahkan. Ruj JCM-07"
 NOW = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
-ORDER = Order(
+ORDER = SendRequest(
     reference="d42-1",
     address=NUMBER,
     content=SmsContent(text=TEXT),
@@ -70,14 +70,14 @@ class Scene:
 
     account: Aggregator
     gateway: Gateway
-    desk: NotedDesk
+    desk: RecordingCallbackHandler
     listener: CallbackListener
 
 
 @asynccontextmanager
 async def scene(provider: str, **changes: Any) -> AsyncIterator[Scene]:
     account = Aggregator(secret=SECRET, callback_secret=CALLBACK_SECRET)
-    desk = NotedDesk(contents={"d42-1": SmsContent(text=TEXT)}, answers=TEXT)
+    desk = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)}, answers=TEXT)
     listener = CallbackListener(desk=desk)
     async with serve(FACES[provider](account)) as base_url, serve(listener.app()) as public:
         listener.public_base = public
@@ -115,7 +115,7 @@ async def test_what_the_provider_has_already_is_taken_as_sent(provider: str) -> 
         await play.gateway.send(ORDER)
         again = await play.gateway.send(ORDER)
 
-        assert (again.progress, again.provider_id) == (Progress.ACCEPTED, "d42-1")
+        assert (again.progress, again.provider_id) == (SubmissionState.ACCEPTED, "d42-1")
         assert len(play.account.messages) == 1
 
 
@@ -132,16 +132,16 @@ async def test_rm0_stands_in_front_once_whoever_writes_it(provider: str) -> None
 @pytest.mark.parametrize(
     ("state", "progress", "error"),
     [
-        ("Q", Progress.ACCEPTED, None),
-        ("S", Progress.SENT, None),
-        ("D", Progress.DELIVERED, None),
-        ("X", Progress.FAILED, T),
-        ("U", Progress.FAILED, P),
-        ("BAHARU", Progress.ACCEPTED, None),
+        ("Q", SubmissionState.ACCEPTED, None),
+        ("S", SubmissionState.SENT, None),
+        ("D", SubmissionState.DELIVERED, None),
+        ("X", SubmissionState.FAILED, T),
+        ("U", SubmissionState.FAILED, P),
+        ("BAHARU", SubmissionState.ACCEPTED, None),
     ],
 )
 async def test_what_became_of_it_is_asked(
-    provider: str, state: str, progress: Progress, error: ErrorClass | None
+    provider: str, state: str, progress: SubmissionState, error: ErrorClass | None
 ) -> None:
     async with scene(provider) as play:
         sent = await play.gateway.send(ORDER)
@@ -156,14 +156,14 @@ async def test_what_became_of_it_is_asked(
 async def test_a_provider_that_goes_by_its_own_id_alone_cannot_be_asked_after_a_lost_answer() -> None:
     receipts = sms_providers.settings("awan")["receipts"] | {"fields": {"id": "{id}"}}
     gateway = sms_providers.build("awan", "http://127.0.0.1:1", SECRET, receipts=receipts)
-    assert await gateway.find(ORDER) == Absent(certain=False)
+    assert await gateway.find(ORDER) == SubmissionNotFound(certain=False)
     await gateway.close()
 
 
 async def test_without_receipts_an_sms_stays_as_it_was_taken() -> None:
     gateway = sms_providers.build("awan", "http://127.0.0.1:1", SECRET, receipts=None, states={})
-    assert await gateway.find(ORDER) == Absent(certain=False)
-    assert await gateway.check(ORDER, "91") == Report(progress=Progress.ACCEPTED, provider_id="91")
+    assert await gateway.find(ORDER) == SubmissionNotFound(certain=False)
+    assert await gateway.check(ORDER, "91") == DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id="91")
     await gateway.close()
 
 
@@ -212,16 +212,18 @@ async def test_kannel_says_why_not(answer: str, status: int, error: ErrorClass) 
         await gateway.close()
 
 
-@pytest.mark.parametrize(("t", "progress"), [("8", Progress.SENT), ("1", Progress.DELIVERED), ("34", Progress.FAILED)])
-async def test_kannel_brings_its_reports_in_the_query(t: str, progress: Progress) -> None:
-    desk = NotedDesk(contents={"d42-1": SmsContent(text=TEXT)})
+@pytest.mark.parametrize(
+    ("t", "progress"), [("8", SubmissionState.SENT), ("1", SubmissionState.DELIVERED), ("34", SubmissionState.FAILED)]
+)
+async def test_kannel_brings_its_reports_in_the_query(t: str, progress: SubmissionState) -> None:
+    desk = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)})
     gateway = sms_providers.build("modem", "", SECRET, "https://x/callbacks/sms-modem")
     url = f"https://x/callbacks/sms-modem/status/d42-1?key={CALLBACK_SECRET}&t={t}"
-    await gateway.hear(Incoming(path="status/d42-1", url=url, form={}, headers={}, body=b""), desk)
+    await gateway.hear(CallbackRequest(path="status/d42-1", url=url, form={}, headers={}, body=b""), desk)
     assert [(heard.reference, heard.report and heard.report.progress) for heard in desk.heard] == [("d42-1", progress)]
     for wrong in (url.replace(CALLBACK_SECRET, "salah"), url.partition("?")[0]):
-        with pytest.raises(CallbackRefused, match="secret"):
-            await gateway.hear(Incoming(path="status/d42-1", url=wrong, form={}, headers={}, body=b""), desk)
+        with pytest.raises(CallbackRejectedError, match="secret"):
+            await gateway.hear(CallbackRequest(path="status/d42-1", url=wrong, form={}, headers={}, body=b""), desk)
     await gateway.close()
 
 
@@ -282,7 +284,7 @@ async def test_a_signed_report_is_believed_and_a_repeated_one_changes_nothing() 
             assert await play.account.bring("POST", message.callback, **signed(CALLBACK_SECRET, state(status))) == 200
 
     reports = [heard.report.progress for heard in play.desk.heard if heard.report]
-    assert reports == [Progress.SENT, Progress.DELIVERED]
+    assert reports == [SubmissionState.SENT, SubmissionState.DELIVERED]
     assert play.desk.repeated == ["91/D"]
 
 
@@ -333,7 +335,7 @@ async def test_a_person_answers_and_is_answered_once_however_often_it_comes(send
 
         assert [(each.sender, each.text, each.event_id) for each in play.desk.said] == [(NUMBER, "1A", "mo7/received")]
         assert [message.to for message in play.account.messages] == [NUMBER]
-        assert isinstance(play.gateway, Listens)
+        assert isinstance(play.gateway, SupportsReplies)
         assert play.gateway.hears_people
 
 
@@ -368,13 +370,13 @@ async def test_a_callback_proves_who_it_is_by_all_that_is_asked_for(
 ) -> None:
     callback = {"reference": "ref", "state": "state", **proof}
     gateway = sms_providers.build("awan", "", SECRET, "https://x/callbacks/sms-awan", callback=callback)
-    desk = NotedDesk(contents={"d42-1": SmsContent(text=TEXT)})
+    desk = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)})
     url = f"https://x/callbacks/sms-awan/status?ref=d42-1&state=D{query}"
-    incoming = Incoming(path="status", url=url, form={}, headers=headers, body=b"", peer=peer)
+    incoming = CallbackRequest(path="status", url=url, form={}, headers=headers, body=b"", peer=peer)
     if heard:
         await gateway.hear(incoming, desk)
     else:
-        with pytest.raises(CallbackRefused) as raised:
+        with pytest.raises(CallbackRejectedError) as raised:
             await gateway.hear(incoming, desk)
         assert raised.value.status == 403
     assert len(desk.heard) == heard
@@ -385,11 +387,11 @@ async def test_a_signature_of_the_body_proves_nothing_that_stands_in_the_query()
     callback = {"reference": "ref", "state": "state", "signature_header": "X-Tanda", "secret": CALLBACK_SECRET}
     gateway = sms_providers.build("awan", "", SECRET, "https://x/callbacks/sms-awan", callback=callback)
     headers = {"x-tanda": signed(CALLBACK_SECRET, {})["headers"]["X-Suria-Signature"]}
-    incoming = Incoming(
+    incoming = CallbackRequest(
         path="status", url="https://x/callbacks/sms-awan/status?ref=d42-1&state=D", form={}, headers=headers, body=b"{}"
     )
-    with pytest.raises(CallbackRefused, match="not a state"):
-        await gateway.hear(incoming, NotedDesk())
+    with pytest.raises(CallbackRejectedError, match="not a state"):
+        await gateway.hear(incoming, RecordingCallbackHandler())
     await gateway.close()
 
 
@@ -404,15 +406,17 @@ RESULTS = {
 }
 
 
-async def bring_results(path: str, results: Any) -> tuple[int, NotedDesk]:
+async def bring_results(path: str, results: Any) -> tuple[int, RecordingCallbackHandler]:
     """Bring several events in one call, as Infobip does; return the answer's status, and what came of them."""
-    desk = NotedDesk(contents={"d42-1": SmsContent(text=TEXT), "d42-2": SmsContent(text=TEXT)})
+    desk = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT), "d42-2": SmsContent(text=TEXT)})
     gateway = sms_providers.build("suria", "", SECRET, "https://x/callbacks/sms-suria", callback=RESULTS)
     body = json.dumps({"results": results}).encode()
-    incoming = Incoming(path=path, url=f"https://x/{path}", form={}, headers={"X-Kunci": CALLBACK_SECRET}, body=body)
+    incoming = CallbackRequest(
+        path=path, url=f"https://x/{path}", form={}, headers={"X-Kunci": CALLBACK_SECRET}, body=body
+    )
     try:
         status = (await gateway.hear(incoming, desk)).status
-    except CallbackRefused as refused:
+    except CallbackRejectedError as refused:
         status = refused.status
     await gateway.close()
     return status, desk
@@ -456,8 +460,11 @@ async def test_http_sms_callback_with_a_list_reads_every_state(results: Any, sta
 
 async def test_without_a_callback_nobody_is_heard() -> None:
     gateway = sms_providers.build("awan", "", SECRET)
-    with pytest.raises(CallbackRefused):
-        await gateway.hear(Incoming(path="status", url="https://x/status", form={}, headers={}, body=b""), NotedDesk())
+    with pytest.raises(CallbackRejectedError):
+        await gateway.hear(
+            CallbackRequest(path="status", url="https://x/status", form={}, headers={}, body=b""),
+            RecordingCallbackHandler(),
+        )
     await gateway.close()
 
 

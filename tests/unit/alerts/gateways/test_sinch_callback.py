@@ -9,8 +9,16 @@ from dataclasses import dataclass
 import pytest
 
 from alerts.gateways.sinch_fax import GATEWAY, SinchFax
-from alerts.model.gateway import AckResult, CallbackRefused, Content, Heard, Incoming, Progress, Surroundings
-from pantau_lab.callbacks import NotedDesk
+from alerts.model.gateway import (
+    AckResult,
+    CallbackEvent,
+    CallbackRejectedError,
+    CallbackRequest,
+    Content,
+    GatewayContext,
+    SubmissionState,
+)
+from pantau_lab.callbacks import RecordingCallbackHandler
 
 BASE = "https://pantau.contoh.example/callbacks/faks"
 SECRET = "rahsia-panggil-balik"
@@ -19,10 +27,10 @@ DONE = {"id": "01F", "status": "COMPLETED", "labels": {"pantau": "d1-1"}, "pages
 
 
 @dataclass(kw_only=True)
-class Desk(NotedDesk):
+class CallbackHandler(RecordingCallbackHandler):
     """Takes down what it is told, as a store does."""
 
-    async def record(self, heard: Heard) -> AckResult:
+    async def record(self, heard: CallbackEvent) -> AckResult:
         assert heard.report is not None
         text = (heard.reference, heard.event_id, heard.report.provider_id, heard.report.code, heard.report.detail)
         assert all((word or "").encode() is not None for word in text)
@@ -33,7 +41,7 @@ class Desk(NotedDesk):
         raise AssertionError(reference)
 
 
-async def hear(body: bytes, desk: Desk) -> None:
+async def hear(body: bytes, desk: CallbackHandler) -> None:
     config = GATEWAY.config.model_validate(
         {
             "project_id": "p",
@@ -43,9 +51,11 @@ async def hear(body: bytes, desk: Desk) -> None:
             "from_number": "+60300000000",
         }
     )
-    gateway = GATEWAY.build(config, Surroundings(callback_base=BASE, directory="."))
+    gateway = GATEWAY.build(config, GatewayContext(callback_base=BASE, directory="."))
     assert isinstance(gateway, SinchFax)
-    incoming = Incoming(path="done/d1-1", url=f"{BASE}/done/d1-1", form={}, headers={"authorization": LOGIN}, body=body)
+    incoming = CallbackRequest(
+        path="done/d1-1", url=f"{BASE}/done/d1-1", form={}, headers={"authorization": LOGIN}, body=body
+    )
     try:
         await gateway.hear(incoming, desk)
     finally:
@@ -76,8 +86,8 @@ ODD = {
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD)
 async def test_odd_words_with_the_right_password_are_refused(body: bytes) -> None:
-    desk = Desk()
-    with pytest.raises(CallbackRefused) as refused:
+    desk = CallbackHandler()
+    with pytest.raises(CallbackRejectedError) as refused:
         await hear(body, desk)
 
     assert refused.value.status == 400
@@ -96,9 +106,9 @@ async def test_odd_words_with_the_right_password_are_refused(body: bytes) -> Non
     ],
 )
 async def test_a_number_of_pages_that_is_none_does_not_lose_the_news(changes: dict[str, object], detail: str) -> None:
-    desk = Desk()
+    desk = CallbackHandler()
     await hear(completed(status="FAILURE", **changes), desk)
 
     [heard] = desk.heard
     assert heard.report is not None
-    assert (heard.report.progress, heard.report.detail) == (Progress.FAILED, detail)
+    assert (heard.report.progress, heard.report.detail) == (SubmissionState.FAILED, detail)

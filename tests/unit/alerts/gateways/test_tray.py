@@ -12,25 +12,25 @@ import pytest
 
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.model.gateway import (
-    Absent,
-    CallbackRefused,
+    CallbackRejectedError,
+    CallbackRequest,
     DeliveryError,
-    Dispatches,
+    DeliveryReport,
     ErrorClass,
-    Incoming,
-    Order,
+    GatewayContext,
     PageContent,
-    Progress,
-    Report,
-    Surroundings,
+    SendRequest,
+    SubmissionNotFound,
+    SubmissionState,
+    SupportsManualPosting,
 )
-from pantau_lab.callbacks import NotedDesk
+from pantau_lab.callbacks import RecordingCallbackHandler
 
 LETTER = PageContent(pdf=b"%PDF-1.7 surat\n" * 100, title="Pemakluman Gangguan E-mel", pages=2)
 
 
-def order(reference: str = "d42-1", *, address: str = "Ketua Setiausaha, Kementerian Contoh") -> Order:
-    return Order(
+def order(reference: str = "d42-1", *, address: str = "Ketua Setiausaha, Kementerian Contoh") -> SendRequest:
+    return SendRequest(
         reference=reference,
         address=address,
         content=LETTER,
@@ -42,7 +42,7 @@ def order(reference: str = "d42-1", *, address: str = "Ketua Setiausaha, Kemente
 
 @pytest.fixture
 def tray(tmp_path: Path) -> Tray:
-    return Tray(TraySettings(directory=Path("letters")), Surroundings(callback_base=None, directory=str(tmp_path)))
+    return Tray(TraySettings(directory=Path("letters")), GatewayContext(callback_base=None, directory=str(tmp_path)))
 
 
 def files(tmp_path: Path) -> list[str]:
@@ -54,7 +54,7 @@ NAME = "2026-11-25_d42-1_pemakluman-gangguan-e-mel-ketua-setiausaha-kementerian-
 
 async def test_a_letter_lies_in_the_tray_under_a_name_a_clerk_can_read(tray: Tray, tmp_path: Path) -> None:
     report = await tray.send(order())
-    assert report == Report(progress=Progress.ACCEPTED, provider_id="d42-1")
+    assert report == DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id="d42-1")
     assert files(tmp_path) == [NAME]
     assert (tmp_path / "letters" / NAME).read_bytes() == LETTER.pdf
     assert (tmp_path / "letters" / NAME).stat().st_mode & 0o777 == 0o640
@@ -65,22 +65,22 @@ async def test_the_same_reference_is_never_laid_twice(tray: Tray, tmp_path: Path
     await tray.send(order(address="Another name after a correction"))
     await tray.dispatch("d42-1")
     report = await tray.send(order())
-    assert report.progress is Progress.SENT
+    assert report.progress is SubmissionState.SENT
     assert files(tmp_path) == [f"dispatched/{NAME}"]
 
 
 async def test_references_that_begin_alike_are_different_letters(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order("d42-11"))
-    assert await tray.find(order("d42-1")) == Absent(certain=True)
+    assert await tray.find(order("d42-1")) == SubmissionNotFound(certain=True)
     await tray.send(order("d42-1"))
     assert len(files(tmp_path)) == 2
 
 
 async def test_a_letter_is_sent_once_a_clerk_says_so(tray: Tray) -> None:
     await tray.send(order())
-    assert isinstance(tray, Dispatches)
+    assert isinstance(tray, SupportsManualPosting)
     assert await tray.dispatch("d42-1")
-    assert (await tray.check(order(), "d42-1")).progress is Progress.SENT
+    assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
     assert await tray.dispatch("d42-1")
     assert not await tray.withdraw(order(), "d42-1")
 
@@ -91,7 +91,7 @@ async def test_a_letter_not_yet_dispatched_is_withdrawn(tray: Tray, tmp_path: Pa
     assert await tray.withdraw(order(), "d42-1")
     assert not await tray.dispatch("d42-1")
     report = await tray.check(order(), "d42-1")
-    assert (report.progress, report.code) == (Progress.FAILED, "withdrawn")
+    assert (report.progress, report.code) == (SubmissionState.FAILED, "withdrawn")
     assert files(tmp_path) == [f"withdrawn/{NAME}"]
 
 
@@ -113,7 +113,7 @@ async def test_a_letter_that_was_taken_back_and_had_gone_before_is_dispatched_af
     assert not await tray.dispatch("d42-1")
     assert await tray.dispatch("d42-1", after_all=True)
     assert files(tmp_path) == [f"dispatched/{NAME}"]
-    assert (await tray.check(order(), "d42-1")).progress is Progress.SENT
+    assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
 
 
 async def test_what_lies_in_the_tray_is_read_to_be_printed_whatever_a_clerk_calls_it(
@@ -152,8 +152,8 @@ async def test_a_letter_to_whose_name_a_clerk_has_written_something_is_known_sti
     lying = tmp_path / "letters" / NAME
     lying.rename(dispatched / f"{name.format(lying.stem)}{ending}")
     assert [reference for reference, _ in await tray.lying()] == ["d42-1"]
-    assert (await tray.check(order(), "d42-1")).progress is Progress.SENT
-    assert await tray.find(order("d42-2")) == Absent(certain=True)
+    assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
+    assert await tray.find(order("d42-2")) == SubmissionNotFound(certain=True)
 
 
 async def test_a_tray_that_cannot_be_written_names_the_reason_and_nobody(tray: Tray, tmp_path: Path) -> None:
@@ -174,25 +174,25 @@ async def test_a_reference_cannot_lead_out_of_the_tray(tray: Tray, reference: st
 async def test_a_title_without_latin_letters_still_has_a_name(tray: Tray, tmp_path: Path) -> None:
     letter = PageContent(pdf=b"%PDF-", title="通知", pages=1)
     now = datetime(2026, 11, 24, tzinfo=UTC)
-    await tray.send(Order(reference="d1-1", address="部长", content=letter, created_at=now, expires_at=now))
+    await tray.send(SendRequest(reference="d1-1", address="部长", content=letter, created_at=now, expires_at=now))
     assert files(tmp_path) == ["2026-11-24_d1-1_surat.pdf"]
 
 
 async def test_a_tray_has_no_callbacks(tray: Tray) -> None:
-    incoming = Incoming(path="status/d1-1", url="", form={}, headers={}, body=b"")
-    with pytest.raises(CallbackRefused):
-        await tray.hear(incoming, NotedDesk())
+    incoming = CallbackRequest(path="status/d1-1", url="", form={}, headers={}, body=b"")
+    with pytest.raises(CallbackRejectedError):
+        await tray.hear(incoming, RecordingCallbackHandler())
 
 
 KILLED_BEFORE_THE_RENAME = """
 import asyncio, os, pathlib, signal, sys
 sys.path[:0] = [{tests!r}]
 from test_tray import order
-from alerts.model.gateway import Surroundings
+from alerts.model.gateway import GatewayContext
 from alerts.gateways.tray import Tray, TraySettings
 
 pathlib.Path.rename = lambda self, target: os.kill(os.getpid(), signal.SIGKILL)
-tray = Tray(TraySettings(directory="letters"), Surroundings(callback_base=None, directory={directory!r}))
+tray = Tray(TraySettings(directory="letters"), GatewayContext(callback_base=None, directory={directory!r}))
 asyncio.run(tray.send(order()))
 """
 
@@ -204,7 +204,7 @@ async def test_killed_before_the_rename_leaves_no_letter_and_the_next_try_clears
     assert killed.returncode == -signal.SIGKILL
     assert [name for name in files(tmp_path) if name.endswith(".pdf")] == []
     assert len(files(tmp_path)) == 1
-    assert await tray.find(order()) == Absent(certain=True)
+    assert await tray.find(order()) == SubmissionNotFound(certain=True)
     await tray.send(order())
     assert files(tmp_path) == [NAME]
 

@@ -16,12 +16,12 @@ from alerts.model.gateway import (
     DeliveryError,
     ErrorClass,
     Gateway,
+    GatewayContext,
     GatewayKind,
-    Order,
     PageContent,
     Script,
+    SendRequest,
     SmsContent,
-    Surroundings,
     VoiceContent,
 )
 from pantau_lab.carrier import api as carrier_api
@@ -33,9 +33,9 @@ from pantau_lab.serving import serve
 MOBILE, FAX = "+60100000101", "+60300000201"
 
 
-def order(content: Content, *, to: str, expires_in: timedelta = timedelta(minutes=5)) -> Order:
+def order(content: Content, *, to: str, expires_in: timedelta = timedelta(minutes=5)) -> SendRequest:
     now = datetime.now(UTC)
-    return Order(reference="d1-1", address=to, content=content, created_at=now, expires_at=now + expires_in)
+    return SendRequest(reference="d1-1", address=to, content=content, created_at=now, expires_at=now + expires_in)
 
 
 def call(block: str) -> VoiceContent:
@@ -47,7 +47,7 @@ def call(block: str) -> VoiceContent:
 
 @asynccontextmanager
 async def alone(kind: GatewayKind, **settings: Any) -> AsyncIterator[Gateway]:
-    gateway = kind.build(kind.config.model_validate(settings), Surroundings(callback_base=None, directory="."))
+    gateway = kind.build(kind.config.model_validate(settings), GatewayContext(callback_base=None, directory="."))
     yield gateway
     await gateway.close()
 
@@ -122,7 +122,7 @@ async def test_a_fax_without_a_callback_secret_asks_for_no_callback() -> None:
     async with serve(fax_api.app(service)) as base_url:
         kind = sinch_fax.GATEWAY
         settings = kind.config.model_validate({**project, "base_url": base_url})
-        gateway = kind.build(settings, Surroundings(callback_base="https://pantau.contoh.example/fax", directory="."))
+        gateway = kind.build(settings, GatewayContext(callback_base="https://pantau.contoh.example/fax", directory="."))
         await gateway.send(order(PageContent(pdf=b"%PDF-1.7", title="Ujian", pages=1), to=FAX))
         await gateway.close()
     assert service.faxes[0].callback_url == ""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.inbound.alertmanager import WebhookRefused, read_webhook, webhook_schema
+from alerts.inbound.alertmanager import WebhookRejectedError, read_webhook, webhook_schema
 from tests.unit.alerts.people import T0
 
 #: As Alertmanager 0.28 writes it.
@@ -59,7 +59,7 @@ def test_what_the_api_says_of_a_webhook_is_what_must_be_in_one() -> None:
     assert (alerts["type"], version, {*schema["required"]}) == ("array", {"const": "4"}, {"version", "alerts"})
     assert {*alerts["items"]["required"]} == {"status", "labels", "startsAt", "fingerprint"}
     for field in alerts["items"]["required"]:
-        with pytest.raises(WebhookRefused, match=field):
+        with pytest.raises(WebhookRejectedError, match=field):
             read_webhook(octets(alerts=[{name: value for name, value in ALERT.items() if name != field}]), T0)
 
 
@@ -118,12 +118,12 @@ def test_a_beginning_that_no_clock_shows_is_the_same_whenever_it_comes(at: str) 
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_in_words(body: bytes, why: str) -> None:
-    with pytest.raises(WebhookRefused, match=why.replace("[", r"\[")):
+    with pytest.raises(WebhookRejectedError, match=why.replace("[", r"\[")):
         read_webhook(body, T0)
 
 
 def test_a_refusal_quotes_no_value_and_only_the_beginning_of_a_name() -> None:
-    with pytest.raises(WebhookRefused) as refused:
+    with pytest.raises(WebhookRejectedError) as refused:
         read_webhook(of_alert(labels={"\x1b]0;" + "n" * 10_000: {"rahsia": "rahsia"}}), T0)
     assert "rahsia" not in str(refused.value)
     assert str(refused.value).isprintable()
@@ -134,5 +134,5 @@ def test_a_refusal_quotes_no_value_and_only_the_beginning_of_a_name() -> None:
 def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
     try:
         read_webhook(body, T0)
-    except WebhookRefused:
+    except WebhookRejectedError:
         return

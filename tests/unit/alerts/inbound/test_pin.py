@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.inbound.pin import PinBook, hashed, objection
+from alerts.inbound.pin import PinStore, hashed, objection
 from alerts.inbound.releasing import _by_pin
 from tests.unit.alerts.people import BRIEF, incident
 
@@ -23,7 +23,7 @@ def test_a_row_that_goes_on_behind_nine_or_nought_is_one_that_anybody_tries(pin:
 
 async def test_a_pin_is_its_owners_wherever_they_have_the_same_one() -> None:
     one, another = hashed("280146"), hashed("280146")
-    book = PinBook({("JCM", "siti"): one, ("MDC", "siti"): one, ("UCM", "siti"): another, ("PCM", "ravi"): one})
+    book = PinStore({("JCM", "siti"): one, ("MDC", "siti"): one, ("UCM", "siti"): another, ("PCM", "ravi"): one})
 
     assert one != another, "salted"
     assert book.agencies("JCM", "siti") == {"JCM", "MDC"}
@@ -37,7 +37,7 @@ async def test_a_pin_is_its_owners_wherever_they_have_the_same_one() -> None:
 def test_whose_a_pin_is_is_looked_for_once_however_much_is_offered_by_it() -> None:
     looked_for = []
 
-    class Watched(PinBook):
+    class Watched(PinStore):
         def agencies(self, agency: str, person: str) -> frozenset[str]:
             looked_for.append((agency, person))
             return super().agencies(agency, person)

@@ -15,9 +15,9 @@ from alerts.model.alert import (
     HEARD_EVERY,
     LATE_FOR,
     UNGROUPED,
+    AlertEffect,
     AlertGroup,
     KnownAlert,
-    News,
     ReceivedAlert,
     folded_agency,
     folded_subject,
@@ -49,33 +49,35 @@ def known(alert: ReceivedAlert, heard_at: datetime = T0) -> KnownAlert:
 @pytest.mark.parametrize(
     ("before", "alert", "after", "news"),
     [
-        (None, FIRES, MINUTE, News.FIRES),
-        (None, OVER, MINUTE, News.WAS_OVER),
-        (FIRES, FIRES, MINUTE, News.GOES_ON),
-        (FIRES, FIRES, 30 * 24 * 60 * MINUTE, News.GOES_ON),
-        (FIRES, EARLIER, MINUTE, News.GOES_ON),
-        (FIRES, OVER, MINUTE, News.IS_OVER),
-        (FIRES, EARLIER_OVER, MINUTE, News.IS_OVER),
+        (None, FIRES, MINUTE, AlertEffect.FIRES),
+        (None, OVER, MINUTE, AlertEffect.WAS_OVER),
+        (FIRES, FIRES, MINUTE, AlertEffect.GOES_ON),
+        (FIRES, FIRES, 30 * 24 * 60 * MINUTE, AlertEffect.GOES_ON),
+        (FIRES, EARLIER, MINUTE, AlertEffect.GOES_ON),
+        (FIRES, OVER, MINUTE, AlertEffect.IS_OVER),
+        (FIRES, EARLIER_OVER, MINUTE, AlertEffect.IS_OVER),
         # The clock of Prometheus was eight hours ahead when it began, and has been set back since.
-        (AHEAD, OVER, 11 * MINUTE, News.IS_OVER),
+        (AHEAD, OVER, 11 * MINUTE, AlertEffect.IS_OVER),
         # Its end was lost, or Prometheus has started anew: told once.
-        (FIRES, AGAIN, 20 * MINUTE, News.GOES_ON),
-        (FIRES, AGAIN_OVER, 30 * MINUTE, News.IS_OVER),
-        (AGAIN, OVER, 21 * MINUTE, News.LATE),
-        (AGAIN, FIRES, 21 * MINUTE, News.GOES_ON),
+        (FIRES, AGAIN, 20 * MINUTE, AlertEffect.GOES_ON),
+        (FIRES, AGAIN_OVER, 30 * MINUTE, AlertEffect.IS_OVER),
+        (AGAIN, OVER, 21 * MINUTE, AlertEffect.LATE),
+        (AGAIN, FIRES, 21 * MINUTE, AlertEffect.GOES_ON),
         # Known to be over.
-        (OVER, OVER, MINUTE, News.WAS_OVER),
-        (OVER, FIRES, LATE_FOR - SECOND, News.LATE),
-        (OVER, EARLIER, LATE_FOR - SECOND, News.LATE),
+        (OVER, OVER, MINUTE, AlertEffect.WAS_OVER),
+        (OVER, FIRES, LATE_FOR - SECOND, AlertEffect.LATE),
+        (OVER, EARLIER, LATE_FOR - SECOND, AlertEffect.LATE),
         # Alertmanager had called it over because it heard no more of it, and it fires all the time.
-        (OVER, FIRES, LATE_FOR, News.FIRES),
-        (OVER, AGAIN, MINUTE, News.FIRES),
-        (OVER, AGAIN_OVER, MINUTE, News.WAS_OVER),
+        (OVER, FIRES, LATE_FOR, AlertEffect.FIRES),
+        (OVER, AGAIN, MINUTE, AlertEffect.FIRES),
+        (OVER, AGAIN_OVER, MINUTE, AlertEffect.WAS_OVER),
         # A clock that was set back keeps nobody from hearing.
-        (OVER, FIRES, -MINUTE, News.FIRES),
+        (OVER, FIRES, -MINUTE, AlertEffect.FIRES),
     ],
 )  # fmt: skip
-def test_what_a_word_comes_to(before: ReceivedAlert | None, alert: ReceivedAlert, after: timedelta, news: News) -> None:
+def test_what_a_word_comes_to(
+    before: ReceivedAlert | None, alert: ReceivedAlert, after: timedelta, news: AlertEffect
+) -> None:
     assert heed(alert, known(before) if before else None, T0 + after)[0] is news
 
 
@@ -89,35 +91,35 @@ def test_what_is_no_news_is_nothing_to_be_written_down_either_but_once_a_day() -
 
 def test_an_end_that_came_before_the_beginning_keeps_the_beginning_from_telling_anybody() -> None:
     news, after = heed(OVER, None, T0)
-    assert (news, heed(FIRES, after, T0 + MINUTE)[0]) == (News.WAS_OVER, News.LATE)
+    assert (news, heed(FIRES, after, T0 + MINUTE)[0]) == (AlertEffect.WAS_OVER, AlertEffect.LATE)
 
 
 def test_the_time_before_ends_nothing_that_fires_now() -> None:
     after = heed(AGAIN, known(OVER), T0 + 20 * MINUTE)[1]
     for late in (OVER, FIRES, EARLIER_OVER):
         assert heed(late, after, T0 + 21 * MINUTE)[1].ended_at is None
-    assert heed(AGAIN_OVER, after, T0 + 30 * MINUTE)[0] is News.IS_OVER
+    assert heed(AGAIN_OVER, after, T0 + 30 * MINUTE)[0] is AlertEffect.IS_OVER
 
 
-def told(words: Sequence[ReceivedAlert]) -> list[News]:
+def told(words: Sequence[ReceivedAlert]) -> list[AlertEffect]:
     """Return what people hear of words that come within a minute."""
     latest: KnownAlert | None = None
-    heard: list[News] = []
+    heard: list[AlertEffect] = []
     for number, word in enumerate(words):
         news, latest = heed(word, latest, T0 + 10 * MINUTE + number * SECOND)
-        heard += [news] if news in {News.FIRES, News.IS_OVER} else []
+        heard += [news] if news in {AlertEffect.FIRES, AlertEffect.IS_OVER} else []
     return heard
 
 
 def test_two_of_each_word_in_every_order_tell_nobody_twice_and_leave_nothing_open() -> None:
     orders = permutations([FIRES, EARLIER, OVER, OVER])
-    assert {tuple(told(order)) for order in orders} == {(), (News.FIRES, News.IS_OVER)}
+    assert {tuple(told(order)) for order in orders} == {(), (AlertEffect.FIRES, AlertEffect.IS_OVER)}
 
 
 @given(st.lists(st.sampled_from([FIRES, EARLIER, OVER, EARLIER_OVER, AGAIN, AGAIN_OVER]), max_size=12))
 def test_whatever_comes_beginnings_and_ends_take_turns(words: list[ReceivedAlert]) -> None:
     heard = told(words)
-    assert all(news is (News.FIRES, News.IS_OVER)[number % 2] for number, news in enumerate(heard))
+    assert all(news is (AlertEffect.FIRES, AlertEffect.IS_OVER)[number % 2] for number, news in enumerate(heard))
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ from alerts.decide.escalation import facts
 from alerts.model.event import (
     AUTOMATIC,
     Acknowledge,
+    AddNote,
     Close,
-    Correct,
     Declare,
+    Escalate,
     Event,
     Expire,
-    HandOn,
+    MarkFalseAlarm,
     Release,
-    Remark,
     Resolve,
     Trigger,
 )
@@ -32,22 +32,22 @@ from alerts.model.incident import (
     is_held,
     open_incident,
 )
-from alerts.model.notice import Cause, Matter, Plan, Purpose
+from alerts.model.notice import Cause, IncidentType, Plan, Purpose
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, incident, trigger
 
 ACKNOWLEDGE = Acknowledge(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
 RESOLVE = Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE)
 RELEASE = Release(incident_id=1, at=T0 + MINUTE, by="Ravi Contoh")
-CORRECT = Correct(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", why="rujukan silap")
+CORRECT = MarkFalseAlarm(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", why="rujukan silap")
 
-REMARK = Remark(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", text="cakera diganti")
+REMARK = AddNote(incident_id=1, at=T0 + MINUTE, by="Siti Contoh", text="cakera diganti")
 EXPIRE = Expire(incident_id=1, at=T0 + MINUTE)
-HAND_ON = HandOn(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
+HAND_ON = Escalate(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")
 DECLARE = Declare(
     dedup_key="JCM",
     at=T0 + MINUTE,
     by="Siti Contoh",
-    matter=Matter.BOTH,
+    matter=IncidentType.BOTH,
     began_at=T0 - MINUTE,
     why="mel web tidak dapat dibuka",
     brief=BRIEF,
@@ -56,7 +56,7 @@ CLOSE = Close(incident_id=1, at=T0 + 9 * MINUTE, by="Ravi Contoh", why="mel web 
 EVENTS = (trigger(), DECLARE, ACKNOWLEDGE, REMARK, HAND_ON, EXPIRE, RESOLVE, RELEASE, CORRECT, CLOSE)
 
 
-def declared(matter: Matter = Matter.BOTH) -> Incident:
+def declared(matter: IncidentType = IncidentType.BOTH) -> Incident:
     """Return an incident that a person has just opened."""
     return open_incident(replace(DECLARE, matter=matter), incident_id=1, number="JCM-01")
 
@@ -108,7 +108,7 @@ LATER = T0 + 30 * MINUTE
         (replace(ACKNOWLEDGE, at=LATER, by="Ravi Contoh"), 61),
         (replace(ACKNOWLEDGE, at=T0 + 2 * MINUTE), 62),
         (replace(ACKNOWLEDGE, at=T0 + 2 * MINUTE - timedelta(seconds=1)), 61),
-        (trigger(Matter.BOTH, LATER), 61),
+        (trigger(IncidentType.BOTH, LATER), 61),
     ],
     ids=[
         *("said again", "a remark", "of a colleague", "a release", "by itself", "another's word"),
@@ -149,14 +149,14 @@ def test_what_is_handed_on_nobody_has(before: Incident) -> None:
 
 
 def test_what_gets_worse_was_handed_on_by_nobody() -> None:
-    worse = apply(apply(apply(incident(Matter.DEGRADED), ACKNOWLEDGE), EXPIRE), trigger(Matter.BOTH, LATER))
+    worse = apply(apply(apply(incident(IncidentType.DEGRADED), ACKNOWLEDGE), EXPIRE), trigger(IncidentType.BOTH, LATER))
     assert (worse.had_by, worse.heard_at) == (None, None)
 
 
 def test_slowness_that_becomes_an_outage_is_told_anew_even_if_the_slowness_was_acknowledged() -> None:
-    slow = apply(incident(Matter.DEGRADED), ACKNOWLEDGE)
+    slow = apply(incident(IncidentType.DEGRADED), ACKNOWLEDGE)
 
-    worse = apply(slow, trigger(Matter.BOTH, T0 + 9 * MINUTE))
+    worse = apply(slow, trigger(IncidentType.BOTH, T0 + 9 * MINUTE))
 
     assert worse.state is IncidentState.TRIGGERED
     assert worse.acknowledged_by is None
@@ -164,18 +164,18 @@ def test_slowness_that_becomes_an_outage_is_told_anew_even_if_the_slowness_was_a
     assert worse.since == T0 + 9 * MINUTE
 
 
-@pytest.mark.parametrize("before", [Matter.DEGRADED, Matter.SENDING])
-def test_why_it_fails_is_what_was_seen_when_it_got_worse(before: Matter) -> None:
-    event = trigger(Matter.BOTH, T0 + 9 * MINUTE)
+@pytest.mark.parametrize("before", [IncidentType.DEGRADED, IncidentType.SENDING])
+def test_why_it_fails_is_what_was_seen_when_it_got_worse(before: IncidentType) -> None:
+    event = trigger(IncidentType.BOTH, T0 + 9 * MINUTE)
 
     after = apply(incident(before), replace(event, brief=replace(event.brief, cause=Cause.SILENT)))
 
     assert after.brief == replace(event.brief, cause=Cause.SILENT)
 
 
-@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.RECEIVING], ids=["spreads", "moves"])
-def test_an_outage_that_spreads_or_moves_changes_the_words_and_rings_nobody_again(matter: Matter) -> None:
-    partial = apply(incident(Matter.SENDING), ACKNOWLEDGE)
+@pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.RECEIVING], ids=["spreads", "moves"])
+def test_an_outage_that_spreads_or_moves_changes_the_words_and_rings_nobody_again(matter: IncidentType) -> None:
+    partial = apply(incident(IncidentType.SENDING), ACKNOWLEDGE)
 
     after = apply(partial, trigger(matter, T0 + 9 * MINUTE))
 
@@ -185,9 +185,13 @@ def test_an_outage_that_spreads_or_moves_changes_the_words_and_rings_nobody_agai
     assert after.position == partial.position
 
 
-@pytest.mark.parametrize(("matter", "told"), [(Matter.DEGRADED, Matter.BOTH), (Matter.SENDING, Matter.SENDING)])
-def test_a_lesser_trouble_rings_nobody_and_is_what_is_told_from_then_on(matter: Matter, told: Matter) -> None:
-    outage, later = apply(incident(Matter.BOTH), ACKNOWLEDGE), T0 + 9 * MINUTE
+@pytest.mark.parametrize(
+    ("matter", "told"), [(IncidentType.DEGRADED, IncidentType.BOTH), (IncidentType.SENDING, IncidentType.SENDING)]
+)
+def test_a_lesser_trouble_rings_nobody_and_is_what_is_told_from_then_on(
+    matter: IncidentType, told: IncidentType
+) -> None:
+    outage, later = apply(incident(IncidentType.BOTH), ACKNOWLEDGE), T0 + 9 * MINUTE
 
     after = apply(outage, trigger(matter, later))
     began = later - MINUTE
@@ -196,12 +200,12 @@ def test_a_lesser_trouble_rings_nobody_and_is_what_is_told_from_then_on(matter: 
     assert apply(after, trigger(matter, later + MINUTE)) is after
     since = replace(trigger(matter, later), less_since=later - 8 * MINUTE)
     assert apply(outage, since).present_since == later - 8 * MINUTE
-    again = apply(after, trigger(Matter.BOTH, later + MINUTE))
+    again = apply(after, trigger(IncidentType.BOTH, later + MINUTE))
     assert again == replace(outage, present_since=later + MINUTE, present_began_at=later)
 
 
-@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
-def test_what_is_no_outage_cannot_be_announced(matter: Matter) -> None:
+@pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.OWN_FAULT])
+def test_what_is_no_outage_cannot_be_announced(matter: IncidentType) -> None:
     assert apply(incident(matter), RELEASE).released_at is None
 
 
@@ -231,20 +235,20 @@ def test_what_is_over_can_be_declared_a_false_alarm_for_a_day(late: timedelta, *
 @pytest.mark.parametrize(
     ("matter", "began", "at", "same"),
     [
-        (Matter.SENDING, T0, T0 + 2 * MINUTE, True),
-        (Matter.DEGRADED, T0 + MINUTE, T0 + 2 * MINUTE, True),
-        (Matter.BOTH, T0, T0 + 2 * MINUTE, False),
-        (Matter.RECEIVING, T0, T0 + 2 * MINUTE, False),
-        (Matter.SENDING, T0 + 2 * MINUTE, T0 + 3 * MINUTE, False),
-        (Matter.SENDING, T0, T0 + CORRECTABLE_FOR + 2 * MINUTE, False),
+        (IncidentType.SENDING, T0, T0 + 2 * MINUTE, True),
+        (IncidentType.DEGRADED, T0 + MINUTE, T0 + 2 * MINUTE, True),
+        (IncidentType.BOTH, T0, T0 + 2 * MINUTE, False),
+        (IncidentType.RECEIVING, T0, T0 + 2 * MINUTE, False),
+        (IncidentType.SENDING, T0 + 2 * MINUTE, T0 + 3 * MINUTE, False),
+        (IncidentType.SENDING, T0, T0 + CORRECTABLE_FOR + 2 * MINUTE, False),
     ],
     ids=["measured again", "less of it", "worse", "something else", "begun since", "a day later"],
 )
 def test_only_what_a_person_has_ended_is_kept_quiet(
-    matter: Matter, began: datetime, at: datetime, *, same: bool
+    matter: IncidentType, began: datetime, at: datetime, *, same: bool
 ) -> None:
     for word in (CORRECT, CLOSED_BY_HAND, replace(CLOSED_BY_HAND, recovered=False)):
-        ended = apply(incident(Matter.SENDING), word)
+        ended = apply(incident(IncidentType.SENDING), word)
         assert is_held(ended, replace(trigger(matter, at), began_at=began)) is same
 
 
@@ -255,8 +259,8 @@ def test_correction_after_the_end_holds_no_trouble_that_began_between() -> None:
 
 
 def test_trouble_that_spread_after_a_false_alarm_was_declared_is_another_matter() -> None:
-    corrected = apply(incident(Matter.BOTH), CORRECT)
-    measured = trigger(Matter.BOTH, T0 + 3 * MINUTE)
+    corrected = apply(incident(IncidentType.BOTH), CORRECT)
+    measured = trigger(IncidentType.BOTH, T0 + 3 * MINUTE)
 
     assert is_held(corrected, replace(measured, began_at=T0, latest_at=T0 + MINUTE))
     assert not is_held(corrected, replace(measured, began_at=T0, latest_at=T0 + 2 * MINUTE))
@@ -272,7 +276,7 @@ CLOSED_BY_HAND = replace(CLOSE, at=T0 + MINUTE, recovered=True)
 
 
 @pytest.mark.parametrize("recovered", [True, False])
-@pytest.mark.parametrize("before", [incident(), TAKEN, declared(), incident(Matter.OWN_FAULT)])
+@pytest.mark.parametrize("before", [incident(), TAKEN, declared(), incident(IncidentType.OWN_FAULT)])
 def test_a_person_closes_whatever_is_open_and_says_whether_mail_works_again(
     before: Incident, *, recovered: bool
 ) -> None:
@@ -287,9 +291,9 @@ def test_a_person_closes_whatever_is_open_and_says_whether_mail_works_again(
 def test_of_what_is_measured_a_person_has_to_say_whether_it_is_over() -> None:
     measured = incident()
     assert apply(measured, CLOSE) is measured
-    both = apply(declared(Matter.RECEIVING), trigger(Matter.SENDING))
+    both = apply(declared(IncidentType.RECEIVING), trigger(IncidentType.SENDING))
     goes_on = apply(both, CLOSE)
-    assert (goes_on.is_open, goes_on.held_by, goes_on.closed) == (True, Matter.SENDING, None)
+    assert (goes_on.is_open, goes_on.held_by, goes_on.closed) == (True, IncidentType.SENDING, None)
     assert not apply(both, CLOSED_BY_HAND).is_open
 
 
@@ -319,12 +323,12 @@ def test_what_nobody_watches_any_more_is_closed_and_holds_nothing_when_it_comes_
 
 # -- what a person declares ------------------------------------------------------------------------------------------
 
-MEASURED = trigger(Matter.SENDING, T0 + 3 * MINUTE)
+MEASURED = trigger(IncidentType.SENDING, T0 + 3 * MINUTE)
 
 
 def test_what_is_measured_to_be_well_does_not_end_what_a_person_has_declared() -> None:
     by_hand = declared()
-    assert (by_hand.measured, by_hand.standing, by_hand.unsteady) == (None, Matter.BOTH, False)
+    assert (by_hand.measured, by_hand.standing, by_hand.unsteady) == (None, IncidentType.BOTH, False)
     assert apply(by_hand, RESOLVE) is by_hand
 
     over = apply(by_hand, CLOSE)
@@ -341,8 +345,8 @@ def test_nobody_closes_what_nobody_declared() -> None:
 
 @pytest.mark.parametrize("first", ["person", "prober"])
 def test_what_is_declared_and_measured_ends_when_both_say_so(first: str) -> None:
-    together = apply(declared(Matter.SENDING), MEASURED)
-    assert (together.measured, together.held_by) == (Matter.SENDING, Matter.SENDING)
+    together = apply(declared(IncidentType.SENDING), MEASURED)
+    assert (together.measured, together.held_by) == (IncidentType.SENDING, IncidentType.SENDING)
     well = replace(RESOLVE, at=T0 + 12 * MINUTE, ended_at=T0 + 8 * MINUTE)
     one, other = (CLOSE, well) if first == "person" else (replace(well, at=T0 + 8 * MINUTE), CLOSE)
 
@@ -360,17 +364,17 @@ def test_who_says_that_their_part_is_over_has_the_rest_for_longer() -> None:
 @pytest.mark.parametrize(
     ("was", "said", "becomes"),
     [
-        (Matter.SENDING, Matter.RECEIVING, Matter.BOTH),
-        (Matter.SENDING, Matter.BOTH, Matter.BOTH),
-        (Matter.RECEIVING, Matter.RECEIVING, None),
-        (Matter.BOTH, Matter.SENDING, None),
-        (Matter.DEGRADED, Matter.RECEIVING, Matter.RECEIVING),
+        (IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH),
+        (IncidentType.SENDING, IncidentType.BOTH, IncidentType.BOTH),
+        (IncidentType.RECEIVING, IncidentType.RECEIVING, None),
+        (IncidentType.BOTH, IncidentType.SENDING, None),
+        (IncidentType.DEGRADED, IncidentType.RECEIVING, IncidentType.RECEIVING),
     ],
 )
 def test_a_person_adds_to_what_is_known_and_need_not_say_it_again(
-    was: Matter, said: Matter, becomes: Matter | None
+    was: IncidentType, said: IncidentType, becomes: IncidentType | None
 ) -> None:
-    known = [incident(was)] if was is Matter.DEGRADED else [incident(was), declared(was)]
+    known = [incident(was)] if was is IncidentType.DEGRADED else [incident(was), declared(was)]
     for before in known:
         after = apply(before, replace(DECLARE, matter=said, began_at=T0 - 9 * MINUTE))
         if becomes is None:
@@ -382,40 +386,48 @@ def test_a_person_adds_to_what_is_known_and_need_not_say_it_again(
 
 
 def test_slowness_that_a_person_knows_to_be_an_outage_is_told_anew() -> None:
-    slow = apply(incident(Matter.DEGRADED), ACKNOWLEDGE)
+    slow = apply(incident(IncidentType.DEGRADED), ACKNOWLEDGE)
     worse = apply(slow, replace(DECLARE, at=T0 + 9 * MINUTE))
     assert (worse.state, worse.position.wave, worse.since) == (IncidentState.TRIGGERED, 1, T0 + 9 * MINUTE)
 
 
 def test_what_was_measured_about_another_direction_is_added_to_what_is_declared() -> None:
-    after = apply(declared(Matter.RECEIVING), MEASURED)
-    assert (after.matter, after.measured, after.standing) == (Matter.BOTH, Matter.SENDING, Matter.RECEIVING)
+    after = apply(declared(IncidentType.RECEIVING), MEASURED)
+    assert (after.matter, after.measured, after.standing) == (
+        IncidentType.BOTH,
+        IncidentType.SENDING,
+        IncidentType.RECEIVING,
+    )
     # Said again once it was over, it is said anew.
-    again = apply(apply(after, CLOSE), replace(DECLARE, matter=Matter.RECEIVING, by="Ravi Contoh"))
-    assert (again.standing, again.matter) == (Matter.RECEIVING, Matter.BOTH)
+    again = apply(apply(after, CLOSE), replace(DECLARE, matter=IncidentType.RECEIVING, by="Ravi Contoh"))
+    assert (again.standing, again.matter) == (IncidentType.RECEIVING, IncidentType.BOTH)
 
 
 def test_a_declaration_that_is_taken_back_keeps_no_measurement_quiet() -> None:
     """Failures that began before the correction open an incident: nobody has said that they are none."""
     corrected = apply(declared(), CORRECT)
     assert corrected.state is IncidentState.RESOLVED
-    assert not is_held(corrected, replace(trigger(Matter.SENDING, T0 + 2 * MINUTE), began_at=T0))
+    assert not is_held(corrected, replace(trigger(IncidentType.SENDING, T0 + 2 * MINUTE), began_at=T0))
     both = apply(apply(declared(), MEASURED), replace(CORRECT, at=T0 + 5 * MINUTE))
     assert is_held(both, replace(MEASURED, at=T0 + 6 * MINUTE))
 
 
 def test_what_is_left_when_one_part_is_over_is_what_is_present() -> None:
-    together = apply(declared(Matter.RECEIVING), MEASURED)
-    assert (together.matter, together.present) == (Matter.BOTH, Matter.BOTH)
+    together = apply(declared(IncidentType.RECEIVING), MEASURED)
+    assert (together.matter, together.present) == (IncidentType.BOTH, IncidentType.BOTH)
     by_hand, measured = apply(together, replace(RESOLVE, at=LATER)), apply(together, CLOSE)
-    assert (by_hand.present, by_hand.present_since, by_hand.matter) == (Matter.RECEIVING, LATER, Matter.BOTH)
-    assert (measured.present, measured.present_since) == (Matter.SENDING, CLOSE.at)
+    assert (by_hand.present, by_hand.present_since, by_hand.matter) == (
+        IncidentType.RECEIVING,
+        LATER,
+        IncidentType.BOTH,
+    )
+    assert (measured.present, measured.present_since) == (IncidentType.SENDING, CLOSE.at)
     assert apply(measured, replace(RESOLVE, at=LATER)).state is IncidentState.RESOLVED
 
 
 def test_staff_are_told_who_has_declared_it_while_less_of_it_is_measured() -> None:
-    by_hand = declared(Matter.BOTH)
-    part, whole = apply(by_hand, MEASURED), apply(by_hand, trigger(Matter.BOTH, T0 + 3 * MINUTE))
+    by_hand = declared(IncidentType.BOTH)
+    part, whole = apply(by_hand, MEASURED), apply(by_hand, trigger(IncidentType.BOTH, T0 + 3 * MINUTE))
     told = [facts(each, Plan.ESCALATION, Purpose.OUTAGE, T0).declared_by for each in (by_hand, part, whole)]
     assert told == ["Siti Contoh", "Siti Contoh", ""]
     assert facts(by_hand, Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0).declared_by == ""
@@ -435,7 +447,7 @@ def test_resolve_well_since_before_it_began_ends_when_it_was_found(minutes: int)
     assert apply(incident(), replace(well, at=T0 - 60 * MINUTE)).ended_at == incident().began_at
 
 
-SLOW, SENDS, RECEIVES, BOTH = Matter.DEGRADED, Matter.SENDING, Matter.RECEIVING, Matter.BOTH
+SLOW, SENDS, RECEIVES, BOTH = IncidentType.DEGRADED, IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH
 
 
 @pytest.mark.parametrize(
@@ -452,8 +464,10 @@ SLOW, SENDS, RECEIVES, BOTH = Matter.DEGRADED, Matter.SENDING, Matter.RECEIVING,
         ([(SLOW, 0), (SENDS, 9), (BOTH, 20)], 20),
     ],
 )
-def test_incident_states_since_when_what_it_states_is_so(measured: Sequence[tuple[Matter, int]], began: int) -> None:
-    def event(matter: Matter, minutes: int) -> Trigger:
+def test_incident_states_since_when_what_it_states_is_so(
+    measured: Sequence[tuple[IncidentType, int]], began: int
+) -> None:
+    def event(matter: IncidentType, minutes: int) -> Trigger:
         return replace(trigger(matter, T0 + (minutes + 2) * MINUTE), began_at=T0 + minutes * MINUTE)
 
     found = open_incident(event(*measured[0]), incident_id=1, number="JCM-01")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from alerts.record.audit import (
     BEGINNING,
     PURGED,
-    Head,
-    Sealed,
+    ChainedEntry,
+    ChainHead,
     Verifier,
     as_json,
     canonical,
@@ -26,12 +26,12 @@ from alerts.record.audit import (
     seal,
     tombstones_digest,
 )
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from tests.unit.alerts.people import MINUTE, T0
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 ENTRIES = st.builds(
-    Entry,
+    AuditEntry,
     at=st.integers(0, 10**12).map(lambda us: T0 + timedelta(microseconds=us)),
     actor=TEXTS,
     event=TEXTS.filter(lambda event: event != PURGED),
@@ -41,19 +41,19 @@ ENTRIES = st.builds(
 )
 
 
-def chain(entries: Iterable[Entry], head: Head | None = None) -> list[Sealed]:
-    head, sealed = head or Head(), []
+def chain(entries: Iterable[AuditEntry], head: ChainHead | None = None) -> list[ChainedEntry]:
+    head, sealed = head or ChainHead(), []
     for entry in entries:
         sealed.append(seal(entry, head))
         head = end_of(sealed)
     return sealed
 
 
-def end_of(sealed: Sequence[Sealed]) -> Head:
-    return Head(number=sealed[-1].number, hash=sealed[-1].hash) if sealed else Head()
+def end_of(sealed: Sequence[ChainedEntry]) -> ChainHead:
+    return ChainHead(number=sealed[-1].number, hash=sealed[-1].hash) if sealed else ChainHead()
 
 
-def flaws(sealed: Iterable[Sealed], head: Head) -> list[str]:
+def flaws(sealed: Iterable[ChainedEntry], head: ChainHead) -> list[str]:
     verifier = Verifier()
     for entry in sealed:
         verifier.take(entry)
@@ -61,22 +61,22 @@ def flaws(sealed: Iterable[Sealed], head: Head) -> list[str]:
     return [str(flaw) for flaw in verifier.flaws]
 
 
-def entry(event: str = "incident opened", **detail: str) -> Entry:
-    return Entry(at=T0, actor="engine", event=event, incident_id=1, detail=detail)
+def entry(event: str = "incident opened", **detail: str) -> AuditEntry:
+    return AuditEntry(at=T0, actor="engine", event=event, incident_id=1, detail=detail)
 
 
 THREE = chain([entry("incident opened"), entry("incident acknowledged"), entry("incident resolved")])
 
 
-def purged(sealed: Sequence[Sealed], *numbers: int) -> list[Sealed]:
+def purged(sealed: Sequence[ChainedEntry], *numbers: int) -> list[ChainedEntry]:
     """Take the content of some entries away, as a purge does, and tell of it."""
     gone = [each for each in sealed if each.number in numbers]
     detail = {"authority": "ANM.100-1/2 (3)", "entries": str(len(gone)), "tombstones": tombstones_digest(gone)}
-    told = seal(Entry(at=T0, actor="Siti Contoh", event=PURGED, detail=detail), end_of(sealed))
+    told = seal(AuditEntry(at=T0, actor="Siti Contoh", event=PURGED, detail=detail), end_of(sealed))
     return [emptied(e, told.number) if e in gone else e for e in sealed] + [told]
 
 
-def emptied(of: Sealed, by: int) -> Sealed:
+def emptied(of: ChainedEntry, by: int) -> ChainedEntry:
     return replace(of, actor="", event="", incident_id=None, notice_id=None, detail={}, purged_by=by)
 
 
@@ -84,14 +84,14 @@ def emptied(of: Sealed, by: int) -> Sealed:
 
 
 def test_the_form_that_is_hashed_is_the_one_that_the_auditor_is_told() -> None:
-    said = Entry(
+    said = AuditEntry(
         at=T0.astimezone(timezone(timedelta(hours=8))),
         actor='Siti "Contoh" \\ Ŝ',
         event="incident opened",
         incident_id=7,
         detail={"b": "2\n", "a": "1"},
     )
-    sealed = seal(said, Head())
+    sealed = seal(said, ChainHead())
 
     assert canonical(sealed) == (
         '{"actor":"Siti \\"Contoh\\" \\\\ Ŝ","at":"2026-11-24T06:15:00.000000Z","detail":{"a":"1","b":"2\\n"},'
@@ -102,8 +102,8 @@ def test_the_form_that_is_hashed_is_the_one_that_the_auditor_is_told() -> None:
 
 
 @given(ENTRIES)
-def test_the_form_is_one_line_of_json_that_says_what_the_entry_says(said: Entry) -> None:
-    sealed = seal(said, Head(number=41, hash="f" * 64))
+def test_the_form_is_one_line_of_json_that_says_what_the_entry_says(said: AuditEntry) -> None:
+    sealed = seal(said, ChainHead(number=41, hash="f" * 64))
     text = canonical(sealed)
 
     assert len(text.split("\n")) == 1
@@ -116,19 +116,19 @@ def test_a_moment_is_hashed_to_the_microsecond_and_wherever_it_was_said() -> Non
     here, there = entry(), replace(entry(), at=T0.astimezone(timezone(timedelta(hours=-5))))
     later = replace(entry(), at=T0 + timedelta(microseconds=1))
 
-    assert seal(here, Head()).hash == seal(there, Head()).hash != seal(later, Head()).hash
+    assert seal(here, ChainHead()).hash == seal(there, ChainHead()).hash != seal(later, ChainHead()).hash
 
 
 # -- what is found ----------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(ENTRIES, max_size=6))
-def test_a_chain_as_it_was_written_has_no_flaw(entries: list[Entry]) -> None:
+def test_a_chain_as_it_was_written_has_no_flaw(entries: list[AuditEntry]) -> None:
     sealed = chain(entries)
     assert flaws(sealed, end_of(sealed)) == []
 
 
-def _changes(data: st.DataObject, of: Sealed) -> Sealed:
+def _changes(data: st.DataObject, of: ChainedEntry) -> ChainedEntry:
     """Change exactly one column of an entry to another value."""
     name = data.draw(
         st.sampled_from(["at", "actor", "event", "incident_id", "notice_id", "detail", "previous", "content", "hash"])
@@ -149,7 +149,7 @@ def _changes(data: st.DataObject, of: Sealed) -> Sealed:
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=6), st.data())
-def test_any_single_change_of_any_entry_is_found_where_it_is(entries: list[Entry], data: st.DataObject) -> None:
+def test_any_single_change_of_any_entry_is_found_where_it_is(entries: list[AuditEntry], data: st.DataObject) -> None:
     sealed = chain(entries)
     place = data.draw(st.integers(0, len(sealed) - 1))
     end = end_of(sealed)
@@ -162,14 +162,14 @@ def test_any_single_change_of_any_entry_is_found_where_it_is(entries: list[Entry
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=6), st.data())
-def test_any_entry_that_is_taken_out_is_missed(entries: list[Entry], data: st.DataObject) -> None:
+def test_any_entry_that_is_taken_out_is_missed(entries: list[AuditEntry], data: st.DataObject) -> None:
     sealed = chain(entries)
     gone = data.draw(st.integers(0, len(sealed) - 1))
     assert flaws(sealed[:gone] + sealed[gone + 1 :], end_of(sealed))
 
 
 @given(st.lists(ENTRIES, min_size=2, max_size=6), st.data())
-def test_any_two_entries_that_change_places_are_noticed(entries: list[Entry], data: st.DataObject) -> None:
+def test_any_two_entries_that_change_places_are_noticed(entries: list[AuditEntry], data: st.DataObject) -> None:
     sealed = chain(entries)
     one, other = data.draw(st.lists(st.integers(0, len(sealed) - 1), min_size=2, max_size=2, unique=True))
     moved = list(sealed)
@@ -179,7 +179,7 @@ def test_any_two_entries_that_change_places_are_noticed(entries: list[Entry], da
 
 @given(st.lists(ENTRIES, max_size=6), ENTRIES, st.data())
 def test_an_entry_that_is_put_in_is_noticed_however_well_it_is_made(
-    entries: list[Entry], forged: Entry, data: st.DataObject
+    entries: list[AuditEntry], forged: AuditEntry, data: st.DataObject
 ) -> None:
     sealed = chain(entries)
     place = data.draw(st.integers(0, len(sealed)))
@@ -197,8 +197,8 @@ def test_it_is_said_where_entries_are_missing() -> None:
 
 
 def test_a_head_that_was_changed_is_noticed() -> None:
-    assert flaws(THREE, Head(number=3, hash="f" * 64)) == ["entry 3: is another than the last one written"]
-    assert flaws(THREE, Head(number=2, hash=THREE[1].hash)) == [
+    assert flaws(THREE, ChainHead(number=3, hash="f" * 64)) == ["entry 3: is another than the last one written"]
+    assert flaws(THREE, ChainHead(number=2, hash=THREE[1].hash)) == [
         "entry 3: is the last one there, and entry 2 is the last one written"
     ]
 
@@ -236,7 +236,7 @@ def test_only_a_head_kept_outside_shows_a_chain_that_was_written_anew_as_a_whole
     assert flaws(forged, end_of(forged)) == []
 
     verifier = Verifier()
-    verifier.against(Head(number=2, hash=THREE[1].hash), forged[1].hash)
+    verifier.against(ChainHead(number=2, hash=THREE[1].hash), forged[1].hash)
     assert [str(flaw) for flaw in verifier.flaws] == [
         "entry 2: is another than when the copy of the head was made: the chain was rewritten"
     ]
@@ -244,14 +244,14 @@ def test_only_a_head_kept_outside_shows_a_chain_that_was_written_anew_as_a_whole
 
 def test_a_chain_that_ends_before_a_head_kept_outside_was_cut_off() -> None:
     verifier = Verifier()
-    verifier.against(Head(number=9, hash="a" * 64), None)
+    verifier.against(ChainHead(number=9, hash="a" * 64), None)
     assert [str(flaw) for flaw in verifier.flaws] == [
         "entry 9: is not there, and was when the copy of the head was made"
     ]
 
 
 def test_the_fingerprint_is_a_number_that_a_metric_holds_exactly() -> None:
-    head = Head(number=1, hash="f" * 64)
+    head = ChainHead(number=1, hash="f" * 64)
     assert head.fingerprint == 2**52 - 1 == int(float(head.fingerprint))
 
 
@@ -259,7 +259,7 @@ def test_the_fingerprint_is_a_number_that_a_metric_holds_exactly() -> None:
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=6), st.data())
-def test_after_a_purge_with_an_authority_the_chain_is_whole(entries: list[Entry], data: st.DataObject) -> None:
+def test_after_a_purge_with_an_authority_the_chain_is_whole(entries: list[AuditEntry], data: st.DataObject) -> None:
     sealed = chain(entries)
     numbers = data.draw(st.sets(st.integers(1, len(sealed))))
     after = purged(sealed, *numbers)
@@ -298,7 +298,7 @@ def test_something_written_onto_a_tombstone_is_noticed() -> None:
         lambda e: replace(e, purged_by=2),
     ],
 )
-def test_a_tombstone_that_was_changed_is_noticed(change: Callable[[Sealed], Sealed]) -> None:
+def test_a_tombstone_that_was_changed_is_noticed(change: Callable[[ChainedEntry], ChainedEntry]) -> None:
     after = purged(THREE, 1)
     after[0] = change(after[0])
     assert flaws(after, end_of(after))

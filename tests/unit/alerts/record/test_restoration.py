@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.record.audit import Head
+from alerts.record.audit import ChainHead
 from alerts.record.restoration import (
     BadNumberError,
-    How,
-    Standing,
-    StoreMark,
+    DetectionMethod,
+    HighWaterMark,
+    StorePosition,
     ahead,
     highest,
     last_on_paper,
@@ -27,22 +27,24 @@ from tests.unit.alerts.people import T0
 HOUR = timedelta(hours=1)
 
 
-def mark(number: int, digest: str = "aa", *, chain: str = "first", jcm: int = 7, pages: int = 3) -> StoreMark:
-    head = Head(number=number, hash=digest)
-    return StoreMark(chain=chain, head=head, numbers={"JCM": jcm}, pages={"JCM-07": pages})
+def mark(number: int, digest: str = "aa", *, chain: str = "first", jcm: int = 7, pages: int = 3) -> HighWaterMark:
+    head = ChainHead(number=number, hash=digest)
+    return HighWaterMark(chain=chain, head=head, numbers={"JCM": jcm}, pages={"JCM-07": pages})
 
 
-def standing(number: int = 9, digest: str = "aa", *, chain: str = "first", silent: timedelta = HOUR / 2) -> Standing:
-    return Standing(
+def standing(
+    number: int = 9, digest: str = "aa", *, chain: str = "first", silent: timedelta = HOUR / 2
+) -> StorePosition:
+    return StorePosition(
         chain=chain,
-        head=Head(number=number, hash=digest),
+        head=ChainHead(number=number, hash=digest),
         hashes={number: digest},
         heard_at=T0 - silent,
         following={"JCM": 6},
     )
 
 
-EMPTY = Standing(chain="", head=Head(), hashes={}, heard_at=None, following={})
+EMPTY = StorePosition(chain="", head=ChainHead(), hashes={}, heard_at=None, following={})
 
 
 @pytest.mark.parametrize(
@@ -50,27 +52,27 @@ EMPTY = Standing(chain="", head=Head(), hashes={}, heard_at=None, following={})
     [
         (standing(), [], None),
         (standing(), [mark(9)], None),
-        (standing(8), [mark(9)], How.OLDER),
-        (standing(9, "bb"), [mark(9)], How.OLDER),
-        (standing(), [mark(9), mark(10)], How.OLDER),
+        (standing(8), [mark(9)], DetectionMethod.OLDER),
+        (standing(9, "bb"), [mark(9)], DetectionMethod.OLDER),
+        (standing(), [mark(9), mark(10)], DetectionMethod.OLDER),
         (standing(8), [mark(9, chain="another store's")], None),
         (EMPTY, [], None),
-        (EMPTY, [mark(9)], How.EMPTY),
-        (standing(silent=HOUR * 2), [], How.SILENT),
-        (standing(silent=HOUR * 2), [mark(9)], How.SILENT),
-        (standing(8, silent=HOUR * 2), [mark(9)], How.OLDER),
+        (EMPTY, [mark(9)], DetectionMethod.EMPTY),
+        (standing(silent=HOUR * 2), [], DetectionMethod.SILENT),
+        (standing(silent=HOUR * 2), [mark(9)], DetectionMethod.SILENT),
+        (standing(8, silent=HOUR * 2), [mark(9)], DetectionMethod.OLDER),
         (standing(silent=HOUR), [], None),
     ],
 )
 def test_a_store_is_an_older_copy_when_a_mark_knows_more_or_it_was_silent(
-    store: Standing, marks: Sequence[StoreMark], how: How | None
+    store: StorePosition, marks: Sequence[HighWaterMark], how: DetectionMethod | None
 ) -> None:
     assert noticed(store, marks, T0, was_away=True) is how
 
 
 def test_a_store_that_was_watched_all_the_time_may_be_silent() -> None:
     assert noticed(standing(silent=HOUR * 5), [mark(9)], T0, was_away=False) is None
-    assert noticed(standing(8), [mark(9)], T0, was_away=False) is How.OLDER
+    assert noticed(standing(8), [mark(9)], T0, was_away=False) is DetectionMethod.OLDER
 
 
 def test_numbers_go_on_behind_the_highest_that_anybody_knows() -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.model.notice import OF_TELLING, Facts, Matter, Office, Plan, Purpose
+from alerts.model.notice import OF_TELLING, Facts, IncidentType, IssuingOffice, Plan, Purpose
 from alerts.wording.key import CHANGED, FOR_STAFF
 from alerts.wording.texts import load
 
 #: Tuesday, 24 November 2026, 2.15 petang.
 BEGAN = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 WORDING = load()
-JCM = Office(short="JCM", name="Jabatan Contoh Malaysia", domain="jabatan-contoh.gov.my")
+JCM = IssuingOffice(short="JCM", name="Jabatan Contoh Malaysia", domain="jabatan-contoh.gov.my")
 OUTAGE = Facts(
     purpose=Purpose.OUTAGE,
     plan=Plan.ANNOUNCEMENT,
-    matter=Matter.BOTH,
+    matter=IncidentType.BOTH,
     office=JCM,
     number="JCM-07",
     began_at=BEGAN,
@@ -31,22 +31,28 @@ OUTAGE = Facts(
 
 def situations(facts: Facts = OUTAGE) -> list[Facts]:
     """Return *facts* in every plan, purpose and matter that there is, and as what was over before it could be told."""
-    announced = set(Matter) - {Matter.DEGRADED, Matter.SIGN_IN, Matter.OWN_FAULT, Matter.ALERT, *OF_TELLING}
+    announced = set(IncidentType) - {
+        IncidentType.DEGRADED,
+        IncidentType.SIGN_IN,
+        IncidentType.OWN_FAULT,
+        IncidentType.ALERT,
+        *OF_TELLING,
+    }
     belated = replace(facts, plan=Plan.ESCALATION, purpose=Purpose.RECOVERY, first_noticed_at=None)
     return (
-        [replace(belated, matter=matter) for matter in Matter if matter not in OF_TELLING]
+        [replace(belated, matter=matter) for matter in IncidentType if matter not in OF_TELLING]
         + [
             replace(facts, plan=plan, purpose=purpose, matter=matter)
             for plan in Plan
             for purpose in Purpose
-            for matter in Matter
+            for matter in IncidentType
             if plan is Plan.ESCALATION
             or (plan is Plan.ANNOUNCEMENT and matter in announced and purpose not in FOR_STAFF)
         ]
         + [
-            replace(facts, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=Matter.BOTH)
+            replace(facts, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=IncidentType.BOTH)
             for plan in Plan
             for matter in sorted(CHANGED[plan])
         ]
-        + [replace(facts, plan=Plan.ESCALATION, matter=matter, by="Siti binti Contoh") for matter in Matter]
+        + [replace(facts, plan=Plan.ESCALATION, matter=matter, by="Siti binti Contoh") for matter in IncidentType]
     )

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from alerts.model.brief import AnnouncementPlan
-from alerts.model.notice import Facts, Language, Matter, Plan, Purpose
+from alerts.model.notice import Facts, IncidentType, Language, Plan, Purpose
 from alerts.wording import spoken
 from alerts.wording.bundle import compose_call, compose_sms
 from alerts.wording.lint import COMFORTABLE, errors, lint, septets
@@ -19,13 +19,13 @@ from tests.unit.alerts.people import MINISTRY
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING
 
 KINDS = [
-    *((Plan.ESCALATION, purpose, matter) for purpose in (Purpose.OUTAGE, Purpose.RECOVERY) for matter in Matter),
-    (Plan.ESCALATION, Purpose.RELEASE, Matter.BOTH),
-    *((Plan.ANNOUNCEMENT, purpose, Matter.BOTH) for purpose in (Purpose.OUTAGE, Purpose.RECOVERY)),
+    *((Plan.ESCALATION, purpose, matter) for purpose in (Purpose.OUTAGE, Purpose.RECOVERY) for matter in IncidentType),
+    (Plan.ESCALATION, Purpose.RELEASE, IncidentType.BOTH),
+    *((Plan.ANNOUNCEMENT, purpose, IncidentType.BOTH) for purpose in (Purpose.OUTAGE, Purpose.RECOVERY)),
 ]
 
 
-def agencies(count: int, kind: tuple[Plan, Purpose, Matter] = KINDS[0], short: str = "J{}") -> Sequence[Facts]:
+def agencies(count: int, kind: tuple[Plan, Purpose, IncidentType] = KINDS[0], short: str = "J{}") -> Sequence[Facts]:
     plan, purpose, matter = kind
     office = {n: replace(JCM, short=short.format(n)[:11], name=f"Jabatan Contoh {n}") for n in range(count)}
     told = replace(OUTAGE, plan=plan, purpose=purpose, matter=matter)
@@ -36,7 +36,7 @@ def agencies(count: int, kind: tuple[Plan, Purpose, Matter] = KINDS[0], short: s
 @pytest.mark.parametrize("kind", KINDS, ids="-".join)
 @pytest.mark.parametrize("count", [2, 12, 1000])
 def test_every_bundle_is_one_sms_that_arrives(
-    count: int, kind: tuple[Plan, Purpose, Matter], language: Language
+    count: int, kind: tuple[Plan, Purpose, IncidentType], language: Language
 ) -> None:
     facts = agencies(count, kind, "SEKTORAWAM{}")
     late = replace(facts[0], began_at=OUTAGE.began_at.replace(month=12, day=22, hour=4, minute=58))
@@ -63,9 +63,14 @@ def test_an_sms_names_those_that_fit_and_counts_the_rest() -> None:
     )
 
 
-@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.DEGRADED, Matter.SIGN_IN, Matter.OWN_FAULT, Matter.ALERT])
+@pytest.mark.parametrize(
+    "matter",
+    [IncidentType.BOTH, IncidentType.DEGRADED, IncidentType.SIGN_IN, IncidentType.OWN_FAULT, IncidentType.ALERT],
+)
 @pytest.mark.parametrize("language", Language)
-def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(matter: Matter, language: Language) -> None:
+def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(
+    matter: IncidentType, language: Language
+) -> None:
     kind = Plan.ESCALATION, Purpose.RECOVERY, matter
     began = OUTAGE.began_at.replace(month=12, day=22, hour=4, minute=58)
     facts = [
@@ -79,7 +84,7 @@ def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(matte
     assert text.count("22/12") == 2
 
 
-def outages_of_one(count: int, kind: tuple[Plan, Purpose, Matter], *, belated: bool = False) -> Sequence[Facts]:
+def outages_of_one(count: int, kind: tuple[Plan, Purpose, IncidentType], *, belated: bool = False) -> Sequence[Facts]:
     """Return outages of one agency, each of ten minutes, one after the other."""
     plan, purpose, matter = kind
     each = replace(OUTAGE, plan=plan, purpose=purpose, matter=matter)
@@ -92,7 +97,7 @@ def outages_of_one(count: int, kind: tuple[Plan, Purpose, Matter], *, belated: b
 
 
 def test_several_outages_of_one_agency_are_told_with_every_number_and_time() -> None:
-    recovery = Plan.ESCALATION, Purpose.RECOVERY, Matter.BOTH
+    recovery = Plan.ESCALATION, Purpose.RECOVERY, IncidentType.BOTH
 
     assert compose_sms(outages_of_one(2, recovery), Language.MALAY, WORDING).text == (
         "RM0 JCM ICT: PULIH. E-mel rasmi berfungsi semula. "
@@ -107,11 +112,11 @@ def test_several_outages_of_one_agency_are_told_with_every_number_and_time() -> 
 @pytest.mark.parametrize("belated", [False, True])
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("plan", Plan)
-@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.DEGRADED, Matter.SIGN_IN])
+@pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.DEGRADED, IncidentType.SIGN_IN])
 def test_they_are_one_sms_that_arrives_however_many(
-    matter: Matter, plan: Plan, language: Language, *, belated: bool
+    matter: IncidentType, plan: Plan, language: Language, *, belated: bool
 ) -> None:
-    if plan is Plan.ANNOUNCEMENT and (belated or matter in {Matter.DEGRADED, Matter.SIGN_IN}):
+    if plan is Plan.ANNOUNCEMENT and (belated or matter in {IncidentType.DEGRADED, IncidentType.SIGN_IN}):
         return
     late = OUTAGE.began_at.replace(month=12, day=22, hour=4, minute=58)
     facts = [
@@ -128,7 +133,7 @@ def test_they_are_one_sms_that_arrives_however_many(
 
 
 def test_a_call_about_several_outages_of_one_agency_tells_each_and_says_what_to_do_once() -> None:
-    told = outages_of_one(2, (Plan.ESCALATION, Purpose.RECOVERY, Matter.BOTH))
+    told = outages_of_one(2, (Plan.ESCALATION, Purpose.RECOVERY, IncidentType.BOTH))
 
     blocks = compose_call(told, Language.MALAY, WORDING).scripts[0].blocks
 
@@ -144,15 +149,15 @@ def test_an_agency_with_two_incidents_is_named_once() -> None:
 
 
 def test_what_is_our_own_is_called_by_its_number() -> None:
-    ours = agencies(2, (Plan.ESCALATION, Purpose.OUTAGE, Matter.OWN_FAULT))
+    ours = agencies(2, (Plan.ESCALATION, Purpose.OUTAGE, IncidentType.OWN_FAULT))
 
     assert "2 insiden pemantauan" in (text := compose_sms(ours, Language.MALAY, WORDING).text)
     assert "NNN00-99, NNN01-99" in text
 
 
 def test_several_alerts_of_the_noc_are_called_by_their_numbers_and_are_no_outages_of_mail() -> None:
-    alerts = agencies(2, (Plan.ESCALATION, Purpose.OUTAGE, Matter.ALERT))
-    over = outages_of_one(2, (Plan.ESCALATION, Purpose.RECOVERY, Matter.ALERT))
+    alerts = agencies(2, (Plan.ESCALATION, Purpose.OUTAGE, IncidentType.ALERT))
+    over = outages_of_one(2, (Plan.ESCALATION, Purpose.RECOVERY, IncidentType.ALERT))
 
     assert "2 AMARAN pemantauan NOC" in (text := compose_sms(alerts, Language.MALAY, WORDING).text)
     assert "NNN00-99, NNN01-99" in text
@@ -161,7 +166,7 @@ def test_several_alerts_of_the_noc_are_called_by_their_numbers_and_are_no_outage
 
 
 def test_a_call_about_several_that_wait_for_their_release_offers_it_to_whoever_may() -> None:
-    waiting = agencies(12, (Plan.ESCALATION, Purpose.RELEASE, Matter.BOTH))
+    waiting = agencies(12, (Plan.ESCALATION, Purpose.RELEASE, IncidentType.BOTH))
     may, may_not = (compose_call(waiting, Language.MALAY, WORDING, may_release=may).scripts[0] for may in (True, False))
 
     assert (may.may_release, "Tekan lima" in may.menu) == (True, True)
@@ -190,9 +195,9 @@ def test_a_call_says_how_many_and_names_six_at_most_in_both_languages() -> None:
 
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
-@pytest.mark.parametrize("matter", [Matter.UNREACHED, Matter.UNRELEASED])
+@pytest.mark.parametrize("matter", [IncidentType.UNREACHED, IncidentType.UNRELEASED])
 def test_compose_sms_notices_in_trouble_are_named_by_their_own_numbers(
-    matter: Matter, purpose: Purpose, language: Language
+    matter: IncidentType, purpose: Purpose, language: Language
 ) -> None:
     """The centre was told of "38 monitoring incidents, recovered" when 39 announcements waited, and of no agency."""
     waiting = [

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.model.notice import Cause, Facts, Language, Matter, Plan, Purpose
+from alerts.model.notice import Cause, Facts, IncidentType, Language, Plan, Purpose
 from alerts.wording.call import compose
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING, situations
 
@@ -61,29 +61,29 @@ def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Fac
 @pytest.mark.parametrize(
     ("matter", "malay", "english"),
     [
-        (Matter.BOTH, "E-mel keluar dan e-mel masuk", "Outgoing and incoming e-mail"),
-        (Matter.SENDING, "E-mel keluar", "Outgoing e-mail"),
-        (Matter.RECEIVING, "E-mel masuk", "Incoming e-mail"),
-        (Matter.DEGRADED, "lambat", "slow"),
-        (Matter.SIGN_IN, "Mungkin tiada sesiapa dapat log masuk", "Nobody may be able to sign in"),
-        (Matter.OWN_FAULT, "Sebahagian sistem pemantauan", "Part of the monitoring"),
-        (Matter.ALERT, "Sistem pemantauan pusat operasi", "The monitoring of the operations centre"),
+        (IncidentType.BOTH, "E-mel keluar dan e-mel masuk", "Outgoing and incoming e-mail"),
+        (IncidentType.SENDING, "E-mel keluar", "Outgoing e-mail"),
+        (IncidentType.RECEIVING, "E-mel masuk", "Incoming e-mail"),
+        (IncidentType.DEGRADED, "lambat", "slow"),
+        (IncidentType.SIGN_IN, "Mungkin tiada sesiapa dapat log masuk", "Nobody may be able to sign in"),
+        (IncidentType.OWN_FAULT, "Sebahagian sistem pemantauan", "Part of the monitoring"),
+        (IncidentType.ALERT, "Sistem pemantauan pusat operasi", "The monitoring of the operations centre"),
     ],
 )
-def test_staff_hear_what_is_wrong(matter: Matter, malay: str, english: str) -> None:
+def test_staff_hear_what_is_wrong(matter: IncidentType, malay: str, english: str) -> None:
     scripts = compose(replace(OUTAGE, plan=Plan.ESCALATION, matter=matter), MALAY, WORDING).scripts
     assert malay in scripts[0].blocks[0]
     assert english in scripts[1].blocks[0]
 
 
 def test_compose_own_fault_names_the_part() -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti mel A")
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.OWN_FAULT, subject="peti mel A")
     blocks = compose(facts, MALAY, WORDING).scripts[0].blocks
     assert blocks[0].endswith("Bahagian yang terjejas ialah peti mel A.")
 
 
-@pytest.mark.parametrize("matter", [Matter.OWN_FAULT, Matter.ALERT])
-def test_compose_monitoring_trouble_does_not_claim_that_outages_are_not_told(matter: Matter) -> None:
+@pytest.mark.parametrize("matter", [IncidentType.OWN_FAULT, IncidentType.ALERT])
+def test_compose_monitoring_trouble_does_not_claim_that_outages_are_not_told(matter: IncidentType) -> None:
     malay, english = compose(replace(OUTAGE, plan=Plan.ESCALATION, matter=matter), MALAY, WORDING).scripts
     assert "Agensi tidak dimaklumkan tentang perkara ini." in malay.blocks[1]
     assert "No agency is told of it." in english.blocks[1]
@@ -120,8 +120,8 @@ def test_how_to_confirm_without_a_key_is_said_where_somebody_has_to(facts: Facts
     assert ("Sila sahkan penerimaan di konsol Pantau" in script.unkeyed) is asked
 
 
-@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.SENDING, Matter.RECEIVING])
-def test_a_call_says_who_has_declared_what_no_probe_sees(matter: Matter) -> None:
+@pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
+def test_a_call_says_who_has_declared_what_no_probe_sees(matter: IncidentType) -> None:
     facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=matter, declared_by="Siti Contoh")
     malay, english = compose(facts, MALAY, WORDING).scripts
     assert malay.blocks[0].endswith(". Gangguan ini diisytiharkan oleh Siti Contoh.")
@@ -130,8 +130,8 @@ def test_a_call_says_who_has_declared_what_no_probe_sees(matter: Matter) -> None
 
 
 @pytest.mark.parametrize("cause", Cause)
-@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.SENDING, Matter.RECEIVING])
-def test_a_call_says_why_mail_fails(cause: Cause, matter: Matter) -> None:
+@pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
+def test_a_call_says_why_mail_fails(cause: Cause, matter: IncidentType) -> None:
     facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=matter, cause=cause)
     malay, english = compose(facts, MALAY, WORDING).scripts
     assert f" Punca yang dikesan ialah {WORDING.say(MALAY, f'call.cause.{cause}')}." in malay.blocks[0]

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 import pytest
 
 from alerts.gateways.twilio import twiml
-from alerts.model.notice import Office
-from alerts.wording.lifeline import SITUATIONS, Plight, call, faults, sms
+from alerts.model.notice import IssuingOffice
+from alerts.wording.lifeline import SITUATIONS, OutOfBandMessage, call, faults, sms
 from alerts.wording.lint import COMFORTABLE, lint, septets
 from tests.unit.alerts.wording.situations import BEGAN, WORDING
 
-NOC = Office(short="PANTAU", name="Pusat Operasi Rangkaian Kementerian Contoh", domain="")
+NOC = IssuingOffice(short="PANTAU", name="Pusat Operasi Rangkaian Kementerian Contoh", domain="")
 LONGEST = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
 
-def plight(situation: str, whose: str = "", at: datetime = BEGAN) -> Plight:
-    return Plight(situation=situation, office=NOC, at=at, whose=whose)
+def plight(situation: str, whose: str = "", at: datetime = BEGAN) -> OutOfBandMessage:
+    return OutOfBandMessage(situation=situation, office=NOC, at=at, whose=whose)
 
 
 @pytest.mark.parametrize(
@@ -69,5 +69,5 @@ def test_a_call_speaks_malay_then_english_and_asks_for_no_key(situation: str) ->
 
 def test_an_office_whose_name_does_not_fit_is_found_beforehand() -> None:
     assert faults(NOC, WORDING) == ()
-    too_long = Office(short="P" * 60, name="x", domain="")
+    too_long = IssuingOffice(short="P" * 60, name="x", domain="")
     assert {key for key, _ in faults(too_long, WORDING)} == {"lifeline.sms.store", "lifeline.sms.peer"}

@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alerts.model.incident import OUTAGES
-from alerts.model.notice import Cause, Facts, Language, Matter, Office, Plan, Purpose
+from alerts.model.notice import Cause, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import sms
 from alerts.wording.lint import COMFORTABLE, Rule, errors, lint, septets, substance
-from alerts.wording.sms import Unsendable, WorstCase, answer, compose
+from alerts.wording.sms import UnsendableTextError, WorstCase, answer, compose
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
 
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
@@ -43,7 +43,7 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
         (
             Plan.ANNOUNCEMENT,
             Purpose.OUTAGE,
-            Matter.BOTH,
+            IncidentType.BOTH,
             (
                 "RM0 JCM: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Sila gunakan surat, faks atau telefon sahaja. "
                 "E-mel persendirian dilarang. Ruj JCM-07"
@@ -52,7 +52,7 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
         (
             Plan.ANNOUNCEMENT,
             Purpose.OUTAGE,
-            Matter.SENDING,
+            IncidentType.SENDING,
             (
                 "RM0 JCM: E-mel rasmi tidak dapat dihantar sejak 24/11, 2.15 ptg. Jawapan rasmi kami akan dibuat melalui "
                 "surat, faks atau telefon. Ruj JCM-07"
@@ -61,7 +61,7 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
         (
             Plan.ANNOUNCEMENT,
             Purpose.OUTAGE,
-            Matter.RECEIVING,
+            IncidentType.RECEIVING,
             (
                 "RM0 JCM: E-mel rasmi tidak dapat diterima sejak 24/11, 2.15 ptg. Sila gunakan surat, faks atau telefon bagi "
                 "urusan rasmi. Ruj JCM-07"
@@ -70,7 +70,7 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
         (
             Plan.ANNOUNCEMENT,
             Purpose.RECOVERY,
-            Matter.SENDING,
+            IncidentType.SENDING,
             (
                 "RM0 JCM: E-mel rasmi telah pulih pada 24/11, 5.40 ptg. Urusan rasmi melalui e-mel boleh diteruskan seperti "
                 "biasa. Terima kasih. Ruj JCM-07"
@@ -79,7 +79,7 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
         (
             Plan.ANNOUNCEMENT,
             Purpose.DRILL,
-            Matter.BOTH,
+            IncidentType.BOTH,
             (
                 "RM0 JCM: LATIHAN SAHAJA. Ujian notis gangguan e-mel rasmi pada 24/11, 2.45 ptg. Tiada tindakan diperlukan. "
                 "Ruj JCM-07"
@@ -88,7 +88,7 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
         (
             Plan.ANNOUNCEMENT,
             Purpose.CORRECTION,
-            Matter.BOTH,
+            IncidentType.BOTH,
             (
                 "RM0 JCM: PEMBETULAN. Notis gangguan e-mel JCM-07 dibatalkan. E-mel rasmi beroperasi seperti biasa. "
                 "Kesulitan amat dikesali."
@@ -97,7 +97,7 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
         (
             Plan.ESCALATION,
             Purpose.OUTAGE,
-            Matter.SENDING,
+            IncidentType.SENDING,
             (
                 "RM0 JCM ICT: AMARAN. E-mel keluar gagal sejak 24/11, 2.15 ptg. Sahkan gangguan dan mulakan tatacara saluran "
                 "gantian. Ruj JCM-07"
@@ -105,28 +105,28 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
         ),
     ],
 )
-def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: Matter, malay: str) -> None:
+def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: IncidentType, malay: str) -> None:
     assert compose(replace(OUTAGE, plan=plan, purpose=purpose, matter=matter), MALAY, WORDING).text == malay
 
 
 @pytest.mark.parametrize(
     ("matter", "word"),
     [
-        (Matter.BOTH, "keluar dan masuk gagal"),
-        (Matter.SENDING, "keluar gagal"),
-        (Matter.RECEIVING, "masuk gagal"),
-        (Matter.DEGRADED, "lambat"),
-        (Matter.SIGN_IN, "Log masuk e-mel ditolak sejak 24/11, 2.15 ptg, mungkin bagi semua pengguna."),
-        (Matter.OWN_FAULT, "Agensi tidak dimaklumkan"),
-        (Matter.ALERT, "AMARAN pemantauan NOC sejak 24/11, 2.15 ptg. Bukan gangguan e-mel."),
+        (IncidentType.BOTH, "keluar dan masuk gagal"),
+        (IncidentType.SENDING, "keluar gagal"),
+        (IncidentType.RECEIVING, "masuk gagal"),
+        (IncidentType.DEGRADED, "lambat"),
+        (IncidentType.SIGN_IN, "Log masuk e-mel ditolak sejak 24/11, 2.15 ptg, mungkin bagi semua pengguna."),
+        (IncidentType.OWN_FAULT, "Agensi tidak dimaklumkan"),
+        (IncidentType.ALERT, "AMARAN pemantauan NOC sejak 24/11, 2.15 ptg. Bukan gangguan e-mel."),
     ],
 )
-def test_an_alarm_names_what_is_wrong(matter: Matter, word: str) -> None:
+def test_an_alarm_names_what_is_wrong(matter: IncidentType, word: str) -> None:
     assert word in compose(replace(OUTAGE, plan=Plan.ESCALATION, matter=matter), MALAY, WORDING).text
 
 
 def own_fault(subject: str) -> str:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject=subject)
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.OWN_FAULT, subject=subject)
     return compose(facts, MALAY, WORDING).text
 
 
@@ -140,7 +140,9 @@ def test_a_subject_that_would_be_blocked_is_left_out(subject: str) -> None:
 
 
 def test_the_english_text_tells_the_subject_in_english() -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti A", subject_en="mailbox A")
+    facts = replace(
+        OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.OWN_FAULT, subject="peti A", subject_en="mailbox A"
+    )
     assert ": mailbox A." in compose(facts, ENGLISH, WORDING).text
     assert ": peti A." in compose(replace(facts, subject_en=""), ENGLISH, WORDING).text
 
@@ -148,7 +150,9 @@ def test_the_english_text_tells_the_subject_in_english() -> None:
 @pytest.mark.parametrize("purpose", [p for p in Purpose if p not in {Purpose.UPDATE, Purpose.RELEASE, Purpose.DRILL}])
 @pytest.mark.parametrize("language", Language)
 def test_no_sms_about_an_alert_of_the_noc_says_that_mail_fails(purpose: Purpose, language: Language) -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.ALERT, purpose=purpose, subject="CakeraPenuh (web01)")
+    facts = replace(
+        OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.ALERT, purpose=purpose, subject="CakeraPenuh (web01)"
+    )
     text = (
         compose(facts, language, WORDING).text.replace("Bukan gangguan e-mel.", "").replace("Not an e-mail outage.", "")
     )
@@ -159,9 +163,9 @@ def test_no_sms_about_an_alert_of_the_noc_says_that_mail_fails(purpose: Purpose,
 @pytest.mark.parametrize("purpose", [Purpose.CLOSED, Purpose.CORRECTION])
 @pytest.mark.parametrize("by", ["", "Siti Contoh"])
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("matter", sorted(set(Matter) - OUTAGES - {Matter.DEGRADED, Matter.SIGN_IN}))
+@pytest.mark.parametrize("matter", sorted(set(IncidentType) - OUTAGES - {IncidentType.DEGRADED, IncidentType.SIGN_IN}))
 def test_who_closes_or_withdraws_what_is_no_trouble_of_mail_is_not_told_to_check_mail(
-    matter: Matter, language: Language, by: str, purpose: Purpose
+    matter: IncidentType, language: Language, by: str, purpose: Purpose
 ) -> None:
     facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=matter, purpose=purpose, by=by, number="NOC-01")
     text = compose(facts, language, WORDING).text
@@ -169,8 +173,10 @@ def test_who_closes_or_withdraws_what_is_no_trouble_of_mail_is_not_told_to_check
     assert "NOC-01" in text
 
 
-@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.SIGN_IN, Matter.OWN_FAULT, Matter.ALERT])
-def test_slowness_and_our_own_faults_are_never_announced(matter: Matter) -> None:
+@pytest.mark.parametrize(
+    "matter", [IncidentType.DEGRADED, IncidentType.SIGN_IN, IncidentType.OWN_FAULT, IncidentType.ALERT]
+)
+def test_slowness_and_our_own_faults_are_never_announced(matter: IncidentType) -> None:
     with pytest.raises(ValueError, match="never announced"):
         compose(replace(OUTAGE, matter=matter), MALAY, WORDING)
 
@@ -180,7 +186,7 @@ def test_a_recovery_without_an_end_is_our_bug() -> None:
         compose(replace(OUTAGE, purpose=Purpose.RECOVERY, ended_at=None), MALAY, WORDING)
 
 
-def office(short: str) -> Office:
+def office(short: str) -> IssuingOffice:
     return replace(JCM, short=short)
 
 
@@ -201,7 +207,7 @@ def test_an_office_whose_name_cannot_be_sent_is_found_before_an_outage(short: st
     findings = WorstCase(WORDING).of(office(short))
     assert rule in {finding.problem.rule for finding in findings}
     assert findings[0].key in str(findings[0])
-    with pytest.raises(Unsendable, match=r"sms\.announcement\.outage\.both"):
+    with pytest.raises(UnsendableTextError, match=r"sms\.announcement\.outage\.both"):
         compose(replace(OUTAGE, office=office(short), number="NNNNN-99"), ENGLISH, WORDING)
 
 
@@ -293,7 +299,7 @@ def test_a_name_that_leaves_no_room_for_the_code_still_gets_its_alarm() -> None:
         OUTAGE, plan=Plan.ESCALATION, office=replace(JCM, short="SEKTOR AWAM TIMUR LAUT"), number="NNNNN-9999"
     )
 
-    assert "Balas" not in compose(replace(long, matter=Matter.DEGRADED), MALAY, WORDING, response="999A").text
+    assert "Balas" not in compose(replace(long, matter=IncidentType.DEGRADED), MALAY, WORDING, response="999A").text
 
 
 ANSWERS = ["taken", "already", "over", "corrected", "worse", "unclear", "several", "nothing"]
@@ -316,7 +322,7 @@ def test_a_name_that_no_carrier_lets_through_is_left_out_of_the_answer(name: str
     assert answer("taken", MALAY, WORDING, told).text == "RM0 JCM: JCM-07 telah disahkan. Terima kasih."
 
 
-REFUSED = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.SENDING, cause=Cause.REFUSED)
+REFUSED = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.SENDING, cause=Cause.REFUSED)
 
 
 def test_an_alarm_says_why_mail_fails_where_one_comfortable_segment_has_room() -> None:
@@ -332,8 +338,8 @@ def test_an_alarm_says_why_mail_fails_where_one_comfortable_segment_has_room() -
 
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("cause", Cause)
-@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.SENDING, Matter.RECEIVING])
-def test_no_cause_keeps_an_alarm_from_arriving(matter: Matter, cause: Cause, language: Language) -> None:
+@pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
+def test_no_cause_keeps_an_alarm_from_arriving(matter: IncidentType, cause: Cause, language: Language) -> None:
     for office in (JCM, replace(JCM, short="SEKTORAWAM1")):
         told = replace(REFUSED, matter=matter, cause=cause, office=office)
         for response in ("", "99A"):
@@ -356,9 +362,9 @@ def test_an_alarm_says_who_has_declared_what_no_probe_sees() -> None:
 
 
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.SENDING, Matter.RECEIVING])
+@pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
 @pytest.mark.parametrize("name", ["Mohd Azlan bin Contoh", "Dato' Sri Haji " + "Contoh " * 12, "www.contoh.gov.my"])
-def test_no_name_keeps_an_alarm_from_arriving(name: str, matter: Matter, language: Language) -> None:
+def test_no_name_keeps_an_alarm_from_arriving(name: str, matter: IncidentType, language: Language) -> None:
     for office in (JCM, replace(JCM, short="SEKTORAWAM1")):
         told = replace(BY_WORD, matter=matter, declared_by=name, office=office)
         for response in ("", "99A"):

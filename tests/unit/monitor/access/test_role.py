@@ -16,7 +16,7 @@ from monitor.access.role import (
     parse_assignment,
     scope_of,
 )
-from monitor.access.visitor import OPEN_HERE, User, Visitor
+from monitor.access.visitor import OPEN_HERE, Principal, User
 
 ALLOWED = {
     Permission.READ: "viewer officer clerk duty noc admin",
@@ -62,16 +62,16 @@ def test_a_role_for_all_agencies_is_good_for_each_and_for_pantau_itself() -> Non
 
 
 def test_a_visitor_may_nothing_who_has_not_signed_in() -> None:
-    assert not any(Visitor().may(each) for each in Permission)
-    open_here = Visitor(open=OPEN_HERE)
+    assert not any(Principal().may(each) for each in Permission)
+    open_here = Principal(open=OPEN_HERE)
     assert {each for each in Permission if open_here.may(each, "JCM")} == OPEN_HERE
 
 
 def test_a_user_is_written_down_by_both_names() -> None:
     user = User(id=1, name="siti", full_name="Siti Contoh", assignments={assignment("duty:JCM")})
-    visitor = Visitor(user=user)
+    visitor = Principal(user=user)
     assert visitor.by == "Siti Contoh (siti)"
-    assert (visitor.called, Visitor().called) == ("siti", "nobody who has signed in")
+    assert (visitor.called, Principal().called) == ("siti", "nobody who has signed in")
     assert visitor.may(Permission.RELEASE)
     assert visitor.may(Permission.RELEASE, "JCM")
     assert not visitor.may(Permission.RELEASE, "MDC")
@@ -84,18 +84,18 @@ WALL = AgencyScope(agencies=frozenset({"MDC"}))
 @pytest.mark.parametrize(
     ("visitor", "is_known", "reads", "may"),
     [
-        (Visitor(), False, AgencyScope(), 0),
-        (Visitor(user=SITI), True, AgencyScope(agencies=frozenset({"JCM"})), len(PERMISSIONS[Role.DUTY])),
+        (Principal(), False, AgencyScope(), 0),
+        (Principal(user=SITI), True, AgencyScope(agencies=frozenset({"JCM"})), len(PERMISSIONS[Role.DUTY])),
         # Until it has a second factor.
-        (Visitor(user=SITI, is_held=True), True, AgencyScope(), 0),
+        (Principal(user=SITI, is_held=True), True, AgencyScope(), 0),
         # A wall reads, and does nothing else, whoever has signed in there.
-        (Visitor(wall=WALL), False, WALL, 1),
-        (Visitor(user=SITI, wall=WALL), True, WALL, len(PERMISSIONS[Role.DUTY])),
+        (Principal(wall=WALL), False, WALL, 1),
+        (Principal(user=SITI, wall=WALL), True, WALL, len(PERMISSIONS[Role.DUTY])),
     ],
     ids=["nobody", "signed in", "held", "wall", "signed in at a wall"],
 )
 def test_what_a_visitor_may_read_and_how_much_else(
-    visitor: Visitor, reads: AgencyScope, may: int, *, is_known: bool
+    visitor: Principal, reads: AgencyScope, may: int, *, is_known: bool
 ) -> None:
     assert visitor.is_known is is_known
     assert visitor.scope(Permission.READ) == reads

@@ -9,7 +9,7 @@ import pytest
 
 from monitor.access.api_token import ApiToken, exceeding
 from monitor.access.role import Permission, parse_assignment
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from tests.unit.alerts.people import T0
 
 
@@ -41,7 +41,7 @@ def test_a_token_has_no_more_than_its_maker(wanted: list[str], own: list[str], b
 
 
 def test_a_program_may_what_its_token_permits_and_for_these_agencies() -> None:
-    visitor = Visitor(token=token("duty:JCM"))
+    visitor = Principal(token=token("duty:JCM"))
     assert visitor.is_known
     assert visitor.by == "program konsol"
     assert visitor.may(Permission.ACKNOWLEDGE, "JCM")
@@ -50,7 +50,7 @@ def test_a_program_may_what_its_token_permits_and_for_these_agencies() -> None:
 
 
 def test_no_token_makes_users_or_tokens_whatever_it_permits() -> None:
-    visitor = Visitor(token=token("admin"))
+    visitor = Principal(token=token("admin"))
     assert visitor.may(Permission.RELOAD, "")
     assert not visitor.may(Permission.MANAGE_USERS)
 

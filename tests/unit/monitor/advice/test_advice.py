@@ -12,7 +12,7 @@ from alerts.model.notice import Language
 from monitor.advice import Advice, advise, texts, words
 from monitor.advice.case import Case
 from monitor.advice.usual import texts_of_failures
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.mailbox import AccessToken, Mailbox, OAuth, Security
 from probes.model.reply import Reason, SubmissionStep, smtp_failure
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
@@ -43,7 +43,7 @@ def at(mailbox: Mailbox, host: str, port: int, security: Security = Security.IMP
     )
 
 
-def with_ends(of: WatchedRoute, mailbox: Mailbox) -> WatchedRoute:
+def with_ends(of: MonitoredRoute, mailbox: Mailbox) -> MonitoredRoute:
     return replace(of, route=replace(of.route, sender=mailbox, recipient=mailbox))
 
 
@@ -53,7 +53,7 @@ def told(
     party: Party = S,
     outcome: Outcome = Outcome.AUTH,
     *,
-    of: WatchedRoute = OUTBOUND,
+    of: MonitoredRoute = OUTBOUND,
     detail: str = "",
     code: int | None = None,
     status: str | None = None,
@@ -87,7 +87,7 @@ def test_every_reason_has_an_answer_that_needs_no_special_case(reason: Reason) -
 
 @pytest.mark.parametrize("party", Party)
 @pytest.mark.parametrize("of", [OUTBOUND, INBOUND, forwarded("JCM")], ids=["outbound", "inbound", "forwarded"])
-def test_every_text_can_be_filled_in_whatever_the_route(of: WatchedRoute, party: Party) -> None:
+def test_every_text_can_be_filled_in_whatever_the_route(of: MonitoredRoute, party: Party) -> None:
     failure = Failure(phase=Phase.AUTH, party=party, reason="")
     result = replace(arrived(of, T0), failure=failure, outcome=Outcome.AUTH)
     case = Case(route=of.route, result=result, failure=failure)
@@ -107,7 +107,7 @@ BY_TOKEN = with_ends(MICROSOFT, replace(MICROSOFT.route.sender, login=OAuth(user
 GOOGLES_TOKEN = with_ends(GMAIL, replace(GMAIL.route.sender, login=OAuth(username="pantau", tokens=Tokens())))
 
 
-def refused(step: SubmissionStep, code: int, text: str, of: WatchedRoute = OUTBOUND) -> Advice:
+def refused(step: SubmissionStep, code: int, text: str, of: MonitoredRoute = OUTBOUND) -> Advice:
     """Return what is told when a server answers so: through the same reading of answers as in earnest."""
     ended = smtp_failure(step, code, text)
     result = ProbeResult(
@@ -175,7 +175,7 @@ def refused(step: SubmissionStep, code: int, text: str, of: WatchedRoute = OUTBO
     ],
 )
 def test_what_a_server_says_is_turned_into_what_to_do(
-    step: SubmissionStep, code: int, text: str, of: WatchedRoute, expected: str
+    step: SubmissionStep, code: int, text: str, of: MonitoredRoute, expected: str
 ) -> None:
     assert expected in whole(refused(step, code, text, of))
 

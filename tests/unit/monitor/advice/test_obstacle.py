@@ -10,7 +10,7 @@ import pytest
 from monitor.advice.obstacle import Obstacle, obstacle_of, plain_obstacle
 from monitor.web.page import WORDS
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason, SubmissionStep, imap_sign_in_failure, pop3_sign_in_failure, smtp_failure
 from probes.model.result import Party, ProbeResult
 from tests.unit.alerts.people import T0
@@ -37,7 +37,7 @@ def mailbox(host: str, *, token: bool = False) -> Mailbox:
     return Mailbox(name="J/ujian", address="peti@jabatan-contoh.gov.my", smtp=server, imap=server, login=login)
 
 
-def ended(failure: ProbeFailure) -> ProbeResult:
+def ended(failure: ProbeFailedError) -> ProbeResult:
     return ProbeResult(
         route="J/ujian",
         token_id="",
@@ -49,11 +49,11 @@ def ended(failure: ProbeFailure) -> ProbeResult:
     )
 
 
-def smtp(code: int, text: str) -> ProbeFailure:
+def smtp(code: int, text: str) -> ProbeFailedError:
     return smtp_failure(SubmissionStep.SIGN_IN, code, text)
 
 
-def imap(text: str, result: str = "NO") -> ProbeFailure:
+def imap(text: str, result: str = "NO") -> ProbeFailedError:
     return imap_sign_in_failure(result, text, Party.RECIPIENT)
 
 
@@ -85,7 +85,7 @@ def imap(text: str, result: str = "NO") -> ProbeFailure:
         (MICROSOFT, pop3_sign_in_failure("POP3 is disabled for this mailbox", Party.RECIPIENT), Obstacle.IMAP_OFF),
     ],
 )
-def test_what_a_refusal_means_for_who_set_it_up(host: str, failure: ProbeFailure, obstacle: Obstacle) -> None:
+def test_what_a_refusal_means_for_who_set_it_up(host: str, failure: ProbeFailedError, obstacle: Obstacle) -> None:
     assert obstacle_of(mailbox(host), ended(failure)) is obstacle
 
 

@@ -10,11 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.model.event import Trigger
-from alerts.model.notice import Facts, Language, Matter, Plan
+from alerts.model.notice import Facts, IncidentType, Language, Plan
 from alerts.wording import sms
 from monitor.bridge.noc_brief import own_brief
 from monitor.judging.joint.quorum import agreed
-from monitor.judging.suspect import Suspect
+from monitor.judging.suspect import FaultSource
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
 from tests.unit.monitor.bridge.test_pipeline import Service
@@ -40,13 +40,13 @@ def told_in_english(facts: Facts) -> str:
 @pytest.mark.parametrize(
     ("fault", "matter", "words", "sends", "receives"),
     [
-        (SENDING, Matter.SENDING, "ALERT. Outgoing e-mail failing", 0, 1),
-        (RECEIVING, Matter.RECEIVING, "ALERT. Incoming e-mail failing", 1, 0),
-        (REFUSED, Matter.BOTH, "ALERT. Outgoing and incoming e-mail failing", 0, 0),
+        (SENDING, IncidentType.SENDING, "ALERT. Outgoing e-mail failing", 0, 1),
+        (RECEIVING, IncidentType.RECEIVING, "ALERT. Incoming e-mail failing", 1, 0),
+        (REFUSED, IncidentType.BOTH, "ALERT. Outgoing and incoming e-mail failing", 0, 0),
     ],
 )
 async def test_an_agencys_broken_side_is_named(
-    fault: Fault, matter: Matter, words: str, sends: int, receives: int
+    fault: Fault, matter: IncidentType, words: str, sends: int, receives: int
 ) -> None:
     service = Service("JCM", "JKT")
     await service.rounds(3)
@@ -94,7 +94,7 @@ async def test_a_hub_that_reaches_no_mail_server_has_no_say_in_how_agencies_stan
 
     assert service.alerts.told() == ["ours/network: own_fault"]
     # Two sites, of which both must say so: it is none of them, and has none that it could outvote.
-    down, well = wrong(Matter.BOTH), works()
+    down, well = wrong(IncidentType.BOTH), works()
     assert agreed([here, down, down], TWO) == agreed([down, down], TWO)
     assert agreed([here, down, well], TWO) == agreed([down, well], TWO)
     assert agreed([here, well, well], TWO) == agreed([well, well], TWO)
@@ -106,7 +106,7 @@ def _words(directory: Path, service: Service) -> str:
     assert isinstance(trigger, Trigger)
     settings = Ministry(directory).load().accepted().settings
     (suspect,) = service.judge.own_troubles(service.clock.time)
-    assert isinstance(suspect, Suspect)
+    assert isinstance(suspect, FaultSource)
     return own_brief(settings, suspect).subject_en
 
 
@@ -120,7 +120,7 @@ async def test_own_fault_names_the_refused_account_and_over_a_restart(account: s
     assert service.fault("reference") == 0
 
     [told] = service.alerts.told()
-    service.start({told.partition(":")[0]: Matter.OWN_FAULT})
+    service.start({told.partition(":")[0]: IncidentType.OWN_FAULT})
     assert service.value("own_fault", cause="credentials", reference=account) == 1
     service.world.faults.clear()
     await service.rounds(4)

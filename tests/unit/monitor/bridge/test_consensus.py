@@ -16,18 +16,18 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident, apply
-from alerts.model.notice import Matter
-from monitor.bridge.consensus import Briefs, Consensus
+from alerts.model.notice import IncidentType
+from monitor.bridge.consensus import Briefs, IncidentReporter
 from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.joint.freshness import SiteBeat
-from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
+from monitor.judging.joint.freshness import SiteHeartbeat
+from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
 from monitor.judging.judge import AT_A_TIME
 from monitor.judging.matter import WAYS
-from monitor.judging.suspect import Trouble
+from monitor.judging.suspect import ActiveProblem
 from monitor.metrics import Metrics
 from monitor.model.route import Direction
 from monitor.service.sites.hub import Hub
-from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.standings import SiteStatuses
 from tests.unit.alerts.people import BRIEF, incident
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.judging.test_quorum import (
@@ -55,7 +55,7 @@ FRESH_FOR = 30
 SAYS = [well(), well(9), wrong(BOTH), wrong(SENDING), wrong(RECEIVING), wrong(SLOW), UNCLEAR, BLIND, UNTROUBLED]
 
 
-def is_well(standing: SiteStanding) -> bool:
+def is_well(standing: SiteStatus) -> bool:
     return standing.well_since is not None
 
 
@@ -67,26 +67,26 @@ class Site:
     life: int = 0
     #: So many beats pass in a second; `None`: all; 0: the wire is cut.
     pace: int | None = None
-    says: dict[str, SiteStanding] = field(default_factory=dict)
-    waiting: deque[tuple[str, SiteStanding] | tuple[int, SiteBeat]] = field(default_factory=deque)
+    says: dict[str, SiteStatus] = field(default_factory=dict)
+    waiting: deque[tuple[str, SiteStatus] | tuple[int, SiteHeartbeat]] = field(default_factory=deque)
     #: When the newest beat was written that has come.
     heard: int = -1000
     #: How far its clock was set back since the hub last knew it: one that is behind looks like that.
     set_back: int = 0
 
-    def say(self, key: str, standing: SiteStanding) -> None:
+    def say(self, key: str, standing: SiteStatus) -> None:
         self.says[key] = standing
         self.waiting.append((key, standing))
 
     def beat(self, true: int) -> None:
-        beat = SiteBeat(at=T0 + (true + self.ahead) * SECOND, steady=true * SECOND, life=f"{self.life}")
+        beat = SiteHeartbeat(at=T0 + (true + self.ahead) * SECOND, steady=true * SECOND, life=f"{self.life}")
         self.waiting.append((true, beat))
 
     def deliver(self, name: str, rows: Rows) -> None:
         beats = 0
         while self.waiting and (self.pace is None or beats < self.pace):
             what, of = self.waiting.popleft()
-            if isinstance(of, SiteBeat):
+            if isinstance(of, SiteHeartbeat):
                 beats, self.heard = beats + 1, cast(int, what)
                 rows.beaten[name] = of
             else:
@@ -103,11 +103,11 @@ class Nation(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.true = 0
         self.sites = {name: Site() for name in OTHERS}
-        self.here: dict[str, SiteStanding] = {}
+        self.here: dict[str, SiteStatus] = {}
         self.rows, self.clock, self.alerts = Rows(), Clock(), Alerts()
         self.metrics = Metrics(version="0", now=self.clock.now)
         #: What is open at the alerting side.
-        self.open: dict[str, Matter] = {}
+        self.open: dict[str, IncidentType] = {}
         self.counted = 0
         self.start_hub()
 
@@ -115,7 +115,7 @@ class Nation(RuleBasedStateMachine):
         self.runner.close()
 
     def start_hub(self) -> None:
-        self.consensus = Consensus(
+        self.consensus = IncidentReporter(
             briefs=Briefs(agencies=dict.fromkeys(KEYS, BRIEF), ours=lambda _: BRIEF),
             alerting=self.alerts,
             metrics=self.metrics,
@@ -127,7 +127,7 @@ class Nation(RuleBasedStateMachine):
             flapping=FlappingPolicy(falls=1000),
         )
         self.hub = Hub(
-            cast(SiteStandings, self.rows),
+            cast(SiteStatuses, self.rows),
             self.clock,
             site=HERE,
             sites=set(OTHERS),
@@ -161,12 +161,12 @@ class Nation(RuleBasedStateMachine):
     def fresh(self) -> set[str]:
         return set(self.consensus._fresh or ())
 
-    def said(self, key: str) -> list[SiteStanding]:
+    def said(self, key: str) -> list[SiteStatus]:
         """Return what the fresh sites say, as far as the hub has heard it."""
         levels = {HERE: self.here, **self.rows.said}
         return [levels[name][key] for name in sorted(self.fresh) if key in levels.get(name, {})]
 
-    def silent(self, key: str) -> list[SiteStanding]:
+    def silent(self, key: str) -> list[SiteStatus]:
         """Return what those last said that have no vote."""
         return [
             self.rows.said[name][key]
@@ -214,7 +214,7 @@ class Nation(RuleBasedStateMachine):
     # -- what happens ----------------------------------------------------------------------------------------------
 
     @rule(site=st.sampled_from(OTHERS), key=st.sampled_from(KEYS), standing=st.sampled_from(SAYS))
-    def say(self, site: str, key: str, standing: SiteStanding) -> None:
+    def say(self, site: str, key: str, standing: SiteStatus) -> None:
         self.sites[site].say(key, standing)
 
     @rule(site=st.sampled_from(OTHERS), key=st.sampled_from(KEYS))
@@ -223,12 +223,12 @@ class Nation(RuleBasedStateMachine):
             self.sites[site].say(key, self.sites[site].says[key])
 
     @rule(key=st.sampled_from(KEYS), standing=st.sampled_from(SAYS))
-    def say_here(self, key: str, standing: SiteStanding) -> None:
+    def say_here(self, key: str, standing: SiteStatus) -> None:
         self.here[key] = standing
         self.consensus.hear(HERE, key, standing)
 
     @rule(key=st.sampled_from(KEYS), standing=st.sampled_from(SAYS))
-    def agree(self, key: str, standing: SiteStanding) -> None:
+    def agree(self, key: str, standing: SiteStatus) -> None:
         for site in self.sites.values():
             site.say(key, standing)
         self.say_here(key, standing)
@@ -262,7 +262,7 @@ class Nation(RuleBasedStateMachine):
             self.second()
 
     @rule(standing=st.sampled_from([well(), wrong(BOTH), wrong(SENDING)]), key=st.sampled_from(KEYS))
-    def all_is_connected(self, key: str, standing: SiteStanding) -> None:
+    def all_is_connected(self, key: str, standing: SiteStatus) -> None:
         """Whatever was before: what all say is what is told, and soon."""
         self.mend()
         self.agree(key, standing)
@@ -277,7 +277,7 @@ class Nation(RuleBasedStateMachine):
 
 def test_how_an_agency_stands_by_all_sites_is_said_by_those_that_have_a_vote_where_they_are_several() -> None:
     clock = Clock()
-    consensus = Consensus(
+    consensus = IncidentReporter(
         briefs=Briefs(agencies={}, ours=lambda _: BRIEF),
         alerting=Alerts(),
         metrics=Metrics(version="0", now=clock.now),
@@ -287,7 +287,7 @@ def test_how_an_agency_stands_by_all_sites_is_said_by_those_that_have_a_vote_whe
         quorum=TWO,
     )
 
-    def together() -> Matter | None:
+    def together() -> IncidentType | None:
         standing = consensus.together("JCM")
         return standing.trouble.matter if standing and standing.trouble else None
 
@@ -296,18 +296,18 @@ def test_how_an_agency_stands_by_all_sites_is_said_by_those_that_have_a_vote_whe
     consensus.hear(JOHOR, "JCM", well())
     assert (consensus.together("JCM") is None, together()) == (False, None)
     consensus.hear(KUCHING, "JCM", wrong(BOTH))
-    assert together() == Matter.BOTH
+    assert together() == IncidentType.BOTH
     consensus.fresh({HERE, JOHOR})
     assert together() is None
     # A time that says not where it is: somebody has written into the site's store.
     local = datetime(2026, 11, 24, 14, 15)  # noqa: DTZ001
-    consensus.hear(JOHOR, "JCM", replace(wrong(BOTH), trouble=Trouble(matter=BOTH, since=local)))
+    consensus.hear(JOHOR, "JCM", replace(wrong(BOTH), trouble=ActiveProblem(matter=BOTH, since=local)))
     assert consensus.together("JCM") is None
 
 
 async def test_what_is_less_by_now_must_last_while_somebody_sees_it() -> None:
     clock, alerts = Clock(), Alerts()
-    consensus = Consensus(
+    consensus = IncidentReporter(
         briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
         alerting=alerts,
         metrics=Metrics(version="0", now=clock.now),
@@ -333,10 +333,10 @@ async def test_what_is_less_by_now_must_last_while_somebody_sees_it() -> None:
 def alone(
     alerts: Alerts,
     clock: Clock,
-    told: Mapping[str, Matter] | None = None,
+    told: Mapping[str, IncidentType] | None = None,
     **more: Any,
-) -> Consensus:
-    return Consensus(
+) -> IncidentReporter:
+    return IncidentReporter(
         briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
         alerting=alerts,
         metrics=Metrics(version="0", now=clock.now),
@@ -421,7 +421,7 @@ async def test_whoever_takes_over_an_open_incident_ends_it_though_nothing_new_is
     await consensus.tell()
     consensus.gain({"MDC"}, {"MDC": BOTH})
     consensus.hear(HERE, "MDC", well())
-    consensus.inherit({"ours/network": Matter.OWN_FAULT})
+    consensus.inherit({"ours/network": IncidentType.OWN_FAULT})
     await consensus.tell()
     assert alerts.told() == ["MDC: over", "ours/network: over"]
 
@@ -463,7 +463,7 @@ async def test_until_this_site_has_said_how_an_agency_stands_that_it_gained_noth
     alerts.away = {"JCM"}
     await consensus.tell()
     alerts.away = set()
-    consensus.gain({"JKT"}, {"MDC": BOTH, "ours/credentials/JKT/utama": Matter.OWN_FAULT})
+    consensus.gain({"JKT"}, {"MDC": BOTH, "ours/credentials/JKT/utama": IncidentType.OWN_FAULT})
     await consensus.tell()
     assert alerts.told() == ["JCM: both"], "what was owed before is told"
     assert consensus._disputed == {"JKT": True}
@@ -477,7 +477,7 @@ async def test_what_is_our_own_is_told_though_this_site_has_no_vote_on_agencies(
     consensus.brief(Briefs(agencies={}, ours=lambda suspect: replace(BRIEF, agency=f"{suspect}")))
     consensus.fresh({JOHOR})
     for key in ("JCM", "ours/reference/a"):
-        consensus.hear(HERE, key, wrong(Matter.OWN_FAULT))
+        consensus.hear(HERE, key, wrong(IncidentType.OWN_FAULT))
     await consensus.tell()
     assert alerts.told() == ["ours/reference/a: own_fault"]
     assert [each.brief.agency for each in alerts.heard if isinstance(each, Trigger)] == ["reference/a"]
@@ -503,7 +503,7 @@ async def test_that_a_person_has_ended_it_by_hand_is_known_while_it_is_measured_
     clock, alerts = Clock(), HeldBack()
     consensus = alone(alerts, clock)
 
-    async def stands(standing: SiteStanding) -> list[str]:
+    async def stands(standing: SiteStatus) -> list[str]:
         clock.time += MINUTE
         consensus.hear(HERE, "JCM", standing)
         await consensus.tell()
@@ -556,8 +556,8 @@ async def test_what_is_open_is_looked_up_each_minute_and_at_once_after_a_clock_w
 
 async def test_of_an_agency_that_another_process_has_now_all_is_forgotten_but_what_was_said_of_it() -> None:
     alerts, mailbox = Alerts(), "ours/credentials/JCM/utama"
-    consensus = alone(alerts, Clock(), dict.fromkeys(("ours/network", f"{mailbox}-2"), Matter.OWN_FAULT))
-    for key, standing in (("JCM", wrong(BOTH)), (mailbox, wrong(Matter.OWN_FAULT))):
+    consensus = alone(alerts, Clock(), dict.fromkeys(("ours/network", f"{mailbox}-2"), IncidentType.OWN_FAULT))
+    for key, standing in (("JCM", wrong(BOTH)), (mailbox, wrong(IncidentType.OWN_FAULT))):
         consensus.hear(HERE, key, standing)
     await consensus.tell()
     consensus.hear(HERE, "JCM", wrong(RECEIVING))
@@ -566,7 +566,7 @@ async def test_of_an_agency_that_another_process_has_now_all_is_forgotten_but_wh
     assert alerts.told() == ["JCM: both", f"{mailbox}: own_fault"], "the other ends it"
     assert ({*consensus.told}, consensus.agencies) == ({"ours/network"}, set())
     assert (consensus.ails_us(mailbox), consensus._said["JCM"]) == (False, {HERE: wrong(RECEIVING)})
-    assert consensus.inherit({mailbox: Matter.OWN_FAULT, "ours/network": Matter.OWN_FAULT}) == set()
+    assert consensus.inherit({mailbox: IncidentType.OWN_FAULT, "ours/network": IncidentType.OWN_FAULT}) == set()
 
 
 async def test_of_an_agency_that_has_left_what_other_sites_say_is_kept() -> None:
@@ -709,7 +709,7 @@ async def test_what_sites_have_told_together_is_shown_while_they_say_it_and_this
     consensus = alone(Alerts(), Clock(), others={*OTHERS})
     consensus._metrics.watch_agency("JCM", routes=["JCM/1"])
 
-    async def shown(johor: SiteStanding, here: SiteStanding) -> list[float | None]:
+    async def shown(johor: SiteStatus, here: SiteStatus) -> list[float | None]:
         consensus.hear(JOHOR, "JCM", johor)
         consensus.hear(HERE, "JCM", here)
         await consensus.tell()
@@ -744,7 +744,7 @@ def test_what_sites_see_fall_by_turns_opens_no_more_incidents_than_one_site_woul
 ) -> None:
     """Every five minutes other sites see it down: none of them sees it fall too often by itself."""
     clock, alerts, policy, opened = Clock(), Alerts(), FlappingPolicy(), list[datetime]()
-    consensus = Consensus(
+    consensus = IncidentReporter(
         briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
         alerting=alerts,
         metrics=Metrics(version="0", now=clock.now),

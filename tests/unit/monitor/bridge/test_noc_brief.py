@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from alerts.model.notice import Cause, Matter
+from alerts.model.notice import Cause, IncidentType
 from monitor.bridge.noc_brief import CAUSES, agency_of, cause_of, key_of, speaker_of, subject_of
 from monitor.model.route import Direction
 from probes.model.reply import Reason
@@ -18,20 +18,20 @@ REFUSED, SILENT = Reason.PORT_REFUSED, Reason.NO_ANSWER
 @pytest.mark.parametrize(
     ("matter", "reasons", "cause"),
     [
-        (Matter.SENDING, [(OUT, REFUSED), (OUT, REFUSED)], Cause.REFUSED),
-        (Matter.SENDING, [(OUT, REFUSED), (IN, SILENT), (IN, SILENT)], Cause.REFUSED),
-        (Matter.RECEIVING, [(OUT, REFUSED), (IN, Reason.NOT_ARRIVED)], Cause.LOST),
-        (Matter.RECEIVING, [(IN, ""), (WITHIN, Reason.CERTIFICATE_EXPIRED)], Cause.CERTIFICATE),
-        (Matter.BOTH, [(OUT, REFUSED), (IN, SILENT), (WITHIN, Reason.CONNECTION_CLOSED)], Cause.SILENT),
-        (Matter.BOTH, [(OUT, REFUSED), (IN, SILENT)], None),
-        (Matter.BOTH, [(OUT, Reason.OUR_OWN), (IN, "")], None),
-        (Matter.BOTH, [], None),
-        (Matter.DEGRADED, [(OUT, REFUSED)], None),
-        (Matter.OWN_FAULT, [(OUT, REFUSED)], None),
+        (IncidentType.SENDING, [(OUT, REFUSED), (OUT, REFUSED)], Cause.REFUSED),
+        (IncidentType.SENDING, [(OUT, REFUSED), (IN, SILENT), (IN, SILENT)], Cause.REFUSED),
+        (IncidentType.RECEIVING, [(OUT, REFUSED), (IN, Reason.NOT_ARRIVED)], Cause.LOST),
+        (IncidentType.RECEIVING, [(IN, ""), (WITHIN, Reason.CERTIFICATE_EXPIRED)], Cause.CERTIFICATE),
+        (IncidentType.BOTH, [(OUT, REFUSED), (IN, SILENT), (WITHIN, Reason.CONNECTION_CLOSED)], Cause.SILENT),
+        (IncidentType.BOTH, [(OUT, REFUSED), (IN, SILENT)], None),
+        (IncidentType.BOTH, [(OUT, Reason.OUR_OWN), (IN, "")], None),
+        (IncidentType.BOTH, [], None),
+        (IncidentType.DEGRADED, [(OUT, REFUSED)], None),
+        (IncidentType.OWN_FAULT, [(OUT, REFUSED)], None),
     ],
 )
 def test_the_cause_is_why_most_routes_of_the_direction_fail(
-    matter: Matter, reasons: Sequence[tuple[Direction, str]], cause: Cause | None
+    matter: IncidentType, reasons: Sequence[tuple[Direction, str]], cause: Cause | None
 ) -> None:
     assert cause_of(matter, reasons) is cause
 

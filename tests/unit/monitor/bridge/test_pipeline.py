@@ -12,20 +12,20 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident
-from alerts.model.notice import Cause, Matter
-from alerts.record.store import StoreAway
-from monitor.bridge.consensus import Briefs, Consensus
-from monitor.bridge.pipeline import Pipeline
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.judge import AT_A_TIME, Judge
-from monitor.judging.subject import Graded
-from monitor.judging.suspect import Suspect, Trouble
+from alerts.model.notice import Cause, IncidentType
+from alerts.record.store import StoreUnavailable
+from monitor.bridge.consensus import Briefs, IncidentReporter
+from monitor.bridge.pipeline import ResultPipeline
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.judge import AT_A_TIME, HealthEvaluator
+from monitor.judging.subject import GradedRun
+from monitor.judging.suspect import ActiveProblem, FaultSource
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
 from monitor.model.health import Grade, Health, HealthPolicy
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from monitor.probing.arrival import Arrivals
 from monitor.store.probing.history import History
 from probes.model.reply import Reason
@@ -86,7 +86,7 @@ class Alerts:
         self.asked += 1
         await self.answers.wait()
         if self.store_away:
-            raise StoreAway("it does not answer in time")
+            raise StoreUnavailable("it does not answer in time")
         if event.dedup_key in self.away:
             raise RuntimeError("database is locked")
         self.heard.append(event)
@@ -108,8 +108,8 @@ class Store:
         self.healths: dict[str, tuple[Health, datetime]] = {}
         self.runs = 0
         self.away = False
-        self.standings: list[tuple[str, SiteStanding]] = []
-        self.streaks: dict[str, Sequence[Graded]] = {}
+        self.standings: list[tuple[str, SiteStatus]] = []
+        self.streaks: dict[str, Sequence[GradedRun]] = {}
         self.grades: dict[str, Grade | None] = {}
         self.says_again = False
 
@@ -119,8 +119,8 @@ class Store:
         agency: str,
         judged: Mapping[str, tuple[Health, datetime]],
         *,
-        standings: Mapping[str, SiteStanding],
-        streaks: Mapping[str, Sequence[Graded]],
+        standings: Mapping[str, SiteStatus],
+        streaks: Mapping[str, Sequence[GradedRun]],
         grade: Grade | None,
         **_: object,
     ) -> None:
@@ -146,14 +146,14 @@ class Service:
         self.clock, self.alerts, self.store = Clock(), Alerts(), Store()
         self.start()
 
-    def start(self, open_incidents: Mapping[str, Matter] | None = None, *, is_read: bool = False) -> None:
-        self.judge = Judge(self.world.routes, HealthPolicy())
+    def start(self, open_incidents: Mapping[str, IncidentType] | None = None, *, is_read: bool = False) -> None:
+        self.judge = HealthEvaluator(self.world.routes, HealthPolicy())
         self.judge.restore(self.store.healths)
         self.metrics = Metrics(version="0", now=self.clock.now)
         self.metrics.watch_references(["a", "b"])
         for agency in self.agencies:
             self.metrics.watch_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
-        self.consensus = Consensus(
+        self.consensus = IncidentReporter(
             briefs=Briefs(agencies=dict.fromkeys(self.agencies, BRIEF), ours=self._ours),
             alerting=self.alerts,
             open_incidents=open_incidents or {},
@@ -162,7 +162,7 @@ class Service:
             site="utama",
         )
         self.routes = {r.name: r for r in self.world.routes}
-        self.pipeline = Pipeline(
+        self.pipeline = ResultPipeline(
             judge=self.judge,
             routes=self.routes,
             history=cast(History, self.store),
@@ -175,7 +175,7 @@ class Service:
         )
 
     @staticmethod
-    def _ours(suspect: Suspect) -> Brief:
+    def _ours(suspect: FaultSource) -> PolicySnapshot:
         return BRIEF
 
     async def take(self, run: ProbeResult) -> None:
@@ -227,7 +227,7 @@ async def test_an_outage_is_told_once_and_its_end_is_told_once() -> None:
     assert service.value("probe_runs_total", agency="JCM", direction="outbound", verdict="failed")
 
 
-def port_refused(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+def port_refused(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
     run = REFUSED(of, at, party)
     if run is None or run.failure is None:
         return run
@@ -316,7 +316,7 @@ async def test_that_one_direction_works_again_is_told_and_so_is_that_it_does_not
     assert isinstance(last, Trigger)
     assert last.less_since is not None
     assert last.at - last.less_since >= 10 * MINUTE
-    service.start({"JCM": Matter.RECEIVING})
+    service.start({"JCM": IncidentType.RECEIVING})
     await service.rounds(4)
     assert service.alerts.told() == ["JCM: both", "JCM: receiving"]
     service.world.faults["JCM/utama"] = REFUSED
@@ -336,7 +336,7 @@ async def test_a_direction_that_is_probed_no_more_is_not_told_to_work() -> None:
         r for r in service.world.routes if r.direction not in {Direction.OUTBOUND, Direction.INTERNAL}
     ]
     service.world.faults["JCM/utama"] = UNREADABLE
-    service.start({"JCM": Matter.BOTH})
+    service.start({"JCM": IncidentType.BOTH})
     await service.rounds(20)
     assert service.alerts.told() == ["JCM: both"]
 
@@ -346,7 +346,7 @@ async def test_after_a_restart_an_open_incident_is_not_told_again_and_its_end_is
     await service.rounds(3)
     service.world.faults["JCM/utama"] = REFUSED
     await service.rounds(6)
-    service.start({"JCM": Matter.BOTH})
+    service.start({"JCM": IncidentType.BOTH})
     await service.rounds(3)
     assert service.alerts.told() == ["JCM: both"]
 
@@ -361,7 +361,7 @@ async def test_a_restart_in_an_outage_and_a_fault_of_ours_shows_both_before_the_
     await service.rounds(3)
     service.world.faults |= {"JCM/utama": REFUSED, "a": LOSES}
     await service.rounds(6)
-    told = {"JCM": Matter.BOTH, "ours/reference/a": Matter.OWN_FAULT}
+    told = {"JCM": IncidentType.BOTH, "ours/reference/a": IncidentType.OWN_FAULT}
     assert set(service.alerts.told()) == {f"{key}: {matter}" for key, matter in told.items()}
     before = service.shown()
     service.start(told)
@@ -392,7 +392,7 @@ async def test_a_fault_of_what_left_the_configuration_is_over() -> None:
     service = Service("JCM")
     gone = ["ours/credentials/JKT/utama", "ours/reference/gone"]
     told = (*gone, "ours/reference/a", "ours/site/johor", "ours/quorum", "ZZZ")
-    service.start(dict.fromkeys(told, Matter.OWN_FAULT))
+    service.start(dict.fromkeys(told, IncidentType.OWN_FAULT))
     await service.rounds(1)
 
     assert service.alerts.told() == [f"{key}: over" for key in gone], "of another site this process knows nothing"
@@ -401,7 +401,7 @@ async def test_a_fault_of_what_left_the_configuration_is_over() -> None:
 
 async def test_an_end_that_was_not_proven_is_not_told() -> None:
     service = Service("JCM")
-    service.start({"JCM": Matter.BOTH})
+    service.start({"JCM": IncidentType.BOTH})
     await service.rounds(1)
 
     assert service.alerts.told() == []
@@ -463,7 +463,9 @@ async def test_a_bug_while_it_is_told_again_does_not_end_the_service(logs: list[
     await service.rounds(4)
 
     service.consensus.brief(Briefs(agencies={"JCM": BRIEF}, ours=lambda _: 1 / 0))  # type: ignore[arg-type, return-value]
-    service.consensus.hear("utama", "ours/network", SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0)))
+    service.consensus.hear(
+        "utama", "ours/network", SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0))
+    )
     service.alerts.store_away = False
     telling = asyncio.create_task(service.consensus.keep_telling())
     async with asyncio.timeout(60):
@@ -567,7 +569,7 @@ async def test_what_was_judged_while_the_store_was_away_is_written_when_it_is_ba
     await service.rounds(1)
 
     assert service.store.healths == service.judge.healths()
-    service.start({"JCM": Matter.BOTH})
+    service.start({"JCM": IncidentType.BOTH})
     await service.rounds(1)
     assert service.alerts.told() == ["JCM: both"]
 
@@ -626,7 +628,7 @@ async def test_what_is_well_and_was_said_to_be_is_said_anew_where_its_incident_c
     written = dict(service.store.standings)["JCM"]
     assert written.well_since is not None, "others read it"
     # It was watched under its new name already when its past came to it.
-    service.consensus.gain({"JCM"}, {"JCM": Matter.BOTH})
+    service.consensus.gain({"JCM"}, {"JCM": IncidentType.BOTH})
     service.metrics.forget_agency("JCM")
     service.metrics.watch_agency("JCM", routes=service.routes)
     service.pipeline.look_again({"JCM"})
@@ -848,10 +850,10 @@ async def test_what_was_told_by_a_process_that_is_gone_is_ended_by_one_that_sees
     await service.rounds(1)
     service.pipeline.inherit(
         {
-            "ours/network": Matter.OWN_FAULT,
-            "ours/site/johor": Matter.OWN_FAULT,
-            "ours/quorum": Matter.OWN_FAULT,
-            "JKT": Matter.SENDING,
+            "ours/network": IncidentType.OWN_FAULT,
+            "ours/site/johor": IncidentType.OWN_FAULT,
+            "ours/quorum": IncidentType.OWN_FAULT,
+            "JKT": IncidentType.SENDING,
         }
     )
     await service.rounds(1)
@@ -862,7 +864,7 @@ async def test_whoever_takes_back_what_others_said_leaves_incidents_that_no_site
     service = Service("JCM")
     await service.rounds(1)
     service.store.standings.clear()
-    service.pipeline.inherit({"alert/0123456789abcdef": Matter.ALERT, "unreached/NOC-01": Matter.UNREACHED})
+    service.pipeline.inherit({"alert/0123456789abcdef": IncidentType.ALERT, "unreached/NOC-01": IncidentType.UNREACHED})
     await service.rounds(1)
     assert (service.store.standings, service.consensus.told) == ([], {})
 

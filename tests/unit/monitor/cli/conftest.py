@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return Office(tmp_path)
+def office(tmp_path: Path) -> IssuingOffice:
+    return IssuingOffice(tmp_path)

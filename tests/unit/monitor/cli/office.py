@@ -50,7 +50,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
 
 
-class Office:
+class IssuingOffice:
     """The configuration that ships, in a directory of its own."""
 
     def __init__(self, directory: Path) -> None:

@@ -10,7 +10,7 @@ from pypdf import PdfReader
 
 from monitor.cli.operation.probe import EXIT_CODES
 from probes.model.result import Outcome
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from tests.unit.monitor.cli.office import Office
         (("probe", "JCONTOH", "sideways"), "has no route sideways; it has "),
     ],
 )
-def test_what_does_not_exist_is_said_with_what_does(office: Office, words: tuple[str, ...], said: str) -> None:
+def test_what_does_not_exist_is_said_with_what_does(office: IssuingOffice, words: tuple[str, ...], said: str) -> None:
     code, output = office.run(*words)
 
     assert code == 2
@@ -35,14 +35,14 @@ def test_what_does_not_exist_is_said_with_what_does(office: Office, words: tuple
     ("words", "code"), [(("letter", "JCONTOH", "--preview"), 2), (("probe", "JCONTOH"), 2), (("run",), os.EX_CONFIG)]
 )
 def test_a_bad_configuration_ends_with_two_and_the_service_as_systemd_knows_it(
-    office: Office, words: tuple[str, ...], code: int
+    office: IssuingOffice, words: tuple[str, ...], code: int
 ) -> None:
     office.config.write_text("agencies: [\n")
 
     assert office.run(*words)[0] == code
 
 
-def test_a_preview_is_written_where_it_was_asked_for(office: Office, tmp_path: Path) -> None:
+def test_a_preview_is_written_where_it_was_asked_for(office: IssuingOffice, tmp_path: Path) -> None:
     path = tmp_path / "surat.pdf"
     code, output = office.run("letter", "jcontoh", "--preview", "-o", str(path))
 
@@ -51,7 +51,9 @@ def test_a_preview_is_written_where_it_was_asked_for(office: Office, tmp_path: P
     assert path.read_bytes().startswith(b"%PDF")
 
 
-def test_a_preview_is_a_letter_to_the_first_or_a_fax_to_whom_it_was_asked_for(office: Office, tmp_path: Path) -> None:
+def test_a_preview_is_a_letter_to_the_first_or_a_fax_to_whom_it_was_asked_for(
+    office: IssuingOffice, tmp_path: Path
+) -> None:
     said = []
     for words in ((), ("--fax", "--recipient", "negeri")):
         path = tmp_path / "halaman.pdf"
@@ -63,14 +65,14 @@ def test_a_preview_is_a_letter_to_the_first_or_a_fax_to_whom_it_was_asked_for(of
     assert ["Setiausaha Kerajaan Negeri" in each for each in said] == [False, True]
 
 
-def test_a_preview_that_cannot_be_written_is_said_to_be(office: Office, tmp_path: Path) -> None:
+def test_a_preview_that_cannot_be_written_is_said_to_be(office: IssuingOffice, tmp_path: Path) -> None:
     code, output = office.run("letter", "JCONTOH", "--preview", "-o", str(tmp_path / "missing" / "surat.pdf"))
 
     assert code == 1
     assert "cannot be written: No such file or directory" in output
 
 
-def test_a_probe_without_its_key_says_so(office: Office) -> None:
+def test_a_probe_without_its_key_says_so(office: IssuingOffice) -> None:
     (office.state / "token.key").write_bytes(b"short")
 
     code, output = office.run("probe", "JCONTOH")

@@ -17,8 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from alerts.record.store import Entry
-from monitor.config.service.store import KeepSettings
+from alerts.record.store import AuditEntry
+from monitor.config.service.store import RetentionSettings
 from monitor.proof.archive import Archive
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
@@ -28,14 +28,14 @@ from pantau_lab.serving import claimed
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0
 from tests.unit.alerts.wording.situations import WORDING
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
 
 
 async def write(database: Database, *events: str) -> None:
     async with SqlStore(database).transaction() as ledger:
         for event in events:
-            await ledger.journal(Entry(at=T0, actor="Siti Contoh", event=event, detail={"number": "JCM-01"}))
+            await ledger.journal(AuditEntry(at=T0, actor="Siti Contoh", event=event, detail={"number": "JCM-01"}))
 
 
 def sha256(text: str) -> str:
@@ -53,12 +53,12 @@ def archive(database: Database) -> Archive:
         history=History(database),
         clock=Clock(),
         wording=lambda: WORDING,
-        keep=KeepSettings().build,
+        keep=RetentionSettings().build,
     )
 
 
 @asynccontextmanager
-async def running(office: Office) -> AsyncIterator[Database]:
+async def running(office: IssuingOffice) -> AsyncIterator[Database]:
     """Run a service with two entries in its journal."""
     async with Database.open(office.state) as database, office.open(Service(), records(archive(database))):
         await write(database, "incident opened", "incident resolved")
@@ -74,7 +74,7 @@ def change(file: Path, statement: str) -> None:
         connection.commit()
 
 
-async def test_a_whole_journal_is_said_to_be_whole_with_the_service_and_without(office: Office) -> None:
+async def test_a_whole_journal_is_said_to_be_whole_with_the_service_and_without(office: IssuingOffice) -> None:
     async with running(office):
         code, said = await office.ask("audit", "verify")
         _, head = await office.ask("audit", "head")
@@ -85,7 +85,7 @@ async def test_a_whole_journal_is_said_to_be_whole_with_the_service_and_without(
     assert await office.ask("audit", "head") == (0, head)
 
 
-async def test_a_changed_journal_is_said_to_be_changed_and_where(office: Office) -> None:
+async def test_a_changed_journal_is_said_to_be_changed_and_where(office: IssuingOffice) -> None:
     async with running(office) as database:
         change(office.state / "pantau.sqlite", "UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1")
         code, said = await office.ask("audit", "verify")
@@ -101,7 +101,7 @@ async def test_a_changed_journal_is_said_to_be_changed_and_where(office: Office)
     )
 
 
-async def test_what_is_written_while_it_is_followed_is_followed_too(office: Office) -> None:
+async def test_what_is_written_while_it_is_followed_is_followed_too(office: IssuingOffice) -> None:
     async with Database.open(office.state) as database:
         kept = archive(database)
         pages = kept.entries
@@ -118,7 +118,7 @@ async def test_what_is_written_while_it_is_followed_is_followed_too(office: Offi
     assert (code, said[:33]) == (0, "The journal is whole: 4 entries, ")
 
 
-async def test_an_entry_that_cannot_be_read_is_named(office: Office) -> None:
+async def test_an_entry_that_cannot_be_read_is_named(office: IssuingOffice) -> None:
     async with running(office):
         change(office.state / "pantau.sqlite", "UPDATE journal SET at = 'yesterday' WHERE id = 1")
         code, said = await office.ask("audit", "verify")
@@ -126,7 +126,7 @@ async def test_an_entry_that_cannot_be_read_is_named(office: Office) -> None:
     assert said.startswith("entry 1: cannot be read: it was changed\n")
 
 
-async def test_a_head_that_was_kept_elsewhere_still_fits_when_more_was_written(office: Office) -> None:
+async def test_a_head_that_was_kept_elsewhere_still_fits_when_more_was_written(office: IssuingOffice) -> None:
     async with running(office) as database:
         _, head = await office.ask("audit", "head")
         await write(database, "goes on")
@@ -141,21 +141,21 @@ async def test_a_head_that_was_kept_elsewhere_still_fits_when_more_was_written(o
 
 
 @pytest.mark.parametrize("against", ["2", "two:abc", "2:abc", f"2:{'z' * 64}", f"²:{'0' * 64}"])
-async def test_a_head_that_is_none_is_refused_with_what_to_write(office: Office, against: str) -> None:
+async def test_a_head_that_is_none_is_refused_with_what_to_write(office: IssuingOffice, against: str) -> None:
     async with running(office):
         code, said = await office.ask("audit", "verify", "--against", against)
     assert code == 2
     assert "must be NUMBER:HASH, as `pantau audit head` prints it" in said
 
 
-def test_without_a_service_and_without_a_file_it_is_said_what_to_do(office: Office) -> None:
+def test_without_a_service_and_without_a_file_it_is_said_what_to_do(office: IssuingOffice) -> None:
     code, said = office.run("audit", "verify")
     assert code == 1
     assert "the service is not running, and there is no" in said
     assert "--store" in said
 
 
-async def test_a_file_of_earlier_days_is_not_taken_for_a_store_on_a_server(office: Office) -> None:
+async def test_a_file_of_earlier_days_is_not_taken_for_a_store_on_a_server(office: IssuingOffice) -> None:
     async with Database.open(office.state) as database:
         await write(database, "incident opened")
     settings = office.config.read_text()
@@ -173,7 +173,7 @@ async def test_a_file_of_earlier_days_is_not_taken_for_a_store_on_a_server(offic
 
 @pytest.mark.real
 async def test_the_journal_on_a_server_is_verified_without_the_service(
-    office: Office, tmp_path: Path, postgres: Postgres
+    office: IssuingOffice, tmp_path: Path, postgres: Postgres
 ) -> None:
     server = postgres.database()
     url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"
@@ -198,7 +198,7 @@ async def test_the_journal_on_a_server_is_verified_without_the_service(
     assert (code, said.partition("\n")[0]) == (3, "entry 1: was changed: it says something else than was written")
 
 
-def test_a_file_that_is_no_store_is_named(office: Office, tmp_path: Path) -> None:
+def test_a_file_that_is_no_store_is_named(office: IssuingOffice, tmp_path: Path) -> None:
     other = tmp_path / "other.sqlite"
     other.write_text("not a database, but longer than the header of one, which has a hundred bytes" * 9)
     code, said = office.run("audit", "verify", "--store", str(other))
@@ -208,7 +208,7 @@ def test_a_file_that_is_no_store_is_named(office: Office, tmp_path: Path) -> Non
     assert office.run("audit", "head", "--store", "") == (1, "there is no file .\n")
 
 
-async def test_a_copy_can_be_looked_at_beside_the_running_service(office: Office, tmp_path: Path) -> None:
+async def test_a_copy_can_be_looked_at_beside_the_running_service(office: IssuingOffice, tmp_path: Path) -> None:
     async with Database.open(tmp_path / "other") as database:
         await write(database, "incident opened")
     async with running(office):
@@ -216,7 +216,7 @@ async def test_a_copy_can_be_looked_at_beside_the_running_service(office: Office
     assert (code, said[:31]) == (0, "The journal is whole: 1 entries")
 
 
-async def test_what_is_exported_can_be_checked_with_nothing_of_ours(office: Office, tmp_path: Path) -> None:
+async def test_what_is_exported_can_be_checked_with_nothing_of_ours(office: IssuingOffice, tmp_path: Path) -> None:
     output = tmp_path / "journal.jsonl"
     # An earlier one, that somebody has opened to others.
     output.write_text("x" * 10_000)
@@ -239,7 +239,7 @@ async def test_what_is_exported_can_be_checked_with_nothing_of_ours(office: Offi
 
 
 async def test_the_program_that_the_document_gives_an_auditor_finds_what_ours_finds(
-    office: Office, tmp_path: Path
+    office: IssuingOffice, tmp_path: Path
 ) -> None:
     document = (Path(__file__).parents[4] / "docs" / "audit.md").read_text()
     program = document.partition("```python\n")[2].partition("```")[0]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
@@ -23,22 +23,22 @@ from monitor.store.schema.migrations import known, upgrade
 from tests.hanging import HANGS
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0
-from tests.unit.monitor.cli.office import Office, full_disk
+from tests.unit.monitor.cli.office import IssuingOffice, full_disk
 
 
 async def write(database: Database, entries: int, size: int = 10) -> None:
     async with SqlStore(database).transaction() as ledger:
         for _ in range(entries):
-            await ledger.journal(Entry(at=T0, actor="Siti Contoh", event="remark", detail={"text": "a" * size}))
+            await ledger.journal(AuditEntry(at=T0, actor="Siti Contoh", event="remark", detail={"text": "a" * size}))
 
 
-async def have_store(office: Office, entries: int = 2, size: int = 10) -> Path:
+async def have_store(office: IssuingOffice, entries: int = 2, size: int = 10) -> Path:
     async with Database.open(office.state) as database:
         await write(database, entries, size)
     return office.state / "pantau.sqlite"
 
 
-def run(office: Office, *arguments: str) -> subprocess.Popen[str]:
+def run(office: IssuingOffice, *arguments: str) -> subprocess.Popen[str]:
     """Begin `pantau backup` as a process of its own."""
     command = [sys.executable, "-m", "monitor.cli", "backup", *arguments, "--config", str(office.config)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -72,7 +72,7 @@ def journal_of(file: Path) -> int:
 
 
 async def test_a_copy_is_whole_while_the_store_is_written_and_nobody_waits_for_it(
-    office: Office, tmp_path: Path
+    office: IssuingOffice, tmp_path: Path
 ) -> None:
     async with Database.open(office.state) as database:
         await write(database, 300, 1000)
@@ -97,7 +97,7 @@ async def test_a_copy_is_whole_while_the_store_is_written_and_nobody_waits_for_i
     assert not any("part" in name for name in names(tmp_path))
 
 
-async def test_a_copy_in_a_directory_is_named_by_its_time(office: Office, tmp_path: Path) -> None:
+async def test_a_copy_in_a_directory_is_named_by_its_time(office: IssuingOffice, tmp_path: Path) -> None:
     await have_store(office)
     (tmp_path / "copies").mkdir()
 
@@ -108,7 +108,7 @@ async def test_a_copy_in_a_directory_is_named_by_its_time(office: Office, tmp_pa
     assert re.fullmatch(r"pantau-\d{8}T\d{6}Z\.sqlite", name)
 
 
-async def test_no_copy_is_written_over_another(office: Office, tmp_path: Path) -> None:
+async def test_no_copy_is_written_over_another(office: IssuingOffice, tmp_path: Path) -> None:
     await have_store(office)
     there = tmp_path / "copy.sqlite"
     there.write_text("the only one")
@@ -119,13 +119,13 @@ async def test_no_copy_is_written_over_another(office: Office, tmp_path: Path) -
     assert said == f"{there} is there already, and no copy is written over another; name a new file, or a directory\n"
 
 
-async def test_a_name_that_no_file_can_have_is_refused_in_words(office: Office) -> None:
+async def test_a_name_that_no_file_can_have_is_refused_in_words(office: IssuingOffice) -> None:
     await have_store(office)
     name = "a" * 300
     assert await office.ask("backup", name) == (1, f"{name} cannot be written: File name too long\n")
 
 
-async def test_of_two_that_copy_to_one_name_one_does(office: Office, tmp_path: Path) -> None:
+async def test_of_two_that_copy_to_one_name_one_does(office: IssuingOffice, tmp_path: Path) -> None:
     await have_store(office, 200, 1000)
 
     copies = [run(office, str(tmp_path / "copy.sqlite")) for _ in range(2)]
@@ -138,7 +138,7 @@ async def test_of_two_that_copy_to_one_name_one_does(office: Office, tmp_path: P
 
 
 async def test_who_is_killed_leaves_nothing_under_the_name_and_the_next_one_clears_up(
-    office: Office, tmp_path: Path
+    office: IssuingOffice, tmp_path: Path
 ) -> None:
     await have_store(office, 300, 40_000)
     copies = tmp_path / "copies"
@@ -154,7 +154,7 @@ async def test_who_is_killed_leaves_nothing_under_the_name_and_the_next_one_clea
     assert names(copies) == ["copy.sqlite"]
 
 
-async def test_a_full_disk_leaves_no_copy_and_says_so(office: Office, tmp_path: Path) -> None:
+async def test_a_full_disk_leaves_no_copy_and_says_so(office: IssuingOffice, tmp_path: Path) -> None:
     store = await have_store(office, 50, 40_000)
     copies = tmp_path / "copies"
     copies.mkdir()
@@ -166,7 +166,7 @@ async def test_a_full_disk_leaves_no_copy_and_says_so(office: Office, tmp_path: 
     assert names(copies) == []
 
 
-async def test_a_damaged_store_gives_no_copy_that_counts(office: Office, tmp_path: Path) -> None:
+async def test_a_damaged_store_gives_no_copy_that_counts(office: IssuingOffice, tmp_path: Path) -> None:
     store = await have_store(office, 500, 1000)
     with store.open("r+b") as file:
         file.seek(store.stat().st_size // 2)
@@ -179,7 +179,7 @@ async def test_a_damaged_store_gives_no_copy_that_counts(office: Office, tmp_pat
     assert not (tmp_path / "copy.sqlite").exists()
 
 
-async def test_what_is_no_store_gives_no_copy(office: Office, tmp_path: Path) -> None:
+async def test_what_is_no_store_gives_no_copy(office: IssuingOffice, tmp_path: Path) -> None:
     code, said = await office.ask("backup", str(tmp_path / "copy.sqlite"))
     assert code == 1
     assert said.startswith(f"there is no {office.state}/pantau.sqlite: ")
@@ -194,7 +194,7 @@ async def test_what_is_no_store_gives_no_copy(office: Office, tmp_path: Path) ->
     assert (code, said[:21]) == (1, "there is no directory")
 
 
-async def test_a_store_of_an_older_schema_is_copied_and_that_is_said(office: Office, tmp_path: Path) -> None:
+async def test_a_store_of_an_older_schema_is_copied_and_that_is_said(office: IssuingOffice, tmp_path: Path) -> None:
     upgrade(f"sqlite:///{office.state}/pantau.sqlite", "0015")
 
     code, said = await office.ask("backup", str(tmp_path / "copy.sqlite"))
@@ -203,7 +203,7 @@ async def test_a_store_of_an_older_schema_is_copied_and_that_is_said(office: Off
     assert f"schema 0015, which a start of this program brings up to {known()[0]}" in said
 
 
-async def test_a_journal_that_was_changed_is_copied_and_that_is_said(office: Office, tmp_path: Path) -> None:
+async def test_a_journal_that_was_changed_is_copied_and_that_is_said(office: IssuingOffice, tmp_path: Path) -> None:
     store = await have_store(office)
     with closing(sqlite3.connect(store)) as connection:
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
@@ -218,7 +218,7 @@ async def test_a_journal_that_was_changed_is_copied_and_that_is_said(office: Off
 
 
 async def test_of_a_server_the_copy_is_what_its_own_program_makes(
-    office: Office, tmp_path: Path, postgres: Postgres
+    office: IssuingOffice, tmp_path: Path, postgres: Postgres
 ) -> None:
     server, other = postgres.store(), postgres.database()
     url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"

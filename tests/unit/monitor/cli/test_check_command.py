@@ -22,21 +22,21 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import drill, exercise
 from monitor.store.upkeep.users import SecondFactors, Users
 from monitor.web.command.oncall import duties
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.source import Service
 
 FALLBACK = "  fallback: pegawai-bertugas\n"
 
 
 @pytest.fixture
-def office(office: Office) -> Office:
+def office(office: IssuingOffice) -> IssuingOffice:
     """Return an office whose rota has nobody at weekends, and no fallback."""
     edit(office, "days: rest", "days: workdays")
     edit(office, FALLBACK, "")
     return office
 
 
-def edit(office: Office, old: str, new: str) -> None:
+def edit(office: IssuingOffice, old: str, new: str) -> None:
     file = office.directory / "agencies" / "jabatan-contoh.yaml"
     text = file.read_text()
     assert text.count(old) == 1
@@ -44,18 +44,18 @@ def edit(office: Office, old: str, new: str) -> None:
 
 
 @pytest.fixture
-async def database(office: Office) -> AsyncIterator[Database]:
+async def database(office: IssuingOffice) -> AsyncIterator[Database]:
     async with Database.open(office.state) as database:
         yield database
 
 
-def duty(office: Office, database: Database) -> OnCall:
+def duty(office: IssuingOffice, database: Database) -> OnCall:
     configuration, clock = load(office.config, ENVIRON).accepted(), MachineClock()
     metrics = Metrics(version="1", now=clock.now)
     return OnCall(store=SqlStore(database), metrics=metrics, clock=clock, configuration=lambda: configuration)
 
 
-async def fill_the_gap(office: Office, database: Database) -> None:
+async def fill_the_gap(office: IssuingOffice, database: Database) -> None:
     until = (datetime.now(UTC) + timedelta(days=8)).isoformat()
     await duty(office, database).add(rota="JCONTOH/bertugas", person="siti", begins="", ends=until, by="Siti")
 
@@ -64,7 +64,7 @@ def gaps(said: str) -> list[str]:
     return [line for line in said.splitlines() if "nobody is on call" in line]
 
 
-def test_check_rota_with_gap_is_a_warning(office: Office) -> None:
+def test_check_rota_with_gap_is_a_warning(office: IssuingOffice) -> None:
     code, said = office.run("check")
     (gap,) = gaps(said)
     assert code == 1
@@ -73,12 +73,12 @@ def test_check_rota_with_gap_is_a_warning(office: Office) -> None:
     assert "; 0 errors, " in said.splitlines()[-1]
 
 
-def test_check_rota_with_gap_and_fallback_is_no_finding(office: Office) -> None:
+def test_check_rota_with_gap_and_fallback_is_no_finding(office: IssuingOffice) -> None:
     edit(office, "escalation:\n", f"escalation:\n{FALLBACK}")
     assert gaps(office.run("check")[1]) == []
 
 
-async def test_check_asks_the_running_service_for_overrides(office: Office, tmp_path: Path) -> None:
+async def test_check_asks_the_running_service_for_overrides(office: IssuingOffice, tmp_path: Path) -> None:
     async with (
         Database.open(tmp_path / "elsewhere") as database,
         office.open(Service(), duties(duty(office, database))),
@@ -89,21 +89,23 @@ async def test_check_asks_the_running_service_for_overrides(office: Office, tmp_
     assert "overrides are not counted" not in before
 
 
-async def test_check_reads_overrides_of_a_stopped_service_from_its_file(office: Office, database: Database) -> None:
+async def test_check_reads_overrides_of_a_stopped_service_from_its_file(
+    office: IssuingOffice, database: Database
+) -> None:
     (before,) = gaps((await office.ask("check"))[1])
     await fill_the_gap(office, database)
     assert gaps((await office.ask("check"))[1]) == []
     assert "overrides are not counted" not in before
 
 
-def test_check_says_that_overrides_on_an_unavailable_server_are_not_counted(office: Office) -> None:
+def test_check_says_that_overrides_on_an_unavailable_server_are_not_counted(office: IssuingOffice) -> None:
     office.config.write_text(office.config.read_text() + "store: {url: 'postgresql://pantau@127.0.0.1:1/pantau'}\n")
     (gap,) = gaps(office.run("check")[1])
     server = "database pantau of the PostgreSQL at 127.0.0.1, port 1"
     assert f"; overrides are not counted: the store, {server}, cannot be read: " in gap
 
 
-async def test_check_number_that_answered_a_drill_is_verified(office: Office, database: Database) -> None:
+async def test_check_number_that_answered_a_drill_is_verified(office: IssuingOffice, database: Database) -> None:
     at = datetime.now(UTC) - timedelta(days=1)
     before = (await office.ask("check"))[1]
     async with database.write() as connection:
@@ -134,19 +136,19 @@ def test_exit_code_is_2_for_what_the_service_refuses_and_1_for_all_else(
     assert _exit_code([Problem(file="x", message="y", severity=each) for each in severities]) == code
 
 
-def test_check_severity_error_neither_prints_nor_counts_warnings(office: Office) -> None:
+def test_check_severity_error_neither_prints_nor_counts_warnings(office: IssuingOffice) -> None:
     code, said = office.run("check", "--severity", "error")
     assert code == 0
     assert ": warning: " not in said
     assert said.splitlines()[-1] == office.run("check")[1].splitlines()[-1], "the sum is of all"
 
 
-def test_check_severity_error_refuses_what_the_service_refuses(office: Office) -> None:
+def test_check_severity_error_refuses_what_the_service_refuses(office: IssuingOffice) -> None:
     edit(office, "agency: JCONTOH", "agency: jcontoh")
     assert office.run("check", "--severity", "error")[0] == 2
 
 
-def test_check_lost_key_of_secrets_is_to_be_looked_at(office: Office) -> None:
+def test_check_lost_key_of_secrets_is_to_be_looked_at(office: IssuingOffice) -> None:
     """The service starts without it."""
     office.config.write_text(office.config.read_text() + "portal: {secrets_key_file: secrets/tiada}\n")
     code, said = office.run("check", "--severity", "loss")
@@ -154,7 +156,7 @@ def test_check_lost_key_of_secrets_is_to_be_looked_at(office: Office) -> None:
     assert "; 0 errors, 1 loss, " in said.splitlines()[-1]
 
 
-def test_check_json_is_a_list_of_problems(office: Office) -> None:
+def test_check_json_is_a_list_of_problems(office: IssuingOffice) -> None:
     edit(office, "agency: JCONTOH", "agency: jcontoh")
     file = office.directory / "agencies" / "jabatan-contoh.yaml"
     line = 1 + file.read_text().splitlines().index("agency: jcontoh")
@@ -175,12 +177,12 @@ def test_check_json_is_a_list_of_problems(office: Office) -> None:
     assert all(set(each) == set(found[0]) for each in found)
 
 
-def test_check_json_without_problems_is_an_empty_list(office: Office) -> None:
+def test_check_json_without_problems_is_an_empty_list(office: IssuingOffice) -> None:
     code, said = office.run("check", "--json", "--severity", "error")
     assert (code, json.loads(said)) == (0, [])
 
 
-def test_check_json_problem_without_line_has_null(office: Office) -> None:
+def test_check_json_problem_without_line_has_null(office: IssuingOffice) -> None:
     office.config.unlink()
     code, said = office.run("check", "--json", "--severity", "error")
     assert code == 2
@@ -188,7 +190,7 @@ def test_check_json_problem_without_line_has_null(office: Office) -> None:
     assert (first["file"], first["line"], first["column"]) == (str(office.config), None, None)
 
 
-async def test_check_contact_whose_user_may_not_sign_in_is_a_warning(office: Office, database: Database) -> None:
+async def test_check_contact_whose_user_may_not_sign_in_is_a_warning(office: IssuingOffice, database: Database) -> None:
     edit(office, "  ali:\n", "  ali:\n    user: Ali\n")
     line = (office.directory / "agencies" / "jabatan-contoh.yaml").read_text().splitlines().index("    user: Ali") + 1
 
@@ -209,6 +211,6 @@ async def test_check_contact_whose_user_may_not_sign_in_is_a_warning(office: Off
     assert len(await warnings()) == 1
 
 
-def test_check_without_a_store_does_not_judge_users(office: Office) -> None:
+def test_check_without_a_store_does_not_judge_users(office: IssuingOffice) -> None:
     edit(office, "  ali:\n", "  ali:\n    user: Ali\n")
     assert "may sign in" not in office.run("check")[1]

@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 from typer.testing import CliRunner
 
-from alerts.engine.settling import Ruling
+from alerts.engine.settling import ManualStatus
 from alerts.model.contradiction import Contradiction
 from monitor.cli import COMMANDS, app, command
 from monitor.cli.duty.incident import Contradicted
@@ -121,7 +121,7 @@ def test_the_list_itself_imports_no_command() -> None:
 
 
 def test_each_ruling_can_be_given() -> None:
-    assert list(DONE) == [ruling.value for ruling in Ruling]
+    assert list(DONE) == [ruling.value for ruling in ManualStatus]
 
 
 def test_each_contradiction_can_be_named() -> None:

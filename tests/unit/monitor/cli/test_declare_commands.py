@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.decide.silence import silence_over
-from alerts.model.notice import Matter
-from monitor.service.declarer import Declarer
+from alerts.model.notice import IncidentType
+from monitor.service.declarer import DeclarationService
 from monitor.service.order_check import OrderCheck
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
@@ -21,7 +21,7 @@ from monitor.web.command.control import declarations
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
 
 DECLARE = ("declare", "JCM", "receiving", "--why", "mel web tidak dapat dibuka", "--by", "Aminah Contoh")
@@ -29,10 +29,10 @@ CLOSE = ("close", "JCM-01", "--why", "mel web dibaiki", "--by", "Ravi Contoh")
 
 
 @pytest.fixture
-async def place(office: Office, tmp_path: Path) -> AsyncIterator[Station]:
+async def place(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Station]:
     async with Database.open(tmp_path / "store") as database:
         station = Station(database)
-        declarer = Declarer(
+        declarer = DeclarationService(
             store=SqlStore(database),
             dispatcher=station.dispatcher,
             clock=station.clock,
@@ -48,7 +48,7 @@ async def place(office: Office, tmp_path: Path) -> AsyncIterator[Station]:
                 yield station
 
 
-async def test_an_outage_is_declared_and_closed(office: Office, place: Station) -> None:
+async def test_an_outage_is_declared_and_closed(office: IssuingOffice, place: Station) -> None:
     code, said = await office.ask(*DECLARE[:1], "jcm", *DECLARE[2:], "--since", "13.40")
     assert (code, said.splitlines()) == (
         0,
@@ -68,9 +68,9 @@ async def test_an_outage_is_declared_and_closed(office: Office, place: Station) 
     assert await office.ask(*CLOSE) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15: mel web dibaiki\n")
 
 
-async def test_what_the_probes_see_too_goes_on(office: Office, place: Station) -> None:
+async def test_what_the_probes_see_too_goes_on(office: IssuingOffice, place: Station) -> None:
     await office.ask(*DECLARE)
-    await place.submit(trigger(Matter.SENDING, T0 + MINUTE))
+    await place.submit(trigger(IncidentType.SENDING, T0 + MINUTE))
     assert await office.ask(*CLOSE) == (
         0,
         "JCM-01 GOES ON: the probes see an outage, too (sending). It ends when they are well.\n",
@@ -85,8 +85,8 @@ async def test_what_the_probes_see_too_goes_on(office: Office, place: Station) -
     assert (code, said.splitlines()[0]) == (0, "JCM-01 is over; whoever was told of it is told so.")
 
 
-async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: Office, place: Station) -> None:
-    await place.submit(trigger(Matter.BOTH))
+async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: IssuingOffice, place: Station) -> None:
+    await place.submit(trigger(IncidentType.BOTH))
     await place.release()
     code, said = await office.ask(*CLOSE, "--not-recovered")
     assert (code, said.splitlines()) == (
@@ -116,15 +116,15 @@ async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: O
     ],
 )
 async def test_of_what_opened_while_mail_was_only_watched_nobody_hears_the_end(
-    office: Office, place: Station, words: Sequence[str], said: str
+    office: IssuingOffice, place: Station, words: Sequence[str], said: str
 ) -> None:
     place.rests = True
-    await place.submit(trigger(Matter.BOTH, brief=BRIEF.with_nobody()))
+    await place.submit(trigger(IncidentType.BOTH, brief=BRIEF.with_nobody()))
     code, lines = await office.ask(*CLOSE, *words)
     assert (code, lines.splitlines()[0]) == (0, f"{said}nobody was told of it.")
 
 
-async def test_under_a_silence_it_is_said_that_nobody_is_told(office: Office, place: Station) -> None:
+async def test_under_a_silence_it_is_said_that_nobody_is_told(office: IssuingOffice, place: Station) -> None:
     async with place.store.transaction() as ledger:
         await ledger.add_silence("JCM", T0, T0 + timedelta(hours=2), "kerja rangkaian", "Ravi Contoh")
     _, said = await office.ask(*DECLARE)
@@ -132,8 +132,8 @@ async def test_under_a_silence_it_is_said_that_nobody_is_told(office: Office, pl
     assert "The staff are told" not in said
 
 
-async def test_what_the_probes_see_already_is_named(office: Office, place: Station) -> None:
-    await place.submit(trigger(Matter.BOTH))
+async def test_what_the_probes_see_already_is_named(office: IssuingOffice, place: Station) -> None:
+    await place.submit(trigger(IncidentType.BOTH))
     code, said = await office.ask(*DECLARE)
     assert (code, said.startswith("JCM-01 (both) is open already: the probes see it since 24/11 14:14")) == (1, True)
     assert "pantau remark JCM-01" in said
@@ -171,7 +171,7 @@ async def test_what_the_probes_see_already_is_named(office: Office, place: Stati
     ids=lambda each: " ".join(each[1:3]) + each[-1] if isinstance(each, tuple) else "",
 )
 async def test_an_order_that_cannot_be_carried_out_is_refused_in_words(
-    office: Office, place: Station, words: tuple[str, ...], code: int, says: str
+    office: IssuingOffice, place: Station, words: tuple[str, ...], code: int, says: str
 ) -> None:
     answer = await office.ask(*words)
     assert (answer[0], says in " ".join(answer[1].split())) == (code, True), answer[1]
@@ -183,7 +183,7 @@ async def test_an_order_that_cannot_be_carried_out_is_refused_in_words(
     [("14:15", "24/11 14:15:00"), ("14:16", "23/11 14:16:00"), ("2026-11-24T06:00:00Z", "24/11 14:00:00")],
 )
 async def test_a_clock_time_is_the_last_that_clocks_have_shown(
-    office: Office, place: Station, since: str, began: str
+    office: IssuingOffice, place: Station, since: str, began: str
 ) -> None:
     _, said = await office.ask(*DECLARE, "--since", since)
     assert f"since {began}." in said

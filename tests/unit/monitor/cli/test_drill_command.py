@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from alerts.decide.drill import ExerciseState, facts
+from alerts.decide.drill import DrillState, facts
 from alerts.model.channel import Channel
 from alerts.model.notice import Language
-from monitor.drills.driller import Driller
+from monitor.drills.driller import DrillRunner
 from monitor.store.engine.drills import Drill, Record
 from monitor.web.command.drills import drills
 from tests.unit.alerts.people import MINUTE, OFFICE, T0
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
 
 DRILL = Drill(
@@ -21,7 +21,7 @@ DRILL = Drill(
 NUMBER = "+60100000101"
 
 
-def record(state: ExerciseState, why: str = "") -> Record:
+def record(state: DrillState, why: str = "") -> Record:
     return Record(
         id=1,
         key="JCM/siti/voice/0/suara",
@@ -41,11 +41,11 @@ def record(state: ExerciseState, why: str = "") -> Record:
         provider_id=None,
         begun_at=T0,
         look_at=None,
-        confirmed_at=T0 + MINUTE if state is ExerciseState.CONFIRMED else None,
+        confirmed_at=T0 + MINUTE if state is DrillState.CONFIRMED else None,
     )
 
 
-class School(Driller):
+class School(DrillRunner):
     """What the service would answer."""
 
     def __init__(self, *records: Record) -> None:
@@ -62,12 +62,12 @@ class School(Driller):
         return [(DRILL, each) for each in self.records]
 
 
-async def said(office: Office, school: School, *words: str) -> tuple[int, str]:
+async def said(office: IssuingOffice, school: School, *words: str) -> tuple[int, str]:
     async with office.open(Service(), drills(school)):
         return await office.ask("drill", *words)
 
 
-async def test_it_begins_a_drill_in_somebodys_name_and_says_where_the_results_are(office: Office) -> None:
+async def test_it_begins_a_drill_in_somebodys_name_and_says_where_the_results_are(office: IssuingOffice) -> None:
     school = School()
     code, text = await said(office, school, "siti", "--by", "Ali Contoh")
     assert (code, school.asked) == (0, [("siti", "Ali Contoh")])
@@ -75,7 +75,7 @@ async def test_it_begins_a_drill_in_somebodys_name_and_says_where_the_results_ar
     assert "pantau drill --results" in text
 
 
-async def test_nobody_wakes_everybody_by_typing_too_little(office: Office) -> None:
+async def test_nobody_wakes_everybody_by_typing_too_little(office: IssuingOffice) -> None:
     school = School()
     assert await said(office, school) == (2, "name whom to drill: `pantau drill CONTACT`, or `pantau drill all`\n")
     assert school.asked == []
@@ -83,14 +83,14 @@ async def test_nobody_wakes_everybody_by_typing_too_little(office: Office) -> No
     assert [contact for contact, _ in school.asked] == ["all"]
 
 
-async def test_nobody_of_that_name_is_said(office: Office) -> None:
+async def test_nobody_of_that_name_is_said(office: IssuingOffice) -> None:
     code, text = await said(office, School(), "siapa")
     assert code == 1
     assert "there is nobody called 'siapa' to drill; write a contact's key, or all" in text
 
 
-async def test_results_say_who_was_reached_and_tell_no_number(office: Office) -> None:
-    school = School(record(ExerciseState.CONFIRMED), record(ExerciseState.SKIPPED, "the office is closed"))
+async def test_results_say_who_was_reached_and_tell_no_number(office: IssuingOffice) -> None:
+    school = School(record(DrillState.CONFIRMED), record(DrillState.SKIPPED, "the office is closed"))
     code, text = await said(office, school, "--results")
     assert code == 0
     assert school.asked == []
@@ -101,5 +101,5 @@ async def test_results_say_who_was_reached_and_tell_no_number(office: Office) ->
     assert NUMBER[3:] not in text
 
 
-async def test_before_the_first_there_is_nothing_to_show(office: Office) -> None:
+async def test_before_the_first_there_is_nothing_to_show(office: IssuingOffice) -> None:
     assert (await said(office, School(), "--results"))[1].strip() == "No drill has been held."

@@ -18,7 +18,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import drill, exercise, journal
 from monitor.web.command.oncall import duties
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.source import Service
 
 #: A Wednesday. By the sample it is Ali's week.
@@ -33,10 +33,10 @@ class Clock:
         return self.moment
 
 
-class Watch:
+class ProbingRuntime:
     """A service that answers on the control socket of an office."""
 
-    def __init__(self, office: Office, database: Database) -> None:
+    def __init__(self, office: IssuingOffice, database: Database) -> None:
         self.clock = Clock()
         self.database = database
         self.metrics = Metrics(version="1", now=self.clock.now)
@@ -64,9 +64,9 @@ class Watch:
 
 
 @pytest.fixture
-async def watch(office: Office, tmp_path: Path) -> AsyncIterator[Watch]:
+async def watch(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[ProbingRuntime]:
     async with Database.open(tmp_path / "store") as database:
-        watch = Watch(office, database)
+        watch = ProbingRuntime(office, database)
         async with office.open(Service(), duties(watch.duty)):
             yield watch
 
@@ -74,7 +74,9 @@ async def watch(office: Office, tmp_path: Path) -> AsyncIterator[Watch]:
 SWAP = ("override", "add", "JCONTOH/bertugas", "siti", "--until", "2026-12-03 08:00", "--by", "Pegawai Contoh")
 
 
-async def test_it_shows_who_is_on_call_and_who_comes_next_by_which_numbers(office: Office, watch: Watch) -> None:
+async def test_it_shows_who_is_on_call_and_who_comes_next_by_which_numbers(
+    office: IssuingOffice, watch: ProbingRuntime
+) -> None:
     code, said = await office.ask("oncall", "jcontoh")
 
     assert code == 0
@@ -89,14 +91,16 @@ async def test_it_shows_who_is_on_call_and_who_comes_next_by_which_numbers(offic
     assert max(len(line) for line in said.splitlines()) <= 80
 
 
-async def test_it_shows_another_time_and_which_numbers_do_not_answer_then(office: Office, watch: Watch) -> None:
+async def test_it_shows_another_time_and_which_numbers_do_not_answer_then(
+    office: IssuingOffice, watch: ProbingRuntime
+) -> None:
     _, said = await office.ask("oncall", "JCONTOH", "--at", "2026-12-03 22:00")
 
     assert "JCONTOH/bertugas on Thu 03/12/2026 22:00" in said
     assert "    call 03-0000 0102 ext. 102, office closed, never verified" in said
 
 
-async def test_it_says_when_nobody_is_on_call(office: Office, watch: Watch) -> None:
+async def test_it_says_when_nobody_is_on_call(office: IssuingOffice, watch: ProbingRuntime) -> None:
     file = office.directory / "agencies" / "jabatan-contoh.yaml"
     rest = "      - {days: rest, every: daily, from: 2026-01-03, people: [ali, siti]}\n"
     assert rest in file.read_text()
@@ -110,7 +114,9 @@ async def test_it_says_when_nobody_is_on_call(office: Office, watch: Watch) -> N
     assert "  NOBODY is on call until Mon 07/12/2026 08:00" in saturday
 
 
-async def test_an_agency_without_rotas_says_where_its_people_stand(office: Office, watch: Watch) -> None:
+async def test_an_agency_without_rotas_says_where_its_people_stand(
+    office: IssuingOffice, watch: ProbingRuntime
+) -> None:
     code, said = await office.ask("oncall", "MPCONTOH")
 
     assert (code, said.strip()) == (0, "MPCONTOH's escalation names no rota: whom its steps tell stands in its file.")
@@ -143,7 +149,7 @@ async def test_an_agency_without_rotas_says_where_its_people_stand(office: Offic
     ],
 )
 async def test_what_makes_no_sense_is_refused_in_words(
-    office: Office, watch: Watch, words: tuple[str, ...], said: str
+    office: IssuingOffice, watch: ProbingRuntime, words: tuple[str, ...], said: str
 ) -> None:
     code, output = await office.ask(*words)
 
@@ -151,13 +157,15 @@ async def test_what_makes_no_sense_is_refused_in_words(
     assert await watch.standing() == []
 
 
-async def test_a_number_that_no_store_gives_is_refused(office: Office, watch: Watch) -> None:
+async def test_a_number_that_no_store_gives_is_refused(office: IssuingOffice, watch: ProbingRuntime) -> None:
     code, said = await office.ask("override", "remove", "9" * 20)
 
     assert (code, said.startswith("number: Input should be less than")) == (2, True)
 
 
-async def test_an_override_puts_somebody_on_call_until_it_is_taken_back(office: Office, watch: Watch) -> None:
+async def test_an_override_puts_somebody_on_call_until_it_is_taken_back(
+    office: IssuingOffice, watch: ProbingRuntime
+) -> None:
     _, made = await office.ask(*SWAP)
     _, during = await office.ask("oncall", "JCONTOH")
     _, listed = await office.ask("override", "list")
@@ -176,7 +184,9 @@ async def test_an_override_puts_somebody_on_call_until_it_is_taken_back(office: 
     assert await watch.told() == [("Pegawai Contoh", "override made"), ("Siti Contoh", "override taken back")]
 
 
-async def test_the_numbers_for_prometheus_follow_an_override_at_once(office: Office, watch: Watch) -> None:
+async def test_the_numbers_for_prometheus_follow_an_override_at_once(
+    office: IssuingOffice, watch: ProbingRuntime
+) -> None:
     file = office.directory / "agencies" / "jabatan-contoh.yaml"
     file.write_text(file.read_text().replace("{days: rest, every: daily", "{days: workdays, every: daily"))
     watch.configuration = load(office.config, ENVIRON).accepted()
@@ -190,7 +200,9 @@ async def test_the_numbers_for_prometheus_follow_an_override_at_once(office: Off
     assert watch.shown("on_call{") == ['on_call{agency="JCONTOH",rota="bertugas"} 1']
 
 
-async def test_numbers_that_nobody_has_verified_are_counted_each_once(office: Office, watch: Watch) -> None:
+async def test_numbers_that_nobody_has_verified_are_counted_each_once(
+    office: IssuingOffice, watch: ProbingRuntime
+) -> None:
     file = office.directory / "agencies" / "jabatan-contoh.yaml"
     text = file.read_text().replace("{mobile: 010-000 0102}", "{mobile: 010-000 0102, verified: 2026-11-01}")
     file.write_text(text)
@@ -207,7 +219,7 @@ async def test_numbers_that_nobody_has_verified_are_counted_each_once(office: Of
     assert 'unverified_numbers{agency="JCONTOH"} 3' in after
 
 
-async def answered_in_a_drill(watch: Watch, number: str, at: datetime) -> None:
+async def answered_in_a_drill(watch: ProbingRuntime, number: str, at: datetime) -> None:
     async with watch.database.write() as connection:
         row = {"key": "d", "number": "", "asked_by": "Siti", "contact": "all", "begins_at": at, "ends_at": at}
         await connection.execute(insert(drill).values(id=1, **row))
@@ -218,7 +230,7 @@ async def answered_in_a_drill(watch: Watch, number: str, at: datetime) -> None:
         )
 
 
-async def test_a_number_that_answered_in_a_drill_is_verified(office: Office, watch: Watch) -> None:
+async def test_a_number_that_answered_in_a_drill_is_verified(office: IssuingOffice, watch: ProbingRuntime) -> None:
     """With the key, that is: a call that was only taken shows no more than that something answered."""
     await answered_in_a_drill(watch, "+60100000102", NOON - timedelta(days=2))
 
@@ -229,7 +241,9 @@ async def test_a_number_that_answered_in_a_drill_is_verified(office: Office, wat
     assert 'unverified_numbers{agency="JCONTOH"} 2' in watch.shown("unverified_numbers")
 
 
-async def test_an_hour_that_comes_twice_belongs_to_the_override_whole(office: Office, watch: Watch) -> None:
+async def test_an_hour_that_comes_twice_belongs_to_the_override_whole(
+    office: IssuingOffice, watch: ProbingRuntime
+) -> None:
     text = office.config.read_text()
     office.config.write_text(text.replace("# time_zone: Asia/Kuala_Lumpur", "time_zone: Europe/London"))
     watch.configuration = load(office.config, ENVIRON).accepted()
@@ -244,7 +258,7 @@ async def test_an_hour_that_comes_twice_belongs_to_the_override_whole(office: Of
     )
 
 
-def edit(office: Office, before: str, after: str) -> None:
+def edit(office: IssuingOffice, before: str, after: str) -> None:
     path = office.directory / "agencies" / "jabatan-contoh.yaml"
     text = path.read_text()
     assert before in text
@@ -253,7 +267,7 @@ def edit(office: Office, before: str, after: str) -> None:
 
 @pytest.mark.blind
 async def test_override_follows_an_edited_number_also_at_a_start_and_ends_with_a_removed_person(
-    office: Office, watch: Watch
+    office: IssuingOffice, watch: ProbingRuntime
 ) -> None:
     with_zara = "  zara:\n    name: Zara binti Contoh\n    sms: 010-000 0144\n\nrotas:\n"
     edit(office, "rotas:\n", with_zara)
@@ -272,7 +286,9 @@ async def test_override_follows_an_edited_number_also_at_a_start_and_ends_with_a
     assert (await watch.told())[-1] == ("configuration", "override taken back")
 
 
-async def test_override_of_somebody_who_was_never_known_here_stands_at_a_start(office: Office, watch: Watch) -> None:
+async def test_override_of_somebody_who_was_never_known_here_stands_at_a_start(
+    office: IssuingOffice, watch: ProbingRuntime
+) -> None:
     await watch.duty.add(rota="JCONTOH/bertugas", person="siti", begins="", ends="2026-12-03 08:00", by="Pegawai")
     text = (office.directory / "agencies" / "jabatan-contoh.yaml").read_text()
     edit(office, text, text.replace("siti", "aminah"))

@@ -13,7 +13,7 @@ import yaml
 from monitor.cli.operation.draft import (
     CA_FILE,
     FirstMailbox,
-    NoAnswer,
+    InvalidAnswerError,
     code_of,
     files_of,
     read_address,
@@ -62,7 +62,7 @@ def test_a_server_is_written_in_one_line(
 
 @pytest.mark.parametrize("text", ["", "dua kata", "mel.contoh.gov.my:99999", "mel.contoh.gov.my:0", "ada_ruang .my"])
 def test_what_is_no_server_is_refused_with_words(text: str) -> None:
-    with pytest.raises(NoAnswer, match=r"write|port"):
+    with pytest.raises(InvalidAnswerError, match=r"write|port"):
         read_server(text)
 
 
@@ -75,7 +75,7 @@ def test_what_is_no_server_is_refused_with_words(text: str) -> None:
     ],
 )
 def test_an_address_that_could_not_be_an_agencys_is_refused(text: str, said: str) -> None:
-    with pytest.raises(NoAnswer, match=said):
+    with pytest.raises(InvalidAnswerError, match=said):
         read_address(text)
 
 
@@ -83,7 +83,7 @@ def test_an_address_that_could_not_be_an_agencys_is_refused(text: str, said: str
     "text", ["", "  ", f"{PASSWORD} ", f"\t{PASSWORD}", f"{PASSWORD}\u200b", f"\x1b[200~{PASSWORD}"]
 )
 def test_no_sign_in_is_spent_on_a_password_that_was_copied_badly(text: str) -> None:
-    with pytest.raises(NoAnswer, match=r"is empty|--password-file") as wrong:
+    with pytest.raises(InvalidAnswerError, match=r"is empty|--password-file") as wrong:
         read_password(text)
     assert PASSWORD not in str(wrong.value)
 
@@ -103,7 +103,7 @@ def test_a_code_is_proposed_by_the_domain_and_may_be_written_small() -> None:
         "JSPSEKALI",
     ]
     assert read_code(" jcontoh ") == "JCONTOH"
-    with pytest.raises(NoAnswer, match="short code"):
+    with pytest.raises(InvalidAnswerError, match="short code"):
         read_code("jabatan contoh")
 
 

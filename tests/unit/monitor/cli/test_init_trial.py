@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from monitor.cli.operation.draft import Change, NoAnswer, read_change, read_server, ways
+from monitor.cli.operation.draft import Change, InvalidAnswerError, read_change, read_server, ways
 from monitor.cli.operation.init import _Questions, init
 from monitor.cli.operation.trial import Display, Trial, find_way
 from monitor.config.agency.mailbox import ServerSettings
 from probes.model.mailbox import Security
 from probes.model.result import Phase
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from probes.stranger.session import Protocol
 from tests.unit.monitor.cli.test_first_mailbox import DRAFT, KEY, PASSWORD
 
@@ -40,7 +40,7 @@ def test_read_change_takes_a_word_or_its_beginning(text: str, change: Change) ->
 @pytest.mark.parametrize("text", ["", " ", "a", "no", "smtps", "address,smtp"])
 def test_read_change_refuses_what_is_no_one_answer(text: str) -> None:
     with pytest.raises(
-        NoAnswer, match="is none of these; write one of address, smtp, imap, username, password, ca, again"
+        InvalidAnswerError, match="is none of these; write one of address, smtp, imap, username, password, ca, again"
     ):
         read_change(text)
 
@@ -115,7 +115,7 @@ async def test_clean_up_of_a_trial_that_has_sent_nothing_asks_no_server() -> Non
 
 
 def test_display_on_a_terminal_writes_a_slow_phase_over_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
-    display, recorder = Display(is_terminal=True), Recorder()
+    display, recorder = Display(is_terminal=True), TraceRecorder()
     display.enter(Phase.CONNECT, recorder, 100.0)
     display.tick(101.9)
     assert capsys.readouterr().out == ""
@@ -133,7 +133,7 @@ def test_display_on_a_terminal_writes_a_slow_phase_over_its_own_line(capsys: pyt
 
 
 def test_display_in_a_file_writes_a_line_each_15_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    display, recorder = Display(is_terminal=False), Recorder()
+    display, recorder = Display(is_terminal=False), TraceRecorder()
     display.enter(Phase.TRANSIT, recorder, 0.0)
     for second in range(1, 47):
         # A phase that is entered again goes on.

@@ -14,19 +14,19 @@ import pytest
 import typer
 
 from alerts.model.contradiction import Contradiction
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge, Expire, Resolve
 from alerts.model.incident import Declaration, Incident, Position, apply
-from alerts.model.notice import Matter
-from alerts.record.store import StoreAway
+from alerts.model.notice import IncidentType
+from alerts.record.store import StoreUnavailable
 from monitor.cli.option import login_name
 from monitor.cli.service import ask, belongs_to_another
 from monitor.config.files.problem import Problem, Severity
-from monitor.views.overview import IncidentView, NoticeView
+from monitor.views.overview import IncidentView, NotificationView
 from monitor.web.command.control import declarations
 from monitor.web.letters import letter_orders
 from tests.unit.alerts.people import FAX, SMS_SITI, T0, incident
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import LETTERS, Service
 
 COMMANDS = [
@@ -50,7 +50,7 @@ COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 
 
 @COMMAND
-def test_without_a_service_it_says_how_to_start_one(office: Office, words: tuple[str, ...]) -> None:
+def test_without_a_service_it_says_how_to_start_one(office: IssuingOffice, words: tuple[str, ...]) -> None:
     code, said = office.run(*words)
 
     assert code == 1
@@ -59,7 +59,7 @@ def test_without_a_service_it_says_how_to_start_one(office: Office, words: tuple
 
 
 @COMMAND
-def test_a_socket_that_nobody_listens_at_is_no_service(office: Office, words: tuple[str, ...]) -> None:
+def test_a_socket_that_nobody_listens_at_is_no_service(office: IssuingOffice, words: tuple[str, ...]) -> None:
     office.socket.write_text("")
 
     code, said = office.run(*words)
@@ -69,7 +69,9 @@ def test_a_socket_that_nobody_listens_at_is_no_service(office: Office, words: tu
 
 
 @COMMAND
-def test_a_configuration_that_somebody_is_editing_locks_nobody_out(office: Office, words: tuple[str, ...]) -> None:
+def test_a_configuration_that_somebody_is_editing_locks_nobody_out(
+    office: IssuingOffice, words: tuple[str, ...]
+) -> None:
     office.config.write_text(office.config.read_text() + "\nsitte: putrajaya\n")
 
     code, said = office.run(*words)
@@ -79,7 +81,9 @@ def test_a_configuration_that_somebody_is_editing_locks_nobody_out(office: Offic
 
 
 @COMMAND
-def test_a_file_that_cannot_be_read_ends_with_two_and_what_is_wrong(office: Office, words: tuple[str, ...]) -> None:
+def test_a_file_that_cannot_be_read_ends_with_two_and_what_is_wrong(
+    office: IssuingOffice, words: tuple[str, ...]
+) -> None:
     office.config.write_text("state: [\n")
 
     code, said = office.run(*words)
@@ -89,7 +93,7 @@ def test_a_file_that_cannot_be_read_ends_with_two_and_what_is_wrong(office: Offi
 
 
 @COMMAND
-async def test_a_service_that_breaks_is_said_to_have_broken(office: Office, words: tuple[str, ...]) -> None:
+async def test_a_service_that_breaks_is_said_to_have_broken(office: IssuingOffice, words: tuple[str, ...]) -> None:
     class Broken(Service):
         def __getattribute__(self, name: str) -> object:
             raise RuntimeError("kata-laluan-contoh")
@@ -104,13 +108,13 @@ async def test_a_service_that_breaks_is_said_to_have_broken(office: Office, word
 
 
 @pytest.mark.parametrize("words", [("incidents",), ("ack", "JCM-01")], ids=" ".join)
-async def test_a_store_that_is_away_is_said_to_be_away(office: Office, words: tuple[str, ...]) -> None:
+async def test_a_store_that_is_away_is_said_to_be_away(office: IssuingOffice, words: tuple[str, ...]) -> None:
     class Away(Service):
         async def incidents(self) -> Sequence[IncidentView]:
-            raise StoreAway("database or disk is full")
+            raise StoreUnavailable("database or disk is full")
 
         async def acknowledge(self, number: str, by: str) -> Incident:
-            raise StoreAway("database or disk is full")
+            raise StoreUnavailable("database or disk is full")
 
     async with office.open(Away()):
         code, said = await office.ask(*words)
@@ -122,7 +126,7 @@ async def test_a_store_that_is_away_is_said_to_be_away(office: Office, words: tu
 
 
 async def test_a_service_that_is_slow_may_still_do_what_it_was_asked_to(
-    office: Office, capsys: pytest.CaptureFixture[str]
+    office: IssuingOffice, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Slow(Service):
         async def incidents(self) -> Sequence[IncidentView]:
@@ -136,7 +140,7 @@ async def test_a_service_that_is_slow_may_still_do_what_it_was_asked_to(
     assert "has not answered within 0 s; it may still do it: look before you repeat this" in capsys.readouterr().err
 
 
-async def test_incidents_are_listed(office: Office) -> None:
+async def test_incidents_are_listed(office: IssuingOffice) -> None:
     async with office.open(Service()):
         code, said = await office.ask("incidents")
 
@@ -144,7 +148,7 @@ async def test_incidents_are_listed(office: Office) -> None:
     assert all(word in said for word in ("JCM-01", "Jabatan Contoh Malaysia", "both", "triggered", "waiting"))
 
 
-async def test_notices_are_listed_without_numbers(office: Office) -> None:
+async def test_notices_are_listed_without_numbers(office: IssuingOffice) -> None:
     async with office.open(Service()):
         code, said = await office.ask("notices")
 
@@ -154,11 +158,11 @@ async def test_notices_are_listed_without_numbers(office: Office) -> None:
     assert SMS_SITI.number not in said
 
 
-async def test_a_notice_that_failed_is_listed_with_the_reason(office: Office) -> None:
+async def test_a_notice_that_failed_is_listed_with_the_reason(office: IssuingOffice) -> None:
     class Failing(Service):
-        async def notices(self) -> Sequence[NoticeView]:
+        async def notices(self) -> Sequence[NotificationView]:
             why = "the handset is switched off (30003)"
-            return [replace(each, state=NoticeState.FAILED, why=why) for each in await super().notices()]
+            return [replace(each, state=NotificationState.FAILED, why=why) for each in await super().notices()]
 
     async with office.open(Failing()):
         _, said = await office.ask("notices")
@@ -168,14 +172,14 @@ async def test_a_notice_that_failed_is_listed_with_the_reason(office: Office) ->
 
 
 @pytest.mark.parametrize("number", ["JCM-01", "jcm-01", " JCM-01 "])
-async def test_a_person_takes_an_incident_on(office: Office, number: str) -> None:
+async def test_a_person_takes_an_incident_on(office: IssuingOffice, number: str) -> None:
     async with office.open(Service()):
         code, said = await office.ask("ack", number, "--by", "Siti Contoh")
 
     assert (code, said) == (0, "JCM-01 (both) is acknowledged by Siti Contoh until 01/12 14:15:00.\n")
 
 
-async def test_what_another_has_is_taken_over_from_them_and_from_nobody_else(office: Office) -> None:
+async def test_what_another_has_is_taken_over_from_them_and_from_nobody_else(office: IssuingOffice) -> None:
     async with office.open(Service()):
         await office.ask("ack", "JCM-01", "--by", "Siti Contoh (siti)")
         asked = await office.ask("ack", "JCM-01", "--by", "Ravi Contoh")
@@ -193,7 +197,7 @@ async def test_what_another_has_is_taken_over_from_them_and_from_nobody_else(off
     assert f"Nothing has changed: JCM-01 (both) is acknowledged by Ravi Contoh {until}" in late[1]
 
 
-async def test_a_person_says_what_is_being_done_and_has_it_for_longer(office: Office) -> None:
+async def test_a_person_says_what_is_being_done_and_has_it_for_longer(office: IssuingOffice) -> None:
     service = Service()
     async with office.open(service):
         assert await office.ask("remark", "JCM-01", "cakera diganti") == (0, "JCM-01: written down.\n")
@@ -205,7 +209,7 @@ async def test_a_person_says_what_is_being_done_and_has_it_for_longer(office: Of
     assert "Siti Contoh until 01/12 14:15:00" in listed
 
 
-async def test_a_person_hands_an_incident_on(office: Office) -> None:
+async def test_a_person_hands_an_incident_on(office: IssuingOffice) -> None:
     async with office.open(Service()):
         code, said = await office.ask("hand-on", "JCM-01", "--by", "Siti Contoh")
         _, listed = await office.ask("incidents")
@@ -229,7 +233,7 @@ async def test_a_person_hands_an_incident_on(office: Office) -> None:
 
 @pytest.mark.parametrize("words", [("hand-on", "JCM-01"), ("correct", "JCM-01", "--why", "silap")], ids=" ".join)
 async def test_of_what_opened_while_mail_was_only_watched_nobody_is_said_to_hear(
-    office: Office, words: tuple[str, ...]
+    office: IssuingOffice, words: tuple[str, ...]
 ) -> None:
     watched = incident()
     async with office.open(Service(incident=replace(watched, brief=watched.brief.with_nobody()))):
@@ -237,7 +241,7 @@ async def test_of_what_opened_while_mail_was_only_watched_nobody_is_said_to_hear
     assert (code, said.splitlines()[0].endswith("; nobody was told of it.")) == (0, True), said
 
 
-async def test_who_had_it_until_it_expired_is_listed(office: Office) -> None:
+async def test_who_had_it_until_it_expired_is_listed(office: IssuingOffice) -> None:
     expired = apply(
         apply(incident(), Acknowledge(incident_id=1, at=T0, by="Siti Contoh")), Expire(incident_id=1, at=T0)
     )
@@ -245,7 +249,7 @@ async def test_who_had_it_until_it_expired_is_listed(office: Office) -> None:
         assert "expired: Siti Contoh" in (await office.ask("incidents"))[1]
 
 
-async def test_who_says_nothing_else_is_taken_for_who_is_signed_in(office: Office) -> None:
+async def test_who_says_nothing_else_is_taken_for_who_is_signed_in(office: IssuingOffice) -> None:
     service = Service()
     async with office.open(service):
         await office.ask("ack", "JCM-01")
@@ -253,19 +257,19 @@ async def test_who_says_nothing_else_is_taken_for_who_is_signed_in(office: Offic
     assert service.incident.acknowledged_by == login_name()
 
 
-async def test_an_incident_that_is_over_cannot_be_acknowledged(office: Office) -> None:
+async def test_an_incident_that_is_over_cannot_be_acknowledged(office: IssuingOffice) -> None:
     over = apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0))
     async with office.open(Service(incident=over)):
         assert await office.ask("ack", "JCM-01") == (0, "JCM-01 is over: nothing to acknowledge.\n")
 
 
-async def test_what_was_declared_is_listed_as_such(office: Office) -> None:
-    said = Declaration(matter=Matter.RECEIVING, at=T0, by="Aminah Contoh", why="mel web")
-    async with office.open(Service(incident=replace(incident(Matter.RECEIVING), declared=said))):
+async def test_what_was_declared_is_listed_as_such(office: IssuingOffice) -> None:
+    said = Declaration(matter=IncidentType.RECEIVING, at=T0, by="Aminah Contoh", why="mel web")
+    async with office.open(Service(incident=replace(incident(IncidentType.RECEIVING), declared=said))):
         assert "receiving, declared" in (await office.ask("incidents"))[1]
 
 
-async def test_a_false_alarm_is_declared(office: Office) -> None:
+async def test_a_false_alarm_is_declared(office: IssuingOffice) -> None:
     service = Service()
     async with office.open(service):
         code, said = await office.ask("correct", "jcm-01", "--by", "Siti Contoh", "--why", "rujukan silap")
@@ -283,7 +287,7 @@ async def test_a_false_alarm_is_declared(office: Office) -> None:
 @pytest.mark.parametrize(
     ("fate", "said"), [("arrived", "recorded as arrived"), ("lost", "not sent again"), ("resend", "goes out once more")]
 )
-async def test_a_person_says_what_became_of_a_notice(office: Office, fate: str, said: str) -> None:
+async def test_a_person_says_what_became_of_a_notice(office: IssuingOffice, fate: str, said: str) -> None:
     service = Service()
     async with office.open(service):
         code, answer = await office.ask("settle", "7", f"--{fate}", "--by", "Siti Contoh", "--why", "saya bertanya")
@@ -296,7 +300,9 @@ async def test_a_person_says_what_became_of_a_notice(office: Office, fate: str, 
 
 
 @pytest.mark.parametrize("fates", [(), ("--arrived", "--lost")])
-async def test_who_says_two_things_or_none_of_a_notice_says_nothing(office: Office, fates: tuple[str, ...]) -> None:
+async def test_who_says_two_things_or_none_of_a_notice_says_nothing(
+    office: IssuingOffice, fates: tuple[str, ...]
+) -> None:
     service = Service()
     async with office.open(service):
         code, said = await office.ask("settle", "7", *fates, "--why", "saya bertanya")
@@ -305,21 +311,21 @@ async def test_who_says_two_things_or_none_of_a_notice_says_nothing(office: Offi
     assert "one of --arrived" in said
 
 
-async def test_a_duty_officer_releases(office: Office) -> None:
+async def test_a_duty_officer_releases(office: IssuingOffice) -> None:
     async with office.open(Service()):
         code, said = await office.ask("release", "JCM-01", "--by", "Siti Contoh")
 
     assert (code, said) == (0, "JCM-01: announcement released by Siti Contoh.\n")
 
 
-async def test_a_duty_officer_releases_several_at_once(office: Office) -> None:
+async def test_a_duty_officer_releases_several_at_once(office: IssuingOffice) -> None:
     async with office.open(Service()):
         code, said = await office.ask("release", "JCM-01", "jcm-01", "--by", "Siti Contoh")
 
     assert (code, said) == (0, "JCM-01: announcement released by Siti Contoh.\n" * 2)
 
 
-async def test_all_that_wait_are_shown_first_and_released_when_their_number_is_confirmed(office: Office) -> None:
+async def test_all_that_wait_are_shown_first_and_released_when_their_number_is_confirmed(office: IssuingOffice) -> None:
     service = Service()
     async with office.open(service):
         shown = await office.ask("release", "--all", "--by", "Siti Contoh")
@@ -334,7 +340,9 @@ async def test_all_that_wait_are_shown_first_and_released_when_their_number_is_c
     assert again == (1, "No announcement waits for its release.\n")
 
 
-async def test_release_that_contradicts_what_is_measured_is_said_and_done_when_it_is_named(office: Office) -> None:
+async def test_release_that_contradicts_what_is_measured_is_said_and_done_when_it_is_named(
+    office: IssuingOffice,
+) -> None:
     service = Service(contradiction=Contradiction.WORKS_AGAIN)
     async with office.open(service):
         refused = await office.ask("release", "JCM-01", "JCM-99", "--by", "Siti Contoh")
@@ -349,7 +357,9 @@ async def test_release_that_contradicts_what_is_measured_is_said_and_done_when_i
 
 
 @pytest.mark.parametrize("words", [(), ("JCM-01", "--all")], ids=["nothing", "both"])
-async def test_who_names_no_incident_or_all_and_some_releases_nothing(office: Office, words: tuple[str, ...]) -> None:
+async def test_who_names_no_incident_or_all_and_some_releases_nothing(
+    office: IssuingOffice, words: tuple[str, ...]
+) -> None:
     service = Service()
     async with office.open(service):
         code, said = await office.ask("release", *words)
@@ -358,8 +368,8 @@ async def test_who_names_no_incident_or_all_and_some_releases_nothing(office: Of
     assert "or say --all" in said
 
 
-async def test_what_is_no_outage_has_nothing_to_release(office: Office) -> None:
-    async with office.open(Service(incident=incident(Matter.DEGRADED))):
+async def test_what_is_no_outage_has_nothing_to_release(office: IssuingOffice) -> None:
+    async with office.open(Service(incident=incident(IncidentType.DEGRADED))):
         code, said = await office.ask("release", "JCM-01")
 
     assert (code, said) == (1, "JCM-01 has nothing to announce: it is degraded, triggered\n")
@@ -367,7 +377,7 @@ async def test_what_is_no_outage_has_nothing_to_release(office: Office) -> None:
 
 @pytest.mark.parametrize("command", ["ack", "release"])
 @pytest.mark.parametrize("number", ["JCM-99", "?", "#", "..", "100%"])
-async def test_an_unknown_incident_is_said_to_be_unknown(office: Office, command: str, number: str) -> None:
+async def test_an_unknown_incident_is_said_to_be_unknown(office: IssuingOffice, command: str, number: str) -> None:
     async with office.open(Service()):
         code, said = await office.ask(command, number)
 
@@ -375,7 +385,7 @@ async def test_an_unknown_incident_is_said_to_be_unknown(office: Office, command
     assert "there is no incident" in said or "there is nothing at" in said
 
 
-async def test_a_name_that_is_too_long_is_refused_in_words(office: Office) -> None:
+async def test_a_name_that_is_too_long_is_refused_in_words(office: IssuingOffice) -> None:
     async with office.open(Service()):
         code, said = await office.ask("ack", "JCM-01", "--by", "x" * 101)
 
@@ -383,7 +393,7 @@ async def test_a_name_that_is_too_long_is_refused_in_words(office: Office) -> No
     assert "by: String should have at most 100 characters" in said
 
 
-async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office: Office) -> None:
+async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office: IssuingOffice) -> None:
     service = Service()
     async with office.open(service, letter_orders(service)):
         for deed in ("printed", "posted"):
@@ -408,7 +418,7 @@ async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office:
         assert await office.ask("letters", "posted", "7") == (1, "there is no notice 7\n")
 
 
-async def test_the_letters_in_the_tray_are_listed_with_who_has_them_and_what_is_late(office: Office) -> None:
+async def test_the_letters_in_the_tray_are_listed_with_who_has_them_and_what_is_late(office: IssuingOffice) -> None:
     service = Service(in_the_tray=LETTERS)
     async with office.open(service, letter_orders(service)):
         code, said = await office.ask("letters", "list")
@@ -430,7 +440,7 @@ async def test_the_letters_in_the_tray_are_listed_with_who_has_them_and_what_is_
         (Severity.WARNING, 0, "The new configuration is in force."),
     ],
 )
-async def test_a_reload_says_what_is_wrong(office: Office, severity: Severity, code: int, end: str) -> None:
+async def test_a_reload_says_what_is_wrong(office: IssuingOffice, severity: Severity, code: int, end: str) -> None:
     problem = Problem(file="pantau.yaml", message="is odd", severity=severity)
     service = Service(problems=[problem])
     async with office.open(service):
@@ -442,7 +452,7 @@ async def test_a_reload_says_what_is_wrong(office: Office, severity: Severity, c
     assert end in said
 
 
-def test_a_socket_in_another_users_directory_is_not_ours(office: Office) -> None:
+def test_a_socket_in_another_users_directory_is_not_ours(office: IssuingOffice) -> None:
     assert not belongs_to_another(office.socket)
     if os.geteuid() != 0:
         office.state.chmod(0)
@@ -467,5 +477,5 @@ def test_a_socket_in_another_users_directory_is_not_ours(office: Office) -> None
         assert (closed, absent, said) == (True, False, another_users(office))
 
 
-def another_users(office: Office) -> tuple[int, str]:
+def another_users(office: IssuingOffice) -> tuple[int, str]:
     return 1, f"{office.socket.resolve()} belongs to another user: run this command as the service's user\n"

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.record.audit import Head
+from alerts.record.audit import ChainHead
 from monitor.cli.service import LONG, request
 from monitor.proof.archive import Archive
-from monitor.store.upkeep.purge import Doomed
+from monitor.store.upkeep.purge import PurgeSet
 from monitor.web.command.records import records
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
 
 FILES = {"JCM-01.pdf": b"%PDF", "seal.json": b'{"entry": {"number": 7, "hash": "ab12"}}'}
@@ -32,8 +32,8 @@ class Records(Archive):
     orders: list[tuple[str, ...]] = field(default_factory=list)
     incidents: Sequence[tuple[int, str]] = ((1, "JCM-01"), (2, "MDC-01"))
 
-    async def head(self) -> Head:
-        return Head()
+    async def head(self) -> ChainHead:
+        return ChainHead()
 
     async def entries(self, after: int) -> Sequence[Mapping[str, Any]]:
         return []
@@ -42,9 +42,9 @@ class Records(Archive):
         self.orders.append(("dossier", number, by))
         return FILES if number == "JCM-01" else None
 
-    async def doomed(self, before: datetime) -> Doomed:
+    async def doomed(self, before: datetime) -> PurgeSet:
         self.orders.append(("look", before.astimezone(UTC).isoformat()))
-        return Doomed(incidents=self.incidents, notices=[1, 2, 3], entries=[])
+        return PurgeSet(incidents=self.incidents, notices=[1, 2, 3], entries=[])
 
     async def purge(self, before: datetime, authority: str, by: str) -> str:
         self.orders.append(("purge", authority, by))
@@ -52,13 +52,13 @@ class Records(Archive):
 
 
 @asynccontextmanager
-async def running(office: Office) -> AsyncIterator[Records]:
+async def running(office: IssuingOffice) -> AsyncIterator[Records]:
     kept = Records()
     async with office.open(Service(), records(kept)):
         yield kept
 
 
-async def test_a_dossier_is_written_where_only_its_maker_can_read_it(office: Office, tmp_path: Path) -> None:
+async def test_a_dossier_is_written_where_only_its_maker_can_read_it(office: IssuingOffice, tmp_path: Path) -> None:
     place = tmp_path / "files" / "jcm"
     place.parent.mkdir()
     async with running(office) as kept:
@@ -75,14 +75,14 @@ async def test_a_dossier_is_written_where_only_its_maker_can_read_it(office: Off
     assert kept.orders[0] == ("dossier", "JCM-01", "Puan Arkib Contoh")
 
 
-async def test_an_incident_that_is_not_there_is_said_to_be_unknown(office: Office, tmp_path: Path) -> None:
+async def test_an_incident_that_is_not_there_is_said_to_be_unknown(office: IssuingOffice, tmp_path: Path) -> None:
     async with running(office):
         code, said = await office.ask("dossier", "JCM-99", "--output", str(tmp_path / "none"))
     assert (code, said) == (1, "there is no incident JCM-99; `pantau incidents` lists them\n")
     assert not (tmp_path / "none").exists()
 
 
-async def test_a_place_that_cannot_be_written_is_named(office: Office, tmp_path: Path) -> None:
+async def test_a_place_that_cannot_be_written_is_named(office: IssuingOffice, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     async with running(office):
         code, said = await office.ask("dossier", "JCM-01", "--output", str(tmp_path / "file" / "below"))
@@ -92,12 +92,12 @@ async def test_a_place_that_cannot_be_written_is_named(office: Office, tmp_path:
 PURGE = ("purge", "--before", "2019-01-01", "--authority", "ANM.600-1/7/3 (12)", "--by", "Puan Arkib Contoh")
 
 
-async def test_what_is_no_day_is_refused_in_words_of_ours(office: Office) -> None:
+async def test_what_is_no_day_is_refused_in_words_of_ours(office: IssuingOffice) -> None:
     code, said = await office.ask("purge", "--before", "2019-13-01", *PURGE[3:])
     assert (code, "'--before': '2019-13-01' is no day; write it as 2019-12-31" in said) == (2, True)
 
 
-async def test_without_a_confirmation_a_purge_only_looks(office: Office) -> None:
+async def test_without_a_confirmation_a_purge_only_looks(office: IssuingOffice) -> None:
     async with running(office) as kept:
         code, said = await office.ask(*PURGE)
     assert code == 0
@@ -108,7 +108,7 @@ async def test_without_a_confirmation_a_purge_only_looks(office: Office) -> None
     assert kept.orders == [("look", "2018-12-31T16:00:00+00:00")]
 
 
-async def test_with_what_the_dry_run_said_it_is_carried_out(office: Office) -> None:
+async def test_with_what_the_dry_run_said_it_is_carried_out(office: IssuingOffice) -> None:
     async with running(office) as kept:
         code, said = await office.ask(*PURGE, "--confirm", "2/3/0")
     assert code == 0
@@ -129,7 +129,7 @@ class Archives(Records):
         return await super().purge(before, authority, by)
 
 
-async def test_a_purge_that_takes_longer_than_other_orders_is_waited_for(office: Office) -> None:
+async def test_a_purge_that_takes_longer_than_other_orders_is_waited_for(office: IssuingOffice) -> None:
     archives = Archives()
     disposal = {"before": "2019-01-01T00:00:00+08:00", "authority": "ANM.600-1/7/3 (12)", "by": "x", "confirm": "2/3/0"}
     async with office.open(Service(), records(archives)):
@@ -144,7 +144,7 @@ async def test_a_purge_that_takes_longer_than_other_orders_is_waited_for(office:
     assert timedelta(minutes=10).total_seconds() < LONG
 
 
-async def test_when_it_would_be_other_records_by_now_nothing_is_purged(office: Office) -> None:
+async def test_when_it_would_be_other_records_by_now_nothing_is_purged(office: IssuingOffice) -> None:
     async with running(office) as kept:
         code, said = await office.ask(*PURGE, "--confirm", "1/3/0")
     assert (code, said) == (1, "it is 2/3/0 now and not 1/3/0: look at it again without --confirm\n")
@@ -152,7 +152,7 @@ async def test_when_it_would_be_other_records_by_now_nothing_is_purged(office: O
 
 
 @pytest.mark.parametrize("missing", ["--before", "--authority", "--by"])
-async def test_a_purge_needs_a_day_an_authority_and_a_name(office: Office, missing: str) -> None:
+async def test_a_purge_needs_a_day_an_authority_and_a_name(office: IssuingOffice, missing: str) -> None:
     place = PURGE.index(missing)
     async with running(office) as kept:
         code, said = await office.ask(*PURGE[:place], *PURGE[place + 2 :])
@@ -162,14 +162,14 @@ async def test_a_purge_needs_a_day_an_authority_and_a_name(office: Office, missi
 
 
 @pytest.mark.parametrize(("authority", "by"), [("  ", "Puan Arkib Contoh"), ("ANM.600-1/7/3 (12)", " ")])
-async def test_an_empty_authority_or_name_is_none(office: Office, authority: str, by: str) -> None:
+async def test_an_empty_authority_or_name_is_none(office: IssuingOffice, authority: str, by: str) -> None:
     async with running(office) as kept:
         code, _ = await office.ask("purge", "--before", "2019-01-01", "--authority", authority, "--by", by)
     assert code == 2
     assert kept.orders == []
 
 
-async def test_what_is_not_over_yet_cannot_be_purged(office: Office) -> None:
+async def test_what_is_not_over_yet_cannot_be_purged(office: IssuingOffice) -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
     async with running(office) as kept:
         code, said = await office.ask(

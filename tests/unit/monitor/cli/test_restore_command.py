@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from alerts.record.restoration import How, Restoration
+from alerts.record.restoration import DetectionMethod, Restoration
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.migrations import upgrade
 from tests.real.postgres import Postgres
-from tests.unit.monitor.cli.office import Office, full_disk
+from tests.unit.monitor.cli.office import IssuingOffice, full_disk
 from tests.unit.monitor.cli.test_backup_command import journal_of, names, write
 
 
-async def have_copy(office: Office, tmp_path: Path, entries: int = 3, size: int = 10) -> Path:
+async def have_copy(office: IssuingOffice, tmp_path: Path, entries: int = 3, size: int = 10) -> Path:
     """Return a copy after which the store went on."""
     copy = tmp_path / "copy.sqlite"
     async with Database.open(office.state) as database:
@@ -32,20 +32,20 @@ async def have_copy(office: Office, tmp_path: Path, entries: int = 3, size: int 
     return copy
 
 
-async def found_in(office: Office) -> list[Restoration]:
+async def found_in(office: IssuingOffice) -> list[Restoration]:
     async with Database.open(office.state) as database, SqlStore(database).reading() as ledger:
         return list(await ledger.restorations.all())
 
 
-def kept(office: Office) -> list[str]:
+def kept(office: IssuingOffice) -> list[str]:
     return [name for name in names(office.state) if ".before-" in name]
 
 
-def nothing_is_left_over(office: Office) -> bool:
+def nothing_is_left_over(office: IssuingOffice) -> bool:
     return not any(name.startswith(".pantau-restore") for name in names(office.state))
 
 
-async def test_a_copy_is_put_back_and_what_was_there_is_kept(office: Office, tmp_path: Path) -> None:
+async def test_a_copy_is_put_back_and_what_was_there_is_kept(office: IssuingOffice, tmp_path: Path) -> None:
     copy = await have_copy(office, tmp_path)
     before = copy.read_bytes()
 
@@ -63,14 +63,14 @@ async def test_a_copy_is_put_back_and_what_was_there_is_kept(office: Office, tmp
     assert (office.state / "pantau.sqlite").stat().st_mode & 0o777 == 0o600
     assert nothing_is_left_over(office)
     (restoration,) = await found_in(office)
-    assert (restoration.how, restoration.by) == (How.RESTORED, "Siti Contoh")
+    assert (restoration.how, restoration.by) == (DetectionMethod.RESTORED, "Siti Contoh")
     assert (restoration.numbers, restoration.pages) == ({"JCM": 23}, {"JCM-07": 3})
     assert restoration.left_out is None
     assert (await office.ask("audit", "verify"))[0] == 0
     assert copy.read_bytes() == before
 
 
-async def test_a_copy_is_put_where_there_is_nothing(office: Office, tmp_path: Path) -> None:
+async def test_a_copy_is_put_where_there_is_nothing(office: IssuingOffice, tmp_path: Path) -> None:
     copy = await have_copy(office, tmp_path)
     for name in names(office.state):
         (office.state / name).unlink()
@@ -83,7 +83,7 @@ async def test_a_copy_is_put_where_there_is_nothing(office: Office, tmp_path: Pa
 
 
 async def test_what_a_store_left_behind_that_was_killed_and_deleted_is_not_read_into_the_copy(
-    office: Office, tmp_path: Path
+    office: IssuingOffice, tmp_path: Path
 ) -> None:
     copy = await have_copy(office, tmp_path)
     store = office.state / "pantau.sqlite"
@@ -104,7 +104,7 @@ async def test_what_a_store_left_behind_that_was_killed_and_deleted_is_not_read_
     assert (office.state / aside).read_bytes() == written_last, "somebody may make something of it yet"
 
 
-async def test_nothing_is_put_back_while_a_service_runs(office: Office, tmp_path: Path) -> None:
+async def test_nothing_is_put_back_while_a_service_runs(office: IssuingOffice, tmp_path: Path) -> None:
     copy = await have_copy(office, tmp_path)
     async with Database.open(office.state):
         for words in (["restore", str(copy)], ["restore", "--here"]):
@@ -115,7 +115,9 @@ async def test_nothing_is_put_back_while_a_service_runs(office: Office, tmp_path
 
 
 @pytest.mark.parametrize("what", ["newer", "torn", "another", "none", "changed"])
-async def test_what_is_no_whole_copy_of_this_version_is_not_put_back(office: Office, tmp_path: Path, what: str) -> None:
+async def test_what_is_no_whole_copy_of_this_version_is_not_put_back(
+    office: IssuingOffice, tmp_path: Path, what: str
+) -> None:
     copy = await have_copy(office, tmp_path, 300, 1000)
     why = spoil(copy, what)
 
@@ -153,7 +155,7 @@ def spoil(copy: Path, what: str) -> str:
             return "Is there another copy? Else repeat this with --even-changed"
 
 
-async def test_the_only_copy_is_put_back_even_if_its_journal_was_changed(office: Office, tmp_path: Path) -> None:
+async def test_the_only_copy_is_put_back_even_if_its_journal_was_changed(office: IssuingOffice, tmp_path: Path) -> None:
     copy = await have_copy(office, tmp_path)
     spoil(copy, "changed")
 
@@ -163,7 +165,7 @@ async def test_the_only_copy_is_put_back_even_if_its_journal_was_changed(office:
     assert "its JOURNAL WAS CHANGED" in said
 
 
-async def test_a_copy_of_an_older_schema_is_brought_up_to_date(office: Office, tmp_path: Path) -> None:
+async def test_a_copy_of_an_older_schema_is_brought_up_to_date(office: IssuingOffice, tmp_path: Path) -> None:
     copy = tmp_path / "copy.sqlite"
     upgrade(f"sqlite:///{copy}", "0015")
 
@@ -173,19 +175,19 @@ async def test_a_copy_of_an_older_schema_is_brought_up_to_date(office: Office, t
     assert len(await found_in(office)) == 1
 
 
-async def test_one_that_came_by_other_means_is_marked_where_it_is(office: Office, tmp_path: Path) -> None:
+async def test_one_that_came_by_other_means_is_marked_where_it_is(office: IssuingOffice, tmp_path: Path) -> None:
     await have_copy(office, tmp_path)
 
     code, said = await office.ask("restore", "--here", "--by", "Siti Contoh")
     again, _ = await office.ask("restore", "--here", "--by", "Siti Contoh")
 
     assert (code, again) == (0, 0), said
-    assert [each.how for each in await found_in(office)] == [How.RESTORED]
+    assert [each.how for each in await found_in(office)] == [DetectionMethod.RESTORED]
     assert kept(office) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody else")
-async def test_root_does_not_leave_a_store_that_the_service_cannot_open(office: Office, tmp_path: Path) -> None:
+async def test_root_does_not_leave_a_store_that_the_service_cannot_open(office: IssuingOffice, tmp_path: Path) -> None:
     copy = await have_copy(office, tmp_path)
     os.chown(office.state, 65534, -1)
 
@@ -196,7 +198,7 @@ async def test_root_does_not_leave_a_store_that_the_service_cannot_open(office: 
     assert journal_of(office.state / "pantau.sqlite") == 7
 
 
-async def test_what_holds_no_store_is_no_older_copy(office: Office) -> None:
+async def test_what_holds_no_store_is_no_older_copy(office: IssuingOffice) -> None:
     code, said = await office.ask("restore", "--here")
 
     assert (code, said) == (
@@ -206,7 +208,7 @@ async def test_what_holds_no_store_is_no_older_copy(office: Office) -> None:
     assert names(office.state) == []
 
 
-async def test_who_mistypes_is_told_how_it_is_written(office: Office, tmp_path: Path) -> None:
+async def test_who_mistypes_is_told_how_it_is_written(office: IssuingOffice, tmp_path: Path) -> None:
     assert (await office.ask("restore"))[0] == 2
     assert (await office.ask("restore", str(tmp_path / "x"), "--here"))[0] == 2
     code, said = await office.ask("restore", "--here", "--letters-after", "23")
@@ -216,7 +218,7 @@ async def test_who_mistypes_is_told_how_it_is_written(office: Office, tmp_path: 
         assert (code, "is empty" in said) == (2, True), "nothing said is something else, and no number was meant"
 
 
-async def test_who_is_killed_leaves_the_one_or_the_other_whole(office: Office, tmp_path: Path) -> None:
+async def test_who_is_killed_leaves_the_one_or_the_other_whole(office: IssuingOffice, tmp_path: Path) -> None:
     copy = await have_copy(office, tmp_path, 100, 40_000)
     command = [sys.executable, "-m", "monitor.cli", "restore", str(copy), "--config", str(office.config)]
 
@@ -230,7 +232,7 @@ async def test_who_is_killed_leaves_the_one_or_the_other_whole(office: Office, t
     assert nothing_is_left_over(office)
 
 
-def killed_after_it_began(command: list[str], office: Office, wait: float) -> None:
+def killed_after_it_began(command: list[str], office: IssuingOffice, wait: float) -> None:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
     while nothing_is_left_over(office) and time.monotonic() < end and process.poll() is None:
@@ -240,7 +242,7 @@ def killed_after_it_began(command: list[str], office: Office, wait: float) -> No
     process.wait(30)
 
 
-async def test_a_full_disk_leaves_what_was_there(office: Office, tmp_path: Path) -> None:
+async def test_a_full_disk_leaves_what_was_there(office: IssuingOffice, tmp_path: Path) -> None:
     copy = await have_copy(office, tmp_path, 50, 40_000)
 
     with full_disk():
@@ -254,7 +256,7 @@ async def test_a_full_disk_leaves_what_was_there(office: Office, tmp_path: Path)
 
 @pytest.mark.real
 async def test_a_database_is_marked_once_its_administrator_has_put_a_copy_there(
-    office: Office, tmp_path: Path, postgres: Postgres
+    office: IssuingOffice, tmp_path: Path, postgres: Postgres
 ) -> None:
     server = postgres.store()
     url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"
@@ -272,5 +274,5 @@ async def test_a_database_is_marked_once_its_administrator_has_put_a_copy_there(
     assert code == 0, said
 
     async with Database.open(office.state, server) as database, SqlStore(database).reading() as ledger:
-        assert [each.how for each in await ledger.restorations.all()] == [How.RESTORED]
+        assert [each.how for each in await ledger.restorations.all()] == [DetectionMethod.RESTORED]
         assert os.environ.get("PGPASSWORD") is None

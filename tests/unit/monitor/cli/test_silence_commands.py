@@ -12,14 +12,14 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.web.command.control import silences
 from tests.integration.alerts.station import Station
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
 
 ADD = ("silence", "add", "JCONTOH", "--for", "2h", "--why", "kerja rangkaian", "--by", "Pegawai Contoh")
 
 
 @pytest.fixture
-async def watch(office: Office, tmp_path: Path) -> AsyncIterator[Station]:
+async def watch(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Station]:
     async with Database.open(tmp_path / "store") as database:
         station = Station(database)
         silencer = Silencer(SqlStore(database), station.dispatcher, station.clock, lambda: {"JCONTOH": "JCONTOH"})
@@ -27,7 +27,7 @@ async def watch(office: Office, tmp_path: Path) -> AsyncIterator[Station]:
             yield station
 
 
-async def test_a_silence_is_begun_listed_and_ended(office: Office, watch: Station) -> None:
+async def test_a_silence_is_begun_listed_and_ended(office: IssuingOffice, watch: Station) -> None:
     assert await office.ask("silence", "list") == (0, "There are no silences.\n")
     code, said = await office.ask(*ADD[:2], "jcontoh", *ADD[3:])
     assert (code, said) == (0, "Nobody is told about JCONTOH until 24/11/2026 16:15: silence 1.\n")
@@ -49,7 +49,7 @@ async def test_a_silence_is_begun_listed_and_ended(office: Office, watch: Statio
     ],
 )
 async def test_an_order_that_cannot_be_carried_out_is_refused_in_words(
-    office: Office, watch: Station, words: tuple[str, ...], says: str
+    office: IssuingOffice, watch: Station, words: tuple[str, ...], says: str
 ) -> None:
     code, said = await office.ask(*words)
 
@@ -57,7 +57,7 @@ async def test_an_order_that_cannot_be_carried_out_is_refused_in_words(
     assert says in said
 
 
-async def test_a_number_that_no_store_gives_is_refused(office: Office, watch: Station) -> None:
+async def test_a_number_that_no_store_gives_is_refused(office: IssuingOffice, watch: Station) -> None:
     code, said = await office.ask("silence", "remove", "9" * 20)
 
     assert (code, said.startswith("number: Input should be less than")) == (2, True)

@@ -16,21 +16,21 @@ from monitor.store.upkeep.users import SecondFactors, Users
 from monitor.web.command.access import tokens_of, users_of
 from monitor.web.command.control import control
 from tests.integration.alerts.station import Station
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service, client
 
 ADD = ("token", "add", "konsol-noc", "--role", "duty:jcontoh", "--role", "viewer", "--for", "90d", "--by", "Bos Contoh")
 
 
 @pytest.fixture
-async def tokens(office: Office, tmp_path: Path) -> AsyncIterator[ProgramTokens]:
+async def tokens(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[ProgramTokens]:
     async with Database.open(tmp_path / "store") as database:
         kept = ProgramTokens(TokenRecords(database), Station(database).clock, agencies=lambda: ["JCONTOH"])
         async with office.open(Service(), tokens_of(kept)):
             yield kept
 
 
-async def test_a_token_is_made_shown_once_listed_and_taken_back(office: Office, tokens: ProgramTokens) -> None:
+async def test_a_token_is_made_shown_once_listed_and_taken_back(office: IssuingOffice, tokens: ProgramTokens) -> None:
     assert (await office.ask("token", "list"))[1].startswith("There are no tokens")
     code, said = await office.ask(*ADD)
     assert code == 0
@@ -61,7 +61,7 @@ async def test_a_token_is_made_shown_once_listed_and_taken_back(office: Office, 
     ],
 )
 async def test_what_cannot_be_done_is_refused_in_words(
-    office: Office, tokens: ProgramTokens, words: tuple[str, ...], says: str
+    office: IssuingOffice, tokens: ProgramTokens, words: tuple[str, ...], says: str
 ) -> None:
     code, said = await office.ask(*words)
     assert code == 1
@@ -69,7 +69,7 @@ async def test_what_cannot_be_done_is_refused_in_words(
 
 
 async def test_a_user_is_made_and_their_code_is_answered_as_commands_of_another_version_read_it(
-    office: Office, tmp_path: Path
+    office: IssuingOffice, tmp_path: Path
 ) -> None:
     async with Database.open(tmp_path / "store") as database:
         made = Administration(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from monitor.cli import app
 from monitor.runtime.place import STATE, signpost
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.cli.test_orders import COMMANDS
 from tests.unit.monitor.web.source import Service
 
@@ -52,7 +52,7 @@ def half_written(config: Path) -> None:
     config.write_text("site: putrajaya\n")
 
 
-def ruined(office: Office) -> Office:
+def ruined(office: IssuingOffice) -> IssuingOffice:
     """Let a service leave its link, and ruin the settings."""
     signpost(office.socket, office.session)
     broken(office.config)
@@ -67,7 +67,7 @@ HALF_WRITTEN = pytest.param(
 
 @pytest.mark.parametrize("ruin", [broken, absent, unreadable, no_text, another_thing, emptied, HALF_WRITTEN])
 async def test_the_service_is_asked_and_what_is_wrong_is_said_in_a_line(
-    office: Office, ruin: Callable[[Path], None]
+    office: IssuingOffice, ruin: Callable[[Path], None]
 ) -> None:
     signpost(office.socket, office.session)
     ruin(office.config)
@@ -82,7 +82,7 @@ async def test_the_service_is_asked_and_what_is_wrong_is_said_in_a_line(
     assert done.startswith("JCM-01 (both) is acknowledged by Siti Contoh until ")
 
 
-async def test_what_is_wrong_does_not_mix_with_what_was_asked_for(office: Office) -> None:
+async def test_what_is_wrong_does_not_mix_with_what_was_asked_for(office: IssuingOffice) -> None:
     ruined(office)
     async with office.open(Service()):
         words = ["incidents", "--config", str(office.config)]
@@ -92,7 +92,7 @@ async def test_what_is_wrong_does_not_mix_with_what_was_asked_for(office: Office
     assert str(office.config) not in found.stdout
 
 
-async def test_it_is_said_once_however_many_orders_a_command_gives(office: Office) -> None:
+async def test_it_is_said_once_however_many_orders_a_command_gives(office: IssuingOffice) -> None:
     ruined(office)
     async with office.open(Service()):
         _, said = await office.ask("release", "JCM-01", "JCM-01")
@@ -100,8 +100,8 @@ async def test_it_is_said_once_however_many_orders_a_command_gives(office: Offic
     assert said.count("asking the service at") == 1
 
 
-async def test_settings_that_say_where_it_is_are_believed(office: Office, tmp_path: Path) -> None:
-    other = Office(_directory(tmp_path / "other"))
+async def test_settings_that_say_where_it_is_are_believed(office: IssuingOffice, tmp_path: Path) -> None:
+    other = IssuingOffice(_directory(tmp_path / "other"))
     signpost(other.socket, office.session)
     async with other.open(Service()):
         code, said = await office.ask(*ACK)
@@ -109,8 +109,8 @@ async def test_settings_that_say_where_it_is_are_believed(office: Office, tmp_pa
     assert (code, "the service is not running" in said) == (1, True)
 
 
-async def test_a_socket_that_is_named_goes_before_the_settings(office: Office, tmp_path: Path) -> None:
-    other = Office(_directory(tmp_path / "other"))
+async def test_a_socket_that_is_named_goes_before_the_settings(office: IssuingOffice, tmp_path: Path) -> None:
+    other = IssuingOffice(_directory(tmp_path / "other"))
     async with other.open(Service()):
         by_settings = await office.ask(*ACK)
         named = await office.ask(*ACK, "--socket", str(other.socket))
@@ -124,7 +124,7 @@ async def test_a_socket_that_is_named_goes_before_the_settings(office: Office, t
 
 @pytest.mark.parametrize("words", [*COMMANDS, ("audit", "head")], ids=" ".join)
 def test_every_command_takes_a_socket_and_says_when_nobody_answers_there(
-    office: Office, words: tuple[str, ...]
+    office: IssuingOffice, words: tuple[str, ...]
 ) -> None:
     elsewhere = office.directory / "elsewhere.sock"
 
@@ -133,8 +133,8 @@ def test_every_command_takes_a_socket_and_says_when_nobody_answers_there(
     assert (code, f"nothing answers at {elsewhere}" in said) == (1, True)
 
 
-async def test_of_several_services_the_one_to_ask_must_be_named(office: Office, tmp_path: Path) -> None:
-    other = Office(_directory(tmp_path / "other"))
+async def test_of_several_services_the_one_to_ask_must_be_named(office: IssuingOffice, tmp_path: Path) -> None:
+    other = IssuingOffice(_directory(tmp_path / "other"))
     signpost(other.socket, office.session)
     ruined(office)
     async with office.open(Service()), other.open(Service()):
@@ -148,7 +148,7 @@ async def test_of_several_services_the_one_to_ask_must_be_named(office: Office, 
     assert [done for done, _ in chosen] == [0, 0]
 
 
-async def test_one_that_has_died_is_passed_over(office: Office, tmp_path: Path) -> None:
+async def test_one_that_has_died_is_passed_over(office: IssuingOffice, tmp_path: Path) -> None:
     dead = _directory(tmp_path / "dead") / "control.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(dead))
@@ -163,7 +163,7 @@ async def test_one_that_has_died_is_passed_over(office: Office, tmp_path: Path) 
     assert after[1].endswith("\nno service of yours was found without it; if one runs, name its socket with --socket\n")
 
 
-async def test_what_another_user_may_have_planted_is_not_asked(office: Office) -> None:
+async def test_what_another_user_may_have_planted_is_not_asked(office: IssuingOffice) -> None:
     ruined(office)
     directory = office.directory / "run" / "pantau"
     directory.chmod(0o777)
@@ -180,7 +180,7 @@ def _directory(path: Path) -> Path:
     return path
 
 
-def test_a_state_directory_that_is_a_circle_of_links_ends_a_command_in_a_line(office: Office) -> None:
+def test_a_state_directory_that_is_a_circle_of_links_ends_a_command_in_a_line(office: IssuingOffice) -> None:
     office.state.rmdir()
     office.state.symlink_to(office.state)
     code, said = office.run(*ACK)

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from alerts.model.channel import Channel
-from alerts.model.gateway import Gateway, GatewayKind, Surroundings
-from monitor.config.loading import Loaded, Memory, load
+from alerts.model.gateway import Gateway, GatewayContext, GatewayKind
+from monitor.config.loading import LoadCache, Loaded, load
 
 SECRET = "kata-laluan-contoh"
 
@@ -111,7 +111,7 @@ class Pigeon(Nothing):
     retries: int = 0
 
 
-def _build(config: Any, surroundings: Surroundings) -> Gateway:
+def _build(config: Any, surroundings: GatewayContext) -> Gateway:
     raise NotImplementedError
 
 
@@ -166,7 +166,7 @@ class Ministry:
         secret.chmod(mode)
 
     def load(
-        self, environ: Mapping[str, str] | None = None, *, now: datetime | None = None, memory: Memory | None = None
+        self, environ: Mapping[str, str] | None = None, *, now: datetime | None = None, memory: LoadCache | None = None
     ) -> Loaded:
         return load(self.path("pantau"), self.environ | dict(environ or {}), kinds=KINDS, now=now, memory=memory)
 

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from monitor.config.files import regular
-from monitor.config.loading import AgencySource, Loaded, Memory, load
+from monitor.config.loading import AgencySource, LoadCache, Loaded, load
 from tests.unit.monitor.config.ministry import AGENCY, KINDS, SECRET, SETTINGS, Ministry, second_agency
 
 AUTHORITIES = [trustme.CA().cert_pem.bytes() for _ in range(2)]
@@ -165,7 +165,7 @@ def test_whatever_was_changed_a_reading_with_a_memory_says_what_one_without_says
     changes: list[tuple[str, bool]], files: str
 ) -> None:
     """With each change: whether it is taken up, or only looked at, as a draft, which comes last."""
-    memory = Memory()
+    memory = LoadCache()
     with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         if files == "old":
             patch.setattr(regular, "TICK", -(10**12))
@@ -188,7 +188,7 @@ def drafted(ministry: Ministry) -> list[AgencySource]:
 
 @pytest.mark.blind
 def test_a_file_that_did_not_change_is_neither_read_nor_checked_again(ministry: Ministry) -> None:
-    memory = Memory()
+    memory = LoadCache()
 
     def read_again() -> tuple[set[str], set[str]]:
         """Return which files were read anew, and which were checked anew."""
@@ -219,7 +219,7 @@ def test_a_file_that_did_not_change_is_neither_read_nor_checked_again(ministry: 
 
 
 def test_all_sms_are_made_once_for_a_wording(ministry: Ministry) -> None:
-    memory = Memory()
+    memory = LoadCache()
 
     def made_again() -> bool:
         before = memory.texts
@@ -236,7 +236,7 @@ def test_all_sms_are_made_once_for_a_wording(ministry: Ministry) -> None:
 
 
 def test_what_is_kept_of_a_file_is_small_and_knows_its_lines_when_it_is_asked(ministry: Ministry) -> None:
-    memory = Memory()
+    memory = LoadCache()
     load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
     (filed,) = memory.files.values()
     assert filed.checked.document.data == {}

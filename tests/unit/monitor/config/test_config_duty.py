@@ -10,7 +10,7 @@ import pytest
 
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import Brief, CallAgain
+from alerts.model.brief import PolicySnapshot, RedialPolicy
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.oncall import Days
@@ -41,7 +41,7 @@ def duty(ministry: Ministry) -> Ministry:
     return ministry
 
 
-def brief(ministry: Ministry) -> Brief:
+def brief(ministry: Ministry) -> PolicySnapshot:
     configuration = ministry.load().accepted()
     return configuration.registry.agencies["JCONTOH"].brief(configuration.settings.shared())
 
@@ -98,7 +98,7 @@ def test_a_fallback_and_a_call_again_are_frozen_too(duty: Ministry) -> None:
 
     assert policy.fallback is not None
     assert policy.fallback.key == "rahim"
-    assert [step.call_again for step in policy.steps] == [CallAgain(every=timedelta(minutes=2), times=4), None]
+    assert [step.call_again for step in policy.steps] == [RedialPolicy(every=timedelta(minutes=2), times=4), None]
 
 
 #: What is replaced by what in the agency's file, and the only problem there is then.

@@ -10,13 +10,13 @@ import pytest
 from monitor.config.agency.probing import ProbingOverrides, ProbingSettings, check_probing
 from monitor.config.files.document import parse_document
 from monitor.config.files.findings import Findings
-from monitor.web.page import Tongue, words
+from monitor.web.page import PageLanguage, words
 from pantau_lab.scenery import COUNTRY, DEMO, Timing
 
 MINUTE = timedelta(minutes=1)
 #: Of the hint beside the field of an agency's interval, in both languages.
 EXAMPLES = sorted(
-    {each for tongue in Tongue for each in re.findall(r"\d+[mh]\b", words("edit", tongue)["interval_hint"])}
+    {each for tongue in PageLanguage for each in re.findall(r"\d+[mh]\b", words("edit", tongue)["interval_hint"])}
 )
 
 

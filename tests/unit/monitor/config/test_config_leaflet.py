@@ -7,20 +7,20 @@ from pathlib import Path
 import yaml
 
 from monitor.config.loading import load
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from tests.leaflet import examples, put_secrets, written
 
 PARTS = [yaml.safe_load(text) for text in examples("yaml")]
 PRO, WEBMASTER = "pro@jabatan-contoh.gov.my", "webmaster@jabatan-contoh.gov.my"
 
 
-def routes(directory: Path, *parts: dict[str, object]) -> list[WatchedRoute]:
+def routes(directory: Path, *parts: dict[str, object]) -> list[MonitoredRoute]:
     path = written(directory, parts, {})
     put_secrets(directory, {})
     return list(load(path, {}).accepted().registry.routes_of("JCONTOH"))
 
 
-def ends(route: WatchedRoute) -> tuple[str, str, str, str]:
+def ends(route: MonitoredRoute) -> tuple[str, str, str, str]:
     return (route.name, route.route.sender.name, route.route.address, route.route.recipient.name)
 
 

@@ -14,14 +14,14 @@ from pydantic import BaseModel
 from monitor.access.role import Permission
 from monitor.config.agency.checks import CheckSettings
 from monitor.config.files.document import Document
-from monitor.config.files.duration import NoDuration
+from monitor.config.files.duration import InvalidDurationError
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader, as_model, item, names, of_field
-from monitor.config.files.secret import Vault
+from monitor.config.files.secret import SecretResolver
 from monitor.config.model.registry import Agency
-from monitor.model.said import FilledText, both, either, in_other_words, said
+from monitor.model.said import LazyText, both, either, in_other_words, said
 from monitor.web.page import FAULTS
-from probes.model.bounds import OutOfBounds
+from probes.model.bounds import EgressDeniedError
 
 ROOT = Path(__file__).parents[4]
 _ROOMS = ("agency", "fields", "files", "model", "sense")
@@ -71,7 +71,7 @@ _WORD = re.compile(r"(?<![\w%{.])[A-Za-z]{2,}(?![\w.:]*:)")
 #: Values with a name of one word that are filled in.
 _FILLED_IN = frozenset(
     {
-        *OutOfBounds,
+        *EgressDeniedError,
         *(permission.replace("_", " ") for permission in Permission),
         *("fax", "letter"),
         *("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
@@ -152,7 +152,7 @@ def test_whatever_shape_is_wrong_in_a_document_is_told_in_malay(model: type[Base
     keys = [*names(model), "tiada"]
     for written in _WRONG:
         findings = Findings(Document(file="jcontoh.yaml", data={}))
-        Reader(findings, Vault(directory=ROOT, environ={})).read(model, dict.fromkeys(keys, written))
+        Reader(findings, SecretResolver(directory=ROOT, environ={})).read(model, dict.fromkeys(keys, written))
         assert [each.message for each in findings.problems if in_other_words(each.message, FAULTS) is None] == []
 
 
@@ -164,7 +164,7 @@ def test_a_text_remembers_how_it_was_put_together() -> None:
         "'esok' bukan tarikh",
     )
     # Also when an exception has carried it, and when it was copied.
-    assert isinstance(str(NoDuration(text)), FilledText)
+    assert isinstance(str(InvalidDurationError(text)), LazyText)
     assert deepcopy(text).pattern == text.pattern
 
 

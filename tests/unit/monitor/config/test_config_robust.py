@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alerts.model.channel import Channel
 from monitor.config.fields.phone import objection
-from monitor.config.files.duration import LONGEST, NoDuration, format_duration, parse_duration
+from monitor.config.files.duration import LONGEST, InvalidDurationError, format_duration, parse_duration
 from tests.unit.monitor.config.ministry import AGENCY, SETTINGS, Ministry
 
 _WORDS = st.sampled_from(
@@ -101,5 +101,5 @@ def test_a_span_is_read_back_as_it_was_written(span: Any) -> None:
 
 @given(st.text(max_size=10))
 def test_any_other_text_is_no_span(text: str) -> None:
-    with suppress(NoDuration):
+    with suppress(InvalidDurationError):
         assert parse_duration(text) >= timedelta(0)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.config.service.lifeline import BadNumbers, read_numbers
+from monitor.config.service.lifeline import InvalidNumbersError, read_numbers
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
 #: Has the form of a mobile, of a fixed line.
@@ -148,6 +148,6 @@ def test_a_file_of_numbers_that_cannot_be_used_says_where_and_tells_no_number(
 ) -> None:
     path = ministry.directory / "nombor"
     path.write_text(text)
-    with pytest.raises(BadNumbers) as raised:
+    with pytest.raises(InvalidNumbersError) as raised:
         read_numbers(path)
     assert raised.value.problems == problems

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.judging.agency import AgencyMail
-from monitor.judging.attribution import Attribution, Blame
+from monitor.judging.attribution import Attribution, FaultDomain
 from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.subject import Subject
+from monitor.judging.subject import HealthTracker
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.result import Outcome, Party, Phase
@@ -19,10 +19,10 @@ from tests.unit.monitor.trial import MINUTE, PROBING, T0, agency_routes, failed
 def test_a_direction_that_cannot_see_is_waited_for_if_it_was_ever_judged(blind: Health, *, is_well: bool) -> None:
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
     outbound, inbound = agency_routes("JCM", ("a",), (Direction.OUTBOUND, Direction.INBOUND))
-    mail.judge_by(outbound, Subject(policy=policy, health=Health.UP, changed_at=T0))
+    mail.judge_by(outbound, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
     mail.judge_by(
         inbound,
-        Subject(policy=policy, health=blind, changed_at=T0, silent=policy.failures_to_down),
+        HealthTracker(policy=policy, health=blind, changed_at=T0, silent=policy.failures_to_down),
     )
     assert mail.well_since() == (T0 if is_well else None)
     assert mail.unseen() == (Direction.INBOUND,)
@@ -31,13 +31,13 @@ def test_a_direction_that_cannot_see_is_waited_for_if_it_was_ever_judged(blind: 
 def test_a_direction_is_seen_while_one_of_its_routes_is_and_trouble_began_with_the_oldest() -> None:
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
     first, second = agency_routes("JCM", ("a", "b"), (Direction.INBOUND,))
-    mail.judge_by(first, Subject(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE, silent=99))
-    mail.judge_by(second, Subject(policy=policy, health=Health.DEGRADED, changed_at=T0))
+    mail.judge_by(first, HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE, silent=99))
+    mail.judge_by(second, HealthTracker(policy=policy, health=Health.DEGRADED, changed_at=T0))
     assert (mail.unseen(), mail.troubled_since()) == ((), T0)
     assert mail.troubled() == [first.name, second.name]
     mail.release(second.name)
     assert mail.unseen() == (Direction.INBOUND,)
-    mail.judge_by(first, Subject(policy=policy, health=Health.UP, changed_at=T0))
+    mail.judge_by(first, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
     assert (mail.unseen(), mail.troubled_since()) == ((), None)
     assert mail.troubled() == []
 
@@ -45,20 +45,20 @@ def test_a_direction_is_seen_while_one_of_its_routes_is_and_trouble_began_with_t
 @pytest.mark.parametrize(
     ("grade", "blame", "waits"),
     [
-        (Grade.BAD, Blame.AGENCY, True),
-        (Grade.PENDING, Blame.NETWORK, True),
-        (Grade.NONE, Blame.REFERENCE, True),
-        (Grade.NONE, Blame.NOBODY, False),
-        (Grade.GOOD, Blame.NOBODY, False),
+        (Grade.BAD, FaultDomain.AGENCY, True),
+        (Grade.PENDING, FaultDomain.NETWORK, True),
+        (Grade.NONE, FaultDomain.REFERENCE, True),
+        (Grade.NONE, FaultDomain.NOBODY, False),
+        (Grade.GOOD, FaultDomain.NOBODY, False),
     ],
 )
 def test_a_route_that_is_not_judged_yet_is_waited_for_since_the_first_of_the_others_fell(
-    grade: Grade, blame: Blame, *, waits: bool
+    grade: Grade, blame: FaultDomain, *, waits: bool
 ) -> None:
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
-    undecided = Subject(policy=policy, health=Health.UP, changed_at=T0 - 600 * MINUTE)
-    first = Subject(policy=policy, health=Health.DOWN, changed_at=T0)
-    second = Subject(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE)
+    undecided = HealthTracker(policy=policy, health=Health.UP, changed_at=T0 - 600 * MINUTE)
+    first = HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0)
+    second = HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE)
     routes = agency_routes("JCM", ("a",))
     for route, subject in zip(routes, (undecided, first, second), strict=True):
         mail.judge_by(route, subject)
@@ -72,17 +72,17 @@ def test_a_route_that_is_not_judged_yet_is_waited_for_since_the_first_of_the_oth
 def test_trouble_receiving_down_after_slow_begins_when_it_went_down() -> None:
     mail, policy = AgencyMail(FlappingPolicy(falls=1)), HealthPolicy()
     internal, outbound, inbound = agency_routes("JCM", ("a",))
-    down = Subject(policy=policy, health=Health.DOWN, changed_at=T0 + 9 * MINUTE)
+    down = HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + 9 * MINUTE)
     down.note(failed(internal, T0, Outcome.CONNECT, Phase.CONNECT), Attribution(grade=Grade.BAD))
     # A message was refused once, which is no outage of sending.
-    up = Subject(policy=policy, health=Health.UP, changed_at=T0)
+    up = HealthTracker(policy=policy, health=Health.UP, changed_at=T0)
     up.note(failed(outbound, T0, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), Attribution(grade=Grade.BAD))
-    slow = Subject(policy=policy, health=Health.DEGRADED, changed_at=T0 + MINUTE)
+    slow = HealthTracker(policy=policy, health=Health.DEGRADED, changed_at=T0 + MINUTE)
     for route, subject in ((internal, down), (outbound, up), (inbound, slow)):
         mail.judge_by(route, subject)
     found = mail.trouble(T0 + 10 * MINUTE)
     assert found is not None
-    assert (found.matter, found.since, found.latest) == (Matter.RECEIVING, T0 + 9 * MINUTE, T0 + 9 * MINUTE)
+    assert (found.matter, found.since, found.latest) == (IncidentType.RECEIVING, T0 + 9 * MINUTE, T0 + 9 * MINUTE)
     assert found.unsteady, "it was noted that it fell"
 
 
@@ -90,6 +90,6 @@ def test_quiet_begins_when_the_last_of_the_routes_was_judged_to_be_well() -> Non
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
     for minute, route in enumerate(agency_routes("JCM", ("a",))):
         health = Health.UP if minute else Health.DEGRADED
-        mail.judge_by(route, Subject(policy=policy, health=health, changed_at=T0 + (minute or 9) * MINUTE))
+        mail.judge_by(route, HealthTracker(policy=policy, health=health, changed_at=T0 + (minute or 9) * MINUTE))
     mail.restore_falls([T0], is_down=True, is_unsteady=True)
     assert mail.rose(T0 + 10 * MINUTE) == T0 + 2 * MINUTE + FlappingPolicy().within

@@ -10,37 +10,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.judging.attribution import Attribution, Blame, weigh
-from monitor.judging.evidence import ON_THE_WAY, REACHING, UNANSWERED, Ability, Evidence, Proof
-from monitor.judging.judge import Judge
+from monitor.judging.attribution import Attribution, FaultDomain, weigh
+from monitor.judging.evidence import ON_THE_WAY, REACHING, UNANSWERED, Ability, Evidence, EvidenceRecord
+from monitor.judging.judge import HealthEvaluator
 from monitor.model.health import Grade, Health, HealthPolicy
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, forwarded
 
 INTERNAL, OUTBOUND, INBOUND = agency_routes("JCM", references=("a",))
 CONTROL = controls()[0]
-WORKS, DEAD, UNTRIED = Proof(worked_at=T0), Proof(failed_at=T0), Proof()
+WORKS, DEAD, UNTRIED = EvidenceRecord(worked_at=T0), EvidenceRecord(failed_at=T0), EvidenceRecord()
 PROOFS = {"works": WORKS, "dead": DEAD, "untried": UNTRIED}
 S, R = Party.SENDER, Party.RECIPIENT
 
 
-def evidence(proof: Proof) -> Evidence:
+def evidence(proof: EvidenceRecord) -> Evidence:
     all_of_them = {"a": proof, "b": proof}
     return Evidence(proofs=dict.fromkeys(Ability, all_of_them))
 
 
-def verdicts(of: WatchedRoute, result: ProbeResult) -> list[tuple[Grade, Blame]]:
+def verdicts(of: MonitoredRoute, result: ProbeResult) -> list[tuple[Grade, FaultDomain]]:
     """Weigh with references that work, that are dead, and of which nothing is known."""
     found = [weigh(of, result, evidence(proof)) for proof in PROOFS.values()]
     return [(verdict.grade, verdict.blame) for verdict in found]
 
 
-THEIRS = (Grade.BAD, Blame.AGENCY)
-NETWORK = [THEIRS, (Grade.NONE, Blame.NETWORK), (Grade.PENDING, Blame.NETWORK)]
-REFERENCE = [THEIRS, (Grade.NONE, Blame.REFERENCE), (Grade.PENDING, Blame.REFERENCE)]
-NEVER = [(Grade.NONE, Blame.REFERENCE)] * 3
+THEIRS = (Grade.BAD, FaultDomain.AGENCY)
+NETWORK = [THEIRS, (Grade.NONE, FaultDomain.NETWORK), (Grade.PENDING, FaultDomain.NETWORK)]
+REFERENCE = [THEIRS, (Grade.NONE, FaultDomain.REFERENCE), (Grade.PENDING, FaultDomain.REFERENCE)]
+NEVER = [(Grade.NONE, FaultDomain.REFERENCE)] * 3
 
 
 @pytest.mark.parametrize(
@@ -74,29 +74,33 @@ NEVER = [(Grade.NONE, Blame.REFERENCE)] * 3
     ],
 )
 def test_a_failure_is_theirs_once_we_are_proven(
-    of: WatchedRoute, outcome: Outcome, phase: Phase, party: Party, expected: list[tuple[Grade, Blame]]
+    of: MonitoredRoute, outcome: Outcome, phase: Phase, party: Party, expected: list[tuple[Grade, FaultDomain]]
 ) -> None:
     assert verdicts(of, failed(of, T0, outcome, phase, party)) == expected
 
 
 @pytest.mark.parametrize("of", [INTERNAL, OUTBOUND, INBOUND])
-def test_mail_that_arrives_in_good_time_is_good_whatever_is_known_of_us(of: WatchedRoute) -> None:
-    assert verdicts(of, arrived(of, T0)) == [(Grade.GOOD, Blame.NOBODY)] * 3
+def test_mail_that_arrives_in_good_time_is_good_whatever_is_known_of_us(of: MonitoredRoute) -> None:
+    assert verdicts(of, arrived(of, T0)) == [(Grade.GOOD, FaultDomain.NOBODY)] * 3
 
 
 @pytest.mark.parametrize("junk", [False, True])
 def test_mail_that_arrives_badly_is_held_against_those_who_do_better_with_others(*, junk: bool) -> None:
-    def transit(of: WatchedRoute) -> ProbeResult:
+    def transit(of: MonitoredRoute) -> ProbeResult:
         return arrived(of, T0, SECOND if junk else 2 * MINUTE, junk=junk)
 
-    across = [(Grade.SLOW, Blame.NOBODY), (Grade.NONE, Blame.REFERENCE), (Grade.PENDING, Blame.REFERENCE)]
+    across = [
+        (Grade.SLOW, FaultDomain.NOBODY),
+        (Grade.NONE, FaultDomain.REFERENCE),
+        (Grade.PENDING, FaultDomain.REFERENCE),
+    ]
     assert verdicts(OUTBOUND, transit(OUTBOUND)) == verdicts(INBOUND, transit(INBOUND)) == across
-    assert verdicts(INTERNAL, transit(INTERNAL)) == [(Grade.SLOW, Blame.NOBODY)] * 3
+    assert verdicts(INTERNAL, transit(INTERNAL)) == [(Grade.SLOW, FaultDomain.NOBODY)] * 3
 
 
 UNANSWERED_FOR = {"uncertain": True}
 ANSWERED_LATE = {"phases": dict.fromkeys(Phase, SECOND) | {Phase.DATA: 16 * SECOND}}
-SLOW = (Grade.SLOW, Blame.NOBODY)
+SLOW = (Grade.SLOW, FaultDomain.NOBODY)
 
 
 @pytest.mark.blind
@@ -106,32 +110,32 @@ SLOW = (Grade.SLOW, Blame.NOBODY)
     ("of", "expected"),
     [
         # What breaks a connection in the middle may be our network.
-        (INTERNAL, [SLOW, (Grade.NONE, Blame.NETWORK), (Grade.PENDING, Blame.NETWORK)]),
-        (OUTBOUND, [SLOW, (Grade.NONE, Blame.NETWORK), (Grade.PENDING, Blame.NETWORK)]),
-        (CONTROL, [(Grade.SLOW, Blame.REFERENCE)] * 3),
+        (INTERNAL, [SLOW, (Grade.NONE, FaultDomain.NETWORK), (Grade.PENDING, FaultDomain.NETWORK)]),
+        (OUTBOUND, [SLOW, (Grade.NONE, FaultDomain.NETWORK), (Grade.PENDING, FaultDomain.NETWORK)]),
+        (CONTROL, [(Grade.SLOW, FaultDomain.REFERENCE)] * 3),
     ],
     ids=["internal", "outbound", "control"],
 )
 def test_mail_that_arrives_and_was_not_answered_for_in_time_is_degraded_sending(
-    of: WatchedRoute, taken: dict[str, Any], expected: list[tuple[Grade, Blame]], *, junk: bool
+    of: MonitoredRoute, taken: dict[str, Any], expected: list[tuple[Grade, FaultDomain]], *, junk: bool
 ) -> None:
     assert verdicts(of, replace(arrived(of, T0, junk=junk), **taken)) == expected
 
 
 @pytest.mark.parametrize("taken", [UNANSWERED_FOR, ANSWERED_LATE], ids=["unanswered", "late"])
 def test_how_a_reference_takes_messages_says_nothing_of_the_agency_they_reach(taken: dict[str, Any]) -> None:
-    assert verdicts(INBOUND, replace(arrived(INBOUND, T0), **taken)) == [(Grade.GOOD, Blame.NOBODY)] * 3
+    assert verdicts(INBOUND, replace(arrived(INBOUND, T0), **taken)) == [(Grade.GOOD, FaultDomain.NOBODY)] * 3
 
 
 def test_an_answer_within_half_of_the_patience_is_in_good_time() -> None:
     prompt = replace(arrived(OUTBOUND, T0), phases=dict.fromkeys(Phase, SECOND) | {Phase.DATA: 15 * SECOND})
-    assert verdicts(OUTBOUND, prompt) == [(Grade.GOOD, Blame.NOBODY)] * 3
+    assert verdicts(OUTBOUND, prompt) == [(Grade.GOOD, FaultDomain.NOBODY)] * 3
 
 
 FORWARDED = forwarded("JCM", sender="a", arrives_in="b")
 
 
-def of_two(sends_a: Proof, receives_b: Proof) -> Evidence:
+def of_two(sends_a: EvidenceRecord, receives_b: EvidenceRecord) -> Evidence:
     """Return what is known when a's sending and b's receiving are as told, and the contrary of each works."""
     sends, receives = {"a": sends_a, "b": WORKS}, {"a": WORKS, "b": receives_b}
     ends = {Ability.SEND: sends, Ability.SEND_WELL: sends, Ability.RECEIVE: receives, Ability.RECEIVE_WELL: receives}
@@ -141,10 +145,10 @@ def of_two(sends_a: Proof, receives_b: Proof) -> Evidence:
 def test_a_refused_password_is_a_matter_of_credentials_wherever_it_is_refused() -> None:
     for of in (INTERNAL, OUTBOUND, INBOUND, CONTROL):
         refused = failed(of, T0, Outcome.AUTH, Phase.AUTH, S, credentials=True)
-        assert verdicts(of, refused) == [(Grade.NONE, Blame.CREDENTIALS)] * 3
+        assert verdicts(of, refused) == [(Grade.NONE, FaultDomain.CREDENTIALS)] * 3
     assert weigh(
         OUTBOUND, failed(OUTBOUND, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True), Evidence()
-    ) == Attribution(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect="a")
+    ) == Attribution(grade=Grade.NONE, blame=FaultDomain.CREDENTIALS, suspect="a")
 
 
 MAILBOX_OF: dict[RefusalCause, Party | None] = {
@@ -160,11 +164,11 @@ MAILBOX_OF: dict[RefusalCause, Party | None] = {
 @pytest.mark.parametrize("party", [S, R])
 @pytest.mark.parametrize("of", [INTERNAL, OUTBOUND, INBOUND, CONTROL], ids=lambda of: of.direction)
 def test_weigh_refusal_of_one_mailbox_blames_that_mailbox(
-    of: WatchedRoute, party: Party, outcome: Outcome, cause: RefusalCause
+    of: MonitoredRoute, party: Party, outcome: Outcome, cause: RefusalCause
 ) -> None:
     whose = of.route.sender if (MAILBOX_OF[cause] or party) is S else of.route.recipient
     run = failed(of, T0, outcome, Phase.SUBMIT, party, cause=cause)
-    expected = Attribution(grade=Grade.NONE, blame=Blame.MAILBOX, suspect=whose.name)
+    expected = Attribution(grade=Grade.NONE, blame=FaultDomain.MAILBOX, suspect=whose.name)
     assert [weigh(of, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
 
 
@@ -172,7 +176,7 @@ def test_weigh_refusal_of_one_mailbox_blames_that_mailbox(
 def test_weigh_full_mailbox_of_a_public_address_is_the_agencys() -> None:
     # It is not the one that is probed: what people write to that address comes back.
     run = failed(FORWARDED, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.RECEIVING_LIMIT)
-    assert weigh(FORWARDED, run, of_two(WORKS, WORKS)) == Attribution(grade=Grade.BAD, blame=Blame.AGENCY)
+    assert weigh(FORWARDED, run, of_two(WORKS, WORKS)) == Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)
     assert run.failure is not None
     copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
     assert weigh(FORWARDED, copy, of_two(WORKS, WORKS)).suspect == "b"
@@ -180,14 +184,14 @@ def test_weigh_full_mailbox_of_a_public_address_is_the_agencys() -> None:
 
 @pytest.mark.blind
 @pytest.mark.parametrize("of", [INBOUND, FORWARDED], ids=["inbound", "forwarded"])
-def test_weigh_refusal_by_block_list_blames_the_reference_that_sent(of: WatchedRoute) -> None:
+def test_weigh_refusal_by_block_list_blames_the_reference_that_sent(of: MonitoredRoute) -> None:
     run = failed(of, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.BLOCK_LIST)
-    expected = Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="a")
+    expected = Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="a")
     assert [weigh(of, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
 
 
 @pytest.mark.parametrize("of", [INTERNAL, OUTBOUND], ids=["internal", "outbound"])
-def test_weigh_refusal_by_block_list_of_the_agencys_own_sender_is_the_agencys(of: WatchedRoute) -> None:
+def test_weigh_refusal_by_block_list_of_the_agencys_own_sender_is_the_agencys(of: MonitoredRoute) -> None:
     run = failed(of, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.BLOCK_LIST)
     assert verdicts(of, run)[0] == THEIRS
 
@@ -197,24 +201,24 @@ def test_what_does_not_say_where_it_failed_is_ours() -> None:
         route=INTERNAL.name, token_id="00c0ffee", started_at=T0, duration=SECOND, outcome=Outcome.LOST
     )
 
-    assert verdicts(INTERNAL, nowhere) == [(Grade.NONE, Blame.OURS)] * 3
+    assert verdicts(INTERNAL, nowhere) == [(Grade.NONE, FaultDomain.OURS)] * 3
     inconclusive = failed(INTERNAL, T0, Outcome.INCONCLUSIVE, Phase.RETRIEVE)
-    assert verdicts(INTERNAL, inconclusive) == [(Grade.NONE, Blame.OURS)] * 3
+    assert verdicts(INTERNAL, inconclusive) == [(Grade.NONE, FaultDomain.OURS)] * 3
 
 
 @pytest.mark.parametrize(
     ("outcome", "phase", "expected"),
     [
-        (Outcome.CONNECT, Phase.CONNECT, [(Grade.BAD, Blame.REFERENCE), *NETWORK[1:]]),
-        (Outcome.TIMEOUT, Phase.RETRIEVE, [(Grade.BAD, Blame.REFERENCE), *NETWORK[1:]]),
+        (Outcome.CONNECT, Phase.CONNECT, [(Grade.BAD, FaultDomain.REFERENCE), *NETWORK[1:]]),
+        (Outcome.TIMEOUT, Phase.RETRIEVE, [(Grade.BAD, FaultDomain.REFERENCE), *NETWORK[1:]]),
         # What greets with a refusal may be something in between.
-        (Outcome.REJECTED, Phase.CONNECT, [(Grade.BAD, Blame.REFERENCE), *NETWORK[1:]]),
-        (Outcome.AUTH, Phase.AUTH, [(Grade.BAD, Blame.REFERENCE)] * 3),
-        (Outcome.LOST, Phase.TRANSIT, [(Grade.BAD, Blame.REFERENCE)] * 3),
+        (Outcome.REJECTED, Phase.CONNECT, [(Grade.BAD, FaultDomain.REFERENCE), *NETWORK[1:]]),
+        (Outcome.AUTH, Phase.AUTH, [(Grade.BAD, FaultDomain.REFERENCE)] * 3),
+        (Outcome.LOST, Phase.TRANSIT, [(Grade.BAD, FaultDomain.REFERENCE)] * 3),
     ],
 )
 def test_a_control_run_blames_a_reference_or_our_network(
-    outcome: Outcome, phase: Phase, expected: list[tuple[Grade, Blame]]
+    outcome: Outcome, phase: Phase, expected: list[tuple[Grade, FaultDomain]]
 ) -> None:
     assert verdicts(CONTROL, failed(CONTROL, T0, outcome, phase)) == expected
 
@@ -226,18 +230,18 @@ def test_a_control_run_blames_a_reference_or_our_network(
 @pytest.mark.parametrize(
     ("sends", "receives", "expected"),
     [
-        (WORKS, WORKS, Attribution(grade=Grade.BAD, blame=Blame.AGENCY)),
-        (WORKS, DEAD, Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b")),
-        (WORKS, UNTRIED, Attribution(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="b")),
-        (DEAD, WORKS, Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="a")),
-        (UNTRIED, WORKS, Attribution(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="a")),
-        (UNTRIED, DEAD, Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b")),
-        (DEAD, UNTRIED, Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="a")),
-        (UNTRIED, UNTRIED, Attribution(grade=Grade.PENDING, blame=Blame.REFERENCE, suspect="a")),
+        (WORKS, WORKS, Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)),
+        (WORKS, DEAD, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="b")),
+        (WORKS, UNTRIED, Attribution(grade=Grade.PENDING, blame=FaultDomain.REFERENCE, suspect="b")),
+        (DEAD, WORKS, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="a")),
+        (UNTRIED, WORKS, Attribution(grade=Grade.PENDING, blame=FaultDomain.REFERENCE, suspect="a")),
+        (UNTRIED, DEAD, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="b")),
+        (DEAD, UNTRIED, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="a")),
+        (UNTRIED, UNTRIED, Attribution(grade=Grade.PENDING, blame=FaultDomain.REFERENCE, suspect="a")),
     ],
 )
 def test_a_forwarded_message_is_lost_by_the_agency_once_both_references_are_proven(
-    outcome: Outcome, sends: Proof, receives: Proof, expected: Attribution
+    outcome: Outcome, sends: EvidenceRecord, receives: EvidenceRecord, expected: Attribution
 ) -> None:
     run = failed(FORWARDED, T0, outcome, Phase.TRANSIT)
     assert weigh(FORWARDED, run, of_two(sends, receives)) == expected
@@ -254,7 +258,7 @@ def test_a_forwarded_message_is_lost_by_the_agency_once_both_references_are_prov
     ],
 )
 def test_a_forwarded_message_comes_late_by_the_agency_once_both_references_do_better(
-    sends: Proof, receives: Proof, grade: Grade
+    sends: EvidenceRecord, receives: EvidenceRecord, grade: Grade
 ) -> None:
     for run in (arrived(FORWARDED, T0, 2 * MINUTE), arrived(FORWARDED, T0, junk=True)):
         assert weigh(FORWARDED, run, of_two(sends, receives)).grade is grade
@@ -266,10 +270,10 @@ def test_a_copy_that_our_own_mailbox_returned_is_held_against_nobody_there() -> 
     copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
 
     assert weigh(FORWARDED, copy, of_two(WORKS, WORKS)) == Attribution(
-        grade=Grade.NONE, blame=Blame.REFERENCE, suspect="b"
+        grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="b"
     )
     # Behind an alias of the agency's own mailbox it is the agency's mailbox that returned it.
-    assert weigh(INBOUND, replace(copy, route=INBOUND.name), of_two(WORKS, WORKS)).blame is Blame.AGENCY
+    assert weigh(INBOUND, replace(copy, route=INBOUND.name), of_two(WORKS, WORKS)).blame is FaultDomain.AGENCY
 
 
 @pytest.mark.parametrize(("party", "suspect"), [(S, "a"), (R, "b")])
@@ -288,13 +292,15 @@ def test_a_server_of_either_reference_that_fails_is_never_the_agencys(
     outcome: Outcome, phase: Phase, party: Party, suspect: str
 ) -> None:
     run = failed(FORWARDED, T0, outcome, phase, party)
-    expected = Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=suspect)
+    expected = Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect=suspect)
     assert [weigh(FORWARDED, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
 
 
 def test_a_password_that_is_refused_where_the_copy_arrives_is_our_account() -> None:
     run = failed(FORWARDED, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True)
-    assert weigh(FORWARDED, run, evidence(WORKS)) == Attribution(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect="b")
+    assert weigh(FORWARDED, run, evidence(WORKS)) == Attribution(
+        grade=Grade.NONE, blame=FaultDomain.CREDENTIALS, suspect="b"
+    )
 
 
 # -- no sequence of runs ---------------------------------------------------------------------------------------------
@@ -316,7 +322,7 @@ _ENDS = st.lists(_STEPS, max_size=40)
 _SLOW = settings(max_examples=150, deadline=None)
 
 
-def _run(step: tuple[WatchedRoute, Outcome, Phase, Party, int, int], at: timedelta) -> ProbeResult:
+def _run(step: tuple[MonitoredRoute, Outcome, Phase, Party, int, int], at: timedelta) -> ProbeResult:
     of, outcome, phase, party, _, lasted = step
     if outcome in {Outcome.DELIVERED, Outcome.JUNK}:
         return arrived(of, T0 + at, junk=outcome is Outcome.JUNK)
@@ -328,10 +334,10 @@ def _run(step: tuple[WatchedRoute, Outcome, Phase, Party, int, int], at: timedel
 @_SLOW
 @given(_ENDS)
 def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_work(
-    steps: list[tuple[WatchedRoute, Outcome, Phase, Party, int, int]],
+    steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
     """Everything that touches a reference fails; whether it did so on the way or at a server is drawn."""
-    judge, at = Judge(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
     for step in steps:
         of, outcome, *_, gap, _ = step
         at += gap * SECOND
@@ -347,9 +353,9 @@ def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_wo
 @_SLOW
 @given(_ENDS)
 def test_nothing_is_found_unreachable_while_we_reach_nobody(
-    steps: list[tuple[WatchedRoute, Outcome, Phase, Party, int, int]],
+    steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
-    judge, at = Judge(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
     for of, outcome, phase, party, gap, lasted in steps:
         at += gap * SECOND
         unreached = outcome if outcome in UNANSWERED or phase in REACHING else Outcome.CONNECT
@@ -364,10 +370,10 @@ def test_nothing_is_found_unreachable_while_we_reach_nobody(
 @_SLOW
 @given(_ENDS)
 def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_own_ends(
-    steps: list[tuple[WatchedRoute, Outcome, Phase, Party, int, int]],
+    steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
     """Reference a loses whatever it sends and whatever comes to it; b and both agencies are as they are."""
-    judge, at = Judge(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
     for step in steps:
         of, *_, gap, _ = step
         at += gap * SECOND
@@ -387,9 +393,9 @@ def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_o
 @_SLOW
 @given(_ENDS)
 def test_one_agencys_failures_are_never_another_agencys(
-    steps: list[tuple[WatchedRoute, Outcome, Phase, Party, int, int]],
+    steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
-    judge, at = Judge(ROUTES, HealthPolicy(failures_to_down=1, successes_to_up=1)), timedelta()
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1, successes_to_up=1)), timedelta()
     for step in steps:
         of, *_, gap, _ = step
         at += gap * SECOND
@@ -401,9 +407,9 @@ def test_one_agencys_failures_are_never_another_agencys(
 @_SLOW
 @given(_ENDS)
 def test_whatever_happens_judging_does_not_break_and_a_restart_forgets_nothing(
-    steps: list[tuple[WatchedRoute, Outcome, Phase, Party, int, int]],
+    steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
-    judge, at = Judge(ROUTES, HealthPolicy()), timedelta()
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy()), timedelta()
     for step in steps:
         at += step[4] * SECOND
         run = _run(step, at)
@@ -415,7 +421,7 @@ def test_whatever_happens_judging_does_not_break_and_a_restart_forgets_nothing(
         for suspect in judge._own.suspects():
             judge.own_well_since(suspect, T0 + at)
         judge.proofs_wanted()
-    again = Judge(ROUTES, HealthPolicy())
+    again = HealthEvaluator(ROUTES, HealthPolicy())
     again.restore(judge.healths())
 
     assert again.healths() == judge.healths()

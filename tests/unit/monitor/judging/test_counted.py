@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monitor.judging.attribution import RunVerdict
 from monitor.judging.judge import CountedAs
 from monitor.model.health import Grade
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
 from tests.unit.monitor.judging.test_judge_news import ENDS
 from tests.unit.monitor.trial import (
@@ -40,7 +40,7 @@ FULL = both(
 )
 
 
-def breaks(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+def breaks(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
     return failed(of, at, Outcome.INCONCLUSIVE, Phase.SUBMIT)
 
 

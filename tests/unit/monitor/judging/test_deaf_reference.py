@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import structlog
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.judging.judge import AT_A_TIME
 from monitor.model.health import Grade, Health
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Phase
 from tests.unit.monitor.bridge.test_pipeline import Service
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, arrived, failed
@@ -69,13 +69,13 @@ class Estate:
     @classmethod
     async def opened(cls) -> Estate:
         service = Service(*(f"JCM{number:03}" for number in range(AGENCIES)))
-        service.start({"ours/reference/a": Matter.OWN_FAULT})
+        service.start({"ours/reference/a": IncidentType.OWN_FAULT})
         for route in service.world.routes:
             await service.take(arrived(route, T0))
             await service.take(arrived(route, T0 + SECOND))
         return cls(service)
 
-    def routes(self, direction: Direction, *, sender: str = "", recipient: str = "") -> list[WatchedRoute]:
+    def routes(self, direction: Direction, *, sender: str = "", recipient: str = "") -> list[MonitoredRoute]:
         ends = ((each, each.route.sender.name, each.route.recipient.name) for each in self.service.world.routes)
         return [
             r for r, one, other in ends if r.direction is direction and sender in {"", one} and recipient in {"", other}

@@ -7,10 +7,18 @@ from itertools import product
 
 import pytest
 
-from monitor.judging.attribution import Blame, weigh
-from monitor.judging.evidence import Ability, Evidence, Proof, Witness, could_not_reach, proven_by, stretch
+from monitor.judging.attribution import FaultDomain, weigh
+from monitor.judging.evidence import (
+    Ability,
+    Evidence,
+    EvidenceCollector,
+    EvidenceRecord,
+    could_not_reach,
+    proven_by,
+    stretch,
+)
 from monitor.model.health import Grade
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, route
@@ -19,8 +27,8 @@ A_TO_B, B_TO_A = controls()
 INTERNAL, OUT_A, OUT_B, IN_A, IN_B = agency_routes("JCM")
 
 
-def heard(*results: tuple[WatchedRoute, ProbeResult]) -> Evidence:
-    witness = Witness([A_TO_B, B_TO_A])
+def heard(*results: tuple[MonitoredRoute, ProbeResult]) -> Evidence:
+    witness = EvidenceCollector([A_TO_B, B_TO_A])
     for of, result in results:
         witness.hear(of, result)
     return witness.evidence()
@@ -44,7 +52,7 @@ def heard(*results: tuple[WatchedRoute, ProbeResult]) -> Evidence:
 def test_what_worked_and_did_not_fail_since_stands(
     worked: int | None, failed: int | None, *, stands: bool | None
 ) -> None:
-    proof = Proof(
+    proof = EvidenceRecord(
         worked_at=None if worked is None else T0 + worked * MINUTE,
         failed_at=None if failed is None else T0 + failed * MINUTE,
     )
@@ -55,7 +63,7 @@ def test_what_worked_and_did_not_fail_since_stands(
 def test_whatever_changes_stands_otherwise_for_no_moment_but_those_that_are_named() -> None:
     at = [None, *(T0 + number * MINUTE for number in range(2))]
     moments = [T0 + number * MINUTE / 2 for number in range(-1, 4)]
-    proofs = [Proof(worked_at=w, failed_at=f, regained_at=r) for w, f, r in product(at, repeat=3)]
+    proofs = [EvidenceRecord(worked_at=w, failed_at=f, regained_at=r) for w, f, r in product(at, repeat=3)]
     for before, after in product(proofs, repeat=2):
         first, last = stretch(before, after) or (T0 + MINUTE, T0)
         assert all(first <= at <= last for at in moments if before.stands_for(at) is not after.stands_for(at))
@@ -63,7 +71,7 @@ def test_whatever_changes_stands_otherwise_for_no_moment_but_those_that_are_name
 
 def test_until_a_failure_that_stays_nothing_stands_otherwise_than_before() -> None:
     failed_at, again = T0 + MINUTE, T0 + 2 * MINUTE
-    before = Proof(worked_at=T0, failed_at=failed_at)
+    before = EvidenceRecord(worked_at=T0, failed_at=failed_at)
     assert stretch(before, replace(before, worked_at=again, regained_at=again)) == (failed_at, again)
 
 
@@ -76,7 +84,7 @@ def test_an_arrival_proves_both_ends_from_the_start_of_its_run() -> None:
 
     assert found.of(Ability.SEND)["a"].worked_at == found.of(Ability.RECEIVE)["b"].worked_at == T0
     assert found.of(Ability.REACH)["a"].stands_for(T0) is found.of(Ability.REACH)["b"].stands_for(T0) is True
-    assert found.of(Ability.SEND)["b"] == found.of(Ability.RECEIVE)["a"] == Proof()
+    assert found.of(Ability.SEND)["b"] == found.of(Ability.RECEIVE)["a"] == EvidenceRecord()
 
 
 def test_agencies_prove_references_and_are_not_references() -> None:
@@ -113,7 +121,7 @@ def test_a_control_run_that_fails_at_one_end_says_nothing_of_the_other(
 def test_a_control_run_that_we_could_not_make_says_nothing_of_either_end(phase: Phase) -> None:
     for party in Party:
         found = heard((A_TO_B, failed(A_TO_B, T0, Outcome.INCONCLUSIVE, phase, party)))
-        assert found.of(Ability.SEND)["a"] == found.of(Ability.RECEIVE)["b"] == Proof()
+        assert found.of(Ability.SEND)["a"] == found.of(Ability.RECEIVE)["b"] == EvidenceRecord()
 
 
 def test_a_control_message_that_is_lost_casts_doubt_on_both_ends_until_it_came_twice() -> None:
@@ -220,11 +228,11 @@ def test_a_refused_password_that_is_not_tried_again_proves_nothing_of_our_networ
 
     verdict = weigh(INTERNAL, unreached, heard((OUT_B, held)))
 
-    assert (verdict.grade, verdict.blame) == (Grade.PENDING, Blame.NETWORK)
+    assert (verdict.grade, verdict.blame) == (Grade.PENDING, FaultDomain.NETWORK)
 
 
 def test_what_was_proven_before_the_clock_was_set_back_proves_nothing_of_what_comes_after() -> None:
-    witness = Witness([A_TO_B, B_TO_A])
+    witness = EvidenceCollector([A_TO_B, B_TO_A])
     witness.hear(A_TO_B, arrived(A_TO_B, T0))
     witness.rewind(T0)
     assert witness.evidence().network_stands(T0) is True
@@ -232,11 +240,11 @@ def test_what_was_proven_before_the_clock_was_set_back_proves_nothing_of_what_co
     witness.rewind(T0 - 60 * MINUTE)
 
     assert witness.evidence().network_stands(T0 - 60 * MINUTE) is None
-    assert witness.evidence().of(Ability.SEND)["a"] == Proof()
+    assert witness.evidence().of(Ability.SEND)["a"] == EvidenceRecord()
 
 
 def test_a_reference_that_owes_a_proof_owes_it_whatever_the_clock_says() -> None:
-    witness = Witness([A_TO_B, B_TO_A])
+    witness = EvidenceCollector([A_TO_B, B_TO_A])
     witness.hear(A_TO_B, failed(A_TO_B, T0, Outcome.LOST, Phase.TRANSIT))
     witness.rewind(T0 - 60 * MINUTE)
 
@@ -259,7 +267,7 @@ def test_the_network_is_dead_only_when_no_reference_can_be_reached() -> None:
 
 
 def test_without_references_nothing_is_proven() -> None:
-    witness = Witness([])
+    witness = EvidenceCollector([])
     witness.hear(OUT_A, arrived(OUT_A, T0))
 
     assert witness.evidence().network_stands(T0) is None
@@ -268,7 +276,7 @@ def test_without_references_nothing_is_proven() -> None:
 
 def test_a_ring_of_three_is_proven_leg_by_leg() -> None:
     ring = controls(("a", "b", "c"))
-    witness = Witness(ring)
+    witness = EvidenceCollector(ring)
     witness.hear(ring[0], arrived(ring[0], T0))
     found = witness.evidence()
 

@@ -11,7 +11,7 @@ import pytest
 from alerts.decide.escalation import facts
 from alerts.model.event import Trigger
 from alerts.model.incident import open_incident
-from alerts.model.notice import Language, Matter, Plan, Purpose
+from alerts.model.notice import IncidentType, Language, Plan, Purpose
 from alerts.wording.call import compose as compose_call
 from alerts.wording.lint import errors, lint
 from alerts.wording.moment import stamp
@@ -164,7 +164,7 @@ async def test_what_of_our_own_was_held_open_before_a_restart_is_held_open_after
     service = Service("JCM")
     await service.rounds(3)
     key = "ours/credentials/a"
-    service.start({key: Matter.OWN_FAULT})
+    service.start({key: IncidentType.OWN_FAULT})
     service.judge.restore_falls({key: [service.clock.time], "ours/credentials/gone": []}, {key}, {key})
 
     await service.rounds(3)
@@ -189,7 +189,7 @@ async def test_one_agency_that_flaps_says_nothing_of_another() -> None:
 async def test_what_was_held_open_before_a_restart_is_held_open_after_it() -> None:
     service = Service("JCM")
     await service.rounds(3)
-    service.start({"JCM": Matter.BOTH})
+    service.start({"JCM": IncidentType.BOTH})
     service.judge.restore_falls({"JCM": [service.clock.time], "GONE": []}, {"JCM"}, {"JCM"})
 
     await service.rounds(3)
@@ -225,6 +225,6 @@ def test_compose_sms_unsteady_outage_states_its_last_fall_and_no_beginning(langu
 
 
 def test_slowness_that_comes_and_goes_is_called_slowness() -> None:
-    slow = open_incident(replace(trigger(Matter.DEGRADED), unsteady=True), incident_id=1, number="JCM-01")
+    slow = open_incident(replace(trigger(IncidentType.DEGRADED), unsteady=True), incident_id=1, number="JCM-01")
 
     assert not facts(slow, Plan.ESCALATION, Purpose.OUTAGE, T0).unsteady

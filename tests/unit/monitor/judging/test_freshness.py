@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.judging.joint.freshness import FRESH_FOR, SiteBeat, SiteClock
+from monitor.judging.joint.freshness import FRESH_FOR, SiteClock, SiteHeartbeat
 from tests.unit.monitor.trial import SECOND, T0
 
 #: A look each second, and a beat each second: what is heard is up to two seconds older than what is true.
@@ -36,7 +36,7 @@ class Wire:
     began: int = 0
     down_until: int = 0
     #: What waits: when it was written, and the beat.
-    waiting: deque[tuple[int, SiteBeat]] = field(default_factory=deque)
+    waiting: deque[tuple[int, SiteHeartbeat]] = field(default_factory=deque)
     #: When the newest was written that the hub has heard.
     heard: int | None = None
     clock: SiteClock = field(default_factory=SiteClock)
@@ -48,7 +48,7 @@ class Wire:
             self.true += 1
             if self.true >= self.down_until:
                 at = T0 + (self.true + self.ahead) * SECOND
-                beat = SiteBeat(at=at, steady=(self.true - self.began) * SECOND, life=f"{self.life}")
+                beat = SiteHeartbeat(at=at, steady=(self.true - self.began) * SECOND, life=f"{self.life}")
                 self.waiting.append((self.true, beat))
             passes = len(self.waiting) if self.pace is None else min(self.pace, len(self.waiting))
             newest = None
@@ -61,7 +61,7 @@ class Wire:
                 assert self.true - self.heard <= FRESH + 1, f"at {self.true} it knows what was {self.heard}"
         return self
 
-    def hear(self, beat: SiteBeat) -> None:
+    def hear(self, beat: SiteHeartbeat) -> None:
         self.clock.hear(beat, T0 + (self.true + self.hub_ahead) * SECOND, self.steady)
 
     @property
@@ -109,7 +109,7 @@ def test_of_a_site_of_many_processes_it_is_learnt_as_soon_whichever_of_them_is_h
     clock, dice = SiteClock(), random.Random(processes)
     for second in range(30):
         life = dice.randrange(processes)
-        clock.hear(SiteBeat(at=T0, steady=(1000 * life + second) * SECOND, life=f"{life}"), T0, second * SECOND)
+        clock.hear(SiteHeartbeat(at=T0, steady=(1000 * life + second) * SECOND, life=f"{life}"), T0, second * SECOND)
     assert clock.is_fresh(30 * SECOND)
 
 
@@ -118,7 +118,7 @@ def test_a_site_of_many_processes_that_comes_in_bursts_is_not_believed() -> None
     for burst in range(20):
         for life in range(3):
             # Ten seconds have gone by since the burst before, and one more has been heard of: it falls ever further behind.
-            beat = SiteBeat(at=T0, steady=(1000 * life + burst) * SECOND, life=f"{life}")
+            beat = SiteHeartbeat(at=T0, steady=(1000 * life + burst) * SECOND, life=f"{life}")
             clock.hear(beat, T0, (10 * burst + life) * SECOND)
         assert not clock.is_fresh((10 * burst + 2) * SECOND)
 
@@ -132,7 +132,7 @@ def test_a_site_of_which_nothing_comes_is_not_fresh() -> None:
 
 
 def test_a_beat_that_is_heard_again_is_no_other_one() -> None:
-    clock, beat = SiteClock(), SiteBeat(at=T0, steady=100 * SECOND, life="0")
+    clock, beat = SiteClock(), SiteHeartbeat(at=T0, steady=100 * SECOND, life="0")
     for second in range(100):
         clock.hear(beat, T0, second * SECOND)
         assert not clock.is_fresh(second * SECOND)
@@ -267,7 +267,7 @@ def test_beats_that_are_late_now_and_then_are_late_by_those_that_are_not() -> No
     clock = SiteClock()
     for second in range(30):
         late = 0 if second % 5 == 4 else 0.9
-        clock.hear(SiteBeat(at=T0, steady=(second - late) * SECOND, life="0"), T0, second * SECOND)
+        clock.hear(SiteHeartbeat(at=T0, steady=(second - late) * SECOND, life="0"), T0, second * SECOND)
         if second > 15:
             behind = clock.behind(second * SECOND)
             assert behind is not None
@@ -290,12 +290,12 @@ def test_two_processes_of_a_site_that_beat_by_turns_are_one_site() -> None:
     clock = SiteClock()
     for second in range(200):
         steady = second * SECOND
-        beat = SiteBeat(at=T0 + steady, steady=steady + (second % 2) * 500 * SECOND, life=f"{second % 2}")
+        beat = SiteHeartbeat(at=T0 + steady, steady=steady + (second % 2) * 500 * SECOND, life=f"{second % 2}")
         clock.hear(beat, T0 + steady, steady)
         assert clock.is_fresh(steady) == (second >= 10)
     # One of them dies; the other goes on.
     for second in range(200, 300, 2):
-        clock.hear(SiteBeat(at=T0, steady=second * SECOND, life="0"), T0, second * SECOND)
+        clock.hear(SiteHeartbeat(at=T0, steady=second * SECOND, life="0"), T0, second * SECOND)
         assert clock.is_fresh(second * SECOND)
 
 
@@ -303,7 +303,7 @@ def test_two_processes_of_a_site_that_beat_by_turns_are_one_site() -> None:
 def test_steady_clocks_that_go_apart_do_so_unnoticed(rate: float) -> None:
     clock = SiteClock(fresh_for=3 * SECOND)
     for second in range(0, 40_000, 5):
-        clock.hear(SiteBeat(at=T0, steady=second * rate * SECOND, life="0"), T0, second * SECOND)
+        clock.hear(SiteHeartbeat(at=T0, steady=second * rate * SECOND, life="0"), T0, second * SECOND)
         assert clock.is_fresh(second * SECOND) == (second >= 10)
 
 

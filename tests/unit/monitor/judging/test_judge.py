@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.judging.joint.standing import UNTROUBLED
-from monitor.judging.judge import Judge
+from monitor.judging.judge import HealthEvaluator
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.result import Outcome, Party, Phase, RefusalCause
@@ -93,7 +93,7 @@ def test_an_outage_is_found_and_its_end_is_found_while_a_reference_is_broken(fau
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.matter is Matter.BOTH
+    assert found.matter is IncidentType.BOTH
     assert here.trouble("JKT") is None
 
     del here.faults["JCM/utama"]
@@ -170,26 +170,28 @@ def test_an_account_is_well_again_when_both_of_its_servers_let_it_in() -> None:
 @pytest.mark.parametrize(
     ("fault", "matter"),
     [
-        (REFUSED, Matter.BOTH),
-        (both(imap(Outcome.TIMEOUT, Phase.CONNECT), smtp(Outcome.TIMEOUT, Phase.CONNECT)), Matter.BOTH),
-        (both(imap(Outcome.DNS, Phase.DNS), smtp(Outcome.DNS, Phase.DNS)), Matter.BOTH),
-        (NO_SIGN_IN, Matter.BOTH),
-        (LOSES, Matter.BOTH),
-        (on_the_way(Outcome.BOUNCED), Matter.BOTH),
-        (on_the_way(Outcome.CORRUPTED), Matter.BOTH),
-        (smtp(Outcome.AUTH, Phase.AUTH), Matter.SENDING),
-        (smtp(Outcome.CONNECT, Phase.CONNECT), Matter.SENDING),
-        (smtp(Outcome.REJECTED, Phase.SUBMIT), Matter.SENDING),
-        (smtp(Outcome.TIMEOUT, Phase.SUBMIT), Matter.SENDING),
-        (imap(Outcome.CONNECT, Phase.CONNECT), Matter.RECEIVING),
-        (imap(Outcome.TIMEOUT, Phase.RETRIEVE), Matter.RECEIVING),
-        (imap(Outcome.TLS, Phase.TLS), Matter.RECEIVING),
-        (slow(), Matter.DEGRADED),
-        (unanswered, Matter.DEGRADED),
-        (slow(junk=True), Matter.DEGRADED),
+        (REFUSED, IncidentType.BOTH),
+        (both(imap(Outcome.TIMEOUT, Phase.CONNECT), smtp(Outcome.TIMEOUT, Phase.CONNECT)), IncidentType.BOTH),
+        (both(imap(Outcome.DNS, Phase.DNS), smtp(Outcome.DNS, Phase.DNS)), IncidentType.BOTH),
+        (NO_SIGN_IN, IncidentType.BOTH),
+        (LOSES, IncidentType.BOTH),
+        (on_the_way(Outcome.BOUNCED), IncidentType.BOTH),
+        (on_the_way(Outcome.CORRUPTED), IncidentType.BOTH),
+        (smtp(Outcome.AUTH, Phase.AUTH), IncidentType.SENDING),
+        (smtp(Outcome.CONNECT, Phase.CONNECT), IncidentType.SENDING),
+        (smtp(Outcome.REJECTED, Phase.SUBMIT), IncidentType.SENDING),
+        (smtp(Outcome.TIMEOUT, Phase.SUBMIT), IncidentType.SENDING),
+        (imap(Outcome.CONNECT, Phase.CONNECT), IncidentType.RECEIVING),
+        (imap(Outcome.TIMEOUT, Phase.RETRIEVE), IncidentType.RECEIVING),
+        (imap(Outcome.TLS, Phase.TLS), IncidentType.RECEIVING),
+        (slow(), IncidentType.DEGRADED),
+        (unanswered, IncidentType.DEGRADED),
+        (slow(junk=True), IncidentType.DEGRADED),
     ],
 )
-def test_an_agency_that_is_broken_is_found_with_what_is_the_matter_and_since_when(fault: Fault, matter: Matter) -> None:
+def test_an_agency_that_is_broken_is_found_with_what_is_the_matter_and_since_when(
+    fault: Fault, matter: IncidentType
+) -> None:
     here = world("JCM", "JKT").rounds(3)
     broke_at = here.now
     here.faults["JCM/utama"] = fault
@@ -231,7 +233,7 @@ def test_an_agency_alone_is_found_too() -> None:
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.matter is Matter.BOTH
+    assert found.matter is IncidentType.BOTH
 
 
 def test_an_agency_that_fails_from_the_start_goes_down() -> None:
@@ -245,14 +247,16 @@ def test_an_agency_that_fails_from_the_start_goes_down() -> None:
 @pytest.mark.parametrize(
     ("direction", "fault", "matter"),
     [
-        (Direction.OUTBOUND, LOSES, Matter.SENDING),
-        (Direction.INBOUND, LOSES, Matter.RECEIVING),
-        (Direction.INTERNAL, LOSES, Matter.BOTH),
-        (Direction.INTERNAL, smtp(Outcome.CONNECT, Phase.CONNECT), Matter.SENDING),
-        (Direction.INTERNAL, imap(Outcome.CONNECT, Phase.CONNECT), Matter.RECEIVING),
+        (Direction.OUTBOUND, LOSES, IncidentType.SENDING),
+        (Direction.INBOUND, LOSES, IncidentType.RECEIVING),
+        (Direction.INTERNAL, LOSES, IncidentType.BOTH),
+        (Direction.INTERNAL, smtp(Outcome.CONNECT, Phase.CONNECT), IncidentType.SENDING),
+        (Direction.INTERNAL, imap(Outcome.CONNECT, Phase.CONNECT), IncidentType.RECEIVING),
     ],
 )
-def test_an_agency_that_is_probed_in_one_direction_only(direction: Direction, fault: Fault, matter: Matter) -> None:
+def test_an_agency_that_is_probed_in_one_direction_only(
+    direction: Direction, fault: Fault, matter: IncidentType
+) -> None:
     here = World([*agency_routes("JCM", directions=[direction]), *controls()]).rounds(2)
     here.faults["JCM/utama"] = fault
     here.rounds(4)
@@ -273,7 +277,7 @@ def test_mail_that_is_lost_only_within_the_agency_is_for_staff_alone() -> None:
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.matter is Matter.DEGRADED
+    assert found.matter is IncidentType.DEGRADED
 
 
 def test_one_way_to_the_world_that_fails_for_one_agency_is_a_degradation() -> None:
@@ -291,7 +295,7 @@ def test_one_way_to_the_world_that_fails_for_one_agency_is_a_degradation() -> No
 
     found = here.trouble("JCM")
     assert found is not None
-    assert (found.matter, found.since) == (Matter.DEGRADED, began)
+    assert (found.matter, found.since) == (IncidentType.DEGRADED, began)
     assert here.own() == set()
 
 
@@ -308,7 +312,7 @@ def test_a_reference_that_dies_does_not_turn_a_degradation_into_an_outage() -> N
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.matter is Matter.DEGRADED
+    assert found.matter is IncidentType.DEGRADED
 
 
 def test_two_references_between_which_mail_is_lost_are_both_looked_at_when_no_agency_has_told_which_it_is() -> None:
@@ -469,7 +473,7 @@ def test_judge_deferral_only_greylisting_has_a_budget(cause: RefusalCause | None
     found = here.trouble("JCM")
     assert (found is not None) is down
     if found is not None:
-        assert (found.matter, found.since) == (Matter.SENDING, began)
+        assert (found.matter, found.since) == (IncidentType.SENDING, began)
 
 
 def test_an_inconclusive_run_does_not_give_the_deferral_a_new_budget() -> None:
@@ -623,7 +627,7 @@ def test_after_a_restart_things_stand_as_they_stood() -> None:
     here.faults = {"JCM/utama": REFUSED, "JKT/utama": WRONG_PASSWORD}
     here.rounds(4)
 
-    again = Judge(here.routes, HealthPolicy())
+    again = HealthEvaluator(here.routes, HealthPolicy())
     again.restore(here.judge.healths())
 
     assert again.healths() == here.judge.healths()
@@ -634,7 +638,7 @@ def test_after_a_restart_things_stand_as_they_stood() -> None:
 
 
 def test_what_left_the_configuration_is_not_taken_up_after_a_restart() -> None:
-    judge = Judge(controls(), HealthPolicy())
+    judge = HealthEvaluator(controls(), HealthPolicy())
     judge.restore(
         {
             "JCM/internal": (Health.DOWN, T0),
@@ -750,7 +754,7 @@ def test_a_public_mailbox_that_loses_its_mail_is_the_agencys_receiving_side() ->
 
     found = here.trouble("JCM")
     assert found is not None
-    assert (found.matter, found.since) == (Matter.RECEIVING, broke_at)
+    assert (found.matter, found.since) == (IncidentType.RECEIVING, broke_at)
     assert (here.trouble("JKT"), here.own()) == (None, set())
 
 
@@ -793,13 +797,13 @@ def test_of_three_references_the_one_that_is_broken_is_named(sick: str, told: st
 @pytest.mark.parametrize(
     ("fault", "matter"),
     [
-        (smtp(Outcome.REJECTED, Phase.SUBMIT), Matter.SENDING),
-        (imap(Outcome.CONNECT, Phase.CONNECT), Matter.RECEIVING),
-        (REFUSED, Matter.BOTH),
+        (smtp(Outcome.REJECTED, Phase.SUBMIT), IncidentType.SENDING),
+        (imap(Outcome.CONNECT, Phase.CONNECT), IncidentType.RECEIVING),
+        (REFUSED, IncidentType.BOTH),
     ],
 )
 def test_of_an_agency_the_broken_side_is_named_while_one_of_three_references_is_slow(
-    fault: Fault, matter: Matter
+    fault: Fault, matter: IncidentType
 ) -> None:
     here = world("JCM", "JKT", references=("a", "b", "c")).rounds(3)
     here.faults["b"] = slow()

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from probes.model.result import Outcome, Phase
 from tests.unit.monitor.trial import GREYLISTS, LOSES, MINUTE, REFUSED, WRONG_PASSWORD, Fault, imap, slow, smtp, world
 
@@ -18,7 +18,7 @@ BACK = timedelta(hours=8)
 WELL, FAILING, AGAIN = 3, 14, 4
 
 #: What is wrong, for how long by now, and what of ours is.
-Seen = tuple[Matter | None, timedelta | None, frozenset[str]]
+Seen = tuple[IncidentType | None, timedelta | None, frozenset[str]]
 
 
 def seen(faulty: str, fault: Fault, *, back_before: int | None = None) -> Sequence[Seen]:

@@ -9,15 +9,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.judge import Judge
+from monitor.judging.judge import HealthEvaluator
 from monitor.model.health import Grade, HealthPolicy
-from monitor.model.route import WatchedRoute
+from monitor.model.route import MonitoredRoute
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, PROBING, SECOND, T0, World, arrived, failed, forwarded, world
 
 AGENCIES = ("jpc", "lkc", "agc")
 
-End = Callable[[WatchedRoute, datetime], ProbeResult]
+End = Callable[[MonitoredRoute, datetime], ProbeResult]
 ENDS: list[End] = [
     arrived,
     lambda route, at: arrived(route, at, 2 * MINUTE),
@@ -31,7 +31,7 @@ ENDS: list[End] = [
 ]
 
 
-def standing(judge: Judge, agency: str, now: datetime) -> object:
+def standing(judge: HealthEvaluator, agency: str, now: datetime) -> object:
     return judge.mail(agency).directions(), judge.trouble(agency, now), judge.is_well(agency, now)
 
 
@@ -115,7 +115,7 @@ def test_what_only_time_can_tell_is_asked_about_at_once_when_the_clock_was_set_b
 # -- the same, and nothing else, as weighing everything again -------------------------------------------------------
 
 
-class Thorough(Judge):
+class Thorough(HealthEvaluator):
     """Weighs every run that waits again, whatever was learnt."""
 
     def _weigh_pending(self, now: datetime, *others: str) -> None:
@@ -148,7 +148,7 @@ def test_only_what_waits_for_the_news_is_weighed_again_and_the_judgement_is_the_
     references: int, runs: list[tuple[int, int, int, int]]
 ) -> None:
     routes = [*world("jpc", "lkc", references=("a", "b", "c")[:references]).routes, forwarded("lkc")]
-    judges = [kind(routes, HealthPolicy()) for kind in (Judge, Thorough)]
+    judges = [kind(routes, HealthPolicy()) for kind in (HealthEvaluator, Thorough)]
     now = T0
     for place, end, times, pause in runs:
         for _ in range(times):
@@ -163,7 +163,7 @@ def test_only_what_waits_for_the_news_is_weighed_again_and_the_judgement_is_the_
             assert told(judges[0], routes, now) == told(judges[1], routes, now)
 
 
-def told(judge: Judge, routes: list[WatchedRoute], now: datetime) -> object:
+def told(judge: HealthEvaluator, routes: list[MonitoredRoute], now: datetime) -> object:
     """Return all that a judge says."""
     return (
         judge.healths(),

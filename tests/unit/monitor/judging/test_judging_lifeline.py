@@ -10,18 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.judging.lifeline import LifelinePatience, LifelineTrouble, Memory, Ring, Spell, recall, silent_peer, untold
+from monitor.judging.lifeline import (
+    ActiveReason,
+    Memory,
+    OutOfBandPolicy,
+    OutOfBandReason,
+    SendOutOfBand,
+    recall,
+    silent_peer,
+    untold,
+)
 from monitor.store.probing.processes import Process
-from monitor.watchdog.pulse import Pulse
+from monitor.watchdog.pulse import ProcessHeartbeat
 from monitor.watchdog.watchdog import troubles
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-PATIENCE = LifelinePatience()
-AWAY: Memory = {LifelineTrouble.STORE: Spell(since=T0)}
+PATIENCE = OutOfBandPolicy()
+AWAY: Memory = {OutOfBandReason.STORE: ActiveReason(since=T0)}
 
 
-def rung(memory: Memory, present: Memory, now: datetime) -> tuple[Memory, list[tuple[LifelineTrouble, bool]]]:
+def rung(memory: Memory, present: Memory, now: datetime) -> tuple[Memory, list[tuple[OutOfBandReason, bool]]]:
     kept, rings = recall(memory, present, PATIENCE, now)
     return kept, [(ring.trouble, ring.clear) for ring in rings]
 
@@ -30,7 +39,7 @@ def test_a_store_that_is_away_is_told_after_ten_minutes_and_not_before() -> None
     memory, rings = rung({}, AWAY, T0 + 10 * MINUTE - SECOND)
     assert rings == []
     memory, rings = rung(memory, AWAY, T0 + 10 * MINUTE)
-    assert rings == [(LifelineTrouble.STORE, False)]
+    assert rings == [(OutOfBandReason.STORE, False)]
 
 
 def test_it_is_told_again_every_thirty_minutes_and_not_in_between() -> None:
@@ -38,21 +47,21 @@ def test_it_is_told_again_every_thirty_minutes_and_not_in_between() -> None:
     memory, rings = rung(memory, AWAY, T0 + 40 * MINUTE - SECOND)
     assert rings == []
     memory, rings = rung(memory, AWAY, T0 + 40 * MINUTE)
-    assert rings == [(LifelineTrouble.STORE, False)]
+    assert rings == [(OutOfBandReason.STORE, False)]
     assert rung(memory, AWAY, T0 + 69 * MINUTE)[1] == []
 
 
 def test_when_it_is_over_those_who_were_rung_are_told_and_nobody_is_when_nobody_was_rung() -> None:
     told, _ = rung({}, AWAY, T0 + 10 * MINUTE)
-    assert rung(told, {}, T0 + 11 * MINUTE) == ({}, [(LifelineTrouble.STORE, True)])
+    assert rung(told, {}, T0 + 11 * MINUTE) == ({}, [(OutOfBandReason.STORE, True)])
     untold_yet, _ = rung({}, AWAY, T0 + MINUTE)
     assert rung(untold_yet, {}, T0 + 2 * MINUTE) == ({}, [])
 
 
 def test_what_is_not_known_now_is_neither_told_nor_over() -> None:
     told, _ = rung({}, AWAY, T0 + 10 * MINUTE)
-    assert recall(told, {}, PATIENCE, T0 + 60 * MINUTE, frozenset({LifelineTrouble.STORE})) == (told, ())
-    assert recall({}, {}, PATIENCE, T0, frozenset(LifelineTrouble)) == ({}, ())
+    assert recall(told, {}, PATIENCE, T0 + 60 * MINUTE, frozenset({OutOfBandReason.STORE})) == (told, ())
+    assert recall({}, {}, PATIENCE, T0, frozenset(OutOfBandReason)) == ({}, ())
 
 
 def test_a_process_that_starts_again_and_again_goes_on_from_what_is_remembered() -> None:
@@ -61,7 +70,7 @@ def test_a_process_that_starts_again_and_again_goes_on_from_what_is_remembered()
     times = []
     for minute in range(80):
         now = T0 + minute * MINUTE
-        memory, rings = rung(memory, {LifelineTrouble.STORE: Spell(since=now)}, now)
+        memory, rings = rung(memory, {OutOfBandReason.STORE: ActiveReason(since=now)}, now)
         times += [minute for _ in rings]
     assert times == [10, 40, 70]
 
@@ -72,26 +81,26 @@ def test_what_no_gateway_took_is_tried_again_after_a_minute() -> None:
     memory = untold(memory, rings[0], now)
     assert rung(memory, AWAY, now + MINUTE - SECOND)[1] == []
     memory, again = rung(memory, AWAY, now + MINUTE)
-    assert again == [(LifelineTrouble.STORE, False)]
+    assert again == [(OutOfBandReason.STORE, False)]
     # Heard at last: from now on every thirty minutes.
     assert rung(memory, AWAY, now + 3 * MINUTE)[1] == []
 
 
 def test_what_is_remembered_from_the_future_does_not_count() -> None:
-    ahead = {LifelineTrouble.STORE: Spell(since=T0 + timedelta(days=300), told_at=T0 + timedelta(days=300))}
-    assert rung(ahead, AWAY, T0 + 10 * MINUTE)[1] == [(LifelineTrouble.STORE, False)]
-    told_ahead = {LifelineTrouble.STORE: Spell(since=T0, told_at=T0 + timedelta(days=300))}
-    assert rung(told_ahead, AWAY, T0 + 10 * MINUTE)[1] == [(LifelineTrouble.STORE, False)]
+    ahead = {OutOfBandReason.STORE: ActiveReason(since=T0 + timedelta(days=300), told_at=T0 + timedelta(days=300))}
+    assert rung(ahead, AWAY, T0 + 10 * MINUTE)[1] == [(OutOfBandReason.STORE, False)]
+    told_ahead = {OutOfBandReason.STORE: ActiveReason(since=T0, told_at=T0 + timedelta(days=300))}
+    assert rung(told_ahead, AWAY, T0 + 10 * MINUTE)[1] == [(OutOfBandReason.STORE, False)]
 
 
 @pytest.mark.blind
-@pytest.mark.parametrize("trouble", LifelineTrouble)
-def test_lifeline_clock_set_back_rings_as_late_as_if_it_had_begun_then(trouble: LifelineTrouble) -> None:
-    present = {trouble: Spell(since=T0, whose="b")}
-    failed = {trouble: Spell(since=T0 - 20 * MINUTE, failed_at=T0)}
+@pytest.mark.parametrize("trouble", OutOfBandReason)
+def test_lifeline_clock_set_back_rings_as_late_as_if_it_had_begun_then(trouble: OutOfBandReason) -> None:
+    present = {trouble: ActiveReason(since=T0, whose="b")}
+    failed = {trouble: ActiveReason(since=T0 - 20 * MINUTE, failed_at=T0)}
     for before in ({}, present, failed):
         memory: Memory = before
-        now, rings = T0 - timedelta(hours=8), list[Ring]()
+        now, rings = T0 - timedelta(hours=8), list[SendOutOfBand]()
         for _ in range(40):
             memory, new = recall(memory, present, PATIENCE, now)
             rings, now = [*rings, *new], now + 30 * SECOND
@@ -106,21 +115,21 @@ def test_peer_whose_beat_lies_ahead_is_silent_and_nobody_else_is_to_ring() -> No
 
 
 def test_what_was_told_in_this_very_moment_is_not_told_again() -> None:
-    at_once = LifelinePatience(store=timedelta(0))
+    at_once = OutOfBandPolicy(store=timedelta(0))
     memory, rings = recall({}, AWAY, at_once, T0)
     assert len(rings) == 1
     assert recall(memory, AWAY, at_once, T0) == (memory, ())
 
 
 def test_of_what_is_over_by_then_it_is_not_remembered_that_no_gateway_took_it() -> None:
-    assert untold({}, Ring(trouble=LifelineTrouble.STORE, since=T0), T0) == {}
+    assert untold({}, SendOutOfBand(trouble=OutOfBandReason.STORE, since=T0), T0) == {}
 
 
 def test_a_peer_that_says_nothing_is_told_after_two_minutes() -> None:
-    silent = {LifelineTrouble.PEER: Spell(since=T0, whose="b")}
+    silent = {OutOfBandReason.PEER: ActiveReason(since=T0, whose="b")}
     assert rung({}, silent, T0 + 2 * MINUTE - SECOND)[1] == []
     _, rings = recall({}, silent, PATIENCE, T0 + 2 * MINUTE)
-    assert rings == (Ring(trouble=LifelineTrouble.PEER, since=T0, whose="b"),)
+    assert rings == (SendOutOfBand(trouble=OutOfBandReason.PEER, since=T0, whose="b"),)
 
 
 @given(st.lists(st.tuples(st.integers(1, 900), st.booleans()), max_size=60))
@@ -131,7 +140,7 @@ def test_nobody_is_rung_about_one_trouble_more_often_than_agreed(steps: list[tup
     for seconds, away in steps:
         now += timedelta(seconds=seconds)
         since = (since or now) if away else None
-        present = {LifelineTrouble.STORE: Spell(since=since)} if since else {}
+        present = {OutOfBandReason.STORE: ActiveReason(since=since)} if since else {}
         memory, rings = recall(memory, present, PATIENCE, now)
         for ring in rings:
             if ring.clear:
@@ -179,28 +188,28 @@ def test_of_those_that_live_one_rings() -> None:
 
 
 @dataclass(kw_only=True)
-class Seen(Pulse):
+class Seen(ProcessHeartbeat):
     away_since: datetime | None = None
     watching_since: datetime | None = T0 - 9 * MINUTE
     peers: Sequence[Process] = (Process(name="b", started_at=T0, beat_at=T0 - 5 * MINUTE),)
 
 
-def heard(seen: Seen, memory: Memory, now: datetime = T0) -> list[tuple[LifelineTrouble, bool]]:
+def heard(seen: Seen, memory: Memory, now: datetime = T0) -> list[tuple[OutOfBandReason, bool]]:
     """Return what the NOC hears of what was seen, and whether it is that it is over."""
     present, unknown = troubles("a", seen, PATIENCE, now)
     return [(ring.trouble, ring.clear) for ring in recall(memory, present, PATIENCE, now, unknown)[1]]
 
 
 def test_who_comes_back_from_an_outage_of_the_store_misses_no_peer_that_comes_back_too() -> None:
-    assert heard(Seen(), {}) == [(LifelineTrouble.PEER, False)]
+    assert heard(Seen(), {}) == [(OutOfBandReason.PEER, False)]
     for since in (None, T0, T0 - 2 * MINUTE):
         assert heard(Seen(watching_since=since), {}) == []
-    assert heard(Seen(watching_since=T0 - 2 * MINUTE - SECOND), {}) == [(LifelineTrouble.PEER, False)]
+    assert heard(Seen(watching_since=T0 - 2 * MINUTE - SECOND), {}) == [(OutOfBandReason.PEER, False)]
 
 
 def test_of_a_silent_peer_it_is_not_said_that_it_is_back_because_the_store_is_away() -> None:
-    told: Memory = {LifelineTrouble.PEER: Spell(since=T0 - 5 * MINUTE, told_at=T0 - 3 * MINUTE, whose="b")}
+    told: Memory = {OutOfBandReason.PEER: ActiveReason(since=T0 - 5 * MINUTE, told_at=T0 - 3 * MINUTE, whose="b")}
     assert heard(Seen(away_since=T0), told) == []
     assert heard(Seen(watching_since=T0), told) == []
     assert heard(Seen(), told) == []
-    assert heard(Seen(peers=()), told) == [(LifelineTrouble.PEER, True)]
+    assert heard(Seen(peers=()), told) == [(OutOfBandReason.PEER, True)]

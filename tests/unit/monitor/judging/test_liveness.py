@@ -14,8 +14,8 @@ from monitor.judging.liveness import (
     CYCLE_WITHIN,
     PROBES_WITHIN,
     WRITTEN_WITHIN,
-    Ailment,
-    SignsOfLife,
+    LivenessFailure,
+    LivenessInputs,
     ailments,
     is_alive,
     unready,
@@ -23,7 +23,7 @@ from monitor.judging.liveness import (
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-WELL = SignsOfLife(
+WELL = LivenessInputs(
     started_at=T0 - timedelta(days=1),
     cycled_at=T0,
     written_at=T0,
@@ -34,7 +34,7 @@ WELL = SignsOfLife(
 )
 
 
-def well_but(field: str, value: Any) -> SignsOfLife:
+def well_but(field: str, value: Any) -> LivenessInputs:
     return replace(WELL, **{field: value})
 
 
@@ -45,13 +45,13 @@ def test_nothing_is_wrong_while_everything_goes_round() -> None:
 @pytest.mark.parametrize(
     ("field", "within", "ailment"),
     [
-        ("cycled_at", CYCLE_WITHIN, Ailment.ENGINE),
-        ("written_at", WRITTEN_WITHIN, Ailment.STORE),
-        ("audited_at", AUDIT_WITHIN, Ailment.AUDIT),
+        ("cycled_at", CYCLE_WITHIN, LivenessFailure.ENGINE),
+        ("written_at", WRITTEN_WITHIN, LivenessFailure.STORE),
+        ("audited_at", AUDIT_WITHIN, LivenessFailure.AUDIT),
     ],
 )
 def test_what_has_stood_still_for_longer_than_it_may_holds_the_heartbeat_back(
-    field: str, within: timedelta, ailment: Ailment
+    field: str, within: timedelta, ailment: LivenessFailure
 ) -> None:
     assert ailments(well_but(field, T0 - within), T0) == frozenset()
     assert ailments(well_but(field, T0 - within - SECOND), T0) == {ailment}
@@ -63,19 +63,23 @@ def test_what_has_stood_still_for_longer_than_it_may_holds_the_heartbeat_back(
 @pytest.mark.parametrize(
     ("field", "value", "found"),
     [
-        ("overdue", SECOND, {Ailment.OVERDUE}),
+        ("overdue", SECOND, {LivenessFailure.OVERDUE}),
         ("late", PROBES_WITHIN, set()),
-        ("late", PROBES_WITHIN + SECOND, {Ailment.PROBING}),
+        ("late", PROBES_WITHIN + SECOND, {LivenessFailure.PROBING}),
     ],
 )
-def test_what_is_overdue_or_late_holds_it_back(field: str, value: timedelta, found: set[Ailment]) -> None:
+def test_what_is_overdue_or_late_holds_it_back(field: str, value: timedelta, found: set[LivenessFailure]) -> None:
     assert ailments(well_but(field, value), T0) == found
 
 
 def test_a_start_has_as_long_as_anything_else_and_no_longer() -> None:
     fresh = replace(WELL, started_at=T0, cycled_at=None, written_at=None, audited_at=None)
     assert ailments(fresh, T0 + WRITTEN_WITHIN) == frozenset()
-    assert ailments(fresh, T0 + timedelta(hours=1)) == {Ailment.ENGINE, Ailment.STORE, Ailment.AUDIT}
+    assert ailments(fresh, T0 + timedelta(hours=1)) == {
+        LivenessFailure.ENGINE,
+        LivenessFailure.STORE,
+        LivenessFailure.AUDIT,
+    }
 
 
 @pytest.mark.blind
@@ -83,15 +87,15 @@ def test_a_start_has_as_long_as_anything_else_and_no_longer() -> None:
     ("found", "why"),
     [
         ((), None),
-        ((Ailment.ENGINE, Ailment.AUDIT), "the engine stands still: nobody is told"),
-        ((Ailment.STORE,), "nothing can be written into the store"),
-        ((Ailment.AUDIT,), "the auditor stands still: nobody knows whether anything is overdue"),
-        ((Ailment.PROBING, Ailment.OVERDUE), "probes are not started on time"),
+        ((LivenessFailure.ENGINE, LivenessFailure.AUDIT), "the engine stands still: nobody is told"),
+        ((LivenessFailure.STORE,), "nothing can be written into the store"),
+        ((LivenessFailure.AUDIT,), "the auditor stands still: nobody knows whether anything is overdue"),
+        ((LivenessFailure.PROBING, LivenessFailure.OVERDUE), "probes are not started on time"),
         # A gateway may be the cause: the work goes on.
-        ((Ailment.OVERDUE,), None),
+        ((LivenessFailure.OVERDUE,), None),
     ],
 )
-def test_unready_names_the_part_that_stands_still(found: tuple[Ailment, ...], why: str | None) -> None:
+def test_unready_names_the_part_that_stands_still(found: tuple[LivenessFailure, ...], why: str | None) -> None:
     assert unready(frozenset(found)) == why
 
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.model.notice import Matter
-from monitor.judging.judge import Judge
+from alerts.model.notice import IncidentType
+from monitor.judging.judge import HealthEvaluator
 from monitor.model.health import Health, HealthPolicy
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
 from tests.unit.monitor.trial import MINUTE, T0, World, agency_routes, arrived, controls, failed, route
 
@@ -19,29 +19,29 @@ OUTBOUND = route("JCM", Direction.OUTBOUND, FIRST, "a")
 ROUTES = [*INBOUND.values(), OUTBOUND, *agency_routes("JKT", ("a",)), *controls()]
 
 
-def full(of: WatchedRoute, at: timedelta) -> ProbeResult:
+def full(of: MonitoredRoute, at: timedelta) -> ProbeResult:
     return failed(of, T0 + at, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.RECEIVING_LIMIT)
 
 
-def listed(of: WatchedRoute, at: timedelta) -> ProbeResult:
+def listed(of: MonitoredRoute, at: timedelta) -> ProbeResult:
     return failed(of, T0 + at, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.BLOCK_LIST)
 
 
-def judged_well() -> Judge:
+def judged_well() -> HealthEvaluator:
     """Return a judge to whom all routes are well, by runs in the quarter of an hour before."""
-    judge = Judge(ROUTES, HealthPolicy())
+    judge = HealthEvaluator(ROUTES, HealthPolicy())
     for minutes in (-15, -10, -5):
         for each in ROUTES:
             judge.take_in(arrived(each, T0 + minutes * MINUTE), T0 + minutes * MINUTE)
     return judge
 
 
-def take_in(judge: Judge, *ends: ProbeResult) -> None:
+def take_in(judge: HealthEvaluator, *ends: ProbeResult) -> None:
     for end in ends:
         judge.take_in(end, end.started_at)
 
 
-def own(judge: Judge, minutes: int) -> set[str]:
+def own(judge: HealthEvaluator, minutes: int) -> set[str]:
     return {str(suspect) for suspect in judge.own_troubles(T0 + minutes * MINUTE)}
 
 
@@ -73,7 +73,7 @@ def test_judge_second_full_mailbox_of_the_agency_is_an_outage() -> None:
     trouble = judge.trouble("JCM", T0 + 90 * MINUTE)
     assert trouble is not None
     # From the first that was not alone.
-    assert (trouble.matter, trouble.since) == (Matter.RECEIVING, T0 + MINUTE)
+    assert (trouble.matter, trouble.since) == (IncidentType.RECEIVING, T0 + MINUTE)
     assert judge.trouble("JKT", T0 + 90 * MINUTE) is None
 
 
@@ -110,7 +110,7 @@ def test_judge_full_mailbox_is_known_after_a_restart() -> None:
     judge = judged_well()
     for n in range(3):
         take_in(judge, full(INBOUND[FIRST], n * MINUTE))
-    again = Judge(ROUTES, HealthPolicy())
+    again = HealthEvaluator(ROUTES, HealthPolicy())
     again.restore(judge.healths())
     assert own(again, 5) == {f"mailbox/{FIRST}"}
     for n in range(2):
@@ -122,7 +122,7 @@ def test_judge_full_mailbox_is_known_after_a_restart() -> None:
 def test_judge_full_reference_is_told_as_its_mailbox_and_blames_nobody() -> None:
     here = World(ROUTES).rounds(3)
 
-    def fault(of: WatchedRoute, at: object, party: Party) -> ProbeResult | None:
+    def fault(of: MonitoredRoute, at: object, party: Party) -> ProbeResult | None:
         assert party in Party
         return full(of, here.now - T0) if of.route.recipient.name == "a" else None
 

@@ -8,34 +8,36 @@ from datetime import timedelta
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from monitor.judging.evidence import NETWORK, Ability, Proof, ProofChange, Want, stretch
+from monitor.judging.evidence import NETWORK, Ability, EvidenceNeed, EvidenceRecord, ProofChange, stretch
 from monitor.judging.pending import Pending, PendingRun
 from tests.unit.monitor.trial import MINUTE, T0
 
-INTO_A, INTO_B = Want(Ability.RECEIVE, "a"), Want(Ability.RECEIVE, "b")
+INTO_A, INTO_B = EvidenceNeed(Ability.RECEIVE, "a"), EvidenceNeed(Ability.RECEIVE, "b")
 
 
-def run(minute: int, *wants: Want, asks: bool = True) -> PendingRun:
+def run(minute: int, *wants: EvidenceNeed, asks: bool = True) -> PendingRun:
     began = T0 + minute * MINUTE
     return PendingRun(started_at=began, wants=wants, until=began + 10 * MINUTE, asks=asks)
 
 
-def learnt(want: Want, first: int, last: int) -> ProofChange:
+def learnt(want: EvidenceNeed, first: int, last: int) -> ProofChange:
     return ProofChange(want=want, first=T0 + first * MINUTE, last=T0 + last * MINUTE)
 
 
 MOMENTS = st.one_of(st.none(), st.integers(0, 6).map(lambda n: T0 + n * MINUTE))
-PROOFS = st.builds(Proof, worked_at=MOMENTS, failed_at=MOMENTS, regained_at=MOMENTS)
+PROOFS = st.builds(EvidenceRecord, worked_at=MOMENTS, failed_at=MOMENTS, regained_at=MOMENTS)
 
 
-REGAINED = Proof(worked_at=T0 + 6 * MINUTE, failed_at=T0 + 2 * MINUTE, regained_at=T0 + 6 * MINUTE)
+REGAINED = EvidenceRecord(worked_at=T0 + 6 * MINUTE, failed_at=T0 + 2 * MINUTE, regained_at=T0 + 6 * MINUTE)
 
 
 @given(PROOFS, PROOFS)
 # Its other end had failed: so all is clear that was not, until it worked again.
 @example(REGAINED, replace(REGAINED, failed_at=None))
 @example(replace(REGAINED, failed_at=None), REGAINED)
-def test_what_stands_otherwise_lies_within_the_stretch_that_has_changed(before: Proof, after: Proof) -> None:
+def test_what_stands_otherwise_lies_within_the_stretch_that_has_changed(
+    before: EvidenceRecord, after: EvidenceRecord
+) -> None:
     span = stretch(before, after)
     for half in range(-2, 16):
         moment = T0 + half * timedelta(seconds=30)

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from monitor.judging.proven import Continuity
-from monitor.model.day import DaySheet, MinuteState, cut
+from monitor.judging.proven import TimelineBuilder
+from monitor.model.day import DayTimeline, MinuteState, cut
 from probes.model.result import Outcome, Party
 from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, on_the_way, slow, world
 
@@ -23,8 +23,8 @@ class Observed:
     """One agency, looked at after each round of runs."""
 
     world: World = field(default_factory=lambda: world("JCM"))
-    continuity: Continuity = field(default_factory=Continuity)
-    sheet: DaySheet = field(default_factory=DaySheet)
+    continuity: TimelineBuilder = field(default_factory=TimelineBuilder)
+    sheet: DayTimeline = field(default_factory=DayTimeline)
 
     def rounds(self, count: int) -> Observed:
         for _ in range(count):
@@ -47,7 +47,7 @@ class Observed:
         self.world = World(before.routes, dict(before.faults), now=before.now + away)
         healths: Mapping[str, tuple[object, datetime]] = before.judge.healths()
         self.world.judge.restore(healths)  # type: ignore[arg-type]
-        self.continuity = Continuity()
+        self.continuity = TimelineBuilder()
         if resumes and last is not None:
             self.continuity.resume(last[0], T0 + (last[1] - NINE) * MINUTE)
 

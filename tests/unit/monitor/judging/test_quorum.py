@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.model.notice import Cause, Matter
+from alerts.model.notice import Cause, IncidentType
 from monitor.judging.joint.quorum import Quorum, agreed, disagree, votes_of
-from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
+from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
 from monitor.judging.matter import WAYS
-from monitor.judging.suspect import Trouble
+from monitor.judging.suspect import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from tests.unit.monitor.trial import MINUTE, T0
@@ -24,40 +24,40 @@ ALL = (INTERNAL, OUTBOUND, INBOUND)
 UP, DEGRADED, DOWN, UNKNOWN = Health.UP, Health.DEGRADED, Health.DOWN, Health.UNKNOWN
 
 
-def well(minute: int = 0, *directions: Direction) -> SiteStanding:
+def well(minute: int = 0, *directions: Direction) -> SiteStatus:
     """Return what a site says to which all works that it sees, since that minute."""
-    return SiteStanding(well_since=at(minute), directions=dict.fromkeys(directions or ALL, UP))
+    return SiteStatus(well_since=at(minute), directions=dict.fromkeys(directions or ALL, UP))
 
 
-def wrong(matter: Matter, minute: int = 0, *directions: Direction, **more: object) -> SiteStanding:
+def wrong(matter: IncidentType, minute: int = 0, *directions: Direction, **more: object) -> SiteStatus:
     """Return what a site says that is in trouble since that minute; mail within the agency works."""
     health = dict.fromkeys(directions or ALL, UP)
     health |= {way: DOWN for way in WAYS.get(matter, ()) if way in health}
-    if matter is Matter.DEGRADED:
+    if matter is IncidentType.DEGRADED:
         health[max(health)] = DEGRADED
     cause = more.pop("cause", None)
-    trouble = Trouble(matter=matter, since=at(minute), **more)  # type: ignore[arg-type]
-    return SiteStanding(trouble=trouble, cause=cause, directions=health)  # type: ignore[arg-type]
+    trouble = ActiveProblem(matter=matter, since=at(minute), **more)  # type: ignore[arg-type]
+    return SiteStatus(trouble=trouble, cause=cause, directions=health)  # type: ignore[arg-type]
 
 
 def at(minute: int) -> datetime:
     return T0 + minute * MINUTE
 
 
-BOTH, SENDING, RECEIVING, SLOW = Matter.BOTH, Matter.SENDING, Matter.RECEIVING, Matter.DEGRADED
+BOTH, SENDING, RECEIVING, SLOW = IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.DEGRADED
 #: It sees, and does not say yet: it is being confirmed, it recovers, or it has gone down and up too often.
-UNCLEAR = SiteStanding(directions={INTERNAL: UP, OUTBOUND: DOWN, INBOUND: UP})
+UNCLEAR = SiteStatus(directions={INTERNAL: UP, OUTBOUND: DOWN, INBOUND: UP})
 #: Its references are dead, whatever it was told before that.
-BLIND = SiteStanding(directions=dict.fromkeys(ALL, UNKNOWN))
+BLIND = SiteStatus(directions=dict.fromkeys(ALL, UNKNOWN))
 #: Its accounts are refused.
-REFUSED = replace(BLIND, trouble=Trouble(matter=Matter.SIGN_IN, since=T0))
+REFUSED = replace(BLIND, trouble=ActiveProblem(matter=IncidentType.SIGN_IN, since=T0))
 
 
 #: Two at least must say so.
 TWO = Quorum(at_least=2)
 
 
-def verdict(said: Sequence[SiteStanding], quorum: Quorum = TWO, silent: Sequence[SiteStanding] = ()) -> str:
+def verdict(said: Sequence[SiteStatus], quorum: Quorum = TWO, silent: Sequence[SiteStatus] = ()) -> str:
     """Return what sites say together, as it stands in the tables below."""
     joint = agreed(said, quorum, silent)
     if joint is None:
@@ -109,7 +109,7 @@ def verdict(said: Sequence[SiteStanding], quorum: Quorum = TWO, silent: Sequence
         ("sign-in is refused to one, and mail is down at two", [REFUSED, wrong(BOTH), wrong(BOTH)], "both"),
     ],
 )
-def test_two_must_say_the_same(case: str, said: Sequence[SiteStanding], together: str) -> None:
+def test_two_must_say_the_same(case: str, said: Sequence[SiteStatus], together: str) -> None:
     assert verdict(said) == together, case
 
 
@@ -129,7 +129,7 @@ def test_two_must_say_the_same(case: str, said: Sequence[SiteStanding], together
         ("and one of these is well", [wrong(BOTH), well()], 9, "as it was told"),
     ],
 )
-def test_a_quorum_is_asked_for(case: str, said: Sequence[SiteStanding], quorum: int, together: str) -> None:
+def test_a_quorum_is_asked_for(case: str, said: Sequence[SiteStatus], quorum: int, together: str) -> None:
     assert verdict(said, Quorum(at_least=quorum)) == together, case
 
 
@@ -149,7 +149,7 @@ def test_a_quorum_is_asked_for(case: str, said: Sequence[SiteStanding], quorum: 
     ],
 )
 def test_sites_that_are_not_heard_leave_the_quorum_as_it_is(
-    case: str, said: Sequence[SiteStanding], silent: Sequence[SiteStanding], together: str
+    case: str, said: Sequence[SiteStatus], silent: Sequence[SiteStatus], together: str
 ) -> None:
     assert verdict(said, TWO, silent) == together, case
 
@@ -209,7 +209,7 @@ def test_two_of_ten_sites_are_no_half() -> None:
     ],
 )
 def test_sites_that_share_an_uplink_say_together_what_one_of_them_does(
-    case: str, said: Sequence[SiteStanding], together: str
+    case: str, said: Sequence[SiteStatus], together: str
 ) -> None:
     names = ("johor", "kuching")
     uplinks = dict.fromkeys(names, "tm")
@@ -239,12 +239,12 @@ def test_quorum_is_reached_by_votes_and_not_by_sites(heard: Sequence[str], *, is
         ),
         (
             "and it is not clear whether it works again",
-            [SiteStanding(directions={OUTBOUND: UP, INBOUND: DOWN}), well(0, OUTBOUND), well(0, OUTBOUND)],
+            [SiteStatus(directions={OUTBOUND: UP, INBOUND: DOWN}), well(0, OUTBOUND), well(0, OUTBOUND)],
             "as it was told",
         ),
         (
             "and it has gone down and up there too often to be believed",
-            [SiteStanding(directions={OUTBOUND: UP, INBOUND: UP}), well(0, OUTBOUND), well(0, OUTBOUND)],
+            [SiteStatus(directions={OUTBOUND: UP, INBOUND: UP}), well(0, OUTBOUND), well(0, OUTBOUND)],
             "as it was told",
         ),
         (
@@ -279,7 +279,7 @@ def test_quorum_is_reached_by_votes_and_not_by_sites(heard: Sequence[str], *, is
         ),
     ],
 )
-def test_a_site_has_a_say_in_what_it_sees(case: str, said: Sequence[SiteStanding], together: str) -> None:
+def test_a_site_has_a_say_in_what_it_sees(case: str, said: Sequence[SiteStatus], together: str) -> None:
     assert verdict(said) == together, case
 
 
@@ -288,7 +288,7 @@ def test_a_quorum_of_none_is_a_mistake() -> None:
         Quorum(at_least=0)
 
 
-def trouble(*said: SiteStanding, quorum: Quorum = TWO) -> Trouble:
+def trouble(*said: SiteStatus, quorum: Quorum = TWO) -> ActiveProblem:
     joint = agreed(said, quorum)
     assert joint is not None
     assert joint.trouble is not None
@@ -380,7 +380,7 @@ def test_a_direction_works_where_enough_have_seen_it_work(
     healths: Sequence[Health | None], joint: Health | None
 ) -> None:
     said = [
-        SiteStanding(directions={INTERNAL: UP} | ({} if health is None else {OUTBOUND: health})) for health in healths
+        SiteStatus(directions={INTERNAL: UP} | ({} if health is None else {OUTBOUND: health})) for health in healths
     ]
     found = agreed(said, TWO)
     assert found is not None
@@ -395,7 +395,7 @@ def test_sites_disagree_where_one_says_that_something_is_wrong_and_another_that_
 
 
 def test_a_fault_of_ours_is_told_where_enough_have_it() -> None:
-    dead, alive = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0)), SiteStanding(well_since=T0)
+    dead, alive = SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0)), SiteStatus(well_since=T0)
     assert verdict([dead, dead, alive]) == "own_fault"
     assert verdict([dead, alive, alive]) == "well"
     assert verdict([dead, alive]) == "as it was told"
@@ -409,24 +409,24 @@ healths = st.dictionaries(st.sampled_from(ALL), st.sampled_from(Health))
 
 
 @st.composite
-def standings(draw: st.DrawFn) -> SiteStanding:
+def standings(draw: st.DrawFn) -> SiteStatus:
     """Return what a site may say of an agency; more than a judge would."""
     directions: Mapping[Direction, Health] = draw(healths)
     match draw(st.sampled_from(["wrong", "wrong", "well", "unclear", "blind", "untroubled"])):
         case "wrong":
             since = draw(minutes)
-            found = Trouble(
+            found = ActiveProblem(
                 matter=draw(st.sampled_from(sorted(WAYS))),
                 since=since,
                 latest=draw(st.none() | st.integers(0, 9).map(lambda later: since + later * MINUTE)),
                 unsteady=draw(st.booleans()),
             )
             directions = directions or {INTERNAL: DOWN}
-            return SiteStanding(trouble=found, cause=draw(st.none() | st.sampled_from(Cause)), directions=directions)
+            return SiteStatus(trouble=found, cause=draw(st.none() | st.sampled_from(Cause)), directions=directions)
         case "well":
-            return SiteStanding(well_since=draw(minutes), directions=dict.fromkeys(directions or ALL, UP))
+            return SiteStatus(well_since=draw(minutes), directions=dict.fromkeys(directions or ALL, UP))
         case "unclear":
-            return SiteStanding(directions=directions or {OUTBOUND: UP})
+            return SiteStatus(directions=directions or {OUTBOUND: UP})
         case "blind":
             return BLIND
         case _:
@@ -437,15 +437,15 @@ several = st.lists(standings(), min_size=2, max_size=5)
 quorums = st.builds(Quorum, at_least=st.integers(1, 6), share=st.sampled_from([0, 0, 34, 50, 100]))
 
 
-def sees(site: SiteStanding, way: Direction | None = None) -> bool:
+def sees(site: SiteStatus, way: Direction | None = None) -> bool:
     """Return whether it knows anything; of that way."""
     known = {each for each, health in site.directions.items() if health is not UNKNOWN}
-    if way is None and site.trouble is not None and site.trouble.matter is Matter.SIGN_IN:
+    if way is None and site.trouble is not None and site.trouble.matter is IncidentType.SIGN_IN:
         return True
     return site == UNTROUBLED or bool(known & (set(ALL) if way is None else {way, INTERNAL}))
 
 
-def is_wrong(site: SiteStanding | None, way: Direction | None = None) -> bool:
+def is_wrong(site: SiteStatus | None, way: Direction | None = None) -> bool:
     """Return whether it says that anything is wrong; that mail does not go that way."""
     if site is None or site.trouble is None:
         return False
@@ -453,22 +453,22 @@ def is_wrong(site: SiteStanding | None, way: Direction | None = None) -> bool:
 
 
 def needed(
-    said: Sequence[SiteStanding],
+    said: Sequence[SiteStatus],
     quorum: Quorum,
     way: Direction | None = None,
-    silent: Sequence[SiteStanding] = (),
+    silent: Sequence[SiteStatus] = (),
 ) -> int:
     return quorum.needed(sum(sees(site, way) for site in said), sum(sees(site, way) for site in silent))
 
 
 @given(standings(), quorums)
-def test_one_site_says_what_it_says(site: SiteStanding, quorum: Quorum) -> None:
+def test_one_site_says_what_it_says(site: SiteStatus, quorum: Quorum) -> None:
     assert agreed([site], quorum) is site
 
 
 @given(several, quorums)
 def test_there_is_no_outage_that_fewer_hold_than_are_needed_and_none_is_lost_that_enough_hold(
-    said: Sequence[SiteStanding], quorum: Quorum
+    said: Sequence[SiteStatus], quorum: Quorum
 ) -> None:
     joint = agreed(said, quorum)
     seeing = [site for site in said if sees(site)]
@@ -481,7 +481,7 @@ def test_there_is_no_outage_that_fewer_hold_than_are_needed_and_none_is_lost_tha
 
 
 @given(several, quorums, st.randoms())
-def test_it_does_not_matter_who_says_it_first(said: Sequence[SiteStanding], quorum: Quorum, chance: object) -> None:
+def test_it_does_not_matter_who_says_it_first(said: Sequence[SiteStatus], quorum: Quorum, chance: object) -> None:
     mixed = [*said]
     chance.shuffle(mixed)  # type: ignore[attr-defined]
     assert agreed(mixed, quorum) == agreed(said, quorum)
@@ -489,7 +489,7 @@ def test_it_does_not_matter_who_says_it_first(said: Sequence[SiteStanding], quor
 
 @given(several, quorums)
 def test_where_all_say_well_it_is_well_and_where_enough_may_hold_it_it_is_not(
-    said: Sequence[SiteStanding], quorum: Quorum
+    said: Sequence[SiteStatus], quorum: Quorum
 ) -> None:
     joint = agreed(said, quorum)
     seeing = [site for site in said if sees(site)]
@@ -503,7 +503,7 @@ def test_where_all_say_well_it_is_well_and_where_enough_may_hold_it_it_is_not(
 
 
 @given(several, quorums)
-def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[SiteStanding], quorum: Quorum) -> None:
+def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[SiteStatus], quorum: Quorum) -> None:
     joint = agreed(said, quorum)
     if joint is None or joint.trouble is None:
         return
@@ -522,26 +522,26 @@ def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[
     assert since <= (joint.trouble.latest or since)
 
 
-def grave(site: SiteStanding | None) -> tuple[int, frozenset[Direction]]:
+def grave(site: SiteStatus | None) -> tuple[int, frozenset[Direction]]:
     """Return how bad it is: well, not clear, something wrong; and which ways are out."""
     if site is None or site.trouble is None:
         return (0 if site and site.well_since else 1), frozenset()
     return 2, frozenset(WAYS[site.trouble.matter])
 
 
-def worse(site: SiteStanding, matter: Matter | None) -> SiteStanding:
+def worse(site: SiteStatus, matter: IncidentType | None) -> SiteStatus:
     """Return what a site says that sees what it saw, and says that so much is wrong, if that is more than it said."""
     if matter is None:
         return replace(site, well_since=None)
     if site.trouble and not set(WAYS[matter]) > set(WAYS[site.trouble.matter]):
         return site
-    found = Trouble(matter=matter, since=at(3))
+    found = ActiveProblem(matter=matter, since=at(3))
     return replace(site, well_since=None, trouble=found, directions=site.directions or dict.fromkeys(ALL, UP))
 
 
 @given(several, quorums, st.integers(0, 4), st.sampled_from([None, SLOW, SENDING, BOTH]))
 def test_a_site_that_says_worse_makes_it_no_better(
-    said: Sequence[SiteStanding], quorum: Quorum, which: int, matter: Matter | None
+    said: Sequence[SiteStatus], quorum: Quorum, which: int, matter: IncidentType | None
 ) -> None:
     which %= len(said)
     before = grave(agreed(said, quorum))
@@ -552,6 +552,6 @@ def test_a_site_that_says_worse_makes_it_no_better(
 
 
 @given(several, quorums)
-def test_a_site_that_is_blind_changes_nothing(said: Sequence[SiteStanding], quorum: Quorum) -> None:
+def test_a_site_that_is_blind_changes_nothing(said: Sequence[SiteStatus], quorum: Quorum) -> None:
     seeing = [site for site in said if sees(site)]
     assert agreed([*said, BLIND], quorum) == (agreed(seeing, quorum) if len(seeing) > 0 else None)

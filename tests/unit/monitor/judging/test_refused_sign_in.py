@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 
-from alerts.model.notice import Matter
-from monitor.judging.attribution import Blame
+from alerts.model.notice import IncidentType
+from monitor.judging.attribution import FaultDomain
 from monitor.judging.sign_in import SignInEvidence, SignInFault
-from monitor.judging.suspect import Suspect
+from monitor.judging.suspect import FaultSource
 from monitor.model.health import Health
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
 from tests.unit.monitor.trial import (
     MINUTE,
@@ -40,12 +40,12 @@ HOSTS = {f"{code}/utama": "kongsi.contoh.gov.my" for code in SHARED} | {f"{ALONE
 DAY = timedelta(days=1)
 
 
-def routes_of(direction: Direction) -> dict[str, WatchedRoute]:
+def routes_of(direction: Direction) -> dict[str, MonitoredRoute]:
     found = hosted([r for code in (*SHARED, ALONE) for r in agency_routes(code, ("a",), (direction,))], HOSTS)
     return {r.agency: r for r in found}
 
 
-def refused(of: WatchedRoute, at: timedelta, party: Party, cause: RefusalCause | None = None) -> ProbeResult:
+def refused(of: MonitoredRoute, at: timedelta, party: Party, cause: RefusalCause | None = None) -> ProbeResult:
     return failed(of, T0 + at, Outcome.AUTH, Phase.AUTH, party, credentials=True, cause=cause)
 
 
@@ -102,7 +102,7 @@ def test_sign_in_fault_by_who_is_accepted_and_refused(case: str, runs: Sequence[
     assert evidence.fault(f"{judged}/utama", Party.SENDER, T0 + now * MINUTE) == fault, case
 
 
-def tenants(count: int) -> tuple[SignInEvidence, list[WatchedRoute]]:
+def tenants(count: int) -> tuple[SignInEvidence, list[MonitoredRoute]]:
     """Return so many accounts of one server; each was accepted five minutes ago."""
     codes = [f"A{number}" for number in range(count)]
     routes = [r for code in codes for r in agency_routes(code, ("a",), (Direction.OUTBOUND,))]
@@ -274,7 +274,7 @@ def world(*agencies: str) -> World:
     return World(hosted([*routes, *controls()], HOSTS))
 
 
-def matter(here: World, agency: str) -> Matter | None:
+def matter(here: World, agency: str) -> IncidentType | None:
     trouble = here.trouble(agency)
     return trouble.matter if trouble else None
 
@@ -301,7 +301,7 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
     since, here.faults = here.now, {"LKC/utama": fault}
     trouble = here.rounds(3).trouble("LKC")
     assert trouble is not None
-    assert (trouble.matter, trouble.latest) == (Matter.SIGN_IN, trouble.since)
+    assert (trouble.matter, trouble.latest) == (IncidentType.SIGN_IN, trouble.since)
     assert since <= trouble.since < since + MINUTE
     # What was well is not known to be; nothing is down; the account is named by the metrics, and to the NOC by no incident.
     assert {*here.judge.mail("LKC").unseen()} == directions
@@ -327,7 +327,7 @@ def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_
     here = world(*SHARED, "LKC").rounds(3)
     here.faults = {f"{code}/utama": WRONG_PASSWORD for code in SHARED}
     here.rounds(3)
-    assert [matter(here, code) for code in (*SHARED, "LKC")] == [*3 * [Matter.SIGN_IN], None]
+    assert [matter(here, code) for code in (*SHARED, "LKC")] == [*3 * [IncidentType.SIGN_IN], None]
     assert here.own() == set()
     # Which accounts are refused the metrics say all the same.
     assert own_faults(here) == {f"credentials/{code}/utama" for code in SHARED}
@@ -335,7 +335,7 @@ def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_
     # One after the other is accepted again: who is not stays with its staff, and at no time is the NOC told of one.
     here.faults.pop("JKT/utama")
     here.rounds(1)
-    assert here.judge.own_trouble(Suspect(Blame.CREDENTIALS, "JKT/utama"), here.now) is None
+    assert here.judge.own_trouble(FaultSource(FaultDomain.CREDENTIALS, "JKT/utama"), here.now) is None
     here.faults.clear()
     for _ in range(3):
         assert here.rounds(1).own() == set()
@@ -367,7 +367,7 @@ def test_judge_account_refused_after_its_secret_was_changed_is_told_to_the_noc()
     here = world("LKC", "JCM").rounds(3)
     changed = [r for r in here.routes if "LKC/utama" in {r.route.sender.name, r.route.recipient.name}]
 
-    def with_secret(of: WatchedRoute) -> WatchedRoute:
+    def with_secret(of: MonitoredRoute) -> MonitoredRoute:
         ends = {
             end: replace(box, login=replace(box.login, secret="lain"))
             for end in ("sender", "recipient")
@@ -388,10 +388,10 @@ def test_judge_outage_says_more_than_a_refused_account() -> None:
     here.faults["LKC/utama"] = both(
         imap(Outcome.CONNECT, Phase.CONNECT), smtp(Outcome.AUTH, Phase.AUTH, credentials=True)
     )
-    assert matter(here.rounds(4), "LKC") is Matter.RECEIVING
+    assert matter(here.rounds(4), "LKC") is IncidentType.RECEIVING
     # And while nothing works, a refused account ends no outage.
     here.faults["LKC/utama"] = WRONG_PASSWORD
-    assert matter(here.rounds(4), "LKC") is Matter.RECEIVING
+    assert matter(here.rounds(4), "LKC") is IncidentType.RECEIVING
 
 
 @pytest.mark.blind
@@ -401,7 +401,7 @@ def test_judge_refused_accounts_after_a_restart_wait_for_the_next_run() -> None:
     here.faults = {f"{code}/utama": WRONG_PASSWORD for code in (*SHARED, "LKC")}
     known = here.rounds(3).judge.healths()
 
-    for arrivals, told in (({}, None), (came, Matter.SIGN_IN)):
+    for arrivals, told in (({}, None), (came, IncidentType.SIGN_IN)):
         again = World(here.routes, here.faults, now=here.now)
         again.judge.restore(known)
         again.judge.restore_arrivals(arrivals)
@@ -419,12 +419,12 @@ def test_judge_refused_accounts_after_a_restart_wait_for_the_next_run() -> None:
 def test_judge_silence_of_the_site_leaves_undecided_why_accounts_are_refused() -> None:
     here = world("LKC").rounds(3)
     here.faults["LKC/utama"] = WRONG_PASSWORD
-    assert matter(here.rounds(3), "LKC") is Matter.SIGN_IN
+    assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN
 
     here.now += 60 * MINUTE
     here.judge.mark_stale([r.name for r in here.routes], here.now)
     assert (here.trouble("LKC"), here.judge.is_well("LKC", here.now)) == (None, None)
-    assert matter(here.rounds(1), "LKC") is Matter.SIGN_IN
+    assert matter(here.rounds(1), "LKC") is IncidentType.SIGN_IN
 
 
 @pytest.mark.blind
@@ -432,10 +432,10 @@ def test_judge_silence_of_the_site_leaves_undecided_why_accounts_are_refused() -
 def test_judge_refused_accounts_outlast_a_clock_that_is_set_back(back: timedelta) -> None:
     here = world("LKC", *SHARED).rounds(3)
     here.faults["LKC/utama"] = WRONG_PASSWORD
-    assert matter(here.rounds(3), "LKC") is Matter.SIGN_IN
+    assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN
     here.now -= back
-    assert matter(here.rounds(1), "LKC") is Matter.SIGN_IN
-    assert matter(here.rounds(3), "LKC") is Matter.SIGN_IN
+    assert matter(here.rounds(1), "LKC") is IncidentType.SIGN_IN
+    assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN
     # One that is refused only now is compared with those that are accepted now, not with the future.
     here.faults["JCM/utama"] = WRONG_PASSWORD
     assert here.rounds(3).own() == {"credentials/JCM/utama"}
@@ -466,13 +466,13 @@ def test_judge_refused_account_is_looked_at_again_unless_it_is_at_fault_itself()
 
 
 def test_judge_slow_mail_beside_a_refused_account_is_told_as_sign_in() -> None:
-    def slow(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
+    def slow(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
         return arrived(of, at, 2 * MINUTE) if party is Party.SENDER else None
 
     here = world("LKC").rounds(3)
     here.faults["LKC/utama"] = slow
     here.rounds(4)
-    assert matter(here, "LKC") is Matter.DEGRADED
+    assert matter(here, "LKC") is IncidentType.DEGRADED
     refused = here.now
     here.faults["LKC/utama"] = both(imap(Outcome.AUTH, Phase.AUTH, credentials=True), slow)
     here.rounds(4)
@@ -480,7 +480,7 @@ def test_judge_slow_mail_beside_a_refused_account_is_told_as_sign_in() -> None:
     trouble = here.trouble("LKC")
     assert trouble is not None
     # Since sign-in is refused, and not since mail was first slow.
-    assert (trouble.matter, trouble.since >= refused) == (Matter.SIGN_IN, True)
+    assert (trouble.matter, trouble.since >= refused) == (IncidentType.SIGN_IN, True)
 
 
 def test_judge_reference_refused_is_told_to_the_noc_only() -> None:

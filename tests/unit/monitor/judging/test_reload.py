@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.judging.attribution import Blame, RunVerdict
+from monitor.judging.attribution import FaultDomain, RunVerdict
 from monitor.judging.evidence import Ability
 from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.judge import AT_A_TIME, Judge
-from monitor.judging.suspect import Suspect
+from monitor.judging.judge import AT_A_TIME, HealthEvaluator
+from monitor.judging.suspect import FaultSource
 from monitor.model.health import Health, HealthPolicy
-from monitor.model.route import Direction, Probing, WatchedRoute
-from monitor.model.window import ALWAYS, Hours, Once, Stretch
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
+from monitor.model.window import ALWAYS, Hours, OneTimeWindow, WindowOccurrence
 from monitor.planning.schedule import Schedule
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import (
@@ -39,14 +39,14 @@ from tests.unit.monitor.trial import (
 JCM, MDC, UCM = (agency_routes(code) for code in ("JCM", "MDC", "UCM"))
 CONTROLS = controls()
 EVERYBODY = [*JCM, *MDC, *CONTROLS]
-SELDOM = Probing(interval=timedelta(minutes=9), confirmation=timedelta(seconds=30))
+SELDOM = ProbingPolicy(interval=timedelta(minutes=9), confirmation=timedelta(seconds=30))
 
 
-def otherwise(routes: Sequence[WatchedRoute], probing: Probing = SELDOM) -> list[WatchedRoute]:
+def otherwise(routes: Sequence[MonitoredRoute], probing: ProbingPolicy = SELDOM) -> list[MonitoredRoute]:
     return [replace(each, probing=probing) for each in routes]
 
 
-def elsewhere(routes: Sequence[WatchedRoute], name: str) -> list[WatchedRoute]:
+def elsewhere(routes: Sequence[MonitoredRoute], name: str) -> list[MonitoredRoute]:
     """Return those of *routes* that touch a mailbox, which has another server now."""
     box = replace(mailbox(name), inbox="Kongsi/Pro")
     return [
@@ -63,11 +63,11 @@ def elsewhere(routes: Sequence[WatchedRoute], name: str) -> list[WatchedRoute]:
     ]
 
 
-def lost(of: WatchedRoute, at: timedelta) -> ProbeResult:
+def lost(of: MonitoredRoute, at: timedelta) -> ProbeResult:
     return failed(of, T0 + at, Outcome.LOST, Phase.TRANSIT)
 
 
-def unreachable(of: WatchedRoute, at: timedelta) -> ProbeResult:
+def unreachable(of: MonitoredRoute, at: timedelta) -> ProbeResult:
     return failed(of, T0 + at, Outcome.CONNECT, Phase.CONNECT, Party.SENDER)
 
 
@@ -87,7 +87,7 @@ RUNS = st.tuples(st.integers(0, len(EVERYBODY) - 1), st.sampled_from([arrived, l
 @settings(max_examples=150, deadline=None)
 @given(st.lists(RUNS | st.sampled_from(sorted(CHANGES)), max_size=60))
 def test_whatever_is_reloaded_an_agency_that_did_not_change_is_judged_as_without(steps: list[object]) -> None:
-    reloaded, left_alone = Judge(EVERYBODY, HealthPolicy()), Judge(EVERYBODY, HealthPolicy())
+    reloaded, left_alone = HealthEvaluator(EVERYBODY, HealthPolicy()), HealthEvaluator(EVERYBODY, HealthPolicy())
     at, has_come = timedelta(0), False
     for step in steps:
         if isinstance(step, str):
@@ -172,7 +172,7 @@ def test_how_often_an_agency_fell_is_forgotten_with_it() -> None:
 
 
 def test_how_far_apart_the_runs_of_an_agency_may_be_is_said_by_its_routes_of_now() -> None:
-    here, probing = world("JCM").rounds(1), Probing(interval=20 * MINUTE)
+    here, probing = world("JCM").rounds(1), ProbingPolicy(interval=20 * MINUTE)
     here.judge.alter(otherwise(agency_routes("JCM")[:1], probing))
 
     assert here.judge.mail("JCM").seen_within() == 40 * MINUTE + probing.patience.whole
@@ -224,7 +224,7 @@ def test_how_long_a_run_waits_for_its_proof_and_when_it_is_looked_at_is_said_by_
     outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
     here.judge.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
     here.judge.counted()
-    often = Probing(interval=MINUTE, confirmation=7 * SECOND)
+    often = ProbingPolicy(interval=MINUTE, confirmation=7 * SECOND)
     here.judge.alter(otherwise(agency_routes("JCM"), often))
     assert here.judge.looks(outbound.name, here.now)[outbound.name] == here.now + often.confirmation
     until = here.now + MINUTE + 2 * often.patience.whole + SECOND
@@ -287,8 +287,8 @@ def test_of_an_account_that_has_left_nothing_is_known_and_whoever_was_told_of_it
     here.rounds(3)
     here.faults["MDC/utama"] = WRONG_PASSWORD
     here.rounds(1)
-    judge, refused = here.judge, Suspect(Blame.CREDENTIALS, "JCM/utama")
-    assert judge.own_faults(here.now) == {refused, Suspect(Blame.CREDENTIALS, "MDC/utama")}
+    judge, refused = here.judge, FaultSource(FaultDomain.CREDENTIALS, "JCM/utama")
+    assert judge.own_faults(here.now) == {refused, FaultSource(FaultDomain.CREDENTIALS, "MDC/utama")}
     judge.own_moved()
     judge.release([*agency_routes("JCM"), *agency_routes("MDC")])
     assert judge.suspect(str(refused)) is None
@@ -349,14 +349,14 @@ def test_which_accounts_are_refused_is_known_after_a_restart_before_any_run() ->
     # Of the other reference it is known that it was down, and not by which run.
     here.faults = {"JCM/utama": WRONG_PASSWORD, "a": WRONG_PASSWORD, "b": REFUSED}
     known = here.rounds(4).judge.healths()
-    again = Judge(here.routes, HealthPolicy())
+    again = HealthEvaluator(here.routes, HealthPolicy())
     assert again.own_faults(here.now) == set()
     again.restore(known)
-    refused = {Suspect(Blame.CREDENTIALS, "a"), Suspect(Blame.CREDENTIALS, "JCM/utama")}
+    refused = {FaultSource(FaultDomain.CREDENTIALS, "a"), FaultSource(FaultDomain.CREDENTIALS, "JCM/utama")}
     assert again.own_faults(here.now) == refused
     assert again.own_moved() >= refused
     # Whether the agency's account or its sign-in service is at fault is decided by the next run.
-    assert set(again.own_troubles(here.now)) == {Suspect(Blame.CREDENTIALS, "a")}
+    assert set(again.own_troubles(here.now)) == {FaultSource(FaultDomain.CREDENTIALS, "a")}
     here.judge = again
     assert set(here.rounds(1).judge.own_troubles(here.now)) >= refused
 
@@ -377,7 +377,7 @@ def test_a_shorter_streak_is_enough_from_the_next_run_on() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
     here.rounds(1)
-    here.judge.alter(otherwise(agency_routes("JCM"), Probing(health=HealthPolicy(failures_to_down=2))))
+    here.judge.alter(otherwise(agency_routes("JCM"), ProbingPolicy(health=HealthPolicy(failures_to_down=2))))
     here.rounds(1)
     assert here.trouble("JCM") is not None
 
@@ -418,7 +418,7 @@ def test_a_run_under_way_goes_on_and_the_next_one_is_as_planned_now() -> None:
     due = schedule.wake()
     assert due is not None
     assert schedule.due(due) == ["JCM/internal"]
-    hours = Hours(maintenance=[Once(Stretch(due, due + 60 * MINUTE, "Naik taraf"))])
+    hours = Hours(maintenance=[OneTimeWindow(WindowOccurrence(due, due + 60 * MINUTE, "Naik taraf"))])
     schedule.change("JCM/internal", 5 * MINUTE, due, hours)
     assert schedule.due_at("JCM/internal") == due
     schedule.finished("JCM/internal", due + SECOND)
@@ -428,7 +428,7 @@ def test_a_run_under_way_goes_on_and_the_next_one_is_as_planned_now() -> None:
 
 
 def test_routes_of_every_direction_are_gone_when_they_are_released() -> None:
-    judge = Judge(EVERYBODY, HealthPolicy())
+    judge = HealthEvaluator(EVERYBODY, HealthPolicy())
     judge.release([each for each in JCM if each.direction is Direction.INBOUND])
     judge.take_in(arrived(JCM[0], T0), T0 + SECOND)
     assert set(judge.mail("JCM").directions()) == {Direction.INTERNAL, Direction.OUTBOUND}

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.judging.joint.freshness import continuous_since
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.judge import Judge
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.judge import HealthEvaluator
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction
 from tests.unit.monitor.trial import (
@@ -35,7 +35,7 @@ FRESH_FOR = 30 * SECOND
 def back(here: World, *, silent_until: timedelta | None = timedelta(0)) -> World:
     """Let the site come back with a judge that knows what the store says; *silent_until*: so long ago the silence ended."""
     here.now += SILENT
-    after = Judge(here.routes, HealthPolicy())
+    after = HealthEvaluator(here.routes, HealthPolicy())
     after.restore(here.judge.healths())
     since = None if silent_until is None else here.now - silent_until
     after.restore_continuity([r.name for r in here.routes if r.agency], since, here.now)
@@ -43,7 +43,7 @@ def back(here: World, *, silent_until: timedelta | None = timedelta(0)) -> World
     return here
 
 
-def says(here: World, agency: str = "JCM") -> SiteStanding:
+def says(here: World, agency: str = "JCM") -> SiteStatus:
     return here.judge.standing(agency, here.now, is_told=True)
 
 
@@ -130,7 +130,7 @@ def test_one_way_that_is_down_is_told_although_the_other_is_never_confirmed() ->
         here.now += at * MINUTE
         for route in [*sending, *controls()]:
             here.judge.take_in(here.result(route, here.now), here.now + SECOND)
-    assert outcome(here) == str(Matter.SENDING)
+    assert outcome(here) == str(IncidentType.SENDING)
     assert says(here).directions[Direction.INBOUND] is Health.UNKNOWN, "nobody says that it is down, or works"
 
 

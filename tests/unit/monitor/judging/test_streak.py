@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.judging.judge import Judge
-from monitor.judging.subject import Graded
+from monitor.judging.judge import HealthEvaluator
+from monitor.judging.subject import GradedRun
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.mailbox import Password
@@ -30,7 +30,7 @@ from tests.unit.monitor.trial import (
 )
 
 #: As the store has them: what was written last of each route.
-Store = dict[str, tuple[Graded, ...]]
+Store = dict[str, tuple[GradedRun, ...]]
 
 
 def restarted(here: World, stored: Store, *, away: timedelta = timedelta(0)) -> World:
@@ -39,7 +39,7 @@ def restarted(here: World, stored: Store, *, away: timedelta = timedelta(0)) -> 
     others = here.judge.other_streaks()
     stored |= {name: tuple(replace(run, result=None) for run in runs) for name, runs in others.items()}
     here.now += away
-    after = Judge(here.routes, HealthPolicy())
+    after = HealthEvaluator(here.routes, HealthPolicy())
     after.restore(here.judge.healths())
     after.restore_streaks(stored, here.now)
     here.judge = after
@@ -165,7 +165,7 @@ def test_what_has_been_seen_since_a_restart_is_known_better_than_what_was_before
     here.faults["a"] = WRONG_PASSWORD
     here.judge.take_in(here.result(here.routes[-1], here.now), here.now)
     stored |= here.judge.other_streaks()
-    again = Judge(here.routes, HealthPolicy())
+    again = HealthEvaluator(here.routes, HealthPolicy())
     again.restore(here.judge.healths())
     here.faults.clear()
     again.take_in(here.result(here.routes[-1], here.now), here.now)

@@ -6,19 +6,19 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.judging.attribution import Blame
-from monitor.judging.judge import Judge
-from monitor.judging.suspect import Suspect
+from monitor.judging.attribution import FaultDomain
+from monitor.judging.judge import HealthEvaluator
+from monitor.judging.suspect import FaultSource
 from monitor.model.health import Health, HealthPolicy
-from monitor.model.route import Direction, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Phase
 from tests.unit.monitor.trial import T0, agency_routes, arrived, failed
 
-NETWORK = Suspect(Blame.NETWORK)
+NETWORK = FaultSource(FaultDomain.NETWORK)
 MINUTE = timedelta(minutes=1)
 
 
-def internal(agency: str) -> WatchedRoute:
+def internal(agency: str) -> MonitoredRoute:
     return next(route for route in agency_routes(agency) if route.direction is Direction.INTERNAL)
 
 
@@ -27,7 +27,7 @@ class Trial:
 
     def __init__(self, *agencies: str) -> None:
         self.routes = [internal(agency) for agency in agencies]
-        self.judge = Judge(self.routes, HealthPolicy())
+        self.judge = HealthEvaluator(self.routes, HealthPolicy())
         self.now = T0
 
     def goes(self, minutes: int, *ends: tuple[Outcome, Phase] | None) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from alerts.engine.observer import Observer
 from alerts.model.channel import Channel
-from alerts.model.delivery import NoticeState
-from alerts.model.notice import Matter, Purpose
+from alerts.model.delivery import NotificationState
+from alerts.model.notice import IncidentType, Purpose
 from monitor.judging.attribution import RunVerdict
 from monitor.metrics import AGENCY_DIRECTIONS, DIRECTIONS, NO_AGENCY, OWN_FAULTS, Metrics
 from probes.model.result import Arrival, Outcome
@@ -45,7 +45,7 @@ def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
             assert scrape.value("probe_runs_total", agency=AGENCY, direction=direction, verdict=verdict) == 0
     for arrival in Arrival:
         assert scrape.value("probe_arrivals_total", arrival=arrival) == 0
-    for state in NoticeState:
+    for state in NotificationState:
         for channel in Channel:
             for purpose in Purpose:
                 assert scrape.value("notices_total", channel=channel, purpose=purpose, state=state) == 0
@@ -182,11 +182,11 @@ def test_health_is_shown_while_it_is_known(metrics: Metrics) -> None:
 
 
 def test_a_notice_is_counted_in_each_state_that_it_enters(metrics: Metrics) -> None:
-    for state in (NoticeState.PENDING, NoticeState.SENT, NoticeState.DELIVERED):
+    for state in (NotificationState.PENDING, NotificationState.SENT, NotificationState.DELIVERED):
         metrics.notice_entered(Channel.FAX, Purpose.OUTAGE, state)
     scrape = Scrape(metrics)
     labels = {"channel": "fax", "purpose": "outage"}
-    assert [scrape.value("notices_total", **labels, state=state) for state in NoticeState] == [1, 1, 1, 0, 0, 0]
+    assert [scrape.value("notices_total", **labels, state=state) for state in NotificationState] == [1, 1, 1, 0, 0, 0]
 
 
 def test_the_oldest_pending_notice_grows_older_without_the_engine(metrics: Metrics, clock: Clock) -> None:
@@ -232,23 +232,23 @@ def declared(metrics: Metrics) -> set[tuple[str, str]]:
 def test_a_declared_outage_is_shown_in_the_directions_that_it_is_about_while_it_stands(metrics: Metrics) -> None:
     assert declared(metrics) == set()
     shown = []
-    for said in ({AGENCY: Matter.RECEIVING}, {AGENCY: Matter.BOTH}, {AGENCY: Matter.SENDING}, {}):
+    for said in ({AGENCY: IncidentType.RECEIVING}, {AGENCY: IncidentType.BOTH}, {AGENCY: IncidentType.SENDING}, {}):
         metrics.outages_declared(said, all_known=True)
         shown.append({way for _, way in declared(metrics)})
     assert shown == [{"inbound"}, {"inbound", "outbound"}, {"outbound"}, set()]
-    metrics.outages_declared({AGENCY: Matter.BOTH}, all_known=True)
+    metrics.outages_declared({AGENCY: IncidentType.BOTH}, all_known=True)
     assert Scrape(metrics).value("mail_up", agency=AGENCY, direction="inbound") is None, "that is what is measured"
 
 
 @pytest.mark.blind
 def test_an_outage_that_was_declared_before_the_start_is_shown_until_the_engine_has_looked(metrics: Metrics) -> None:
     metrics.watch_agency("lkc", routes=["lkc/internal"])
-    metrics.restore_declared({AGENCY: Matter.SENDING, "lkc": Matter.RECEIVING})
+    metrics.restore_declared({AGENCY: IncidentType.SENDING, "lkc": IncidentType.RECEIVING})
     both = {(AGENCY, "outbound"), ("lkc", "inbound")}
     assert declared(metrics) == both
     metrics.outages_declared({}, all_known=False)
     assert declared(metrics) == both, "a cycle in which not all could be looked at"
-    metrics.outages_declared({AGENCY: Matter.SENDING}, all_known=False)
+    metrics.outages_declared({AGENCY: IncidentType.SENDING}, all_known=False)
     assert declared(metrics) == both
     metrics.outages_declared({}, all_known=False)
     assert declared(metrics) == {("lkc", "inbound")}, "what was seen and is over is not restored again"
@@ -257,12 +257,12 @@ def test_an_outage_that_was_declared_before_the_start_is_shown_until_the_engine_
 
 
 def test_a_declared_outage_is_shown_of_an_agency_that_is_watched_and_again_when_it_comes_back(metrics: Metrics) -> None:
-    metrics.outages_declared({"lkc": Matter.SENDING, AGENCY: Matter.SENDING}, all_known=True)
+    metrics.outages_declared({"lkc": IncidentType.SENDING, AGENCY: IncidentType.SENDING}, all_known=True)
     assert declared(metrics) == {(AGENCY, "outbound")}
     metrics.watch_agency("lkc", routes=["lkc/internal"])
     metrics.forget_agency(AGENCY)
     assert declared(metrics) == {("lkc", "outbound")}
-    metrics.outages_declared({"lkc": Matter.SENDING, AGENCY: Matter.BOTH}, all_known=True)
+    metrics.outages_declared({"lkc": IncidentType.SENDING, AGENCY: IncidentType.BOTH}, all_known=True)
     assert declared(metrics) == {("lkc", "outbound")}
     metrics.watch_agency(AGENCY, routes=[ROUTE])
     assert declared(metrics) == {("lkc", "outbound"), (AGENCY, "outbound"), (AGENCY, "inbound")}

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.decide.gateway.telling import Milestone, Telling
+from alerts.decide.gateway.telling import Milestone, NotificationLatency
 from alerts.model.channel import Channel
 from monitor.judging.agency import PresentCause
 from monitor.judging.attribution import RunVerdict
@@ -196,7 +196,9 @@ def test_how_long_telling_took_is_counted_of_gateways_that_are_known(metrics: Me
     def tell(gateway: str, took: float) -> None:
         span = timedelta(seconds=took)
         metrics.told(
-            Telling(channel=Channel.SMS, gateway=gateway, milestone=Milestone.ACCEPTED, took=span, incident="JPC-01")
+            NotificationLatency(
+                channel=Channel.SMS, gateway=gateway, milestone=Milestone.ACCEPTED, took=span, incident="JPC-01"
+            )
         )
 
     metrics.watch_gateway(Channel.SMS, "sms-satu")

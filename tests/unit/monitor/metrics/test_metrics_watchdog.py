@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.decide.auditor import Lapse, Unheard
-from monitor.judging.lifeline import LifelineTrouble
+from alerts.decide.auditor import EscalationFailure, MissedAction
+from monitor.judging.lifeline import OutOfBandReason
 from monitor.metrics import Metrics
 from tests.unit.monitor.scrape import NOON, Scrape
 
@@ -32,7 +32,7 @@ def test_a_contact_that_left_is_shown_no_more_and_neither_are_those_of_an_agency
 def test_a_lifeline_that_was_taken_out_of_the_settings_is_shown_no_more_and_rings_nobody(metrics: Metrics) -> None:
     assert Scrape(metrics).value("lifeline_numbers") is None
     metrics.watchdog.lifeline_known(2)
-    metrics.watchdog.distressed({LifelineTrouble.STORE})
+    metrics.watchdog.distressed({OutOfBandReason.STORE})
     assert Scrape(metrics).value("lifeline_numbers") == 2
     assert Scrape(metrics).value("lifeline_distress", trouble="store") == 1
     metrics.watchdog.forget_lifeline()
@@ -41,11 +41,11 @@ def test_a_lifeline_that_was_taken_out_of_the_settings_is_shown_no_more_and_ring
 
 
 def test_the_longest_lapse_and_the_number_of_each_are_shown_until_they_are_made_good(metrics: Metrics) -> None:
-    lapses = [(Lapse.STEP, NOON - timedelta(seconds=90)), (Lapse.STEP, NOON - timedelta(seconds=30))]
-    metrics.watchdog.audited(NOON, lapses, [Unheard.NOBODY_ANSWERED])
+    lapses = [(MissedAction.STEP, NOON - timedelta(seconds=90)), (MissedAction.STEP, NOON - timedelta(seconds=30))]
+    metrics.watchdog.audited(NOON, lapses, [EscalationFailure.NOBODY_ANSWERED])
     found = Scrape(metrics)
     assert found.value("escalation_overdue_seconds") == 90
-    assert [found.value("escalation_overdue", lapse=lapse) for lapse in Lapse] == [2, 0, 0, 0]
+    assert [found.value("escalation_overdue", lapse=lapse) for lapse in MissedAction] == [2, 0, 0, 0]
     assert found.value("incidents_unheard", unheard="nobody_answered") == 1
     assert (metrics.watchdog.audited_at, metrics.watchdog.overdue) == (NOON, timedelta(seconds=90))
     metrics.watchdog.audited(NOON, [], [])

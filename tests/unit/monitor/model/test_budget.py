@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.model.budget import Budget, overdrafts
+from monitor.model.budget import SendQuota, overdrafts
 from monitor.model.mail_provider import KNOWN, MailProvider, MailProviders
-from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.model.window import Hours, Recurring
 from probes.model.mailbox import Mailbox
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, mailbox, route
@@ -27,8 +27,8 @@ def at(host: str, name: str = "JCM/utama", address: str = "pantau@jabatan-contoh
     return replace(box, address=address, smtp=replace(box.smtp, host=host))
 
 
-def routes(sender: Mailbox, count: int, interval: timedelta, hours: Hours | None = None) -> list[WatchedRoute]:
-    probing = Probing(interval=interval, hours=hours or Hours())
+def routes(sender: Mailbox, count: int, interval: timedelta, hours: Hours | None = None) -> list[MonitoredRoute]:
+    probing = ProbingPolicy(interval=interval, hours=hours or Hours())
     found = [route("JCM", Direction.OUTBOUND, sender.name, f"rujukan-{n}", probing) for n in range(count)]
     return [replace(each, route=replace(each.route, sender=sender)) for each in found]
 
@@ -137,13 +137,13 @@ TIGHT = MailProvider(name="ketat", hosts=("mel.contoh.gov.my",), messages_per_da
 BRISK = MailProvider(name="deras", hosts=("mel.contoh.gov.my",), messages_per_minute=3, concurrency=1)
 
 
-def followed(sender: Mailbox, mail_providers: MailProviders) -> Budget:
-    left = Budget()
+def followed(sender: Mailbox, mail_providers: MailProviders) -> SendQuota:
+    left = SendQuota()
     left.follow([sender], mail_providers)
     return left
 
 
-def budget(mail_provider: MailProvider) -> Budget:
+def budget(mail_provider: MailProvider) -> SendQuota:
     return followed(at("mel.contoh.gov.my"), MailProviders([mail_provider, *KNOWN]))
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.model.day import MINUTES, DaySheet, Marked, MinuteState, cut, day_of, minute_of, moment_of
+from monitor.model.day import MINUTES, DayTimeline, MinuteState, TimelineSpan, cut, day_of, minute_of, moment_of
 
 WELL, SLOW, OUT = MinuteState.WELL, MinuteState.DEGRADED, MinuteState.NO_MAIL
 SENDING, RECEIVING = MinuteState.NO_SENDING, MinuteState.NO_RECEIVING
@@ -20,8 +20,8 @@ MINUTE = timedelta(minutes=1)
 MARKS = st.lists(st.tuples(st.sampled_from(MinuteState), st.integers(0, MINUTES - 1), st.integers(1, 300)), max_size=12)
 
 
-def sheet(*marks: tuple[MinuteState, int, int]) -> DaySheet:
-    made = DaySheet()
+def sheet(*marks: tuple[MinuteState, int, int]) -> DayTimeline:
+    made = DayTimeline()
     for state, begin, length in marks:
         made.mark(state, begin, begin + length)
     return made
@@ -30,14 +30,14 @@ def sheet(*marks: tuple[MinuteState, int, int]) -> DaySheet:
 def test_a_day_is_written_as_states_and_how_long_each_lasted() -> None:
     made = sheet((WELL, 480, 600), (SENDING, 600, 30), (RECEIVING, 620, 10))
     assert str(made) == "-480w120s20b10w450"
-    assert str(DaySheet()) == ""
+    assert str(DayTimeline()) == ""
     assert list(made.runs())[1:3] == [(WELL, 480, 600), (SENDING, 600, 620)]
 
 
 @given(MARKS)
 def test_what_is_written_is_read_again(marks: list[tuple[MinuteState, int, int]]) -> None:
     made = sheet(*marks)
-    assert DaySheet(str(made)) == made
+    assert DayTimeline(str(made)) == made
     assert sum(made.counts().values()) == MINUTES
 
 
@@ -73,17 +73,17 @@ def test_marking_again_or_in_another_order_or_by_two_counts_nothing_twice(
 
 
 def test_a_state_of_a_later_version_is_not_taken_for_well() -> None:
-    odd = DaySheet("w10?20w5")
+    odd = DayTimeline("w10?20w5")
     assert (odd.counts()[WELL], odd.counts()[MinuteState.UNWATCHED]) == (15, MINUTES - 15)
 
 
 @pytest.mark.parametrize("written", ["", "w", "w9999999", "12", "w10w", "w-5", "\0" * 10])
 def test_what_nobody_wrote_harms_nothing(written: str) -> None:
-    assert sum(DaySheet(written).counts().values()) == MINUTES
+    assert sum(DayTimeline(written).counts().values()) == MINUTES
 
 
 def test_what_goes_on_over_midnight_is_cut_in_malaysia() -> None:
-    mark = Marked(state=OUT, begins=MIDNIGHT - 90 * MINUTE, until=MIDNIGHT + 1441 * MINUTE)
+    mark = TimelineSpan(state=OUT, begins=MIDNIGHT - 90 * MINUTE, until=MIDNIGHT + 1441 * MINUTE)
     assert list(cut([mark])) == [
         (date(2026, 11, 27), OUT, MINUTES - 90, MINUTES),
         (date(2026, 11, 28), OUT, 0, MINUTES),
@@ -92,7 +92,7 @@ def test_what_goes_on_over_midnight_is_cut_in_malaysia() -> None:
 
 
 def test_a_moment_is_in_one_minute_whatever_its_seconds() -> None:
-    mark = Marked(state=WELL, begins=MIDNIGHT + timedelta(seconds=59), until=MIDNIGHT + timedelta(seconds=59))
+    mark = TimelineSpan(state=WELL, begins=MIDNIGHT + timedelta(seconds=59), until=MIDNIGHT + timedelta(seconds=59))
     assert list(cut([mark])) == [(date(2026, 11, 28), WELL, 0, 1)]
 
 
@@ -104,12 +104,12 @@ def test_a_minute_of_a_day_is_where_it_begins(minute: int) -> None:
 
 
 def test_the_last_minute_that_is_marked_is_known() -> None:
-    assert DaySheet().last() is None
+    assert DayTimeline().last() is None
     assert sheet((WELL, 0, 10), (OUT, 9, 1)).last() == (OUT, 9)
 
 
 def test_a_mark_that_ends_before_it_begins_marks_nothing() -> None:
-    assert list(cut([Marked(state=WELL, begins=MIDNIGHT, until=MIDNIGHT - 1441 * MINUTE)])) == []
+    assert list(cut([TimelineSpan(state=WELL, begins=MIDNIGHT, until=MIDNIGHT - 1441 * MINUTE)])) == []
 
 
 def test_each_state_outweighs_those_before_it() -> None:

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 from monitor.model.difference import Difference, difference, exchanged, goes_elsewhere
-from monitor.model.route import Direction, Probing, WatchedRoute
-from monitor.model.window import Hours, Once, Stretch
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
+from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
 from probes.credentials.oauth_local import TokenFile
 from probes.model.mailbox import Mailbox, OAuth, Password
 from tests.unit.monitor.trial import T0, agency_routes, mailbox, route
@@ -20,7 +20,7 @@ MDC = agency_routes("MDC")
 OUT = route("JCM", Direction.OUTBOUND, "JCM/utama", "a")
 
 
-def named(routes: list[WatchedRoute]) -> dict[str, WatchedRoute]:
+def named(routes: list[MonitoredRoute]) -> dict[str, MonitoredRoute]:
     return {each.name: each for each in routes}
 
 
@@ -36,7 +36,7 @@ def test_agencies_come_and_go_with_all_their_routes() -> None:
 
 
 def test_how_often_a_route_is_probed_alters_it_and_leads_it_nowhere_else() -> None:
-    seldom = [replace(each, probing=Probing(interval=timedelta(minutes=9))) for each in JCM]
+    seldom = [replace(each, probing=ProbingPolicy(interval=timedelta(minutes=9))) for each in JCM]
 
     found = difference(named([*JCM, *MDC]), named([*seldom, *MDC]))
 
@@ -44,11 +44,11 @@ def test_how_often_a_route_is_probed_alters_it_and_leads_it_nowhere_else() -> No
     assert not any(goes_elsewhere(was, now) for was, now in zip(JCM, seldom, strict=True))
 
 
-def with_sender(sender: Mailbox) -> WatchedRoute:
+def with_sender(sender: Mailbox) -> MonitoredRoute:
     return replace(OUT, route=replace(OUT.route, sender=sender))
 
 
-def with_server(**changes: object) -> WatchedRoute:
+def with_server(**changes: object) -> MonitoredRoute:
     sender = OUT.route.sender
     assert sender.smtp is not None
     return with_sender(replace(sender, smtp=replace(sender.smtp, **changes)))  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ def with_server(**changes: object) -> WatchedRoute:
     ],
     ids=["address", "password", "sign-in", "folder", "server", "authorities", "to", "forward"],
 )
-def test_another_mailbox_of_the_same_name_is_another_way(after: WatchedRoute) -> None:
+def test_another_mailbox_of_the_same_name_is_another_way(after: MonitoredRoute) -> None:
     assert difference(named([OUT]), named([after])) == Difference(altered=(after,))
     assert goes_elsewhere(OUT, after)
 
@@ -87,5 +87,5 @@ def test_only_the_mailbox_that_is_another_one_is_exchanged() -> None:
 
 
 def test_maintenance_that_begins_is_no_other_way() -> None:
-    hours = Hours(maintenance=[Once(Stretch(T0, T0 + timedelta(hours=2), "Naik taraf"))])
+    hours = Hours(maintenance=[OneTimeWindow(WindowOccurrence(T0, T0 + timedelta(hours=2), "Naik taraf"))])
     assert not goes_elsewhere(OUT, replace(OUT, probing=replace(OUT.probing, hours=hours)))

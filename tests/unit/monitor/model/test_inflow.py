@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from monitor.model.budget import overdrafts
-from monitor.model.inflow import Flood, floods
+from monitor.model.inflow import ReceiveQuotaExceeded, floods
 from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.pool import ALONE, Spread
-from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from probes.model.mailbox import Mailbox
 from tests.unit.monitor.trial import MINUTE, SECOND, mailbox, route
 
@@ -27,9 +27,9 @@ def read_at(host: str, address: str = "pantau@rujukan-a.gov.my") -> Mailbox:
 
 def to(
     box: Mailbox, agencies: int, interval: timedelta, *, direction: Direction = Direction.OUTBOUND
-) -> list[WatchedRoute]:
+) -> list[MonitoredRoute]:
     """Return a route of each of so many agencies to a mailbox."""
-    probing = Probing(interval=interval)
+    probing = ProbingPolicy(interval=interval)
     each = route("JCM", direction, "JCM/utama", REFERENCE, probing)
     return [
         replace(each, agency=f"A{n}", route=replace(each.route, name=f"A{n}/outbound/{REFERENCE}", recipient=box))
@@ -37,7 +37,7 @@ def to(
     ]
 
 
-def control(box: Mailbox, interval: timedelta) -> WatchedRoute:
+def control(box: Mailbox, interval: timedelta) -> MonitoredRoute:
     (each,) = to(box, 1, interval, direction=Direction.CONTROL)
     return replace(each, agency="")
 
@@ -49,7 +49,9 @@ def _a_day(messages: int, sender: Mailbox) -> MailProviders:
     return MailProviders([one])
 
 
-def flood(routes: list[WatchedRoute], spread: Spread = ALONE, providers: MailProviders | None = None) -> Flood | None:
+def flood(
+    routes: list[MonitoredRoute], spread: Spread = ALONE, providers: MailProviders | None = None
+) -> ReceiveQuotaExceeded | None:
     found = floods(routes, providers or MailProviders(), spread)
     return found[0] if found else None
 
@@ -132,7 +134,7 @@ def test_all_sites_send_to_the_same_mailboxes_and_from_them() -> None:
 def test_what_a_pool_sends_is_shared_out() -> None:
     sender = read_at("imap.gmail.com")
     strict = _a_day(1000, sender)
-    probing = Probing(interval=5 * MINUTE)
+    probing = ProbingPolicy(interval=5 * MINUTE)
     each = route("JCM", Direction.INBOUND, REFERENCE, "JCM/utama", probing)
     inbound = [replace(each, agency=f"A{n}") for n in range(6)]
     assert [found.messages_per_day for found in overdrafts(inbound, strict)] == [1901]

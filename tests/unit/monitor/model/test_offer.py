@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monitor.model.document import WrittenDocument
-from monitor.model.offer import DocumentThere, OfferDifference, OfferThere, offer_difference
+from monitor.model.offer import ActualDocument, DesiredDocumentState, OfferDifference, offer_difference
 
 
 def document(agency: str, text: str = "baru") -> WrittenDocument:
@@ -15,11 +15,11 @@ def document(agency: str, text: str = "baru") -> WrittenDocument:
 JCM, MDC = document("JCM"), document("MDC")
 OLD = document("JCM", "lama").digest
 WANTED = {"JCM": JCM}
-THERE = DocumentThere(digest=JCM.digest)
-BEHIND = DocumentThere(digest=OLD)
-OFFER = OfferThere(digest=JCM.digest)
-TAKEN = OfferThere(digest=JCM.digest, is_looked_at=True)
-REFUSED = OfferThere(digest=JCM.digest, is_looked_at=True, refusal="no password")
+THERE = ActualDocument(digest=JCM.digest)
+BEHIND = ActualDocument(digest=OLD)
+OFFER = DesiredDocumentState(digest=JCM.digest)
+TAKEN = DesiredDocumentState(digest=JCM.digest, is_looked_at=True)
+REFUSED = DesiredDocumentState(digest=JCM.digest, is_looked_at=True, refusal="no password")
 OFFERED = OfferDifference(offered=(JCM,), behind=1)
 
 
@@ -33,14 +33,18 @@ OFFERED = OfferDifference(offered=(JCM,), behind=1)
         pytest.param(BEHIND, REFUSED, OfferDifference(behind=1, refused={"JCM": "no password"}), id="refused"),
         pytest.param(THERE, TAKEN, OfferDifference(), id="taken up"),
         pytest.param(BEHIND, TAKEN, OFFERED, id="taken up, and written over there since"),
-        pytest.param(BEHIND, OfferThere(digest="x"), OFFERED, id="another one is offered"),
-        pytest.param(BEHIND, OfferThere(digest="x", is_looked_at=True, refusal="x"), OFFERED, id="another was refused"),
-        pytest.param(THERE, OfferThere(digest="x"), OfferDifference(offered=(JCM,)), id="the same, and another waits"),
-        pytest.param(DocumentThere(digest=""), None, OFFERED, id="it has left there"),
+        pytest.param(BEHIND, DesiredDocumentState(digest="x"), OFFERED, id="another one is offered"),
+        pytest.param(
+            BEHIND, DesiredDocumentState(digest="x", is_looked_at=True, refusal="x"), OFFERED, id="another was refused"
+        ),
+        pytest.param(
+            THERE, DesiredDocumentState(digest="x"), OfferDifference(offered=(JCM,)), id="the same, and another waits"
+        ),
+        pytest.param(ActualDocument(digest=""), None, OFFERED, id="it has left there"),
     ],
 )
 def test_what_differs_is_offered_once(
-    there: DocumentThere | None, offered: OfferThere | None, then: OfferDifference
+    there: ActualDocument | None, offered: DesiredDocumentState | None, then: OfferDifference
 ) -> None:
     assert offer_difference(WANTED, {"JCM": there} if there else {}, {"JCM": offered} if offered else {}) == then
 
@@ -49,30 +53,35 @@ def test_what_differs_is_offered_once(
     ("there", "offered", "then"),
     [
         pytest.param(
-            DocumentThere(digest="x"), None, OfferDifference(leaving=("MDC",), behind=1), id="the hub's leaves"
+            ActualDocument(digest="x"), None, OfferDifference(leaving=("MDC",), behind=1), id="the hub's leaves"
         ),
-        pytest.param(DocumentThere(digest="x", is_by_hub=False), None, OfferDifference(), id="its own stays"),
-        pytest.param(DocumentThere(digest=""), None, OfferDifference(), id="it has left there"),
+        pytest.param(ActualDocument(digest="x", is_by_hub=False), None, OfferDifference(), id="its own stays"),
+        pytest.param(ActualDocument(digest=""), None, OfferDifference(), id="it has left there"),
         pytest.param(
-            DocumentThere(digest="x"), OfferThere(digest=""), OfferDifference(behind=1), id="it is told so already"
+            ActualDocument(digest="x"),
+            DesiredDocumentState(digest=""),
+            OfferDifference(behind=1),
+            id="it is told so already",
         ),
         pytest.param(
-            DocumentThere(digest=""),
-            OfferThere(digest="", is_looked_at=True),
+            ActualDocument(digest=""),
+            DesiredDocumentState(digest="", is_looked_at=True),
             OfferDifference(withdrawn=("MDC",)),
             id="gone",
         ),
-        pytest.param(None, OfferThere(digest="x"), OfferDifference(withdrawn=("MDC",)), id="it was not taken up yet"),
         pytest.param(
-            DocumentThere(digest="x", is_by_hub=False),
-            OfferThere(digest=""),
+            None, DesiredDocumentState(digest="x"), OfferDifference(withdrawn=("MDC",)), id="it was not taken up yet"
+        ),
+        pytest.param(
+            ActualDocument(digest="x", is_by_hub=False),
+            DesiredDocumentState(digest=""),
             OfferDifference(withdrawn=("MDC",)),
             id="somebody there has written it again",
         ),
     ],
 )
 def test_what_the_hub_watches_no_more_leaves_where_the_hub_had_written_it(
-    there: DocumentThere | None, offered: OfferThere | None, then: OfferDifference
+    there: ActualDocument | None, offered: DesiredDocumentState | None, then: OfferDifference
 ) -> None:
     present = {"JCM": THERE} | ({"MDC": there} if there else {})
     assert offer_difference(WANTED, present, {"MDC": offered} if offered else {}) == then

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.model.window import ALWAYS, Hours, NoCron, Once, Recurring, Stretch, check_cron
+from monitor.model.window import ALWAYS, Hours, InvalidCronError, OneTimeWindow, Recurring, WindowOccurrence, check_cron
 
 KL = ZoneInfo("Asia/Kuala_Lumpur")
 HOUR = timedelta(hours=1)
@@ -24,7 +24,7 @@ def at(text: str) -> datetime:
 
 OFFICE = Recurring("0 7 * * mon-fri", 12 * HOUR, KL)
 NIGHTLY = Recurring("0 2 * * *", HOUR, KL, "Sandaran")
-MOVE = Once(Stretch(at("wed 22:00"), at("thu 04:00"), "Pindah pelayan"))
+MOVE = OneTimeWindow(WindowOccurrence(at("wed 22:00"), at("thu 04:00"), "Pindah pelayan"))
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,13 @@ MOVE = Once(Stretch(at("wed 22:00"), at("thu 04:00"), "Pindah pelayan"))
         (Hours(maintenance=[MOVE]), "wed 23:00", "thu 04:00"),
         (Hours(maintenance=[MOVE, NIGHTLY]), "thu 01:00", "thu 04:00"),
         (Hours(maintenance=[Recurring("30 3 * * *", HOUR, KL), MOVE]), "thu 01:00", "thu 04:30"),
-        (Hours(when=[OFFICE], maintenance=[Once(Stretch(at("tue 06:00"), at("tue 09:00")))]), "mon 20:00", "tue 09:00"),
         (
-            Hours(when=[OFFICE], maintenance=[Once(Stretch(at("mon 06:00"), at("thu 20:00")))]),
+            Hours(when=[OFFICE], maintenance=[OneTimeWindow(WindowOccurrence(at("tue 06:00"), at("tue 09:00")))]),
+            "mon 20:00",
+            "tue 09:00",
+        ),
+        (
+            Hours(when=[OFFICE], maintenance=[OneTimeWindow(WindowOccurrence(at("mon 06:00"), at("thu 20:00")))]),
             "mon 07:00",
             "fri 07:00",
         ),
@@ -64,7 +68,7 @@ def test_a_route_is_probed_from(hours: Hours, asked: str, opens: str) -> None:
 @pytest.mark.parametrize(
     "hours",
     [
-        Hours(when=[Once(Stretch(at("mon 07:00"), at("mon 19:00")))]),
+        Hours(when=[OneTimeWindow(WindowOccurrence(at("mon 07:00"), at("mon 19:00")))]),
         Hours(maintenance=[Recurring("0 0 * * *", DAY, KL)]),
         Hours(when=[OFFICE], maintenance=[Recurring("0 6 * * *", 14 * HOUR, KL)]),
     ],
@@ -152,7 +156,7 @@ def test_a_cron_expression_that_comes(cron: str) -> None:
     ],
 )
 def test_a_cron_expression_that_never_comes(cron: str, why: str) -> None:
-    with pytest.raises(NoCron) as error:
+    with pytest.raises(InvalidCronError) as error:
         check_cron(cron)
     assert str(error.value) == why
 

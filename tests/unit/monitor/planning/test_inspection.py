@@ -9,17 +9,17 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitor.config.agency.checks import OFF, ON, CheckSettings
-from monitor.model.window import Hours, Once, Stretch
+from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
 from monitor.planning.inspection import VerdictChange, amiss, assignments, changes, legible, unlooked, worst
-from probes.model.check import Check, CheckKind, Finding, NameServers, Premises, Verdict
+from probes.model.check import Check, CheckKind, CheckScope, Finding, NameServers, Verdict
 from tests.unit.monitor.trial import T0, mailbox
 
 HOUR = timedelta(hours=1)
 PASS, WARN, FAIL, UNKNOWN = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.UNKNOWN
-JCM, MDC, OURS = (Premises(agency=code, mailboxes=(mailbox(code or "a"),), domains=()) for code in ("JCM", "MDC", ""))
+JCM, MDC, OURS = (CheckScope(agency=code, mailboxes=(mailbox(code or "a"),), domains=()) for code in ("JCM", "MDC", ""))
 
 
-def _build(premises: Premises, now: Callable[[], datetime]) -> Check:
+def _build(premises: CheckScope, now: Callable[[], datetime]) -> Check:
     raise NotImplementedError
 
 
@@ -64,7 +64,7 @@ def test_an_agency_may_have_its_own_pace() -> None:
 
 
 def test_an_agency_is_looked_at_in_its_hours_and_our_own_mailboxes_in_ours() -> None:
-    hours = Hours(maintenance=(Once(Stretch(T0, T0 + HOUR)),))
+    hours = Hours(maintenance=(OneTimeWindow(WindowOccurrence(T0, T0 + HOUR)),))
 
     assigned = assignments(KINDS, [JCM, MDC, OURS], {}, {}, {"MDC": hours})
 
@@ -149,7 +149,7 @@ def test_what_is_amiss_is_told_with_the_gravest_first_and_otherwise_in_order() -
         (replace(JCM, mailboxes=(replace(JCM.mailboxes[0], address="lain@contoh.gov.my"),)), False),
     ],
 )
-def test_findings_hold_while_the_premises_stay_what_they_were(now: Premises, *, still: bool) -> None:
+def test_findings_hold_while_the_premises_stay_what_they_were(now: CheckScope, *, still: bool) -> None:
     [assignment] = assignments({"door": KINDS["door"]}, [now], {}, {}, {})
 
     assert (assignment.premises == JCM) is still

@@ -8,11 +8,11 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.planning.lane import ROOM, Lanes
+from monitor.planning.lane import ROOM, ConcurrencyLimits
 
 
 def test_so_many_are_let_in_and_the_next_waits_its_turn() -> None:
-    lanes = Lanes(room={"mel": 2})
+    lanes = ConcurrencyLimits(room={"mel": 2})
 
     assert [lanes.enter(name, ["mel"]) for name in ("a", "b", "c", "d")] == [True, True, False, False]
     assert lanes.leave("b") == ["c"]
@@ -22,7 +22,7 @@ def test_so_many_are_let_in_and_the_next_waits_its_turn() -> None:
 
 
 def test_who_waits_no_more_is_not_let_in_and_leaves_the_others_in_their_order() -> None:
-    lanes = Lanes(room={"mel": 1, "lain": 1})
+    lanes = ConcurrencyLimits(room={"mel": 1, "lain": 1})
     assert [lanes.enter(name, ["mel"]) for name in "abcde"] == [True, False, False, False, False]
     lanes.enter("x", ["lain"])
     assert not lanes.enter("y", ["lain"])
@@ -33,7 +33,7 @@ def test_who_waits_no_more_is_not_let_in_and_leaves_the_others_in_their_order() 
 
 
 def test_who_may_enter_when_there_is_more_room_is_told_at_once() -> None:
-    lanes = Lanes(room={"mel": 1})
+    lanes = ConcurrencyLimits(room={"mel": 1})
     assert [lanes.enter(name, ["mel"]) for name in "abcd"] == [True, False, False, False]
     assert lanes.resize({"mel": 3}) == ["b", "c"]
     assert lanes.resize({"mel": 2}) == lanes.leave("a") == []
@@ -41,12 +41,12 @@ def test_who_may_enter_when_there_is_more_room_is_told_at_once() -> None:
 
 
 def test_a_lane_that_nothing_is_said_about_has_the_usual_room() -> None:
-    lanes = Lanes()
+    lanes = ConcurrencyLimits()
     assert [lanes.enter(str(n), ["mel"]) for n in range(ROOM + 1)] == [True] * ROOM + [False]
 
 
 def test_a_full_lane_delays_nobody_who_does_not_need_it() -> None:
-    lanes = Lanes(room={"slow": 1, "quick": 1})
+    lanes = ConcurrencyLimits(room={"slow": 1, "quick": 1})
     lanes.enter("a", ["slow"])
     assert not lanes.enter("b", ["slow"])
 
@@ -56,7 +56,7 @@ def test_a_full_lane_delays_nobody_who_does_not_need_it() -> None:
 
 
 def test_who_waits_for_one_lane_keeps_nobody_out_of_another() -> None:
-    lanes = Lanes(room={"account": 1, "provider": 2})
+    lanes = ConcurrencyLimits(room={"account": 1, "provider": 2})
     lanes.enter("a", ["account", "provider"])
     assert not lanes.enter("b", ["account", "provider"])
 
@@ -64,7 +64,7 @@ def test_who_waits_for_one_lane_keeps_nobody_out_of_another() -> None:
 
 
 def test_who_needs_two_lanes_waits_for_both() -> None:
-    lanes = Lanes(room={"account": 1, "provider": 1})
+    lanes = ConcurrencyLimits(room={"account": 1, "provider": 1})
     lanes.enter("a", ["account"])
     lanes.enter("b", ["provider"])
     assert not lanes.enter("c", ["account", "provider"])
@@ -74,7 +74,7 @@ def test_who_needs_two_lanes_waits_for_both() -> None:
 
 
 def test_who_asked_first_goes_first_whatever_else_they_waited_for() -> None:
-    lanes = Lanes(room={"account": 1, "provider": 1})
+    lanes = ConcurrencyLimits(room={"account": 1, "provider": 1})
     lanes.enter("a", ["account"])
     lanes.enter("b", ["provider"])
     lanes.enter("first", ["account", "provider"])
@@ -86,7 +86,7 @@ def test_who_asked_first_goes_first_whatever_else_they_waited_for() -> None:
 
 
 def test_who_asked_first_goes_first_when_one_leaves_two_lanes() -> None:
-    lanes = Lanes(room={"account": 1, "provider": 1})
+    lanes = ConcurrencyLimits(room={"account": 1, "provider": 1})
     lanes.enter("a", ["account", "provider"])
     lanes.enter("first", ["account", "provider"])
     lanes.enter("second", ["provider"])
@@ -95,7 +95,7 @@ def test_who_asked_first_goes_first_when_one_leaves_two_lanes() -> None:
 
 
 def test_who_needs_nothing_never_waits() -> None:
-    assert all(Lanes().enter(str(n), []) for n in range(100))
+    assert all(ConcurrencyLimits().enter(str(n), []) for n in range(100))
 
 
 @settings(max_examples=100, deadline=None)
@@ -108,7 +108,7 @@ def test_who_needs_nothing_never_waits() -> None:
 def test_no_lane_is_overfull_nobody_waits_for_nothing_and_all_get_their_turn(
     room: dict[str, int], steps: list[tuple[list[str], int]]
 ) -> None:
-    lanes = Lanes(room=room)
+    lanes = ConcurrencyLimits(room=room)
     needs: dict[str, list[str]] = {}
     inside: list[str] = []
     waiting: list[str] = []
@@ -141,7 +141,7 @@ def test_no_lane_is_overfull_nobody_waits_for_nothing_and_all_get_their_turn(
 
 
 def test_ten_thousand_who_wait_are_no_work() -> None:
-    lanes = Lanes(room={"provider": 5})
+    lanes = ConcurrencyLimits(room={"provider": 5})
     names = [str(n) for n in range(10_000)]
     began = time.process_time()
     inside = [name for name in names if lanes.enter(name, [f"account {name}", "provider"])]

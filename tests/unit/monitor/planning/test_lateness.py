@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.judging.attribution import Blame, weigh
-from monitor.judging.evidence import Ability, Evidence, Witness
+from monitor.judging.attribution import FaultDomain, weigh
+from monitor.judging.evidence import Ability, Evidence, EvidenceCollector
 from monitor.model.health import Grade
-from monitor.planning.lateness import Lateness, is_believable, of_our_own
+from monitor.planning.lateness import LoopLag, is_believable, of_our_own
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, PROBING, SECOND, T0, agency_routes, arrived, controls, failed
@@ -84,30 +84,30 @@ HUNG_UP = ended(Outcome.CONNECT, Reason.CONNECTION_CLOSED)
 def test_what_a_server_did_is_believed_and_what_only_our_clock_says_is_not(
     result: ProbeResult, at_once: timedelta, in_all: timedelta, *, believed: bool
 ) -> None:
-    assert is_believable(result, Lateness(longest=at_once, whole=in_all), PROBING) is believed
+    assert is_believable(result, LoopLag(longest=at_once, whole=in_all), PROBING) is believed
 
 
 def test_a_run_that_is_not_believed_is_our_own_and_says_by_how_much() -> None:
-    result = of_our_own(TIMED_OUT, Lateness(whole=12.34 * SECOND, longest=12.34 * SECOND))
+    result = of_our_own(TIMED_OUT, LoopLag(whole=12.34 * SECOND, longest=12.34 * SECOND))
 
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.failure is not None
     assert result.failure.words == "we were late (this process stood still for 12.3 s of it)"
     assert (result.failure.phase, result.failure.party) == (Phase.SUBMIT, Party.SENDER)
     verdict = weigh(ROUTE, result, Evidence())
-    assert (verdict.grade, verdict.blame) == (Grade.NONE, Blame.OURS)
+    assert (verdict.grade, verdict.blame) == (Grade.NONE, FaultDomain.OURS)
 
 
 def test_what_arrived_and_is_not_believed_was_late_on_its_way() -> None:
-    result = of_our_own(arrived(ROUTE, T0), Lateness(whole=9 * SECOND, longest=9 * SECOND))
+    result = of_our_own(arrived(ROUTE, T0), LoopLag(whole=9 * SECOND, longest=9 * SECOND))
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (Phase.TRANSIT, Party.RECIPIENT)
 
 
 def test_that_we_stood_still_says_nothing_of_our_network() -> None:
     control = controls()[0]
-    result = of_our_own(replace(REFUSED, route=control.name), Lateness(whole=9 * SECOND, longest=9 * SECOND))
-    witness = Witness(controls())
+    result = of_our_own(replace(REFUSED, route=control.name), LoopLag(whole=9 * SECOND, longest=9 * SECOND))
+    witness = EvidenceCollector(controls())
     witness.hear(control, result)
 
     assert all(proof.failed_at is None for proof in witness.evidence().of(Ability.REACH).values())

@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.model.route import Direction, Probing, WatchedRoute
-from monitor.model.window import ALWAYS, Hours, Once, Recurring, Stretch
-from monitor.planning.overdue import Expectations, proof_by, run_by
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
+from monitor.model.window import ALWAYS, Hours, OneTimeWindow, Recurring, WindowOccurrence
+from monitor.planning.overdue import OverdueTracker, proof_by, run_by
 from monitor.planning.schedule import TOLERANCE, Schedule
-from probes.model.probe import Patience, Route
+from probes.model.probe import Route, Timeouts
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, mailbox
 
 HOUR = timedelta(hours=1)
@@ -22,12 +22,12 @@ OFFICE = Recurring("0 7 * * mon-fri", 12 * HOUR, KL)
 #: A few minutes, twice a day.
 GLANCES = Recurring("0 8,14 * * *", 10 * MINUTE, KL)
 NIGHTLY = Recurring("0 2 * * *", 2 * HOUR, KL)
-WORKS = Once(Stretch(T0 + 5 * HOUR, T0 + 31 * HOUR))
+WORKS = OneTimeWindow(WindowOccurrence(T0 + 5 * HOUR, T0 + 31 * HOUR))
 
 
-def watched(name: str, probing: Probing, agency: str = "JCM") -> WatchedRoute:
+def watched(name: str, probing: ProbingPolicy, agency: str = "JCM") -> MonitoredRoute:
     ends = Route(name=name, sender=mailbox("a"), recipient=mailbox("b"))
-    return WatchedRoute(route=ends, agency=agency, direction=Direction.INBOUND, probing=probing)
+    return MonitoredRoute(route=ends, agency=agency, direction=Direction.INBOUND, probing=probing)
 
 
 @pytest.mark.parametrize("interval", [MINUTE, 5 * MINUTE, 6 * HOUR, 36 * HOUR], ids=str)
@@ -42,14 +42,14 @@ def watched(name: str, probing: Probing, agency: str = "JCM") -> WatchedRoute:
     ],
     ids=["always", "office hours", "twice a day", "maintenance", "office hours and maintenance"],
 )
-@pytest.mark.parametrize("patience", [Patience(), Patience(session=2 * MINUTE, arrival=HOUR)], ids=["usual", "long"])
+@pytest.mark.parametrize("patience", [Timeouts(), Timeouts(session=2 * MINUTE, arrival=HOUR)], ids=["usual", "long"])
 def test_nothing_is_overdue_while_every_run_is_begun_and_delivered(
-    interval: timedelta, hours: Hours, patience: Patience
+    interval: timedelta, hours: Hours, patience: Timeouts
 ) -> None:
     """Runs take anything up to all their time, and now and then a time is let go."""
     chance = Random(f"{interval}{hours}{patience}")
-    route = watched("JCM/inbound/a", Probing(interval=interval, hours=hours, patience=patience))
-    schedule, expected = Schedule(seed="utama"), Expectations()
+    route = watched("JCM/inbound/a", ProbingPolicy(interval=interval, hours=hours, patience=patience))
+    schedule, expected = Schedule(seed="utama"), OverdueTracker()
     schedule.add(route.name, interval, T0, hours)
     expected.begin(route, T0)
     runs, was_let_go = 0, False
@@ -77,13 +77,13 @@ def test_nothing_is_overdue_while_every_run_is_begun_and_delivered(
     ("interval", "at_most"), [(MINUTE, 12 * MINUTE), (5 * MINUTE, 20 * MINUTE), (6 * HOUR, 6 * HOUR + 20 * MINUTE)]
 )
 def test_soon_after_the_last_run_the_next_is_overdue(interval: timedelta, at_most: timedelta) -> None:
-    last = run_by(Probing(interval=interval), T0)
+    last = run_by(ProbingPolicy(interval=interval), T0)
     assert last is not None
     assert interval < last - T0 < at_most
 
 
 def test_a_proof_is_waited_for_half_an_hour_or_as_long_as_a_run() -> None:
-    often, rarely = Probing(interval=MINUTE), Probing(interval=6 * HOUR)
+    often, rarely = ProbingPolicy(interval=MINUTE), ProbingPolicy(interval=6 * HOUR)
     found = proof_by(often, T0)
     assert found is not None
     assert 30 * MINUTE < found - T0 < 45 * MINUTE
@@ -93,14 +93,14 @@ def test_a_proof_is_waited_for_half_an_hour_or_as_long_as_a_run() -> None:
 def test_nothing_is_overdue_outside_of_hours_but_soon_after_they_begin_again() -> None:
     evening = datetime(2026, 3, 2, 18, 55, tzinfo=KL)
     for interval, at_most in ((5 * MINUTE, 20 * MINUTE), (6 * HOUR, 25 * MINUTE)):
-        found = run_by(Probing(interval=interval, hours=Hours(when=(OFFICE,))), evening)
+        found = run_by(ProbingPolicy(interval=interval, hours=Hours(when=(OFFICE,))), evening)
         assert found is not None
         assert MINUTE < found - datetime(2026, 3, 3, 7, tzinfo=KL) < at_most
 
 
 def test_of_several_routes_the_first_counts_and_of_nothing_nothing() -> None:
-    often, rarely = watched("a", Probing(interval=MINUTE)), watched("b", Probing(interval=HOUR))
-    expected = Expectations()
+    often, rarely = watched("a", ProbingPolicy(interval=MINUTE)), watched("b", ProbingPolicy(interval=HOUR))
+    expected = OverdueTracker()
     assert expected.of("JCM") is None
     for route in (often, rarely):
         expected.begin(route, T0)
@@ -122,8 +122,8 @@ def test_of_several_routes_the_first_counts_and_of_nothing_nothing() -> None:
 def test_who_is_to_be_probed_more_often_from_now_on_is_not_late_at_once_and_who_is_not_changed_has_no_time_anew() -> (
     None
 ):
-    route = watched("a", Probing(interval=12 * HOUR))
-    expected, later = Expectations(), T0 + 5 * HOUR
+    route = watched("a", ProbingPolicy(interval=12 * HOUR))
+    expected, later = OverdueTracker(), T0 + 5 * HOUR
     expected.begin(route, T0)
     expected.change(route, later)
     overdue = expected.of("JCM")
@@ -137,6 +137,6 @@ def test_who_is_to_be_probed_more_often_from_now_on_is_not_late_at_once_and_who_
 
 
 def test_who_has_hours_that_never_come_again_is_not_waited_for() -> None:
-    expected = Expectations()
-    expected.begin(watched("a", Probing(hours=Hours(when=(Once(Stretch(T0 - HOUR, T0)),)))), T0)
+    expected = OverdueTracker()
+    expected.begin(watched("a", ProbingPolicy(hours=Hours(when=(OneTimeWindow(WindowOccurrence(T0 - HOUR, T0)),)))), T0)
     assert expected.of("JCM") is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.planning.ownership import GIVEN_UP, WHOLE, Member, Membership, Share, TakeoverPolicy, owners
+from monitor.planning.ownership import GIVEN_UP, WHOLE, ClusterMember, ClusterMembership, Shard, TakeoverPolicy, owners
 from tests.unit.monitor.trial import SECOND, T0
 
 CODES = [f"AG{number:05d}" for number in range(10_000)]
@@ -20,14 +20,14 @@ AGENCIES = st.sets(st.text("ABCXYZ0189", min_size=1, max_size=8), max_size=60)
 
 
 def owned(agencies: Iterable[str], alive: AbstractSet[str], name: str) -> frozenset[str]:
-    return Share(name=name, alive=frozenset(alive)).of(agencies)
+    return Shard(name=name, alive=frozenset(alive)).of(agencies)
 
 
-def at(seconds: float, name: str = "dua", *, left: bool = False) -> Member:
-    return Member(name=name, beat_at=T0 + seconds * SECOND, has_left=left)
+def at(seconds: float, name: str = "dua", *, left: bool = False) -> ClusterMember:
+    return ClusterMember(name=name, beat_at=T0 + seconds * SECOND, has_left=left)
 
 
-def seen(membership: Membership, seconds: float, *others: Member) -> set[str]:
+def seen(membership: ClusterMembership, seconds: float, *others: ClusterMember) -> set[str]:
     return {*membership.beat(others, T0 + seconds * SECOND)} - {"satu"}
 
 
@@ -70,8 +70,8 @@ def test_beats_and_deaths_follow_from_the_time_within_which_others_take_over() -
         ("its clock is a little ahead", [(n, at(n + 0.5)) for n in range(10)], True),
     ],
 )
-def test_who_is_alive(story: str, looks: Sequence[tuple[float, Member]], *, alive: bool) -> None:
-    membership = Membership(name="satu")
+def test_who_is_alive(story: str, looks: Sequence[tuple[float, ClusterMember]], *, alive: bool) -> None:
+    membership = ClusterMembership(name="satu")
 
     found = [seen(membership, seconds, other) for seconds, other in looks]
 
@@ -79,7 +79,7 @@ def test_who_is_alive(story: str, looks: Sequence[tuple[float, Member]], *, aliv
 
 
 def test_after_a_store_that_was_away_everybody_has_the_time_to_beat_again() -> None:
-    membership = Membership(name="satu")
+    membership = ClusterMembership(name="satu")
     for second in range(5):
         seen(membership, second, at(second))
 
@@ -91,7 +91,7 @@ def test_after_a_store_that_was_away_everybody_has_the_time_to_beat_again() -> N
 
 
 def test_who_is_dead_stays_dead_while_our_own_beats_fail_and_go_through_again() -> None:
-    membership = Membership(name="satu")
+    membership = ClusterMembership(name="satu")
     for second in range(6):
         seen(membership, second, at(0))
 
@@ -102,7 +102,7 @@ def test_who_is_dead_stays_dead_while_our_own_beats_fail_and_go_through_again() 
 
 
 def test_who_was_silent_while_the_store_was_away_for_days_is_given_up_by_nobody_who_had_begun() -> None:
-    membership, days = Membership(name="satu"), 3 * GIVEN_UP / SECOND
+    membership, days = ClusterMembership(name="satu"), 3 * GIVEN_UP / SECOND
     seen(membership, 0, at(0))
     membership.missed()
 
@@ -112,12 +112,12 @@ def test_who_was_silent_while_the_store_was_away_for_days_is_given_up_by_nobody_
 
 
 def test_who_begins_is_alive_by_itself() -> None:
-    assert Membership(name="satu").beat((), T0) == {"satu"}
+    assert ClusterMembership(name="satu").beat((), T0) == {"satu"}
 
 
 @given(beats=st.lists(st.booleans(), max_size=40))
 def test_nobody_is_called_dead_by_one_whose_own_beats_did_not_go_through_for_that_long(beats: Sequence[bool]) -> None:
-    membership, since = Membership(name="satu"), 0
+    membership, since = ClusterMembership(name="satu"), 0
     for second, went_through in enumerate(beats):
         if not went_through:
             membership.missed()
@@ -156,7 +156,7 @@ def test_an_agency_goes_to_one_process_that_has_its_document_though_each_knows_o
     documents = {name: data.draw(AGENCIES) for name in alive}
 
     shares = [
-        Share(name=name, alive=frozenset(alive), known={n: d for n, d in documents.items() if n != name}).of(has)
+        Shard(name=name, alive=frozenset(alive), known={n: d for n, d in documents.items() if n != name}).of(has)
         for name, has in documents.items()
     ]
 
@@ -164,7 +164,7 @@ def test_an_agency_goes_to_one_process_that_has_its_document_though_each_knows_o
 
 
 def test_who_has_not_said_of_which_agencies_it_has_documents_has_those_of_all() -> None:
-    share = Share(name="satu", alive=frozenset({"satu", "dua", "tiga"}), known={"dua": frozenset(CODES)})
+    share = Shard(name="satu", alive=frozenset({"satu", "dua", "tiga"}), known={"dua": frozenset(CODES)})
 
     assert {code: share.owner(code) for code in CODES[:50]} == owners(CODES[:50], share.alive)
 
@@ -178,7 +178,7 @@ def test_two_versions_come_to_the_same() -> None:
 
 def test_an_agency_of_which_nobody_has_a_document_has_one_owner_all_the_same() -> None:
     known = {"satu": frozenset({"JCM"}), "dua": frozenset({"MDC"})}
-    share = Share(name="satu", alive=frozenset(known), known={"dua": known["dua"]})
+    share = Shard(name="satu", alive=frozenset(known), known={"dua": known["dua"]})
 
     assert owners(["JKT"], known, known) == owners(["JKT"], known)
     assert share.watched_elsewhere == {"MDC"}
@@ -191,7 +191,7 @@ def test_a_process_alone_owns_all() -> None:
 
 
 def test_who_owns_one_agency_is_who_owns_it_among_all() -> None:
-    share = Share(name="satu", alive=frozenset({"satu", "dua", "tiga"}))
+    share = Shard(name="satu", alive=frozenset({"satu", "dua", "tiga"}))
 
     assert {code: share.owner(code) for code in CODES[:50]} == owners(CODES[:50], share.alive)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.model.window import ALWAYS, Hours, Once, Recurring, Stretch
+from monitor.model.window import ALWAYS, Hours, OneTimeWindow, Recurring, WindowOccurrence
 from monitor.planning.schedule import CATCH_UP, JITTER, JITTER_AT_MOST, MADE_UP, SOON, TAKES_OVER, TOLERANCE, Schedule
 from tests.unit.monitor.trial import MINUTE, SECOND, T0
 
@@ -310,7 +310,7 @@ def test_nothing_runs_outside_its_hours_and_everything_soon_after_they_begin() -
 
 def test_a_route_in_maintenance_is_looked_at_soon_after_it() -> None:
     until = T0 + 3 * HOUR
-    maintenance = Once(Stretch(T0 + HOUR, until, "Naik taraf"))
+    maintenance = OneTimeWindow(WindowOccurrence(T0 + HOUR, until, "Naik taraf"))
     (times,) = runs(planned("one", interval=HOUR, hours=Hours(maintenance=[maintenance])), T0 + 5 * HOUR).values()
 
     assert not [at for at in times if T0 + HOUR <= at < until]
@@ -319,7 +319,9 @@ def test_a_route_in_maintenance_is_looked_at_soon_after_it() -> None:
 
 def test_a_confirmation_waits_for_the_end_of_maintenance() -> None:
     until = T0 + 3 * HOUR
-    schedule = planned("one", interval=HOUR, hours=Hours(maintenance=[Once(Stretch(T0, until, "Naik taraf"))]))
+    schedule = planned(
+        "one", interval=HOUR, hours=Hours(maintenance=[OneTimeWindow(WindowOccurrence(T0, until, "Naik taraf"))])
+    )
     schedule.look_again("one", T0 + MINUTE)
 
     assert next_of(schedule) == until
@@ -327,7 +329,7 @@ def test_a_confirmation_waits_for_the_end_of_maintenance() -> None:
 
 
 def test_what_somebody_orders_runs_at_once_whatever_the_hours_and_only_once() -> None:
-    closed = Hours(maintenance=[Once(Stretch(T0, T0 + 10 * HOUR, "Naik taraf"))])
+    closed = Hours(maintenance=[OneTimeWindow(WindowOccurrence(T0, T0 + 10 * HOUR, "Naik taraf"))])
     schedule = planned("a", hours=closed)
     assert schedule.due(T0) == []
     schedule.order("a", T0)
@@ -353,7 +355,7 @@ def test_a_run_that_is_due_when_its_hours_end_is_not_started_after_them() -> Non
     runs(schedule, local(2026, 11, 24, 16, 54))
     last = next_of(schedule)
     assert last < local(2026, 11, 24, 17)
-    schedule.add("one", FIVE, last, Hours(when=[Once(Stretch(T0, last + SECOND))]))
+    schedule.add("one", FIVE, last, Hours(when=[OneTimeWindow(WindowOccurrence(T0, last + SECOND))]))
     schedule.look_again("one", last)
 
     assert schedule.due(last + 2 * SECOND) == []
@@ -364,7 +366,17 @@ def test_what_was_not_begun_before_its_hours_ended_is_run_when_they_begin_again(
     schedule = planned("one")
     due = next_of(schedule)
     again = due + 24 * HOUR
-    schedule.add("one", FIVE, T0, Hours(when=[Once(Stretch(T0, due + SECOND)), Once(Stretch(again, again + HOUR))]))
+    schedule.add(
+        "one",
+        FIVE,
+        T0,
+        Hours(
+            when=[
+                OneTimeWindow(WindowOccurrence(T0, due + SECOND)),
+                OneTimeWindow(WindowOccurrence(again, again + HOUR)),
+            ]
+        ),
+    )
 
     assert schedule.due(due, room=0) == []
     assert schedule.due(due + 2 * SECOND) == []

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.judging.judge import Judge
+from monitor.judging.judge import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
 from monitor.probing.arrival import Arrivals
@@ -46,7 +46,7 @@ class Books:
         self.written.set()
 
 
-class Desk:
+class CallbackHandler:
     """Where arrivals are taken in."""
 
     def __init__(self, known: Mapping[str, SentToken] | None = None) -> None:
@@ -57,7 +57,7 @@ class Desk:
         self.arrivals = Arrivals(
             known or {},
             routes={ROUTE.name: ROUTE},
-            judge=Judge([ROUTE], HealthPolicy()),
+            judge=HealthEvaluator([ROUTE], HealthPolicy()),
             history=cast(History, self.books),
             metrics=self.metrics,
             clock=self,
@@ -81,7 +81,7 @@ def before_the_start() -> dict[str, SentToken]:
 
 
 async def test_late_mail_of_an_earlier_life_is_known_by_its_route_and_timed() -> None:
-    desk = Desk(before_the_start())
+    desk = CallbackHandler(before_the_start())
     desk.late()
     assert desk.counted(Arrival.LATE) == 1
     assert (desk.timed("300.0"), desk.timed("600.0")) == (0, 1)
@@ -89,14 +89,14 @@ async def test_late_mail_of_an_earlier_life_is_known_by_its_route_and_timed() ->
 
 async def test_what_lies_there_at_the_first_look_after_a_restart_is_not_timed() -> None:
     # It may have come long before we looked.
-    desk = Desk(before_the_start())
+    desk = CallbackHandler(before_the_start())
     desk.late(at_first_look=True)
     assert desk.counted(Arrival.LATE) == 1
     assert desk.timed("+Inf") == 0
 
 
 async def test_what_was_sent_since_the_start_is_timed_even_at_the_first_look() -> None:
-    desk = Desk()
+    desk = CallbackHandler()
     desk.arrivals.sent(TOKEN, ROUTE.name, T0)
     desk.time += 5 * MINUTE
     desk.late(at_first_look=True)
@@ -104,7 +104,7 @@ async def test_what_was_sent_since_the_start_is_timed_even_at_the_first_look() -
 
 
 async def test_a_copy_in_another_mailbox_of_ours_is_a_duplicate_and_where_it_is_looked_for_it_is_late() -> None:
-    desk = Desk(before_the_start())
+    desk = CallbackHandler(before_the_start())
     desk.late("utama")
     assert (desk.counted(Arrival.DUPLICATE), desk.counted(Arrival.LATE)) == (1, 0)
     desk.late()
@@ -114,7 +114,7 @@ async def test_a_copy_in_another_mailbox_of_ours_is_a_duplicate_and_where_it_is_
 
 
 async def test_a_copy_of_what_came_in_time_is_a_duplicate() -> None:
-    desk = Desk()
+    desk = CallbackHandler()
     desk.arrivals.sent(TOKEN, ROUTE.name, T0)
     desk.arrivals.came(TOKEN)
     desk.late("utama")
@@ -123,7 +123,7 @@ async def test_a_copy_of_what_came_in_time_is_a_duplicate() -> None:
 
 async def test_late_mail_is_written_down_also_after_a_disk_was_full(logs: list[Any]) -> None:
     known = {token_id: SentToken(route=ROUTE.name, at=T0, came=False) for token_id in (TOKEN, "another")}
-    desk = Desk(known)
+    desk = CallbackHandler(known)
     desk.books.broken = True
     writing = asyncio.create_task(desk.arrivals.write_down())
     async with asyncio.timeout(10):
@@ -140,7 +140,7 @@ async def test_late_mail_is_written_down_also_after_a_disk_was_full(logs: list[A
 
 
 async def test_another_machine_of_the_same_name_is_counted_by_mail_and_warned_of_once(logs: list[Any]) -> None:
-    desk = Desk()
+    desk = CallbackHandler()
     for token in ("0" * 16, "1" * 16):
         desk.arrivals.hear(Arrival.NAMESAKE, token, T0, mailbox=HERE, at_first_look=False)
     assert (desk.counted(Arrival.NAMESAKE), desk.counted(Arrival.LATE)) == (2, 0)

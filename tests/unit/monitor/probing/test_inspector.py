@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 
 from alerts.record.clock import SystemClock
 from monitor.metrics import Metrics
-from monitor.model.window import Hours, Once, Stretch
-from monitor.planning.inspection import Assignment, Inspection
-from monitor.probing.inspector import Inspections, Inspector
-from probes.model.check import CheckKind, Finding, Premises, Verdict
+from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
+from monitor.planning.inspection import CheckAssignment, CheckRun
+from monitor.probing.inspector import CheckRunner, Inspections
+from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.web.signed import Clock
 from tests.unit.probes.standin import until
@@ -51,13 +51,13 @@ class House:
     latest: Inspections = field(default_factory=dict)
     metrics: Metrics = field(default_factory=lambda: Metrics(version="1", now=CLOCK.now))
 
-    def assignments(self, *agencies: str) -> list[Assignment]:
+    def assignments(self, *agencies: str) -> list[CheckAssignment]:
         for agency in agencies:
             self.metrics.watch_agency(agency, routes=())
         return [
-            Assignment(
+            CheckAssignment(
                 kind=self._kind(name),
-                premises=Premises(agency=agency, mailboxes=(), domains=()),
+                premises=CheckScope(agency=agency, mailboxes=(), domains=()),
                 interval=self.interval,
             )
             for name in self.looks
@@ -79,9 +79,9 @@ class House:
 
     @asynccontextmanager
     async def watched(
-        self, assigned: list[Assignment], *, apart: timedelta = timedelta(0), second_look: timedelta = SELDOM
-    ) -> AsyncIterator[Inspector]:
-        inspector = Inspector(
+        self, assigned: list[CheckAssignment], *, apart: timedelta = timedelta(0), second_look: timedelta = SELDOM
+    ) -> AsyncIterator[CheckRunner]:
+        inspector = CheckRunner(
             assigned, latest=self.latest, metrics=self.metrics, clock=CLOCK, apart=apart, second_look=second_look
         )
         running = asyncio.create_task(inspector.run())
@@ -326,7 +326,7 @@ async def test_what_has_to_be_asked_for_keeps_to_its_own_times() -> None:
 async def test_nobody_looks_while_somebody_works_on_it() -> None:
     house = House({"door": fine, "roof": fine}, interval=OFTEN)
     [door, roof] = house.assignments("JCM")
-    work = Hours(maintenance=(Once(Stretch(CLOCK.now(), CLOCK.now() + SELDOM)),))
+    work = Hours(maintenance=(OneTimeWindow(WindowOccurrence(CLOCK.now(), CLOCK.now() + SELDOM)),))
     async with house.watched([replace(door, hours=work), roof]):
         await until(lambda: house.runs["JCM/roof"] >= 3)
 
@@ -337,7 +337,7 @@ async def test_what_was_looked_at_too_long_ago_is_looked_at_soon() -> None:
     house = House({"door": fine})
     [assigned] = house.assignments("JCM")
     long_ago: datetime = CLOCK.now() - 2 * SELDOM
-    house.latest["JCM", "door"] = Inspection(findings=(), at=long_ago, premises=assigned.premises)
+    house.latest["JCM", "door"] = CheckRun(findings=(), at=long_ago, premises=assigned.premises)
     async with house.watched([assigned]):
         await until(lambda: house.latest["JCM", "door"].at > long_ago)
 
@@ -345,7 +345,7 @@ async def test_what_was_looked_at_too_long_ago_is_looked_at_soon() -> None:
 @pytest.mark.blind
 def test_inspector_clock_set_back_looks_at_new_agencies_soon() -> None:
     house, clock = House({"door": fine, "roof": fine}), Clock()
-    inspector = Inspector(
+    inspector = CheckRunner(
         house.assignments("JCM"), latest=house.latest, metrics=house.metrics, clock=clock, apart=timedelta(minutes=5)
     )
     inspector.release(["JCM"])

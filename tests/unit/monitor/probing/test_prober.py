@@ -15,20 +15,20 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.record.clock import Clock, SystemClock
-from monitor.bridge.pipeline import Pipeline
-from monitor.judging.judge import Judge
+from monitor.bridge.pipeline import ResultPipeline
+from monitor.judging.judge import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.mail_provider import MailProvider, MailProviders
-from monitor.model.route import Direction, Probing, WatchedRoute
-from monitor.model.window import Hours, Once, Stretch
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
+from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
 from monitor.planning.admission import LEAST
 from monitor.probing.prober import Prober
-from monitor.probing.trial import RouteTrial
+from monitor.probing.trial import OnDemandRun
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox, Password
-from probes.model.probe import Patience, Probe, ProbeFailure, ProbeKind, Route, Trace
+from probes.model.probe import Probe, ProbeFailedError, ProbeKind, Route, Timeouts, Trace
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Failure, Outcome, Party, Phase, ProbeResult
 from tests.hanging import HANGS
@@ -38,9 +38,9 @@ from tests.unit.monitor.trial import mailbox
 SECOND = timedelta(seconds=1)
 CLOCK = SystemClock()
 #: No run that is held ends by itself while a test looks at it, on a machine that stands still for seconds, too.
-PATIENCE = Patience(session=timedelta(minutes=10), arrival=timedelta(minutes=10))
+PATIENCE = Timeouts(session=timedelta(minutes=10), arrival=timedelta(minutes=10))
 #: Often enough for a test, and no run is looked at again.
-PROBING = Probing(interval=SECOND * 0.2, confirmation=60 * SECOND, patience=PATIENCE)
+PROBING = ProbingPolicy(interval=SECOND * 0.2, confirmation=60 * SECOND, patience=PATIENCE)
 #: Nobody listens there, which is known at once.
 CLOSED = 1
 
@@ -65,12 +65,12 @@ def route(
     number: int = 0,
     *,
     direction: Direction = Direction.OUTBOUND,
-    probing: Probing = PROBING,
-) -> WatchedRoute:
+    probing: ProbingPolicy = PROBING,
+) -> MonitoredRoute:
     name = f"{sender.name}/{recipient.name}/{number}"
     agency = (recipient if direction is Direction.INBOUND else sender).name
     way = Route(name=name, sender=sender, recipient=recipient)
-    return WatchedRoute(route=way, agency=agency, direction=direction, probing=probing)
+    return MonitoredRoute(route=way, agency=agency, direction=direction, probing=probing)
 
 
 #: What a run does: sign in and hand over, then wait for the arrival.
@@ -124,7 +124,7 @@ async def quick(_: str, trace: Trace) -> Outcome:
 async def refused(_: str, trace: Trace) -> Outcome:
     with trace.phase(Phase.CONNECT, Party.SENDER):
         failure = Failure(phase=Phase.CONNECT, party=Party.SENDER, reason="connection_refused")
-        raise ProbeFailure(Outcome.CONNECT, failure)
+        raise ProbeFailedError(Outcome.CONNECT, failure)
 
 
 async def hangs_at_the_server(_: str, trace: Trace) -> Outcome:
@@ -181,7 +181,7 @@ class Scene:
 
 @asynccontextmanager
 async def probing(
-    routes: Sequence[WatchedRoute],
+    routes: Sequence[MonitoredRoute],
     script: Script = quick,
     *,
     mail_providers: MailProviders | None = None,
@@ -198,8 +198,8 @@ async def probing(
         routes={each.name: each for each in routes},
         kind=ProbeKind(name="played", build=play.build),
         signer=TokenSigner(b"x" * 32, "utama"),
-        judge=Judge(routes, HealthPolicy()),
-        pipeline=cast(Pipeline, books),
+        judge=HealthEvaluator(routes, HealthPolicy()),
+        pipeline=cast(ResultPipeline, books),
         history=cast(History, books),
         metrics=metrics,
         clock=clock,
@@ -365,7 +365,7 @@ async def test_nothing_is_probed_in_maintenance_and_everything_soon_after(logs: 
     clock = PutOn()
     now = clock.now()
     until = now + 3600 * SECOND
-    hours = Hours(maintenance=[Once(Stretch(now - SECOND, until, "Naik taraf"))])
+    hours = Hours(maintenance=[OneTimeWindow(WindowOccurrence(now - SECOND, until, "Naik taraf"))])
     each = route(box("JCM"), box("rujukan-a"), probing=replace(PROBING, hours=hours))
     other = route(box("MDC"), box("rujukan-a"))
     async with probing([each, other], clock=clock) as scene:
@@ -381,7 +381,7 @@ async def test_nothing_is_probed_in_maintenance_and_everything_soon_after(logs: 
 
 async def test_it_is_shown_who_is_outside_of_their_hours() -> None:
     tomorrow = CLOCK.now() + timedelta(days=1)
-    hours = Hours(when=[Once(Stretch(tomorrow, tomorrow + 60 * SECOND))])
+    hours = Hours(when=[OneTimeWindow(WindowOccurrence(tomorrow, tomorrow + 60 * SECOND))])
     each = route(box("JCM"), box("rujukan-a"), probing=replace(PROBING, hours=hours))
     other = route(box("MDC"), box("rujukan-a"))
     async with probing([each, other]) as scene:
@@ -421,12 +421,12 @@ async def test_it_is_shown_by_when_a_run_and_a_proof_are_overdue_until_the_route
 
 @pytest.mark.parametrize(("script", "counts"), [(refused, False), (quick, True)])
 async def test_what_fails_in_maintenance_is_held_against_nobody(script: Script, *, counts: bool) -> None:
-    works: list[Once] = []
+    works: list[OneTimeWindow] = []
     each = route(box("JCM"), box("rujukan-a"), probing=replace(PROBING, hours=Hours(maintenance=works)))
 
     async def ends_in_it(name: str, trace: Trace) -> Outcome:
         begins = CLOCK.now()
-        works.append(Once(Stretch(begins, begins + 60 * SECOND, "Naik taraf")))
+        works.append(OneTimeWindow(WindowOccurrence(begins, begins + 60 * SECOND, "Naik taraf")))
         await asyncio.sleep(0.01)
         return await script(name, trace)
 
@@ -441,7 +441,7 @@ async def test_what_fails_in_maintenance_is_held_against_nobody(script: Script, 
 SELDOM = replace(PROBING, interval=timedelta(days=36_500))
 
 
-async def over(trial: RouteTrial) -> None:
+async def over(trial: OnDemandRun) -> None:
     async with asyncio.timeout(HANGS):
         while not trial.is_over:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
@@ -502,7 +502,9 @@ async def test_a_run_that_is_ordered_keeps_within_what_the_mail_provider_allows(
 
 
 async def test_who_works_on_it_may_order_a_run_in_maintenance_which_is_held_against_nobody() -> None:
-    hours = Hours(maintenance=[Once(Stretch(CLOCK.now() - SECOND, CLOCK.now() + 600 * SECOND, "Naik taraf"))])
+    hours = Hours(
+        maintenance=[OneTimeWindow(WindowOccurrence(CLOCK.now() - SECOND, CLOCK.now() + 600 * SECOND, "Naik taraf"))]
+    )
     each = route(box("JCM"), box("rujukan-a"), probing=replace(SELDOM, hours=hours))
     async with probing([each], refused) as scene:
         trial = scene.prober.run_now(each.name)
@@ -529,7 +531,7 @@ async def test_a_run_that_is_ordered_comes_to_nothing_where_the_route_is_release
 # -- our own lateness -----------------------------------------------------------------------------------------------
 
 
-HELD = replace(PROBING, patience=Patience(session=3 * SECOND, arrival=3 * SECOND))
+HELD = replace(PROBING, patience=Timeouts(session=3 * SECOND, arrival=3 * SECOND))
 
 
 def stands_still(outcome: Outcome, reason: Reason) -> Script:
@@ -538,7 +540,7 @@ def stands_still(outcome: Outcome, reason: Reason) -> Script:
     async def script(_: str, trace: Trace) -> Outcome:
         with trace.phase(Phase.SUBMIT, Party.SENDER):
             time.sleep(0.4)  # noqa: ASYNC251 - it is the loop that is to be held
-            raise ProbeFailure(outcome, Failure(phase=Phase.SUBMIT, party=Party.SENDER, reason=reason))
+            raise ProbeFailedError(outcome, Failure(phase=Phase.SUBMIT, party=Party.SENDER, reason=reason))
 
     return script
 
@@ -612,8 +614,8 @@ def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -
         routes={each.name: each for each in (here, there)},
         kind=ProbeKind(name="played", build=Play(quick).build),
         signer=TokenSigner(b"x" * 32, "utama"),
-        judge=Judge([here, there], HealthPolicy()),
-        pipeline=cast(Pipeline, Books()),
+        judge=HealthEvaluator([here, there], HealthPolicy()),
+        pipeline=cast(ResultPipeline, Books()),
         history=cast(History, Books()),
         metrics=Metrics(version="0", now=CLOCK.now),
         clock=CLOCK,
@@ -630,7 +632,7 @@ def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -
 # -- changes --------------------------------------------------------------------------------------------------------
 
 
-async def in_transit(scene: Scene, *routes: WatchedRoute) -> None:
+async def in_transit(scene: Scene, *routes: MonitoredRoute) -> None:
     """Wait until a run of each of *routes* is under way, and will be for long."""
     await scene.play.until(lambda play: all(each.name in play.started for each in routes))
     assert all(each.name in scene.prober._runs for each in routes)
@@ -671,7 +673,7 @@ async def test_a_route_that_is_only_probed_otherwise_keeps_its_run_and_its_mailb
     async with probing([each], never_arrives) as scene:
         await in_transit(scene, each)
         run, watchers = scene.prober._runs[each.name], dict(scene.prober._watchers)
-        patient = Patience(session=7 * SECOND, arrival=60 * SECOND)
+        patient = Timeouts(session=7 * SECOND, arrival=60 * SECOND)
         now = replace(each, probing=replace(PROBING, interval=9 * SECOND, patience=patient))
         await scene.prober.alter([now])
         assert scene.prober._runs == {each.name: run}
@@ -745,7 +747,7 @@ async def test_what_fails_while_maintenance_is_being_written_down_is_held_agains
     async with probing([each], until_told) as scene:
         await in_transit(scene, each)
         now = CLOCK.now()
-        hours = Hours(maintenance=[Once(Stretch(now - SECOND, now + 60 * SECOND, "Naik taraf"))])
+        hours = Hours(maintenance=[OneTimeWindow(WindowOccurrence(now - SECOND, now + 60 * SECOND, "Naik taraf"))])
         await scene.prober.alter([replace(each, probing=replace(PROBING, hours=hours))])
         fail.set()
         await scene.play.until(lambda _: bool(scene.books.stored))

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
-from alerts.record.audit import CHECKPOINT, Sealed, Verifier
-from alerts.record.store import Entry
+from alerts.record.audit import CHECKPOINT, ChainedEntry, Verifier
+from alerts.record.store import AuditEntry
 from monitor.config.loading import load
 from monitor.metrics import Metrics
 from monitor.proof.chain import Chain
@@ -28,10 +28,10 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.records import Applied
 from monitor.store.upkeep import purge
 from tests.unit.alerts.people import MINUTE, T0
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 
 
-async def found(connection: AsyncConnection) -> purge.Doomed:
+async def found(connection: AsyncConnection) -> purge.PurgeSet:
     """Return the entries that a purge takes; there is nothing else."""
     search = purge.Search(T0 + MINUTE)
     while not (doomed := await search.further(connection, 10_000)).entries:
@@ -61,9 +61,9 @@ def lifecycle(database: Database) -> Lifecycle:
     return Lifecycle(SqlStore(database), Clock(), "pantau@prober-1")
 
 
-async def entries(database: Database, after: int = 0) -> list[Sealed]:
+async def entries(database: Database, after: int = 0) -> list[ChainedEntry]:
     async with database.read() as connection:
-        return [e for e in await audit.entries(connection, after) if isinstance(e, Sealed)]
+        return [e for e in await audit.entries(connection, after) if isinstance(e, ChainedEntry)]
 
 
 async def test_the_head_that_is_logged_and_exported_is_the_one_in_the_store(database: Database) -> None:
@@ -99,7 +99,7 @@ async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(
 async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SqlStore(database).transaction() as ledger:
         for _ in range(audit.BATCH + 1):
-            await ledger.journal(Entry(at=T0, actor="x", event="configuration taken up"))
+            await ledger.journal(AuditEntry(at=T0, actor="x", event="configuration taken up"))
     views, read = 0, database.read
 
     @asynccontextmanager
@@ -109,7 +109,7 @@ async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monk
         if views == 2:
             async with database.write() as connection:
                 doomed = await found(connection)
-                await purge.carry_out(connection, doomed, Entry(at=T0, actor="Puan Arkib Contoh", event=""))
+                await purge.carry_out(connection, doomed, AuditEntry(at=T0, actor="Puan Arkib Contoh", event=""))
         async with read() as connection:
             yield connection
 
@@ -147,7 +147,7 @@ async def test_the_service_writes_down_its_own_life_and_who_changed_its_configur
 
 
 def test_the_configurations_digest_is_the_one_that_everybody_can_calculate(tmp_path: Path) -> None:
-    office = Office(tmp_path)
+    office = IssuingOffice(tmp_path)
     loaded = load(office.config, ENVIRON)
     command = "sha256sum pantau.yaml agencies/*.yaml | cut -c1-64 | sha256sum | cut -c1-64"
     said = subprocess.run(
@@ -188,7 +188,7 @@ async def flaws_after(database: Database, clock: Clock, watched: Chain | None = 
 async def write(database: Database, number: int) -> None:
     async with SqlStore(database).transaction() as ledger:
         for _ in range(number):
-            await ledger.journal(Entry(at=T0, actor="x", event="configuration taken up"))
+            await ledger.journal(AuditEntry(at=T0, actor="x", event="configuration taken up"))
 
 
 async def tamper(database: Database, number: int) -> None:
@@ -260,7 +260,9 @@ async def test_after_a_purge_all_of_it_is_followed(database: Database) -> None:
     await write(database, 10)
     await flaws_after(database, Clock())
     async with database.write() as connection:
-        await purge.carry_out(connection, await found(connection), Entry(at=T0, actor="Puan Arkib Contoh", event=""))
+        await purge.carry_out(
+            connection, await found(connection), AuditEntry(at=T0, actor="Puan Arkib Contoh", event="")
+        )
 
     flaws, taken = await flaws_after(database, Clock(T0 + MINUTE))
     assert (flaws, taken) == (0, 1 + 12)
@@ -278,7 +280,7 @@ async def test_a_checkpoint_that_vouches_for_what_was_not_is_a_flaw(
 ) -> None:
     await write(database, 10)
     async with database.write() as connection:
-        await audit.append(connection, [Entry(at=T0, actor="x", event=CHECKPOINT, detail=detail)])
+        await audit.append(connection, [AuditEntry(at=T0, actor="x", event=CHECKPOINT, detail=detail)])
 
     assert (await flaws_after(database, Clock(T0 + DAY)))[0] == 1
 
@@ -312,7 +314,7 @@ async def test_others_have_their_turn_between_the_parts_of_a_long_journal(databa
     longest = 0
     take = Verifier.take
 
-    def taking(verifier: Verifier, entry: Sealed) -> None:
+    def taking(verifier: Verifier, entry: ChainedEntry) -> None:
         nonlocal turns, longest
         longest, turns = (longest + 1, turns) if not turns else (1, 0)
         most.append(longest)

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from alerts.decide.drill import ExerciseState
+from alerts.decide.drill import DrillState
 from alerts.documents import render
-from alerts.documents.statement import DayKind, MonthlyStatement, StatedLine, share_text, statement_data
-from alerts.model.delivery import AttemptState, Notice
+from alerts.documents.statement import DayKind, MonthlyReport, StatedLine, share_text, statement_data
+from alerts.model.delivery import AttemptState, Notification
 from alerts.model.incident import Incident
 from alerts.model.notice import Cause
 from alerts.wording.moment import MALAYSIA
-from monitor.model.day import MINUTES, DaySheet
+from monitor.model.day import MINUTES, DayTimeline
 from monitor.proof.statement import (
     CHECKS,
     EXERCISES,
     VERDICTS,
-    NoMonthError,
+    InvalidMonthError,
     checked,
     drawn,
     end_of,
@@ -43,14 +43,16 @@ WELL = "w1440"
 
 
 def counted(sheets: Mapping[int, str], now: datetime = NOW) -> tuple[Any, float | None, float | None]:
-    return month_days(NOVEMBER, {date(2026, 11, day): DaySheet(text) for day, text in sheets.items()}, now)
+    return month_days(NOVEMBER, {date(2026, 11, day): DayTimeline(text) for day, text in sheets.items()}, now)
 
 
 def statement(
-    incidents: Sequence[tuple[Incident, Sequence[Notice]]] = (), sheets: Mapping[int, str] | None = None, **given: Any
-) -> MonthlyStatement:
+    incidents: Sequence[tuple[Incident, Sequence[Notification]]] = (),
+    sheets: Mapping[int, str] | None = None,
+    **given: Any,
+) -> MonthlyReport:
     days, sending, receiving = counted(dict.fromkeys(range(1, 31), WELL) if sheets is None else sheets)
-    made = MonthlyStatement(
+    made = MonthlyReport(
         agency="JCM",
         office=incident().brief.office,
         month=NOVEMBER,
@@ -68,18 +70,18 @@ def statement(
     return replace(made, **given)
 
 
-def printed(made: MonthlyStatement) -> str:
+def printed(made: MonthlyReport) -> str:
     return str(statement_data(made, WORDING))
 
 
 @pytest.mark.parametrize("written", ["2026-13", "2026-00", "0000-01", "Nov 2026", "2026/11", "26-11", "2026-1", ""])
 def test_what_is_no_month_is_told_how_to_be_written(written: str) -> None:
-    with pytest.raises(NoMonthError, match=r"write the year and the month: 2026-12$"):
+    with pytest.raises(InvalidMonthError, match=r"write the year and the month: 2026-12$"):
         month_called(written, NOW)
 
 
 def test_a_month_that_has_not_begun_has_no_statement_and_the_present_one_has() -> None:
-    with pytest.raises(NoMonthError, match="has not begun"):
+    with pytest.raises(InvalidMonthError, match="has not begun"):
         month_called("2027-01", NOW)
     assert month_called(" 2026-12 ", NOW) == date(2026, 12, 1)
     assert month_called("2026-11", NOW) == NOVEMBER
@@ -191,7 +193,7 @@ def test_what_the_checks_found_amiss_is_told_and_what_they_have_not_seen_is_no_a
 def test_there_is_a_word_for_each_kind_verdict_and_end() -> None:
     assert set(CHECKS) == set(check_kinds())
     assert set(VERDICTS) == {str(each) for each in Verdict}
-    assert set(EXERCISES) == {str(each) for each in ExerciseState}
+    assert set(EXERCISES) == {str(each) for each in DrillState}
 
 
 def test_it_is_a_page_for_the_archive_and_the_same_facts_give_the_same_bytes() -> None:

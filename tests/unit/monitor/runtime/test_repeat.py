@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from structlog.testing import capture_logs
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.runtime.repeat import keep_doing
 
 
@@ -16,7 +16,7 @@ class Enough(BaseException):
     """Ends the keeping, as a cancellation does."""
 
 
-class LostRace(StoreAway):
+class TransactionConflictError(StoreUnavailable):
     pass
 
 
@@ -43,7 +43,7 @@ async def test_what_goes_well_is_not_logged() -> None:
 
 
 async def test_a_store_that_is_away_is_logged_once_without_a_traceback_and_once_when_it_is_back() -> None:
-    away, race = StoreAway("disk full"), LostRace("could not serialize access")
+    away, race = StoreUnavailable("disk full"), TransactionConflictError("could not serialize access")
     assert await logged([None, away, race, away, None, None]) == [
         ("waits for the store", "warning"),
         ("goes on", "info"),
@@ -59,5 +59,5 @@ async def test_a_bug_is_logged_once_with_its_traceback_and_another_bug_once_more
 
 
 async def test_what_comes_back_is_logged_again() -> None:
-    away = StoreAway("disk full")
+    away = StoreUnavailable("disk full")
     assert [event for event, _ in await logged([away, None, away, None])] == ["waits for the store", "goes on"] * 2

@@ -9,28 +9,28 @@ from typing import Any, cast
 
 import pytest
 
-from alerts.model.notice import Matter
-from monitor.judging.joint.standing import SiteStanding
+from alerts.model.notice import IncidentType
+from monitor.judging.joint.standing import SiteStatus
 from monitor.model.health import Health
-from monitor.model.route import Direction, WatchedRoute
-from monitor.probing.trial import RouteTrial
+from monitor.model.route import Direction, MonitoredRoute
+from monitor.probing.trial import OnDemandRun
 from monitor.service.measurement import FRESH, MOST, MailMeasurement
 from probes.model.result import Outcome, Phase, ProbeResult
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 from tests.unit.monitor.trial import agency_routes, arrived, failed
 
-SENDS, RECEIVES = Matter.SENDING, Matter.RECEIVING
+SENDS, RECEIVES = IncidentType.SENDING, IncidentType.RECEIVING
 OUT, IN, INSIDE = Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL
 
 
-class Place:
+class SourceLocation:
     """Routes of agencies with their newest runs; what is begun ends when the test says so."""
 
-    def __init__(self, routes: Sequence[WatchedRoute], elsewhere: Collection[str] = ()) -> None:
+    def __init__(self, routes: Sequence[MonitoredRoute], elsewhere: Collection[str] = ()) -> None:
         self.latest: dict[str, ProbeResult] = {}
-        self.begun: dict[str, RouteTrial] = {}
+        self.begun: dict[str, OnDemandRun] = {}
         self.routes = {each.name: each for each in routes}
-        self.together: SiteStanding | None = None
+        self.together: SiteStatus | None = None
         self.now = T0
         #: What is read from the store of runs that ended elsewhere.
         self.stored: dict[str, ProbeResult] = {}
@@ -58,16 +58,16 @@ class Place:
     async def look_up(self, _: Collection[str]) -> None:
         self.latest |= self.stored
 
-    def run_now(self, name: str) -> RouteTrial:
+    def run_now(self, name: str) -> OnDemandRun:
         assert name not in self.begun or self.begun[name].is_over, "it is under way"
-        trial = self.begun[name] = RouteTrial(route=self.routes[name], asked_at=self.now)
+        trial = self.begun[name] = OnDemandRun(route=self.routes[name], asked_at=self.now)
         if (end := self.ends.get(name)) is not None:
             self.latest[name] = end
             trial.end(self.now)
         return trial
 
 
-def run(route: WatchedRoute, at: datetime, how: str) -> ProbeResult:
+def run(route: MonitoredRoute, at: datetime, how: str) -> ProbeResult:
     match how:
         case "arrived":
             return arrived(route, at)
@@ -95,10 +95,10 @@ def run(route: WatchedRoute, at: datetime, how: str) -> ProbeResult:
     ],
 )
 async def test_newest_run_of_a_direction_says_whether_mail_arrives(
-    runs: Sequence[tuple[Direction, int, int, str]], delivered: Mapping[Matter, int]
+    runs: Sequence[tuple[Direction, int, int, str]], delivered: Mapping[IncidentType, int]
 ) -> None:
     routes = agency_routes("JCM", ("a", "b"))
-    place = Place(routes)
+    place = SourceLocation(routes)
     for way, number, minutes, how in runs:
         route = [each for each in routes if each.direction is way][number]
         place.latest[route.name] = run(route, T0 + minutes * MINUTE, how)
@@ -108,23 +108,23 @@ async def test_newest_run_of_a_direction_says_whether_mail_arrives(
 
 async def test_newest_runs_of_an_agency_with_internal_routes_alone_show_both_directions() -> None:
     [route] = agency_routes("JCM", directions=[INSIDE])
-    place = Place([route])
+    place = SourceLocation([route])
     place.latest[route.name] = arrived(route, T0)
     assert await place.measuring.newest(["JCM"]) == {"JCM": {SENDS: T0, RECEIVES: T0}}
 
 
 async def test_newest_at_a_hub_is_what_the_sites_agree_on() -> None:
     routes = agency_routes("JCM", ("a",))
-    place = Place(routes)
+    place = SourceLocation(routes)
     for each in routes:
         place.latest[each.name] = arrived(each, T0)
-    place.together = SiteStanding(directions={OUT: Health.DOWN, IN: Health.DEGRADED})
+    place.together = SiteStatus(directions={OUT: Health.DOWN, IN: Health.DEGRADED})
     assert await place.measuring.newest(["JCM"]) == {"JCM": {RECEIVES: T0}}
 
 
 async def test_measure_runs_each_direction_and_shows_how_it_ended() -> None:
     routes = agency_routes("JCM", ("a",))
-    place = Place(routes)
+    place = SourceLocation(routes)
     for each in routes:
         place.latest[each.name] = run(each, T0 - 5 * MINUTE, "failed")
         place.ends[each.name] = arrived(each, T0)
@@ -134,7 +134,7 @@ async def test_measure_runs_each_direction_and_shows_how_it_ended() -> None:
 
 async def test_measure_waits_no_longer_than_its_patience_and_begins_nothing_twice() -> None:
     routes = agency_routes("JCM", ("a",))
-    place = Place(routes)
+    place = SourceLocation(routes)
     assert await place.measuring.measure("JCM") == {}
     begun = dict(place.begun)
     assert len(begun) == 2
@@ -144,7 +144,7 @@ async def test_measure_waits_no_longer_than_its_patience_and_begins_nothing_twic
 
 def test_begin_leaves_out_what_is_fresh_or_probed_elsewhere_and_most_of_a_mass_outage() -> None:
     routes = [route for n in range(MOST + 5) for route in agency_routes(f"J{n:02}", ("a",))]
-    place = Place(routes, elsewhere=["J01"])
+    place = SourceLocation(routes, elsewhere=["J01"])
     first = {each.direction: each for each in routes if each.agency == "J00"}
     place.latest[first[OUT].name] = run(first[OUT], T0 - FRESH + SECOND, "failed")
     place.latest[first[IN].name] = run(first[IN], T0 - FRESH, "failed")
@@ -158,7 +158,7 @@ def test_begin_leaves_out_what_is_fresh_or_probed_elsewhere_and_most_of_a_mass_o
 
 async def test_newest_reads_runs_that_ended_in_another_process() -> None:
     routes = agency_routes("JCM", ("a",))
-    place = Place(routes, elsewhere=["JCM"])
+    place = SourceLocation(routes, elsewhere=["JCM"])
     out = next(each for each in routes if each.direction is OUT)
     place.stored[out.name] = arrived(out, T0)
     assert await place.measuring.measure("JCM") == {SENDS: T0}

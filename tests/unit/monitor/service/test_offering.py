@@ -14,9 +14,9 @@ from monitor.config.loading import Configuration, load, stored_source
 from monitor.metrics import Metrics
 from monitor.model.document import WrittenDocument
 from monitor.model.offer import OfferDifference
-from monitor.service.sites.offering import SiteOffering
+from monitor.service.sites.offering import DocumentDistributor
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.sites.link import MemberSite, SiteRefusedError
+from monitor.store.sites.link import SiteConnection, SiteRefusedError
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.scrape import Scrape
@@ -38,8 +38,8 @@ class OfferingHub:
         self.is_ours = True
         self.answers: dict[str, OfferDifference | SiteRefusedError | None] = dict.fromkeys(SITES, OfferDifference())
         self.asked: list[tuple[str, str, Mapping[str, WrittenDocument]]] = []
-        self.offering = SiteOffering(
-            [MemberSite(site=each, server=NOWHERE, hub="noc", store=NOWHERE) for each in SITES],
+        self.offering = DocumentDistributor(
+            [SiteConnection(site=each, server=NOWHERE, hub="noc", store=NOWHERE) for each in SITES],
             self.metrics,
             configuration=lambda: self.configuration,
             is_ours=lambda: self.is_ours,
@@ -51,7 +51,7 @@ class OfferingHub:
         written = stored_source(WrittenDocument(agency="JCM", name="jcm.yaml", text=text))
         self.configuration = load(self.settings, {}, documents=[written]).accepted()
 
-    def _offer(self, member: MemberSite, wanted: Mapping[str, WrittenDocument]) -> OfferDifference | None:
+    def _offer(self, member: SiteConnection, wanted: Mapping[str, WrittenDocument]) -> OfferDifference | None:
         self.asked.append((member.site, member.hub, wanted))
         answer = self.answers[member.site]
         if isinstance(answer, SiteRefusedError):

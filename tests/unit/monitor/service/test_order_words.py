@@ -11,8 +11,8 @@ import pytest
 
 import monitor.service
 import monitor.web
-from monitor.service.order import REFUSED, NotDone, NotFound
-from monitor.web.page import Tongue, filters_of
+from monitor.service.order import REFUSED, NotFoundError, OperationRejectedError
+from monitor.web.page import PageLanguage, filters_of
 
 
 def said() -> Iterator[tuple[str, set[str]]]:
@@ -21,7 +21,10 @@ def said() -> Iterator[tuple[str, set[str]]]:
     for file in (each for place in places for each in place.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
-                case ast.Call(func=ast.Attribute(value=ast.Name(id="NotDone" | "NotFound"), attr="said"), args=[key]):
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id="OperationRejectedError" | "NotFoundError"), attr="said"),
+                    args=[key],
+                ):
                     assert isinstance(key, ast.Constant)
                     yield str(key.value), {str(each.arg) for each in node.keywords}
 
@@ -43,20 +46,20 @@ def test_each_refusal_has_its_words_and_no_words_are_left_over() -> None:
 
 
 def test_a_page_says_it_in_its_language_and_never_as_markup() -> None:
-    wrong = NotFound.said("no_user", name="<b>siti")
+    wrong = NotFoundError.said("no_user", name="<b>siti")
     assert str(wrong) == "there is no user <b>siti; `pantau user list` lists them"
-    malay, english = (filters_of(tongue)["refused"] for tongue in Tongue)
+    malay, english = (filters_of(tongue)["refused"] for tongue in PageLanguage)
     assert malay(wrong) == "tiada pengguna &lt;b&gt;siti"
     assert english(wrong) == "there is no user &lt;b&gt;siti"
 
 
 def test_a_refusal_that_tells_of_another_tells_of_it_in_the_same_language() -> None:
-    wrong = NotDone.said("since_moment", wrong=NotDone.said("no_moment", text="tadi"))
+    wrong = OperationRejectedError.said("since_moment", wrong=OperationRejectedError.said("no_moment", text="tadi"))
     assert str(wrong).startswith("--since: 'tadi' is no date with a time")
     assert wrong.malay.startswith("waktu bermula: 'tadi' bukan tarikh dengan masa")
     assert wrong.on_page.startswith("since: 'tadi' is no date with a time")
 
 
-@pytest.mark.parametrize("wrong", [NotDone("is <odd>"), ValueError("is <odd>"), "is <odd>"])
+@pytest.mark.parametrize("wrong", [OperationRejectedError("is <odd>"), ValueError("is <odd>"), "is <odd>"])
 def test_what_has_no_malay_words_is_marked_as_english(wrong: object) -> None:
-    assert filters_of(Tongue.MALAY)["refused"](wrong) == '<span lang="en">is &lt;odd&gt;</span>'
+    assert filters_of(PageLanguage.MALAY)["refused"](wrong) == '<span lang="en">is &lt;odd&gt;</span>'

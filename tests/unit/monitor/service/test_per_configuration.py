@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from monitor.config.loading import Configuration, Memory, load
-from monitor.drills.roster import Rosters
+from monitor.config.loading import Configuration, LoadCache, load
+from monitor.drills.roster import DrillPlans
 from monitor.service.oncall import _DutyRosters
 from monitor.service.per_configuration import PerConfiguration
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 
 
 def test_it_is_made_once_for_each_configuration_and_anew_for_the_next_even_if_that_says_the_same() -> None:
@@ -28,7 +28,7 @@ def test_it_is_made_once_for_each_configuration_and_anew_for_the_next_even_if_th
 
 
 def test_who_is_in_which_rota_and_drill_is_made_anew_of_what_has_changed_and_is_as_if_all_were(tmp_path: Path) -> None:
-    office, memory = Office(tmp_path), Memory()
+    office, memory = IssuingOffice(tmp_path), LoadCache()
     agency = office.directory / "agencies" / "jabatan-contoh.yaml"
 
     def write(file: Path, old: str, new: str) -> Callable[[], object]:
@@ -42,13 +42,13 @@ def test_who_is_in_which_rota_and_drill_is_made_anew_of_what_has_changed_and_is_
         write(office.config, "state: putrajaya", "state: johor"),
         (office.directory / "agencies" / "majlis-contoh.yaml").unlink,
     ]
-    duties, drills, before = _DutyRosters(), Rosters(), None
+    duties, drills, before = _DutyRosters(), DrillPlans(), None
     for edit in edits:
         edit()
         configuration = load(office.config, ENVIRON, memory=memory).accepted()
         made, trained = duties.make(configuration), drills.make(configuration).trainees
         assert made == _DutyRosters().make(configuration)
-        assert trained == Rosters().make(configuration).trainees
+        assert trained == DrillPlans().make(configuration).trainees
         if edit is edits[1]:
             assert before is not None
             assert made.staff["MPCONTOH"] is before.staff["MPCONTOH"]

@@ -11,14 +11,14 @@ from threading import Event
 import pytest
 
 from monitor.proof.lifecycle import Lifecycle
-from monitor.service.portal.trials import KEPT, TrialRefused
+from monitor.service.portal.trials import KEPT, OnDemandRunRejectedError
 from monitor.service.sites import probe_calls
-from monitor.service.sites.probe_calls import CallState, ProbeCaller
+from monitor.service.sites.probe_calls import ProbeRequester, ProbeRequestState
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.probing.probe_calls import ProbeCalls
-from monitor.store.sites.link import MemberSite, SiteRefusedError
+from monitor.store.probing.probe_calls import ProbeRequests
+from monitor.store.sites.link import SiteConnection, SiteRefusedError
 from monitor.store.sites.probe_calls import SiteOutdatedError
 from tests.unit.monitor.trial import agency_routes
 from tests.unit.monitor.web.bench import Bench
@@ -36,9 +36,9 @@ class Wire:
     def __init__(self, **answers: Exception | Event | None) -> None:
         self.answers = answers
         self.asked: list[tuple[str, str]] = []
-        self.members = [MemberSite(site=site, server=HERE, hub="noc", store=HERE) for site in answers]
+        self.members = [SiteConnection(site=site, server=HERE, hub="noc", store=HERE) for site in answers]
 
-    def place(self, member: MemberSite, agency: str) -> bool:
+    def place(self, member: SiteConnection, agency: str) -> bool:
         self.asked.append((member.site, agency))
         answer = self.answers[member.site]
         if isinstance(answer, Exception):
@@ -48,25 +48,25 @@ class Wire:
         return True
 
 
-class Place:
+class SourceLocation:
     """A store, its clock, and processes on it."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.clock = Clock()
 
-    def process(self, bench: Bench, wire: Wire | None = None, *, looks: bool = True) -> ProbeCaller:
+    def process(self, bench: Bench, wire: Wire | None = None, *, looks: bool = True) -> ProbeRequester:
         lifecycle, wire = Lifecycle(SqlStore(self.database), self.clock, "pantau@ujian"), wire or Wire()
-        calls = ProbeCalls(self.database)
-        return ProbeCaller(
+        calls = ProbeRequests(self.database)
+        return ProbeRequester(
             calls, lifecycle, bench.watch, self.clock, members=wire.members, looks=looks, place=wire.place
         )
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
+async def place(tmp_path: Path) -> AsyncIterator[SourceLocation]:
     async with Database.open(tmp_path) as database:
-        yield Place(database)
+        yield SourceLocation(database)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def ran(bench: Bench) -> list[str]:
     return [each.route.name for each in bench.trials]
 
 
-async def test_each_process_runs_what_it_owns_once_for_each_call(place: Place) -> None:
+async def test_each_process_runs_what_it_owns_once_for_each_call(place: SourceLocation) -> None:
     owner, other = Bench(["JCM", "MDC"]), Bench(["JCM", "MDC"])
     other.elsewhere["JCM"] = "prob-1"
     at_owner, at_other = place.process(owner), place.process(other)
@@ -100,7 +100,7 @@ async def test_each_process_runs_what_it_owns_once_for_each_call(place: Place) -
     assert ran(owner) == JCM * 2
 
 
-async def test_what_nobody_answered_within_a_minute_is_run_by_nobody(place: Place) -> None:
+async def test_what_nobody_answered_within_a_minute_is_run_by_nobody(place: SourceLocation) -> None:
     bench = Bench(["JCM"])
     caller = place.process(bench)
     await caller.call("JCM", by="Siti Contoh")
@@ -110,7 +110,7 @@ async def test_what_nobody_answered_within_a_minute_is_run_by_nobody(place: Plac
 
 
 async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for_one_that_is_cut_off(
-    place: Place, hangs: Event, monkeypatch: pytest.MonkeyPatch
+    place: SourceLocation, hangs: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Three have to answer meanwhile, each by a thread.
     monkeypatch.setattr(probe_calls, "_PATIENCE", 3)
@@ -118,42 +118,42 @@ async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for
     caller = place.process(Bench(["JCM"]), wire)
     call = await caller.call("JCM", by="Siti Contoh")
     # On a busy machine it may be that no thread has answered yet.
-    await until(lambda: [*call.sites.values()].count(CallState.WAITS) == 1)
+    await until(lambda: [*call.sites.values()].count(ProbeRequestState.WAITS) == 1)
     assert call.sites == {
-        "johor": CallState.ASKED,
-        "kuching": CallState.UNREACHED,
-        "labuan": CallState.OLDER,
-        "miri": CallState.WAITS,
+        "johor": ProbeRequestState.ASKED,
+        "kuching": ProbeRequestState.UNREACHED,
+        "labuan": ProbeRequestState.OLDER,
+        "miri": ProbeRequestState.WAITS,
     }
     hangs.set()
     await asyncio.gather(*caller._asking)
-    assert call.sites["miri"] is CallState.ASKED
+    assert call.sites["miri"] is ProbeRequestState.ASKED
     assert caller.latest("JCM") is call
     place.clock.move(KEPT)
     assert caller.latest("JCM") is None
 
 
 async def test_a_site_that_never_answers_is_not_asked_by_ever_more(
-    place: Place, hangs: Event, monkeypatch: pytest.MonkeyPatch
+    place: SourceLocation, hangs: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe_calls, "_PATIENCE", 0.0)
     wire = Wire(johor=hangs)
     codes = ["JCM", "MDC", "KKC", "UCM", "PCM"]
     caller = place.process(Bench(codes), wire)
     said = [(await caller.call(code, by="Siti Contoh")).sites["johor"] for code in codes]
-    assert said == [CallState.WAITS] * 4 + [CallState.UNREACHED]
+    assert said == [ProbeRequestState.WAITS] * 4 + [ProbeRequestState.UNREACHED]
     hangs.set()
     await asyncio.gather(*caller._asking)
     assert len(wire.asked) == 4
 
 
 async def test_sites_that_answer_have_answered_when_it_is_said_and_none_is_asked_again_within_the_minute(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: SourceLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe_calls, "_PATIENCE", 60.0)
     wire = Wire(johor=None)
     caller = place.process(Bench(["JCM"]), wire)
-    assert (await caller.call("JCM", by="Siti Contoh")).sites == {"johor": CallState.ASKED}
-    with pytest.raises(TrialRefused, match="called_lately"):
+    assert (await caller.call("JCM", by="Siti Contoh")).sites == {"johor": ProbeRequestState.ASKED}
+    with pytest.raises(OnDemandRunRejectedError, match="called_lately"):
         await caller.call("JCM", by="Ravi Contoh")
     assert wire.asked == [("johor", "JCM")]

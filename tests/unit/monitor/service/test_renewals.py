@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.record.store import Entry, StoreAway
+from alerts.record.store import AuditEntry, StoreUnavailable
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
-from monitor.service.access.safe import Safe
-from monitor.service.portal.renewals import Renewals
+from monitor.service.access.safe import SecretStore
+from monitor.service.portal.renewals import RefreshTokenRotation
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.keyring import Keyring, new_key
-from monitor.store.upkeep.secrets import Renewed, Secrets, keep_secret
+from monitor.store.upkeep.secrets import RotatedToken, Secrets, keep_secret
 from pantau_lab.oauth import AuthorizationServer, app
 from pantau_lab.serving import serve
-from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth import AccessTokenError
 from probes.credentials.oauth_endpoint import Client, RefreshToken
 from tests.unit.alerts.people import T0
 
@@ -46,10 +46,10 @@ class Hill:
     client: Client
     clock: Clock = field(default_factory=Clock)
 
-    def service(self, secrets: Secrets | None = None, key: str = KEY) -> tuple[Renewals, RefreshToken]:
+    def service(self, secrets: Secrets | None = None, key: str = KEY) -> tuple[RefreshTokenRotation, RefreshToken]:
         """Start one."""
-        secrets, renewals = secrets or Secrets(self.database), Renewals()
-        renewals.open(secrets, Safe(secrets, self.clock, Keyring(key)), self.clock)
+        secrets, renewals = secrets or Secrets(self.database), RefreshTokenRotation()
+        renewals.open(secrets, SecretStore(secrets, self.clock, Keyring(key)), self.clock)
         return renewals, RefreshToken(self.client, renewals.rotation(NAME, TYPED))
 
     @property
@@ -64,7 +64,7 @@ async def hill(tmp_path: Path) -> AsyncIterator[Hill]:
     async with Database.open(tmp_path) as database, serve(app(server)) as url:
         place = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=NAME)
         async with database.write() as connection:
-            entry = Entry(at=T0, actor="Siti", event="secret typed")
+            entry = AuditEntry(at=T0, actor="Siti", event="secret typed")
             await keep_secret(connection, place, Keyring(KEY).encrypt(place, "{}"), entry)
         client = Client(
             token_url=f"{url}/token",
@@ -109,9 +109,9 @@ class Ailing(Secrets):
 
     is_ill = False
 
-    async def renew(self, name: str, later: Renewed) -> bool:
+    async def renew(self, name: str, later: RotatedToken) -> bool:
         if self.is_ill:
-            raise StoreAway("the disk is full")
+            raise StoreUnavailable("the disk is full")
         return await super().renew(name, later)
 
 
@@ -148,13 +148,13 @@ class Watched(Secrets):
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.times = 0
 
-    async def renew(self, name: str, later: Renewed) -> bool:
+    async def renew(self, name: str, later: RotatedToken) -> bool:
         self.times += 1
         if (meanwhile := self.meanwhile) is not None:
             self.meanwhile = None
             await meanwhile()
         elif self.times == 2:
-            raise StoreAway("the disk is full")
+            raise StoreUnavailable("the disk is full")
         return await super().renew(name, later)
 
 
@@ -191,11 +191,11 @@ class Frozen(Secrets):
     def are_away(self) -> bool:
         return self.is_frozen
 
-    async def renewed(self, name: str) -> Renewed | None:
+    async def renewed(self, name: str) -> RotatedToken | None:
         await self._thawed()
         return await super().renewed(name)
 
-    async def renew(self, name: str, later: Renewed) -> bool:
+    async def renew(self, name: str, later: RotatedToken) -> bool:
         await self._thawed()
         return await super().renew(name, later)
 
@@ -252,7 +252,7 @@ async def test_killed_before_it_is_kept_the_next_start_asks_with_the_one_before(
     await hill.service()[1].issue()
     assert hill.asked == ["segar-0"]
     hill.server.refresh_token = "segar-1"
-    with pytest.raises(NoAccessToken, match="invalid_grant"):
+    with pytest.raises(AccessTokenError, match="invalid_grant"):
         await hill.service()[1].issue()
     assert await here._rotation.current() == "segar-1"
 
@@ -267,6 +267,6 @@ async def test_what_cannot_be_read_or_belongs_to_nobody_costs_no_token(hill: Hil
     assert "segar" not in str(logs)
 
     secrets = Secrets(hill.database)
-    later = Renewed(secret=Ciphertext(key_id="1", text="1.x"), at=hill.clock.at)
+    later = RotatedToken(secret=Ciphertext(key_id="1", text="1.x"), at=hill.clock.at)
     assert await secrets.renew("typed-tiada", later) is False
     assert await secrets.renewed("typed-tiada") is None

@@ -10,21 +10,21 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.engine.gateway_pool import Line
+from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway
 from monitor.config.loading import load
 from monitor.service.gateways import Retirement, build_lines, close_lines
 from tests.hanging import HANGS
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Office:
-    return Office(tmp_path)
+def office(tmp_path: Path) -> IssuingOffice:
+    return IssuingOffice(tmp_path)
 
 
-class Closing:
+class ManualClosure:
     """The part of a gateway that is met at its end."""
 
     def __init__(self, *, breaks: bool = False, hangs: bool = False) -> None:
@@ -42,12 +42,12 @@ class Closing:
         self.ended.set()
 
 
-def line(gateway: Closing, name: str = "sms") -> Line:
-    return Line(name=name, channel=Channel.SMS, gateway=cast(Gateway, gateway))
+def line(gateway: ManualClosure, name: str = "sms") -> ConfiguredGateway:
+    return ConfiguredGateway(name=name, channel=Channel.SMS, gateway=cast(Gateway, gateway))
 
 
 async def test_one_that_cannot_be_closed_keeps_no_other_from_it() -> None:
-    broken, sound = Closing(breaks=True), Closing()
+    broken, sound = ManualClosure(breaks=True), ManualClosure()
     with capture_logs() as logged:
         await close_lines([line(broken, "rosak"), line(sound)])
     assert sound.closed == 1
@@ -55,7 +55,7 @@ async def test_one_that_cannot_be_closed_keeps_no_other_from_it() -> None:
 
 
 async def test_they_are_closed_when_the_calls_they_were_in_are_over() -> None:
-    retirement, first, second = Retirement(), Closing(), Closing()
+    retirement, first, second = Retirement(), ManualClosure(), ManualClosure()
     retirement.LASTS = timedelta(0)
     retirement.enter([line(first)])
     assert first.closed == 0
@@ -73,7 +73,7 @@ async def test_they_are_closed_when_the_calls_they_were_in_are_over() -> None:
 
 @pytest.mark.blind
 async def test_gateways_of_many_reloads_are_closed_by_one_deadline_each_and_not_one_after_the_other() -> None:
-    retirement, all_of_them = Retirement(), [Closing() for _ in range(200)]
+    retirement, all_of_them = Retirement(), [ManualClosure() for _ in range(200)]
     retirement.LASTS = timedelta(milliseconds=100)
     for each in all_of_them:
         retirement.enter([line(each)])
@@ -88,7 +88,7 @@ async def test_gateways_of_many_reloads_are_closed_by_one_deadline_each_and_not_
 
 @pytest.mark.blind
 async def test_one_that_does_not_end_keeps_no_other_from_its_end() -> None:
-    hanging, sound = Closing(hangs=True), Closing()
+    hanging, sound = ManualClosure(hangs=True), ManualClosure()
     closing = asyncio.create_task(close_lines([line(hanging, "senyap"), line(sound)]))
     async with asyncio.timeout(HANGS):
         await sound.ended.wait()
@@ -97,7 +97,7 @@ async def test_one_that_does_not_end_keeps_no_other_from_its_end() -> None:
 
 
 @pytest.mark.blind
-def test_a_gateway_that_did_not_change_is_kept_by_a_reload_and_its_pace_may_change(office: Office) -> None:
+def test_a_gateway_that_did_not_change_is_kept_by_a_reload_and_its_pace_may_change(office: IssuingOffice) -> None:
     before = load(office.config, ENVIRON).accepted().settings
     lines = build_lines(before, office.directory)
     text = office.config.read_text()
@@ -117,7 +117,7 @@ def test_a_gateway_that_did_not_change_is_kept_by_a_reload_and_its_pace_may_chan
 
 
 async def test_at_the_end_of_the_service_those_that_still_wait_are_closed_once() -> None:
-    retirement, first, second = Retirement(), Closing(), Closing()
+    retirement, first, second = Retirement(), ManualClosure(), ManualClosure()
     retirement.enter([line(first)])
     retirement.enter([line(second)])
     closing = asyncio.create_task(retirement.keep_closing())

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from alerts.decide.silence import Silence, silence_over
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from alerts.record.restoration import SEE_FIRST
 from monitor.service.silences import Silencer, first_verdict_muter, route_muter
 from monitor.store.backend.database import Database
@@ -146,20 +146,20 @@ SEEN = timedelta(minutes=10)
 @pytest.mark.parametrize(
     ("opened_at", "measured", "is_unseen", "after", "silent"),
     [
-        (T0, Matter.BOTH, True, MINUTE, True),
+        (T0, IncidentType.BOTH, True, MINUTE, True),
         # The probes have seen it, or it is too late to wait for them.
-        (T0, Matter.BOTH, False, MINUTE, False),
-        (T0, Matter.BOTH, True, SEEN, False),
+        (T0, IncidentType.BOTH, False, MINUTE, False),
+        (T0, IncidentType.BOTH, True, SEEN, False),
         # By a person's word alone, of which no probe says anything.
         (T0, None, False, MINUTE, True),
         # It opened since: no copy speaks of it.
-        (T0 + HOUR + MINUTE, Matter.BOTH, True, 2 * MINUTE, False),
+        (T0 + HOUR + MINUTE, IncidentType.BOTH, True, 2 * MINUTE, False),
         # A clock that was set back.
-        (T0, Matter.BOTH, True, -MINUTE, False),
+        (T0, IncidentType.BOTH, True, -MINUTE, False),
     ],
 )
 def test_first_verdict_muter_what_a_copy_has_open_is_silent_until_it_was_measured(
-    *, opened_at: datetime, measured: Matter | None, is_unseen: bool, after: timedelta, silent: bool
+    *, opened_at: datetime, measured: IncidentType | None, is_unseen: bool, after: timedelta, silent: bool
 ) -> None:
     since = T0 + HOUR
     muter = first_verdict_muter(silence_over, lambda: since, lambda _: is_unseen)

@@ -12,10 +12,10 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.metrics import Metrics
-from monitor.planning.ownership import Share, TakeoverPolicy
-from monitor.service.sharing import Sharing
+from monitor.planning.ownership import Shard, TakeoverPolicy
+from monitor.service.sharing import ShardManager
 from monitor.store.probing.history import APART
 from monitor.store.probing.processes import Process
 from probes.mail.token import Origin, TokenSigner
@@ -32,7 +32,7 @@ async def nothing_claimed(processes: Collection[str]) -> None:
 
 
 @dataclass
-class Place:
+class SourceLocation:
     """A store with the rows of processes, and what reloads in the one that is looked at."""
 
     now: datetime = T0
@@ -41,7 +41,7 @@ class Place:
     hangs: bool = False
     #: So long a sign of life takes to be written, after the others' were read.
     stalls: timedelta = timedelta(0)
-    shares: list[Share] = field(default_factory=list)
+    shares: list[Shard] = field(default_factory=list)
     #: So often a share cannot be had yet.
     refusals: int = 0
     #: When what is our own was said again.
@@ -55,7 +55,7 @@ class Place:
         self.watch = SimpleNamespace(
             configuration=SimpleNamespace(registry=registry), owned=frozenset(CODES), pipeline=pipeline
         )
-        self.sharing = Sharing(
+        self.sharing = ShardManager(
             name="satu",
             processes=cast(Any, self),
             history=cast(Any, None),
@@ -81,7 +81,7 @@ class Place:
     async def lives(self, now: datetime) -> Sequence[Process]:
         assert now == self.now
         if self.is_away:
-            raise StoreAway("gone")
+            raise StoreUnavailable("gone")
         if self.hangs:
             await asyncio.Event().wait()
         others = await self.others()
@@ -94,10 +94,10 @@ class Place:
 
     # The reloader
 
-    async def take_share(self, share: Share) -> frozenset[str]:
+    async def take_share(self, share: Shard) -> frozenset[str]:
         if self.refusals:
             self.refusals -= 1
-            raise StoreAway("results still wait to be written")
+            raise StoreUnavailable("results still wait to be written")
         self.shares.append(share)
         before: frozenset[str] = self.watch.owned
         owned = self.watch.owned = share.of(CODES)
@@ -117,7 +117,7 @@ class Place:
 
 
 async def test_who_begins_beside_others_begins_with_its_share_and_says_nothing_of_it() -> None:
-    place = Place()
+    place = SourceLocation()
     place.beats()
 
     share = await place.sharing.begin()
@@ -128,7 +128,7 @@ async def test_who_begins_beside_others_begins_with_its_share_and_says_nothing_o
 
 
 async def test_one_of_those_that_are_alive_speaks_for_all_and_another_when_it_has_died() -> None:
-    place = Place()
+    place = SourceLocation()
     spoke = [place.sharing.speaks_for_all]
     place.beats("dua")
     await place.second()
@@ -142,7 +142,7 @@ async def test_one_of_those_that_are_alive_speaks_for_all_and_another_when_it_ha
 
 
 async def test_an_agency_of_one_that_dies_is_taken_over_and_given_back_when_it_lives_again() -> None:
-    place = Place()
+    place = SourceLocation()
     place.beats()
     place.watch.owned = (await place.sharing.begin()).of(CODES)
     mine = len(place.watch.owned)
@@ -172,7 +172,7 @@ async def test_an_agency_of_one_that_dies_is_taken_over_and_given_back_when_it_l
 
 
 async def test_who_says_that_it_ends_is_replaced_at_once() -> None:
-    place = Place()
+    place = SourceLocation()
     place.beats()
     await place.sharing.begin()
     place.beats(left=True)
@@ -187,13 +187,13 @@ async def test_who_says_that_it_ends_is_replaced_at_once() -> None:
 async def test_while_the_store_is_away_everybody_keeps_what_they_have_and_afterwards_has_time_to_beat(
     how: str, seconds: int
 ) -> None:
-    place = Place()
+    place = SourceLocation()
     place.beats()
     await place.sharing.begin()
     place.is_away, place.hangs = how == "away", how == "hanging"
     place.sharing._policy = TakeoverPolicy(within=SECOND / 10)
     for _ in range(seconds):
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await place.second()
     place.is_away = place.hangs = False
 
@@ -207,14 +207,14 @@ async def test_while_the_store_is_away_everybody_keeps_what_they_have_and_afterw
 
 
 async def test_a_takeover_that_the_store_keeps_waiting_is_shown_and_tried_again() -> None:
-    place = Place(refusals=1)
+    place = SourceLocation(refusals=1)
     place.beats()
     place.watch.owned = (await place.sharing.begin()).of(CODES)
     mine = len(place.watch.owned)
     place.beats(left=True)
     await place.second()
 
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await place.takes_up()
     assert (place.value("agencies_owned"), place.value("agencies_unowned")) == (mine, len(CODES) - mine)
 
@@ -225,7 +225,7 @@ async def test_a_takeover_that_the_store_keeps_waiting_is_shown_and_tried_again(
 async def test_in_a_mass_outage_of_others_no_more_is_read_than_is_asked_for_agency_by_agency(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    place, asked = Place(), list[Sequence[str]]()
+    place, asked = SourceLocation(), list[Sequence[str]]()
 
     async def healths(_: object) -> dict[str, object]:
         return {}
@@ -248,7 +248,7 @@ async def test_in_a_mass_outage_of_others_no_more_is_read_than_is_asked_for_agen
 async def test_who_was_silent_for_so_long_that_others_held_it_for_dead_says_all_again_and_once_more_when_they_have_gone_back() -> (
     None
 ):
-    place = Place()
+    place = SourceLocation()
     await place.sharing.begin()
     for _ in range(5):
         await place.second()
@@ -262,7 +262,7 @@ async def test_who_was_silent_for_so_long_that_others_held_it_for_dead_says_all_
 
 
 async def test_how_long_our_own_sign_of_life_takes_makes_nobody_else_older() -> None:
-    place = Place(stalls=1.2 * SECOND)
+    place = SourceLocation(stalls=1.2 * SECOND)
     place.beats()
     await place.sharing.begin()
     for _ in range(3):
@@ -275,7 +275,7 @@ async def test_how_long_our_own_sign_of_life_takes_makes_nobody_else_older() -> 
 
 async def test_whose_signs_of_life_come_late_says_again_what_is_its_own_as_others_may_have_held_it_for_dead() -> None:
     """Others see each sign once it is written, and what it says is when that was begun."""
-    place = Place()
+    place = SourceLocation()
     await place.sharing.begin()
     await place.second()
     place.stalls = 2 * SECOND
@@ -286,7 +286,7 @@ async def test_whose_signs_of_life_come_late_says_again_what_is_its_own_as_other
 
 
 async def test_whoever_is_gone_may_have_left_something_behind() -> None:
-    place = Place()
+    place = SourceLocation()
     place.beats()
     await place.sharing.begin()
     place.sharing._left.clear()
@@ -305,7 +305,7 @@ class Rollout:
         self.rows: dict[str, Process] = {}
         self.said: dict[str, frozenset[str]] = {}
         self.asked: list[str] = []
-        self.members = {name: Member(self, name, agencies) for name in ("satu", "dua", "tiga")}
+        self.members = {name: ClusterMember(self, name, agencies) for name in ("satu", "dua", "tiga")}
 
     async def live(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -318,15 +318,15 @@ class Rollout:
         return {code: [name for name, each in self.members.items() if code in each.watch.owned] for code in every}
 
 
-class Member:
+class ClusterMember:
     """One of them: its reloader, and its rows' writer."""
 
     def __init__(self, rollout: Rollout, name: str, agencies: Sequence[str]) -> None:
-        self.rollout, self.name, self.share = rollout, name, Share(name=name, alive=frozenset({name}))
+        self.rollout, self.name, self.share = rollout, name, Shard(name=name, alive=frozenset({name}))
         self.metrics = Metrics(version="1", now=lambda: rollout.now)
         self.watch = SimpleNamespace(owned=frozenset(agencies))
         self.lays_out(*agencies)
-        self.sharing = Sharing(
+        self.sharing = ShardManager(
             name=name,
             processes=cast(Any, self),
             history=cast(Any, None),
@@ -348,7 +348,7 @@ class Member:
         if self.sharing._changed.is_set():
             await self.sharing._take_share()
 
-    async def take_share(self, share: Share) -> frozenset[str]:
+    async def take_share(self, share: Shard) -> frozenset[str]:
         self.share = share
         before, self.watch.owned = self.watch.owned, share.of(self.registry.agencies)
         return frozenset(self.watch.owned - before)
@@ -402,13 +402,13 @@ async def test_who_lacks_documents_says_so_once() -> None:
 
 
 async def test_what_a_process_has_left_behind_is_taken_back_again_and_again_until_the_store_takes_it() -> None:
-    place, taken = Place(), list[str]()
+    place, taken = SourceLocation(), list[str]()
     place.beats()
     await place.sharing.begin()
 
     async def say_no_more(has_left: Callable[[str], bool]) -> None:
         if place.is_away:
-            raise StoreAway("gone")
+            raise StoreUnavailable("gone")
         said = ("JCM", "ours/network@satu", "ours/network@dua", "ours/network@tiga", "ours/credentials/JCM/utama")
         # An older version named nobody.
         taken.extend(filter(has_left, (*said, "ours/network")))
@@ -416,7 +416,7 @@ async def test_what_a_process_has_left_behind_is_taken_back_again_and_again_unti
 
     place.sharing._history = cast(Any, SimpleNamespace(say_no_more=say_no_more))
     place.is_away = True
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await place.sharing._take_back()
     place.is_away = False
     async with asyncio.timeout(HANGS):

@@ -16,74 +16,74 @@ from structlog.testing import capture_logs
 
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident, open_incident
-from alerts.model.notice import Matter
-from alerts.record.store import StoreAway
-from monitor.bridge.consensus import Briefs, Consensus, outages_of
+from alerts.model.notice import IncidentType
+from alerts.record.store import StoreUnavailable
+from monitor.bridge.consensus import Briefs, IncidentReporter, outages_of
 from monitor.config.model.settings import Settings
 from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.joint.freshness import SiteBeat, SiteClock
+from monitor.judging.joint.freshness import SiteClock, SiteHeartbeat
 from monitor.judging.joint.quorum import Quorum
 from monitor.judging.joint.replication import Replication, ReplicationState
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.suspect import Trouble
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.suspect import ActiveProblem
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.service.sites import hub
-from monitor.service.sites.beating import Beating
+from monitor.service.sites.beating import SiteHeartbeatWriter
 from monitor.service.sites.hub import Hub
-from monitor.service.sites.site_runs import SiteRunTeller
-from monitor.service.sites.wires import Wires
-from monitor.service.sites.witness import SiteWitness
+from monitor.service.sites.site_runs import SiteRunReporter
+from monitor.service.sites.wires import ReplicationMonitor
+from monitor.service.sites.witness import SiteStatusRecorder
 from monitor.service.watch import _let_go_of_sites
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.site_runs import AT_ONCE, SiteRunWriter
-from monitor.store.probing.standings import Mark, SiteStandings
-from monitor.store.sites.link import MemberSite, SiteRefusedError
-from monitor.views.site_report import SiteOpinion, SiteReport, read_words, written_word
+from monitor.store.probing.standings import Mark, SiteStatuses
+from monitor.store.sites.link import SiteConnection, SiteRefusedError
+from monitor.views.site_report import SiteReport, SiteVerdict, read_words, written_word
 from tests.hanging import HANGS
 from tests.unit.alerts.people import BRIEF, MINUTE, trigger
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import SECOND, T0
 
-WELL = SiteStanding(well_since=T0, directions={Direction.OUTBOUND: Health.UP, Direction.INBOUND: Health.UP})
-DOWN = SiteStanding(
-    trouble=Trouble(matter=Matter.BOTH, since=T0),
+WELL = SiteStatus(well_since=T0, directions={Direction.OUTBOUND: Health.UP, Direction.INBOUND: Health.UP})
+DOWN = SiteStatus(
+    trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0),
     directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.DOWN},
 )
 TWO = Quorum(at_least=2)
-BLIND = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0 + 40 * SECOND))
+BLIND = SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0 + 40 * SECOND))
 
 
 @dataclass
 class Rows:
     """What has come from the sites, as the store has it."""
 
-    said: dict[str, dict[str, SiteStanding]] = field(default_factory=dict)
-    beaten: dict[str, SiteBeat] = field(default_factory=dict)
-    news: dict[str, dict[str, SiteStanding]] = field(default_factory=dict)
+    said: dict[str, dict[str, SiteStatus]] = field(default_factory=dict)
+    beaten: dict[str, SiteHeartbeat] = field(default_factory=dict)
+    news: dict[str, dict[str, SiteStatus]] = field(default_factory=dict)
     is_away: bool = False
     is_broken: bool = False
     #: By which mark was asked what has changed; `None`: all was read.
     marks: list[Mark | None] = field(default_factory=list)
 
-    def say(self, site: str, **levels: SiteStanding) -> None:
+    def say(self, site: str, **levels: SiteStatus) -> None:
         named = {key.replace("_", "/"): level for key, level in levels.items()}
         self.said.setdefault(site, {}).update(named)
         self.news.setdefault(site, {}).update(named)
 
-    async def beats(self) -> Mapping[str, SiteBeat]:
+    async def beats(self) -> Mapping[str, SiteHeartbeat]:
         if self.is_away:
-            raise StoreAway("it does not answer in time")
+            raise StoreUnavailable("it does not answer in time")
         return dict(self.beaten)
 
     async def spoken_of(self) -> Mapping[str, set[str]]:
         return {site: {*levels} for site, levels in self.said.items()}
 
-    async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStanding]], Mark]:
+    async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStatus]], Mark]:
         if self.is_broken:
             raise ValueError("year is out of range")
         self.marks.append(mark)
@@ -94,13 +94,13 @@ class Rows:
 class Nation:
     """A hub that probes, called utama, with two sites beside it."""
 
-    def __init__(self, told: Mapping[str, Matter] | None = None, *, quorum: Quorum = TWO) -> None:
+    def __init__(self, told: Mapping[str, IncidentType] | None = None, *, quorum: Quorum = TWO) -> None:
         self.clock, self.alerts, self.rows = Clock(), Alerts(), Rows()
         self.steady = timedelta(hours=5)
         #: Seconds by which a site's wall clock is ahead.
         self.ahead: dict[str, int] = {}
         self.metrics = Metrics(version="0", now=self.clock.now)
-        self.consensus = Consensus(
+        self.consensus = IncidentReporter(
             briefs=Briefs(
                 agencies={"JCM": BRIEF, "JKT": BRIEF}, ours=lambda suspect: replace(BRIEF, subject=str(suspect))
             ),
@@ -115,9 +115,9 @@ class Nation:
         for agency in ("JCM", "JKT"):
             self.metrics.watch_agency(agency, routes=())
         #: Of what stands here, what is not said yet: it is found out as a run ends, or before others are heard.
-        self.here: dict[str, SiteStanding] = {}
+        self.here: dict[str, SiteStatus] = {}
         self.hub = Hub(
-            cast(SiteStandings, self.rows),
+            cast(SiteStatuses, self.rows),
             self.clock,
             site="utama",
             sites={"johor", "kuching"},
@@ -133,7 +133,7 @@ class Nation:
         for key, level in self.here.items():
             self.consensus.hear("utama", key, level)
 
-    def say(self, site: str, **levels: SiteStanding) -> None:
+    def say(self, site: str, **levels: SiteStatus) -> None:
         if site == "utama":
             for key, level in levels.items():
                 self.consensus.hear(site, key, level)
@@ -147,7 +147,7 @@ class Nation:
             self.clock.time += every * SECOND
             self.steady += every * SECOND
             for site in {"johor", "kuching"} - {*silent}:
-                self.rows.beaten[site] = SiteBeat(
+                self.rows.beaten[site] = SiteHeartbeat(
                     at=self.clock.time + self.ahead.get(site, 0) * SECOND, steady=self.steady, life=site
                 )
             try:
@@ -168,7 +168,7 @@ class Nation:
         return Scrape(self.metrics).value(name, site=site)
 
 
-async def running(*, quorum: Quorum = TWO, told: Mapping[str, Matter] | None = None) -> Nation:
+async def running(*, quorum: Quorum = TWO, told: Mapping[str, IncidentType] | None = None) -> Nation:
     nation = Nation(told, quorum=quorum)
     for site in ("utama", "johor", "kuching"):
         nation.say(site, JCM=WELL, JKT=WELL)
@@ -190,8 +190,8 @@ async def test_what_one_site_alone_says_is_told_to_nobody_and_what_two_say_is() 
 
 @pytest.mark.parametrize("ahead", [180, -180])
 async def test_what_a_site_says_whose_clock_is_wrong_is_told_with_the_right_times(ahead: int) -> None:
-    def down(*troubled: str) -> SiteStanding:
-        return replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=began), troubled=frozenset(troubled))
+    def down(*troubled: str) -> SiteStatus:
+        return replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=began), troubled=frozenset(troubled))
 
     nation = await running()
     nation.ahead["johor"] = ahead
@@ -200,7 +200,7 @@ async def test_what_a_site_says_whose_clock_is_wrong_is_told_with_the_right_time
     began = true + ahead * SECOND
     nation.say("johor", JCM=down())
     await nation.live(1)
-    nation.say("utama", JCM=replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=true - SECOND)))
+    nation.say("utama", JCM=replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=true - SECOND)))
     await nation.live(1)
     told = nation.alerts.heard[-1]
     assert isinstance(told, Trigger)
@@ -248,7 +248,7 @@ def as_heard(offset: int | None, *, moments: Mapping[datetime, datetime] | None 
 )
 def test_by_our_clock_puts_each_moment_right_and_none_into_the_future(offset: int | None, at: int, ours: int) -> None:
     by_its_clock, right = T0 + at * SECOND, T0 + ours * SECOND
-    trouble = Trouble(matter=Matter.BOTH, since=by_its_clock, latest=by_its_clock, unsteady=True)
+    trouble = ActiveProblem(matter=IncidentType.BOTH, since=by_its_clock, latest=by_its_clock, unsteady=True)
     down = replace(DOWN, trouble=trouble, troubled=frozenset({"JCM/internal"}))
     site = as_heard(offset)
     assert site.by_our_clock("JCM", down, T0) == replace(down, trouble=replace(trouble, since=right, latest=right))
@@ -256,26 +256,28 @@ def test_by_our_clock_puts_each_moment_right_and_none_into_the_future(offset: in
     assert site.by_our_clock("MDC", without, T0).trouble == replace(trouble, since=right, latest=None)
     well = replace(WELL, well_since=by_its_clock)
     assert site.by_our_clock("UCM", well, T0) == replace(well, well_since=right)
-    assert site.by_our_clock("UCM", SiteStanding(), T0) == SiteStanding()
+    assert site.by_our_clock("UCM", SiteStatus(), T0) == SiteStatus()
 
 
 def test_by_our_clock_puts_a_moment_right_once_though_the_clock_is_set_meanwhile() -> None:
     began, fell = T0 - 600 * SECOND, T0 - 60 * SECOND
-    down = replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=began, latest=fell))
+    down = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=began, latest=fell))
     site = as_heard(180)
     first = site.by_our_clock("JCM", down, T0)
     site.clock.offset = timedelta(0)
     assert site.by_our_clock("JCM", down, T0 + MINUTE) == first
     # Another moment of it is by the clock as it is now, and what is over is not remembered.
-    again = replace(down, trouble=Trouble(matter=Matter.BOTH, since=began, latest=T0))
+    again = replace(down, trouble=ActiveProblem(matter=IncidentType.BOTH, since=began, latest=T0))
     trouble = site.by_our_clock("JCM", again, T0 + MINUTE).trouble
-    assert trouble == replace(again.trouble or Trouble(matter=Matter.BOTH, since=T0), since=began + 180 * SECOND)
+    assert trouble == replace(
+        again.trouble or ActiveProblem(matter=IncidentType.BOTH, since=T0), since=began + 180 * SECOND
+    )
     site.by_our_clock("JCM", WELL, T0 + MINUTE)
     assert site.by_our_clock("JCM", down, T0 + MINUTE).trouble == down.trouble
 
 
 def test_by_our_clock_remembers_nothing_while_the_clock_is_not_known() -> None:
-    down = replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=T0 - 600 * SECOND))
+    down = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0 - 600 * SECOND))
     site = as_heard(None)
     site.by_our_clock("JCM", down, T0)
     site.clock.offset = 180 * SECOND
@@ -286,7 +288,7 @@ def test_by_our_clock_remembers_nothing_while_the_clock_is_not_known() -> None:
 
 def test_by_our_clock_keeps_apart_what_it_is_about() -> None:
     moment = T0 - 600 * SECOND
-    down = replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=moment))
+    down = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=moment))
     site = as_heard(0, moments={moment: T0 - 420 * SECOND})
     assert site.by_our_clock("MDC", down, T0).trouble == down.trouble
     found = site.by_our_clock("JCM", down, T0).trouble
@@ -300,7 +302,7 @@ async def test_what_sites_said_of_time_before_their_clocks_were_known_is_told_wi
     began = nation.clock.time - 600 * SECOND
     for site, ahead in (("johor", 180), ("kuching", -180)):
         nation.ahead[site] = ahead
-        trouble = Trouble(matter=Matter.BOTH, since=began + ahead * SECOND)
+        trouble = ActiveProblem(matter=IncidentType.BOTH, since=began + ahead * SECOND)
         nation.say(site, JCM=replace(DOWN, trouble=trouble))
 
     assert await nation.live(30) == ["JCM: both"], "it was said before the start, and not again"
@@ -313,7 +315,10 @@ async def test_nothing_that_a_site_says_is_told_to_have_begun_in_the_future_thou
     nation.ahead["johor"] = nation.ahead["kuching"] = 180
     nation.say("utama", JCM=WELL)
     for site in ("johor", "kuching"):
-        nation.say(site, JCM=replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=nation.clock.time + 180 * SECOND)))
+        nation.say(
+            site,
+            JCM=replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=nation.clock.time + 180 * SECOND)),
+        )
     assert await nation.live(60) == ["JCM: both"]
     (told,) = nation.alerts.heard
     assert isinstance(told, Trigger)
@@ -396,7 +401,7 @@ async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_t
 ) -> None:
     nation = await running(quorum=Quorum())
     began = nation.clock.time
-    down = replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=began))
+    down = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=began))
     nation.say("johor", JCM=down)
     assert await nation.live(1) == ["JCM: both"]
     # It is lost before the others have probed again. Whether mail works nobody knows.
@@ -420,14 +425,14 @@ async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_t
 @pytest.mark.blind
 async def test_outage_is_not_over_at_a_restart_of_the_hub_by_sites_that_were_well_all_along() -> None:
     incident = open_incident(
-        Trigger(dedup_key="JCM", at=T0 + MINUTE, matter=Matter.BOTH, began_at=T0 + 30 * SECOND, brief=BRIEF),
+        Trigger(dedup_key="JCM", at=T0 + MINUTE, matter=IncidentType.BOTH, began_at=T0 + 30 * SECOND, brief=BRIEF),
         incident_id=1,
         number="JCM-01",
     )
-    nation = Nation({"JCM": Matter.BOTH}, quorum=Quorum())
+    nation = Nation({"JCM": IncidentType.BOTH}, quorum=Quorum())
     nation.consensus.restore_outages(outages_of([incident]))
     nation.clock.time = T0 + 2 * MINUTE
-    nation.say("johor", JCM=replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=T0 + 30 * SECOND)))
+    nation.say("johor", JCM=replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0 + 30 * SECOND)))
     for site in ("utama", "kuching"):
         nation.say(site, JCM=WELL)
     # Johor, which alone has seen it, is lost. Nine minutes after it was told, and ten.
@@ -477,13 +482,13 @@ async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_c
     assert isinstance(event, Trigger)
     assert (event.began_at, event.brief.subject) == (T0 + 40 * SECOND, "site/johor")
     assert nation.consensus.ailing_sites() == {"johor": T0 + 40 * SECOND}
-    nation.say("johor", ours_network=SiteStanding())
+    nation.say("johor", ours_network=SiteStatus())
     assert await nation.live(1) == ["ours/site/johor: over"]
     assert nation.consensus.ailing_sites() == {}
 
 
 async def test_what_fell_by_turns_before_a_start_or_in_another_process_is_not_believed_at_once() -> None:
-    nation = Nation({"JCM": Matter.BOTH})
+    nation = Nation({"JCM": IncidentType.BOTH})
     nation.consensus.restore_falls({"JCM": [T0 - 3 * SECOND, T0 - 2 * SECOND, T0], "SPR": [T0]}, {"JCM"})
     for site in ("utama", "johor", "kuching"):
         nation.say(site, JCM=WELL)
@@ -493,7 +498,7 @@ async def test_what_fell_by_turns_before_a_start_or_in_another_process_is_not_be
     assert await nation.live(1) == ["JCM: over"]
 
 
-def reference(at: str, standing: SiteStanding, nation: Nation) -> None:
+def reference(at: str, standing: SiteStatus, nation: Nation) -> None:
     if at == "utama":
         nation.consensus.hear(at, "ours/reference/rujukan-a", standing)
     else:
@@ -506,7 +511,7 @@ async def test_a_reference_that_is_dead_at_all_sites_is_told_once_whoever_sees_i
 ) -> None:
     nation = await running()
     told = list[str]()
-    for standing in (BLIND, SiteStanding(well_since=T0)):
+    for standing in (BLIND, SiteStatus(well_since=T0)):
         for site in order:
             reference(site, standing, nation)
             told += await nation.live(300, every=10)
@@ -521,7 +526,7 @@ async def test_a_reference_that_is_dead_at_one_site_for_long_is_that_sites_troub
     # It dies here, too, and is ours; and then works here alone.
     reference("utama", BLIND, nation)
     assert await nation.live(2) == ["ours/reference/rujukan-a: own_fault", "ours/site/johor: over"]
-    reference("utama", SiteStanding(well_since=T0), nation)
+    reference("utama", SiteStatus(well_since=T0), nation)
     assert await nation.live(600, every=10) == ["ours/reference/rujukan-a: over"]
     assert await nation.live(10, every=10) == ["ours/site/johor: own_fault"]
 
@@ -531,7 +536,7 @@ async def test_a_reference_that_another_process_of_the_hub_sees_dead_is_no_other
     reference("johor", BLIND, nation)
     nation.rows.say("utama", **{"ours_reference_rujukan-a@dua": BLIND})
     assert await nation.live(700, every=10) == []
-    nation.rows.say("utama", **{"ours_reference_rujukan-a@dua": SiteStanding()})
+    nation.rows.say("utama", **{"ours_reference_rujukan-a@dua": SiteStatus()})
     assert await nation.live(610, every=10) == ["ours/site/johor: own_fault"]
     nation.rows.say("utama", **{"ours_reference_rujukan-a@dua": BLIND})
     assert await nation.live(2) == ["ours/site/johor: over"]
@@ -557,13 +562,13 @@ async def test_a_site_that_was_cut_off_and_has_a_dead_reference_is_not_well_agai
     reference("johor", BLIND, nation)
     assert await nation.live(31, "johor") == ["ours/site/johor: own_fault"]
     assert await nation.live(60) == [], "it is heard, and cannot judge"
-    reference("johor", SiteStanding(), nation)
+    reference("johor", SiteStatus(), nation)
     assert await nation.live(1) == ["ours/site/johor: over"]
 
 
 async def test_each_process_of_a_site_speaks_of_its_own_network_and_one_that_works_hides_no_other() -> None:
     nation = await running()
-    for process, standing in (("satu", BLIND), ("dua", SiteStanding())):
+    for process, standing in (("satu", BLIND), ("dua", SiteStatus())):
         nation.rows.say("johor", **{f"ours_network@{process}": standing})
         assert await nation.live(1) == (["ours/site/johor: own_fault"] if process == "satu" else [])
     # It is gone for good, and others have taken back what it said.
@@ -614,7 +619,7 @@ async def test_a_fault_of_ours_names_the_site_that_is_meant_and_no_site_that_is_
 
 
 async def test_that_a_site_was_not_heard_is_over_when_it_is_heard_after_a_start() -> None:
-    nation = Nation({"ours/site/johor": Matter.OWN_FAULT})
+    nation = Nation({"ours/site/johor": IncidentType.OWN_FAULT})
     assert await nation.live(20) == ["ours/site/johor: over"]
 
 
@@ -703,7 +708,7 @@ async def test_all_that_sites_say_is_read_at_the_start_and_after_the_store_was_a
     assert nation.rows.marks == [None, *[Mark(1)] * 179], "also where it is looked what is said no more"
 
     nation.rows.is_away = True
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await nation.live(1)
     nation.rows.is_away = False
     nation.rows.said["johor"]["JCM"] = nation.rows.said["kuching"]["JCM"] = DOWN
@@ -716,7 +721,7 @@ async def test_all_that_sites_say_is_read_at_the_start_and_after_the_store_was_a
 async def test_a_store_that_is_away_is_said_to_whoever_repeats_and_nobody_loses_a_vote_by_a_short_one() -> None:
     nation = await running()
     nation.rows.is_away = True
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await nation.live(1)
     nation.rows.is_away = False
     nation.say("johor", JCM=DOWN)
@@ -728,9 +733,9 @@ async def test_a_store_that_is_away_is_said_to_whoever_repeats_and_nobody_loses_
 class Beats:
     """Notes beats."""
 
-    heard: list[SiteBeat] = field(default_factory=list)
+    heard: list[SiteHeartbeat] = field(default_factory=list)
 
-    async def beat(self, beaten: SiteBeat) -> None:
+    async def beat(self, beaten: SiteHeartbeat) -> None:
         self.heard.append(beaten)
 
 
@@ -751,7 +756,9 @@ class Watches:
 
 async def test_a_site_beats_with_both_its_clocks_and_another_life_begins_when_they_go_apart() -> None:
     beats, clocks = Beats(), Watches()
-    beating = Beating(cast(SiteStandings, beats), clocks, owes=lambda: False, look=looked, steady=lambda: clocks.steady)
+    beating = SiteHeartbeatWriter(
+        cast(SiteStatuses, beats), clocks, owes=lambda: False, look=looked, steady=lambda: clocks.steady
+    )
     for wall, steady in ((1, 1), (1, 1), (181, 1), (1, 1)):
         clocks.wall += wall * SECOND
         clocks.steady += steady * SECOND
@@ -765,8 +772,8 @@ async def test_a_site_beats_with_both_its_clocks_and_another_life_begins_when_th
 async def test_beating_after_it_could_not_write_for_long_begins_another_life() -> None:
     """Other processes of the site may still write what they judged meanwhile: a hub learns anew that nothing waits."""
     beats, clocks, away = Beats(), Watches(), [False]
-    beating = Beating(
-        cast(SiteStandings, beats),
+    beating = SiteHeartbeatWriter(
+        cast(SiteStatuses, beats),
         clocks,
         owes=lambda: away[0],
         look=looked,
@@ -789,7 +796,9 @@ async def test_beating_looks_whether_it_stood_still_before_it_beats() -> None:
     async def look() -> None:
         order.append(len(beats.heard))
 
-    beating = Beating(cast(SiteStandings, beats), clocks, owes=lambda: False, look=look, steady=lambda: clocks.steady)
+    beating = SiteHeartbeatWriter(
+        cast(SiteStatuses, beats), clocks, owes=lambda: False, look=look, steady=lambda: clocks.steady
+    )
     await beating.beat()
     assert (order, len(beats.heard)) == ([0], 1)
 
@@ -797,8 +806,8 @@ async def test_beating_looks_whether_it_stood_still_before_it_beats() -> None:
 async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_its_turn() -> None:
     beats, clocks, turn = Beats(), Watches(), ["satu"]
     both = [
-        Beating(
-            cast(SiteStandings, beats),
+        SiteHeartbeatWriter(
+            cast(SiteStatuses, beats),
             clocks,
             owes=lambda: False,
             look=looked,
@@ -821,8 +830,8 @@ async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_i
 
 async def test_a_site_does_not_beat_while_something_judged_is_not_written() -> None:
     beats, clocks, owes = Beats(), Watches(), [True]
-    beating = Beating(
-        cast(SiteStandings, beats), clocks, owes=lambda: owes[0], look=looked, steady=lambda: clocks.steady
+    beating = SiteHeartbeatWriter(
+        cast(SiteStatuses, beats), clocks, owes=lambda: owes[0], look=looked, steady=lambda: clocks.steady
     )
     await beating.beat()
     owes[0] = False
@@ -835,7 +844,7 @@ EACH_HOUR = tuple(T0.replace(minute=0) + timedelta(hours=hours) for hours in ran
 
 
 @dataclass
-class Told:
+class CodedNotification:
     """What a site has to tell, and in which parts it did."""
 
     is_joined: bool = True
@@ -878,18 +887,18 @@ class Told:
         return self.rows.pop(0) if self.rows else 0
 
 
-def telling(told: Told, clocks: Watches) -> SiteRunTeller:
-    return SiteRunTeller(cast(SiteRunWriter, told), clocks, steady=lambda: clocks.steady, pause=timedelta(0))
+def telling(told: CodedNotification, clocks: Watches) -> SiteRunReporter:
+    return SiteRunReporter(cast(SiteRunWriter, told), clocks, steady=lambda: clocks.steady, pause=timedelta(0))
 
 
-async def later(it: SiteRunTeller, clocks: Watches, by: timedelta = 30 * SECOND) -> None:
+async def later(it: SiteRunReporter, clocks: Watches, by: timedelta = 30 * SECOND) -> None:
     clocks.wall += by
     clocks.steady += by
     await it.tell()
 
 
 async def test_a_site_that_nobody_hears_tells_of_no_run() -> None:
-    told, clocks = Told(is_joined=False), Watches()
+    told, clocks = CodedNotification(is_joined=False), Watches()
     it = telling(told, clocks)
     for _ in range(3):
         await later(it, clocks)
@@ -902,7 +911,7 @@ async def test_a_site_that_nobody_hears_tells_of_no_run() -> None:
 async def test_a_site_that_has_just_joined_is_at_no_moment_one_that_its_hub_does_not_hear() -> None:
     seen: list[tuple[bool, bool]] = []
 
-    class Asked(Told):
+    class Asked(CodedNotification):
         async def is_heard(self) -> bool:
             seen.append((it.has_hub, it.is_heard))
             return True
@@ -914,7 +923,7 @@ async def test_a_site_that_has_just_joined_is_at_no_moment_one_that_its_hub_does
 
 
 async def test_a_site_that_is_cut_off_knows_it_and_tells_on() -> None:
-    told, clocks = Told(is_read=False), Watches()
+    told, clocks = CodedNotification(is_read=False), Watches()
     it = telling(told, clocks)
     for _ in range(3):
         await later(it, clocks)
@@ -923,7 +932,7 @@ async def test_a_site_that_is_cut_off_knows_it_and_tells_on() -> None:
 
 
 async def test_a_site_begins_with_the_last_day_and_tells_then_of_what_may_have_come_since() -> None:
-    told, clocks = Told(runs=12_000), Watches()
+    told, clocks = CodedNotification(runs=12_000), Watches()
     it = telling(told, clocks)
     await it.tell()
     assert told.failed == [], "a run with a lower number may still be written"
@@ -941,7 +950,7 @@ async def test_a_site_begins_with_the_last_day_and_tells_then_of_what_may_have_c
 
 
 async def test_hours_are_told_a_while_after_they_end_and_those_before_looked_at_again() -> None:
-    told, clocks, hour = Told(), Watches(wall=T0.replace(minute=10)), timedelta(hours=1)
+    told, clocks, hour = CodedNotification(), Watches(wall=T0.replace(minute=10)), timedelta(hours=1)
     it, ended = telling(told, clocks), T0.replace(minute=0)
     await it.tell()
     await later(it, clocks)
@@ -956,7 +965,7 @@ async def test_hours_are_told_a_while_after_they_end_and_those_before_looked_at_
 async def test_of_an_hour_in_which_nothing_was_counted_nothing_is_written() -> None:
     ended = T0.replace(minute=0)
     counted = [ended - timedelta(hours=hours) for hours in (24 * 9, 24 * 6, 50, 3, 0)]
-    told, clocks = Told(counted=counted), Watches(wall=T0.replace(minute=10))
+    told, clocks = CodedNotification(counted=counted), Watches(wall=T0.replace(minute=10))
     it = telling(told, clocks)
     await it.tell()
     await later(it, clocks)
@@ -967,7 +976,7 @@ async def test_of_an_hour_in_which_nothing_was_counted_nothing_is_written() -> N
 
 
 async def test_an_hour_with_more_rows_than_one_part_is_told_to_its_end() -> None:
-    told, clocks = Told(rows=[AT_ONCE, AT_ONCE, 3]), Watches()
+    told, clocks = CodedNotification(rows=[AT_ONCE, AT_ONCE, 3]), Watches()
     it = telling(told, clocks)
     await it.tell()
     await later(it, clocks)
@@ -975,7 +984,7 @@ async def test_an_hour_with_more_rows_than_one_part_is_told_to_its_end() -> None
 
 
 async def test_a_clock_that_was_a_month_ahead_leaves_no_hour_untold() -> None:
-    told, clocks = Told(), Watches()
+    told, clocks = CodedNotification(), Watches()
     it = telling(told, clocks)
     await it.tell()
     clocks.wall += timedelta(days=30)
@@ -987,7 +996,7 @@ async def test_a_clock_that_was_a_month_ahead_leaves_no_hour_untold() -> None:
 
 
 async def test_what_another_process_was_about_to_tell_is_looked_at_again() -> None:
-    told, clocks = Told(runs=100, is_elsewhere=True), Watches()
+    told, clocks = CodedNotification(runs=100, is_elsewhere=True), Watches()
     it = telling(told, clocks)
     await it.tell()
     for told.is_elsewhere in (True, False):
@@ -1003,7 +1012,7 @@ async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again
 ) -> None:
     async with Database.open(tmp_path) as database:
         store, clocks, written = SqlStore(database), Watches(), list[tuple[Mapping[str, str], int]]()
-        says: dict[str, SiteStanding | None] = {"johor": WELL, "noc": DOWN}
+        says: dict[str, SiteStatus | None] = {"johor": WELL, "noc": DOWN}
 
         async def write(detail: Mapping[str, str], incident_id: int) -> None:
             written.append((detail, incident_id))
@@ -1015,7 +1024,7 @@ async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again
             written.clear()
             return found
 
-        witness = SiteWitness(store, clocks, says=lambda agency: says if agency == "JCM" else {}, write=write)
+        witness = SiteStatusRecorder(store, clocks, says=lambda agency: says if agency == "JCM" else {}, write=write)
         assert await look(SECOND) == []
         async with store.transaction() as ledger:
             await ledger.add_incidents([trigger(at=T0)])
@@ -1040,20 +1049,20 @@ async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again
 
 
 def test_of_what_sites_said_the_first_that_was_wrong_is_read_and_else_the_last() -> None:
-    wrong = SiteReport(site="johor", says=SiteOpinion.WRONG, matter=Matter.SENDING, since=T0)
-    later = replace(wrong, matter=Matter.BOTH)
+    wrong = SiteReport(site="johor", says=SiteVerdict.WRONG, matter=IncidentType.SENDING, since=T0)
+    later = replace(wrong, matter=IncidentType.BOTH)
     words = ["well", written_word(wrong), written_word(later), "stale"]
     entries = [
         f"kuching: {opinion}; johor: {word}" for opinion, word in zip(("well", "stale", "", "x y"), words, strict=True)
     ]
     assert read_words([*entries, "nothing at all"]) == {
         "johor": wrong,
-        "kuching": SiteReport(site="kuching", says=SiteOpinion.STALE),
+        "kuching": SiteReport(site="kuching", says=SiteVerdict.STALE),
     }
 
 
 async def test_a_site_that_left_and_joined_again_begins_anew() -> None:
-    told, clocks = Told(), Watches()
+    told, clocks = CodedNotification(), Watches()
     it = telling(told, clocks)
     await it.tell()
     await later(it, clocks)
@@ -1069,7 +1078,7 @@ async def test_what_other_sites_say_is_remembered_of_an_agency_that_another_proc
     assert await nation.live(2) == []
 
     # It comes back, with its incident, which its heir has told of; here it is well.
-    nation.consensus.gain({"JCM"}, {"JCM": Matter.BOTH})
+    nation.consensus.gain({"JCM"}, {"JCM": IncidentType.BOTH})
     nation.say("utama", JCM=WELL)
     assert await nation.live(5) == []
     nation.say("johor", JCM=WELL)
@@ -1090,7 +1099,7 @@ async def test_what_was_wrong_with_an_account_of_an_agency_that_comes_back_is_to
 
 async def test_what_a_site_says_that_makes_no_sense_keeps_nobody_else_from_being_told() -> None:
     nation = await running()
-    senseless = replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=cast(datetime, None)))
+    senseless = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=cast(datetime, None)))
     for site in ("johor", "kuching"):
         nation.say(site, JCM=senseless, JKT=DOWN)
     assert await nation.live(2) == ["JKT: both"]
@@ -1121,7 +1130,7 @@ async def test_what_could_not_be_told_of_an_agency_that_left_meanwhile_is_not_to
 
 
 async def test_until_ours_has_spoken_of_an_agency_others_decide_nothing() -> None:
-    nation = Nation({"JKT": Matter.BOTH})
+    nation = Nation({"JKT": IncidentType.BOTH})
     for site in ("johor", "kuching"):
         nation.say(site, JCM=DOWN, JKT=WELL)
     assert await nation.live(30) == [], "our first run may be minutes away, and two of three are not all"
@@ -1130,7 +1139,7 @@ async def test_until_ours_has_spoken_of_an_agency_others_decide_nothing() -> Non
 
 
 async def test_ours_speaks_before_others_decide_though_no_run_has_ended() -> None:
-    nation = Nation({"JCM": Matter.BOTH}, quorum=Quorum())
+    nation = Nation({"JCM": IncidentType.BOTH}, quorum=Quorum())
     nation.here = {"JCM": DOWN}
     for site in ("johor", "kuching"):
         nation.say(site, JCM=WELL)
@@ -1165,7 +1174,7 @@ async def test_while_the_store_is_away_nobody_keeps_a_vote_from_before() -> None
     nation.say("johor", JCM=DOWN)
     assert await nation.live(1) == []
     nation.rows.is_away = True
-    with pytest.raises(StoreAway):
+    with pytest.raises(StoreUnavailable):
         await nation.live(1)
     # Johor may have died since. Ours sees it fail, and the store is back before others are heard.
     nation.consensus.hear("utama", "JCM", DOWN)
@@ -1183,7 +1192,7 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
     lost = replace(fine, is_kept=False, behind=None, is_whole=None)
     seen: dict[str, Replication | SiteRefusedError] = {"johor": fine, "kuching": lost}
 
-    def look(member: MemberSite) -> Replication:
+    def look(member: SiteConnection) -> Replication:
         found = seen[member.site]
         if isinstance(found, SiteRefusedError):
             raise found
@@ -1191,8 +1200,8 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
 
     nowhere = PostgresServer(host="127.0.0.1", port=1, database="x", user="x", tls=True)
     metrics = Metrics(version="1", now=lambda: T0)
-    members = [MemberSite(site=each, server=nowhere, hub="noc", store=nowhere) for each in seen]
-    wires = Wires(members, metrics, look=look)
+    members = [SiteConnection(site=each, server=nowhere, hub="noc", store=nowhere) for each in seen]
+    wires = ReplicationMonitor(members, metrics, look=look)
 
     def shown(site: str) -> dict[str, float | None]:
         states = {each: Scrape(metrics).value("site_replication", site=site, state=each) for each in ReplicationState}
@@ -1222,8 +1231,8 @@ async def test_another_hub_that_reads_a_site_is_logged_once_where_this_one_tells
     beside = replace(alone, other_hubs=("pantau_noc",))
     # It leaves, and comes back.
     looks = iter([alone, beside, beside, alone, beside])
-    members = [MemberSite(site="johor", server=nowhere, hub="ibu", store=nowhere)]
-    wires = Wires(members, Metrics(version="1", now=lambda: T0), tells=tells, look=lambda _: next(looks))
+    members = [SiteConnection(site="johor", server=nowhere, hub="ibu", store=nowhere)]
+    wires = ReplicationMonitor(members, Metrics(version="1", now=lambda: T0), tells=tells, look=lambda _: next(looks))
     with capture_logs() as logs:
         for _ in range(5):
             await wires.look()
@@ -1250,13 +1259,13 @@ async def test_a_hub_that_tells_of_so_many_that_it_takes_long_was_not_away(monke
 async def test_sites_that_do_not_answer_hold_up_nobody_else_who_needs_a_thread() -> None:
     nowhere, mended = PostgresServer(host="127.0.0.1", port=1, database="x", user="x", tls=True), threading.Event()
 
-    def look(member: MemberSite) -> Replication:
+    def look(member: SiteConnection) -> Replication:
         mended.wait(60)
         raise SiteRefusedError(member.site)
 
     # More than asyncio has threads, on however many cores.
-    members = [MemberSite(site=f"s{number}", server=nowhere, hub="noc", store=nowhere) for number in range(40)]
-    looking = asyncio.create_task(Wires(members, Metrics(version="1", now=lambda: T0), look=look).look())
+    members = [SiteConnection(site=f"s{number}", server=nowhere, hub="noc", store=nowhere) for number in range(40)]
+    looking = asyncio.create_task(ReplicationMonitor(members, Metrics(version="1", now=lambda: T0), look=look).look())
     try:
         async with asyncio.timeout(HANGS):
             # So that the looks have begun.
@@ -1275,7 +1284,7 @@ async def test_a_store_that_was_away_for_long_has_heard_nobody_yet_when_it_is_ba
     assert await nation.live(5) == []
     nation.rows.is_away = True
     for _ in range(away):
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await nation.live(1, "johor", "kuching")
     nation.rows.is_away = False
     assert await nation.live(14, "johor", "kuching") == []
@@ -1287,7 +1296,7 @@ async def test_a_store_that_was_away_for_long_has_heard_nobody_yet_when_it_is_ba
 
 async def test_start_of_a_hub_ends_what_was_told_of_sites_that_are_none_of_its_own_any_more() -> None:
     told = ("ours/quorum", "ours/site/johor", "ours/site/sabah")
-    nation = Nation(dict.fromkeys(told, Matter.OWN_FAULT))
+    nation = Nation(dict.fromkeys(told, IncidentType.OWN_FAULT))
     settings = cast(Settings, SimpleNamespace(site="utama", hub=SimpleNamespace(sites={"johor": None})))
     _let_go_of_sites(nation.consensus, settings, nation.clock.time)
     await nation.consensus.tell()

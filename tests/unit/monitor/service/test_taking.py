@@ -13,9 +13,9 @@ from sqlalchemy import delete, insert, select
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration, load, stored_source
 from monitor.config.model.settings import ServiceMode
-from monitor.model.document import Pen, WrittenDocument
+from monitor.model.document import EditSource, WrittenDocument
 from monitor.service.portal.documents import DocumentWriter
-from monitor.service.sites.taking import OfferTaker
+from monitor.service.sites.taking import DocumentApplier
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal, offered_document
 from monitor.store.upkeep.documents import Documents
@@ -39,7 +39,7 @@ class OfferedSite:
         self.reloads: list[str] = []
         self.problems: Sequence[Problem] = ()
         self.is_ours = True
-        self.taker = OfferTaker(
+        self.taker = DocumentApplier(
             Offers(database),
             DocumentWriter(self.settings, {}, self.documents, self),
             self,
@@ -53,7 +53,7 @@ class OfferedSite:
 
     async def open(self) -> None:
         both = [WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=agency(code)) for code in ("JCM", "MDC")]
-        await self.documents.write({}, both, [], pen=Pen.FILES, by="Ravi", now=T0)
+        await self.documents.write({}, both, [], pen=EditSource.FILES, by="Ravi", now=T0)
         await self.take_up()
 
     async def take_up(self) -> None:
@@ -105,9 +105,9 @@ async def test_what_the_hub_offers_is_in_force_and_in_the_history_by_its_pen(sit
     assert site.reloads == ["noc"]
     latest = await site.documents.latest()
     assert {code: (each.number, each.pen, each.by) for code, each in latest.items()} == {
-        "JCM": (2, Pen.HUB, "noc"),
-        "MDC": (2, Pen.HUB, "noc"),
-        "UCM": (1, Pen.HUB, "noc"),
+        "JCM": (2, EditSource.HUB, "noc"),
+        "MDC": (2, EditSource.HUB, "noc"),
+        "UCM": (1, EditSource.HUB, "noc"),
     }
     async with site.database.read() as connection:
         events = (await connection.execute(select(journal.c.actor, journal.c.event))).all()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from monitor.config.files.document import document_of
-from monitor.service.portal.typed_mailbox import TypedMailbox, mailbox_draft
+from monitor.service.portal.typed_mailbox import EnteredMailbox, mailbox_draft
 
 BEFORE = """\
 agency: JCM
@@ -24,7 +24,7 @@ mailboxes:
       port: 1993
     login: {username: pantau, password_file: secrets/jcm}
 """
-TYPED = TypedMailbox(
+TYPED = EnteredMailbox(
     key="kaunter",
     address="kaunter@jcm.gov.my",
     servers={

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.metrics import Metrics
 from monitor.model.route import Direction
 from monitor.service.watch import abandoned, show_locked, show_tokens
 from monitor.store.engine.incidents import OpenNumber
-from probes.model.mailbox import AccessToken, Mailbox, OAuth, Withheld
+from probes.model.mailbox import AccessToken, Mailbox, OAuth, UnavailableLogin
 from tests.unit.monitor.config.ministry import Ministry
 from tests.unit.monitor.scrape import NOON, Clock, Scrape
 from tests.unit.monitor.trial import route
@@ -59,13 +59,13 @@ def test_a_mailbox_whose_secret_cannot_be_had_is_told_until_it_can_be() -> None:
         show_locked(metrics, [mailbox])
         return Scrape(metrics).value("mailbox_locked", agency="JCM", mailbox="JCM/utama")
 
-    withheld = replace(plain, login=Withheld(username="pantau", why="its key is lost"))
+    withheld = replace(plain, login=UnavailableLogin(username="pantau", why="its key is lost"))
     assert (locked(plain), locked(withheld), locked(withheld), locked(plain)) == (None, 1, 1, None)
 
 
 def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is(tmp_path: Path) -> None:
     ministry = Ministry(tmp_path)
-    gone = OpenNumber(number="JCM-01", began_at=NOON, measured=Matter.BOTH)
+    gone = OpenNumber(number="JCM-01", began_at=NOON, measured=IncidentType.BOTH)
 
     (problem,) = abandoned(dict.fromkeys(("ours/network", "JCONTOH", "JCM"), gone), ministry.load().accepted())
 

@@ -18,7 +18,7 @@ from sqlalchemy import insert
 from structlog.testing import capture_logs
 
 from alerts.engine.group_commit import with_ledger
-from alerts.record.store import Ledger, StoreAway
+from alerts.record.store import StoreUnavailable, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import counter
@@ -42,24 +42,24 @@ async def in_a_group(database: Database) -> None:
 
 
 async def with_a_ledger(database: Database) -> None:
-    async def work(ledger: Ledger) -> None:
+    async def work(ledger: UnitOfWork) -> None:
         await ledger.rouse(1)
 
     await with_ledger(SqlStore(database)).write(work)
 
 
 async def work_of_ours_that_breaks(database: Database) -> None:
-    async def work(_: Ledger) -> None:
+    async def work(_: UnitOfWork) -> None:
         raise Broken
 
     await with_ledger(SqlStore(database)).write(work)
 
 
 async def work_of_ours_that_breaks_beside_others(database: Database) -> None:
-    async def work(_: Ledger) -> int:
+    async def work(_: UnitOfWork) -> int:
         return 1
 
-    async def broken(_: Ledger) -> int:
+    async def broken(_: UnitOfWork) -> int:
         raise Broken
 
     together = with_ledger(SqlStore(database))
@@ -99,9 +99,9 @@ async def test_what_failed_because_the_store_is_away_is_freed_with_its_error(
     async with Database.open(tmp_path) as database:
         with full_disk(), capture_logs():
             if is_known:
-                with pytest.raises(StoreAway):
+                with pytest.raises(StoreUnavailable):
                     await by_itself(database)
-            errors = await failed(write, database, times=3 if is_known else 1, of=StoreAway)
+            errors = await failed(write, database, times=3 if is_known else 1, of=StoreUnavailable)
     assert not any(error() for error in errors)
 
 

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from monitor.model.day import DaySheet, MinuteState, day_of
+from monitor.model.day import DayTimeline, MinuteState, day_of
 from monitor.views.days import (
     AgencyDays,
     _counted,
@@ -27,7 +27,7 @@ NINE = 9 * 60
 
 def days(count: int = 3, now: datetime = T0, **written: str) -> AgencyDays:
     """Return what is shown of days that are written as `ago0`, `ago1` and so on."""
-    sheets = {TODAY - int(name.removeprefix("ago")) * DAY: DaySheet(text) for name, text in written.items()}
+    sheets = {TODAY - int(name.removeprefix("ago")) * DAY: DayTimeline(text) for name, text in written.items()}
     return view_days("JCM", sheets, now, count)
 
 
@@ -73,8 +73,8 @@ def test_what_is_said_of_all_agencies_at_once_is_what_is_said_of_one(written: di
     told = {TODAY - int(name.removeprefix("ago")) * DAY: text for name, text in written.items()}
     gathered = read_days(" ".join(f"{on} {minutes}" for on, minutes in told.items()))
     today = day_of(now)
-    at_once = availability_of(past_minutes(gathered, today), DaySheet(gathered.get(today, "")), now)
-    assert at_once == view_days("JCM", {on: DaySheet(text) for on, text in told.items()}, now, 3).availability
+    at_once = availability_of(past_minutes(gathered, today), DayTimeline(gathered.get(today, "")), now)
+    assert at_once == view_days("JCM", {on: DayTimeline(text) for on, text in told.items()}, now, 3).availability
 
 
 def test_days_that_are_like_another_are_counted_once() -> None:
@@ -91,7 +91,9 @@ def test_what_was_never_watched_is_neither_available_nor_down() -> None:
 
 
 def test_a_single_minute_of_outage_is_not_rounded_away() -> None:
-    sheets = {TODAY - ago * DAY: DaySheet("w1440") for ago in range(1, 89)} | {TODAY - 89 * DAY: DaySheet("b1w1439")}
+    sheets = {TODAY - ago * DAY: DayTimeline("w1440") for ago in range(1, 89)} | {
+        TODAY - 89 * DAY: DayTimeline("b1w1439")
+    }
     one = view_days("JCM", sheets, T0, 1).availability[1]
     assert one.availability is not None
     assert one.availability < 1
@@ -120,6 +122,6 @@ def test_of_today_only_what_has_passed_and_is_settled_is_told(written: str, now:
 
 
 def test_a_day_of_the_future_is_not_shown() -> None:
-    shown = view_days("JCM", {TODAY + DAY: DaySheet("b1440")}, T0, 2)
+    shown = view_days("JCM", {TODAY + DAY: DayTimeline("b1440")}, T0, 2)
     assert [each.day for each in shown.days] == [TODAY - DAY, TODAY]
     assert shown.availability[0].availability is None

@@ -8,19 +8,19 @@ from datetime import timedelta
 import pytest
 
 from alerts.model.brief import AnnouncementPlan
-from alerts.model.event import Acknowledge, Correct, Event, Release, Resolve
+from alerts.model.event import Acknowledge, Event, MarkFalseAlarm, Release, Resolve
 from alerts.model.incident import Incident, apply
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.access.role import PERMISSIONS, Role
-from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
+from monitor.views.deed import PERMISSION_FOR, IncidentAction, possible
 from tests.unit.alerts.people import T0, incident
 
 BY, OTHER = "Siti Contoh (siti)", "Ravi Contoh"
 MINE = {BY, "Siti Contoh"}
 DAY = timedelta(days=1)
-ALWAYS = {StaffDeed.REMARK}
-ENDING = {StaffDeed.CLOSE, StaffDeed.CORRECT}
-OPEN = ALWAYS | ENDING | {StaffDeed.HAND_ON}
+ALWAYS = {IncidentAction.REMARK}
+ENDING = {IncidentAction.CLOSE, IncidentAction.CORRECT}
+OPEN = ALWAYS | ENDING | {IncidentAction.HAND_ON}
 
 
 def after(*events: Event, of: Incident | None = None) -> Incident:
@@ -38,31 +38,31 @@ UNHEARD = replace(incident(), brief=replace(incident().brief, announcement=Annou
 @pytest.mark.parametrize(
     ("stands", "may"),
     [
-        (incident(), OPEN | {StaffDeed.ACKNOWLEDGE, StaffDeed.RELEASE}),
+        (incident(), OPEN | {IncidentAction.ACKNOWLEDGE, IncidentAction.RELEASE}),
         # It can be kept for longer by who has it, and not be taken from another.
-        (after(TAKEN), OPEN | {StaffDeed.ACKNOWLEDGE, StaffDeed.RELEASE}),
-        (after(replace(TAKEN, by="Siti Contoh")), OPEN | {StaffDeed.ACKNOWLEDGE, StaffDeed.RELEASE}),
-        (after(THEIRS), OPEN | {StaffDeed.TAKE_OVER, StaffDeed.RELEASE}),
-        (after(Release(incident_id=1, at=T0, by=OTHER)), OPEN | {StaffDeed.ACKNOWLEDGE}),
+        (after(TAKEN), OPEN | {IncidentAction.ACKNOWLEDGE, IncidentAction.RELEASE}),
+        (after(replace(TAKEN, by="Siti Contoh")), OPEN | {IncidentAction.ACKNOWLEDGE, IncidentAction.RELEASE}),
+        (after(THEIRS), OPEN | {IncidentAction.TAKE_OVER, IncidentAction.RELEASE}),
+        (after(Release(incident_id=1, at=T0, by=OTHER)), OPEN | {IncidentAction.ACKNOWLEDGE}),
         # Nobody outside hears of slowness, nor where nobody outside is named.
-        (after(of=incident(Matter.DEGRADED)), OPEN | {StaffDeed.ACKNOWLEDGE}),
-        (replace(incident(), present=Matter.DEGRADED), OPEN | {StaffDeed.ACKNOWLEDGE}),
-        (UNHEARD, OPEN | {StaffDeed.ACKNOWLEDGE}),
-        (after(ENDED), ALWAYS | {StaffDeed.CORRECT}),
-        (after(ENDED, Correct(incident_id=1, at=T0, by=OTHER, why="silap")), ALWAYS),
+        (after(of=incident(IncidentType.DEGRADED)), OPEN | {IncidentAction.ACKNOWLEDGE}),
+        (replace(incident(), present=IncidentType.DEGRADED), OPEN | {IncidentAction.ACKNOWLEDGE}),
+        (UNHEARD, OPEN | {IncidentAction.ACKNOWLEDGE}),
+        (after(ENDED), ALWAYS | {IncidentAction.CORRECT}),
+        (after(ENDED, MarkFalseAlarm(incident_id=1, at=T0, by=OTHER, why="silap")), ALWAYS),
     ],
 )
-def test_what_can_be_done_follows_from_where_it_stands(stands: Incident, may: set[StaffDeed]) -> None:
+def test_what_can_be_done_follows_from_where_it_stands(stands: Incident, may: set[IncidentAction]) -> None:
     assert possible(stands, MINE, T0) == may
 
 
 def test_a_day_after_its_end_it_can_be_declared_a_false_alarm_no_more() -> None:
-    assert possible(after(ENDED), MINE, T0 + DAY) == ALWAYS | {StaffDeed.CORRECT}
+    assert possible(after(ENDED), MINE, T0 + DAY) == ALWAYS | {IncidentAction.CORRECT}
     assert possible(after(ENDED), MINE, T0 + DAY + timedelta(seconds=1)) == ALWAYS
 
 
 def test_every_deed_needs_what_duty_officers_have_and_others_have_not() -> None:
-    assert set(PERMISSION_FOR) == set(StaffDeed)
+    assert set(PERMISSION_FOR) == set(IncidentAction)
     for role in Role:
-        may = {PERMISSION_FOR[deed] in PERMISSIONS[role] for deed in StaffDeed}
+        may = {PERMISSION_FOR[deed] in PERMISSIONS[role] for deed in IncidentAction}
         assert may == {role in {Role.DUTY, Role.NOC}}

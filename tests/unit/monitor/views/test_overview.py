@@ -10,16 +10,16 @@ import pytest
 from alerts.decide.announcement import Announce, announce
 from alerts.decide.escalation import StartStep, escalate
 from alerts.model.brief import AnnouncementPlan
-from alerts.model.delivery import AttemptState, Notice
+from alerts.model.delivery import AttemptState, Notification
 from alerts.model.event import Release, Resolve
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, apply
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.planning.inspection import Inspection
+from monitor.planning.inspection import CheckRun
 from monitor.views.overview import view_checks, view_incident, view_notice, view_route
-from probes.model.check import Finding, Premises, Verdict
+from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import BRIEF, T0, attempt, incident, tried, written
 from tests.unit.monitor.trial import agency_routes, arrived, failed
@@ -29,13 +29,13 @@ NOBODY = replace(BRIEF, announcement=AnnouncementPlan())
 INTERNAL = agency_routes("JCM")[0]
 
 
-def to_staff() -> Notice:
+def to_staff() -> Notification:
     step = escalate(incident(), [], T0)
     assert isinstance(step, StartStep)
     return written(step.drafts[0])
 
 
-def to_the_ministry() -> Notice:
+def to_the_ministry() -> Notification:
     decision = announce(apply(incident(), RELEASE), (), T0)
     assert isinstance(decision, Announce)
     return written(decision.drafts[0])
@@ -45,9 +45,9 @@ def to_the_ministry() -> Notice:
     ("of", "shown"),
     [
         (incident(), "waiting"),
-        (incident(Matter.SENDING), "waiting"),
-        (incident(Matter.DEGRADED), "none"),
-        (incident(Matter.OWN_FAULT), "none"),
+        (incident(IncidentType.SENDING), "waiting"),
+        (incident(IncidentType.DEGRADED), "none"),
+        (incident(IncidentType.OWN_FAULT), "none"),
         (incident(brief=NOBODY), "none"),
         (apply(incident(), RELEASE), "released"),
         (apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0)), "none"),
@@ -61,7 +61,7 @@ def test_an_announcement_waits_for_an_officer_only_where_there_is_one_to_make(of
 def test_an_incident_of_ours_is_called_by_what_is_affected() -> None:
     ours = replace(BRIEF, agency="", subject="peti rujukan a")
 
-    assert view_incident(incident(Matter.OWN_FAULT, ours)).subject == "peti rujukan a"
+    assert view_incident(incident(IncidentType.OWN_FAULT, ours)).subject == "peti rujukan a"
     assert view_incident(incident()).subject == "Jabatan Contoh Malaysia"
 
 
@@ -119,15 +119,15 @@ def test_a_route_that_was_never_run_shows_nothing() -> None:
 
 
 def test_a_check_shows_its_gravest_verdict_and_what_is_amiss() -> None:
-    nowhere = Premises(agency="JCM", mailboxes=(), domains=())
+    nowhere = CheckScope(agency="JCM", mailboxes=(), domains=())
     good = Finding(aspect="spf", subject="contoh.gov.my", verdict=Verdict.PASS)
     bad = Finding(aspect="dmarc", subject="contoh.gov.my", verdict=Verdict.FAIL, detail="there is none")
 
     shown = view_checks(
         {
-            "posture": Inspection(findings=(good, bad), at=T0, premises=nowhere),
+            "posture": CheckRun(findings=(good, bad), at=T0, premises=nowhere),
             "certificate": None,
-            "mx": Inspection(findings=(), at=T0, premises=nowhere),
+            "mx": CheckRun(findings=(), at=T0, premises=nowhere),
         }
     )
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from alerts.model.notice import Matter
-from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
-from monitor.judging.suspect import Trouble
+from alerts.model.notice import IncidentType
+from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
+from monitor.judging.suspect import ActiveProblem
 from monitor.views.site_report import view_sites
 from tests.unit.alerts.people import T0
 
 
 def test_each_site_says_one_thing_and_one_without_a_vote_nothing_that_counts() -> None:
-    wrong = SiteStanding(trouble=Trouble(matter=Matter.SENDING, since=T0))
-    said = {"johor": wrong, "kuching": SiteStanding(well_since=T0), "labuan": UNTROUBLED, "sabah": None}
+    wrong = SiteStatus(trouble=ActiveProblem(matter=IncidentType.SENDING, since=T0))
+    said = {"johor": wrong, "kuching": SiteStatus(well_since=T0), "labuan": UNTROUBLED, "sabah": None}
     first, *others = view_sites(said)
-    assert (first.site, first.says, first.matter, first.since) == ("johor", "wrong", Matter.SENDING, T0)
+    assert (first.site, first.says, first.matter, first.since) == ("johor", "wrong", IncidentType.SENDING, T0)
     assert [(each.site, each.says) for each in others] == [
         ("kuching", "well"),
         ("labuan", "unclear"),

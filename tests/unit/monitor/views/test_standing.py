@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.agency_filter import state_in
-from monitor.views.standing import AgencyStanding, standing
+from monitor.views.standing import AgencyStatus, standing
 from tests.unit.monitor.web.country import agency
 
 UP, DOWN, DEGRADED, UNKNOWN = Health.UP, Health.DOWN, Health.DEGRADED, Health.UNKNOWN
@@ -20,7 +20,7 @@ STRANGE = cast(Health, "splendid")
 OUT, IN, INTERNAL = Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL
 
 
-def stands(found: Collection[Health], **what: bool) -> AgencyStanding:
+def stands(found: Collection[Health], **what: bool) -> AgencyStatus:
     usual = dict.fromkeys(("is_declared", "is_hidden", "in_maintenance", "is_silenced"), False)
     return standing(found, **{**usual, **what})
 
@@ -61,12 +61,12 @@ def test_an_agency_is_in_the_worst_state_that_holds_of_it(found: list[Health], w
         ({"health": {OUT: UP, IN: DOWN}}, [OUT], "well"),
         ({"health": {OUT: UP, IN: DOWN}}, [OUT, IN], "down"),
         ({"health": {OUT: UP}}, [IN], None),
-        ({"declared": Matter.SENDING}, [OUT], "down"),
-        ({"declared": Matter.SENDING}, [IN], "well"),
-        ({"declared": Matter.BOTH}, [IN], "down"),
-        ({"agreed": Matter.SENDING}, [OUT], "down"),
-        ({"agreed": Matter.SENDING}, [IN], "well"),
-        ({"agreed": Matter.DEGRADED}, [IN], "degraded"),
+        ({"declared": IncidentType.SENDING}, [OUT], "down"),
+        ({"declared": IncidentType.SENDING}, [IN], "well"),
+        ({"declared": IncidentType.BOTH}, [IN], "down"),
+        ({"agreed": IncidentType.SENDING}, [OUT], "down"),
+        ({"agreed": IncidentType.SENDING}, [IN], "well"),
+        ({"agreed": IncidentType.DEGRADED}, [IN], "degraded"),
         ({"health": {OUT: DOWN, IN: UP}, "disputed": [OUT]}, [OUT], "degraded"),
         ({"disputed": [OUT]}, [OUT], "degraded"),
         ({"disputed": [OUT]}, [IN], "well"),
@@ -84,14 +84,14 @@ def test_a_direction_has_a_state_of_its_own(more: Any, directions: list[Directio
 @pytest.mark.parametrize(
     ("measured", "more", "state"),
     [
-        (UP, {"agreed": Matter.BOTH}, "down"),
-        (UNKNOWN, {"agreed": Matter.RECEIVING}, "down"),
-        (UP, {"agreed": Matter.DEGRADED}, "degraded"),
-        (UP, {"agreed": Matter.OWN_FAULT}, "degraded"),
+        (UP, {"agreed": IncidentType.BOTH}, "down"),
+        (UNKNOWN, {"agreed": IncidentType.RECEIVING}, "down"),
+        (UP, {"agreed": IncidentType.DEGRADED}, "degraded"),
+        (UP, {"agreed": IncidentType.OWN_FAULT}, "degraded"),
         (DOWN, {"disputed": [OUT]}, "degraded"),
         (DOWN, {"disputed": [IN]}, "down"),
-        (DOWN, {"disputed": [OUT], "agreed": Matter.SENDING}, "down"),
-        (DOWN, {"disputed": [OUT], "declared": Matter.BOTH}, "down"),
+        (DOWN, {"disputed": [OUT], "agreed": IncidentType.SENDING}, "down"),
+        (DOWN, {"disputed": [OUT], "declared": IncidentType.BOTH}, "down"),
         # As another site measures.
         (UP, {"disputed": [OUT]}, "degraded"),
         (UNKNOWN, {"disputed": [OUT]}, "unproven"),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from monitor.judging.lifeline import LifelineTrouble, Memory, Spell
+from monitor.judging.lifeline import ActiveReason, Memory, OutOfBandReason
 from monitor.watchdog.lifeline import MemoryFile
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
-TOLD: Memory = {LifelineTrouble.STORE: Spell(since=T0, told_at=T0 + timedelta(minutes=10))}
+TOLD: Memory = {OutOfBandReason.STORE: ActiveReason(since=T0, told_at=T0 + timedelta(minutes=10))}
 
 
 def test_what_was_written_is_read_by_the_next_life(tmp_path: Path) -> None:
@@ -34,9 +34,9 @@ def test_a_file_that_makes_no_sense_is_as_good_as_none(text: bytes, tmp_path: Pa
 
 
 def test_a_name_that_is_too_long_is_left_out_and_the_times_are_kept(tmp_path: Path) -> None:
-    spell = Spell(since=T0, told_at=T0, whose="p" * 600)
-    assert MemoryFile(tmp_path / "x").write({LifelineTrouble.PEER: spell})
-    assert MemoryFile(tmp_path / "x").read() == {LifelineTrouble.PEER: Spell(since=T0, told_at=T0)}
+    spell = ActiveReason(since=T0, told_at=T0, whose="p" * 600)
+    assert MemoryFile(tmp_path / "x").write({OutOfBandReason.PEER: spell})
+    assert MemoryFile(tmp_path / "x").read() == {OutOfBandReason.PEER: ActiveReason(since=T0, told_at=T0)}
 
 
 def test_where_it_cannot_be_written_it_says_so(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from monitor.model.health import Health
-from monitor.model.route import WatchedRoute
-from monitor.probing.trial import RouteTrial
+from monitor.model.route import MonitoredRoute
+from monitor.probing.trial import OnDemandRun
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.trial import agency_routes
 
@@ -18,7 +18,7 @@ class Bench:
     def __init__(self, codes: Sequence[str]) -> None:
         self.agencies: Mapping[str, Any] = dict.fromkeys(codes)
         #: What was begun, the newest last.
-        self.trials: list[RouteTrial] = []
+        self.trials: list[OnDemandRun] = []
         self.configuration: Any = self
         self.registry: Any = self
         self.prober: Any = self
@@ -39,14 +39,14 @@ class Bench:
         assert agency in self.agencies
         return self
 
-    def routes_of(self, agency: str) -> Sequence[WatchedRoute]:
+    def routes_of(self, agency: str) -> Sequence[MonitoredRoute]:
         return [each for each in agency_routes(agency) if each.name not in self.released]
 
-    def run_now(self, name: str) -> RouteTrial:
+    def run_now(self, name: str) -> OnDemandRun:
         if name in self.released:
             raise KeyError(name)
         (route,) = (each for each in agency_routes(name.partition("/")[0]) if each.name == name)
-        self.trials.append(RouteTrial(route=route, asked_at=T0))
+        self.trials.append(OnDemandRun(route=route, asked_at=T0))
         return self.trials[-1]
 
     def route_health(self, name: str) -> Health:

@@ -10,12 +10,12 @@ from enum import StrEnum
 from alerts.decide.silence import Silence
 from alerts.model.incident import IncidentState
 from monitor.judging.attribution import RunVerdict
-from monitor.model.day import DaySheet
+from monitor.model.day import DayTimeline
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.model.window import Stretch
-from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView, RouteView, view_incident
-from monitor.views.own_health import Complaint, Ill, OwnPart
+from monitor.model.window import WindowOccurrence
+from monitor.views.overview import AgencyView, CheckView, IncidentView, NotificationView, RouteView, view_incident
+from monitor.views.own_health import Component, ComponentProblem, ProblemCode
 from probes.model.check import Verdict
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase
@@ -42,7 +42,7 @@ class Weather(StrEnum):
 
 
 @dataclass
-class Country(Service):
+class MultiSiteDemo(Service):
     """Many agencies, in some weather."""
 
     size: int = 3
@@ -53,20 +53,20 @@ class Country(Service):
     def __post_init__(self) -> None:
         days = {9: "b75w1365", 10: "s3w1437", 11: "d90w1350", 12: "h1440", 13: "-1440", 20: "r20w1420", 40: "w300b90"}
         always = "b75w1365" if self.weather is Weather.MASS else "w1440"
-        self.sheets = {T0.date() - timedelta(days=ago): DaySheet(days.get(ago, always)) for ago in range(1, 90)}
+        self.sheets = {T0.date() - timedelta(days=ago): DayTimeline(days.get(ago, always)) for ago in range(1, 90)}
         if self.weather is Weather.AWAY:
-            away = Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
-            self.ills = {OwnPart.STORE: {"health": Health.DOWN, "complaints": (away,)}}
+            away = ComponentProblem(ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
+            self.ills = {Component.STORE: {"health": Health.DOWN, "complaints": (away,)}}
             self.recorded_at = T0
         if self.weather is Weather.OWN_FAULT:
-            broken = Complaint(ill=Ill.REFERENCE, health=Health.DOWN, about="rujukan-a", since=T0)
-            down = Complaint(ill=Ill.GATEWAY_DOWN, health=Health.DEGRADED, about="sms: sms-contoh")
+            broken = ComponentProblem(ill=ProblemCode.REFERENCE, health=Health.DOWN, about="rujukan-a", since=T0)
+            down = ComponentProblem(ill=ProblemCode.GATEWAY_DOWN, health=Health.DEGRADED, about="sms: sms-contoh")
             self.ills = {
-                OwnPart.REFERENCE: {"health": Health.DOWN, "complaints": (broken,)},
-                OwnPart.GATEWAY: {"health": Health.DEGRADED, "complaints": (down,)},
+                Component.REFERENCE: {"health": Health.DOWN, "complaints": (broken,)},
+                Component.GATEWAY: {"health": Health.DEGRADED, "complaints": (down,)},
             }
         if self.weather is Weather.START:
-            self.ills = {part: {"health": Health.UNKNOWN} for part in OwnPart}
+            self.ills = {part: {"health": Health.UNKNOWN} for part in Component}
             self.was_read = False
 
     async def agencies(self) -> Sequence[AgencyView]:
@@ -92,7 +92,7 @@ class Country(Service):
                 health = {**view.health, Direction.INBOUND: Health.DEGRADED}
                 return replace(view, health=health, since=T0 - timedelta(minutes=number))
             case 3:
-                work = Stretch(T0 - timedelta(hours=1), T0 + timedelta(hours=2), "Naik taraf pelayan")
+                work = WindowOccurrence(T0 - timedelta(hours=1), T0 + timedelta(hours=2), "Naik taraf pelayan")
                 return replace(view, maintenance=work)
             case 5:
                 ends = T0 + timedelta(hours=2)
@@ -122,7 +122,7 @@ class Country(Service):
         over = replace(view_incident(incident()), number="A000-00", id=1, state=IncidentState.RESOLVED, resolved_at=T0)
         return [*found, over]
 
-    async def notices(self) -> Sequence[NoticeView]:
+    async def notices(self) -> Sequence[NotificationView]:
         if self.weather in {Weather.WELL, Weather.START}:
             return []
         notices = await super().notices()

@@ -9,9 +9,9 @@ from datetime import timedelta
 from functools import cache
 
 from monitor.config.service.consent import ConsentWay
-from monitor.service.portal.delegation import Application, DelegationDesk
+from monitor.service.portal.delegation import Application, DelegationProvider
 from monitor.service.portal.mailbox_setup import ServerChoice
-from probes.model.bounds import Bounds, Opening
+from probes.model.bounds import EgressException, EgressPolicy
 from probes.model.check import NameServers
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Server
@@ -48,13 +48,13 @@ class SetupPremises:
             security=choice.security,
             tls=self.tls,
             tls_name=choice.host,
-            bounds=Bounds(openings=tuple(Opening.read(f"127.0.0.1:{port}") for port in self.ports)),
+            bounds=EgressPolicy(openings=tuple(EgressException.read(f"127.0.0.1:{port}") for port in self.ports)),
         )
 
     def consent(self, platform: MailPlatform, domain: str) -> ConsentWay | None:
         return self.ways.get(platform)
 
-    def desk(self, application: Application) -> DelegationDesk:
-        return DelegationDesk(
+    def desk(self, application: Application) -> DelegationProvider:
+        return DelegationProvider(
             token_url=self.token_url, servers=self.own_servers or PLATFORM_SERVERS[application.platform], tls=self.tls
         )

@@ -18,60 +18,60 @@ import httpx
 from fastapi import FastAPI
 
 from alerts.decide.silence import silence_over
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.notice import Language
 from alerts.model.oncall import Override
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.access.invitation_code import CodeWay
 from monitor.access.role import Role
 from monitor.config.files.problem import Problem
-from monitor.config.loading import Configuration, Memory, load, stored_source
-from monitor.drills.driller import Driller
-from monitor.drills.exercise import Exerciser
-from monitor.drills.roster import Rosters
+from monitor.config.loading import Configuration, LoadCache, load, stored_source
+from monitor.drills.driller import DrillRunner
+from monitor.drills.exercise import DrillSender
+from monitor.drills.roster import DrillPlans
 from monitor.metrics import Metrics
-from monitor.model.document import Pen, WrittenDocument
+from monitor.model.document import EditSource, WrittenDocument
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
-from monitor.service.access.safe import Safe
+from monitor.service.access.safe import SecretStore
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.tokens import ProgramTokens
-from monitor.service.access.walls import Walls
+from monitor.service.access.walls import Wallboards
 from monitor.service.days.statements import Statements
-from monitor.service.declarer import Declarer
+from monitor.service.declarer import DeclarationService
 from monitor.service.oncall import OnCall
 from monitor.service.order_check import OrderCheck
-from monitor.service.portal.advance_notices import AdvanceNotices
+from monitor.service.portal.advance_notices import MaintenanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
-from monitor.service.portal.agency_roll import AgencyRoll
+from monitor.service.portal.agency_roll import AgencyDirectory
 from monitor.service.portal.documents import DocumentWriter
-from monitor.service.portal.idempotency import MOST_KEPT, OrderBook
+from monitor.service.portal.idempotency import MOST_KEPT, IdempotencyStore
 from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
-from monitor.service.portal.rota_feed import FeedDesk
-from monitor.service.portal.trials import Trials
+from monitor.service.portal.rota_feed import RotaFeedService
+from monitor.service.portal.trials import OnDemandRuns
 from monitor.service.silences import Silencer
-from monitor.service.sites.probe_calls import ProbeCaller
+from monitor.service.sites.probe_calls import ProbeRequester
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.journal import JournalPages
+from monitor.store.engine.journal import AuditLogPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.store.probing.probe_calls import ProbeCalls
-from monitor.store.upkeep.advance_notices import AdvanceRecords
+from monitor.store.probing.probe_calls import ProbeRequests
+from monitor.store.upkeep.advance_notices import MaintenanceNoticeRecords
 from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.idempotency import OrderAnswers
+from monitor.store.upkeep.idempotency import IdempotencyRecords
 from monitor.store.upkeep.keyring import Keyring
 from monitor.store.upkeep.rota_feeds import RotaFeeds
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.traces import AgencyTraces
 from monitor.store.upkeep.users import SecondFactors, Users, WebSession
-from monitor.store.upkeep.walls import WallLinks
-from monitor.web.access.gate import Gate
+from monitor.store.upkeep.walls import WallboardLinks
+from monitor.web.access.gate import AccessControl
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
@@ -100,7 +100,7 @@ from tests.integration.alerts.station import Scripted, Station
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import BRIEF, T0
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.bench import Bench
 from tests.unit.monitor.web.premises import SetupPremises
 from tests.unit.monitor.web.source import Orders, Service
@@ -161,10 +161,10 @@ class DutyDesk:
 class Site:
     """Two agencies in the store, JCM and MDC, as `tests.integration.watching` writes them; nobody probes them."""
 
-    def __init__(self, directory: Path, database: Database, clock: Clock, safe: Safe) -> None:
+    def __init__(self, directory: Path, database: Database, clock: Clock, safe: SecretStore) -> None:
         self.settings = laid_out(directory) / "pantau.yaml"
         self.documents = Documents(database)
-        self.memory = Memory()
+        self.memory = LoadCache()
         self.writer = DocumentWriter(self.settings, {}, self.documents, clock, safe=safe, memory=self.memory)
         self.editor = AgencyEditor(self.writer, self.documents, lambda: self.configuration, self._reload)
         self.configuration: Configuration
@@ -192,7 +192,7 @@ class Site:
         wanted = [WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=t) for code, t in texts.items() if t]
         gone = [code for code, text in texts.items() if text is None]
         present = await self.documents.latest()
-        await self.documents.write(present, wanted, gone, pen=Pen.FILES, by="Ravi", now=T0)
+        await self.documents.write(present, wanted, gone, pen=EditSource.FILES, by="Ravi", now=T0)
 
     async def text(self, code: str = "JCM") -> str:
         """Return what the store has."""
@@ -217,20 +217,20 @@ class House:
     database: Database
     site: Site
     bench: Bench
-    caller: ProbeCaller
+    caller: ProbeRequester
     setups: MailboxSetups
-    walls: Walls
+    walls: Wallboards
     factors: SecondFactors
     duty: OnCall
-    driller: Driller
+    driller: DrillRunner
     stack: AsyncExitStack
 
     def another(self, *, keys: Sequence[str] = (KEY,)) -> FastAPI:
         """Open the portal of another Pantau on the same store."""
-        safe = Safe(Secrets(self.database), self.clock, Keyring(*keys) if keys else None)
+        safe = SecretStore(Secrets(self.database), self.clock, Keyring(*keys) if keys else None)
         authenticator = Authenticator(self.users, self.clock, agencies=tuple, factors=self.factors, safe=safe)
         service: Any = Service(codes=("JCM", "MDC"))
-        return portal(service, ["localhost"], service, gate=Gate(authenticator))
+        return portal(service, ["localhost"], service, gate=AccessControl(authenticator))
 
     def browser(self, app: FastAPI | None = None, **headers: str) -> httpx.AsyncClient:
         """Open a browser that keeps its cookies."""
@@ -249,7 +249,7 @@ class House:
         session = WebSession(
             digest=key.digest, user=user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
         )
-        await self.users.begin(session, Entry(at=now, actor=user.by, event="signed in"))
+        await self.users.begin(session, AuditEntry(at=now, actor=user.by, event="signed in"))
         browser = await self.stack.enter_async_context(self.browser())
         browser.cookies.set("pantau", key.text, domain="localhost.local")
         return browser
@@ -276,7 +276,7 @@ class House:
 def configured() -> Configuration:
     """Return the configuration that ships, with the agencies called as in these tests, and a rota that MDC is lent."""
     with TemporaryDirectory() as directory:
-        office = Office(Path(directory))
+        office = IssuingOffice(Path(directory))
         for file in (office.config, *office.directory.glob("agencies/*.yaml")):
             file.write_text(file.read_text().replace("MPCONTOH", "MDC").replace("JCONTOH", "JCM"))
         shared, lent = office.config.read_text(), office.directory / "agencies" / "majlis-contoh.yaml"
@@ -308,9 +308,9 @@ async def house(
     service = service or Service(codes=codes)
     async with Database.open(directory) as database, AsyncExitStack() as stack:
         users = Users(database)
-        walls = Walls(WallLinks(database), clock, agencies=lambda: codes)
+        walls = Wallboards(WallboardLinks(database), clock, agencies=lambda: codes)
         factors = SecondFactors(database)
-        safe = Safe(Secrets(database), clock, Keyring(*keys) if keys else None)
+        safe = SecretStore(Secrets(database), clock, Keyring(*keys) if keys else None)
         authenticator = Authenticator(
             users, clock, agencies=lambda: codes, factors=factors, safe=safe, required=required
         )
@@ -318,24 +318,24 @@ async def house(
             users, clock, agencies=lambda: codes, factors=factors, changed=authenticator.forget
         )
         tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: codes)
-        gate = Gate(authenticator, tokens, walls=walls, is_secure=secure)
+        gate = AccessControl(authenticator, tokens, walls=walls, is_secure=secure)
         orders = orders or Orders(service)
         bench = bench or Bench(codes)
         lifecycle = Lifecycle(SqlStore(database), clock, "pantau@ujian")
-        trials = Trials(lifecycle, clock, bench.watch)
-        caller = ProbeCaller(ProbeCalls(database), lifecycle, bench.watch, clock, looks=False)
+        trials = OnDemandRuns(lifecycle, clock, bench.watch)
+        caller = ProbeRequester(ProbeRequests(database), lifecycle, bench.watch, clock, looks=False)
         metrics = Metrics(version="1", now=clock.now)
         for code in codes:
             metrics.watch_agency(code, routes=())
         duty = OnCall(store=SqlStore(database), metrics=metrics, clock=clock, configuration=configured)
-        pool = GatewayPool([Line(name="sms", channel=Channel.SMS, gateway=Scripted())])
+        pool = GatewayPool([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=Scripted())])
         drills = Drills(database)
-        driller = Driller(
+        driller = DrillRunner(
             drills=drills,
             store=SqlStore(database),
             pool=pool,
-            exerciser=Exerciser(drills=drills, pool=pool, wording=configured().wording, metrics=metrics, clock=clock),
-            roster=lambda: Rosters().make(configured()),
+            exerciser=DrillSender(drills=drills, pool=pool, wording=configured().wording, metrics=metrics, clock=clock),
+            roster=lambda: DrillPlans().make(configured()),
             metrics=metrics,
             clock=clock,
         )
@@ -350,15 +350,15 @@ async def house(
         )
         site = Site(directory / "site", database, clock, safe)
         await site.open()
-        advance = AdvanceNotices(
-            records=AdvanceRecords(database),
+        advance = MaintenanceNotices(
+            records=MaintenanceNoticeRecords(database),
             lifecycle=lifecycle,
             clock=clock,
             configuration=lambda: site.configuration,
             crest=lambda _: None,
         )
         setups = MailboxSetups(lifecycle, clock, premises or SetupPremises())
-        roll = AgencyRoll(
+        roll = AgencyDirectory(
             site.editor,
             site.documents,
             AgencyTraces(database),
@@ -381,9 +381,9 @@ async def house(
             partial(drill_pages, driller, lambda: site.rests),
             partial(mailbox_pages, site.editor, clock),
             partial(trial_pages, trials, caller),
-            partial(journal_pages, JournalPages(database), users),
+            partial(journal_pages, AuditLogPages(database), users),
             partial(wall_pages, walls, clock),
-            partial(rota_pages, duty, FeedDesk(RotaFeeds(database), duty, users, clock)),
+            partial(rota_pages, duty, RotaFeedService(RotaFeeds(database), duty, users, clock)),
         ]
         station = Station(database)
         silencer = Silencer(
@@ -392,7 +392,7 @@ async def house(
             clock,
             lambda: {**{each: each for each in codes}, "JCM/internal": "JCM"},
         )
-        declarer = Declarer(
+        declarer = DeclarationService(
             store=SqlStore(database),
             dispatcher=station.dispatcher,
             clock=clock,
@@ -411,7 +411,7 @@ async def house(
             agency_documents(site.editor),
             mailbox_logins(site.editor),
         ]
-        once = OrderBook(OrderAnswers(database, most=MOST_KEPT), clock, lifecycle)
+        once = IdempotencyStore(IdempotencyRecords(database, most=MOST_KEPT), clock, lifecycle)
         app = portal(service, ["localhost"], service, gate=gate, pages=pages, once=once, parts=parts)
         yield House(
             app=app,

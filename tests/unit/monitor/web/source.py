@@ -14,47 +14,47 @@ import httpx
 from alerts.decide.announcement import Announce, announce
 from alerts.decide.paper import WAITING, LetterStep
 from alerts.decide.silence import Silence
-from alerts.engine.settling import Ruling
+from alerts.engine.settling import ManualStatus
 from alerts.model.channel import Channel
 from alerts.model.contradiction import Contradiction
-from alerts.model.delivery import Draft, NoticeState
-from alerts.model.event import Close, Correct, Event, Release, Remark
-from alerts.model.gateway import CallbackAnswer, Content, Incoming, PageContent, SmsContent
+from alerts.model.delivery import NotificationDraft, NotificationState
+from alerts.model.event import AddNote, Close, Event, MarkFalseAlarm, Release
+from alerts.model.gateway import CallbackRequest, CallbackResponse, Content, PageContent, SmsContent
 from alerts.model.incident import Incident, IncidentState, apply
-from alerts.model.notice import Addressee, Matter, Purpose
+from alerts.model.notice import Addressee, IncidentType, Purpose
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.config.files.problem import Problem
-from monitor.model.day import DaySheet
+from monitor.model.day import DayTimeline
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.site_sums import SiteSums
-from monitor.model.window import Stretch
-from monitor.planning.inspection import Inspection
-from monitor.service.declarer import Declared
-from monitor.service.front import Front
-from monitor.service.noticeboard import Noticeboard, Overview
-from monitor.service.order import NotDone, agency_called, no_incident, no_notice
+from monitor.model.window import WindowOccurrence
+from monitor.planning.inspection import CheckRun
+from monitor.service.declarer import DeclaredOutage
+from monitor.service.front import ServiceFacade
+from monitor.service.noticeboard import StatusOverview, StatusReader
+from monitor.service.order import OperationRejectedError, agency_called, no_incident, no_notice
 from monitor.service.order_check import readers
-from monitor.service.paper.letters import Letters, LetterView, Noted
-from monitor.service.portal.worklist import IncidentSheet, Outgoing, ReleaseLook, Waiting, Worklist
-from monitor.store.engine.listing import DoneEntry, IncidentFilter, NoticeFilter
+from monitor.service.paper.letters import LetterRecord, Letters, LetterView
+from monitor.service.portal.worklist import IncidentPage, PendingTasks, PlannedNotification, ReleasePreview, Worklist
+from monitor.store.engine.listing import DoneEntry, IncidentFilter, NotificationFilter
 from monitor.views.days import AgencyDays, Availability, view_days
 from monitor.views.overview import (
     AgencyView,
     CheckView,
     IncidentView,
     ListPage,
-    NoticeDetail,
-    NoticeView,
+    NotificationDetail,
+    NotificationView,
     view_checks,
     view_incident,
     view_notice,
     view_route,
 )
-from monitor.views.own_health import GatewayStanding, OwnPart, PartView, ReferenceView
-from monitor.views.site_report import SiteEvidence
-from probes.model.check import Finding, Premises, Verdict
+from monitor.views.own_health import Component, GatewayStatus, PartView, ReferenceView
+from monitor.views.site_report import SiteIncidentSummary
+from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import T0, incident, written
 from tests.unit.monitor.trial import agency_routes, failed
@@ -64,7 +64,7 @@ BASE = "https://pantau.contoh.gov.my/callbacks/sms-contoh"
 
 
 @dataclass
-class Service(Front, Noticeboard, Letters):
+class Service(ServiceFacade, StatusReader, Letters):
     """Answers with what the test puts in."""
 
     incident: Incident = field(default_factory=incident)
@@ -72,7 +72,7 @@ class Service(Front, Noticeboard, Letters):
     why_unready: str | None = None
     watch_only: bool = False
     #: By part: how it stands otherwise than well.
-    ills: Mapping[OwnPart, Any] = field(default_factory=dict)
+    ills: Mapping[Component, Any] = field(default_factory=dict)
     recorded_at: datetime | None = None
     was_read: bool = True
     #: How often it was asked for everything.
@@ -80,8 +80,8 @@ class Service(Front, Noticeboard, Letters):
     moment: datetime = T0
     says: Content = field(default_factory=lambda: SmsContent(text="RM0 JCM ICT: AMARAN."))
     #: What a callback is answered with, or the error it ends in.
-    answer: CallbackAnswer | Exception | None = None
-    heard: list[Incoming] = field(default_factory=list)
+    answer: CallbackResponse | Exception | None = None
+    heard: list[CallbackRequest] = field(default_factory=list)
     wrong: str | None = None
     #: What every order contradicts.
     contradiction: Contradiction | None = None
@@ -91,20 +91,20 @@ class Service(Front, Noticeboard, Letters):
     orders: list[tuple[str, str]] = field(default_factory=list)
     codes: Sequence[str] = ("JCM",)
     #: What the store has of every agency.
-    sheets: Mapping[date, DaySheet] = field(default_factory=dict)
+    sheets: Mapping[date, DayTimeline] = field(default_factory=dict)
     #: What of lists was asked: the filter, how many, after which.
-    asked: list[tuple[IncidentFilter | NoticeFilter, int, int | None]] = field(default_factory=list)
+    asked: list[tuple[IncidentFilter | NotificationFilter, int, int | None]] = field(default_factory=list)
     #: After which row another page begins.
     further: int | None = None
     name: str = "Jabatan Contoh Malaysia"
     why: str = "554 spam"
-    maintenance: Stretch | None = None
+    maintenance: WindowOccurrence | None = None
     silence: Silence | None = None
     #: What the checks found, by kind; `None`: they have not looked yet.
     found: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
     found_at_ours: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
     #: What sites say and have seen of an incident, and what came of their runs.
-    testified: Sequence[SiteEvidence] = ()
+    testified: Sequence[SiteIncidentSummary] = ()
     summed: Sequence[SiteSums] = ()
 
     def __getattr__(self, name: str) -> Any:
@@ -112,16 +112,16 @@ class Service(Front, Noticeboard, Letters):
             return self
         raise AttributeError(name)
 
-    async def site_evidence(self, incident: Incident) -> Sequence[SiteEvidence]:
+    async def site_evidence(self, incident: Incident) -> Sequence[SiteIncidentSummary]:
         return self.testified if incident.number == self.incident.number else ()
 
     async def site_sums(self, code: str, days: int) -> Sequence[SiteSums]:
         return self.summed if self.called(code) == "JCM" and days else ()
 
-    async def overview(self) -> Overview:
+    async def overview(self) -> StatusOverview:
         self.looks += 1
         notices, incidents = await self.notices(), await self.incidents()
-        return Overview(
+        return StatusOverview(
             own=self.own(),
             agencies=await self.agencies(),
             own_checks=self.own_checks(),
@@ -135,10 +135,10 @@ class Service(Front, Noticeboard, Letters):
         )
 
     def own(self) -> Sequence[PartView]:
-        return [replace(PartView(part=part, health=Health.UP), **self.ills.get(part, {})) for part in OwnPart]
+        return [replace(PartView(part=part, health=Health.UP), **self.ills.get(part, {})) for part in Component]
 
-    def gateways(self) -> Sequence[GatewayStanding]:
-        return [GatewayStanding(channel=Channel.SMS, gateway="sms-contoh")]
+    def gateways(self) -> Sequence[GatewayStatus]:
+        return [GatewayStatus(channel=Channel.SMS, gateway="sms-contoh")]
 
     def references(self) -> Sequence[ReferenceView]:
         control = view_route("control/a/b", Direction.CONTROL, Health.UP, None)
@@ -188,9 +188,9 @@ class Service(Front, Noticeboard, Letters):
     async def incidents(self) -> Sequence[IncidentView]:
         return [view_incident(self.incident)]
 
-    async def notices(self) -> Sequence[NoticeView]:
+    async def notices(self) -> Sequence[NotificationView]:
         drafts = announce_all(self.incident)
-        notice = written(drafts, state=NoticeState.FAILED)
+        notice = written(drafts, state=NotificationState.FAILED)
         addressee = Addressee(title=self.name, organisation="Kementerian Contoh")
         return [view_notice(replace(notice, addressee=addressee), self.incident)]
 
@@ -202,19 +202,19 @@ class Service(Front, Noticeboard, Letters):
         return ListPage(rows=rows[:most], after=self.further)
 
     async def notice_page(
-        self, wanted: NoticeFilter, *, most: int = 200, after: int | None = None
-    ) -> ListPage[NoticeView]:
+        self, wanted: NotificationFilter, *, most: int = 200, after: int | None = None
+    ) -> ListPage[NotificationView]:
         self.asked.append((wanted, most, after))
         rows = [each for each in await self.notices() if not wanted.agencies or each.agency in wanted.agencies]
         return ListPage(rows=rows[:most], after=self.further)
 
-    async def notice(self, notice_id: int) -> NoticeDetail:
+    async def notice(self, notice_id: int) -> NotificationDetail:
         if notice_id != 1:
             raise no_notice(notice_id)
         [notice] = await self.notices()
-        return NoticeDetail(notice=notice, incidents=["JCM-01"], attempts=())
+        return NotificationDetail(notice=notice, incidents=["JCM-01"], attempts=())
 
-    async def content(self, notice_id: int) -> tuple[NoticeView, Content] | None:
+    async def content(self, notice_id: int) -> tuple[NotificationView, Content] | None:
         [notice] = await self.notices()
         return (notice, self.says) if notice_id == 1 else None
 
@@ -231,7 +231,7 @@ class Service(Front, Noticeboard, Letters):
         self.orders.append(("reload", by))
         return self.problems
 
-    async def hear(self, gateway: str, incoming: Incoming) -> CallbackAnswer | None:
+    async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
         self.heard.append(incoming)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -254,8 +254,8 @@ class Service(Front, Noticeboard, Letters):
 
     async def _order(self, number: str, event: Callable[..., Event]) -> Incident:
         order = event(incident_id=1, at=T0)
-        if isinstance(order, Release | Correct | Close) and self.contradiction not in {None, order.despite}:
-            wrong = NotDone(f"{number} contradicts what is measured")
+        if isinstance(order, Release | MarkFalseAlarm | Close) and self.contradiction not in {None, order.despite}:
+            wrong = OperationRejectedError(f"{number} contradicts what is measured")
             wrong.despite = self.contradiction or ""
             raise wrong
         self.incident = apply(await self.numbered(number), order)
@@ -263,7 +263,7 @@ class Service(Front, Noticeboard, Letters):
 
     async def remark(self, number: str, by: str, text: str) -> Incident:
         self.orders.append((by, text))
-        return await self._order(number, partial(Remark, by=by, text=text))
+        return await self._order(number, partial(AddNote, by=by, text=text))
 
     async def letters(self) -> Sequence[LetterView]:
         return self.in_the_tray
@@ -286,25 +286,25 @@ class Service(Front, Noticeboard, Letters):
         after_all: bool = False,
         unprinted: bool = False,
         day: date | None = None,
-    ) -> Noted:
+    ) -> LetterRecord:
         if self.wrong is not None:
-            raise NotDone(self.wrong)
+            raise OperationRejectedError(self.wrong)
         how = " after all" if after_all else " unprinted" if unprinted else ""
         deed = f"{step}{how} {notice_id}{f' on {day}' if day else ''}"
         before = next((each for number, each in self.orders if number == deed), None)
         if before is None:
             self.orders.append((deed, by))
-        return Noted(by=before or by, at=self.moment, anew=before is None)
+        return LetterRecord(by=before or by, at=self.moment, anew=before is None)
 
     async def undo_posting(self, notice_id: int, by: str) -> None:
         if self.wrong is not None:
-            raise NotDone(self.wrong)
+            raise OperationRejectedError(self.wrong)
         self.orders.append((f"not posted {notice_id}", by))
 
-    async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> None:
+    async def settle(self, notice_id: int, ruling: ManualStatus, by: str, why: str) -> None:
         self.orders.append((str(notice_id), f"{ruling} by {by}: {why}"))
         if self.wrong is not None:
-            raise NotDone(self.wrong)
+            raise OperationRejectedError(self.wrong)
 
     def now(self) -> datetime:
         return self.moment
@@ -322,19 +322,21 @@ class Orders(Worklist):
     #: Why nothing can be declared, closed or silenced.
     wrong: str | None = None
     #: Other than what the incident's brief says.
-    goes: Sequence[Outgoing] = (
-        Outgoing(place=1, to="Ketua Setiausaha, Kementerian Contoh", channel=Channel.FAX, not_before=None, says=()),
+    goes: Sequence[PlannedNotification] = (
+        PlannedNotification(
+            place=1, to="Ketua Setiausaha, Kementerian Contoh", channel=Channel.FAX, not_before=None, says=()
+        ),
     )
-    unsettled: Sequence[NoticeView] = ()
+    unsettled: Sequence[NotificationView] = ()
     #: Whether there is more of each list.
     has_more: bool = False
 
-    async def waiting(self, visitor: Visitor) -> Waiting:
+    async def waiting(self, visitor: Principal) -> PendingTasks:
         found = self.service.incident
         seen = [found] if found.brief.agency in visitor.scope(Permission.ACKNOWLEDGE) and found.is_open else []
         untaken = [each for each in seen if each.acknowledged_by is None]
         releases = [each for each in seen if each.released_at is None]
-        return Waiting(
+        return PendingTasks(
             untaken=untaken,
             untaken_count=len(untaken),
             theirs=[each for each in seen if each.acknowledged_by == visitor.by],
@@ -345,8 +347,8 @@ class Orders(Worklist):
             has_more_unsettled=self.has_more,
         )
 
-    async def sheet(self, number: str) -> IncidentSheet:
-        return IncidentSheet(
+    async def sheet(self, number: str) -> IncidentPage:
+        return IncidentPage(
             incident=await self.service.numbered(number),
             done=self.entries,
             silence=None,
@@ -354,19 +356,19 @@ class Orders(Worklist):
             told_correction=readers(self.service.incident, ()),
         )
 
-    async def look(self, number: str) -> ReleaseLook:
+    async def look(self, number: str) -> ReleasePreview:
         found = await self.service.numbered(number)
         goes = self.goes if found.is_open and found.released_at is None else ()
-        return ReleaseLook(
+        return ReleasePreview(
             incident=found, matter=found.matter, goes=goes, is_offered=True, is_paper_held=False, silence=None
         )
 
     async def page(self, number: str, place: int) -> PageContent:
         return PageContent(pdf=b"%PDF-1.7", title=f"{number} {place}", pages=1)
 
-    async def declare(self, agency: str, matter: Matter, *, since: str, why: str, by: str) -> Declared:
+    async def declare(self, agency: str, matter: IncidentType, *, since: str, why: str, by: str) -> DeclaredOutage:
         self._see(f"declare {agency} {matter} {since}: {why}", by)
-        return Declared(incident=self.service.incident)
+        return DeclaredOutage(incident=self.service.incident)
 
     async def close(
         self,
@@ -405,15 +407,15 @@ class Orders(Worklist):
 
     def _see(self, order: str, by: str) -> None:
         if self.wrong is not None:
-            raise NotDone(self.wrong)
+            raise OperationRejectedError(self.wrong)
         self.service.orders.append((order, by))
 
 
 def checks(found: Mapping[str, Sequence[Finding] | None]) -> Sequence[CheckView]:
-    nowhere = Premises(agency="JCM", mailboxes=(), domains=())
+    nowhere = CheckScope(agency="JCM", mailboxes=(), domains=())
     return view_checks(
         {
-            kind: None if findings is None else Inspection(findings=tuple(findings), at=T0, premises=nowhere)
+            kind: None if findings is None else CheckRun(findings=tuple(findings), at=T0, premises=nowhere)
             for kind, findings in found.items()
         }
     )
@@ -423,7 +425,7 @@ def finding(subject: str, verdict: Verdict, detail: str = "", aspect: str = "spf
     return Finding(aspect=aspect, subject=subject, verdict=verdict, detail=detail)
 
 
-def announce_all(of: Incident) -> Draft:
+def announce_all(of: Incident) -> NotificationDraft:
     # What is over was announced while it was not.
     opened = replace(of, state=IncidentState.TRIGGERED)
     decision = announce(apply(opened, Release(incident_id=1, at=T0, by="Siti Contoh")), (), T0)

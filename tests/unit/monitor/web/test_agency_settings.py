@@ -19,9 +19,9 @@ from sqlalchemy import text
 from monitor.config.files.document import document_of
 from monitor.config.files.problem import Problem
 from monitor.config.loading import load
-from monitor.model.document import Pen, WrittenDocument, digest_of
+from monitor.model.document import EditSource, WrittenDocument, digest_of
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
-from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
+from monitor.service.portal.documents import DocumentsResult, DocumentWriter, SubmittedDocuments
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import House, house
 
@@ -109,7 +109,7 @@ async def test_what_is_saved_is_a_version_by_the_portal_in_ones_name_and_is_take
     answer = await fill(place, officer, "interval", interval="10m")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{SETTINGS}?saved=2")
     latest = await place.site.editor.latest("JCM")
-    assert (latest.pen, latest.by) == (Pen.PORTAL, "Siti Contoh (siti)")
+    assert (latest.pen, latest.by) == (EditSource.PORTAL, "Siti Contoh (siti)")
     assert latest.text == agency("JCM") + "probing:\n  interval: 10m\n"
     assert place.site.reloads == ["Siti Contoh (siti)"]
     page = await officer.get(answer.headers["location"] + "&lang=en")
@@ -482,7 +482,7 @@ async def test_drafts_of_one_agency_are_read_one_after_the_other_and_anothers_me
     most = Counter[str]()
 
     class Counted(DocumentWriter):
-        async def write(self, brought: DocumentsBrought, **how: Any) -> DocumentsAnswer:
+        async def write(self, brought: SubmittedDocuments, **how: Any) -> DocumentsResult:
             (code,) = brought.edit.started_from
             reading.update((code, "all"))
             for each in (code, "all"):

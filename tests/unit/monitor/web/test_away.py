@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from alerts.model.gateway import CallbackAnswer, Incoming
+from alerts.model.gateway import CallbackRequest, CallbackResponse
 from alerts.model.incident import Incident
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.views.overview import AgencyView, IncidentView
 from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control
@@ -22,16 +22,16 @@ class AwayService(Service):
     """A service whose store is away."""
 
     async def agencies(self) -> Sequence[AgencyView]:
-        raise StoreAway(WHY)
+        raise StoreUnavailable(WHY)
 
     async def incidents(self) -> Sequence[IncidentView]:
-        raise StoreAway(WHY)
+        raise StoreUnavailable(WHY)
 
     async def acknowledge(self, number: str, by: str) -> Incident:
-        raise StoreAway(WHY)
+        raise StoreUnavailable(WHY)
 
-    async def hear(self, gateway: str, incoming: Incoming) -> CallbackAnswer | None:
-        raise StoreAway(WHY)
+    async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
+        raise StoreUnavailable(WHY)
 
 
 @pytest.mark.parametrize(

@@ -17,27 +17,27 @@ import pytest
 from jinja2 import Environment
 
 from alerts.model.channel import Channel
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Matter, Purpose
+from alerts.model.notice import IncidentType, Purpose
 from monitor.access.role import AgencyScope, Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import Principal
 from monitor.judging.attribution import RunVerdict
-from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.suspect import Trouble
-from monitor.model.day import DaySheet
+from monitor.judging.joint.standing import SiteStatus
+from monitor.judging.suspect import ActiveProblem
+from monitor.model.day import DayTimeline
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.agency_filter import AgencyFilter
-from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, NoticeView, RouteView
-from monitor.views.own_health import Complaint, Ill, OwnPart
+from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, NotificationView, RouteView
+from monitor.views.own_health import Component, ComponentProblem, ProblemCode
 from monitor.views.site_report import view_sites
-from monitor.views.standing import AgencyStanding
+from monitor.views.standing import AgencyStatus
 from monitor.web import page
 from monitor.web.api.state import AgencyList
-from monitor.web.ask import Ask
-from monitor.web.board import Board
-from monitor.web.page import Tongue, card_of, tally_of, words
+from monitor.web.ask import PageQuery
+from monitor.web.board import StatusPage
+from monitor.web.page import PageLanguage, card_of, tally_of, words
 from monitor.web.portal import page_templates, portal
 from probes.model.check import Verdict
 from probes.model.reply import Reason
@@ -71,7 +71,7 @@ def down(code: str, why: str) -> AgencyView:
 
 
 @dataclass
-class Country(Service):
+class MultiSiteDemo(Service):
     """Many agencies, and who is asked for them."""
 
     views: list[AgencyView] = field(default_factory=lambda: [view(f"A{number:03}") for number in range(30)])
@@ -85,7 +85,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.rendered: list[str] = []
-        self._templates = page_templates()[Tongue.MALAY]
+        self._templates = page_templates()[PageLanguage.MALAY]
         self.filters = self._templates.filters
 
     def get_template(self, name: str) -> Any:
@@ -100,13 +100,13 @@ class Counting:
         return Counted
 
 
-def board(source: Service, templates: Counting, *, fresh: float = 0) -> Board:
-    return Board(source, {Tongue.MALAY: cast(Environment, templates)}, version="1", fresh=fresh)
+def board(source: Service, templates: Counting, *, fresh: float = 0) -> StatusPage:
+    return StatusPage(source, {PageLanguage.MALAY: cast(Environment, templates)}, version="1", fresh=fresh)
 
 
 @pytest.mark.blind
 async def test_however_many_look_at_once_the_page_is_made_once() -> None:
-    source, templates = Country(), Counting()
+    source, templates = MultiSiteDemo(), Counting()
     shared = board(source, templates, fresh=3600)
     found = await asyncio.gather(*(shared.rendering() for _ in range(50)))
 
@@ -117,7 +117,7 @@ async def test_however_many_look_at_once_the_page_is_made_once() -> None:
 
 @pytest.mark.blind
 async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_went_well_changes_none() -> None:
-    source, templates = Country(), Counting()
+    source, templates = MultiSiteDemo(), Counting()
     shared = board(source, templates)
     first = await shared.rendering()
     templates.rendered.clear()
@@ -137,7 +137,7 @@ async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_wen
 
 @pytest.mark.blind
 async def test_who_has_the_page_already_is_sent_nothing_and_who_can_unpack_it_a_small_one() -> None:
-    async with client(portal(Country(), HOSTS)) as web:
+    async with client(portal(MultiSiteDemo(), HOSTS)) as web:
         plain = await web.get("/fragment", headers={"Accept-Encoding": "identity"})
         packed = await web.get("/fragment", headers={"Accept-Encoding": "gzip, br"})
         again = await web.get("/fragment", headers={"If-None-Match": plain.headers["etag"]})
@@ -164,7 +164,7 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
     assert all(text is before for (_, text), before in zip(again, (one, two), strict=True))
     assert changed[0][1] is one
     assert changed[1][1] != two
-    async with client(portal(Country(views=views), HOSTS)) as web:
+    async with client(portal(MultiSiteDemo(views=views), HOSTS)) as web:
         answer = await web.get("/api/v1/agencies")
     # How available their mail was changes with every day, and is written beside what is kept.
     assert [{**each, "availability": []} for each in answer.json()] == [json.loads(one), json.loads(two)]
@@ -184,11 +184,13 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
 async def test_what_is_wrong_with_pantau_stands_before_every_agency(
     path: str, tongue: str, said: tuple[str, ...]
 ) -> None:
-    away = Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
-    refusing = Complaint(ill=Ill.CONTROL, health=Health.DEGRADED, about="control/a/b", why="submit (sender) 554: tutup")
+    away = ComponentProblem(ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
+    refusing = ComponentProblem(
+        ill=ProblemCode.CONTROL, health=Health.DEGRADED, about="control/a/b", why="submit (sender) 554: tutup"
+    )
     ills = {
-        OwnPart.STORE: {"health": Health.DOWN, "complaints": (away,)},
-        OwnPart.REFERENCE: {"health": Health.DEGRADED, "complaints": (refusing,)},
+        Component.STORE: {"health": Health.DOWN, "complaints": (away,)},
+        Component.REFERENCE: {"health": Health.DEGRADED, "complaints": (refusing,)},
     }
     async with client(portal(Service(ills=ills, recorded_at=T0), HOSTS)) as web:
         text = (await web.get(path, headers={"Cookie": f"bahasa={tongue}"})).text
@@ -216,9 +218,9 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency(
 async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where_there_is_one(
     tongue: str, said: str
 ) -> None:
-    down = SiteStanding(trouble=Trouble(matter=Matter.BOTH, since=T0))
-    sites = view_sites({"johor": down, "kuching": SiteStanding(well_since=T0), "sabah": None})
-    shown = Country(views=[replace(view("JCM"), sites=sites), view("JKT")], codes=("JCM", "JKT"))
+    down = SiteStatus(trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0))
+    sites = view_sites({"johor": down, "kuching": SiteStatus(well_since=T0), "sabah": None})
+    shown = MultiSiteDemo(views=[replace(view("JCM"), sites=sites), view("JKT")], codes=("JCM", "JKT"))
     async with client(portal(shown, HOSTS)) as web:
         web.headers["Cookie"] = f"bahasa={tongue}"
         several, one = [(await web.get(f"/agencies/{code}")).text for code in ("JCM", "JKT")]
@@ -247,14 +249,17 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
 async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone_sees_is_no_outage(
     tongue: str, told: tuple[str, ...], by_one: tuple[str, ...]
 ) -> None:
-    down, well = SiteStanding(trouble=Trouble(matter=Matter.SENDING, since=T0)), SiteStanding(well_since=T0)
-    deaf, slow = [SiteStanding(trouble=Trouble(matter=each, since=T0)) for each in (Matter.RECEIVING, Matter.DEGRADED)]
+    down, well = SiteStatus(trouble=ActiveProblem(matter=IncidentType.SENDING, since=T0)), SiteStatus(well_since=T0)
+    deaf, slow = [
+        SiteStatus(trouble=ActiveProblem(matter=each, since=T0))
+        for each in (IncidentType.RECEIVING, IncidentType.DEGRADED)
+    ]
     out, into = Direction.OUTBOUND, Direction.INBOUND
     views = [
         replace(
             view("JCM"),
             health={out: Health.UP, into: Health.UP},
-            agreed=Matter.SENDING,
+            agreed=IncidentType.SENDING,
             sites=view_sites({"noc": well, "johor": down, "kuching": down}),
         ),
         replace(
@@ -264,7 +269,7 @@ async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone
             sites=view_sites({"noc": deaf, "johor": slow, "kuching": down}),
         ),
     ]
-    async with client(portal(Country(views=views, codes=("JCM", "JKT")), HOSTS)) as web:
+    async with client(portal(MultiSiteDemo(views=views, codes=("JCM", "JKT")), HOSTS)) as web:
         web.headers["Cookie"] = f"bahasa={tongue}"
         for code, said in (("JCM", told), ("JKT", by_one)):
             for path, begins, ends in (
@@ -279,7 +284,7 @@ async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone
 
 @pytest.mark.parametrize(("tongue", "said"), [("ms", "diuji oleh proses prob-2:"), ("en", "probed by process prob-2:")])
 async def test_the_page_of_an_agency_says_who_probes_it_where_that_is_another_process(tongue: str, said: str) -> None:
-    shown = Country(views=[replace(view("JCM"), probed_by="prob-2"), view("JKT")], codes=("JCM", "JKT"))
+    shown = MultiSiteDemo(views=[replace(view("JCM"), probed_by="prob-2"), view("JKT")], codes=("JCM", "JKT"))
     async with client(portal(shown, HOSTS)) as web:
         web.headers["Cookie"] = f"bahasa={tongue}"
         there, here = [(await web.get(f"/agencies/{code}")).text for code in ("JCM", "JKT")]
@@ -293,7 +298,7 @@ class NothingRead(Service):
     async def incidents(self) -> Sequence[IncidentView]:
         return []
 
-    async def notices(self) -> Sequence[NoticeView]:
+    async def notices(self) -> Sequence[NotificationView]:
         return []
 
 
@@ -316,24 +321,24 @@ async def test_before_the_store_was_ever_read_nobody_is_told_that_there_is_no_in
     assert (read.count("Tidak diketahui"), read.count(">Tiada<"), read.count("Tiada insiden terbuka")) == (0, 2, 1)
 
 
-@pytest.mark.parametrize("part", list(OwnPart))
-async def test_each_part_of_pantau_is_always_on_the_page_by_its_malay_name(part: OwnPart) -> None:
+@pytest.mark.parametrize("part", list(Component))
+async def test_each_part_of_pantau_is_always_on_the_page_by_its_malay_name(part: Component) -> None:
     async with client(portal(Service(ills={part: {"health": Health.UNKNOWN}}), HOSTS)) as web:
         text = (await web.get("/fragment")).text
 
     own = text[: text.index("</section>")]
     name = page.WORDS["parts"][part][0]
     assert re.search(rf'<li id="p-{part}" class="unknown" data-news="[^"]+">{name} <strong>BELUM PASTI', own)
-    assert own.count('class="up"') == len(OwnPart) - 1
+    assert own.count('class="up"') == len(Component) - 1
 
 
 def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
     closed: dict[str, Iterable[str]] = {
-        "ills": Ill,
+        "ills": ProblemCode,
         "healths": Health,
-        "standings": AgencyStanding,
-        "parts": OwnPart,
-        "matters": Matter,
+        "standings": AgencyStatus,
+        "parts": Component,
+        "matters": IncidentType,
         "channels": Channel,
         "purposes": Purpose,
         "incident_states": IncidentState,
@@ -343,10 +348,10 @@ def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
         "reasons": {*Reason, TAKEN_UNANSWERED},
         "tallies": {*RunVerdict, "pending"} - {RunVerdict.FAILED},
     }
-    for tongue in Tongue:
+    for tongue in PageLanguage:
         for section, members in closed.items():
             assert words(section, tongue).keys() == set(members), section
-        assert words("states", tongue).keys() >= set(NoticeState)
+        assert words("states", tongue).keys() >= set(NotificationState)
         assert words("verdicts", tongue).keys() == {*Verdict, "unseen"}
         assert words("directions", tongue).keys() == set(Direction) - {Direction.CONTROL}
     assert all(
@@ -380,11 +385,11 @@ def test_a_failed_run_says_whether_it_is_held_against_the_agency(
 
 @pytest.mark.parametrize(("path", "tag"), [("/", "p"), ("/agencies/A001", "td")])
 async def test_why_a_run_failed_and_whether_it_counts_is_said_in_the_language_of_the_page(path: str, tag: str) -> None:
-    ours = weather.Country(weather=weather.Weather.OWN_FAULT)
-    theirs = weather.Country(weather=weather.Weather.OUTAGE)
+    ours = weather.MultiSiteDemo(weather=weather.Weather.OWN_FAULT)
+    theirs = weather.MultiSiteDemo(weather=weather.Weather.OUTAGE)
     said = 'penghantaran (pelayan pengirim) 554: pengirim ditolak: <span lang="en">5.7.1 Service unavailable'
     async with client(portal(ours, HOSTS)) as web:
-        uncounted, counted = [(await web.get(f"{path}?lang={tongue}")).text for tongue in Tongue]
+        uncounted, counted = [(await web.get(f"{path}?lang={tongue}")).text for tongue in PageLanguage]
     async with client(portal(theirs, HOSTS)) as web:
         failed = (await web.get(path)).text
     assert re.search(rf'<{tag} class="why uncounted"[^>]*>(Masuk · )?<b class="tally">tidak dikira', uncounted)
@@ -397,15 +402,17 @@ async def test_why_a_run_failed_and_whether_it_counts_is_said_in_the_language_of
 
 @pytest.mark.blind
 def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
-    assert card_of(replace(view("A001"), health={})).standing is AgencyStanding.UNPROVEN
-    assert card_of(view("A001")).standing is AgencyStanding.WELL
+    assert card_of(replace(view("A001"), health={})).standing is AgencyStatus.UNPROVEN
+    assert card_of(view("A001")).standing is AgencyStatus.WELL
 
 
 @pytest.mark.parametrize(("health", "times"), [(Health.UNKNOWN, 1), (Health.UP, 0)])
 async def test_routes_that_are_not_known_yet_are_said_to_be_probed_by_themselves(health: Health, times: int) -> None:
     new = view("A001")
     new = replace(new, routes=[replace(each, health=health) for each in new.routes])
-    rendering = await Board(Country(views=[new]), page_templates(), version="1").agency("A001", Ask(), Visitor())
+    rendering = await StatusPage(MultiSiteDemo(views=[new]), page_templates(), version="1").agency(
+        "A001", PageQuery(), Principal()
+    )
     assert rendering
     text = rendering.state.plain.decode()
     assert text.count("diuji dengan sendirinya mengikut jadual") == times
@@ -416,9 +423,12 @@ async def test_routes_that_are_not_known_yet_are_said_to_be_probed_by_themselves
 async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mailbox() -> None:
     bare = replace(view("A001"), health={}, routes=())
     templates = page_templates(signs_in=True)
-    board = Board(Country(views=[bare, view("A002")]), templates, version="1")
-    editor = Visitor(open=frozenset({Permission.EDIT_AGENCY}))
-    rendering, read = await board.agency("A001", Ask(), editor), await board.agency("A001", Ask(), Visitor())
+    board = StatusPage(MultiSiteDemo(views=[bare, view("A002")]), templates, version="1")
+    editor = Principal(open=frozenset({Permission.EDIT_AGENCY}))
+    rendering, read = (
+        await board.agency("A001", PageQuery(), editor),
+        await board.agency("A001", PageQuery(), Principal()),
+    )
     assert rendering
     assert read
     assert b"/mailboxes/new" not in read.state.plain
@@ -426,7 +436,7 @@ async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mail
     assert "belum ada peti mel" in text
     assert 'href="/agencies/A001/mailboxes/new"' in text
     assert "/agencies/A001/test" not in text
-    async with client(portal(Country(views=[bare, view("A002")]), HOSTS)) as web:
+    async with client(portal(MultiSiteDemo(views=[bare, view("A002")]), HOSTS)) as web:
         assert (await web.get("/")).text.count("belum ada peti mel") == 1
         # What programs read is for whoever is at this machine, where nobody signs in.
         assert ('href="/metrics"' in (await web.get("/")).text, "/metrics" in text, "/account" in text) == (
@@ -441,8 +451,8 @@ async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mail
 async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green() -> None:
     invented = cast(Health, "splendid")
     odd = replace(view("A001"), health={Direction.INTERNAL: invented})
-    ills = {OwnPart.ENGINE: {"health": invented}}
-    async with client(portal(Country(views=[odd, view("A002")], ills=ills), HOSTS)) as web:
+    ills = {Component.ENGINE: {"health": invented}}
+    async with client(portal(MultiSiteDemo(views=[odd, view("A002")], ills=ills), HOSTS)) as web:
         text = (await web.get("/")).text
     assert '<article id="a-A001" class="agency unproven"' in text
     assert "<dd>BELUM PASTI</dd>" in text
@@ -453,7 +463,7 @@ async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green()
 @pytest.mark.blind
 async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fault_of_ours_hides_it() -> None:
     unseen = replace(view("A001"), unseen=[Direction.INTERNAL])
-    async with client(portal(Country(views=[unseen]), HOSTS)) as web:
+    async with client(portal(MultiSiteDemo(views=[unseen]), HOSTS)) as web:
         text = (await web.get("/")).text
     assert '<article id="a-A001" class="agency own_fault"' in text
     assert "<dd>BELUM PASTI</dd>" in text
@@ -462,12 +472,12 @@ async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fau
 
 @pytest.mark.blind
 async def test_an_agency_that_people_have_declared_deaf_is_not_green_because_its_probes_are() -> None:
-    deaf = replace(view("A001"), incident="A001-01", declared=Matter.RECEIVING, declared_by="Aminah <Contoh>")
+    deaf = replace(view("A001"), incident="A001-01", declared=IncidentType.RECEIVING, declared_by="Aminah <Contoh>")
     card = card_of(deaf)
-    assert (card.standing, card.directions) == (AgencyStanding.DOWN, [(Direction.INTERNAL, Health.UP)]), (
+    assert (card.standing, card.directions) == (AgencyStatus.DOWN, [(Direction.INTERNAL, Health.UP)]), (
         "measured as ever"
     )
-    async with client(portal(Country(views=[deaf, view("A002")]), HOSTS)) as web:
+    async with client(portal(MultiSiteDemo(views=[deaf, view("A002")]), HOSTS)) as web:
         text = (await web.get("/")).text
         english = (await web.get("/?lang=en")).text
     assert '<article id="a-A001" class="agency down"' in text
@@ -477,7 +487,7 @@ async def test_an_agency_that_people_have_declared_deaf_is_not_green_because_its
 
 
 async def test_the_worst_have_cards_in_order_and_the_others_tiles_below_by_state() -> None:
-    source = weather.Country(size=100, weather=weather.Weather.MASS)
+    source = weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS)
     async with client(portal(source, HOSTS)) as web:
         text = (await web.get("/")).text
     cards = re.findall(r'<article id="a-(\w+)" class="agency (\w+)"', text)
@@ -493,7 +503,7 @@ async def test_the_worst_have_cards_in_order_and_the_others_tiles_below_by_state
 
 
 async def test_a_country_is_seen_in_three_screens_worth_of_octets() -> None:
-    source = weather.Country(size=1000, weather=weather.Weather.MASS)
+    source = weather.MultiSiteDemo(size=1000, weather=weather.Weather.MASS)
     async with client(portal(source, HOSTS)) as web:
         sizes = [
             (await web.get(path, headers={"Accept-Encoding": "gzip"})).headers["content-length"]
@@ -515,7 +525,7 @@ async def test_a_country_is_seen_in_three_screens_worth_of_octets() -> None:
     ],
 )
 async def test_a_filter_is_in_the_address_and_says_how_much_it_has_left_out(query: str, found: set[str]) -> None:
-    source = weather.Country(size=20, weather=weather.Weather.MASS)
+    source = weather.MultiSiteDemo(size=20, weather=weather.Weather.MASS)
     async with client(portal(source, HOSTS)) as web:
         text = (await web.get(f"/?{query}")).text
         fragment = re.search(r'data-from="([^"]+)"', text)
@@ -531,30 +541,30 @@ async def test_a_filter_is_in_the_address_and_says_how_much_it_has_left_out(quer
 
 
 async def test_whoever_sees_some_agencies_is_told_of_all_their_open_incidents_though_not_all_are_listed() -> None:
-    country = weather.Country(size=300, weather=weather.Weather.MASS)
+    country = weather.MultiSiteDemo(size=300, weather=weather.Weather.MASS)
     theirs = AgencyScope(agencies=frozenset(f"A{number:03}" for number in range(240)))
-    board = Board(country, page_templates(), version="1")
-    text = (await board.rendering(Ask(tongue=Tongue.ENGLISH), theirs)).state.plain.decode()
+    board = StatusPage(country, page_templates(), version="1")
+    text = (await board.rendering(PageQuery(tongue=PageLanguage.ENGLISH), theirs)).state.plain.decode()
     assert '<h2 id="open-name">Open incidents <small>80</small></h2>' in text
     assert text.count('<li id="i-') == 50
     assert "and 30 more in the" in text
 
 
 async def test_an_installation_without_an_agency_says_who_adds_one_and_where() -> None:
-    async with client(portal(weather.Country(size=0), HOSTS)) as web:
+    async with client(portal(weather.MultiSiteDemo(size=0), HOSTS)) as web:
         text = (await web.get("/?lang=en")).text
     assert "There is no agency to show. Administrators add agencies on the page Agencies." in text
 
 
 async def test_a_state_that_there_is_not_is_said_and_hides_nothing() -> None:
-    async with client(portal(weather.Country(size=20, weather=weather.Weather.MASS), HOSTS)) as web:
+    async with client(portal(weather.MultiSiteDemo(size=20, weather=weather.Weather.MASS), HOSTS)) as web:
         text = (await web.get("/?state=%3Cdwon%3E")).text
     assert "Keadaan &#34;&lt;dwon&gt;&#34; tidak dikenali" in text
     assert len(re.findall(r'id="a-(\w+)"', text)) == 20
 
 
 async def test_one_switch_makes_every_word_english_and_is_remembered() -> None:
-    source = weather.Country(size=60, weather=weather.Weather.OUTAGE)
+    source = weather.MultiSiteDemo(size=60, weather=weather.Weather.OUTAGE)
     async with client(portal(source, HOSTS)) as web:
         malay = await web.get("/?q=a0")
         english = await web.get("/?q=a0&lang=en")
@@ -569,17 +579,17 @@ async def test_one_switch_makes_every_word_english_and_is_remembered() -> None:
     assert '<html lang="ms">' in odd.text
     # What is neither the name of somebody, nor a word of both languages.
     told = {
-        key: words(section, Tongue.MALAY)[key]
+        key: words(section, PageLanguage.MALAY)[key]
         for section in ("say", "standings", "healths", "parts")
-        for key in words(section, Tongue.MALAY)
+        for key in words(section, PageLanguage.MALAY)
     }
-    both = set(words("say", Tongue.ENGLISH).values()) | set(words("parts", Tongue.ENGLISH).values())
+    both = set(words("say", PageLanguage.ENGLISH).values()) | set(words("parts", PageLanguage.ENGLISH).values())
     for text in {each for each in told.values() if "{" not in each and len(each) > 3} - both:
         assert f">{text}<" not in english.text, text
 
 
 async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_code_none() -> None:
-    source = weather.Country(size=8, weather=weather.Weather.OUTAGE)
+    source = weather.MultiSiteDemo(size=8, weather=weather.Weather.OUTAGE)
     async with client(portal(source, HOSTS)) as web:
         text = (await web.get("/agencies/A001")).text
         fragment = await web.get("/agencies/A001/fragment?lang=ms")
@@ -589,17 +599,17 @@ async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_cod
     assert fragment.text in text
     for told in ("A001-01", "554: pengirim ditolak", "A001/outbound/a", "A001/inbound/a", "24/11 14:15:00", "1.7 s"):
         assert told in text
-    board = Board(source, page_templates(), version="1")
-    again = await board.agency("A001", Ask(), Visitor())
+    board = StatusPage(source, page_templates(), version="1")
+    again = await board.agency("A001", PageQuery(), Principal())
     assert again
     _, page = await board.page(again)
     assert gzip.decompress(page.packed) == page.plain
 
 
 async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
-    async with client(portal(weather.Country(size=100, weather=weather.Weather.MASS), HOSTS)) as web:
+    async with client(portal(weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS), HOSTS)) as web:
         many = (await web.get("/?wall=1")).text
-    async with client(portal(weather.Country(size=3), HOSTS)) as web:
+    async with client(portal(weather.MultiSiteDemo(size=3), HOSTS)) as web:
         few = (await web.get("/?wall")).text
     assert '<html lang="ms" class="wall">' in many
     assert many.count("<article ") == 8
@@ -611,7 +621,7 @@ async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
 
 
 async def test_the_worst_have_bars_of_their_days_which_a_wall_has_not_and_a_day_that_goes_on_is_drawn_again() -> None:
-    source = weather.Country(size=100, weather=weather.Weather.MASS)
+    source = weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS)
     async with client(portal(source, HOSTS)) as web:
         seen, wall = [(await web.get(path)).text for path in ("/", "/?wall=1")]
     assert (seen.count('<svg class="strip"'), wall.count('<svg class="strip"')) == (8, 0)
@@ -622,7 +632,7 @@ async def test_the_worst_have_bars_of_their_days_which_a_wall_has_not_and_a_day_
     first = await shared.rendering()
     templates.rendered.clear()
     assert await shared.rendering() is first
-    source.sheets = {**source.sheets, T0.date(): DaySheet("b90")}
+    source.sheets = {**source.sheets, T0.date(): DayTimeline("b90")}
     second = await shared.rendering()
     assert {*templates.rendered} == {"agency.html", "counts.html", "tiles.html"}
     assert b"24/11/2026: gangguan 1 j 30 min" in second.state.plain
@@ -630,9 +640,9 @@ async def test_the_worst_have_bars_of_their_days_which_a_wall_has_not_and_a_day_
 
 
 async def test_however_many_filters_people_try_few_pages_are_kept() -> None:
-    shared = board(Country(), Counting(), fresh=3600)
+    shared = board(MultiSiteDemo(), Counting(), fresh=3600)
     for number in range(50):
-        await shared.rendering(Ask(choice=AgencyFilter(text=f"A{number:03}")))
+        await shared.rendering(PageQuery(choice=AgencyFilter(text=f"A{number:03}")))
     assert len(shared._renderings) <= 8
 
 
@@ -652,7 +662,7 @@ async def test_without_its_script_the_page_asks_again_and_is_old_unless_proven_f
 
 
 async def test_the_packed_page_is_the_page() -> None:
-    board = Board(Country(), page_templates(), version="1")
+    board = StatusPage(MultiSiteDemo(), page_templates(), version="1")
     made = await board.rendering()
     _, page = await board.page(made)
     assert gzip.decompress(page.packed) == page.plain

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from monitor.model.window import check_cron
-from monitor.web.agency.calendar_file import NoCalendar, read_calendar
+from monitor.web.agency.calendar_file import InvalidCalendarError, read_calendar
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import House, house
 
@@ -136,7 +136,7 @@ def test_an_event_twice_is_one_window_and_its_name_is_a_line_that_a_terminal_may
     ],
 )
 def test_what_is_no_calendar_is_refused_as_a_whole(octets: bytes, why: str) -> None:
-    with pytest.raises(NoCalendar) as refused:
+    with pytest.raises(InvalidCalendarError) as refused:
         read_calendar(octets, HERE, NOW)
     assert refused.value.key == why
 

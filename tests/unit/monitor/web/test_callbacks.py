@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.model.gateway import CallbackAnswer, CallbackRefused
+from alerts.model.gateway import CallbackRejectedError, CallbackResponse
 from monitor.runtime.log_throttle import LogThrottle
 from monitor.web.callbacks import LARGEST_BODY, LARGEST_FORM, MOST_FIELDS, MOST_LARGE, callbacks
 from tests.unit.monitor.web.source import BASE, Service, client
@@ -18,7 +18,7 @@ PATH = "/callbacks/sms-contoh/status/d42-1"
 
 
 async def test_a_callback_reaches_its_gateway_as_it_was_sent() -> None:
-    service = Service(answer=CallbackAnswer(status=200, body="<Response/>", media_type="text/xml"))
+    service = Service(answer=CallbackResponse(status=200, body="<Response/>", media_type="text/xml"))
     async with client(callbacks(service), host="penyerang.example") as web:
         answer = await web.post(f"{PATH}?n=1", data={"Digits": ["1", "2"], "Empty": ""}, headers={"X-Sign": "abc"})
 
@@ -32,7 +32,7 @@ async def test_a_callback_reaches_its_gateway_as_it_was_sent() -> None:
 
 
 async def test_what_is_no_form_is_left_to_the_gateway() -> None:
-    service = Service(answer=CallbackAnswer())
+    service = Service(answer=CallbackResponse())
     async with client(callbacks(service)) as web:
         answer = await web.post(PATH, json={"a": 1})
 
@@ -55,7 +55,7 @@ async def test_nothing_else_is_served(path: str) -> None:
 
 @pytest.mark.parametrize(("size", "status"), [(LARGEST_BODY, 204), (LARGEST_BODY + 1, 413)])
 async def test_a_body_has_a_limit(size: int, status: int) -> None:
-    service = Service(answer=CallbackAnswer())
+    service = Service(answer=CallbackResponse())
     async with client(callbacks(service)) as web:
         answer = await web.post(PATH, content=b"x" * size)
 
@@ -65,7 +65,9 @@ async def test_a_body_has_a_limit(size: int, status: int) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 async def test_what_is_not_trusted_is_refused_without_a_reason(status: int) -> None:
-    async with client(callbacks(Service(answer=CallbackRefused(status, "signature of +60100000101 is wrong")))) as web:
+    async with client(
+        callbacks(Service(answer=CallbackRejectedError(status, "signature of +60100000101 is wrong")))
+    ) as web:
         answer = await web.post(PATH)
 
     assert (answer.status_code, answer.text) == (status, "")
@@ -87,7 +89,7 @@ async def test_a_gateway_that_left_meanwhile_is_unknown() -> None:
 
 @pytest.mark.parametrize("form", [b"a=1&" * (MOST_FIELDS + 1), b"a=" + b"x" * LARGEST_FORM])
 async def test_a_form_is_small_or_is_not_looked_at(form: bytes) -> None:
-    service = Service(answer=CallbackAnswer())
+    service = Service(answer=CallbackResponse())
     async with client(callbacks(service)) as web:
         answer = await web.post(PATH, content=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
 
@@ -96,7 +98,7 @@ async def test_a_form_is_small_or_is_not_looked_at(form: bytes) -> None:
 
 
 async def test_strangers_who_send_slowly_hold_a_few_large_bodies_and_no_form_waits_for_them() -> None:
-    service, go_on = Service(answer=CallbackAnswer()), asyncio.Event()
+    service, go_on = Service(answer=CallbackResponse()), asyncio.Event()
     arrived = asyncio.Semaphore(0)
 
     async def slow() -> AsyncIterator[bytes]:
@@ -119,7 +121,7 @@ async def test_strangers_who_send_slowly_hold_a_few_large_bodies_and_no_form_wai
 
 @pytest.mark.parametrize("kind", [b"application/json", b"application/x-www-form-urlencoded"])
 async def test_who_hangs_up_while_sending_is_no_error_of_ours(kind: bytes) -> None:
-    service = Service(answer=CallbackAnswer())
+    service = Service(answer=CallbackResponse())
     said = iter([{"type": "http.request", "body": b"Digits=1", "more_body": True}, {"type": "http.disconnect"}])
 
     async def receive() -> Any:
@@ -142,14 +144,14 @@ async def test_who_hangs_up_while_sending_is_no_error_of_ours(kind: bytes) -> No
 
 
 async def test_what_is_refused_again_and_again_is_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    service = Service(answer=CallbackRefused(403, "no signature"))
+    service = Service(answer=CallbackRejectedError(403, "no signature"))
     seconds = iter([0.0, 0.0, 0.0, 60.0, 60.0, 60.0])
     monkeypatch.setattr("monitor.web.callbacks.LogThrottle", lambda: LogThrottle(seconds.__next__))
     with capture_logs() as lines:
         async with client(callbacks(service)) as web:
             for _ in range(5):
                 assert (await web.post(PATH)).status_code == 403
-            service.answer = CallbackRefused(400, "not a status of a call")
+            service.answer = CallbackRejectedError(400, "not a status of a call")
             await web.post(PATH)
 
     assert [line["why"] for line in lines] == ["no signature", "no signature", "not a status of a call"]

@@ -8,7 +8,7 @@ import pytest
 
 from alerts.model.event import Resolve
 from alerts.model.incident import apply
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.config.files.problem import Problem, Severity
 from monitor.web.command.control import control
 from tests.unit.alerts.people import T0, incident
@@ -32,7 +32,7 @@ async def test_a_duty_officer_releases_the_announcement() -> None:
 
 
 async def test_what_is_no_outage_has_nothing_to_release() -> None:
-    async with client(control(Service(incident=incident(Matter.DEGRADED)))) as web:
+    async with client(control(Service(incident=incident(IncidentType.DEGRADED)))) as web:
         answer = await web.post("/incidents/JCM-01/release", json={"by": "Siti Contoh"})
 
     assert answer.json()["announcement"] == "none"

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import insert, select
 
-from alerts.decide.drill import ExerciseState
+from alerts.decide.drill import DrillState
 from monitor.store.engine.drills import Drills
 from monitor.store.schema.tables import exercise
 from tests.unit.monitor.web.signed import House, house
@@ -60,7 +60,7 @@ async def test_a_drill_is_of_ones_own_people_is_in_ones_name_and_is_followed_to_
         place.clock.move(timedelta(minutes=20))
     tried = (await place.driller.of_agency("JCM"))[1]
     assert {each.agency for each in tried} == {"JCM"}
-    assert all(each.state is not ExerciseState.CALLING for each in tried)
+    assert all(each.state is not DrillState.CALLING for each in tried)
     colleague = await place.admitted("ali", "officer:JCM")
     page = await colleague.get(DRILLS, params={"lang": "en"})
     assert "is under way" not in shown(page)

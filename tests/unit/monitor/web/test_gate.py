@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from monitor.web.access.gate import Gate, RouteWithoutPermissionError, put_gate, routes_of
+from monitor.web.access.gate import AccessControl, RouteWithoutPermissionError, put_gate, routes_of
 from monitor.web.portal import portal
 from tests.unit.monitor.web.signed import OURS, House, house
 from tests.unit.monitor.web.source import LETTERS, Service
@@ -315,7 +315,7 @@ async def test_a_route_that_names_no_permission_is_refused_when_the_portal_is_bu
         return "secret"
 
     with pytest.raises(RouteWithoutPermissionError, match=r"^/secret names no permission"):
-        put_gate(app, Gate())
+        put_gate(app, AccessControl())
 
 
 async def test_metrics_are_read_from_near_and_by_who_may_see_everything(place: House) -> None:

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import insert
 
 from alerts.model.notice import Cause
-from monitor.model.day import DaySheet, MinuteState
+from monitor.model.day import DayTimeline, MinuteState
 from monitor.model.site_sums import SiteSums
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import HourlyTransit
@@ -41,7 +41,7 @@ async def counted(database: Database, *rows: dict[str, Any]) -> None:
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[House]:
-    seen = DaySheet()
+    seen = DayTimeline()
     seen.mark(MinuteState.WELL, 0, 1440)
     seen.mark(MinuteState.NO_MAIL, 0, 90)
     began_at = T0 - timedelta(seconds=580)

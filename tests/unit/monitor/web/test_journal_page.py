@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.record.store import Entry
+from alerts.record.store import AuditEntry
 from monitor.store.engine.ledger import SqlStore
 from tests.unit.alerts.people import T0, trigger
 from tests.unit.monitor.web.signed import House, house
@@ -21,7 +21,7 @@ async def place(tmp_path: Path) -> AsyncIterator[House]:
         yield opened
 
 
-async def told(place: House, *entries: Entry) -> None:
+async def told(place: House, *entries: AuditEntry) -> None:
     async with SqlStore(place.database).transaction() as ledger:
         for each in entries:
             await ledger.journal(each)
@@ -41,7 +41,7 @@ def events(page: str) -> list[str]:
 async def test_who_may_read_all_sees_who_did_what_and_what_was_told(place: House) -> None:
     admin = await place.admitted("siti", "admin")
     detail = {"to": "<script>alert(1)</script>", "count": "3", "nothing": ""}
-    await told(place, Entry(at=T0, actor="<b>Ravi</b>", event="something was done", detail=detail))
+    await told(place, AuditEntry(at=T0, actor="<b>Ravi</b>", event="something was done", detail=detail))
     page = await admin.get("/journal?lang=en")
     assert "Content-Security-Policy" in page.headers
     assert events(page.text)[0] == "Something was done"
@@ -60,9 +60,9 @@ async def test_who_may_read_of_one_agency_sees_its_incidents_only(place: House) 
     first, second = await incident_of(place, "JCM"), await incident_of(place, "MDC")
     await told(
         place,
-        Entry(at=T0, actor="engine", event="of JCM", incident_id=first),
-        Entry(at=T0, actor="engine", event="of MDC", incident_id=second),
-        Entry(at=T0, actor="engine", event="of none"),
+        AuditEntry(at=T0, actor="engine", event="of JCM", incident_id=first),
+        AuditEntry(at=T0, actor="engine", event="of MDC", incident_id=second),
+        AuditEntry(at=T0, actor="engine", event="of none"),
     )
     noc = await place.admitted("ravi", "noc:JCM")
     assert events((await noc.get("/journal")).text) == ["of JCM"]
@@ -80,7 +80,7 @@ async def test_who_may_read_of_one_agency_sees_its_incidents_only(place: House) 
 
 async def test_it_is_read_in_pages_and_by_the_name_with_which_somebody_signs_in(place: House) -> None:
     admin = await place.admitted("siti", "admin")
-    await told(place, *(Entry(at=T0, actor="Siti Contoh (siti)", event=f"event {n}") for n in range(120)))
+    await told(place, *(AuditEntry(at=T0, actor="Siti Contoh (siti)", event=f"event {n}") for n in range(120)))
     address, found = "/journal?by=siti", list[str]()
     for _ in range(4):
         page = (await admin.get(address)).text

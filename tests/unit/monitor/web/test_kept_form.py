@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.web.form import LARGEST_TEXT_FORM, SECRET_FIELDS
 from tests.unit.monitor.web.signed import OURS, House, house
 from tests.unit.monitor.web.steps import measure, without_collector
@@ -71,7 +71,7 @@ async def test_kept_form_sent_again_is_done(place: House, refused: str, monkeypa
         if refused == "store away":
 
             async def away(*_: object, **__: object) -> None:
-                raise StoreAway("disk I/O error")
+                raise StoreUnavailable("disk I/O error")
 
             patch.setattr(place.site.editor, "save", away)
             page = await officer.post("/agencies/JCM/settings", data=form)

@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from monitor.config.loading import load
 from monitor.config.service.consent import ConsentWay
-from monitor.service.portal.mailbox_setup import ChosenServers, ConfiguredSite, ServerChoice, SetupRefused
+from monitor.service.portal.mailbox_setup import ChosenServers, ConfiguredSite, ServerChoice, SetupRejectedError
 from monitor.store.schema.tables import journal
 from pantau_lab.mail import Account, LabNetwork, MailSystem, SystemPlan
 from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, TokenEndpointFault, app
@@ -340,7 +340,7 @@ async def test_a_clock_that_is_put_on_or_back_meanwhile_breaks_no_trial_and_has_
             await place.setups.begin("JCM", ADDRESS, by=by)
         for _ in range(3):
             await place.setups.try_password(setup, chosen, ADDRESS, "salah")
-        with pytest.raises(SetupRefused):
+        with pytest.raises(SetupRejectedError):
             await place.setups.begin("JCM", ADDRESS, by=by)
         place.clock.move(-timedelta(hours=1))
         await place.setups.try_password(setup, chosen, ADDRESS, secret(network))

@@ -14,17 +14,17 @@ from sqlalchemy import select
 
 from monitor.access.encryption import SecretPurpose
 from monitor.config.files.document import document_of
-from monitor.config.files.secret import TypedSecret
+from monitor.config.files.secret import StoredSecret
 from monitor.config.loading import load, stored_source
-from monitor.model.document import Pen, digest_of
-from monitor.service.access.safe import Safe
+from monitor.model.document import EditSource, digest_of
+from monitor.service.access.safe import SecretStore
 from monitor.store.schema.tables import journal
 from monitor.store.upkeep.keyring import Keyring, new_key
 from monitor.store.upkeep.secrets import Secrets
-from monitor.web.page import Tongue, words
+from monitor.web.page import PageLanguage, words
 from pantau_lab.oauth import LabServiceAccount
-from probes.model.bounds import OutOfBounds
-from probes.model.mailbox import OAuth, Password, Withheld
+from probes.model.bounds import EgressDeniedError
+from probes.model.mailbox import OAuth, Password, UnavailableLogin
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import KEY, House, house
 
@@ -81,19 +81,19 @@ def shown(answer: httpx.Response) -> str:
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", answer.text)))
 
 
-async def kept(place: House, key: str = KEY) -> dict[str, TypedSecret]:
+async def kept(place: House, key: str = KEY) -> dict[str, StoredSecret]:
     """Return what the store keeps, by its names."""
     keyring = Keyring(key)
     there = await Secrets(place.database).under(keyring.key_ids, None, 99)
     found = {
         each.owner: keyring.decrypt(each, locked) for each, locked in there if each.purpose is SecretPurpose.MAILBOX
     }
-    return {name: TypedSecret.read(text) for name, text in found.items()}
+    return {name: StoredSecret.read(text) for name, text in found.items()}
 
 
-def mailbox_of(place: House, key: str = "kaunter") -> Password | Withheld:
+def mailbox_of(place: House, key: str = "kaunter") -> Password | UnavailableLogin:
     login = place.site.configuration.registry.mailboxes[f"JCM/{key}"].mailbox.login
-    assert isinstance(login, Password | Withheld)
+    assert isinstance(login, Password | UnavailableLogin)
     return login
 
 
@@ -105,7 +105,7 @@ async def test_a_mailbox_is_added_and_signs_in_with_what_was_typed_and_nothing_s
     assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}?saved=2")
     assert 'class="button" href="/agencies/JCM/test"' in (await officer.get(answer.headers["location"])).text
     ((name, secret),) = (await kept(place)).items()
-    assert secret == TypedSecret(SECRET, hearers=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
+    assert secret == StoredSecret(SECRET, hearers=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
     text = await place.site.text()
     assert text == agency("JCM") + (
         "  kaunter:\n    address: kaunter@jcm.gov.my\n    smtp:\n      host: mel.jcm.gov.my\n      security: implicit\n"
@@ -113,7 +113,7 @@ async def test_a_mailbox_is_added_and_signs_in_with_what_was_typed_and_nothing_s
         f"    login:\n      username: kaunter@jcm.gov.my\n      password_kept: {name}\n"
     )
     assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=SECRET)
-    assert (await place.site.editor.latest("JCM")).pen is Pen.PORTAL
+    assert (await place.site.editor.latest("JCM")).pen is EditSource.PORTAL
     async with place.database.read() as connection:
         entries = (await connection.execute(select(journal).where(journal.c.event == "secret typed"))).all()
     assert [(each.actor, each.detail) for each in entries] == [("Siti Contoh (siti)", {"secret": name})]
@@ -150,7 +150,7 @@ async def test_another_server_wants_the_password_again(place: House, officer: ht
     assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=ANOTHER)
     # With another key, too.
     new = KEY[:-2] + "A="
-    assert (await Safe(Secrets(place.database), place.clock, Keyring(new, KEY)).rotate(by="Ravi")).changed == 1
+    assert (await SecretStore(Secrets(place.database), place.clock, Keyring(new, KEY)).rotate(by="Ravi")).changed == 1
     (place.site.settings.parent / "secrets" / "key").write_text(new)
     await take_up(place)
     assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=ANOTHER)
@@ -192,8 +192,8 @@ WRONG = [
 
 
 def test_whatever_is_out_of_bounds_is_said_in_both_languages() -> None:
-    for tongue in Tongue:
-        assert {f"out_{why.name.lower()}" for why in OutOfBounds} <= words("boxes", tongue).keys()
+    for tongue in PageLanguage:
+        assert {f"out_{why.name.lower()}" for why in EgressDeniedError} <= words("boxes", tongue).keys()
 
 
 async def test_what_is_wrong_is_told_at_its_field_and_what_was_typed_stays(
@@ -410,8 +410,8 @@ async def test_a_program_sets_a_password_that_nothing_can_read(place: House, off
     answer = await officer.put(url, json={"password": ANOTHER}, headers=seen)
     assert (answer.status_code, answer.json()["taken"]) == (200, True)
     ((name, secret),) = (await kept(place)).items()
-    assert secret == TypedSecret(ANOTHER, hearers=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
+    assert secret == StoredSecret(ANOTHER, hearers=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
     assert await place.site.text() == text.replace(before, name)
     assert answer.headers["ETag"] == f'"{digest_of(await place.site.text())}"'
-    assert (await place.site.editor.latest("JCM")).pen is Pen.API
+    assert (await place.site.editor.latest("JCM")).pen is EditSource.API
     assert (await officer.get(url)).status_code == 405

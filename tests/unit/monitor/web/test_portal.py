@@ -11,7 +11,7 @@ import pytest
 from alerts.decide.silence import Silence
 from alerts.model.gateway import Content, PageContent, Script, SmsContent, VoiceContent
 from monitor.config.files.problem import Problem, Severity
-from monitor.model.window import Stretch
+from monitor.model.window import WindowOccurrence
 from monitor.web.portal import SECURITY_HEADERS, portal
 from probes.model.check import Verdict
 from tests.unit.alerts.people import FAX, SMS_RAVI, SMS_SITI, T0
@@ -222,7 +222,7 @@ async def test_the_page_says_what_the_checks_found_and_when() -> None:
 
 
 async def test_an_agency_in_maintenance_says_so_and_until_when() -> None:
-    work = Stretch(T0 - timedelta(hours=1), T0 + timedelta(hours=2), "Naik taraf <pelayan>")
+    work = WindowOccurrence(T0 - timedelta(hours=1), T0 + timedelta(hours=2), "Naik taraf <pelayan>")
     async with client(portal(Service(maintenance=work), HOSTS)) as web:
         page = (await web.get("/")).text
         [agency] = (await web.get("/api/v1/agencies")).json()

@@ -14,7 +14,7 @@ import monitor.web
 from monitor.access.role import Permission
 from monitor.model.said import said
 from monitor.web.form import Pages
-from monitor.web.page import FAULTS, Tongue
+from monitor.web.page import FAULTS, PageLanguage
 from monitor.web.portal import page_templates
 from monitor.web.problem import answer_with_problems
 from monitor.web.refusal import answer_in_pages
@@ -67,16 +67,16 @@ def test_each_permission_has_words_for_who_lacks_it() -> None:
 @pytest.mark.parametrize(
     ("path", "tongue", "told"),
     [
-        ("/tiada", Tongue.MALAY, "tiada apa-apa di /tiada"),
-        ("/tiada", Tongue.ENGLISH, "there is nothing at /tiada"),
-        ("/lama", Tongue.MALAY, "tiada notis 9"),
-        ("/lama", Tongue.ENGLISH, "there is no notice 9"),
-        ("/muka?dari=x&q=lama", Tongue.MALAY, "nilai dari, q dalam alamat halaman ini tidak dapat difahami"),
-        ("/muka?dari=x", Tongue.ENGLISH, "what the address says of dari cannot be understood"),
-        ("/lain", Tongue.MALAY, '<span lang="en">of another kind</span>'),
+        ("/tiada", PageLanguage.MALAY, "tiada apa-apa di /tiada"),
+        ("/tiada", PageLanguage.ENGLISH, "there is nothing at /tiada"),
+        ("/lama", PageLanguage.MALAY, "tiada notis 9"),
+        ("/lama", PageLanguage.ENGLISH, "there is no notice 9"),
+        ("/muka?dari=x&q=lama", PageLanguage.MALAY, "nilai dari, q dalam alamat halaman ini tidak dapat difahami"),
+        ("/muka?dari=x", PageLanguage.ENGLISH, "what the address says of dari cannot be understood"),
+        ("/lain", PageLanguage.MALAY, '<span lang="en">of another kind</span>'),
     ],
 )
-async def test_a_page_says_in_its_language_why_there_is_none(path: str, tongue: Tongue, told: str) -> None:
+async def test_a_page_says_in_its_language_why_there_is_none(path: str, tongue: PageLanguage, told: str) -> None:
     app = FastAPI()
 
     @app.get("/lama")

@@ -14,15 +14,15 @@ import httpx
 import pytest
 from sqlalchemy import insert, select
 
-from alerts.record.store import Entry, StoreAway
-from monitor.model.document import Pen, WrittenDocument, digest_of
-from monitor.service.portal.agency_roll import AgencyPast, AgencyRoll
+from alerts.record.store import AuditEntry, StoreUnavailable
+from monitor.model.document import EditSource, WrittenDocument, digest_of
+from monitor.service.portal.agency_roll import AgencyDirectory, PreviousAgency
 from monitor.store.engine import audit
 from monitor.store.engine.drills import drill_called
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import day, journal
 from monitor.store.upkeep.renames import RENAMED
-from monitor.web.access.gate import Gate
+from monitor.web.access.gate import AccessControl
 from monitor.web.portal import portal
 from monitor.web.roll.agencies import roll_pages
 from tests.integration.watching import agency
@@ -76,7 +76,7 @@ async def test_an_empty_list_asks_for_the_first_agency_and_blames_no_search(
     place: House, admin: httpx.AsyncClient
 ) -> None:
     present = await place.site.documents.latest()
-    await place.site.documents.write(present, [], [*present], pen=Pen.FILES, by="Ravi", now=T0)
+    await place.site.documents.write(present, [], [*present], pen=EditSource.FILES, by="Ravi", now=T0)
     text = (await admin.get("/agencies?lang=en")).text
     assert "There is no agency yet. Add the first one below." in text
     assert "There is no such agency." not in text
@@ -88,7 +88,7 @@ async def test_an_empty_list_asks_for_the_first_agency_and_blames_no_search(
 async def test_a_page_of_the_list_leads_to_the_next(place: House, admin: httpx.AsyncClient) -> None:
     present = await place.site.documents.latest()
     many = [WrittenDocument(agency=f"A{each:03}", name=f"a{each}.yaml", text="x") for each in range(150)]
-    await place.site.documents.write(present, many, [], pen=Pen.FILES, by="Ravi", now=T0)
+    await place.site.documents.write(present, many, [], pen=EditSource.FILES, by="Ravi", now=T0)
     first = await admin.get("/agencies")
     (more,) = re.findall(r'<p><a href="(/agencies\?[^"]+)">Seterusnya', first.text)
     second = await admin.get(unescape(more))
@@ -193,20 +193,20 @@ async def test_a_whole_document_is_taken_as_well_and_what_is_wrong_is_told_at_it
     assert await place.site.text("JLN") == agency("JLN")
 
 
-class AwayRoll(AgencyRoll):
+class AwayRoll(AgencyDirectory):
     """Whose store is away."""
 
     def __init__(self) -> None:
         pass
 
-    async def past(self, agency: str) -> AgencyPast | None:
-        raise StoreAway("disk I/O error")
+    async def past(self, agency: str) -> PreviousAgency | None:
+        raise StoreUnavailable("disk I/O error")
 
 
 async def test_while_the_store_is_away_nothing_that_was_typed_is_lost(place: House, admin: httpx.AsyncClient) -> None:
     service: Any = Service(codes=("JCM", "MDC"))
     pages = [partial(roll_pages, place.site.editor, AwayRoll())]
-    app = portal(service, ["localhost"], service, gate=Gate(place.authenticator), pages=pages)
+    app = portal(service, ["localhost"], service, gate=AccessControl(place.authenticator), pages=pages)
     async with place.browser(app) as browser:
         browser.cookies.set("pantau", admin.cookies["pantau"], domain="localhost.local")
         page = await browser.post("/agencies?lang=en", data={"form": "text", "text": agency("JLN")})
@@ -220,7 +220,7 @@ async def test_a_code_that_was_another_agencys_is_given_only_after_that_was_told
     await place.admitted("ali", "officer:JCM")
     await place.site.write(JCM=None)
     days = [{"agency": "JCM", "date": T0.date() - timedelta(days=each), "minutes": "-9w"} for each in (40, 0)]
-    renamed = Entry(at=T0, actor="Ravi", event=RENAMED, detail={"what": "agency", "old": "JCM", "new": "JCMB"})
+    renamed = AuditEntry(at=T0, actor="Ravi", event=RENAMED, detail={"what": "agency", "old": "JCM", "new": "JCMB"})
     async with place.database.write() as connection:
         await connection.execute(insert(day), days)
         await audit.append(connection, [renamed])

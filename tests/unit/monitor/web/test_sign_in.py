@@ -15,7 +15,7 @@ import httpx
 import pytest
 from sqlalchemy import insert, select
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.access.invitation_code import CodeWay
 from monitor.service.access.secret import SessionKey
 from monitor.store.schema.tables import api_token, journal, portal_user, web_session
@@ -355,7 +355,7 @@ async def test_while_the_store_is_away_who_is_signed_in_sees_on(place: House, mo
     assert (await browser.get("/")).status_code == 200
 
     async def away(*_: object) -> None:
-        raise StoreAway("disk I/O error")
+        raise StoreUnavailable("disk I/O error")
 
     for name in ("session", "see", "find"):
         monkeypatch.setattr(place.users, name, away)

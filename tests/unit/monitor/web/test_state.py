@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from monitor.views.standing import AgencyStanding
+from monitor.views.standing import AgencyStatus
 from monitor.web.portal import portal
-from tests.unit.monitor.web.country import Country, Weather
+from tests.unit.monitor.web.country import MultiSiteDemo, Weather
 from tests.unit.monitor.web.source import client
 
 HOSTS = ["localhost"]
@@ -26,23 +26,23 @@ def states_on(page: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("weather", list(Weather))
 async def test_page_wall_counts_and_api_agree_on_every_agency_in_every_weather(weather: Weather) -> None:
-    country = Country(size=60, weather=weather, codes=["A001"])
+    country = MultiSiteDemo(size=60, weather=weather, codes=["A001"])
     async with client(portal(country, HOSTS)) as web:
         page, wall = (await web.get("/")).text, (await web.get("/?wall=1")).text
         told = {each["agency"]: each["state"] for each in (await web.get("/api/v1/agencies")).json()}
         one = (await web.get("/api/v1/agencies/A001")).json()["state"]
         asked = {
             state: {each["agency"] for each in (await web.get(f"/api/v1/agencies?state={state}")).json()}
-            for state in AgencyStanding
+            for state in AgencyStatus
         }
-        filtered = {state: states_on((await web.get(f"/?state={state}")).text).keys() for state in AgencyStanding}
+        filtered = {state: states_on((await web.get(f"/?state={state}")).text).keys() for state in AgencyStatus}
 
     assert len(told) == country.size
     assert states_on(page) == told
     assert states_on(wall).items() <= told.items()
-    counts = {state: Counter(told.values())[state] for state in AgencyStanding} | {"all": country.size}
+    counts = {state: Counter(told.values())[state] for state in AgencyStatus} | {"all": country.size}
     for shown in (page, wall):
         assert {name: int(count) for name, count in _COUNT.findall(shown)} == counts
     assert one == told["A001"]
-    for state in AgencyStanding:
+    for state in AgencyStatus:
         assert asked[state] == filtered[state] == {code for code, found in told.items() if found == state}

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from alerts.model.notice import Cause
-from monitor.model.day import DaySheet, MinuteState
+from monitor.model.day import DayTimeline, MinuteState
 from monitor.store.probing.days import DayRecords
 from monitor.store.schema.tables import journal
 from tests.unit.alerts.people import BRIEF, T0, trigger
@@ -25,7 +25,7 @@ MONTH = "/agencies/JCM/statement/2026-11"
 
 async def filled(place: House) -> None:
     """Let a day have been well but for an hour, another have been half watched, and an incident be open."""
-    well, half = DaySheet(), DaySheet()
+    well, half = DayTimeline(), DayTimeline()
     well.mark(MinuteState.WELL, 0, 1440)
     well.mark(MinuteState.NO_SENDING, 600, 660)
     half.mark(MinuteState.WELL, 0, 720)

@@ -13,7 +13,7 @@ import pytest
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import edit_text
 from monitor.model.document import digest_of
-from monitor.web.agency.entry import BadField
+from monitor.web.agency.entry import InvalidFieldError
 from monitor.web.agency.settings_edits import edits_of
 from monitor.web.agency.telling_edits import field_of
 from tests.integration.watching import agency
@@ -160,12 +160,12 @@ def test_recipients_are_changed_added_and_taken_out() -> None:
 
 @pytest.mark.parametrize("form", ["rota", "recipient", "add_rota", "add_recipient"])
 def test_a_form_about_what_is_not_there_or_has_no_name_is_refused_at_its_field(form: str) -> None:
-    with pytest.raises(BadField) as refused:
+    with pytest.raises(InvalidFieldError) as refused:
         changed(form, {"key": "" if form.startswith("add") else "tiada"})
     assert refused.value.field == "key"
     if form.startswith("add"):
         there = {"add_rota": "bertugas", "add_recipient": "ksu"}[form]
-        with pytest.raises(BadField, match="already"):
+        with pytest.raises(InvalidFieldError, match="already"):
             changed(form, {"key": there})
 
 

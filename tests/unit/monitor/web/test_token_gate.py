@@ -10,9 +10,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.service.access.secret import TokenSecret
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.store.schema.tables import api_token, journal
 from tests.unit.monitor.web.signed import House, house
 from tests.unit.monitor.web.source import TOKEN, Service
@@ -80,7 +80,7 @@ async def test_a_token_ends_when_it_is_over_and_when_it_is_taken_back(place: Hou
     [newest, *_] = await place.tokens.all()
     await place.tokens.revoke(newest.id, by="Ujian")
     assert (await other.get(PATH)).status_code == 401
-    with pytest.raises(NotDone, match="was taken back before"):
+    with pytest.raises(OperationRejectedError, match="was taken back before"):
         await place.tokens.revoke(newest.id, by="Ujian")
 
 
@@ -114,7 +114,7 @@ async def test_while_the_store_is_away_a_program_that_is_known_sees_on(
     assert (await program.get(PATH)).status_code == 200
 
     async def away(*_: object) -> None:
-        raise StoreAway("disk I/O error")
+        raise StoreUnavailable("disk I/O error")
 
     for name in ("standing", "use"):
         monkeypatch.setattr(place.tokens._records, name, away)

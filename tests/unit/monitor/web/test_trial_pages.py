@@ -15,10 +15,10 @@ from sqlalchemy import select
 from alerts.model.notice import Language
 from monitor.advice import advise
 from monitor.model.health import Health
-from monitor.service.sites.probe_calls import CallState
+from monitor.service.sites.probe_calls import ProbeRequestState
 from monitor.store.schema.tables import journal
 from probes.model.result import Outcome, Party, Phase
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.trial import agency_routes, arrived, failed
 from tests.unit.monitor.web.signed import House, house
@@ -54,7 +54,7 @@ async def test_an_officer_chooses_a_route_and_sees_what_comes_of_it(place: House
     assert "Waiting for its turn" in page.text
 
     (trial,) = place.bench.trials
-    trial.begun_at, trial.recorder = T0, Recorder()
+    trial.begun_at, trial.recorder = T0, TraceRecorder()
     with trial.recorder.phase(Phase.CONNECT, Party.SENDER):
         pass
     with trial.recorder.phase(Phase.TLS, Party.SENDER):
@@ -218,7 +218,7 @@ async def test_the_page_says_of_each_site_whether_it_was_asked(place: House, off
     await officer.post("/agencies/JCM/test-all")
     call = place.caller.latest("JCM")
     assert call is not None
-    call.sites.update(zip(("a", "b", "c", "d"), CallState, strict=True))
+    call.sites.update(zip(("a", "b", "c", "d"), ProbeRequestState, strict=True))
     page = (await officer.get("/agencies/JCM/test?lang=en")).text
     for said in ("a: has not answered yet", "b: asked", "c: is of an older version", "d: cannot be reached"):
         assert said in page, said

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from probes.arrival.watcher import Bell
+from probes.arrival.watcher import WakeEvent
 from tests.hanging import HANGS
 
 
 async def test_who_waits_is_woken_once_however_often_it_is_rung() -> None:
-    bell = Bell()
+    bell = WakeEvent()
     waiting = asyncio.create_task(bell.heard())
     await asyncio.sleep(0)
     bell.ring()
@@ -24,14 +24,14 @@ async def test_who_waits_is_woken_once_however_often_it_is_rung() -> None:
 
 
 async def test_what_was_rung_before_anybody_waited_is_heard() -> None:
-    bell = Bell()
+    bell = WakeEvent()
     bell.ring()
     async with asyncio.timeout(HANGS):
         await bell.heard()
 
 
 async def test_one_who_gave_up_waiting_is_not_woken_and_the_next_is() -> None:
-    bell = Bell()
+    bell = WakeEvent()
     waiting = asyncio.create_task(bell.heard())
     await asyncio.sleep(0)
     waiting.cancel()

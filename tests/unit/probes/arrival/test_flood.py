@@ -11,8 +11,8 @@ from datetime import timedelta
 import pytest
 
 from probes.arrival.watcher import MailboxWatcher
-from probes.model.pace import Allowance, Pace, cost
-from probes.model.probe import Patience, ProbeFailure, Unreadable
+from probes.model.pace import PollingPolicy, ReadRateLimit, cost
+from probes.model.probe import ProbeFailedError, ProtocolError, Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Outcome
 from probes.protocol.imap_wire import ImapWire
@@ -23,8 +23,8 @@ from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, 
 from tests.unit.probes.watch import SIGNER, Counted, issue, mail
 
 MIB = 1024 * 1024
-PATIENCE = Patience(session=timedelta(seconds=8), arrival=timedelta(seconds=2))
-PACE = Pace(quickest=timedelta(seconds=0.01), slowest=timedelta(seconds=2), retry=timedelta(seconds=0.2))
+PATIENCE = Timeouts(session=timedelta(seconds=8), arrival=timedelta(seconds=2))
+PACE = PollingPolicy(quickest=timedelta(seconds=0.01), slowest=timedelta(seconds=2), retry=timedelta(seconds=0.2))
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Pouring:
 
 
 @asynccontextmanager
-async def watched(standin: Handler, *, pace: Pace = PACE, pop3: bool = False) -> AsyncIterator[MailboxWatcher]:
+async def watched(standin: Handler, *, pace: PollingPolicy = PACE, pop3: bool = False) -> AsyncIterator[MailboxWatcher]:
     async with listening(standin, server_context()) as port:
         mailbox_ = box(port) if pop3 else mailbox(imap=server(port))
         watcher = MailboxWatcher(mailbox_, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=pace)
@@ -70,7 +70,7 @@ async def test_an_imap_server_that_pours_is_hung_up_on_and_left_alone_for_longer
     async with watched(standin, pace=replace(PACE, settled=timedelta(0))) as watcher:
         with watcher.expect(issue()) as letter:
             trouble = await letter.seen
-        assert isinstance(trouble, ProbeFailure)
+        assert isinstance(trouble, ProbeFailedError)
         assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
         before = standin.connections
         loop = asyncio.get_running_loop()
@@ -78,7 +78,7 @@ async def test_an_imap_server_that_pours_is_hung_up_on_and_left_alone_for_longer
         while loop.time() - began < 1.5:
             # Each run that comes would have it tried again.
             with watcher.expect(issue()) as letter:
-                assert isinstance(await letter.ready, ProbeFailure | None)
+                assert isinstance(await letter.ready, ProbeFailedError | None)
             await asyncio.sleep(0.01)
         # After 0.2, 0.4 and 0.8 seconds.
         assert standin.connections - before <= 3
@@ -198,12 +198,12 @@ async def test_a_piece_of_a_flood_is_not_even_taken_apart() -> None:
     assert (wire.cause, len(heard)) == (None, 1000)
     wire.data_received(b"* 1 EXISTS\r\n" * 5000)
     # But for word that the connection is of no use any more.
-    assert (isinstance(wire.cause, Unreadable), len(heard)) == (True, 1001)
+    assert (isinstance(wire.cause, ProtocolError), len(heard)) == (True, 1001)
 
 
 def test_what_is_read_beyond_the_allowance_is_waited_for() -> None:
     now = [100.0]
-    allowance = Allowance(at_once=1000, a_second=100, clock=lambda: now[0])
+    allowance = ReadRateLimit(at_once=1000, a_second=100, clock=lambda: now[0])
     assert allowance.spend(1000) == 0
     assert allowance.spend(500) == 5
     now[0] += 5

@@ -12,15 +12,15 @@ from email import message_from_bytes, policy
 import pytest
 from structlog.testing import capture_logs
 
-from probes.arrival.expectation import FolderKind, Seen
+from probes.arrival.expectation import Arrived, FolderKind
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.message import TOKEN_HEADER
 from probes.mail.token import Token
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Party
 from probes.protocol.imap import open_session
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 from tests.unit.probes.imap_session import LEG
 from tests.unit.probes.standin import ImapStandIn, Trick, listening, mailbox, server, server_context, until
@@ -132,8 +132,8 @@ async def test_a_watch_that_ends_in_the_middle_of_a_command_says_logout_too(comm
 async def test_a_mailbox_that_lets_nobody_in_is_left_with_a_logout_too() -> None:
     standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [LIMIT] User is authenticated but not connected.\r\n"})
     async with listening(standin, server_context()) as port:
-        with pytest.raises(ProbeFailure) as caught:
-            await open_session(mailbox(imap=server(port)), Recorder(), Party.RECIPIENT, leg=LEG)
+        with pytest.raises(ProbeFailedError) as caught:
+            await open_session(mailbox(imap=server(port)), TraceRecorder(), Party.RECIPIENT, leg=LEG)
         await until(lambda: standin.asked[-1].endswith(" LOGOUT"))
     # Too many connections say nothing about the password.
     assert caught.value.failure.reason is Reason.SIGN_IN_UNAVAILABLE
@@ -158,7 +158,7 @@ async def test_no_date_of_a_server_or_a_header_decides_what_is_ours(date: str) -
         with watcher.expect(token) as letter:
             uid = standin.put(dated(date)(mail(token)))
             letter.hurry()
-            assert isinstance(await letter.seen, Seen)
+            assert isinstance(await letter.seen, Arrived)
         await gone(standin, uid)
     dates = ("INTERNALDATE", "SINCE", "BEFORE", " ON ", "OLDER", "YOUNGER")
     assert not any(word in line for line in standin.asked for word in dates)
@@ -192,7 +192,7 @@ async def test_a_configured_junk_folder_is_read_where_the_server_marks_none() ->
             with watcher.expect(token) as letter:
                 letter.hurry()
                 seen = await letter.seen
-    assert isinstance(seen, Seen)
+    assert isinstance(seen, Arrived)
     assert seen.folder is FolderKind.JUNK
 
 

@@ -11,12 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from probes.arrival import watcher as module
-from probes.arrival.reader import CaughtUp, Looked
-from probes.arrival.remainder import Remainder
+from probes.arrival.reader import CaughtUp, SearchResult
+from probes.arrival.remainder import UndeletedMessages
 from probes.arrival.watcher import MailboxWatcher
 from probes.model.mailbox import MailboxQuota
-from probes.model.pace import Pace
-from probes.model.probe import Patience, ProbeFailure, Trace
+from probes.model.pace import PollingPolicy
+from probes.model.probe import ProbeFailedError, Timeouts, Trace
 from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase
 from tests.hanging import HANGS
@@ -31,15 +31,15 @@ WITHIN = timedelta(seconds=HANGS)
 class Reader:
     """A mailbox without mail, whose connection is closed when `closed` is set."""
 
-    in_use: ProbeFailure | None = None
+    in_use: ProbeFailedError | None = None
     quota: MailboxQuota | None = None
     has_more = False
     cost = 0
 
-    def __init__(self, look: Callable[[Reader, CaughtUp], Awaitable[Looked]]) -> None:
-        self.patience: Patience = PATIENCE
+    def __init__(self, look: Callable[[Reader, CaughtUp], Awaitable[SearchResult]]) -> None:
+        self.patience: Timeouts = PATIENCE
         self.tidy = asyncio.Event()
-        self.remainder = Remainder("penerima")
+        self.remainder = UndeletedMessages("penerima")
         self.opened = self.looks = 0
         self.closed = self.is_stuck = False
         self._look = look
@@ -55,10 +55,10 @@ class Reader:
     async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
         await (asyncio.Event() if self.is_stuck else stirred).wait()
 
-    def unwatched(self, pace: Pace) -> timedelta:
+    def unwatched(self, pace: PollingPolicy) -> timedelta:
         return timedelta(hours=1)
 
-    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> Looked:
+    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
         return await self._look(self, caught_up)
 
     def close(self) -> None:
@@ -83,38 +83,38 @@ async def watching(
 
 @pytest.mark.blind
 async def test_watcher_asked_whether_it_has_looked_looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def look(reader: Reader, caught_up: CaughtUp) -> Looked:
+    async def look(reader: Reader, caught_up: CaughtUp) -> SearchResult:
         before = reader.looks
-        return Looked(folders=1 if await caught_up(timedelta(seconds=HANGS / 3)) else 0, of=reader.looks - before)
+        return SearchResult(folders=1 if await caught_up(timedelta(seconds=HANGS / 3)) else 0, of=reader.looks - before)
 
     async with watching(Reader(look), monkeypatch) as (watcher, _):
-        assert await watcher.look_anew(WITHIN) == Looked(folders=1, of=1)
+        assert await watcher.look_anew(WITHIN) == SearchResult(folders=1, of=1)
 
 
 @pytest.mark.blind
 async def test_watcher_asked_whether_it_has_looked_denies_it_while_it_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def look(reader: Reader, caught_up: CaughtUp) -> Looked:
-        return Looked(folders=1 if await caught_up(timedelta(0)) else 0, of=1)
+    async def look(reader: Reader, caught_up: CaughtUp) -> SearchResult:
+        return SearchResult(folders=1 if await caught_up(timedelta(0)) else 0, of=1)
 
     (reader := Reader(look)).is_stuck = True
     async with watching(reader, monkeypatch) as (watcher, _):
-        assert await watcher.look_anew(WITHIN) == Looked(folders=0, of=1)
+        assert await watcher.look_anew(WITHIN) == SearchResult(folders=0, of=1)
 
 
 @pytest.mark.parametrize("renewed", [False, True])
 async def test_watcher_blind_connection_is_replaced_unless_it_was_already(
     monkeypatch: pytest.MonkeyPatch, *, renewed: bool
 ) -> None:
-    async def look(reader: Reader, caught_up: CaughtUp) -> Looked:
+    async def look(reader: Reader, caught_up: CaughtUp) -> SearchResult:
         if renewed:
             reader.closed, opened = True, reader.opened
             await caught_up(timedelta(0))
             await until(lambda: reader.opened > opened)
-        return Looked(folders=1, of=1, blind=True)
+        return SearchResult(folders=1, of=1, blind=True)
 
     with capture_logs() as lines:
         async with watching(reader := Reader(look), monkeypatch) as (watcher, _):
-            assert await watcher.look_anew(WITHIN) == Looked(folders=1, of=1, blind=True)
+            assert await watcher.look_anew(WITHIN) == SearchResult(folders=1, of=1, blind=True)
             assert any("did not show new mail" in line["event"] for line in lines) is not renewed
             await until(lambda: reader.opened == 2)
 
@@ -122,18 +122,18 @@ async def test_watcher_blind_connection_is_replaced_unless_it_was_already(
 async def test_watcher_bug_in_a_look_is_our_own_fault_and_the_watch_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
 
-    async def look(reader: Reader, caught_up: CaughtUp) -> Looked:
+    async def look(reader: Reader, caught_up: CaughtUp) -> SearchResult:
         nonlocal looks
         looks += 1
         if looks == 1:
             raise RuntimeError("sengaja")
-        return Looked(folders=1, of=1)
+        return SearchResult(folders=1, of=1)
 
     async with watching(Reader(look), monkeypatch) as (watcher, task):
         first = watcher.look_anew(timedelta(0))
         await until(lambda: first.done() or task.done())
         assert not task.done()
         failure = await first
-        assert isinstance(failure, ProbeFailure)
+        assert isinstance(failure, ProbeFailedError)
         assert (failure.failure.reason, failure.failure.detail) == (Reason.OUR_OWN, "RuntimeError: sengaja")
-        assert await watcher.look_anew(timedelta(0)) == Looked(folders=1, of=1)
+        assert await watcher.look_anew(timedelta(0)) == SearchResult(folders=1, of=1)

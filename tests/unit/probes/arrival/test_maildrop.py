@@ -11,12 +11,12 @@ from functools import partial
 import pytest
 from structlog.testing import capture_logs
 
-from probes.arrival.expectation import FolderKind, Seen
+from probes.arrival.expectation import Arrived, FolderKind
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox
-from probes.model.pace import Pace
-from probes.model.probe import ProbeFailure
+from probes.model.pace import PollingPolicy
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase
 from tests.unit.probes import watch
@@ -24,7 +24,7 @@ from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import Trick, hang, mailbox, server, until
 from tests.unit.probes.watch import FOREIGN, PATIENCE, SIGNER, Counted, issue, mail
 
-PACE = Pace(
+PACE = PollingPolicy(
     quickest=timedelta(seconds=0.01),
     revisit=timedelta(seconds=0.02),
     retry=timedelta(seconds=0.05),
@@ -49,7 +49,7 @@ async def test_the_run_that_waits_gets_its_message_and_it_is_deleted() -> None:
             uid = standin.put(mail(token))
             letter.hurry()
             seen = await letter.seen
-            assert isinstance(seen, Seen)
+            assert isinstance(seen, Arrived)
             assert seen.folder is FolderKind.INBOX
             assert await letter.content == mail(token)
         await watcher.tidy()
@@ -123,7 +123,7 @@ async def test_a_mailbox_that_cannot_be_read_fails_its_run_with_the_cause(
     async with watching(standin, Counted(), pace=replace(PACE, settled=timedelta(minutes=1))) as watcher:
         with watcher.expect(issue()) as letter:
             trouble = await letter.seen
-    assert isinstance(trouble, ProbeFailure)
+    assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.phase, trouble.failure.reason) == (outcome, phase, reason)
     assert trouble.failure.party is Party.RECIPIENT
 
@@ -150,7 +150,7 @@ async def test_a_server_that_comes_back_is_read_again() -> None:
     standin, token = Pop3StandIn(tricks={"PASS": "-ERR [SYS/TEMP] nanti\r\n"}), issue()
     async with watching(standin, Counted()) as watcher:
         with watcher.expect(issue()) as letter:
-            assert isinstance(await letter.seen, ProbeFailure)
+            assert isinstance(await letter.seen, ProbeFailedError)
         standin.tricks.clear()
         await until(lambda: watcher.trouble is None)
         with watcher.expect(token) as letter:
@@ -321,6 +321,6 @@ async def test_maildrop_session_held_for_long_is_never_silence(held: str) -> Non
                 await until(lambda: watcher._reader.in_use is not None)
                 # The last look of a run: a quarter of its time, or less than three attempts take.
                 found = await watcher.look_anew(0.6 * PATIENCE.session)
-                trouble = found if isinstance(found, ProbeFailure) else None
+                trouble = found if isinstance(found, ProbeFailedError) else None
     assert trouble is not None
     assert (trouble.outcome, trouble.failure.reason) == (Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE)

@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor.advice import advise
-from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from probes.arrival.watcher import MailboxWatcher
 from probes.model.mailbox import Mailbox, Security
-from probes.model.probe import Patience, ProbeFailure, Route
+from probes.model.probe import ProbeFailedError, Route, Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.hanging import HANGS
@@ -25,10 +25,12 @@ from tests.unit.probes.standin import Handler, ImapStandIn, hang, listening, mai
 from tests.unit.probes.watch import FOREIGN, PACE, SIGNER, Counted, issue, mail, running
 
 #: Enough for whoever answers at once, on a machine that stands still meanwhile. Those that hang all hang at the same time.
-PATIENCE = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=5))
+PATIENCE = Timeouts(session=timedelta(seconds=5), arrival=timedelta(seconds=5))
 
 
-async def failure_of(standin: Handler, *, pop3: bool = False, security: Security = Security.IMPLICIT) -> ProbeFailure:
+async def failure_of(
+    standin: Handler, *, pop3: bool = False, security: Security = Security.IMPLICIT
+) -> ProbeFailedError:
     """Return what a run hears that waits in the mailbox at *standin*."""
     async with listening(standin, server_context() if security is Security.IMPLICIT else None) as port:
         of = replace(box(port), pop3=server(port, security)) if pop3 else mailbox(imap=server(port, security))
@@ -37,11 +39,11 @@ async def failure_of(standin: Handler, *, pop3: bool = False, security: Security
         async with running(watcher):
             with watcher.expect(issue()) as letter:
                 heard = await letter.seen
-    assert isinstance(heard, ProbeFailure)
+    assert isinstance(heard, ProbeFailedError)
     return heard
 
 
-def advice_for(trouble: ProbeFailure, *, pop3: bool = False) -> str:
+def advice_for(trouble: ProbeFailedError, *, pop3: bool = False) -> str:
     of: Mailbox = box(1) if pop3 else mailbox()
     result = ProbeResult(
         route="JCM/inbound",
@@ -52,7 +54,9 @@ def advice_for(trouble: ProbeFailure, *, pop3: bool = False) -> str:
         failure=trouble.failure,
     )
     route = Route(name="JCM/inbound", sender=of, recipient=of)
-    advice = advise(WatchedRoute(route=route, agency="JCM", direction=Direction.INBOUND, probing=Probing()), result)
+    advice = advise(
+        MonitoredRoute(route=route, agency="JCM", direction=Direction.INBOUND, probing=ProbingPolicy()), result
+    )
     return f"{advice.what} {advice.do}"
 
 
@@ -205,7 +209,7 @@ async def test_a_message_that_the_server_cannot_show_is_not_blamed_on_another_cl
                 standin.put(mail(token))
                 letter.hurry()
                 trouble = await letter.content
-    assert isinstance(trouble, ProbeFailure)
+    assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
     assert trouble.failure.party is Party.RECIPIENT
     assert "FETCH" in trouble.failure.detail
@@ -234,14 +238,14 @@ async def test_one_mail_that_the_server_cannot_show_does_not_hide_those_after_it
             standin.tricks["UID FETCH 1"] = standin.tricks["UID FETCH 2 (UID RFC"] = show
             standin.put(mail(token))
 
-            async def waited() -> bytes | ProbeFailure:
+            async def waited() -> bytes | ProbeFailedError:
                 with watcher.expect(token) as letter:
                     letter.hurry()
                     return await letter.content
 
             async with asyncio.timeout(HANGS):
                 # Meanwhile those who wait hear why.
-                while isinstance(found := await waited(), ProbeFailure):  # noqa: ASYNC110 - a run, and another one
+                while isinstance(found := await waited(), ProbeFailedError):  # noqa: ASYNC110 - a run, and another one
                     await asyncio.sleep(0.05)
     assert found == mail(token)
 
@@ -258,7 +262,7 @@ def dripping(said: bytes, *, after: bytes = b"") -> Handler:
 
 @pytest.mark.blind
 async def test_a_server_that_does_not_come_to_an_end_is_not_called_silent() -> None:
-    hanging: dict[tuple[str, bytes], Awaitable[ProbeFailure]] = {}
+    hanging: dict[tuple[str, bytes], Awaitable[ProbeFailedError]] = {}
     for command in ("CAPABILITY", "LOGIN", "LIST", "SELECT"):
         for said in (b"*", b"* OK sabar\r\n"):
             hanging[command, said] = failure_of(ImapStandIn(tricks={command: dripping(said)}))
@@ -321,5 +325,5 @@ async def test_an_answer_that_is_not_tls_is_not_called_silence(said: bytes, secu
         async with running(watcher):
             with watcher.expect(issue()) as letter:
                 trouble = await letter.seen
-    assert isinstance(trouble, ProbeFailure)
+    assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.reason) == (Outcome.TLS, Reason.TLS_NOT_SPOKEN), trouble.failure

@@ -8,28 +8,28 @@ from datetime import UTC, datetime
 import pytest
 
 from probes.arrival.expectation import Expectation, FolderKind
-from probes.arrival.reception import Letter, Reception
-from probes.mail.disposition import TokenLedger
+from probes.arrival.reception import MailboxMessage, MessageHandler
+from probes.mail.disposition import TokenRegistry
 from probes.model.result import Party
 from tests.unit.probes.standin import mailbox
 from tests.unit.probes.watch import FOREIGN, SIGNER, Counted, issue
 
 
-def reception() -> Reception:
+def reception() -> MessageHandler:
     token = issue()
     waiting = {token.id: [Expectation(token, Party.RECIPIENT, stir=lambda: None, over=lambda _: None)]}
-    return Reception(
+    return MessageHandler(
         mailbox=mailbox(),
         signer=SIGNER,
-        ledger=TokenLedger(),
+        ledger=TokenRegistry(),
         waiting=waiting,
         on_arrival=Counted(),
         clock=lambda: datetime.now(UTC),
     )
 
 
-def letter(whole: Callable[[], Awaitable[bytes | None]]) -> Letter:
-    return Letter(uid=1, header=FOREIGN, size=len(FOREIGN), whole=whole)
+def letter(whole: Callable[[], Awaitable[bytes | None]]) -> MailboxMessage:
+    return MailboxMessage(uid=1, header=FOREIGN, size=len(FOREIGN), whole=whole)
 
 
 async def test_an_error_while_a_mail_is_fetched_is_not_taken_for_mail_that_cannot_be_parsed() -> None:
@@ -54,5 +54,5 @@ async def test_foreign_mail_whose_only_part_is_encoded_does_not_end_the_watch(en
     async def whole() -> bytes | None:
         return header + b"UHVrdWwgOS4=\r\n"
 
-    mail = Letter(uid=1, header=header, size=len(header) + 14, whole=whole)
+    mail = MailboxMessage(uid=1, header=header, size=len(header) + 14, whole=whole)
     assert not await reception().receive(mail, FolderKind.INBOX, count=True)

@@ -9,15 +9,15 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from probes.arrival.reader import Looked
+from probes.arrival.reader import SearchResult
 from probes.arrival.watcher import MailboxWatcher
-from probes.model.pace import Pace
+from probes.model.pace import PollingPolicy
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase
 from tests.hanging import HANGS
 from tests.unit.probes.arrival.test_maildrop import PACE as POP3_PACE
 from tests.unit.probes.arrival.test_maildrop import box
-from tests.unit.probes.office import PATIENCE, Office, desk
+from tests.unit.probes.office import PATIENCE, IssuingOffice, desk
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import Trick, close, hang, listening, server_context, until
 from tests.unit.probes.watch import FOREIGN, SIGNER, Counted, issue, mail
@@ -27,7 +27,7 @@ REMEH = "E-mel Remeh"
 
 @pytest.mark.blind
 async def test_mail_that_a_blind_session_does_not_show_is_found_by_a_new_sign_in() -> None:
-    office = Office(blind=True)
+    office = IssuingOffice(blind=True)
     with capture_logs() as lines:
         async with desk(office, office.put) as at:
             result = await at.run()
@@ -38,14 +38,14 @@ async def test_mail_that_a_blind_session_does_not_show_is_found_by_a_new_sign_in
             assert at.counted.arrivals == []
     (told,) = [line for line in lines if "did not show new mail" in line["event"]]
     assert told["mailbox"] == "penerima"
-    assert told["renewal"] < Pace().renewal_of("penerima").total_seconds()
+    assert told["renewal"] < PollingPolicy().renewal_of("penerima").total_seconds()
     # The one that was blind, the one that looked, and the one that took over.
     assert len(office.sessions) == 3
 
 
 @pytest.mark.blind
 async def test_a_blind_session_is_replaced_for_the_runs_that_come_after() -> None:
-    office = Office(blind=True)
+    office = IssuingOffice(blind=True)
     async with desk(office, office.put) as at:
         first, later = asyncio.create_task(at.run()), asyncio.create_task(at.run())
         assert {(await first).outcome, (await later).outcome} == {Outcome.DELIVERED}
@@ -59,7 +59,7 @@ async def test_a_blind_session_is_replaced_for_the_runs_that_come_after() -> Non
 
 @pytest.mark.blind
 async def test_a_hundred_runs_that_lose_their_mail_together_cost_a_few_sign_ins() -> None:
-    office = Office()
+    office = IssuingOffice()
     # A hundred handshakes at once take seconds on a busy machine.
     async with desk(office, lambda _: None, patience=replace(PATIENCE, session=timedelta(seconds=20))) as at:
         await until(lambda: at.watcher.looked_at is not None)
@@ -82,7 +82,7 @@ async def test_a_hundred_runs_that_lose_their_mail_together_cost_a_few_sign_ins(
     ],
 )
 async def test_nothing_is_called_lost_when_nobody_could_look(trick: Trick, outcome: Outcome, reason: Reason) -> None:
-    office = Office()
+    office = IssuingOffice()
     async with desk(office, lambda _: office.tricks.update({"LOGIN": trick})) as at:
         result = await at.run()
     assert result.failure is not None
@@ -91,7 +91,7 @@ async def test_nothing_is_called_lost_when_nobody_could_look(trick: Trick, outco
 
 @pytest.mark.blind
 async def test_mail_in_a_junk_folder_that_nobody_configured_is_found_and_the_folder_is_named() -> None:
-    office = Office(folders={"INBOX": {}, "Arkib": {}, "E-mel Remeh": {}, "Draf": {}})
+    office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}, "E-mel Remeh": {}, "Draf": {}})
     office.put(FOREIGN, REMEH)
     async with desk(office, lambda raw: office.put(raw, REMEH)) as at:
         result = await at.run()
@@ -111,7 +111,7 @@ async def test_mail_in_a_junk_folder_that_nobody_configured_is_found_and_the_fol
 
 @pytest.mark.blind
 async def test_mail_that_comes_to_the_inbox_after_a_copy_was_found_elsewhere_is_delivered() -> None:
-    office = Office(folders={"INBOX": {}, "Arkib": {}})
+    office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}})
     copies: list[bytes] = []
 
     def deliver(raw: bytes) -> None:
@@ -129,13 +129,13 @@ async def test_mail_that_comes_to_the_inbox_after_a_copy_was_found_elsewhere_is_
 @pytest.mark.blind
 async def test_a_mailbox_with_five_thousand_folders_is_looked_through_within_bounds() -> None:
     names = ["INBOX", *(f"Projek/{number}" for number in range(5000)), REMEH]
-    office, token = Office(folders={name: {} for name in names}), issue()
+    office, token = IssuingOffice(folders={name: {} for name in names}), issue()
     async with desk(office, office.put) as at:
         with at.watcher.expect(token) as letter:
             await letter.ready
             office.put(mail(token), REMEH)
             looked = await at.watcher.look_anew(timedelta(seconds=10))
-        assert isinstance(looked, Looked)
+        assert isinstance(looked, SearchResult)
         assert letter.elsewhere is not None
     assert letter.elsewhere.name == REMEH
     assert (looked.folders, looked.of) == (41, 5002)
@@ -146,7 +146,7 @@ async def test_a_mailbox_with_five_thousand_folders_is_looked_through_within_bou
 async def test_only_folders_of_the_mailbox_in_which_mail_arrives_are_looked_through() -> None:
     folders = ["INBOX", "shared/pro", "Penting", "Dihantar", "Semua", "Draf", "Tutup", "Papan", "Hilang"]
     marks = {"Dihantar": "\\Sent", "Semua": "\\All", "Draf": "\\Drafts", "Papan": "\\Noselect"}
-    office = Office(
+    office = IssuingOffice(
         folders={name: {} for name in folders},
         marks=marks | {"Hilang": "\\NonExistent", "Penting": "\\HasNoChildren \\Important"},
         closed={"Tutup"},
@@ -164,7 +164,7 @@ async def test_only_folders_of_the_mailbox_in_which_mail_arrives_are_looked_thro
 
 @pytest.mark.blind
 async def test_a_copy_of_what_was_sent_from_the_same_mailbox_proves_nothing() -> None:
-    office = Office(folders={"INBOX": {}, "Dihantar": {}})
+    office = IssuingOffice(folders={"INBOX": {}, "Dihantar": {}})
     async with desk(office, lambda raw: office.put(raw, "Dihantar"), from_itself=True) as at:
         assert (await at.run()).outcome is Outcome.LOST
         assert len(office.folders["Dihantar"]) == 1
@@ -179,7 +179,7 @@ def delivered(raw: bytes) -> bytes:
 @pytest.mark.parametrize("folder", [REMEH, "Projek/2026"])
 async def test_second_look_internal_mail_in_another_folder_is_found_named_and_deleted(folder: str) -> None:
     # What is sent from the mailbox to itself, as `pantau init` sets a single mailbox up.
-    office = Office(folders={"INBOX": {}, "Arkib": {}, folder: {}})
+    office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}, folder: {}})
     async with desk(office, lambda raw: office.put(delivered(raw), folder), from_itself=True) as at:
         result = await at.run()
         await until(lambda: not office.folders[folder])
@@ -192,7 +192,7 @@ async def test_second_look_internal_mail_in_another_folder_is_found_named_and_de
 @pytest.mark.blind
 @pytest.mark.parametrize("folder", ["Sent", "Sent Items", "INBOX.Sent", "Item Dihantar", "Mel/Dihantar", "Kiriman"])
 async def test_second_look_copy_that_is_kept_of_what_is_sent_proves_nothing(folder: str) -> None:
-    office = Office(folders={"INBOX": {}, folder: {}})
+    office = IssuingOffice(folders={"INBOX": {}, folder: {}})
 
     def keep(raw: bytes) -> None:
         # A copy that a rule of the server brings is delivered, too; by its name the folder is one for such.
@@ -205,7 +205,7 @@ async def test_second_look_copy_that_is_kept_of_what_is_sent_proves_nothing(fold
 
 @pytest.mark.blind
 async def test_second_look_mail_left_over_in_another_folder_is_deleted_and_counted_once() -> None:
-    office = Office(folders={"INBOX": {}, "Projek/2026": {}})
+    office = IssuingOffice(folders={"INBOX": {}, "Projek/2026": {}})
     late, kept, unknown, sent = issue(), issue(), issue(), issue()
     async with desk(office, lambda _: None) as at:
         at.watcher.know({late.id: False, kept.id: True})
@@ -222,7 +222,7 @@ async def test_second_look_mail_left_over_in_another_folder_is_deleted_and_count
 
 @pytest.mark.blind
 async def test_second_look_mail_made_anew_and_filed_is_found_with_what_was_changed() -> None:
-    office = Office(folders={"INBOX": {}, "Projek/2026": {}})
+    office = IssuingOffice(folders={"INBOX": {}, "Projek/2026": {}})
 
     def deliver(raw: bytes) -> None:
         text = raw.partition(b"\r\n\r\n")[2]
@@ -255,7 +255,7 @@ async def test_second_look_mail_made_anew_and_filed_is_found_with_what_was_chang
     ],
 )
 async def test_a_folders_name_is_a_strangers_word_and_shown_as_one(name: str, shown: str) -> None:
-    office = Office(folders={"INBOX": {}, name: {}})
+    office = IssuingOffice(folders={"INBOX": {}, name: {}})
     async with desk(office, lambda raw: office.put(raw, name)) as at:
         result = await at.run()
     assert result.failure is not None
@@ -265,7 +265,7 @@ async def test_a_folders_name_is_a_strangers_word_and_shown_as_one(name: str, sh
 @pytest.mark.blind
 @pytest.mark.parametrize("trick", [hang, close, "* BYE mati\r\n", "{tag} MUNGKIN\r\n", "{tag} NO [SERVERBUG] x\r\n"])
 async def test_what_goes_wrong_in_other_folders_makes_nothing_of_what_the_inbox_showed(trick: Trick) -> None:
-    office = Office(folders={"INBOX": {}, "Arkib": {}})
+    office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}})
     office.tricks["EXAMINE Arkib"] = trick
     async with desk(office, lambda _: None) as at:
         result = await at.run()
@@ -275,14 +275,14 @@ async def test_what_goes_wrong_in_other_folders_makes_nothing_of_what_the_inbox_
 
 @pytest.mark.blind
 async def test_a_server_without_a_list_of_folders_is_looked_through_all_the_same() -> None:
-    office = Office(blind=True, tricks={"LIST": "{tag} NO tidak\r\n", "NAMESPACE": "{tag} BAD apa\r\n"})
+    office = IssuingOffice(blind=True, tricks={"LIST": "{tag} NO tidak\r\n", "NAMESPACE": "{tag} BAD apa\r\n"})
     async with desk(office, office.put) as at:
         assert (await at.run()).outcome is Outcome.DELIVERED
 
 
 @pytest.mark.blind
 async def test_a_server_whose_clock_is_wrong_is_no_witness_of_when_mail_came() -> None:
-    office = Office(blind=True, age=timedelta(days=1))
+    office = IssuingOffice(blind=True, age=timedelta(days=1))
     async with desk(office, office.put) as at:
         result = await at.run()
     assert result.outcome is Outcome.DELIVERED
@@ -300,4 +300,4 @@ async def test_a_mailbox_over_pop3_needs_no_other_sign_in_than_its_next_look() -
                 await until(lambda: watcher.looked_at is not None)
                 looked = await watcher.look_anew(PATIENCE.last_look)
             watching.cancel()
-    assert looked == Looked(folders=1, of=1)
+    assert looked == SearchResult(folders=1, of=1)

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from probes.arrival.watcher import MailboxWatcher
-from probes.model.pace import Pace
-from probes.model.probe import ProbeFailure
+from probes.model.pace import PollingPolicy
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
 from tests.integration.probes.trip import PATIENCE, SIGNER
@@ -28,7 +28,7 @@ DOVECOT = '* NAMESPACE (("" "/")) (("shared/" "/")) NIL\r\n{tag} OK\r\n'
 async def watching(standin: ImapStandIn, inbox: str) -> AsyncIterator[MailboxWatcher]:
     async with listening(standin, server_context()) as port, asyncio.TaskGroup() as tasks:
         box = replace(mailbox(imap=server(port)), inbox=inbox)
-        pace = Pace(retry=timedelta(seconds=0.05), settled=timedelta(0))
+        pace = PollingPolicy(retry=timedelta(seconds=0.05), settled=timedelta(0))
         watcher = MailboxWatcher(box, SIGNER, on_arrival=lambda *_: None, patience=PATIENCE, pace=pace)
         running = tasks.create_task(watcher.run())
         yield watcher
@@ -70,7 +70,7 @@ async def test_a_right_that_was_taken_from_us_says_nothing_about_the_mail(inbox:
     async with watching(standin, inbox) as watcher:
         with watcher.expect(SIGNER.issue("ujian", datetime.now(UTC))) as letter:
             trouble = await letter.ready
-    assert isinstance(trouble, ProbeFailure)
+    assert isinstance(trouble, ProbeFailedError)
     failure = trouble.failure
     assert (failure.phase, failure.reason) == (Phase.RETRIEVE, Reason.MAILBOX_REFUSED)
     assert said in failure.detail

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from probes.arrival.expectation import FolderKind, Seen
+from probes.arrival.expectation import Arrived, FolderKind
 from probes.arrival.watcher import MailboxWatcher
-from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth import AccessTokenError
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase
 from tests.hanging import HANGS
@@ -33,7 +33,7 @@ async def test_the_run_that_waits_gets_its_message_and_it_is_deleted(capabilitie
             uid = standin.put(mail(token))
             letter.hurry()
             seen = await letter.seen
-            assert isinstance(seen, Seen)
+            assert isinstance(seen, Arrived)
             assert seen.folder is FolderKind.INBOX
             assert await letter.content == mail(token)
         await gone(standin, uid)
@@ -266,7 +266,7 @@ async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> Non
             uid = junk.put(mail(token))
             letter.hurry()
             seen = await letter.seen
-            assert isinstance(seen, Seen)
+            assert isinstance(seen, Arrived)
             assert seen.folder is FolderKind.JUNK
             assert await letter.content == mail(token)
         await until(lambda: uid not in junk.mails)
@@ -290,7 +290,7 @@ async def test_a_run_learns_at_once_why_the_mailbox_cannot_be_read(
     async with watching(ImapStandIn(tricks=tricks), Counted()) as watcher:
         with watcher.expect(issue()) as letter:
             trouble = await letter.ready
-    assert isinstance(trouble, ProbeFailure)
+    assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.phase, trouble.failure.reason) == (outcome, phase, reason)
     assert trouble.failure.party is Party.RECIPIENT
     assert watcher.trouble is not None
@@ -301,7 +301,7 @@ async def test_refused_credentials_are_not_tried_again_for_every_run() -> None:
     async with watching(standin, Counted()) as watcher:
         for _ in range(20):
             with watcher.expect(issue()) as letter:
-                assert isinstance(await letter.ready, ProbeFailure)
+                assert isinstance(await letter.ready, ProbeFailedError)
     assert sum("LOGIN" in line for line in standin.asked) == 1
 
 
@@ -324,7 +324,7 @@ async def test_a_mailbox_that_can_be_read_again_is_no_trouble_any_more() -> None
     standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [UNAVAILABLE] x\r\n"})
     async with watching(standin, Counted()) as watcher:
         with watcher.expect(issue()) as letter:
-            assert isinstance(await letter.ready, ProbeFailure)
+            assert isinstance(await letter.ready, ProbeFailedError)
         standin.tricks = {}
         async with asyncio.timeout(HANGS):
             while watcher.trouble is not None:
@@ -530,7 +530,7 @@ async def test_a_server_that_says_absurd_numbers_is_at_fault_itself(command: str
     async with watching(standin, Counted(), pace=replace(PACE, settled=timedelta(minutes=1))) as watcher:
         with watcher.expect(issue()) as letter:
             trouble = await letter.seen
-    assert isinstance(trouble, ProbeFailure)
+    assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
 
 
@@ -552,7 +552,7 @@ async def test_a_connection_outlives_its_token_and_the_next_one_begins_with_anot
 
 
 async def test_a_provider_out_of_reach_is_no_fault_of_the_mailbox() -> None:
-    missing = Purse([NoAccessToken("log-masuk.example was not reached")])
+    missing = Purse([AccessTokenError("log-masuk.example was not reached")])
     standin = ImapStandIn()
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), login=login(missing))
@@ -560,6 +560,6 @@ async def test_a_provider_out_of_reach_is_no_fault_of_the_mailbox() -> None:
         async with running(watcher):
             with watcher.expect(issue()) as letter:
                 trouble = await letter.ready
-    assert isinstance(trouble, ProbeFailure)
+    assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_TOKEN)
     assert standin.connections == 0

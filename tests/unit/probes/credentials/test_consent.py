@@ -19,8 +19,8 @@ from pantau_lab.oauth import AuthorizationServer, TokenEndpointFault, app
 from pantau_lab.serving import serve
 from probes.credentials.consent import (
     Consent,
+    ConsentError,
     DeviceCode,
-    NoConsent,
     NoConsentReason,
     ask_device_code,
     ask_for_consent,
@@ -87,7 +87,7 @@ async def test_a_code_for_another_device_becomes_a_refresh_token_once_the_person
 async def test_a_consent_that_is_not_given_says_why(error: str, reason: NoConsentReason) -> None:
     async with provider(client_secret=None, said=[error]) as (_, client, url):
         code = await ask_device_code(client, f"{url}/device", T0)
-        with pytest.raises(NoConsent) as caught:
+        with pytest.raises(ConsentError) as caught:
             await ask_for_consent(client, code, T0 + 5 * SECOND)
     assert caught.value.reason is reason
     assert code.device_code not in str(caught.value)
@@ -100,7 +100,7 @@ async def test_an_answer_that_is_lost_is_asked_for_again_and_the_end_of_the_code
         assert isinstance(later, DeviceCode)
         assert later.interval == 10 * SECOND
         asked = len(server.asked)
-        with pytest.raises(NoConsent) as caught:
+        with pytest.raises(ConsentError) as caught:
             await ask_for_consent(client, later, code.until)
     assert caught.value.reason is NoConsentReason.EXPIRED
     # Nothing was asked any more.
@@ -109,10 +109,10 @@ async def test_an_answer_that_is_lost_is_asked_for_again_and_the_end_of_the_code
 
 async def test_a_client_that_may_not_have_device_codes_is_told_so() -> None:
     async with provider(trouble=TokenEndpointFault.INVALID_CLIENT) as (_, client, url):
-        with pytest.raises(NoConsent) as caught:
+        with pytest.raises(ConsentError) as caught:
             await ask_device_code(client, f"{url}/device")
     assert caught.value.reason is NoConsentReason.BLOCKED
-    with pytest.raises(NoConsent) as caught:
+    with pytest.raises(ConsentError) as caught:
         await ask_device_code(client, "http://127.0.0.1:1/device")
     assert caught.value.reason is NoConsentReason.AWAY
 
@@ -136,7 +136,7 @@ async def test_an_answer_that_would_lead_people_astray_is_none(answer: dict[str,
 
     client = Client(token_url="https://x.invalid", client_id="pantau", tls=TLS)
     async with serve(Starlette(routes=[Route("/device", device, methods=["POST"])])) as url:
-        with pytest.raises(NoConsent):
+        with pytest.raises(ConsentError):
             await ask_device_code(client, f"{url}/device")
 
 
@@ -157,10 +157,10 @@ async def test_a_browser_goes_to_the_provider_and_comes_back_with_a_code_that_on
         consent = await redeem(client, code, way, BACK)
         assert consent.refresh_token == server.refresh_token
         # Once.
-        with pytest.raises(NoConsent) as caught:
+        with pytest.raises(ConsentError) as caught:
             await redeem(client, code, way, BACK)
         assert caught.value.reason is NoConsentReason.BLOCKED
         # Whoever has read the code has not what it was asked for with.
         (code,) = back(await browser.get(way.address))["code"]
-        with pytest.raises(NoConsent):
+        with pytest.raises(ConsentError):
             await redeem(client, code, replace(way, verifier="x" * 64), BACK)

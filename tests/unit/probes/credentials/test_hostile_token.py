@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from probes.credentials.oauth import KeptTokens, NoAccessToken
+from probes.credentials.oauth import AccessTokenError, TokenCache
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 from probes.credentials.oauth_local import TokenCommand, TokenFile
 from tests.hanging import HANGS
@@ -60,10 +60,10 @@ def names(directory: Path) -> list[str]:
     return [file.name for file in directory.iterdir()]
 
 
-async def refusal(client: Client) -> NoAccessToken:
+async def refusal(client: Client) -> AccessTokenError:
     async with asyncio.timeout(HANGS):
-        with pytest.raises(NoAccessToken) as caught:
-            await KeptTokens(ClientCredentials(client)).get()
+        with pytest.raises(AccessTokenError) as caught:
+            await TokenCache(ClientCredentials(client)).get()
     return caught.value
 
 
@@ -105,17 +105,17 @@ async def test_a_pipe_in_the_place_of_a_token_file_keeps_no_thread(tmp_path: Pat
     before = threading.active_count()
     for _ in range(3):
         async with asyncio.timeout(HANGS):
-            with pytest.raises(NoAccessToken, match="no regular file"):
+            with pytest.raises(AccessTokenError, match="no regular file"):
                 await TokenFile(tmp_path / "paip").get()
     assert threading.active_count() <= before + 3
-    with pytest.raises(NoAccessToken, match="no regular file"):
+    with pytest.raises(AccessTokenError, match="no regular file"):
         await TokenFile(Path("/dev/zero")).get()
 
 
 async def test_a_command_that_prints_without_end_is_ended() -> None:
-    tokens = KeptTokens(TokenCommand(["sh", "-c", "echo tanda; yes"]), within=timedelta(seconds=0.3))
+    tokens = TokenCache(TokenCommand(["sh", "-c", "echo tanda; yes"]), within=timedelta(seconds=0.3))
     async with asyncio.timeout(HANGS):
-        with pytest.raises(NoAccessToken, match="no answer"):
+        with pytest.raises(AccessTokenError, match="no answer"):
             await tokens.get()
 
 
@@ -126,7 +126,7 @@ async def test_what_a_command_leaves_running_keeps_nobody_waiting() -> None:
 
 
 async def test_a_name_that_no_system_takes_is_our_own_fault(tmp_path: Path) -> None:
-    with pytest.raises(NoAccessToken, match="cannot be started: embedded null byte"):
+    with pytest.raises(AccessTokenError, match="cannot be started: embedded null byte"):
         await TokenCommand(["a\0b"]).issue()
-    with pytest.raises(NoAccessToken, match="cannot be read: embedded null byte"):
+    with pytest.raises(AccessTokenError, match="cannot be read: embedded null byte"):
         await TokenFile(tmp_path / "a\0b").get()

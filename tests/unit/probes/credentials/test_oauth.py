@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from probes.credentials.oauth import KeptTokens, NoAccessToken
+from probes.credentials.oauth import AccessTokenError, TokenCache
 from probes.model.mailbox import AccessToken
 
 NOON = datetime(2026, 3, 2, 4, 0, tzinfo=UTC)
@@ -16,12 +16,12 @@ MINUTE = timedelta(minutes=1)
 
 
 @dataclass
-class Desk:
+class CallbackHandler:
     """An issuer, and the clock on its wall."""
 
     now: datetime = NOON
     lifetime: timedelta | None = timedelta(hours=1)
-    failure: NoAccessToken | None = None
+    failure: AccessTokenError | None = None
     asked: int = 0
     silent: bool = False
     open: asyncio.Event = field(default_factory=asyncio.Event)
@@ -41,12 +41,12 @@ class Desk:
         return AccessToken(secret=f"tanda-{self.asked}", expires_at=expires_at)
 
 
-def kept(desk: Desk) -> KeptTokens:
-    return KeptTokens(desk, within=timedelta(seconds=3), clock=desk.clock)
+def kept(desk: CallbackHandler) -> TokenCache:
+    return TokenCache(desk, within=timedelta(seconds=3), clock=desk.clock)
 
 
 async def test_a_token_is_kept_until_shortly_before_it_expires() -> None:
-    desk = Desk()
+    desk = CallbackHandler()
     tokens = kept(desk)
     assert tokens.expires_at is None
     first = await tokens.get()
@@ -59,7 +59,7 @@ async def test_a_token_is_kept_until_shortly_before_it_expires() -> None:
 
 
 async def test_a_short_lived_token_is_kept_for_most_of_its_life() -> None:
-    desk = Desk(lifetime=MINUTE)
+    desk = CallbackHandler(lifetime=MINUTE)
     tokens = kept(desk)
     first = await tokens.get()
     desk.now += timedelta(seconds=40)
@@ -70,23 +70,23 @@ async def test_a_short_lived_token_is_kept_for_most_of_its_life() -> None:
 
 @pytest.mark.blind
 async def test_token_clock_set_back_expires_when_its_lifetime_has_passed() -> None:
-    desk, passed = Desk(), 0.0
-    tokens = KeptTokens(desk, clock=lambda: desk.now, steady=lambda: passed)
+    desk, passed = CallbackHandler(), 0.0
+    tokens = TokenCache(desk, clock=lambda: desk.now, steady=lambda: passed)
     first = await tokens.get()
     desk.now -= timedelta(hours=8)
     passed = 54 * 60.0
     assert await tokens.get() is first
     passed = 56 * 60.0
     assert await tokens.get() is not first
-    desk.failure = NoAccessToken("rehat")
+    desk.failure = AccessTokenError("rehat")
     passed += 61 * 60.0
     desk.now -= timedelta(hours=8)
-    with pytest.raises(NoAccessToken, match="rehat"):
+    with pytest.raises(AccessTokenError, match="rehat"):
         await tokens.get()
 
 
 async def test_a_token_without_a_date_is_asked_for_now_and_then() -> None:
-    desk = Desk(lifetime=None)
+    desk = CallbackHandler(lifetime=None)
     tokens = kept(desk)
     first = await tokens.get()
     assert tokens.expires_at is None
@@ -97,7 +97,7 @@ async def test_a_token_without_a_date_is_asked_for_now_and_then() -> None:
 
 
 async def test_all_who_share_a_mailbox_wait_for_one_request() -> None:
-    desk = Desk()
+    desk = CallbackHandler()
     desk.open.clear()
     tokens = kept(desk)
     asking = [asyncio.ensure_future(tokens.get()) for _ in range(20)]
@@ -108,7 +108,7 @@ async def test_all_who_share_a_mailbox_wait_for_one_request() -> None:
 
 
 async def test_one_who_gives_up_leaves_the_others_waiting_for_theirs() -> None:
-    desk = Desk()
+    desk = CallbackHandler()
     desk.open.clear()
     tokens = kept(desk)
     impatient, patient = asyncio.ensure_future(tokens.get()), asyncio.ensure_future(tokens.get())
@@ -120,15 +120,15 @@ async def test_one_who_gives_up_leaves_the_others_waiting_for_theirs() -> None:
 
 @pytest.mark.parametrize(("refused", "hold"), [(True, timedelta(seconds=60)), (False, timedelta(seconds=5))])
 async def test_after_a_failure_nothing_is_asked_for_a_while(*, refused: bool, hold: timedelta) -> None:
-    desk = Desk(failure=NoAccessToken("invalid_client: tamat", refused=refused))
+    desk = CallbackHandler(failure=AccessTokenError("invalid_client: tamat", refused=refused))
     tokens = kept(desk)
     for _ in range(5):
-        with pytest.raises(NoAccessToken, match="tamat") as caught:
+        with pytest.raises(AccessTokenError, match="tamat") as caught:
             await tokens.get()
         assert caught.value.refused is refused
     assert desk.asked == 1
     desk.now += hold
-    with pytest.raises(NoAccessToken):
+    with pytest.raises(AccessTokenError):
         await tokens.get()
     assert desk.asked == 2
     # A clock that is put back by an hour does not make an hour of it.
@@ -138,29 +138,29 @@ async def test_after_a_failure_nothing_is_asked_for_a_while(*, refused: bool, ho
 
 
 async def test_an_authorization_server_that_fails_early_costs_nothing_while_the_old_token_is_good() -> None:
-    desk = Desk()
+    desk = CallbackHandler()
     tokens = kept(desk)
     first = await tokens.get()
-    desk.failure = NoAccessToken("rehat")
+    desk.failure = AccessTokenError("rehat")
     desk.now += 57 * MINUTE
     assert await tokens.get() is first
     assert await tokens.get() is first
     assert desk.asked == 2
     desk.now += 4 * MINUTE
-    with pytest.raises(NoAccessToken, match="rehat"):
+    with pytest.raises(AccessTokenError, match="rehat"):
         await tokens.get()
 
 
 async def test_an_authorization_server_that_does_not_answer_is_given_up() -> None:
-    desk = Desk()
+    desk = CallbackHandler()
     desk.open.clear()
-    with pytest.raises(NoAccessToken, match="no answer") as caught:
+    with pytest.raises(AccessTokenError, match="no answer") as caught:
         await kept(desk).get()
     assert not caught.value.refused
 
 
 async def test_a_refused_token_is_renewed_unless_it_is_new() -> None:
-    desk = Desk()
+    desk = CallbackHandler()
     tokens = kept(desk)
     first = await tokens.get()
     assert not tokens.reject(first)

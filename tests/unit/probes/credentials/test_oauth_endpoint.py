@@ -15,7 +15,7 @@ import pytest
 
 from pantau_lab.oauth import AuthorizationServer, TokenEndpointFault, app
 from pantau_lab.serving import claimed, serve
-from probes.credentials.oauth import KeptTokens, NoAccessToken
+from probes.credentials.oauth import AccessTokenError, TokenCache
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 
 USER = "semakan@jabatan-contoh.gov.my"
@@ -39,9 +39,9 @@ def names(directory: Path) -> list[str]:
     return [file.name for file in directory.iterdir()]
 
 
-async def failure_of(issuer: ClientCredentials | RefreshToken) -> NoAccessToken:
-    with pytest.raises(NoAccessToken) as caught:
-        await KeptTokens(issuer, within=timedelta(seconds=3)).get()
+async def failure_of(issuer: ClientCredentials | RefreshToken) -> AccessTokenError:
+    with pytest.raises(AccessTokenError) as caught:
+        await TokenCache(issuer, within=timedelta(seconds=3)).get()
     return caught.value
 
 

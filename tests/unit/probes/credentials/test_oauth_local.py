@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from probes.credentials.oauth import KeptTokens, NoAccessToken
+from probes.credentials.oauth import AccessTokenError, TokenCache
 from probes.credentials.oauth_local import TokenCommand, TokenFile
 from tests.hanging import HANGS
 
@@ -42,7 +42,7 @@ async def test_a_file_without_a_token_is_our_own_fault(tmp_path: Path, content: 
     file = tmp_path / "tanda"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(NoAccessToken, match=words) as caught:
+    with pytest.raises(AccessTokenError, match=words) as caught:
         await TokenFile(file).get()
     assert not caught.value.refused
     assert "kata laluan" not in str(caught.value)
@@ -65,7 +65,7 @@ async def test_the_first_line_that_a_command_prints_is_the_token() -> None:
     ],
 )
 async def test_a_command_that_fails_is_our_own_fault(command: list[str], words: str) -> None:
-    with pytest.raises(NoAccessToken, match=words) as caught:
+    with pytest.raises(AccessTokenError, match=words) as caught:
         await TokenCommand(command).issue()
     assert not caught.value.refused
     assert "rahsia" not in str(caught.value)
@@ -74,9 +74,9 @@ async def test_a_command_that_fails_is_our_own_fault(command: list[str], words: 
 async def test_a_command_does_not_outlive_its_deadline(tmp_path: Path) -> None:
     note = tmp_path / "nombor"
     script = f"sleep 60 & echo $! $$ > {note}.x; mv {note}.x {note}; wait"
-    tokens = KeptTokens(TokenCommand(["sh", "-c", script]), within=timedelta(seconds=3))
+    tokens = TokenCache(TokenCommand(["sh", "-c", script]), within=timedelta(seconds=3))
     async with asyncio.timeout(HANGS):
-        with pytest.raises(NoAccessToken, match="no answer"):
+        with pytest.raises(AccessTokenError, match="no answer"):
             await tokens.get()
     for number in map(int, note.read_text().split()):
         async with asyncio.timeout(HANGS):

@@ -13,7 +13,7 @@ import pytest
 
 from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, TokenEndpointFault, app
 from pantau_lab.serving import serve
-from probes.credentials.oauth import KeptTokens, NoAccessToken
+from probes.credentials.oauth import AccessTokenError, TokenCache
 from probes.credentials.oauth_endpoint import Client
 from probes.credentials.service_account import LARGEST_KEY, BadServiceAccountError, Delegated, ServiceAccount
 
@@ -32,10 +32,10 @@ def read(account: LabServiceAccount) -> ServiceAccount:
     return ServiceAccount.read(account.file())
 
 
-async def refusal(client: Client, account: ServiceAccount, user: str = USER, ahead: float = 0) -> NoAccessToken:
+async def refusal(client: Client, account: ServiceAccount, user: str = USER, ahead: float = 0) -> AccessTokenError:
     issuer = Delegated(client, account, user, clock=lambda: datetime.now(UTC) + timedelta(minutes=ahead))
-    with pytest.raises(NoAccessToken) as caught:
-        await KeptTokens(issuer).get()
+    with pytest.raises(AccessTokenError) as caught:
+        await TokenCache(issuer).get()
     return caught.value
 
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth import AccessTokenError
 from probes.credentials.sign_in import Bearer, with_key
-from probes.model.mailbox import Mailbox, Password, Withheld
-from probes.model.probe import ProbeFailure
+from probes.model.mailbox import Mailbox, Password, UnavailableLogin
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol import imap, pop3
 from probes.protocol.smtp import rehearse
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.purse import CHALLENGE, USER, Purse, login, purse, shown
 from tests.unit.probes.standin import ImapStandIn, SmtpStandIn, Trick, listening, mailbox, server, server_context
@@ -94,18 +94,18 @@ class Gate:
         writer.write(no.encode())
 
 
-Way = Callable[[Mailbox, Recorder], Awaitable[None]]
+Way = Callable[[Mailbox, TraceRecorder], Awaitable[None]]
 
 
-async def over_smtp(box: Mailbox, recorder: Recorder) -> None:
+async def over_smtp(box: Mailbox, recorder: TraceRecorder) -> None:
     await rehearse(box, recorder, WITHIN)
 
 
-async def over_imap(box: Mailbox, recorder: Recorder) -> None:
+async def over_imap(box: Mailbox, recorder: TraceRecorder) -> None:
     (await imap.open_session(box, recorder, Party.RECIPIENT, leg=WITHIN, within=WITHIN)).close()
 
 
-async def over_pop3(box: Mailbox, recorder: Recorder) -> None:
+async def over_pop3(box: Mailbox, recorder: TraceRecorder) -> None:
     (await pop3.open_session(box, recorder, Party.RECIPIENT, leg=WITHIN, within=WITHIN)).close()
 
 
@@ -121,12 +121,12 @@ async def standing(gate: Gate, tokens: Purse) -> Any:
         )
 
 
-async def failure_at(gate: Gate, tokens: Purse, way: Way, recorder: Recorder | None = None) -> ProbeFailure:
-    recorder = recorder or Recorder()
+async def failure_at(gate: Gate, tokens: Purse, way: Way, recorder: TraceRecorder | None = None) -> ProbeFailedError:
+    recorder = recorder or TraceRecorder()
     async with standing(gate, tokens) as box:
-        with pytest.raises((ProbeFailure, TimeoutError)) as caught:
+        with pytest.raises((ProbeFailedError, TimeoutError)) as caught:
             await way(box, recorder)
-    if isinstance(caught.value, ProbeFailure):
+    if isinstance(caught.value, ProbeFailedError):
         return caught.value
     raise AssertionError(f"hung in {recorder.where}")
 
@@ -135,7 +135,7 @@ async def failure_at(gate: Gate, tokens: Purse, way: Way, recorder: Recorder | N
 async def test_a_good_token_lets_in(way: Way) -> None:
     gate = Gate(good={"tanda"})
     async with standing(gate, purse("tanda")) as box:
-        recorder = Recorder()
+        recorder = TraceRecorder()
         await way(box, recorder)
     assert gate.seen == ["tanda"]
     assert [phase for phase in recorder.phases if phase is not Phase.SUBMIT] == [
@@ -150,9 +150,9 @@ async def test_a_server_that_takes_no_response_with_the_command_asks_for_it() ->
     gate = Gate(good={"tanda"})
     gate.imap.capabilities = "IMAP4rev1 AUTH=XOAUTH2"
     async with standing(gate, purse("tanda")) as box:
-        await over_imap(box, Recorder())
-        await over_pop3(box, Recorder())
-        await over_smtp(box, Recorder())
+        await over_imap(box, TraceRecorder())
+        await over_pop3(box, TraceRecorder())
+        await over_smtp(box, TraceRecorder())
     # POP3 has no room for it in a command.
     assert gate.at_once == [False, False, True]
 
@@ -224,7 +224,7 @@ async def test_a_server_that_does_not_offer_it_is_not_shown_a_token(way: Way) ->
 async def test_a_token_that_was_revoked_is_renewed_once_on_a_connection_of_its_own(way: Way) -> None:
     gate, tokens = Gate(good={"baharu"}), purse("basi", "baharu")
     async with standing(gate, tokens) as box:
-        await way(box, Recorder())
+        await way(box, TraceRecorder())
     assert gate.seen == ["basi", "baharu"]
     assert tokens.rejected == ["basi"]
 
@@ -248,7 +248,7 @@ async def test_a_refused_account_is_not_tried_again_and_again(way: Way, tokens: 
 @WAYS
 async def test_without_a_token_the_server_is_not_even_called(way: Way) -> None:
     gate = Gate()
-    missing = Purse([NoAccessToken("log-masuk.example was not reached")])
+    missing = Purse([AccessTokenError("log-masuk.example was not reached")])
     failure = await failure_at(gate, missing, way)
     assert (failure.outcome, failure.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_TOKEN)
     assert not failure.failure.credentials_refused
@@ -257,7 +257,7 @@ async def test_without_a_token_the_server_is_not_even_called(way: Way) -> None:
 
 @WAYS
 async def test_an_authorization_server_that_refuses_us_is_about_our_account(way: Way) -> None:
-    refused = Purse([NoAccessToken("invalid_client: AADSTS7000222", refused=True)])
+    refused = Purse([AccessTokenError("invalid_client: AADSTS7000222", refused=True)])
     failure = await failure_at(Gate(), refused, way)
     assert (failure.outcome, failure.failure.reason) == (Outcome.AUTH, Reason.TOKEN_REFUSED)
     assert failure.failure.credentials_refused
@@ -277,7 +277,7 @@ async def test_a_server_that_repeats_the_token_does_not_get_it_into_our_words(wa
     response = b64encode(f"user={USER}\1auth=Bearer {secret}\1\1".encode()).decode()
     for words in (secret, response):
         gate = Gate(words=f"bad token {words}")
-        recorder = Recorder(keep_dialogue=True)
+        recorder = TraceRecorder(keep_dialogue=True)
         failure = await failure_at(gate, purse(secret, old=False), way, recorder)
         text = f"{failure} {failure.failure!r} {failure.__cause__!r} {recorder.dialogue}"
         assert secret not in text
@@ -301,16 +301,16 @@ async def test_a_server_that_only_ever_asks_for_more_ends(trick: Trick) -> None:
     gate = Gate()
     gate.imap.tricks["AUTHENTICATE"] = trick
     async with standing(gate, purse("tanda")) as box:
-        with pytest.raises((ProbeFailure, TimeoutError)):
-            await over_imap(box, Recorder())
+        with pytest.raises((ProbeFailedError, TimeoutError)):
+            await over_imap(box, TraceRecorder())
 
 
 async def test_nobody_is_asked_to_let_us_in_without_what_there_is_to_sign_in_with() -> None:
     async def attempt(_key: Password | Bearer) -> None:
         raise AssertionError
 
-    with pytest.raises(ProbeFailure) as failed:
-        await with_key(Withheld(username="pantau", why="it was typed for other servers"), Party.SENDER, attempt)
+    with pytest.raises(ProbeFailedError) as failed:
+        await with_key(UnavailableLogin(username="pantau", why="it was typed for other servers"), Party.SENDER, attempt)
 
     assert (failed.value.outcome, failed.value.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_SECRET)
     assert failed.value.failure.detail == "it was typed for other servers"

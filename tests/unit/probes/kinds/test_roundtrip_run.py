@@ -11,17 +11,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from probes.arrival.reader import Looked
+from probes.arrival.reader import SearchResult
 from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND, RoundTrip
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
-from probes.model.pace import Pace
-from probes.model.probe import Patience, Probe, Route, Trace
+from probes.model.pace import PollingPolicy
+from probes.model.probe import Probe, Route, Timeouts, Trace
 from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from probes.run.runner import loop_time, run_probe
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.unit.probes.standin import (
     ImapStandIn,
     SmtpStandIn,
@@ -35,10 +35,10 @@ from tests.unit.probes.standin import (
 )
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
-PATIENCE = Patience(session=timedelta(seconds=1.5), arrival=timedelta(seconds=2))
+PATIENCE = Timeouts(session=timedelta(seconds=1.5), arrival=timedelta(seconds=2))
 #: For what is to be said at once, however busy the machine is.
-LONG = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=10))
-PACE = Pace(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
+LONG = Timeouts(session=timedelta(seconds=5), arrival=timedelta(seconds=10))
+PACE = PollingPolicy(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
 MARGIN = timedelta(seconds=5)
 RECIPIENT = "penerima@jabatan-contoh.gov.my"
 PRO = "pro@jabatan-contoh.gov.my"
@@ -89,7 +89,7 @@ class World:
                 for task in tasks:
                     task.cancel()
 
-    async def run(self, patience: Patience = PATIENCE, *, to: str | None = None, unread: bool = False) -> ProbeResult:
+    async def run(self, patience: Timeouts = PATIENCE, *, to: str | None = None, unread: bool = False) -> ProbeResult:
         async with self.trip() as trip:
             return await trip.run(patience, to=to, unread=unread)
 
@@ -105,11 +105,11 @@ class Trip:
 
     async def run(
         self,
-        patience: Patience = PATIENCE,
+        patience: Timeouts = PATIENCE,
         *,
         to: str | None = None,
         unread: bool = False,
-        recorder: Recorder | None = None,
+        recorder: TraceRecorder | None = None,
     ) -> ProbeResult:
         token: Token = SIGNER.issue("ujian", datetime.now(UTC))
         route = Route(name="ujian", sender=self.sender.mailbox, recipient=self.recipient.mailbox, to=to)
@@ -180,7 +180,7 @@ async def test_silence_after_the_message_keeps_its_cause_though_we_stood_still_o
             asyncio.get_running_loop().call_soon(time.sleep, 1.5 * PATIENCE.whole.total_seconds())
 
     async with World(answers=False, delivers=False).trip() as trip:
-        result = await trip.run(recorder=Recorder(entering=stand_still))
+        result = await trip.run(recorder=TraceRecorder(entering=stand_still))
     assert result.outcome is Outcome.TIMEOUT
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (Phase.DATA, Party.SENDER)
@@ -282,7 +282,7 @@ async def test_what_a_new_sign_in_does_not_find_is_lost_only_if_the_watch_has_lo
         recipient=recipient,
     )
     anew = asyncio.get_running_loop().create_future()
-    anew.set_result(Looked(folders=2, of=2))
+    anew.set_result(SearchResult(folders=2, of=2))
     assert probe._absent(now + accepted, anew).outcome is outcome
 
 
@@ -310,8 +310,8 @@ class Scripted:
         return self.ending
 
 
-async def outcome_of(probe: Probe, recorder: Recorder | None = None) -> ProbeResult:
-    patience = Patience(session=timedelta(seconds=0.05), arrival=timedelta(0))
+async def outcome_of(probe: Probe, recorder: TraceRecorder | None = None) -> ProbeResult:
+    patience = Timeouts(session=timedelta(seconds=0.05), arrival=timedelta(0))
     return await run_probe(probe, route="r", token_id="00", patience=patience, recorder=recorder)
 
 
@@ -359,7 +359,7 @@ async def test_cancellation_passes_through() -> None:
 
 
 async def test_a_phase_that_is_entered_twice_is_the_sum_and_one_that_broke_is_absent() -> None:
-    recorder = Recorder(keep_dialogue=True)
+    recorder = TraceRecorder(keep_dialogue=True)
     for _ in range(2):
         with recorder.phase(Phase.CONNECT, Party.SENDER):
             pass

@@ -11,10 +11,10 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from probes.arrival.expectation import Seen
-from probes.mail.disposition import Disposition, Fate, decide
+from probes.arrival.expectation import Arrived
+from probes.mail.disposition import Disposition, TokenState, decide
 from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, changes_in, compose, subject_of, text_of
-from probes.mail.sighting import MailKind, Sighting, recognise
+from probes.mail.sighting import MailKind, ObservedMessage, recognise
 from probes.mail.token import Token
 from probes.model.result import Party
 from tests.unit.probes.standin import ImapStandIn, until
@@ -68,7 +68,7 @@ async def arrives(relay: Relay) -> None:
             await letter.ready
             uid = standin.put(relay(mail(token)))
             letter.hurry()
-            assert isinstance(await letter.seen, Seen)
+            assert isinstance(await letter.seen, Arrived)
             content = await letter.content
             assert isinstance(content, bytes)
             assert changes_in(content, token) == ()
@@ -153,15 +153,15 @@ def test_recognise_copy_of_the_message_is_no_arrival(copied: Relay) -> None:
 @pytest.mark.blind
 def test_decide_rewritten_message_counts_for_a_run_that_waits_and_is_left_alone_otherwise() -> None:
     token = issue()
-    rewritten = Sighting(kind=MailKind.REWRITTEN, token=token)
+    rewritten = ObservedMessage(kind=MailKind.REWRITTEN, token=token)
 
-    def decided(awaited: set[Party], fate: Fate | None) -> Disposition:
+    def decided(awaited: set[Party], fate: TokenState | None) -> Disposition:
         return decide(rewritten, origin=SIGNER.origin(token), awaited=awaited, fate=fate, now=token.sent_at)
 
     assert decided({Party.RECIPIENT}, None) == Disposition(hand_over=True, delete=True)
     assert decided({Party.SENDER}, None) == Disposition()
-    assert decided(set(), Fate.ENDED) == Disposition()
-    assert decided({Party.RECIPIENT}, Fate.ARRIVED) == Disposition(), "it may be somebody's copy of it"
+    assert decided(set(), TokenState.ENDED) == Disposition()
+    assert decided({Party.RECIPIENT}, TokenState.ARRIVED) == Disposition(), "it may be somebody's copy of it"
 
 
 @pytest.mark.pitfall

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from probes.mail.bounce import DsnAction, DsnReport
-from probes.mail.disposition import Disposition, Fate, TokenLedger, decide
-from probes.mail.sighting import MailKind, Sighting
+from probes.mail.disposition import Disposition, TokenRegistry, TokenState, decide
+from probes.mail.sighting import MailKind, ObservedMessage
 from probes.mail.token import TokenSigner
-from probes.model.pace import Pace
+from probes.model.pace import PollingPolicy
 from probes.model.result import Arrival, Party
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
@@ -22,17 +22,17 @@ THEIRS = TokenSigner(KEY, "kuching-1")
 NAMED_ALIKE = TokenSigner(KEY, "putrajaya-1")
 TOKEN = OURS.issue("r", NOW, LASTS)
 RECIPIENT, SENDER = {Party.RECIPIENT}, {Party.SENDER}
-MESSAGE = Sighting(kind=MailKind.MESSAGE, token=TOKEN)
-ANSWER = Sighting(kind=MailKind.ANSWER, token=TOKEN)
-OTHERS = Sighting(kind=MailKind.MESSAGE, token=THEIRS.issue("r", NOW, LASTS))
-OTHERS_BOUNCE = Sighting(kind=MailKind.REPORT, token=OTHERS.token, report=DsnReport(action=DsnAction.FAILED))
-EARLIER = Sighting(kind=MailKind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW, LASTS))
-NAMESAKES = Sighting(kind=MailKind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW + timedelta(seconds=1), LASTS))
+MESSAGE = ObservedMessage(kind=MailKind.MESSAGE, token=TOKEN)
+ANSWER = ObservedMessage(kind=MailKind.ANSWER, token=TOKEN)
+OTHERS = ObservedMessage(kind=MailKind.MESSAGE, token=THEIRS.issue("r", NOW, LASTS))
+OTHERS_BOUNCE = ObservedMessage(kind=MailKind.REPORT, token=OTHERS.token, report=DsnReport(action=DsnAction.FAILED))
+EARLIER = ObservedMessage(kind=MailKind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW, LASTS))
+NAMESAKES = ObservedMessage(kind=MailKind.MESSAGE, token=NAMED_ALIKE.issue("r", NOW + timedelta(seconds=1), LASTS))
 DAY = 24 * 60
 
 
-def bounce(action: DsnAction) -> Sighting:
-    return Sighting(kind=MailKind.REPORT, token=TOKEN, report=DsnReport(action=action))
+def bounce(action: DsnAction) -> ObservedMessage:
+    return ObservedMessage(kind=MailKind.REPORT, token=TOKEN, report=DsnReport(action=action))
 
 
 @pytest.mark.parametrize(
@@ -40,48 +40,48 @@ def bounce(action: DsnAction) -> Sighting:
     [
         (MESSAGE, RECIPIENT, None, 0, Disposition(hand_over=True, delete=True)),
         (MESSAGE, RECIPIENT | SENDER, None, 0, Disposition(hand_over=True, delete=True)),
-        (MESSAGE, RECIPIENT, Fate.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
-        (MESSAGE, set(), Fate.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
-        (MESSAGE, set(), Fate.ENDED, 0, Disposition(count=Arrival.LATE, delete=True)),
+        (MESSAGE, RECIPIENT, TokenState.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
+        (MESSAGE, set(), TokenState.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
+        (MESSAGE, set(), TokenState.ENDED, 0, Disposition(count=Arrival.LATE, delete=True)),
         (MESSAGE, set(), None, 0, Disposition(count=Arrival.LATE, delete=True)),
         (MESSAGE, SENDER, None, 0, Disposition(delete=True)),
-        (MESSAGE, set(), Fate.SENT, 0, Disposition(delete=True)),
+        (MESSAGE, set(), TokenState.SENT, 0, Disposition(delete=True)),
         (bounce(DsnAction.FAILED), SENDER, None, 0, Disposition(hand_over=True, delete=True)),
         (bounce(DsnAction.FAILED), RECIPIENT, None, 0, Disposition(hand_over=True, delete=True)),
-        (bounce(DsnAction.FAILED), set(), Fate.SENT, 0, Disposition(delete=True)),
+        (bounce(DsnAction.FAILED), set(), TokenState.SENT, 0, Disposition(delete=True)),
         (bounce(DsnAction.DELAYED), SENDER, None, 0, Disposition(delete=True)),
         (bounce(DsnAction.DELIVERED), SENDER, None, 0, Disposition(delete=True)),
         (bounce(DsnAction.RELAYED), SENDER, None, 0, Disposition(delete=True)),
         (ANSWER, RECIPIENT, None, 0, Disposition()),
-        (ANSWER, set(), Fate.ENDED, 0, Disposition()),
-        (Sighting(kind=MailKind.FOREIGN), RECIPIENT, None, 0, Disposition()),
-        (Sighting(kind=MailKind.FOREIGN, forged=True), RECIPIENT, None, 0, Disposition(count=Arrival.FORGED)),
+        (ANSWER, set(), TokenState.ENDED, 0, Disposition()),
+        (ObservedMessage(kind=MailKind.FOREIGN), RECIPIENT, None, 0, Disposition()),
+        (ObservedMessage(kind=MailKind.FOREIGN, forged=True), RECIPIENT, None, 0, Disposition(count=Arrival.FORGED)),
         (OTHERS, set(), None, 0, Disposition()),
         (OTHERS, set(), None, DAY + 5, Disposition()),
         (OTHERS, set(), None, DAY + 6, Disposition(delete=True)),
         (OTHERS_BOUNCE, set(), None, DAY + 5, Disposition()),
         (OTHERS_BOUNCE, set(), None, DAY + 6, Disposition(delete=True)),
         (EARLIER, set(), None, 0, Disposition(count=Arrival.LATE, delete=True)),
-        (EARLIER, set(), Fate.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
+        (EARLIER, set(), TokenState.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
         (NAMESAKES, set(), None, DAY + 5, Disposition(count=Arrival.NAMESAKE)),
         (NAMESAKES, set(), None, DAY + 6, Disposition(count=Arrival.NAMESAKE, delete=True)),
         # The store knows it, so it is ours: the clock was set back between two lives.
-        (NAMESAKES, set(), Fate.ENDED, 0, Disposition(count=Arrival.LATE, delete=True)),
+        (NAMESAKES, set(), TokenState.ENDED, 0, Disposition(count=Arrival.LATE, delete=True)),
     ],
 )
 def test_dispositions(
-    sighting: Sighting, awaited: set[Party], fate: Fate | None, after: int, disposition: Disposition
+    sighting: ObservedMessage, awaited: set[Party], fate: TokenState | None, after: int, disposition: Disposition
 ) -> None:
     now = TOKEN.sent_at + timedelta(minutes=after)
     assert disposition == decided(sighting, now, awaited=awaited, fate=fate)
 
 
 def decided(
-    sighting: Sighting,
+    sighting: ObservedMessage,
     now: datetime,
     *,
     awaited: set[Party] | None = None,
-    fate: Fate | None = None,
+    fate: TokenState | None = None,
     marked: bool = False,
 ) -> Disposition:
     origin = OURS.origin(sighting.token) if sighting.token else None
@@ -91,7 +91,7 @@ def decided(
 @pytest.mark.blind
 @pytest.mark.parametrize("hours", [1, 4])
 def test_another_probers_mail_is_kept_for_a_day_after_that_probers_deadline_and_not_ours(hours: int) -> None:
-    patient = Sighting(kind=MailKind.MESSAGE, token=THEIRS.issue("r", NOW, timedelta(hours=hours)))
+    patient = ObservedMessage(kind=MailKind.MESSAGE, token=THEIRS.issue("r", NOW, timedelta(hours=hours)))
     assert not decided(patient, NOW + timedelta(hours=hours + 24)).delete
     assert decided(patient, NOW + timedelta(hours=hours + 24, seconds=1)).delete
 
@@ -101,44 +101,44 @@ def test_late_mail_of_a_prober_that_is_gone_is_taken_in_by_who_has_its_routes_an
     heir.inherit(["kuching-1"])
     origin = heir.origin(THEIRS.issue("r", NOW))
 
-    def taken(fate: Fate | None) -> Disposition:
+    def taken(fate: TokenState | None) -> Disposition:
         return decide(OTHERS, origin=origin, awaited=set(), fate=fate, now=NOW)
 
-    assert taken(Fate.ENDED) == Disposition(count=Arrival.LATE, delete=True)
-    assert taken(Fate.ARRIVED) == Disposition(count=Arrival.DUPLICATE, delete=True)
+    assert taken(TokenState.ENDED) == Disposition(count=Arrival.LATE, delete=True)
+    assert taken(TokenState.ARRIVED) == Disposition(count=Arrival.DUPLICATE, delete=True)
     assert taken(None) == Disposition(), "the route may be another heir's"
 
 
 @pytest.mark.blind
 def test_what_a_person_answered_to_another_probers_message_is_never_deleted() -> None:
-    answer = Sighting(kind=MailKind.ANSWER, token=OTHERS.token)
+    answer = ObservedMessage(kind=MailKind.ANSWER, token=OTHERS.token)
     assert decided(answer, NOW + timedelta(days=30)) == Disposition()
 
 
 def test_what_another_prober_has_marked_as_deleted_may_go() -> None:
     assert decided(OTHERS, NOW, marked=True) == Disposition(delete=True)
-    assert decided(Sighting(kind=MailKind.ANSWER, token=OTHERS.token), NOW, marked=True) == Disposition()
+    assert decided(ObservedMessage(kind=MailKind.ANSWER, token=OTHERS.token), NOW, marked=True) == Disposition()
 
 
 def test_the_ledger_remembers_across_a_restart() -> None:
-    ledger = TokenLedger(ended=["a", "b"], arrived=["b"])
-    assert (ledger.fate("a"), ledger.fate("b"), ledger.fate("c")) == (Fate.ENDED, Fate.ARRIVED, None)
+    ledger = TokenRegistry(ended=["a", "b"], arrived=["b"])
+    assert (ledger.fate("a"), ledger.fate("b"), ledger.fate("c")) == (TokenState.ENDED, TokenState.ARRIVED, None)
 
 
 def test_an_arrival_is_not_forgotten_when_its_run_ends() -> None:
-    ledger = TokenLedger()
+    ledger = TokenRegistry()
     ledger.arrived("a")
     ledger.over("a", Party.RECIPIENT)
     ledger.over("b", Party.RECIPIENT)
     ledger.over("c", Party.SENDER)
-    assert [ledger.fate(one) for one in "abc"] == [Fate.ARRIVED, Fate.ENDED, Fate.SENT]
+    assert [ledger.fate(one) for one in "abc"] == [TokenState.ARRIVED, TokenState.ENDED, TokenState.SENT]
 
 
 def test_the_ledger_forgets_the_oldest_and_does_not_grow_for_ever() -> None:
-    ledger = TokenLedger(ended=(str(number) for number in range(50_000)))
+    ledger = TokenRegistry(ended=(str(number) for number in range(50_000)))
     ledger.arrived("one more")
     assert ledger.fate("0") is None
-    assert ledger.fate("1") is Fate.ENDED
+    assert ledger.fate("1") is TokenState.ENDED
 
 
 SECOND = timedelta(seconds=1)
@@ -156,8 +156,8 @@ SECOND = timedelta(seconds=1)
     ],
 )
 def test_the_pace(*, ages: list[timedelta], waiting: bool, pause: timedelta) -> None:
-    assert Pace().pause(ages, waiting=waiting, unwatched=timedelta(minutes=7)) == pause
+    assert PollingPolicy().pause(ages, waiting=waiting, unwatched=timedelta(minutes=7)) == pause
 
 
 def test_the_backoff_doubles_up_to_a_minute() -> None:
-    assert [Pace().backoff(failures) // SECOND for failures in (1, 2, 3, 7, 500)] == [1, 2, 4, 60, 60]
+    assert [PollingPolicy().backoff(failures) // SECOND for failures in (1, 2, 3, 7, 500)] == [1, 2, 4, 60, 60]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from probes.mail.hops import path_of
 from probes.mail.message import OUR_HEADERS, compose
 from probes.mail.token import TokenSigner
-from probes.model.probe import Patience, ProbeFailure, Trace
+from probes.model.probe import ProbeFailedError, Timeouts, Trace
 from probes.model.reply import Reason
 from probes.model.result import Failure, Hop, Outcome, Party, Path, Phase
 from probes.run.runner import run_probe
@@ -189,7 +189,7 @@ def test_whatever_stands_there_the_delays_add_up_to_no_more_than_the_whole(piece
 class Arriving:
     """A probe whose message comes with the headers of one relay, and ends as it is told to."""
 
-    def __init__(self, failure: ProbeFailure | None = None) -> None:
+    def __init__(self, failure: ProbeFailedError | None = None) -> None:
         self._failure = failure
 
     async def run(self, trace: Trace) -> Outcome:
@@ -203,12 +203,16 @@ class Arriving:
         return Outcome.DELIVERED
 
 
-CHANGED = ProbeFailure(Outcome.CORRUPTED, Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=Reason.CHANGED))
+CHANGED = ProbeFailedError(
+    Outcome.CORRUPTED, Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=Reason.CHANGED)
+)
 
 
 @pytest.mark.parametrize("failure", [None, CHANGED])
-async def test_a_run_tells_the_way_of_a_message_that_came_even_if_it_was_changed(failure: ProbeFailure | None) -> None:
-    result = await run_probe(Arriving(failure), route="r", token_id=TOKEN.id, patience=Patience(), clock=lambda: T0)
+async def test_a_run_tells_the_way_of_a_message_that_came_even_if_it_was_changed(
+    failure: ProbeFailedError | None,
+) -> None:
+    result = await run_probe(Arriving(failure), route="r", token_id=TOKEN.id, patience=Timeouts(), clock=lambda: T0)
     assert result.path is not None
     assert [hop.by for hop in result.path.hops] == ["mx"]
     assert result.path.skew is not None

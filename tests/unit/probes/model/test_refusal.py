@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import (
     Reason,
     SubmissionStep,
@@ -113,7 +113,7 @@ IN_USE = Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, False, SESSIONS
 UNAVAILABLE = Outcome.AUTH, Reason.SIGN_IN_UNAVAILABLE, False, None
 
 
-def ending(failure: ProbeFailure) -> object:
+def ending(failure: ProbeFailedError) -> object:
     told = failure.failure
     return failure.outcome, told.reason, told.credentials_refused, told.cause
 

@@ -9,7 +9,7 @@ import ssl
 import aiosmtplib
 import pytest
 
-from probes.model.probe import CommandRefused, Unreadable
+from probes.model.probe import CommandRejectedError, ProtocolError
 from probes.model.reply import (
     Reason,
     SubmissionStep,
@@ -137,8 +137,8 @@ def tls(reason: str) -> ssl.SSLError:
         (aiosmtplib.SMTPServerDisconnected("gone"), Phase.SUBMIT, Outcome.CONNECT, Reason.CONNECTION_CLOSED),
         (aiosmtplib.SMTPReadTimeoutError("slow"), Phase.SUBMIT, Outcome.TIMEOUT, Reason.NO_ANSWER),
         (aiosmtplib.SMTPResponseException(-1, "?"), Phase.CONNECT, Outcome.CONNECT, Reason.UNEXPECTED_ANSWER),
-        (Unreadable("?"), Phase.CONNECT, Outcome.CONNECT, Reason.UNEXPECTED_ANSWER),
-        (CommandRefused("NO", "closed"), Phase.RETRIEVE, Outcome.CONNECT, Reason.MAILBOX_REFUSED),
+        (ProtocolError("?"), Phase.CONNECT, Outcome.CONNECT, Reason.UNEXPECTED_ANSWER),
+        (CommandRejectedError("NO", "closed"), Phase.RETRIEVE, Outcome.CONNECT, Reason.MAILBOX_REFUSED),
         (EOFError("closed"), Phase.AUTH, Outcome.CONNECT, Reason.CONNECTION_CLOSED),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from probes.model.result import Party
 from probes.protocol.pop3 import open_session
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import listening, mailbox, server, server_context
 
@@ -22,7 +22,7 @@ async def test_no_more_of_a_mail_is_kept_than_is_looked_at() -> None:
     standin.put(b"X-A: " + (b"a" * 70 + b"\r\n ") * 20_000 + b"\r\n\r\n" + b"isi\r\n" * 10_000)
     async with listening(standin, server_context()) as port, asyncio.timeout(20):
         box = replace(mailbox(), imap=None, pop3=server(port))
-        session = await open_session(box, Recorder(), Party.RECIPIENT, leg=timedelta(seconds=10))
+        session = await open_session(box, TraceRecorder(), Party.RECIPIENT, leg=timedelta(seconds=10))
         try:
             assert len(await session.header(1)) == 64 * 1024
             # The server says that it is small.

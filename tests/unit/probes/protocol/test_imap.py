@@ -10,11 +10,11 @@ from datetime import timedelta
 import pytest
 
 from probes.model.mailbox import Security
-from probes.model.probe import CommandRefused, Unreadable
+from probes.model.probe import CommandRejectedError, ProtocolError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.imap import ImapSession, open_session
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 from tests.unit.probes.imap_session import (
     LEG,
@@ -41,7 +41,7 @@ from tests.unit.probes.standin import (
 
 
 async def test_the_phases_are_timed_apart() -> None:
-    recorder = Recorder()
+    recorder = TraceRecorder()
     async with session_with(ImapStandIn(), recorder=recorder):
         assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH]
 
@@ -222,12 +222,12 @@ async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
         (close, ConnectionError),
         (abort, ConnectionError),
         (half_close, ConnectionError),
-        (garbage, Unreadable),
-        (endless_line, Unreadable),
+        (garbage, ProtocolError),
+        (endless_line, ProtocolError),
         ("* BYE mati\r\n", ConnectionError),
-        ("{tag} NO tidak\r\n", CommandRefused),
-        ("{tag} BAD apa\r\n", CommandRefused),
-        ("{tag} MUNGKIN\r\n", Unreadable),
+        ("{tag} NO tidak\r\n", CommandRejectedError),
+        ("{tag} BAD apa\r\n", CommandRejectedError),
+        ("{tag} MUNGKIN\r\n", ProtocolError),
         ("* 1 FETCH (BODY[] {50}\r\nhalf", TimeoutError),
     ],
 )
@@ -252,9 +252,9 @@ async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
         async with asyncio.timeout(HANGS):
             with pytest.raises(error):
                 await ask(session)
-            if error is not CommandRefused:
+            if error is not CommandRejectedError:
                 # Nothing can be said on it again, and nothing waits for it.
-                with pytest.raises((TimeoutError, ConnectionError, Unreadable)):
+                with pytest.raises((TimeoutError, ConnectionError, ProtocolError)):
                     await session.noop()
 
 
@@ -278,7 +278,7 @@ async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick
         await session.select("INBOX")
         stirred.clear()
         async with asyncio.timeout(HANGS):
-            with pytest.raises((ConnectionError, Unreadable, TimeoutError)):
+            with pytest.raises((ConnectionError, ProtocolError, TimeoutError)):
                 await session.idle(stirred, timedelta(minutes=5))
 
 
@@ -374,7 +374,7 @@ async def test_one_tls_context_serves_one_connection_after_the_other() -> None:
     async with asyncio.timeout(HANGS), listening(ImapStandIn(), server_context()) as port:
         box = mailbox(imap=server(port))
         for _ in range(20):
-            (await open_session(box, Recorder(), Party.RECIPIENT, leg=LEG)).close()
+            (await open_session(box, TraceRecorder(), Party.RECIPIENT, leg=LEG)).close()
 
 
 @pytest.mark.pitfall

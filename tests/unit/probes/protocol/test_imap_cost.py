@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from probes.arrival.watcher import MailboxWatcher
-from probes.model.pace import Pace
+from probes.model.pace import PollingPolicy
 from probes.model.result import Party
 from probes.protocol.imap import ImapSession, open_session
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.integration.probes.trip import SIGNER
 from tests.unit.probes.standin import ImapStandIn, listening, mailbox, server, server_context, until
 
@@ -24,7 +24,7 @@ ABLE = "IMAP4rev1 IDLE UIDPLUS SPECIAL-USE"
 async def session_with(standin: ImapStandIn) -> AsyncIterator[ImapSession]:
     async with listening(standin, server_context()) as port:
         box, leg = mailbox(imap=server(port)), timedelta(seconds=2)
-        session = await open_session(box, Recorder(), Party.RECIPIENT, stir=lambda: None, leg=leg, within=leg)
+        session = await open_session(box, TraceRecorder(), Party.RECIPIENT, stir=lambda: None, leg=leg, within=leg)
         try:
             yield session
         finally:
@@ -76,7 +76,7 @@ async def test_an_empty_junk_folder_is_not_opened() -> None:
     standing = "* STATUS Sarap (MESSAGES 0 UIDNEXT 4 UIDVALIDITY 9)\r\n{tag} OK\r\n"
     standin = ImapStandIn(tricks={"LIST": junk, "STATUS": standing})
     async with listening(standin, server_context()) as port:
-        pace = Pace(retry=timedelta(seconds=0.1))
+        pace = PollingPolicy(retry=timedelta(seconds=0.1))
         watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=lambda *_: None, pace=pace)
         watching = asyncio.create_task(watcher.run())
         await until(lambda: watcher.looked_at is not None)

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from probes.model.mailbox import Password, Security
-from probes.model.pace import Pace
-from probes.model.probe import Unreadable
+from probes.model.pace import PollingPolicy
+from probes.model.probe import ProtocolError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.imap import open_session
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 from tests.unit.probes.imap_session import LEG, failure_with, session_with
 from tests.unit.probes.standin import (
@@ -134,7 +134,7 @@ async def test_a_message_that_idle_keeps_silent_about_is_found_all_the_same() ->
 
 @pytest.mark.pitfall
 async def test_idle_is_begun_anew_long_before_servers_fall_silent_or_hang_up() -> None:
-    assert Pace().listening <= timedelta(minutes=10)
+    assert PollingPolicy().listening <= timedelta(minutes=10)
     standin = ImapStandIn()
     async with watching(standin, Counted(), pace=replace(PACE, listening=timedelta(seconds=1))):
         await until(lambda: sum(line.endswith(" IDLE") for line in standin.asked) >= 2)
@@ -199,7 +199,7 @@ async def test_a_star_in_the_middle_of_a_line_stays_where_it_is() -> None:
 async def test_an_answer_that_nobody_expects_ends_the_command_with_its_cause(said: str) -> None:
     standin = ImapStandIn(tricks={"NOOP": said})
     async with asyncio.timeout(HANGS), session_with(standin, leg=timedelta(minutes=1)) as session:
-        with pytest.raises(Unreadable):
+        with pytest.raises(ProtocolError):
             await session.noop()
 
 
@@ -270,7 +270,7 @@ async def test_a_user_name_is_quoted_when_it_signs_in(user: str, written: str) -
     standin = ImapStandIn()
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), login=Password(username=user, secret="rahsia"))
-        (await open_session(box, Recorder(), Party.RECIPIENT, leg=LEG)).close()
+        (await open_session(box, TraceRecorder(), Party.RECIPIENT, leg=LEG)).close()
     assert [line.partition(" LOGIN ")[2] for line in standin.asked if " LOGIN " in line] == [f'{written} "rahsia"']
 
 
@@ -350,7 +350,7 @@ async def test_messages_are_marked_and_expunged_by_uid_where_the_server_can(capa
 
 @pytest.mark.pitfall
 async def test_a_tls_handshake_that_is_never_finished_ends_in_time() -> None:
-    recorder = Recorder()
+    recorder = TraceRecorder()
     async with asyncio.timeout(HANGS), listening(hang) as port:
         box = mailbox(imap=server(port))
         with pytest.raises(TimeoutError):
@@ -382,4 +382,4 @@ async def test_one_deadline_bounds_all_of_opening_a_mailbox() -> None:
         box, within = mailbox(imap=server(port)), timedelta(seconds=0.3)
         with pytest.raises(TimeoutError):
             # Each answer comes in time for itself.
-            await open_session(box, Recorder(), Party.RECIPIENT, leg=within, within=within)
+            await open_session(box, TraceRecorder(), Party.RECIPIENT, leg=within, within=within)

@@ -11,11 +11,11 @@ from datetime import timedelta
 import pytest
 
 from probes.model.mailbox import Mailbox, Security
-from probes.model.probe import CommandRefused, ProbeFailure, Unreadable
+from probes.model.probe import CommandRejectedError, ProbeFailedError, ProtocolError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.pop3 import Pop3Session, open_session
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import (
     Handler,
@@ -41,18 +41,18 @@ def box(port: int, security: Security = Security.IMPLICIT, secret: str = "rahsia
 @asynccontextmanager
 async def session_with(standin: Pop3StandIn, secret: str = "rahsia") -> AsyncIterator[Pop3Session]:
     async with listening(standin, server_context()) as port:
-        session = await open_session(box(port, secret=secret), Recorder(), Party.RECIPIENT, leg=LEG)
+        session = await open_session(box(port, secret=secret), TraceRecorder(), Party.RECIPIENT, leg=LEG)
         try:
             yield session
         finally:
             session.close()
 
 
-async def failure_with(standin: Handler, security: Security = Security.IMPLICIT) -> ProbeFailure:
+async def failure_with(standin: Handler, security: Security = Security.IMPLICIT) -> ProbeFailedError:
     tls = server_context() if security is Security.IMPLICIT else None
     async with listening(standin, tls) as port:
-        with pytest.raises(ProbeFailure) as caught:
-            await open_session(box(port, security), Recorder(), Party.RECIPIENT, leg=LEG)
+        with pytest.raises(ProbeFailedError) as caught:
+            await open_session(box(port, security), TraceRecorder(), Party.RECIPIENT, leg=LEG)
     return caught.value
 
 
@@ -120,7 +120,7 @@ async def test_a_password_with_a_line_break_never_reaches_the_wire() -> None:
 async def test_stls_comes_before_everything_else() -> None:
     standin = Pop3StandIn(capabilities=("USER", "STLS"), tls=server_context())
     async with listening(standin) as port:
-        recorder = Recorder()
+        recorder = TraceRecorder()
         session = await open_session(box(port, Security.STARTTLS), recorder, Party.RECIPIENT, leg=LEG)
         session.close()
     assert [line.split()[0] for line in standin.asked] == ["CAPA", "STLS", "CAPA", "USER", "PASS"]
@@ -195,11 +195,11 @@ async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 @pytest.mark.parametrize(
     ("trick", "error"),
     [
-        ("-ERR tidak\r\n", CommandRefused),
-        ("+OK\r\nsatu x\r\n.\r\n", Unreadable),
-        (f"+OK\r\n{'9' * 5000} x\r\n.\r\n", Unreadable),
-        ("+OK\r\n\r\n.\r\n", Unreadable),
-        (flood, Unreadable),
+        ("-ERR tidak\r\n", CommandRejectedError),
+        ("+OK\r\nsatu x\r\n.\r\n", ProtocolError),
+        (f"+OK\r\n{'9' * 5000} x\r\n.\r\n", ProtocolError),
+        ("+OK\r\n\r\n.\r\n", ProtocolError),
+        (flood, ProtocolError),
         (close, ConnectionResetError),
         (hang, TimeoutError),
     ],

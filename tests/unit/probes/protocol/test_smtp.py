@@ -12,11 +12,11 @@ from urllib.parse import quote
 import pytest
 
 from probes.model.mailbox import Password, Security
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
 from probes.protocol.smtp import Submitted, rehearse, submit
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 from tests.unit.probes.standin import (
     Handler,
@@ -48,7 +48,7 @@ async def stay_plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 
 async def test_a_message_is_handed_over_as_it_is() -> None:
-    standin, recorder = SmtpStandIn(), Recorder()
+    standin, recorder = SmtpStandIn(), TraceRecorder()
     assert await submitted_to(standin, recorder=recorder) == Submitted()
     assert standin.taken == [MESSAGE.replace(b"\r\n.", b"\r\n..")]
     assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT, Phase.DATA]
@@ -57,7 +57,7 @@ async def test_a_message_is_handed_over_as_it_is() -> None:
 
 
 async def test_the_dialogue_is_kept_without_secrets() -> None:
-    recorder = Recorder(keep_dialogue=True)
+    recorder = TraceRecorder(keep_dialogue=True)
     standin = SmtpStandIn(extensions=("AUTH LOGIN",), tricks={"AUTH": ask_twice})
     await submitted_to(standin, recorder=recorder)
     text = "\n".join(recorder.dialogue)
@@ -95,9 +95,9 @@ async def test_a_server_that_repeats_the_password_in_whatever_form_does_not_get_
     word: str, code: int, echo: str
 ) -> None:
     answer = "".join(f"{code}-{line}\r\n" for line in echo.split("\n")) + f"{code} 5.7.8 salah\r\n"
-    standin, recorder = SmtpStandIn(tricks={word: answer}), Recorder(keep_dialogue=True)
+    standin, recorder = SmtpStandIn(tricks={word: answer}), TraceRecorder(keep_dialogue=True)
     login = Password(username="semakan@jabatan-contoh.gov.my", secret=SECRET)
-    with pytest.raises(ProbeFailure) as caught:
+    with pytest.raises(ProbeFailedError) as caught:
         await submitted_to(standin, recorder=recorder, login=login)
     said = "\n".join([*recorder.dialogue, caught.value.failure.detail, str(caught.value)]).lower()
     for form in (SECRET, PLAIN, ALONE, quote(SECRET, safe="")):
@@ -121,12 +121,12 @@ async def test_a_server_that_never_ends_its_answer_is_told_from_one_that_is_sile
 
     details = []
     for trick in (endless, hang):
-        recorder = Recorder()
+        recorder = TraceRecorder()
         try:
             submitted = await submitted_to(SmtpStandIn(tricks={word: trick}), recorder=recorder)
             assert submitted.doubt is not None
             failure = submitted.doubt
-        except ProbeFailure as caught:
+        except ProbeFailedError as caught:
             failure = caught
         assert (failure.outcome, failure.failure.reason) == (Outcome.TIMEOUT, Reason.NO_ANSWER)
         details.append(failure.failure.detail)
@@ -195,8 +195,8 @@ async def test_a_server_that_does_not_let_us_begin(
 async def test_a_refusal_for_now_is_told_from_one_for_good_and_says_where(
     word: str, trick: Trick, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
-    recorder = Recorder()
-    with pytest.raises(ProbeFailure) as caught:
+    recorder = TraceRecorder()
+    with pytest.raises(ProbeFailedError) as caught:
         await submitted_to(SmtpStandIn(tricks={word: trick}), recorder=recorder)
     failure = caught.value
     assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, phase, reason)
@@ -211,7 +211,7 @@ async def test_a_refusal_for_now_is_told_from_one_for_good_and_says_where(
 async def test_silence_after_the_message_is_a_doubt_and_the_message_is_not_sent_again(
     trick: Trick, outcome: Outcome
 ) -> None:
-    standin, recorder = SmtpStandIn(tricks={".": trick}), Recorder()
+    standin, recorder = SmtpStandIn(tricks={".": trick}), TraceRecorder()
     submitted = await submitted_to(standin, recorder=recorder)
     assert submitted.doubt is not None
     assert submitted.doubt.outcome is outcome
@@ -225,7 +225,7 @@ async def test_silence_after_the_message_is_a_doubt_and_the_message_is_not_sent_
     ("answer", "doubtful"), [("252 mungkin\r\n", False), ("354 lagi\r\n", True), ("apa?\r\n", True)]
 )
 async def test_an_answer_that_is_neither_yes_nor_no_is_a_doubt_and_no_refusal(answer: str, *, doubtful: bool) -> None:
-    standin, recorder = SmtpStandIn(tricks={".": answer}), Recorder()
+    standin, recorder = SmtpStandIn(tricks={".": answer}), TraceRecorder()
     submitted = await submitted_to(standin, recorder=recorder)
     assert (submitted.doubt is not None) is recorder.uncertain is doubtful
     assert len(standin.taken) == 1
@@ -283,7 +283,7 @@ async def test_smtp_starttls_is_never_opportunistic(standin: SmtpStandIn, reason
 async def test_a_submission_port_without_tls_is_told_by_its_cause(
     standin: Handler, outcome: Outcome, reason: Reason
 ) -> None:
-    with pytest.raises(ProbeFailure) as caught:
+    with pytest.raises(ProbeFailedError) as caught:
         await submitted_in_clear(standin)
     failure = caught.value
     assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, Phase.TLS, reason)
@@ -291,8 +291,8 @@ async def test_a_submission_port_without_tls_is_told_by_its_cause(
 
 async def test_a_closed_port_and_an_unknown_name() -> None:
     closed = mailbox(smtp=server(1))
-    with pytest.raises(ProbeFailure) as caught:
-        await submit(closed, TO, MESSAGE, Recorder(), WITHIN)
+    with pytest.raises(ProbeFailedError) as caught:
+        await submit(closed, TO, MESSAGE, TraceRecorder(), WITHIN)
     assert (caught.value.outcome, caught.value.failure.reason) == (Outcome.CONNECT, Reason.PORT_REFUSED)
 
 
@@ -303,7 +303,7 @@ async def test_no_task_outlives_its_submission(make: Callable[[], Handler]) -> N
     with_error = None
     try:
         await submitted_to(make())
-    except ProbeFailure as error:
+    except ProbeFailedError as error:
         with_error = error
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before, with_error
@@ -333,8 +333,8 @@ async def test_a_port_with_tls_from_the_first_octet_met_without_it_ends_with_the
     assert failure.failure.reason is Reason.NO_ANSWER
 
 
-async def failure_of_tls_port() -> ProbeFailure:
-    with pytest.raises(ProbeFailure) as caught:
+async def failure_of_tls_port() -> ProbeFailedError:
+    with pytest.raises(ProbeFailedError) as caught:
         await submitted_to(SmtpStandIn(), security=Security.STARTTLS, tls=server_context())
     return caught.value
 
@@ -354,7 +354,7 @@ async def test_a_session_that_is_cancelled_lets_go_of_its_connection(word: str) 
     smtp = SmtpStandIn(tricks={word: wait_for_the_end})
     async with asyncio.timeout(HANGS), listening(smtp, server_context()) as port:
         box = mailbox(smtp=server(port))
-        going = asyncio.ensure_future(submit(box, TO, MESSAGE, Recorder(), timedelta(minutes=1)))
+        going = asyncio.ensure_future(submit(box, TO, MESSAGE, TraceRecorder(), timedelta(minutes=1)))
         await reached.wait()
         going.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -367,13 +367,13 @@ async def test_a_session_that_is_cancelled_lets_go_of_its_connection(word: str) 
 async def test_an_address_cannot_hold_a_second_command(to: str) -> None:
     standin = SmtpStandIn()
     async with listening(standin, server_context()) as port:
-        with suppress(ValueError, ProbeFailure):
-            await submit(mailbox(smtp=server(port)), to, MESSAGE, Recorder(), WITHIN)
+        with suppress(ValueError, ProbeFailedError):
+            await submit(mailbox(smtp=server(port)), to, MESSAGE, TraceRecorder(), WITHIN)
     assert "RSET" not in standin.asked
 
 
 async def test_a_rehearsal_goes_up_to_the_message_and_takes_it_back() -> None:
-    standin, recorder = SmtpStandIn(), Recorder()
+    standin, recorder = SmtpStandIn(), TraceRecorder()
     async with listening(standin, server_context()) as port:
         await rehearse(mailbox(smtp=server(port)), recorder, WITHIN)
     words = [line.split()[0] for line in standin.asked]

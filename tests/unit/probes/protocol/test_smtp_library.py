@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from probes.model.mailbox import AccessToken, OAuth, Security
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
 from probes.protocol.smtp import Submitted, submit
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 from tests.unit.probes.purse import USER, Purse
 from tests.unit.probes.standin import (
@@ -79,8 +79,8 @@ async def test_what_smtp_said_in_clear_is_not_believed_after_starttls() -> None:
 async def test_a_reply_that_nobody_asked_for_is_not_taken_for_the_next_one(
     tricks: dict[str, Trick], phase: Phase
 ) -> None:
-    standin, recorder = SmtpStandIn(tricks=tricks), Recorder()
-    with pytest.raises(ProbeFailure) as caught:
+    standin, recorder = SmtpStandIn(tricks=tricks), TraceRecorder()
+    with pytest.raises(ProbeFailedError) as caught:
         await submitted_to(standin, recorder=recorder)
     failure = caught.value
     assert (failure.outcome, failure.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
@@ -106,11 +106,11 @@ async def endless_lines(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 @pytest.mark.parametrize("word", ["", "EHLO", "AUTH", "RCPT", "."])
 async def test_a_reply_without_an_end_is_cut_off_before_time_is_over(word: str, flood: Handler) -> None:
     standin: Handler = SmtpStandIn(tricks={word: flood}) if word else flood
-    recorder = Recorder()
+    recorder = TraceRecorder()
     try:
         submitted = await submitted_to(standin, recorder=recorder, within=timedelta(seconds=9))
         failure = submitted.doubt
-    except ProbeFailure as caught:
+    except ProbeFailedError as caught:
         failure = caught
     assert failure is not None
     assert failure.failure.reason is Reason.UNEXPECTED_ANSWER or failure.failure.reason is Reason.SIGN_IN_UNAVAILABLE
@@ -128,7 +128,7 @@ async def test_every_way_of_signing_in_is_bounded_in_time(mechanism: str, trick:
 
     standin = SmtpStandIn(extensions=(f"AUTH {mechanism}",), tricks={"AUTH": challenge})
     login = OAuth(username=USER, tokens=Purse([AccessToken(secret="tanda")])) if mechanism == "XOAUTH2" else None
-    with pytest.raises(ProbeFailure) as caught:
+    with pytest.raises(ProbeFailedError) as caught:
         async with asyncio.timeout(HANGS):
             await submitted_to(standin, login=login)
     failure = caught.value
@@ -139,7 +139,7 @@ async def test_every_way_of_signing_in_is_bounded_in_time(mechanism: str, trick:
 @pytest.mark.pitfall
 async def test_an_access_token_is_shown_only_to_a_server_that_offers_xoauth2() -> None:
     standin = SmtpStandIn(extensions=("AUTH PLAIN LOGIN",))
-    with pytest.raises(ProbeFailure) as caught:
+    with pytest.raises(ProbeFailedError) as caught:
         await submitted_to(standin, login=OAuth(username=USER, tokens=Purse([AccessToken(secret="tanda")])))
     assert caught.value.failure.reason is Reason.SIGN_IN_NOT_OFFERED
     assert not any(line.startswith("AUTH") for line in standin.asked)
@@ -171,10 +171,10 @@ async def test_a_submission_that_is_cancelled_does_not_hold_up_the_next_one() ->
     standin = SmtpStandIn(tricks={"AUTH": stick})
     async with asyncio.timeout(HANGS), listening(standin, server_context()) as port:
         box = mailbox(smtp=server(port))
-        first = asyncio.create_task(submit(box, TO, MESSAGE, Recorder(), timedelta(minutes=1)))
+        first = asyncio.create_task(submit(box, TO, MESSAGE, TraceRecorder(), timedelta(minutes=1)))
         await stuck.wait()
         first.cancel()
-        assert await submit(box, TO, MESSAGE, Recorder(), timedelta(seconds=2)) == Submitted()
+        assert await submit(box, TO, MESSAGE, TraceRecorder(), timedelta(seconds=2)) == Submitted()
         with pytest.raises(asyncio.CancelledError):
             await first
     assert len(standin.taken) == 1
@@ -200,7 +200,7 @@ async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_sid
     standin.tricks["MAIL"] = wait_for_all
     async with asyncio.timeout(HANGS), listening(counted, server_context()) as port:
         box = mailbox(smtp=server(port))
-        sending = (submit(box, TO, MESSAGE, Recorder(), timedelta(minutes=1)) for _ in range(8))
+        sending = (submit(box, TO, MESSAGE, TraceRecorder(), timedelta(minutes=1)) for _ in range(8))
         assert await asyncio.gather(*sending) == [Submitted()] * 8
     assert connections == 8
     assert len(standin.taken) == 8
@@ -215,7 +215,7 @@ async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str,
         await asyncio.sleep(0.2)  # the slow server itself
         writer.write(standin._usual(word).encode())
 
-    standin, recorder = SmtpStandIn(tricks={word: slowly}), Recorder()
+    standin, recorder = SmtpStandIn(tricks={word: slowly}), TraceRecorder()
     began = asyncio.get_running_loop().time()
     assert await submitted_to(standin, recorder=recorder, within=timedelta(seconds=HANGS)) == Submitted()
     lasted = timedelta(seconds=asyncio.get_running_loop().time() - began)

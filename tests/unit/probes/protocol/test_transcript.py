@@ -15,7 +15,7 @@ from probes.model.mailbox import Mailbox
 from probes.model.probe import Trace
 from probes.model.result import Party
 from probes.protocol.transcript import Transcript
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from tests.unit.probes.arrival.test_maildrop import PACE as POP3_PACE
 from tests.unit.probes.arrival.test_maildrop import box
 from tests.unit.probes.pop3_standin import Pop3StandIn
@@ -148,17 +148,17 @@ def test_a_transcript_of_a_server_that_talks_for_ever_has_an_end() -> None:
 
 
 def test_nobody_who_does_not_ask_pays_for_it() -> None:
-    trace: Trace = Recorder()
+    trace: Trace = TraceRecorder()
     assert not trace.listens
-    assert Recorder(keep_dialogue=True).listens
+    assert TraceRecorder(keep_dialogue=True).listens
     told: list[str] = []
-    recorder = Recorder(said=told.append)
+    recorder = TraceRecorder(said=told.append)
     recorder.said(Party.RECIPIENT, "IMAP C: NOOP")
     assert (recorder.listens, told, recorder.dialogue) == (True, ["IMAP C: NOOP"], [])
 
 
 def test_no_line_of_a_dialogue_is_obeyed_by_a_terminal_or_breaks_it() -> None:
-    recorder = Recorder(keep_dialogue=True)
+    recorder = TraceRecorder(keep_dialogue=True)
     # As aiosmtplib decodes it: an octet that is no UTF-8 is half of a surrogate pair.
     recorder.said(Party.SENDER, "S: 550 \x1b[2J" + b"\xff".decode("utf-8", "surrogateescape"))
     assert recorder.dialogue == ["sender S: 550 \ufffd[2J\ufffd"]

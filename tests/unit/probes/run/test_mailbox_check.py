@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth import AccessTokenError
 from probes.kinds import retrieval, submission
-from probes.model.check import Finding, Premises, Verdict
+from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.mailbox import Mailbox
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.purse import Purse, login
@@ -21,7 +21,7 @@ MAIL = b"Subject: mesyuarat\r\n\r\nPukul 9.\r\n"
 async def findings_of(kind: object, *mailboxes: Mailbox) -> tuple[Finding, ...]:
     assert kind in {submission.KIND, retrieval.KIND}
     build = submission.KIND.build if kind is submission.KIND else retrieval.KIND.build
-    premises = Premises(agency="JCONTOH", mailboxes=mailboxes, domains=("jabatan-contoh.gov.my",))
+    premises = CheckScope(agency="JCONTOH", mailboxes=mailboxes, domains=("jabatan-contoh.gov.my",))
     return await build(premises, lambda: datetime.now(UTC)).run()
 
 
@@ -89,7 +89,9 @@ async def test_a_mailbox_that_cannot_be_read(word: str, trick: Trick, verdict: V
 
 
 async def test_what_is_our_own_fault_is_unknown_and_hides_no_other_finding() -> None:
-    without = replace(mailbox(), name="tanpa", login=login(Purse([NoAccessToken("log-masuk.example was not reached")])))
+    without = replace(
+        mailbox(), name="tanpa", login=login(Purse([AccessTokenError("log-masuk.example was not reached")]))
+    )
     async with listening(ImapStandIn(), server_context()) as port:
         found = await findings_of(retrieval.KIND, without, mailbox(imap=server(port)))
     assert [finding.verdict for finding in found] == [Verdict.UNKNOWN, Verdict.PASS]

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from probes.model.bounds import Bounds, Opening, OutOfBounds
+from probes.model.bounds import EgressDeniedError, EgressException, EgressPolicy
 from probes.model.mailbox import Security, Server
 from probes.model.reply import Reason
-from probes.stranger.look import ServerLook, look
-from probes.stranger.whereabouts import Candidate, find_servers
+from probes.stranger.look import ServerCapabilities, look
+from probes.stranger.whereabouts import ServerCandidate, find_servers
 from tests.unit.probes.standin import ImapStandIn, hosts, listening, server_context, trust
 from tests.unit.probes.turncoat import Turncoat, turncoat
 
@@ -23,12 +23,12 @@ SILENT = {f"_submissions._tcp.{DOMAIN} SRV": [["0 0 0 ."]]}
 HOST = f"mel.{DOMAIN}"
 
 
-def met(candidate: Candidate, bounds: Bounds, tls: ssl.SSLContext) -> Server:
+def met(candidate: ServerCandidate, bounds: EgressPolicy, tls: ssl.SSLContext) -> Server:
     """Return a server as `monitor.service.portal.mailbox_setup` has it looked at."""
     return Server(host=candidate.host, port=candidate.port, security=candidate.security, tls=tls, bounds=bounds)
 
 
-async def looked(served: Turncoat, bounds: Bounds) -> list[ServerLook]:
+async def looked(served: Turncoat, bounds: EgressPolicy) -> list[ServerCapabilities]:
     """Find the servers of the domain, and look at each."""
     found = await find_servers(DOMAIN, served.name_servers)
     assert found.candidates
@@ -41,14 +41,14 @@ async def test_a_name_that_leads_inside_once_it_was_checked_leads_nowhere() -> N
         hosts({"127.0.0.2": outside, "127.0.0.1": inside}, server_context(HOST)) as port,
         turncoat(SILENT | {IMAPS: [[f"0 0 {port} {HOST}."]], f"{HOST} A": [["127.0.0.2"], ["127.0.0.1"]]}) as served,
     ):
-        bounds = Bounds(openings=(Opening.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+        bounds = EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
         (first,) = await looked(served, bounds)
         # It was asked for once: between the check and the connection nothing could turn.
         assert (first.is_usable, served.asked[f"{HOST} A"]) == (True, 1)
         (second,) = await looked(served, bounds)
 
     assert second.failure is not None
-    assert (second.failure.reason, second.failure.detail) == (Reason.OUT_OF_BOUNDS, OutOfBounds.THIS_MACHINE)
+    assert (second.failure.reason, second.failure.detail) == (Reason.OUT_OF_BOUNDS, EgressDeniedError.THIS_MACHINE)
     assert (outside.connections, inside.connections) == (1, 0)
 
 
@@ -65,7 +65,9 @@ async def test_a_name_that_turns_between_two_servers_of_one_look_is_checked_for_
             }
         ) as served,
     ):
-        looks = await looked(served, Bounds(openings=(Opening.read(f"127.0.0.2:{port}"),), ports=frozenset({port})))
+        looks = await looked(
+            served, EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+        )
 
     assert [each.is_usable for each in looks] == [True, False]
     assert inside.connections == 0
@@ -74,28 +76,30 @@ async def test_a_name_that_turns_between_two_servers_of_one_look_is_checked_for_
 @pytest.mark.parametrize(
     ("target", "leads", "why"),
     [
-        (HOST, "127.0.0.1", OutOfBounds.THIS_MACHINE),
-        (HOST, "0.0.0.0", OutOfBounds.THIS_MACHINE),
-        (HOST, "169.254.169.254", OutOfBounds.LINK),
-        (HOST, "10.0.0.5", OutOfBounds.PRIVATE),
-        (HOST, "100.64.0.1", OutOfBounds.PRIVATE),
-        (HOST, "224.0.0.1", OutOfBounds.RESERVED),
-        (HOST, "::1", OutOfBounds.THIS_MACHINE),
-        (HOST, "::ffff:127.0.0.1", OutOfBounds.THIS_MACHINE),
-        (HOST, "::ffff:169.254.169.254", OutOfBounds.LINK),
-        (HOST, "64:ff9b::7f00:1", OutOfBounds.RESERVED),
-        (HOST, "fe80::1", OutOfBounds.LINK),
+        (HOST, "127.0.0.1", EgressDeniedError.THIS_MACHINE),
+        (HOST, "0.0.0.0", EgressDeniedError.THIS_MACHINE),
+        (HOST, "169.254.169.254", EgressDeniedError.LINK),
+        (HOST, "10.0.0.5", EgressDeniedError.PRIVATE),
+        (HOST, "100.64.0.1", EgressDeniedError.PRIVATE),
+        (HOST, "224.0.0.1", EgressDeniedError.RESERVED),
+        (HOST, "::1", EgressDeniedError.THIS_MACHINE),
+        (HOST, "::ffff:127.0.0.1", EgressDeniedError.THIS_MACHINE),
+        (HOST, "::ffff:169.254.169.254", EgressDeniedError.LINK),
+        (HOST, "64:ff9b::7f00:1", EgressDeniedError.RESERVED),
+        (HOST, "fe80::1", EgressDeniedError.LINK),
         # A target that is an address already asks nobody.
-        ("127.0.0.1", "", OutOfBounds.THIS_MACHINE),
-        ("169.254.169.254", "", OutOfBounds.LINK),
+        ("127.0.0.1", "", EgressDeniedError.THIS_MACHINE),
+        ("169.254.169.254", "", EgressDeniedError.LINK),
     ],
 )
-async def test_what_a_domain_announces_inside_is_not_knocked_at(target: str, leads: str, why: OutOfBounds) -> None:
+async def test_what_a_domain_announces_inside_is_not_knocked_at(
+    target: str, leads: str, why: EgressDeniedError
+) -> None:
     inside = ImapStandIn()
     async with listening(inside) as port:
         records = {f"{target} {'AAAA' if ':' in leads else 'A'}": [[leads]]} if leads else {}
         async with turncoat(SILENT | {IMAPS: [[f"0 0 {port} {target}."]]} | records) as served:
-            (seen,) = await looked(served, Bounds(ports=frozenset({port})))
+            (seen,) = await looked(served, EgressPolicy(ports=frozenset({port})))
 
     assert seen.failure is not None
     # Which kind of place, and no address: that would be what our resolver says.
@@ -108,9 +112,9 @@ async def test_a_port_of_something_else_is_not_knocked_at_wherever_it_is() -> No
     async with listening(inside, address="127.0.0.2") as port:
         services = SILENT | {IMAPS: [[f"0 0 {port} {HOST}."]], f"{HOST} A": [["127.0.0.2"]]}
         async with turncoat(services) as served:
-            (seen,) = await looked(served, Bounds(openings=(Opening.read("127.0.0.2"),)))
+            (seen,) = await looked(served, EgressPolicy(openings=(EgressException.read("127.0.0.2"),)))
 
-    assert (seen.failure and seen.failure.detail, inside.connections) == (OutOfBounds.PORT, 0)
+    assert (seen.failure and seen.failure.detail, inside.connections) == (EgressDeniedError.PORT, 0)
 
 
 async def test_what_answers_within_bounds_and_is_no_mail_server_is_not_quoted() -> None:
@@ -121,7 +125,7 @@ async def test_what_answers_within_bounds_and_is_no_mail_server_is_not_quoted() 
     async with listening(says, address="127.0.0.2") as port:
         services = {f"_imap._tcp.{DOMAIN} SRV": [[f"0 0 {port} {HOST}."]], f"{HOST} A": [["127.0.0.2"]]}
         async with turncoat(SILENT | services) as served:
-            bounds = Bounds(openings=(Opening.read(f"127.0.0.2:{port}"),))
+            bounds = EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),))
             (seen,) = await looked(served, bounds)
 
     assert seen.failure is not None
@@ -136,7 +140,7 @@ async def test_the_one_who_looks_is_bounded_by_the_server_and_an_operators_serve
         turncoat(SILENT | {IMAPS: [[f"0 0 {port} {HOST}."]], f"{HOST} A": [["127.0.0.1"]]}) as served,
     ):
         (found,) = (await find_servers(DOMAIN, served.name_servers)).candidates
-        server = met(found, Bounds(), trust())
+        server = met(found, EgressPolicy(), trust())
         (seen,) = await look([(found.protocol, replace(server, bounds=None))])
 
     assert (seen.is_usable, found.security, inside.connections) == (True, Security.IMPLICIT, 1)

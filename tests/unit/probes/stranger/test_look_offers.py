@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from probes.kinds.certificate import KIND as CERTIFICATE
-from probes.model.check import Premises, Verdict
+from probes.model.check import CheckScope, Verdict
 from probes.model.mailbox import Mailbox, Password, Security, Server
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Party
 from probes.protocol.pop3 import open_session
-from probes.run.trace import Recorder
+from probes.run.trace import TraceRecorder
 from probes.stranger import look as looking
 from probes.stranger.forbidden_sign_in import revealing
 from probes.stranger.look import look_at, seen
@@ -84,10 +84,10 @@ async def test_a_pop3_server_that_does_not_say_that_it_has_tls_is_found_no_bette
         login = Password(username="semakan", secret="rahsia")
         mailbox = Mailbox(name="a", address="semakan@jabatan-contoh.gov.my", login=login, pop3=server)
         found = await look_at(Protocol.POP3, server)
-        premises = Premises(agency="JCM", mailboxes=(mailbox,), domains=("jabatan-contoh.gov.my",))
+        premises = CheckScope(agency="JCM", mailboxes=(mailbox,), domains=("jabatan-contoh.gov.my",))
         offered, *_ = await CERTIFICATE.build(premises, lambda: datetime.now(UTC)).run()
-        with pytest.raises(ProbeFailure) as read:
-            await open_session(mailbox, Recorder(), Party.RECIPIENT, leg=timedelta(seconds=5))
+        with pytest.raises(ProbeFailedError) as read:
+            await open_session(mailbox, TraceRecorder(), Party.RECIPIENT, leg=timedelta(seconds=5))
     assert found.failure == read.value.failure
     assert read.value.failure.reason == Reason.TLS_NOT_OFFERED
     assert (offered.aspect, offered.verdict) == ("offered", Verdict.FAIL)

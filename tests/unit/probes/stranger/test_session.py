@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from probes.model.probe import Unreadable
+from probes.model.probe import ProtocolError
 from probes.stranger.callout import blind
 from probes.stranger.forbidden_sign_in import try_wrong_password
-from probes.stranger.session import Protocol, ReplyKind, StrangerSession, tls_offered, wired
+from probes.stranger.session import PreAuthSession, Protocol, ReplyKind, tls_offered, wired
 from tests.hanging import HANGS
 from tests.unit.probes.standin import HOST, Handler, hang, listening, server, server_context
 
 
 @asynccontextmanager
-async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.SMTP) -> AsyncIterator[StrangerSession]:
+async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.SMTP) -> AsyncIterator[PreAuthSession]:
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert isinstance(handler, bytes)
         writer.write(handler)
@@ -27,7 +27,7 @@ async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.S
     async with listening(say if isinstance(handler, bytes) else handler) as port:
         sock = socket.create_connection(("127.0.0.1", port))
         sock.setblocking(False)
-        session = StrangerSession(protocol, await wired(sock))
+        session = PreAuthSession(protocol, await wired(sock))
         try:
             async with asyncio.timeout(HANGS):
                 yield session
@@ -58,16 +58,16 @@ async def test_a_greeting_is_waited_for_to_its_last_line(protocol: Protocol, sai
 @pytest.mark.parametrize("protocol", Protocol)
 async def test_what_is_another_protocol_is_no_greeting(protocol: Protocol) -> None:
     async with session_with(b"SSH-2.0-OpenSSH_9\r\n", protocol) as session:
-        with pytest.raises(Unreadable):
+        with pytest.raises(ProtocolError):
             await session.greet()
 
 
 async def test_a_server_that_does_not_stop_talking_is_left() -> None:
     async with session_with(b"220-lagi\r\n" * 300) as session:
-        with pytest.raises(Unreadable, match="without an end"):
+        with pytest.raises(ProtocolError, match="without an end"):
             await session.greet()
     async with session_with(b"x" * 100_000) as session:
-        with pytest.raises(Unreadable, match="does not stop talking"):
+        with pytest.raises(ProtocolError, match="does not stop talking"):
             await session.greet()
 
 
@@ -91,7 +91,7 @@ async def test_a_server_that_goes_away_is_noticed_at_once() -> None:
 async def test_what_is_said_in_clear_behind_the_permission_for_tls_breaks_it_off() -> None:
     async with session_with(b"220 sedia\r\n220 mula\r\n250 disuntik\r\n") as session:
         await session.greet()
-        with pytest.raises(Unreadable, match="more was said in clear"):
+        with pytest.raises(ProtocolError, match="more was said in clear"):
             await session.start_tls(blind(), HOST)
 
 

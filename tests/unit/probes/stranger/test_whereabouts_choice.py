@@ -10,7 +10,7 @@ from probes.model.mailbox import Security
 from probes.stranger.session import Protocol
 from probes.stranger.whereabouts import (
     MOST_CANDIDATES,
-    Candidate,
+    ServerCandidate,
     ServerSource,
     announced_hosts,
     chosen,
@@ -25,8 +25,10 @@ def srv(text: str) -> dns.rdata.Rdata:
     return dns.rdata.from_text("IN", "SRV", text)
 
 
-def candidate(host: str, protocol: Protocol = Protocol.IMAP) -> Candidate:
-    return Candidate(protocol=protocol, host=host, port=993, security=Security.IMPLICIT, source=ServerSource.ANNOUNCED)
+def candidate(host: str, protocol: Protocol = Protocol.IMAP) -> ServerCandidate:
+    return ServerCandidate(
+        protocol=protocol, host=host, port=993, security=Security.IMPLICIT, source=ServerSource.ANNOUNCED
+    )
 
 
 @pytest.mark.parametrize(

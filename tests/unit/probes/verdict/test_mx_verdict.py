@@ -14,7 +14,7 @@ from dns.rdata import from_text
 from dns.rdtypes.ANY.TLSA import TLSA
 
 from probes.domain.x509 import RENEW_AHEAD
-from probes.model.check import Premises, Verdict
+from probes.model.check import CheckScope, Verdict
 from probes.model.reply import Reason
 from probes.model.result import Failure, Party, Phase
 from probes.stranger.callout import Callout, TlsStage
@@ -112,7 +112,7 @@ def test_certificates(
 )
 def test_the_worst_answer_about_our_mailboxes_counts(replies: dict[str, ServerReply], verdict: Verdict) -> None:
     seen = Callout(greeting=said("220 sedia"), recipients=replies)
-    ours = Premises(agency="JCONTOH", mailboxes=(), domains=(), our_address="kami@rujukan.example")
+    ours = CheckScope(agency="JCONTOH", mailboxes=(), domains=(), our_address="kami@rujukan.example")
     assert judge_recipients(seen, ours)[0] is verdict
     broken = replace(seen, recipients={}, broken="it hung up")
     assert judge_recipients(broken, ours) == (Verdict.UNKNOWN, "it broke off: it hung up")

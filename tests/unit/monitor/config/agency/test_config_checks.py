@@ -20,14 +20,14 @@ from monitor.config.agency.checks import (
 from monitor.config.files.document import parse_document
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader
-from monitor.config.files.secret import Vault
-from probes.model.check import Check, CheckKind, NameServers, Premises
+from monitor.config.files.secret import SecretResolver
+from probes.model.check import Check, CheckKind, CheckScope, NameServers
 from tests.unit.monitor.config.ministry import AGENCY, Ministry
 
 HOUR = timedelta(hours=1)
 
 
-def _build(premises: Premises, now: Callable[[], datetime]) -> Check:
+def _build(premises: CheckScope, now: Callable[[], datetime]) -> Check:
     raise NotImplementedError
 
 
@@ -42,13 +42,13 @@ KINDS = {kind.name: kind for kind in (_kind("locks"), _kind("roof"), _kind("burg
 
 def read(section: str) -> tuple[ServiceChecksSettings, list[str]]:
     """Return the section of the settings file, and what is wrong with it."""
-    reader = Reader(Findings(parse_document(section, "f.yaml")), Vault(directory=Path(), environ={}))
+    reader = Reader(Findings(parse_document(section, "f.yaml")), SecretResolver(directory=Path(), environ={}))
     settings = read_checks(reader, ServiceChecksSettings, KINDS)
     return settings, [str(problem) for problem in reader.findings.problems]
 
 
 def read_of_agency(section: str) -> tuple[ChecksSettings, list[str]]:
-    reader = Reader(Findings(parse_document(section, "f.yaml")), Vault(directory=Path(), environ={}))
+    reader = Reader(Findings(parse_document(section, "f.yaml")), SecretResolver(directory=Path(), environ={}))
     settings = read_checks(reader, ChecksSettings, KINDS)
     return settings, [str(problem) for problem in reader.findings.problems]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pantau_lab.oauth import LabServiceAccount
-from probes.credentials.oauth import KeptTokens
+from probes.credentials.oauth import TokenCache
 from probes.credentials.oauth_endpoint import ClientCredentials, RefreshToken
 from probes.credentials.oauth_local import TokenFile
 from probes.credentials.service_account import Delegated
@@ -49,7 +49,7 @@ def tokens_of(box: Mailbox) -> object:
 
 def issuer_of(box: Mailbox) -> object:
     tokens = tokens_of(box)
-    assert isinstance(tokens, KeptTokens)
+    assert isinstance(tokens, TokenCache)
     return tokens._issuer
 
 
@@ -101,7 +101,7 @@ def test_a_token_may_come_from_a_file_or_a_command(ministry: Ministry) -> None:
     assert isinstance(tokens, TokenFile)
     assert tokens._file == ministry.directory / "secrets/tanda"
     ministry.edit("jabatan", "token_file: secrets/tanda", "token_command: [oama, access, peti]")
-    assert isinstance(tokens_of(mailbox(ministry)), KeptTokens)
+    assert isinstance(tokens_of(mailbox(ministry)), TokenCache)
 
 
 def test_spaces_around_a_tenant_are_no_part_of_it(ministry: Ministry) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from monitor.config.loading import Loaded, Memory, load
+from monitor.config.loading import LoadCache, Loaded, load
 
 HERE = Path(__file__).parent
 CANARY = "kenari"
@@ -109,7 +109,7 @@ def lay_out_base(directory: Path) -> None:
         secret.chmod(0o600)
 
 
-def said_of(config: Path, memory: Memory | None = None) -> tuple[Loaded, list[str]]:
+def said_of(config: Path, memory: LoadCache | None = None) -> tuple[Loaded, list[str]]:
     """Return what was read, and what `pantau check` says of it, with paths from the directory of the settings file."""
     loaded = load(config, ENVIRON, now=NOW, memory=memory)
     return loaded, [shortened(str(problem), config) for problem in loaded.problems]

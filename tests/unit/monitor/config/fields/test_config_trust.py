@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from monitor.config.agency.oauth import OAuthSettings
-from monitor.config.fields.trust import NoTrust, Trust
+from monitor.config.fields.trust import Trust, TrustStoreError
 from monitor.config.service.consent import GoogleConsentSettings, MicrosoftConsentSettings
 from monitor.service.portal.delegation import Application, delegation_desk
 from probes.credentials.oauth import Issuer
@@ -34,7 +34,7 @@ def test_every_context_checks_the_certificate_and_the_name(tmp_path: Path, *, ow
 @pytest.mark.parametrize("text", ["", "é", "# none\n", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"])
 def test_a_file_without_a_certificate_is_no_trust_in_others(tmp_path: Path, text: str) -> None:
     (tmp_path / "ca.pem").write_text(text, encoding="utf-8")
-    with pytest.raises(NoTrust, match="holds no certificates"):
+    with pytest.raises(TrustStoreError, match="holds no certificates"):
         Trust().context(tmp_path / "ca.pem")
 
 
@@ -101,5 +101,5 @@ def test_what_the_system_trusts_is_read_again_when_it_has_changed(
 
 def test_authorities_in_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ca.pem")
-    with pytest.raises(NoTrust, match=r"ca\.pem is no regular file"):
+    with pytest.raises(TrustStoreError, match=r"ca\.pem is no regular file"):
         Trust().context(tmp_path / "ca.pem")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config.files.document import parse_document, read_document
-from monitor.config.files.regular import NotRegular, read_regular
+from monitor.config.files.regular import NotRegularFileError, read_regular
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 def test_what_is_put_in_the_place_of_a_file_is_looked_at_as_it_is_opened(tmp_path: Path) -> None:
     (tmp_path / "z").symlink_to("/proc/self/maps")  # Says that it is empty, and is not.
 
-    with pytest.raises(NotRegular, match="is larger than"):
+    with pytest.raises(NotRegularFileError, match="is larger than"):
         read_regular(tmp_path / "z", 1024)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.config.files.document import parse_document
-from monitor.config.files.edit import AddItem, DropValue, NotEditable, PutValue, TextEdit, edit_text
+from monitor.config.files.edit import AppendItem, NotEditableError, RemoveValue, SetValue, TextEdit, edit_text
 
 TEXT = """\
 # Whose it is.
@@ -50,55 +50,55 @@ remark: |
 @pytest.mark.parametrize(
     ("edit", "was", "becomes"),
     [
-        (PutValue(path=("probing", "interval"), value="10m"), "interval: 5m", "interval: 10m"),
-        (PutValue(path=("name",), value="Jabatan Baharu"), '"Jabatan  Contoh"', '"Jabatan Baharu"'),
-        (PutValue(path=("contacts", "ali", "name"), value="D'Cruz"), "'Ali'", "'D''Cruz'"),
-        (PutValue(path=("contacts", "siti", "name"), value="Siti: dua"), "name: Siti\n", 'name: "Siti: dua"\n'),
+        (SetValue(path=("probing", "interval"), value="10m"), "interval: 5m", "interval: 10m"),
+        (SetValue(path=("name",), value="Jabatan Baharu"), '"Jabatan  Contoh"', '"Jabatan Baharu"'),
+        (SetValue(path=("contacts", "ali", "name"), value="D'Cruz"), "'Ali'", "'D''Cruz'"),
+        (SetValue(path=("contacts", "siti", "name"), value="Siti: dua"), "name: Siti\n", 'name: "Siti: dua"\n'),
         (
-            PutValue(path=("contacts", "siti", "voice"), value="03-0000 0101"),
+            SetValue(path=("contacts", "siti", "voice"), value="03-0000 0101"),
             "sms: 010-000 0101\n",
             "sms: 010-000 0101\n        voice: 03-0000 0101\n",
         ),
-        (PutValue(path=("contacts", "ali", "fax"), value="1"), "en-GB}", "en-GB, fax: 1}"),
+        (SetValue(path=("contacts", "ali", "fax"), value="1"), "en-GB}", "en-GB, fax: 1}"),
         (
-            PutValue(path=("contacts", "budi"), value={"name": "Budi", "sms": "010-000 0103"}),
+            SetValue(path=("contacts", "budi"), value={"name": "Budi", "sms": "010-000 0103"}),
             "language: en-GB}\n",
             "language: en-GB}\n    budi:\n      name: Budi\n      sms: 010-000 0103\n",
         ),
         (
-            PutValue(path=("office", "signatory", "name"), value="Siti"),
+            SetValue(path=("office", "signatory", "name"), value="Siti"),
             "  lines\n",
             "  lines\noffice:\n  signatory:\n    name: Siti\n",
         ),
         (
-            AddItem(path=("maintenance",), value={"from": "2026-12-01 22:00", "why": "Naik taraf, semua"}),
+            AppendItem(path=("maintenance",), value={"from": "2026-12-01 22:00", "why": "Naik taraf, semua"}),
             "  lines\n",
             '  lines\nmaintenance:\n  - {from: 2026-12-01 22:00, why: "Naik taraf, semua"}\n',
         ),
-        (AddItem(path=("domains",), value="c.gov.my"), "'contoh.gov.my']", "'contoh.gov.my', c.gov.my]"),
+        (AppendItem(path=("domains",), value="c.gov.my"), "'contoh.gov.my']", "'contoh.gov.my', c.gov.my]"),
         (
-            AddItem(path=("routes",), value={"direction": "inbound"}),
+            AppendItem(path=("routes",), value={"direction": "inbound"}),
             "rujukan-a\n",
             "rujukan-a\n- {direction: inbound}\n",
         ),
-        (DropValue(path=("routes", 0)), "- {direction: internal}\n", ""),
-        (DropValue(path=("routes", 1)), "-   direction: outbound\n    reference: rujukan-a\n", ""),
-        (DropValue(path=("routes", 1, "direction")), "direction: outbound\n    reference", "reference"),
-        (DropValue(path=("domains", 0)), "jcm.gov.my, ", ""),
-        (DropValue(path=("domains", 1)), ", 'contoh.gov.my'", ""),
-        (DropValue(path=("contacts", "ali", "language")), ",\n          language: en-GB", ""),
+        (RemoveValue(path=("routes", 0)), "- {direction: internal}\n", ""),
+        (RemoveValue(path=("routes", 1)), "-   direction: outbound\n    reference: rujukan-a\n", ""),
+        (RemoveValue(path=("routes", 1, "direction")), "direction: outbound\n    reference", "reference"),
+        (RemoveValue(path=("domains", 0)), "jcm.gov.my, ", ""),
+        (RemoveValue(path=("domains", 1)), ", 'contoh.gov.my'", ""),
+        (RemoveValue(path=("contacts", "ali", "language")), ",\n          language: en-GB", ""),
         (
-            DropValue(path=("contacts", "siti")),
+            RemoveValue(path=("contacts", "siti")),
             "    siti:   # the first\n        name: Siti\n        sms: 010-000 0101\n",
             "",
         ),
         (
-            DropValue(path=("probing", "when", 0)),
+            RemoveValue(path=("probing", "when", 0)),
             'when:\n    - cron: "0 7 * * mon-fri"\n      for: 12h\n',
             "when: []\n",
         ),
-        (DropValue(path=("remark",)), "remark: |\n  two\n  lines\n", ""),
-        (DropValue(path=("nobody", "knows")), "", ""),
+        (RemoveValue(path=("remark",)), "remark: |\n  two\n  lines\n", ""),
+        (RemoveValue(path=("nobody", "knows")), "", ""),
     ],
 )
 def test_one_value_is_changed_and_nothing_else(edit: TextEdit, was: str, becomes: str) -> None:
@@ -109,21 +109,21 @@ def test_one_value_is_changed_and_nothing_else(edit: TextEdit, was: str, becomes
 @pytest.mark.parametrize(
     ("text", "edit", "becomes"),
     [
-        ("a: {}\n", PutValue(path=("a", "b"), value="1"), "a: {b: 1}\n"),
-        ("a: []  # none\n", AddItem(path=("a",), value="1"), "a: [1]  # none\n"),
-        ("a: [1,]\n", AddItem(path=("a",), value="2"), "a: [1, 2]\n"),
-        ("a: [1,]\n", DropValue(path=("a", 0)), "a: []\n"),
-        ("a:  # nothing yet\nb: 1\n", PutValue(path=("a",), value="x"), "a: x  # nothing yet\nb: 1\n"),
-        ("a:\nb: 1\n", AddItem(path=("a",), value="x"), "a: [x]\nb: 1\n"),
-        ("a:\nb: 1\n", PutValue(path=("a", "c"), value="x"), "a: {c: x}\nb: 1\n"),
-        ("a: 1", PutValue(path=("b",), value="2"), "a: 1\nb: 2"),
-        ("a: 1\nb: 2", DropValue(path=("b",)), "a: 1\n"),
-        ("a: >-\n  x\n  y\nb: 1\n", PutValue(path=("a",), value="z"), "a: z\nb: 1\n"),
-        ("a: 1\n", PutValue(path=("b",), value="null"), 'a: 1\nb: "null"\n'),
-        ("a: 1\n", PutValue(path=("b",), value=""), 'a: 1\nb: ""\n'),
-        ("a: 1\n", PutValue(path=("b",), value="x\ny"), 'a: 1\nb: "x\\ny"\n'),
-        ("a:\n  b: 1  # why\n  # and\nc: 1\n", DropValue(path=("a", "b")), "a: {}\n  # and\nc: 1\n"),
-        ("é: ü\nb: {ñ: 1}\n", PutValue(path=("b", "ñ"), value="ß"), "é: ü\nb: {ñ: ß}\n"),
+        ("a: {}\n", SetValue(path=("a", "b"), value="1"), "a: {b: 1}\n"),
+        ("a: []  # none\n", AppendItem(path=("a",), value="1"), "a: [1]  # none\n"),
+        ("a: [1,]\n", AppendItem(path=("a",), value="2"), "a: [1, 2]\n"),
+        ("a: [1,]\n", RemoveValue(path=("a", 0)), "a: []\n"),
+        ("a:  # nothing yet\nb: 1\n", SetValue(path=("a",), value="x"), "a: x  # nothing yet\nb: 1\n"),
+        ("a:\nb: 1\n", AppendItem(path=("a",), value="x"), "a: [x]\nb: 1\n"),
+        ("a:\nb: 1\n", SetValue(path=("a", "c"), value="x"), "a: {c: x}\nb: 1\n"),
+        ("a: 1", SetValue(path=("b",), value="2"), "a: 1\nb: 2"),
+        ("a: 1\nb: 2", RemoveValue(path=("b",)), "a: 1\n"),
+        ("a: >-\n  x\n  y\nb: 1\n", SetValue(path=("a",), value="z"), "a: z\nb: 1\n"),
+        ("a: 1\n", SetValue(path=("b",), value="null"), 'a: 1\nb: "null"\n'),
+        ("a: 1\n", SetValue(path=("b",), value=""), 'a: 1\nb: ""\n'),
+        ("a: 1\n", SetValue(path=("b",), value="x\ny"), 'a: 1\nb: "x\\ny"\n'),
+        ("a:\n  b: 1  # why\n  # and\nc: 1\n", RemoveValue(path=("a", "b")), "a: {}\n  # and\nc: 1\n"),
+        ("é: ü\nb: {ñ: 1}\n", SetValue(path=("b", "ñ"), value="ß"), "é: ü\nb: {ñ: ß}\n"),
     ],
 )
 def test_what_is_empty_or_ends_without_a_line_is_changed_as_well(text: str, edit: TextEdit, becomes: str) -> None:
@@ -133,24 +133,24 @@ def test_what_is_empty_or_ends_without_a_line_is_changed_as_well(text: str, edit
 @pytest.mark.parametrize(
     ("text", "edit"),
     [
-        ("a: [\n", PutValue(path=("b",), value="1")),
-        ("a: 1\na: 2\n", PutValue(path=("b",), value="1")),
-        ("a: 1\n", DropValue(path=("a",))),
-        ("a: 1\n", PutValue(path=("a", "b"), value="1")),
-        ("a: 1\n", AddItem(path=("a",), value="1")),
-        ("a: [1]\n", PutValue(path=("a", 3), value="1")),
-        ("a: [1]\n", PutValue(path=("a", 3, "b"), value="1")),
-        ("a:\n  - 1\n", PutValue(path=("a",), value=["2"])),
+        ("a: [\n", SetValue(path=("b",), value="1")),
+        ("a: 1\na: 2\n", SetValue(path=("b",), value="1")),
+        ("a: 1\n", RemoveValue(path=("a",))),
+        ("a: 1\n", SetValue(path=("a", "b"), value="1")),
+        ("a: 1\n", AppendItem(path=("a",), value="1")),
+        ("a: [1]\n", SetValue(path=("a", 3), value="1")),
+        ("a: [1]\n", SetValue(path=("a", 3, "b"), value="1")),
+        ("a:\n  - 1\n", SetValue(path=("a",), value=["2"])),
         # A remark between the two would have to go.
-        ("a:\n  - b: 1\n    # why c\n    c: 2\n", DropValue(path=("a", 0, "b"))),
-        ("a: [1, # why\n  2]\n", DropValue(path=("a", 0))),
-        ("a: 1\n", PutValue(path=(), value="1")),
+        ("a:\n  - b: 1\n    # why c\n    c: 2\n", RemoveValue(path=("a", 0, "b"))),
+        ("a: [1, # why\n  2]\n", RemoveValue(path=("a", 0))),
+        ("a: 1\n", SetValue(path=(), value="1")),
         # The blank line behind it is a part of what it says.
-        ("a: |+\n  x\n\n", PutValue(path=("b",), value="1")),
+        ("a: |+\n  x\n\n", SetValue(path=("b",), value="1")),
     ],
 )
 def test_what_cannot_be_changed_without_touching_something_else_is_left(text: str, edit: TextEdit) -> None:
-    with pytest.raises(NotEditable):
+    with pytest.raises(NotEditableError):
         edit_text(text, [edit])
 
 
@@ -184,20 +184,20 @@ def test_whatever_is_edited_what_was_not_named_stays_as_it_was(text: str, data: 
     path = data.draw(st.sampled_from(sorted(said, key=str)))
     value = data.draw(_WORDS)
     edits: list[TextEdit] = [
-        PutValue(path=path, value=value),
-        PutValue(path=(*path, "baharu"), value=value),
-        PutValue(path=(*path, "baharu"), value={"a": value, "b": [value], "c": [{"d": value}]}),
-        AddItem(path=path, value=value),
-        AddItem(path=path, value={"a": value, "b": value}),
-        DropValue(path=path),
+        SetValue(path=path, value=value),
+        SetValue(path=(*path, "baharu"), value=value),
+        SetValue(path=(*path, "baharu"), value={"a": value, "b": [value], "c": [{"d": value}]}),
+        AppendItem(path=path, value=value),
+        AppendItem(path=path, value={"a": value, "b": value}),
+        RemoveValue(path=path),
     ]
     edit = data.draw(st.sampled_from(edits))
     try:
         found = edit_text(text, [edit])
-    except NotEditable:
+    except NotEditableError:
         return
     # What is remarked inside of what is taken out goes with it.
-    gone = lines_of(text, path) if isinstance(edit, DropValue) else range(0)
+    gone = lines_of(text, path) if isinstance(edit, RemoveValue) else range(0)
     assert remarks(found) == remarks(text, gone)
     begins = next((n for n, (a, b) in enumerate(zip(text, found, strict=False)) if a != b), min(len(text), len(found)))
     same = min(len(text), len(found)) - begins
@@ -207,7 +207,7 @@ def test_whatever_is_edited_what_was_not_named_stays_as_it_was(text: str, data: 
         len(str(x)) + 60 for p, x in said.items() if p[: len(path)] == path
     )
     after = dict(leaves(parse_document(found, "").data))
-    if not isinstance(edit, DropValue):
+    if not isinstance(edit, RemoveValue):
         assert {
             p: v for p, v in said.items() if p[: len(path)] != path and path[: len(p)] != p
         }.items() <= after.items()
@@ -220,9 +220,9 @@ def test_what_is_added_and_taken_out_again_leaves_the_same_bytes(text: str, valu
     path = data.draw(st.sampled_from(sorted((p for p, v in said.items() if isinstance(v, dict | list) and v), key=str)))
     there = said[path]
     adds, drops = (
-        (PutValue(path=(*path, "baharu"), value=value), DropValue(path=(*path, "baharu")))
+        (SetValue(path=(*path, "baharu"), value=value), RemoveValue(path=(*path, "baharu")))
         if isinstance(there, dict)
-        else (AddItem(path=path, value=value), DropValue(path=(*path, len(there))))
+        else (AppendItem(path=path, value=value), RemoveValue(path=(*path, len(there))))
     )
     assert edit_text(text, [adds, drops]) == text
 
@@ -232,8 +232,8 @@ def test_our_own_examples_can_be_edited_nearly_everywhere() -> None:
     paths = [(text, path) for text in DEPLOYED for path, _ in leaves(parse_document(text, "").data)]
     for text, path in paths:
         try:
-            edit_text(text, [DropValue(path=path)])
-        except NotEditable:
+            edit_text(text, [RemoveValue(path=path)])
+        except NotEditableError:
             refused += 1
     assert refused == 0
     assert len(paths) > 200

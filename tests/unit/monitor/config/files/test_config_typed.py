@@ -11,13 +11,13 @@ from monitor.access.encryption import SecretPlace, SecretPurpose
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.fields.trust import Trust
 from monitor.config.files.problem import Severity
-from monitor.config.files.secret import TypedSecret
-from monitor.config.loading import Memory
+from monitor.config.files.secret import StoredSecret
+from monitor.config.loading import LoadCache
 from monitor.config.model.registry import Registry
 from monitor.store.upkeep.keyring import Keyring, new_key
 from probes.credentials.oauth_endpoint import Rotation
-from probes.model.bounds import Bounds, Opening
-from probes.model.mailbox import Password, Withheld
+from probes.model.bounds import EgressException, EgressPolicy
+from probes.model.mailbox import Password, UnavailableLogin
 from tests.ends import imap_of
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
@@ -43,7 +43,7 @@ def key(ministry: Ministry) -> str:
     return key
 
 
-def keep(ministry: Ministry, key: str, secret: TypedSecret, name: str = NAME) -> None:
+def keep(ministry: Ministry, key: str, secret: StoredSecret, name: str = NAME) -> None:
     """Put it into the store as the portal does."""
     (ministry.directory / "state").mkdir(exist_ok=True)
     kept = Keyring(key).encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.written())
@@ -59,28 +59,28 @@ def problems(ministry: Ministry) -> list[str]:
     return [each for each in ministry.problems() if "kept" in each or "typed" in each]
 
 
-def registry_of(ministry: Ministry, memory: Memory | None = None) -> Registry:
+def registry_of(ministry: Ministry, memory: LoadCache | None = None) -> Registry:
     return ministry.load(memory=memory).accepted().registry
 
 
 def test_what_was_typed_is_signed_in_with_and_its_servers_have_bounds(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
 
     assert problems(ministry) == []
     mailbox = registry_of(ministry).mailboxes["JCONTOH/utama"].mailbox
     assert mailbox.login == Password(username="pantau", secret=SECRET)
-    assert imap_of(mailbox).bounds == Bounds()
+    assert imap_of(mailbox).bounds == EgressPolicy()
     assert imap_of(registry_of(ministry).mailboxes["rujukan-a"].mailbox).bounds is None
 
 
 def test_what_the_site_opens_counts_at_once(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
-    memory = Memory()
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    memory = LoadCache()
     memory.in_force = registry_of(ministry, memory)
     ministry.edit("pantau", "secrets/key}", "secrets/key, mail_networks: [10.20.0.0/16]}")
 
     mailbox = registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox
-    assert imap_of(mailbox).bounds == Bounds(openings=(Opening.read("10.20.0.0/16"),))
+    assert imap_of(mailbox).bounds == EgressPolicy(openings=(EgressException.read("10.20.0.0/16"),))
 
 
 def test_one_that_is_not_there_keeps_its_own_mailbox_from_being_signed_in_to_and_nothing_else(
@@ -90,13 +90,13 @@ def test_one_that_is_not_there_keeps_its_own_mailbox_from_being_signed_in_to_and
 
     assert problems(ministry) == [f"{PLACE}: {why}; write instead: it again, on the agency's page in the portal"]
     registry = registry_of(ministry)
-    assert registry.mailboxes["JCONTOH/utama"].mailbox.login == Withheld(username="pantau", why=why)
+    assert registry.mailboxes["JCONTOH/utama"].mailbox.login == UnavailableLogin(username="pantau", why=why)
     assert isinstance(registry.mailboxes["rujukan-a"].mailbox.login, Password)
 
 
 def test_one_that_is_locked_says_with_which_key_it_could_be_read(ministry: Ministry, key: str) -> None:
     lost = new_key()
-    keep(ministry, lost, TypedSecret(SECRET, hearers=HEARERS))
+    keep(ministry, lost, StoredSecret(SECRET, hearers=HEARERS))
 
     (said,) = problems(ministry)
     assert f"cannot be read: it was encrypted with the key {Keyring(lost).key_id}, which is not here" in said
@@ -109,7 +109,7 @@ def test_one_that_is_locked_says_with_which_key_it_could_be_read(ministry: Minis
 def test_a_key_that_is_lost_is_an_error_and_keeps_no_other_mail_from_being_watched(
     ministry: Ministry, key: str, file: str
 ) -> None:
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
     place = ministry.directory / "secrets" / "key"
     place.unlink()
     if file == "unreadable":
@@ -126,7 +126,7 @@ def test_a_key_that_is_lost_is_an_error_and_keeps_no_other_mail_from_being_watch
     )
     assert [each for each in map(str, loaded.warnings) if "names no key that can be read" in each]
     mailboxes = loaded.accepted().registry.mailboxes
-    assert isinstance(mailboxes["JCONTOH/utama"].mailbox.login, Withheld)
+    assert isinstance(mailboxes["JCONTOH/utama"].mailbox.login, UnavailableLogin)
     assert isinstance(mailboxes["rujukan-a"].mailbox.login, Password)
 
 
@@ -139,7 +139,7 @@ def test_where_a_key_is_lost_the_rest_of_the_portal_is_checked_all_the_same(mini
 
 
 def test_a_key_of_before_that_is_lost_costs_only_what_is_under_it_still(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
     ministry.edit("pantau", "secrets/key}", "secrets/key, old_secrets_key_file: secrets/gone}")
     loaded = ministry.load()
 
@@ -149,8 +149,8 @@ def test_a_key_of_before_that_is_lost_costs_only_what_is_under_it_still(ministry
 
 
 def test_one_who_reads_on_knows_what_was_read_before_the_key_was_lost(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
-    memory = Memory()
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    memory = LoadCache()
     registry_of(ministry, memory)
     (ministry.directory / "secrets" / "key").unlink()
 
@@ -158,7 +158,7 @@ def test_one_who_reads_on_knows_what_was_read_before_the_key_was_lost(ministry: 
 
 
 def test_it_is_given_to_no_server_that_it_was_not_typed_for(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
     ministry.edit("jabatan", "imap: {host: imap.gmail.com}", "imap: {host: imap.penyerang.example}")
 
     (said,) = problems(ministry)
@@ -184,14 +184,14 @@ def test_it_is_given_to_no_server_that_it_was_not_typed_for(ministry: Ministry, 
 def test_another_port_another_way_or_another_name_is_another_server(
     ministry: Ministry, key: str, was: str, becomes: str
 ) -> None:
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
     ministry.edit("jabatan", was, becomes)
 
     assert any("was typed for" in each for each in problems(ministry))
 
 
 def test_one_server_less_or_the_same_in_other_letters_is_none(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
     ministry.edit("jabatan", "imap: {host: imap.gmail.com}", "imap: {host: IMAP.gmail.com, port: 993}")
     assert problems(ministry) == []
     ministry.edit("jabatan", "    smtp: {host: smtp.gmail.com}\n", "")
@@ -200,7 +200,7 @@ def test_one_server_less_or_the_same_in_other_letters_is_none(ministry: Ministry
 
 def test_a_refresh_token_is_for_its_endpoint_too(ministry: Ministry, key: str) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
-    keep(ministry, key, TypedSecret(SECRET, hearers=(*HEARERS, endpoint)))
+    keep(ministry, key, StoredSecret(SECRET, hearers=(*HEARERS, endpoint)))
     ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_kept: {NAME}}}"
     ministry.edit("jabatan", f"password_kept: {NAME}", ways)
     assert problems(ministry) == []
@@ -213,7 +213,7 @@ def test_a_refresh_token_is_for_its_endpoint_too(ministry: Ministry, key: str) -
 
 def test_an_application_s_secret_is_for_the_mailbox_that_it_was_typed_for_too(ministry: Ministry, key: str) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
-    keep(ministry, key, TypedSecret(SECRET, hearers=(*HEARERS, endpoint, "username: pantau")))
+    keep(ministry, key, StoredSecret(SECRET, hearers=(*HEARERS, endpoint, "username: pantau")))
     ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: client_credentials, client_id: x, client_secret_kept: {NAME}}}"
     ministry.edit("jabatan", f"password_kept: {NAME}", ways)
     assert problems(ministry) == []
@@ -228,7 +228,7 @@ def test_one_who_follows_nothing_is_given_the_newest_token_and_the_service_the_o
     ministry: Ministry, key: str
 ) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
-    keep(ministry, key, TypedSecret(SECRET, hearers=(*HEARERS, endpoint)))
+    keep(ministry, key, StoredSecret(SECRET, hearers=(*HEARERS, endpoint)))
     ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_kept: {NAME}}}"
     ministry.edit("jabatan", f"password_kept: {NAME}", ways)
     with sqlite3.connect(ministry.directory / "state" / "pantau.sqlite") as store:
@@ -236,7 +236,7 @@ def test_one_who_follows_nothing_is_given_the_newest_token_and_the_service_the_o
         row = ("renewed", NAME, kept.key_id, kept.text, "Pantau", "2026-01-02 00:00:00")
         store.execute("INSERT INTO kept_secret VALUES (?, ?, ?, ?, ?, ?)", row)
 
-    def token(memory: Memory) -> str:
+    def token(memory: LoadCache) -> str:
         oauth = registry_of(ministry, memory).mailboxes["JCONTOH/utama"].settings.login.oauth
         assert oauth is not None
         assert oauth.refresh_token is not None
@@ -248,15 +248,15 @@ def test_one_who_follows_nothing_is_given_the_newest_token_and_the_service_the_o
         followed.append((name, typed))
         return Rotation(typed)
 
-    assert token(Memory()) == "segar-7"
+    assert token(LoadCache()) == "segar-7"
     # Another version of the configuration for each renewal would open all its connections anew.
-    assert token(Memory(rotations=follow)) == SECRET
+    assert token(LoadCache(rotations=follow)) == SECRET
     assert followed == [(NAME, SECRET)]
     assert problems(ministry) == []
 
 
 def test_it_shows_nowhere(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
     configuration = ministry.load().accepted()
 
     agency = configuration.registry.agencies["JCONTOH"]
@@ -265,16 +265,16 @@ def test_it_shows_nowhere(ministry: Ministry, key: str) -> None:
 
 
 def test_it_is_read_again_when_it_comes_to_be_there(ministry: Ministry, key: str) -> None:
-    memory = Memory()
-    assert isinstance(registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox.login, Withheld)
+    memory = LoadCache()
+    assert isinstance(registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox.login, UnavailableLogin)
 
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
     assert isinstance(registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox.login, Password)
 
 
 def test_while_the_store_is_away_what_is_known_of_it_holds(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
-    memory = Memory()
+    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    memory = LoadCache()
     registry_of(ministry, memory)
     store = ministry.directory / "state" / "pantau.sqlite"
     store.write_bytes(b"no database" * 1000)
@@ -301,18 +301,18 @@ def test_beside_a_file_it_is_a_second_source(ministry: Ministry) -> None:
 
 
 def test_what_is_kept_says_whom_it_was_typed_for() -> None:
-    secret = TypedSecret(SECRET, hearers=HEARERS)
+    secret = StoredSecret(SECRET, hearers=HEARERS)
 
-    assert TypedSecret.read(secret.written()) == secret
+    assert StoredSecret.read(secret.written()) == secret
     assert json.loads(secret.written())["hearers"] == sorted(HEARERS)
-    assert secret != TypedSecret(SECRET)
+    assert secret != StoredSecret(SECRET)
     with pytest.raises(ValueError, match="is no secret"):
-        TypedSecret.read("[]")
+        StoredSecret.read("[]")
 
 
 def test_one_that_would_be_told_to_others_all_the_same_is_not_signed_in_with() -> None:
-    login = {"username": "pantau", "password": TypedSecret(SECRET, hearers=HEARERS)}
+    login = {"username": "pantau", "password": StoredSecret(SECRET, hearers=HEARERS)}
     said = {"address": "pantau@jcm.gov.my", "imap": {"host": "imap.penyerang.example"}, "login": login}
-    mailbox = MailboxSettings.model_validate(said).build("JCM/utama", Trust(), Bounds())
+    mailbox = MailboxSettings.model_validate(said).build("JCM/utama", Trust(), EgressPolicy())
 
-    assert mailbox.login == Withheld(username="pantau", why="it was typed for other servers")
+    assert mailbox.login == UnavailableLogin(username="pantau", why="it was typed for other servers")

@@ -14,7 +14,7 @@ from alerts.model.notice import Language
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.window import MALAYSIA
 from monitor.config.files.section import IN_THE_STORE
-from monitor.config.loading import Memory
+from monitor.config.loading import LoadCache
 from monitor.config.model.registry import Registry, premises
 from monitor.config.service.portal import PortalSettings
 from monitor.model.route import Direction
@@ -185,7 +185,7 @@ def test_a_process_uses_the_same_mailbox_of_a_pool_after_a_reload_and_keeps_it(m
     ministry.pool()
     settings = ministry.load().accepted().settings
     assert settings.process_name == socket.gethostname()
-    memory = Memory()
+    memory = LoadCache()
     memory.in_force = ministry.load(memory=memory).accepted().registry
     again = ministry.load(memory=memory).accepted().registry
     assert again.routes == memory.in_force.routes
@@ -193,7 +193,7 @@ def test_a_process_uses_the_same_mailbox_of_a_pool_after_a_reload_and_keeps_it(m
 
 
 def test_a_reference_that_becomes_a_pool_of_its_one_mailbox_is_another_mailbox(ministry: Ministry) -> None:
-    memory = Memory()
+    memory = LoadCache()
     memory.in_force = ministry.load(memory=memory).accepted().registry
     was = memory.in_force.mailboxes["rujukan-a"].mailbox
     text = ministry.path("pantau").read_text()

@@ -12,7 +12,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from monitor.config.agency.announcement import AnnouncementSettings, RecipientSettings, ReleaseMode
 from monitor.config.fields.listen import Listen
-from monitor.config.loading import BadConfiguration, Configuration
+from monitor.config.loading import Configuration, ConfigurationError
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import NOC_AGENCY, Settings
 from tests.unit.monitor.config.ministry import Ministry
@@ -75,7 +75,7 @@ def test_settings_cannot_be_changed(ministry: Ministry) -> None:
 
 def test_a_configuration_with_errors_is_not_handed_out(ministry: Ministry) -> None:
     ministry.edit("pantau", "site:", "sitte:")
-    with pytest.raises(BadConfiguration, match="sitte: is no known key") as refused:
+    with pytest.raises(ConfigurationError, match="sitte: is no known key") as refused:
         accepted(ministry)
     assert len(refused.value.problems) == 1
 

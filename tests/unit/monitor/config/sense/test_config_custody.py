@@ -12,7 +12,7 @@ from monitor.config.files.document import Document, document_of
 from monitor.config.files.reading import as_model, core, is_secret, item, names, of_field
 from monitor.config.model.registry import Agency
 from monitor.config.sense.custody import check_bounds, check_custody, check_domains
-from probes.model.bounds import Bounds, Opening
+from probes.model.bounds import EgressException, EgressPolicy
 
 BEFORE = """\
 agency: JCM
@@ -188,7 +188,7 @@ def test_what_is_typed_comes_in_the_place_of_what_was_placed_and_takes_it_nowher
     ],
 )
 def test_an_address_or_a_port_out_of_bounds_is_told_where_it_is_typed(server: str, told: str) -> None:
-    bounds = Bounds(openings=(Opening.read("10.20.0.0/16"), Opening.read("10.20.0.9:2525")))
+    bounds = EgressPolicy(openings=(EgressException.read("10.20.0.0/16"), EgressException.read("10.20.0.9:2525")))
     after = document_of(TYPED.replace("imap: {host: mel.jcm.gov.my}", f"imap: {server}"), "JCM")
     before = document_of(TYPED, "").data
 

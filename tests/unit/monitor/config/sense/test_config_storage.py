@@ -11,8 +11,8 @@ import pytest
 
 from monitor.config.loading import load
 from monitor.config.sense.capacity import amount, store_size
-from monitor.config.service.store import KeepSettings
-from monitor.store.probing.retention import Keep
+from monitor.config.service.store import RetentionSettings
+from monitor.store.probing.retention import RetentionPolicy
 from tests.unit.monitor.config.ministry import KINDS, Ministry
 
 FIVE = timedelta(minutes=5)
@@ -21,8 +21,8 @@ YEAR = timedelta(days=365)
 
 @pytest.mark.blind
 def test_ten_thousand_routes_every_five_minutes_are_sixty_gigabytes_and_not_seven_hundred_and_sixty() -> None:
-    size = store_size([FIVE] * 10_000, KeepSettings().build())
-    before = store_size([FIVE] * 10_000, Keep(delivered=YEAR, failed=YEAR, hourly=YEAR))
+    size = store_size([FIVE] * 10_000, RetentionSettings().build())
+    before = store_size([FIVE] * 10_000, RetentionPolicy(delivered=YEAR, failed=YEAR, hourly=YEAR))
 
     assert 60e9 < size.octets < 70e9
     assert before.octets > 450e9
@@ -32,7 +32,7 @@ def test_ten_thousand_routes_every_five_minutes_are_sixty_gigabytes_and_not_seve
 
 
 def test_a_store_without_routes_is_empty() -> None:
-    assert store_size([], KeepSettings().build()).octets == 0
+    assert store_size([], RetentionSettings().build()).octets == 0
 
 
 @pytest.mark.parametrize(

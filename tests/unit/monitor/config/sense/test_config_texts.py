@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.model.notice import Office
+from alerts.model.notice import IssuingOffice
 from alerts.model.number import number_prefix
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import load
@@ -17,7 +17,7 @@ TEXTS = WorstCase(load())
 
 def problems(short: str, prefix: str = "JCM") -> list[str]:
     findings = Findings(parse_document("agency: JCM\n", "jcm.yaml"))
-    check_texts(Office(short=short, name="Jabatan Contoh", domain="x.gov.my"), prefix, TEXTS, findings["agency"])
+    check_texts(IssuingOffice(short=short, name="Jabatan Contoh", domain="x.gov.my"), prefix, TEXTS, findings["agency"])
     return [str(problem) for problem in findings.problems]
 
 

@@ -14,19 +14,19 @@ from pathlib import Path
 import pytest
 
 from alerts.decide.escalation import facts
-from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.gateways.tray import Tray, TraySettings
-from alerts.model.brief import Brief
+from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import Channel
-from alerts.model.gateway import Surroundings
+from alerts.model.gateway import GatewayContext
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Facts, Plan, Purpose
-from alerts.record.restoration import How, Standing
-from alerts.record.store import Entry
+from alerts.record.restoration import DetectionMethod, StorePosition
+from alerts.record.store import AuditEntry
 from monitor.metrics import Metrics
-from monitor.service.order import NotDone
+from monitor.service.order import OperationRejectedError
 from monitor.service.paper.mark import FILE
-from monitor.service.paper.restorer import PaperOrder, Restorer
+from monitor.service.paper.restorer import RestoreGuard, ResumePaper
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
@@ -34,7 +34,7 @@ from monitor.store.engine.paper.restorations import SqlRestorations
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0, incident, trigger
 
-GO = PaperOrder(by="Siti Contoh", why="looked at all letters")
+GO = ResumePaper(by="Siti Contoh", why="looked at all letters")
 
 
 class Clock:
@@ -63,21 +63,21 @@ class House:
         return [self.state / FILE, self.root / "tray" / FILE]
 
     @asynccontextmanager
-    async def service(self) -> AsyncIterator[tuple[SqlStore, Restorer]]:
+    async def service(self) -> AsyncIterator[tuple[SqlStore, RestoreGuard]]:
         """Run one that has just been started, as far as this is concerned."""
         async with Database.open(self.state, self.server) as database:
             store = SqlStore(database)
             yield store, self.restorer(store)
 
-    def restorer(self, store: SqlStore) -> Restorer:
-        around = Surroundings(callback_base=None, directory=str(self.root))
+    def restorer(self, store: SqlStore) -> RestoreGuard:
+        around = GatewayContext(callback_base=None, directory=str(self.root))
         tray = Tray(TraySettings(directory=Path("tray")), around)
-        return Restorer(
+        return RestoreGuard(
             store=store,
             state=self.state,
             clock=self.clock,
             service="pantau@test",
-            pool=GatewayPool([Line(name="tray", channel=Channel.LETTER, gateway=tray)]),
+            pool=GatewayPool([ConfiguredGateway(name="tray", channel=Channel.LETTER, gateway=tray)]),
             prefixes=lambda: {"JCM", "KPC"},
             metrics=Metrics(version="0", now=self.clock.now),
             let_go=self._note,
@@ -109,7 +109,7 @@ def alone(tmp_path: Path) -> House:
 async def write(store: SqlStore, clock: Clock, times: int = 1) -> None:
     async with store.transaction() as ledger:
         for _ in range(times):
-            await ledger.journal(Entry(at=clock.now(), actor="x", event="x"))
+            await ledger.journal(AuditEntry(at=clock.now(), actor="x", event="x"))
 
 
 async def opened(store: SqlStore, times: int = 1) -> list[str]:
@@ -170,7 +170,7 @@ async def test_a_copy_that_was_put_back_by_hand_is_noticed_by_the_mark_beside_it
 
         assert await is_held(store)
         (noticed,) = (await restorer.view()).restorations
-        assert (noticed.how, noticed.left_out) == (How.OLDER, {"JCM": (3, 5)})
+        assert (noticed.how, noticed.left_out) == (DetectionMethod.OLDER, {"JCM": (3, 5)})
         assert await opened(store) == ["JCM-06"]
         # It is said once, however often it is looked at.
         before = await entries(store)
@@ -205,7 +205,7 @@ async def test_an_empty_store_beside_a_mark_goes_on_behind_its_numbers(alone: Ho
 
     async with alone.service() as (store, restorer):
         await restorer.look()
-        assert (await restorer.view()).restorations[0].how is How.EMPTY
+        assert (await restorer.view()).restorations[0].how is DetectionMethod.EMPTY
         assert await is_held(store)
         assert await opened(store) == ["JCM-06"]
         await restorer.confirm(GO)
@@ -246,7 +246,7 @@ async def test_who_was_silent_for_an_hour_may_be_a_snapshot_and_a_hundred_number
         await restorer.look()
 
         (noticed,) = (await restorer.view()).restorations
-        assert noticed.how is How.SILENT
+        assert noticed.how is DetectionMethod.SILENT
         assert noticed.since is not None
         assert await opened(store) == ["JCM-102"]
 
@@ -268,7 +268,7 @@ async def test_the_machine_was_only_off_says_somebody_and_all_numbers_are_given(
         assert first.number == "KPC-01"
 
 
-def brief_of(agency: str) -> Brief:
+def brief_of(agency: str) -> PolicySnapshot:
     return replace(trigger().brief, agency=agency)
 
 
@@ -281,7 +281,7 @@ async def test_while_it_runs_a_silence_is_none_but_a_clock_that_leapt_alone_is(h
         await restorer.look()
 
         assert await is_held(store)
-        assert (await restorer.view()).restorations[0].how is How.SILENT
+        assert (await restorer.view()).restorations[0].how is DetectionMethod.SILENT
 
 
 async def test_a_server_that_falls_back_while_we_run_is_noticed(house: House) -> None:
@@ -303,9 +303,9 @@ async def test_a_person_says_after_which_number_and_it_goes_on_behind_it(alone: 
     put_back(await a_copy_between_two_outages(alone), alone)
     async with alone.service() as (store, restorer):
         await restorer.look()
-        with pytest.raises(NotDone, match="write the last number that is on paper"):
+        with pytest.raises(OperationRejectedError, match="write the last number that is on paper"):
             await restorer.confirm(replace(GO, after=["23"]))
-        with pytest.raises(NotDone, match="something was lost: the store is older"):
+        with pytest.raises(OperationRejectedError, match="something was lost: the store is older"):
             await restorer.confirm(replace(GO, nothing_lost=True))
         assert await is_held(store)
 
@@ -313,7 +313,7 @@ async def test_a_person_says_after_which_number_and_it_goes_on_behind_it(alone: 
 
         assert (done.confirmed_by, done.left_out) == ("Siti Contoh", {"JCM": (3, 23)})
         assert await opened(store) == ["JCM-24"]
-        with pytest.raises(NotDone, match="no paper waits"):
+        with pytest.raises(OperationRejectedError, match="no paper waits"):
             await restorer.confirm(GO)
         async with store.reading() as ledger:
             assert not await ledger.is_paper_held()
@@ -324,7 +324,7 @@ async def test_a_number_that_no_agency_has_is_no_answer(alone: House) -> None:
     async with alone.service() as (store, restorer):
         await restorer.look()
 
-        with pytest.raises(NotDone, match="no number begins with JCN: write JCM, and repeat this"):
+        with pytest.raises(OperationRejectedError, match="no number begins with JCN: write JCM, and repeat this"):
             await restorer.confirm(replace(GO, after=["JCN-23"]))
 
         assert await is_held(store)
@@ -340,13 +340,13 @@ async def test_a_mark_that_is_seen_late_shows_that_more_was_lost_than_time(alone
     alone.clock.time += timedelta(hours=2)
     async with alone.service() as (store, restorer):
         await restorer.look()
-        assert (await restorer.view()).restorations[0].how is How.SILENT
+        assert (await restorer.view()).restorations[0].how is DetectionMethod.SILENT
         mark, said = away[1]
         mark.write_text(said)  # The share is there.
 
         await restorer.look()
 
-        with pytest.raises(NotDone, match="something was lost: the store is older"):
+        with pytest.raises(OperationRejectedError, match="something was lost: the store is older"):
             await restorer.confirm(replace(GO, nothing_lost=True))
         assert await is_held(store)
 
@@ -365,8 +365,8 @@ async def test_a_copy_that_was_made_while_paper_waited_leaves_out_what_was_given
         await restorer.look()
 
         before, waiting = (await restorer.view()).restorations
-        assert (before.how, before.confirmed_by) == (How.SILENT, "Siti Contoh")
-        assert (waiting.how, waiting.since) == (How.RESTORED, before.since)
+        assert (before.how, before.confirmed_by) == (DetectionMethod.SILENT, "Siti Contoh")
+        assert (waiting.how, waiting.since) == (DetectionMethod.RESTORED, before.since)
         assert await opened(store) == [number]
         assert await is_held(store)
 
@@ -427,7 +427,7 @@ async def test_a_look_that_is_under_way_takes_back_nothing_that_a_page_has_noted
 ) -> None:
     has_read, goes_on, standing = asyncio.Event(), asyncio.Event(), SqlRestorations.standing
 
-    async def slowly(of: SqlRestorations, heads: Collection[int]) -> Standing:
+    async def slowly(of: SqlRestorations, heads: Collection[int]) -> StorePosition:
         found = await standing(of, heads)
         if not has_read.is_set():
             has_read.set()

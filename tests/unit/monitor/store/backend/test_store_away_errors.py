@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from alerts.record.clock import SystemClock
-from alerts.record.store import StoreAway
-from monitor.store.backend.away import LostRace, StorePresence, raising_away, reason_of
+from alerts.record.store import StoreUnavailable
+from monitor.store.backend.away import StoreAvailability, TransactionConflictError, raising_away, reason_of
 
 FULL = "database or disk is full"
 
@@ -68,21 +68,21 @@ def test_a_bug_of_ours_does_not(error: Exception) -> None:
         raise error
 
 
-def fail(presence: StorePresence, error: Exception) -> None:
-    with pytest.raises(StoreAway), presence.writing():
+def fail(presence: StoreAvailability, error: Exception) -> None:
+    with pytest.raises(StoreUnavailable), presence.writing():
         raise error
 
 
 def test_who_lost_a_race_has_not_found_it_away() -> None:
-    presence = StorePresence(SystemClock())
+    presence = StoreAvailability(SystemClock())
     for state in ("40001", "40P01", "55P03"):
-        with pytest.raises(LostRace), presence.writing():
+        with pytest.raises(TransactionConflictError), presence.writing():
             raise of_postgresql(state)
     assert presence.away_since is None
 
 
 def test_while_it_is_away_not_everybody_tries_it_and_only_a_write_shows_that_it_is_back() -> None:
-    presence = StorePresence(SystemClock())
+    presence = StoreAvailability(SystemClock())
     told: list[bool] = []
     presence.on_change = told.append
     for _ in range(2):
@@ -91,7 +91,7 @@ def test_while_it_is_away_not_everybody_tries_it_and_only_a_write_shows_that_it_
     assert (told, since is None) == ([False], False)
 
     written = []
-    with pytest.raises(StoreAway, match=FULL), presence.writing():
+    with pytest.raises(StoreUnavailable, match=FULL), presence.writing():
         written.append("too early")
     # A while later.
     presence._failed_at = -math.inf

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.store.backend.cursor import AT_ONCE, SwiftConnection
+from monitor.store.backend.cursor import AT_ONCE, PrefetchingConnection
 from monitor.store.backend.database import Database
 
 #: So many rows are one more than the first reading has, exactly those, one less, and many more.
@@ -24,13 +24,13 @@ NUMBERS = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) 
 async def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Note what the thread is asked for."""
     seen: list[Any] = []
-    ask = SwiftConnection._execute
+    ask = PrefetchingConnection._execute
 
-    async def noted(connection: SwiftConnection, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def noted(connection: PrefetchingConnection, function: Callable[..., Any], *arguments: Any) -> Any:
         seen.append(function)
         return await ask(connection, function, *arguments)  # type: ignore[no-untyped-call]
 
-    monkeypatch.setattr(SwiftConnection, "_execute", noted)
+    monkeypatch.setattr(PrefetchingConnection, "_execute", noted)
     return seen
 
 

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import create_engine, insert, select, text
 from structlog.testing import capture_logs
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.backend.postgres import objection
 from monitor.store.schema.migrations import StoreTooNewError, upgrade
@@ -207,12 +207,12 @@ async def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_an
             if way == "replaced":
                 file.write_bytes(aside.read_bytes())
             for _ in range(2):  # Nobody makes an empty file in its place meanwhile.
-                with pytest.raises(StoreAway, match=f"{file} was deleted, moved or replaced.*restart Pantau"):
+                with pytest.raises(StoreUnavailable, match=f"{file} was deleted, moved or replaced.*restart Pantau"):
                     await database.together.write([(insert(counter), {"name": "b", "next": 1})])
-                with pytest.raises(StoreAway, match="deleted, moved or replaced"):
+                with pytest.raises(StoreUnavailable, match="deleted, moved or replaced"):
                     async with database.write():
                         pass
-                with pytest.raises(StoreAway, match="deleted, moved or replaced"):
+                with pytest.raises(StoreUnavailable, match="deleted, moved or replaced"):
                     async with database.read():
                         pass
             assert file.exists() == (way == "replaced")
@@ -240,10 +240,10 @@ async def test_an_attempt_that_fails_while_the_file_is_opened_does_not_keep_it_o
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
         try:
             for _ in range(3):
-                with suppress(StoreAway), capture_logs():
+                with suppress(StoreUnavailable), capture_logs():
                     await database.together.write([(insert(counter), {"name": "a", "next": 1})])
                 database.presence.away_since = None
-                with suppress(StoreAway):
+                with suppress(StoreUnavailable):
                     async with database.read():
                         pass
             after = held()

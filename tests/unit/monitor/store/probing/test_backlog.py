@@ -15,13 +15,13 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from alerts.engine.group_commit import GroupCommit
-from alerts.record.store import StoreAway
-from monitor.store.backend.away import StorePresence
+from alerts.record.store import StoreUnavailable
+from monitor.store.backend.away import StoreAvailability
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import ServerClock
 from monitor.store.backend.transaction import Statement
 from monitor.store.probing import backlog as backlog_module
-from monitor.store.probing.backlog import Backlog
+from monitor.store.probing.backlog import WriteBuffer
 from monitor.store.probing.history import History
 from monitor.store.schema.tables import counter, token
 from probes.model.result import Outcome, ProbeResult
@@ -39,7 +39,7 @@ class Shelf:
     database: Database
     away: bool = False
     asked: int = 0
-    presence: StorePresence = field(init=False)
+    presence: StoreAvailability = field(init=False)
 
     def __post_init__(self) -> None:
         self.presence = self.database.presence
@@ -50,7 +50,7 @@ class Shelf:
     async def write(self, work: Sequence[Statement]) -> None:
         self.asked += 1
         if self.away:
-            raise StoreAway("disk full")
+            raise StoreUnavailable("disk full")
         await self._write(work)
 
     async def counters(self) -> dict[str, int]:
@@ -64,8 +64,8 @@ async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
         yield Shelf(database)
 
 
-def backlog(shelf: Shelf, at_most: int = 100) -> Backlog:
-    return Backlog(shelf.together, shelf.presence, first=_MADE, at_most=at_most)
+def backlog(shelf: Shelf, at_most: int = 100) -> WriteBuffer:
+    return WriteBuffer(shelf.together, shelf.presence, first=_MADE, at_most=at_most)
 
 
 def made(name: str, number: int = 0) -> Statement:
@@ -123,7 +123,7 @@ async def test_a_level_that_is_said_while_an_older_one_fails_is_not_written_over
 
     async def fail_late(_: Sequence[Statement]) -> None:
         await failing.wait()
-        raise StoreAway("disk full")
+        raise StoreUnavailable("disk full")
 
     shelf.together.write = fail_late  # type: ignore[method-assign,assignment]
     older = asyncio.create_task(writes.write(made("b"), levels={"a": (_COUNTED, {"next": 1})}))
@@ -201,7 +201,7 @@ async def test_what_came_while_it_was_tried_in_vain_is_newer_and_stays(shelf: Sh
     async def fail_late(_: Sequence[Statement]) -> None:
         for name in "de":
             await writes.write(made(name))
-        raise StoreAway("disk full")
+        raise StoreUnavailable("disk full")
 
     shelf.together.write = fail_late  # type: ignore[method-assign,assignment]
     await writes.catch_up()
@@ -291,7 +291,7 @@ async def test_backlog_write_cancelled_before_commit_fails_is_kept(shelf: Shelf)
 
     async def fail_late(_: Sequence[Sequence[Statement]]) -> Sequence[None]:
         await failing.wait()
-        raise StoreAway("it does not answer in time")
+        raise StoreUnavailable("it does not answer in time")
 
     shelf.together.write = GroupCommit(fail_late).write  # type: ignore[method-assign]
     run = asyncio.create_task(writes.write(made("a"), levels={"b": made("b")}))

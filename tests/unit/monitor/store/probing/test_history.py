@@ -14,14 +14,14 @@ from monitor.model.health import Health
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import TOKEN_MEMORY, History
-from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.schema.tables import incident, run, token
 from probes.model.result import Outcome, Phase, ProbeResult
 from tests.unit.alerts.people import trigger
 from tests.unit.monitor.trial import MINUTE, SECOND, T0
 
 DAY = timedelta(days=1)
-KEEP = Keep(delivered=30 * DAY, failed=365 * DAY, hourly=365 * DAY)
+KEEP = RetentionPolicy(delivered=30 * DAY, failed=365 * DAY, hourly=365 * DAY)
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
-from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.schema.tables import token
 from tests.integration.alerts.station import Clock
 from tests.unit.monitor.trial import T0, agency_routes, arrived
 
 ROUTE = agency_routes("JCM")[0]
 DAY = timedelta(days=1)
-KEEP = Keep(delivered=10 * DAY, failed=365 * DAY, hourly=365 * DAY)
+KEEP = RetentionPolicy(delivered=10 * DAY, failed=365 * DAY, hourly=365 * DAY)
 
 
 class Once(Retention):
@@ -30,10 +30,10 @@ class Once(Retention):
     away = False
     done: asyncio.Event
 
-    async def dispose(self, keep: Keep, now: datetime) -> int:
+    async def dispose(self, keep: RetentionPolicy, now: datetime) -> int:
         try:
             if self.away:
-                raise StoreAway("disk full")
+                raise StoreUnavailable("disk full")
             return await super().dispose(keep, now)
         finally:
             self.done.set()

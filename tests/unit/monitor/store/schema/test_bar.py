@@ -9,30 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from monitor.store.schema.bar import Bar, Barred
+from monitor.store.schema.bar import BlockReason, StoreBlock
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, known, upgrade
 
 AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 PLACE = "database pantau of the PostgreSQL at /var/run/postgresql, port 5432"
 
 BARS = [
-    Bar(barred=Barred.COPYING, schema="0021"),
-    Bar(barred=Barred.MOVED, schema="0021", at=AT, to=PLACE),
+    StoreBlock(barred=BlockReason.COPYING, schema="0021"),
+    StoreBlock(barred=BlockReason.MOVED, schema="0021", at=AT, to=PLACE),
 ]
 
 
 @pytest.mark.parametrize("bar", BARS)
-def test_a_bar_is_read_as_it_was_written(bar: Bar) -> None:
-    assert Bar.of(str(bar)) == bar
+def test_a_bar_is_read_as_it_was_written(bar: StoreBlock) -> None:
+    assert StoreBlock.of(str(bar)) == bar
 
 
 @pytest.mark.parametrize("number", ["", "0021", "9999", "copying", "moved/0021", "0021/copying"])
 def test_a_schemas_number_is_no_bar(number: str) -> None:
-    assert Bar.of(number) is None
+    assert StoreBlock.of(number) is None
 
 
 def test_half_a_copys_bar_fits_where_a_server_keeps_schemas_numbers() -> None:
-    assert len(str(Bar(barred=Barred.COPYING, schema=known()[0]))) <= 32
+    assert len(str(StoreBlock(barred=BlockReason.COPYING, schema=known()[0]))) <= 32
 
 
 def test_both_say_what_to_do() -> None:
@@ -44,7 +44,7 @@ def test_both_say_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("bar", BARS)
-def test_no_store_with_a_bar_is_opened_or_changed(tmp_path: Path, bar: Bar) -> None:
+def test_no_store_with_a_bar_is_opened_or_changed(tmp_path: Path, bar: StoreBlock) -> None:
     file = barred(tmp_path, str(bar))
     before = file.read_bytes()
 

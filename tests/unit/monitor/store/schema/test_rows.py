@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import Brief, CallAgain, EscalationPolicy, Step
+from alerts.model.brief import EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.oncall import Days, Layer, Rota
@@ -41,7 +41,7 @@ POLICY = EscalationPolicy(
             after=timedelta(minutes=5),
             rotas=(ROTA.name,),
             channels=(Channel.VOICE,),
-            call_again=CallAgain(every=timedelta(minutes=2), times=4),
+            call_again=RedialPolicy(every=timedelta(minutes=2), times=4),
         ),
     ),
     rotas=(ROTA,),
@@ -49,7 +49,7 @@ POLICY = EscalationPolicy(
 )
 
 
-def read(text: bytes) -> Brief:
+def read(text: bytes) -> PolicySnapshot:
     return BRIEF.validate_json(text)
 
 

@@ -11,15 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.model.notice import Matter
-from monitor.model.day import DaySheet, MinuteState
+from alerts.model.notice import IncidentType
+from monitor.model.day import DayTimeline, MinuteState
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.overview import AgencyView
 from monitor.web.portal import portal
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.source import Service, client
-from tests.unit.monitor.web.test_board import Country, view
+from tests.unit.monitor.web.test_board import MultiSiteDemo, view
 
 HOSTS = ["localhost"]
 OUT, IN = Direction.OUTBOUND, Direction.INBOUND
@@ -34,13 +34,13 @@ VIEWS = [
     standing("AAA", {OUT: UP, IN: UP}),
     standing("BBB", {OUT: UP, IN: DOWN}),
     standing("CCC", {OUT: DEGRADED}),
-    standing("DDD", {OUT: UP, IN: UP}, declared=Matter.BOTH),
+    standing("DDD", {OUT: UP, IN: UP}, declared=IncidentType.BOTH),
     standing("EEE", {}),
 ]
 
 
 @dataclass
-class Five(Country):
+class Five(MultiSiteDemo):
     """A country of five agencies."""
 
     def __post_init__(self) -> None:
@@ -168,7 +168,7 @@ async def test_the_schema_names_every_parameter_and_what_a_problem_looks_like() 
 
 
 async def test_the_days_of_an_agency_and_its_availability_are_told_from_the_same_minutes() -> None:
-    service = Service(sheets={T0.date() - timedelta(days=1): DaySheet("w1080b360")})
+    service = Service(sheets={T0.date() - timedelta(days=1): DayTimeline("w1080b360")})
     async with client(portal(service, HOSTS)) as web:
         answer = await web.get("/api/v1/agencies/jcm/days?days=2")
         usual = await web.get("/api/v1/agencies/JCM/days")

@@ -15,8 +15,8 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from alerts.model.alert import AlertGroup, News, ReceivedAlert
-from alerts.record.store import StoreAway
+from alerts.model.alert import AlertEffect, AlertGroup, ReceivedAlert
+from alerts.record.store import StoreUnavailable
 from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.model.alertmanager import AlertmanagerSettings, ReceiveSettings, TellSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings
@@ -54,12 +54,14 @@ class Engine:
     fault: Exception | None = None
     groups: list[AlertGroup] = field(default_factory=list)
 
-    async def take_alerts(self, alerts: Sequence[ReceivedAlert], brief: Any, group: AlertGroup) -> Sequence[News]:
+    async def take_alerts(
+        self, alerts: Sequence[ReceivedAlert], brief: Any, group: AlertGroup
+    ) -> Sequence[AlertEffect]:
         if self.fault is not None:
             raise self.fault
         self.groups.append(group)
         self.told += [(each.subject, [p.key for p in brief(each).escalation.people]) for each in alerts]
-        return [News.FIRES for _ in alerts]
+        return [AlertEffect.FIRES for _ in alerts]
 
 
 @dataclass
@@ -161,7 +163,7 @@ async def test_eight_megabytes_are_taken_and_one_octet_more_is_not(door: Door) -
 
 
 async def test_while_the_store_is_away_it_is_to_come_again_and_nothing_is_lost(door: Door) -> None:
-    door.engine.fault = StoreAway("disk full")
+    door.engine.fault = StoreUnavailable("disk full")
     assert (await door.post(octets()))[0] == 503
     door.engine.fault = None
     assert (await door.post(octets()))[0] == 200
@@ -235,9 +237,11 @@ async def test_alert_intake_stores_one_part_at_a_time_and_the_next_after_one_tha
             if fault is not None:
                 raise fault
 
-    done = await asyncio.gather(*(part(each) for each in (None, StoreAway("disk full"), None)), return_exceptions=True)
+    done = await asyncio.gather(
+        *(part(each) for each in (None, StoreUnavailable("disk full"), None)), return_exceptions=True
+    )
     assert most == 1
-    assert [type(each) for each in done] == [type(None), StoreAway, type(None)]
+    assert [type(each) for each in done] == [type(None), StoreUnavailable, type(None)]
 
 
 async def test_a_get_and_a_page_of_a_strangers_bring_nothing(door: Door) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from alerts.model.contradiction import Contradiction
-from alerts.record.store import StoreAway
+from alerts.record.store import StoreUnavailable
 from monitor.store.schema.tables import incident, journal, silence
 from tests.unit.alerts.people import trigger
 from tests.unit.monitor.web.signed import House, house
@@ -251,7 +251,7 @@ async def test_of_what_broke_off_nobody_knows_and_it_is_not_done_twice(
     program, key = await place.program("duty:JCM"), {"Idempotency-Key": "k"}
 
     async def away(*_: object, **__: object) -> None:
-        raise StoreAway("disk I/O error")
+        raise StoreUnavailable("disk I/O error")
 
     with monkeypatch.context() as patch:
         patch.setattr(type(place.station.dispatcher), "submit", away)

@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.incident import IncidentState
-from monitor.store.engine.listing import IncidentFilter, NoticeFilter
+from monitor.store.engine.listing import IncidentFilter, NotificationFilter
 from monitor.web.portal import portal
 from tests.unit.monitor.web.source import Service, client
 from tests.unit.monitor.web.test_portal import NUMBERS
@@ -32,14 +32,18 @@ ACKNOWLEDGED, RESOLVED, TRIGGERED = IncidentState.ACKNOWLEDGED, IncidentState.RE
         # The plus of an offset that nobody has written as %2B.
         ("incidents?until=2026-11-24T20:00+08:00", IncidentFilter(until=NOON), 200),
         ("incidents?until=2026-11-24T20:00:00%2B0800", IncidentFilter(until=NOON), 200),
-        ("notices", NoticeFilter(), 200),
-        ("notices?incident=JCM-01&limit=5", NoticeFilter(incident_id=1), 5),
-        ("notices?state=unknown&state=failed", NoticeFilter(states={NoticeState.FAILED, NoticeState.UNKNOWN}), 200),
-        ("notices?since=2026-11-24T12:00:00Z", NoticeFilter(since=NOON), 200),
-        ("notices?agency=JCM", NoticeFilter(agencies={"JCM"}), 200),
+        ("notices", NotificationFilter(), 200),
+        ("notices?incident=JCM-01&limit=5", NotificationFilter(incident_id=1), 5),
+        (
+            "notices?state=unknown&state=failed",
+            NotificationFilter(states={NotificationState.FAILED, NotificationState.UNKNOWN}),
+            200,
+        ),
+        ("notices?since=2026-11-24T12:00:00Z", NotificationFilter(since=NOON), 200),
+        ("notices?agency=JCM", NotificationFilter(agencies={"JCM"}), 200),
     ],
 )
-async def test_a_question_becomes_a_filter(path: str, wanted: IncidentFilter | NoticeFilter, most: int) -> None:
+async def test_a_question_becomes_a_filter(path: str, wanted: IncidentFilter | NotificationFilter, most: int) -> None:
     service = Service()
     async with client(portal(service, HOSTS)) as web:
         answer = await web.get(f"/api/v1/{path}")

@@ -17,9 +17,9 @@ from monitor.metrics import Metrics
 from monitor.service.oncall import OnCall
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.views.own_health import GatewayStanding
+from monitor.views.own_health import GatewayStatus
 from monitor.web.portal import portal
-from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.source import Service, client
 
 #: A Wednesday. By the sample it is Ali's week.
@@ -33,7 +33,7 @@ class Noon:
 
 @pytest.fixture
 async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    office = Office(tmp_path)
+    office = IssuingOffice(tmp_path)
     configuration = load(office.config, ENVIRON).accepted()
     async with Database.open(tmp_path / "store") as database:
         metrics, store = Metrics(version="1", now=Noon().now), SqlStore(database)
@@ -87,14 +87,14 @@ async def test_all_rotas_come_by_name_and_in_pages(web: httpx.AsyncClient) -> No
 
 
 async def test_gateways_are_told_by_channel_and_what_was_not_used_yet_is_neither_up_nor_down() -> None:
-    class Telling(Service):
-        def gateways(self) -> list[GatewayStanding]:
+    class NotificationLatency(Service):
+        def gateways(self) -> list[GatewayStatus]:
             return [
-                GatewayStanding(channel=Channel.SMS, gateway="satu", up=True),
-                GatewayStanding(channel=Channel.FAX, gateway="faks"),
+                GatewayStatus(channel=Channel.SMS, gateway="satu", up=True),
+                GatewayStatus(channel=Channel.FAX, gateway="faks"),
             ]
 
-    async with client(portal(Telling(), ["localhost"])) as web:
+    async with client(portal(NotificationLatency(), ["localhost"])) as web:
         assert [each["gateway"] for each in await asked(web, "gateways")] == ["satu", "faks"]
         assert await asked(web, "gateways?channel=fax") == [
             {"channel": "fax", "gateway": "faks", "up": None, "doubted_since": None}

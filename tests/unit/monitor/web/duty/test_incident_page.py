@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from alerts.model.delivery import NoticeState
+from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge, Release
 from alerts.model.incident import IncidentState, Position, apply
-from alerts.model.notice import Matter
+from alerts.model.notice import IncidentType
 from monitor.store.engine.listing import DoneEntry
-from monitor.views.overview import NoticeDetail, NoticeView
-from monitor.views.site_report import SiteEvidence, SiteOpinion, SiteReport, SiteRun
+from monitor.views.overview import NotificationDetail, NotificationView
+from monitor.views.site_report import SiteIncidentSummary, SiteReport, SiteRun, SiteVerdict
 from monitor.web.portal import portal
 from probes.model.result import Failure, Outcome, Party, Phase
 from tests.unit.alerts.people import T0, incident
@@ -30,14 +30,14 @@ SITI = "Siti Contoh (siti)"
 class Unsure(Service):
     """A service with a notice of which nobody knows what became of it."""
 
-    fate = NoticeState.UNKNOWN
+    fate = NotificationState.UNKNOWN
 
-    async def notices(self) -> list[NoticeView]:
+    async def notices(self) -> list[NotificationView]:
         return [replace(each, state=self.fate) for each in await super().notices()]
 
-    async def notice(self, notice_id: int) -> NoticeDetail:
+    async def notice(self, notice_id: int) -> NotificationDetail:
         [known] = await self.notices()
-        return NoticeDetail(notice=known, incidents=["JCM-01"], attempts=())
+        return NotificationDetail(notice=known, incidents=["JCM-01"], attempts=())
 
 
 def words_of(page: httpx.Response) -> str:
@@ -84,7 +84,7 @@ async def test_a_duty_officer_sees_what_it_is_who_was_told_and_what_was_done(tmp
     assert "script-src" not in malay.headers["content-security-policy"]
 
 
-def witness(site: str, report: SiteReport | None, *details: str) -> SiteEvidence:
+def witness(site: str, report: SiteReport | None, *details: str) -> SiteIncidentSummary:
     runs = [
         SiteRun(
             route="JCM/outbound/rujukan-a",
@@ -94,16 +94,16 @@ def witness(site: str, report: SiteReport | None, *details: str) -> SiteEvidence
         )
         for detail in details
     ]
-    return SiteEvidence(site=site, report=report, last_failures=runs, unclear=len(details))
+    return SiteIncidentSummary(site=site, report=report, last_failures=runs, unclear=len(details))
 
 
 async def test_what_each_site_says_and_saw_fail_is_on_the_page_and_what_it_writes_does_nothing_to_it(
     tmp_path: Path,
 ) -> None:
-    wrong = SiteReport(site="noc", says=SiteOpinion.WRONG, matter=Matter.SENDING, since=T0)
+    wrong = SiteReport(site="noc", says=SiteVerdict.WRONG, matter=IncidentType.SENDING, since=T0)
     says = [
         witness("noc", wrong),
-        witness("johor", SiteReport(site="johor", says=SiteOpinion.STALE), "<script>alert(1)</script>"),
+        witness("johor", SiteReport(site="johor", says=SiteVerdict.STALE), "<script>alert(1)</script>"),
         witness("kuching", None),
     ]
     async with house(tmp_path, Service(testified=says)) as place:
@@ -295,7 +295,7 @@ async def test_what_was_not_looked_at_is_not_released(tmp_path: Path) -> None:
         orders.goes = (*orders.goes, replace(orders.goes[0], place=2, to="Pejabat Lain, Kementerian Contoh"))
         more = await browser.post(f"{PAGE}/release", data={"looked_at": mark_of(look)})
         look = await browser.get(f"{PAGE}/release")
-        service.incident = replace(service.incident, matter=Matter.SENDING, present=Matter.SENDING)
+        service.incident = replace(service.incident, matter=IncidentType.SENDING, present=IncidentType.SENDING)
         other = await browser.post(f"{PAGE}/release", data={"looked_at": mark_of(look)})
     for answer in (unseen, more, other):
         assert answer.status_code == 409
@@ -381,13 +381,13 @@ async def test_what_became_of_a_notice_is_said_on_its_incidents_page(tmp_path: P
         assert (answer.status_code, answer.headers["location"]) == (303, PAGE)
         assert service.orders == [("1", f"arrived by {SITI}: ditelefon")]
 
-        service.fate = NoticeState.DELIVERED
+        service.fate = NotificationState.DELIVERED
         again = await browser.post("/notices/1/settle", data={"ruling": "lost", "why": "ditelefon"})
         assert again.status_code == 303
         assert "telah dinyatakan lebih awal" in words_of(await browser.get(PAGE))
         assert len(service.orders) == 1
 
-        service.fate, service.wrong = NoticeState.UNKNOWN, "nobody needs notice 1 any more"
+        service.fate, service.wrong = NotificationState.UNKNOWN, "nobody needs notice 1 any more"
         late = await browser.post("/notices/1/settle", data={"ruling": "resend", "why": "ditelefon"})
     assert late.status_code == 409
     assert "nobody needs notice 1 any more" in late.text
