@@ -111,7 +111,7 @@ def pytest_collection() -> Generator[None, object, object]:
     """Set thousands of tests aside: the collector would go through them again and again, and find nothing.
 
     Not while they are collected either, which takes a quarter less without it, in each of the processes. And later it looks
-    at the young as seldom as in the service (`monitor.runtime.garbage`): a portal took a quarter of its time for that.
+    at the young as seldom as in the service (`monitor.runtime.gc_control`): a portal took a quarter of its time for that.
     """
     gc.disable()
     try:

@@ -20,87 +20,99 @@ from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.gateway_verifier import GatewayVerifier
-from alerts.inbound.desk import CallbackHandlers
+from alerts.inbound.callback_handler import CallbackHandlers
 from alerts.inbound.poller import Poller
-from alerts.model.brief import PolicySnapshot
 from alerts.model.delivery import Notification
 from alerts.model.incident import Incident
-from alerts.model.notice import IssuingOffice
+from alerts.model.notification import IssuingOffice
 from alerts.model.number import number_prefix
-from alerts.record.clock import Clock
-from alerts.record.store import StoreUnavailable
+from alerts.model.policy_snapshot import PolicySnapshot
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
+from monitor.audit.archive import Archive
+from monitor.audit.chain import Chain
+from monitor.audit.lifecycle import Lifecycle
 from monitor.config.agency.letterhead import load_crest
 from monitor.config.fields.listen import Listen
 from monitor.config.loading import Configuration, ConfigurationError, LoadCache
 from monitor.config.model.settings import Settings
 from monitor.config.service.portal import PortalSettings
-from monitor.judging.joint.freshness import FRESH_FOR
-from monitor.judging.joint.standing import SiteStatus
+from monitor.evaluation.joint.freshness import FRESH_FOR
+from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.planning.ownership import WHOLE, TakeoverPolicy
-from monitor.proof.archive import Archive
-from monitor.proof.chain import Chain
-from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.clock import MachineClock
 from monitor.runtime.descriptors import open_files_limit, raise_open_files_limit
-from monitor.runtime.garbage import keep_setting_aside
-from monitor.runtime.names import names_apart
+from monitor.runtime.gc_control import keep_setting_aside
 from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.repeat import keep_doing
+from monitor.runtime.resolver import names_apart
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.token_key import token_key
 from monitor.runtime.version import own_version
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import Authenticator
 from monitor.service.access.openid import OpenIdLogin
-from monitor.service.access.safe import SecretStore
+from monitor.service.access.secret_store import SecretStore
 from monitor.service.access.tokens import ProgramTokens
-from monitor.service.access.walls import Wallboards
+from monitor.service.access.wallboards import Wallboards
 from monitor.service.alertmanager.intake import AlertIntake
 from monitor.service.alertmanager.receiver import AlertReceiver
-from monitor.service.alertmanager.teller import AlertSender
-from monitor.service.days.daybook import LOOKS, TimelineRecorder
+from monitor.service.alertmanager.sender import AlertSender
 from monitor.service.days.statements import Statements
-from monitor.service.declarer import DeclarationService
-from monitor.service.front import ServiceFacade
+from monitor.service.days.timeline_recorder import LOOKS, TimelineRecorder
+from monitor.service.declarations import DeclarationService
+from monitor.service.facade import ServiceFacade
 from monitor.service.gateways import build_lines, close_lines
-from monitor.service.leaver import OrphanedIncidentCloser
 from monitor.service.measurement import MailMeasurement
-from monitor.service.noticeboard import StatusReader
 from monitor.service.oncall import OnCall
 from monitor.service.open_incidents import PresentBriefs
 from monitor.service.order_check import OrderCheck
+from monitor.service.orphaned_incidents import OrphanedIncidentCloser
 from monitor.service.paper.letters import Letters, office_hours
-from monitor.service.paper.restorer import RestoreGuard
+from monitor.service.paper.restore_guard import RestoreGuard
 from monitor.service.per_configuration import PerConfiguration, contact_names, pin_book
-from monitor.service.portal.advance_notices import MaintenanceNotices
+from monitor.service.portal.agency_directory import AgencyDirectory
 from monitor.service.portal.agency_editor import AgencyEditor
-from monitor.service.portal.agency_roll import AgencyDirectory
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.portal.idempotency import MOST_KEPT, IdempotencyStore
 from monitor.service.portal.mailbox_setup import ConfiguredSite, MailboxSetups
-from monitor.service.portal.renewals import RefreshTokenRotation
+from monitor.service.portal.maintenance_notices import MaintenanceNotices
+from monitor.service.portal.on_demand_runs import OnDemandRuns
+from monitor.service.portal.refresh_tokens import RefreshTokenRotation
 from monitor.service.portal.rota_feed import RotaFeedService
-from monitor.service.portal.trials import OnDemandRuns
 from monitor.service.portal.worklist import Worklist
+from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, keep_showing_mailboxes
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
-from monitor.service.sharing import ShardManager
+from monitor.service.sharding import ShardManager
 from monitor.service.silences import Silencer, first_verdict_muter, route_muter
-from monitor.service.sites.beating import SiteHeartbeatWriter
 from monitor.service.sites.continuity import SiteContinuity
+from monitor.service.sites.document_applier import DocumentApplier
+from monitor.service.sites.document_distributor import DocumentDistributor
+from monitor.service.sites.heartbeat import SiteHeartbeatWriter
 from monitor.service.sites.hub import Hub
-from monitor.service.sites.offering import DocumentDistributor
-from monitor.service.sites.probe_calls import ProbeRequester
+from monitor.service.sites.probe_requests import ProbeRequester
+from monitor.service.sites.replication_monitor import ReplicationMonitor
 from monitor.service.sites.site_runs import SiteRunReporter
-from monitor.service.sites.taking import DocumentApplier
-from monitor.service.sites.wires import ReplicationMonitor
-from monitor.service.sites.witness import SiteStatusRecorder
+from monitor.service.sites.status_recorder import SiteStatusRecorder
 from monitor.service.start_problem import port_problem, state_problem, store_problem
-from monitor.service.watch import ProbingRuntime, RuntimeContext, keep_showing_mailboxes
+from monitor.service.status_reader import StatusReader
+from monitor.store.admin.documents import Documents
+from monitor.store.admin.idempotency import IdempotencyRecords
+from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords
+from monitor.store.admin.offers import Offers
+from monitor.store.admin.renames import Renames
+from monitor.store.admin.rota_feeds import RotaFeeds
+from monitor.store.admin.secrets import Secrets
+from monitor.store.admin.tokens import TokenRecords
+from monitor.store.admin.traces import AgencyTraces
+from monitor.store.admin.unopened import DocumentsAwayError
+from monitor.store.admin.users import SecondFactors, Users
+from monitor.store.admin.wallboards import WallboardLinks
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
+from monitor.store.engine.audit_log import AuditLogPages
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.journal import AuditLogPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
@@ -111,41 +123,32 @@ from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
 from monitor.store.probing.standings import SiteStatuses
 from monitor.store.sites.link import SiteConnection
-from monitor.store.upkeep.advance_notices import MaintenanceNoticeRecords
-from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.idempotency import IdempotencyRecords
-from monitor.store.upkeep.offers import Offers
-from monitor.store.upkeep.renames import Renames
-from monitor.store.upkeep.rota_feeds import RotaFeeds
-from monitor.store.upkeep.secrets import Secrets
-from monitor.store.upkeep.tokens import TokenRecords
-from monitor.store.upkeep.traces import AgencyTraces
-from monitor.store.upkeep.unopened import DocumentsAwayError
-from monitor.store.upkeep.users import SecondFactors, Users
-from monitor.store.upkeep.walls import WallboardLinks
 from monitor.views.overview import view_checks
-from monitor.views.own_health import SelfHealthInputs
+from monitor.views.self_health import SelfHealthInputs
 from monitor.views.site_report import SITES_SAY
 from monitor.views.status_line import status_line
 from monitor.watchdog.watchdog import Watchdog, store_opening
-from monitor.web.access.gate import AccessControl
+from monitor.web.access.access_control import AccessControl
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
-from monitor.web.access.walls import wall_pages
-from monitor.web.agency.advance import advance_pages
+from monitor.web.access.wallboards import wall_pages
+from monitor.web.agencies.agencies import roll_pages
+from monitor.web.agencies.leaving import leaving_pages
 from monitor.web.agency.drills import drill_pages
 from monitor.web.agency.history import history_pages
 from monitor.web.agency.mailbox import mailbox_setup_pages
 from monitor.web.agency.mailboxes import mailbox_pages
+from monitor.web.agency.maintenance_notices import advance_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.agency.statement import statement_pages
 from monitor.web.agency.trials import trial_pages
-from monitor.web.api.advance import advance_orders
 from monitor.web.api.document import agency_documents
 from monitor.web.api.mailbox_login import mailbox_logins
+from monitor.web.api.maintenance_notices import advance_orders
 from monitor.web.api.oncall import override_orders
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.silence import silence_orders
+from monitor.web.audit_log import journal_pages
 from monitor.web.callbacks import callbacks
 from monitor.web.command.access import secrets_of, tokens_of, users_of
 from monitor.web.command.control import control, declarations, silences
@@ -159,11 +162,8 @@ from monitor.web.connection import connection_limits
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.rotas import rota_pages
 from monitor.web.duty.tasks import task_pages
-from monitor.web.journal import journal_pages
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
-from monitor.web.roll.agencies import roll_pages
-from monitor.web.roll.leaving import leaving_pages
 from monitor.web.serving import open_port, open_unix, serve, url_of
 from probes.mail.token import TokenSigner
 

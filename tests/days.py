@@ -26,12 +26,12 @@ from sqlalchemy import select
 from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.event import Trigger
-from alerts.model.notice import IncidentType, Language
+from alerts.model.notification import IncidentType, Language
 from alerts.model.oncall import Layer, Rota
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from monitor.config.fields.window import MALAYSIA
 from monitor.store.schema.tables import journal
 from pantau_lab.carrier.phone import Call, Phone, PhoneBehaviour, Sms

@@ -36,9 +36,9 @@ def _make_when_asked(patches: ExitStack) -> None:
 
     The same code at the same path names a need in each portal, whatever it closes over.
     """
-    from monitor.web.access import gate  # noqa: PLC0415 - whoever hands the tests out needs none of it
+    from monitor.web.access import access_control  # noqa: PLC0415 - whoever hands the tests out needs none of it
 
-    whole, need_of = APIRoute.__init__, gate.need_of
+    whole, need_of = APIRoute.__init__, access_control.need_of
     firsts: dict[object, APIRoute] = {}
 
     def begin(route: APIRoute, path: str, endpoint: Callable[..., Any], **said: Any) -> None:
@@ -67,7 +67,9 @@ def _make_when_asked(patches: ExitStack) -> None:
 
     patches.enter_context(patch.object(APIRoute, "__init__", begin))
     patches.enter_context(patch.object(APIRoute, "__getattr__", finish, create=True))
-    patches.enter_context(patch.object(gate, "need_of", lambda route: need_of(vars(route).get("_first", route))))
+    patches.enter_context(
+        patch.object(access_control, "need_of", lambda route: need_of(vars(route).get("_first", route)))
+    )
 
 
 def _kind(asked: Any) -> object:

@@ -17,17 +17,17 @@ from typing import Any
 import yaml
 
 from alerts.documents import phrase
-from alerts.documents.advance_notice import MaintenanceNotice, MaintenanceNoticeKind, MaintenancePage
-from alerts.model.notice import Addressee, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose, Successors
+from alerts.documents.maintenance_notice import MaintenanceNotice, MaintenanceNoticeKind, MaintenancePage
+from alerts.model.notification import Addressee, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose, Successors
 from alerts.wording import bundle, moment, spoken, values
 from alerts.wording.lint import septets
-from alerts.wording.need import NEEDS
 from alerts.wording.source import read, sections
 from alerts.wording.template import parse
+from alerts.wording.text_spec import NEEDS
 from alerts.wording.texts import FILES, load
+from monitor.audit import dossier
 from monitor.bridge import noc_brief
-from monitor.proof import dossier
-from monitor.service.order import REFUSED
+from monitor.service.errors import REFUSED
 from monitor.web import page
 
 ROOT = Path(__file__).parents[1]
@@ -317,7 +317,7 @@ def _in_code() -> Iterator[Text]:
 
 def _of_the_dossier() -> Iterator[Text]:
     """Yield the headings and sentences that stand in the module: what begins with a capital letter, or has a blank."""
-    module = ast.parse((ROOT / "alerts/documents/dossier.py").read_text(encoding="utf-8"))
+    module = ast.parse((ROOT / "alerts/documents/incident_record.py").read_text(encoding="utf-8"))
     documented = (node for node in ast.walk(module) if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef))
     docstrings = {ast.get_docstring(node, clean=False) for node in documented}
     literals = [
@@ -338,7 +338,7 @@ def _of_the_page() -> Iterator[Text]:
         for line in dict.fromkeys(lines):
             if re.search(r"[^\W\d_]{3}", line):
                 yield _malay("page", template.name, line)
-    for key, told in sections(ROOT / "monitor/web/strip.yaml")["ms"].items():
+    for key, told in sections(ROOT / "monitor/web/uptime_bars.yaml")["ms"].items():
         yield _malay("page", f"history.{key}", told)
 
 

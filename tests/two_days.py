@@ -18,18 +18,18 @@ from pathlib import Path
 
 import structlog
 
-from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.gateways.tray import LetterPlace
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.inbound.pin import PinStore, hashed
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.event import Trigger
-from alerts.model.notice import Addressee, IncidentType, Language
+from alerts.model.notification import Addressee, IncidentType, Language
 from alerts.model.oncall import Layer, Rota
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from monitor.config.fields.window import MALAYSIA
 from pantau_lab.carrier.phone import Call, PhoneBehaviour
 from pantau_lab.faxservice.service import Fax

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from alerts.decide.escalation import facts, people_of, staff_know
-from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import OUTAGES, Incident
-from alerts.model.notice import Plan, Purpose
+from alerts.model.notification import Plan, Purpose
 from alerts.model.oncall import Override
+from alerts.model.policy_snapshot import AnnouncementPlan
 
 #: A fax that is not through after a working day is laid before a person; a letter waits for its clerk.
 EXPIRY: dict[Channel, timedelta] = {

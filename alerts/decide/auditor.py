@@ -16,13 +16,13 @@ from alerts.decide.announcement import OFFERED_ANEW_AFTER, Announce, ReleaseNow,
 from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.decide.escalation import calls_again, is_left_to_nobody
 from alerts.decide.followup import follow_up
-from alerts.decide.gateway.move import DeliveryPolicy, Wait, decisive, next_move
+from alerts.decide.gateway.next_action import DeliveryPolicy, Wait, decisive, next_move
 from alerts.decide.release_result import releaser, undelivered
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import Notification, NotificationState
 from alerts.model.incident import Incident, IncidentState, release_is_offered
-from alerts.model.notice import OF_TELLING, IncidentType, Plan, Purpose
+from alerts.model.notification import OF_TELLING, IncidentType, Plan, Purpose
 
 #: How late something may be before it counts: a busy cycle, a gateway whose slots are taken for a moment.
 GRACE = timedelta(minutes=2)
@@ -104,7 +104,7 @@ def examine(
 ) -> Examination:
     """Return what is overdue about *incident*, and in what way its notices came to nothing.
 
-    *gateways* as for `alerts.decide.gateway.move.next_move`. *held*: nothing of it may leave now, because somebody wants it so;
+    *gateways* as for `alerts.decide.gateway.next_action.next_move`. *held*: nothing of it may leave now, because somebody wants it so;
     *paper_held*: nothing on paper, until somebody has confirmed that the store is an older copy. *busy*: telephones that another
     call of ours occupies.
     """

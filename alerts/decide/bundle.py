@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationDraft, NotificationState
 from alerts.model.incident import OUTAGES
-from alerts.model.notice import Purpose
+from alerts.model.notification import Purpose
 from alerts.model.urgency import Urgency
 
 #: For how long others are gathered after a person was told of one (GoAlert bundles by cycle, Alertmanager by group).

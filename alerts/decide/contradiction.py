@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from alerts.decide.announcement import Announce, announce
-from alerts.decide.conclusion import Notify, conclude
+from alerts.decide.state_change import Notify, conclude
 from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import Notification, NotificationDraft
 from alerts.model.event import Close, MarkFalseAlarm, Release
 from alerts.model.incident import Incident, apply
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 
 Order = Release | Close | MarkFalseAlarm
 

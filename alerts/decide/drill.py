@@ -20,7 +20,7 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import LEFT, Attempt, AttemptState
-from alerts.model.notice import Facts, IncidentType, IssuingOffice, Plan, Purpose
+from alerts.model.notification import Facts, IncidentType, IssuingOffice, Plan, Purpose
 
 
 class DrillState(StrEnum):

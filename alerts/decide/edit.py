@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from alerts.decide.escalation import EXPIRY, facts
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import Incident, IncidentState, Position
-from alerts.model.notice import Plan, Purpose
+from alerts.model.notification import Plan, Purpose
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Decide whom of the staff to tell next, and when, and whom to call again. Pure: the caller passes the time.
 
-Only recovery ends an escalation; an acknowledgement stops it for as long as that stands (`alerts.decide.promise`). That
-a delivery failed is another matter (`alerts.decide.gateway.move` falls back to the person's next address); but when every
+Only recovery ends an escalation; an acknowledgement stops it for as long as that stands (`alerts.decide.ack_timeout`). That
+a delivery failed is another matter (`alerts.decide.gateway.next_action` falls back to the person's next address); but when every
 contact of a step has failed, waiting helps nobody and the next step of the round starts at once. So it does when a step has
 nobody to tell. A step that calls again has failed when it has called as often as it may.
 
@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.model.brief import EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import Notification, NotificationDraft, NotificationState
@@ -33,8 +32,9 @@ from alerts.model.incident import (
     has_got_worse,
     release_is_offered,
 )
-from alerts.model.notice import Facts, IncidentType, Plan, Purpose, Successors
+from alerts.model.notification import Facts, IncidentType, Plan, Purpose, Successors
 from alerts.model.oncall import Override, next_handover, on_call
+from alerts.model.policy_snapshot import EscalationPolicy, Step
 
 #: In a call about one of these an announcement can be released.
 _CALLS_FOR_ACTION = frozenset({Purpose.OUTAGE, Purpose.RELEASE})

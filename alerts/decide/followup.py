@@ -26,7 +26,7 @@ from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address, Recipient
 from alerts.model.delivery import SETTLED, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import OUTAGES, Incident
-from alerts.model.notice import TELLS_OF_IT, Plan, Purpose
+from alerts.model.notification import TELLS_OF_IT, Plan, Purpose
 
 #: So long something else is wrong before staff hear of it. For people outside it is as long as until the announcement is
 #: offered: what is over sooner needs no page.

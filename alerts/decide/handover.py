@@ -17,7 +17,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import Notification, NotificationDraft, NotificationState
 from alerts.model.incident import Incident, release_is_offered
-from alerts.model.notice import TELLS_OF_IT, Plan, Purpose
+from alerts.model.notification import TELLS_OF_IT, Plan, Purpose
 from alerts.model.oncall import Handover, Override, Rota, last_handover, next_change
 
 #: A handover longer ago is no news: a service that was down for so long finds other things to tell.

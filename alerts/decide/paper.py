@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notification, NotificationState
-from alerts.model.notice import Addressee, Plan, Purpose
+from alerts.model.notification import Addressee, Plan, Purpose
 
 
 class LetterStep(StrEnum):

@@ -22,7 +22,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import SETTLED, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import Incident
-from alerts.model.notice import Plan, Purpose
+from alerts.model.notification import Plan, Purpose
 
 #: After that a result is of no use to the person.
 EXPIRY = timedelta(hours=12)

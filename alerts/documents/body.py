@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alerts.documents.printable import Json
 from alerts.documents.sender import cited_reference
-from alerts.model.notice import TELLS_OF_IT, Addressee, Facts, Language, Plan, Purpose
+from alerts.model.notification import TELLS_OF_IT, Addressee, Facts, Language, Plan, Purpose
 from alerts.wording.key import key, news
 from alerts.wording.texts import Wording
 from alerts.wording.values import Values, cause, for_page, then, waits

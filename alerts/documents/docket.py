@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from alerts.documents import phrase
-from alerts.documents.dossier import cells
+from alerts.documents.incident_record import cells
 from alerts.documents.phrase import stamp
 from alerts.documents.printable import Json
-from alerts.model.notice import Purpose
+from alerts.model.notification import Purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

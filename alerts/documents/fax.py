@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from alerts.documents.body import Body, marks, notice_body, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, present, reference, signature
-from alerts.model.notice import Addressee, Facts, IssuingOffice, Language, Plan, Purpose
+from alerts.model.notification import Addressee, Facts, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 

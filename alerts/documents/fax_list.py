@@ -12,7 +12,7 @@ from alerts.documents.body import subtag
 from alerts.documents.fax import both, labelled
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, present, signature
-from alerts.model.notice import Addressee, Facts, IssuingOffice, Language, Plan, Purpose
+from alerts.model.notification import Addressee, Facts, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 

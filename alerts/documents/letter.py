@@ -8,7 +8,7 @@ from itertools import pairwise
 from alerts.documents.body import Body, marks, notice_body, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, on_behalf, present, reference
-from alerts.model.notice import Addressee, Facts, IssuingOffice, Language
+from alerts.model.notification import Addressee, Facts, IssuingOffice, Language
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 

@@ -14,18 +14,18 @@ from pathlib import Path
 import fontpkg_arimo  # type: ignore[import-untyped]  # two constants
 import typst
 
-from alerts.documents.advance_notice import MaintenancePage
 from alerts.documents.crest import Crest
 from alerts.documents.docket import Docket, docket_data
-from alerts.documents.dossier import IncidentRecord, dossier_data
 from alerts.documents.fax import fax_data
 from alerts.documents.fax_list import fax_list_data
+from alerts.documents.incident_record import IncidentRecord, dossier_data
 from alerts.documents.letter import letter_data
+from alerts.documents.maintenance_notice import MaintenancePage
+from alerts.documents.monthly_report import MonthlyReport, statement_data
 from alerts.documents.printable import Json, printable, printable_all
 from alerts.documents.sender import sender_line
-from alerts.documents.statement import MonthlyReport, statement_data
 from alerts.model.gateway import PageContent
-from alerts.model.notice import Addressee, Facts, IssuingOffice
+from alerts.model.notification import Addressee, Facts, IssuingOffice
 from alerts.wording.texts import Wording
 
 _STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]
@@ -96,12 +96,12 @@ def _fax(data: dict[str, Json], at: datetime, office: IssuingOffice) -> PageCont
 
 def dossier(of: IncidentRecord, digests: Mapping[str, str], wording: Wording) -> PageContent:
     """Return the record of an incident; *digests* are the SHA-256 of the files that go with it, by name."""
-    return _Sheet("dossier.typ", dossier_data(of, digests, wording), of.made_at, 0).page()
+    return _Sheet("incident_record.typ", dossier_data(of, digests, wording), of.made_at, 0).page()
 
 
 def statement(of: MonthlyReport, wording: Wording) -> PageContent:
     """Return an agency's monthly statement."""
-    return _Sheet("statement.typ", statement_data(of, wording), of.made_at, 0).page()
+    return _Sheet("monthly_report.typ", statement_data(of, wording), of.made_at, 0).page()
 
 
 def docket(of: Docket) -> PageContent:

@@ -10,7 +10,7 @@ import re
 
 from alerts.documents.printable import Json, printable
 from alerts.model.gateway import SENDER_LINE
-from alerts.model.notice import Facts, IssuingOffice, Language, Purpose
+from alerts.model.notification import Facts, IssuingOffice, Language, Purpose
 from alerts.wording.texts import Wording
 
 #: What a clerk may have written behind the file: the enclosure number of one letter.

@@ -11,7 +11,7 @@ from alerts.documents.render import fax, fax_list, letter
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notification
 from alerts.model.gateway import Content, PageContent
-from alerts.model.notice import Addressee, IssuingOffice
+from alerts.model.notification import Addressee, IssuingOffice
 from alerts.wording import bundle
 from alerts.wording.call import compose as compose_call
 from alerts.wording.sms import compose as compose_sms

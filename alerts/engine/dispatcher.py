@@ -15,33 +15,33 @@ from functools import partial
 
 import structlog
 
-from alerts.decide.gateway.move import DeliveryPolicy
-from alerts.decide.gateway.telling import NotificationLatency
+from alerts.decide.gateway.latency import NotificationLatency
+from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.decide.paper import Handling, LetterStep
 from alerts.decide.silence import Muter, silence_over
-from alerts.engine.advance import ProcessingResult
-from alerts.engine.agenda import WorkItem, WorkQueue
-from alerts.engine.alert_intake import BriefOf, known_before, take_alerts
+from alerts.engine.alert_handler import BriefOf, known_before, take_alerts
 from alerts.engine.composer import Composer
-from alerts.engine.cycle import IncidentProcessor
-from alerts.engine.doubter import ReceiptMonitor
+from alerts.engine.event_handler import ReportResult, come_to, freed_by, take_report, take_word
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, told_by
 from alerts.engine.gateway_caller import GatewayCaller, NotePage, no_notes
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import with_ledger
-from alerts.engine.intake import ReportResult, come_to, freed_by, take_report, take_word
-from alerts.engine.mover import NotificationProcessor
+from alerts.engine.incident_processor import IncidentProcessor
+from alerts.engine.manual_status import ManualStatusRequest, settle
+from alerts.engine.notification_processor import NotificationProcessor
 from alerts.engine.observer import Observer
-from alerts.engine.settling import ManualStatusRequest, settle
+from alerts.engine.processing_result import ProcessingResult
+from alerts.engine.receipt_monitor import ReceiptMonitor
+from alerts.engine.work_queue import WorkItem, WorkQueue
 from alerts.model.alert import UNGROUPED, AlertEffect, AlertGroup, ReceivedAlert
-from alerts.model.brief import PolicySnapshot
 from alerts.model.delivery import AttemptState
 from alerts.model.event import Event
 from alerts.model.gateway import AckResult, CallbackEvent, Content
 from alerts.model.incident import Incident
-from alerts.record.audit import CLOCK_SET_BACK
-from alerts.record.clock import Clock
-from alerts.record.store import AuditEntry, Store, StoreUnavailable, UnitOfWork
+from alerts.model.policy_snapshot import PolicySnapshot
+from alerts.persistence.audit import CLOCK_SET_BACK
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import AuditEntry, Store, StoreUnavailable, UnitOfWork
 
 log = structlog.get_logger()
 

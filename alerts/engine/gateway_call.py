@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import structlog
 
-from alerts.decide.gateway.move import DeliveryPolicy, retry_at
+from alerts.decide.gateway.next_action import DeliveryPolicy, retry_at
 from alerts.engine.composer import Composer
 from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import ON_PAPER, Channel
@@ -32,8 +32,8 @@ from alerts.model.gateway import (
     SupportsWithdrawal,
     VoiceContent,
 )
-from alerts.record.clock import Clock
-from alerts.record.store import AuditEntry
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import AuditEntry
 
 log = structlog.get_logger()
 

@@ -10,16 +10,16 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.engine.composer import Composer
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.observer import Observer
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
-from alerts.model.notice import Facts
-from alerts.record.clock import Clock
-from alerts.record.store import StoreUnavailable
+from alerts.model.notification import Facts
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
 
 log = structlog.get_logger()
 

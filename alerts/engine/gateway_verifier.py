@@ -11,7 +11,7 @@ import structlog
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.engine.observer import Observer
 from alerts.model.gateway import DeliveryError, Verifiable
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from alerts.record.store import Store, StoreUnavailable, UnitOfWork
+from alerts.persistence.store import Store, StoreUnavailable, UnitOfWork
 
 Work = TypeVar("Work")
 

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from alerts.decide.gateway.brake import RateLimitScope
-from alerts.decide.gateway.telling import NotificationLatency
-from alerts.engine.advance import OpenIncident
+from alerts.decide.gateway.latency import NotificationLatency
+from alerts.decide.gateway.rate_limit import RateLimitScope
+from alerts.engine.processing_result import OpenIncident
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
-from alerts.model.notice import IncidentType, Purpose
+from alerts.model.notification import IncidentType, Purpose
 
 
 class Observer(Protocol):

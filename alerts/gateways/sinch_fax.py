@@ -78,7 +78,7 @@ class SinchFaxSettings(BaseModel):
     #: Password in the callback URL we give to Sinch, which signs nothing. Without one there is no callback and the
     #: status is asked for.
     callback_secret: Annotated[SecretStr, Field(min_length=16)] | None = None
-    #: Redials by Sinch itself. One layer retries, and that is ours (`alerts.decide.gateway.move`): it knows whether the incident
+    #: Redials by Sinch itself. One layer retries, and that is ours (`alerts.decide.gateway.next_action`): it knows whether the incident
     #: is over meanwhile, and a second dial of a half-received fax leaves paper twice.
     provider_retries: Annotated[int, Field(ge=0, le=2)] = 0
     proxy: SecretStr | None = None

@@ -1,6 +1,6 @@
 """When an office answers its telephone and stands beside its fax machine. Pure: the caller passes the time.
 
-Of which state the calendar is, `monitor.config.agency.calendar` says; what waits for the opening, `alerts.decide.gateway.move`.
+Of which state the calendar is, `monitor.config.agency.calendar` says; what waits for the opening, `alerts.decide.gateway.next_action`.
 """
 
 from __future__ import annotations

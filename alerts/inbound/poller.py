@@ -10,10 +10,10 @@ import structlog
 
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.hours.elapsed import is_recent
-from alerts.inbound.desk import CallbackHandlers
+from alerts.inbound.callback_handler import CallbackHandlers
 from alerts.model.gateway import DeliveryError, SupportsReplies
-from alerts.record.clock import Clock
-from alerts.record.store import Store, StoreUnavailable
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import Store, StoreUnavailable
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
-from alerts.model.notice import Addressee, Language
+from alerts.model.notification import Addressee, Language
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.gateway import NO_KEY, ErrorClass
-from alerts.model.notice import Addressee, Facts, Language, Plan, Purpose
+from alerts.model.notification import Addressee, Facts, Language, Plan, Purpose
 from alerts.model.urgency import Urgency
 
 

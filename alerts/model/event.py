@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from alerts.model.brief import PolicySnapshot
 from alerts.model.contradiction import Contradiction
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import PolicySnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

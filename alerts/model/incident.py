@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import assert_never
 
 from alerts.hours.elapsed import TOLERANCE
-from alerts.model.brief import PolicySnapshot
 from alerts.model.delivery import Notification
 from alerts.model.event import (
     AUTOMATIC,
@@ -29,7 +28,8 @@ from alerts.model.event import (
     Resolve,
     Trigger,
 )
-from alerts.model.notice import Cause, IncidentType
+from alerts.model.notification import Cause, IncidentType
+from alerts.model.policy_snapshot import PolicySnapshot
 
 
 class IncidentState(StrEnum):
@@ -157,7 +157,7 @@ class Incident:
     position: Position
     #: When it became what it is about now: an outage may begin as slowness.
     since: datetime
-    #: After which enclosure its pages go on, because the store was an older copy (`alerts.record.restoration`).
+    #: After which enclosure its pages go on, because the store was an older copy (`alerts.persistence.restoration`).
     pages_left_out: int = 0
     #: What is wrong now, as far as was seen: while an outage ends it may be less than `matter`, and slowness in the end.
     present: IncidentType

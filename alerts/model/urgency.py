@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from alerts.model.notice import Plan, Purpose
+from alerts.model.notification import Plan, Purpose
 
 
 class Urgency(StrEnum):

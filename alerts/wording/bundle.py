@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import chain
 
 from alerts.model.gateway import Script, SmsContent, VoiceContent
-from alerts.model.notice import Facts, IncidentType, Language, Plan, Purpose
+from alerts.model.notification import Facts, IncidentType, Language, Plan, Purpose
 from alerts.wording import call, moment, spoken, values
 from alerts.wording.key import ANNOUNCED, FOR_STAFF, key, news, recovered
 from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets

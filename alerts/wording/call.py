@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from alerts.model.gateway import Script, VoiceContent
-from alerts.model.notice import Facts, Language, Plan, Purpose
+from alerts.model.notification import Facts, Language, Plan, Purpose
 from alerts.wording import values
 from alerts.wording.key import can_hand_on, key
 from alerts.wording.texts import Wording

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.model.notice import OF_TELLING, Facts, IncidentType, Plan, Purpose
+from alerts.model.notification import OF_TELLING, Facts, IncidentType, Plan, Purpose
 
 #: What is announced to people outside; slowness and our own faults never are.
 ANNOUNCED = frozenset({IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 
 #: Asia/Kuala_Lumpur has been UTC+8 without daylight saving since 1982. As a fixed offset it needs no tz database,
 #: which a small container may lack; a test compares the two.

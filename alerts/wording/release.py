@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
-from alerts.model.notice import Facts, Language
+from alerts.model.notification import Facts, Language
+from alerts.model.policy_snapshot import AnnouncementPlan
 from alerts.wording import spoken, values
 from alerts.wording.texts import Wording
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerts.model.gateway import SmsContent
-from alerts.model.notice import OF_TELLING, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
+from alerts.model.notification import OF_TELLING, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import moment, values
 from alerts.wording.key import ANNOUNCED, CHANGED, FOR_STAFF, key
 from alerts.wording.lint import COMFORTABLE, PREFIX, TextProblem, errors, lint, septets, substance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.wording import moment
 
 _NUMBERS = {

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.wording.catalogue import Texts, WordingError, checked
 from alerts.wording.lint import errors, lint
-from alerts.wording.need import NEEDS
 from alerts.wording.source import SourceError, TextEntry, read
 from alerts.wording.template import Template, TemplateError
+from alerts.wording.text_spec import NEEDS
 
 FILES = {Language.MALAY: "ms.yaml", Language.ENGLISH: "en.yaml"}
 

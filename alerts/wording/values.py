@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from alerts.model.notice import Facts, Language, Purpose, Successors
+from alerts.model.notification import Facts, Language, Purpose, Successors
 from alerts.wording import moment, spoken
 from alerts.wording.texts import Wording
 

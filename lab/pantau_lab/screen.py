@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from alerts.model.channel import Channel
-from pantau_lab.beginning.login import DemoLogin, login_table
 from pantau_lab.outbox import Sent
-from pantau_lab.sites.country import QUORUM
+from pantau_lab.seed.login import DemoLogin, login_table
+from pantau_lab.sites.multi_site import QUORUM
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 _COLOURS = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 #: In an assignment instead of an agency's code: each of them, and Pantau itself.
 ALL_AGENCIES: Final = "*"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from monitor.advice.case import Case
 from monitor.advice.texts import Advice, advice, say
 from monitor.advice.usual import ENDED_OTHERWISE, Ending, text_of
-from monitor.judging.evidence import was_taken_well
+from monitor.evaluation.evidence import was_taken_well
 from monitor.model.route import MonitoredRoute
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Route

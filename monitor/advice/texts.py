@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.wording.catalogue import Texts, TextSpec, WordingError, checked
 from alerts.wording.source import SourceError, read
 from monitor.advice.usual import ENDED_OTHERWISE, UNHEARD_OF, Ending, texts_of_failures

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from alerts.model.brief import PolicySnapshot
 from alerts.model.incident import OUTAGES
-from alerts.model.notice import Cause, IncidentType
+from alerts.model.notification import Cause, IncidentType
+from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.config.model.settings import Settings
-from monitor.judging.attribution import FaultDomain
-from monitor.judging.matter import WAYS, prevailing
-from monitor.judging.suspect import FaultSource
+from monitor.evaluation.attribution import FaultDomain
+from monitor.evaluation.incident_type import WAYS, prevailing
+from monitor.evaluation.monitoring_faults import FaultSource
 from monitor.model.route import Direction
 from probes.model.reply import Reason
 

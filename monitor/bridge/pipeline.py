@@ -10,14 +10,14 @@ from datetime import datetime
 
 import structlog
 
-from alerts.model.notice import IncidentType
-from alerts.record.clock import Clock
-from monitor.bridge.consensus import OF_HUB, OURS, IncidentReporter, fault_of
+from alerts.model.notification import IncidentType
+from alerts.persistence.clock import Clock
+from monitor.bridge.incident_reporter import OF_HUB, OURS, IncidentReporter, fault_of
 from monitor.bridge.noc_brief import agency_of, cause_of, subject_of
-from monitor.judging.evidence import is_prompt, was_taken_well
-from monitor.judging.joint.standing import SiteStatus
-from monitor.judging.judge import AT_A_TIME, HealthEvaluator
-from monitor.judging.subject import GradedRun
+from monitor.evaluation.evaluator import AT_A_TIME, HealthEvaluator
+from monitor.evaluation.evidence import is_prompt, was_taken_well
+from monitor.evaluation.health_tracker import GradedRun
+from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
 from monitor.model.health import IN_TROUBLE, Grade, Health
 from monitor.model.route import Direction, MonitoredRoute

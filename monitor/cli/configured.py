@@ -13,8 +13,8 @@ from monitor.config.files.reading import M, Reader
 from monitor.config.files.secret import SecretResolver
 from monitor.config.loading import Configuration, ConfigurationError, load
 from monitor.config.service.store import StoreSettings
+from monitor.store.admin.unopened import DocumentsAwayError
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.upkeep.unopened import DocumentsAwayError
 
 
 def configuration(path: Path) -> Configuration:

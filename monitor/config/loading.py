@@ -17,7 +17,7 @@ from types import MappingProxyType
 from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayKind
 from alerts.model.number import number_prefix
-from alerts.wording.lifeline import faults as lifeline_faults
+from alerts.wording.out_of_band import faults as lifeline_faults
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording
 from monitor.config.agency.calendar import check_gazette, read_gazette
@@ -42,23 +42,23 @@ from monitor.config.review import (
     read_settings,
     with_environment,
 )
-from monitor.config.sense.capacity import Workload, check_storage, check_timetable, spread_of, workloads
-from monitor.config.sense.duplicate import Claim, Claims, Uniques, check_shared_domains
-from monitor.config.sense.independence import check_neighbours, references_near
-from monitor.config.sense.outlook import check_outlook
-from monitor.config.sense.reach import check_rotas_used
-from monitor.config.sense.texts import check_texts, read_texts
 from monitor.config.service.drill import check_drilled, check_room
 from monitor.config.service.gateway import gateway_kinds
 from monitor.config.service.mail_provider import build_mail_providers
+from monitor.config.validation.capacity import Workload, check_storage, check_timetable, spread_of, workloads
+from monitor.config.validation.duplicate import Claim, Claims, Uniques, check_shared_domains
+from monitor.config.validation.expiry import check_outlook
+from monitor.config.validation.independence import check_neighbours, references_near
+from monitor.config.validation.reachability import check_rotas_used
+from monitor.config.validation.texts import check_texts, read_texts
 from monitor.model.document import DocumentVersion, WrittenDocument
+from monitor.model.lazy_text import said
 from monitor.model.mail_provider import MailProviders
 from monitor.model.pool import Spread
-from monitor.model.said import said
-from monitor.runtime.kinds import check_kinds
-from monitor.store.upkeep.documents import read_documents
-from monitor.store.upkeep.duty import DutyRecords
-from monitor.store.upkeep.unopened import DocumentsAwayError
+from monitor.runtime.plugins import check_kinds
+from monitor.store.admin.documents import read_documents
+from monitor.store.admin.duty import DutyRecords
+from monitor.store.admin.unopened import DocumentsAwayError
 from probes.credentials.oauth_endpoint import Rotations
 from probes.model.check import CheckKind
 

@@ -34,10 +34,6 @@ from monitor.config.model.alertmanager import check_alertmanager
 from monitor.config.model.reference import check_pools, every_member, pools, read_references
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import LISTEN_VARIABLE, ServiceMode, Settings, SettingsContext
-from monitor.config.sense.duplicate import Claim
-from monitor.config.sense.independence import check_independence
-from monitor.config.sense.reach import Staff, check_announcement, check_escalation
-from monitor.config.sense.route_check import check_ends, check_routes
 from monitor.config.service.drill import check_drills
 from monitor.config.service.gateway import GatewayReader, configured_channels
 from monitor.config.service.heartbeat import check_heartbeat
@@ -46,7 +42,11 @@ from monitor.config.service.lifeline import check_lifeline
 from monitor.config.service.mail_provider import check_mail_providers
 from monitor.config.service.portal import check_portal
 from monitor.config.service.store import check_keep, check_store
-from monitor.model.said import said
+from monitor.config.validation.duplicate import Claim
+from monitor.config.validation.independence import check_independence
+from monitor.config.validation.reachability import Staff, check_announcement, check_escalation
+from monitor.config.validation.route_check import check_ends, check_routes
+from monitor.model.lazy_text import said
 from probes.model.check import CheckKind
 
 #: File systems in which the kernel shows itself.

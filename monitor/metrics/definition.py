@@ -19,13 +19,13 @@ from prometheus_client.registry import Collector
 
 from alerts.decide.auditor import EscalationFailure, MissedAction
 from alerts.decide.drill import DrillState
-from alerts.decide.gateway.brake import RateLimitScope
+from alerts.decide.gateway.rate_limit import RateLimitScope
 from alerts.model.alert import AlertEffect
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
-from alerts.model.notice import Purpose
-from monitor.judging.lifeline import OutOfBandReason
-from monitor.judging.liveness import LivenessFailure
+from alerts.model.notification import Purpose
+from monitor.evaluation.liveness import LivenessFailure
+from monitor.evaluation.out_of_band import OutOfBandReason
 from monitor.metrics.exposition import Family
 from probes.model.result import Arrival, Outcome
 

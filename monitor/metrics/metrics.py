@@ -14,18 +14,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from alerts.decide.gateway.brake import RateLimitScope
-from alerts.decide.gateway.telling import Milestone, NotificationLatency
+from alerts.decide.gateway.latency import Milestone, NotificationLatency
+from alerts.decide.gateway.rate_limit import RateLimitScope
 from alerts.decide.paper import WAITING, LetterStep
-from alerts.engine.advance import OpenIncident
+from alerts.engine.processing_result import OpenIncident
 from alerts.model.alert import AlertEffect
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
-from alerts.model.notice import IncidentType, Purpose
-from alerts.record.audit import ChainHead
-from monitor.judging.agency import PresentCause
-from monitor.judging.attribution import RunVerdict
-from monitor.judging.matter import WAYS
+from alerts.model.notification import IncidentType, Purpose
+from alerts.persistence.audit import ChainHead
+from monitor.evaluation.agency import PresentCause
+from monitor.evaluation.attribution import RunVerdict
+from monitor.evaluation.incident_type import WAYS
 from monitor.metrics.checks import CheckSeries
 from monitor.metrics.definition import (
     AGENCY_DIRECTIONS,

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from alerts.decide.auditor import EscalationFailure, MissedAction
 from alerts.decide.drill import DrillState
 from alerts.model.channel import Channel
-from monitor.judging.joint.replication import ReplicationState
-from monitor.judging.lifeline import OutOfBandReason
-from monitor.judging.liveness import LivenessFailure
+from monitor.evaluation.joint.replication import ReplicationState
+from monitor.evaluation.liveness import LivenessFailure
+from monitor.evaluation.out_of_band import OutOfBandReason
 from monitor.metrics.definition import RECEIVERS, Definitions
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 #: Whatever does not come within so many steps from one window to the next never comes.
 _STEPS = 1000

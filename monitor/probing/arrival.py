@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.record.clock import Clock
-from monitor.judging.judge import HealthEvaluator
+from alerts.persistence.clock import Clock
+from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.route import MonitoredRoute
 from monitor.store.probing.history import History, SentToken

@@ -18,7 +18,7 @@ from itertools import takewhile
 from typing import NoReturn
 
 from monitor.metrics import Metrics
-from monitor.planning.lateness import HARMLESS, LoopLag
+from monitor.planning.loop_lag import HARMLESS, LoopLag
 
 #: Between two looks, in seconds. Each costs some microseconds.
 _EVERY = 0.05

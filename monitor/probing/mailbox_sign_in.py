@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from monitor.runtime.kinds import check_kinds
+from monitor.runtime.plugins import check_kinds
 from probes.model.check import CheckScope
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Timeouts, Trace

@@ -9,10 +9,10 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from monitor.metrics import Metrics
 from monitor.model.window import Hours
-from monitor.runtime.slices import in_slices
+from monitor.runtime.cooperative import in_slices
 
 log = structlog.get_logger()
 

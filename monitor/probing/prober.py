@@ -12,27 +12,27 @@ from functools import partial
 
 import structlog
 
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from monitor.bridge.pipeline import ResultPipeline
-from monitor.judging.evidence import is_prompt, was_taken_well
-from monitor.judging.judge import HealthEvaluator
+from monitor.evaluation.evaluator import HealthEvaluator
+from monitor.evaluation.evidence import is_prompt, was_taken_well
 from monitor.metrics import Metrics
-from monitor.model.budget import SendQuota
 from monitor.model.difference import goes_elsewhere
 from monitor.model.mail_provider import MailProviders
 from monitor.model.route import Direction, MonitoredRoute
+from monitor.model.send_quota import SendQuota
 from monitor.model.window import Hours
-from monitor.planning.lane import ConcurrencyLimits
-from monitor.planning.lateness import is_believable, of_our_own
+from monitor.planning.concurrency import ConcurrencyLimits
+from monitor.planning.loop_lag import is_believable, of_our_own
 from monitor.planning.overdue import OverdueTracker
 from monitor.planning.schedule import Schedule
 from monitor.probing.arrival import Arrivals
 from monitor.probing.lag import LagMeter, LagSample
 from monitor.probing.maintenance import show_maintenance
+from monitor.probing.on_demand_run import OnDemandRun
+from monitor.probing.permit import SubmissionPermits
 from monitor.probing.ticker import Ticker
-from monitor.probing.trial import OnDemandRun
-from monitor.probing.turn import SubmissionPermits
-from monitor.runtime.slices import in_slices
+from monitor.runtime.cooperative import in_slices
 from monitor.store.probing.history import CAME, History, SentToken
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import Token, TokenSigner

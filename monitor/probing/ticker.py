@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from monitor.planning.admission import Admission
 from monitor.planning.schedule import Schedule
 from monitor.probing.lag import LagMeter

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 
 log = structlog.get_logger()
 

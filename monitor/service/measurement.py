@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from alerts.decide.contradiction import Delivered
-from alerts.model.notice import IncidentType
-from alerts.record.clock import Clock
-from monitor.judging.evidence import ARRIVED
-from monitor.judging.matter import WAYS, WORKS
+from alerts.model.notification import IncidentType
+from alerts.persistence.clock import Clock
+from monitor.evaluation.evidence import ARRIVED
+from monitor.evaluation.incident_type import WAYS, WORKS
 from monitor.model.route import Direction, MonitoredRoute
-from monitor.probing.trial import OnDemandRun
-from monitor.service.watch import ProbingRuntime
+from monitor.probing.on_demand_run import OnDemandRun
+from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, ProbeResult
 

@@ -26,19 +26,19 @@ from alerts.model.oncall import (
     on_call,
     spells,
 )
-from alerts.record.clock import Clock
-from alerts.record.store import AuditEntry, StoreUnavailable
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.access.role import OURSELVES, AgencyScope
 from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import SharedSettings
 from monitor.metrics import NO_AGENCY, Metrics
+from monitor.runtime.cooperative import in_slices
 from monitor.runtime.repeat import keep_doing
-from monitor.runtime.slices import in_slices
-from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.per_configuration import PerConfiguration
+from monitor.store.admin.duty import DutyRecords
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.upkeep.duty import DutyRecords
 
 log = structlog.get_logger()
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from alerts.decide.edit import edited, keeps_plan
-from alerts.model.brief import PolicySnapshot
 from alerts.model.contact import Contact
 from alerts.model.incident import Incident
+from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import Configuration, called_in_store
-from monitor.model.said import LazyText, said
+from monitor.model.lazy_text import LazyText, said
 
 #: Of more the last line says how many there are.
 _SAID_AT_MOST = 20

@@ -12,9 +12,9 @@ from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import NotificationDraft
 from alerts.model.event import MarkFalseAlarm, Release
 from alerts.model.incident import HOLDS_FOR, Incident, apply
-from alerts.model.notice import IncidentType
-from alerts.record.clock import Clock
-from monitor.service.order import Bilingual, OperationRejectedError
+from alerts.model.notification import IncidentType
+from alerts.persistence.clock import Clock
+from monitor.service.errors import Bilingual, OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
 #: So many readers are named; the others are counted.

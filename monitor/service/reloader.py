@@ -14,28 +14,28 @@ import structlog
 
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
-from alerts.record.store import StoreUnavailable
-from monitor.bridge.consensus import OURS
+from alerts.persistence.store import StoreUnavailable
+from monitor.audit.lifecycle import Lifecycle
+from monitor.bridge.incident_reporter import OURS
 from monitor.bridge.noc_brief import agency_of, key_of, speaker_of
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, ConfigurationError, LoadCache, load
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
-from monitor.config.sense.duplicate import perhaps_renamed
+from monitor.config.validation.duplicate import perhaps_renamed
 from monitor.planning.ownership import GIVEN_UP, WHOLE, Shard
-from monitor.probing.sweep import MailboxCleaner
-from monitor.proof.lifecycle import Lifecycle
-from monitor.runtime.garbage import spared
+from monitor.probing.mailbox_cleaner import MailboxCleaner
+from monitor.runtime.gc_control import spared
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.gateways import Retirement, build_lines, close_lines
 from monitor.service.open_incidents import taken_over
-from monitor.service.watch import ProbingRuntime, RuntimeContext, abandoned, make_watch, prepare, take_up
+from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, abandoned, make_watch, prepare, take_up
+from monitor.store.admin.documents import Documents
 from monitor.store.engine.listing import IncidentFilter
 from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords
-from monitor.store.upkeep.documents import Documents
 
 log = structlog.get_logger()
 

@@ -12,17 +12,17 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.record.clock import Clock
-from alerts.record.store import StoreUnavailable
-from monitor.bridge.consensus import outages_of
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
+from monitor.bridge.incident_reporter import outages_of
 from monitor.config.files.problem import Problem, Severity, nearest
 from monitor.config.loading import Configuration, ConfigurationError
 from monitor.model.renaming import Renamed, Renaming
-from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.reloader import Reloader
+from monitor.store.admin.renames import Known, Renames
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
-from monitor.store.upkeep.renames import Known, Renames
 
 log = structlog.get_logger()
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from alerts.decide.silence import Muter, Silence, silence_over
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.incident import SAID_TWICE, Incident
-from alerts.record.clock import Clock
-from alerts.record.restoration import SEE_FIRST
-from alerts.record.store import AuditEntry
-from monitor.service.order import NotFoundError, OperationRejectedError
+from alerts.persistence.clock import Clock
+from alerts.persistence.restoration import SEE_FIRST
+from alerts.persistence.store import AuditEntry
+from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
 #: Nobody needs a longer one, and a forgotten one must end by itself.

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerts.model.incident import OUTAGES
-from monitor.judging.matter import WAYS
+from monitor.evaluation.incident_type import WAYS
 from monitor.model.route import Direction
+from monitor.views.agency_status import AgencyStatus
 from monitor.views.overview import AgencyView
-from monitor.views.standing import AgencyStatus
 
 _ORDER = {standing: place for place, standing in enumerate(AgencyStatus)}
 _LAST = datetime.max.replace(tzinfo=UTC)

@@ -12,7 +12,7 @@ from alerts.documents import phrase
 from alerts.hours.elapsed import is_recent
 from alerts.model.alert import OWN_ALERT
 from alerts.model.incident import OUTAGES, Incident
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 
 #: An alert that is not told again is over for Alertmanager after this. Our death must end nothing soon: `PantauDown` rings then.
 LASTS = timedelta(hours=1)

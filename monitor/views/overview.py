@@ -16,15 +16,15 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationState
 from alerts.model.event import AUTOMATIC
 from alerts.model.incident import HOLDS_FOR, OUTAGES, Incident, IncidentState
-from alerts.model.notice import Cause, IncidentType, Plan, Purpose
-from monitor.judging.attribution import RunVerdict
+from alerts.model.notification import Cause, IncidentType, Plan, Purpose
+from monitor.evaluation.attribution import RunVerdict
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import WindowOccurrence
-from monitor.planning.inspection import CheckRun, amiss, worst
+from monitor.planning.check_run import CheckRun, amiss, worst
+from monitor.views.agency_status import AgencyStatus, standing
 from monitor.views.days import Availability
 from monitor.views.site_report import SiteReport
-from monitor.views.standing import AgencyStatus, standing
 from probes.model.check import Finding, Verdict
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 

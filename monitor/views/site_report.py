@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from alerts.model.notice import IncidentType
-from monitor.judging.joint.standing import SiteStatus
+from alerts.model.notification import IncidentType
+from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.model.site_sums import SiteSums
 from probes.model.result import Failure, Outcome, ProbeResult
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from monitor.judging.liveness import LivenessFailure
-from monitor.views.own_health import SelfHealthInputs
+from monitor.evaluation.liveness import LivenessFailure
+from monitor.views.self_health import SelfHealthInputs
 
 _AILMENTS = {
     LivenessFailure.ENGINE: "the engine stands still",

@@ -15,18 +15,18 @@ from typing import NoReturn, Protocol
 import structlog
 
 from alerts.decide.auditor import GRACE, EscalationFailure, Examination, OverdueAction, deserves_own_incident, examine
-from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.decide.silence import Muter, silence_over
 from alerts.engine.gateway_pool import GatewayPool
-from alerts.model.brief import PolicySnapshot
 from alerts.model.event import Resolve, Trigger
 from alerts.model.gateway import CALL_LASTS
 from alerts.model.incident import Incident
-from alerts.model.notice import IncidentType
-from alerts.record.clock import Clock
-from alerts.record.restoration import Restoration
-from alerts.record.store import AuditEntry
-from monitor.bridge.consensus import Alerting
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import PolicySnapshot
+from alerts.persistence.clock import Clock
+from alerts.persistence.restoration import Restoration
+from alerts.persistence.store import AuditEntry
+from monitor.bridge.incident_reporter import Alerting
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.repeat import keep_doing
 from monitor.store.engine.ledger import SqlStore

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 import structlog
 
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from monitor.config.service.heartbeat import TOKEN, HeartbeatSettings
 from monitor.metrics.watchdog import WatchdogSeries
 

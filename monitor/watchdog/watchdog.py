@@ -15,32 +15,32 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.hours.elapsed import TOLERANCE
 from alerts.model.gateway import GatewayContext
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from alerts.wording.texts import Wording
 from monitor.config.loading import Configuration
 from monitor.config.model.settings import Settings
 from monitor.config.service.gateway import gateway_kinds
 from monitor.config.service.heartbeat import HeartbeatSettings
-from monitor.drills.driller import DrillRunner
-from monitor.drills.exercise import DrillSender
-from monitor.drills.roster import DrillPlans
-from monitor.judging.lifeline import ActiveReason, OutOfBandPolicy, OutOfBandReason, silent_peer
-from monitor.judging.liveness import LivenessFailure, LivenessInputs, ailments
+from monitor.drills.plan import DrillPlans
+from monitor.drills.runner import DrillRunner
+from monitor.drills.sender import DrillSender
+from monitor.evaluation.liveness import LivenessFailure, LivenessInputs, ailments
+from monitor.evaluation.out_of_band import ActiveReason, OutOfBandPolicy, OutOfBandReason, silent_peer
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.per_configuration import PerConfiguration
+from monitor.service.probing_runtime import ProbingRuntime
 from monitor.service.silences import route_muter
-from monitor.service.watch import ProbingRuntime
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Processes
 from monitor.watchdog.auditor import EscalationAuditor
 from monitor.watchdog.heartbeat import FILE, SWITCH, HeartbeatSender
-from monitor.watchdog.lifeline import MemoryFile, OutOfBandAlerter
-from monitor.watchdog.pulse import ProcessHeartbeat
+from monitor.watchdog.out_of_band import MemoryFile, OutOfBandAlerter
+from monitor.watchdog.process_heartbeat import ProcessHeartbeat
 
 log = structlog.get_logger()
 

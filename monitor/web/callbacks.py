@@ -13,9 +13,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from alerts.model.gateway import CallbackRejectedError, CallbackRequest
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.runtime.log_throttle import LogThrottle
-from monitor.service.front import ServiceFacade
+from monitor.service.facade import ServiceFacade
 from monitor.web.form import read_body
 
 log = structlog.get_logger()

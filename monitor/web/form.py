@@ -14,11 +14,11 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 from markupsafe import escape
 
-from monitor.access.visitor import Principal
+from monitor.access.principal import Principal
 from monitor.config.files.document import LARGEST
-from monitor.model.said import said
-from monitor.web.ask import asked, others_asked, remember
+from monitor.model.lazy_text import said
 from monitor.web.page import PageLanguage
+from monitor.web.page_query import asked, others_asked, remember
 
 #: In octets. What a person types.
 LARGEST_FORM: Final = 16 * 1024

@@ -21,15 +21,15 @@ from alerts.documents.docket import Docket, DocketLine
 from alerts.documents.render import docket
 from alerts.documents.stack import stacked
 from alerts.model.gateway import PageContent
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
-from monitor.model.said import said
-from monitor.service.front import ServiceFacade
-from monitor.service.order import OperationRejectedError
+from monitor.model.lazy_text import said
+from monitor.service.errors import OperationRejectedError
+from monitor.service.facade import ServiceFacade
 from monitor.service.paper.letters import LetterNotRecorded, LetterRecord, Letters, LetterView
-from monitor.web.access.gate import RequirePermission, permit
+from monitor.web.access.access_control import RequirePermission, permit
 from monitor.web.form import Pages, fields_of, form_of, last_of
-from monitor.web.word import CommandRequest, Id
+from monitor.web.request import CommandRequest, Id
 
 #: In one file, and whoever asks for it waits. The rest comes with the next file.
 MOST_STACKED: Final = 100

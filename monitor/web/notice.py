@@ -8,11 +8,11 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from alerts.model.gateway import PageContent, SmsContent, VoiceContent
 from monitor.access.role import Permission
-from monitor.model.said import said
-from monitor.service.front import ServiceFacade
-from monitor.web.access.gate import needs, notice_in_path
+from monitor.model.lazy_text import said
+from monitor.service.facade import ServiceFacade
+from monitor.web.access.access_control import needs, notice_in_path
 from monitor.web.form import Pages
-from monitor.web.word import Id
+from monitor.web.request import Id
 
 
 def notice_pages(source: ServiceFacade, pages: Pages) -> APIRouter:

@@ -18,23 +18,23 @@ from markupsafe import Markup, escape
 
 from alerts.decide.silence import Silence
 from alerts.documents import phrase
-from alerts.model.notice import IncidentType, Language
+from alerts.model.notification import IncidentType, Language
 from alerts.wording import moment as in_words
 from alerts.wording.moment import MALAYSIA
 from alerts.wording.source import sections
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
-from monitor.judging.attribution import RunVerdict
-from monitor.judging.matter import WAYS
+from monitor.audit import dossier
+from monitor.evaluation.attribution import RunVerdict
+from monitor.evaluation.incident_type import WAYS
 from monitor.model.health import Health
+from monitor.model.lazy_text import in_other_words
 from monitor.model.route import Direction
-from monitor.model.said import in_other_words
 from monitor.model.window import WindowOccurrence
-from monitor.proof import dossier
-from monitor.service.order import OperationRejectedError
+from monitor.service.errors import OperationRejectedError
+from monitor.views.agency_status import AgencyStatus
 from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, RouteView
 from monitor.views.site_report import SiteVerdict
-from monitor.views.standing import AgencyStatus
 from probes.model.check import Verdict
 
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)

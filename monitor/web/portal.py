@@ -22,19 +22,19 @@ from jinja2.bccache import Bucket
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
 from monitor.metrics import CONTENT_TYPE, OPEN_METRICS, accepts_open_metrics
 from monitor.runtime.version import own_version
 from monitor.service.access.openid import OpenIdLogin
 from monitor.service.alertmanager.receiver import AlertReceiver
-from monitor.service.front import ServiceFacade
-from monitor.service.noticeboard import StatusReader
+from monitor.service.errors import NotFoundError
+from monitor.service.facade import ServiceFacade
 from monitor.service.oncall import OnCall
-from monitor.service.order import NotFoundError
 from monitor.service.paper.letters import Letters
 from monitor.service.portal.idempotency import IdempotencyStore
-from monitor.web.access.gate import (
+from monitor.service.status_reader import StatusReader
+from monitor.web.access.access_control import (
     AccessControl,
     ItsReader,
     Reader,
@@ -50,17 +50,17 @@ from monitor.web.api.alertmanager import alertmanager
 from monitor.web.api.incident import records
 from monitor.web.api.oncall import on_call
 from monitor.web.api.orders import orders
-from monitor.web.api.route.question import knows
+from monitor.web.api.route.query import knows
 from monitor.web.api.state import states
-from monitor.web.ask import asked, remember
-from monitor.web.board import PageBody, RenderedPage, StatusPage
+from monitor.web.error_page import answer_in_pages
 from monitor.web.form import Pages
-from monitor.web.joining import join
 from monitor.web.letters import letter_pages, letter_papers
 from monitor.web.notice import notice_pages
 from monitor.web.page import PageLanguage, filters_of, places_of
+from monitor.web.page_query import asked, remember
 from monitor.web.problem import answer_with_problems, describe_problems, problem, problems, reload_answer
-from monitor.web.refusal import answer_in_pages
+from monitor.web.routers import join
+from monitor.web.status_page import PageBody, RenderedPage, StatusPage
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
 SECURITY_HEADERS = {

@@ -13,10 +13,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.config.files.problem import MOST_LISTED, Problem, Severity
-from monitor.model.said import said
-from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.model.lazy_text import said
+from monitor.service.errors import NotFoundError, OperationRejectedError
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from probes.arrival.remainder import UndeletedMessages
+from probes.arrival.undeleted_messages import UndeletedMessages
 from probes.model.mailbox import MailboxQuota
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError, Timeouts, Trace
 
 #: Waits until the watch has looked once more, no longer than a span; says whether it has.
@@ -65,7 +65,7 @@ class MailReader(Protocol):
 
     @property
     def cost(self) -> int:
-        """What it has cost so far to read what the server said, by `probes.model.pace.cost`."""
+        """What it has cost so far to read what the server said, by `probes.model.polling.cost`."""
 
     async def open(self, trace: Trace) -> None:
         """Connect and sign in; the mailbox can be read then. What follows is told to *trace*, too."""

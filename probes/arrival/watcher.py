@@ -15,14 +15,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from probes.arrival.expectation import Expectation
-from probes.arrival.maildrop import Pop3Reader
-from probes.arrival.postbox import ImapReader
+from probes.arrival.imap_reader import ImapReader
+from probes.arrival.message_handler import MessageHandler
+from probes.arrival.pop import Pop3Reader
 from probes.arrival.reader import MailReader, SearchResult
-from probes.arrival.reception import MessageHandler
 from probes.mail.disposition import TokenRegistry
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox, MailboxQuota
-from probes.model.pace import PollingPolicy, ReadRateLimit
+from probes.model.polling import PollingPolicy, ReadRateLimit
 from probes.model.probe import ProbeFailedError, Timeouts, let_go
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Arrival, Outcome, Party, Phase

@@ -12,7 +12,7 @@ import httpx
 from checkdmarc.mta_sts import MTASTSPolicySyntaxError, mx_in_mta_sts_patterns, parse_mta_sts_policy
 
 from probes.domain.names import DnsUnansweredError, Names
-from probes.model.bounds import EgressPolicy
+from probes.model.egress import EgressPolicy
 from probes.model.reply import shortened
 
 _WITHIN_SECONDS = 20.0

@@ -18,10 +18,10 @@ from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.reply import Reason, shortened
 from probes.model.result import Outcome, Party, Phase
+from probes.preauth.callout import blind
+from probes.preauth.session import PreAuthSession, Protocol, open_session, servers_among, tls_offered
 from probes.protocol.cause import failure_of
 from probes.run.mailbox_check import some_at_a_time
-from probes.stranger.callout import blind
-from probes.stranger.session import PreAuthSession, Protocol, open_session, servers_among, tls_offered
 
 #: For one server, both handshakes.
 _SERVER_SECONDS = 30.0

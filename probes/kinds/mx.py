@@ -20,8 +20,8 @@ from probes.domain.names import DnsUnansweredError, IPAddress, Names
 from probes.domain.x509 import usable
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.model.mailbox import Security, Server
+from probes.preauth.callout import Callout, TlsStage, call, public
 from probes.run.mailbox_check import some_at_a_time
-from probes.stranger.callout import Callout, TlsStage, call, public
 from probes.verdict.mx_verdict import judge_certificate, judge_connection, judge_recipients, judge_tls
 
 _ASPECTS = ("records", "connect", "starttls", "certificate", "recipient")

@@ -18,10 +18,10 @@ from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.model.mailbox import Password, Security, Server, UnavailableLogin
 from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.result import Party, Phase
+from probes.preauth.callout import Callout, call, public
+from probes.preauth.forbidden_sign_in import sign_in_in_clear, try_wrong_password
+from probes.preauth.session import Protocol, ReplyKind, ServerReply, servers_among, servers_of
 from probes.protocol.cause import failure_of
-from probes.stranger.callout import Callout, call, public
-from probes.stranger.forbidden_sign_in import sign_in_in_clear, try_wrong_password
-from probes.stranger.session import Protocol, ReplyKind, ServerReply, servers_among, servers_of
 
 _ASPECTS = ("clear-sign-in", "relay", "wrong-password")
 _SECONDS = 30.0

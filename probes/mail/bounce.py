@@ -63,7 +63,7 @@ def parse(message: Message) -> DsnReport | None:
 
     Of a notification about several recipients, the worst news comes first. Free-text bounces (old Exim, qmail) are
     none: guessing from prose is how an out-of-office reply becomes an outage. The body of another kind would have to be
-    asked for, too: `probes.mail.sighting.may_hide_token`.
+    asked for, too: `probes.mail.observed_message.may_hide_token`.
     """
     try:
         if message.get_content_type() != "multipart/report":

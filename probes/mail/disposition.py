@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from probes.mail.bounce import DsnAction
-from probes.mail.sighting import MailKind, ObservedMessage
+from probes.mail.observed_message import MailKind, ObservedMessage
 from probes.mail.token import Origin, Token
 from probes.model.result import Arrival, Party
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from probes.model.bounds import EgressPolicy
+from probes.model.egress import EgressPolicy
 from probes.model.mailbox import Mailbox
 
 

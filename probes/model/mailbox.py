@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from probes.model.bounds import EgressPolicy
+from probes.model.egress import EgressPolicy
 
 
 class Security(StrEnum):

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from probes.model.bounds import EgressDeniedError, EgressPolicy
+from probes.model.egress import EgressDeniedError, EgressPolicy
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, Trace
 from probes.model.reply import Reason, failed

@@ -48,7 +48,7 @@ class ImapSession:
 
     @property
     def cost(self) -> int:
-        """What it has cost to read what the server said, by `probes.model.pace.cost`."""
+        """What it has cost to read what the server said, by `probes.model.polling.cost`."""
         return int(self._wire.cost)
 
     @property

@@ -16,7 +16,7 @@ import aioimaplib
 
 from probes.credentials.sign_in import Bearer, shown
 from probes.model.mailbox import Password
-from probes.model.pace import cost
+from probes.model.polling import cost
 from probes.model.probe import ProtocolError, StartTlsInjectionError
 from probes.protocol.imap_response import Framer, ImapResponse
 from probes.protocol.transcript import Transcript
@@ -24,7 +24,7 @@ from probes.protocol.transcript import Transcript
 _LOST = "LOST"
 #: Who has said something in the last seconds is not silent.
 _SILENCE = 3.0
-#: What a server may say to one command, by `probes.model.pace.cost`: a long list, or many mails; to any other;
+#: What a server may say to one command, by `probes.model.polling.cost`: a long list, or many mails; to any other;
 #: unasked before the next.
 _PLENTY = 32 * 1024 * 1024
 _LITTLE = 4 * 1024 * 1024

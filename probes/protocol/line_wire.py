@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import cast
 
-from probes.model.pace import cost
+from probes.model.polling import cost
 from probes.model.probe import ProtocolError, StartTlsInjectionError
 
 #: A longer line is not waited for.
@@ -19,7 +19,7 @@ class LineWire(asyncio.Protocol):
     """Lines out, lines in. Whatever goes wrong, it is of no use afterwards. Not for two tasks at once."""
 
     def __init__(self) -> None:
-        #: What it has cost to read what the server said, by `probes.model.pace.cost`.
+        #: What it has cost to read what the server said, by `probes.model.polling.cost`.
         self.cost = 0
         self._heard = bytearray()
         self._lost: Exception | None = None

@@ -76,7 +76,7 @@ class Pop3Session:
 
     @property
     def cost(self) -> int:
-        """What it has cost to read what the server said, by `probes.model.pace.cost`."""
+        """What it has cost to read what the server said, by `probes.model.polling.cost`."""
         return self._wire.cost
 
     async def uids(self) -> list[tuple[int, str]]:

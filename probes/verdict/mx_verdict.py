@@ -11,8 +11,8 @@ from dns.rdtypes.ANY.TLSA import TLSA
 from probes.domain.x509 import RENEW_AHEAD, matches, read
 from probes.model.check import CheckScope, Verdict
 from probes.model.reply import Reason
-from probes.stranger.callout import Callout, TlsStage
-from probes.stranger.session import ReplyKind, ServerReply
+from probes.preauth.callout import Callout, TlsStage
+from probes.preauth.session import ReplyKind, ServerReply
 
 
 def judge_connection(seen: Callout, version: int, *, is_open: bool) -> tuple[Verdict, str]:

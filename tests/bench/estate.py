@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from alerts.engine.advance import OpenIncident
-from monitor.judging.agency import PresentCause
+from alerts.engine.processing_result import OpenIncident
+from monitor.evaluation.agency import PresentCause
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from probes.model.check import Finding, Verdict

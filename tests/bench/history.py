@@ -26,12 +26,13 @@ import structlog
 from sqlalchemy import Table, insert, select, text, update
 
 from alerts.model.event import Resolve
-from alerts.record.audit import CHECKPOINT, ChainHead, Verifier, checkpoint, seal
-from alerts.record.store import AuditEntry
+from alerts.persistence.audit import CHECKPOINT, ChainHead, Verifier, checkpoint, seal
+from alerts.persistence.store import AuditEntry
+from monitor.audit.chain import Chain
 from monitor.config.service.store import RetentionSettings
 from monitor.metrics import Metrics
 from monitor.model.health import Grade
-from monitor.proof.chain import Chain
+from monitor.store.admin import purge
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.drills import Drills
@@ -50,7 +51,6 @@ from monitor.store.schema.tables import (
     notice_incident,
     run,
 )
-from monitor.store.upkeep import purge
 from tests.bench.estate import delivered
 from tests.integration.alerts.station import Station
 from tests.real.postgres import Postgres

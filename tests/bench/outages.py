@@ -21,11 +21,10 @@ from statistics import quantiles
 import structlog
 
 from alerts.decide.bundle import GROUP_INTERVAL
-from alerts.decide.gateway.brake import RateLimitScope
+from alerts.decide.gateway.rate_limit import RateLimitScope
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
-from alerts.model.brief import EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import NotificationState
@@ -40,8 +39,9 @@ from alerts.model.gateway import (
     SubmissionNotFound,
     SubmissionState,
 )
-from alerts.model.notice import IncidentType, IssuingOffice, Language, Purpose
-from alerts.record.clock import SystemClock
+from alerts.model.notification import IncidentType, IssuingOffice, Language, Purpose
+from alerts.model.policy_snapshot import EscalationPolicy, PolicySnapshot, Step
+from alerts.persistence.clock import SystemClock
 from alerts.wording.texts import load
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore

@@ -17,20 +17,20 @@ from typing import cast
 
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.event import Trigger
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 from monitor.config.model.registry import Agency, Registry
-from monitor.judging.judge import HealthEvaluator
+from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.model.health import HealthPolicy
 from monitor.model.route import MonitoredRoute
-from monitor.planning.inspection import CheckRun
-from monitor.service.front import ServiceFacade
-from monitor.service.noticeboard import StatusReader
-from monitor.service.watch import ProbingRuntime
+from monitor.planning.check_run import CheckRun
+from monitor.service.facade import ServiceFacade
+from monitor.service.probing_runtime import ProbingRuntime
+from monitor.service.status_reader import StatusReader
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.views.own_health import SelfHealthInputs
+from monitor.views.self_health import SelfHealthInputs
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from probes.model.check import CheckScope

@@ -36,7 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.documents.render import letter
 from alerts.model.delivery import RANK, AttemptState, NotificationState
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from alerts.wording.texts import load as load_wording
 from monitor.access.role import parse_assignment
 from monitor.app import App
@@ -45,6 +45,8 @@ from monitor.model.day import day_of
 from monitor.model.document import EditSource, WrittenDocument
 from monitor.service.access.authenticator import LONGEST
 from monitor.service.access.secret import SessionKey
+from monitor.store.admin.documents import Documents
+from monitor.store.admin.users import Users, WebSession
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
@@ -64,8 +66,6 @@ from monitor.store.schema.tables import (
     role_assignment,
     run,
 )
-from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.users import Users, WebSession
 from tests.bench import history
 from tests.bench.estate import delivered, files
 from tests.bench.ticking import ticking

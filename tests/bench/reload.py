@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from alerts.record.clock import SystemClock
+from alerts.persistence.clock import SystemClock
+from monitor.audit.lifecycle import Lifecycle
 from monitor.config.loading import LoadCache
 from monitor.metrics import Metrics
-from monitor.proof.lifecycle import Lifecycle
-from monitor.runtime.garbage import set_aside
+from monitor.runtime.gc_control import set_aside
 from monitor.runtime.systemd import ServiceManager
+from monitor.service.probing_runtime import RuntimeContext
 from monitor.service.reloader import Reloader, read
-from monitor.service.watch import RuntimeContext
+from monitor.store.admin.documents import Documents
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.records import ConfigurationRecords
-from monitor.store.upkeep.documents import Documents
 from tests.bench.apart import apart
 from tests.bench.estate import files
 from tests.bench.goal import Measured

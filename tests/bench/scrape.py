@@ -11,7 +11,7 @@ from typing import cast
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from monitor.metrics import Metrics
-from monitor.service.front import ServiceFacade
+from monitor.service.facade import ServiceFacade
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.bench.apart import apart

@@ -1,4 +1,4 @@
-"""The real judge, pipeline, history and prober over an estate, as `monitor.service.watch` joins them."""
+"""The real judge, pipeline, history and prober over an estate, as `monitor.service.probing_runtime` joins them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 
 from alerts.model.event import Event
 from alerts.model.incident import Incident
-from alerts.record.clock import SystemClock
-from monitor.bridge.consensus import Briefs, IncidentReporter
+from alerts.persistence.clock import SystemClock
+from monitor.bridge.incident_reporter import Briefs, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
-from monitor.judging.judge import HealthEvaluator
+from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
 from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.route import MonitoredRoute
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
-from monitor.runtime.garbage import keep_setting_aside
+from monitor.runtime.gc_control import keep_setting_aside
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from probes.kinds.roundtrip import KIND

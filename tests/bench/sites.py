@@ -31,10 +31,10 @@ from typing import Any, Self
 
 import yaml
 
-from alerts.model.notice import IncidentType
-from monitor.judging.joint.freshness import FRESH_FOR, SiteHeartbeat
-from monitor.judging.joint.standing import SiteStatus
-from monitor.judging.suspect import ActiveProblem
+from alerts.model.notification import IncidentType
+from monitor.evaluation.joint.freshness import FRESH_FOR, SiteHeartbeat
+from monitor.evaluation.joint.site_status import SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.service.sites.site_runs import SiteRunReporter

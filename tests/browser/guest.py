@@ -22,7 +22,7 @@ from playwright.async_api import (
 )
 
 from monitor.web.page import PageLanguage, words
-from pantau_lab.beginning.login import DemoLogin
+from pantau_lab.seed.login import DemoLogin
 from tests.browser.running_site import RunningSite
 
 WIDE: Final = {"width": 1400, "height": 900}

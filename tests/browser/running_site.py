@@ -14,11 +14,11 @@ from typing import Any, Final
 import httpx
 import yaml
 
-from monitor.store.upkeep.keyring import new_key
-from pantau_lab.beginning.login import DemoLogin, demo_logins, new_password, write_private
-from pantau_lab.beginning.prologue import prologue
+from monitor.store.admin.keyring import new_key
+from pantau_lab.environment import DemoEnvironment, stage
 from pantau_lab.mail import Fault
-from pantau_lab.stage import DemoEnvironment, stage
+from pantau_lab.seed.login import DemoLogin, demo_logins, new_password, write_private
+from pantau_lab.seed.seed_store import prologue
 from pantau_lab.world import AGENCIES
 from tests.stories.theatre import BRISK, Theatre
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitor.config.service.openid import OpenIdClient
 from monitor.service.access.openid import OpenIdLogin
-from monitor.web.access.gate import AccessControl
+from monitor.web.access.access_control import AccessControl
 from monitor.web.portal import portal
 from pantau_lab.oauth.openid_provider import OpenIdProvider
 from pantau_lab.serving import serve

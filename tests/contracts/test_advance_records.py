@@ -7,14 +7,14 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from alerts.documents.advance_notice import MaintenanceNotice, MaintenanceNoticeKind
-from alerts.record.store import AuditEntry
+from alerts.documents.maintenance_notice import MaintenanceNotice, MaintenanceNoticeKind
+from alerts.persistence.store import AuditEntry
 from monitor.model.renaming import Renamed, Renaming
+from monitor.store.admin import purge
+from monitor.store.admin.maintenance_notices import MADE, MaintenanceNoticeRecords
+from monitor.store.admin.renames import Renames
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import advance_notice, journal
-from monitor.store.upkeep import purge
-from monitor.store.upkeep.advance_notices import MADE, MaintenanceNoticeRecords
-from monitor.store.upkeep.renames import Renames
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)

@@ -11,13 +11,13 @@ from datetime import datetime
 import pytest
 from sqlalchemy import Engine, event, func, select
 
-from alerts.engine.alert_intake import known_before, take_alerts
-from alerts.engine.intake import take_in
+from alerts.engine.alert_handler import known_before, take_alerts
+from alerts.engine.event_handler import take_in
 from alerts.model.alert import LATE_FOR, MOST_OPEN, AlertEffect, AlertGroup, ReceivedAlert
-from alerts.model.brief import PolicySnapshot
 from alerts.model.event import Close
 from alerts.model.incident import HOLDS_FOR, IncidentState
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.retention import Retention, RetentionPolicy

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
+from monitor.store.admin.idempotency import IdempotencyKey, IdempotencyRecord, IdempotencyRecords, TooManyKeptError
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import kept_answer
-from monitor.store.upkeep.idempotency import IdempotencyKey, IdempotencyRecord, IdempotencyRecords, TooManyKeptError
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)

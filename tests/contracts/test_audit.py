@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from alerts.record.audit import BEGINNING, ChainedEntry, ChainHead, Verifier, canonical, digest
-from alerts.record.store import AuditEntry
+from alerts.persistence.audit import BEGINNING, ChainedEntry, ChainHead, Verifier, canonical, digest
+from alerts.persistence.store import AuditEntry
+from monitor.store.admin import purge
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.migrations import upgrade
-from monitor.store.upkeep import purge
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, T0, trigger
 

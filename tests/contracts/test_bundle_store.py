@@ -10,7 +10,7 @@ from alerts.model.delivery import AttemptState, NotificationState
 from alerts.model.event import Resolve
 from alerts.model.incident import Incident, apply
 from alerts.model.urgency import Urgency
-from alerts.record.store import Store, UnitOfWork
+from alerts.persistence.store import Store, UnitOfWork
 from monitor.store.engine.ledger import SqlStore
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, trigger

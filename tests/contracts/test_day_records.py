@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, func, insert, select
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.model.day import DayTimeline, MinuteState, day_of
 from monitor.model.renaming import Renamed, Renaming
+from monitor.store.admin.renames import Renames
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.days import AT_ONCE, DayRecords, Key
 from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.schema.tables import day
-from monitor.store.upkeep.renames import Renames
 from monitor.views.days import read_days
 from tests.contracts.test_store_plans import overhearing
 from tests.unit.alerts.people import T0

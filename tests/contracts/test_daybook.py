@@ -11,18 +11,18 @@ from typing import Any, cast
 
 import pytest
 
-from alerts.engine.intake import take_in
+from alerts.engine.event_handler import take_in
 from alerts.model.event import Close, Declare, Event, MarkFalseAlarm, Trigger
 from alerts.model.incident import Incident
-from alerts.model.notice import IncidentType
-from alerts.record.clock import Clock
-from alerts.record.store import StoreUnavailable
+from alerts.model.notification import IncidentType
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
 from monitor.config.model.registry import Agency, Registry
 from monitor.model.day import MINUTES, DayTimeline, MinuteState
 from monitor.model.route import MonitoredRoute, ProbingPolicy
 from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
-from monitor.service.days.daybook import TimelineRecorder
-from monitor.service.watch import ProbingRuntime
+from monitor.service.days.timeline_recorder import TimelineRecorder
+from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords

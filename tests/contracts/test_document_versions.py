@@ -13,13 +13,13 @@ from sqlalchemy import select
 
 from monitor.access.encryption import Ciphertext, SecretPurpose
 from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of
+from monitor.store.admin.documents import Documents, VersionConflictError, read_documents
+from monitor.store.admin.secrets import RotatedToken, Secrets, read_secrets
+from monitor.store.admin.unopened import DocumentsAwayError
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.records import Applied
 from monitor.store.schema.tables import journal, kept_secret
-from monitor.store.upkeep.documents import Documents, VersionConflictError, read_documents
-from monitor.store.upkeep.secrets import RotatedToken, Secrets, read_secrets
-from monitor.store.upkeep.unopened import DocumentsAwayError
 from tests.unit.alerts.people import MINUTE, T0
 
 Open = Callable[[], AbstractAsyncContextManager[Database]]

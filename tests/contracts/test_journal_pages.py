@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import insert
 
 from alerts.model.incident import Incident
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.engine import journal as pages
-from monitor.store.engine.journal import AuditLogFilter, AuditLogPages
+from monitor.store.engine import audit_log as pages
+from monitor.store.engine.audit_log import AuditLogFilter, AuditLogPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal
 from tests.contracts.test_store import draft

@@ -14,8 +14,8 @@ from sqlalchemy import delete
 from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.incident import Incident, IncidentState, apply
-from monitor.service.noticeboard import StatusReader
-from monitor.service.order import NotFoundError
+from monitor.service.errors import NotFoundError
+from monitor.service.status_reader import StatusReader
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter

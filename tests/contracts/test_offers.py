@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from sqlalchemy import insert, select, update
 
-from monitor.model.offer import DesiredDocument
+from monitor.model.desired_document import DesiredDocument
+from monitor.store.admin.offers import AGAIN, Offers
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import offered_document
-from monitor.store.upkeep.offers import AGAIN, Offers
 from tests.unit.alerts.people import MINUTE, T0
 
 SECOND = timedelta(seconds=1)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.contact import Address, Contact
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.model.oncall import Override
 from monitor.config.fields.window import MALAYSIA
 from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork

@@ -7,11 +7,11 @@ from sqlalchemy import func, select
 
 from alerts.model.event import Resolve
 from alerts.model.incident import Incident, apply
-from alerts.record.store import AuditEntry, UnitOfWork
+from alerts.persistence.store import AuditEntry, UnitOfWork
+from monitor.store.admin import purge
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import incident, notice, notice_incident
-from monitor.store.upkeep import purge
 from tests.contracts.test_bundle_store import bundled, opened
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, T0

@@ -10,21 +10,21 @@ from typing import Any
 from sqlalchemy import select
 
 from alerts.model.incident import IncidentState
-from alerts.model.notice import IncidentType
-from alerts.record.store import AuditEntry
+from alerts.model.notification import IncidentType
+from alerts.persistence.store import AuditEntry
 from monitor.access.role import AgencyScope, parse_assignment
-from monitor.judging.subject import GradedRun
+from monitor.evaluation.health_tracker import GradedRun
 from monitor.model.health import Grade, Health
 from monitor.model.renaming import Renamed, Renaming
+from monitor.store.admin.renames import Renames
+from monitor.store.admin.tokens import TokenRecords
+from monitor.store.admin.users import Users
+from monitor.store.admin.wallboards import WallboardLink, WallboardLinks
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.schema.tables import journal
-from monitor.store.upkeep.renames import Renames
-from monitor.store.upkeep.tokens import TokenRecords
-from monitor.store.upkeep.users import Users
-from monitor.store.upkeep.walls import WallboardLink, WallboardLinks
 from probes.model.result import Outcome
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.monitor.store.probing.test_history import ended

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from alerts.model.delivery import Notification
-from alerts.model.notice import IncidentType
-from alerts.record.store import PinAttempt, SmsNumber, Store, UnitOfWork
+from alerts.model.notification import IncidentType
+from alerts.persistence.store import PinAttempt, SmsNumber, Store, UnitOfWork
 from tests.contracts.test_store import with_attempt, with_notice
 from tests.unit.alerts.people import MINUTE, SMS_RAVI, SMS_SITI, T0
 

@@ -13,8 +13,8 @@ from typing import Any, Self, cast
 import pytest
 from sqlalchemy import UpdateBase, func, insert, select
 
-from alerts.record.store import StoreUnavailable
-from monitor.judging.subject import GradedRun
+from alerts.persistence.store import StoreUnavailable
+from monitor.evaluation.health_tracker import GradedRun
 from monitor.model.health import Grade
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.model.renaming import Renamed, Renaming
+from monitor.store.admin.renames import Renames
+from monitor.store.admin.rota_feeds import RotaFeed, RotaFeeds
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal, rota_feed
-from monitor.store.upkeep.renames import Renames
-from monitor.store.upkeep.rota_feeds import RotaFeed, RotaFeeds
 from tests.unit.alerts.people import T0
 
 HOUR = timedelta(hours=1)

@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.access.encryption import Ciphertext
-from monitor.access.visitor import User
+from monitor.access.principal import User
+from monitor.store.admin.secrets import Secrets
+from monitor.store.admin.users import PendingSession, SecondFactors, UserRecord, Users, WebSession, one_time_place
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import half_session, journal
-from monitor.store.upkeep.secrets import Secrets
-from monitor.store.upkeep.users import PendingSession, SecondFactors, UserRecord, Users, WebSession, one_time_place
 from tests.unit.alerts.people import T0
 
 MINUTE = timedelta(minutes=1)

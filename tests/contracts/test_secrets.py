@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
-from monitor.service.access.safe import SecretStore
-from monitor.service.order import OperationRejectedError
+from monitor.service.access.secret_store import SecretStore
+from monitor.service.errors import OperationRejectedError
+from monitor.store.admin.keyring import Keyring, SecretLockedError, new_key
+from monitor.store.admin.secrets import RotatedToken, Secrets, drop_secret, keep_secret
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal, kept_secret
-from monitor.store.upkeep.keyring import Keyring, SecretLockedError, new_key
-from monitor.store.upkeep.secrets import RotatedToken, Secrets, drop_secret, keep_secret
 from tests.unit.alerts.people import T0
 
 OLD, NEW = new_key(), new_key()

@@ -15,20 +15,20 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
-from alerts.model.notice import Cause, IncidentType
-from monitor.judging.joint.freshness import SiteHeartbeat
-from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
-from monitor.judging.suspect import ActiveProblem
+from alerts.model.notification import Cause, IncidentType
+from monitor.evaluation.joint.freshness import SiteHeartbeat
+from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.renaming import Renamed, Renaming
 from monitor.model.route import Direction
+from monitor.store.admin.renames import Renames
 from monitor.store.backend.database import Database
-from monitor.store.backend.transaction import Statement
+from monitor.store.backend.repository import Statement
 from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema.tables import standing
 from monitor.store.sites.partition import TABLES
-from monitor.store.upkeep.renames import Renames
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, T0
 from tests.unit.monitor.store.probing.test_history import ended

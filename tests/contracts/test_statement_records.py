@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from alerts.decide.drill import DrillNotification, DrillState, DrillTarget
 from alerts.decide.escalation import facts
-from alerts.engine.intake import take_in
+from alerts.engine.event_handler import take_in
 from alerts.model.event import Resolve
-from alerts.model.notice import Plan, Purpose
+from alerts.model.notification import Plan, Purpose
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore

@@ -1,4 +1,4 @@
-"""What every store promises to the dispatcher (`alerts.record.store.Store`)."""
+"""What every store promises to the dispatcher (`alerts.persistence.store.Store`)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from sqlalchemy.exc import IntegrityError
 
 from alerts.decide.escalation import facts
 from alerts.decide.gateway.receipt import ReceivedReceipt
-from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import RANK, Attempt, AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import Close, Declare, Release, Resolve
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, IncidentState, Position, apply
-from alerts.model.notice import Addressee, Cause, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
-from alerts.record.store import AuditEntry, UnitOfWork
+from alerts.model.notification import Addressee, Cause, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
+from alerts.model.policy_snapshot import AnnouncementPlan
+from alerts.persistence.store import AuditEntry, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore

@@ -12,8 +12,8 @@ from alerts.decide.escalation import facts
 from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import Acknowledge, Close, Release
 from alerts.model.incident import Incident, IncidentState, apply, is_held
-from alerts.model.notice import Language, Plan, Purpose
-from alerts.record.store import AuditEntry, UnitOfWork
+from alerts.model.notification import Language, Plan, Purpose
+from alerts.persistence.store import AuditEntry, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore

@@ -34,25 +34,30 @@ from sqlalchemy.schema import SchemaItem
 from alerts.decide.drill import DrillNotification, DrillState, DrillTarget
 from alerts.decide.escalation import facts
 from alerts.decide.paper import Handling, LetterStep
-from alerts.documents.advance_notice import MaintenanceNotice, MaintenanceNoticeKind
+from alerts.documents.maintenance_notice import MaintenanceNotice, MaintenanceNoticeKind
 from alerts.model.alert import KnownAlert
 from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Resolve
 from alerts.model.incident import Incident, IncidentState, apply
-from alerts.model.notice import Plan, Purpose
-from alerts.record.restoration import DetectionMethod
-from alerts.record.store import AuditEntry, PinAttempt, SmsNumber
-from monitor.judging.joint.freshness import SiteHeartbeat
-from monitor.judging.joint.standing import SiteStatus
+from alerts.model.notification import Plan, Purpose
+from alerts.persistence.restoration import DetectionMethod
+from alerts.persistence.store import AuditEntry, PinAttempt, SmsNumber
+from monitor.evaluation.joint.freshness import SiteHeartbeat
+from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.model.day import DayTimeline, day_of
+from monitor.model.desired_document import DesiredDocument
 from monitor.model.document import EditSource, WrittenDocument
 from monitor.model.health import Health
-from monitor.model.offer import DesiredDocument
+from monitor.store.admin import purge
+from monitor.store.admin.documents import Documents
+from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords
+from monitor.store.admin.offers import Offers
+from monitor.store.admin.traces import AgencyTraces
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
+from monitor.store.engine.audit_log import AuditLogFilter, AuditLogPages
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.journal import AuditLogFilter, AuditLogPages
 from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter, SqlListing
 from monitor.store.engine.oncall import SqlOnCall
@@ -68,11 +73,6 @@ from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
 from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema.tables import metadata, run_before
-from monitor.store.upkeep import purge
-from monitor.store.upkeep.advance_notices import MaintenanceNoticeRecords
-from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.offers import Offers
-from monitor.store.upkeep.traces import AgencyTraces
 from probes.model.result import Outcome
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, OFFICE, RAVI, SITI, SMS_SITI, T0, VOICE_SITI, incident, trigger

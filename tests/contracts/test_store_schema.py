@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from alerts.model.delivery import AttemptState
 from monitor.model.health import Health
+from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
@@ -28,7 +29,6 @@ from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.schema import migrations
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, upgrade
 from monitor.store.schema.tables import advance_notice, hour, journal, metadata
-from monitor.store.upkeep.advance_notices import MaintenanceNoticeRecords
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.access.role import parse_assignment
+from monitor.store.admin.tokens import TokenRecords
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal
-from monitor.store.upkeep.tokens import TokenRecords
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, insert, select, text, update
 
 from monitor.model.renaming import Renamed, Renaming
+from monitor.store.admin.renames import Renames
 from monitor.store.backend.database import Database
 from monitor.store.probing import site_runs
 from monitor.store.probing.history import History
@@ -19,7 +20,6 @@ from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.site_runs import TOLD_MEMORY, SiteFailures, SiteRecords, SiteRunWriter
 from monitor.store.schema.lock import LOCKS
 from monitor.store.schema.tables import site_hour, site_run
-from monitor.store.upkeep.renames import Renames
 from probes.model.result import Failure, Outcome, Party, Phase
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, SECOND, T0

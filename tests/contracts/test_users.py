@@ -9,16 +9,14 @@ from typing import Literal
 import pytest
 from sqlalchemy import select
 
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.access.invitation_code import CodeWay
 from monitor.access.lockout import Failures
+from monitor.access.principal import User
 from monitor.access.role import parse_assignment
-from monitor.access.visitor import User
 from monitor.service.access.administration import Administration
-from monitor.service.order import OperationRejectedError
-from monitor.store.backend.database import Database
-from monitor.store.schema.tables import journal
-from monitor.store.upkeep.users import (
+from monitor.service.errors import OperationRejectedError
+from monitor.store.admin.users import (
     AccessCodeRecord,
     FailedAttempt,
     IdentityTakenError,
@@ -27,6 +25,8 @@ from monitor.store.upkeep.users import (
     Users,
     WebSession,
 )
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import journal
 from tests.unit.alerts.people import T0
 
 HOUR = timedelta(hours=1)

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.access.role import AgencyScope
+from monitor.store.admin.wallboards import WallboardLink, WallboardLinks
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal
-from monitor.store.upkeep.walls import WallboardLink, WallboardLinks
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from alerts.decide.drill import DrillNotification, DrillState, DrillTarget, facts
 from alerts.decide.gateway.receipt import ReceivedReceipt
 from alerts.model.channel import Channel
-from alerts.record.audit import BEGINNING
+from alerts.persistence.audit import BEGINNING
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drill, Drills
 from monitor.store.engine.ledger import SqlStore

@@ -6,11 +6,11 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
-from probes.arrival.postbox import ImapReader
-from probes.arrival.reception import MessageHandler
+from probes.arrival.imap_reader import ImapReader
+from probes.arrival.message_handler import MessageHandler
 from probes.mail.disposition import TokenRegistry
 from probes.model.mailbox import Mailbox, Password
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError, ProtocolError, Timeouts
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 
 from probes.arrival.expectation import Expectation, FolderKind
-from probes.arrival.reception import MailboxMessage, MessageHandler
+from probes.arrival.message_handler import MailboxMessage, MessageHandler
 from probes.domain.signature import author_domain, keys_of, verified
 from probes.mail.bounce import DsnReport, parse
 from probes.mail.disposition import TokenRegistry
 from probes.mail.hops import path_of
 from probes.mail.message import changes_in, compose
-from probes.mail.sighting import recognise
+from probes.mail.observed_message import recognise
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox, Password
 from probes.model.result import Party

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from probes.arrival.maildrop import Pop3Reader
-from probes.arrival.reception import MessageHandler
+from probes.arrival.message_handler import MessageHandler
+from probes.arrival.pop import Pop3Reader
 from probes.mail.disposition import TokenRegistry
 from probes.model.mailbox import Mailbox, Password
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError, Timeouts
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage

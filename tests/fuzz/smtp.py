@@ -21,11 +21,11 @@ from probes.model.reply import (
     status_in,
 )
 from probes.model.result import Party, Phase
+from probes.preauth.session import PreAuthSession, Protocol
 from probes.protocol.cause import stage
 from probes.protocol.line_wire import LineWire
 from probes.protocol.smtp import SmtpWire, _Session
 from probes.run.trace import TraceRecorder
-from probes.stranger.session import PreAuthSession, Protocol
 from tests.fuzz.mail import message
 from tests.fuzz.peer import Peer
 from tests.fuzz.target import TAG, TURN, Target

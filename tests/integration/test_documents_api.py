@@ -14,8 +14,8 @@ from monitor.config.files.problem import Severity
 from monitor.config.loading import load
 from monitor.model.document import EditSource, WrittenDocument, digest_of
 from monitor.runtime.place import CONTROL_SOCKET
+from monitor.store.admin.documents import Documents, read_documents
 from monitor.store.backend.database import Database
-from monitor.store.upkeep.documents import Documents, read_documents
 from pantau_lab.serving import claimed
 from tests.integration.watching import agency, laid_out, service
 from tests.stories.theatre import lay_store

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from monitor.cli.store.documents import apply, export
 from monitor.config.loading import AgencySource, load
 from monitor.model.document import EditSource, WrittenDocument
+from monitor.store.admin.documents import Documents, read_documents
 from monitor.store.backend.database import Database
-from monitor.store.upkeep.documents import Documents, read_documents
 from tests.integration.watching import agency, laid_out, service
 from tests.unit.alerts.people import T0
 

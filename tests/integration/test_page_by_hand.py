@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from alerts.decide.silence import Silence
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.web.portal import portal

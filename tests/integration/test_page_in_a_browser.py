@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from monitor.model.health import Health
-from monitor.views.own_health import Component
+from monitor.views.self_health import Component
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.real.browser import page_after

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
+from pantau_lab.config_files import StandIns, Timing, write
 from pantau_lab.mail import Fault, LabNetwork, SystemPlan
-from pantau_lab.scenery import StandIns, Timing, write
 from pantau_lab.world import AGENCIES, REFERENCES
 
 AGENCY = AGENCIES[0].code

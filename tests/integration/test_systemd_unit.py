@@ -15,7 +15,7 @@ import pytest
 from monitor.cli import command
 from monitor.cli.operation import run
 from monitor.config.files.duration import parse_duration
-from monitor.watchdog import heartbeat, pulse
+from monitor.watchdog import heartbeat, process_heartbeat
 
 UNIT = Path(__file__).parents[2] / "deploy" / "pantau.service"
 
@@ -133,7 +133,7 @@ def test_the_unit_and_the_program_agree_on_what_only_a_person_can_mend() -> None
 
 
 def test_the_longest_way_between_two_signs_of_life_is_well_within_the_watchdog() -> None:
-    beat = pulse._EVERY.total_seconds() + pulse._PATIENCE_SECONDS + heartbeat._DEADLINE_SECONDS
+    beat = process_heartbeat._EVERY.total_seconds() + process_heartbeat._PATIENCE_SECONDS + heartbeat._DEADLINE_SECONDS
     watchdog = parse_duration(setting("WatchdogSec").replace("min", "m"))
     assert timedelta(seconds=3 * beat) <= watchdog
 

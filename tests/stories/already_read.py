@@ -21,7 +21,7 @@ import httpx
 from monitor.app import App
 from monitor.web.portal import page_templates
 from pantau_lab.carrier.phone import PATIENCE
-from pantau_lab.stage import stage
+from pantau_lab.environment import stage
 from tests.once import found_once
 from tests.stories.theatre import BRISK, JCM
 

@@ -14,9 +14,9 @@ import yaml
 from monitor.planning.ownership import owners
 from monitor.runtime.token_key import token_key
 from monitor.store.backend.postgres import PostgresServer
-from pantau_lab.scenery import Timing
+from pantau_lab.config_files import Timing
+from pantau_lab.environment import stage
 from pantau_lab.serving import claimed
-from pantau_lab.stage import stage
 from pantau_lab.world import FictionalAgency
 from tests.real.postgres import Postgres
 from tests.stories.theatre import BRISK, JCM, Theatre

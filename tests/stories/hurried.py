@@ -9,7 +9,7 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import alerts.engine.dispatcher
-from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.channel import Channel
 from monitor.cli import main

@@ -12,20 +12,20 @@ from datetime import timedelta
 from unittest.mock import patch
 
 from alerts.decide import bundle
-from alerts.engine import cycle
+from alerts.engine import incident_processor
 from alerts.inbound.poller import Poller
 from monitor.cli import main
-from monitor.watchdog import auditor, pulse, watchdog
+from monitor.watchdog import auditor, process_heartbeat, watchdog
 
 WAITS = {
     # News for one person, in minutes.
-    "gathering": ((bundle, "GROUP_INTERVAL"), (cycle, "GROUP_INTERVAL")),
+    "gathering": ((bundle, "GROUP_INTERVAL"), (incident_processor, "GROUP_INTERVAL")),
     # The operations centre hears of what the auditor finds, in half minutes.
     "auditor": ((auditor, "EVERY"),),
     # Answers are asked for, in thirds of a minute.
     "poller": ((Poller, "EVERY"),),
     # The store is written, the switch outside hears it, and the lifeline looks at both, in quarters of a minute.
-    "pulse": ((pulse, "_EVERY"), (watchdog, "_LIFELINE_EVERY")),
+    "pulse": ((process_heartbeat, "_EVERY"), (watchdog, "_LIFELINE_EVERY")),
 }
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.app import App
 from pantau_lab.carrier.phone import PATIENCE
+from pantau_lab.config_files import Timing
+from pantau_lab.environment import DemoEnvironment, stage
 from pantau_lab.mail import Fault, MailSystem
-from pantau_lab.mail.estate.tempo import FaultDelays
-from pantau_lab.scenery import Timing
-from pantau_lab.stage import DemoEnvironment, stage
+from pantau_lab.mail.resources.tempo import FaultDelays
 from pantau_lab.world import AGENCIES, FictionalAgency
 
 AGENCY = AGENCIES[0].code

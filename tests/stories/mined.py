@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 import monitor.app
 from alerts.decide import bundle
-from alerts.engine import cycle, mover
+from alerts.engine import incident_processor, notification_processor
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall
 from alerts.engine.gateway_pool import ConfiguredGateway
@@ -31,7 +31,7 @@ from alerts.gateways.tray import LetterPlace
 from alerts.model.channel import Channel
 from alerts.model.event import Trigger
 from alerts.model.gateway import AckResult, CallbackEvent
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 from monitor.app import App
 from monitor.cli import main
 from monitor.service.gateways import build_lines as built_lines
@@ -164,9 +164,9 @@ def lay_with_an_outage(mine: Mine, file: Path) -> None:
 
 def tell_of_each_at_once() -> None:
     """Let a person hear and be called of an outage who heard of others a moment ago."""
-    for place in (bundle, cycle):
+    for place in (bundle, incident_processor):
         patch.object(place, "GROUP_INTERVAL", timedelta(0)).start()
-    patch.object(mover, "CONTACT_LIMITS", {}).start()
+    patch.object(notification_processor, "CONTACT_LIMITS", {}).start()
 
 
 if __name__ == "__main__":

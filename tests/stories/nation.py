@@ -18,16 +18,16 @@ from typing import Any
 import httpx
 import yaml
 
-from monitor.bridge.consensus import SITES
+from monitor.bridge.incident_reporter import SITES
 from monitor.planning.ownership import owners
 from monitor.runtime.token_key import token_key
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites.joining import add
 from monitor.store.sites.link import SiteConnection
+from pantau_lab.config_files import Timing
+from pantau_lab.environment import DemoEnvironment, stage
 from pantau_lab.mail import Fault
-from pantau_lab.scenery import Timing
 from pantau_lab.serving import claimed
-from pantau_lab.stage import DemoEnvironment, stage
 from pantau_lab.world import FictionalAgency
 from tests.real.sitecluster import CALLER, PASSWORD, SiteCluster, SiteWorld, site_world
 from tests.stories.theatre import BRISK, Theatre

@@ -19,7 +19,7 @@ import pytest
 from psycopg import sql
 
 from monitor.runtime.place import CONTROL_SOCKET
-from monitor.service.paper.mark import FILE
+from monitor.service.paper.high_water_mark import FILE
 from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.mail import Fault
 from tests.real.postgres import Postgres

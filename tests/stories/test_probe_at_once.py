@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pantau_lab.carrier.phone import PATIENCE
-from pantau_lab.scenery import Timing
+from pantau_lab.config_files import Timing
 from pantau_lab.world import AGENCIES
 from probes.model.result import Arrival
 from tests.stories.living import Living, bring_to_life

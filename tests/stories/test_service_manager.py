@@ -15,7 +15,7 @@ from monitor.app import App
 from monitor.cli.service import is_open
 from monitor.store.backend.database import Database
 from pantau_lab.carrier.phone import PATIENCE
-from pantau_lab.stage import DemoEnvironment, stage
+from pantau_lab.environment import DemoEnvironment, stage
 from tests.stories.living import bring_to_its_end
 from tests.stories.theatre import JCM
 

@@ -15,7 +15,7 @@ from monitor.runtime.place import signposts
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.schema.tables import journal, process
 from pantau_lab.carrier.phone import PATIENCE
-from pantau_lab.stage import stage
+from pantau_lab.environment import stage
 from tests.stories.theatre import JCM
 
 

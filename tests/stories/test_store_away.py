@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from monitor.store.backend.postgres import PostgresServer
+from pantau_lab.environment import stage
 from pantau_lab.mail import Fault
-from pantau_lab.stage import stage
 from tests.real.postgres import Postgres
 from tests.stories.theatre import BRISK, JCM, Theatre
 

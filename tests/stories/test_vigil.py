@@ -15,8 +15,8 @@ import pytest
 
 from monitor.store.backend.database import Database
 from pantau_lab.deadman import DeadMansSwitch
+from pantau_lab.environment import DemoEnvironment, stage
 from pantau_lab.serving import serve
-from pantau_lab.stage import DemoEnvironment, stage
 from pantau_lab.world import NOC
 from tests.real.postgres import Postgres
 from tests.stories.living import bring_to_its_end

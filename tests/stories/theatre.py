@@ -22,9 +22,9 @@ from monitor.runtime.place import CONTROL_SOCKET
 from monitor.store.backend import sqlite
 from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.carrier.phone import PATIENCE, Phone
+from pantau_lab.config_files import Timing
+from pantau_lab.environment import DemoEnvironment, stage
 from pantau_lab.mail import FaultDelays
-from pantau_lab.scenery import Timing
-from pantau_lab.stage import DemoEnvironment, stage
 from pantau_lab.world import AGENCIES, NOC, FictionalAgency
 from tests.stories.living import Living, bring_to_its_end, bring_to_life
 from tests.unit.alerts.documents.pages import text_of

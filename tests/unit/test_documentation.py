@@ -18,13 +18,13 @@ import yaml
 
 from alerts.decide.auditor import EscalationFailure, MissedAction
 from alerts.decide.drill import DrillState
-from alerts.decide.gateway.brake import RateLimitScope
+from alerts.decide.gateway.rate_limit import RateLimitScope
 from alerts.decide.paper import LetterStep
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, NotificationState
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import TRANSITIONS, IncidentState
-from alerts.model.notice import Cause, IncidentType, Plan, Purpose
+from alerts.model.notification import Cause, IncidentType, Plan, Purpose
 from alerts.model.urgency import Urgency
 from monitor.access.api_token import LONGEST_TOKEN
 from monitor.access.device import KNOWN_FOR
@@ -33,15 +33,15 @@ from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, OF_ALL, UNLOCKED_FOR
 from monitor.access.password import SHORTEST
 from monitor.access.totp import RECOVERY_CODES
 from monitor.cli import COMMANDS, command
-from monitor.judging.joint.freshness import FRESH_FOR
-from monitor.judging.lifeline import OutOfBandPolicy, OutOfBandReason
-from monitor.judging.liveness import ANSWERS_WITHIN, LivenessFailure
+from monitor.evaluation.joint.freshness import FRESH_FOR
+from monitor.evaluation.liveness import ANSWERS_WITHIN, LivenessFailure
+from monitor.evaluation.out_of_band import OutOfBandPolicy, OutOfBandReason
 from monitor.model.day import MinuteState
 from monitor.model.health import Health
-from monitor.planning.lane import ROOM
+from monitor.planning.concurrency import ROOM
 from monitor.planning.schedule import CATCH_UP, JITTER, JITTER_AT_MOST, SOON
-from monitor.views.own_health import Component, ProblemCode
-from monitor.views.standing import AgencyStatus
+from monitor.views.agency_status import AgencyStatus
+from monitor.views.self_health import Component, ProblemCode
 from pantau_lab.faultlab.order import USAGE
 from pantau_lab.faultlab.symptom import SYMPTOMS
 from pantau_lab.mail import Fault

@@ -52,15 +52,15 @@ def _malay() -> Iterator[tuple[str, str]]:
         "alerts/wording/ms.yaml",
         "alerts/documents/phrase.yaml",
         "alerts/documents/docket.py",
-        "alerts/documents/dossier.py",
-        "alerts/documents/statement.py",
+        "alerts/documents/incident_record.py",
+        "alerts/documents/monthly_report.py",
         "monitor/advice/ms.yaml",
         "monitor/bridge/noc_brief.py",
-        "monitor/proof/dossier.yaml",
-        "monitor/proof/BACA-SAYA.txt",
-        "monitor/service/order.yaml",
+        "monitor/audit/dossier.yaml",
+        "monitor/audit/BACA-SAYA.txt",
+        "monitor/service/errors.yaml",
         "monitor/web/page.yaml",
-        "monitor/web/strip.yaml",
+        "monitor/web/uptime_bars.yaml",
     ):
         yield path, (ROOT / path).read_text(encoding="utf-8")
     for words in sorted((ROOT / "monitor/web/words").glob("*.yaml")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.wording.need import NEEDS
+from alerts.wording.text_spec import NEEDS
 from tests import texts
 
 

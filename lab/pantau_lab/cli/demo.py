@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.cli.service import fail, request
 from monitor.config.fields.listen import Listen, parse_listen
 from monitor.config.model.settings import LISTEN_VARIABLE
@@ -28,16 +28,16 @@ from monitor.runtime.place import CONTROL_SOCKET
 from monitor.store.sites.link import SiteRefusedError
 from monitor.web.serving import open_port
 from pantau_lab import leftover
-from pantau_lab.beginning.login import DemoLogin, demo_logins, login_table, write_logins, write_private
-from pantau_lab.beginning.prologue import handed_to_officers, prologue
 from pantau_lab.clerk import post_letters
 from pantau_lab.cli.fault import fault_called
+from pantau_lab.config_files import COUNTRY, DEMO
+from pantau_lab.environment import DemoEnvironment, lever, stage
 from pantau_lab.mail import Fault
-from pantau_lab.scenery import COUNTRY, DEMO
 from pantau_lab.screen import ScreenState, changes, render, site_orders
+from pantau_lab.seed.login import DemoLogin, demo_logins, login_table, write_logins, write_private
+from pantau_lab.seed.seed_store import handed_to_officers, prologue
 from pantau_lab.sites.cluster import NoPostgresError, hub_programs, remove_home
-from pantau_lab.sites.country import HUB_SITE, SITES, country
-from pantau_lab.stage import DemoEnvironment, lever, stage
+from pantau_lab.sites.multi_site import HUB_SITE, SITES, country
 
 app = typer.Typer(
     help="Run against fictional agencies whose mail can be broken on purpose.", invoke_without_command=True

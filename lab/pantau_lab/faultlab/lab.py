@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pantau_lab.config_files import DEMO, StandIns, Timing, write
 from pantau_lab.mail import LabNetwork, SystemPlan
-from pantau_lab.scenery import DEMO, StandIns, Timing, write
 from pantau_lab.serving import claimed
 from pantau_lab.world import AGENCIES, REFERENCES
 

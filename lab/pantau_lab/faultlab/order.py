@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from pantau_lab.mail.trouble.fault import Fault
+from pantau_lab.mail.faults.fault import Fault
 
 #: A word for each order, and how it is written.
 USAGE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pantau_lab.mail.trouble.fault import Fault
+from pantau_lab.mail.faults.fault import Fault
 from probes.model.result import Outcome
 
 

@@ -4,21 +4,22 @@ Real SMTP, real IMAP, real TLS from an authority made at start; only the agencie
 event loop of whoever enters `LabNetwork`, and nothing outlives it.
 """
 
-from pantau_lab.mail.estate.account import Account
-from pantau_lab.mail.estate.authority import LabAuthority
-from pantau_lab.mail.estate.mailbox import FolderName
-from pantau_lab.mail.estate.port import Port
-from pantau_lab.mail.estate.tempo import FaultDelays
+from pantau_lab.mail.faults.fault import Fault
 from pantau_lab.mail.network import LabNetwork, SystemPlan
-from pantau_lab.mail.post.directory import Directory
-from pantau_lab.mail.post.queue import QueuePolicy
+from pantau_lab.mail.resources.account import Account
+from pantau_lab.mail.resources.authority import LabAuthority
+from pantau_lab.mail.resources.mailbox import FolderName
+from pantau_lab.mail.resources.port import Port
+from pantau_lab.mail.resources.tempo import FaultDelays
 from pantau_lab.mail.system import MailSystem
-from pantau_lab.mail.trouble.fault import Fault
+from pantau_lab.mail.transport.directory import Directory
+from pantau_lab.mail.transport.queue import QueuePolicy
 
 __all__ = [
     "Account",
     "Directory",
     "Fault",
+    "FaultDelays",
     "FolderName",
     "LabAuthority",
     "LabNetwork",
@@ -26,5 +27,4 @@ __all__ = [
     "Port",
     "QueuePolicy",
     "SystemPlan",
-    "FaultDelays",
 ]

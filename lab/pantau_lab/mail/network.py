@@ -10,13 +10,13 @@ from secrets import token_urlsafe
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from pantau_lab.mail.estate.account import Account
-from pantau_lab.mail.estate.authority import LabAuthority
-from pantau_lab.mail.estate.port import Port
-from pantau_lab.mail.estate.tempo import FaultDelays
-from pantau_lab.mail.post.directory import Directory
-from pantau_lab.mail.post.queue import QueuePolicy
+from pantau_lab.mail.resources.account import Account
+from pantau_lab.mail.resources.authority import LabAuthority
+from pantau_lab.mail.resources.port import Port
+from pantau_lab.mail.resources.tempo import FaultDelays
 from pantau_lab.mail.system import MailSystem
+from pantau_lab.mail.transport.directory import Directory
+from pantau_lab.mail.transport.queue import QueuePolicy
 from probes.model.mailbox import Mailbox, Password, Security, Server
 
 

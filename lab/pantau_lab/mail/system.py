@@ -10,22 +10,22 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from pantau_lab.mail.estate.account import Account, Accounts
-from pantau_lab.mail.estate.authority import LabAuthority
-from pantau_lab.mail.estate.mailbox import FolderName, Folders
-from pantau_lab.mail.estate.port import Port
-from pantau_lab.mail.estate.tempo import FaultDelays
-from pantau_lab.mail.post.directory import Directory, Exchanger
-from pantau_lab.mail.post.parcel import QueuedMessage, Refusal, SmtpReply
-from pantau_lab.mail.post.queue import Queue, QueuePolicy
-from pantau_lab.mail.post.relay import relay
-from pantau_lab.mail.post.stamp import return_path
-from pantau_lab.mail.server.doors import Listeners
+from pantau_lab.mail.faults.condition import Condition
+from pantau_lab.mail.faults.effect import effects
+from pantau_lab.mail.faults.fault import Fault
+from pantau_lab.mail.resources.account import Account, Accounts
+from pantau_lab.mail.resources.authority import LabAuthority
+from pantau_lab.mail.resources.mailbox import FolderName, Folders
+from pantau_lab.mail.resources.port import Port
+from pantau_lab.mail.resources.tempo import FaultDelays
 from pantau_lab.mail.server.intake import Intake
 from pantau_lab.mail.server.listener import Listener
-from pantau_lab.mail.trouble.condition import Condition
-from pantau_lab.mail.trouble.effect import effects
-from pantau_lab.mail.trouble.fault import Fault
+from pantau_lab.mail.server.listeners import Listeners
+from pantau_lab.mail.transport.directory import Directory, Exchanger
+from pantau_lab.mail.transport.parcel import QueuedMessage, Refusal, SmtpReply
+from pantau_lab.mail.transport.queue import Queue, QueuePolicy
+from pantau_lab.mail.transport.relay import relay
+from pantau_lab.mail.transport.stamp import return_path
 
 
 class MailSystem:

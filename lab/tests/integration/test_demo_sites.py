@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from monitor.cli.service import request
 from pantau_lab.cli.demo import app
+from pantau_lab.environment import lever
 from pantau_lab.serving import claimed
 from pantau_lab.sites.cluster import LEAST, NoPostgresError, hub_programs
-from pantau_lab.stage import lever
 from tests.real.postgres import programs
 
 pytestmark = [pytest.mark.real, pytest.mark.site]

@@ -28,7 +28,7 @@ from pantau_lab.mail import (
     QueuePolicy,
     SystemPlan,
 )
-from pantau_lab.mail.post.directory import Exchanger
+from pantau_lab.mail.transport.directory import Exchanger
 from probes.model.mailbox import Mailbox
 from tests.ends import imap_of, password_of, smtp_of
 

@@ -17,17 +17,17 @@ import httpx
 from alerts.model.delivery import NotificationState
 from alerts.model.event import Trigger
 from alerts.model.incident import IncidentState
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 from monitor.config.loading import load
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
-from pantau_lab.beginning.chronicle import write_past
-from pantau_lab.beginning.login import DemoLogin
-from pantau_lab.beginning.past import past_until
+from pantau_lab.environment import stage
+from pantau_lab.seed.history_writer import write_past
+from pantau_lab.seed.login import DemoLogin
+from pantau_lab.seed.sample_history import past_until
 from pantau_lab.serving import claimed
-from pantau_lab.stage import stage
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 #: In seconds. It takes ten to begin, and on a machine that is busy with other things many.

@@ -18,7 +18,7 @@ from pantau_lab.mail import Fault, FaultDelays, LabNetwork, SystemPlan
 from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND
 from probes.model.mailbox import Mailbox
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.probe import Route, Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, cast
 
-from pantau_lab.sites.country import _started
+from pantau_lab.sites.multi_site import _started
 
 
 class Server:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from monitor.access.password import password_problem
 from monitor.access.role import Role, parse_assignment
-from pantau_lab.beginning.login import WORDS, demo_logins, write_logins
+from pantau_lab.seed.login import WORDS, demo_logins, write_logins
 
 
 def test_there_is_somebody_of_each_role_and_no_two_demos_have_the_same_passwords() -> None:

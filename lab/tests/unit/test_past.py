@@ -10,7 +10,7 @@ import pytest
 
 from alerts.model.incident import OUTAGES
 from monitor.model.day import MINUTES, MinuteState, day_of, minute_of, moment_of
-from pantau_lab.beginning.past import DAYS, OVER_FOR, past_until
+from pantau_lab.seed.sample_history import DAYS, OVER_FOR, past_until
 from pantau_lab.world import AGENCIES
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
-from pantau_lab.sites.wire import HUB, SiteLinks, TcpLink
+from pantau_lab.sites.link import HUB, SiteLinks, TcpLink
 
 #: In seconds: what has not come by then does not come. On loopback it takes a fraction of a millisecond.
 NOT_YET = 0.1

@@ -27,7 +27,7 @@ def notices(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     show(ask(config, socket, "GET", "/notices"), columns, nothing="No notices have been sent.")
 
 
-#: By ruling (`alerts.engine.settling.ManualStatus`).
+#: By ruling (`alerts.engine.manual_status.ManualStatus`).
 DONE = {
     "arrived": "is recorded as arrived",
     "lost": "is recorded as lost; it is not sent again",

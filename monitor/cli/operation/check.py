@@ -24,14 +24,14 @@ from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import Configuration, Loaded, called_in_store, load
 from monitor.config.model.settings import Settings
-from monitor.config.sense.capacity import size_of
-from monitor.config.sense.duplicate import perhaps_renamed
+from monitor.config.validation.capacity import size_of
+from monitor.config.validation.duplicate import perhaps_renamed
 from monitor.model.document import WrittenDocument
 from monitor.runtime.place import CONTROL_SOCKET
+from monitor.store.admin.connections import connection_budget
+from monitor.store.admin.duty import DutyRecords, read_duty
+from monitor.store.admin.unopened import DocumentsAwayError, has_store, read_unopened
 from monitor.store.schema.tables import portal_user, record
-from monitor.store.upkeep.connections import connection_budget
-from monitor.store.upkeep.duty import DutyRecords, read_duty
-from monitor.store.upkeep.unopened import DocumentsAwayError, has_store, read_unopened
 
 _RECORDS: Final = TypeAdapter(DutyRecords)
 #: In seconds, how long the service may take to answer.

@@ -20,12 +20,12 @@ from monitor.config.fields.trust import Trust
 from monitor.config.files.section import Code, MailAddress
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.runtime.token_key import KEY_FILE
-from probes.model.bounds import EgressPolicy
 from probes.model.domain import is_within
+from probes.model.egress import EgressPolicy
 from probes.model.mailbox import Security
 from probes.model.probe import Route, Timeouts
-from probes.stranger.session import Protocol
-from probes.stranger.whereabouts import usual_at
+from probes.preauth.discovery import usual_at
+from probes.preauth.session import Protocol
 
 #: The only mailbox of the draft.
 KEY = "utama"

@@ -59,9 +59,9 @@ from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party
-from probes.stranger.callout import blind
-from probes.stranger.session import Protocol, open_session
-from probes.stranger.whereabouts import DiscoveredServers, ServerCandidate, find_servers
+from probes.preauth.callout import blind
+from probes.preauth.discovery import DiscoveredServers, ServerCandidate, find_servers
+from probes.preauth.session import Protocol, open_session
 
 T = TypeVar("T")
 

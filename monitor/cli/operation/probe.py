@@ -20,10 +20,10 @@ from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import fail
 from monitor.cli.table import Columns, show
 from monitor.config.model.registry import premises
-from monitor.judging.evidence import was_taken_well
+from monitor.evaluation.evidence import was_taken_well
 from monitor.model.route import MonitoredRoute
-from monitor.planning.inspection import legible
-from monitor.runtime.kinds import check_kinds
+from monitor.planning.check_run import legible
+from monitor.runtime.plugins import check_kinds
 from monitor.runtime.token_key import token_key
 from probes.mail.token import TokenSigner
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict

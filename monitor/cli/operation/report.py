@@ -8,7 +8,7 @@ from textwrap import wrap
 
 from monitor.advice import Advice, advise, ended
 from monitor.advice.case import Case
-from monitor.judging.evidence import ARRIVED
+from monitor.evaluation.evidence import ARRIVED
 from monitor.model.route import MonitoredRoute
 from probes.model.result import Path, Phase, ProbeResult
 

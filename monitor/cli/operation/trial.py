@@ -23,11 +23,11 @@ from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Phase, ProbeResult
+from probes.preauth.callout import blind
+from probes.preauth.capabilities import look
+from probes.preauth.session import Protocol
 from probes.run.runner import run_probe
 from probes.run.trace import TraceRecorder
-from probes.stranger.callout import blind
-from probes.stranger.look import look
-from probes.stranger.session import Protocol
 
 #: Somebody waits at the terminal: mail that has not come within a minute is no first success.
 PATIENCE: Final = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=60))

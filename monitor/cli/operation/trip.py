@@ -10,7 +10,7 @@ from functools import partial
 from secrets import token_hex
 
 from monitor.model.route import MonitoredRoute
-from monitor.runtime.kinds import ROUND_TRIP, probe_kinds
+from monitor.runtime.plugins import ROUND_TRIP, probe_kinds
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.result import Party, ProbeResult

@@ -15,7 +15,7 @@ import typer
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.record.audit import ChainedEntry, ChainHead, Verifier, as_json, compact, of_json
+from alerts.persistence.audit import ChainedEntry, ChainHead, Verifier, as_json, compact, of_json
 from monitor.cli.configured import store_server
 from monitor.cli.option import DEFAULT_CONFIG, Config, Socket
 from monitor.cli.private import private

@@ -10,7 +10,7 @@ import typer
 
 from alerts.documents.render import fax
 from alerts.documents.render import letter as render_letter
-from alerts.model.notice import TELLS_OF_IT, Facts, IncidentType, Plan, Purpose
+from alerts.model.notification import TELLS_OF_IT, Facts, IncidentType, Plan, Purpose
 from alerts.wording.key import FOR_STAFF
 from monitor.cli.configured import configuration
 from monitor.cli.option import DEFAULT_CONFIG, Config

@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-#: By `alerts.record.restoration.DetectionMethod`.
+#: By `alerts.persistence.restoration.DetectionMethod`.
 HOW = {
     "restored": "an older copy was put back by {by}",
     "older": "the store knew less than what was noted outside of it",

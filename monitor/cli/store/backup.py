@@ -15,14 +15,14 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import DatabaseError
 
-from alerts.record.audit import Verifier
+from alerts.persistence.audit import Verifier
 from monitor.cli.configured import store_server
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import control_socket, fail
 from monitor.store.backend.copy import BadCopyError, copy, made_whole, schema_of, see_whole
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
-from monitor.store.schema.bar import StoreBlock
+from monitor.store.schema.block import StoreBlock
 from monitor.store.schema.migrations import known
 
 

@@ -18,8 +18,8 @@ import typer
 from sqlalchemy import exists, inspect, select
 from sqlalchemy.exc import DatabaseError
 
-from alerts.record.restoration import BadNumberError, last_on_paper
-from alerts.record.store import AuditEntry, StoreUnavailable
+from alerts.persistence.restoration import BadNumberError, last_on_paper
+from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.cli.configured import store_server
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter
 from monitor.cli.service import control_socket, fail

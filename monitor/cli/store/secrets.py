@@ -26,7 +26,7 @@ def make(
     ] = None,
 ) -> None:
     """Make a key. Keep a copy of its file apart from the copies of the store: together they open what either alone does not."""
-    from monitor.store.upkeep.keyring import new_key  # noqa: PLC0415 - the other orders need nothing of the service
+    from monitor.store.admin.keyring import new_key  # noqa: PLC0415 - the other orders need nothing of the service
 
     if to is None:
         typer.echo(new_key())

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from monitor.cli.configured import store_server
 from monitor.cli.option import DEFAULT_CONFIG, By, Config
 from monitor.cli.service import control_socket, fail
-from monitor.store.backend.away import StoreInUseError, reason_of
+from monitor.store.backend.availability import StoreInUseError, reason_of
 from monitor.store.backend.copy import BadCopyError
 from monitor.store.backend.postgres import PostgresServer, StoreUnusableError
 from monitor.store.move.copying import AlreadyMovedError, Moved, MoveProgress, MoveStage, UnequalError, move

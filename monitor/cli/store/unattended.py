@@ -11,17 +11,17 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from alerts.record.clock import SystemClock
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.clock import SystemClock
+from alerts.persistence.store import StoreUnavailable
 from monitor.cli.configured import store_server
 from monitor.cli.service import fail
 from monitor.model.document import DocumentVersion
-from monitor.service.order import OperationRejectedError
+from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.documents import DocumentWriter
+from monitor.store.admin.documents import Documents, read_documents
+from monitor.store.admin.unopened import DocumentsAwayError
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
-from monitor.store.upkeep.documents import Documents, read_documents
-from monitor.store.upkeep.unopened import DocumentsAwayError
 from monitor.web.command.documents import ApplyRequest, write
 
 

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from alerts.hours.calendar import State
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Recipient
-from alerts.model.notice import Addressee, Language
+from alerts.model.notification import Addressee, Language
+from alerts.model.policy_snapshot import AnnouncementPlan
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.phone import Presence, line, printed
 from monitor.config.files.section import Extension, Line, Section, Slug, Span

@@ -16,7 +16,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader
 from monitor.config.files.secret import SecretResolver
 from monitor.config.files.section import File, Line, Section
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 
 class GazettedDay(Section):

@@ -18,7 +18,7 @@ from monitor.config.fields.listen import parse_listen
 from monitor.config.files.duration import format_duration
 from monitor.config.files.reading import Reader
 from monitor.config.files.section import InvalidValue, Section, Span, wrong
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 from probes.model.check import CheckKind, NameServers
 
 _SECTION = "checks"

@@ -11,14 +11,14 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.inbound.pin import hashed, objection
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from monitor.config.fields.phone import AddressSettings, check_addresses, check_extension, check_number, e164, line
 from monitor.config.fields.window import Day
 from monitor.config.files.document import Document
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem, Severity, nearest
 from monitor.config.files.section import Extension, Line, Section, Slug, wrong
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 
 def _kept(pin: SecretStr) -> SecretStr:

@@ -9,10 +9,10 @@ from functools import cached_property
 from pydantic import Field
 
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import EscalationPolicy, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.oncall import Rota
+from alerts.model.policy_snapshot import EscalationPolicy, RedialPolicy, Step
 from monitor.config.files.section import Count, Duration, Section, Slug, Span
 
 

@@ -13,12 +13,12 @@ from alerts.documents.printable import lost, printable
 from alerts.documents.render import draw
 from alerts.documents.sender import ENCLOSURE
 from alerts.model.channel import Channel
-from alerts.model.notice import IssuingOffice
+from alerts.model.notification import IssuingOffice
 from monitor.config.fields.phone import is_possible
 from monitor.config.files.findings import Findings
 from monitor.config.files.regular import NotRegularFileError, read_regular, why
 from monitor.config.files.section import File, Line, Section
-from monitor.model.said import both, said
+from monitor.model.lazy_text import both, said
 
 
 def load_crest(file: Path) -> Crest:

@@ -15,12 +15,12 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
 from monitor.config.files.secret import StoredSecret
 from monitor.config.files.section import File, Host, KeptFile, Line, MailAddress, Port, Section
+from monitor.model.lazy_text import said
 from monitor.model.mail_provider import KNOWN
-from monitor.model.said import said
 from probes.credentials.oauth import TokenCache
 from probes.credentials.oauth_endpoint import Rotations
 from probes.credentials.oauth_local import TokenCommand, TokenFile
-from probes.model.bounds import EgressPolicy
+from probes.model.egress import EgressPolicy
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server, UnavailableLogin
 
 #: What a login has one of; secrets stand there by file or variable.

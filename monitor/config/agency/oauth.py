@@ -13,7 +13,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
 from monitor.config.files.secret import StoredSecret
 from monitor.config.files.section import File, KeptFile, Line, Section
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 from probes.credentials.oauth import Issuer
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, Rotations
 from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount

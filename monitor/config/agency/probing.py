@@ -13,10 +13,10 @@ from monitor.config.fields.window import Cron, Moment, WindowSettings, aware
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import Count, InvalidValue, Line, Section, Span, wrong
-from monitor.judging.flapping import FlappingPolicy
+from monitor.evaluation.flapping import FlappingPolicy
 from monitor.model.health import HealthPolicy
+from monitor.model.lazy_text import said
 from monitor.model.route import ProbingPolicy
-from monitor.model.said import said
 from monitor.model.window import Hours, OneTimeWindow, Recurring, Window, WindowOccurrence
 from probes.model.probe import Timeouts
 

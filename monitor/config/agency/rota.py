@@ -18,7 +18,7 @@ from monitor.config.fields.window import Day, TimeOfDay, Zone
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import one_of
 from monitor.config.files.section import InvalidValue, Section, Slug, as_text, wrong
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 _SHIFTS = {"daily": 1, "weekly": 7}
 _LONGEST_SHIFT = 92

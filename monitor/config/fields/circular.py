@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from monitor.config.files.findings import Findings
-from monitor.model.said import either, said
+from monitor.model.lazy_text import either, said
 from probes.model.domain import is_within, normal_domain, parent_of
 
 #: What a government domain ends with (3d), each for one kind of body.

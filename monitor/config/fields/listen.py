@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator
 
 from monitor.config.files.section import InvalidValue, Line, as_text, wrong
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 _FORM = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
 

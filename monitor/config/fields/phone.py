@@ -22,7 +22,7 @@ from monitor.config.fields.window import Day
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Severity
 from monitor.config.files.section import Extension, Line, Section
-from monitor.model.said import both, said
+from monitor.model.lazy_text import both, said
 
 REGION = "MY"
 _EMERGENCY = frozenset({"999", "112", "994", "991"})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from monitor.config.files.findings import Findings
 from monitor.config.files.regular import NotRegularFileError, read_regular, why
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 #: Some thirty times what a system trusts.
 _AUTHORITIES_AT_MOST = 8 * 1024 * 1024

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 
 from monitor.config.files.section import InvalidValue, Section, Span, as_text, wrong
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 from monitor.model.window import InvalidCronError, Recurring, check_cron
 
 

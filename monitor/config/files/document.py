@@ -21,7 +21,7 @@ from alerts.wording.source import tree
 from monitor.config.files.problem import Path, Problem, ProblemList, Severity, dotted
 from monitor.config.files.regular import NotRegularFileError, read_regular, unreadable
 from monitor.config.files.syntax import called, fault, is_curly
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 _STANDARD = "tag:yaml.org,2002:"
 _NULL = f"{_STANDARD}null"

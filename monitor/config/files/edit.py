@@ -17,7 +17,7 @@ import yaml
 
 from monitor.config.files.document import parse_tree
 from monitor.config.files.problem import Path, Severity, dotted
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 #: A text, or texts by key or in a list.
 Written = str | Mapping[str, "Written"] | Sequence["Written"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from monitor.config.files.document import Document
 from monitor.config.files.problem import Path, Problem, ProblemList, Severity
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 
 @dataclass(slots=True, kw_only=True)

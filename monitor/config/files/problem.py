@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Final
 
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 #: The way to a value from the top of its file: keys and list positions.
 Path = tuple[str | int, ...]

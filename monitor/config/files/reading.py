@@ -24,7 +24,7 @@ from monitor.config.files.problem import Path, nearest, one_of, split_remedy
 from monitor.config.files.secret import SecretResolver, SecretUnavailableError
 from monitor.config.files.section import InvalidValue, OptionalSecret
 from monitor.model.document import SECRET_NAME
-from monitor.model.said import both, either, said
+from monitor.model.lazy_text import both, either, said
 
 _EXAMPLES = {int: "NUMBER", float: "NUMBER", bool: "true | false", timedelta: "30s | 5m | 1h30m", FilePath: "PATH"}
 _BLANKS: Mapping[Any, Any] = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 #: Two changes of a file within one tick of a clock may leave the same times; some file systems count whole seconds, or two.
 TICK: Final = 3 * 10**9

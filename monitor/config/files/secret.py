@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from monitor.config.files.regular import FileStamp, NotRegularFileError, may_be_path, read_regular, unreadable
 from monitor.config.files.tracked import is_tracked
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 #: A token may have some KiB, and a line end.
 _AT_MOST = 64 * 1024

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.config.files.regular import may_be_path
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 from probes.model.domain import normal_domain
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"

@@ -12,7 +12,7 @@ import unicodedata
 import yaml
 
 from monitor.config.files.problem import Problem
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 _NO_COLON = (
     "could not find expected ':'",

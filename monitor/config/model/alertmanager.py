@@ -12,7 +12,7 @@ from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.fields.listen import safe_url
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import InvalidValue, Section, Slug, Token, wrong
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 
 
 class TellSettings(Section):

@@ -13,8 +13,8 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path
 from monitor.config.files.reading import Reader, names
 from monitor.config.files.section import Section, Slug
+from monitor.model.lazy_text import said
 from monitor.model.pool import dealt
-from monitor.model.said import said
 
 _SECTION: Final = "references"
 _POOL: Final = "pool"

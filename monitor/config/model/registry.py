@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
-from alerts.model.notice import IssuingOffice
+from alerts.model.notification import IssuingOffice
 from alerts.model.oncall import Rota
+from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.config.agency.announcement import AnnouncementSettings
 from monitor.config.agency.calendar import CalendarOverrides, CalendarSettings
 from monitor.config.agency.checks import ChecksSettings
@@ -34,8 +34,8 @@ from monitor.config.model.reference import at_rest, pools
 from monitor.config.model.settings import Settings, SharedSettings
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from probes.credentials.oauth_endpoint import Rotations
-from probes.model.bounds import EgressPolicy
 from probes.model.check import CheckScope
+from probes.model.egress import EgressPolicy
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Route
 

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
-from alerts.model.notice import IssuingOffice
+from alerts.model.notification import IssuingOffice
 from alerts.model.oncall import Rota
+from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.agency.checks import ServiceChecksSettings
 from monitor.config.agency.contact import Contacts, ContactSettings
@@ -53,7 +53,7 @@ from monitor.config.service.portal import PortalSettings
 from monitor.config.service.store import RetentionSettings, StoreSettings
 from monitor.metrics import PHASES_OF
 from monitor.runtime.place import STATE
-from probes.model.bounds import EgressPolicy
+from probes.model.egress import EgressPolicy
 
 
 class ServiceMode(StrEnum):

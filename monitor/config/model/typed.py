@@ -8,9 +8,9 @@ from functools import cached_property
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.config.files.secret import StoredSecret
 from monitor.config.model.settings import Settings
-from monitor.model.said import said
-from monitor.store.upkeep.secrets import read_secrets
-from monitor.store.upkeep.unopened import DocumentsAwayError
+from monitor.model.lazy_text import said
+from monitor.store.admin.secrets import read_secrets
+from monitor.store.admin.unopened import DocumentsAwayError
 
 #: What was read, by its name, and what it was read from: a name never stands for another secret.
 ReadSecrets = MutableMapping[str, tuple[Ciphertext, StoredSecret]]
@@ -72,7 +72,7 @@ class StoredSecrets:
             return said("what was typed cannot be looked for: {away}", away=away)
 
     def _decrypted(self, name: str, ciphertext: Ciphertext) -> StoredSecret:
-        from monitor.store.upkeep.keyring import SecretLockedError  # noqa: PLC0415 - most who read settings decrypt nothing
+        from monitor.store.admin.keyring import SecretLockedError  # noqa: PLC0415 - most who read settings decrypt nothing
 
         portal = self._settings.portal if self._settings else None
         keyring = portal.keyring() if portal else None

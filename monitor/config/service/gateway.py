@@ -15,7 +15,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.problem import nearest
 from monitor.config.files.reading import SANCTIONED, Reader
 from monitor.config.files.section import Section, Slug
-from monitor.runtime.kinds import discover
+from monitor.runtime.plugins import discover
 
 _SECTION = "gateways"
 

@@ -13,7 +13,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.regular import why
 from monitor.config.files.section import Count, File, Percent, Section, Slug, Span
 from monitor.config.service.store import DatabaseUrl, StoreSettings
-from monitor.judging.joint.quorum import Quorum
+from monitor.evaluation.joint.quorum import Quorum
 from monitor.store.backend.postgres import PostgresServer
 
 _EXAMPLE = "postgresql://pantau_hub@johor.kementerian-contoh.gov.my/pantau"

@@ -16,7 +16,7 @@ from monitor.config.files.problem import Severity, one_of, split_remedy
 from monitor.config.files.regular import NotRegularFileError, read_regular
 from monitor.config.files.section import File, Section, Slug, Span
 from monitor.config.service.gateway import GatewaySettings
-from monitor.judging.lifeline import OutOfBandPolicy
+from monitor.evaluation.out_of_band import OutOfBandPolicy
 
 #: What can be sent without a page, a tray and a store.
 CHANNELS = (Channel.VOICE, Channel.SMS)

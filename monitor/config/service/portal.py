@@ -18,10 +18,10 @@ from monitor.config.files.reading import sources
 from monitor.config.files.section import File, InvalidValue, OptionalSecret, Section, wrong
 from monitor.config.service.consent import MailboxConsentSettings, check_consent
 from monitor.config.service.openid import OpenIdSettings, check_openid
-from probes.model.bounds import EgressException, EgressPolicy
+from probes.model.egress import EgressException, EgressPolicy
 
 if TYPE_CHECKING:
-    from monitor.store.upkeep.keyring import Keyring
+    from monitor.store.admin.keyring import Keyring
 
 _ADDRESS = "https://pantau.kementerian-contoh.gov.my"
 
@@ -93,7 +93,7 @@ class PortalSettings(Section):
 
     def keyring(self) -> Keyring | None:
         """Return the keys of secrets in the store; `None`: none is named, or it is lost."""
-        from monitor.store.upkeep.keyring import Keyring  # noqa: PLC0415 - most who read settings decrypt nothing
+        from monitor.store.admin.keyring import Keyring  # noqa: PLC0415 - most who read settings decrypt nothing
 
         if self.secrets_key is None:
             return None

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from alerts.record.clock import Clock
-from alerts.record.store import AuditEntry
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import AuditEntry
 from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
 from monitor.access.lockout import UNLOCKED_FOR
+from monitor.access.principal import User
 from monitor.access.role import ALL_AGENCIES, RoleAssignment, parse_assignment
-from monitor.access.visitor import User
 from monitor.service.access.secret import hash_password, new_code
-from monitor.service.order import NotFoundError, OperationRejectedError
-from monitor.store.upkeep.users import AccessCodeRecord, LastAdministratorError, SecondFactors, UserExistsError, Users
+from monitor.service.errors import NotFoundError, OperationRejectedError
+from monitor.store.admin.users import AccessCodeRecord, LastAdministratorError, SecondFactors, UserExistsError, Users
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
 

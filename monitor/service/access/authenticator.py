@@ -22,17 +22,16 @@ from typing import Final, TypeVar
 
 import structlog
 
-from alerts.record.clock import Clock
-from alerts.record.store import AuditEntry, StoreUnavailable
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.access.device import device_mark, marked_device
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
 from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, OF_ALL, Failures
 from monitor.access.password import password_problem
+from monitor.access.principal import User
 from monitor.access.role import Role
 from monitor.access.totp import HALF_FOR, one_time_digits, step_of
-from monitor.access.visitor import User
-from monitor.service.access.safe import SecretStore
 from monitor.service.access.secret import (
     SessionKey,
     hash_password,
@@ -41,8 +40,9 @@ from monitor.service.access.secret import (
     new_one_time_secret,
     new_recovery_codes,
 )
-from monitor.store.upkeep.keyring import SecretLockedError
-from monitor.store.upkeep.users import (
+from monitor.service.access.secret_store import SecretStore
+from monitor.store.admin.keyring import SecretLockedError
+from monitor.store.admin.users import (
     AccessCodeRecord,
     FailedAttempt,
     PendingSession,

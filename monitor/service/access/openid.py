@@ -19,14 +19,14 @@ from authlib.integrations.starlette_client import OAuth
 from joserfc.errors import JoseError
 from starlette.requests import Request
 
-from alerts.record.clock import Clock
-from alerts.record.store import AuditEntry
-from monitor.access.visitor import User
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import AuditEntry
+from monitor.access.principal import User
 from monitor.config.service.openid import OpenIdClient
 from monitor.runtime.log_throttle import LogThrottle
 from monitor.service.access.authenticator import Authenticator, NewPendingSession, NewSession, SignInFailedError
 from monitor.service.access.secret import SessionKey
-from monitor.store.upkeep.users import IdentityTakenError, Users
+from monitor.store.admin.users import IdentityTakenError, Users
 
 log = structlog.get_logger()
 

@@ -18,15 +18,15 @@ from typing import Final
 import structlog
 
 from alerts.hours.elapsed import is_recent
-from alerts.record.clock import Clock
-from alerts.record.store import AuditEntry, StoreUnavailable
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.access.api_token import LONGEST_TOKEN, PREFIX, ApiToken, exceeding
 from monitor.access.lockout import OF_ADDRESS, Failures
 from monitor.access.role import RoleAssignment
 from monitor.service.access.administration import read_roles
 from monitor.service.access.secret import TokenSecret
-from monitor.service.order import NotFoundError, OperationRejectedError
-from monitor.store.upkeep.tokens import TokenRecords
+from monitor.service.errors import NotFoundError, OperationRejectedError
+from monitor.store.admin.tokens import TokenRecords
 
 log = structlog.get_logger()
 

@@ -13,8 +13,8 @@ import structlog
 from alerts.engine.dispatcher import Dispatcher
 from alerts.inbound.alertmanager import read_webhook
 from alerts.model.alert import OWN_ALERT, AlertEffect, AlertGroup, ReceivedAlert
-from alerts.model.brief import PolicySnapshot
-from alerts.record.clock import Clock
+from alerts.model.policy_snapshot import PolicySnapshot
+from alerts.persistence.clock import Clock
 from monitor.config.model.alertmanager import ReceiveSettings
 from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics

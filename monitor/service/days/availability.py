@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from monitor.model.day import DayTimeline, MinuteState, day_of
 from monitor.store.probing.days import DayRecords
 from monitor.views.days import SPANS, Availability, availability_of, past_minutes, read_days

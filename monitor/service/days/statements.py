@@ -9,14 +9,12 @@ from datetime import date
 from hashlib import sha256
 from typing import Final
 
-from alerts.documents.statement import MonthlyReport
+from alerts.documents.monthly_report import MonthlyReport
 from alerts.model.incident import Incident
-from alerts.model.notice import Language
-from alerts.record.clock import Clock
-from monitor.config.loading import Configuration
-from monitor.model.day import MinuteState, day_of, moment_of
-from monitor.proof.lifecycle import Lifecycle
-from monitor.proof.statement import (
+from alerts.model.notification import Language
+from alerts.persistence.clock import Clock
+from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.statement import (
     InvalidMonthError,
     checked,
     drawn,
@@ -27,7 +25,9 @@ from monitor.proof.statement import (
     month_days,
     statement_files,
 )
-from monitor.service.order import OperationRejectedError, agency_called
+from monitor.config.loading import Configuration
+from monitor.model.day import MinuteState, day_of, moment_of
+from monitor.service.errors import OperationRejectedError, agency_called
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords

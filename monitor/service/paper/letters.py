@@ -27,14 +27,14 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notification
 from alerts.model.gateway import DeliveryError, SupportsManualPosting
-from alerts.model.notice import Purpose
-from alerts.record.clock import Clock
-from alerts.record.store import StoreUnavailable
+from alerts.model.notification import Purpose
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
+from monitor.runtime.cooperative import in_slices
 from monitor.runtime.repeat import keep_doing
-from monitor.runtime.slices import in_slices
-from monitor.service.order import OperationRejectedError
+from monitor.service.errors import OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
 #: What has left a tray is shown for so long: a week and the days around it.

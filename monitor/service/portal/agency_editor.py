@@ -15,7 +15,7 @@ from monitor.config.files.problem import Problem, Severity, listed
 from monitor.config.files.secret import StoredSecret
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
-from monitor.config.sense.custody import (
+from monitor.config.validation.restricted_fields import (
     check_bounds,
     check_custody,
     check_domains,
@@ -23,11 +23,11 @@ from monitor.config.sense.custody import (
     check_list_lengths,
 )
 from monitor.model.document import DocumentEdit, DocumentVersion, EditSource, WrittenDocument, secrets_named
-from monitor.model.said import said
-from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.model.lazy_text import said
+from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.portal.documents import DocumentsResult, DocumentWriter, SubmittedDocuments
-from monitor.store.upkeep.documents import Documents
-from probes.model.bounds import EgressPolicy
+from monitor.store.admin.documents import Documents
+from probes.model.egress import EgressPolicy
 
 #: Of what an officer writes, in octets: a document has a few KiB, and ten times this keeps a processor busy for half a minute.
 LARGEST_DRAFT: Final = 128 * 1024

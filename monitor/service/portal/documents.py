@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.config.files.problem import Problem
 from monitor.config.files.secret import StoredSecret
@@ -23,11 +23,11 @@ from monitor.model.document import (
     document_difference,
     edited,
 )
-from monitor.model.said import said
-from monitor.service.access.safe import SecretStore
-from monitor.service.order import OperationRejectedError
-from monitor.store.upkeep.documents import Documents, VersionConflictError
-from monitor.store.upkeep.keyring import SecretLockedError
+from monitor.model.lazy_text import said
+from monitor.service.access.secret_store import SecretStore
+from monitor.service.errors import OperationRejectedError
+from monitor.store.admin.documents import Documents, VersionConflictError
+from monitor.store.admin.keyring import SecretLockedError
 
 #: How often it is begun anew when others write meanwhile.
 _TRIES = 5

@@ -9,11 +9,11 @@ from typing import Final
 
 import structlog
 
-from alerts.record.clock import Clock
-from alerts.record.store import StoreUnavailable
-from monitor.proof.lifecycle import Lifecycle
-from monitor.service.order import OperationRejectedError
-from monitor.store.upkeep.idempotency import IdempotencyKey, IdempotencyRecords, TooManyKeptError
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
+from monitor.audit.lifecycle import Lifecycle
+from monitor.service.errors import OperationRejectedError
+from monitor.store.admin.idempotency import IdempotencyKey, IdempotencyRecords, TooManyKeptError
 
 log = structlog.get_logger()
 

@@ -14,14 +14,14 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 from typing import Final, Protocol
 
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
+from monitor.audit.lifecycle import Lifecycle
 from monitor.config.fields.circular import domain_of
 from monitor.config.fields.trust import Trust
 from monitor.config.loading import Configuration
 from monitor.config.service.consent import ConsentWay
 from monitor.probing.mailbox_sign_in import SignInResult, try_mailbox
-from monitor.proof.lifecycle import Lifecycle
-from monitor.service.order import NotFoundError, agency_called
+from monitor.service.errors import NotFoundError, agency_called
 from monitor.service.portal.delegation import Application, DelegationProvider, delegation_desk
 from monitor.service.portal.typed_mailbox import EnteredMailbox
 from probes.credentials.consent import (
@@ -43,9 +43,9 @@ from probes.model.domain import is_within
 from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
 from probes.model.probe import Timeouts
-from probes.stranger import session
-from probes.stranger.look import ServerCapabilities, look
-from probes.stranger.whereabouts import DiscoveredServers, ServerCandidate, find_servers, platform_at
+from probes.preauth import session
+from probes.preauth.capabilities import ServerCapabilities, look
+from probes.preauth.discovery import DiscoveredServers, ServerCandidate, find_servers, platform_at
 
 #: How long one can be gone on with.
 KEPT: Final = timedelta(minutes=30)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from alerts.record.clock import Clock
-from alerts.record.store import AuditEntry
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import AuditEntry
+from monitor.access.principal import User
 from monitor.access.role import Permission, scope_of
-from monitor.access.visitor import User
 from monitor.service.access.secret import FeedKey
+from monitor.service.errors import NotFoundError
 from monitor.service.oncall import OnCall
-from monitor.service.order import NotFoundError
-from monitor.store.upkeep.rota_feeds import RotaFeed, RotaFeeds
-from monitor.store.upkeep.users import Users
+from monitor.store.admin.rota_feeds import RotaFeed, RotaFeeds
+from monitor.store.admin.users import Users
 from monitor.views.duty_calendar import duty_calendar
 
 _PAST: Final = timedelta(days=7)

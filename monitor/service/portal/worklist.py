@@ -20,15 +20,15 @@ from alerts.model.delivery import Notification, NotificationDraft, NotificationI
 from alerts.model.event import Close, MarkFalseAlarm, Release
 from alerts.model.gateway import Content, PageContent, SmsContent, VoiceContent
 from alerts.model.incident import Incident, release_is_offered
-from alerts.model.notice import IncidentType
-from alerts.record.clock import Clock
+from alerts.model.notification import IncidentType
+from alerts.persistence.clock import Clock
+from monitor.access.principal import Principal
 from monitor.access.role import AgencyScope, Permission
-from monitor.access.visitor import Principal
-from monitor.service.order import Bilingual, NotFoundError, numbered
+from monitor.service.errors import Bilingual, NotFoundError, numbered
 from monitor.service.order_check import readers
 from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from monitor.store.engine.listing import DoneEntry, IncidentFilter, NotificationFilter
-from monitor.views.deed import may_release
+from monitor.views.incident_action import may_release
 from monitor.views.overview import NotificationView, view_notice
 
 #: Nobody reads more of a list; of each the number of all is told.

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.record.clock import Clock
-from monitor.judging.joint.freshness import continuous_since
+from alerts.persistence.clock import Clock
+from monitor.evaluation.joint.freshness import continuous_since
 from monitor.probing.lag import LagMeter, LagSample
-from monitor.service.watch import ProbingRuntime
+from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.standings import SiteStatuses
 

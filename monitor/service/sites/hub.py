@@ -9,18 +9,18 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.model.notice import IncidentType
-from alerts.record.clock import Clock
-from alerts.record.store import StoreUnavailable
-from monitor.bridge.consensus import OURS, QUORUM, SITES, IncidentReporter
+from alerts.model.notification import IncidentType
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
+from monitor.bridge.incident_reporter import OURS, QUORUM, SITES, IncidentReporter
 from monitor.bridge.noc_brief import key_of
-from monitor.judging.attribution import FaultDomain
-from monitor.judging.joint.freshness import SiteClock
-from monitor.judging.joint.quorum import Quorum
-from monitor.judging.joint.standing import SiteStatus
-from monitor.judging.suspect import ActiveProblem
+from monitor.evaluation.attribution import FaultDomain
+from monitor.evaluation.joint.freshness import SiteClock
+from monitor.evaluation.joint.quorum import Quorum
+from monitor.evaluation.joint.site_status import SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.metrics import Metrics
-from monitor.service.sites.beating import steady
+from monitor.service.sites.heartbeat import steady
 from monitor.store.probing.standings import Mark, SiteStatuses
 from monitor.store.sites.joining import APART
 

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from alerts.record.clock import Clock
-from monitor.service.sites.beating import steady
+from alerts.persistence.clock import Clock
+from monitor.service.sites.heartbeat import steady
 from monitor.store.probing.site_runs import AT_ONCE, TOLD_MEMORY, SiteRunWriter
 
 #: Whoever writes a run has ended by then, one way or the other: a transaction takes ten seconds at most.

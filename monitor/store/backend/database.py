@@ -15,13 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from alerts.engine.group_commit import GroupCommit
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from monitor.runtime.clock import MachineClock
-from monitor.store.backend.away import StoreAvailability, StoreInUseError, raising_away, reason_of
-from monitor.store.backend.name import ProcessNameLock
+from monitor.store.backend.availability import StoreAvailability, StoreInUseError, raising_away, reason_of
 from monitor.store.backend.postgres import PostgresServer, ServerClock, StoreUnusableError, shared, take_turn
+from monitor.store.backend.process_lock import ProcessNameLock
+from monitor.store.backend.repository import Statement, joined
 from monitor.store.backend.sqlite import READING, OpenFile, Writer, embedded
-from monitor.store.backend.transaction import Statement, joined
 
 __all__ = ["Database", "StoreInUseError", "StoreUnusableError"]
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from monitor.runtime.clock import uptime
-from monitor.store.backend.name import ProcessNameLock
+from monitor.store.backend.process_lock import ProcessNameLock
 from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.schema.migrations import upgrade
 

@@ -19,10 +19,10 @@ import structlog
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from alerts.record.store import StoreUnavailable
-from monitor.store.backend.away import StoreInUseError
+from alerts.persistence.store import StoreUnavailable
+from monitor.store.backend.availability import StoreInUseError
 from monitor.store.backend.cursor import PrefetchingConnection
-from monitor.store.backend.transaction import Batch
+from monitor.store.backend.repository import Batch
 from monitor.store.schema.migrations import upgrade
 
 log = structlog.get_logger()

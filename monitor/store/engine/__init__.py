@@ -1,1 +1,1 @@
-"""What the alerting engine keeps: implements the port `alerts.record.store`, and the journal."""
+"""What the alerting engine keeps: implements the port `alerts.persistence.store`, and the journal."""

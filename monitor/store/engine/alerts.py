@@ -8,14 +8,14 @@ from dataclasses import asdict
 from sqlalchemy import delete, func, insert, select
 
 from alerts.model.alert import KnownAlert
-from alerts.model.notice import IncidentType
-from monitor.store.backend.transaction import Repository
+from alerts.model.notification import IncidentType
+from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import alert, incident
 
 
 class SqlAlerts(Repository):
-    """The part of `alerts.record.store.UnitOfWork` that is about alerts of the NOC's own monitoring."""
+    """The part of `alerts.persistence.store.UnitOfWork` that is about alerts of the NOC's own monitoring."""
 
     async def known_alerts(self, fingerprints: Collection[str]) -> Mapping[str, KnownAlert]:
         """Return what is known of the alerts with these fingerprints, a hundred or two."""

@@ -32,7 +32,7 @@ _GATEWAYS_AT_ONCE = 50
 
 
 class SqlAttempts(SqlNotifications):
-    """The part of `alerts.record.store.UnitOfWork` that is about deliveries and attempts; an attempt is found with its notice."""
+    """The part of `alerts.persistence.store.UnitOfWork` that is about deliveries and attempts; an attempt is found with its notice."""
 
     async def add_delivery(self, notice_id: int, address: Address) -> Delivery:
         """Begin a delivery to one more address."""

@@ -1,4 +1,4 @@
-"""The journal in the database, as `alerts.record.audit` means it: added to at its end, read in its order, verified."""
+"""The journal in the database, as `alerts.persistence.audit` means it: added to at its end, read in its order, verified."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from urllib.parse import quote
 from sqlalchemy import URL, NullPool, Row, insert, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from alerts.record.audit import CHECKPOINT, ChainedEntry, ChainHead, Verifier, checkpoint, seal
-from alerts.record.store import AuditEntry
+from alerts.persistence.audit import CHECKPOINT, ChainedEntry, ChainHead, Verifier, checkpoint, seal
+from alerts.persistence.store import AuditEntry
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.rows import from_row, named
 from monitor.store.schema.tables import journal, journal_head, notice_incident

@@ -15,8 +15,8 @@ from sqlalchemy import BindParameter, ColumnElement, Row, Table, bindparam, exis
 
 from alerts.hours.elapsed import TOLERANCE
 from alerts.model.delivery import AttemptState
-from alerts.record.audit import CLOCK_SET_BACK
-from monitor.store.backend.transaction import Repository
+from alerts.persistence.audit import CLOCK_SET_BACK
+from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import (
     attempt,
@@ -121,7 +121,7 @@ _BRING_NEAR = [update(table).where(rows).values({column: _NOW}) for table, rows,
 
 
 class SqlSetBack(Repository):
-    """The part of `alerts.record.store.UnitOfWork` that is about clocks which were set back."""
+    """The part of `alerts.persistence.store.UnitOfWork` that is about clocks which were set back."""
 
     async def move_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
         """Move what lies ahead of *now* back; return by how much, which is nothing where the clock was not set back.

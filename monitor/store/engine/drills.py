@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from alerts.decide.drill import DrillNotification, DrillState, may_follow
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
-from alerts.model.notice import Facts, Language
+from alerts.model.notification import Facts, Language
 from alerts.model.number import DRILLS_BEGIN
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import FACTS, by_id, from_row, named

@@ -12,9 +12,9 @@ from sqlalchemy import Row, Select, func, insert, select, update
 
 from alerts.model.event import Declare, Trigger
 from alerts.model.incident import OUTAGES, Incident, open_incident
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 from alerts.model.number import incident_number, is_quoted, numbers_quoted
-from monitor.store.backend.transaction import Repository
+from monitor.store.backend.repository import Repository
 from monitor.store.engine.statements import (
     ACTIVE,
     ADD_INCIDENT,
@@ -70,7 +70,7 @@ def _open_number(row: Row[Any]) -> OpenNumber:
 
 
 class SqlIncidents(Repository):
-    """The part of `alerts.record.store.UnitOfWork` that is about incidents, and what else is asked about them."""
+    """The part of `alerts.persistence.store.UnitOfWork` that is about incidents, and what else is asked about them."""
 
     async def active_incidents(self) -> Sequence[int]:
         """Ids of the incidents that are open or still owe somebody something, oldest first."""

@@ -1,4 +1,4 @@
-"""The ledger in the database: the implementation of `alerts.record.store`, put together from its parts."""
+"""The ledger in the database: the implementation of `alerts.persistence.store`, put together from its parts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.model.oncall import Override
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.alerts import SqlAlerts
 from monitor.store.engine.attempts import SqlAttempts
-from monitor.store.engine.claims import SqlLeases
 from monitor.store.engine.clock_set_back import SqlSetBack
 from monitor.store.engine.incidents import SqlIncidents
+from monitor.store.engine.leases import SqlLeases
 from monitor.store.engine.listing import SqlListing
 from monitor.store.engine.oncall import SqlOnCall
 from monitor.store.engine.paper.letters import SqlLetters
@@ -28,7 +28,7 @@ from monitor.store.schema.tables import clean
 
 
 class SqlStore:
-    """`alerts.record.store.Store` on a database."""
+    """`alerts.persistence.store.Store` on a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -49,7 +49,7 @@ class SqlStore:
 
 
 class SqlUnitOfWork(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilences, SqlLeases, SqlSetBack):
-    """`alerts.record.store.UnitOfWork` inside one transaction."""
+    """`alerts.persistence.store.UnitOfWork` inside one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         super().__init__(connection)

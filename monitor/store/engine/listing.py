@@ -16,7 +16,7 @@ from sqlalchemy import Select, func, select
 
 from alerts.model.delivery import NotificationState
 from alerts.model.incident import OUTAGES, IncidentState
-from monitor.store.backend.transaction import Repository
+from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import incident, journal, notice, notice_incident
 

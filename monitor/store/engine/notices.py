@@ -21,7 +21,7 @@ from alerts.model.delivery import (
 )
 from alerts.model.incident import Incident
 from alerts.model.urgency import Urgency
-from monitor.store.backend.transaction import Repository
+from monitor.store.backend.repository import Repository
 from monitor.store.engine.statements import (
     ADD_NOTICE,
     ADD_PART,
@@ -43,7 +43,7 @@ _READ_AT_ONCE = 50
 
 
 class SqlNotifications(Repository):
-    """The part of `alerts.record.store.UnitOfWork` that is about notices."""
+    """The part of `alerts.persistence.store.UnitOfWork` that is about notices."""
 
     async def notices(self, incident_id: int) -> Sequence[Notification]:
         """All notices of an incident with their deliveries and attempts, oldest first.

@@ -11,7 +11,7 @@ from sqlalchemy import Row, Select, func, insert, select, update
 
 from alerts.model.contact import Contact
 from alerts.model.oncall import Override
-from monitor.store.backend.transaction import Repository
+from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import by_id, from_row
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import exercise, override

@@ -1,4 +1,4 @@
-"""What people answer by SMS and by PIN, in the database: implements `alerts.record.store.Responses`.
+"""What people answer by SMS and by PIN, in the database: implements `alerts.persistence.store.Responses`.
 
 Writers take turns (`monitor.store.backend.database`), so that what is read here is still true when something is
 written.
@@ -16,8 +16,8 @@ from sqlalchemy import exists, insert, select, update
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notification
 from alerts.model.incident import OUTAGES
-from alerts.record.store import CodedNotification, PinAttempt, SmsNumber
-from monitor.store.backend.transaction import Repository
+from alerts.persistence.store import CodedNotification, PinAttempt, SmsNumber
+from monitor.store.backend.repository import Repository
 from monitor.store.engine.statements import SMS_NUMBER
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import delivery, incident, notice_incident, pin_entry, response_code, sms_number
@@ -28,7 +28,7 @@ _REMEMBERED = timedelta(hours=24)
 
 
 class SqlResponses(Repository):
-    """`alerts.record.store.Responses` inside one transaction."""
+    """`alerts.persistence.store.Responses` inside one transaction."""
 
     async def code_for(self, number: str, notice: Notification, now: datetime) -> int:
         """Return the code for a notice on a phone: the same for the same trouble, or else the smallest free one."""

@@ -8,14 +8,14 @@ from datetime import datetime
 from sqlalchemy import insert, update
 
 from alerts.decide.silence import Silence
-from monitor.store.backend.transaction import Repository
+from monitor.store.backend.repository import Repository
 from monitor.store.engine.statements import SILENCES
 from monitor.store.schema.rows import by_id, from_row, new_id
 from monitor.store.schema.tables import silence
 
 
 class SqlSilences(Repository):
-    """The part of `alerts.record.store.UnitOfWork` that is about silences."""
+    """The part of `alerts.persistence.store.UnitOfWork` that is about silences."""
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from sqlalchemy import Table
 
-from alerts.record.audit import ChainHead, Verifier
-from alerts.record.store import AuditEntry
+from alerts.persistence.audit import ChainHead, Verifier
+from alerts.persistence.store import AuditEntry
 from monitor.store.move import rows
 from monitor.store.move.source import Source
 from monitor.store.move.target import Target

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, String, Table, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.store.backend.away import reason_of
+from monitor.store.backend.availability import reason_of
 from monitor.store.move.target import Target
 
 #: Rows that are in memory, and in a transaction, at a time.

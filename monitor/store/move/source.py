@@ -12,11 +12,11 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, NullPool, create_engine, select
 from sqlalchemy.exc import DatabaseError, NoResultFound
 
-from alerts.record.audit import ChainHead
+from alerts.persistence.audit import ChainHead
 from monitor.store.backend.copy import BadCopyError, copy, made_whole, schema_of
 from monitor.store.backend.sqlite import alone
 from monitor.store.engine.audit import read_only
-from monitor.store.schema.bar import BlockReason, StoreBlock
+from monitor.store.schema.block import BlockReason, StoreBlock
 from monitor.store.schema.migrations import known, upgrade
 from monitor.store.schema.tables import journal, journal_head
 

@@ -23,14 +23,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from alerts.record.audit import BEGINNING, ChainHead, Verifier
-from alerts.record.store import AuditEntry
-from monitor.store.backend.away import StoreInUseError
-from monitor.store.backend.name import ProcessNameLock
+from alerts.persistence.audit import BEGINNING, ChainHead, Verifier
+from alerts.persistence.store import AuditEntry
+from monitor.store.backend.availability import StoreInUseError
 from monitor.store.backend.postgres import PostgresServer, ServerClock, connected, migrate
+from monitor.store.backend.process_lock import ProcessNameLock
 from monitor.store.engine import audit
 from monitor.store.move.source import StoreOrigin
-from monitor.store.schema.bar import BlockReason, StoreBlock
+from monitor.store.schema.block import BlockReason, StoreBlock
 from monitor.store.schema.lock import LOCKS, NAMES, Lock
 from monitor.store.schema.migrations import known
 from monitor.store.schema.tables import journal_head, metadata

@@ -10,7 +10,7 @@ from sqlalchemy import String, bindparam, cast, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.model.day import DayTimeline
-from monitor.runtime.slices import in_slices
+from monitor.runtime.cooperative import in_slices
 from monitor.store.backend.database import Database
 from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import day

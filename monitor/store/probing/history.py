@@ -11,15 +11,15 @@ from typing import Any, NoReturn, TypeGuard
 
 from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, select, update
 
-from monitor.judging.joint.standing import SiteStatus
-from monitor.judging.subject import GradedRun
+from monitor.evaluation.health_tracker import GradedRun
+from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.model.health import Grade, Health
-from monitor.runtime.slices import in_slices
+from monitor.runtime.cooperative import in_slices
 from monitor.store.backend.database import Database
-from monitor.store.backend.transaction import Statement
-from monitor.store.probing.backlog import WriteBuffer
+from monitor.store.backend.repository import Statement
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
 from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.write_buffer import WriteBuffer
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import health, hour, run, run_before, streak, token
 from probes.model.result import Outcome, ProbeResult
@@ -46,7 +46,7 @@ APART = 50
 #: What is judged and is no route.
 _OURS = "ours/"
 
-# A constant, so that those of many callers are run together (`monitor.store.backend.transaction`).
+# A constant, so that those of many callers are run together (`monitor.store.backend.repository`).
 _CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_at=bindparam("at"))
 
 

@@ -34,7 +34,7 @@ _IS_STORED = exists().where(
 )
 
 #: `run_values`. Stores a run, unless it is stored. A constant, so that those of many callers are run together
-#: (`monitor.store.backend.transaction`).
+#: (`monitor.store.backend.repository`).
 STORE = insert(run).from_select(
     _RUN, select(*(bindparam(name, type_=run.c[name].type) for name in _RUN)).where(~_IS_STORED)
 )

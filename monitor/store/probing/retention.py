@@ -1,6 +1,6 @@
 """Takes out of the store what was kept long enough: runs, hours, days, tokens. A part at a time, and nobody waits for long.
 
-Incidents, notices and the journal are none of it (Act 629): they leave with an authority only (`monitor.store.upkeep.purge`).
+Incidents, notices and the journal are none of it (Act 629): they leave with an authority only (`monitor.store.admin.purge`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Column, ColumnElement, Row, Table, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from monitor.model.day import day_of
 from monitor.runtime.repeat import keep_doing
 from monitor.store.backend.database import Database

@@ -28,15 +28,15 @@ from sqlalchemy import (
     update,
 )
 
-from alerts.model.notice import Cause, IncidentType
-from monitor.judging.joint.freshness import SiteHeartbeat
-from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
-from monitor.judging.suspect import ActiveProblem
+from alerts.model.notification import Cause, IncidentType
+from monitor.evaluation.joint.freshness import SiteHeartbeat
+from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.runtime.slices import in_slices
+from monitor.runtime.cooperative import in_slices
 from monitor.store.backend.database import Database
-from monitor.store.backend.transaction import Statement
+from monitor.store.backend.repository import Statement
 from monitor.store.schema.tables import beat, standing
 
 log = structlog.get_logger()

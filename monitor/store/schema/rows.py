@@ -12,11 +12,11 @@ from typing import Any, Protocol, TypeVar, cast, get_args, get_origin, get_type_
 from pydantic import TypeAdapter
 from sqlalchemy import CursorResult, Row
 
-from alerts.model.brief import PolicySnapshot
 from alerts.model.contact import Address
 from alerts.model.delivery import Delivery, Notification, NotificationIncident
 from alerts.model.incident import Declaration, Incident, ManualClosure, Position
-from alerts.model.notice import Addressee, Facts, IncidentType
+from alerts.model.notification import Addressee, Facts, IncidentType
+from alerts.model.policy_snapshot import PolicySnapshot
 
 BRIEF = TypeAdapter(PolicySnapshot)
 FACTS = TypeAdapter(Facts)

@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from alerts.record.audit import CHECKPOINT
+from alerts.persistence.audit import CHECKPOINT
 
 metadata = MetaData(
     naming_convention={
@@ -104,7 +104,7 @@ document = Table(
     Index("uq_document_latest", "agency", unique=True, **_only("replaced_at IS NULL")),
 )
 
-#: At a site: what its hub has written for it, an agency a row, until the site has looked at it (`monitor.model.offer`).
+#: At a site: what its hub has written for it, an agency a row, until the site has looked at it (`monitor.model.desired_document`).
 offered_document = Table(
     "offered_document",
     metadata,
@@ -233,12 +233,12 @@ streak = Table(
     "streak",
     metadata,
     Column("subject", String(200), primary_key=True),
-    #: JSON, the oldest first (`monitor.judging.subject.GradedRun`); [] where nothing contradicts.
+    #: JSON, the oldest first (`monitor.evaluation.health_tracker.GradedRun`); [] where nothing contradicts.
     Column("runs", Text, nullable=False),
 )
 
 #: How a site judges an agency, or something of its own: a level, which says all that is to be known of it
-#: (`monitor.judging.joint.standing`). On PostgreSQL each other site has a partition, into which nobody else's can be written;
+#: (`monitor.evaluation.joint.site_status`). On PostgreSQL each other site has a partition, into which nobody else's can be written;
 #: the rows of all others are in `rest_of_standing`.
 standing = Table(
     "standing",
@@ -578,7 +578,7 @@ counter = Table(
     Column("next", Integer, nullable=False),
 )
 
-#: What was decided, sent, received, and by whom: a chain of hashes (`alerts.record.audit`). Only ever added to;
+#: What was decided, sent, received, and by whom: a chain of hashes (`alerts.persistence.audit`). Only ever added to;
 #: triggers in the database see to it. A migration that copies this table (batch mode on SQLite) loses them and must
 #: make them again.
 journal = Table(
@@ -886,7 +886,7 @@ recovery_code = Table(
     Column("digest", String(64), primary_key=True),
 )
 
-#: Secrets, encrypted with a key that is not in the database (`monitor.store.upkeep.keyring`).
+#: Secrets, encrypted with a key that is not in the database (`monitor.store.admin.keyring`).
 kept_secret = Table(
     "kept_secret",
     metadata,

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from monitor.judging.joint.replication import Replication
+from monitor.evaluation.joint.replication import Replication
 from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.sites.link import (
     Connection,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.store.backend.postgres import PostgresServer, ServerClock, StoreUnusableError, connected
 from monitor.store.engine import audit
 from monitor.store.schema.tables import clean

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from monitor.model.desired_document import ActualDocument, DesiredDocumentState, OfferDifference, offer_difference
 from monitor.model.document import EditSource, WrittenDocument
-from monitor.model.offer import ActualDocument, DesiredDocumentState, OfferDifference, offer_difference
 from monitor.store.sites.link import Connection, SiteConnection, dialled, is_there, one
 from monitor.store.sites.partition import as_owner
 from monitor.store.sites.publisher import Publisher

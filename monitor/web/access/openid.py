@@ -8,12 +8,12 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from monitor.access.visitor import User
+from monitor.access.principal import User
 from monitor.config.service.openid import ANSWER_PATH
 from monitor.service.access.authenticator import SignInFailedError
 from monitor.service.access.openid import OpenIdLogin
 from monitor.service.access.secret import SessionKey
-from monitor.web.access.gate import AccessControl, open_to_all
+from monitor.web.access.access_control import AccessControl, open_to_all
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of, own_path
 

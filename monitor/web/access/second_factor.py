@@ -7,14 +7,14 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from monitor.access.principal import Principal
 from monitor.access.totp import app_address, in_groups
-from monitor.access.visitor import Principal
 from monitor.service.access.authenticator import Authenticator, SignInFailedError, TotpEnrolment
-from monitor.store.upkeep.users import WebSession
-from monitor.web.access.gate import AccessControl, SignInNeededError, open_to_all
+from monitor.store.admin.users import WebSession
+from monitor.web.access.access_control import AccessControl, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where, going_on
-from monitor.web.ask import remember
 from monitor.web.form import Pages, form_of, own_path
+from monitor.web.page_query import remember
 
 _OWN = open_to_all("is about the account of who has signed in, and how a role that asks for a second factor gets one")
 _STEP = open_to_all("is the second half of a sign-in")

@@ -8,12 +8,12 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
+from monitor.access.principal import Principal
 from monitor.access.role import PERMISSIONS
-from monitor.access.visitor import Principal
 from monitor.service.access.authenticator import Authenticator, SignInFailedError
 from monitor.service.access.openid import OpenIdLogin
-from monitor.store.upkeep.users import WebSession
-from monitor.web.access.gate import AccessControl, open_to_all
+from monitor.store.admin.users import WebSession
+from monitor.web.access.access_control import AccessControl, open_to_all
 from monitor.web.form import Pages, form_of, own_path
 
 _ITSELF = open_to_all("is how somebody signs in, or finds out that they have not")

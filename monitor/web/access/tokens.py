@@ -11,13 +11,13 @@ from fastapi.responses import RedirectResponse
 from monitor.access.api_token import LONGEST_TOKEN
 from monitor.access.role import Permission, Role
 from monitor.service.access.tokens import ProgramTokens
-from monitor.service.order import OperationRejectedError
+from monitor.service.errors import OperationRejectedError
 from monitor.store.engine.listing import NEWEST
-from monitor.web.access.gate import Administrator, needs
+from monitor.web.access.access_control import Administrator, needs
 from monitor.web.access.sign_in import from_where
 from monitor.web.access.users import chosen_role
 from monitor.web.form import Pages, form_of
-from monitor.web.word import Id
+from monitor.web.request import Id
 
 #: What the form offers, in days.
 _DAYS = (30, 90, 180, LONGEST_TOKEN.days)

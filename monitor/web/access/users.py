@@ -11,14 +11,14 @@ from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
 from monitor.access.invitation_code import CodeWay
+from monitor.access.principal import Principal, User
 from monitor.access.role import Permission, Role
-from monitor.access.visitor import Principal, User
 from monitor.service.access.administration import Administration
-from monitor.service.order import OperationRejectedError
-from monitor.web.access.gate import Administrator, needs
+from monitor.service.errors import OperationRejectedError
+from monitor.web.access.access_control import Administrator, needs
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, fields_of, form_of, last_of
-from monitor.web.word import Name
+from monitor.web.request import Name
 
 _NAME = TypeAdapter(Name)
 #: On a page: thousands would hold the loop, and nobody reads them.

@@ -10,9 +10,9 @@ from fastapi.responses import RedirectResponse
 
 from alerts.model.channel import Channel
 from monitor.access.role import Permission
-from monitor.drills.driller import DrillRunner
+from monitor.drills.runner import DrillRunner
 from monitor.store.engine.drills import drill_called
-from monitor.web.access.gate import ItsTrier, agency_in_path, needs
+from monitor.web.access.access_control import ItsTrier, agency_in_path, needs
 from monitor.web.command.drills import WITHIN
 from monitor.web.form import Pages, form_of
 

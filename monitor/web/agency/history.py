@@ -12,15 +12,15 @@ from fastapi import APIRouter, Query, Request, Response
 from alerts.wording import moment as in_words
 from monitor.access.role import Permission
 from monitor.model.day import day_of, moment_of
-from monitor.service.front import ServiceFacade
+from monitor.service.facade import ServiceFacade
 from monitor.store.engine.listing import IncidentFilter
 from monitor.store.probing.history import HourlyTransit
 from monitor.views.site_report import view_sums
-from monitor.web.access.gate import agency_in_path, needs
-from monitor.web.ask import asked
+from monitor.web.access.access_control import agency_in_path, needs
 from monitor.web.form import Pages
 from monitor.web.page import language_of
-from monitor.web.strip import strip_of
+from monitor.web.page_query import asked
+from monitor.web.uptime_bars import strip_of
 
 _AT_A_TIME: Final = 25
 #: So many days of transit are drawn.

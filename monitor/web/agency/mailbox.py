@@ -13,8 +13,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
 from monitor.config.agency.mailbox import ServerSettings
 from monitor.config.fields.circular import domain_of
 from monitor.config.files.document import document_of
@@ -22,7 +22,7 @@ from monitor.config.files.edit import NotEditableError
 from monitor.config.files.section import MailAddress, Slug
 from monitor.config.service.consent import CONSENT_PATH
 from monitor.model.document import DocumentVersion
-from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError
 from monitor.service.portal.mailbox_setup import (
@@ -35,14 +35,14 @@ from monitor.service.portal.mailbox_setup import (
     typed_mailbox,
 )
 from monitor.service.portal.typed_mailbox import mailbox_draft
-from monitor.store.upkeep.documents import VersionConflictError
-from monitor.web.access.gate import ItsEditor, RequirePermission, permit
+from monitor.store.admin.documents import VersionConflictError
+from monitor.web.access.access_control import ItsEditor, RequirePermission, permit
 from monitor.web.access.sign_in import from_where
-from monitor.web.agency.entry import mapping
-from monitor.web.agency.setup_sheet import BY_HAND, NONE, MailboxSetupPage, offered
+from monitor.web.agency.form_parsing import mapping
+from monitor.web.agency.mailbox_setup_page import BY_HAND, NONE, MailboxSetupPage, offered
 from monitor.web.form import Pages, form_of
 from probes.model.mail_platform import MailPlatform
-from probes.stranger.session import Protocol
+from probes.preauth.session import Protocol
 
 #: Of any agency: whose it is stands in what was begun.
 _Returning = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY))]

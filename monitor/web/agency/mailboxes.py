@@ -14,26 +14,26 @@ from typing import Any, Final
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from monitor.access.role import Permission
 from monitor.config.fields.circular import domain_of
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import NotEditableError, RemoveValue, TextEdit, edit_text
 from monitor.config.files.problem import Problem
 from monitor.config.model.registry import Registry
-from monitor.config.sense.custody import rests_on_typing
+from monitor.config.validation.restricted_fields import rests_on_typing
 from monitor.model.document import DocumentVersion
-from monitor.service.order import OperationRejectedError
+from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
 from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError
 from monitor.service.portal.typed_mailbox import PROTOCOLS, SERVER_KEYS, EnteredMailbox, mailbox_draft
-from monitor.store.upkeep.documents import VersionConflictError
-from monitor.web.access.gate import ItsEditor
-from monitor.web.agency.entry import InvalidFieldError, mapping, sequence
-from monitor.web.agency.sheet import NOTHING_TYPED, SettingsPage, TypedForm
+from monitor.store.admin.documents import VersionConflictError
+from monitor.web.access.access_control import ItsEditor
+from monitor.web.agency.form_parsing import InvalidFieldError, mapping, sequence
+from monitor.web.agency.settings_page import NOTHING_TYPED, SettingsPage, TypedForm
 from monitor.web.form import Pages, form_of
-from probes.model.bounds import EgressDeniedError
 from probes.model.domain import is_within
+from probes.model.egress import EgressDeniedError
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security, UnavailableLogin
 

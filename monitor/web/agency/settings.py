@@ -8,21 +8,21 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from alerts.record.clock import Clock
+from alerts.persistence.clock import Clock
 from monitor.access.role import Permission
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import NotEditableError, edit_text
 from monitor.model.document import DocumentVersion, digest_of
-from monitor.model.said import said
-from monitor.service.order import OperationRejectedError
+from monitor.model.lazy_text import said
+from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftResult
-from monitor.store.upkeep.documents import VersionConflictError
-from monitor.web.access.gate import ItsEditor, agency_in_path, needs
+from monitor.store.admin.documents import VersionConflictError
+from monitor.web.access.access_control import ItsEditor, agency_in_path, needs
 from monitor.web.agency.calendar_file import LARGEST_CALENDAR, InvalidCalendarError
 from monitor.web.agency.difference import differing_lines
-from monitor.web.agency.entry import InvalidFieldError
+from monitor.web.agency.form_parsing import InvalidFieldError
 from monitor.web.agency.settings_edits import FORMS, LOOKED_AT, edits_of, is_about_telling
-from monitor.web.agency.sheet import SettingsPage, TypedForm
+from monitor.web.agency.settings_page import SettingsPage, TypedForm
 from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, file_of, form_of
 
 #: Of twenty steps, with everybody who is told by each.

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from monitor.config.agency.route import RouteSettings
 from monitor.config.files.duration import format_duration
 from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit, Written
 from monitor.config.files.problem import Path
-from monitor.model.said import said
-from monitor.web.agency import telling_edits
-from monitor.web.agency.entry import Fields, InvalidFieldError, choices, mapping, sequence, values
+from monitor.model.lazy_text import said
+from monitor.web.agency import notification_edits
+from monitor.web.agency.form_parsing import Fields, InvalidFieldError, choices, mapping, sequence, values
 
 #: Of a contact in the short form, and of one address of a contact.
 NUMBERS: Final = ("sms", "voice", "extension", "fax")
@@ -181,15 +181,15 @@ _DEEDS: Final[Mapping[str, _Deed]] = {
 }
 #: Those of the page of who is told.
 _TELLING: Final[Mapping[str, Callable[[Fields, Mapping[str, Any]], Sequence[TextEdit]]]] = {
-    "rota": telling_edits.rota,
-    "add_rota": telling_edits.add_rota,
-    "drop_rota": telling_edits.drop_rota,
-    "escalation": telling_edits.escalation,
-    "recipient": telling_edits.recipient,
-    "add_recipient": telling_edits.add_recipient,
-    "drop_recipient": telling_edits.drop_recipient,
-    "announcement": telling_edits.announcement,
-    "office": telling_edits.office,
+    "rota": notification_edits.rota,
+    "add_rota": notification_edits.add_rota,
+    "drop_rota": notification_edits.drop_rota,
+    "escalation": notification_edits.escalation,
+    "recipient": notification_edits.recipient,
+    "add_recipient": notification_edits.add_recipient,
+    "drop_recipient": notification_edits.drop_recipient,
+    "announcement": notification_edits.announcement,
+    "office": notification_edits.office,
 }
 FORMS: Final = frozenset({*_DEEDS, *_TELLING})
 #: Their fields are called by the place of a row, which in another version may be another's.

@@ -11,19 +11,19 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from alerts.documents.statement import DayKind, MonthlyReport
+from alerts.documents.monthly_report import DayKind, MonthlyReport
 from alerts.model.delivery import Notification
 from alerts.model.incident import Incident
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.wording import moment as in_words
 from monitor.access.role import Permission
-from monitor.model.said import said
+from monitor.model.lazy_text import said
 from monitor.service.days.statements import Statements
-from monitor.web.access.gate import ItsReader, agency_in_path, needs
-from monitor.web.ask import asked, remember
+from monitor.web.access.access_control import ItsReader, agency_in_path, needs
 from monitor.web.form import Pages
 from monitor.web.page import language_of
-from monitor.web.strip import percent_of
+from monitor.web.page_query import asked, remember
+from monitor.web.uptime_bars import percent_of
 
 #: Of the chart, for a whole day: each hour is a line of it.
 _TALL: Final = 96

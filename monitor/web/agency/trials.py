@@ -13,13 +13,13 @@ from fastapi.responses import RedirectResponse
 
 from monitor.access.role import Permission
 from monitor.advice import advise
-from monitor.service.portal.trials import OnDemandRunRejectedError, OnDemandRuns, StoredRun
-from monitor.service.sites.probe_calls import ProbeRequester
-from monitor.web.access.gate import ItsTrier, agency_in_path, needs
+from monitor.service.portal.on_demand_runs import OnDemandRunRejectedError, OnDemandRuns, StoredRun
+from monitor.service.sites.probe_requests import ProbeRequester
+from monitor.web.access.access_control import ItsTrier, agency_in_path, needs
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import asked
 from monitor.web.form import Pages, form_of
 from monitor.web.page import PageLanguage, language_of
+from monitor.web.page_query import asked
 from probes.model.result import Outcome, Phase
 
 #: Its form tells where it was sent from, which tells our own page from a stranger's where a browser says no more.

@@ -13,7 +13,7 @@ from alerts.inbound.alertmanager import WebhookRejectedError, webhook_schema
 from alerts.model.alert import AlertEffect
 from monitor.service.alertmanager.intake import RETRY_AFTER, IntakeFullError
 from monitor.service.alertmanager.receiver import AlertReceiver
-from monitor.web.access.gate import PublicRoute
+from monitor.web.access.access_control import PublicRoute
 from monitor.web.form import read_body
 from monitor.web.problem import problems
 

@@ -15,18 +15,18 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
 from monitor.config.files.document import LARGEST, text_of
 from monitor.config.files.problem import Problem
 from monitor.config.loading import called_in_store
 from monitor.model.document import DocumentVersion, EditSource, digest_of
-from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
-from monitor.store.upkeep.documents import VersionConflictError
-from monitor.web.access.gate import ItsEditor, RequirePermission, agency_in_path, needs, permit
-from monitor.web.api.route.order import BEARER, wrong_header
-from monitor.web.api.route.question import knows, only_known
+from monitor.store.admin.documents import VersionConflictError
+from monitor.web.access.access_control import ItsEditor, RequirePermission, agency_in_path, needs, permit
+from monitor.web.api.route.command import BEARER, wrong_header
+from monitor.web.api.route.query import knows, only_known
 from monitor.web.form import read_body
 from monitor.web.problem import WrongPart, problem, problems
 

@@ -11,15 +11,15 @@ from pydantic import TypeAdapter
 
 from alerts.model.delivery import NotificationState
 from alerts.model.incident import IncidentState
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
-from monitor.service.front import ServiceFacade
-from monitor.service.order import NotFoundError
+from monitor.service.errors import NotFoundError
+from monitor.service.facade import ServiceFacade
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter
 from monitor.views.overview import IncidentView, NotificationDetail, NotificationView, view_incident
 from monitor.views.site_report import SiteIncidentSummary
-from monitor.web.access.gate import Reader, incident_in_path, needs, notice_in_path, permit
-from monitor.web.api.route.question import (
+from monitor.web.access.access_control import Reader, incident_in_path, needs, notice_in_path, permit
+from monitor.web.api.route.query import (
     NOT_FOUND,
     USUAL,
     Agencies,
@@ -32,7 +32,7 @@ from monitor.web.api.route.question import (
     read_id,
     wrong,
 )
-from monitor.web.word import Id
+from monitor.web.request import Id
 
 _INCIDENT = TypeAdapter(IncidentView)
 #: In a cursor, before the id of one that was open.

@@ -11,21 +11,21 @@ from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
 from monitor.config.fields.circular import domain_of
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import NotEditableError
 from monitor.config.loading import called_in_store
 from monitor.model.document import EditSource
-from monitor.service.order import NotFoundError, OperationRejectedError
+from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.delegation import Application, BadApplicationError
 from monitor.service.portal.typed_mailbox import PROTOCOLS, login_draft
-from monitor.store.upkeep.documents import VersionConflictError
-from monitor.web.access.gate import ItsEditor
+from monitor.store.admin.documents import VersionConflictError
+from monitor.web.access.access_control import ItsEditor
 from monitor.web.api.document import OF_WRITING, DocumentWritten, IfMatch, moved_on, seen_version, unusable
-from monitor.web.api.route.order import given_orders
+from monitor.web.api.route.command import given_orders
 from monitor.web.problem import problems
 from probes.model.domain import is_within
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform

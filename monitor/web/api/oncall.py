@@ -13,14 +13,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
 from alerts.model.oncall import Gap
+from monitor.access.principal import Principal
 from monitor.access.role import OURSELVES, Permission
-from monitor.access.visitor import Principal
-from monitor.service.noticeboard import StatusReader
+from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.oncall import OnCall, owner_of
-from monitor.service.order import NotFoundError, OperationRejectedError
-from monitor.web.access.gate import Colleague, RequirePermission, permit
-from monitor.web.api.route.order import ApiRequest, Once, given_orders, name_of, orderer_of
-from monitor.web.api.route.question import (
+from monitor.service.status_reader import StatusReader
+from monitor.web.access.access_control import Colleague, RequirePermission, permit
+from monitor.web.api.route.command import ApiRequest, Once, given_orders, name_of, orderer_of
+from monitor.web.api.route.query import (
     USUAL,
     Cursor,
     Limit,
@@ -33,8 +33,8 @@ from monitor.web.api.route.question import (
     wrong,
 )
 from monitor.web.command.oncall import ChangedOverrideResponse, OverrideResponse, view_change, view_override
-from monitor.web.joining import together
-from monitor.web.word import Id
+from monitor.web.request import Id
+from monitor.web.routers import together
 
 _Agency = Annotated[str | None, Query(description="Only the rotas that this agency's escalation names.")]
 _At = Annotated[Moment | None, Query(description="At this moment; now, if it is not said.")]

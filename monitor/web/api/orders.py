@@ -14,14 +14,14 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import Field, TypeAdapter
 
 from alerts.model.incident import Incident
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
-from monitor.service.declarer import DeclarationService
-from monitor.service.front import ServiceFacade
+from monitor.service.declarations import DeclarationService
+from monitor.service.facade import ServiceFacade
 from monitor.views.overview import IncidentView, view_incident
-from monitor.web.access.gate import PublicRoute, RequirePermission, gate_of, incident_in_path, permit
-from monitor.web.api.route.order import (
+from monitor.web.access.access_control import PublicRoute, RequirePermission, gate_of, incident_in_path, permit
+from monitor.web.api.route.command import (
     BEARER,
     ApiClose,
     ApiCorrection,
@@ -38,7 +38,7 @@ from monitor.web.api.route.order import (
     orderer_of,
     wrong_in_body,
 )
-from monitor.web.api.route.question import Moment
+from monitor.web.api.route.query import Moment
 from monitor.web.command.control import DeclaredView, view_declared
 
 _INCIDENT = TypeAdapter(IncidentView)

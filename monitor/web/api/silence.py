@@ -9,16 +9,16 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import Field, TypeAdapter
 
 from alerts.decide.silence import Silence
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
 from monitor.config.files.duration import InvalidDurationError, parse_duration
-from monitor.service.order import NotFoundError
+from monitor.service.errors import NotFoundError
 from monitor.service.silences import Silencer
-from monitor.web.access.gate import Reader, RequirePermission, permit
-from monitor.web.api.route.order import ApiReasonRequest, Once, given_orders, name_of, orderer_of, wrong_in_body
-from monitor.web.api.route.question import listed, questions
-from monitor.web.joining import together
-from monitor.web.word import Id
+from monitor.web.access.access_control import Reader, RequirePermission, permit
+from monitor.web.api.route.command import ApiReasonRequest, Once, given_orders, name_of, orderer_of, wrong_in_body
+from monitor.web.api.route.query import listed, questions
+from monitor.web.request import Id
+from monitor.web.routers import together
 
 _SILENCE = TypeAdapter(Silence)
 _Silencer = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]

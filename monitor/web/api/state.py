@@ -11,20 +11,20 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import TypeAdapter
 
 from alerts.model.channel import Channel
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
 from monitor.model.route import Direction
-from monitor.runtime.slices import in_slices
-from monitor.service.front import ServiceFacade
+from monitor.runtime.cooperative import in_slices
+from monitor.service.facade import ServiceFacade
 from monitor.service.paper.letters import Letters, LetterView
 from monitor.views.agency_filter import state_in
+from monitor.views.agency_status import AgencyStatus
 from monitor.views.days import AgencyDays, Availability
 from monitor.views.overview import AgencyView, CheckView
-from monitor.views.own_health import GatewayStatus, PartView, ReferenceView
+from monitor.views.self_health import GatewayStatus, PartView, ReferenceView
 from monitor.views.site_report import SiteSumsView, view_sums
-from monitor.views.standing import AgencyStatus
-from monitor.web.access.gate import Reader, RequirePermission, about_ourselves, agency_in_path, needs
-from monitor.web.api.route.question import (
+from monitor.web.access.access_control import Reader, RequirePermission, about_ourselves, agency_in_path, needs
+from monitor.web.api.route.query import (
     MOST,
     NOT_FOUND,
     Agencies,

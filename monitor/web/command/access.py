@@ -14,13 +14,13 @@ from pydantic import AliasPath, BaseModel, BeforeValidator, Field
 
 from monitor.access.api_token import ApiToken
 from monitor.access.invitation_code import CodeWay
-from monitor.access.visitor import User
+from monitor.access.principal import User
 from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.service.access.administration import Administration, Invitation
-from monitor.service.access.safe import SecretCount, SecretRotation, SecretStore
+from monitor.service.access.secret_store import SecretCount, SecretRotation, SecretStore
 from monitor.service.access.tokens import ProgramTokens
-from monitor.service.order import OperationRejectedError
-from monitor.web.word import CommandRequest, Id, Name
+from monitor.service.errors import OperationRejectedError
+from monitor.web.request import CommandRequest, Id, Name
 
 #: As people write them: "officer:JCONTOH".
 _Roles = Annotated[

@@ -9,18 +9,18 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from pydantic import BaseModel, Field
 
 from alerts.decide.silence import Silence
-from alerts.engine.settling import ManualStatus
+from alerts.engine.manual_status import ManualStatus
 from alerts.model.contradiction import Contradiction
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.runtime.place import MODE_HEADER, WATCH_ONLY
-from monitor.service.declarer import DeclarationService, DeclaredOutage
-from monitor.service.front import ServiceFacade
-from monitor.service.order import OperationRejectedError
+from monitor.service.declarations import DeclarationService, DeclaredOutage
+from monitor.service.errors import OperationRejectedError
+from monitor.service.facade import ServiceFacade
 from monitor.service.silences import Silencer
 from monitor.views.overview import IncidentView, NotificationView, view_incident
 from monitor.web.problem import answer_with_problems, reload_answer
-from monitor.web.word import CommandRequest, Holder, Id, Why
+from monitor.web.request import CommandRequest, Holder, Id, Why
 
 
 class TakeOverRequest(CommandRequest):

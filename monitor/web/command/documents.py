@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import AgencySource
 from monitor.model.document import FILE_NAME, DocumentEdit, DocumentVersion, EditSource
-from monitor.service.order import OperationRejectedError
+from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.documents import DocumentsResult, DocumentWriter, SubmittedDocuments
-from monitor.store.upkeep.documents import VersionConflictError
-from monitor.web.word import CommandRequest
+from monitor.store.admin.documents import VersionConflictError
+from monitor.web.request import CommandRequest
 
 
 class FileView(BaseModel):

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from alerts.decide.drill import DrillState
 from alerts.model.channel import Channel
-from monitor.drills.driller import DrillRunner
-from monitor.service.order import NotFoundError, OperationRejectedError
-from monitor.web.word import CommandRequest
+from monitor.drills.runner import DrillRunner
+from monitor.service.errors import NotFoundError, OperationRejectedError
+from monitor.web.request import CommandRequest
 
 #: A drill that somebody asks for is over by then: whoever asked is still there.
 WITHIN = timedelta(hours=2)

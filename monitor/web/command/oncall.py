@@ -16,8 +16,8 @@ from alerts.model.contact import Address, Contact
 from alerts.model.oncall import Gap, Override
 from monitor.config.fields.phone import printed
 from monitor.service.oncall import OnCall, RotaView
-from monitor.store.upkeep.duty import DutyRecords
-from monitor.web.word import CommandRequest, Id
+from monitor.store.admin.duty import DutyRecords
+from monitor.web.request import CommandRequest, Id
 
 
 class AddressResponse(BaseModel):

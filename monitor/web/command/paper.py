@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import Field
 
-from alerts.record.restoration import Restoration
-from monitor.service.paper.restorer import PaperView, RestoreGuard, ResumePaper
-from monitor.web.word import CommandRequest, Why
+from alerts.persistence.restoration import Restoration
+from monitor.service.paper.restore_guard import PaperView, RestoreGuard, ResumePaper
+from monitor.web.request import CommandRequest, Why
 
 
 class ResumePaperRequest(CommandRequest):

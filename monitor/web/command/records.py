@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from monitor.proof.archive import Archive
+from monitor.audit.archive import Archive
 from monitor.service.days.statements import Statements
-from monitor.service.order import OperationRejectedError, no_incident
-from monitor.web.word import CommandRequest
+from monitor.service.errors import OperationRejectedError, no_incident
+from monitor.web.request import CommandRequest
 
 
 class PurgeRequest(CommandRequest):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from monitor.model.renaming import Renamed, Renaming
 from monitor.service.renamer import Renamer
-from monitor.web.word import CommandRequest
+from monitor.web.request import CommandRequest
 
 
 class RenameRequest(CommandRequest):

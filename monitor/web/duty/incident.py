@@ -13,20 +13,20 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
 from alerts.decide.escalation import is_left_to_nobody
-from alerts.engine.settling import ManualStatus
+from alerts.engine.manual_status import ManualStatus
 from alerts.model.delivery import NotificationState
 from alerts.model.incident import Incident
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
-from monitor.service.declarer import DeclarationService
-from monitor.service.front import ServiceFacade
-from monitor.service.order import OperationRejectedError, no_notice
+from monitor.service.declarations import DeclarationService
+from monitor.service.errors import OperationRejectedError, no_notice
+from monitor.service.facade import ServiceFacade
 from monitor.service.portal.worklist import MOST, Worklist
 from monitor.store.engine.listing import NotificationFilter
-from monitor.views.deed import PERMISSION_FOR, IncidentAction, possible
+from monitor.views.incident_action import PERMISSION_FOR, IncidentAction, possible
 from monitor.views.overview import view_incident
-from monitor.web.access.gate import RequirePermission, incident_in_path, notice_in_path, permit
-from monitor.web.duty.sent import (
+from monitor.web.access.access_control import RequirePermission, incident_in_path, notice_in_path, permit
+from monitor.web.duty.form_result import (
     FINE,
     InvalidForm,
     read_despite,
@@ -38,7 +38,7 @@ from monitor.web.duty.sent import (
     unreadable,
 )
 from monitor.web.form import Pages, fields_of, form_of
-from monitor.web.word import Id
+from monitor.web.request import Id
 
 #: What an answer to "does mail work again?" means to `DeclarationService.close`.
 _RECOVERED: Final[Mapping[str, bool | None]] = {"yes": True, "no": False, "declared": None}

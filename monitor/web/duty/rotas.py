@@ -10,17 +10,17 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from alerts.model.oncall import Override
+from monitor.access.principal import Principal, User
 from monitor.access.role import OURSELVES, Permission
-from monitor.access.visitor import Principal, User
 from monitor.config.fields.phone import printed
 from monitor.service.access.secret import FeedKey
+from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.oncall import OnCall, owner_of
-from monitor.service.order import NotFoundError, OperationRejectedError
 from monitor.service.portal.rota_feed import RotaFeedService
-from monitor.web.access.gate import Colleague, RequirePermission, SignInNeededError, open_to_all
+from monitor.web.access.access_control import Colleague, RequirePermission, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of
-from monitor.web.word import Id
+from monitor.web.request import Id
 
 #: On one page: to look three months ahead takes some milliseconds for each.
 _AT_A_TIME: Final = 30

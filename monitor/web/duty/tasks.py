@@ -8,20 +8,20 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
 from monitor.config.files.duration import InvalidDurationError, parse_duration
-from monitor.service.declarer import DeclarationService
-from monitor.service.order import OperationRejectedError
+from monitor.service.declarations import DeclarationService
+from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.worklist import Worklist
 from monitor.service.silences import Silencer
 from monitor.views.overview import view_incident
-from monitor.web.access.gate import RequirePermission, permit
-from monitor.web.duty.sent import FINE, InvalidForm, read_why, refused, said, then_say, to_be_said, unreadable
+from monitor.web.access.access_control import RequirePermission, permit
+from monitor.web.duty.form_result import FINE, InvalidForm, read_why, refused, said, then_say, to_be_said, unreadable
 from monitor.web.form import Pages, form_of
 from monitor.web.page import PageLanguage, words
-from monitor.web.word import Id
+from monitor.web.request import Id
 
 _PATH: Final = "/duty"
 _DECLARABLE: Final = frozenset({IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH})

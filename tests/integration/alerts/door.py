@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from alerts.model.gateway import CallbackRequest, CallbackResponse
-from monitor.service.front import ServiceFacade
+from monitor.service.facade import ServiceFacade
 
 
 class TownFront(ServiceFacade):

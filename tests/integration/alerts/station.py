@@ -13,13 +13,12 @@ from typing import cast
 
 from sqlalchemy import select
 
-from alerts.decide.gateway.brake import RateLimitScope
-from alerts.decide.gateway.move import DeliveryPolicy
-from alerts.decide.gateway.telling import NotificationLatency
-from alerts.engine.advance import OpenIncident
+from alerts.decide.gateway.latency import NotificationLatency
+from alerts.decide.gateway.next_action import DeliveryPolicy
+from alerts.decide.gateway.rate_limit import RateLimitScope
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
-from alerts.model.brief import PolicySnapshot
+from alerts.engine.processing_result import OpenIncident
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notification, NotificationState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
@@ -38,8 +37,9 @@ from alerts.model.gateway import (
     SubmissionState,
 )
 from alerts.model.incident import Incident
-from alerts.model.notice import IncidentType, Purpose
-from alerts.record.store import Store, StoreUnavailable, UnitOfWork
+from alerts.model.notification import IncidentType, Purpose
+from alerts.model.policy_snapshot import PolicySnapshot
+from alerts.persistence.store import Store, StoreUnavailable, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal

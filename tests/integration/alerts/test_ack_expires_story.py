@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Release
 from alerts.model.incident import IncidentState
-from monitor.service.order import NotFoundError
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
+from monitor.service.errors import NotFoundError
 from tests.integration.alerts.test_escalation_story import auditor_of
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from alerts.gateways.twilio.sms import Replies
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.incident import IncidentState
-from alerts.model.notice import IncidentType
-from monitor.service.order import NotFoundError
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Step
+from monitor.service.errors import NotFoundError
 from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.provider_fault import CallbackFault, ReplyFault
 from tests.integration.alerts.town import MEI, Town, town_at

@@ -14,14 +14,14 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from alerts.engine.intake import take_in
+from alerts.engine.event_handler import take_in
 from alerts.model.event import Resolve, Trigger
-from alerts.model.notice import IncidentType
-from alerts.record.store import AuditEntry, StoreUnavailable
+from alerts.model.notification import IncidentType
+from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.config.model.alertmanager import AlertmanagerSettings, SendSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings
 from monitor.metrics import Metrics
-from monitor.service.alertmanager.teller import EVERY, OVER_FOR, AlertSender
+from monitor.service.alertmanager.sender import EVERY, OVER_FOR, AlertSender
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from tests.real.alertmanager import alertmanager

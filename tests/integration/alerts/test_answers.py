@@ -13,14 +13,13 @@ from typing import NoReturn
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.decide.gateway.telling import Milestone
+from alerts.decide.gateway.latency import Milestone
 from alerts.engine.gateway_pool import ConfiguredGateway
-from alerts.inbound.desk import CallbackHandlers, GatewayCallbackHandler
-from alerts.inbound.hearing import MOST_PUZZLED
+from alerts.inbound.callback_handler import CallbackHandlers, GatewayCallbackHandler
+from alerts.inbound.inbound_sms import MOST_PUZZLED
+from alerts.inbound.phone_release import LOCKED_FOR, MOST_WRONG
 from alerts.inbound.pin import PinStore, hashed
 from alerts.inbound.poller import Poller
-from alerts.inbound.releasing import LOCKED_FOR, MOST_WRONG
-from alerts.model.brief import Step
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, NotificationState
 from alerts.model.event import Acknowledge, MarkFalseAlarm
@@ -37,8 +36,9 @@ from alerts.model.gateway import (
     SubmissionState,
 )
 from alerts.model.incident import IncidentState
-from alerts.model.notice import IncidentType, Purpose
-from alerts.record.store import PinAttempt, SmsNumber, StoreUnavailable, UnitOfWork
+from alerts.model.notification import IncidentType, Purpose
+from alerts.model.policy_snapshot import Step
+from alerts.persistence.store import PinAttempt, SmsNumber, StoreUnavailable, UnitOfWork
 from alerts.wording.texts import load
 from tests.hanging import HANGS
 from tests.integration.alerts.station import Scripted, Station, station_at

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from alerts.model.gateway import Script
-from alerts.model.notice import IncidentType, Language, Plan, Purpose
+from alerts.model.notification import IncidentType, Language, Plan, Purpose
 from alerts.wording import bundle
 from alerts.wording.call import compose
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations

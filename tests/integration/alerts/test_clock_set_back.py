@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, RedialPolicy
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Event, Release, Resolve
 from alerts.model.gateway import SubmissionState
-from alerts.record.store import AuditEntry
+from alerts.model.policy_snapshot import AnnouncementPlan, RedialPolicy
+from alerts.persistence.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine.clock_set_back import TABLES, Instants
 from monitor.store.schema.tables import Moment

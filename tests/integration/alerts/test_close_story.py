@@ -15,9 +15,9 @@ from alerts.decide.silence import silence_over
 from alerts.gateways.tray import LetterPlace
 from alerts.model.event import MarkFalseAlarm, Release, Resolve
 from alerts.model.incident import HOLDS_FOR, Incident, IncidentState
-from alerts.model.notice import IncidentType
-from monitor.service.declarer import DeclarationService
-from monitor.service.order import OperationRejectedError
+from alerts.model.notification import IncidentType
+from monitor.service.declarations import DeclarationService
+from monitor.service.errors import OperationRejectedError
 from monitor.store.schema.tables import journal
 from tests.integration.alerts.test_declare_story import BY_ITSELF, ONLY_STAFF, TOLD_BY_SMS
 from tests.integration.alerts.town import Town

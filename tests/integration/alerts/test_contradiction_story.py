@@ -8,8 +8,8 @@ import pytest
 
 from alerts.model.contradiction import Contradiction
 from alerts.model.incident import Incident
-from alerts.model.notice import IncidentType
-from monitor.service.order import OperationRejectedError
+from alerts.model.notification import IncidentType
+from monitor.service.errors import OperationRejectedError
 from tests.integration.alerts.test_close_story import WHY, entries
 from tests.integration.alerts.test_declare_story import TOLD_BY_SMS, declarer
 from tests.integration.alerts.test_portal_story import PAGE, browser_of, press, words_of

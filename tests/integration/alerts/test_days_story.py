@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.decide.gateway.brake import CONTACT_LIMITS
+from alerts.decide.gateway.rate_limit import CONTACT_LIMITS
 from alerts.model.channel import Channel
 from tests.days import played
 

@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerts.decide.silence import silence_over
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.event import MarkFalseAlarm, Release, Resolve
 from alerts.model.incident import IncidentState
-from alerts.model.notice import IncidentType
-from monitor.service.declarer import DeclarationService, DeclaredOutage
-from monitor.service.order import OperationRejectedError
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
+from monitor.service.declarations import DeclarationService, DeclaredOutage
+from monitor.service.errors import OperationRejectedError
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, trigger
 

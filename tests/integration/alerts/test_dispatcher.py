@@ -12,17 +12,17 @@ import pytest
 
 from alerts.decide.announcement import EXPIRY
 from alerts.decide.escalation import EXPIRY as STAFF_EXPIRY
-from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.engine.gateway_pool import ConfiguredGateway
-from alerts.model.brief import AnnouncementPlan, PolicySnapshot, Step
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState, NotificationState
 from alerts.model.event import Acknowledge, Release, Resolve
 from alerts.model.gateway import AckResult, CallbackEvent, DeliveryReport, ErrorClass, SendRequest, SubmissionState
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Cause, IncidentType, Language, Purpose
+from alerts.model.notification import Cause, IncidentType, Language, Purpose
+from alerts.model.policy_snapshot import AnnouncementPlan, PolicySnapshot, Step
 from tests.hanging import HANGS
 from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Scripted, Station, station_at
 from tests.unit.alerts.people import (

@@ -10,11 +10,11 @@ import pytest
 
 from alerts.decide.drill import DrillTarget
 from alerts.gateways.tray import LetterPlace
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Language
+from alerts.model.notification import Language
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from monitor.config.fields.window import MALAYSIA
 from monitor.model.window import Recurring
 from monitor.store.engine.drills import Record

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, PolicySnapshot, RedialPolicy
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.gateway import ErrorClass, SubmissionState
+from alerts.model.policy_snapshot import AnnouncementPlan, PolicySnapshot, RedialPolicy
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import (
     BRIEF,

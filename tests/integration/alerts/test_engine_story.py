@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.engine.settling import ManualStatus
+from alerts.engine.manual_status import ManualStatus
 from alerts.gateways.tray import LetterPlace
-from alerts.model.brief import AnnouncementPlan
 from alerts.model.delivery import NotificationState
-from monitor.service.order import OperationRejectedError
+from alerts.model.policy_snapshot import AnnouncementPlan
+from monitor.service.errors import OperationRejectedError
 from monitor.watchdog.auditor import EscalationAuditor
 from pantau_lab.faxservice.machine import FaxBehaviour
 from pantau_lab.provider_fault import CallbackFault, SubmissionFault

@@ -11,10 +11,10 @@ import pytest
 
 from alerts.gateways.tray import LetterPlace
 from alerts.inbound.pin import PinStore, hashed
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.event import MarkFalseAlarm
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from monitor.watchdog.auditor import EscalationAuditor
 from pantau_lab.carrier.phone import PhoneBehaviour
 from tests.integration.alerts.town import DESK, Town

@@ -10,14 +10,14 @@ import pytest
 from alerts.gateways.tray import LetterPlace
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import Notification
 from alerts.model.event import Acknowledge, Escalate
-from alerts.model.notice import IncidentType, Purpose
+from alerts.model.notification import IncidentType, Purpose
 from alerts.model.oncall import Rota
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from monitor.config.fields.window import MALAYSIA
 from pantau_lab.faxservice.machine import FaxBehaviour
 from tests.integration.alerts.test_escalation_story import BY_SMS, told_by

@@ -12,13 +12,13 @@ import pytest
 
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
+from alerts.engine.event_handler import take_in
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import GroupCommit, LedgerWork, with_ledger
-from alerts.engine.intake import take_in
 from alerts.model.alert import AlertEffect
 from alerts.model.event import Trigger
 from alerts.model.incident import Incident
-from alerts.record.store import StoreUnavailable, UnitOfWork
+from alerts.persistence.store import StoreUnavailable, UnitOfWork
 from alerts.wording.texts import load
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore

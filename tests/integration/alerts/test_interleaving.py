@@ -17,7 +17,7 @@ from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notification, 
 from alerts.model.event import MarkFalseAlarm
 from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
 from alerts.model.incident import IncidentState
-from alerts.model.notice import IncidentType, Plan, Purpose
+from alerts.model.notification import IncidentType, Plan, Purpose
 from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Happening, Station, station_at
 from tests.unit.alerts.people import T0, trigger
 

@@ -9,8 +9,8 @@ import pytest
 
 from alerts.gateways.tray import LetterPlace
 from alerts.model.event import AUTOMATIC, Release, Resolve
-from alerts.model.notice import IncidentType
-from monitor.service.leaver import STAYS, OrphanedIncidentCloser
+from alerts.model.notification import IncidentType
+from monitor.service.orphaned_incidents import STAYS, OrphanedIncidentCloser
 from tests.integration.alerts.test_close_story import entries
 from tests.integration.alerts.test_declare_story import ONLY_STAFF, TOLD_BY_SMS, declared
 from tests.integration.alerts.town import Town

@@ -12,13 +12,13 @@ import pytest
 
 from alerts.decide.bundle import TURN_DELAY
 from alerts.decide.silence import silence_over
-from alerts.engine.settling import ManualStatus
+from alerts.engine.manual_status import ManualStatus
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Notification, NotificationState
-from alerts.model.notice import Purpose
-from alerts.record.store import AuditEntry
-from monitor.service.paper.mark import FILE
-from monitor.service.paper.restorer import RestoreGuard, ResumePaper
+from alerts.model.notification import Purpose
+from alerts.persistence.store import AuditEntry
+from monitor.service.paper.high_water_mark import FILE
+from monitor.service.paper.restore_guard import RestoreGuard, ResumePaper
 from monitor.service.silences import first_verdict_muter
 from tests.integration.alerts.test_engine_story import auditor_of, ruled
 from tests.integration.alerts.test_escalation_story import BY_SMS, OUTSIDE, told_by

@@ -12,12 +12,12 @@ from sqlalchemy import select
 
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.gateway import NO_KEY, AckResult, CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.model.oncall import Layer, Override, Rota
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from monitor.config.fields.window import MALAYSIA
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal

@@ -9,11 +9,11 @@ import pytest
 
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.model.oncall import Days, Layer, Rota
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from monitor.config.fields.window import MALAYSIA
 from tests.integration.alerts.town import DESK, MEI, NOC, Town
 from tests.unit.alerts.people import BRIEF, FAX, LONG, MINISTRY, MINUTE, RAVI, SECOND, SITI, trigger

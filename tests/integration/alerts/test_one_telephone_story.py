@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import NotificationState
 from alerts.model.gateway import CALL_LASTS, NO_KEY, CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
-from alerts.model.notice import Language
+from alerts.model.notification import Language
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from tests.integration.alerts.station import station_at
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, LONG, OFFICE, SECOND, SITI, T0, VOICE_SITI, trigger

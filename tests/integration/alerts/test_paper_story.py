@@ -17,9 +17,9 @@ from alerts.gateways.tray import LetterPlace
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notification
 from alerts.model.event import MarkFalseAlarm
-from alerts.model.notice import Purpose
-from alerts.record.store import StoreUnavailable
-from monitor.service.order import OperationRejectedError
+from alerts.model.notification import Purpose
+from alerts.persistence.store import StoreUnavailable
+from monitor.service.errors import OperationRejectedError
 from monitor.service.paper.letters import LetterNotRecorded
 from monitor.store.schema.tables import journal
 from monitor.web.command.control import control

@@ -15,10 +15,9 @@ import pytest
 from pydantic import SecretStr
 from twilio.request_validator import RequestValidator
 
-from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
-from alerts.model.brief import Step
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
 from alerts.model.gateway import (
@@ -36,7 +35,8 @@ from alerts.model.gateway import (
     VoiceContent,
 )
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Language
+from alerts.model.notification import Language
+from alerts.model.policy_snapshot import Step
 from alerts.wording.lint import errors, lint
 from alerts.wording.sms import compose
 from monitor.store.backend.database import Database

@@ -13,11 +13,11 @@ import pytest
 from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import ConfiguredGateway
-from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.event import Trigger
-from alerts.record.store import StoreUnavailable
+from alerts.model.policy_snapshot import PolicySnapshot
+from alerts.persistence.store import StoreUnavailable
 from monitor.store.backend.database import Database
 from tests.integration.alerts.station import LOST_ANSWER, Clock, Meddler, Station, station_at
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own

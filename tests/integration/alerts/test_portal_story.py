@@ -15,21 +15,21 @@ import pytest
 
 from alerts.decide.silence import silence_over
 from alerts.engine.composer import WordingComposer
-from alerts.model.brief import EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
-from alerts.model.notice import IncidentType
-from alerts.record.store import AuditEntry
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import EscalationPolicy, PolicySnapshot, Step
+from alerts.persistence.store import AuditEntry
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
-from monitor.service.access.safe import SecretStore
 from monitor.service.access.secret import SessionKey
-from monitor.service.declarer import DeclarationService
-from monitor.service.noticeboard import StatusReader
+from monitor.service.access.secret_store import SecretStore
+from monitor.service.declarations import DeclarationService
 from monitor.service.portal.worklist import Worklist
 from monitor.service.silences import Silencer
-from monitor.store.upkeep.secrets import Secrets
-from monitor.store.upkeep.users import SecondFactors, Users, WebSession
-from monitor.web.access.gate import AccessControl
+from monitor.service.status_reader import StatusReader
+from monitor.store.admin.secrets import Secrets
+from monitor.store.admin.users import SecondFactors, Users, WebSession
+from monitor.web.access.access_control import AccessControl
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
 from monitor.web.portal import portal

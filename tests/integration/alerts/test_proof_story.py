@@ -15,11 +15,11 @@ import pytest
 from pypdf import PdfReader
 
 from alerts.inbound.pin import PinStore, hashed
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
-from alerts.record.audit import ChainedEntry
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Step
+from alerts.persistence.audit import ChainedEntry
+from monitor.audit.archive import Archive
 from monitor.config.service.store import RetentionSettings
-from monitor.proof.archive import Archive
 from monitor.store.engine import audit
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, Phase

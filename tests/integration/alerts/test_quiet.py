@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from alerts.decide.bundle import GROUP_INTERVAL
-from alerts.decide.gateway.brake import RateLimitScope
+from alerts.decide.gateway.rate_limit import RateLimitScope
 from alerts.engine.gateway_pool import ConfiguredGateway
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact, Recipient
 from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge, Release, Resolve
 from alerts.model.gateway import AckResult, CallbackEvent, ErrorClass, SmsContent, SubmissionState
 from alerts.model.incident import IncidentState
-from alerts.model.notice import IncidentType, IssuingOffice
-from alerts.record.store import SmsNumber
+from alerts.model.notification import IncidentType, IssuingOffice
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot
+from alerts.persistence.store import SmsNumber
 from tests.integration.alerts.station import HANG, Scripted, Station, station_at
 from tests.unit.alerts.model.test_alert import FIRES
 from tests.unit.alerts.people import (

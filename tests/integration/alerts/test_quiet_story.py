@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from alerts.inbound.pin import PinStore, hashed
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import MarkFalseAlarm
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from monitor.service.silences import Silencer
 from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.provider_fault import SubmissionFault

@@ -10,10 +10,10 @@ import pytest
 
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.notice import Purpose
+from alerts.model.notification import Purpose
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from pantau_lab.faxservice.machine import FaxBehaviour
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, FAX, LETTER, LONG, MINISTRY, MINUTE, OFFICE, SITI, trigger

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from alerts.engine.advance import OpenIncident
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
-from alerts.inbound.desk import CallbackHandlers
+from alerts.engine.processing_result import OpenIncident
+from alerts.inbound.callback_handler import CallbackHandlers
 from alerts.inbound.pin import PinStore
 from alerts.inbound.poller import Poller
-from alerts.model.brief import PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
 from alerts.model.incident import Incident, IncidentState
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.wording.texts import load
 from tests.integration.alerts.station import Scripted, Station, station_at
 from tests.unit.alerts.people import BRIEF, MINUTE, trigger

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.incident import IncidentState
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Step
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, SITI, trigger
 

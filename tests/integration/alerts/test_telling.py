@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from alerts.decide.gateway.telling import Milestone
+from alerts.decide.gateway.latency import Milestone
 from alerts.decide.paper import LetterStep
-from alerts.engine.settling import ManualStatus, ManualStatusRequest
+from alerts.engine.manual_status import ManualStatus, ManualStatusRequest
 from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge
 from alerts.model.gateway import AckResult, CallbackEvent, DeliveryReport, SubmissionState

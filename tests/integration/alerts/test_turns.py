@@ -20,7 +20,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import SETTLED, Notification
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.gateway import ErrorClass, SubmissionState
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import LOST_ANSWER, NOT_REACHED, Station
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own

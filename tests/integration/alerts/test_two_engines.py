@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
-from alerts.model.brief import PolicySnapshot, Step
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
 from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
 from alerts.model.incident import Incident
-from alerts.record.store import StoreUnavailable
-from monitor.service.front import ServiceFacade
+from alerts.model.policy_snapshot import PolicySnapshot, Step
+from alerts.persistence.store import StoreUnavailable
+from monitor.service.facade import ServiceFacade
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from tests.in_the_loop import opened_in_the_loop

@@ -12,12 +12,12 @@ import pytest
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.inbound.pin import PinStore, hashed
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.incident import IncidentState
-from alerts.model.notice import IncidentType, Language
+from alerts.model.notification import IncidentType, Language
 from alerts.model.oncall import Layer, Rota
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from monitor.config.fields.window import MALAYSIA
 from pantau_lab.carrier.phone import Call, PhoneBehaviour, Sms
 from tests.integration.alerts.test_escalation_story import auditor_of

@@ -11,17 +11,17 @@ from typing import cast
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan, PolicySnapshot
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.event import Close, Declare, MarkFalseAlarm
 from alerts.model.gateway import SmsContent
 from alerts.model.incident import CORRECTABLE_FOR, IncidentState
-from alerts.model.notice import IncidentType, IssuingOffice, Plan
-from monitor.bridge.consensus import Briefs, IncidentReporter
+from alerts.model.notification import IncidentType, IssuingOffice, Plan
+from alerts.model.policy_snapshot import AnnouncementPlan, PolicySnapshot
+from monitor.bridge.incident_reporter import Briefs, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
-from monitor.judging.judge import HealthEvaluator
-from monitor.judging.suspect import FaultSource
+from monitor.evaluation.evaluator import HealthEvaluator
+from monitor.evaluation.monitoring_faults import FaultSource
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy

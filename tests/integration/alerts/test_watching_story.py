@@ -14,14 +14,14 @@ import pytest
 
 from alerts.gateways.twilio.sms import TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoiceSettings
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
-from alerts.record.store import StoreUnavailable
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Step
+from alerts.persistence.store import StoreUnavailable
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.config.service.lifeline import LifelineSettings
 from monitor.metrics import Metrics
 from monitor.runtime.systemd import ServiceManager
-from monitor.service.watch import ProbingRuntime
+from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Process, Processes

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, cast
 from zoneinfo import ZoneInfo
 
 from alerts.decide.drill import DrillTarget
-from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.decide.silence import Muter, silence_over
 from alerts.engine.composer import WordingComposer
@@ -27,21 +27,21 @@ from alerts.gateways.tray import LetterPlace
 from alerts.gateways.twilio.sms import Replies
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.inbound.desk import CallbackHandlers
+from alerts.inbound.callback_handler import CallbackHandlers
 from alerts.inbound.pin import PinStore
 from alerts.inbound.poller import Poller
 from alerts.model.delivery import Notification
-from alerts.model.notice import IncidentType, IssuingOffice
-from alerts.record.store import StoreUnavailable
+from alerts.model.notification import IncidentType, IssuingOffice
+from alerts.persistence.store import StoreUnavailable
 from alerts.wording.texts import load
-from monitor.drills.driller import DrillPlan, DrillRunner
-from monitor.drills.exercise import DrillSender
+from monitor.drills.runner import DrillPlan, DrillRunner
+from monitor.drills.sender import DrillSender
 from monitor.metrics import Metrics
 from monitor.model.window import OneTimeWindow, Window, WindowOccurrence
-from monitor.service.noticeboard import StatusReader
 from monitor.service.order_check import OrderCheck
 from monitor.service.paper.letters import Letters
-from monitor.service.watch import ProbingRuntime
+from monitor.service.probing_runtime import ProbingRuntime
+from monitor.service.status_reader import StatusReader
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.drills import Drills

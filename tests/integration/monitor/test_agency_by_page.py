@@ -16,14 +16,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from alerts.record.clock import SystemClock
+from alerts.persistence.clock import SystemClock
 from monitor.access.invitation_code import CodeWay
 from monitor.cli.store.documents import apply, export
 from monitor.model.document import digest_of
 from monitor.service.access.administration import Administration
+from monitor.store.admin.documents import read_documents
+from monitor.store.admin.users import SecondFactors, Users
 from monitor.store.backend.database import Database
-from monitor.store.upkeep.documents import read_documents
-from monitor.store.upkeep.users import SecondFactors, Users
 from tests.integration.watching import agency, laid_out, service
 
 SETTINGS = "/agencies/JCM/settings"

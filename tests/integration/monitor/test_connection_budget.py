@@ -12,10 +12,10 @@ import pytest
 
 from monitor.cli.operation.check import crowded
 from monitor.config.loading import load
+from monitor.store.admin.connections import ConnectionBudget, connection_budget
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import CONNECTIONS
 from monitor.store.probing.processes import Processes
-from monitor.store.upkeep.connections import ConnectionBudget, connection_budget
 from tests.real.postgres import Postgres
 
 BUDGET = ConnectionBudget(room=97, reserved=3, others=0, processes=frozenset({"satu", "dua"}))

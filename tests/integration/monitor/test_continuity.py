@@ -12,20 +12,20 @@ from typing import cast
 
 import pytest
 
-from alerts.model.notice import IncidentType
-from monitor.bridge.consensus import Briefs, IncidentReporter
+from alerts.model.notification import IncidentType
+from monitor.bridge.incident_reporter import Briefs, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
-from monitor.judging.joint.freshness import SiteHeartbeat
-from monitor.judging.joint.standing import SiteStatus
-from monitor.judging.judge import HealthEvaluator
+from monitor.evaluation.evaluator import HealthEvaluator
+from monitor.evaluation.joint.freshness import SiteHeartbeat
+from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
 from monitor.model.route import Direction
-from monitor.planning.lateness import LoopLag
+from monitor.planning.loop_lag import LoopLag
 from monitor.probing.lag import LagMeter, LagSample
-from monitor.service.sites.beating import SiteHeartbeatWriter
+from monitor.service.probing_runtime import ProbingRuntime
 from monitor.service.sites.continuity import SiteContinuity
-from monitor.service.watch import ProbingRuntime
+from monitor.service.sites.heartbeat import SiteHeartbeatWriter
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.processes import Processes

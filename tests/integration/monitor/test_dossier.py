@@ -22,21 +22,21 @@ from sqlalchemy import func, select
 from alerts.documents.phrase import MATTERS
 from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SmsContent, SubmissionState
 from alerts.model.incident import Incident
-from alerts.model.notice import IncidentType
-from alerts.record.audit import ChainedEntry, compact
-from alerts.record.store import AuditEntry
+from alerts.model.notification import IncidentType
+from alerts.persistence.audit import ChainedEntry, compact
+from alerts.persistence.store import AuditEntry
+from monitor.audit.archive import Archive
+from monitor.audit.chain import Chain
+from monitor.audit.dossier import OPINIONS, OUTCOMES, PARTIES, PHASES, SITE_RUNS, evidence
+from monitor.audit.lifecycle import Lifecycle
 from monitor.config.service.store import RetentionSettings
 from monitor.metrics import Metrics
-from monitor.proof.archive import Archive
-from monitor.proof.chain import Chain
-from monitor.proof.dossier import OPINIONS, OUTCOMES, PARTIES, PHASES, SITE_RUNS, evidence
-from monitor.proof.lifecycle import Lifecycle
+from monitor.store.admin.purge import AT_ONCE
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.schema import tables
-from monitor.store.upkeep.purge import AT_ONCE
 from monitor.views.site_report import (
     SITES_SAY,
     WORDS_OF_SITES,

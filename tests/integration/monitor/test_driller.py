@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from alerts.decide.drill import DrillState, DrillTarget
-from alerts.engine.doubter import ReceiptMonitor
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
+from alerts.engine.receipt_monitor import ReceiptMonitor
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
@@ -36,12 +36,12 @@ from alerts.model.gateway import (
     SendRequest,
     SubmissionState,
 )
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.model.urgency import Urgency, priority
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from alerts.wording.texts import load
-from monitor.drills.driller import DrillPlan, DrillRunner
-from monitor.drills.exercise import DrillSender
+from monitor.drills.runner import DrillPlan, DrillRunner
+from monitor.drills.sender import DrillSender
 from monitor.metrics import Metrics
 from monitor.model.window import Recurring, WindowOccurrence
 from monitor.store.backend.database import Database

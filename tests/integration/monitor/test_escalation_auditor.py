@@ -12,14 +12,14 @@ import pytest
 from sqlalchemy import select
 
 from alerts.decide.auditor import GRACE
-from alerts.model.brief import EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import NotificationState
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, IncidentState
-from alerts.model.notice import IncidentType, IssuingOffice, Language
-from monitor.judging.judge import HealthEvaluator
+from alerts.model.notification import IncidentType, IssuingOffice, Language
+from alerts.model.policy_snapshot import EscalationPolicy, PolicySnapshot, Step
+from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.service.silences import route_muter

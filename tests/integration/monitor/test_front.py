@@ -19,12 +19,12 @@ from alerts.gateways.tray import Tray, TraySettings
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState
 from alerts.model.gateway import GatewayContext, PageContent, SmsContent, SubmissionState
-from monitor.judging.liveness import LivenessFailure
-from monitor.service.front import ServiceFacade
-from monitor.service.order import OperationRejectedError
+from monitor.evaluation.liveness import LivenessFailure
+from monitor.service.errors import OperationRejectedError
+from monitor.service.facade import ServiceFacade
 from monitor.service.order_check import OrderCheck
 from monitor.service.paper.letters import LetterRecord, Letters
-from monitor.service.watch import ProbingRuntime
+from monitor.service.probing_runtime import ProbingRuntime
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import trigger

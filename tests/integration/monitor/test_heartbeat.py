@@ -19,16 +19,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.config.service.heartbeat import HeartbeatSettings
-from monitor.judging.liveness import LivenessInputs
+from monitor.evaluation.liveness import LivenessInputs
 from monitor.metrics import Metrics
 from monitor.runtime.systemd import ServiceManager
 from monitor.store.backend.database import Database
 from monitor.store.probing.processes import Process, Processes
-from monitor.watchdog import pulse
+from monitor.watchdog import process_heartbeat
 from monitor.watchdog.heartbeat import HeartbeatSender
-from monitor.watchdog.pulse import ProcessHeartbeat
+from monitor.watchdog.process_heartbeat import ProcessHeartbeat
 from pantau_lab.deadman import Beat, DeadMansSwitch
 from pantau_lab.provider_fault import SubmissionFault
 from pantau_lab.serving import serve
@@ -315,7 +315,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_whoever_finds_out(
 
     async with rig(tmp_path, None) as at:
         await at.beat()
-        monkeypatch.setattr(pulse, "_PATIENCE_SECONDS", 0.05)
+        monkeypatch.setattr(process_heartbeat, "_PATIENCE_SECONDS", 0.05)
         at.pulse._processes = hanging = Hanging.__new__(Hanging)
         for _ in range(3):
             await at.beat(MINUTE)

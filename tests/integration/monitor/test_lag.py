@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from monitor.metrics import Metrics
-from monitor.planning.lateness import LoopLag
+from monitor.planning.loop_lag import LoopLag
 from monitor.probing.lag import LagMeter
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import T0

@@ -17,13 +17,13 @@ from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayContext
-from alerts.model.notice import IssuingOffice
+from alerts.model.notification import IssuingOffice
 from alerts.wording.texts import load
 from monitor.config.service.lifeline import LifelineSettings
-from monitor.judging.lifeline import ActiveReason, Memory, OutOfBandReason
+from monitor.evaluation.out_of_band import ActiveReason, Memory, OutOfBandReason
 from monitor.metrics import Metrics
-from monitor.watchdog import lifeline
-from monitor.watchdog.lifeline import MemoryFile, OutOfBandAlerter
+from monitor.watchdog import out_of_band
+from monitor.watchdog.out_of_band import MemoryFile, OutOfBandAlerter
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.provider_fault import SubmissionFault
@@ -164,7 +164,7 @@ class Hanging(MemoryFile):
 async def test_a_disk_that_hangs_keeps_it_from_remembering_and_not_from_ringing(
     room: Watchroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifeline, "_WRITTEN_WITHIN_SECONDS", 0.05)
+    monkeypatch.setattr(out_of_band, "_WRITTEN_WITHIN_SECONDS", 0.05)
     room.line._memory_file = hanging = Hanging(room.place / "lifeline.json")
     with structlog.testing.capture_logs() as logged:
         await room.look(10 * MINUTE, AWAY)

@@ -12,31 +12,31 @@ from typing import cast
 import pytest
 from sqlalchemy import event
 
+from alerts.engine.event_handler import take_in
 from alerts.engine.gateway_pool import GatewayPool
-from alerts.engine.intake import take_in
 from alerts.model.event import Close, Declare, Trigger
 from alerts.model.incident import IncidentState
-from alerts.model.notice import IncidentType
-from alerts.record.clock import Clock
-from alerts.record.store import AuditEntry, StoreUnavailable
+from alerts.model.notification import IncidentType
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.config.model.registry import Agency, Registry
-from monitor.judging.joint.quorum import Quorum, agreed
-from monitor.judging.joint.standing import SiteStatus
-from monitor.judging.judge import HealthEvaluator
-from monitor.judging.suspect import ActiveProblem
+from monitor.evaluation.evaluator import HealthEvaluator
+from monitor.evaluation.joint.quorum import Quorum, agreed
+from monitor.evaluation.joint.site_status import SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.day import DayTimeline, MinuteState, day_of
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction
-from monitor.service.noticeboard import StatusReader
-from monitor.service.order import NotFoundError
-from monitor.service.watch import ProbingRuntime
+from monitor.service.errors import NotFoundError
+from monitor.service.probing_runtime import ProbingRuntime
+from monitor.service.status_reader import StatusReader
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
 from monitor.views.days import outage
-from monitor.views.own_health import Component, SelfHealthInputs
+from monitor.views.self_health import Component, SelfHealthInputs
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.trial import MINUTE, T0, agency_routes, arrived, controls, failed

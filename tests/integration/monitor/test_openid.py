@@ -14,12 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.access.encryption import Ciphertext
 from monitor.access.invitation_code import digest_of_code
 from monitor.config.service.openid import OpenIdClient
 from monitor.service.access.openid import OpenIdLogin
-from monitor.web.access.gate import AccessControl
+from monitor.web.access.access_control import AccessControl
 from monitor.web.portal import portal
 from pantau_lab.oauth.openid_provider import OpenIdProvider, ProviderFault
 from pantau_lab.serving import serve

@@ -15,11 +15,11 @@ from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
-from monitor.store.backend.name import LET_GO_WITHIN, ProcessNameLock
 from monitor.store.backend.postgres import PostgresServer, ServerClock
-from monitor.store.schema.bar import BlockReason, StoreBlock
+from monitor.store.backend.process_lock import LET_GO_WITHIN, ProcessNameLock
+from monitor.store.schema.block import BlockReason, StoreBlock
 from monitor.store.schema.lock import LOCKS, NAMES, Lock
 from monitor.store.schema.migrations import NEWEST, StoreBarredError
 from monitor.store.schema.tables import counter

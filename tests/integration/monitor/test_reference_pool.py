@@ -13,11 +13,11 @@ from unittest.mock import patch
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.record.clock import SystemClock
+from alerts.persistence.clock import SystemClock
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.model.route import MonitoredRoute
-from monitor.service.watch import ProbingRuntime, RuntimeContext, make_watch
+from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, make_watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -106,7 +106,7 @@ async def _process(ministry: Ministry, server: Light, prober: str, agency: str) 
             metrics=Metrics(version="0", now=clock.now),
             clock=clock,
         )
-        with patch("monitor.service.watch._measured_keys", ear.open_keys), capture_logs() as logged:
+        with patch("monitor.service.probing_runtime._measured_keys", ear.open_keys), capture_logs() as logged:
             watch = await make_watch(configuration, around)
         async with asyncio.TaskGroup() as tasks:
             probing = tasks.create_task(watch.prober.run())

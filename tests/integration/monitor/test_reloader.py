@@ -14,27 +14,28 @@ from sqlalchemy import insert, select
 from structlog.testing import capture_logs
 
 from alerts import wording
-from alerts.engine.advance import OpenIncident
-from alerts.engine.agenda import WorkItem
+from alerts.engine.processing_result import OpenIncident
+from alerts.engine.work_queue import WorkItem
 from alerts.model.event import Declare
 from alerts.model.incident import IncidentState, apply
-from alerts.model.notice import IncidentType
-from alerts.record.clock import SystemClock
-from alerts.record.store import StoreUnavailable
+from alerts.model.notification import IncidentType
+from alerts.persistence.clock import SystemClock
+from alerts.persistence.store import StoreUnavailable
+from monitor.audit.lifecycle import Lifecycle
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration, LoadCache, load
-from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
-from monitor.judging.subject import GradedRun
-from monitor.judging.suspect import ActiveProblem
+from monitor.evaluation.health_tracker import GradedRun
+from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.model.document import EditSource, WrittenDocument
 from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
-from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.open_incidents import PresentBriefs
+from monitor.service.probing_runtime import RuntimeContext, announce, make_watch, retire
 from monitor.service.reloader import Reloader, needs_restart
-from monitor.service.watch import RuntimeContext, announce, make_watch, retire
+from monitor.store.admin.documents import Documents
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -42,7 +43,6 @@ from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema.tables import process
-from monitor.store.upkeep.documents import Documents
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Password

@@ -13,24 +13,24 @@ from structlog.testing import capture_logs
 
 from alerts.model.event import Resolve
 from alerts.model.incident import IncidentState
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
+from monitor.audit.lifecycle import Lifecycle
 from monitor.config.files.problem import Severity
 from monitor.config.loading import LoadCache, load
 from monitor.metrics import Metrics
 from monitor.model.health import Grade, Health
 from monitor.model.renaming import Renamed, Renaming
-from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.systemd import ServiceManager
-from monitor.service.order import OperationRejectedError
+from monitor.service.errors import OperationRejectedError
+from monitor.service.probing_runtime import RuntimeContext
 from monitor.service.reloader import Reloader
 from monitor.service.renamer import Renamer, RenameResult
-from monitor.service.watch import RuntimeContext
+from monitor.store.admin.documents import Documents
+from monitor.store.admin.renames import Renames
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.records import ConfigurationRecords
-from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.renames import Renames
 from probes.mail.token import TokenSigner
 from probes.model.result import Outcome, Phase
 from tests.integration.alerts.station import Station

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import trustme
 
-from alerts.record.clock import SystemClock
-from alerts.record.store import AuditEntry
+from alerts.persistence.clock import SystemClock
+from alerts.persistence.store import AuditEntry
 from monitor.access.encryption import SecretPlace, SecretPurpose
 from monitor.config.files.secret import StoredSecret
 from monitor.config.loading import load
+from monitor.store.admin.keyring import Keyring, new_key
+from monitor.store.admin.secrets import RotatedToken, Secrets, keep_secret
 from monitor.store.backend.database import Database
-from monitor.store.upkeep.keyring import Keyring, new_key
-from monitor.store.upkeep.secrets import RotatedToken, Secrets, keep_secret
 from monitor.web.serving import open_port, serve
 from pantau_lab.oauth import AuthorizationServer, app
 from tests.integration.monitor.test_agency_by_page import run

@@ -17,20 +17,20 @@ from structlog.testing import capture_logs
 
 from alerts.model.event import Event
 from alerts.model.incident import Incident
-from alerts.record.clock import SystemClock
-from monitor.bridge.consensus import Briefs, IncidentReporter
+from alerts.persistence.clock import SystemClock
+from monitor.bridge.incident_reporter import Briefs, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
-from monitor.judging.judge import HealthEvaluator
+from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.probing.prober import Prober
-from monitor.runtime.kinds import ROUND_TRIP, probe_kinds
+from monitor.runtime.plugins import ROUND_TRIP, probe_kinds
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.schema.tables import run
 from pantau_lab.mail import Fault, LabNetwork, SystemPlan
-from pantau_lab.mail.estate.tempo import FaultDelays
+from pantau_lab.mail.resources.tempo import FaultDelays
 from probes.mail.token import TokenSigner
 from probes.model.probe import Route, Timeouts
 from probes.model.result import Outcome

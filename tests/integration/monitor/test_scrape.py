@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from alerts.decide.gateway.telling import Milestone, NotificationLatency
+from alerts.decide.gateway.latency import Milestone, NotificationLatency
 from alerts.model.channel import Channel
 from monitor.metrics import Metrics
-from monitor.service.front import ServiceFacade
+from monitor.service.facade import ServiceFacade
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.bench.estate import fill, routes

@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
-import monitor.service.watch
+import monitor.service.probing_runtime
 from alerts.decide.silence import Silence
-from alerts.model.notice import IncidentType
-from alerts.record.store import StoreUnavailable
-from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
-from monitor.judging.suspect import ActiveProblem
+from alerts.model.notification import IncidentType
+from alerts.persistence.store import StoreUnavailable
+from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.planning.ownership import WHOLE, Shard, TakeoverPolicy
 from monitor.planning.schedule import MADE_UP
-from monitor.service.order import NotFoundError
-from monitor.service.portal.trials import OnDemandRuns
+from monitor.service.errors import NotFoundError
+from monitor.service.portal.on_demand_runs import OnDemandRuns
+from monitor.service.probing_runtime import make_watch
 from monitor.service.reloader import Reloader
-from monitor.service.sharing import ShardManager
+from monitor.service.sharding import ShardManager
 from monitor.service.silences import route_muter
-from monitor.service.watch import make_watch
 from monitor.store.probing.processes import Process, Processes
 from tests.integration.monitor.test_reloader import JCONTOH, in_force
 from tests.unit.alerts.people import T0, incident, trigger
@@ -130,7 +130,7 @@ async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
     reloader.watch.judge.restore({route.name: (Health.DOWN, T0)})
     reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.OWN_FAULT})
     seen: list[Health] = []
-    announce = monitor.service.watch.announce
+    announce = monitor.service.probing_runtime.announce
 
     async def meanwhile(*told: Any) -> None:
         watch = reloader.watch
@@ -141,7 +141,7 @@ async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
         await watch.consensus.tell()
         await announce(*told)
 
-    monkeypatch.setattr(monitor.service.watch, "announce", meanwhile)
+    monkeypatch.setattr(monitor.service.probing_runtime, "announce", meanwhile)
     await reloader.take_share(beside())
 
     assert seen == [Health.DOWN]

@@ -21,14 +21,16 @@ import pytest
 import trustme
 from typer.testing import CliRunner
 
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 from monitor.cli.store.site import app
-from monitor.judging.joint.freshness import SiteHeartbeat
-from monitor.judging.joint.replication import ReplicationState
-from monitor.judging.joint.standing import SiteStatus
-from monitor.judging.suspect import ActiveProblem
+from monitor.evaluation.joint.freshness import SiteHeartbeat
+from monitor.evaluation.joint.replication import ReplicationState
+from monitor.evaluation.joint.site_status import SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
+from monitor.model.desired_document import OfferDifference
 from monitor.model.document import EditSource, WrittenDocument
-from monitor.model.offer import OfferDifference
+from monitor.store.admin.documents import Documents
+from monitor.store.admin.offers import Offers
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.probe_calls import ProbeRequests
@@ -42,8 +44,6 @@ from monitor.store.sites.joining import SiteLinkStatus, add, check, rejoin, remo
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
 from monitor.store.sites.offering import offer
 from monitor.store.sites.probe_calls import SiteOutdatedError, place_call
-from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.offers import Offers
 from probes.model.result import Outcome
 from tests.real.sitecluster import CALLER, OWNER, PASSWORD, Cluster, SiteWorld, site_world
 from tests.unit.alerts.people import MINUTE, T0

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from sqlalchemy import JSON, Boolean, Date, DateTime, Float, Integer, String, Table, insert, select, update
 
 from alerts.model.event import Resolve
-from alerts.record.audit import ChainHead
-from alerts.record.store import AuditEntry
+from alerts.persistence.audit import ChainHead
+from alerts.persistence.store import AuditEntry
 from monitor.store.backend.copy import copy as copy_file
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.backend.postgres import PostgresServer

@@ -10,7 +10,7 @@ import pytest
 
 from monitor.config.loading import load
 from monitor.model.document import digest_of, secrets_named
-from monitor.store.upkeep.keyring import new_key
+from monitor.store.admin.keyring import new_key
 from probes.model.mailbox import Password, UnavailableLogin
 from tests.integration.monitor.test_agency_by_page import invited, officer, run, stored
 from tests.integration.watching import laid_out, service

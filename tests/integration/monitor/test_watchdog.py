@@ -12,17 +12,17 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.record.clock import SystemClock
+from alerts.persistence.clock import SystemClock
 from alerts.wording.texts import load as load_wording
 from monitor.config.loading import Configuration, load
-from monitor.judging.lifeline import ActiveReason, Memory, OutOfBandReason
+from monitor.evaluation.out_of_band import ActiveReason, Memory, OutOfBandReason
 from monitor.metrics import Metrics
 from monitor.runtime.systemd import ServiceManager
-from monitor.service.watch import ProbingRuntime
+from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Process, Processes
-from monitor.watchdog.lifeline import MemoryFile
+from monitor.watchdog.out_of_band import MemoryFile
 from monitor.watchdog.watchdog import MEMORY_FILE, Watchdog, lifeline, store_opening
 from pantau_lab.deadman import DeadMansSwitch
 from pantau_lab.serving import serve

@@ -13,8 +13,8 @@ import yaml
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.judging.attribution import FaultDomain, weigh
-from monitor.judging.evidence import Evidence
+from monitor.evaluation.attribution import FaultDomain, weigh
+from monitor.evaluation.evidence import Evidence
 from monitor.model.health import Grade
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, ProbeResult

@@ -32,7 +32,7 @@ from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.probe import Timeouts
 from probes.model.result import Arrival, Outcome
-from probes.stranger.session import Protocol
+from probes.preauth.session import Protocol
 from tests.real.mailserver import DOMAIN, HOST, SECRET, Door, MailServer, TokenState
 
 pytestmark = pytest.mark.real

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from probes.model.reply import Reason
-from probes.stranger.look import look
-from probes.stranger.session import Protocol
+from probes.preauth.capabilities import look
+from probes.preauth.session import Protocol
 from tests.real.mailserver import Door, MailServer
 
 pytestmark = pytest.mark.real

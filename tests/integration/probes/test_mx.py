@@ -13,10 +13,10 @@ import trustme
 
 from probes.domain.mta_sts import PolicyServer
 from probes.kinds.mx import KIND, MxCheck
-from probes.model.bounds import EgressException, EgressPolicy
 from probes.model.check import CheckScope, Finding, Verdict
+from probes.model.egress import EgressException, EgressPolicy
 from probes.model.mailbox import Mailbox, Password, Security
-from probes.stranger.callout import TlsStage, call
+from probes.preauth.callout import TlsStage, call
 from tests.integration.probes.exchange import Exchanger
 from tests.real.mailserver import HOST, Door, MailServer
 from tests.real.nameserver import BARE, NameServer

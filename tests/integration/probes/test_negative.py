@@ -10,8 +10,8 @@ from typing import cast
 import pytest
 
 from probes.kinds.negative import KIND, HardeningCheck
-from probes.model.bounds import EgressException, EgressPolicy
 from probes.model.check import CheckScope, Finding, Verdict
+from probes.model.egress import EgressException, EgressPolicy
 from probes.model.mailbox import AccessTokens, Mailbox, OAuth, Password, Security, Server
 from tests.integration.probes.exchange import Exchanger
 from tests.real.mailserver import Door, MailServer

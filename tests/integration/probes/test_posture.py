@@ -20,8 +20,8 @@ from pantau_lab.serving import claimed
 from probes.domain.mta_sts import PolicyServer
 from probes.domain.records import RecordReading, read_records
 from probes.kinds.posture import KIND, DomainCheck
-from probes.model.bounds import EgressException, EgressPolicy
 from probes.model.check import CheckScope, Finding, NameServers, Verdict
+from probes.model.egress import EgressException, EgressPolicy
 from tests.real.nameserver import BARE, FORGED, ISLAND, VOUCHED, NameServer
 from tests.unit.monitor.scrape import NOON, Scrape
 from tests.unit.probes.standin import listening

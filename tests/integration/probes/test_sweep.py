@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.probing.sweep import MailboxCleaner
+from monitor.probing.mailbox_cleaner import MailboxCleaner
 from probes.mail.message import compose
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox

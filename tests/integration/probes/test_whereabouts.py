@@ -9,8 +9,8 @@ import pytest
 from probes.model.check import NameServers
 from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Security
-from probes.stranger.session import Protocol
-from probes.stranger.whereabouts import DiscoveredServers, ServerSource, find_servers
+from probes.preauth.discovery import DiscoveredServers, ServerSource, find_servers
+from probes.preauth.session import Protocol
 from tests.real.nameserver import NameServer
 
 pytestmark = pytest.mark.real

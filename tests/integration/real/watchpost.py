@@ -12,13 +12,13 @@ from unittest.mock import patch
 
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident
-from alerts.model.notice import IncidentType
-from alerts.record.clock import SystemClock
+from alerts.model.notification import IncidentType
+from alerts.persistence.clock import SystemClock
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, ProbingPolicy
-from monitor.service.watch import ProbingRuntime, RuntimeContext, make_watch
+from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, make_watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -160,7 +160,7 @@ async def watchpost(
             metrics=Metrics(version="0", now=clock.now),
             clock=clock,
         )
-        with patch("monitor.service.watch._measured_keys", ear.open_keys):
+        with patch("monitor.service.probing_runtime._measured_keys", ear.open_keys):
             watch = await make_watch(configuration, around)
         async with asyncio.TaskGroup() as tasks:
             working = [tasks.create_task(each) for each in (watch.prober.run(), watch.consensus.keep_telling())]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.delivery import (
@@ -20,7 +19,8 @@ from alerts.model.delivery import (
 from alerts.model.event import Trigger
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, open_incident
-from alerts.model.notice import Addressee, IncidentType, IssuingOffice, Language
+from alerts.model.notification import Addressee, IncidentType, IssuingOffice, Language
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.model.brief import EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge
 from alerts.model.incident import Incident, apply, open_incident
-from monitor.views.deed import IncidentAction, possible
+from alerts.model.policy_snapshot import EscalationPolicy, Step
+from monitor.views.incident_action import IncidentAction, possible
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SITI, T0, trigger
 
 SITI_OF_THE_PORTAL = replace(SITI, user="siti")

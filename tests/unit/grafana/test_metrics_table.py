@@ -11,16 +11,16 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from alerts.decide.auditor import EscalationFailure, MissedAction
 from alerts.decide.drill import DrillState
-from alerts.decide.gateway.brake import RateLimitScope
-from alerts.decide.gateway.telling import Milestone
+from alerts.decide.gateway.latency import Milestone
+from alerts.decide.gateway.rate_limit import RateLimitScope
 from alerts.decide.paper import WAITING
 from alerts.model.alert import AlertEffect
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
-from alerts.model.notice import Purpose
-from monitor.judging.attribution import RunVerdict
-from monitor.judging.lifeline import OutOfBandReason
-from monitor.judging.liveness import LivenessFailure
+from alerts.model.notification import Purpose
+from monitor.evaluation.attribution import RunVerdict
+from monitor.evaluation.liveness import LivenessFailure
+from monitor.evaluation.out_of_band import OutOfBandReason
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
 from monitor.metrics.definition import HOPS, RECEIVERS
 from probes.model.result import Arrival, Outcome, Party, Phase

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from alerts.decide.conclusion import Notify, conclude
 from alerts.decide.escalation import StartStep, escalate
+from alerts.decide.state_change import Notify, conclude
 from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Acknowledge, Resolve, Trigger
 from alerts.model.incident import Incident, apply, is_news, open_incident
-from monitor.judging.flapping import Flapping, FlappingPolicy
-from monitor.judging.suspect import ActiveProblem
+from monitor.evaluation.flapping import Flapping, FlappingPolicy
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from tests.unit.alerts.people import BRIEF, attempt, tried, written
 from tests.unit.monitor.trial import MINUTE, REFUSED, T0, Fault, World, agency_routes, controls, slow
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from alerts.engine.advance import OpenIncident
+from alerts.engine.processing_result import OpenIncident
 from monitor.metrics import Metrics
 from probes.model.result import Outcome, Phase, ProbeResult
 

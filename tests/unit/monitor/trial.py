@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from monitor.judging.judge import HealthEvaluator
-from monitor.judging.suspect import ActiveProblem
+from monitor.evaluation.evaluator import HealthEvaluator
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from probes.model.mailbox import Mailbox, Password, Security, Server

@@ -17,7 +17,7 @@ import dns.query
 import dns.rdatatype
 import dns.rrset
 
-from monitor.runtime.names import names_apart
+from monitor.runtime.resolver import names_apart
 from probes.model.check import NameServers
 
 _FAMILIES = {"A": socket.AF_INET, "AAAA": socket.AF_INET6}

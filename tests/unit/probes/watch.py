@@ -12,7 +12,7 @@ from probes.arrival.watcher import MailboxWatcher
 from probes.mail.message import compose
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.probe import Timeouts
 from probes.model.result import Arrival
 from tests.hanging import HANGS

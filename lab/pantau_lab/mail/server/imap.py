@@ -19,13 +19,13 @@ from pymap.parsing.response import Response
 from pysasl import SASLAuth
 from pysasl.hashing import Cleartext
 
-from pantau_lab.mail.estate.account import Accounts
-from pantau_lab.mail.estate.mailbox import Folders
+from pantau_lab.mail.faults.condition import Condition
+from pantau_lab.mail.resources.account import Accounts
+from pantau_lab.mail.resources.mailbox import Folders
 from pantau_lab.mail.server.listener import Attend
 from pantau_lab.mail.server.reading import Reading
 from pantau_lab.mail.server.sign_in import SignIn
 from pantau_lab.mail.server.wire import Lay
-from pantau_lab.mail.trouble.condition import Condition
 
 _log = logging.getLogger(__name__)
 

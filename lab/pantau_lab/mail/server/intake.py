@@ -9,10 +9,10 @@ from secrets import token_hex
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from pantau_lab.mail.post.parcel import QueuedMessage
-from pantau_lab.mail.post.stamp import Receipt, received
-from pantau_lab.mail.trouble.condition import Condition
-from pantau_lab.mail.trouble.effect import Cut
+from pantau_lab.mail.faults.condition import Condition
+from pantau_lab.mail.faults.effect import Cut
+from pantau_lab.mail.transport.parcel import QueuedMessage
+from pantau_lab.mail.transport.stamp import Receipt, received
 
 
 class Intake:

@@ -14,7 +14,7 @@ from pymap.parsing.response import CommandResponse, ResponseBad, ResponseBye, Un
 from pymap.parsing.response.code import Capability
 from pymap.selected import SelectedMailbox
 
-from pantau_lab.mail.trouble.condition import Condition
+from pantau_lab.mail.faults.condition import Condition
 
 _UIDPLUS = b"UIDPLUS"
 

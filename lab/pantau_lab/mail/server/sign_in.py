@@ -14,11 +14,11 @@ from pymap.user import UserMetadata
 from pysasl.creds.server import ServerCredentials
 from pysasl.identity import ClearIdentity
 
-from pantau_lab.mail.estate.account import Accounts
-from pantau_lab.mail.estate.mailbox import Folders, ReaderSession
-from pantau_lab.mail.estate.port import Port
-from pantau_lab.mail.post.parcel import SmtpReply
-from pantau_lab.mail.trouble.condition import Condition
+from pantau_lab.mail.faults.condition import Condition
+from pantau_lab.mail.resources.account import Accounts
+from pantau_lab.mail.resources.mailbox import Folders, ReaderSession
+from pantau_lab.mail.resources.port import Port
+from pantau_lab.mail.transport.parcel import SmtpReply
 
 
 class LabSignInError(ResponseError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, TLSSetupException, syntax
 
-from pantau_lab.mail.estate.tls import INSTEAD, Tls
+from pantau_lab.mail.resources.tls import INSTEAD, Tls
 from pantau_lab.mail.server.listener import Attend
 from pantau_lab.mail.server.wire import Lay, Wire
 

@@ -6,9 +6,9 @@ import ssl
 
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from pantau_lab.mail.estate.account import Account
-from pantau_lab.mail.estate.port import Port
-from pantau_lab.mail.estate.tls import Tls
+from pantau_lab.mail.resources.account import Account
+from pantau_lab.mail.resources.port import Port
+from pantau_lab.mail.resources.tls import Tls
 from pantau_lab.mail.server.listener import Attend
 from pantau_lab.mail.server.smtp import SmtpSession
 from pantau_lab.mail.server.taking import Taking

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from pantau_lab.mail.estate.account import Accounts
+from pantau_lab.mail.faults.condition import Condition
+from pantau_lab.mail.resources.account import Accounts
 from pantau_lab.mail.server.intake import Intake
 from pantau_lab.mail.server.smtp import answer_error, hooks
-from pantau_lab.mail.trouble.condition import Condition
 
 
 class Taking:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from pantau_lab.mail.faults.response_script import Delay, HalfClose, HangUp, Manner, Say, Step
 from pantau_lab.mail.server.listener import Attend
-from pantau_lab.mail.trouble.manner import Delay, HalfClose, HangUp, Manner, Say, Step
 
 #: As much may wait to be taken by the client before more is written.
 _ENOUGH = 256 * 1024

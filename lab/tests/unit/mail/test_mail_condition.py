@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pantau_lab.mail import Fault, FaultDelays, Port
-from pantau_lab.mail.estate.tls import Tls
-from pantau_lab.mail.post.parcel import QueuedMessage
-from pantau_lab.mail.trouble.condition import Condition
-from pantau_lab.mail.trouble.effect import effects
+from pantau_lab.mail.faults.condition import Condition
+from pantau_lab.mail.faults.effect import effects
+from pantau_lab.mail.resources.tls import Tls
+from pantau_lab.mail.transport.parcel import QueuedMessage
 
 SLOW_BY = timedelta(seconds=5)
 NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)

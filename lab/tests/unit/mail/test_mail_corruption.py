@@ -7,7 +7,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from pantau_lab.mail.trouble.corruption import corrupted
+from pantau_lab.mail.faults.corruption import corrupted
 
 TOKEN = "pantau-1234567890abcdef"
 TEXT = "Selamat pagi, naïve café, 早安\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
-from pantau_lab.mail.trouble.gateway import renamed, stripped, with_footer
+from pantau_lab.mail.faults.gateway import renamed, stripped, with_footer
 
 SENT = EmailMessage(policy=policy.SMTP)
 SENT["From"] = "pantau@jabatan-contoh.gov.my"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from pantau_lab.mail.trouble.greylist import greylist
+from pantau_lab.mail.faults.greylist import greylist
 
 NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 WAIT = timedelta(minutes=5)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from pantau_lab.mail import QueuePolicy
-from pantau_lab.mail.post.parcel import Refusal, SmtpReply
-from pantau_lab.mail.post.queue import Retry, Return, after_refusal
+from pantau_lab.mail.transport.parcel import Refusal, SmtpReply
+from pantau_lab.mail.transport.queue import Retry, Return, after_refusal
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import Message
 
-from pantau_lab.mail.post.parcel import QueuedMessage, Refusal, SmtpReply
-from pantau_lab.mail.post.report import ReportedAction, report
+from pantau_lab.mail.transport.parcel import QueuedMessage, Refusal, SmtpReply
+from pantau_lab.mail.transport.report import ReportedAction, report
 
 T0 = datetime(2026, 1, 1, 8, tzinfo=UTC)
 ORIGINAL = b"Subject: Ujian\r\nReferences: <pantau-0123@x>\r\n\r\nSelamat \xc3\xa9\r\n"

@@ -11,8 +11,8 @@ from sqlalchemy import Select, delete, insert, select, update
 
 from alerts.decide.paper import Handling, LetterStep, QueuedLetter, TrayLetter
 from alerts.model.delivery import RANK, Attempt, AttemptState, Notification, NotificationState
-from monitor.runtime.slices import in_slices
-from monitor.store.backend.transaction import Repository
+from monitor.runtime.cooperative import in_slices
+from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import ADDRESSEE, from_row
 from monitor.store.schema.tables import (
     attempt,
@@ -32,7 +32,7 @@ _MOST = 1000
 
 
 class SqlLetters(Repository):
-    """The part of `alerts.record.store.UnitOfWork` that is about letters."""
+    """The part of `alerts.persistence.store.UnitOfWork` that is about letters."""
 
     async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
         """Write who has printed or posted a letter; return who had before, and write nothing then."""

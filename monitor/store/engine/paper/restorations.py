@@ -11,8 +11,8 @@ from sqlalchemy import Row, delete, insert, select, update
 
 from alerts.model.delivery import NotificationState
 from alerts.model.incident import IncidentState
-from alerts.model.notice import Plan
-from alerts.record.restoration import (
+from alerts.model.notification import Plan
+from alerts.persistence.restoration import (
     SEE_FIRST,
     DetectionMethod,
     HighWaterMark,
@@ -21,7 +21,7 @@ from alerts.record.restoration import (
     highest,
     pages_left_out,
 )
-from monitor.store.backend.transaction import Repository
+from monitor.store.backend.repository import Repository
 from monitor.store.engine import audit
 from monitor.store.schema.rows import FACTS, from_row
 from monitor.store.schema.tables import (

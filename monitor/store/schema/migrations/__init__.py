@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, inspect, pool, text
 
-from monitor.store.schema.bar import StoreBlock
+from monitor.store.schema.block import StoreBlock
 from monitor.store.schema.lock import alone
 
 if TYPE_CHECKING:

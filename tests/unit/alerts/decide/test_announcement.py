@@ -24,13 +24,13 @@ from alerts.decide.announcement import (
 from alerts.decide.escalation import StartStep, escalate, facts
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Acknowledge, Release
 from alerts.model.incident import Incident, IncidentState, Position, apply, release_is_offered
-from alerts.model.notice import IncidentType, Plan, Purpose
+from alerts.model.notification import IncidentType, Plan, Purpose
 from alerts.model.oncall import Layer, Override, Rota
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from tests.unit.alerts.people import (
     BRIEF,
     FAX,

@@ -23,20 +23,20 @@ from alerts.decide.auditor import (
     examine,
 )
 from alerts.decide.bundle import GROUP_INTERVAL
-from alerts.decide.conclusion import Notify, conclude
 from alerts.decide.escalation import StartStep, WaitUntil, escalate, go_on
 from alerts.decide.followup import follow_up
-from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.next_action import DeliveryPolicy
+from alerts.decide.state_change import Notify, conclude
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import AUTOMATIC, Acknowledge, Escalate, Release, Resolve
 from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.incident import Incident, Position, apply
-from alerts.model.notice import OF_TELLING, IncidentType, Plan, Purpose
+from alerts.model.notification import OF_TELLING, IncidentType, Plan, Purpose
+from alerts.model.policy_snapshot import AnnouncementPlan
 from tests.unit.alerts.people import (
     BRIEF,
     FAX,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.decide.gateway.brake import CONTACT_LIMITS, free_at, minute_limit, telephone_free_at
+from alerts.decide.gateway.rate_limit import CONTACT_LIMITS, free_at, minute_limit, telephone_free_at
 from alerts.model.channel import Channel
 from alerts.model.gateway import CALL_LASTS
 from tests.unit.alerts.people import MINUTE, SECOND, T0

@@ -25,9 +25,9 @@ from alerts.decide.bundle import (
     gathering,
 )
 from alerts.decide.escalation import facts
-from alerts.decide.gateway.brake import CONTACT_LIMITS
+from alerts.decide.gateway.rate_limit import CONTACT_LIMITS
 from alerts.model.delivery import NotificationDraft, NotificationState
-from alerts.model.notice import IncidentType, Language, Plan, Purpose
+from alerts.model.notification import IncidentType, Language, Plan, Purpose
 from alerts.model.urgency import Urgency
 from tests.unit.alerts.people import FAX, LETTER, MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, VOICE_SITI, incident
 

@@ -13,8 +13,8 @@ from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import AttemptState
 from alerts.model.event import Close, Declare, MarkFalseAlarm, Release, Resolve
 from alerts.model.incident import Incident, apply, open_incident
-from alerts.model.notice import IncidentType, Purpose
-from tests.unit.alerts.decide.test_conclusion import staff_draft
+from alerts.model.notification import IncidentType, Purpose
+from tests.unit.alerts.decide.test_state_change import staff_draft
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, attempt, incident, tried, trigger, written
 
 NOW = T0 + 30 * MINUTE

@@ -28,7 +28,7 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState
-from alerts.model.notice import IssuingOffice, Language, Plan, Purpose
+from alerts.model.notification import IssuingOffice, Language, Plan, Purpose
 from tests.unit.alerts.people import MINUTE, OFFICE, SECOND, T0, attempt
 
 NOC = IssuingOffice(short="PANTAU", name="Pusat Operasi Contoh", domain="")

@@ -8,10 +8,10 @@ import pytest
 
 from alerts.decide.edit import follow_edit
 from alerts.decide.escalation import StartStep, escalate
-from alerts.model.brief import AnnouncementPlan
 from alerts.model.contact import Address
 from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import Incident
+from alerts.model.policy_snapshot import AnnouncementPlan
 from tests.unit.alerts.people import (
     BRIEF,
     MINUTE,

@@ -23,18 +23,18 @@ from alerts.decide.escalation import (
     put_back,
     told_again_at,
 )
-from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import EscalationPolicy, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import Acknowledge, Escalate, Expire
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import OUTAGES, Incident, IncidentState, Position, apply
-from alerts.model.notice import Cause, IncidentType, Language, Plan, Purpose
+from alerts.model.notification import Cause, IncidentType, Language, Plan, Purpose
 from alerts.model.oncall import Layer, Override, Rota
+from alerts.model.policy_snapshot import EscalationPolicy, RedialPolicy, Step
 from tests.unit.alerts.people import BRIEF, MINUTE, POLICY, RAVI, SITI, T0, attempt, incident, tried, written
 
 HOUR = timedelta(hours=1)

@@ -22,7 +22,7 @@ from alerts.model.contact import Address
 from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import Release, Resolve
 from alerts.model.incident import Incident, apply
-from alerts.model.notice import IncidentType, Purpose
+from alerts.model.notification import IncidentType, Purpose
 from tests.unit.alerts.people import (
     BRIEF,
     LETTER,

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from alerts.decide.escalation import StartStep, escalate
 from alerts.decide.handover import come_on_duty
-from alerts.model.brief import AnnouncementPlan, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Acknowledge, Expire, Resolve
 from alerts.model.incident import Incident, apply, open_incident
-from alerts.model.notice import IncidentType, Plan
+from alerts.model.notification import IncidentType, Plan
 from alerts.model.oncall import Days, Layer, Override, Rota
+from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Step
 from tests.unit.alerts.people import BRIEF, RAVI, SITI, attempt, tried, trigger, written
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")

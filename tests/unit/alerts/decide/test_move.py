@@ -12,7 +12,7 @@ import pytest
 
 from alerts.decide.announcement import expiry
 from alerts.decide.escalation import facts
-from alerts.decide.gateway.move import (
+from alerts.decide.gateway.next_action import (
     AskForReceipt,
     DeliveryPolicy,
     FallBack,
@@ -33,7 +33,7 @@ from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import Attempt, AttemptState, Delivery, Notification, NotificationDraft, NotificationState
 from alerts.model.gateway import NO_KEY, ErrorClass
-from alerts.model.notice import Language, Plan, Purpose
+from alerts.model.notification import Language, Plan, Purpose
 from tests.unit.alerts.people import (
     FAX,
     LETTER,

@@ -11,7 +11,7 @@ import pytest
 from alerts.decide.paper import Handling, ImpossibleDay, LetterStep, TrayLetter, post_by, why_not_posted_on
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.notice import Purpose
+from alerts.model.notification import Purpose
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 SECOND = timedelta(seconds=1)

@@ -10,17 +10,17 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerts.decide.announcement import Announce, announce
-from alerts.decide.conclusion import Notify, conclude
 from alerts.decide.release_result import release_result, releaser
+from alerts.decide.state_change import Notify, conclude
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import AUTOMATIC, Release, Resolve
 from alerts.model.incident import Incident, apply
-from alerts.model.notice import Purpose
+from alerts.model.notification import Purpose
+from alerts.model.policy_snapshot import AnnouncementPlan
 from tests.unit.alerts.people import (
     BRIEF,
     FAX,

@@ -10,11 +10,11 @@ from itertools import pairwise
 import pytest
 
 from alerts.decide.escalation import StartStep, escalate
-from alerts.decide.gateway.telling import Milestone, due_at, is_first, reached, told_last
+from alerts.decide.gateway.latency import Milestone, due_at, is_first, reached, told_last
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
 from alerts.model.delivery import RANK, AttemptState, Notification
-from alerts.model.notice import Plan, Purpose
+from alerts.model.notification import Plan, Purpose
 from tests.unit.alerts.people import MINUTE, T0, attempt, incident, tried, written
 
 ACCEPTED, DELIVERED = Milestone.ACCEPTED, Milestone.DELIVERED

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 from pypdf import PdfReader
 
 from alerts.model.gateway import PageContent
-from alerts.model.notice import Addressee
+from alerts.model.notification import Addressee
 from tests.unit.alerts.wording.situations import JCM, OUTAGE
 
 OFFICE = replace(

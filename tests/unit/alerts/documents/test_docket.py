@@ -7,7 +7,7 @@ from datetime import date
 from alerts.documents.docket import Docket, DocketLine
 from alerts.documents.render import docket
 from alerts.model.gateway import PageContent
-from alerts.model.notice import Purpose
+from alerts.model.notification import Purpose
 from tests.unit.alerts.documents.pages import reader, text
 from tests.unit.alerts.people import T0
 

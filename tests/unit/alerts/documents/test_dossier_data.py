@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from alerts.documents.dossier import IncidentRecord, Measurement, SiteFindings, dossier_data
+from alerts.documents.incident_record import IncidentRecord, Measurement, SiteFindings, dossier_data
 from alerts.model.delivery import AttemptState, Delivery, Notification, NotificationState
 from alerts.model.incident import Declaration, Incident, IncidentState
-from alerts.model.notice import IncidentType
-from alerts.record.audit import ChainHead
+from alerts.model.notification import IncidentType
+from alerts.persistence.audit import ChainHead
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, SMS_SITI, T0, attempt, incident, written
 from tests.unit.alerts.wording.situations import WORDING

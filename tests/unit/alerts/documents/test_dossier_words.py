@@ -11,13 +11,13 @@ import pytest
 
 import alerts
 from alerts.decide.auditor import MissedAction
-from alerts.decide.gateway.brake import RateLimitScope
+from alerts.decide.gateway.rate_limit import RateLimitScope
 from alerts.documents import phrase
 from alerts.engine.gateway_call import CallKind
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, NotificationState
 from alerts.model.gateway import NO_KEY
-from alerts.model.notice import IncidentType, Purpose
+from alerts.model.notification import IncidentType, Purpose
 from tests.unit.alerts.people import attempt
 
 

@@ -10,7 +10,7 @@ import pytest
 from alerts.documents.fax import fax_data
 from alerts.documents.render import fax
 from alerts.model.gateway import SENDER_LINE
-from alerts.model.notice import Addressee, Facts, IncidentType, Plan, Purpose
+from alerts.model.notification import Addressee, Facts, IncidentType, Plan, Purpose
 from tests.unit.alerts.documents.pages import (
     BARE,
     FACTS,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from alerts.documents.render import fax_list
-from alerts.model.notice import Facts, IncidentType, IssuingOffice, Plan, Purpose
+from alerts.model.notification import Facts, IncidentType, IssuingOffice, Plan, Purpose
 from tests.unit.alerts.documents.pages import FACTS, MINISTRY, OFFICE, reader, text
 from tests.unit.alerts.wording.situations import WORDING
 

@@ -12,9 +12,9 @@ import pytest
 from alerts.documents.letter import letter_data
 from alerts.documents.render import fax, letter
 from alerts.model.gateway import PageContent
-from alerts.model.notice import Addressee, Cause, Facts, IncidentType, Plan, Purpose
+from alerts.model.notification import Addressee, Cause, Facts, IncidentType, Plan, Purpose
 from alerts.wording.key import news
-from alerts.wording.need import PRINTED
+from alerts.wording.text_spec import PRINTED
 from alerts.wording.texts import load
 from monitor.config.agency.letterhead import check_postal
 from monitor.config.files.document import Document

@@ -12,7 +12,7 @@ from pypdf.generic import DictionaryObject, PdfObject, StreamObject
 
 from alerts.documents.render import fax, fax_list, letter
 from alerts.model.gateway import PageContent
-from alerts.model.notice import Addressee, Facts
+from alerts.model.notification import Addressee, Facts
 from alerts.wording.texts import Wording
 from tests.unit.alerts.documents.pages import FACTS, MINISTRY, OFFICE, reader, text
 from tests.unit.alerts.wording.situations import WORDING

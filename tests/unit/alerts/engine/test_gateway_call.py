@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from alerts.decide.escalation import facts
-from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call
 from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import Channel
@@ -31,7 +31,7 @@ from alerts.model.gateway import (
     SubmissionNotFound,
     SubmissionState,
 )
-from alerts.model.notice import Language, Plan, Purpose
+from alerts.model.notification import Language, Plan, Purpose
 from tests.unit.alerts.people import LETTER, MINUTE, SECOND, SMS_SITI, T0, attempt, incident, tried, written
 
 POLICY = DeliveryPolicy()

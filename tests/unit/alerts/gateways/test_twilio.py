@@ -11,7 +11,7 @@ from alerts.gateways.twilio.sms import TwilioSmsSettings
 from alerts.gateways.twilio.twiml import LONGEST_INLINE, Voices, farewell, menu, recital, silence
 from alerts.gateways.twilio.voice import TwilioVoiceSettings
 from alerts.model.gateway import ErrorClass, Script, VoiceContent
-from alerts.model.notice import Facts, Language
+from alerts.model.notification import Facts, Language
 from alerts.wording.call import compose
 from tests.unit.alerts.wording.situations import JCM, WORDING, situations
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from alerts.inbound.phone_release import _by_pin
 from alerts.inbound.pin import PinStore, hashed, objection
-from alerts.inbound.releasing import _by_pin
 from tests.unit.alerts.people import BRIEF, incident
 
 

@@ -32,7 +32,7 @@ from alerts.model.incident import (
     is_held,
     open_incident,
 )
-from alerts.model.notice import Cause, IncidentType, Plan, Purpose
+from alerts.model.notification import Cause, IncidentType, Plan, Purpose
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, incident, trigger
 
 ACKNOWLEDGE = Acknowledge(incident_id=1, at=T0 + MINUTE, by="Siti Contoh")

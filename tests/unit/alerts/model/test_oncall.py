@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from alerts.hours.calendar import Calendar, State
 from alerts.model.contact import Contact
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.model.oncall import (
     OUTLOOK,
     Days,

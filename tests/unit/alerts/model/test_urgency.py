@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerts.model.notice import Plan, Purpose
+from alerts.model.notification import Plan, Purpose
 from alerts.model.urgency import ALWAYS_GOES, Urgency, priority, urgency
 from tests.unit.alerts.people import MINUTE, T0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.model.notice import OF_TELLING, Facts, IncidentType, IssuingOffice, Plan, Purpose
+from alerts.model.notification import OF_TELLING, Facts, IncidentType, IssuingOffice, Plan, Purpose
 from alerts.wording.key import CHANGED, FOR_STAFF
 from alerts.wording.texts import load
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan
-from alerts.model.notice import Facts, IncidentType, Language, Plan, Purpose
+from alerts.model.notification import Facts, IncidentType, Language, Plan, Purpose
+from alerts.model.policy_snapshot import AnnouncementPlan
 from alerts.wording import spoken
 from alerts.wording.bundle import compose_call, compose_sms
 from alerts.wording.lint import COMFORTABLE, errors, lint, septets

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.model.notice import Cause, Facts, IncidentType, Language, Plan, Purpose
+from alerts.model.notification import Cause, Facts, IncidentType, Language, Plan, Purpose
 from alerts.wording.call import compose
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING, situations
 

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.wording import moment
 
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH

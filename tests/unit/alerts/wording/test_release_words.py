@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Recipient
-from alerts.model.notice import Addressee, Language
+from alerts.model.notification import Addressee, Language
+from alerts.model.policy_snapshot import AnnouncementPlan
 from alerts.wording import release
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
 

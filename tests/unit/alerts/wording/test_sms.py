@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alerts.model.incident import OUTAGES
-from alerts.model.notice import Cause, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
+from alerts.model.notification import Cause, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import sms
 from alerts.wording.lint import COMFORTABLE, Rule, errors, lint, septets, substance
 from alerts.wording.sms import UnsendableTextError, WorstCase, answer, compose

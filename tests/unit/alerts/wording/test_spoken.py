@@ -2,7 +2,7 @@
 
 import pytest
 
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.wording import spoken
 from tests.unit.alerts.wording.situations import BEGAN
 from tests.unit.alerts.wording.test_moment import at

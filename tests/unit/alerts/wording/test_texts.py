@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from alerts.model.notice import Language, Plan
+from alerts.model.notification import Language, Plan
 from alerts.wording import bundle
 from alerts.wording.call import compose as call
 from alerts.wording.catalogue import WordingError
-from alerts.wording.need import NEEDS
 from alerts.wording.sms import compose as sms
+from alerts.wording.text_spec import NEEDS
 from alerts.wording.texts import load
 from alerts.wording.values import for_call, for_page, for_sms
-from tests.unit.alerts.documents.test_advance_notice import CHANGED, page
+from tests.unit.alerts.documents.test_maintenance_notice import CHANGED, page
 from tests.unit.alerts.wording.situations import OUTAGE
 
 
@@ -165,7 +165,7 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
         "call": set(for_call(facts, Language.MALAY))
         | {"recipients", "counts", "updates", "count", "names", "more", "cause", "waits", "then"},
         "page": set(for_page(facts, Language.MALAY)) | {"cause", "waits", "then"},
-        # tests/unit/alerts/wording/test_lifeline.py composes every one of them.
+        # tests/unit/alerts/wording/test_out_of_band.py composes every one of them.
         "lifeline": {"whose", *for_sms(facts, Language.MALAY), *for_call(facts, Language.MALAY)},
     }
     # What was handed on tells when instead of since when nobody is heard of.

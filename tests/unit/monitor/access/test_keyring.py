@@ -7,7 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 import pytest
 
 from monitor.access.encryption import BadKeyError, Ciphertext, EncryptionKey, SecretPlace, SecretPurpose
-from monitor.store.upkeep.keyring import Keyring, SecretLockedError, new_key
+from monitor.store.admin.keyring import Keyring, SecretLockedError, new_key
 
 KEY = urlsafe_b64encode(bytes(range(32))).decode()
 HERE = SecretPlace(purpose=SecretPurpose.ONE_TIME, owner="7")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from monitor.access.principal import OPEN_HERE, Principal, User
 from monitor.access.role import (
     ALL_AGENCIES,
     EVERYTHING,
@@ -16,7 +17,6 @@ from monitor.access.role import (
     parse_assignment,
     scope_of,
 )
-from monitor.access.visitor import OPEN_HERE, Principal, User
 
 ALLOWED = {
     Permission.READ: "viewer officer clerk duty noc admin",

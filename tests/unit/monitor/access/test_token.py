@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from monitor.access.api_token import ApiToken, exceeding
+from monitor.access.principal import Principal
 from monitor.access.role import Permission, parse_assignment
-from monitor.access.visitor import Principal
 from tests.unit.alerts.people import T0
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 import yaml
 
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from monitor.advice import Advice, advise, texts, words
 from monitor.advice.case import Case
 from monitor.advice.usual import texts_of_failures

@@ -10,17 +10,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.model.event import Trigger
-from alerts.model.notice import Facts, IncidentType, Language, Plan
+from alerts.model.notification import Facts, IncidentType, Language, Plan
 from alerts.wording import sms
 from monitor.bridge.noc_brief import own_brief
-from monitor.judging.joint.quorum import agreed
-from monitor.judging.suspect import FaultSource
+from monitor.evaluation.joint.quorum import agreed
+from monitor.evaluation.monitoring_faults import FaultSource
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
 from tests.unit.monitor.bridge.test_pipeline import Service
 from tests.unit.monitor.config.ministry import Ministry
-from tests.unit.monitor.judging.test_quorum import TWO, wrong
-from tests.unit.monitor.judging.test_quorum import well as works
+from tests.unit.monitor.evaluation.test_quorum import TWO, wrong
+from tests.unit.monitor.evaluation.test_quorum import well as works
 from tests.unit.monitor.trial import REFUSED, WRONG_PASSWORD, Fault, imap, slow, smtp
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from alerts.model.notice import Cause, IncidentType
+from alerts.model.notification import Cause, IncidentType
 from monitor.bridge.noc_brief import CAUSES, agency_of, cause_of, key_of, speaker_of, subject_of
 from monitor.model.route import Direction
 from probes.model.reply import Reason

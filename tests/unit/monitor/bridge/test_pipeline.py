@@ -12,17 +12,17 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.model.brief import PolicySnapshot
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident
-from alerts.model.notice import Cause, IncidentType
-from alerts.record.store import StoreUnavailable
-from monitor.bridge.consensus import Briefs, IncidentReporter
+from alerts.model.notification import Cause, IncidentType
+from alerts.model.policy_snapshot import PolicySnapshot
+from alerts.persistence.store import StoreUnavailable
+from monitor.bridge.incident_reporter import Briefs, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
-from monitor.judging.joint.standing import SiteStatus
-from monitor.judging.judge import AT_A_TIME, HealthEvaluator
-from monitor.judging.subject import GradedRun
-from monitor.judging.suspect import ActiveProblem, FaultSource
+from monitor.evaluation.evaluator import AT_A_TIME, HealthEvaluator
+from monitor.evaluation.health_tracker import GradedRun
+from monitor.evaluation.joint.site_status import SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute

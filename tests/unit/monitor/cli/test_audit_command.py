@@ -17,9 +17,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
+from monitor.audit.archive import Archive
 from monitor.config.service.store import RetentionSettings
-from monitor.proof.archive import Archive
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History

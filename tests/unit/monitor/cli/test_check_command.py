@@ -17,10 +17,10 @@ from monitor.metrics import Metrics
 from monitor.runtime.clock import MachineClock
 from monitor.service.access.administration import Administration
 from monitor.service.oncall import OnCall
+from monitor.store.admin.users import SecondFactors, Users
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import drill, exercise
-from monitor.store.upkeep.users import SecondFactors, Users
 from monitor.web.command.oncall import duties
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.source import Service

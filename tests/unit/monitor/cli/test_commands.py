@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 from typer.testing import CliRunner
 
-from alerts.engine.settling import ManualStatus
+from alerts.engine.manual_status import ManualStatus
 from alerts.model.contradiction import Contradiction
 from monitor.cli import COMMANDS, app, command
 from monitor.cli.duty.incident import Contradicted
@@ -38,7 +38,7 @@ HEAVY = (
 )
 #: Modules of ours that such a command may import, the faces of their folders among them. To find the socket it reads the
 #: configuration's YAML, by the reader that the texts of notices have, too, and says in words what is wrong with it, which
-#: remember how they were put together (`monitor.model.said`).
+#: remember how they were put together (`monitor.model.lazy_text`).
 BUDGET = 22
 
 

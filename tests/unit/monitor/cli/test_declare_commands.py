@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.decide.silence import silence_over
-from alerts.model.notice import IncidentType
-from monitor.service.declarer import DeclarationService
+from alerts.model.notification import IncidentType
+from monitor.service.declarations import DeclarationService
 from monitor.service.order_check import OrderCheck
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore

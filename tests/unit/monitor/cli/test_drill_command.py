@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from alerts.decide.drill import DrillState, facts
 from alerts.model.channel import Channel
-from alerts.model.notice import Language
-from monitor.drills.driller import DrillRunner
+from alerts.model.notification import Language
+from monitor.drills.runner import DrillRunner
 from monitor.store.engine.drills import Drill, Record
 from monitor.web.command.drills import drills
 from tests.unit.alerts.people import MINUTE, OFFICE, T0

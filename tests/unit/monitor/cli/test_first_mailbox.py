@@ -26,7 +26,7 @@ from monitor.cli.operation.init import _proposed, init
 from monitor.cli.service import to_run
 from monitor.config.loading import load
 from probes.model.mail_platform import MailPlatform
-from probes.stranger.whereabouts import of_platform
+from probes.preauth.discovery import of_platform
 
 KEY = bytes(32)
 PASSWORD = "kata: laluan # 'contoh'"

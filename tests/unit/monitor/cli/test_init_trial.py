@@ -16,8 +16,8 @@ from monitor.cli.operation.trial import Display, Trial, find_way
 from monitor.config.agency.mailbox import ServerSettings
 from probes.model.mailbox import Security
 from probes.model.result import Phase
+from probes.preauth.session import Protocol
 from probes.run.trace import TraceRecorder
-from probes.stranger.session import Protocol
 from tests.unit.monitor.cli.test_first_mailbox import DRAFT, KEY, PASSWORD
 
 

@@ -17,8 +17,8 @@ from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge, Expire, Resolve
 from alerts.model.incident import Declaration, Incident, Position, apply
-from alerts.model.notice import IncidentType
-from alerts.record.store import StoreUnavailable
+from alerts.model.notification import IncidentType
+from alerts.persistence.store import StoreUnavailable
 from monitor.cli.option import login_name
 from monitor.cli.service import ask, belongs_to_another
 from monitor.config.files.problem import Problem, Severity

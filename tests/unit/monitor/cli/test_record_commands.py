@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.record.audit import ChainHead
+from alerts.persistence.audit import ChainHead
+from monitor.audit.archive import Archive
 from monitor.cli.service import LONG, request
-from monitor.proof.archive import Archive
-from monitor.store.upkeep.purge import PurgeSet
+from monitor.store.admin.purge import PurgeSet
 from monitor.web.command.records import records
 from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.record.restoration import DetectionMethod, Restoration
+from alerts.persistence.restoration import DetectionMethod, Restoration
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.migrations import upgrade

@@ -10,9 +10,9 @@ import pytest
 
 from monitor.service.access.administration import Administration
 from monitor.service.access.tokens import ProgramTokens
+from monitor.store.admin.tokens import TokenRecords
+from monitor.store.admin.users import SecondFactors, Users
 from monitor.store.backend.database import Database
-from monitor.store.upkeep.tokens import TokenRecords
-from monitor.store.upkeep.users import SecondFactors, Users
 from monitor.web.command.access import tokens_of, users_of
 from monitor.web.command.control import control
 from tests.integration.alerts.station import Station

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.model.said import in_other_words
+from monitor.model.lazy_text import in_other_words
 from monitor.web.page import FAULTS
 from tests.unit.monitor.config.corpus.case import CANARY, ENVIRON, Case, cases, lay_out_base, said_of, shortened
 

@@ -10,10 +10,10 @@ import pytest
 
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import PolicySnapshot, RedialPolicy
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.oncall import Days
+from alerts.model.policy_snapshot import PolicySnapshot, RedialPolicy
 from monitor.config.loading import load
 from tests.unit.monitor.config.ministry import KINDS, Ministry
 

@@ -11,7 +11,7 @@ from monitor.config.agency.probing import ProbingOverrides, ProbingSettings, che
 from monitor.config.files.document import parse_document
 from monitor.config.files.findings import Findings
 from monitor.web.page import PageLanguage, words
-from pantau_lab.scenery import COUNTRY, DEMO, Timing
+from pantau_lab.config_files import COUNTRY, DEMO, Timing
 
 MINUTE = timedelta(minutes=1)
 #: Of the hint beside the field of an agency's interval, in both languages.

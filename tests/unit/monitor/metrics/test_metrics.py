@@ -8,8 +8,8 @@ import pytest
 from alerts.engine.observer import Observer
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
-from alerts.model.notice import IncidentType, Purpose
-from monitor.judging.attribution import RunVerdict
+from alerts.model.notification import IncidentType, Purpose
+from monitor.evaluation.attribution import RunVerdict
 from monitor.metrics import AGENCY_DIRECTIONS, DIRECTIONS, NO_AGENCY, OWN_FAULTS, Metrics
 from probes.model.result import Arrival, Outcome
 from tests.unit.monitor.scrape import AGENCY, LABELS, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, opened, run

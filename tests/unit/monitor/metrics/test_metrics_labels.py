@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.decide.gateway.telling import Milestone, NotificationLatency
+from alerts.decide.gateway.latency import Milestone, NotificationLatency
 from alerts.model.channel import Channel
-from monitor.judging.agency import PresentCause
-from monitor.judging.attribution import RunVerdict
+from monitor.evaluation.agency import PresentCause
+from monitor.evaluation.attribution import RunVerdict
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from probes.model.result import Arrival, Outcome, Party
 from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Scrape, finish, opened, run

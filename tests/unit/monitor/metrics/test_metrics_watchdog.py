@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from alerts.decide.auditor import EscalationFailure, MissedAction
-from monitor.judging.lifeline import OutOfBandReason
+from monitor.evaluation.out_of_band import OutOfBandReason
 from monitor.metrics import Metrics
 from tests.unit.monitor.scrape import NOON, Scrape
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from monitor.judging.judge import HealthEvaluator
+from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
 from monitor.probing.arrival import Arrivals

@@ -14,17 +14,17 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.record.clock import Clock, SystemClock
+from alerts.persistence.clock import Clock, SystemClock
 from monitor.bridge.pipeline import ResultPipeline
-from monitor.judging.judge import HealthEvaluator
+from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
 from monitor.planning.admission import LEAST
+from monitor.probing.on_demand_run import OnDemandRun
 from monitor.probing.prober import Prober
-from monitor.probing.trial import OnDemandRun
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox, Password

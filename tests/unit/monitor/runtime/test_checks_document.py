@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.runtime.kinds import check_kinds
+from monitor.runtime.plugins import check_kinds
 from probes.domain import blocklist
 
 TEXT = (Path(__file__).parents[4] / "docs" / "checks.md").read_text(encoding="utf-8")

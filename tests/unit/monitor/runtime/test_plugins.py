@@ -13,7 +13,7 @@ import pytest
 
 import alerts.gateways
 from alerts.model.gateway import GatewayKind
-from monitor.runtime.kinds import discover
+from monitor.runtime.plugins import discover
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from alerts.model.notice import IncidentType
-from monitor.judging.joint.standing import SiteStatus
+from alerts.model.notification import IncidentType
+from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.model.health import Health
 from monitor.model.route import Direction, MonitoredRoute
-from monitor.probing.trial import OnDemandRun
+from monitor.probing.on_demand_run import OnDemandRun
 from monitor.service.measurement import FRESH, MOST, MailMeasurement
 from probes.model.result import Outcome, Phase, ProbeResult
 from tests.unit.alerts.people import MINUTE, SECOND, T0

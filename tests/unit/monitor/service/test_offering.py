@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from monitor.config.loading import Configuration, load, stored_source
 from monitor.metrics import Metrics
+from monitor.model.desired_document import OfferDifference
 from monitor.model.document import WrittenDocument
-from monitor.model.offer import OfferDifference
-from monitor.service.sites.offering import DocumentDistributor
+from monitor.service.sites.document_distributor import DocumentDistributor
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
 from tests.integration.watching import agency, laid_out

@@ -11,7 +11,7 @@ import pytest
 
 import monitor.service
 import monitor.web
-from monitor.service.order import REFUSED, NotFoundError, OperationRejectedError
+from monitor.service.errors import REFUSED, NotFoundError, OperationRejectedError
 from monitor.web.page import PageLanguage, filters_of
 
 

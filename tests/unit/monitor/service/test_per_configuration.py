@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from monitor.config.loading import Configuration, LoadCache, load
-from monitor.drills.roster import DrillPlans
+from monitor.drills.plan import DrillPlans
 from monitor.service.oncall import _DutyRosters
 from monitor.service.per_configuration import PerConfiguration
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice

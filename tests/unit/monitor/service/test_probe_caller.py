@@ -10,10 +10,10 @@ from threading import Event
 
 import pytest
 
-from monitor.proof.lifecycle import Lifecycle
-from monitor.service.portal.trials import KEPT, OnDemandRunRejectedError
-from monitor.service.sites import probe_calls
-from monitor.service.sites.probe_calls import ProbeRequester, ProbeRequestState
+from monitor.audit.lifecycle import Lifecycle
+from monitor.service.portal.on_demand_runs import KEPT, OnDemandRunRejectedError
+from monitor.service.sites import probe_requests
+from monitor.service.sites.probe_requests import ProbeRequester, ProbeRequestState
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
@@ -113,7 +113,7 @@ async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for
     place: SourceLocation, hangs: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Three have to answer meanwhile, each by a thread.
-    monkeypatch.setattr(probe_calls, "_PATIENCE", 3)
+    monkeypatch.setattr(probe_requests, "_PATIENCE", 3)
     wire = Wire(johor=None, kuching=SiteRefusedError("no route"), labuan=SiteOutdatedError("older"), miri=hangs)
     caller = place.process(Bench(["JCM"]), wire)
     call = await caller.call("JCM", by="Siti Contoh")
@@ -136,7 +136,7 @@ async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for
 async def test_a_site_that_never_answers_is_not_asked_by_ever_more(
     place: SourceLocation, hangs: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe_calls, "_PATIENCE", 0.0)
+    monkeypatch.setattr(probe_requests, "_PATIENCE", 0.0)
     wire = Wire(johor=hangs)
     codes = ["JCM", "MDC", "KKC", "UCM", "PCM"]
     caller = place.process(Bench(codes), wire)
@@ -150,7 +150,7 @@ async def test_a_site_that_never_answers_is_not_asked_by_ever_more(
 async def test_sites_that_answer_have_answered_when_it_is_said_and_none_is_asked_again_within_the_minute(
     place: SourceLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe_calls, "_PATIENCE", 60.0)
+    monkeypatch.setattr(probe_requests, "_PATIENCE", 60.0)
     wire = Wire(johor=None)
     caller = place.process(Bench(["JCM"]), wire)
     assert (await caller.call("JCM", by="Siti Contoh")).sites == {"johor": ProbeRequestState.ASKED}

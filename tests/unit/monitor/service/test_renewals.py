@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.record.store import AuditEntry, StoreUnavailable
+from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
-from monitor.service.access.safe import SecretStore
-from monitor.service.portal.renewals import RefreshTokenRotation
+from monitor.service.access.secret_store import SecretStore
+from monitor.service.portal.refresh_tokens import RefreshTokenRotation
+from monitor.store.admin.keyring import Keyring, new_key
+from monitor.store.admin.secrets import RotatedToken, Secrets, keep_secret
 from monitor.store.backend.database import Database
-from monitor.store.upkeep.keyring import Keyring, new_key
-from monitor.store.upkeep.secrets import RotatedToken, Secrets, keep_secret
 from pantau_lab.oauth import AuthorizationServer, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth import AccessTokenError

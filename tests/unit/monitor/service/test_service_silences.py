@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from alerts.decide.silence import Silence, silence_over
-from alerts.model.notice import IncidentType
-from alerts.record.restoration import SEE_FIRST
+from alerts.model.notification import IncidentType
+from alerts.persistence.restoration import SEE_FIRST
 from monitor.service.silences import Silencer, first_verdict_muter, route_muter
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore

@@ -12,10 +12,10 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.metrics import Metrics
 from monitor.planning.ownership import Shard, TakeoverPolicy
-from monitor.service.sharing import ShardManager
+from monitor.service.sharding import ShardManager
 from monitor.store.probing.history import APART
 from monitor.store.probing.processes import Process
 from probes.mail.token import Origin, TokenSigner
@@ -233,8 +233,8 @@ async def test_in_a_mass_outage_of_others_no_more_is_read_than_is_asked_for_agen
     async def look_up(agencies: Sequence[str]) -> None:
         asked.append(agencies)
 
-    monkeypatch.setattr("monitor.service.sharing._FOLLOWED", 0)
-    monkeypatch.setattr("monitor.service.sharing._FOR_EACH", 0)
+    monkeypatch.setattr("monitor.service.sharding._FOLLOWED", 0)
+    monkeypatch.setattr("monitor.service.sharding._FOR_EACH", 0)
     routes = {f"A{number:03}": SimpleNamespace(agency=f"A{number:03}") for number in range(200)}
     elsewhere = SimpleNamespace(
         routes=routes, restore=lambda _: None, mail=lambda agency: SimpleNamespace(troubled=lambda: [agency])

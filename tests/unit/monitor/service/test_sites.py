@@ -16,26 +16,26 @@ from structlog.testing import capture_logs
 
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident, open_incident
-from alerts.model.notice import IncidentType
-from alerts.record.store import StoreUnavailable
-from monitor.bridge.consensus import Briefs, IncidentReporter, outages_of
+from alerts.model.notification import IncidentType
+from alerts.persistence.store import StoreUnavailable
+from monitor.bridge.incident_reporter import Briefs, IncidentReporter, outages_of
 from monitor.config.model.settings import Settings
-from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.joint.freshness import SiteClock, SiteHeartbeat
-from monitor.judging.joint.quorum import Quorum
-from monitor.judging.joint.replication import Replication, ReplicationState
-from monitor.judging.joint.standing import SiteStatus
-from monitor.judging.suspect import ActiveProblem
+from monitor.evaluation.flapping import FlappingPolicy
+from monitor.evaluation.joint.freshness import SiteClock, SiteHeartbeat
+from monitor.evaluation.joint.quorum import Quorum
+from monitor.evaluation.joint.replication import Replication, ReplicationState
+from monitor.evaluation.joint.site_status import SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
+from monitor.service.probing_runtime import _let_go_of_sites
 from monitor.service.sites import hub
-from monitor.service.sites.beating import SiteHeartbeatWriter
+from monitor.service.sites.heartbeat import SiteHeartbeatWriter
 from monitor.service.sites.hub import Hub
+from monitor.service.sites.replication_monitor import ReplicationMonitor
 from monitor.service.sites.site_runs import SiteRunReporter
-from monitor.service.sites.wires import ReplicationMonitor
-from monitor.service.sites.witness import SiteStatusRecorder
-from monitor.service.watch import _let_go_of_sites
+from monitor.service.sites.status_recorder import SiteStatusRecorder
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore

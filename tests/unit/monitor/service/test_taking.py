@@ -15,11 +15,11 @@ from monitor.config.loading import Configuration, load, stored_source
 from monitor.config.model.settings import ServiceMode
 from monitor.model.document import EditSource, WrittenDocument
 from monitor.service.portal.documents import DocumentWriter
-from monitor.service.sites.taking import DocumentApplier
+from monitor.service.sites.document_applier import DocumentApplier
+from monitor.store.admin.documents import Documents
+from monitor.store.admin.offers import AGAIN, Offers
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal, offered_document
-from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.offers import AGAIN, Offers
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import T0
 

@@ -18,7 +18,7 @@ from sqlalchemy import insert
 from structlog.testing import capture_logs
 
 from alerts.engine.group_commit import with_ledger
-from alerts.record.store import StoreUnavailable, UnitOfWork
+from alerts.persistence.store import StoreUnavailable, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import counter

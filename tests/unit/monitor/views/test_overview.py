@@ -9,15 +9,15 @@ import pytest
 
 from alerts.decide.announcement import Announce, announce
 from alerts.decide.escalation import StartStep, escalate
-from alerts.model.brief import AnnouncementPlan
 from alerts.model.delivery import AttemptState, Notification
 from alerts.model.event import Release, Resolve
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, apply
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import AnnouncementPlan
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.planning.inspection import CheckRun
+from monitor.planning.check_run import CheckRun
 from monitor.views.overview import view_checks, view_incident, view_notice, view_route
 from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.result import Outcome, Phase

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from alerts.model.notice import IncidentType
-from monitor.judging.joint.standing import UNTROUBLED, SiteStatus
-from monitor.judging.suspect import ActiveProblem
+from alerts.model.notification import IncidentType
+from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.views.site_report import view_sites
 from tests.unit.alerts.people import T0
 

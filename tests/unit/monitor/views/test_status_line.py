@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from monitor.judging.liveness import LivenessFailure
-from monitor.views.own_health import SelfHealthInputs
+from monitor.evaluation.liveness import LivenessFailure
+from monitor.views.self_health import SelfHealthInputs
 from monitor.views.status_line import status_line
 
 AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)

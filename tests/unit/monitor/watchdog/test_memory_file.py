@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.judging.lifeline import ActiveReason, Memory, OutOfBandReason
-from monitor.watchdog.lifeline import MemoryFile
+from monitor.evaluation.out_of_band import ActiveReason, Memory, OutOfBandReason
+from monitor.watchdog.out_of_band import MemoryFile
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 TOLD: Memory = {OutOfBandReason.STORE: ActiveReason(since=T0, told_at=T0 + timedelta(minutes=10))}
@@ -46,7 +46,7 @@ def test_where_it_cannot_be_written_it_says_so(tmp_path: Path) -> None:
 _ON_A_FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from monitor.watchdog.lifeline import MemoryFile
+from monitor.watchdog.out_of_band import MemoryFile
 from tests.unit.monitor.watchdog.test_memory_file import TOLD
 place = Path(sys.argv[1])
 # No file may grow, and none may be begun: the room that is left on a full disk.

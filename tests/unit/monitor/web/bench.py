@@ -7,7 +7,7 @@ from typing import Any
 
 from monitor.model.health import Health
 from monitor.model.route import MonitoredRoute
-from monitor.probing.trial import OnDemandRun
+from monitor.probing.on_demand_run import OnDemandRun
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.trial import agency_routes
 

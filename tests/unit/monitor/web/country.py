@@ -9,13 +9,13 @@ from enum import StrEnum
 
 from alerts.decide.silence import Silence
 from alerts.model.incident import IncidentState
-from monitor.judging.attribution import RunVerdict
+from monitor.evaluation.attribution import RunVerdict
 from monitor.model.day import DayTimeline
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import WindowOccurrence
 from monitor.views.overview import AgencyView, CheckView, IncidentView, NotificationView, RouteView, view_incident
-from monitor.views.own_health import Component, ComponentProblem, ProblemCode
+from monitor.views.self_health import Component, ComponentProblem, ProblemCode
 from probes.model.check import Verdict
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase

@@ -11,8 +11,8 @@ from functools import cache
 from monitor.config.service.consent import ConsentWay
 from monitor.service.portal.delegation import Application, DelegationProvider
 from monitor.service.portal.mailbox_setup import ServerChoice
-from probes.model.bounds import EgressException, EgressPolicy
 from probes.model.check import NameServers
+from probes.model.egress import EgressException, EgressPolicy
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Server
 

@@ -21,81 +21,81 @@ from alerts.decide.silence import silence_over
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from alerts.model.oncall import Override
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.access.invitation_code import CodeWay
 from monitor.access.role import Role
+from monitor.audit.lifecycle import Lifecycle
 from monitor.config.files.problem import Problem
 from monitor.config.loading import Configuration, LoadCache, load, stored_source
-from monitor.drills.driller import DrillRunner
-from monitor.drills.exercise import DrillSender
-from monitor.drills.roster import DrillPlans
+from monitor.drills.plan import DrillPlans
+from monitor.drills.runner import DrillRunner
+from monitor.drills.sender import DrillSender
 from monitor.metrics import Metrics
 from monitor.model.document import EditSource, WrittenDocument
-from monitor.proof.lifecycle import Lifecycle
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
-from monitor.service.access.safe import SecretStore
 from monitor.service.access.secret import SessionKey
+from monitor.service.access.secret_store import SecretStore
 from monitor.service.access.tokens import ProgramTokens
-from monitor.service.access.walls import Wallboards
+from monitor.service.access.wallboards import Wallboards
 from monitor.service.days.statements import Statements
-from monitor.service.declarer import DeclarationService
+from monitor.service.declarations import DeclarationService
 from monitor.service.oncall import OnCall
 from monitor.service.order_check import OrderCheck
-from monitor.service.portal.advance_notices import MaintenanceNotices
+from monitor.service.portal.agency_directory import AgencyDirectory
 from monitor.service.portal.agency_editor import AgencyEditor
-from monitor.service.portal.agency_roll import AgencyDirectory
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.portal.idempotency import MOST_KEPT, IdempotencyStore
 from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
+from monitor.service.portal.maintenance_notices import MaintenanceNotices
+from monitor.service.portal.on_demand_runs import OnDemandRuns
 from monitor.service.portal.rota_feed import RotaFeedService
-from monitor.service.portal.trials import OnDemandRuns
 from monitor.service.silences import Silencer
-from monitor.service.sites.probe_calls import ProbeRequester
+from monitor.service.sites.probe_requests import ProbeRequester
+from monitor.store.admin.documents import Documents
+from monitor.store.admin.idempotency import IdempotencyRecords
+from monitor.store.admin.keyring import Keyring
+from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords
+from monitor.store.admin.rota_feeds import RotaFeeds
+from monitor.store.admin.secrets import Secrets
+from monitor.store.admin.tokens import TokenRecords
+from monitor.store.admin.traces import AgencyTraces
+from monitor.store.admin.users import SecondFactors, Users, WebSession
+from monitor.store.admin.wallboards import WallboardLinks
 from monitor.store.backend.database import Database
+from monitor.store.engine.audit_log import AuditLogPages
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.journal import AuditLogPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.probe_calls import ProbeRequests
-from monitor.store.upkeep.advance_notices import MaintenanceNoticeRecords
-from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.idempotency import IdempotencyRecords
-from monitor.store.upkeep.keyring import Keyring
-from monitor.store.upkeep.rota_feeds import RotaFeeds
-from monitor.store.upkeep.secrets import Secrets
-from monitor.store.upkeep.tokens import TokenRecords
-from monitor.store.upkeep.traces import AgencyTraces
-from monitor.store.upkeep.users import SecondFactors, Users, WebSession
-from monitor.store.upkeep.walls import WallboardLinks
-from monitor.web.access.gate import AccessControl
+from monitor.web.access.access_control import AccessControl
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
-from monitor.web.access.walls import wall_pages
-from monitor.web.agency.advance import advance_pages
+from monitor.web.access.wallboards import wall_pages
+from monitor.web.agencies.agencies import roll_pages
+from monitor.web.agencies.leaving import leaving_pages
 from monitor.web.agency.drills import drill_pages
 from monitor.web.agency.history import history_pages
 from monitor.web.agency.mailbox import mailbox_setup_pages
 from monitor.web.agency.mailboxes import mailbox_pages
+from monitor.web.agency.maintenance_notices import advance_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.agency.statement import statement_pages
 from monitor.web.agency.trials import trial_pages
-from monitor.web.api.advance import advance_orders
 from monitor.web.api.document import agency_documents
 from monitor.web.api.mailbox_login import mailbox_logins
+from monitor.web.api.maintenance_notices import advance_orders
 from monitor.web.api.oncall import override_orders
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.silence import silence_orders
+from monitor.web.audit_log import journal_pages
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.rotas import rota_pages
 from monitor.web.duty.tasks import task_pages
-from monitor.web.journal import journal_pages
 from monitor.web.portal import portal
-from monitor.web.roll.agencies import roll_pages
-from monitor.web.roll.leaving import leaving_pages
 from tests.integration.alerts.station import Scripted, Station
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.measured import Measured

@@ -14,30 +14,30 @@ import httpx
 from alerts.decide.announcement import Announce, announce
 from alerts.decide.paper import WAITING, LetterStep
 from alerts.decide.silence import Silence
-from alerts.engine.settling import ManualStatus
+from alerts.engine.manual_status import ManualStatus
 from alerts.model.channel import Channel
 from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import NotificationDraft, NotificationState
 from alerts.model.event import AddNote, Close, Event, MarkFalseAlarm, Release
 from alerts.model.gateway import CallbackRequest, CallbackResponse, Content, PageContent, SmsContent
 from alerts.model.incident import Incident, IncidentState, apply
-from alerts.model.notice import Addressee, IncidentType, Purpose
+from alerts.model.notification import Addressee, IncidentType, Purpose
+from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.access.visitor import Principal
 from monitor.config.files.problem import Problem
 from monitor.model.day import DayTimeline
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.site_sums import SiteSums
 from monitor.model.window import WindowOccurrence
-from monitor.planning.inspection import CheckRun
-from monitor.service.declarer import DeclaredOutage
-from monitor.service.front import ServiceFacade
-from monitor.service.noticeboard import StatusOverview, StatusReader
-from monitor.service.order import OperationRejectedError, agency_called, no_incident, no_notice
+from monitor.planning.check_run import CheckRun
+from monitor.service.declarations import DeclaredOutage
+from monitor.service.errors import OperationRejectedError, agency_called, no_incident, no_notice
+from monitor.service.facade import ServiceFacade
 from monitor.service.order_check import readers
 from monitor.service.paper.letters import LetterRecord, Letters, LetterView
 from monitor.service.portal.worklist import IncidentPage, PendingTasks, PlannedNotification, ReleasePreview, Worklist
+from monitor.service.status_reader import StatusOverview, StatusReader
 from monitor.store.engine.listing import DoneEntry, IncidentFilter, NotificationFilter
 from monitor.views.days import AgencyDays, Availability, view_days
 from monitor.views.overview import (
@@ -52,7 +52,7 @@ from monitor.views.overview import (
     view_notice,
     view_route,
 )
-from monitor.views.own_health import Component, GatewayStatus, PartView, ReferenceView
+from monitor.views.self_health import Component, GatewayStatus, PartView, ReferenceView
 from monitor.views.site_report import SiteIncidentSummary
 from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.result import Outcome, Phase

@@ -15,9 +15,9 @@ import pytest
 from pypdf import PdfReader
 from sqlalchemy import select
 
-from monitor.service.portal.advance_notices import DOWNLOADED
+from monitor.service.portal.maintenance_notices import DOWNLOADED
+from monitor.store.admin.maintenance_notices import MADE
 from monitor.store.schema.tables import attempt, journal, notice
-from monitor.store.upkeep.advance_notices import MADE
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import House, house
 

@@ -8,7 +8,7 @@ import pytest
 
 from alerts.model.gateway import CallbackRequest, CallbackResponse
 from alerts.model.incident import Incident
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.views.overview import AgencyView, IncidentView
 from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control

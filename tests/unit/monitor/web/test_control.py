@@ -8,7 +8,7 @@ import pytest
 
 from alerts.model.event import Resolve
 from alerts.model.incident import apply
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 from monitor.config.files.problem import Problem, Severity
 from monitor.web.command.control import control
 from tests.unit.alerts.people import T0, incident

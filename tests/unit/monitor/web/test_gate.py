@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from monitor.web.access.gate import AccessControl, RouteWithoutPermissionError, put_gate, routes_of
+from monitor.web.access.access_control import AccessControl, RouteWithoutPermissionError, put_gate, routes_of
 from monitor.web.portal import portal
 from tests.unit.monitor.web.signed import OURS, House, house
 from tests.unit.monitor.web.source import LETTERS, Service

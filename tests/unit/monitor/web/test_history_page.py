@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import insert
 
-from alerts.model.notice import Cause
+from alerts.model.notification import Cause
 from monitor.model.day import DayTimeline, MinuteState
 from monitor.model.site_sums import SiteSums
 from monitor.store.backend.database import Database

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.record.store import AuditEntry
+from alerts.persistence.store import AuditEntry
 from monitor.store.engine.ledger import SqlStore
 from tests.unit.alerts.people import T0, trigger
 from tests.unit.monitor.web.signed import House, house

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.web.form import LARGEST_TEXT_FORM, SECRET_FIELDS
 from tests.unit.monitor.web.signed import OURS, House, house
 from tests.unit.monitor.web.steps import measure, without_collector

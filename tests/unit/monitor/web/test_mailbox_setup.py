@@ -29,7 +29,7 @@ from probes.credentials.oauth_endpoint import Client
 from probes.credentials.service_account import GOOGLE_SCOPE
 from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Security, Server
-from probes.stranger.session import Protocol
+from probes.preauth.session import Protocol
 from tests.integration.watching import agency, laid_out
 from tests.unit.monitor.web.premises import SetupPremises
 from tests.unit.monitor.web.signed import House, house

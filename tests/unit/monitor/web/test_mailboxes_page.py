@@ -17,13 +17,13 @@ from monitor.config.files.document import document_of
 from monitor.config.files.secret import StoredSecret
 from monitor.config.loading import load, stored_source
 from monitor.model.document import EditSource, digest_of
-from monitor.service.access.safe import SecretStore
+from monitor.service.access.secret_store import SecretStore
+from monitor.store.admin.keyring import Keyring, new_key
+from monitor.store.admin.secrets import Secrets
 from monitor.store.schema.tables import journal
-from monitor.store.upkeep.keyring import Keyring, new_key
-from monitor.store.upkeep.secrets import Secrets
 from monitor.web.page import PageLanguage, words
 from pantau_lab.oauth import LabServiceAccount
-from probes.model.bounds import EgressDeniedError
+from probes.model.egress import EgressDeniedError
 from probes.model.mailbox import OAuth, Password, UnavailableLogin
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import KEY, House, house

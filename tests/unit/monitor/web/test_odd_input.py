@@ -25,7 +25,7 @@ from monitor.config.files.problem import MOST_LISTED
 from monitor.model.document import digest_of
 from monitor.service.portal.agency_editor import LARGEST_DRAFT
 from monitor.web.agency.calendar_file import LARGEST_CALENDAR
-from monitor.web.api.route.order import LARGEST_ORDER
+from monitor.web.api.route.command import LARGEST_ORDER
 from monitor.web.form import LARGEST_FORM, LARGEST_TEXT_FORM, form_of
 from monitor.web.portal import portal
 from tests.integration.watching import agency

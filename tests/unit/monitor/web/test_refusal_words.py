@@ -12,12 +12,12 @@ from fastapi import FastAPI, HTTPException, Query
 
 import monitor.web
 from monitor.access.role import Permission
-from monitor.model.said import said
+from monitor.model.lazy_text import said
+from monitor.web.error_page import answer_in_pages
 from monitor.web.form import Pages
 from monitor.web.page import FAULTS, PageLanguage
 from monitor.web.portal import page_templates
 from monitor.web.problem import answer_with_problems
-from monitor.web.refusal import answer_in_pages
 from tests.unit.monitor.web.source import client
 
 _WEB = Path(str(monitor.web.__file__)).parent

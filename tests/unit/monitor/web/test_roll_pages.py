@@ -14,17 +14,17 @@ import httpx
 import pytest
 from sqlalchemy import insert, select
 
-from alerts.record.store import AuditEntry, StoreUnavailable
+from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.model.document import EditSource, WrittenDocument, digest_of
-from monitor.service.portal.agency_roll import AgencyDirectory, PreviousAgency
+from monitor.service.portal.agency_directory import AgencyDirectory, PreviousAgency
+from monitor.store.admin.renames import RENAMED
 from monitor.store.engine import audit
 from monitor.store.engine.drills import drill_called
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import day, journal
-from monitor.store.upkeep.renames import RENAMED
-from monitor.web.access.gate import AccessControl
+from monitor.web.access.access_control import AccessControl
+from monitor.web.agencies.agencies import roll_pages
 from monitor.web.portal import portal
-from monitor.web.roll.agencies import roll_pages
 from tests.integration.watching import agency
 from tests.unit.alerts.people import T0, trigger
 from tests.unit.monitor.web.signed import House, house

@@ -15,8 +15,8 @@ from sqlalchemy import select
 
 from monitor.access.invitation_code import CodeWay
 from monitor.access.role import Role
+from monitor.store.admin.keyring import new_key
 from monitor.store.schema.tables import half_session, journal, kept_secret, portal_user, recovery_code
-from monitor.store.upkeep.keyring import new_key
 from tests.authenticator import code_at
 from tests.unit.monitor.web.signed import KEY, PASSWORD, House, house
 

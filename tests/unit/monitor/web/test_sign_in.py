@@ -15,7 +15,7 @@ import httpx
 import pytest
 from sqlalchemy import insert, select
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.access.invitation_code import CodeWay
 from monitor.service.access.secret import SessionKey
 from monitor.store.schema.tables import api_token, journal, portal_user, web_session

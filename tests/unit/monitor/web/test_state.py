@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from monitor.views.standing import AgencyStatus
+from monitor.views.agency_status import AgencyStatus
 from monitor.web.portal import portal
 from tests.unit.monitor.web.country import MultiSiteDemo, Weather
 from tests.unit.monitor.web.source import client

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from alerts.model.notice import Cause
+from alerts.model.notification import Cause
 from monitor.model.day import DayTimeline, MinuteState
 from monitor.store.probing.days import DayRecords
 from monitor.store.schema.tables import journal

@@ -13,9 +13,9 @@ import pytest
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import edit_text
 from monitor.model.document import digest_of
-from monitor.web.agency.entry import InvalidFieldError
+from monitor.web.agency.form_parsing import InvalidFieldError
+from monitor.web.agency.notification_edits import field_of
 from monitor.web.agency.settings_edits import edits_of
-from monitor.web.agency.telling_edits import field_of
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import House, house
 

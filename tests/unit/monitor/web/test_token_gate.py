@@ -10,9 +10,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.service.access.secret import TokenSecret
-from monitor.service.order import OperationRejectedError
+from monitor.service.errors import OperationRejectedError
 from monitor.store.schema.tables import api_token, journal
 from tests.unit.monitor.web.signed import House, house
 from tests.unit.monitor.web.source import TOKEN, Service

@@ -12,10 +12,10 @@ import pytest
 from markupsafe import escape
 from sqlalchemy import select
 
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from monitor.advice import advise
 from monitor.model.health import Health
-from monitor.service.sites.probe_calls import ProbeRequestState
+from monitor.service.sites.probe_requests import ProbeRequestState
 from monitor.store.schema.tables import journal
 from probes.model.result import Outcome, Party, Phase
 from probes.run.trace import TraceRecorder

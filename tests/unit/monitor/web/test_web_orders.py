@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from monitor.web.api.route.order import LARGEST_ORDER
+from monitor.web.api.route.command import LARGEST_ORDER
 from monitor.web.command.control import control
 from monitor.web.portal import portal
 from tests.unit.monitor.web.source import TOKEN, Service, client

@@ -11,12 +11,12 @@ from datetime import timedelta
 import pytest
 
 from probes.arrival.watcher import MailboxWatcher
-from probes.model.pace import PollingPolicy, ReadRateLimit, cost
+from probes.model.polling import PollingPolicy, ReadRateLimit, cost
 from probes.model.probe import ProbeFailedError, ProtocolError, Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Outcome
 from probes.protocol.imap_wire import ImapWire
-from tests.unit.probes.arrival.test_maildrop import box
+from tests.unit.probes.arrival.test_pop import box
 from tests.unit.probes.imap_session import session_with
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, server, server_context, until

@@ -12,15 +12,15 @@ from structlog.testing import capture_logs
 
 from probes.arrival import watcher as module
 from probes.arrival.reader import CaughtUp, SearchResult
-from probes.arrival.remainder import UndeletedMessages
+from probes.arrival.undeleted_messages import UndeletedMessages
 from probes.arrival.watcher import MailboxWatcher
 from probes.model.mailbox import MailboxQuota
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError, Timeouts, Trace
 from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase
 from tests.hanging import HANGS
-from tests.unit.probes.arrival.test_maildrop import box
+from tests.unit.probes.arrival.test_pop import box
 from tests.unit.probes.standin import until
 from tests.unit.probes.watch import PACE, PATIENCE, SIGNER, Counted
 

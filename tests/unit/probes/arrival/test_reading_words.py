@@ -18,8 +18,8 @@ from probes.model.probe import ProbeFailedError, Route, Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.hanging import HANGS
-from tests.unit.probes.arrival.test_maildrop import PACE as POP3_PACE
-from tests.unit.probes.arrival.test_maildrop import box
+from tests.unit.probes.arrival.test_pop import PACE as POP3_PACE
+from tests.unit.probes.arrival.test_pop import box
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import Handler, ImapStandIn, hang, listening, mailbox, server, server_context, until
 from tests.unit.probes.watch import FOREIGN, PACE, SIGNER, Counted, issue, mail, running

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from probes.arrival.watcher import MailboxWatcher
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase

@@ -16,7 +16,7 @@ from probes.arrival.watcher import MailboxWatcher
 from probes.kinds.roundtrip import KIND, RoundTrip
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.probe import Probe, Route, Timeouts, Trace
 from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase, ProbeResult

@@ -8,7 +8,7 @@ from email import message_from_bytes, policy
 import pytest
 
 from probes.mail.bounce import DsnAction, DsnReport, parse
-from probes.mail.sighting import MailKind, recognise
+from probes.mail.observed_message import MailKind, recognise
 from probes.mail.token import TokenSigner
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")

@@ -14,7 +14,7 @@ import pytest
 from probes.arrival.expectation import Arrived
 from probes.mail.disposition import Disposition, TokenState, decide
 from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, changes_in, compose, subject_of, text_of
-from probes.mail.sighting import MailKind, ObservedMessage, recognise
+from probes.mail.observed_message import MailKind, ObservedMessage, recognise
 from probes.mail.token import Token
 from probes.model.result import Party
 from tests.unit.probes.standin import ImapStandIn, until

@@ -8,9 +8,9 @@ import pytest
 
 from probes.mail.bounce import DsnAction, DsnReport
 from probes.mail.disposition import Disposition, TokenRegistry, TokenState, decide
-from probes.mail.sighting import MailKind, ObservedMessage
+from probes.mail.observed_message import MailKind, ObservedMessage
 from probes.mail.token import TokenSigner
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.result import Arrival, Party
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)

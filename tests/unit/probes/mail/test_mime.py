@@ -9,7 +9,7 @@ import pytest
 
 from probes.mail.message import changes_in
 from probes.mail.mime import in_clear, is_charset, taken_apart
-from probes.mail.sighting import MailKind, recognise
+from probes.mail.observed_message import MailKind, recognise
 from tests.unit.probes.watch import SIGNER, issue, mail
 
 NESTED = b"".join(b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\r\n' % (n, n) for n in range(150))

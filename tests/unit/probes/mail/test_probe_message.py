@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.mail.message import OUR_HEADERS, TOKEN_HEADER, changes_in, compose, rewrites_in, subject_of, text_of
-from probes.mail.sighting import MailKind, _taken_apart, may_hide_token, recognise
+from probes.mail.observed_message import MailKind, _taken_apart, may_hide_token, recognise
 from probes.mail.token import TokenSigner
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)

@@ -13,19 +13,19 @@ import pytest
 
 from probes.domain.mta_sts import MtaStsPolicyError, PolicyServer, PolicyUnreachableError, fetch
 from probes.domain.names import IPAddress, Names
-from probes.model.bounds import EgressDeniedError, EgressException, EgressPolicy
 from probes.model.check import NameServers, Verdict
+from probes.model.egress import EgressDeniedError, EgressException, EgressPolicy
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party
+from probes.preauth.callout import call
+from probes.preauth.session import Protocol, open_session
 from probes.protocol.connection import open_socket
 from probes.protocol.imap import open_session as open_imap
 from probes.protocol.pop3 import open_session as open_pop3
 from probes.protocol.smtp import rehearse
 from probes.run.trace import TraceRecorder
-from probes.stranger.callout import call
-from probes.stranger.session import Protocol, open_session
 from probes.verdict.mx_verdict import judge_connection
 from tests.unit.probes.standin import hosts, listening, mailbox, server, server_context, trust, until
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from probes.arrival.watcher import MailboxWatcher
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.result import Party
 from probes.protocol.imap import ImapSession, open_session
 from probes.run.trace import TraceRecorder

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from probes.model.mailbox import Password, Security
-from probes.model.pace import PollingPolicy
+from probes.model.polling import PollingPolicy
 from probes.model.probe import ProtocolError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase

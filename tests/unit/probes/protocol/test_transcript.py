@@ -16,8 +16,8 @@ from probes.model.probe import Trace
 from probes.model.result import Party
 from probes.protocol.transcript import Transcript
 from probes.run.trace import TraceRecorder
-from tests.unit.probes.arrival.test_maildrop import PACE as POP3_PACE
-from tests.unit.probes.arrival.test_maildrop import box
+from tests.unit.probes.arrival.test_pop import PACE as POP3_PACE
+from tests.unit.probes.arrival.test_pop import box
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.purse import login, purse
 from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, server, server_context, until

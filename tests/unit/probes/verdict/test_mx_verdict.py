@@ -17,8 +17,8 @@ from probes.domain.x509 import RENEW_AHEAD
 from probes.model.check import CheckScope, Verdict
 from probes.model.reply import Reason
 from probes.model.result import Failure, Party, Phase
-from probes.stranger.callout import Callout, TlsStage
-from probes.stranger.session import ReplyKind, ServerReply
+from probes.preauth.callout import Callout, TlsStage
+from probes.preauth.session import ReplyKind, ServerReply
 from probes.verdict.mx_verdict import is_about_us, judge_certificate, judge_connection, judge_recipients, judge_tls
 
 REFUSED = Failure(phase=Phase.CONNECT, party=Party.RECIPIENT, reason=Reason.PORT_REFUSED)

@@ -14,9 +14,9 @@ from monitor.config.files.problem import Severity
 from monitor.config.files.secret import StoredSecret
 from monitor.config.loading import LoadCache
 from monitor.config.model.registry import Registry
-from monitor.store.upkeep.keyring import Keyring, new_key
+from monitor.store.admin.keyring import Keyring, new_key
 from probes.credentials.oauth_endpoint import Rotation
-from probes.model.bounds import EgressException, EgressPolicy
+from probes.model.egress import EgressException, EgressPolicy
 from probes.model.mailbox import Password, UnavailableLogin
 from tests.ends import imap_of
 from tests.unit.monitor.config.ministry import SECRET, Ministry

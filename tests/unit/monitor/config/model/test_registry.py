@@ -10,7 +10,7 @@ import pytest
 
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.notice import Language
+from alerts.model.notification import Language
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.window import MALAYSIA
 from monitor.config.files.section import IN_THE_STORE

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from alerts.engine.group_commit import GroupCommit
 from monitor.store.backend.database import Database
-from monitor.store.backend.transaction import Statement, joined
+from monitor.store.backend.repository import Statement, joined
 from monitor.store.schema.tables import counter, heard
 from tests.unit.monitor.trial import T0
 

@@ -11,9 +11,9 @@ from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from alerts.record.clock import SystemClock
-from alerts.record.store import StoreUnavailable
-from monitor.store.backend.away import StoreAvailability, TransactionConflictError, raising_away, reason_of
+from alerts.persistence.clock import SystemClock
+from alerts.persistence.store import StoreUnavailable
+from monitor.store.backend.availability import StoreAvailability, TransactionConflictError, raising_away, reason_of
 
 FULL = "database or disk is full"
 

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import create_engine, insert, select, text
 from structlog.testing import capture_logs
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.backend.postgres import objection
 from monitor.store.schema.migrations import StoreTooNewError, upgrade

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
-from alerts.record.store import Store
+from alerts.persistence.store import Store
 from monitor.model.health import Health
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore

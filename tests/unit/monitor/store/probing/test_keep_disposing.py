@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Retention, RetentionPolicy

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.oncall import Days, Layer, Rota
+from alerts.model.policy_snapshot import EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from monitor.store.schema.rows import ADDRESSES, BRIEF
 from tests.unit.alerts.people import BRIEF as PRESENT
 from tests.unit.alerts.people import RAVI, SITI

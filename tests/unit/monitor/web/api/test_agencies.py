@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 from monitor.model.day import DayTimeline, MinuteState
 from monitor.model.health import Health
 from monitor.model.route import Direction
@@ -19,7 +19,7 @@ from monitor.views.overview import AgencyView
 from monitor.web.portal import portal
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.source import Service, client
-from tests.unit.monitor.web.test_board import MultiSiteDemo, view
+from tests.unit.monitor.web.test_status_page import MultiSiteDemo, view
 
 HOSTS = ["localhost"]
 OUT, IN = Direction.OUTBOUND, Direction.INBOUND

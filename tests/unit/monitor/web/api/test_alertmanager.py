@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from alerts.model.alert import AlertEffect, AlertGroup, ReceivedAlert
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.model.alertmanager import AlertmanagerSettings, ReceiveSettings, TellSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings

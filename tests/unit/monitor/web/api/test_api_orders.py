@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from alerts.model.contradiction import Contradiction
-from alerts.record.store import StoreUnavailable
+from alerts.persistence.store import StoreUnavailable
 from monitor.store.schema.tables import incident, journal, silence
 from tests.unit.alerts.people import trigger
 from tests.unit.monitor.web.signed import House, house

@@ -17,7 +17,7 @@ from monitor.metrics import Metrics
 from monitor.service.oncall import OnCall
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.views.own_health import GatewayStatus
+from monitor.views.self_health import GatewayStatus
 from monitor.web.portal import portal
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.source import Service, client

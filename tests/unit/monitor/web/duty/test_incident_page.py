@@ -13,7 +13,7 @@ import pytest
 from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge, Release
 from alerts.model.incident import IncidentState, Position, apply
-from alerts.model.notice import IncidentType
+from alerts.model.notification import IncidentType
 from monitor.store.engine.listing import DoneEntry
 from monitor.views.overview import NotificationDetail, NotificationView
 from monitor.views.site_report import SiteIncidentSummary, SiteReport, SiteRun, SiteVerdict

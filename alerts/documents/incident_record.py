@@ -1,0 +1,408 @@
+"""The data of a dossier: all that is on record of one incident, for the file. Pure.
+
+A dossier names people and their numbers in full, because it has to prove who was told: it is marked TERHAD and kept as
+such (Arahan Keselamatan). What proved the incident comes from whoever measured it, already in words. On paper is what a
+reader wants to know; each step of the program and each measurement are in the files beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from alerts.documents import phrase
+from alerts.documents.phrase import stamp
+from alerts.documents.printable import Json
+from alerts.documents.sender import enclosure, letterhead, present
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.delivery import Attempt, AttemptState, Delivery, Notification
+from alerts.model.event import AUTOMATIC
+from alerts.model.gateway import NO_KEY
+from alerts.model.incident import Incident
+from alerts.model.notification import Language
+from alerts.persistence.audit import ChainedEntry, ChainHead
+from alerts.wording import moment
+from alerts.wording.texts import Wording
+
+MALAY = Language.MALAY
+T = TypeVar("T")
+
+#: The data fills hundreds of pages when an outage goes on for days; on paper are the first and the last of it.
+_SHOWN_AT_EACH_END = 20
+#: What of an entry's detail is for programs.
+_FOR_PROGRAMS = frozenset({"number", "matter", "sha256", "reference", "code", "gateway"})
+
+_HOW_TO_VERIFY = (
+    "Data di sebalik rekod ini disertakan dalam fail yang berikut. Setiap catatan jejak audit mengandungi cincangan "
+    "catatan sebelumnya, maka perubahan, penambahan atau pembuangan dapat dikesan. Bandingkan hujung jejak audit dengan "
+    "salinan yang disimpan di tempat lain. Cara semakan ada dalam BACA-SAYA.txt."
+)
+_CERTIFIED = (
+    "Saya memperakui bahawa rekod ini dikeluarkan oleh sistem komputer dalam perjalanan penggunaan biasanya (Akta "
+    "Keterangan 1950, seksyen 90A), dan bahawa saya bertanggungjawab atas pengendalian sistem itu."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One measurement that says how things stood."""
+
+    at: datetime
+    #: What was measured: a route, as the data has it, and in Malay.
+    subject: str
+    subject_ms: str
+    #: What came of it, as the data has it, and in Malay.
+    outcome: str
+    outcome_ms: str
+    #: Why, in the words of the server or the measurer, and in Malay without the server's own; "" when all was well.
+    why: str
+    why_ms: str
+    #: Seconds on the way; `None` when it did not arrive.
+    transit: float | None
+    good: bool
+    #: The mark that ties it to the message.
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteFindings:
+    """What one place that measures says and has seen, by its own clock."""
+
+    site: str
+    #: What it says, or said first of what was wrong, as the data has it, and in Malay; "": it said nothing.
+    says: str
+    says_ms: str
+    #: What went wrong there, by its end; and of each subject the last, the newest first.
+    failed: Sequence[Measurement]
+    last: Sequence[Measurement]
+    #: How many measurements came from there that make no sense.
+    unclear: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentRecord:
+    """Everything about one incident, at one moment."""
+
+    incident: Incident
+    notices: Sequence[Notification]
+    entries: Sequence[ChainedEntry]
+    evidence: Sequence[Measurement]
+    #: Raw results before this moment are not kept any more.
+    evidence_since: datetime
+    #: From when on the results of runs that delivered are kept.
+    delivered_since: datetime
+    head: ChainHead
+    made_at: datetime
+    made_by: str
+    #: What each site says, the one first that keeps the record; empty where there is one alone.
+    sites: Sequence[SiteFindings] = ()
+
+
+def dossier_data(dossier: IncidentRecord, digests: Mapping[str, str], wording: Wording) -> dict[str, Json]:
+    """Return what `dossier.typ` prints; *digests* are the SHA-256 of the files beside it, by name."""
+    incident = dossier.incident
+    return {
+        "lang": "ms",
+        "title": f"REKOD INSIDEN {incident.number}",
+        "author": incident.brief.office.name,
+        "head": letterhead(incident.brief.office, wording, MALAY),
+        "heading": "REKOD INSIDEN GANGGUAN E-MEL RASMI",
+        "marking": "TERHAD",
+        "notice": {"label": "No. Notis", "value": incident.number},
+        "summary": {"heading": "RINGKASAN", "rows": _summary(dossier)},
+        "sections": [
+            *(_told(dossier), _story(dossier), _evidence(dossier)),
+            *([_sites(dossier)] if dossier.sites else []),
+            _files(digests),
+        ],
+        "certificate": _certificate(),
+    }
+
+
+def _summary(dossier: IncidentRecord) -> list[Json]:
+    incident = dossier.incident
+    office = incident.brief.office
+    rows = [
+        ("Agensi", f"{office.name} ({incident.brief.agency})" if incident.brief.agency else office.name),
+        ("Domain", office.domain),
+        ("Perkara", _subject(incident)),
+        ("Bermula", _long(incident.told_began_at)),
+        ("Terjejas sejak", _long(incident.began_at) if incident.began_at < incident.told_began_at else ""),
+        ("Insiden dibuka", _long(incident.opened_at)),
+        *_declared(incident),
+        ("Penerimaan disahkan", _done(incident.acknowledged_at, incident.acknowledged_by)),
+        (
+            "Diserahkan" if incident.handed_on else "Penerimaan luput, kali terakhir menjawab",
+            _done(incident.heard_at, incident.had_by),
+        ),
+        ("Pemakluman dikeluarkan", _done(incident.released_at, incident.released_by)),
+        ("Amaran palsu", _done(incident.corrected_at, incident.corrected_by)),
+        *_closed(incident),
+        ("Berakhir", _ended(incident)),
+        ("Tempoh", moment.lasted(incident.told_began_at, incident.ended_at, MALAY) if incident.ended_at else ""),
+        ("Rekod dijana", f"{_long(dossier.made_at)}, oleh {dossier.made_by}"),
+        ("Hujung jejak audit", f"{dossier.head.number}:{dossier.head.hash}"),
+    ]
+    return [{"label": label, "value": value} for label, value in rows if value.strip()]
+
+
+def _declared(incident: Incident) -> list[tuple[str, str]]:
+    """Return who has declared it, in which words why, and who has said that it was over."""
+    said = incident.declared
+    if said is None:
+        return []
+    return [
+        ("Diisytiharkan", f"{_done(said.at, said.by)}: {said.why}"),
+        ("Pengisytiharan tamat", _done(said.over_at, said.over_by)),
+    ]
+
+
+def _closed(incident: Incident) -> list[tuple[str, str]]:
+    """Return who has closed it, in which words why, and what they said of mail."""
+    closing = incident.closed
+    if closing is None:
+        return []
+    told = "pemulihan dimaklumkan" if closing.recovered else "pemulihan tidak dimaklumkan"
+    return [("Ditutup", f"{_done(closing.at, closing.by)}; {told}: {closing.why}")]
+
+
+def _ended(incident: Incident) -> str:
+    if incident.ended_at is not None:
+        return _long(incident.ended_at)
+    return "Belum berakhir" if incident.is_open else "Tidak dapat dipastikan"
+
+
+def _subject(incident: Incident) -> str:
+    what = phrase.MATTERS[incident.matter]
+    return f"{what}: {incident.brief.subject}" if incident.brief.subject else what
+
+
+def _evidence(dossier: IncidentRecord) -> dict[str, Json]:
+    good = [each for each in dossier.evidence if each.good]
+    notes = [
+        f"{len(dossier.evidence)} ujian pergi balik dalam tempoh insiden; {len(good)} daripadanya diterima.",
+    ]
+    if not dossier.evidence:
+        notes = [
+            f"Tiada keputusan ujian dalam simpanan. Keputusan sebelum {_long(dossier.evidence_since)} telah dipadam."
+        ]
+    elif dossier.incident.began_at < dossier.delivered_since:
+        notes.append(
+            f"Ujian yang diterima sebelum {_long(dossier.delivered_since)} telah dipadam; yang tinggal ialah kegagalan."
+        )
+    streaks = _streaks(dossier.evidence)
+    shown, left = _ends(streaks)
+    if dossier.evidence:
+        notes.append(
+            "Ujian berturut-turut dengan keputusan yang sama dicetak sebagai satu baris; setiap ujian ada dalam evidence.csv."
+        )
+    if left:
+        notes.append(f"{left} baris di tengah tidak dicetak.")
+    return {
+        "heading": "BUKTI",
+        "notes": notes,
+        "columns": ["Dari", "Hingga", "Laluan ujian", "Bilangan", "Keputusan", "Sebab"],
+        "widths": [33, 17, 34, 16, 24, 0],
+        "rows": [
+            cells(
+                stamp(streak[0].at),
+                _until(streak[0].at, streak[-1].at),
+                streak[0].subject_ms,
+                str(len(streak)),
+                streak[0].outcome_ms,
+                streak[0].why_ms,
+            )
+            for streak in shown
+        ],
+    }
+
+
+def _sites(dossier: IncidentRecord) -> dict[str, Json]:
+    """Return what each site says, and of each route the last measurement there that went wrong."""
+    notes = ["Masa di bawah ialah masa menurut jam setiap tapak. Semua ujian yang gagal ada dalam sites.csv."]
+    if not dossier.incident.is_open:
+        notes.append(
+            "Insiden telah berakhir: laporan tapak ialah yang pertama menyatakan gangguan ketika insiden itu terbuka."
+        )
+    notes += [
+        f"{each.unclear} keputusan daripada tapak {each.site} tidak dapat difahami."
+        for each in dossier.sites
+        if each.unclear
+    ]
+    rows, left = [], 0
+    for word in dossier.sites:
+        left += len(word.last[_SHOWN_AT_EACH_END:])
+        seen = [
+            (stamp(each.at), each.subject_ms, each.outcome_ms, each.why_ms) for each in word.last[:_SHOWN_AT_EACH_END]
+        ]
+        for number, each in enumerate(seen or [("", "", "tiada ujian yang gagal", "")]):
+            told = "\n".join(filter(None, (word.site, word.says_ms))) if number == 0 else ""
+            rows.append(cells(told, *each))
+    if left:
+        notes.append(f"{left} laluan lain tidak dicetak.")
+    return {
+        "heading": "TAPAK",
+        "notes": notes,
+        "columns": ["Tapak dan laporannya", "Gagal terakhir", "Laluan ujian", "Keputusan", "Sebab"],
+        "widths": [44, 33, 34, 24, 0],
+        "rows": rows,
+    }
+
+
+def _streaks(evidence: Sequence[Measurement]) -> Sequence[Sequence[Measurement]]:
+    """Return the measurements of each route as runs of the same result, by when each run began."""
+    of_route: dict[str, list[list[Measurement]]] = {}
+    for each in evidence:
+        streaks = of_route.setdefault(each.subject, [])
+        if streaks and (streaks[-1][0].outcome, streaks[-1][0].why_ms) == (each.outcome, each.why_ms):
+            streaks[-1].append(each)
+        else:
+            streaks.append([each])
+    return sorted((streak for streaks in of_route.values() for streak in streaks), key=lambda streak: streak[0].at)
+
+
+def _until(begins: datetime, ends: datetime) -> str:
+    """Return the end of a stretch, by the clock alone on the day on which it began."""
+    day, _, clock = stamp(ends).partition(" ")
+    return clock if stamp(begins).startswith(day) else f"{day} {clock}"
+
+
+def _told(dossier: IncidentRecord) -> dict[str, Json]:
+    tries = [
+        (attempt, delivery, n) for n in dossier.notices for delivery in n.deliveries for attempt in delivery.attempts
+    ]
+    rows = [
+        cells(
+            stamp(attempt.started_at),
+            f"{dossier.incident.reader(notice)}\n{_purpose(notice)}",
+            f"{phrase.CHANNELS[delivery.address.channel]}\n{_address(delivery)}",
+            attempt.gateway,
+            _result(delivery, attempt),
+        )
+        for attempt, delivery, notice in sorted(tries, key=lambda each: (each[0].started_at, each[0].id))
+    ]
+    untold = [n for n in dossier.notices if not n.attempts]
+    notes = [] if rows else ["Tiada sesiapa dihubungi."]
+    notes += [f"Tidak dihubungi: {dossier.incident.reader(n)} ({phrase.STATES[n.state]})." for n in untold]
+    return {
+        "heading": "SIAPA YANG DIMAKLUMKAN",
+        "notes": notes,
+        "columns": ["Masa", "Kepada", "Saluran dan nombor", "Melalui", "Hasil"],
+        "widths": [33, 44, 36, 24, 0],
+        "rows": rows,
+    }
+
+
+def _story(dossier: IncidentRecord) -> dict[str, Json]:
+    names = {notice.person: dossier.incident.reader(notice) for notice in dossier.notices}
+    notices = {notice.id: notice for notice in dossier.notices}
+    entries = [entry for entry in dossier.entries if entry.event not in phrase.TOLD_ELSEWHERE]
+    told = [entry for entry in entries if not phrase.is_machinery(entry.event)]
+    shown, left = _ends(told)
+    steps = len(entries) - len(told)
+    notes = (
+        [f"{steps} catatan tentang langkah penghantaran tidak dicetak; semuanya ada dalam journal.jsonl."]
+        if steps
+        else []
+    )
+    if left:
+        notes.append(f"{left} catatan di tengah tidak dicetak; semuanya ada dalam journal.jsonl.")
+    return {
+        "heading": "KRONOLOGI",
+        "notes": notes,
+        "columns": ["Bil.", "Masa", "Oleh", "Peristiwa"],
+        "widths": [12, 33, 40, 0],
+        "rows": [
+            cells(
+                str(entry.number),
+                stamp(entry.at),
+                names.get(entry.actor, phrase.person(entry.actor)),
+                "\n".join(
+                    filter(None, (phrase.event(entry.event), _page(entry, notices, names), _detail(entry, names)))
+                ),
+            )
+            for entry in shown
+        ],
+    }
+
+
+def _files(digests: Mapping[str, str]) -> dict[str, Json]:
+    return {
+        "heading": "PENGESAHAN",
+        "notes": [_HOW_TO_VERIFY],
+        "columns": ["Fail", "SHA-256"],
+        "widths": [34, 0],
+        "rows": [cells(name, digest) for name, digest in digests.items()],
+    }
+
+
+def _certificate() -> dict[str, Json]:
+    return {
+        "heading": "PERAKUAN",
+        "text": _CERTIFIED,
+        "blanks": ["Nama", "Jawatan", "Tarikh", "Tandatangan"],
+    }
+
+
+def cells(*texts: str) -> list[Json]:
+    """Return the cells of a row, each as its lines."""
+    return [text.split("\n") for text in texts]
+
+
+def _purpose(notice: Notification) -> str:
+    """Return why a notice went, and for a page of its own the end of its reference: that is how a file is searched."""
+    alone = notice.channel in ON_PAPER and len(notice.incident_ids) == 1
+    return " ".join(present(phrase.PURPOSES[notice.purpose], enclosure(notice.facts) if alone else ""))
+
+
+def _page(entry: ChainedEntry, notices: Mapping[int, Notification], names: Mapping[str, str]) -> str:
+    """Return which letter somebody printed or posted, and to whom; of what people do to no page, nothing."""
+    notice = notices.get(entry.notice_id or 0)
+    if notice is None or notice.channel not in ON_PAPER:
+        return ""
+    return f"{_purpose(notice)}, {names[notice.person]}"
+
+
+def _detail(entry: ChainedEntry, names: Mapping[str, str]) -> str:
+    """Return what an entry says besides, without what is for programs or stands elsewhere on the page."""
+    said = {key: str(value) for key, value in entry.detail.items() if value and key not in _FOR_PROGRAMS}
+    if "person" in said:
+        said["person"] = names.get(said["person"], said["person"])
+    return ", ".join(phrase.detail(key, value) for key, value in said.items())
+
+
+def _address(delivery: Delivery) -> str:
+    address = delivery.address
+    if address.channel is Channel.LETTER:
+        return address.number
+    return f"{address.number} {address.extension}".strip()
+
+
+def _result(delivery: Delivery, attempt: Attempt) -> str:
+    ended = f", {_until(attempt.started_at, attempt.ended_at)}" if attempt.ended_at else ""
+    # The words that a provider has for it are in the data.
+    code = (
+        f" (kod {attempt.code})"
+        if attempt.code and attempt.state is AttemptState.FAILED and attempt.code != NO_KEY
+        else ""
+    )
+    return f"{phrase.result(delivery.address.channel, attempt)}{code}{ended}"
+
+
+def _ends(rows: Sequence[T]) -> tuple[Sequence[T], int]:
+    """Return the first and the last rows, and how many between them are left out."""
+    if len(rows) <= 2 * _SHOWN_AT_EACH_END:
+        return rows, 0
+    return [*rows[:_SHOWN_AT_EACH_END], *rows[-_SHOWN_AT_EACH_END:]], len(rows) - 2 * _SHOWN_AT_EACH_END
+
+
+def _done(at: datetime | None, by: str | None) -> str:
+    if not at or not by:
+        return ""
+    return f"{_long(at)}, secara automatik" if by == AUTOMATIC else f"{_long(at)}, oleh {by}"
+
+
+def _long(at: datetime) -> str:
+    return f"{moment.date(at, MALAY)} ({moment.weekday(at, MALAY)}), pukul {moment.clock(at, MALAY)}"

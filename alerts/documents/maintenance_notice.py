@@ -1,0 +1,116 @@
+"""What a letter or a fax page says of planned maintenance, before it begins: an advance notice. Pure.
+
+Nobody's mail has failed, so it is no notice of an incident, and no gateway sends it: a person prints, signs and sends it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from alerts.documents.body import Body, body_of, channels_listed, form_of_address
+from alerts.documents.fax import fax_of
+from alerts.documents.letter import letter_of
+from alerts.documents.printable import Json
+from alerts.documents.sender import reference_to
+from alerts.model.notification import Addressee, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
+from alerts.wording.texts import Wording
+from alerts.wording.values import Values, for_page, on_one_line
+
+
+class MaintenanceNoticeKind(StrEnum):
+    """What an advance notice tells; its texts are called so, too."""
+
+    PLANNED = "maintenance"
+    #: It takes place at another time than was told.
+    CHANGED = "maintenance_changed"
+    #: It does not take place.
+    CANCELLED = "maintenance_cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceNotice:
+    """What an agency's recipients are told of one stretch of maintenance."""
+
+    news: MaintenanceNoticeKind
+    #: "JCM-P261201-1405".
+    number: str
+    begins: datetime
+    ends: datetime
+    #: What is done then.
+    why: str
+    made_at: datetime
+    made_by: str = ""
+    #: Which one this one takes the place of.
+    before: MaintenanceNotice | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenancePage:
+    """An advance notice to one recipient."""
+
+    notice: MaintenanceNotice
+    office: IssuingOffice
+    addressee: Addressee
+    wording: Wording
+
+    @property
+    def at(self) -> datetime:
+        """The moment that the page is dated with."""
+        return self.notice.made_at
+
+    def letter_data(self) -> dict[str, Json]:
+        """Return what `letter.typ` prints."""
+        languages = [Language.MALAY, *([Language.ENGLISH] if self.office.english_attachment else [])]
+        bodies = {language: self.body("letter", language) for language in languages}
+        reference = reference_to(self.office, self.notice.number)
+        return letter_of(self._facts(self.notice), reference, bodies, self.addressee, self.wording)
+
+    def fax_data(self) -> dict[str, Json]:
+        """Return what `fax.typ` prints."""
+        bodies = {language: self.body("fax", language) for language in (Language.MALAY, Language.ENGLISH)}
+        reference = reference_to(self.office, self.notice.number)
+        return fax_of(self._facts(self.notice), reference, bodies, self.addressee, self.wording)
+
+    def body(self, kind: str, language: Language) -> Body:
+        """Return what the page tells; *kind*: "letter" or "fax"."""
+        values = self.values(language)
+        if kind == "letter":
+            values["enquiries"] = self.wording.say(language, "letter.enquiries", values)
+        values["channels"] = channels_listed(language, self.wording, kind, values)
+        section = f"{kind}.{self.notice.news}"
+        if self.notice.news is not MaintenanceNoticeKind.CANCELLED:
+            values["instruction"] = self.wording.say(language, f"{kind}.maintenance.instruction", values)
+        texts = self.wording.say_all(language, f"{section}.paragraphs", values)
+        return body_of(kind, section, texts, self.wording, language=language, values=values)
+
+    def values(self, language: Language) -> dict[str, str]:
+        """Return what stands for the placeholders of the texts, but for what is made of other texts."""
+        values = {
+            **for_page(self._facts(self.notice), language),
+            "you": form_of_address(self.addressee, language),
+            "reference": "",
+            # A sentence ends behind it.
+            **on_one_line({"why": self.notice.why.rstrip(". ")}),
+        }
+        if (before := self.notice.before) is not None:
+            were: Values = for_page(self._facts(before), language)
+            values |= {f"was_{name}": were[name] for name in were if name.startswith(("began_", "ended_"))}
+            values["reference"] = reference_to(self.office, before.number)
+            values["was_number"] = before.number
+        return values
+
+    def _facts(self, notice: MaintenanceNotice) -> Facts:
+        """Return it in the words of any page: when it was told, when the work begins and ends. Nothing of it is urgent."""
+        return Facts(
+            purpose=Purpose.UPDATE,
+            plan=Plan.ANNOUNCEMENT,
+            matter=IncidentType.BOTH,
+            office=self.office,
+            number=notice.number,
+            began_at=notice.begins,
+            ended_at=notice.ends,
+            noticed_at=notice.made_at,
+            first_noticed_at=notice.before.made_at if notice.before else None,
+        )

@@ -1,0 +1,398 @@
+"""What an event, a report and an acknowledgement do to the store, inside one transaction.
+
+What they mean is decided in `alerts.model.incident`; here it is looked up, written and journalled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeGuard, assert_never
+
+import structlog
+
+from alerts.decide.escalation import go_on, is_left_to_nobody
+from alerts.decide.gateway.latency import Milestone, NotificationLatency, due_at, is_first, reached, told_last
+from alerts.decide.gateway.next_action import DeliveryPolicy
+from alerts.engine.gateway_call import reported, told_by
+from alerts.model.channel import Channel
+from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationIncident
+from alerts.model.event import (
+    Acknowledge,
+    AddNote,
+    Close,
+    Declare,
+    Escalate,
+    Event,
+    Expire,
+    MarkFalseAlarm,
+    Release,
+    Resolve,
+    Trigger,
+)
+from alerts.model.gateway import AckResult, CallbackEvent
+from alerts.model.incident import Incident, IncidentState, apply, has_got_worse, is_held, is_news
+from alerts.model.notification import Plan, Purpose
+from alerts.model.oncall import Override
+from alerts.persistence.store import AuditEntry, UnitOfWork
+
+log = structlog.get_logger()
+
+#: Of more at once a log has one line: the journal has each.
+_LOGGED_EACH = 10
+
+
+async def take_in(ledger: UnitOfWork, event: Event) -> Incident | None:
+    """Take an event in and return the incident it is about, as it stands after it; `None` if there is none."""
+    before = await _find(ledger, event)
+    if _opens(event, before):
+        [opened] = await _open(ledger, [event])
+        return opened
+    if before is None:
+        return None
+    after = apply(before, event)
+    if isinstance(event, Resolve) and not before.is_open and after is before:
+        return None
+    if after is not before and isinstance(event, Expire | Escalate):
+        after = go_on(after, event.at, await overrides_for(ledger, after, event.at))
+    await _change(ledger, [(event, before, after)])
+    return after
+
+
+async def take_in_all(ledger: UnitOfWork, events: Sequence[Trigger | Resolve]) -> Sequence[Incident]:
+    """Take in a hundred or two, as `take_in` does each, in few statements; return the incidents that they open or change.
+
+    No two of them are about the same.
+    """
+    known = await ledger.last_incidents([event.dedup_key for event in events])
+    opening, changes = list[Trigger | Declare](), list[tuple[Event, Incident, Incident]]()
+    for event in events:
+        before = known.get(event.dedup_key)
+        if _opens(event, before):
+            opening.append(event)
+        elif before is not None and (after := apply(before, event)) is not before:
+            changes.append((event, before, after))
+    await _change(ledger, changes)
+    return [*(await _open(ledger, opening)), *(after for _, _, after in changes)]
+
+
+def _opens(event: Event, before: Incident | None) -> TypeGuard[Trigger | Declare]:
+    """Whether *event* opens an incident, where *before* is the last about the same."""
+    if before is not None and (before.is_open or (isinstance(event, Trigger) and is_held(before, event))):
+        return False
+    return isinstance(event, Trigger | Declare)
+
+
+async def overrides_for(ledger: UnitOfWork, incident: Incident, now: datetime) -> Sequence[Override]:
+    """Return the overrides that stand *now* of the rotas that an incident's plan names."""
+    rotas = {rota.name for rota in incident.brief.escalation.rotas}
+    return await ledger.overrides(rotas, now) if rotas else ()
+
+
+async def _open(ledger: UnitOfWork, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
+    opened = await ledger.add_incidents(events)
+    for event, incident in zip(events, opened, strict=True):
+        what = "incident opened" if isinstance(event, Trigger) else "outage declared"
+        await _journal(ledger, incident, event, what)
+        if len(events) <= _LOGGED_EACH:
+            log.warning(what, incident=incident.number, matter=incident.matter)
+    if len(events) > _LOGGED_EACH:
+        log.warning("incidents opened", incidents=len(opened), first=opened[0].number, last=opened[-1].number)
+    return opened
+
+
+async def _change(ledger: UnitOfWork, changes: Sequence[tuple[Event, Incident, Incident]]) -> None:
+    """Write events, each with the incident before it and after it."""
+    await ledger.save_incidents([after for _, before, after in changes if after is not before])
+    for event, before, after in changes:
+        if after.brief is not before.brief:
+            await ledger.save_brief(after)
+        if after is not before and isinstance(event, MarkFalseAlarm):
+            # It may have been put to rest: now those who were told are owed something again.
+            await ledger.rouse(after.id)
+        if after is not before or isinstance(event, AddNote):
+            what = _what_happened(event, before, after)
+            await _journal(ledger, after, event, what)
+            if len(changes) <= _LOGGED_EACH:
+                log.info(what, incident=after.number, state=after.state)
+    if len(changes) > _LOGGED_EACH:
+        log.info("incidents changed", incidents=len(changes), first=changes[0][2].number, last=changes[-1][2].number)
+
+
+async def take_word(ledger: UnitOfWork, event: Event) -> tuple[Incident | None, Sequence[NotificationLatency]]:
+    """Take in what a person or a program says without a gateway; return the incident after it, and what was come to by it."""
+    if not isinstance(event, Acknowledge):
+        return await take_in(ledger, event), ()
+    before = await ledger.incident(event.incident_id)
+    after = await take_in(ledger, event)
+    if before is None or after is None or (before.state, after.state) != _TAKEN_ON:
+        return after, ()
+    person = after.brief.escalation.named(event.by)
+    told = told_last(await ledger.notices(after.id), person.key if person else "")
+    if told is None:
+        return after, ()  # Nobody was told: they saw it themselves.
+    notice, attempt = told
+    channel, took = notice.delivery_of(attempt).address.channel, event.at - await _due_at(ledger, notice)
+    return after, [_telling(notice, channel, attempt.gateway, Milestone.ACKNOWLEDGED, took)]
+
+
+_TAKEN_ON = (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportResult:
+    """What came of a provider's report."""
+
+    #: How the acknowledgement in it stands.
+    result: AckResult
+    #: The incidents that it changes something for.
+    concerned: Sequence[int] = ()
+    #: The milestones that were come to by it.
+    tellings: Sequence[NotificationLatency] = ()
+
+
+async def take_report(
+    ledger: UnitOfWork, gateway: str, heard: CallbackEvent, policy: DeliveryPolicy, now: datetime
+) -> ReportResult:
+    """Take in what a provider told of an attempt; what it tells a second time changes nothing."""
+    found = await ledger.attempt(heard.reference)
+    # Whoever has one provider's key may say nothing of what another was given.
+    if found is None or found[1].gateway != gateway:
+        return ReportResult(result=AckResult.OVER)
+    notice, attempt = found
+    tellings, freed = list[NotificationLatency](), tuple[int, ...]()
+    if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
+        told = reported(notice.delivery_of(attempt), attempt, heard.report, policy, now)
+        if not await ledger.save_attempt(told):
+            if told.ended_at is not None:
+                await ledger.end_call(attempt.id, now)
+        elif told.state is not attempt.state:
+            await ledger.journal(told_by(gateway, notice, told, "reported", now))
+            tellings += await come_to(ledger, notice, told, attempt.state, now)
+        freed = await freed_by(ledger, notice, told)
+    if heard.handed_on:
+        result = await hand_on(ledger, notice, now)
+        return ReportResult(result=result, concerned=(*notice.incident_ids, *freed), tellings=tellings)
+    if not heard.acknowledged:
+        return ReportResult(result=AckResult.NONE, concerned=(*notice.incident_ids[:1], *freed), tellings=tellings)
+    result = await acknowledge(ledger, notice, now)
+    channel = notice.delivery_of(attempt).address.channel
+    tellings += await taken_on(ledger, notice, result, now, channel=channel, gateway=gateway)
+    return ReportResult(result=result, concerned=(*notice.incident_ids, *freed), tellings=tellings)
+
+
+async def freed_by(ledger: UnitOfWork, notice: Notification, attempt: Attempt) -> tuple[int, ...]:
+    """Return the incidents that have a call to make to the telephone of *attempt*, if its call has ended."""
+    address = notice.delivery_of(attempt).address
+    if address.channel is not Channel.VOICE or attempt.ended_at is None:
+        return ()
+    return tuple(await ledger.waiting_for(address))
+
+
+async def come_to(
+    ledger: UnitOfWork, notice: Notification, attempt: Attempt, before: AttemptState, now: datetime
+) -> Sequence[NotificationLatency]:
+    """Return the milestones that an attempt has come to, now that it is written; *before*: as it was written until then."""
+    channel = notice.delivery_of(attempt).address.channel
+    milestones = reached(channel, before, attempt.state)
+    if not milestones:
+        return ()
+    took = now - await _due_at(ledger, notice)
+    return [_telling(notice, channel, attempt.gateway, milestone, took) for milestone in milestones]
+
+
+async def taken_on(
+    ledger: UnitOfWork, notice: Notification, result: AckResult, now: datetime, *, channel: Channel, gateway: str
+) -> Sequence[NotificationLatency]:
+    """Return that somebody has taken on what *notice* tells of, if they have by this answer."""
+    if result is not AckResult.TAKEN or notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
+        return ()
+    took = now - await _due_at(ledger, notice)
+    return [_telling(notice, channel, gateway, Milestone.ACKNOWLEDGED, took)]
+
+
+async def _due_at(ledger: UnitOfWork, notice: Notification) -> datetime:
+    incident = await ledger.incident(notice.incident_id) if is_first(notice) else None
+    # Most are decided on at once.
+    late = incident is not None and notice.created_at - incident.opened_at > timedelta(minutes=1)
+    return due_at(notice, incident, await ledger.silences(incident.opened_at) if late and incident else ())
+
+
+def _telling(
+    notice: Notification, channel: Channel, gateway: str, milestone: Milestone, took: timedelta
+) -> NotificationLatency:
+    # Engines that share a store may have clocks that differ.
+    took = max(took, timedelta(0))
+    return NotificationLatency(
+        channel=channel, gateway=gateway, milestone=milestone, took=took, incident=notice.facts.number
+    )
+
+
+async def acknowledge(ledger: UnitOfWork, notice: Notification, now: datetime) -> AckResult:
+    """Take in that the person who got *notice* pressed the key, and say how the acknowledgement stands."""
+    if notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
+        # Somebody outside has confirmed that they heard it, and the escalation waits for one of the staff; or another has
+        # the incident, and this person only says that they have heard.
+        await ledger.journal(_confirmed(notice, now))
+        for part in notice.parts if notice.purpose is Purpose.RELEASE else ():
+            before = await ledger.incident(part.incident_id)
+            # What nobody has is theirs, and what is theirs is theirs for longer.
+            if before and before.acknowledged_by in {None, by := before.holder_name(part.person)}:
+                await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=by))
+        return AckResult.OVER if await _is_past(ledger, notice) else AckResult.TAKEN
+    results = [await _acknowledge(ledger, notice, part, now) for part in notice.parts]
+    return next((result for result in _WEIGHT if result in results), AckResult.OVER)
+
+
+async def hand_on(ledger: UnitOfWork, notice: Notification, now: datetime) -> AckResult:
+    """Take in that the person who got *notice* hands on what it tells of, and say how that stands."""
+    if notice.plan is Plan.ANNOUNCEMENT:
+        return AckResult.OVER
+    results = [await _hand_on(ledger, part, now) for part in notice.parts]
+    return next((result for result in _WEIGHT if result in results), AckResult.OVER)
+
+
+async def _hand_on(ledger: UnitOfWork, part: NotificationIncident, now: datetime) -> AckResult:
+    before = await ledger.incident(part.incident_id)
+    if before is None or not before.is_open:
+        return AckResult.OVER
+    name = before.holder_name(part.person)
+    # What another has is theirs to hand on.
+    if before.acknowledged_by not in {None, name}:
+        return AckResult.ALREADY
+    after = await take_in(ledger, Escalate(incident_id=before.id, at=now, by=name))
+    return AckResult.NOBODY_LEFT if after is not None and is_left_to_nobody(after) else AckResult.HANDED_ON
+
+
+async def _is_past(ledger: UnitOfWork, notice: Notification) -> bool:
+    """Whether a notice tells of what is over by now: whoever confirms it must not go on as if it were not."""
+    if notice.purpose not in {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RELEASE}:
+        return False
+    incidents = [await ledger.incident(part.incident_id) for part in notice.parts]
+    return all(incident is None or not incident.is_open for incident in incidents)
+
+
+#: What a bundle is answered with: the first of these that holds for any of its incidents.
+_WEIGHT = (
+    AckResult.HANDED_ON,
+    AckResult.NOBODY_LEFT,
+    AckResult.TAKEN,
+    AckResult.WORSE,
+    AckResult.PROLONGED,
+    AckResult.AGAIN,
+    AckResult.ALREADY,
+)
+
+
+async def _acknowledge(
+    ledger: UnitOfWork, notice: Notification, part: NotificationIncident, now: datetime
+) -> AckResult:
+    before = await ledger.incident(part.incident_id)
+    if before is None:
+        return AckResult.OVER
+    if not before.is_open:
+        await ledger.journal(_confirmed(notice, now, part))
+        return AckResult.OVER
+    if notice.purpose is not Purpose.UPDATE and has_got_worse(before, part.facts.matter):
+        # A notice about what it was before it got worse: this person has not heard yet what it is now.
+        await ledger.journal(_confirmed(notice, now, part))
+        return AckResult.WORSE
+    name = before.holder_name(part.person)
+    if before.state is IncidentState.TRIGGERED:
+        await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
+        return AckResult.TAKEN
+    if part.facts.is_handover and before.acknowledged_by == part.facts.by != name:
+        # They have the duty now, and know who has it. What a third took on meanwhile is not theirs to take.
+        await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name, of=part.facts.by))
+        return AckResult.TAKEN
+    # Told that another officer has it, they would go back to sleep.
+    if before.acknowledged_by != name:
+        await ledger.journal(_confirmed(notice, now, part))
+        return AckResult.ALREADY
+    after = await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
+    if after == before:
+        await ledger.journal(_confirmed(notice, now, part))
+        return AckResult.AGAIN
+    return AckResult.PROLONGED
+
+
+async def _find(ledger: UnitOfWork, event: Event) -> Incident | None:
+    match event:
+        case Trigger() | Declare() | Resolve():
+            return await ledger.last_incident(event.dedup_key)
+        case Acknowledge() | AddNote() | Escalate() | Expire() | Release() | MarkFalseAlarm() | Close():
+            return await ledger.incident(event.incident_id)
+        case _:
+            assert_never(event)
+
+
+def _what_happened(event: Event, before: Incident, after: Incident) -> str:
+    match event:
+        case Trigger():
+            if before.measured is None:
+                return "outage measured, too"
+            return "incident got worse" if is_news(event.matter, before.matter) else "incident changed"
+        case Declare():
+            return "outage declared"
+        case Resolve():
+            return "incident resolved" if before.is_open and not after.is_open else "outage measured no more"
+        case Close():
+            return "declared outage over, measured still" if after.is_open else "incident closed"
+        case Acknowledge():
+            return _whose_it_is(before.acknowledged_by, after.acknowledged_by)
+        case AddNote():
+            return "remark"
+        case Escalate():
+            return "handed on"
+        case Expire():
+            return "acknowledgement expired"
+        case Release():
+            return "announcement released"
+        case MarkFalseAlarm():
+            return "declared a false alarm"
+        case _:
+            assert_never(event)
+
+
+def _whose_it_is(before: str | None, after: str | None) -> str:
+    if before is None:
+        return "incident acknowledged"
+    return "acknowledgement prolonged" if before == after else "incident taken over"
+
+
+async def _journal(ledger: UnitOfWork, incident: Incident, event: Event, what: str) -> None:
+    actor = "engine" if isinstance(event, Trigger | Resolve | Expire) else event.by
+    detail = {"number": incident.number, "matter": str(incident.present if incident.is_open else incident.matter)}
+    if (until := incident.acknowledged_until) is not None:
+        detail["until"] = until.isoformat()
+    match event:
+        case Declare():
+            detail |= {"declared": str(event.matter), "why": event.why}
+        case MarkFalseAlarm():
+            detail["why"] = event.why
+        case Close():
+            detail["why"] = event.why
+            if incident.closed is not None:
+                detail["recovered"] = "yes" if incident.closed.recovered else "no"
+                detail |= {"measured": str(incident.measured)} if incident.measured is not None else {}
+        case AddNote():
+            detail["text"] = event.text
+        case Acknowledge() if event.of is not None:
+            detail["of"] = event.of
+        case Expire() if incident.had_by and incident.heard_at:
+            detail |= {"had": incident.had_by, "since": incident.heard_at.isoformat()}
+    if isinstance(event, Release | MarkFalseAlarm | Close) and event.despite is not None:
+        detail["despite"] = event.despite
+    await ledger.journal(AuditEntry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
+
+
+def _confirmed(notice: Notification, now: datetime, part: NotificationIncident | None = None) -> AuditEntry:
+    about = part or notice.parts[0]
+    return AuditEntry(
+        at=now,
+        actor=about.person,
+        event="receipt confirmed",
+        incident_id=about.incident_id,
+        notice_id=notice.id,
+    )

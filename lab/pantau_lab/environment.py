@@ -1,0 +1,183 @@
+"""The fictional world at work: mail systems, a carrier with phones, a fax service, and a lever to break the mail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+
+from monitor.web.serving import open_unix
+from monitor.web.serving import serve as serve_on
+from pantau_lab.carrier.api import app as carrier_app
+from pantau_lab.carrier.carrier import Carrier
+from pantau_lab.config_files import DEMO, StandIns, Timing, write
+from pantau_lab.faxservice.api import app as fax_app
+from pantau_lab.faxservice.service import FaxService
+from pantau_lab.mail import Fault, LabNetwork, SystemPlan
+from pantau_lab.outbox import Outbox
+from pantau_lab.serving import claimed, serve
+from pantau_lab.sites.link import HUB, SiteLinks
+from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoEnvironment:
+    """The world, running."""
+
+    network: LabNetwork
+    carrier: Carrier
+    fax_service: FaxService
+    outbox: Outbox
+    #: Where the service is to listen: its portal.
+    url: str
+    #: Of the service that is to run against it.
+    settings: Path
+    #: Where there are sites beside it: the wires of each, for whoever lays them to note.
+    wires: dict[str, SiteLinks] = field(default_factory=dict)
+
+
+def lever(directory: Path) -> Path:
+    """Return the socket by which the mail is broken and repaired."""
+    return directory / "lab.sock"
+
+
+@asynccontextmanager
+async def stage(
+    directory: Path,
+    *,
+    listen: str | None = None,
+    timing: Timing = DEMO,
+    agencies: Sequence[FictionalAgency] = AGENCIES,
+    signs_in: bool = False,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> AsyncIterator[DemoEnvironment]:
+    """Run the world for as long as the block lasts, with the service's configuration written below *directory*.
+
+    *listen*: where the service is to listen ("127.0.0.1:8080"), by default on a port that is kept for it, as the one for
+    callbacks is. *agencies*: the part of the world that is there. *signs_in*: whether people sign in to the portal. *settings*:
+    what the service's are to say beside what they say anyway.
+    """
+    plans = [
+        *(SystemPlan.with_one_mailbox(a.code, a.domain, tempo=timing.tempo) for a in agencies),
+        *(SystemPlan.with_one_mailbox(r.key, r.domain, tempo=timing.tempo) for r in REFERENCES),
+    ]
+    wires: dict[str, SiteLinks] = {}
+    outbox = Outbox(directory / "outbox", lambda: datetime.now(UTC))
+    phones, machines = _carrier(outbox, agencies), _fax_service(outbox, agencies)
+    async with AsyncExitStack() as stack:
+        portal, callbacks = (f"127.0.0.1:{port}" for port in stack.enter_context(claimed(2)))
+        listen = listen or portal
+        if timing.replies == "webhook":
+            phones.incoming_url = f"http://{callbacks}/callbacks/sms/sms"
+        network = await stack.enter_async_context(LabNetwork(plans, folder=directory))
+        carrier_url = await stack.enter_async_context(serve(carrier_app(phones)))
+        fax_url = await stack.enter_async_context(serve(fax_app(machines)))
+        stack.callback(lever(directory).unlink, missing_ok=True)
+        await stack.enter_async_context(serve_on(_lever(network, wires), open_unix(lever(directory))))
+        providers = StandIns(
+            carrier_url=carrier_url,
+            account_sid=phones.account_sid,
+            auth_token=phones.auth_token,
+            caller=next(iter(phones.senders)),
+            fax_url=fax_url,
+            project_id=machines.project_id,
+            key_id=machines.key_id,
+            key_secret=machines.key_secret,
+            fax_caller="+60300000000",
+        )
+        written = write(
+            directory,
+            network,
+            providers,
+            timing,
+            listen=listen,
+            callbacks=callbacks,
+            agencies=agencies,
+            signs_in=signs_in,
+            settings=settings,
+        )
+        yield DemoEnvironment(
+            network=network,
+            carrier=phones,
+            fax_service=machines,
+            outbox=outbox,
+            url=f"http://{listen}",
+            settings=written,
+            wires=wires,
+        )
+
+
+def _carrier(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> Carrier:
+    phones = Carrier(step=timedelta(seconds=0.5), on_sms=outbox.sms, on_call=outbox.call)
+    for person in (NOC, *(p for a in agencies for p in (a.duty, a.deputy))):
+        phones.phone(
+            person.number,
+            owner=person.name,
+            # Enough for as many calls as a demo makes; each menu heard takes one.
+            keys=list(person.keys) * 50,
+            answers_after=timedelta(seconds=1),
+            presses_after=timedelta(seconds=1),
+        )
+    return phones
+
+
+def _fax_service(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> FaxService:
+    machines = FaxService(step=timedelta(seconds=1), on_fax=outbox.fax)
+    for agency in agencies:
+        machines.machine(agency.recipient.fax, owner=agency.recipient.organisation)
+    return machines
+
+
+def _lever(network: LabNetwork, wires: Mapping[str, SiteLinks]) -> FastAPI:
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    def find(name: str) -> str:
+        return _found(name, network.systems, "there is no")
+
+    def find_site(name: str) -> str:
+        if not wires:
+            raise HTTPException(404, "this demo has no sites; end it and start one that has: make run SITES=3")
+        return _found(name, wires, "there is no site")
+
+    @app.post("/systems/{name}/break/{fault}")
+    async def break_(name: str, fault: Fault) -> str:
+        system = find(name)
+        await network.systems[system].break_(fault)
+        return system
+
+    @app.post("/systems/{name}/repair")
+    async def repair(name: str) -> str:
+        system = find(name)
+        await network.systems[system].repair()
+        return system
+
+    # Names stand in the query: somebody types "johor/JCM" some day, which would be another path.
+    @app.post("/cut")
+    async def cut(site: str, system: str | None = None) -> str:
+        known, to = find_site(site), None if system is None else find(system)
+        if not wires[known].cut(to):
+            return f"{known} is cut off from {to or HUB} already"
+        return f"{known} is cut off from {to or HUB} now"
+
+    @app.post("/mend")
+    async def mend(site: str, system: str | None = None) -> str:
+        known, to = find_site(site), None if system is None else find(system)
+        if joined := wires[known].mend(to):
+            return f"{known} is joined again to {', '.join(joined)}"
+        return f"{known} is not cut off from {to or 'anything'}"
+
+    return app
+
+
+def _found(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Return how *name* is written. Raise `HTTPException` that begins with *otherwise* when nothing is called so."""
+    names = {each.lower(): each for each in known}
+    if name.lower() not in names:
+        raise HTTPException(404, f"{otherwise} {name}; there are {', '.join(names.values())}")
+    return names[name.lower()]

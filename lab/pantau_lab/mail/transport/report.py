@@ -1,0 +1,91 @@
+"""The report that tells a sender what has not arrived: a delivery status notification (RFC 3464)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from email.utils import format_datetime, make_msgid
+from enum import StrEnum
+from secrets import token_hex
+
+from pantau_lab.mail.transport.parcel import QueuedMessage, Refusal
+
+
+class ReportedAction(StrEnum):
+    """What became of a parcel (RFC 3464 section 2.3.3)."""
+
+    #: It will not be delivered.
+    FAILED = "failed"
+    #: It is still tried.
+    DELAYED = "delayed"
+
+
+_SUBJECTS = {
+    ReportedAction.FAILED: "Undelivered Mail Returned to Sender",
+    ReportedAction.DELAYED: "Delayed Mail (still being retried)",
+}
+_TOLD = {
+    ReportedAction.FAILED: "Your message could not be delivered to the recipient below.",
+    ReportedAction.DELAYED: "Your message has not been delivered yet. It is tried again; you need not send it again.",
+}
+
+
+def report(
+    parcel: QueuedMessage,
+    refusal: Refusal,
+    *,
+    hostname: str,
+    accepted_at: datetime,
+    at: datetime,
+    action: ReportedAction = ReportedAction.FAILED,
+) -> QueuedMessage:
+    """Return the report on a parcel that is not delivered, addressed to its sender.
+
+    Three parts: for people, for programs, and the original byte for byte, so that whoever sent it can recognise it.
+    """
+    domain = hostname.partition(".")[2]
+    boundary = f"{token_hex(12)}/{hostname}"
+    remote = f"Remote-MTA: dns; {refusal.remote}\n" if refusal.remote else ""
+    told = f"{refusal.remote} said: " if refusal.remote else ""
+    encoding = "7bit" if parcel.content.isascii() else "8bit"
+    head = f"""\
+From: MAILER-DAEMON@{domain} (Mail Delivery System)
+To: {parcel.sender}
+Subject: {_SUBJECTS[action]}
+Date: {format_datetime(at)}
+Message-ID: {make_msgid(domain=hostname)}
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status;
+	boundary="{boundary}"
+Content-Transfer-Encoding: {encoding}
+
+This is a MIME-encapsulated message.
+
+--{boundary}
+Content-Type: text/plain; charset=us-ascii
+
+This is the mail system at host {hostname}.
+
+{_TOLD[action]}
+
+<{parcel.recipient}>: {told}{refusal.reply}
+
+--{boundary}
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; {hostname}
+Arrival-Date: {format_datetime(accepted_at)}
+
+Final-Recipient: rfc822; {parcel.recipient}
+Action: {action}
+Status: {refusal.reply.status}
+{remote}Diagnostic-Code: smtp; {refusal.reply}
+Last-Attempt-Date: {format_datetime(at)}
+
+--{boundary}
+Content-Type: message/rfc822
+Content-Transfer-Encoding: {encoding}
+
+"""
+    content = head.replace("\n", "\r\n").encode() + parcel.content + f"\r\n--{boundary}--\r\n".encode()
+    return QueuedMessage(sender="", recipient=parcel.sender, content=content)

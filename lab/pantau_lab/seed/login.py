@@ -1,0 +1,149 @@
+"""A sign-in for each role of the portal, with passwords that are made anew for each demo, and a token for programs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import SystemRandom
+from typing import Final
+
+from rich.table import Table
+
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import AuditEntry
+from monitor.access.api_token import LONGEST_TOKEN
+from monitor.access.role import Role, parse_assignment
+from monitor.service.access.secret import hash_password
+from monitor.service.access.tokens import ProgramTokens
+from monitor.store.admin.tokens import TokenRecords
+from monitor.store.admin.users import Users
+from monitor.store.backend.database import Database
+from pantau_lab.world import AGENCIES, CLERK, NOC
+
+#: Nobody's pet, team or street. Three of them and four digits are typed without a mistake.
+WORDS: Final = [
+    "awan",
+    "belimbing",
+    "cempaka",
+    "delima",
+    "embun",
+    "fajar",
+    "gerimis",
+    "hujan",
+    "intan",
+    "jambatan",
+    "kenanga",
+    "lautan",
+    "melati",
+    "nelayan",
+    "ombak",
+    "pelangi",
+    "rembulan",
+    "sawah",
+    "tanjung",
+    "ufuk",
+    "waja",
+    "bayu",
+    "cengal",
+    "damar",
+    "engkabang",
+    "gaharu",
+    "halia",
+    "ilalang",
+    "jering",
+    "keranji",
+    "langsat",
+    "merbau",
+    "nibung",
+    "petai",
+    "rambai",
+    "selasih",
+    "temu",
+    "ulam",
+    "bertam",
+    "cendana",
+    "dedap",
+    "gambir",
+    "keledang",
+    "lontar",
+    "meranti",
+    "nipah",
+    "pulai",
+    "rotan",
+    "seraya",
+    "tualang",
+]
+_LOT: Final = SystemRandom()
+_BY: Final = "pantau demo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoLogin:
+    """Somebody who may sign in."""
+
+    name: str
+    full_name: str
+    #: As people write it: "officer:JCM".
+    role: str
+    password: str = field(repr=False)
+
+
+def demo_logins() -> Sequence[DemoLogin]:
+    """Return somebody of each role, with new passwords."""
+    of = AGENCIES[0]
+    people = (
+        ("penonton", "Pemerhati Contoh", "viewer"),
+        ("ali", of.deputy.name, f"officer:{of.code}"),
+        ("kerani", CLERK, "clerk"),
+        ("siti", of.duty.name, f"duty:{of.code}"),
+        ("noc", NOC.name, "noc"),
+        ("pentadbir", "Pentadbir Contoh", "admin"),
+    )
+    return [DemoLogin(name=name, full_name=full, role=role, password=new_password()) for name, full, role in people]
+
+
+def new_password() -> str:
+    """Return a password as the portal takes it: "rotan-fajar-delima-4071"."""
+    return "-".join([*_LOT.sample(WORDS, 3), str(_LOT.randrange(1000, 10_000))])
+
+
+async def add_users(database: Database, clock: Clock, logins: Sequence[DemoLogin]) -> None:
+    """Make the users in a store that no service has open, each with its password: nobody is there to choose one by a code."""
+    users = Users(database)
+
+    def told(what: str, login: DemoLogin, **detail: str) -> AuditEntry:
+        return AuditEntry(at=clock.now(), actor=_BY, event=what, detail={"user": login.name, **detail})
+
+    for login in logins:
+        made = await users.add(login.name, login.full_name, told("user made", login, name=login.full_name))
+        await users.assign(made, {parse_assignment(login.role)}, told("roles given", login, roles=login.role))
+        kept = await asyncio.to_thread(hash_password, login.password)
+        await users.choose_password(made, kept, told("password made", login))
+
+
+async def add_token(database: Database, clock: Clock, agencies: Collection[str]) -> str:
+    """Make a token by which a program may look, and return its secret."""
+    tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: agencies)
+    made = await tokens.make("demo", [Role.VIEWER], LONGEST_TOKEN, by=_BY)
+    return made.secret.text
+
+
+def write_logins(file: Path, logins: Sequence[DemoLogin]) -> None:
+    """Write down who may sign in, for nobody else to read."""
+    write_private(file, "".join(f"{each.role}\t{each.name}\t{each.password}\n" for each in logins))
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write what nobody else may read."""
+    file.touch(mode=0o600)
+    file.write_text(text)
+
+
+def login_table(logins: Sequence[DemoLogin]) -> Table:
+    """Return them as they are shown on a terminal."""
+    table = Table("sign in as", "name", "password", box=None, pad_edge=False)
+    for each in logins:
+        table.add_row(each.role, each.name, each.password)
+    return table

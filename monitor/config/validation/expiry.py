@@ -1,0 +1,129 @@
+"""What will be wrong if nothing is done: duties that nobody has, numbers where nobody has answered for long.
+
+Both follow from the files, what the store has of overrides and drills, and the day, so only `pantau check` says them, as
+warnings: a service that refused to start because of next Saturday would be worse than the gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from functools import cache, partial
+from zoneinfo import ZoneInfo
+
+from alerts.model.oncall import Rota, gaps
+from monitor.config.agency.contact import ContactSettings
+from monitor.config.agency.probing import MaintenanceSettings
+from monitor.config.fields.window import aware
+from monitor.config.files.duration import format_duration
+from monitor.config.files.findings import Findings
+from monitor.config.model.registry import Agency
+from monitor.config.model.settings import Settings
+from monitor.config.validation.reachability import rotas_with_fallback
+from monitor.model.lazy_text import said
+from monitor.store.admin.duty import DutyRecords
+
+#: Nobody plans work on a server for so far ahead.
+_NEVER = timedelta(days=2 * 366)
+
+
+def check_outlook(
+    settings: Settings,
+    agencies: Mapping[str, Agency],
+    findings: Mapping[str, Findings],
+    now: datetime,
+    records: Callable[[Settings], DutyRecords],
+) -> None:
+    """Note gaps of the next seven days and numbers that are not verified.
+
+    *findings* by agency; "": of the settings. *records*: what the service has of overrides and drills, asked when it matters.
+    """
+    shared = settings.shared()
+    look = _Outlook(settings, rotas_with_fallback(settings, agencies), now, records)
+    look.at_rotas(shared.rotas, findings[""]["rotas"])
+    look.at_numbers(settings.contacts, findings[""]["contacts"])
+    look.at_numbers(settings.noc.contacts, findings[""]["noc", "contacts"])
+    _check_windows(settings.maintenance, settings.time_zone, findings[""]["maintenance"], now)
+    for code, agency in agencies.items():
+        look.at_rotas(agency.build_rotas(shared), findings[code]["rotas"])
+        look.at_numbers(agency.contacts, findings[code]["contacts"])
+        zone = agency.time_zone or settings.time_zone
+        _check_windows(agency.maintenance, zone, findings[code]["maintenance"], now)
+
+
+class _Outlook:
+    """Judges duties and numbers as the running service does: after overrides and fallbacks, and with what drills proved."""
+
+    def __init__(
+        self, settings: Settings, covered: Collection[str], now: datetime, records: Callable[[Settings], DutyRecords]
+    ) -> None:
+        self._zone = settings.time_zone
+        self._day = now.astimezone(settings.time_zone).date()
+        self._within = settings.verify_within
+        #: The names of rotas in whose place a fallback is told.
+        self._covered = covered
+        self._now = now
+        self._records = cache(partial(records, settings))
+
+    def at_rotas(self, rotas: Mapping[str, Rota], findings: Findings) -> None:
+        """Note when nobody is told in the place of whoever is on call."""
+        for key, rota in rotas.items():
+            if rota.name not in self._covered and gaps(rota, (), self._now):
+                self._note_gap(rota, findings[key])
+
+    def _note_gap(self, rota: Rota, findings: Findings) -> None:
+        records = self._records()
+        if not (found := gaps(rota, records.overrides, self._now)):
+            return
+        first, *more = found
+        message = said(
+            "nobody is on call from {begins} to {ends}{others}{unread}",
+            begins=_at(first.begins, rota.zone),
+            ends=_at(first.ends, rota.zone),
+            others=said(", and {count} more in the next 7 days", count=len(more)) if more else "",
+            unread=said("; overrides are not counted: {why}", why=records.unread) if records.unread else "",
+        )
+        findings.warning(message, "a layer for those days, or a `pantau override add` each time")
+
+    def at_numbers(self, contacts: Mapping[str, ContactSettings], findings: Findings) -> None:
+        """Note numbers where nobody is known to answer."""
+        for key, contact in contacts.items():
+            if contact.addresses is None:
+                self._at_number(contact.verified, contact.numbers, findings[key])
+            for number, address in enumerate(contact.addresses or ()):
+                self._at_number(address.verified, address.numbers, findings[key, "addresses", number])
+
+    def _at_number(self, written: date | None, numbers: Collection[str], findings: Findings) -> None:
+        if written is not None and written <= self._day <= written + self._within:
+            return
+        instead = said("verified: {day}, once somebody has answered there", day=self._day)
+        if written is not None and written > self._day:
+            findings["verified"].warning(said("{verified} is still to come", verified=written), instead)
+            return
+        verified = max((day for day in (written, self._drilled(numbers)) if day), default=None)
+        if verified is None:
+            findings.warning("is not verified: nobody is known to have answered there", instead)
+        elif self._day - verified > self._within:
+            message = said(
+                "somebody last answered there on {verified}, longer ago than verify_within ({within})",
+                verified=verified,
+                within=format_duration(self._within),
+            )
+            findings["verified"].warning(message, instead)
+
+    def _drilled(self, numbers: Collection[str]) -> date | None:
+        """Return the day by which somebody had confirmed a drill at every one of *numbers*; `None`: not at all."""
+        answered = self._records().answered
+        days = [answered[number].astimezone(self._zone).date() for number in numbers if number in answered]
+        return min(days) if days and len(days) == len(numbers) else None
+
+
+def _check_windows(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, findings: Findings, now: datetime) -> None:
+    for number, window in enumerate(windows):
+        if window.begins is not None and aware(window.begins, zone) - now > _NEVER:
+            findings[number, "from"].warning(said("begins only in {year}", year=window.begins.year), "the right year")
+
+
+def _at(moment: datetime, zone: ZoneInfo) -> str:
+    local = moment.astimezone(zone)
+    return said("{weekday} {moment}", weekday=said(f"{local:%a}"), moment=f"{local:%Y-%m-%d %H:%M}")

@@ -1,0 +1,313 @@
+"""Hold drills: begin them on time or when asked, send what is due, and write down what became of it.
+
+Nothing here is sent twice. A process that dies leaves an exercise as it was, and what its provider says later is still
+heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+import structlog
+
+from alerts.decide.drill import ENDED, DrillNotification, DrillState, DrillTarget, facts, obstacle, plan, rest_of
+from alerts.engine.gateway_pool import GatewayPool
+from alerts.hours.elapsed import is_recent
+from alerts.model.channel import Channel
+from alerts.model.contact import Contact
+from alerts.model.notification import Facts
+from alerts.persistence.clock import Clock
+from monitor.drills.sender import ASK_EVERY, ASK_FOR, DrillSender
+from monitor.metrics import Metrics
+from monitor.model.window import WindowOccurrence, next_to_begin
+from monitor.runtime.repeat import keep_doing
+from monitor.store.engine.drills import Drill, Drills, Record
+from monitor.store.engine.ledger import SqlStore
+
+log = structlog.get_logger()
+
+_EVERY = timedelta(seconds=5)
+#: A call that has not come back by then was cut off by a stop.
+_CALLING_AT_MOST = timedelta(minutes=2)
+#: A drill has come to its end so long after its time, whatever it gave way to and whoever was asked about it.
+_OVER_WITHIN = timedelta(days=1)
+_DAY = timedelta(days=1)
+#: For so long the people of an agency see what their drills came to.
+_LATELY = timedelta(days=92)
+#: It goes through all exercises that there ever were.
+_SHOWN_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillPlan:
+    """Who is drilled and how, as configured now."""
+
+    trainees: Sequence[DrillTarget]
+    #: Between two exercises on one gateway, and of one person.
+    pace: timedelta
+    #: The time of a drill that begins by itself, now or next; `None`: none does.
+    stretch: Callable[[datetime], WindowOccurrence | None]
+    #: Whether a contact takes part in those.
+    concerns: Callable[[str], bool]
+    #: What is another one when those times are others.
+    schedule: object = None
+
+
+class DrillRunner:
+    """Holds drills until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        drills: Drills,
+        store: SqlStore,
+        pool: GatewayPool,
+        exerciser: DrillSender,
+        roster: Callable[[], DrillPlan],
+        metrics: Metrics,
+        clock: Clock,
+        rests: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """While it *rests* no drill is begun, and none goes on."""
+        self._drills = drills
+        self._store = store
+        self._pool = pool
+        self._exerciser = exerciser
+        self._roster = roster
+        self._metrics = metrics
+        self._clock = clock
+        self._rests = rests
+        #: By drill that is under way: why those of its exercises that are left cannot begin, by key.
+        self._obstacles: dict[int, dict[str, str]] = {}
+        #: The open incidents when last looked at, and whom their policies name, by key and by number.
+        self._named: tuple[Sequence[int], frozenset[str]] = ((), frozenset())
+        self._shown_at: datetime | None = None
+        #: The schedule in force, and from when on it is gone by; `None`: it was not looked at yet.
+        self._expected: tuple[object, datetime] | None = None
+
+    async def run(self) -> NoReturn:
+        """Hold drills until cancelled. Calls of gateways are tasks of this one's group."""
+        # Of thousands of agencies it is made for a while, once; and then of those that have changed.
+        await asyncio.to_thread(self._roster)
+        async with asyncio.TaskGroup() as calls:
+            await keep_doing("drills", lambda: self.look(calls), _EVERY)
+
+    async def ask(
+        self, contact: str, by: str, within: timedelta, *, after: int | None = None
+    ) -> tuple[Drill, int] | None:
+        """Begin a drill of a contact, or of "all", now; return it with how much there is to try.
+
+        "JCONTOH/siti" is a contact of one agency, "JCONTOH/all" are all of its own. *after*: the latest drill of the agency's
+        within a day (`asked_of`), after which only one is begun on this day, here or by another process. `None`: there is no such contact, nothing to
+        try, or one was begun after that already.
+        """
+        now = self._clock.now()
+        planned = self._planned(contact, 0, asked=True)
+        if not planned:
+            return None
+        agency = contact.partition("/")[0]
+        key = f"asked/{now.isoformat()}" if after is None else f"asked/{now.date()}/{agency}/after {after}"
+        begun = await self._drills.begin(key, contact=contact, asked_by=by, begins_at=now, ends_at=now + within)
+        return None if begun is None else (begun, len(planned))
+
+    async def look(self, calls: asyncio.TaskGroup) -> None:
+        """Look once at what is due."""
+        if self._rests():
+            return
+        now = self._clock.now()
+        await self._begin_on_time(now)
+        under_way = await self._drills.under_way()
+        self._obstacles = {drill.id: self._obstacles.get(drill.id, {}) for drill in under_way}
+        for drill in under_way:
+            await self._go_on(drill, now, calls)
+        if self._shown_at is None or not is_recent(self._shown_at, now, _SHOWN_EVERY):
+            self._shown_at = now
+            await self.show()
+
+    async def show(self) -> None:
+        """Show when whoever takes part was last reached: by the key, or where there is no telephone to ring, by an SMS."""
+        confirmed, delivered = await self._drills.confirmed(), await self._drills.delivered()
+        reached: dict[str, dict[str, datetime | None]] = {}
+        roster = self._roster()
+        for trainee in roster.trainees:
+            person = trainee.contact
+            if person.key and roster.concerns(person.key):
+                rings = any(a.channel is Channel.VOICE for a in person.addresses)
+                at = (confirmed if rings else delivered).get((trainee.agency, person.key))
+                reached.setdefault(trainee.agency, {})[person.key] = at
+        self._metrics.watchdog.reached(reached)
+        now = self._clock.now()
+        # Where none comes by itself, none is late.
+        is_planned = roster.stretch(now) is not None
+        last = await self._drills.last_ended() if is_planned else None
+        self._metrics.watchdog.drill_ended(last, overdue_at=self._overdue_at(roster, last, now))
+
+    def _overdue_at(self, roster: DrillPlan, last: datetime | None, now: datetime) -> datetime | None:
+        """Return from when on the drill after the *last* is overdue; `None`: none is planned.
+
+        By a schedule that has just become another no drill was missed.
+        """
+        if self._expected is None:
+            self._expected = (roster.schedule, last or now)
+        elif self._expected[0] != roster.schedule:
+            self._expected = (roster.schedule, now)
+        since = max(self._expected[1], last or self._expected[1])
+        following = next_to_begin(roster.stretch, since)
+        return None if following is None else following.ends + _OVER_WITHIN
+
+    # -- a drill -------------------------------------------------------------------------------------------------
+
+    async def _begin_on_time(self, now: datetime) -> None:
+        stretch = self._roster().stretch(now)
+        if stretch is None or stretch.begins > now:
+            return
+        key = f"scheduled/{stretch.begins.isoformat()}"
+        begun = await self._drills.begin(
+            key, contact="all", asked_by="schedule", begins_at=stretch.begins, ends_at=stretch.ends
+        )
+        if begun is not None:
+            log.info("a drill begins", number=begun.number, until=stretch.ends.isoformat())
+
+    def _planned(self, contact: str, turn: int, *, asked: bool) -> tuple[DrillNotification, ...]:
+        roster = self._roster()
+        agency, slash, key = contact.rpartition("/")
+        trainees = [t for t in roster.trainees if key in {"all", t.contact.key} and (not slash or t.agency == agency)]
+        if not asked:
+            trainees = [t for t in trainees if not t.contact.key or roster.concerns(t.contact.key)]
+        gateways: dict[Channel, list[str]] = {}
+        for line in self._pool:
+            gateways.setdefault(line.channel, []).append(line.name)
+        return plan(trainees, gateways, turn)
+
+    async def _go_on(self, drill: Drill, now: datetime, calls: asyncio.TaskGroup) -> None:
+        planned = self._planned(drill.contact, drill.id, asked=drill.asked_by != "schedule")
+        records = {record.key: record for record in await self._drills.exercises(drill.id)}
+        if now >= drill.ends_at:
+            await self._leave_out(drill, [e for e in planned if e.key not in records], now)
+        else:
+            await self._begin_due(drill, planned, records, now, calls)
+        for record in records.values():
+            if record.state not in ENDED and record.look_at is not None and record.look_at <= now:
+                await self._ask_about(record, now, calls)
+        left = [e for e in planned if e.key not in records]
+        waiting = [r for r in records.values() if _may_change(r, now)]
+        if (not left or now >= drill.ends_at) and not waiting:
+            await self._end(drill, records.values(), now)
+
+    async def _begin_due(
+        self,
+        drill: Drill,
+        planned: Sequence[DrillNotification],
+        records: Mapping[str, Record],
+        now: datetime,
+        calls: asyncio.TaskGroup,
+    ) -> None:
+        begun = {key: record.begun_at for key, record in records.items()}
+        if all(exercise.key in begun for exercise in planned):
+            return
+        pending = await self._drills.is_notice_pending(now)
+        engaged = frozenset[str]() if pending else await self._engaged()
+        free = []
+        for exercise in planned:
+            why = None if exercise.key in begun else obstacle(exercise, engaged=engaged, pending=pending, now=now)
+            if why is None:
+                free.append(exercise)
+            else:
+                self._obstacles[drill.id][exercise.key] = why
+        # Slots first: a gateway that has none to spare must not keep its people from being tried by another.
+        wanted = {exercise.gateway for exercise in free if exercise.key not in begun}
+        slots = {name for name in wanted if self._pool.take_spare(name)}
+        try:
+            ready = [exercise for exercise in free if exercise.key in begun or exercise.gateway in slots]
+            for exercise in rest_of(ready, begun, self._roster().pace, now):
+                if exercise.gateway not in slots:
+                    continue
+                slots.remove(exercise.gateway)
+                told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
+                record = await self._written(drill, exercise, told, now)
+                if record is not None:
+                    self._exerciser.send(record, drill.ends_at + ASK_FOR, calls)
+        finally:
+            for name in slots:
+                self._pool.give_back(name)
+
+    async def _written(self, drill: Drill, exercise: DrillNotification, told: Facts, now: datetime) -> Record | None:
+        """Write an exercise before its gateway is called; the slot goes back when there is nothing to call for."""
+        record = None
+        try:
+            record = await self._drills.write(drill, exercise, told, DrillState.CALLING, now)
+        finally:
+            if record is None:
+                self._pool.give_back(exercise.gateway)
+        return record
+
+    async def _engaged(self) -> frozenset[str]:
+        """Return the keys of all whom an open incident may tell or has told, and the numbers of those it may tell."""
+        ids, told = await self._drills.open_incidents()
+        if ids != self._named[0]:
+            # A brief is long, and there may be a thousand: they are read when others have opened or ended.
+            named: set[str] = set()
+            async with self._store.reading() as ledger:
+                for incident in await ledger.open_incidents():
+                    people = incident.brief.escalation.people
+                    named |= {person.key for person in people}
+                    named |= {address.number for person in people for address in person.addresses}
+            self._named = ids, frozenset(named)
+        return self._named[1] | told
+
+    async def _leave_out(self, drill: Drill, left: Sequence[DrillNotification], now: datetime) -> None:
+        for exercise in left:
+            why = self._obstacles[drill.id].get(exercise.key, "the time for it was over")
+            told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
+            if await self._drills.write(drill, exercise, told, DrillState.SKIPPED, now, why=why):
+                self._metrics.watchdog.exercised(exercise.address.channel, DrillState.SKIPPED)
+
+    async def _end(self, drill: Drill, records: Iterable[Record], now: datetime) -> None:
+        for record in records:
+            if record.channel is Channel.LETTER and record.gateway in self._pool and record.provider_id:
+                await self._exerciser.take_back(record)
+        await self._drills.end(drill, now)
+        log.info("a drill has ended", number=drill.number)
+
+    async def _ask_about(self, record: Record, now: datetime, calls: asyncio.TaskGroup) -> None:
+        over = not is_recent(record.begun_at, now, ASK_FOR)
+        look_at = None if over else now + ASK_EVERY
+        await self._drills.change(record.reference, record.state, now, look_at=look_at)
+        # An answer sets the time of the next question: asked once more, one that never tells would be asked for ever.
+        known = record.provider_id and record.gateway in self._pool and not self._exerciser.is_called_for(record)
+        if not over and known and self._pool.take_spare(record.gateway):
+            self._exerciser.check(record, calls)
+
+    def people(self, agency: str) -> Sequence[Contact]:
+        """Return the people whom an agency's file names."""
+        return [each.contact for each in self._roster().trainees if each.agency == agency and each.contact.key]
+
+    async def of_agency(self, agency: str) -> tuple[Sequence[Drill], Sequence[Record]]:
+        """Return the drills of an agency's own people that are under way, and what was tried lately, the newest first."""
+        now = self._clock.now()
+        under_way = [each for each in await self._drills.under_way() if each.contact.startswith(f"{agency}/")]
+        tried = await self._drills.during(agency, now - _LATELY, now + timedelta(seconds=1))
+        return under_way, list(reversed(tried))
+
+    async def asked_of(self, agency: str) -> tuple[int, int]:
+        """Return the id of the latest drill of an agency's own people within a day, 0 of none, and how many there were."""
+        return await self._drills.asked_of(agency, self._clock.now() - _DAY)
+
+    async def tried_lately(self, agency: str) -> int:
+        """Return how many numbers of an agency's people were tried within a day."""
+        now = self._clock.now()
+        return len(await self._drills.during(agency, now - _DAY, now + timedelta(seconds=1)))
+
+    async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
+        """Return what became of the newest drills."""
+        return await self._drills.latest(drills)
+
+
+def _may_change(record: Record, now: datetime) -> bool:
+    """Whether a drill is to wait for this: a call that is under way, or a provider that is still asked."""
+    calling = record.state is DrillState.CALLING and is_recent(record.begun_at, now, _CALLING_AT_MOST)
+    return record.state not in ENDED and (calling or record.look_at is not None)

@@ -1,0 +1,631 @@
+"""Remember what the latest runs showed, and judge: routes, agencies, and what is our own. No clock, no I/O.
+
+Each run is weighed when it ends (`attribution.weigh`). A run that is pending is weighed again whenever something
+new is known of our own side that it waits for (`pending.Pending`); once it has counted, or come to nothing, it stays so.
+What is asked after each run (`moved`, `rejudged`, `own_moved`, `looks`) costs as much as has changed, not as much as there
+is: there are thousands of routes, and thousands of runs may wait.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import islice
+from types import MappingProxyType
+
+from alerts.hours.elapsed import TOLERANCE
+from monitor.evaluation.agency import AgencyMail
+from monitor.evaluation.attribution import Attribution, RunVerdict, rests_on, weigh
+from monitor.evaluation.evidence import ARRIVED, NETWORK, EvidenceCollector, is_prompt, proven_by
+from monitor.evaluation.flapping import Flapping, FlappingPolicy
+from monitor.evaluation.health import is_news
+from monitor.evaluation.health_tracker import GradedRun, HealthTracker, Streaks
+from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource, MonitoringFaultDetector
+from monitor.evaluation.pending import Pending, PendingRun
+from monitor.model.difference import exchanged, goes_elsewhere
+from monitor.model.health import IN_TROUBLE, Grade, Health, HealthPolicy
+from monitor.model.route import Direction, MonitoredRoute
+from probes.model.result import Outcome, Phase, ProbeResult, RefusalCause
+
+#: Somebody's failure waits for a proof that we ourselves work.
+_PROOF_SOON = timedelta(seconds=5)
+
+#: So many routes are weighed again, or looked at, at a time: when a reference that was deaf is heard of again, thousands
+#: get their answer at once, and all of them together would hold the loop for half a second.
+AT_A_TIME = 50
+
+#: What the names of judgements of our own begin with; a route's is its name.
+_OURS = "ours/"
+
+#: Whose run it was ("": one between references), in which direction, and how it was judged.
+CountedAs = tuple[str, Direction, RunVerdict]
+
+
+class HealthEvaluator:
+    """Takes in the ends of runs; says how things stand."""
+
+    def __init__(
+        self, routes: Iterable[MonitoredRoute], policy: HealthPolicy, flapping: FlappingPolicy | None = None
+    ) -> None:
+        """Judge *routes*; *policy* is for what is our own, *flapping* for when an agency is not believed to be well."""
+        self._routes: dict[str, MonitoredRoute] = {}
+        self._subjects: dict[str, HealthTracker] = {}
+        self._flapping = flapping or FlappingPolicy()
+        #: By code; "" has the control routes, and one without routes is not there.
+        self._agencies: dict[str, AgencyMail] = {}
+        self._witness = EvidenceCollector()
+        self._own = MonitoringFaultDetector(self._witness.evidence(), policy)
+        #: Of what is our own and has been down; and what of it is well and not believed yet.
+        self._own_flapping: dict[FaultSource, Flapping] = {}
+        self._own_unsteady: set[FaultSource] = set()
+        #: How each control route's last run ended.
+        self._controlled: dict[str, ProbeResult | None] = {}
+        self._pending = Pending()
+        #: Names of the routes with a run that may have got its answer, the first first; and of those with one that has
+        #: got it since `looks` was last asked. In order, and each once.
+        self._answered: dict[str, None] = {}
+        self._proven: dict[str, None] = {}
+        #: When agencies may stand otherwise without another run, by the clock alone.
+        self._clocked: list[tuple[datetime, str]] = []
+        #: The latest time that was heard.
+        self._heard: datetime | None = None
+        #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
+        self._moved: set[str] = set()
+        self._rejudged: set[str] = set()
+        self._streaks = Streaks()
+        #: Runs that have come to a verdict since `counted` was last asked.
+        self._counted: Counter[CountedAs] = Counter()
+        self.gain(routes)
+
+    @property
+    def routes(self) -> Mapping[str, MonitoredRoute]:
+        """What is judged now, by name; it changes with what is gained, altered and released."""
+        return MappingProxyType(self._routes)
+
+    # -- what is judged ------------------------------------------------------------------------------------------
+
+    def gain(self, routes: Iterable[MonitoredRoute]) -> None:
+        """Judge *routes* from now on, too. Of what is known of them from before, it is told by the `restore` methods."""
+        for route in routes:
+            self._routes[route.name] = route
+            subject = self._subjects[route.name] = HealthTracker(policy=route.probing.health)
+            mail = self._agencies.setdefault(route.agency, AgencyMail(self._flapping, self._own.is_refused))
+            mail.judge_by(route, subject)
+            self._moved.add(route.agency)
+        self._follow()
+
+    def release(self, routes: Iterable[MonitoredRoute]) -> None:
+        """Judge *routes* no more, and forget them; an agency without a route as well."""
+        for route in routes:
+            del self._routes[route.name], self._subjects[route.name]
+            self._await_nothing(route.name)
+            self._rejudged.discard(route.name)
+            self._streaks.forget(route.name)
+            self._moved.add(route.agency)
+            mail = self._agencies[route.agency]
+            mail.release(route.name)
+            if not mail.routes:
+                del self._agencies[route.agency]
+        self._follow()
+
+    def alter(self, routes: Iterable[MonitoredRoute]) -> None:
+        """Judge *routes* as they are from now on.
+
+        One that goes the same way keeps its streak. On another way nothing is known yet: until it is, it stands as it
+        did.
+        """
+        others: set[str] = set()
+        for route in routes:
+            before, subject = self._routes[route.name], self._subjects[route.name]
+            if goes_elsewhere(before, route):
+                subject.begin_anew(route.probing.health)
+                self._await_nothing(route.name)
+                self._streaks.note(route.name, subject)
+                others |= exchanged(before, route)
+            else:
+                # How long it may wait is said by the route.
+                self._pending.put(route.name, _pending_runs(route, subject))
+            subject.policy = route.probing.health
+            self._routes[route.name] = route
+            self._agencies[route.agency].judge_by(route, subject)
+            self._moved.add(route.agency)
+        self._follow(others)
+
+    def _await_nothing(self, route_name: str) -> None:
+        """Forget the runs of a route that wait, and what they have got."""
+        self._pending.put(route_name, ())
+        self._answered.pop(route_name, None)
+        self._proven.pop(route_name, None)
+
+    def govern(self, policy: HealthPolicy, flapping: FlappingPolicy) -> None:
+        """Judge what is our own by *policy* from now on, and agencies that fall again and again by *flapping*."""
+        self._flapping = flapping
+        self._own.govern(policy)
+        for mail in self._agencies.values():
+            mail.govern(flapping)
+        for each in self._own_flapping.values():
+            each.policy = flapping
+
+    def _follow(self, others: AbstractSet[str] = frozenset()) -> None:
+        """Let what judges our own side follow the routes; *others*: mailboxes that are others under the same name."""
+        controls = {r.name: r for r, _ in self._agencies[""].routes} if "" in self._agencies else {}
+        accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
+        self._witness.follow(controls.values(), others, accounts)
+        judged = {name: (route, self._subjects[name]) for name, route in controls.items()}
+        self._own.follow(judged, accounts, others, routes=self._routes.values())
+        self._controlled = {
+            name: None if {r.route.sender.name, r.route.recipient.name} & others else self._controlled.get(name)
+            for name, r in controls.items()
+        }
+
+    # -- remembering ---------------------------------------------------------------------------------------------
+
+    def restore(self, healths: Mapping[str, tuple[Health, datetime]]) -> None:
+        """Take up how routes and suspects were judged before a restart, by `subject` name."""
+        for name, (health, since) in healths.items():
+            if name in self._subjects:
+                self._subjects[name].health = health
+                self._subjects[name].changed_at = since
+            elif name.startswith(_OURS):
+                self._own.restore(name.removeprefix(_OURS), health, since)
+
+    def restore_deferrals(self, deferrals: Mapping[str, datetime]) -> None:
+        """Take up since when routes have been put off by their servers, by name: their budget goes on running."""
+        for name, since in deferrals.items():
+            if name in self._subjects:
+                self._subjects[name].deferred_since = since
+
+    def restore_arrivals(self, arrivals: Mapping[str, datetime]) -> None:
+        """Restore when the last run of each route began, by name, whose message arrived: its accounts were accepted then."""
+        for name, at in arrivals.items():
+            if name in self._routes:
+                self._own.restore_arrival(self._routes[name], at)
+
+    def restore_streaks(self, streaks: Mapping[str, Sequence[GradedRun]], now: datetime) -> None:
+        """Take up the latest runs of routes and suspects from before a restart, by `subject` name, after how they were judged.
+
+        Not those after which nobody has looked for so long that another run would have come: they say nothing of now.
+        """
+        for name, streak in streaks.items():
+            if not streak:
+                continue
+            ago, route = now - streak[-1].started_at, self._routes.get(name)
+            if route is not None and ago <= _proof_within(route):
+                self._subjects[name].restore(streak)
+                self._settle(name, now)
+            elif (suspect := self._suspect_of(name)) is not None and ago <= self._spoken_of_within(suspect):
+                self._own.restore_streak(name.removeprefix(_OURS), streak, now)
+
+    def _suspect_of(self, name: str) -> FaultSource | None:
+        """Return what the part of ours belongs to that is judged under this name."""
+        return self._own.suspect(name.removeprefix(_OURS).partition("#")[0]) if name.startswith(_OURS) else None
+
+    def _spoken_of_within(self, suspect: FaultSource) -> timedelta:
+        """Return within what time a run comes that says something of it."""
+        routes = self._routes.values()
+        if suspect.name:
+            about = [r for r in routes if suspect.name in {r.route.sender.name, r.route.recipient.name}]
+        else:
+            about = [r for r in routes if r.direction is Direction.CONTROL]
+        return min(map(_proof_within, about), default=timedelta(0))
+
+    def restore_falls(
+        self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str], unsteady: AbstractSet[str] = frozenset()
+    ) -> None:
+        """Take up when agencies, and what is our own, fell before a restart, by dedup key, oldest first.
+
+        *down*: those that have an incident still; *unsteady*: of these, the ones whose incident is held open. What is known
+        better of our own stays so.
+        """
+        for key, times in falls.items():
+            how = {"is_down": key in down, "is_unsteady": key in unsteady}
+            suspect = self._own.suspect(key.removeprefix(_OURS)) if key.startswith(_OURS) else None
+            if key in self._agencies:
+                self._agencies[key].restore_falls(times, **how)
+            elif suspect is not None and suspect not in self._own_flapping:
+                self._own_flapping[suspect] = Flapping(self._flapping)
+                self._own_flapping[suspect].restore(times, **how)
+
+    def restore_continuity(self, routes: Iterable[str], since: datetime | None, now: datetime) -> None:
+        """Mark what was judged of *routes* before a silence as stale, unless each has been run again after it.
+
+        *since*: when the silence ended; `None`: there was none.
+        """
+        if since is not None:
+            self.mark_stale([name for name in routes if now - since <= _proof_within(self._routes[name])], now)
+
+    def mark_stale(self, routes: Iterable[str], at: datetime) -> None:
+        """Let what was judged of *routes* count neither as trouble nor as well until runs since *at* confirm it."""
+        for name in routes:
+            self._subjects[name].stale_since = at
+            self._own.mark_stale(self._routes[name])
+            self._moved.add(self._routes[name].agency)
+
+    def is_to_be_confirmed(self, route_name: str) -> bool:
+        """Whether a stale judgement says that something is wrong with the agency of this route, which is stale itself."""
+        if not self._subjects[route_name].is_stale:
+            return False
+        beside = self._agencies[self._routes[route_name].agency].routes
+        return any(subject.health in IN_TROUBLE and subject.is_stale for _, subject in beside)
+
+    def healths(self) -> Mapping[str, tuple[Health, datetime]]:
+        """Return all judgements that a restart should take up."""
+        routes = {name: (s.health, s.changed_at) for name, s in self._subjects.items() if s.changed_at is not None}
+        return routes | {f"{_OURS}{name}": judged for name, judged in self._own.healths().items()}
+
+    def rejudged(self) -> dict[str, tuple[Health, datetime]]:
+        """Return the judgements that have changed since this was last asked; among all of `healths` they are few."""
+        names, self._rejudged = self._rejudged, set()
+        subjects = ((name, self._subjects[name]) for name in names)
+        routes = {name: (s.health, s.changed_at) for name, s in subjects if s.changed_at is not None}
+        return routes | {f"{_OURS}{name}": judged for name, judged in self._own.rejudged().items()}
+
+    def other_streaks(self) -> dict[str, tuple[GradedRun, ...]]:
+        """Return the streaks that a restart should take up, as far as they have changed since last asked, by `subject` name."""
+        return self._streaks.others() | {f"{_OURS}{name}": runs for name, runs in self._own.other_streaks().items()}
+
+    def counted(self) -> Mapping[CountedAs, int]:
+        """Return how many runs have come to which verdict since this was last asked: each once, when it is final."""
+        counted, self._counted = self._counted, Counter()
+        return counted
+
+    def moved(self) -> set[str]:
+        """Return the agencies that may stand otherwise than when this was last asked; at first all."""
+        moved, self._moved = self._moved, set()
+        return moved
+
+    # -- judging -------------------------------------------------------------------------------------------------
+
+    def take_in(self, result: ProbeResult, now: datetime) -> Attribution | None:
+        """Weigh the end of a run, and again the runs that waited for what it proves; `None`: no such route.
+
+        Where it proves more than a few, `weigh_more` goes on.
+        """
+        route = self._routes.get(result.route)
+        if route is None:
+            return None
+        self._hear(now)
+        self._witness.hear(route, result)
+        if route.direction is Direction.CONTROL:
+            self._controlled[route.name] = result
+        subject = self._subjects[route.name]
+        verdict = self._weigh(route, subject, result)
+        self._count(route, verdict)
+        subject.note(result, verdict)
+        self._settle(route.name, now)
+        refused = self._own.hear(route, result, verdict, now)
+        self._moved.update(account.partition("/")[0] for account in refused)
+        self._weigh_pending(now)
+        return verdict
+
+    def _count(self, route: MonitoredRoute, attribution: Attribution) -> None:
+        if attribution.verdict is not None:
+            self._counted[route.agency, route.direction, attribution.verdict] += 1
+
+    def came_late(self, route_name: str, token_id: str, transit: timedelta, now: datetime) -> None:
+        """Take in that a message which was given up has come after all: it was not lost, but slow."""
+        subject = self._subjects.get(route_name)
+        if subject is None:
+            return
+        for run in tuple(subject.recent):
+            if run.token_id == token_id and _may_still_come(run):
+                subject.replace(run, _having_come(run, transit))
+        self._weigh_pending(now, route_name)
+
+    def _hear(self, now: datetime) -> None:
+        """Take in what time it is."""
+        # Always: a run that began before the clock was set back may end after it.
+        self._witness.rewind(now)
+        if self._heard is not None and now < self._heard:
+            # The clock was set back.
+            self._moved.update(agency for _, agency in self._clocked)
+            self._clocked.clear()
+            if (back := self._heard - now) > TOLERANCE:
+                self._rewind(now, back)
+            for subject in self._subjects.values():
+                if subject.stale_since is not None:
+                    subject.stale_since = min(subject.stale_since, now)
+        self._heard = now
+        while self._clocked and self._clocked[0][0] <= now:
+            self._moved.add(heapq.heappop(self._clocked)[1])
+
+    def _rewind(self, now: datetime, back: timedelta) -> None:
+        """Move what lies ahead back: else what waits for it waits until the clock has caught up."""
+        for name, subject in self._subjects.items():
+            subject.rewind(now, back)
+            pending = _pending_runs(self._routes[name], subject)
+            self._pending.put(name, pending)
+            if pending:
+                # What was proven after it may lie before it now, and the other way round.
+                self._answered[name] = None
+        self._own.rewind(now, back)
+        self._controlled = {
+            name: last
+            and replace(last, started_at=min(last.started_at - back, now) if last.started_at > now else last.started_at)
+            for name, last in self._controlled.items()
+        }
+        self._moved.update(self._agencies)
+
+    def _settle(self, route_name: str, now: datetime) -> None:
+        route, subject = self._routes[route_name], self._subjects[route_name]
+        self._moved.add(route.agency)
+        if subject.settle(now):
+            self._rejudged.add(route_name)
+        self._pending.put(route_name, _pending_runs(route, subject))
+        self._streaks.note(route_name, subject)
+
+    def _weigh(self, route: MonitoredRoute, subject: HealthTracker, result: ProbeResult) -> Attribution:
+        verdict = weigh(route, result, self._witness.evidence())
+        if result.outcome in ARRIVED:
+            subject.deferred_since = None
+        # Who is only not known yet may come again; whatever else puts everybody off is a failure like any other.
+        if not _is_greylisted(result) or verdict.grade is Grade.NONE:
+            return verdict
+        subject.deferred_since = subject.deferred_since or result.started_at
+        if result.started_at - subject.deferred_since < route.probing.deferred_budget:
+            return Attribution(grade=Grade.NONE)
+        return verdict
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every run has been weighed again that a proof has come for; `weigh_more` does so."""
+        return not self._answered
+
+    def weigh_more(self, now: datetime) -> None:
+        """Weigh some of the runs again that a proof has come for, by what is known now."""
+        for name in _first(self._answered):
+            self._weigh_again(name, now)
+
+    def _weigh_pending(self, now: datetime, *others: str) -> None:
+        """Weigh again what may have got its answer, what has waited too long for one, and *others*."""
+        touched = self._pending.touched(self._witness.changes())
+        self._answered |= dict.fromkeys(sorted(touched | self._pending.ended(now) | {*others}))
+        self.weigh_more(now)
+
+    def _weigh_again(self, route_name: str, now: datetime) -> None:
+        route, subject = self._routes[route_name], self._subjects[route_name]
+        for result, verdict in subject.weigh_again(lambda result: self._outcome(route, result, now)):
+            self._own.hear(route, result, verdict, now)
+            self._count(route, verdict)
+            self._proven[route_name] = None
+        self._settle(route_name, now)
+
+    def _outcome(self, route: MonitoredRoute, result: ProbeResult, now: datetime) -> Attribution:
+        verdict = weigh(route, result, self._witness.evidence())
+        if verdict.grade is Grade.PENDING and now - result.started_at > _proof_within(route):
+            # Nothing could prove us in all that time: that is what is wrong.
+            return replace(verdict, grade=Grade.NONE, unproven=True)
+        return verdict
+
+    # -- where to look -------------------------------------------------------------------------------------------
+
+    def looks(self, route_name: str, now: datetime) -> Mapping[str, datetime]:
+        """Return the routes to run again soon, and when, after a run of this one has been taken in."""
+        looks: dict[str, datetime] = {}
+        for judged in (route_name, *_first(self._proven)):
+            for name in self.looks_wanted(judged):
+                looks[name] = now + self._routes[name].probing.confirmation
+        for name in self.proofs_wanted():
+            looks[name] = self._proof_at(name, now)
+        return looks
+
+    def is_suspicious(self, route_name: str) -> bool:
+        """Whether another look at this route is wanted soon."""
+        route, subject = self._routes[route_name], self._subjects[route_name]
+        if subject.is_suspicious() or (self._heard is not None and self._own.is_undecided(route, self._heard)):
+            return True
+        if route.direction is Direction.CONTROL:
+            return self._own.is_suspicious()
+        # It cannot see at present, and whether the agency's mail is down or only some of it hangs on that.
+        beside = (s for r, s in self._agencies[route.agency].routes if r.direction is route.direction)
+        return 0 < subject.silent < subject.policy.failures_to_down and any(s.health is Health.DOWN for s in beside)
+
+    def looks_wanted(self, route_name: str) -> Sequence[str]:
+        """Return the routes to run again soon, after a run of this one.
+
+        Itself while it is suspicious; and the agency's others once the first of them has failed: what is broken is
+        told at once then, and not step by step as they come due.
+        """
+        if not self.is_suspicious(route_name):
+            return ()
+        route = self._routes[route_name]
+        if not route.agency or not self._subjects[route_name].has_just_failed():
+            return (route_name,)
+        beside = self._agencies[route.agency].routes
+        is_first = all(subject.is_steady() for other, subject in beside if other.name != route_name)
+        return tuple(other.name for other, _ in beside) if is_first else (route_name,)
+
+    def proofs_wanted(self) -> Sequence[str]:
+        """Return the control routes to run soon, because a run waits for a proof that only they can give.
+
+        Each waiting run asks once, and again while what has failed has to show that it works. A run that says what is
+        known of its route does not ask: it gets its proof with its next run. Nor is a control route asked that gave
+        none when it was last run, and which is repeated at its own pace: what cannot be proven must not be sent a
+        message every few seconds.
+        """
+        return [name for name, last in self._controlled.items() if self._is_wanted(self._routes[name], last)]
+
+    def _is_wanted(self, control: MonitoredRoute, last: ProbeResult | None) -> bool:
+        newest = {want: at for want in proven_by(control) if (at := self._pending.newest(want)) is not None}
+        if last is None:
+            return bool(newest)
+        if last.outcome not in ARRIVED:
+            return False
+        prompt = is_prompt(control, last)
+        return any(
+            (prompt or not want.ability.is_well) and (last.started_at < at or self._witness.owes(want))
+            for want, at in newest.items()
+        )
+
+    def _proof_at(self, control: str, now: datetime) -> datetime:
+        """Return when a proof is to be tried: soon, but no more often than anything else is looked at again."""
+        confirmation, last = self._routes[control].probing.confirmation, self._controlled[control]
+        soon = now + min(confirmation, _PROOF_SOON)
+        return soon if last is None else max(soon, last.started_at + confirmation)
+
+    # -- how things stand ----------------------------------------------------------------------------------------
+
+    def route_health(self, route_name: str) -> Health:
+        """Return how a route is judged; of one that is not judged here nothing is known."""
+        subject = self._subjects.get(route_name)
+        return Health.UNKNOWN if subject is None else subject.health
+
+    def knows(self, agency: str) -> bool:
+        """Whether a route of an agency is judged here."""
+        return agency in self._agencies
+
+    def counted_as(self, route_name: str, token_id: str) -> RunVerdict | None:
+        """Return what a route's latest run is counted as; `None`: it waits for a proof, or ended before a restart."""
+        subject = self._subjects.get(route_name)
+        latest = None if subject is None else subject.latest
+        return latest[2] if latest is not None and latest[0] == token_id else None
+
+    def mail(self, agency: str) -> AgencyMail:
+        """Return how an agency's mail is judged; of one that is not judged here nothing is known."""
+        return self._agencies.get(agency) or AgencyMail(self._flapping)
+
+    def standing(self, agency: str, now: datetime, *, is_told: bool) -> SiteStatus:
+        """Return how an agency's mail stands, and note that it fell.
+
+        *is_told*: it was told that something is wrong. Only then is asked whether all is well, and noted that it rose.
+        """
+        mail = self.mail(agency)
+        trouble, unseen = self.trouble(agency, now), mail.unseen()
+        if trouble is None and not is_told and not unseen:
+            return UNTROUBLED
+        well_since = self.is_well(agency, now) if trouble is None and is_told else None
+        # How they were last judged says nothing of what they are by now.
+        judged = mail.directions() if trouble is None else mail.current_directions()
+        directions = {**judged, **dict.fromkeys(unseen, Health.UNKNOWN)}
+        return SiteStatus(
+            trouble=trouble,
+            well_since=well_since,
+            directions=directions,
+            troubled=frozenset(mail.troubled()),
+        )
+
+    def own_standing(self, suspect: FaultSource, now: datetime, *, is_told: bool) -> SiteStatus:
+        """Return how something of ours stands; as `standing`."""
+        if (trouble := self.own_trouble(suspect, now)) is None and not is_told:
+            return UNTROUBLED
+        return SiteStatus(trouble=trouble, well_since=self.own_well_since(suspect, now) if trouble is None else None)
+
+    def trouble(self, agency: str, now: datetime) -> ActiveProblem | None:
+        """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is.
+
+        That it was told to be down is remembered: it counts as a fall.
+        """
+        mail = self.mail(agency)
+        if (until := mail.spreading_until(now)) is not None:
+            heapq.heappush(self._clocked, (until, agency))
+            return None
+        return mail.trouble(now, self._own.refused_since((route for route, _ in mail.routes), now))
+
+    def is_well(self, agency: str, now: datetime) -> datetime | None:
+        """Return since when every direction of an agency is proven to work; `None` if not all are.
+
+        What has gone down and up too often lately is not believed yet; what was judged before a start or a pause is not
+        either, until runs confirm it.
+        """
+        mail = self.mail(agency)
+        if (since := mail.well_since()) is None or not mail.is_current or mail.is_refused():
+            return None
+        since = max([since, *self._own.accepted_since(route for route, _ in mail.routes)])
+        if (until := mail.rose(now)) is not None:
+            heapq.heappush(self._clocked, (until, agency))
+            return None
+        return since
+
+    def suspect(self, name: str) -> FaultSource | None:
+        """Return what of ours is called so; `None` where this configuration has no such thing."""
+        return self._own.suspect(name)
+
+    def own_troubles(self, now: datetime) -> Mapping[FaultSource, ActiveProblem]:
+        """Return what is wrong with something of ours."""
+        troubles = ((suspect, self.own_trouble(suspect, now)) for suspect in self._own.suspects())
+        return {suspect: trouble for suspect, trouble in troubles if trouble is not None}
+
+    def own_moved(self) -> set[FaultSource]:
+        """Return what of ours may stand otherwise than when this was last asked; at first all that was ever judged."""
+        return self._own.moved() | self._own_unsteady
+
+    def own_faults(self, now: datetime) -> AbstractSet[FaultSource]:
+        """Return what of ours is in trouble; of all accounts at agencies, one without a name."""
+        return self._own.faults(now)
+
+    def own_trouble(self, suspect: FaultSource, now: datetime) -> ActiveProblem | None:
+        """Return what is wrong with something of ours, and note that it fell; `None` if nothing is."""
+        trouble = self._own.trouble(suspect, now)
+        if trouble is None:
+            return None
+        flapping = self._own_flapping.setdefault(suspect, Flapping(self._flapping))
+        flapping.fell(now)
+        return replace(trouble, unsteady=flapping.is_unsteady)
+
+    def own_well_since(self, suspect: FaultSource, now: datetime) -> datetime | None:
+        """Return since when something of ours is proven to work; `None` if it is not.
+
+        What has gone down and up too often lately is not believed yet.
+        """
+        self._own_unsteady.discard(suspect)
+        since, flapping = self._own.well_since(suspect, now), self._own_flapping.get(suspect)
+        if since is not None and flapping is not None and flapping.rose(now, now) is not None:
+            self._own_unsteady.add(suspect)
+            return None
+        return since
+
+
+def _first(names: dict[str, None]) -> Sequence[str]:
+    """Take the first few of *names* out."""
+    first = [*islice(names, AT_A_TIME)]
+    for name in first:
+        del names[name]
+    return first
+
+
+def _pending_runs(route: MonitoredRoute, subject: HealthTracker) -> Sequence[PendingRun]:
+    """Return what of a route waits. A control run asks for no proof: it is repeated at its own pace."""
+    return [
+        PendingRun(
+            started_at=run.started_at,
+            wants=(NETWORK,) if route.direction is Direction.CONTROL else rests_on(route, run.result),
+            until=run.started_at + _proof_within(route),
+            asks=route.direction is not Direction.CONTROL and is_news(run.presumed(), subject.health),
+        )
+        for run in subject.recent
+        if run.grade is Grade.PENDING and run.result is not None
+    ]
+
+
+def _is_greylisted(result: ProbeResult) -> bool:
+    failure = result.failure if result.outcome is Outcome.DEFERRED else None
+    return failure is not None and failure.cause is RefusalCause.GREYLISTING
+
+
+def _may_still_come(run: GradedRun) -> bool:
+    """Whether a message was given up of which nothing was heard."""
+    if run.outcome is Outcome.LOST:
+        return True
+    result = run.result
+    return result is not None and result.uncertain and result.failure is not None and result.failure.phase is Phase.DATA
+
+
+def _having_come(run: GradedRun, transit: timedelta) -> GradedRun:
+    """Return what is remembered of *run* once its message has come after all; of one from before a restart, too."""
+    result = run.result
+    if result is not None:
+        phases = {**result.phases, Phase.TRANSIT: transit}
+        result = replace(result, outcome=Outcome.DELIVERED, failure=None, phases=phases)
+    # What was held against the agency stays so, as slowness; what was not is weighed again.
+    grade = Grade.SLOW if run.grade is Grade.BAD else run.grade
+    return replace(run, outcome=Outcome.DELIVERED, grade=grade, result=result)
+
+
+def _proof_within(route: MonitoredRoute) -> timedelta:
+    """Return how long a run may wait for a proof: every control route has been run by then, also an agency's."""
+    return route.probing.interval + 2 * route.probing.patience.whole

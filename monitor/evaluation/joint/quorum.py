@@ -1,0 +1,242 @@
+"""Decide how something stands of which several sites judge: as enough of them say. Pure.
+
+A cut cable at one site is no outage of a ministry elsewhere. So what is wrong must be said by as many sites as are *needed*
+(`Quorum`). That it is over must be proven by as many, and fewer may be left that have not seen it work. In between it stands
+as it was told: neither opens an incident nor ends one. Sites that share an uplink fail together, and have one vote.
+
+Each claim is counted by itself: that nothing can be sent, that nothing can be received, that a direction is in trouble, that
+anything is. A site has a say in what it sees: one that does not probe a direction, or knows nothing of it, abstains, and fewer
+may be needed. One that is not clear yet, or is not believed yet, does see: nobody speaks for it meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from alerts.model.notification import Cause, IncidentType
+from monitor.evaluation.incident_type import WAYS, WORKS, prevailing
+from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
+from monitor.model.health import IN_TROUBLE, Health
+from monitor.model.route import Direction
+
+#: What is wrong with an agency when mail goes in none of these ways.
+_OUT: Mapping[frozenset[Direction], IncidentType] = {frozenset(ways): matter for matter, ways in WAYS.items() if ways}
+
+#: That mail does not go one way at all; that a direction is in trouble; `None`: that something is wrong, whatever it is.
+_Claim = IncidentType | Direction | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quorum:
+    """How many votes decide."""
+
+    #: Never fewer, as far as so many sites probe the agency; those that are not heard count among them.
+    at_least: int = 1
+    #: And at least so many of a hundred that see it now.
+    share: int = 0
+    #: The uplink of each site that shares one with others, by the site's name.
+    uplinks: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a quorum of none."""
+        if self.at_least < 1:
+            raise ValueError(f"a quorum of {self.at_least}: at least one site must say so")
+
+    def needed(self, seeing: int, silent: int) -> int:
+        """Return how many of those that are *seeing* it must say the same: more than there are where too few are left.
+
+        *silent*: how many others would see it, were they heard.
+        """
+        return max(min(self.at_least, seeing + silent), -(-self.share * seeing // 100), 1)
+
+    def voters(self, sites: Iterable[str]) -> AbstractSet[tuple[bool, str]]:
+        """Return who votes where *sites* are heard: each site, or the uplink that it shares."""
+        return {self.voter(site) for site in sites}
+
+    def voter(self, site: str) -> tuple[bool, str]:
+        """Return by what the vote of a site is known."""
+        uplink = self.uplinks.get(site)
+        return (False, site) if uplink is None else (True, uplink)
+
+    def is_reached(self, heard: Iterable[str], sites: Iterable[str]) -> bool:
+        """Whether so many of *sites* are *heard* that anything can be told."""
+        return len(self.voters(heard)) >= min(self.at_least, len(self.voters(sites)))
+
+
+def votes_of(said: Mapping[str, SiteStatus], quorum: Quorum) -> Mapping[tuple[bool, str], SiteStatus]:
+    """Return how it stands by each vote, of what sites say by name.
+
+    For sites that share an uplink something is wrong when one of them says so, and all is well when all do.
+    """
+    found: dict[tuple[bool, str], list[SiteStatus]] = {}
+    for site, standing in said.items():
+        found.setdefault(quorum.voter(site), []).append(standing)
+    joined = {voter: each[0] if len(each) == 1 else agreed(each, Quorum()) for voter, each in found.items()}
+    return {voter: standing for voter, standing in joined.items() if standing is not None}
+
+
+def agreed(said: Iterable[SiteStatus], quorum: Quorum, silent: Iterable[SiteStatus] = ()) -> SiteStatus | None:
+    """Return how it stands by the votes of the fresh sites; `None` when none of them sees it.
+
+    *silent*: what the others last said, which tells what they would see.
+    """
+    sites, unheard = [*said], [*silent]
+    if len(sites) == 1 and not unheard:
+        return sites[0]
+    # Those see all that others see, and have not been asked what of it is proven to work.
+    untroubled = [site for site in sites if site == UNTROUBLED]
+    ballots = [(site, claims) for site in sites if (claims := _claims(site))]
+    if not ballots or (len(ballots) + len(untroubled) == 1 and not unheard):
+        return next(iter([*untroubled, *(site for site, _ in ballots)]), None)
+    seen = dict.fromkeys(claim for _, claims in ballots for claim in claims)
+    ballots += [(site, dict.fromkeys(seen)) for site in untroubled]
+    would_see = [seen if site == UNTROUBLED else _claims(site) for site in unheard]
+    votes = {claim: _Vote.on(claim, ballots, quorum, sum(claim in claims for claims in would_see)) for claim in seen}
+    held = [claim for claim, vote in votes.items() if vote.outcome]
+    # Where mail does not go at all, it does not matter where else something is wrong.
+    held = [claim for claim in held if isinstance(claim, IncidentType)] or held
+    holders = [site for site, claims in ballots if any(claims.get(claim) for claim in held)]
+    return SiteStatus(
+        trouble=_joint_trouble({claim: votes[claim] for claim in held}) if held else None,
+        cause=_joint_cause(holders),
+        well_since=_well_since(votes.values()),
+        directions=_joint_directions(sites, quorum, unheard),
+    )
+
+
+def disagree(said: Collection[SiteStatus]) -> bool:
+    """Return whether some sites say that something is wrong, and others that all is proven to work."""
+    return any(each.trouble for each in said) and any(each.well_since for each in said)
+
+
+def _claims(site: SiteStatus) -> Mapping[_Claim, bool | None]:
+    """Return which claims a site sees, and whether each is so; `None`: it is not clear. Empty where it sees nothing."""
+    matter = None if site.trouble is None else site.trouble.matter
+    failing = () if matter is None else WAYS.get(matter, ())
+    is_well = site.well_since is not None
+    known = {direction: health for direction, health in site.directions.items() if health is not Health.UNKNOWN}
+    claims: dict[_Claim, bool | None] = {}
+    for way in WAYS[IncidentType.BOTH]:
+        # Mail within the agency goes both ways: it speaks where nothing else is known.
+        if (health := known.get(way, known.get(Direction.INTERNAL))) is not None:
+            works = is_well or (matter is not None and health in WORKS)
+            claims[_OUT[frozenset({way})]] = True if way in failing else (False if works else None)
+    for direction, health in known.items():
+        # Where a direction fails and it does not say so yet, it waits to see how much is wrong.
+        in_trouble = matter is not None and health is not Health.UP
+        claims[direction] = True if in_trouble else (False if health is Health.UP else None)
+    if known or matter in {IncidentType.OWN_FAULT, IncidentType.SIGN_IN} or (is_well and not site.directions):
+        claims[None] = True if matter is not None else (False if is_well else None)
+    return claims
+
+
+def _outcome(says: Collection[bool | None], needed: int) -> bool | None:
+    """Return whether a claim is so by those that see it; `None`: neither that, nor that it is not, is said by enough."""
+    so, not_so = 0, 0
+    for each in says:
+        so, not_so = so + (each is True), not_so + (each is False)
+    if so >= needed:
+        return True
+    return False if not_so >= _enough(needed, len(says)) else None
+
+
+def _enough(needed: int, seeing: int) -> int:
+    """Return how many must deny a claim: as many as are needed, and so many that fewer are left that could hold it."""
+    return max(needed, seeing - needed + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Vote:
+    """What those say of a claim that see it."""
+
+    outcome: bool | None
+    needed: int
+    #: How many must deny it.
+    enough: int
+    troubles: Sequence[ActiveProblem]
+    #: Since when each is well that denies it, and that nothing else is wrong with.
+    well: Sequence[datetime]
+
+    @classmethod
+    def on(
+        cls,
+        claim: _Claim,
+        ballots: Iterable[tuple[SiteStatus, Mapping[_Claim, bool | None]]],
+        quorum: Quorum,
+        silent: int,
+    ) -> _Vote:
+        """Count."""
+        seeing = [(site, claims[claim]) for site, claims in ballots if claim in claims]
+        needed = quorum.needed(len(seeing), silent)
+        return cls(
+            outcome=_outcome([is_so for _, is_so in seeing], needed),
+            needed=needed,
+            enough=_enough(needed, len(seeing)),
+            troubles=[site.trouble for site, is_so in seeing if is_so and site.trouble],
+            well=[site.well_since for site, is_so in seeing if is_so is False and site.well_since],
+        )
+
+
+def _joint_trouble(held: Mapping[_Claim, _Vote]) -> ActiveProblem:
+    """Return what is wrong by the claims that are held: of each, from when on as many said so as are needed."""
+    parts = [(vote.troubles, vote.needed) for vote in held.values()]
+    return ActiveProblem(
+        matter=_joint_matter(held),
+        since=min(sorted(each.since for each in troubles)[needed - 1] for troubles, needed in parts),
+        latest=max(sorted(each.latest or each.since for each in troubles)[needed - 1] for troubles, needed in parts),
+        unsteady=any(sum(each.unsteady for each in troubles) >= needed for troubles, needed in parts),
+    )
+
+
+def _joint_matter(held: Mapping[_Claim, _Vote]) -> IncidentType:
+    if ways := frozenset(way for claim in held if isinstance(claim, IncidentType) for way in WAYS[claim]):
+        return _OUT[ways]
+    for matter in (IncidentType.OWN_FAULT, IncidentType.SIGN_IN):
+        if any(sum(each.matter is matter for each in vote.troubles) >= vote.needed for vote in held.values()):
+            return matter
+    return IncidentType.DEGRADED
+
+
+def _joint_cause(sites: Iterable[SiteStatus]) -> Cause | None:
+    """Return why it fails as most of the sites say that know."""
+    return prevailing(site.cause for site in sites if site.cause is not None)
+
+
+def _well_since(votes: Collection[_Vote]) -> datetime | None:
+    """Return since when enough deny every claim; `None`: of some, not enough do."""
+    if any(vote.outcome is not False for vote in votes):
+        return None
+    return max((sorted(vote.well)[vote.enough - 1] for vote in votes if len(vote.well) >= vote.enough), default=None)
+
+
+def _joint_directions(
+    sites: Collection[SiteStatus], quorum: Quorum, silent: Collection[SiteStatus]
+) -> Mapping[Direction, Health]:
+    """Return how each direction is that any of the sites knows of."""
+    known: dict[Direction, list[Health]] = {}
+    for site in sites:
+        for direction, health in site.directions.items():
+            if health is not Health.UNKNOWN:
+                known.setdefault(direction, []).append(health)
+    untroubled = sum(site == UNTROUBLED for site in sites)
+    found: dict[Direction, Health] = {}
+    for each, healths in known.items():
+        would_see = sum(
+            site == UNTROUBLED or site.directions.get(each, Health.UNKNOWN) is not Health.UNKNOWN for site in silent
+        )
+        seeing = [*healths, *untroubled * [Health.UNKNOWN]]
+        found[each] = _joint_health(seeing, quorum.needed(len(seeing), would_see))
+    return found
+
+
+def _joint_health(healths: Collection[Health], needed: int) -> Health:
+    if _outcome([health is Health.DOWN for health in healths], needed):
+        return Health.DOWN
+    if _outcome([False if health in WORKS else None for health in healths], needed) is None:
+        return Health.UNKNOWN
+    in_trouble = _outcome([health in IN_TROUBLE for health in healths], needed)
+    return Health.DEGRADED if in_trouble else Health.UP

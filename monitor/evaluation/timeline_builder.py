@@ -1,0 +1,150 @@
+"""What is proven of an agency's mail, and in which minutes it was so. No clock, no I/O.
+
+A minute counts when something proved it, and not because nothing has contradicted it since: the time between two runs is
+proven by both, and what comes after the last is not, until the next has come. Where that cannot see, for a fault of ours, or
+nobody is there to run it, the minutes stay unwatched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from alerts.model.notification import IncidentType
+from monitor.evaluation.health import combine
+from monitor.evaluation.health_tracker import HealthTracker, with_a_say
+from monitor.evaluation.incident_type import WAYS, matter_of
+from monitor.model.day import MinuteState, TimelineSpan
+from monitor.model.health import IN_TROUBLE, Health
+from monitor.model.route import Direction
+
+#: What a minute is in which mail did not go one way; of both ways each is marked.
+_WAYS = {Direction.OUTBOUND: MinuteState.NO_SENDING, Direction.INBOUND: MinuteState.NO_RECEIVING}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmedHealth:
+    """How an agency's mail was when it was last seen."""
+
+    #: Since when, by state: one, or sending and receiving each for itself.
+    since: Mapping[MinuteState, datetime]
+    #: Start of the run that proves it.
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What is to be seen of an agency's mail now."""
+
+    #: `None`: of some direction it is not known how it is.
+    proven: ConfirmedHealth | None
+    #: Of some direction nothing is to be seen, for a fault of ours.
+    is_blind: bool
+
+
+class TimelineBuilder:
+    """Follows what is proven of one agency, from look to look, and says which minutes that settles."""
+
+    def __init__(self) -> None:
+        self._last: ConfirmedHealth | None = None
+        #: Since when somebody has looked without a break: nothing that is said to be older was seen from here.
+        self._began: datetime | None = None
+
+    def resume(self, state: MinuteState, until: datetime) -> None:
+        """Take up what another process under our name had proven a moment ago."""
+        states = (*_WAYS.values(),) if state is MinuteState.NO_MAIL else (state,)
+        if state in _PROVABLE:
+            self._last, self._began = ConfirmedHealth(since=dict.fromkeys(states, until), until=until), until
+
+    def interrupt(self) -> None:
+        """Nobody looked for a while, or was to: what was proven before says nothing of that time."""
+        self._last = None
+
+    def follow(self, sight: Observation, within: timedelta) -> Sequence[TimelineSpan]:
+        """Return what is settled now. Two runs further apart than *within* prove nothing of the time between them."""
+        last, proven = self._last, sight.proven
+        if proven is None:
+            if sight.is_blind:
+                self.interrupt()
+            return ()
+        if last == proven:
+            return ()
+        self._last = proven
+        if last is None or self._began is None or proven.until < last.until - within:
+            # From here on; also where the clock was set back.
+            self._began = proven.until
+            return list(_marks(proven.since, proven.until, proven.until))
+        if last.since.keys() == proven.since.keys():
+            if proven.until - last.until > within:
+                self._began = proven.until
+                return list(_marks(proven.since, proven.until, proven.until))
+            return list(_marks(proven.since, last.until, proven.until))
+        # What is judged now began with an earlier run: three failures are an outage since the first.
+        turned = max(min(proven.since.values()), self._began)
+        marks = [
+            TimelineSpan(state=state, begins=max(at, self._began), until=proven.until)
+            for state, at in proven.since.items()
+        ]
+        if last.until < turned <= last.until + within:
+            # The minute in which it turned is what it turned to, as in a length that is told: from 14.15 to 17.40 are 3 h 25 min.
+            marks += _marks(last.since, last.until, max(last.until, turned - timedelta(minutes=1)))
+        return marks
+
+
+#: What a run can prove. All else is said by people or by the time of day.
+_PROVABLE = frozenset({MinuteState.WELL, MinuteState.DEGRADED, MinuteState.NO_MAIL, *_WAYS.values()})
+
+
+def _marks(states: Collection[MinuteState], begins: datetime, until: datetime) -> Iterator[TimelineSpan]:
+    return (TimelineSpan(state=state, begins=begins, until=until) for state in states)
+
+
+def ways_of(matter: IncidentType) -> Sequence[MinuteState]:
+    """Return what the minutes of an outage are; nothing for what is none."""
+    return [_WAYS[way] for way in WAYS.get(matter, ())]
+
+
+def sight_of(by_direction: Mapping[Direction, Sequence[HealthTracker]], well_since: datetime | None) -> Observation:
+    """Return what is to be seen of an agency, by the subjects of its routes; *well_since*: since when all of it works."""
+    saying = {direction: with_a_say(subjects) for direction, subjects in by_direction.items()}
+    seen = {direction: at for direction, subjects in saying.items() if (at := _seen_at(subjects))}
+    healths = {d: combine(s.health for s in saying[d]) if d in seen else Health.UNKNOWN for d in saying}
+    proven = _proven(by_direction, saying, seen, healths, well_since)
+    return Observation(proven=proven, is_blind=any(all(s.silent for s in subjects) for subjects in saying.values()))
+
+
+def _proven(
+    by_direction: Mapping[Direction, Sequence[HealthTracker]],
+    saying: Mapping[Direction, Sequence[HealthTracker]],
+    seen: Mapping[Direction, datetime],
+    healths: Mapping[Direction, Health],
+    well_since: datetime | None,
+) -> ConfirmedHealth | None:
+    matter = matter_of(healths, by_direction.get(Direction.INTERNAL, ()))
+    if matter is None:
+        # No better than the direction that was seen the longest ago.
+        is_well = bool(healths) and all(health is Health.UP for health in healths.values())
+        until = min(seen.values()) if is_well else None
+        return ConfirmedHealth(since={MinuteState.WELL: well_since or until}, until=until) if until else None
+    if not (ways := WAYS[matter]):
+        ill = [d for d, health in healths.items() if health in IN_TROUBLE]
+        since = min(
+            (at for d in ill for s in saying[d] if s.health in IN_TROUBLE and (at := s.trouble_since())), default=None
+        )
+        until = max(seen[d] for d in ill)
+        return ConfirmedHealth(since={MinuteState.DEGRADED: since or until}, until=until)
+    # A direction is down since the last of its routes is; mail within the agency tells of the way where no other does.
+    told = {way: way if healths.get(way) is Health.DOWN else Direction.INTERNAL for way in ways}
+    until = max(seen[d] for d in told.values())
+    return ConfirmedHealth(
+        since={
+            _WAYS[way]: max((at for s in saying[d] if (at := s.turned_at())), default=until) for way, d in told.items()
+        },
+        until=until,
+    )
+
+
+def _seen_at(subjects: Sequence[HealthTracker]) -> datetime | None:
+    """Return the start of the last run that said how a direction is, if any of its routes can still see."""
+    return max((at for s in subjects if not s.silent and (at := s.said_at())), default=None)

@@ -1,0 +1,241 @@
+"""Check on time: the loop that joins the schedule, the checks, and those who are told what they found.
+
+A check never moves an agency's mail health and opens no incident. What it finds is told to Prometheus, whose alert
+rules tell the NOC, and shown on the status page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+import structlog
+
+from alerts.hours.elapsed import is_recent
+from alerts.persistence.clock import Clock
+from monitor.config.files.duration import format_duration
+from monitor.metrics import Metrics
+from monitor.planning.check_run import CheckAssignment, CheckRun, VerdictChange, changes, legible, unlooked
+from monitor.planning.schedule import Schedule
+from monitor.probing.ticker import Ticker
+from monitor.runtime.cooperative import in_slices
+from probes.model.check import Finding, Verdict
+
+log = structlog.get_logger()
+
+#: Some checks read in threads, and other work needs those too.
+_AT_ONCE = 4
+#: Nothing found is kept over a restart. All is looked at soon after the start instead, one thing after the other, ...
+_APART = timedelta(seconds=2)
+#: ... and in a large service closer together, so that the last of them is not blank for longer than this.
+_ALL_WITHIN = timedelta(minutes=5)
+#: A first look that left something unknown is repeated once after this: no mail had come yet, or our network had not.
+_SECOND_LOOK = timedelta(minutes=10)
+
+#: The latest inspections, by agency and kind.
+Inspections = dict[tuple[str, str], CheckRun]
+
+
+class CheckRunner:
+    """Runs checks until cancelled: each on its own schedule, a few at a time, each at most once at a time."""
+
+    def __init__(
+        self,
+        assignments: Sequence[CheckAssignment],
+        *,
+        latest: Inspections,
+        metrics: Metrics,
+        clock: Clock,
+        apart: timedelta = _APART,
+        second_look: timedelta = _SECOND_LOOK,
+    ) -> None:
+        """*latest*: what was found before, to go on with. *apart*: between first looks."""
+        self._assignments: dict[str, CheckAssignment] = {}
+        self._latest = latest
+        #: By agency: the names of its assignments by their kinds.
+        self._kinds: dict[str, dict[str, str]] = {}
+        self._metrics = metrics
+        self._clock = clock
+        self._most_apart = apart
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._second_look = second_look
+        #: What is to be looked at for the first time.
+        self._new: set[str] = set()
+        #: Of those that have been: what was unknown, of which the log has the number only.
+        self._unknown: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        #: When the next of them is to be.
+        self._first_at = clock.now()
+        self._schedule = Schedule()
+        self._ticker = Ticker(self._schedule, clock)
+        self.assign(assignments, {agency for agency, _ in latest})
+
+    # -- what is checked -----------------------------------------------------------------------------------------
+
+    def assign(self, assignments: Sequence[CheckAssignment], agencies: Collection[str] = ()) -> None:
+        """Let these be all assignments of their agencies, and of *agencies*, from now on; others stay as they are.
+
+        What was found holds for as long as the premises are the same, and when it is looked at next stays, too.
+        """
+        self._let_go(assignments, agencies)
+        self._plan(assignments, [each for each in assignments if self._take_on(each)])
+
+    async def assign_in_turn(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
+        """Do as `assign` does, and let others have their turn: of thousands of agencies all may be others."""
+        self._let_go(assignments, agencies)
+        self._plan(assignments, [each async for each in in_slices(assignments) if self._take_on(each)])
+
+    def _let_go(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
+        """Forget what these agencies have that is not among their *assignments*."""
+        mine = {each.key for each in assignments}
+        concerned = {*agencies, *(agency for agency, _ in mine)}
+        for key in [key for key in self._latest if key[0] in concerned and key not in mine]:
+            del self._latest[key]
+            self._unknown.pop(key, None)
+        for agency in concerned:
+            kinds = self._kinds.pop(agency, {})
+            for kind, name in kinds.items():
+                if (agency, kind) not in mine:
+                    del self._assignments[name]
+                    self._schedule.remove(name)
+                    self._new.discard(name)
+            if kept := {kind: name for kind, name in kinds.items() if (agency, kind) in mine}:
+                self._kinds[agency] = kept
+
+    def _plan(self, assignments: Sequence[CheckAssignment], wanting: Sequence[CheckAssignment]) -> None:
+        """Have *assignments*, of which some want a look that is not planned yet."""
+        kinds: dict[str, dict[str, str]] = {}
+        for each in assignments:
+            agency, kind = each.key
+            kinds.setdefault(agency, {})[kind] = "/".join(each.key)
+        self._kinds |= kinds
+        self._look_first_at(wanting)
+        self._ticker.poke()
+
+    def release(self, agencies: Collection[str]) -> None:
+        """Check these no more, and forget what was found."""
+        self.assign((), agencies)
+
+    def _take_on(self, assignment: CheckAssignment) -> bool:
+        """Plan an assignment; return whether it wants a look that is not planned yet."""
+        name, now = "/".join(assignment.key), self._clock.now()
+        before = self._assignments.get(name)
+        self._assignments[name] = assignment
+        if before is None:
+            self._schedule.add(name, assignment.interval, now, assignment.hours)
+        else:
+            self._schedule.change(name, assignment.interval, now, assignment.hours)
+        if assignment.kind.asked_for:
+            # At its own times only: a service that is restarted over and over must not lock an account.
+            return False
+        known = self._latest.get(assignment.key)
+        if before is not None and before.premises == assignment.premises:
+            return False
+        return (
+            known is None or known.premises != assignment.premises or not is_recent(known.at, now, assignment.interval)
+        )
+
+    def _look_first_at(self, assignments: Sequence[CheckAssignment]) -> None:
+        apart = min(self._most_apart, _ALL_WITHIN / max(1, len(self._assignments)))
+        now = self._clock.now()
+        # Planned further ahead than all may be, it was planned before the clock was set back.
+        self._first_at = max(now, self._first_at) if self._first_at <= now + _ALL_WITHIN else now
+        for assignment in assignments:
+            name = "/".join(assignment.key)
+            self._new.add(name)
+            self._schedule.look_again(name, self._first_at)
+            self._first_at += apart
+
+    # -- what was found ------------------------------------------------------------------------------------------
+
+    def latest(self, agency: str) -> dict[str, CheckRun | None]:
+        """Return the latest inspection of each kind that is run for an agency; `None`: not looked at yet."""
+        return {kind: self._latest.get((agency, kind)) for kind in self._kinds.get(agency, ())}
+
+    async def run(self) -> None:
+        """Check until cancelled. Checks are tasks of this one's group."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                for name in await self._ticker.due():
+                    tasks.create_task(self._inspect(name, self._assignments[name]))
+
+    async def _inspect(self, name: str, assignment: CheckAssignment) -> None:
+        try:
+            async with self._room:
+                findings = await self._look(assignment) if self._is_current(assignment) else ()
+        # A check that breaks is a bug of ours: it must not end the others, or leave an old finding standing.
+        except Exception:
+            log.exception("a check broke", **_whose(assignment))
+            findings = self._nothing(assignment, "we could not look, by a fault of ours")
+        now = self._clock.now()
+        self._schedule.finished(name, now)
+        # Or it was looked at what is no more.
+        if self._is_current(assignment):
+            self._take(assignment, findings)
+            if name in self._new and any(finding.verdict is Verdict.UNKNOWN for finding in findings):
+                self._schedule.look_again(name, now + self._second_look)
+            self._end_first_look(name)
+        self._ticker.poke()
+
+    def _end_first_look(self, name: str) -> None:
+        if name in self._new:
+            self._new.remove(name)
+            if not self._new:
+                unknown = sum(len(each) for each in self._unknown.values())
+                log.info("checks have looked at all that is new", inspections=len(self._latest), unknown=unknown)
+
+    def _is_current(self, assignment: CheckAssignment) -> bool:
+        known = self._assignments.get("/".join(assignment.key))
+        return known is not None and known.premises == assignment.premises
+
+    async def _look(self, assignment: CheckAssignment) -> tuple[Finding, ...]:
+        kind = assignment.kind
+        try:
+            async with asyncio.timeout(kind.within.total_seconds()) as deadline:
+                findings = await kind.build(assignment.premises, self._clock.now).run()
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            log.warning("a check did not end in time", **_whose(assignment))
+            return self._nothing(assignment, f"could not be looked at within {format_duration(kind.within)}")
+        if strange := {finding.aspect for finding in findings} - set(kind.aspects):
+            raise ValueError(f"{kind.name} has no aspect {', '.join(sorted(strange))}")
+        return legible(findings)
+
+    def _nothing(self, assignment: CheckAssignment, why: str) -> tuple[Finding, ...]:
+        known = self._latest.get(assignment.key)
+        return unlooked(assignment.kind, known.findings if known else (), why)
+
+    def _take(self, assignment: CheckAssignment, findings: tuple[Finding, ...]) -> None:
+        agency, kind = assignment.key
+        known, now = self._latest.get(assignment.key), self._clock.now()
+        self._latest[assignment.key] = CheckRun(findings=findings, at=now, premises=assignment.premises)
+        # At a start most that is unknown waits for mail or for the network: hundreds of lines that say nothing.
+        if known is None and "/".join(assignment.key) in self._new:
+            self._unknown[assignment.key] = {(f.aspect, f.subject) for f in findings if f.verdict is Verdict.UNKNOWN}
+        for change in changes(known.findings if known else (), findings):
+            if self._is_no_news(assignment, change):
+                continue
+            log.info(
+                "a check's verdict changed",
+                **_whose(assignment),
+                aspect=change.finding.aspect,
+                subject=change.finding.subject,
+                verdict=change.finding.verdict,
+                before=change.before,
+                detail=change.finding.detail,
+            )
+        self._metrics.checks_finished(agency, kind, findings, now)
+
+    def _is_no_news(self, assignment: CheckAssignment, change: VerdictChange) -> bool:
+        """Whether it is unknown at the first look, or passes after nothing else was known of it."""
+        unknown, finding = self._unknown.get(assignment.key, set()), change.finding
+        if (what := (finding.aspect, finding.subject)) not in unknown or finding.verdict is Verdict.UNKNOWN:
+            return what in unknown
+        unknown.remove(what)
+        return finding.verdict is Verdict.PASS
+
+
+def _whose(assignment: CheckAssignment) -> dict[str, str]:
+    agency, kind = assignment.key
+    return {"agency": agency, "kind": kind}

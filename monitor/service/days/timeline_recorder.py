@@ -1,0 +1,160 @@
+"""Keeps the days of agencies: once a minute what was proven, declared and closed since is added to what the store has.
+
+What is written is what is true then, so a minute that could not be written is written with a later one; a clock that is set
+back, a reload and a second prober add nothing twice (docs/adr/0048).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import datetime, timedelta
+
+from alerts.model.incident import CORRECTABLE_FOR
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
+from monitor.evaluation.timeline_builder import TimelineBuilder, ways_of
+from monitor.model.day import DayTimeline, MinuteState, TimelineSpan, cut, day_of, moment_of
+from monitor.model.window import Hours
+from monitor.runtime.cooperative import in_slices
+from monitor.service.probing_runtime import ProbingRuntime
+from monitor.store.engine.incidents import OpenNumber
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.days import DayRecords, Key
+
+#: So often it is looked, and written down.
+LOOKS = timedelta(minutes=1)
+#: Nobody has watched while nobody looked for longer than this: a restart takes seconds, that of a machine two minutes.
+AWAY = timedelta(minutes=3)
+#: So long after an incident's end it is looked whether it was declared to have been none, and a day more after a restart.
+_CORRECTED_FOR = CORRECTABLE_FOR + timedelta(days=1)
+
+
+class TimelineRecorder:
+    """Looks at all agencies, and adds to their days."""
+
+    def __init__(
+        self, *, records: DayRecords, store: SqlStore, clock: Clock, watch: Callable[[], ProbingRuntime]
+    ) -> None:
+        """*watch* returns the one in force."""
+        self._records = records
+        self._store = store
+        self._clock = clock
+        self._watch = watch
+        self._looked_at: datetime | None = None
+        self._followed: dict[str, TimelineBuilder] = {}
+        #: Agencies that another process watched when it was last looked.
+        self._elsewhere: AbstractSet[str] = frozenset()
+        #: Agencies of which nothing was to be probed when it was last looked.
+        self._closed: set[str] = set()
+        #: By agency: up to when what is declared is marked, and what that was.
+        self._declared: dict[str, tuple[OpenNumber, datetime]] = {}
+        #: Incidents whose correction is marked.
+        self._corrected: set[int] = set()
+        #: What people have said, as far as the store could be asked: it stands until they say otherwise.
+        self._open: Mapping[str, OpenNumber] = {}
+        #: What is not stored yet.
+        self._owed: dict[Key, DayTimeline] = {}
+
+    async def begin(self, last_seen: datetime | None) -> None:
+        """Take up where this process was, if it was *last_seen* at work a moment ago. Raise `StoreUnavailable`."""
+        now = self._clock.now()
+        if last_seen is None or not timedelta(0) <= now - last_seen <= AWAY:
+            return
+        await self._resume(now)
+        self._looked_at = now
+
+    async def _resume(self, now: datetime, among: AbstractSet[str] | None = None) -> None:
+        """Take up where somebody was who watched until a moment ago; *among*: these agencies."""
+        today = day_of(now)
+        for (agency, on), sheet in sorted((await self._records.on([today - timedelta(days=1), today])).items()):
+            if (last := sheet.last()) is not None and (among is None or agency in among):
+                continuity = self._followed[agency] = TimelineBuilder()
+                continuity.resume(last[0], moment_of(on, last[1]))
+
+    async def look(self) -> None:
+        """Mark what is settled since the last look, and write it down. Raise `StoreUnavailable` when that has to wait."""
+        now, away = self._clock.now(), None
+        since = self._looked_at if self._looked_at and timedelta(0) <= now - self._looked_at <= AWAY else now
+        if since == now:
+            for continuity in self._followed.values():
+                continuity.interrupt()
+        self._looked_at = now
+        watch = self._watch()
+        registry = watch.configuration.registry
+        try:
+            await self._ask(now)
+            if taken_over := self._elsewhere & watch.owned:
+                await self._resume(now, taken_over)
+        except StoreUnavailable as error:
+            away = error
+        self._elsewhere = registry.agencies.keys() - watch.owned
+        for code in self._elsewhere & self._followed.keys():
+            # Should it come back, somebody else has seen what was between.
+            self._followed[code].interrupt()
+        async for code in in_slices(registry.agencies):
+            routes = registry.routes_of(code)
+            self._mark(code, self._of_agency(watch, code, [r.probing.hours for r in routes], since, now))
+        for gone in self._followed.keys() - registry.agencies.keys():
+            del self._followed[gone]
+            self._closed.discard(gone)
+        if away is not None:
+            raise away
+        await self._records.add(self._owed)
+
+    def _of_agency(
+        self, watch: ProbingRuntime, code: str, hours: Iterable[Hours], since: datetime, now: datetime
+    ) -> Iterator[TimelineSpan]:
+        continuity = self._followed.setdefault(code, TimelineBuilder())
+        if (closed := _closed(list(hours), now)) is not None:
+            # What was seen before does not reach over it, and its runs are held against nobody.
+            continuity.interrupt()
+            yield TimelineSpan(state=closed, begins=since if code in self._closed else now, until=now)
+            self._closed.add(code)
+        elif watch.judge.knows(code):
+            mail = watch.judge.mail(code)
+            # What is probed every few seconds is looked at less often than that.
+            yield from continuity.follow(mail.sight(), max(mail.seen_within(), 2 * LOOKS))
+        if closed is None:
+            self._closed.discard(code)
+        yield from self._of_people(code, now)
+        ended = watch.consensus.ended_by_hand.get(code)
+        if ended is not None and ended.corrected_at is not None:
+            # Measured all the same, and known to be nothing.
+            yield TimelineSpan(state=MinuteState.FALSE_ALARM, begins=since, until=now)
+
+    def _of_people(self, code: str, now: datetime) -> Iterator[TimelineSpan]:
+        said = self._open.get(code)
+        if said is None or said.declared is None:
+            self._declared.pop(code, None)
+            return
+        known, until = self._declared.get(code, (None, now))
+        # From its beginning, which may be long ago, once; then from look to look. It stands also while nobody looks.
+        begins = until if known == said else said.declared_since or now
+        self._declared[code] = said, now
+        for state in ways_of(said.declared):
+            yield TimelineSpan(state=state, begins=begins, until=now)
+
+    async def _ask(self, now: datetime) -> None:
+        """Ask what people have said. Raise `StoreUnavailable`."""
+        async with self._store.reading() as ledger:
+            self._open = await ledger.open_numbers()
+            corrected = await ledger.false_alarms(now - _CORRECTED_FOR)
+        for each in corrected:
+            if each.id not in self._corrected:
+                mark = TimelineSpan(state=MinuteState.FALSE_ALARM, begins=each.began_at, until=each.ended_at)
+                self._mark(each.agency, [mark])
+        self._corrected = {each.id for each in corrected}
+
+    def _mark(self, agency: str, marks: Iterable[TimelineSpan]) -> None:
+        for on, state, begin, end in cut(marks):
+            self._owed.setdefault((agency, on), DayTimeline()).mark(state, begin, end)
+
+
+def _closed(hours: list[Hours], now: datetime) -> MinuteState | None:
+    """Return why nothing of an agency is probed now; `None`: it is. Maintenance is the whole agency's."""
+    if not hours:
+        return None
+    if hours[0].closed_by(now) is not None:
+        return MinuteState.MAINTENANCE
+    return MinuteState.OFF_HOURS if all(each.opens(now) != now for each in hours) else None

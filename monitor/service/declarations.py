@@ -1,0 +1,172 @@
+"""What a person says of an outage against the probes: that there is one which they do not see, or that it is over.
+
+Declared are webmail that cannot be opened, a filter that eats all mail. Closed is whatever is open.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from alerts.decide.silence import Muter, Silence
+from alerts.engine.dispatcher import Dispatcher
+from alerts.model.contradiction import Contradiction
+from alerts.model.event import AUTOMATIC, Close, Declare
+from alerts.model.incident import Incident
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import PolicySnapshot
+from alerts.persistence.clock import Clock
+from monitor.service.errors import OperationRejectedError, agency_called, numbered
+from monitor.service.oncall import read_moment
+from monitor.service.order_check import OrderCheck
+from monitor.store.engine.ledger import SqlStore
+
+#: Notices quote when it began. Longer ago is a slip in the date, or no outage that anybody is still to be told of.
+LONGEST_AGO = timedelta(days=7)
+
+#: What somebody types who has just looked at a clock.
+_CLOCK = re.compile(r"([01]?\d|2[0-3])[:.]([0-5]\d)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredOutage:
+    """An outage that was declared, and whether anybody hears of it."""
+
+    incident: Incident
+    #: By whose order nobody is told of it for now.
+    silence: Silence | None = None
+
+
+class DeclarationService:
+    """Carries out the orders of staff about outages that they know of."""
+
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        known: Callable[[], Sequence[str]],
+        brief: Callable[[str], PolicySnapshot],
+        zone: Callable[[], ZoneInfo],
+        muter: Muter,
+        check: OrderCheck,
+    ) -> None:
+        """*known*: the agencies that are watched now; *brief*: whom to tell about one; *zone*: of times that are typed."""
+        self._store = store
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._known = known
+        self._brief = brief
+        self._zone = zone
+        self._muter = muter
+        self._check = check
+
+    async def declare(self, agency: str, matter: IncidentType, *, since: str, why: str, by: str) -> DeclaredOutage:
+        """Let an outage be told of as a measured one is. *since* as people write it; "": now. Raise `OperationRejectedError`."""
+        code, now = agency_called(agency, self._known()), self._clock.now()
+        event = Declare(
+            dedup_key=code,
+            at=now,
+            by=by,
+            matter=matter,
+            began_at=self._began(since, now),
+            why=why,
+            brief=self._brief(code),
+        )
+        incident = await self._dispatcher.submit(event)
+        said = None if incident is None else incident.declared
+        if incident is None or said is None or (said.at, said.by) != (now, by):
+            raise self._is_open(code, incident)
+        async with self._store.reading() as ledger:
+            silence = self._muter(incident, await ledger.silences(now), now)
+        return DeclaredOutage(incident=incident, silence=silence)
+
+    async def close(
+        self,
+        number: str,
+        *,
+        why: str,
+        by: str,
+        recovered: bool | None = None,
+        despite: Contradiction | None = None,
+    ) -> Incident:
+        """Let an incident be over, by a person's word. Raise `OperationRejectedError`, also where it does not work again as measured.
+
+        *recovered*: whether mail works again, and whoever was told hears so; `None`: it does as far as it was declared, and
+        what is measured goes on.
+        """
+        async with self._store.reading() as ledger:
+            found = await numbered(ledger, number)
+        event = Close(incident_id=found.id, at=self._clock.now(), by=by, why=why, recovered=recovered, despite=despite)
+        await self._check.check(found, event)
+        now = self._clock.now()
+        after = await self._dispatcher.submit(replace(event, at=now)) or found
+        said, closing = after.declared, after.closed
+        ends = {(said.over_at, said.over_by) if said else None, (closing.at, closing.by) if closing else None}
+        if (now, by) not in ends:
+            raise self._is_not_closed(after)
+        return after
+
+    # -- what is refused -----------------------------------------------------------------------------------------
+
+    def _began(self, since: str, now: datetime) -> datetime:
+        if not since.strip():
+            return now
+        try:
+            began = read_moment(self._dated(since.strip(), now), now, self._zone())
+        except OperationRejectedError as wrong:
+            raise OperationRejectedError.said("since_moment", wrong=wrong) from None
+        if began > now:
+            raise OperationRejectedError.said("since_ahead", since=since)
+        if now - began > LONGEST_AGO:
+            raise OperationRejectedError.said("since_long_ago", since=since, days=LONGEST_AGO.days)
+        return began
+
+    def _dated(self, since: str, now: datetime) -> str:
+        """Return a clock time with the day on which clocks last showed it; anything else as it is."""
+        clock = _CLOCK.fullmatch(since)
+        if clock is None:
+            return since
+        local = now.astimezone(self._zone()).replace(tzinfo=None)
+        at = local.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
+        return (at if at <= local else at - timedelta(days=1)).isoformat()
+
+    def _is_open(self, code: str, incident: Incident | None) -> OperationRejectedError:
+        if incident is None:
+            return OperationRejectedError.said("nothing_opened", agency=code)
+        number, matter, declared = incident.number, incident.matter, incident.declared
+        if declared is not None and declared.stands:
+            return OperationRejectedError.said(
+                "open_declared", number=number, matter=matter, by=declared.by, at=self._stamp(declared.at)
+            )
+        return OperationRejectedError.said(
+            "open_measured", number=number, matter=matter, at=self._stamp(incident.told_began_at)
+        )
+
+    def _is_not_closed(self, incident: Incident) -> OperationRejectedError:
+        number, measured, declared = incident.number, incident.measured, incident.declared
+        if (closed := incident.closed) is not None:
+            by = "Pantau" if closed.by == AUTOMATIC else closed.by
+            return OperationRejectedError.said(
+                "closed_before", by=by, number=number, at=self._stamp(closed.at), why=closed.why
+            )
+        if not incident.is_open:
+            return OperationRejectedError.said(
+                "over_before", number=number, at=self._stamp(incident.resolved_at or incident.opened_at)
+            )
+        if declared is None or declared.over_at is None:
+            return OperationRejectedError.said("is_measured", number=number, measured=measured)
+        return OperationRejectedError.said(
+            "still_measured",
+            by=declared.over_by,
+            number=number,
+            at=self._stamp(declared.over_at),
+            measured=measured,
+        )
+
+    def _stamp(self, at: datetime) -> str:
+        return at.astimezone(self._zone()).strftime("%d/%m %H:%M")

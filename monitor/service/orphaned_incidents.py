@@ -1,0 +1,107 @@
+"""Closes incidents of agencies that have left the configuration: nobody finds out any more when their mail works again.
+
+Not at once: a file that was taken away by mistake is put back within minutes, or the agency is only called otherwise, and two
+processes on one store do not read their files in the same moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+import structlog
+
+from alerts.model.event import AUTOMATIC, Close
+from alerts.persistence.clock import Clock
+from monitor.bridge.incident_reporter import Alerting
+from monitor.metrics import Metrics
+from monitor.runtime.repeat import keep_doing
+from monitor.store.engine.ledger import SqlStore
+
+log = structlog.get_logger()
+
+#: So long an incident of an agency that has left stays open, from when this process first saw it there.
+STAYS = timedelta(minutes=10)
+_EVERY = timedelta(seconds=30)
+_WHY = "its agency has left the configuration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphanedIncident:
+    """An open incident whose agency is watched no more, and when it is closed."""
+
+    number: str
+    agency: str
+    closes_at: datetime
+
+
+class OrphanedIncidentCloser:
+    """Looks after the open incidents of agencies that nobody watches any more."""
+
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        alerting: Alerting,
+        metrics: Metrics,
+        clock: Clock,
+        known: Callable[[], Collection[str]],
+    ) -> None:
+        """*known*: the agencies that are watched now."""
+        self._store = store
+        self._alerting = alerting
+        self._metrics = metrics
+        self._clock = clock
+        self._known = known
+        #: By agency. In memory only: after a start they stay as long again.
+        self._departed: Mapping[str, OrphanedIncident] = {}
+
+    @property
+    def departed(self) -> Sequence[OrphanedIncident]:
+        """What is open of agencies that have left, as it was last looked at."""
+        return list(self._departed.values())
+
+    async def keep_closing(self) -> NoReturn:
+        """Look again and again, until cancelled."""
+        await keep_doing("closing what is watched no more", self.look, _EVERY)
+
+    async def look(self) -> None:
+        """Note which incidents are nobody's any more, and close those that have been so for long enough."""
+        now, known = self._clock.now(), self._known()
+        async with self._store.reading() as ledger:
+            # What is our own has a key with a slash.
+            numbers = {
+                key: each.number
+                for key, each in (await ledger.open_numbers()).items()
+                if "/" not in key and key not in known
+            }
+        before = self._departed
+        self._departed = {
+            agency: was
+            if (was := before.get(agency)) is not None and was.number == number
+            else OrphanedIncident(number=number, agency=agency, closes_at=now + STAYS)
+            for agency, number in sorted(numbers.items())
+        }
+        for each in self._departed.values():
+            if before.get(each.agency) is not each:
+                log.warning(
+                    "an incident is open, and its agency has left the configuration; it will be closed",
+                    incident=each.number,
+                    agency=each.agency,
+                    at=each.closes_at.isoformat(timespec="seconds"),
+                )
+        for each in list(self._departed.values()):
+            # A clock that was set back keeps nothing open for longer.
+            if not now < each.closes_at <= now + STAYS:
+                await self._close(each, now)
+        self._metrics.incidents_departed(len(self._departed))
+
+    async def _close(self, each: OrphanedIncident, now: datetime) -> None:
+        async with self._store.reading() as ledger:
+            found = await ledger.incident_numbered(each.number)
+        if found is not None and found.is_open:
+            await self._alerting.submit(Close(incident_id=found.id, at=now, by=AUTOMATIC, why=_WHY, recovered=False))
+            log.warning("an incident is closed: its agency has left the configuration", incident=each.number)
+        self._departed = {agency: rest for agency, rest in self._departed.items() if rest is not each}

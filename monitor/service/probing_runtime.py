@@ -1,0 +1,596 @@
+"""What follows from one configuration (routes, their judge, what is told of them, the prober), and how the next.
+
+A reload changes what the configuration changes, and nothing else (docs/adr/0026); and a change of who shares the agencies
+changes nothing but whose they are (docs/adr/0061).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cache, partial
+from typing import NoReturn
+
+import structlog
+
+from alerts.model.incident import Incident
+from alerts.model.notification import IncidentType
+from alerts.model.policy_snapshot import PolicySnapshot
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
+from monitor.bridge.incident_reporter import OF_HUB, QUORUM, SITES, Alerting, Briefs, IncidentReporter, outages_of
+from monitor.bridge.noc_brief import agency_of, own_brief
+from monitor.bridge.pipeline import ResultPipeline
+from monitor.config.files.problem import Problem, Severity
+from monitor.config.loading import Configuration
+from monitor.config.model.registry import Agency, Registry, premises
+from monitor.config.model.settings import Settings
+from monitor.config.service.mail_provider import build_mail_providers
+from monitor.evaluation.evaluator import HealthEvaluator
+from monitor.evaluation.flapping import FlappingPolicy
+from monitor.evaluation.health_tracker import GradedRun
+from monitor.evaluation.incident_type import can_end
+from monitor.evaluation.joint.site_status import SiteStatus
+from monitor.metrics import NO_AGENCY, Metrics
+from monitor.model.difference import Difference, difference
+from monitor.model.health import Health, HealthPolicy
+from monitor.model.route import MonitoredRoute
+from monitor.model.window import Hours
+from monitor.planning.check_run import CheckAssignment, assignments
+from monitor.planning.ownership import WHOLE, Shard
+from monitor.probing.check_runner import CheckRunner
+from monitor.probing.lag import LagMeter
+from monitor.probing.prober import Prober
+from monitor.runtime.cooperative import in_slices
+from monitor.runtime.plugins import ROUND_TRIP, check_kinds, probe_kinds
+from monitor.service.orphaned_incidents import STAYS
+from monitor.store.engine.incidents import OpenNumber
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.history import History, SentToken
+from probes.mail.token import TokenSigner
+from probes.model.mailbox import Mailbox, OAuth, UnavailableLogin
+
+log = structlog.get_logger()
+
+_TOKENS_EVERY = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeContext:
+    """What a watch is built with."""
+
+    signer: TokenSigner
+    store: SqlStore
+    history: History
+    alerting: Alerting
+    metrics: Metrics
+    clock: Clock
+    #: A hub may read what is said of agencies.
+    is_read: bool = False
+    #: Since when the site has judged without a silence (`monitor.evaluation.joint.freshness.continuous_since`).
+    continuous_since: Callable[[], datetime | None] = lambda: None
+    #: Whoever runs the loop keeps it measuring.
+    lag: LagMeter = field(default_factory=LagMeter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbingRuntime:
+    """A configuration at work. The next one has the same parts: they are told what has changed."""
+
+    configuration: Configuration
+    #: Those that this process probes.
+    routes: Mapping[str, MonitoredRoute]
+    judge: HealthEvaluator
+    consensus: IncidentReporter
+    pipeline: ResultPipeline
+    prober: Prober
+    inspector: CheckRunner
+    #: The prober puts them there, and the checks look at them.
+    specimens: MutableMapping[str, bytes]
+    share: Shard
+    #: The agencies that this process probes, by code.
+    owned: AbstractSet[str]
+    #: Of all other routes it says how they stand, as the store has it from those who probe them. It hears no run.
+    elsewhere: HealthEvaluator
+
+    def judge_of(self, agency: str) -> HealthEvaluator:
+        """Return what says how the routes of an agency stand, or "" those that are our own, whoever probes them."""
+        # Not by what is owned: while a share changes hands that is the old one.
+        return self.elsewhere if self.elsewhere.knows(agency) else self.judge
+
+    def probed_by(self, agency: str) -> str:
+        """Return the process that probes an agency, where it is another one; else ""."""
+        return "" if agency in self.owned else self.share.owner(agency)
+
+    def is_unseen(self, agency: str) -> bool:
+        """Whether this process has no verdict of its own on an agency's mail: by runs before its start, or none at all."""
+        return agency not in self.owned or not self.judge.mail(agency).is_current
+
+    def troubled(self, agency: str) -> AbstractSet[str]:
+        """Return the routes of an agency that are in trouble, here or at another site that has a vote."""
+        return {*self.judge_of(agency).mail(agency).troubled(), *self.consensus.troubled(agency)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Past:
+    """What the store says of routes and agencies from before they are watched here."""
+
+    healths: Mapping[str, tuple[Health, datetime]] = field(default_factory=dict)
+    streaks: Mapping[str, Sequence[GradedRun]] = field(default_factory=dict)
+    deferrals: Mapping[str, datetime] = field(default_factory=dict)
+    falls: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
+    #: Agencies whose incident is held open until they are steady.
+    unsteady: AbstractSet[str] = frozenset()
+    open_incidents: Mapping[str, IncidentType] = field(default_factory=dict)
+    #: By dedup key: since when each is as was told, and when that was.
+    outages: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    #: What people have declared and nobody has said to be over, by agency.
+    declared: Mapping[str, IncidentType] = field(default_factory=dict)
+    tokens: Mapping[str, SentToken] = field(default_factory=dict)
+    #: Since when the site has judged without a silence.
+    continuous_since: datetime | None = None
+
+    def tell(
+        self, judge: HealthEvaluator, routes: Iterable[MonitoredRoute], agencies: Collection[str], now: datetime
+    ) -> None:
+        """Tell *judge* of *routes* and *agencies* that it has gained."""
+        names = {route.name for route in routes}
+        judge.restore_continuity([route.name for route in routes if route.agency], self.continuous_since, now)
+        ours = {name: judged for name, judged in self.healths.items() if name not in judge.routes}
+        judge.restore({name: judged for name, judged in self.healths.items() if name in names} | ours)
+        judge.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
+        came = {sent.route: sent.at for sent in self.tokens.values() if sent.came and sent.route in names}
+        judge.restore_arrivals(came)
+        judge.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
+        # Beside them what is our own, of which the judge keeps what it knows better.
+        falls = {key: at for key, at in self.falls.items() if key in agencies or "/" in key}
+        judge.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
+
+
+async def make_watch(configuration: Configuration, around: RuntimeContext, share: Shard = WHOLE) -> ProbingRuntime:
+    """Build a watch of a share of the agencies that takes up where the store says the last one left off."""
+    settings, registry = configuration.settings, configuration.registry
+    owned = share.of(registry.agencies)
+    routes = {route.name: route for route in registry.routes if _is_probed(route, owned)}
+    past = await _past(routes.values(), settings, around)
+    judge = HealthEvaluator(routes.values(), _own_policy(settings), settings.flapping.build())
+    past.tell(judge, routes.values(), owned, around.clock.now())
+    # Those of what is our own, which a reload does not interrupt.
+    ours = {name: runs for name, runs in past.streaks.items() if name not in routes}
+    judge.restore_streaks(ours, around.clock.now())
+    specimens: dict[str, bytes] = {}
+    agencies = (*(code for code in registry.agencies if code in owned), NO_AGENCY)
+    assigned = _assigned(configuration, agencies, specimens)
+    # Before anybody can read them.
+    around.metrics.restore_declared(past.declared)
+    await announce(around.metrics, configuration, assigned, agencies)
+    _say_members(registry)
+    around.metrics.agencies_shared(owned=len(owned))
+    around.metrics.agencies_lacking(0)
+    consensus = IncidentReporter(
+        briefs=_briefs(configuration, owned),
+        alerting=around.alerting,
+        metrics=around.metrics,
+        clock=around.clock,
+        site=settings.site,
+        open_incidents=_ours(past.open_incidents, owned),
+        open_keys=partial(_measured_keys, around.store),
+        quorum=settings.hub.build(settings.site) if settings.hub else None,
+        others=settings.hub.sites.keys() if settings.hub else frozenset(),
+        flapping=settings.flapping.build(),
+    )
+    consensus.restore_falls(past.falls, past.unsteady)
+    consensus.restore_outages(past.outages)
+    _let_go_of_sites(consensus, settings, around.clock.now())
+    pipeline = ResultPipeline(
+        judge=judge,
+        routes=judge.routes,
+        history=around.history,
+        consensus=consensus,
+        metrics=around.metrics,
+        clock=around.clock,
+        site=settings.site,
+        process=settings.process_name,
+        is_read=around.is_read,
+    )
+    prober = Prober(
+        routes=routes,
+        kind=probe_kinds()[ROUND_TRIP],
+        signer=around.signer,
+        judge=judge,
+        pipeline=pipeline,
+        history=around.history,
+        metrics=around.metrics,
+        clock=around.clock,
+        known_tokens=past.tokens,
+        # Others have run them until now. Whoever begins alone begins each at its own phase, as ever.
+        last_runs=_last_runs(routes.values(), around.history) if len(share.alive) > 1 else {},
+        mail_providers=build_mail_providers(settings.providers),
+        specimens=specimens,
+        lag=around.lag,
+    )
+    inspector = CheckRunner(assigned, latest={}, metrics=around.metrics, clock=around.clock)
+    others = [route for route in registry.routes if not _is_probed(route, owned)]
+    elsewhere = HealthEvaluator(others, _own_policy(settings), settings.flapping.build())
+    elsewhere.restore(past.healths)
+    return ProbingRuntime(
+        configuration=configuration,
+        routes=routes,
+        judge=judge,
+        consensus=consensus,
+        pipeline=pipeline,
+        prober=prober,
+        inspector=inspector,
+        specimens=specimens,
+        share=share,
+        owned=owned,
+        elsewhere=elsewhere,
+    )
+
+
+def _say_members(registry: Registry) -> None:
+    for name, fitted in registry.mailboxes.items():
+        if fitted.mailbox.pooled:
+            log.info("uses a mailbox of a pool", reference=name, address=fitted.mailbox.address)
+
+
+def _let_go_of_sites(consensus: IncidentReporter, settings: Settings, now: datetime) -> None:
+    """Let it be told that it is over with sites that are none of ours any more: nobody hears them."""
+    known = settings.hub.sites if settings.hub else {}
+    watched = {f"{SITES}{name}" for name in known} | ({QUORUM} if known else set())
+    for key in [key for key in consensus.told if key.startswith(OF_HUB) and key not in watched]:
+        consensus.hear(settings.site, key, SiteStatus(well_since=now))
+
+
+def _is_probed(route: MonitoredRoute, owned: AbstractSet[str]) -> bool:
+    # What is our own is every process's: its evidence is about its own machine and network.
+    return route.agency == NO_AGENCY or route.agency in owned
+
+
+def _ours(told: Mapping[str, IncidentType], owned: AbstractSet[str]) -> Mapping[str, IncidentType]:
+    """Return what of all that people were told of this process has to end."""
+    return {key: matter for key, matter in told.items() if (agency := agency_of(key)) is None or agency in owned}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationChange:
+    """A configuration that can be taken up. Nothing has been changed yet, and nothing that follows can fail."""
+
+    configuration: Configuration
+    routes: Mapping[str, MonitoredRoute]
+    share: Shard
+    owned: AbstractSet[str]
+    difference: Difference
+    past: _Past
+    #: The agencies, and "" for what is our own, of which anything may be otherwise; and what the inspector does for them.
+    touched: Collection[str]
+    assigned: Sequence[CheckAssignment]
+    #: When routes that are taken over were last run elsewhere, by name.
+    last_runs: Mapping[str, datetime] = field(default_factory=dict)
+
+
+async def prepare(
+    watch: ProbingRuntime,
+    configuration: Configuration,
+    around: RuntimeContext,
+    share: Shard | None = None,
+    most: int | None = None,
+) -> ConfigurationChange:
+    """Find out what *configuration*, and another *share* in it, change, and read what is known of what is new.
+
+    *most*: so many agencies are gained for now, and no more. Raise `StoreUnavailable`.
+    """
+    share = share or watch.share
+    # In a thread: of thousands of agencies all may be others.
+    change = await asyncio.to_thread(_changed, watch, configuration, share, most)
+    if not (gained := change.difference.gained):
+        return change
+    # Of what one process owns most is nothing to another.
+    among = None if len(share.alive) == len(watch.share.alive) == 1 else {route.name for route in gained}
+    past = await _past(gained, configuration.settings, around, among)
+    last_runs: Mapping[str, datetime] = {}
+    known_before = watch.configuration.registry.agencies.keys()
+    taken_over = {route.agency for route in gained} & configuration.registry.agencies.keys() - watch.owned
+    if len(share.alive) == 1:
+        # Of those that are new here others may have had documents before.
+        taken_over &= known_before
+    if taken_over:
+        await around.history.look_up(taken_over)
+        last_runs = _last_runs(gained, around.history)
+    return replace(change, past=past, last_runs=last_runs)
+
+
+def _last_runs(routes: Iterable[MonitoredRoute], history: History) -> Mapping[str, datetime]:
+    known = history.known()
+    return {route.name: known[route.name].started_at for route in routes if route.name in known}
+
+
+def _changed(
+    watch: ProbingRuntime, configuration: Configuration, share: Shard, most: int | None
+) -> ConfigurationChange:
+    owned = share.of(configuration.registry.agencies)
+    if most is not None:
+        owned = (owned & watch.owned) | {*sorted(owned - watch.owned)[:most]}
+    routes = {route.name: route for route in configuration.registry.routes if _is_probed(route, owned)}
+    found = difference(watch.routes, routes)
+    touched = [
+        code for code in _touched(watch.configuration, configuration, found) if code == NO_AGENCY or code in owned
+    ]
+    return ConfigurationChange(
+        configuration=configuration,
+        routes=routes,
+        share=share,
+        owned=owned,
+        difference=found,
+        past=_Past(),
+        touched=touched,
+        assigned=_assigned(configuration, touched, watch.specimens),
+    )
+
+
+async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: RuntimeContext) -> ProbingRuntime:
+    """Let the parts of *watch* follow a change, and return the watch that is in force then.
+
+    What the change does not name goes on: runs, watchers, streaks, budgets, places in the schedule.
+    """
+    before, after, found = watch.configuration, change.configuration, change.difference
+    old, new = watch.owned, change.owned
+    # Those that another process watches from now on.
+    handed_over = (old - new) & after.registry.agencies.keys()
+    judge, consensus, prober = watch.judge, watch.consensus, watch.prober
+    judged_here = judge.healths() if handed_over else {}
+    if found.released:
+        await prober.release(found.released)
+        judge.release(found.released)
+        # What others find of them is looked up: it must not be taken for older than it is, nor kept for ever.
+        around.history.forget(route.name for route in found.released)
+    _follow(watch.elsewhere, change, judged_here)
+    # At once: of an account that the judge does not know any more it would be told that all is well.
+    consensus.hand_over(handed_over)
+    for agency in handed_over:
+        around.metrics.forget_agency(agency)
+    if before.settings.providers != after.settings.providers:
+        prober.allow(build_mail_providers(after.settings.providers))
+    if found.altered:
+        # What their runs under way have said until now was still said of them as they were.
+        await prober.alter(found.altered)
+        judge.alter(found.altered)
+    if found.gained:
+        judge.gain(found.gained)
+    judge.govern(_own_policy(after.settings), after.settings.flapping.build())
+    change.past.tell(judge, found.gained, new - old, around.clock.now())
+    retire(around.metrics, before, after)
+    await announce(around.metrics, after, change.assigned, change.touched)
+    around.metrics.agencies_shared(owned=len(new))
+    if new - old:
+        # Whoever had them has said how they stand, and this process may have, longer ago.
+        around.history.say_again()
+    consensus.brief(_briefs(after))
+    consensus.release(old - new - handed_over)
+    consensus.believe(after.settings.flapping.build())
+    consensus.gain(new - old, change.past.open_incidents)
+    consensus.restore_falls(change.past.falls, change.past.unsteady)
+    consensus.restore_outages(change.past.outages)
+    watch.pipeline.look_again(new - old)
+    watch.inspector.release(old - new)
+    await watch.inspector.assign_in_turn(change.assigned, change.touched)
+    if found.gained:
+        await prober.gain(found.gained, change.past.tokens, change.last_runs)
+    return replace(watch, configuration=after, routes=change.routes, share=change.share, owned=new)
+
+
+def _follow(
+    elsewhere: HealthEvaluator, change: ConfigurationChange, judged: Mapping[str, tuple[Health, datetime]]
+) -> None:
+    """Let *elsewhere* have the routes that are not probed here; of those that were until now it knows what was *judged*."""
+    others = {route.name: route for route in change.configuration.registry.routes if route.name not in change.routes}
+    found = difference(elsewhere.routes, others)
+    elsewhere.release(found.released)
+    elsewhere.alter(found.altered)
+    elsewhere.gain(found.gained)
+    elsewhere.restore({route.name: judged[route.name] for route in found.gained if route.name in judged})
+
+
+def _touched(before: Configuration, after: Configuration, found: Difference) -> Collection[str]:
+    """Return the agencies, and "" for what is our own, of which anything may be otherwise, in the order of their files."""
+    agencies = (*after.registry.agencies, NO_AGENCY)
+    was, becomes = before.settings, after.settings
+    if (was.checks, was.references) != (becomes.checks, becomes.references):
+        return agencies  # Whom and from where the checks ask.
+    known, moved = before.registry.agencies, found.agencies
+    return [
+        agency for agency in agencies if agency in moved or known.get(agency) is not after.registry.agencies.get(agency)
+    ]
+
+
+async def _past(
+    routes: Collection[MonitoredRoute],
+    settings: Settings,
+    around: RuntimeContext,
+    among: AbstractSet[str] | None = None,
+) -> _Past:
+    """Read what is known of *routes*; *among*: their names, where all that is known is far more."""
+    history, now = around.history, around.clock.now()
+    if await history.catch_up():
+        raise StoreUnavailable("results still wait to be written")
+    budgets = [route.probing.deferred_budget for route in routes]
+    falls, still = await _falls(around.store, settings.flapping.build(), now)
+    return _Past(
+        # Nothing was so later than now, whatever the clock was when it was written.
+        healths={name: (health, min(at, now)) for name, (health, at) in (await history.healths(among)).items()},
+        streaks={
+            name: [run.at(min(run.started_at, now)) for run in runs]
+            for name, runs in (await history.streaks(among)).items()
+        },
+        # What was put off longer ago than twice its budget has used it up however long it has been.
+        deferrals={
+            name: min(at, now)
+            for name, at in (await history.deferrals(now - 2 * max(budgets, default=timedelta(0)))).items()
+        },
+        falls=falls,
+        unsteady={incident.dedup_key for incident in still if incident.unsteady},
+        open_incidents={incident.dedup_key: incident.measured for incident in still if incident.measured},
+        outages=outages_of(still),
+        declared={incident.brief.agency: incident.standing for incident in still if incident.standing},
+        tokens=await history.tokens(now, among),
+        continuous_since=around.continuous_since(),
+    )
+
+
+class _Briefs(Mapping[str, PolicySnapshot]):
+    """Whom to tell about each agency, made when it is first asked for: of thousands few are."""
+
+    def __init__(self, agencies: Mapping[str, Agency], settings: Settings) -> None:
+        self._agencies = agencies
+        self._settings = settings
+        self._shared = cache(settings.shared)
+        self._made: dict[str, PolicySnapshot] = {}
+
+    def __getitem__(self, agency: str) -> PolicySnapshot:
+        if agency not in self._made:
+            self._made[agency] = self._settings.heeded(self._agencies[agency].brief(self._shared()))
+        return self._made[agency]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._agencies)
+
+    def __len__(self) -> int:
+        return len(self._agencies)
+
+
+def _briefs(configuration: Configuration, owned: AbstractSet[str] | None = None) -> Briefs:
+    """Return whom to tell; *owned*: about these agencies only."""
+    settings, agencies = configuration.settings, configuration.registry.agencies
+    if owned is not None:
+        agencies = {code: agency for code, agency in agencies.items() if code in owned}
+    return Briefs(
+        agencies=_Briefs(agencies, settings),
+        ours=lambda suspect: settings.heeded(own_brief(settings, suspect)),
+    )
+
+
+async def announce(
+    metrics: Metrics, configuration: Configuration, assigned: Sequence[CheckAssignment], agencies: Iterable[str]
+) -> None:
+    """Tell the metrics what there is of *agencies*, and which gateways; what has left is forgotten by `retire`."""
+    checks: dict[str, list[str]] = {}
+    for each in assigned:
+        checks.setdefault(each.premises.agency, []).append(each.kind.name)
+    async for agency in in_slices(agencies):
+        routes = [route.name for route in configuration.registry.routes_of(agency)]
+        metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
+    settings = configuration.settings
+    metrics.watch_references(settings.references)
+    metrics.tell_phases_of(settings.metrics.phases_of)
+    for channel, entries in settings.gateways.items():
+        for entry in entries:
+            metrics.watch_gateway(channel, entry.name)
+
+
+def show_tokens(metrics: Metrics, routes: Iterable[MonitoredRoute]) -> None:
+    """Tell the metrics when the access tokens expire that mailboxes are signed in with."""
+    ends = (end for route in routes for end in (route.route.sender, route.route.recipient))
+    for mailbox in {end.name: end for end in ends}.values():
+        if isinstance(mailbox.login, OAuth):
+            metrics.token_known(mailbox.name, mailbox.login.tokens.expires_at)
+
+
+def show_locked(metrics: Metrics, mailboxes: Iterable[Mailbox]) -> None:
+    """Tell the metrics which mailboxes are not signed in to, because their secrets cannot be had."""
+    for mailbox in mailboxes:
+        metrics.mailbox_seen(mailbox.name, locked=isinstance(mailbox.login, UnavailableLogin))
+
+
+async def keep_showing_mailboxes(metrics: Metrics, watch: Callable[[], ProbingRuntime]) -> NoReturn:
+    """Show what is known of mailboxes as often as Prometheus looks, until cancelled.
+
+    Tokens are renewed whenever somebody signs in, and what is deleted is gone or is not, without telling anybody.
+    """
+    while True:
+        show_tokens(metrics, watch().routes.values())
+        show_locked(metrics, (each.mailbox for each in watch().configuration.registry.mailboxes.values()))
+        for mailbox, count in watch().prober.undeleted().items():
+            metrics.mail_undeleted(mailbox, count)
+        for mailbox, quota in watch().prober.quotas().items():
+            metrics.mailbox_used(mailbox, None if quota is None else quota.share)
+        await asyncio.sleep(_TOKENS_EVERY.total_seconds())
+
+
+def retire(metrics: Metrics, before: Configuration, after: Configuration) -> None:
+    """Make the metrics forget what *after* no longer has."""
+    for agency in before.registry.agencies.keys() - after.registry.agencies.keys():
+        metrics.forget_agency(agency)
+    kept = {(channel, entry.name) for channel, entries in after.settings.gateways.items() for entry in entries}
+    for channel, entries in before.settings.gateways.items():
+        for entry in entries:
+            if (channel, entry.name) not in kept:
+                metrics.forget_gateway(channel, entry.name)
+
+
+def abandoned(incidents: Mapping[str, OpenNumber], configuration: Configuration) -> Sequence[Problem]:
+    """Return a warning for each of the open *incidents*, by key, of which *configuration* does not watch what could end it."""
+    registry, place = configuration.registry, str(configuration.settings.agencies)
+    found: list[Problem] = []
+    for agency, incident in incidents.items():
+        number, measured = incident.number, incident.measured
+        if "/" in agency:
+            continue  # It is about something of ours.
+        if agency not in registry.agencies:
+            message = (
+                f"{number} is open, and its agency is watched no more: in {STAYS // timedelta(minutes=1)} minutes it is closed, "
+                "and the staff who were told hear so"
+            )
+            instead = f"what was there, or close it yourself: pantau close {number} (in a shell)"
+        elif measured is None or can_end(measured, {route.direction for route in registry.routes_of(agency)}):
+            continue
+        else:
+            message = f"what failed is watched no more, and {number} is open: nobody finds out when it works again"
+            instead = f"what was there until it does; or end it: pantau close {number} (in a shell)"
+        found.append(Problem(file=place, key=agency, message=message, instead=instead, severity=Severity.WARNING))
+    return found
+
+
+def _assigned(
+    configuration: Configuration, agencies: Iterable[str], specimens: Mapping[str, bytes]
+) -> Sequence[CheckAssignment]:
+    settings, registry = configuration.settings, configuration.registry
+    places = [premises(code, registry, settings, specimen=partial(specimens.get, code)) for code in agencies]
+    known = [code for code in (place.agency for place in places) if code in registry.agencies]
+    return assignments(
+        check_kinds(),
+        places,
+        settings.checks.kinds,
+        {code: registry.agencies[code].checks.kinds for code in known},
+        # Maintenance is a whole agency's, and hours only say when mail is probed.
+        {
+            place.agency: Hours(maintenance=routes[0].probing.hours.maintenance)
+            for place in places
+            if (routes := registry.routes_of(place.agency))
+        },
+    )
+
+
+def _own_policy(settings: Settings) -> HealthPolicy:
+    probing = settings.probing
+    return HealthPolicy(failures_to_down=probing.failures_to_down, successes_to_up=probing.successes_to_up)
+
+
+async def _falls(
+    store: SqlStore, policy: FlappingPolicy, now: datetime
+) -> tuple[Mapping[str, Sequence[datetime]], Sequence[Incident]]:
+    """Return when agencies fell lately, by the incidents that were measured, and what is open still."""
+    async with store.reading() as ledger:
+        opened = await ledger.opened_since(now - policy.within)
+        still = await ledger.open_incidents()
+    falls: dict[str, list[datetime]] = {i.dedup_key: [i.opened_at] for i in still if i.measured}
+    for key, at in opened:
+        falls[key] = sorted({*falls.get(key, ()), at})
+    return falls, still
+
+
+async def _measured_keys(store: SqlStore) -> Collection[str]:
+    async with store.reading() as ledger:
+        return await ledger.measured_keys()

@@ -1,0 +1,230 @@
+"""Shares the agencies among the processes on one PostgreSQL: says that this one is alive, sees who else is, takes over.
+
+The store is asked each second who is alive, and for nothing else: whose an agency is follows from that
+(docs/adr/0061). While it is away everybody keeps what they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from alerts.hours.elapsed import is_recent
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
+from monitor.bridge.noc_brief import speaker_of
+from monitor.planning.ownership import ClusterMember, ClusterMembership, Shard, TakeoverPolicy
+from monitor.runtime.cooperative import in_slices
+from monitor.runtime.repeat import keep_doing
+from monitor.service.probing_runtime import RuntimeContext
+from monitor.service.reloader import Reloader
+from monitor.store.probing.history import APART, History
+from monitor.store.probing.processes import Process, Processes
+
+log = structlog.get_logger()
+
+#: A change of shares that had to wait is tried again after this.
+_AGAIN = timedelta(seconds=1)
+#: What others have found out of their agencies is read again after this, and so much more for each route.
+_FOLLOWED, _FOR_EACH = 2.0, 0.001
+
+
+class ShardManager:
+    """Keeps this process to its share. Whoever `begin`s has it before its first run."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        processes: Processes,
+        history: History,
+        reloader: Reloader,
+        around: RuntimeContext,
+        clock: Clock,
+        policy: TakeoverPolicy,
+        take_over: Callable[[Collection[str]], Awaitable[None]],
+    ) -> None:
+        """*name*: this process's own. *clock*: the store's. *take_over*: continues what processes were about to tell that are dead."""
+        self._name = name
+        self._processes = processes
+        self._history = history
+        self._reloader = reloader
+        self._metrics = around.metrics
+        self._signer = around.signer
+        self._store = around.store
+        self._clock = clock
+        self._policy = policy
+        self._take_over = take_over
+        self._membership = ClusterMembership(name=name, policy=policy)
+        self._share = Shard(name=name, alive=frozenset({name}))
+        #: Of which agencies others have documents, by what their rows say of it.
+        self._known: dict[str, frozenset[str]] = {}
+        #: Those of which this process has said that it has documents, and those that others have and it has not.
+        self._said: Collection[str] | None = None
+        self._lacking: frozenset[str] = frozenset()
+        #: Those that are dead, and earlier lives of this process.
+        self._gone = frozenset({name})
+        #: Others are alive than those whose share this process has.
+        self._changed = asyncio.Event()
+        #: Somebody is gone, perhaps before the start, who may have left something behind.
+        self._left = asyncio.Event()
+        self._left.set()
+        #: When the last sign of life was begun that went through: so old it is to the others, until the next is written.
+        self._lived_at: datetime | None = None
+        #: When all is said once more that was said when it was heard again: others may not have heard that at once.
+        self._says_again_at: datetime | None = None
+
+    async def begin(self) -> Shard:
+        """Return the share to begin with: among those that are there, and this process. Raise `StoreUnavailable`."""
+        others = await self._processes.others()
+        await self._learn(others)
+        self._see(others, self._clock.now())
+        return self._share
+
+    @property
+    def speaks_for_all(self) -> bool:
+        """Whether this process does what one of those that are alive does for all of them."""
+        return self._name == min(self._share.alive)
+
+    async def keep(self) -> None:
+        """Beat, take over, and follow what others find out, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for loop in (
+                # Apart from the taking over, which may read for longer than a process may be silent.
+                keep_doing("signs of life", self._beat, self._policy.beat_every),
+                keep_doing("the share of the agencies", self._take_share, _AGAIN),
+                keep_doing("what processes have left behind", self._take_back, _AGAIN),
+                keep_doing("what other processes find", self._follow, timedelta(0)),
+            ):
+                tasks.create_task(loop)
+
+    async def _beat(self) -> None:
+        try:
+            # Whoever is not heard for so long is dead: there is no use in waiting any longer.
+            async with asyncio.timeout(self._policy.dead_after.total_seconds()):
+                await self._say_what_is_known()
+                begun = self._clock.now()
+                others = await self._processes.lives(begun)
+                await self._learn(others)
+        except TimeoutError:
+            self._membership.missed()
+            raise StoreUnavailable("it took no sign of life in time") from None
+        except StoreUnavailable:
+            self._membership.missed()
+            raise
+        before = self._share
+        if self._lived_at is not None and not is_recent(self._lived_at, self._clock.now(), self._policy.dead_after):
+            # The others may have taken it for dead, and said of its agencies how they found them.
+            self._reloader.watch.pipeline.say_again()
+            self._says_again_at = begun + self._policy.within
+        elif self._says_again_at is not None and begun >= self._says_again_at:
+            self._reloader.watch.pipeline.say_again()
+            self._says_again_at = None
+        self._lived_at = begun
+        # They were read before ours was written, which may have taken long.
+        self._see(others, begun)
+        gone, come = before.alive - self._share.alive, self._share.alive - before.alive
+        if gone:
+            self._left.set()
+        if gone or come:
+            log.info("others share the agencies now", gone=sorted(gone), come=sorted(come))
+        if self._share != before:
+            self._changed.set()
+        self._show_what_is_lacking()
+
+    async def _say_what_is_known(self) -> None:
+        agencies = self._reloader.watch.configuration.registry.agencies
+        if agencies is not self._said and await self._processes.knows(agencies):
+            self._said = agencies
+
+    async def _learn(self, others: Iterable[Process]) -> None:
+        """Read of which agencies others have documents, of those of whom that is another than before."""
+        digests = {other.name: other.agencies_digest for other in others if other.agencies_digest is not None}
+        new = [name for name, digest in digests.items() if digest not in self._known]
+        if new:
+            self._known |= await self._processes.known(new)
+        self._known = {digest: self._known[digest] for digest in digests.values() if digest in self._known}
+
+    def _show_what_is_lacking(self) -> None:
+        """Show of how many agencies others have documents and this process has none, and log which where that changes."""
+        here = self._reloader.watch.configuration.registry.agencies.keys()
+        lacking = self._share.watched_elsewhere - here
+        self._metrics.agencies_lacking(len(lacking))
+        if lacking - self._lacking:
+            log.warning(
+                "others have documents of agencies that this process has not, and watch them without it",
+                agencies=len(lacking),
+                some=sorted(lacking)[:10],
+            )
+        self._lacking = lacking
+
+    def _see(self, others: Sequence[Process], now: datetime) -> None:
+        alive = self._membership.beat(_members(others), now)
+        known = {
+            other.name: self._known[other.agencies_digest]
+            for other in others
+            if other.name in alive and other.agencies_digest in self._known
+        }
+        self._share = Shard(name=self._name, alive=alive, known=known)
+        dead = [other.name for other in others if other.name not in alive]
+        self._gone = frozenset({self._name, *dead})
+        self._signer.inherit(dead)
+
+    async def _take_share(self) -> None:
+        await self._changed.wait()
+        share = self._share
+        self._changed.clear()
+        try:
+            owned = self._reloader.watch.owned
+            wanted = share.of(self._reloader.watch.configuration.registry.agencies)
+            self._metrics.agencies_shared(owned=len(owned), unowned=len(wanted - owned))
+            gained = await self._reloader.take_share(share)
+        except Exception:
+            self._changed.set()
+            raise
+        if gained:
+            self._metrics.agencies_taken_over(len(gained))
+            log.info("agencies taken over", agencies=len(gained), some=sorted(gained)[:10])
+
+    async def _take_back(self) -> None:
+        """Continue what processes that are gone were about to tell, and take back what they have said of what is our own.
+
+        Nobody else would take back what they have said of their network and of our references.
+        """
+        await self._left.wait()
+        self._left.clear()
+        try:
+            # First: somebody waits to be told.
+            await self._take_over(self._gone)
+            await self._history.say_no_more(self._is_left)
+            async with self._store.reading() as ledger:
+                measured = {each.dedup_key: each.measured for each in await ledger.open_incidents() if each.measured}
+        except Exception:
+            self._left.set()
+            raise
+        self._reloader.watch.pipeline.inherit(measured)
+
+    def _is_left(self, subject: str) -> bool:
+        speaker = speaker_of(subject)
+        return speaker is not None and speaker not in self._share.alive
+
+    async def _follow(self) -> None:
+        """Read after a while how the agencies of others stand, and of those in trouble why."""
+        elsewhere = self._reloader.watch.elsewhere
+        await asyncio.sleep(_FOLLOWED + _FOR_EACH * len(elsewhere.routes))
+        if not elsewhere.routes:
+            return
+        elsewhere.restore(await self._history.healths(elsewhere.routes.keys()))
+        agencies = in_slices({route.agency for route in elsewhere.routes.values()})
+        troubled = [agency async for agency in agencies if elsewhere.mail(agency).troubled()]
+        # Of more of them those of all agencies would be read, every few seconds of a mass outage.
+        await self._history.look_up(sorted(troubled)[:APART])
+
+
+def _members(others: Iterable[Process]) -> Sequence[ClusterMember]:
+    return [
+        ClusterMember(name=each.name, beat_at=each.beat_at, has_left=each.stopped_at is not None) for each in others
+    ]

@@ -1,0 +1,536 @@
+"""How things stand, read for people: agencies from memory, incidents and notices from the store as far as it is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from alerts.decide.silence import Silence
+from alerts.engine.gateway_pool import GatewayPool
+from alerts.model.delivery import Notification, NotificationState
+from alerts.model.incident import Incident, IncidentState
+from alerts.model.notification import IncidentType
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
+from monitor.evaluation.incident_type import WAYS
+from monitor.metrics import NO_AGENCY
+from monitor.model.day import day_of, moment_of
+from monitor.model.health import Health
+from monitor.model.route import Direction, MonitoredRoute
+from monitor.model.site_sums import SiteSums
+from monitor.model.window import WindowOccurrence
+from monitor.planning.check_run import CheckRun
+from monitor.runtime.cooperative import in_slices
+from monitor.service.days.availability import AvailabilityCache
+from monitor.service.errors import NotFoundError, agency_called, no_notice
+from monitor.service.probing_runtime import ProbingRuntime
+from monitor.store.engine.incidents import OpenNumber
+from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
+from monitor.store.engine.listing import NEWEST, IncidentFilter, NotificationFilter
+from monitor.store.probing.days import DayRecords
+from monitor.store.probing.history import History
+from monitor.store.probing.site_runs import SiteRecords
+from monitor.views.days import SPANS, AgencyDays, Availability, view_days
+from monitor.views.overview import (
+    AgencyView,
+    CheckView,
+    IncidentView,
+    ListPage,
+    NotificationDetail,
+    NotificationView,
+    RouteView,
+    view_checks,
+    view_detail,
+    view_incident,
+    view_notice,
+    view_route,
+)
+from monitor.views.self_health import (
+    Control,
+    GatewayStatus,
+    PartView,
+    ReferenceView,
+    SelfHealthInputs,
+    own_health,
+    view_reference,
+)
+from monitor.views.site_report import SiteIncidentData, SiteIncidentSummary, SiteReport, view_evidence, view_sites
+from probes.model.result import ProbeResult
+
+#: So many incidents and notices are listed for programs, and so many on the page.
+_LISTED = 200
+_INCIDENTS, _NOTICES = 20, 40
+#: So many open incidents are on the page, most of them folded away: those that nobody has taken on first, outages before what is
+#: slow. All have their agency's card or tile.
+_OPEN = 50
+#: What failed, or may have, is on the page for longer than what went well.
+_ATTENTION = 20
+#: The journal tells of all that changes; what it should not tell of is seen after this, all the same.
+_READ_AGAIN = timedelta(seconds=15)
+#: Around an incident, runs of other sites are shown; and of each site the last of so many.
+_AROUND = timedelta(minutes=15)
+_SITE_RUNS = 200
+#: No entry of the journal has this number.
+_NEVER_READ = -1
+#: Days change once a minute.
+_HISTORY_FOR = timedelta(minutes=1)
+#: Of so many agencies they are in memory, some 60 kB each.
+_HISTORIES = 32
+#: In seconds. A store that hangs must not keep a page waiting that says so.
+_PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusOverview:
+    """How everything stands, as the page shows it."""
+
+    own: Sequence[PartView]
+    #: All, by code.
+    agencies: Sequence[AgencyView]
+    #: What the checks found at our own reference mailboxes.
+    own_checks: Sequence[CheckView]
+    #: Of the open ones those that nobody has taken on, outages and then the oldest first, then the others; and how many in all.
+    open: Sequence[IncidentView]
+    open_count: int
+    #: The newest first.
+    incidents: Sequence[IncidentView]
+    notices: Sequence[NotificationView]
+    #: Notices that want a person.
+    attention: Sequence[NotificationView]
+    #: When the store was last read, if it cannot be read now; `None`: incidents and notices are the present ones.
+    recorded_at: datetime | None = None
+    #: `False`: it was not read since the start, so nobody knows which incidents and notices there are.
+    was_read: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recorded:
+    """What the store says that is on the page."""
+
+    at: datetime
+    #: The journal's last entry by then.
+    journal: int = _NEVER_READ
+    #: Numbers of open incidents, by what they are about.
+    open: Mapping[str, OpenNumber] = field(default_factory=dict)
+    silences: Mapping[str, Silence] = field(default_factory=dict)
+    open_first: Sequence[IncidentView] = ()
+    incidents: Sequence[IncidentView] = ()
+    notices: Sequence[NotificationView] = ()
+    attention: Sequence[NotificationView] = ()
+
+
+class StatusReader:
+    """Reads how things stand. What has not changed since it was last read is the same object."""
+
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        history: History,
+        days: DayRecords,
+        pool: GatewayPool,
+        clock: Clock,
+        watch: Callable[[], ProbingRuntime],
+        signs: Callable[[], SelfHealthInputs],
+        told: SiteRecords | None = None,
+    ) -> None:
+        """*watch* returns the one in force; *signs* what the service knows of itself; *told* has what other sites told it."""
+        self._store = store
+        self._history = history
+        self._days = days
+        self._book = AvailabilityCache(days, clock)
+        self._pool = pool
+        self._clock = clock
+        self._watch = watch
+        self._signs = signs
+        self._told = told
+        self._recorded: _Recorded | None = None
+        #: By code: when its days were last read, and which they were.
+        self._histories: dict[str, tuple[datetime, AgencyDays]] = {}
+        #: When the store last did not tell of days: it is not asked for a while, or every reader would wait for it again.
+        self._no_days_at: datetime | None = None
+        self._looked_elsewhere_at = datetime.min.replace(tzinfo=UTC)
+        #: By code: all that an agency's view was made of, and the view.
+        self._made: dict[str, tuple[Any, AgencyView]] = {}
+        #: By name: a route's health, last run and what that is counted as, and its view.
+        self._routes: dict[str, tuple[Any, RouteView]] = {}
+
+    async def overview(self) -> StatusOverview:
+        """Return how everything stands. While the store is away what it says is that of its last hour.
+
+        What has not changed is the same object.
+        """
+        recorded, is_present = await self._read_in_time()
+        return StatusOverview(
+            own=self.own(),
+            agencies=await self._agencies(recorded),
+            own_checks=self.own_checks(),
+            open=recorded.open_first,
+            open_count=len(recorded.open),
+            incidents=recorded.incidents,
+            notices=recorded.notices,
+            attention=recorded.attention,
+            recorded_at=None if is_present else recorded.at,
+            was_read=recorded.journal != _NEVER_READ,
+        )
+
+    async def testimonies(self, incident: Incident, most: int) -> Sequence[SiteIncidentData]:
+        """Return what each site says of an incident's agency, and saw fail in its time: the last *most* runs of each.
+
+        Our own comes first. Nothing where there is no other site.
+        """
+        code = incident.brief.agency
+        if self._told is None or not code:
+            return ()
+        now, since = self._clock.now(), incident.began_at - _AROUND
+        until = (incident.resolved_at or now) + _AROUND
+        if not (told := await self._told.failed(code, since, until, most)):
+            return ()
+        watch = self._watch()
+        settings = watch.configuration.settings
+        said = {each.site: each for each in view_sites(watch.consensus.says(code) if incident.is_open else {})}
+        ours = await self._history.failed(code, since, until, most)
+        own = SiteIncidentData(site=settings.site, report=said.get(settings.site), results=ours)
+        others = (
+            SiteIncidentData(site=each.site, report=said.get(each.site), results=each.results, unclear=each.unclear)
+            for each in told
+        )
+        return [own, *others]
+
+    async def site_evidence(self, incident: Incident) -> Sequence[SiteIncidentSummary]:
+        """Return the same as people see it."""
+        return [view_evidence(each) for each in await self.testimonies(incident, _SITE_RUNS)]
+
+    async def site_sums(self, code: str, days: int) -> Sequence[SiteSums]:
+        """Return what came of each site's runs in the last days, our own first; nothing where there is no other."""
+        agency = self.called(code)
+        if self._told is None:
+            return ()
+        now = self._clock.now()
+        return await self._told.sums(agency, moment_of(day_of(now) - timedelta(days=days - 1), 0))
+
+    def own(self) -> Sequence[PartView]:
+        """Return how Pantau itself stands."""
+        watch, latest = self._watch(), self._history.known()
+        return own_health(
+            self._signs(),
+            controls=[
+                Control(route=r.name, health=watch.judge.route_health(r.name), last=latest.get(r.name))
+                for r in watch.configuration.registry.routes_of(NO_AGENCY)
+            ],
+            routes=len(watch.routes),
+            troubles=watch.judge.own_troubles(self._clock.now()),
+            gateways=self.gateways(),
+        )
+
+    def gateways(self) -> Sequence[GatewayStatus]:
+        """Return how the gateways stand: by channel, in the order in which they are tried while all work."""
+        return [
+            GatewayStatus(
+                channel=line.channel,
+                gateway=line.name,
+                up=self._pool.is_up(line.name),
+                doubted_since=self._pool.doubted_since(line.name),
+            )
+            for line in self._pool
+        ]
+
+    def references(self) -> Sequence[ReferenceView]:
+        """Return how our own mailboxes stand."""
+        watch, latest = self._watch(), self._history.known()
+        configuration, troubles = watch.configuration, watch.judge.own_troubles(self._clock.now())
+        controls = configuration.registry.routes_of(NO_AGENCY)
+        return [
+            view_reference(
+                name,
+                [
+                    self._route(watch, each, latest.get(each.name))
+                    for each in controls
+                    if name in {each.route.sender.name, each.route.recipient.name}
+                ],
+                troubles,
+            )
+            for name in configuration.settings.references
+        ]
+
+    async def agencies(self) -> Sequence[AgencyView]:
+        """Return all agencies, by code. Raise `StoreUnavailable` while nobody knows which have an incident."""
+        async with self._store.reading() as ledger:
+            recorded = await self._standing_orders(ledger)
+        await self._history.latest()
+        await self._look_elsewhere()
+        return await self._agencies(recorded)
+
+    async def _look_elsewhere(self) -> None:
+        """Read the last runs of what other processes probe, but not for every program that asks."""
+        watch, now = self._watch(), self._clock.now()
+        others = watch.configuration.registry.agencies.keys() - watch.owned
+        if others and not timedelta(0) <= now - self._looked_elsewhere_at < _READ_AGAIN:
+            self._looked_elsewhere_at = now
+            await self._history.look_up(others)
+
+    async def agency(self, quoted: str) -> AgencyView:
+        """Return the one that people call so. Raise `NotFoundError`, and `StoreUnavailable` as `agencies` does."""
+        self.called(quoted)
+        async with self._store.reading() as ledger:
+            recorded = await self._standing_orders(ledger)
+        await self._history.latest()
+        if (code := self.called(quoted)) not in self._watch().owned:
+            await self._history.look_up([code])
+        # It may have left meanwhile.
+        code, watch = self.called(quoted), self._watch()
+        return self._agency(watch, code, watch.configuration.registry.routes_of(code), recorded, self._clock.now())
+
+    async def days(self, quoted: str, count: int) -> AgencyDays:
+        """Return the latest *count* days of the one that people call so. Raise `NotFoundError` and `StoreUnavailable`."""
+        code, now = self.called(quoted), self._clock.now()
+        first = day_of(now) - timedelta(days=max(count, *SPANS) - 1)
+        return view_days(code, await self._days.since(code, first), now, count)
+
+    async def availabilities(self) -> Mapping[str, Sequence[Availability]]:
+        """Return how available the mail of all agencies was, by code, as of a minute ago at most. Raise `StoreUnavailable`."""
+        return await self._book.of(sorted(self._watch().configuration.registry.agencies))
+
+    async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
+        """Return the latest days of some agencies, as they were a minute ago at most; while the store is away, as it last said.
+
+        Of what was never read nothing is returned. For a page: a few, and each the same object until it is read again.
+        """
+        now, found = self._clock.now(), dict[str, AgencyDays]()
+        hangs = self._no_days_at is not None and timedelta(0) <= now - self._no_days_at < _READ_AGAIN
+        is_away = hangs or self._signs().away is not None
+        for code in codes:
+            known = self._histories.pop(code, None)
+            is_old = known is None or not timedelta(0) <= now - known[0] < _HISTORY_FOR
+            if is_old and not is_away:
+                try:
+                    async with asyncio.timeout(_PATIENCE):
+                        known = now, await self.days(code, max(SPANS))
+                except NotFoundError:
+                    continue  # It has left meanwhile.
+                except (StoreUnavailable, TimeoutError):
+                    is_away, self._no_days_at = True, now  # The next one is not waited for.
+            if known is not None:
+                self._histories[code] = known
+                found[code] = known[1]
+        while len(self._histories) > _HISTORIES:
+            del self._histories[next(iter(self._histories))]
+        return found
+
+    def called(self, quoted: str) -> str:
+        """Return the code of the agency that people call so. Raise `NotFoundError`."""
+        return agency_called(quoted, self._watch().configuration.registry.agencies)
+
+    def own_checks(self) -> Sequence[CheckView]:
+        """Return what the checks found at our own reference mailboxes."""
+        return view_checks(self._watch().inspector.latest(NO_AGENCY))
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        """Return the first page of incidents: those that are open, and then the newest of the others."""
+        return (await self.incident_page(IncidentFilter())).rows
+
+    async def incident_page(
+        self, wanted: IncidentFilter, *, most: int = _LISTED, after: int | None = None
+    ) -> ListPage[IncidentView]:
+        """Return at most so many incidents that fit: first all that are open, then what is over, each the newest first.
+
+        However many came since, nothing that is over keeps what is open from being seen. *after*: the row before, as the page
+        before said: its id, negative where it was open. What ends between two pages comes again, and nothing is left out.
+        """
+        among_open = after is None or after < 0
+        before = NEWEST if after is None else abs(after)
+        async with self._store.reading() as ledger:
+            ids = list(await ledger.listing.open_incidents(wanted, before=before))[: most + 1] if among_open else []
+            opened = len(ids)
+            if opened <= most and not wanted.open_only:
+                over = replace(wanted, states={IncidentState.RESOLVED})
+                before = NEWEST if among_open else before
+                ids += await ledger.listing.incidents(over, most=most + 1 - opened, before=before)
+            found = await ledger.incidents(ids[:most])
+        rows = [view_incident(found[each]) async for each in in_slices(ids[:most])]
+        following = ids[most - 1] * (-1 if opened >= most else 1) if len(ids) > most else None
+        return ListPage(rows=rows, after=following)
+
+    async def notices(self) -> Sequence[NotificationView]:
+        """Return the newest notices, newest first."""
+        return (await self.notice_page(NotificationFilter())).rows
+
+    async def notice_page(
+        self, wanted: NotificationFilter, *, most: int = _LISTED, after: int | None = None
+    ) -> ListPage[NotificationView]:
+        """Return notices that fit, newest first, *after* an id."""
+        async with self._store.reading() as ledger:
+            ids = await ledger.listing.notices(wanted, most=most + 1, before=after or NEWEST)
+            rows = await _viewed(ledger, await ledger.listed_notices(ids[:most], wanted.incident_id))
+        return ListPage(rows=rows, after=ids[most - 1] if len(ids) > most else None)
+
+    async def notice(self, notice_id: int) -> NotificationDetail:
+        """Return all that is shown of a notice. Raise `NotFoundError`."""
+        async with self._store.reading() as ledger:
+            try:
+                notice = await ledger.notice(notice_id)
+            except LookupError:
+                raise no_notice(notice_id) from None
+            incident = await ledger.incident(notice.incident_id)
+            numbers = await ledger.listing.numbers(notice.incident_ids)
+        if incident is None:
+            raise no_notice(notice_id)
+        return view_detail(notice, incident, numbers)
+
+    # -- what the store says -------------------------------------------------------------------------------------
+
+    async def _read_in_time(self) -> tuple[_Recorded, bool]:
+        """Return what the store says, and whether it says it now."""
+        known = self._recorded or _Recorded(at=self._clock.now())
+        if self._signs().away is not None:
+            return known, False
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._history.latest()
+                self._recorded = await self._read(known)
+        except (StoreUnavailable, TimeoutError):
+            return known, False
+        return self._recorded, True
+
+    async def _read(self, known: _Recorded) -> _Recorded:
+        now = self._clock.now()
+        async with self._store.reading() as ledger:
+            journal = await ledger.journal_number()
+            if journal == known.journal and timedelta(0) <= now - known.at < _READ_AGAIN:
+                return known
+            orders = await self._standing_orders(ledger)
+            open_first = await ledger.open_incidents_first(_OPEN)
+            incidents = await ledger.recent_incidents(_INCIDENTS)
+            notices = await ledger.recent_notices(_NOTICES)
+            bad = (NotificationState.UNKNOWN, NotificationState.FAILED)
+            attention = await ledger.recent_notices(_LISTED, states=bad, most=_ATTENTION)
+            return _Recorded(
+                at=now,
+                journal=journal,
+                open=orders.open,
+                silences=orders.silences,
+                open_first=[view_incident(i) for i in open_first],
+                incidents=[view_incident(i) for i in incidents],
+                notices=await _viewed(ledger, notices),
+                attention=await _viewed(ledger, attention),
+            )
+
+    async def _standing_orders(self, ledger: SqlUnitOfWork) -> _Recorded:
+        now = self._clock.now()
+        return _Recorded(
+            at=now, open=await ledger.open_numbers(), silences={s.about: s for s in await ledger.silences(now)}
+        )
+
+    # -- what is in memory ---------------------------------------------------------------------------------------
+
+    async def _agencies(self, recorded: _Recorded) -> Sequence[AgencyView]:
+        watch, now = self._watch(), self._clock.now()
+        registry = watch.configuration.registry
+        views = {
+            code: self._agency(watch, code, registry.routes_of(code), recorded, now)
+            async for code in in_slices(sorted(registry.agencies))
+        }
+        for gone in self._made.keys() - views.keys():
+            del self._made[gone]
+        for gone in self._routes.keys() - watch.routes.keys() - watch.elsewhere.routes.keys():
+            del self._routes[gone]
+        return list(views.values())
+
+    def _agency(
+        self, watch: ProbingRuntime, code: str, routes: Sequence[MonitoredRoute], recorded: _Recorded, now: datetime
+    ) -> AgencyView:
+        agency, silences = watch.configuration.registry.agencies[code], recorded.silences
+        latest = self._history.known()
+        shown = [self._route(watch, route, latest.get(route.name)) for route in routes]
+        inspections: dict[str, CheckRun | None] = watch.inspector.latest(code)
+        maintenance: WindowOccurrence | None = next((r.probing.hours.closed_by(now) for r in routes), None)
+        silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
+        mail = watch.judge_of(code).mail(code)
+        incident, health = recorded.open.get(code), dict(mail.directions())
+        ended = None if incident else watch.consensus.ended_by_hand.get(code)
+        # As people were told, where they were.
+        troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
+        since = incident.began_at if incident else mail.troubled_since() if troubled else None
+        unseen, sites = mail.unseen(), view_sites(watch.consensus.says(code))
+        agreed, disputed = self._together(watch, code, sites, incident, health)
+        probed_by = watch.probed_by(code)
+        # Equal objects are compared at a glance, and nearly all are the same as the last time.
+        orders = (maintenance, silence, incident, ended)
+        sign_in_refused = incident is not None and incident.measured is IncidentType.SIGN_IN
+        said = (unseen, sign_in_refused, sites, agreed, disputed, probed_by)
+        made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, said)
+        known = self._made.get(code)
+        if known is not None and known[0] == made_of:
+            return known[1]
+        view = AgencyView(
+            agency=code,
+            name=agency.name,
+            domain=agency.domains[0],
+            health=health,
+            routes=shown,
+            checks=view_checks(inspections),
+            maintenance=maintenance,
+            silence=silence,
+            incident=incident.number if incident else None,
+            declared=incident.declared if incident else None,
+            declared_by=incident.declared_by if incident else "",
+            ended=view_incident(ended) if ended else None,
+            since=since,
+            unseen=unseen,
+            sign_in_refused=sign_in_refused,
+            sites=sites,
+            agreed=agreed,
+            disputed=disputed,
+            probed_by=probed_by,
+        )
+        self._made[code] = made_of, view
+        return view
+
+    def _together(
+        self,
+        watch: ProbingRuntime,
+        code: str,
+        sites: Sequence[SiteReport],
+        incident: OpenNumber | None,
+        health: Mapping[Direction, Health],
+    ) -> tuple[IncidentType | None, Sequence[Direction]]:
+        """Return what is wrong with an agency as enough sites say, and which directions too few say are down, this one or others.
+
+        Nothing where there is no other site: there what is measured is all that is said.
+        """
+        if self._told is None or not self._told.others:
+            return None, ()
+        # Neither told nor taken back by what sites say now: it stands as people were told.
+        agreed = incident.measured if incident else None
+        down = [direction for direction, found in health.items() if found is Health.DOWN]
+        wrong = [each.matter for each in sites if each.matter is not None]
+        # Of nearly all nothing is wrong anywhere, and there are thousands.
+        if not down and not wrong:
+            return agreed, ()
+        down = list(dict.fromkeys([*down, *(way for matter in wrong for way in WAYS.get(matter, ()))]))
+        together = watch.consensus.together(code)
+        if together is None:
+            return agreed, ()
+        if agreed is None and together.trouble is not None:
+            agreed = together.trouble.matter
+        told = () if agreed is None else WAYS.get(agreed, ())
+        return agreed, [each for each in down if each not in told and together.directions.get(each) is not Health.DOWN]
+
+    def _route(self, watch: ProbingRuntime, route: MonitoredRoute, last: ProbeResult | None) -> RouteView:
+        judge, known = watch.judge_of(route.agency), self._routes.get(route.name)
+        health = judge.route_health(route.name)
+        verdict = None if last is None else judge.counted_as(route.name, last.token_id)
+        if known is not None and known[0][0] is health and known[0][1] is last and known[0][2] is verdict:
+            return known[1]
+        view = view_route(route.name, route.direction, health, last, verdict)
+        self._routes[route.name] = (health, last, verdict), view
+        return view
+
+
+async def _viewed(ledger: SqlUnitOfWork, notices: Sequence[Notification]) -> Sequence[NotificationView]:
+    incidents: Mapping[int, Incident] = await ledger.incidents({notice.incident_id for notice in notices})
+    shown = in_slices(each for each in notices if each.incident_id in incidents)
+    return [view_notice(each, incidents[each.incident_id]) async for each in shown]

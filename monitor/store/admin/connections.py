@@ -1,0 +1,65 @@
+"""How many connections a server has for the processes on a store, and how many these may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Select, literal_column, select
+
+from monitor.store.admin.unopened import DocumentsAwayError, read_unopened
+from monitor.store.backend.postgres import CONNECTIONS, PostgresServer
+from monitor.store.schema.tables import process
+
+#: For commands, a copy of the store, and whoever looks into it.
+_SPARE = 5
+
+_MOST = "current_setting('max_connections')::int"
+_RESERVED = """current_setting('superuser_reserved_connections')::int
+ + coalesce(current_setting('reserved_connections', true)::int, 0)"""
+_LIMIT = """least(
+ (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()),
+ (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user))"""
+_OTHERS = """(SELECT count(*)::int FROM pg_stat_activity
+ WHERE backend_type = 'client backend' AND datname <> current_database())"""
+#: Those that have not ended as they were told to, and were at work within a day.
+_NAMES = "ARRAY(SELECT name FROM process WHERE stopped_at IS NULL AND beat_at > now() - interval '1 day')"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionBudget:
+    """What a server has, and what is taken of it."""
+
+    #: For all that connect as our role.
+    room: int
+    #: And kept back for administrators.
+    reserved: int
+    #: What other databases of the server have open now.
+    others: int
+    processes: frozenset[str]
+
+    def needed(self, *, own: str, sites: int) -> int:
+        """Return how many may be open at a time when the process *own* runs as well; *sites*: those that a hub looks at."""
+        return len(self.processes | {own}) * (CONNECTIONS + sites) + self.others + _SPARE
+
+
+def connection_budget(server: PostgresServer, state: Path) -> ConnectionBudget | None:
+    """Return what a server has; *state*: the service's directory. `None`: it cannot be asked, or holds no store yet."""
+    of_each = {"most": _MOST, "reserved": _RESERVED, "limit": _LIMIT, "others": _OTHERS, "names": _NAMES}
+    columns: list[ColumnElement[Any]] = [literal_column(each).label(name) for name, each in of_each.items()]
+    query = cast("Select[Any]", select(*columns))
+    try:
+        found = read_unopened(state, server, query, process.name)
+    except DocumentsAwayError:
+        return None
+    if not found:
+        return None
+    (row,) = found
+    room = row.most - row.reserved
+    return ConnectionBudget(
+        room=room if row.limit is None else min(room, row.limit),
+        reserved=row.reserved,
+        others=row.others,
+        processes=frozenset(row.names),
+    )

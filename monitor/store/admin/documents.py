@@ -1,0 +1,253 @@
+"""The agencies' documents: every version is kept, and one is written only over what its writer has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.persistence.store import AuditEntry
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
+from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of, secrets_named
+from monitor.runtime.cooperative import in_slices
+from monitor.store.admin.secrets import drop_secret, keep_secret
+from monitor.store.admin.unopened import read_unopened
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine import audit
+from monitor.store.probing.records import Applied
+from monitor.store.schema.rows import from_row, portions
+from monitor.store.schema.tables import document
+
+
+class VersionConflictError(Exception):
+    """Somebody has written a document meanwhile. Nothing of what was to be written is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentVersionInfo:
+    """The latest version of an agency's document, without its text."""
+
+    agency: str
+    number: int
+    #: Who wrote it.
+    by: str
+    at: datetime
+
+
+class Documents:
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        #: The latest versions as last read. A version that is written stays as it is.
+        self.known: Mapping[str, DocumentVersion] = {}
+
+    async def latest(self) -> Mapping[str, DocumentVersion]:
+        """Return the latest version of each, by agency; that may say that the agency is watched no more.
+
+        Of thousands few are new since they were last read, and only those are.
+        """
+        known, found = self.known, dict[str, DocumentVersion]()
+        async with self._database.read() as connection:
+            rows = (await connection.execute(_marks())).all()
+            for some in portions(_unknown(rows, known)):
+                new = await connection.execute(_latest().where(document.c.agency.in_(some)))
+                found |= {row.agency: _version(row) async for row in in_slices(new)}
+        self.known = {row.agency: found.get(row.agency) or known[row.agency] for row in rows}
+        return self.known
+
+    async def level(self, documents: Iterable[WrittenDocument]) -> int:
+        """Return a number for what the store has, greater with each version that is written; 0: it has not *documents*."""
+        latest = await self.latest()
+        there = [each.document for each in latest.values() if each.document is not None]
+        if {each.agency: each for each in there} != {each.agency: each for each in documents}:
+            return 0
+        return sum(each.number for each in latest.values())
+
+    async def marks(
+        self, *, wanted: str = "", named: Collection[str] = (), after: str = "", at_most: int
+    ) -> Sequence[DocumentVersionInfo]:
+        """Return of whom there are documents, by their codes *after* one: that have *wanted* in their code, or are *named*."""
+        query = select(document.c.agency, document.c.number, document.c.written_by, document.c.written_at).where(
+            document.c.replaced_at.is_(None), document.c.text.is_not(None), document.c.agency > after
+        )
+        if wanted:
+            # Of more than fit on the page none is shown.
+            some = sorted(each for each in named if each > after)[:at_most]
+            query = query.where(
+                document.c.agency.contains(wanted.upper(), autoescape=True) | document.c.agency.in_(some)
+            )
+        rows = await self._database.rows(query.order_by(document.c.agency).limit(at_most))
+        return [from_row(DocumentVersionInfo, row, by=row.written_by, at=row.written_at) for row in rows]
+
+    async def versions(self, agency: str, *, below: int | None = None, at_most: int = 1) -> Sequence[DocumentVersion]:
+        """Return the latest versions of an agency's document, the latest first; *below* a number, if one is given."""
+        query = select(document).where(document.c.agency == agency).order_by(document.c.number.desc()).limit(at_most)
+        if below is not None:
+            query = query.where(document.c.number < below)
+        return [_version(row) for row in await self._database.rows(query)]
+
+    async def text(self, agency: str, digest: str) -> str | None:
+        """Return the text of an agency's document that has this digest, if there ever was one."""
+        query = select(document.c.text).where(document.c.agency == agency, document.c.text.is_not(None))
+        texts = await self._database.values(query.order_by(document.c.number.desc()))
+        return next((text for text in texts if digest_of(text) == digest), None)
+
+    async def write(
+        self,
+        present: Mapping[str, DocumentVersion],
+        wanted: Iterable[WrittenDocument],
+        gone: Iterable[str],
+        *,
+        pen: EditSource,
+        by: str,
+        now: datetime,
+        secrets: Mapping[str, Ciphertext] = MappingProxyType({}),
+        address: str = "",
+    ) -> Applied:
+        """Write a new version of each that is *wanted*, and of the agencies that are *gone*, all or none.
+
+        With them *secrets* are kept that people have typed, by the names that the documents have of them. Those go that
+        documents have named and no latest version of any does.
+        The journal has *address* as where that came from. They were checked beside all others as they were at *present*. Raise `VersionConflictError` when one of all is
+        another by now.
+        """
+        async with self._database.exclusive() as connection:
+            query = select(document.c.agency, document.c.number).where(document.c.replaced_at.is_(None))
+            numbers = {row.agency: row.number for row in await connection.execute(query)}
+            if numbers != {agency: version.number for agency, version in present.items()}:
+                raise VersionConflictError
+            written = await _replace(connection, present, wanted, gone, pen=pen, by=by, now=now, address=address)
+            for name, secret in secrets.items():
+                entry = AuditEntry(at=now, actor=by, event="secret typed", detail={"secret": name})
+                await keep_secret(connection, _place(name), secret, entry)
+                await audit.append(connection, [entry])
+            return written
+
+    async def follow(self, documents: Iterable[WrittenDocument], *, by: str, now: datetime) -> Applied:
+        """Write what the files say where they are what counts: a new version of each that has changed."""
+        wanted = {each.agency: each for each in documents}
+        async with self._database.exclusive() as connection:
+            present = _by_agency((await connection.execute(_latest())).all())
+            there = {agency: (each.name, each.text) for agency, each in present.items() if each.text is not None}
+            changed = [each for agency, each in wanted.items() if there.get(agency) != (each.name, each.text)]
+            gone = [agency for agency in there if agency not in wanted]
+            return await _replace(connection, present, changed, gone, pen=EditSource.FILES, by=by, now=now)
+
+
+async def _replace(
+    connection: AsyncConnection,
+    present: Mapping[str, DocumentVersion],
+    wanted: Iterable[WrittenDocument],
+    gone: Iterable[str],
+    *,
+    pen: EditSource,
+    by: str,
+    now: datetime,
+    address: str = "",
+) -> Applied:
+    texts = {each.agency: each for each in wanted}
+    changed = [*texts, *gone]
+    for some in portions([agency for agency in changed if agency in present]):
+        old = document.c.agency.in_(some) & document.c.replaced_at.is_(None)
+        await connection.execute(update(document).where(old).values(replaced_at=now))
+    rows = [
+        {
+            "agency": agency,
+            "number": present[agency].number + 1 if agency in present else 1,
+            "name": texts[agency].name if agency in texts else present[agency].name,
+            "text": texts[agency].text if agency in texts else None,
+            "pen": str(pen),
+            "written_by": by,
+            "written_at": now,
+        }
+        for agency in changed
+    ]
+    watched = {agency for agency, each in present.items() if each.text is not None}
+    written = Applied(
+        added=tuple(agency for agency in texts if agency not in watched),
+        changed=tuple(agency for agency in texts if agency in watched),
+        removed=tuple(gone),
+    )
+    if rows:
+        await connection.execute(insert(document), rows)
+        await _let_go(
+            connection, present, {agency: texts[agency].text if agency in texts else "" for agency in changed}
+        )
+        await audit.append(connection, [_entry(written, pen, by, now, address)])
+    return written
+
+
+async def _let_go(connection: AsyncConnection, present: Mapping[str, DocumentVersion], now: Mapping[str, str]) -> None:
+    """Forget the typed secrets that documents have named, and that none of them names now."""
+    before = {agency: each.text or "" for agency, each in present.items()}
+    named = {agency: secrets_named(before.get(agency, "")) - secrets_named(text) for agency, text in now.items()}
+    if gone := frozenset[str]().union(*named.values()):
+        still = frozenset[str]().union(*(secrets_named(text) for text in {**before, **now}.values()))
+        for name in gone - still:
+            for purpose in (SecretPurpose.MAILBOX, SecretPurpose.RENEWED):
+                await drop_secret(connection, SecretPlace(purpose=purpose, owner=name))
+
+
+def _place(name: str) -> SecretPlace:
+    return SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name)
+
+
+def read_documents(
+    directory: Path, server: PostgresServer | None, known: Mapping[str, DocumentVersion] = MappingProxyType({})
+) -> Mapping[str, DocumentVersion]:
+    """Return the latest version of each, by agency, from a store that this process need not have opened.
+
+    It is the file in *directory*, or *server*. A store that is not there, or of before there were documents, has none.
+    *known*: versions as read before, by agency; those that are the latest still are not read again. Raise
+    `DocumentsAwayError`.
+    """
+    if known:
+        marks = read_unopened(directory, server, _marks(), document.name)
+        found = dict[str, DocumentVersion]()
+        for some in portions(_unknown(marks, known)):
+            query = _latest().where(document.c.agency.in_(some))
+            found |= _by_agency(read_unopened(directory, server, query, document.name))
+        latest = {row.agency: found.get(row.agency) or known.get(row.agency) for row in marks}
+        if not _unknown(marks, {agency: each for agency, each in latest.items() if each is not None}):
+            return {agency: each for agency, each in latest.items() if each is not None}
+        # Somebody wrote between one question and the next.
+    return _by_agency(read_unopened(directory, server, _latest(), document.name))
+
+
+def _latest() -> Select[Any]:
+    return select(document).where(document.c.replaced_at.is_(None)).order_by(document.c.agency)
+
+
+def _marks() -> Select[Any]:
+    columns = (document.c.agency, document.c.number, document.c.written_at)
+    return select(*columns).where(document.c.replaced_at.is_(None)).order_by(document.c.agency)
+
+
+def _unknown(marks: Iterable[Row[Any]], known: Mapping[str, DocumentVersion]) -> Sequence[str]:
+    """Return the agencies whose latest version is none of those that are *known*. One that is written stays as it is."""
+    return [
+        row.agency
+        for row in marks
+        if (there := known.get(row.agency)) is None or (there.number, there.at) != (row.number, row.written_at)
+    ]
+
+
+def _by_agency(rows: Iterable[Row[Any]]) -> Mapping[str, DocumentVersion]:
+    return {row.agency: _version(row) for row in rows}
+
+
+def _version(row: Row[Any]) -> DocumentVersion:
+    return from_row(DocumentVersion, row, by=row.written_by, at=row.written_at)
+
+
+def _entry(written: Applied, pen: EditSource, by: str, now: datetime, address: str) -> AuditEntry:
+    detail = {"pen": str(pen), **written.detail(), **({"address": address} if address else {})}
+    return AuditEntry(at=now, actor=by, event="documents written", incident_id=None, detail=detail)

@@ -1,0 +1,114 @@
+"""What recipients were told of planned maintenance beforehand, in the database; each has its entry in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.documents.maintenance_notice import MaintenanceNotice
+from alerts.persistence.store import AuditEntry
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
+from monitor.store.schema.rows import from_row, named
+from monitor.store.schema.tables import advance_notice
+
+#: In the journal.
+MADE: Final = "advance notice made"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentMaintenanceNotice:
+    """What an agency's recipients were told, of work that is not over."""
+
+    #: In the order in which they were made.
+    notices: Sequence[MaintenanceNotice]
+    #: The numbers of those whose place another one has taken.
+    replaced: AbstractSet[str]
+
+
+class MaintenanceNoticeRecords:
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of(self, agency: str, now: datetime) -> SentMaintenanceNotice:
+        """Return what an agency's recipients were told of work that ends after *now*."""
+        async with self._database.read() as connection:
+            return await _told(connection, agency, now)
+
+    async def find(self, agency: str, number: str) -> MaintenanceNotice | None:
+        """Return the one of an agency that has this number, however long its work is over."""
+        if "\0" in number:  # PostgreSQL does not take it as a text.
+            return None
+        this = (advance_notice.c.number == number) & (advance_notice.c.agency == agency)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(advance_notice).where(this))).all()
+            found = await _notices(connection, rows)
+        return found[0] if found else None
+
+    async def taken(self, numbers: Collection[str]) -> AbstractSet[str]:
+        """Return those of the *numbers* that there are."""
+        async with self._database.read() as connection:
+            return await _taken(connection, numbers)
+
+    async def add(self, agency: str, notice: MaintenanceNotice, known: SentMaintenanceNotice) -> bool:
+        """Keep one with its entry, if what there is of the agency is what was *known*; return whether it was.
+
+        Neither two clicks nor two services tell of the same work twice.
+        """
+        async with self._database.exclusive() as connection:
+            if await _told(connection, agency, notice.made_at) != known or await _taken(connection, [notice.number]):
+                return False
+            before = notice.before.number if notice.before else None
+            values = named(notice, ("number", "news", "begins", "ends", "why", "made_by", "made_at"))
+            values |= {"agency": agency, "replaces": before}
+            entry = AuditEntry(
+                at=notice.made_at, actor=notice.made_by, event=MADE, detail=_detail(agency, notice, before or "")
+            )
+            (sealed,) = await audit.append(connection, [entry])
+            await connection.execute(insert(advance_notice).values(entry=sealed.number, **values))
+        return True
+
+
+def _detail(agency: str, notice: MaintenanceNotice, before: str) -> Mapping[str, str]:
+    return {
+        "agency": agency,
+        "number": notice.number,
+        "news": str(notice.news),
+        "from": notice.begins.isoformat(),
+        "until": notice.ends.isoformat(),
+        "why": notice.why,
+        "before": before,
+    }
+
+
+async def _told(connection: AsyncConnection, agency: str, now: datetime) -> SentMaintenanceNotice:
+    theirs = (advance_notice.c.agency == agency) & (advance_notice.c.ends > now)
+    rows = sorted((await connection.execute(select(advance_notice).where(theirs))).all(), key=lambda row: row.id)
+    # One that was moved forward is over itself, and what it replaced is not told again.
+    numbers = select(advance_notice.c.replaces).where(advance_notice.c.replaces.in_([row.number for row in rows]))
+    replaced = frozenset((await connection.execute(numbers)).scalars()) if rows else frozenset()
+    return SentMaintenanceNotice(notices=await _notices(connection, rows), replaced=replaced)
+
+
+async def _notices(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Sequence[MaintenanceNotice]:
+    quoted = {row.replaces for row in rows if row.replaces}
+    query = select(advance_notice).where(advance_notice.c.number.in_(quoted))
+    before = {row.number: _notice(row, None) for row in await connection.execute(query)} if quoted else {}
+    return [_notice(row, before.get(row.replaces)) for row in rows]
+
+
+async def _taken(connection: AsyncConnection, numbers: Collection[str]) -> AbstractSet[str]:
+    query = select(advance_notice.c.number).where(advance_notice.c.number.in_(numbers))
+    return frozenset((await connection.execute(query)).scalars())
+
+
+def _notice(row: Row[Any], before: MaintenanceNotice | None) -> MaintenanceNotice:
+    return from_row(MaintenanceNotice, row, before=before)

@@ -1,0 +1,224 @@
+"""Takes records out of the store for good, on somebody's authority: incidents, their notices, and what the journal says.
+
+Of the journal only the content goes; a tombstone stays for each entry, and the chain goes on as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Table, delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.persistence.audit import CHECKPOINT, PURGED, ChainedEntry, tombstones_digest
+from alerts.persistence.store import AuditEntry
+from monitor.store.engine import audit
+from monitor.store.schema.rows import portions
+from monitor.store.schema.tables import advance_notice, incident, journal, metadata, notice, notice_incident
+
+#: Incidents, and entries about none, that go in one transaction: others want to write, too.
+AT_ONCE = 200
+#: Incidents that are looked at, and written notices of theirs, without letting anybody else on: some milliseconds' work.
+_LOOKED_AT_ONCE = 100
+
+#: Entries that never go: by them the chain is understood.
+_KEPT = (PURGED, CHECKPOINT, "journal chained")
+#: Before everything that is stored.
+_BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeSet:
+    """What a purge takes, in the order of the store."""
+
+    #: Id and number of each incident.
+    incidents: Sequence[tuple[int, str]]
+    notices: Sequence[int]
+    #: Their numbers: of a hundred thousand, the content would take longer than a server lets anybody look.
+    entries: Sequence[int]
+
+    @property
+    def counts(self) -> str:
+        """What a person repeats to say that they have seen it: incidents/notices/entries."""
+        return f"{len(self.incidents)}/{len(self.notices)}/{len(self.entries)}"
+
+
+class Search:
+    """Goes once over what is over and done with, a part at a time; what it has seen it does not read again.
+
+    An incident goes when it was resolved before a day and owes nobody anything, and together with every other one that
+    its notices tell of. An entry goes with its incident; one about no incident, when it is from before.
+    """
+
+    def __init__(self, before: datetime) -> None:
+        self._before = before
+        #: How far it has come among the incidents, and then among the entries about none; `None`: to the end.
+        self._incidents: tuple[datetime, int] | None = (_BEGINNING, 0)
+        self._entries: tuple[datetime, int] | None = (_BEGINNING, 0)
+        #: Incidents further on that were looked at with an earlier one.
+        self._seen: set[int] = set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to be found."""
+        return self._incidents is None and self._entries is None
+
+    async def further(self, connection: AsyncConnection, limit: int = _LOOKED_AT_ONCE) -> PurgeSet:
+        """Return what is next; nothing is changed. *limit*: incidents to look at, or entries about none.
+
+        More than so many incidents are returned when notices join them, and fewer when some of them stay.
+        """
+        found = PurgeSet(incidents=(), notices=(), entries=())
+        if self._incidents is not None:
+            found = await self._further_incidents(connection, self._incidents, limit)
+        if self._incidents is not None or self._entries is None:
+            return found
+        entries = await self._further_entries(connection, self._entries, limit)
+        return replace(found, entries=sorted([*found.entries, *entries]))
+
+    async def _further_incidents(
+        self, connection: AsyncConnection, place: tuple[datetime, int], limit: int
+    ) -> PurgeSet:
+        query = (
+            select(incident.c.id, incident.c.resolved_at)
+            .where(_beyond(place, incident.c.resolved_at, incident.c.id))
+            .where(incident.c.resolved_at < self._before, incident.c.at_rest.is_(True))
+            .order_by(incident.c.resolved_at, incident.c.id)
+            .limit(limit)
+        )
+        rows = (await connection.execute(query)).all()
+        self._incidents = (rows[-1].resolved_at, rows[-1].id) if len(rows) == limit else None
+        new = [row.id for row in rows if row.id not in self._seen]
+        self._seen -= {row.id for row in rows}
+        told = await _joined(connection, new)
+        numbers = await self._over(connection, {i for about in told.values() for i in about}.union(new))
+        going = set(numbers) - _staying(told.values(), numbers)
+        # What was looked at and comes again: with a bundle that began before it.
+        self._seen |= set(numbers).difference(new)
+        notices = sorted(n for n, about in told.items() if about <= going)
+        return PurgeSet(
+            incidents=[(i, numbers[i]) for i in sorted(going)],
+            notices=notices,
+            entries=await _entries_about(connection, sorted(going), notices),
+        )
+
+    async def _over(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, str]:
+        """Return the numbers of those that are over, by id."""
+        over = incident.c.at_rest.is_(True) & (incident.c.resolved_at < self._before)
+        found: dict[int, str] = {}
+        for some in portions(sorted(ids)):
+            query = select(incident.c.id, incident.c.number).where(incident.c.id.in_(some), over)
+            found |= {row.id: row.number for row in await connection.execute(query)}
+        return found
+
+    async def _further_entries(
+        self, connection: AsyncConnection, place: tuple[datetime, int], limit: int
+    ) -> Sequence[int]:
+        about_none = journal.c.incident_id.is_(None) & journal.c.notice_id.is_(None) & journal.c.purged_by.is_(None)
+        query = (
+            select(journal.c.id, journal.c.at, journal.c.event)
+            .where(about_none, _beyond(place, journal.c.at, journal.c.id), journal.c.at < self._before)
+            .order_by(journal.c.at, journal.c.id)
+            .limit(limit)
+        )
+        rows = (await connection.execute(query)).all()
+        self._entries = (rows[-1].at, rows[-1].id) if len(rows) == limit else None
+        return sorted(row.id for row in rows if row.event not in _KEPT)
+
+
+def _beyond(place: tuple[datetime, int], at: Column[datetime], number: Column[int]) -> ColumnElement[bool]:
+    """Say that a row comes after *place* in the order of a time and a number."""
+    # Not as a row that is greater than another: SQLite would go through all that are earlier than the day to it.
+    return (at >= place[0]) & ((at > place[0]) | (number > place[1]))
+
+
+async def carry_out(connection: AsyncConnection, doomed: PurgeSet, told: AuditEntry) -> None:
+    """Take it out, and tell the journal of it: *told* says by whom and on whose authority."""
+    sealed = await _sealed(connection, doomed.entries)
+    detail = {
+        **told.detail,
+        "incidents": " ".join(number for _, number in doomed.incidents),
+        "notices": str(len(doomed.notices)),
+        "entries": str(len(doomed.entries)),
+        "tombstones": tombstones_digest(sealed),
+    }
+    (purge,) = await audit.append(connection, [AuditEntry(at=told.at, actor=told.actor, event=PURGED, detail=detail)])
+    if connection.dialect.name == "sqlite":
+        # What is deleted is overwritten: a purge that can be read back from the file is none.
+        await connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    empty: dict[str, Any] = {"actor": "", "event": "", "incident_id": None, "notice_id": None, "detail": {}}
+    empty["purged_by"] = purge.number
+    for numbers in portions(doomed.entries):
+        await connection.execute(update(journal).where(journal.c.id.in_(numbers)).values(**empty))
+        # It says what its entry said.
+        await connection.execute(delete(advance_notice).where(advance_notice.c.entry.in_(numbers)))
+    for ids in portions(doomed.notices):
+        await _delete(connection, {notice: notice.c.id.in_(ids)})
+    for ids in portions([id_ for id_, _ in doomed.incidents]):
+        await _delete(connection, {incident: incident.c.id.in_(ids)})
+
+
+async def _joined(connection: AsyncConnection, ids: Collection[int]) -> dict[int, set[int]]:
+    """Return the notices that tell of these incidents, and of all that notices join with them: what each tells of."""
+    told: dict[int, set[int]] = {}
+    asked: set[int] = set()
+    asking = set(ids)
+    while asking:
+        asked |= asking
+        notices: set[int] = set()
+        for some in portions(sorted(asking)):
+            query = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id.in_(some))
+            notices |= set((await connection.execute(query)).scalars())
+        for some in portions(sorted(notices - told.keys())):
+            columns = (notice_incident.c.notice_id, notice_incident.c.incident_id)
+            for row in await connection.execute(select(*columns).where(columns[0].in_(some))):
+                told.setdefault(row.notice_id, set()).add(row.incident_id)
+        asking = set().union(*(told[n] for n in notices)) - asked
+    return told
+
+
+def _staying(told: Iterable[Collection[int]], over: Collection[int]) -> set[int]:
+    """Return the incidents that notices join, directly or by others, with one that is not over."""
+    group_of: dict[int, set[int]] = {}
+    for about in told:
+        joined = set().union(*(group_of.get(i, {i}) for i in about))
+        for i in joined:
+            group_of[i] = joined
+    return {i for i, group in group_of.items() if not all(each in over for each in group)}
+
+
+async def _entries_about(
+    connection: AsyncConnection, incidents: Sequence[int], notices: Sequence[int]
+) -> Sequence[int]:
+    content = journal.c.purged_by.is_(None) & journal.c.event.not_in(_KEPT)
+    found: set[int] = set()
+    for column, ids in ((journal.c.incident_id, incidents), (journal.c.notice_id, notices)):
+        for some in portions(ids):
+            found |= set((await connection.execute(select(journal.c.id).where(content, column.in_(some)))).scalars())
+    return sorted(found)
+
+
+async def _sealed(connection: AsyncConnection, numbers: Sequence[int]) -> Sequence[ChainedEntry]:
+    found: list[ChainedEntry] = []
+    for some in portions(numbers):
+        query = select(journal).where(journal.c.id.in_(some)).order_by(journal.c.id)
+        found += [audit.to_sealed(row) for row in await connection.execute(query)]
+    return found
+
+
+async def _delete(connection: AsyncConnection, doomed: dict[Table, ColumnElement[bool]]) -> None:
+    """Delete rows, and before them all that refer to them, whatever tables there are."""
+    for table in metadata.sorted_tables:
+        refers = [
+            key.parent.in_(select(key.column).where(doomed[key.column.table]))
+            for key in table.foreign_keys
+            if key.column.table in doomed and table not in doomed
+        ]
+        if refers:
+            doomed[table] = or_(*refers)
+    for table in reversed(metadata.sorted_tables):
+        if table in doomed:
+            await connection.execute(delete(table).where(doomed[table]))

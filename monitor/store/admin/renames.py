@@ -1,0 +1,289 @@
+"""Lets the records of an agency or a mailbox follow it when it is called otherwise. The journal stays as it was written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Column, Table, delete, func, literal, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.persistence.store import AuditEntry
+from monitor.model.day import DayTimeline
+from monitor.model.renaming import Renamed, Renaming
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
+from monitor.store.probing.hours import with_added
+from monitor.store.schema.rows import BRIEF
+from monitor.store.schema.skip_scan import distinct
+from monitor.store.schema.tables import (
+    advance_notice,
+    day,
+    drill,
+    exercise,
+    health,
+    hour,
+    incident,
+    journal,
+    override,
+    pin_entry,
+    role_assignment,
+    rota_feed,
+    run,
+    run_before,
+    silence,
+    site_hour,
+    site_run,
+    standing,
+    streak,
+    token,
+    token_role,
+    wall,
+)
+
+#: What is written into the journal; its readers find by it what an agency was called.
+RENAMED = "renamed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the store has of an agency."""
+
+    #: Since when it was probed, by the hours that are kept; `None`: it never was.
+    since: datetime | None
+    incidents: int
+    #: Number of the open one.
+    open: str | None = None
+
+    @property
+    def is_anything(self) -> bool:
+        """Whether there is anything."""
+        return self.since is not None or self.incidents > 0
+
+
+class Renames:
+    """Renames in the store, each in one transaction."""
+
+    def __init__(self, database: Database, site: str = "") -> None:
+        """*site*: our own; what the others say they rename themselves."""
+        self._database = database
+        self._site = site
+
+    async def known(self, agency: str) -> Known:
+        """Return what there is of an agency under this name."""
+        about = incident.c.dedup_key == agency
+        async with self._database.read() as connection:
+            since = (await connection.execute(select(func.min(hour.c.begins)).where(hour.c.agency == agency))).scalar()
+            count = (await connection.execute(select(func.count()).where(about))).scalar_one()
+            numbers = select(incident.c.number).where(about, incident.c.resolved_at.is_(None))
+            return Known(since=since, incidents=count, open=(await connection.execute(numbers)).scalar())
+
+    async def has_any(self, renaming: Renaming) -> bool:
+        """Whether any records of the probes hang on the old name."""
+        async with self._database.read() as connection:
+            subjects = (await connection.execute(select(health.c.subject))).scalars()
+            return any(renaming.subject(each) != each for each in subjects) or bool(await _routes(connection, renaming))
+
+    async def agencies(self) -> list[str]:
+        """Return whatever agencies there are records of, the control routes apart."""
+        codes = distinct(hour.c.agency)
+        async with self._database.read() as connection:
+            found = set((await connection.execute(select(codes.c.agency))).scalars())
+            found |= set((await connection.execute(select(incident.c.agency).distinct())).scalars())
+        return sorted(found - {""} - {None})
+
+    async def was_done(self, renaming: Renaming) -> bool:
+        """Whether this was renamed before: what another process wrote under the old name meanwhile may follow."""
+        query = select(journal.c.detail).where(journal.c.event == RENAMED)
+        return any(
+            (row.detail.get("what"), row.detail.get("old"), row.detail.get("new"))
+            == (str(renaming.what), renaming.old, renaming.new)
+            for row in await self._database.rows(query)
+        )
+
+    async def rename(self, renaming: Renaming, *, by: str, now: datetime, is_rest: bool = False) -> Mapping[str, int]:
+        """Let all records follow, and write that into the journal; return how many there were of which kind.
+
+        *is_rest*: only what was written under the old name meanwhile, of which the journal knows already.
+        """
+        async with self._database.exclusive() as connection:
+            # In the order in which a site that joins locks these tables: each would wait for the other.
+            await _move_standings(connection, self._site, renaming)
+            counts, still_open = await _follow(connection, self._database, renaming)
+            if not is_rest:
+                names = {"what": str(renaming.what), "old": renaming.old, "new": renaming.new}
+                told = AuditEntry(
+                    at=now, actor=by, event=RENAMED, detail=names | {n: str(c) for n, c in counts.items()}
+                )
+                # What is open has it in its own record, too.
+                about = [replace(told, incident_id=incident_id, detail=names) for incident_id in still_open]
+                await audit.append(connection, [told, *about])
+        return counts
+
+
+async def _follow(
+    connection: AsyncConnection, database: Database, renaming: Renaming
+) -> tuple[dict[str, int], list[int]]:
+    """Return how many of which followed, and the incidents among them that are open."""
+    counts = {"routes": 0, "runs": 0, "incidents": 0}
+    for agency, route in await _routes(connection, renaming):
+        new = {"agency": renaming.agency(agency), "route": renaming.route(route)}
+        of_route = (run.c.agency == agency) & (run.c.route == route)
+        counts["routes"] += 1
+        counts["runs"] += (await connection.execute(update(run).where(of_route).values(new))).rowcount
+        before = (run_before.c.agency == agency) & (run_before.c.route == route)
+        counts["runs"] += (await connection.execute(update(run_before).where(before).values(new))).rowcount
+        await _move_hours(connection, database, agency, route, new)
+        await connection.execute(update(token).where(token.c.route == route).values(route=new["route"]))
+        await _move_told(connection, agency, route, new)
+    for table in (health, streak):
+        await _move_subjects(connection, table, renaming)
+    counts["incidents"], still_open = await _move_incidents(connection, renaming)
+    await _move_each(connection, silence, silence.c.about, renaming.key)
+    await _move_each(connection, override, override.c.rota, renaming.rota)
+    await _move_each(connection, rota_feed, rota_feed.c.rota, renaming.rota)
+    if renaming.what is Renamed.AGENCY:
+        await _move_days(connection, database, renaming)
+        await _move_each(connection, drill, drill.c.contact, renaming.rota)
+        await _move_access(connection, renaming)
+        for table in (exercise, pin_entry, advance_notice):
+            column = table.c.agency
+            await connection.execute(update(table).where(column == renaming.old).values({column: renaming.new}))
+    return counts, still_open
+
+
+async def _routes(connection: AsyncConnection, renaming: Renaming) -> list[tuple[str, str]]:
+    """Return the routes that are called otherwise, with their agencies."""
+    found: set[tuple[str, str]] = set()
+    for table in (hour, run):
+        each = distinct(table.c.agency, table.c.route)
+        found |= {(row.agency, row.route) for row in await connection.execute(select(each)) if row.route is not None}
+    # Of those that are not moved yet: few or none.
+    rows = await connection.execute(select(run_before.c.agency, run_before.c.route).distinct())
+    found |= {(row.agency, row.route) for row in rows}
+    return sorted(
+        (agency, route)
+        for agency, route in found
+        if (renaming.agency(agency), renaming.route(route)) != (agency, route)
+    )
+
+
+async def _move_hours(
+    connection: AsyncConnection, database: Database, agency: str, route: str, new: Mapping[str, str]
+) -> None:
+    """Add the hours of a route to those that it may have under its new name already."""
+    old = (hour.c.agency == agency) & (hour.c.route == route)
+    columns = [literal(new[each.name]) if each.name in new else each for each in hour.c]
+    moved = database.upsert(hour).from_select([each.name for each in hour.c], select(*columns).where(old))
+    key, added = list(hour.primary_key), with_added(moved.excluded)
+    await connection.execute(moved.on_conflict_do_update(index_elements=key, set_=added))
+    await connection.execute(delete(hour).where(old))
+
+
+async def _move_told(connection: AsyncConnection, agency: str, route: str, new: Mapping[str, str]) -> None:
+    """Let what sites have told of a route follow; what they tell from now on they call by the new name."""
+    for table in (site_run, site_hour):
+        # Site by site: what it is kept by begins with them.
+        sites = distinct(table.c.site)
+        theirs = table.c.site.in_(select(sites.c.site)) & (table.c.agency == agency) & (table.c.route == route)
+        await connection.execute(update(table).where(theirs).values(new))
+
+
+async def _move_days(connection: AsyncConnection, database: Database, renaming: Renaming) -> None:
+    """Add the days of an agency to those that it may have under its new name already."""
+    days = select(day).where(day.c.agency.in_((renaming.old, renaming.new)))
+    whole: dict[date, DayTimeline] = {}
+    rows = (await connection.execute(days)).all()
+    for row in rows:
+        whole.setdefault(row.date, DayTimeline()).add(DayTimeline(row.minutes))
+    moved = [
+        {"agency": renaming.new, "date": row.date, "minutes": str(whole[row.date])}
+        for row in rows
+        if row.agency == renaming.old
+    ]
+    if moved:
+        await connection.execute(database.put(day), moved)
+        await connection.execute(delete(day).where(day.c.agency == renaming.old))
+
+
+async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Renaming) -> None:
+    """Let what was judged follow. What is judged under the new name already is newer."""
+    known = set((await connection.execute(select(table.c.subject))).scalars())
+    for subject in known:
+        new = renaming.subject(subject)
+        if new == subject:
+            continue
+        of_it = table.c.subject == subject
+        await connection.execute(
+            delete(table).where(of_it) if new in known else update(table).where(of_it).values(subject=new)
+        )
+
+
+async def _move_standings(connection: AsyncConnection, site: str, renaming: Renaming) -> None:
+    """Let what the site says follow, as what was judged."""
+    ours = standing.c.site == site
+    rows = (await connection.execute(select(standing.c.subject, standing.c.troubled).where(ours))).all()
+    known = {row.subject for row in rows}
+    for row in rows:
+        new, troubled = renaming.key(row.subject), json.dumps(sorted(map(renaming.route, json.loads(row.troubled))))
+        this = ours & (standing.c.subject == row.subject)
+        if new != row.subject and new in known:
+            await connection.execute(delete(standing).where(this))
+        elif (new, troubled) != (row.subject, row.troubled):
+            await connection.execute(update(standing).where(this).values(subject=new, troubled=troubled))
+
+
+async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tuple[int, list[int]]:
+    keys = set((await connection.execute(select(incident.c.dedup_key).distinct())).scalars())
+    moved, still_open = 0, []
+    for key in keys:
+        if (new := renaming.key(key)) == key:
+            continue
+        is_open = select(incident.c.id).where(incident.c.dedup_key == new, incident.c.resolved_at.is_(None))
+        taken = (await connection.execute(is_open)).first() is not None
+        rows = await connection.execute(
+            select(incident.c.id, incident.c.brief, incident.c.resolved_at).where(incident.c.dedup_key == key)
+        )
+        for row in rows.all():
+            if taken and row.resolved_at is None:
+                continue  # One open incident about a thing; this one is closed as one whose agency has left.
+            brief = BRIEF.validate_json(row.brief)
+            rotas = tuple(replace(rota, name=renaming.rota(rota.name)) for rota in brief.escalation.rotas)
+            agency = renaming.agency(brief.agency)
+            steps = tuple(replace(step, rotas=tuple(map(renaming.rota, step.rotas))) for step in brief.escalation.steps)
+            policy = replace(brief.escalation, rotas=rotas, steps=steps)
+            brief = replace(brief, agency=agency, escalation=policy)
+            values = {"dedup_key": new, "agency": agency, "brief": BRIEF.dump_json(brief).decode()}
+            await connection.execute(update(incident).where(incident.c.id == row.id).values(values))
+            moved += 1
+            if row.resolved_at is None:
+                still_open.append(row.id)
+    return moved, still_open
+
+
+async def _move_access(connection: AsyncConnection, renaming: Renaming) -> None:
+    """Let those who may do something for an agency may it still; whoever comes under the old code is another's."""
+    for table, who in ((role_assignment, role_assignment.c.user_id), (token_role, token_role.c.token_id)):
+        given = select(who, table.c.role).where(table.c.agency == renaming.new)
+        there = {tuple(row) for row in await connection.execute(given)}
+        for holder, role in (
+            await connection.execute(select(who, table.c.role).where(table.c.agency == renaming.old))
+        ).all():
+            this = (who == holder) & (table.c.role == role) & (table.c.agency == renaming.old)
+            is_there = (holder, role) in there
+            await connection.execute(
+                delete(table).where(this) if is_there else update(table).where(this).values(agency=renaming.new)
+            )
+    for row in (await connection.execute(select(wall.c.id, wall.c.agencies))).all():
+        if row.agencies is not None and renaming.old in row.agencies:
+            codes = sorted(set(map(renaming.agency, row.agencies)))
+            await connection.execute(update(wall).where(wall.c.id == row.id).values(agencies=codes))
+
+
+async def _move_each(connection: AsyncConnection, table: Table, column: Column[Any], called: Any) -> None:
+    for name in (await connection.execute(select(column).distinct())).scalars().all():
+        if (new := called(name)) != name:
+            await connection.execute(update(table).where(column == name).values({column: new}))

@@ -1,0 +1,139 @@
+"""Secrets in the database, encrypted: what each is for, whose it is, and with which key it was encrypted. Never one in the clear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.persistence.store import AuditEntry
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
+from monitor.store.admin.unopened import read_unopened
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine import audit
+from monitor.store.schema.rows import from_row
+from monitor.store.schema.tables import kept_secret
+
+#: Who writes what nobody has typed.
+_OURSELVES = "Pantau"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotatedToken:
+    """A token that came in exchange for another, and when."""
+
+    secret: Ciphertext
+    at: datetime
+
+
+class Secrets:
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def are_away(self) -> bool:
+        """Whether the store is known to be away: whoever asks all the same may wait for a server that does not even refuse."""
+        return self._database.presence.away_since is not None
+
+    async def find(self, place: SecretPlace) -> Ciphertext | None:
+        """Return what is kept at a place."""
+        row = await self._database.row(select(kept_secret).where(*_at(place)))
+        return None if row is None else _ciphertext(row)
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many secrets there are of each purpose and key."""
+        query = select(kept_secret.c.purpose, kept_secret.c.key_id, func.count()).group_by(
+            kept_secret.c.purpose, kept_secret.c.key_id
+        )
+        return {(row[0], row[1]): row[2] for row in await self._database.rows(query)}
+
+    async def under(
+        self, keys: AbstractSet[str], after: SecretPlace | None, at_most: int
+    ) -> Sequence[tuple[SecretPlace, Ciphertext]]:
+        """Return some of those that were encrypted with one of these keys, by their places, after one of them."""
+        place = tuple_(kept_secret.c.purpose, kept_secret.c.owner)
+        query = select(kept_secret).where(kept_secret.c.key_id.in_(sorted(keys)))
+        if after is not None:
+            query = query.where(place > (str(after.purpose), after.owner))
+        query = query.order_by(kept_secret.c.purpose, kept_secret.c.owner).limit(at_most)
+        rows = await self._database.rows(query)
+        return [(from_row(SecretPlace, row), _ciphertext(row)) for row in rows]
+
+    async def renewed(self, name: str) -> RotatedToken | None:
+        """Return the latest token that came in exchange for the typed secret of a name."""
+        place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
+        row = await self._database.row(select(kept_secret).where(*_at(place)))
+        return None if row is None else RotatedToken(secret=_ciphertext(row), at=row.written_at)
+
+    async def renew(self, name: str, later: RotatedToken) -> bool:
+        """Keep a token that came in exchange, unless there is a later one; return whether the typed secret is still there."""
+        place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
+        async with self._database.exclusive() as connection:
+            typed = _at(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name))
+            if (await connection.execute(select(kept_secret.c.owner).where(*typed))).one_or_none() is None:
+                return False
+            there = (await connection.execute(select(kept_secret).where(*_at(place)))).one_or_none()
+            if there is None or there.written_at <= later.at:
+                await _put(connection, place, later.secret, by=_OURSELVES, at=later.at)
+            return True
+
+    async def replace(self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: AuditEntry) -> int:
+        """Put other ciphertexts of the same secrets in the place of those before; return how many were still those."""
+        done = 0
+        async with audit.journalled(self._database, entry) as connection:
+            for place, before, after in changes:
+                same = (*_at(place), kept_secret.c.ciphertext == before.text)
+                values = {"key_id": after.key_id, "ciphertext": after.text}
+                done += (await connection.execute(update(kept_secret).where(*same).values(**values))).rowcount
+        return done
+
+
+def read_secrets(directory: Path, server: PostgresServer | None, purpose: SecretPurpose) -> Mapping[str, Ciphertext]:
+    """Return all secrets of a purpose, by their owners, from a store that this process need not have opened.
+
+    Raise `DocumentsAwayError`.
+    """
+    of_each = (kept_secret.c.owner, kept_secret.c.key_id, kept_secret.c.ciphertext)
+    query = select(*of_each).where(kept_secret.c.purpose == str(purpose))
+    rows = read_unopened(directory, server, query, kept_secret.name)
+    return {row.owner: _ciphertext(row) for row in rows}
+
+
+async def keep_secret(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, entry: AuditEntry) -> None:
+    """Keep a secret in the place of the one before, in the transaction that *connection* is in."""
+    await _put(connection, place, secret, by=entry.actor, at=entry.at)
+
+
+async def drop_secret(connection: AsyncConnection, place: SecretPlace) -> None:
+    """Forget a secret, in the transaction that *connection* is in."""
+    await connection.execute(delete(kept_secret).where(*_at(place)))
+
+
+async def _put(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, *, by: str, at: datetime) -> None:
+    await drop_secret(connection, place)
+    values = {
+        "purpose": str(place.purpose),
+        "owner": place.owner,
+        "key_id": secret.key_id,
+        "ciphertext": secret.text,
+        "written_by": by,
+        "written_at": at,
+    }
+    await connection.execute(insert(kept_secret).values(**values))
+
+
+def _at(place: SecretPlace) -> tuple[ColumnElement[bool], ...]:
+    return kept_secret.c.purpose == str(place.purpose), kept_secret.c.owner == place.owner
+
+
+def _ciphertext(row: Row[Any]) -> Ciphertext:
+    return Ciphertext(key_id=row.key_id, text=row.ciphertext)

@@ -1,0 +1,72 @@
+"""Programs' tokens in the database: what each may, and the digest of its secret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, insert, select, update
+
+from alerts.persistence.store import AuditEntry
+from monitor.access.api_token import ApiToken
+from monitor.access.role import RoleAssignment
+from monitor.store.admin.users import assignments
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
+from monitor.store.schema.rows import from_row, new_id
+from monitor.store.schema.tables import api_token, token_role
+
+
+class TokenRecords:
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self) -> Sequence[ApiToken]:
+        """Return every token there was, the newest first."""
+        return [token for _, token in await self._found(select(api_token).order_by(api_token.c.id.desc()))]
+
+    async def page(self, *, before: int, most: int) -> Sequence[ApiToken]:
+        """Return the newest tokens that there were *before* a number."""
+        query = select(api_token).where(api_token.c.id < before).order_by(api_token.c.id.desc()).limit(most)
+        return [token for _, token in await self._found(query)]
+
+    async def standing(self, now: datetime) -> Mapping[str, ApiToken]:
+        """Return those that open, by the digest of their secrets."""
+        query = select(api_token).where(api_token.c.revoked_at.is_(None), api_token.c.ends_at > now)
+        return {row.digest: token for row, token in await self._found(query)}
+
+    async def find(self, number: int) -> ApiToken | None:
+        """Return the token of this number."""
+        found = await self._found(select(api_token).where(api_token.c.id == number))
+        return next((token for _, token in found), None)
+
+    async def _found(self, query: Select[*tuple[Any, ...]]) -> Sequence[tuple[Row[*tuple[Any, ...]], ApiToken]]:
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+            which = query.with_only_columns(api_token.c.id)
+            roles = await assignments(connection, token_role.c.token_id, which)
+        return [(row, from_row(ApiToken, row, assignments=roles.get(row.id, frozenset()))) for row in rows]
+
+    async def add(
+        self, name: str, digest: str, assignments: AbstractSet[RoleAssignment], ends_at: datetime, entry: AuditEntry
+    ) -> int:
+        """Keep a token; return its number."""
+        values = {"name": name, "digest": digest, "made_by": entry.actor, "made_at": entry.at, "ends_at": ends_at}
+        async with audit.journalled(self._database, entry) as connection:
+            made = new_id(await connection.execute(insert(api_token).values(**values)))
+            rows = [{"token_id": made, "role": str(each.role), "agency": each.agency} for each in sorted(assignments)]
+            await connection.execute(insert(token_role), rows)
+        return made
+
+    async def use(self, number: int, now: datetime) -> None:
+        """Keep that a token is in use."""
+        await self._database.change(update(api_token).where(api_token.c.id == number).values(used_at=now))
+
+    async def revoke(self, number: int, entry: AuditEntry) -> None:
+        """Let a token open no more."""
+        async with audit.journalled(self._database, entry) as connection:
+            await connection.execute(update(api_token).where(api_token.c.id == number).values(revoked_at=entry.at))

@@ -1,0 +1,61 @@
+"""What the store has of an agency besides its document: since when it was watched, its incidents, what it is called since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import func, select
+
+from monitor.model.renaming import Renamed
+from monitor.store.admin.renames import RENAMED
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import day, incident, journal
+
+#: Of agencies and mailboxes, ever: so many are looked through.
+_RENAMES = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencyTrace:
+    """What there is under an agency's code."""
+
+    #: The first and the last day that is kept; `None`: none is.
+    since: date | None = None
+    until: date | None = None
+    #: Number of the latest incident, and of the one that is open; "": there is none.
+    latest: str = ""
+    open: str = ""
+    #: What the agency that was called so is called since; "": none was renamed.
+    renamed_to: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.since or self.latest or self.renamed_to)
+
+
+class AgencyTraces:
+    """Reads them. Raises `StoreUnavailable` when the store is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of(self, agency: str) -> AgencyTrace:
+        """Return what there is under this code."""
+        about = incident.c.dedup_key == agency
+        days = [select(each).where(day.c.agency == agency) for each in (func.min(day.c.date), func.max(day.c.date))]
+        latest = select(incident.c.number).where(about).order_by(incident.c.id.desc()).limit(1)
+        still = select(incident.c.number).where(about, incident.c.resolved_at.is_(None)).limit(1)
+        renamed = (
+            select(journal.c.detail).where(journal.c.event == RENAMED).order_by(journal.c.id.desc()).limit(_RENAMES)
+        )
+        async with self._database.read() as connection:
+            since, until = [(await connection.execute(each)).scalar() for each in days]
+            numbers = [(await connection.execute(each)).scalar() or "" for each in (latest, still)]
+            told = (await connection.execute(renamed)).scalars().all()
+        names = (
+            str(each.get("new"))
+            for each in told
+            if (each.get("what"), each.get("old")) == (str(Renamed.AGENCY), agency)
+        )
+        return AgencyTrace(since=since, until=until, latest=numbers[0], open=numbers[1], renamed_to=next(names, ""))

@@ -1,0 +1,61 @@
+"""Reads a store that this process need not have opened: which agencies there are, and what they name, is known before it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, NullPool, Row, Select, create_engine, inspect
+from sqlalchemy.exc import DBAPIError
+
+from alerts.persistence.store import StoreUnavailable
+from monitor.store.backend.postgres import PostgresServer
+
+_FILE = "pantau.sqlite"
+
+
+class DocumentsAwayError(StoreUnavailable):
+    """The documents cannot be read now. The message says why, and holds no secret."""
+
+
+def read_unopened(directory: Path, server: PostgresServer | None, query: Select[Any], table: str) -> Sequence[Row[Any]]:
+    """Return what a query finds in a store that this process need not have opened: nothing where there is no such table.
+
+    Raise `DocumentsAwayError`.
+    """
+    file = directory / _FILE
+    try:
+        if server is None and not file.exists():
+            return ()
+        engine = _reading(file) if server is None else _asking(server)
+        try:
+            with engine.connect() as connection:
+                return connection.execute(query).all() if inspect(connection).has_table(table) else ()
+        finally:
+            engine.dispose()
+    except (DBAPIError, OSError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error.strerror or error
+        where = f"the file {file}" if server is None else str(server)
+        why = " ".join(str(cause).split())
+        raise DocumentsAwayError(f"the store, {where}, cannot be read: {why}") from None
+
+
+def has_store(directory: Path) -> bool:
+    """Whether a store is in *directory*; one that is closed to this user counts."""
+    try:
+        return (directory / _FILE).exists()
+    except OSError:
+        return True
+
+
+def _reading(file: Path) -> Engine:
+    # Nothing is written beside a store that is at rest.
+    at_rest = "" if file.with_name(f"{file.name}-wal").exists() else "&immutable=1"
+    uri = f"{file.absolute().as_uri()}?mode=ro{at_rest}"
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=10), poolclass=NullPool)
+
+
+def _asking(server: PostgresServer) -> Engine:
+    return create_engine(server.url(), connect_args=server.arguments(), poolclass=NullPool, hide_parameters=True)

@@ -1,0 +1,410 @@
+"""Users, their roles, second factors, sessions and codes in the database. Each change is in the journal, with who made it and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import Column, Row, Select, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.persistence.store import AuditEntry
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.invitation_code import CodeWay
+from monitor.access.lockout import Failures
+from monitor.access.principal import User
+from monitor.access.role import Role, RoleAssignment
+from monitor.store.admin.secrets import drop_secret, keep_secret
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
+from monitor.store.schema.rows import from_row, named, new_id
+from monitor.store.schema.tables import (
+    access_code,
+    half_session,
+    openid_identity,
+    portal_user,
+    recovery_code,
+    role_assignment,
+    web_session,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRecord:
+    """A user, with what decides about a sign-in."""
+
+    user: User
+    #: A PHC string; `None`: no password was chosen yet.
+    password: str | None = field(repr=False)
+    failures: Failures
+    #: Of one-time codes.
+    code_failures: Failures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSession:
+    """Somebody who is signed in with a browser."""
+
+    #: Of the key that the browser shows.
+    digest: str
+    user: User
+    begun_at: datetime
+    seen_at: datetime
+    #: However much it is used.
+    ends_at: datetime
+    #: From where it was begun.
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessCodeRecord:
+    """The code by which a user may choose a password."""
+
+    way: CodeWay
+    kept: str = field(repr=False)
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingSession:
+    """A sign-in whose password was right, and whose code is awaited. It opens nothing."""
+
+    digest: str
+    user_id: int
+    #: With which the user signs in.
+    name: str
+    ends_at: datetime
+
+
+class FailedAttempt(StrEnum):
+    """What somebody has tried in vain, each with a count of its own."""
+
+    #: A password, or a code that an administrator has given.
+    FIRST_STEP = "first step"
+    #: A one-time code, after the password was right.
+    SECOND_STEP = "second step"
+
+
+_COUNTED: Final[Mapping[FailedAttempt, tuple[Column[int], Column[datetime]]]] = {
+    FailedAttempt.FIRST_STEP: (portal_user.c.failures, portal_user.c.failed_at),
+    FailedAttempt.SECOND_STEP: (portal_user.c.code_failures, portal_user.c.code_failed_at),
+}
+_NO_FAILURES: Final = {
+    "failures": 0,
+    "failed_at": None,
+    "code_failures": 0,
+    "code_failed_at": None,
+    "unlocked_until": None,
+}
+
+
+def one_time_place(user_id: int) -> SecretPlace:
+    """Return where the secret of somebody's one-time codes is kept."""
+    return SecretPlace(purpose=SecretPurpose.ONE_TIME, owner=str(user_id))
+
+
+class IdentityTakenError(Exception):
+    """Another user is who signs in so already."""
+
+
+class LastAdministratorError(Exception):
+    """No other administrator would be left who can sign in."""
+
+
+class UserExistsError(Exception):
+    """There is a user of this name already."""
+
+
+class Users:
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self) -> Sequence[User]:
+        """Return all users, by name."""
+        return [user for _, user in await self._found(select(portal_user).order_by(portal_user.c.name))]
+
+    async def page(self, wanted: str, *, after: str = "", most: int) -> Sequence[User]:
+        """Return users by name, *after* one: whose name or full name has *wanted* in it, or who are something for that agency."""
+        of_agency = select(role_assignment.c.user_id).where(role_assignment.c.agency == wanted.upper())
+        is_called = portal_user.c.name.icontains(wanted, autoescape=True)
+        fits = is_called | portal_user.c.full_name.icontains(wanted, autoescape=True) | portal_user.c.id.in_(of_agency)
+        query = select(portal_user).where(portal_user.c.name > after).order_by(portal_user.c.name).limit(most)
+        return [user for _, user in await self._found(query.where(fits) if wanted else query)]
+
+    async def find(self, name: str) -> UserRecord | None:
+        """Return the user of this name."""
+        for row, user in await self._found(select(portal_user).where(portal_user.c.name == name)):
+            return UserRecord(
+                user=user,
+                password=row.password,
+                failures=Failures(count=row.failures, last=row.failed_at),
+                code_failures=Failures(count=row.code_failures, last=row.code_failed_at),
+            )
+        return None
+
+    async def _found(self, query: Select[*tuple[Any, ...]]) -> Sequence[tuple[Row[*tuple[Any, ...]], User]]:
+        """Return the rows that *query* finds, each with the user whose columns it has."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+            whose = query.with_only_columns(portal_user.c.id)
+            roles = await assignments(connection, role_assignment.c.user_id, whose)
+        return [
+            (
+                row,
+                from_row(
+                    User,
+                    row,
+                    assignments=roles.get(row.id, frozenset()),
+                    has_password=row.password is not None,
+                    has_second_factor=row.one_time_step is not None,
+                ),
+            )
+            for row in rows
+        ]
+
+    async def add(self, name: str, full_name: str, entry: AuditEntry) -> int:
+        """Make a user without any role or password; return its id. Raise `UserExistsError`."""
+        values = {"name": name, "full_name": full_name, "failures": 0, "made_by": entry.actor, "made_at": entry.at}
+        try:
+            async with audit.journalled(self._database, entry) as connection:
+                made = new_id(await connection.execute(insert(portal_user).values(**values)))
+        except IntegrityError:
+            raise UserExistsError(name) from None
+        return made
+
+    async def assign(self, user_id: int, assignments: AbstractSet[RoleAssignment], entry: AuditEntry) -> None:
+        """Let a user have these roles, and no others. Raise `LastAdministratorError`."""
+        rows = [{"user_id": user_id, "role": str(each.role), "agency": each.agency} for each in sorted(assignments)]
+        async with audit.journalled(self._database, entry) as connection:
+            if all(each.role is not Role.ADMIN for each in assignments):
+                await _keep_an_administrator(connection, user_id)
+            await connection.execute(delete(role_assignment).where(role_assignment.c.user_id == user_id))
+            if rows:
+                await connection.execute(insert(role_assignment), rows)
+
+    async def disable(self, user_id: int, at: datetime | None, entry: AuditEntry) -> None:
+        """Let a user sign in no more from *at* on, which ends what is begun; `None`: again. Raise `LastAdministratorError`."""
+        async with audit.journalled(self._database, entry) as connection:
+            if at is not None:
+                await _keep_an_administrator(connection, user_id)
+            await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(disabled_at=at))
+            if at is not None:
+                await end_sessions(connection, user_id)
+                await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
+
+    async def choose_password(self, user_id: int, kept: str, entry: AuditEntry) -> None:
+        """Keep a new password. What was begun with the old one ends, and the code that allowed it is used up."""
+        values = {"password": kept, **_NO_FAILURES}
+        async with audit.journalled(self._database, entry) as connection:
+            await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
+            await end_sessions(connection, user_id)
+            await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
+
+    async def fail(self, user_id: int, entry: AuditEntry, *, counted: FailedAttempt | None) -> None:
+        """Keep that a sign-in failed, and count it where whoever tries next is to wait.
+
+        It is counted by what the store says: another service may have counted one meanwhile.
+        """
+        mine = portal_user.c.id == user_id
+        count, last = _COUNTED[counted] if counted is not None else (None, None)
+        async with audit.journalled(self._database, entry) as connection:
+            if count is None or last is None:
+                return
+            row = (await connection.execute(select(count, last).where(mine).with_for_update())).one_or_none()
+            if row is not None:
+                more = Failures(count=row[0], last=row[1]).more(entry.at)
+                values = {count: more.count, last: more.last}
+                await connection.execute(update(portal_user).where(mine).values(values))
+
+    async def unlock(self, user_id: int, until: datetime, entry: AuditEntry) -> None:
+        """Forget the failures of a user, and let attempts wait for nothing until then."""
+        values = {**_NO_FAILURES, "unlocked_until": until}
+        async with audit.journalled(self._database, entry) as connection:
+            await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
+
+    # -- codes ---------------------------------------------------------------------------------------------------
+
+    async def code(self, user_id: int) -> AccessCodeRecord | None:
+        """Return the code that was made last for a user and not used."""
+        row = await self._database.row(select(access_code).where(access_code.c.user_id == user_id))
+        return None if row is None else from_row(AccessCodeRecord, row)
+
+    async def invite(self, user_id: int, code: AccessCodeRecord, entry: AuditEntry) -> None:
+        """Keep a code in the place of the one before."""
+        values = named(code, ("way", "kept", "ends_at"))
+        values |= {"user_id": user_id, "made_by": entry.actor, "made_at": entry.at}
+        async with audit.journalled(self._database, entry) as connection:
+            await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
+            await connection.execute(insert(access_code).values(**values))
+
+    # -- identities elsewhere ------------------------------------------------------------------------------------
+
+    async def identified(self, issuer: str, subject: str) -> User | None:
+        """Return the user who is *subject* at *issuer*."""
+        is_theirs = (openid_identity.c.issuer == issuer) & (openid_identity.c.subject == subject)
+        query = select(portal_user).join(openid_identity, openid_identity.c.user_id == portal_user.c.id)
+        return next((user for _, user in await self._found(query.where(is_theirs))), None)
+
+    async def identities(self, user_id: int) -> Sequence[str]:
+        """Return the issuers at which it is known who a user is."""
+        query = select(openid_identity.c.issuer).where(openid_identity.c.user_id == user_id)
+        return list(await self._database.values(query.order_by(openid_identity.c.issuer)))
+
+    async def link(self, user_id: int, issuer: str, subject: str, entry: AuditEntry) -> None:
+        """Let a user be *subject* at *issuer*, and nobody else there. Raise `IdentityTakenError` when another user is."""
+        values = {"issuer": issuer, "subject": subject, "user_id": user_id, "linked_at": entry.at}
+        mine = (openid_identity.c.issuer == issuer) & (openid_identity.c.user_id == user_id)
+        try:
+            async with audit.journalled(self._database, entry) as connection:
+                await connection.execute(delete(openid_identity).where(mine))
+                await connection.execute(insert(openid_identity).values(**values))
+        except IntegrityError:
+            raise IdentityTakenError from None
+
+    async def unlink(self, user_id: int, entry: AuditEntry) -> None:
+        """Let a user be known nowhere else any more."""
+        async with audit.journalled(self._database, entry) as connection:
+            await connection.execute(delete(openid_identity).where(openid_identity.c.user_id == user_id))
+
+    # -- sessions ------------------------------------------------------------------------------------------------
+
+    async def session(self, digest: str) -> WebSession | None:
+        """Return the session with this digest, whether it is over or not."""
+        query = select(portal_user, web_session).join(web_session, web_session.c.user_id == portal_user.c.id)
+        found = await self._found(query.where(web_session.c.digest == digest))
+        return next((from_row(WebSession, row, user=user) for row, user in found), None)
+
+    async def begin(self, session: WebSession, entry: AuditEntry) -> None:
+        """Keep a session that begins, and forget failures before it, the half that led to it, and what has ended by then."""
+        values = named(session, ("digest", "begun_at", "seen_at", "ends_at", "address"))
+        values["user_id"] = session.user.id
+        mine = portal_user.c.id == session.user.id
+        async with audit.journalled(self._database, entry) as connection:
+            await connection.execute(delete(web_session).where(web_session.c.ends_at <= session.begun_at))
+            await connection.execute(delete(half_session).where(half_session.c.user_id == session.user.id))
+            await connection.execute(update(portal_user).where(mine).values(**_NO_FAILURES))
+            await connection.execute(insert(web_session).values(**values))
+
+    async def see(self, digest: str, now: datetime) -> None:
+        """Keep that a session is in use."""
+        await self._database.change(update(web_session).where(web_session.c.digest == digest).values(seen_at=now))
+
+    async def end(self, digest: str, entry: AuditEntry) -> None:
+        """Forget a session."""
+        async with audit.journalled(self._database, entry) as connection:
+            await connection.execute(delete(web_session).where(web_session.c.digest == digest))
+
+
+async def assignments(
+    connection: AsyncConnection, holder: Column[int], among: Select[Any]
+) -> Mapping[int, AbstractSet[RoleAssignment]]:
+    """Return what each of *among* may, whose id is in the column *holder* of the table that says so."""
+    found: dict[int, set[RoleAssignment]] = {}
+    for row in await connection.execute(select(holder.table).where(holder.in_(among))):
+        assignment = RoleAssignment(role=Role(row.role), agency=row.agency)
+        found.setdefault(getattr(row, holder.name), set()).add(assignment)
+    return {each: frozenset(roles) for each, roles in found.items()}
+
+
+class SecondFactors:
+    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def set_up(
+        self, user_id: int, secret: Ciphertext, step: int, digests: Iterable[str], entry: AuditEntry
+    ) -> bool:
+        """Keep a second factor, of which the code of *step* is used up; all sessions end. Return whether there was none yet."""
+        fresh = (portal_user.c.id == user_id, portal_user.c.one_time_step.is_(None))
+        async with self._database.write() as connection:
+            changed = await connection.execute(update(portal_user).where(*fresh).values(one_time_step=step))
+            if not changed.rowcount:
+                return False
+            await keep_secret(connection, one_time_place(user_id), secret, entry)
+            await _put_codes(connection, user_id, digests)
+            await end_sessions(connection, user_id)
+            await audit.append(connection, [entry])
+        return True
+
+    async def take_away(self, user_id: int, entry: AuditEntry, *, ends_sessions: bool) -> None:
+        """Forget a second factor, with its recovery codes."""
+        async with audit.journalled(self._database, entry) as connection:
+            await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(one_time_step=None))
+            await drop_secret(connection, one_time_place(user_id))
+            await _put_codes(connection, user_id, ())
+            if ends_sessions:
+                await end_sessions(connection, user_id)
+
+    async def use_step(self, user_id: int, step: int) -> bool:
+        """Use up the code of a step, and those before it. Return whether it was not used up already, whoever else tries."""
+        later = (portal_user.c.id == user_id, portal_user.c.one_time_step < step)
+        return await self._database.change(update(portal_user).where(*later).values(one_time_step=step)) > 0
+
+    async def use_recovery_code(self, user_id: int, digest: str, entry: AuditEntry) -> bool:
+        """Use up a recovery code. Return whether there was one."""
+        this = (recovery_code.c.user_id == user_id, recovery_code.c.digest == digest)
+        async with self._database.write() as connection:
+            used = bool((await connection.execute(delete(recovery_code).where(*this))).rowcount)
+            if used:
+                await audit.append(connection, [entry])
+        return used
+
+    async def recovery_codes(self, user_id: int) -> int:
+        """Return how many recovery codes a user has left."""
+        query = select(func.count()).select_from(recovery_code).where(recovery_code.c.user_id == user_id)
+        return await self._database.value(query) or 0
+
+    async def renew_recovery_codes(self, user_id: int, digests: Iterable[str], entry: AuditEntry) -> None:
+        """Keep new recovery codes; those before are void."""
+        async with audit.journalled(self._database, entry) as connection:
+            await _put_codes(connection, user_id, digests)
+
+    async def begin_half(self, half: PendingSession, entry: AuditEntry) -> None:
+        """Keep a sign-in that waits for a code, and forget those that have waited too long."""
+        values = named(half, ("digest", "user_id", "ends_at"))
+        async with audit.journalled(self._database, entry) as connection:
+            await connection.execute(delete(half_session).where(half_session.c.ends_at <= entry.at))
+            await connection.execute(insert(half_session).values(**values))
+
+    async def half(self, digest: str) -> PendingSession | None:
+        """Return the sign-in with this digest, whether it has waited too long or not."""
+        query = (
+            select(half_session, portal_user.c.name)
+            .join(portal_user, portal_user.c.id == half_session.c.user_id)
+            .where(half_session.c.digest == digest)
+        )
+        row = await self._database.row(query)
+        return None if row is None else from_row(PendingSession, row)
+
+
+async def _keep_an_administrator(connection: AsyncConnection, user_id: int) -> None:
+    """Raise `LastAdministratorError` if a user is the only administrator who can sign in, in this transaction."""
+    appointed = select(role_assignment.c.user_id).where(role_assignment.c.role == Role.ADMIN)
+    them = select(portal_user.c.id).where(portal_user.c.id.in_(appointed)).order_by(portal_user.c.id)
+    # Whoever takes another one away at the same time waits here; what is read next is read after their commit.
+    await connection.execute(them.with_for_update())
+    able = them.where(portal_user.c.disabled_at.is_(None))
+    others = able.where(portal_user.c.password.is_not(None), portal_user.c.id != user_id)
+    is_one = (await connection.execute(able.where(portal_user.c.id == user_id))).first() is not None
+    if is_one and (await connection.execute(others.limit(1))).first() is None:
+        raise LastAdministratorError
+
+
+async def _put_codes(connection: AsyncConnection, user_id: int, digests: Iterable[str]) -> None:
+    await connection.execute(delete(recovery_code).where(recovery_code.c.user_id == user_id))
+    if rows := [{"user_id": user_id, "digest": each} for each in digests]:
+        await connection.execute(insert(recovery_code), rows)
+
+
+async def end_sessions(connection: AsyncConnection, user_id: int) -> None:
+    """End all that a user has begun, in the transaction that *connection* is in."""
+    await connection.execute(delete(web_session).where(web_session.c.user_id == user_id))
+    await connection.execute(delete(half_session).where(half_session.c.user_id == user_id))

@@ -1,0 +1,368 @@
+"""How Pantau itself stands, for people: what is proven to work, and what is wrong, by its parts. No clock, no I/O.
+
+What is not known is unknown here, too, and never well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from alerts.model.channel import Channel
+from monitor.evaluation.attribution import FaultDomain
+from monitor.evaluation.evidence import ARRIVED
+from monitor.evaluation.liveness import LivenessFailure
+from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource
+from monitor.model.health import IN_TROUBLE, Health
+from monitor.views.overview import RouteView, why_failed
+from probes.model.result import ProbeResult
+
+
+class Component(StrEnum):
+    """What Pantau is made of, in the order in which it is shown."""
+
+    #: Where everything is kept.
+    STORE = "store"
+    #: Probes that start on time, over a network and by accounts that work.
+    PROBING = "probing"
+    #: Our own mailboxes, and the control routes between them.
+    REFERENCE = "reference"
+    #: The engine that tells people, and the auditor that looks after it.
+    ENGINE = "engine"
+    #: The ways on which people are told.
+    GATEWAY = "gateway"
+    #: Whether what is written in the files is what is in force.
+    CONFIGURATION = "configuration"
+    #: Whether somebody is on call.
+    DUTY = "duty"
+
+
+class ProblemCode(StrEnum):
+    """What can be wrong with a part, or keeps it unproven."""
+
+    STORE_AWAY = "store_away"
+    #: The store may be an older copy; letters and faxes wait until somebody has looked.
+    PAPER_HELD = "paper_held"
+    PROBES_LATE = "probes_late"
+    #: Another site is not heard, or cannot judge.
+    SITE = "site"
+    #: So few sites are heard that no outage can be told.
+    QUORUM = "quorum"
+    NO_ROUTES = "no_routes"
+    NETWORK = "network"
+    CREDENTIALS = "credentials"
+    #: A mailbox that is probed is full, has sent all that it may, or is held by another session.
+    MAILBOX = "mailbox"
+    #: Something of ours that broke.
+    OURS = "ours"
+    REFERENCE = "reference"
+    #: A control route that is judged to be down or degraded, or whose last run failed.
+    CONTROL = "control"
+    ENGINE_STOPPED = "engine_stopped"
+    AUDIT_STOPPED = "audit_stopped"
+    #: Somebody who should have been told has not been.
+    OVERDUE = "overdue"
+    #: Nobody is told of anything: so it was chosen.
+    WATCH_ONLY = "watch_only"
+    #: Nor is anybody told by this site, and a hub that hears it does: so it is meant, and nothing is wrong.
+    FOR_HUB = "for_hub"
+    #: A hub has let this site join, and does not read what it says now.
+    HUB_AWAY = "hub_away"
+    GATEWAY_DOWN = "gateway_down"
+    #: It takes messages, and the receipts that it used to give do not come.
+    GATEWAY_DOUBTED = "gateway_doubted"
+    #: No gateway of a channel works.
+    CHANNEL_DOWN = "channel_down"
+    #: What was last read was refused; the old configuration is in force.
+    REFUSED = "refused"
+    #: It takes effect at the next start.
+    AWAITS_RESTART = "awaits_restart"
+    #: An incident is open of an agency that has left the configuration.
+    DEPARTED = "departed"
+    #: A rota without anybody, now.
+    NOBODY_ON_CALL = "nobody_on_call"
+    # Unproven: what is to be waited for.
+    NO_PROBE_YET = "no_probe_yet"
+    REFERENCE_UNPROVEN = "reference_unproven"
+    ENGINE_STARTING = "engine_starting"
+    #: No gateway of a channel has been used or tested since the start.
+    GATEWAY_UNUSED = "gateway_unused"
+    DUTY_UNREAD = "duty_unread"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentProblem:
+    """One thing that is wrong."""
+
+    ill: ProblemCode
+    #: `DOWN`, or `DEGRADED` where the part still does its work; `UNKNOWN` of what is waited for; `UP` of what is only to
+    #: be known.
+    health: Health
+    #: Name of the mailbox, route, site, gateway, setting, rota.
+    about: str = ""
+    #: In words for an operator.
+    why: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartView:
+    """A part of Pantau."""
+
+    part: Component
+    health: Health
+    #: The worst first.
+    complaints: Sequence[ComponentProblem] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """A control route, and its last run."""
+
+    route: str
+    health: Health
+    last: ProbeResult | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayStatus:
+    """Whether a gateway works; `None`: it has not been used yet."""
+
+    channel: Channel
+    gateway: str
+    up: bool | None = None
+    #: Since when its receipts are overdue by its own habit.
+    doubted_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceView:
+    """A mailbox of ours, by which the agencies' mail is proven."""
+
+    name: str
+    health: Health
+    #: What of it is judged to be broken, if anything is, and since when: the mailbox, or our account for it.
+    fault: FaultDomain | None = None
+    since: datetime | None = None
+    #: The routes between it and the others of ours.
+    controls: Sequence[RouteView] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfHealthInputs:
+    """What the service knows of itself, apart from what its probes and gateways tell."""
+
+    #: Since when the store is away, and why; `None`: it is there.
+    away: tuple[datetime, str] | None = None
+    ailments: AbstractSet[LivenessFailure] = frozenset()
+    #: Since when paper waits, because the store may be an older copy.
+    paper_held_since: datetime | None = None
+    #: The engine has come round since the start, and the auditor has looked.
+    is_under_way: bool = False
+    #: When a configuration was refused, if that was the last one read.
+    refused_at: datetime | None = None
+    #: Settings that take effect at the next start.
+    awaiting_restart: Sequence[str] = ()
+    #: What is open of agencies that have left: its number, and when it is closed.
+    departed: Mapping[str, datetime] = field(default_factory=dict)
+    #: Rotas that have nobody on call now; `None`: not counted yet.
+    deserted: Sequence[str] | None = None
+    #: Mail is watched, and nobody is told.
+    watch_only: bool = False
+    #: Mail is watched for a hub, which tells.
+    for_hub: bool = False
+    #: And the hub does not read now what is seen here.
+    is_unheard: bool = False
+    #: Other sites, by name, that this hub does not hear or that cannot judge, and since when.
+    ailing_sites: Mapping[str, datetime] = field(default_factory=dict)
+    #: Since when so few of them are heard that no outage can be told; `None`: enough are.
+    short_of_sites_since: datetime | None = None
+
+
+def own_health(
+    signs: SelfHealthInputs,
+    *,
+    controls: Sequence[Control],
+    routes: int,
+    troubles: Mapping[FaultSource, ActiveProblem],
+    gateways: Sequence[GatewayStatus],
+) -> Sequence[PartView]:
+    """Return how each part stands. *routes*: how many there are; *troubles*: what the judge holds against us."""
+    blamed = list(_blamed(troubles))
+    # What is wrong with a part, and what it waits for while it is unproven.
+    known: dict[Component, tuple[Iterable[ComponentProblem], Iterable[ComponentProblem]]] = {
+        Component.STORE: (_of_store(signs), ()),
+        Component.PROBING: (
+            [*_of_probing(signs, routes), *_only(blamed, False)],
+            _unless(any(control.last for control in controls), ProblemCode.NO_PROBE_YET),
+        ),
+        Component.REFERENCE: (
+            [*_only(blamed, True), *_of_controls(controls)],
+            _unless(_is_proven(controls), ProblemCode.REFERENCE_UNPROVEN),
+        ),
+        Component.ENGINE: (_of_engine(signs), _unless(signs.is_under_way, ProblemCode.ENGINE_STARTING)),
+        Component.GATEWAY: (
+            _of_gateways(gateways),
+            _unless(bool(gateways) or signs.for_hub, ProblemCode.GATEWAY_UNUSED) or _unused(gateways),
+        ),
+        Component.CONFIGURATION: (_of_configuration(signs), ()),
+        Component.DUTY: (_of_duty(signs), _unless(signs.deserted is not None, ProblemCode.DUTY_UNREAD)),
+    }
+    return [_view(part, *known[part]) for part in Component]
+
+
+def view_reference(
+    name: str, controls: Sequence[RouteView], troubles: Mapping[FaultSource, ActiveProblem]
+) -> ReferenceView:
+    """Return how a mailbox of ours stands. *troubles*: what the judge holds against us."""
+    for suspect, trouble in troubles.items():
+        if suspect.name == name:
+            since = trouble.since
+            return ReferenceView(name=name, health=Health.DOWN, fault=suspect.blame, since=since, controls=controls)
+    found = {control.health for control in controls}
+    if Health.DOWN in found or Health.DEGRADED in found:
+        # Another end of that route may be the one that is broken.
+        health = Health.DEGRADED
+    else:
+        health = Health.UP if found == {Health.UP} else Health.UNKNOWN
+    return ReferenceView(name=name, health=health, controls=controls)
+
+
+def worst(parts: Iterable[PartView | ComponentProblem]) -> Health:
+    """Return the health of whichever is worst off."""
+    found = {each.health for each in parts}
+    return next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in found), Health.UP)
+
+
+def _view(part: Component, wrong: Iterable[ComponentProblem], awaited: Iterable[ComponentProblem]) -> PartView:
+    complaints = list(wrong)
+    if worst(complaints) is Health.UP:
+        complaints += awaited
+    in_order = sorted(complaints, key=lambda c: (c.health is not Health.DOWN, c.ill, c.about))
+    return PartView(part=part, health=worst(complaints), complaints=tuple(in_order))
+
+
+def _unless(proven: bool, ill: ProblemCode) -> Sequence[ComponentProblem]:  # noqa: FBT001 - a pair of a table
+    return () if proven else (ComponentProblem(ill=ill, health=Health.UNKNOWN),)
+
+
+def _of_store(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
+    if signs.away is not None:
+        since, why = signs.away
+        yield ComponentProblem(ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why=why, since=since)
+    elif LivenessFailure.STORE in signs.ailments:
+        yield ComponentProblem(
+            ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why="nothing has been written for a while"
+        )
+    if signs.paper_held_since is not None:
+        why = "look with `pantau paper show`, and let them go with `pantau paper go`"
+        yield ComponentProblem(ill=ProblemCode.PAPER_HELD, health=Health.DOWN, why=why, since=signs.paper_held_since)
+
+
+def _of_probing(signs: SelfHealthInputs, routes: int) -> Iterator[ComponentProblem]:
+    if not routes:
+        yield ComponentProblem(ill=ProblemCode.NO_ROUTES, health=Health.DOWN)
+    if LivenessFailure.PROBING in signs.ailments:
+        yield ComponentProblem(ill=ProblemCode.PROBES_LATE, health=Health.DOWN)
+    if signs.short_of_sites_since is not None:
+        yield ComponentProblem(ill=ProblemCode.QUORUM, health=Health.DOWN, since=signs.short_of_sites_since)
+    for site, since in signs.ailing_sites.items():
+        yield ComponentProblem(ill=ProblemCode.SITE, health=Health.DEGRADED, about=site, since=since)
+
+
+_ILLS = {
+    FaultDomain.NETWORK: ProblemCode.NETWORK,
+    FaultDomain.CREDENTIALS: ProblemCode.CREDENTIALS,
+    FaultDomain.MAILBOX: ProblemCode.MAILBOX,
+    FaultDomain.OURS: ProblemCode.OURS,
+    FaultDomain.REFERENCE: ProblemCode.REFERENCE,
+}
+
+
+def _blamed(troubles: Mapping[FaultSource, ActiveProblem]) -> Iterator[ComponentProblem]:
+    for suspect, trouble in troubles.items():
+        if (ill := _ILLS.get(suspect.blame)) is not None:
+            yield ComponentProblem(ill=ill, health=Health.DOWN, about=suspect.name, since=trouble.since)
+
+
+def _only(blamed: Sequence[ComponentProblem], references: bool) -> Iterator[ComponentProblem]:  # noqa: FBT001 - a pair of a table
+    return (each for each in blamed if (each.ill is ProblemCode.REFERENCE) is references)
+
+
+def _of_controls(controls: Sequence[Control]) -> Iterator[ComponentProblem]:
+    for control in controls:
+        last = control.last
+        failed = last is not None and last.outcome not in ARRIVED
+        judged = control.health if control.health in IN_TROUBLE else None
+        # One failure proves nothing yet, but a mailbox of ours that refuses is not to be called well meanwhile.
+        if judged or failed:
+            why = why_failed(last) if failed and last is not None else ""
+            yield ComponentProblem(
+                ill=ProblemCode.CONTROL, health=judged or Health.DEGRADED, about=control.route, why=why
+            )
+
+
+def _is_proven(controls: Sequence[Control]) -> bool:
+    return bool(controls) and all(control.health is Health.UP for control in controls)
+
+
+def _of_engine(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
+    ills = {
+        LivenessFailure.ENGINE: ProblemCode.ENGINE_STOPPED,
+        LivenessFailure.AUDIT: ProblemCode.AUDIT_STOPPED,
+        LivenessFailure.OVERDUE: ProblemCode.OVERDUE,
+    }
+    if signs.watch_only:
+        yield ComponentProblem(ill=ProblemCode.WATCH_ONLY, health=Health.DEGRADED)
+    if signs.for_hub:
+        if signs.is_unheard:
+            yield ComponentProblem(ill=ProblemCode.HUB_AWAY, health=Health.DEGRADED)
+        else:
+            yield ComponentProblem(ill=ProblemCode.FOR_HUB, health=Health.UP)
+    for ailment, ill in ills.items():
+        if ailment in signs.ailments:
+            yield ComponentProblem(ill=ill, health=Health.DOWN)
+
+
+def _of_gateways(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
+    for each in gateways:
+        if each.up is False:
+            others = [other.up for other in gateways if other.channel is each.channel]
+            dead = all(up is False for up in others)
+            yield ComponentProblem(
+                ill=ProblemCode.CHANNEL_DOWN if dead else ProblemCode.GATEWAY_DOWN,
+                health=Health.DOWN if dead else Health.DEGRADED,
+                about=f"{each.channel}: {each.gateway}",
+            )
+        elif each.doubted_since is not None:
+            # What it takes may arrive all the same, and the others of its channel are tried first.
+            about = f"{each.channel}: {each.gateway}"
+            yield ComponentProblem(
+                ill=ProblemCode.GATEWAY_DOUBTED, health=Health.DEGRADED, about=about, since=each.doubted_since
+            )
+
+
+def _unused(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
+    proven = {each.channel for each in gateways if each.up}
+    for each in gateways:
+        if each.channel not in proven:
+            about = f"{each.channel}: {each.gateway}"
+            yield ComponentProblem(ill=ProblemCode.GATEWAY_UNUSED, health=Health.UNKNOWN, about=about)
+
+
+def _of_configuration(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
+    if signs.refused_at is not None:
+        yield ComponentProblem(ill=ProblemCode.REFUSED, health=Health.DEGRADED, since=signs.refused_at)
+    for key in signs.awaiting_restart:
+        yield ComponentProblem(ill=ProblemCode.AWAITS_RESTART, health=Health.DEGRADED, about=key)
+    for number, closes_at in signs.departed.items():
+        why = f"closed at {closes_at.isoformat(timespec='minutes')}"
+        yield ComponentProblem(ill=ProblemCode.DEPARTED, health=Health.DEGRADED, about=number, why=why)
+
+
+def _of_duty(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
+    for rota in signs.deserted or ():
+        yield ComponentProblem(ill=ProblemCode.NOBODY_ON_CALL, health=Health.DEGRADED, about=rota)

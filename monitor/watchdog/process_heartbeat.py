@@ -1,0 +1,155 @@
+"""The pulse: write into the store that this process runs, see who else does, and let the heartbeat go out.
+
+The write is the proof that the store can be written; it goes on trying while the store is away. What was found is there
+for whoever has to know of it: since when nothing can be written, and who the others are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+import structlog
+
+from alerts.persistence.clock import Clock
+from alerts.persistence.store import StoreUnavailable
+from monitor.evaluation.liveness import LivenessFailure, LivenessInputs, ailments, is_alive
+from monitor.metrics.watchdog import WatchdogSeries
+from monitor.runtime.repeat import keep_doing
+from monitor.runtime.systemd import ServiceManager
+from monitor.store.probing.processes import Process, Processes
+from monitor.watchdog.heartbeat import SYSTEMD, HeartbeatSender
+
+log = structlog.get_logger()
+
+_EVERY = timedelta(seconds=15)
+#: A write that takes longer has failed: a disk that is full or gone, a database that does not answer.
+_PATIENCE_SECONDS = 10.0
+
+
+class ProcessHeartbeat:
+    """Beats until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        processes: Processes,
+        signs: Callable[[datetime | None], LivenessInputs],
+        heartbeat: Callable[[], tuple[HeartbeatSender, timedelta] | None],
+        manager: ServiceManager,
+        metrics: WatchdogSeries,
+        clock: Clock,
+    ) -> None:
+        """*signs* is told when the store was last written. *heartbeat*: the one in force, and how often it is sent."""
+        self._processes = processes
+        self._signs = signs
+        self._heartbeat = heartbeat
+        self._manager = manager
+        self._metrics = metrics
+        self._clock = clock
+        self._started_at = clock.now()
+        #: The heartbeat that was sent last, and when.
+        self._latest: HeartbeatSender | None = None
+        self._sent_at: datetime | None = None
+        self._ailing: frozenset[LivenessFailure] = frozenset()
+        #: The write that is under way, if it has not ended in time.
+        self._writing: asyncio.Task[Sequence[Process]] | None = None
+        #: The log says that the store cannot be written.
+        self._is_logged = False
+        #: When the store was last written; `None`: never since the start.
+        self.written_at: datetime | None = None
+        #: Since when it cannot be written; `None`: the last write went through.
+        self.away_since: datetime | None = None
+        #: Since when the others have been seen without a gap.
+        self.watching_since: datetime | None = None
+        #: The others on this store, as last seen.
+        self.peers: Sequence[Process] = ()
+        if manager.keeps_watch:
+            metrics.watch_heartbeat(SYSTEMD)
+
+    async def run(self) -> NoReturn:
+        """Beat until cancelled."""
+        try:
+            await keep_doing("pulse", self.beat, _EVERY)
+        finally:
+            if self._writing is not None:
+                self._writing.cancel()
+                await asyncio.wait({self._writing}, timeout=_PATIENCE_SECONDS)
+
+    async def beat(self) -> None:
+        """Write, look at what there is, and say so outside where all is well."""
+        await self._write()
+        now = self._clock.now()
+        signs = self._signs(self.written_at)
+        ailing = ailments(signs, now)
+        self._show(ailing)
+        if self._manager.keeps_watch and is_alive(signs, now) and self._manager.pat():
+            self._metrics.heartbeat_heard(SYSTEMD, now)
+        if not ailing:
+            await self._send(now)
+
+    async def stop(self) -> None:
+        """Write that this process ends as it was told to."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._processes.stop(self._clock.now())
+        # The end must not hang on a store that is away; the others will miss this process, and be right to ask.
+        except (StoreUnavailable, TimeoutError) as error:
+            log.warning("it could not be written that this process ends", why=str(error) or "no answer in time")
+        except Exception:
+            log.exception("it could not be written that this process ends")
+
+    async def _write(self) -> None:
+        try:
+            self.peers = await self._written_in_time()
+        # Whatever keeps the store from being written: it is tried again at the next beat.
+        except Exception as error:  # noqa: BLE001 - told once, and not with its whole story every 15 s
+            self.away_since = self.away_since or self._clock.now()
+            # A store that knows that it is away has logged it.
+            if not self._is_logged and not isinstance(error, StoreUnavailable):
+                log.warning("the store cannot be written", why=type(error).__name__)
+                self._is_logged = True
+            self.watching_since = None
+            return
+        if self._is_logged:
+            log.info("the store can be written again")
+        self._is_logged = False
+        self.away_since = None
+        self.written_at = self._clock.now()
+        # After the clock was set back the others have as long as at a start to beat by it.
+        if self.watching_since is None or self.watching_since > self.written_at:
+            self.watching_since = self.written_at
+
+    async def _written_in_time(self) -> Sequence[Process]:
+        """Return the others once the write is done. Raise `TimeoutError`; then it is left to itself, and no other begun.
+
+        Whoever waits for a disk that hangs is not let go by being cancelled: SQLAlchemy rolls back first, on the same disk.
+        """
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._processes.beat(self._started_at, self._clock.now()))
+        done, _ = await asyncio.wait({self._writing}, timeout=_PATIENCE_SECONDS)
+        if not done:
+            raise TimeoutError
+        written, self._writing = self._writing, None
+        return written.result()
+
+    def _show(self, ailing: frozenset[LivenessFailure]) -> None:
+        self._metrics.ailing(ailing)
+        if ailing != self._ailing:
+            what = "the heartbeat is held back" if ailing else "the heartbeat may be sent"
+            log.warning(what, ailments=", ".join(sorted(ailing))) if ailing else log.info(what)
+        self._ailing = ailing
+
+    async def _send(self, now: datetime) -> None:
+        configured = self._heartbeat()
+        if configured is None:
+            return
+        heartbeat, every = configured
+        if heartbeat is not self._latest:  # A reload made another: whoever listens there has heard nothing yet.
+            self._latest, self._sent_at = heartbeat, None
+        # A beat early rather than late: half a pulse of tolerance. And at once after the clock was set back.
+        if self._sent_at is None or not timedelta(0) <= now - self._sent_at < every - _EVERY / 2:
+            self._sent_at = now
+            await heartbeat.send()

@@ -1,0 +1,84 @@
+"""Links for walls: where administrators make and revoke them, and where the browser of a wall shows one."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import TypeAdapter, ValidationError
+
+from alerts.persistence.clock import Clock
+from monitor.access.role import Permission
+from monitor.service.access.secret import SessionKey
+from monitor.service.access.wallboards import LONGEST, Wallboards
+from monitor.service.errors import OperationRejectedError
+from monitor.web.access.access_control import Administrator, gate_of, needs, open_to_all
+from monitor.web.access.sign_in import from_where
+from monitor.web.form import Pages, form_of
+from monitor.web.request import Id, Name
+
+_NAME = TypeAdapter(Name)
+_ITSELF = open_to_all("is where a wall shows the key of its link")
+
+
+def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/wall", dependencies=_ITSELF)
+    async def hang(request: Request) -> Response:
+        key = SessionKey(text=request.query_params.get("key", ""))
+        link = await walls.open(key, from_where(request))
+        if link is None:
+            raise HTTPException(404, "this link for a wall is no good any more; an administrator makes another")
+        # Another address: whoever looks at the wall is not to read the key in it.
+        answer = RedirectResponse("/?wall=1", status_code=303)
+        return gate_of(request).hang(answer, key, link.ends_at - clock.now())
+
+    @router.get("/walls", dependencies=needs(Permission.MANAGE_USERS))
+    async def listed(request: Request) -> Response:
+        return await shown(request)
+
+    @router.post("/walls")
+    async def make(request: Request, visitor: Administrator) -> Response:
+        form = await form_of(request)
+        try:
+            name = _NAME.validate_python(form.get("name", ""))
+        except ValidationError:
+            return await shown(request, status=422, written=form, problem="no_name")
+        codes = [each for each in re.split(r"[\s,;]+", form.get("agencies", "")) if each]
+        days = form.get("days", "")
+        try:
+            made = await walls.make(
+                name,
+                codes,
+                int(days) if days.isascii() and days.isdecimal() and len(days) < len("10000") else 0,
+                by=visitor.by,
+                address=from_where(request),
+            )
+        except OperationRejectedError as wrong:
+            return await shown(request, status=409, written=form, why=wrong)
+        # In the answer itself and nowhere else: an address that shows it again would be a second door.
+        address = f"{request.url.scheme}://{request.headers.get('host', '')}/wall?key={made.key.text}"
+        return await shown(request, made=made.link, address=address)
+
+    @router.post("/walls/{link_id}/revoke")
+    async def revoke(request: Request, link_id: Id, visitor: Administrator) -> Response:
+        await form_of(request)
+        try:
+            await walls.revoke(link_id, by=visitor.by, address=from_where(request))
+        except OperationRejectedError as wrong:
+            return await shown(request, status=404, why=wrong)
+        return RedirectResponse("/walls", status_code=303)
+
+    async def shown(request: Request, *, status: int = 200, **facts: object) -> Response:
+        blank: dict[str, object] = {
+            "path": "/walls",
+            "links": await walls.links(),
+            "most": LONGEST.days,
+            "made": None,
+        }
+        return pages.show(request, "walls.html", {**blank, **facts}, status)
+
+    return router

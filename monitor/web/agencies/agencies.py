@@ -1,0 +1,197 @@
+"""All agencies, a page at a time; and the forms by which an administrator adds one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from alerts.persistence.store import StoreUnavailable
+from monitor.access.principal import Principal
+from monitor.access.role import Permission
+from monitor.config.files.document import document_of
+from monitor.config.files.edit import NotEditableError
+from monitor.config.files.problem import Problem, Severity
+from monitor.service.errors import OperationRejectedError
+from monitor.service.portal.agency_directory import AgencyDirectory, PreviousAgency
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
+from monitor.store.admin.documents import VersionConflictError
+from monitor.web.access.access_control import RequirePermission, needs
+from monitor.web.access.sign_in import from_where
+from monitor.web.agencies.new_agency import is_code, new_agency_document, new_agency_field
+from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, form_of
+
+_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.PLACE_SECRETS))]
+
+_SHORT, _TEXT = "short", "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAgencyForm:
+    """What somebody has typed about an agency that is to be added, and what is to be said about that."""
+
+    form: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    #: By field: words of the page.
+    said: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: What the code was before: to be confirmed.
+    past: PreviousAgency | None = None
+    why: object = ""
+    answer: DraftResult | None = None
+    #: Whether the store was away: what there is is not known.
+    is_away: bool = False
+
+    def value(self, name: str) -> str:
+        """Return what a field shows."""
+        return self.fields.get(name, "")
+
+
+def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.PLACE_SECRETS))
+
+    @router.get("/agencies")
+    async def agencies(
+        request: Request,
+        q: Annotated[str, Query(max_length=100)] = "",
+        after: Annotated[str, Query(max_length=64)] = "",
+    ) -> Response:
+        return await shown(request, NewAgencyForm(), q=" ".join(q.split()), after=after)
+
+    @router.post("/agencies")
+    async def add(request: Request, visitor: _Administrator) -> Response:
+        fields = await form_of(request, largest=LARGEST_TEXT_FORM)
+        if fields.get("form") not in {_SHORT, _TEXT}:
+            raise HTTPException(404, "there is no such form")
+        typed = NewAgencyForm(form=fields["form"], fields={**fields, "text": as_text(fields.get("text", ""))})
+        try:
+            return await tried(request, visitor, typed)
+        except (NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
+            return await shown(request, replace(typed, why=wrong), status=422)
+        except StoreUnavailable:
+            # Of a text there may be an hour in it.
+            return render(request, replace(typed, is_away=True), {"entries": None}, 503)
+
+    async def tried(request: Request, visitor: Principal, typed: NewAgencyForm) -> Response:
+        if not editor.is_in_store:
+            raise OperationRejectedError.said("agencies_are_files", file=editor.configuration().settings.agencies)
+        code, text = await asyncio.to_thread(written, typed)
+        typed = replace(typed, code=code)
+        if not is_code(code):
+            # A text without one may be one that cannot be read.
+            found = await asyncio.to_thread(document_of, text, "")
+            at = "text" if typed.form == _TEXT else "code"
+            # The other form's text is ours, and there is none yet.
+            answer = DraftResult(problems=found.problems) if typed.form == _TEXT else None
+            return await shown(request, replace(typed, said={at: ["code_odd"]}, answer=answer), status=422)
+        past = await roll.past(code)
+        if past is not None and typed.fields.get("known") != code:
+            return await shown(request, replace(typed, past=past), status=409)
+        draft = AgencyDraft(agency=code, text=text, started_from="")
+        answer = await editor.save(draft, by=visitor.by, may_place=True, address=from_where(request))
+        if answer.theirs is not None or (answer.written is None and not answer.is_refused):
+            # Somebody who pastes the very document that there is has not made an agency.
+            at = "text" if typed.form == _TEXT else "code"
+            return await shown(request, replace(typed, said={at: ["code_taken"]}), status=409)
+        told = replace(typed, answer=answer, past=past)
+        if answer.is_refused:
+            return await shown(request, told, status=422)
+        if not answer.taken or any(each.key != "mailboxes" for each in answer.problems):
+            return await shown(request, told, added=code)
+        return RedirectResponse(f"/agencies?added={code}", status_code=303)
+
+    def written(typed: NewAgencyForm) -> tuple[str, str]:
+        """Return the code, and the document. Raise `NotEditableError`."""
+        if typed.form == _TEXT:
+            text = typed.fields["text"]
+            return str(document_of(text, "").data.get("agency", ""))[:40], text
+        code = typed.value("code").strip().upper()
+        if not is_code(code):
+            return code, ""
+        fields = {name: value.strip() for name, value in typed.fields.items()}
+        return code, new_agency_document(code, fields, list(editor.configuration().settings.gateways))
+
+    async def shown(
+        request: Request,
+        typed: NewAgencyForm,
+        *,
+        status: int = 200,
+        q: str = "",
+        after: str = "",
+        added: str = "",
+    ) -> Response:
+        entries, is_more = await roll.page(q, after=after)
+        query = request.query_params
+        facts = {
+            "entries": entries,
+            "q": q,
+            "more": f"/agencies?{urlencode({'q': q, 'after': entries[-1].mark.agency})}" if is_more else "",
+            "added": await standing(added or query.get("added", ""), is_there=True),
+            "gone": await standing(query.get("gone", ""), is_there=False),
+        }
+        return await asyncio.to_thread(render, request, typed, facts, status)
+
+    def render(request: Request, typed: NewAgencyForm, facts: Mapping[str, object], status: int) -> Response:
+        settings = editor.configuration().settings
+        typed, errors, faults = _sorted(typed)
+        common = {
+            "path": "/agencies",
+            "q": "",
+            "more": "",
+            "place": None if editor.is_in_store else settings.agencies,
+            "typed": typed,
+            "errors": errors,
+            "faults": faults,
+            "rotas": list(settings.rotas),
+            "tells": settings.tells,
+            "added": "",
+            "gone": "",
+        }
+        return pages.show(request, "agencies.html", {**common, **facts}, status)
+
+    async def standing(code: str, *, is_there: bool) -> str:
+        """Return the code that an address tells of, if that is so; an address may say anything."""
+        if not is_code(code) or (last := await editor.last(code)) is None:
+            return ""
+        return code if (last.text is not None) is is_there else ""
+
+    return router
+
+
+def _sorted(typed: NewAgencyForm) -> tuple[NewAgencyForm, Mapping[str, Sequence[Problem]], Sequence[Problem]]:
+    """Return what is shown again, and what is wrong: by the field that it is about, and what is about none."""
+    errors: dict[str, list[Problem]] = {}
+    faults: list[Problem] = []
+    if (answer := typed.answer) is None:
+        return typed, errors, faults
+    for each in (*answer.problems, *answer.others):
+        found = new_agency_field(each.key, each.message) if typed.form == _SHORT else None
+        if each.key == "mailboxes" and typed.form == _SHORT:
+            # The form says so itself.
+            continue
+        if found is None or each.severity is not Severity.ERROR:
+            faults.append(each)
+        elif word := _own_word(typed, found, each.key):
+            typed = replace(typed, said={**typed.said, found: [word]})
+        elif all(other.message != each.message for other in errors.get(found, ())):
+            # A number is written in two places.
+            errors.setdefault(found, []).append(each)
+    if answer.written is not None:
+        # The forms are for the next one.
+        typed = replace(typed, form="")
+    return typed, errors, faults
+
+
+def _own_word(typed: NewAgencyForm, found: str, key: str) -> str:
+    """Return the form's own words for what is wrong at a field, where the checks' are about a document; "": theirs serve."""
+    if key == "escalation":
+        return "nobody"
+    if found == "number" and not typed.value("number").strip():
+        return "no_number"
+    return "no_contact_name" if found == "contact" and not typed.value("contact").strip() else ""

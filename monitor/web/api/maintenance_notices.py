@@ -1,0 +1,170 @@
+"""Advance notices of maintenance over HTTP: what is planned and told, what a letter would say, make one, fetch its pages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter
+
+from alerts.documents.maintenance_notice import MaintenanceNotice, MaintenanceNoticeKind
+from alerts.model.channel import Channel
+from alerts.model.notification import Language
+from monitor.config.agency.announcement import RecipientSettings
+from monitor.service.portal.maintenance_notices import MaintenanceNotices, MaintenanceOverview, papers_of
+from monitor.web.access.access_control import ItsEditor
+from monitor.web.api.route.command import ApiRequest, Once, given_orders, name_of, orderer_of
+from monitor.web.api.route.query import NOT_FOUND, Moment, questions
+from monitor.web.problem import problems
+from monitor.web.routers import together
+
+_PAGES: Final = {"letter.pdf": Channel.LETTER, "fax.pdf": Channel.FAX}
+_PDF: Final = {"description": "Pages to be printed.", "content": {"application/pdf": {}}}
+
+
+_Begins = Annotated[Moment | None, Query(description="When the work begins; without it: it is cancelled.")]
+_Before = Annotated[str, Query(max_length=32, description="The number of the notice whose place it takes.")]
+_Sides = Annotated[Literal[1, 2], Query(description="2: each addressee begins on a sheet of their own.")]
+
+
+#: Of a notice what it is called; empty: there is none.
+_Number = Annotated[str, BeforeValidator(lambda notice: notice.number if notice else "")]
+
+
+class MaintenanceNoticeResponse(BaseModel):
+    """What recipients are told of one stretch of maintenance."""
+
+    number: str
+    news: MaintenanceNoticeKind
+    begins: datetime
+    ends: datetime
+    why: str
+    made_at: datetime
+    #: Empty: it is not made yet.
+    made_by: str
+    #: That of the one whose place it takes.
+    before: _Number
+
+
+class PlannedMaintenanceResponse(BaseModel):
+    """Maintenance that is still to begin: of a window that comes again and again, the next time."""
+
+    begins: datetime
+    ends: datetime
+    why: str
+    #: That of the one by which recipients were told.
+    told: _Number
+
+
+class MaintenanceNoticesResponse(BaseModel):
+    """What is planned, and what was told of it."""
+
+    agency: str
+    works: list[PlannedMaintenanceResponse]
+    #: Told, still to begin, and not planned any more: tell of a change, or that it is cancelled.
+    outdated: list[MaintenanceNoticeResponse]
+    #: All whose work is not over, the newest first.
+    made: list[MaintenanceNoticeResponse]
+
+
+class MaintenanceRecipientResponse(BaseModel):
+    """Whom it is for."""
+
+    title: str
+    organisation: str
+    #: Of "letter" and "fax"; empty: to be told by telephone.
+    papers: list[Channel]
+
+
+class MaintenanceDraftResponse(BaseModel):
+    """What would be made, and what its letter would say."""
+
+    notice: MaintenanceNoticeResponse
+    #: Of the letter in Malay: its title, and then its paragraphs.
+    text: list[str]
+    recipients: list[MaintenanceRecipientResponse]
+
+
+class MaintenanceNoticeRequest(ApiRequest):
+    """Of which work a notice is to be, and whose place it takes. Work alone is planned, both are a change, else it is cancelled."""
+
+    begins: Annotated[Moment | None, Field(description="When the work begins; without it: it is cancelled.")] = None
+    before: Annotated[str, Field(max_length=32, description="The number of the notice whose place it takes.")] = ""
+
+
+_NOTICE: Final = TypeAdapter(MaintenanceNoticeResponse)
+
+
+def advance_orders(notices: MaintenanceNotices) -> APIRouter:
+    """Build the routes."""
+    router, asked = given_orders(), questions()
+    here = "/agencies/{code}/advance-notices"
+
+    @asked.get(
+        here,
+        summary="What maintenance is planned, and what recipients were told of it beforehand",
+        response_model=MaintenanceNoticesResponse,
+        responses=NOT_FOUND,
+    )
+    async def overview(code: str, _visitor: ItsEditor) -> MaintenanceOverview:
+        return await notices.overview(code)
+
+    @asked.get(
+        f"{here}/draft",
+        summary="What would be made now, and what its letter would say; nothing is written",
+        response_model=MaintenanceDraftResponse,
+        responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    )
+    async def draft(
+        code: str, _visitor: ItsEditor, begins: _Begins = None, before: _Before = ""
+    ) -> MaintenanceDraftResponse:
+        made = await notices.draft(code, begins, before)
+        body = notices.said(code, made, Language.MALAY)
+        items = [[item.text for item in each.items] for each in body.paragraphs]
+        texts = [text for each, of_it in zip(body.paragraphs, items, strict=True) for text in (each.text, *of_it)]
+        return MaintenanceDraftResponse(
+            notice=_word(made),
+            text=[body.title, body.opening, *texts],
+            recipients=[_recipient(each) for each in notices.recipients(code)],
+        )
+
+    @router.post(
+        here,
+        summary="Make an advance notice; nothing is sent: its pages are to be printed, signed and sent",
+        response_model=MaintenanceNoticeResponse,
+        status_code=HTTPStatus.CREATED,
+    )
+    async def make(code: str, said: MaintenanceNoticeRequest, visitor: ItsEditor, carry_out: Once) -> Response:
+        name = name_of(visitor, said.by)
+
+        async def act() -> MaintenanceNoticeResponse:
+            return _word(await notices.make(code, said.begins, said.before, by=name))
+
+        return await carry_out.answer(orderer_of(visitor), _NOTICE, act, HTTPStatus.CREATED)
+
+    @asked.get(
+        f"{here}/{{number}}/{{page}}",
+        summary="The pages of one to today's recipients; that they were fetched is in the journal",
+        response_class=Response,
+        responses={200: _PDF, **NOT_FOUND},
+    )
+    async def pages(
+        code: str, number: str, page: Literal["letter.pdf", "fax.pdf"], visitor: ItsEditor, sides: _Sides = 1
+    ) -> Response:
+        octets = await notices.papers(code, number, _PAGES[page], visitor.by, both_sides=sides == 2)
+        headers = {"Content-Disposition": f'attachment; filename="{number}-{page}"'}
+        return Response(octets, media_type="application/pdf", headers=headers)
+
+    return together(asked, router)
+
+
+def _word(notice: MaintenanceNotice) -> MaintenanceNoticeResponse:
+    return MaintenanceNoticeResponse.model_validate(notice, from_attributes=True)
+
+
+def _recipient(recipient: RecipientSettings) -> MaintenanceRecipientResponse:
+    return MaintenanceRecipientResponse(
+        title=recipient.title, organisation=recipient.organisation, papers=list(papers_of(recipient))
+    )

@@ -1,0 +1,82 @@
+"""The journal for those who may read it: who did what, the newest first. What is about no incident is for those of all agencies."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from monitor.access.principal import Principal
+from monitor.access.role import Permission
+from monitor.store.admin.users import Users
+from monitor.store.engine.audit_log import AuditLogFilter, AuditLogPages, AuditLogRow
+from monitor.store.engine.listing import NEWEST
+from monitor.web.access.access_control import RequirePermission, permit
+from monitor.web.form import Pages
+
+_Auditor = Annotated[Principal, Depends(RequirePermission(Permission.READ_JOURNAL))]
+#: On a page.
+_MOST: Final = 50
+#: Of what is asked for, in characters: as the journal keeps it.
+_LONGEST: Final = 200
+_Word = Annotated[str, Query(max_length=_LONGEST)]
+_Before = Annotated[int, Query(ge=1, le=NEWEST)]
+
+
+def journal_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRouter:
+    """Build the page."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/journal")
+    async def entries(  # noqa: PLR0917 - what may be asked
+        request: Request,
+        visitor: _Auditor,
+        agency: _Word = "",
+        incident: _Word = "",
+        by: _Word = "",
+        event: _Word = "",
+        before: _Before = NEWEST,
+    ) -> Response:
+        scope = visitor.scope(Permission.READ_JOURNAL)
+        code = agency.strip().upper()
+        if code:
+            permit(visitor, Permission.READ_JOURNAL, code)
+        asked_for = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
+        wanted = AuditLogFilter(
+            agencies=frozenset({code}) if code else None if scope.everything else frozenset(scope.agencies),
+            number=asked_for["incident"],
+            actor=await actor(asked_for["by"]),
+            event=asked_for["event"],
+        )
+        page = await journal.page(wanted, most=_MOST, before=before)
+        kept = {name: value for name, value in asked_for.items() if value}
+        facts = {
+            "rows": [(each, _details(each)) for each in page.rows],
+            "asked": asked_for,
+            "all": scope.everything,
+            "since": page.since,
+            "narrowed": bool(kept),
+            "newest": f"/journal?{urlencode(kept)}" if before != NEWEST else None,
+            "older": f"/journal?{urlencode({**kept, 'before': page.before})}" if page.before is not None else None,
+        }
+        return pages.show(request, "journal.html", facts)
+
+    async def actor(written: str) -> str:
+        """Return how the journal calls somebody: of a user the name by which they sign in is enough."""
+        kept = await users.find(written.lower()) if written else None
+        return kept.user.by if kept else written
+
+    return router
+
+
+def _details(row: AuditLogRow) -> list[tuple[str, str]]:
+    """Return what an entry tells beside who did what."""
+    return (
+        [] if row.entry is None else [(name, _said(value)) for name, value in row.entry.detail.items() if value != ""]
+    )
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,166 @@
+"""Looks for what has not come through a sign-in of its own, in all folders of the mailbox, before it is called lost.
+
+The session of a server may go blind: it answers, and shows nothing new. And a filter may put mail where nobody has told
+us to look. This connection is apart from the one that watches, so that nobody else waits for it, whatever it meets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from probes.arrival.expectation import FolderKind
+from probes.arrival.message_handler import OURS_AT_MOST, MailboxMessage, MessageHandler
+from probes.arrival.reader import CaughtUp, SearchResult
+from probes.mail.token import Token
+from probes.model.mailbox import MailboxQuota
+from probes.model.probe import CommandRejectedError, ProtocolError, Trace
+from probes.model.result import Party, Phase
+from probes.protocol.cause import stage
+from probes.protocol.folder import elsewhere
+from probes.protocol.imap import ImapSession, open_session
+from probes.protocol.imap_response import folder_name, legible_name
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+#: Of each folder as many of the newest mails are asked for their size, and as many of those may be ours by it are read.
+_SIZED = 400
+_READ = 50
+#: Of a folder that is watched, more: a session that was blind for long has left much behind.
+_READ_WATCHED = 400
+#: Mails asked for at once. Small, so that new mail is looked at in between.
+CHUNK = 25
+#: Folders that are named, and of those opened beside the ones that are watched.
+_LISTED = 10_000
+_OPENED = 40
+#: Octets of headers read in all of them together.
+_OCTETS = 8 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """How far one look has come."""
+
+    #: How long it waits for the watch.
+    patience: timedelta
+    looked: int = 0
+    octets: int = 0
+    blind: bool = False
+    #: Whether the watch has looked since something was found; `None` before anything was.
+    caught_up: bool | None = None
+    #: Folders that mail may be put in; `None` while there is no list.
+    of: int | None = None
+    quota: MailboxQuota | None = None
+
+    @property
+    def has_room(self) -> bool:
+        return self.octets < _OCTETS
+
+
+class FinalSearch:
+    """Goes through one mailbox over IMAP, once for each call."""
+
+    def __init__(self, reception: MessageHandler, *, junk: Iterable[str], caught_up: CaughtUp) -> None:
+        """*junk*: the folders that are watched beside the inbox, as the server writes them."""
+        self._reception = reception
+        self._mailbox = reception.mailbox
+        self._junk = tuple(junk)
+        self._caught_up = caught_up
+
+    async def look(self, trace: Trace, within: timedelta) -> SearchResult:
+        """Sign in anew and look for what runs wait for: hand it over, or tell them where it lies.
+
+        What lies in no watched folder is deleted there, and so is what is left there of earlier runs. Raise `ProbeFailedError` or `TimeoutError` when inbox and junk could
+        not be looked through; whatever goes wrong in other folders only ends the look.
+        """
+        until = asyncio.get_running_loop().time() + within.total_seconds()
+        sweep = _Sweep(patience=within / 4)
+        async with asyncio.timeout_at(until):
+            session = await open_session(self._mailbox, trace, Party.RECIPIENT, leg=within, within=within)
+            try:
+                with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
+                    await self._watched(session, sweep)
+            except BaseException:
+                session.close()
+                raise
+        try:
+            async with asyncio.timeout_at(until):
+                sweep.quota = await session.quota(folder_name(self._mailbox.inbox))
+                await self._unwatched(session, sweep)
+        except (OSError, EOFError, CommandRejectedError, ProtocolError) as error:
+            _log.info("a look through other folders broke off", mailbox=self._mailbox.name, error=type(error).__name__)
+        finally:
+            session.close()
+        return SearchResult(folders=sweep.looked, of=sweep.of, blind=sweep.blind, quota=sweep.quota)
+
+    async def _watched(self, session: ImapSession, sweep: _Sweep) -> None:
+        await self._through(session, folder_name(self._mailbox.inbox), FolderKind.INBOX, sweep)
+        for name in self._junk:
+            try:
+                await self._through(session, name, FolderKind.JUNK, sweep)
+            except CommandRejectedError:
+                # As in the watch: not there, or not now.
+                continue
+
+    async def _unwatched(self, session: ImapSession, sweep: _Sweep) -> None:
+        inbox = folder_name(self._mailbox.inbox)
+        rest = list(elsewhere(inbox, await session.folders(_LISTED), await session.namespaces(), self._junk))
+        sweep.of = sweep.looked + len(rest)
+        for name in rest[:_OPENED]:
+            if not sweep.has_room:
+                return
+            try:
+                await self._through(session, name, None, sweep)
+            except CommandRejectedError:
+                # It may be seen and not be opened, or the mail in it not be deleted.
+                continue
+
+    async def _through(self, session: ImapSession, name: str, watched: FolderKind | None, sweep: _Sweep) -> None:
+        """Look through one folder; *watched* is what it is to the watch, `None` when it is not watched."""
+        position = await session.examine(name)
+        sweep.looked += 1
+        sized = await session.newest(_SIZED, position.exists)
+        small = [mail for mail in sized if mail.size is None or mail.size <= OURS_AT_MOST]
+        ours: list[int] = []
+        for chunk in chunks(small[: _READ_WATCHED if watched else _READ], CHUNK):
+            since = {mail.uid: mail.since for mail in chunk}
+            for mail in await session.headers(since):
+                sweep.octets += len(mail.content or b"")
+                letter = MailboxMessage(
+                    uid=mail.uid, header=mail.content or b"", size=mail.size, whole=partial(session.message, mail.uid)
+                )
+                if (token := await self._reception.awaited(letter)) is None:
+                    if watched is None and self._reception.take_left_over(letter):
+                        ours.append(mail.uid)
+                elif watched is not None:
+                    await self._make_up_for(letter, token, watched, since.get(mail.uid), sweep)
+                elif await self._reception.note_elsewhere(letter, token, legible_name(name), since.get(mail.uid)):
+                    ours.append(mail.uid)
+            if not sweep.has_room:
+                break
+        if ours and (await session.select(name)).validity == position.validity:
+            await session.delete(ours)
+
+    async def _make_up_for(
+        self, letter: MailboxMessage, token: Token, folder: FolderKind, since: datetime | None, sweep: _Sweep
+    ) -> None:
+        if sweep.caught_up is None:
+            # Mail that came this moment makes no session blind.
+            sweep.caught_up = await self._caught_up(sweep.patience)
+        # A watch that hangs is not blind: why it cannot look is what is wrong then.
+        if sweep.caught_up and await self._reception.make_up_for(letter, token, folder, since):
+            sweep.blind = True
+
+
+def chunks(mails: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield so many of *mails* at a time."""
+    for start in range(0, len(mails), size):
+        yield mails[start : start + size]

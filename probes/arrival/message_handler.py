@@ -1,0 +1,199 @@
+"""What is done with each mail that is seen in a mailbox: it is recognised, handed over, counted, or left alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import structlog
+
+from probes.arrival.expectation import Arrived, ArrivedElsewhere, Expectation, FolderKind
+from probes.mail.disposition import TokenRegistry, TokenState, decide
+from probes.mail.observed_message import MailKind, ObservedMessage, may_hide_token, recognise
+from probes.mail.token import Token, TokenSigner
+from probes.model.mailbox import Mailbox
+from probes.model.result import Arrival, Party
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+#: A mail of this size may be ours with every header rewritten; a larger one is not ours.
+OURS_AT_MOST = 64 * 1024
+
+
+#: Added by whoever delivers a mail (RFC 5321 4.4: Return-Path), and not by who keeps a copy of what is sent.
+_DELIVERY = re.compile(rb"^(?:return-path|delivered-to|envelope-to):", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxMessage:
+    """A mail as it lies in the mailbox."""
+
+    #: What the server calls it; for the log.
+    uid: int | str
+    header: bytes
+    size: int | None
+    #: Somebody has marked it as deleted already.
+    marked: bool = False
+    #: Returns the whole of it, or its beginning when it is large; `None` when it is gone.
+    whole: Callable[[], Awaitable[bytes | None]]
+
+
+def was_delivered(header: bytes) -> bool:
+    """Return whether a mail came to the mailbox, by its header."""
+    return _DELIVERY.search(header) is not None
+
+
+class MessageHandler:
+    """Deals with the mail of one mailbox, wherever it is read from."""
+
+    def __init__(
+        self,
+        *,
+        mailbox: Mailbox,
+        signer: TokenSigner,
+        ledger: TokenRegistry,
+        waiting: Mapping[str, Sequence[Expectation]],
+        on_arrival: Callable[[Arrival, str | None, datetime], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.mailbox = mailbox
+        self._signer = signer
+        self._ledger = ledger
+        self._waiting = waiting
+        self._on_arrival = on_arrival
+        self._clock = clock
+
+    async def receive(self, letter: MailboxMessage, folder: FolderKind, *, count: bool) -> bool:
+        """Deal with *letter*; return whether it is to be deleted. With *count*, it has not been counted before."""
+        now = self._clock()
+        sighting, content = await self._recognised(letter)
+        token = sighting.token
+        token_id = token.id if token else None
+        expectations = self._waiting.get(token_id, ()) if token_id else ()
+        disposition = decide(
+            sighting,
+            origin=self._signer.origin(token) if token else None,
+            awaited={one.party for one in expectations},
+            fate=self._ledger.fate(token_id) if token_id else None,
+            now=now,
+            marked=letter.marked,
+        )
+        if disposition.hand_over:
+            seen = Arrived(folder=folder, at=now)
+            if sighting.report is not None:
+                for expectation in expectations:
+                    expectation.see(sighting.report)
+            else:
+                recipients = [one for one in expectations if one.party is Party.RECIPIENT]
+                await self._hand_over(letter, content, seen, recipients)
+        if disposition.count is not None and count:
+            self._on_arrival(disposition.count, token_id, now)
+        taken = token_id and self._ledger.fate(token_id) is TokenState.TAKEN
+        if token_id and (taken or disposition.count is Arrival.LATE):
+            self._ledger.arrived(token_id)
+        return disposition.delete
+
+    async def awaited(self, letter: MailboxMessage) -> Token | None:
+        """Return the token of *letter*, as its header tells it, if a run still waits for it and it is its message."""
+        sighting = self._sighting(letter, letter.header)
+        token = sighting.token
+        if token is None or not self._unseen(token):
+            return None
+        if sighting.kind is MailKind.ANSWER:
+            sighting = self._sighting(letter, await letter.whole() or letter.header)
+        return token if sighting.kind in {MailKind.MESSAGE, MailKind.REWRITTEN} else None
+
+    def take_left_over(self, letter: MailboxMessage) -> bool:
+        """Count *letter* where it is a message of ours that was delivered after its run; return whether it is to be deleted."""
+        sighting = self._sighting(letter, letter.header)
+        token = sighting.token
+        if token is None or sighting.kind is not MailKind.MESSAGE or self._waiting.get(token.id):
+            return False
+        fate = self._ledger.fate(token.id)
+        if fate is None or not was_delivered(letter.header):
+            return False
+        if fate is TokenState.ENDED:
+            self._on_arrival(Arrival.LATE, token.id, self._clock())
+            self._ledger.arrived(token.id)
+        return True
+
+    def _sighting(self, letter: MailboxMessage, raw: bytes) -> ObservedMessage:
+        foreign = ObservedMessage(kind=MailKind.FOREIGN)
+        return self._parsed(letter, lambda raw: recognise(raw, self._signer), raw, otherwise=foreign)
+
+    async def make_up_for(
+        self, letter: MailboxMessage, token: Token, folder: FolderKind, since: datetime | None
+    ) -> bool:
+        """Hand over a message that lies in *folder*, which is watched, and that the watch did not show.
+
+        Return whether somebody still waited for it.
+        """
+        content = await letter.whole()
+        unseen = self._unseen(token)
+        if not content or not unseen:
+            return False
+        for expectation in unseen:
+            expectation.see(Arrived(folder=folder, at=self._clock(), since=since))
+            expectation.hand(content)
+        self._ledger.taken(token.id)
+        return True
+
+    async def note_elsewhere(self, letter: MailboxMessage, token: Token, name: str, since: datetime | None) -> bool:
+        """Tell who waits for a message that it lies in the folder *name*; return whether it is to be deleted."""
+        was_sent_here = any(one.party is Party.SENDER for one in self._waiting.get(token.id, ()))
+        if was_sent_here and not was_delivered(letter.header):
+            # It may be the copy that is kept of what is sent, which proves nothing.
+            return False
+        content = await letter.whole()
+        if not content:
+            return False
+        for expectation in self._unseen(token):
+            expectation.elsewhere = ArrivedElsewhere(name=name, content=content, at=self._clock(), since=since)
+        return True
+
+    def _unseen(self, token: Token) -> list[Expectation]:
+        waiting = self._waiting.get(token.id, ())
+        return [one for one in waiting if one.party is Party.RECIPIENT and not one.seen.done()]
+
+    async def _recognised(self, letter: MailboxMessage) -> tuple[ObservedMessage, bytes | None]:
+        hides = self._parsed(letter, may_hide_token, letter.header, otherwise=False)
+        sighting = ObservedMessage(kind=MailKind.FOREIGN) if hides else self._sighting(letter, letter.header)
+        small = letter.size is not None and letter.size <= OURS_AT_MOST
+        if not hides and not (small and self._may_say_more(sighting)):
+            return sighting, None
+        whole = await letter.whole()
+        return self._sighting(letter, whole or letter.header), whole
+
+    def _may_say_more(self, sighting: ObservedMessage) -> bool:
+        """Whether the text may tell a run that waits what the header does not."""
+        if sighting.token is None:
+            return not sighting.forged and bool(self._waiting)
+        return sighting.kind is MailKind.ANSWER and bool(self._unseen(sighting.token))
+
+    def _parsed(self, letter: MailboxMessage, parse: Callable[[bytes], T], raw: bytes, *, otherwise: T) -> T:
+        try:
+            return parse(raw)
+        except Exception as error:  # noqa: BLE001 - see below
+            # The parser of the standard library gives up in ways that nobody has counted, and anybody may send the mail
+            # on which it does. One that ended the watch would end it at each new connection again.
+            _log.warning(
+                "a mail cannot be parsed", mailbox=self.mailbox.name, uid=letter.uid, error=type(error).__name__
+            )
+            return otherwise
+
+    async def _hand_over(
+        self, letter: MailboxMessage, content: bytes | None, seen: Arrived, recipients: Sequence[Expectation]
+    ) -> None:
+        for expectation in recipients:
+            expectation.see(seen)
+        if content is None:
+            content = await letter.whole()
+        for expectation in recipients:
+            # Nothing to hand over: another client has taken the message away meanwhile.
+            expectation.hand(content or b"")
+            self._ledger.arrived(expectation.token.id)

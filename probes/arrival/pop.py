@@ -1,0 +1,203 @@
+"""Reads a mailbox over POP3. A session shows what was there when it began and locks others out, so each look is one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from probes.arrival.expectation import FolderKind
+from probes.arrival.message_handler import MailboxMessage, MessageHandler
+from probes.arrival.reader import CaughtUp, SearchResult
+from probes.arrival.undeleted_messages import UndeletedMessages
+from probes.model.mailbox import MailboxQuota
+from probes.model.polling import PollingPolicy
+from probes.model.probe import CommandRejectedError, ProbeFailedError, Timeouts, Trace
+from probes.model.reply import Reason
+from probes.model.result import Party, Phase
+from probes.protocol.cause import stage
+from probes.protocol.pop3 import Pop3Session, open_session
+from probes.run.runner import loop_time
+from probes.run.trace import TraceRecorder
+
+_log = structlog.get_logger(__name__)
+
+#: At the start, and now and then, as many of the newest mails are searched for what was left behind. Each is a question
+#: of its own.
+_LEFTOVERS = 50
+#: No line is waited for longer than this part of the time for a session: who ends a little earlier can say why.
+_LEG = 0.9
+#: A mail that breaks the session as often is left alone, or it would keep us from all that comes after it.
+_TRIES = 3
+#: There is one folder, and it has no name.
+_DROP = ""
+#: Somebody else who reads the mailbox, such as a check of ours, is done in seconds.
+_IN_USE_TRIES = 3
+
+
+class Pop3Reader:
+    """Implements `probes.arrival.reader.MailReader` over POP3. There is no junk to be seen: POP3 knows the inbox only."""
+
+    def __init__(self, reception: MessageHandler, *, patience: Timeouts, pace: PollingPolicy) -> None:
+        self._reception = reception
+        self._mailbox = reception.mailbox
+        self.patience = patience
+        self._pace = pace
+        self._trace: Trace = TraceRecorder()
+        #: Opened and not looked through yet.
+        self._session: Pop3Session | None = None
+        #: UIDs of mail that stays, `None` before the first look; of ours that is to be deleted; of what broke a session.
+        self._known: set[str] | None = None
+        self._done: set[str] = set()
+        self._tries: dict[str, int] = {}
+        self._swept_at = 0.0
+        self._looked_at = float("-inf")
+        self._delay = timedelta(0)
+        self._cost = 0
+        self.tidy = asyncio.Event()
+        self.tidy.set()
+        self.remainder = UndeletedMessages(self._mailbox.name)
+        self.in_use: ProbeFailedError | None = None
+        #: POP3 has no word for it.
+        self.quota: MailboxQuota | None = None
+
+    @property
+    def has_more(self) -> bool:
+        """Nothing is left for later: a look shows all there is."""
+        return False
+
+    @property
+    def cost(self) -> int:
+        """What it has cost to read what the server said, in all sessions."""
+        return self._cost + (self._session.cost if self._session is not None else 0)
+
+    async def open(self, trace: Trace) -> None:
+        """Sign in for the first look."""
+        self._trace = trace
+        self._session = await self._enter()
+
+    async def look(self, *, junk_every: timedelta, sweep: timedelta) -> None:  # noqa: ARG002 - there is no junk to be seen
+        """Deal with all that has come since the last look."""
+        self._session = session = self._session or await self._enter()
+        try:
+            with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
+                try:
+                    async with asyncio.timeout(self.patience.session.total_seconds()):
+                        await self._read(session, sweep)
+                        await self._leave(session)
+                except TimeoutError as late:
+                    raise TimeoutError(session.unfinished) from late
+        finally:
+            self.close()
+        self._delay = session.login_delay
+        self._looked_at = loop_time()
+
+    async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
+        """Wait for the next look. None comes sooner than the server, or the pace, allows."""
+        between = max(self._pace.revisit, self._delay).total_seconds()
+        await asyncio.sleep(max(0.0, self._looked_at + between - loop_time()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._looked_at + at_most.total_seconds()):
+                await stirred.wait()
+
+    def unwatched(self, pace: PollingPolicy) -> timedelta:
+        """Return the pause in which servers need not be bothered: each look is a sign-in."""
+        return pace.listening
+
+    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
+        """Wait for the next look: each is by a new sign-in, and POP3 knows no other folder."""
+        with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
+            if not await caught_up(within):
+                raise self.in_use or TimeoutError
+        return SearchResult(folders=1, of=1)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._session is not None:
+            self._session.close()
+            self._cost += self._session.cost
+            self._session = None
+
+    async def _enter(self) -> Pop3Session:
+        within = self.patience.session
+        tried = 1
+        self.in_use = None
+        while True:
+            try:
+                session = await open_session(
+                    self._mailbox, self._trace, Party.RECIPIENT, leg=within * _LEG, within=within
+                )
+            except ProbeFailedError as failure:
+                if failure.failure.reason != Reason.MAILBOX_IN_USE or tried == _IN_USE_TRIES:
+                    raise
+                # Dovecot says so after ten seconds: who waits for the mailbox may give up before the last attempt.
+                self.in_use = failure
+            else:
+                self.in_use = None
+                return session
+            tried += 1
+            await asyncio.sleep(self._pace.revisit.total_seconds())
+
+    async def _leave(self, session: Pop3Session) -> None:
+        try:
+            await session.quit()
+        except CommandRejectedError as refusal:
+            self.remainder.refused(refusal.text)
+        self.remainder.tried(_DROP, self._done)
+        # What is there all the same is left alone until the next sweep.
+        self._known = (self._known or set()) | self._done
+        self._done = set()
+        self.tidy.set()
+
+    async def _read(self, session: Pop3Session, sweep: timedelta) -> None:
+        listed = await session.uids()
+        present = {uid for _, uid in listed}
+        # What is gone is forgotten: the sets do not grow with the years.
+        known = present & (self._known or set())
+        self._done &= present
+        self._tries = {uid: tried for uid, tried in self._tries.items() if uid in present}
+        again: set[str] = set()
+        if self._known is None:
+            known, self._swept_at = {uid for _, uid in listed[:-_LEFTOVERS]}, loop_time()
+        elif loop_time() - self._swept_at >= sweep.total_seconds():
+            again, self._swept_at = known & {uid for _, uid in listed[-_LEFTOVERS:]}, loop_time()
+            known -= again
+            self.remainder.look(_DROP, present)
+        self._known = known
+        await self._receive(session, listed, again)
+
+    async def _receive(self, session: Pop3Session, listed: list[tuple[int, str]], again: set[str]) -> None:
+        known = self._known = self._known or set()
+        fresh = [(number, uid) for number, uid in listed if uid not in known and uid not in self._done]
+        sizes = await session.sizes() if fresh else {}
+        # Two mails may share a UID, against the RFC: only what was looked at is deleted.
+        times = Counter(uid for _, uid in listed)
+        ours = [(number, uid) for number, uid in listed if uid in self._done and times[uid] == 1]
+        for number, uid in fresh:
+            if await self._is_done(session, number, uid, sizes.get(number, 0), count=uid not in again):
+                ours.append((number, uid))
+                self._done.add(uid)
+                self.tidy.clear()
+            else:
+                known.add(uid)
+        for number, _ in ours:
+            try:
+                await session.delete(number)
+            except CommandRejectedError as refusal:
+                self.remainder.refused(refusal.text)
+
+    async def _is_done(self, session: Pop3Session, number: int, uid: str, size: int, *, count: bool) -> bool:
+        self._tries[uid] = self._tries.get(uid, 0) + 1
+        if self._tries[uid] > _TRIES:
+            _log.warning("a mail cannot be read", mailbox=self._mailbox.name, uid=uid)
+            return False
+        letter = MailboxMessage(
+            uid=uid, header=await session.header(number), size=size, whole=partial(session.message, number, size)
+        )
+        done = await self._reception.receive(letter, FolderKind.INBOX, count=count)
+        self._tries.pop(uid, None)
+        return done

@@ -1,0 +1,309 @@
+"""The chain of the journal: whatever is changed, taken out, put in or moved is found, with its place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.persistence.audit import (
+    BEGINNING,
+    PURGED,
+    ChainedEntry,
+    ChainHead,
+    Verifier,
+    as_json,
+    canonical,
+    compact,
+    digest,
+    of_json,
+    seal,
+    tombstones_digest,
+)
+from alerts.persistence.store import AuditEntry
+from tests.unit.alerts.people import MINUTE, T0
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+ENTRIES = st.builds(
+    AuditEntry,
+    at=st.integers(0, 10**12).map(lambda us: T0 + timedelta(microseconds=us)),
+    actor=TEXTS,
+    event=TEXTS.filter(lambda event: event != PURGED),
+    incident_id=st.none() | st.integers(1, 9),
+    notice_id=st.none() | st.integers(1, 9),
+    detail=st.dictionaries(TEXTS, TEXTS, max_size=3),
+)
+
+
+def chain(entries: Iterable[AuditEntry], head: ChainHead | None = None) -> list[ChainedEntry]:
+    head, sealed = head or ChainHead(), []
+    for entry in entries:
+        sealed.append(seal(entry, head))
+        head = end_of(sealed)
+    return sealed
+
+
+def end_of(sealed: Sequence[ChainedEntry]) -> ChainHead:
+    return ChainHead(number=sealed[-1].number, hash=sealed[-1].hash) if sealed else ChainHead()
+
+
+def flaws(sealed: Iterable[ChainedEntry], head: ChainHead) -> list[str]:
+    verifier = Verifier()
+    for entry in sealed:
+        verifier.take(entry)
+    verifier.end(head)
+    return [str(flaw) for flaw in verifier.flaws]
+
+
+def entry(event: str = "incident opened", **detail: str) -> AuditEntry:
+    return AuditEntry(at=T0, actor="engine", event=event, incident_id=1, detail=detail)
+
+
+THREE = chain([entry("incident opened"), entry("incident acknowledged"), entry("incident resolved")])
+
+
+def purged(sealed: Sequence[ChainedEntry], *numbers: int) -> list[ChainedEntry]:
+    """Take the content of some entries away, as a purge does, and tell of it."""
+    gone = [each for each in sealed if each.number in numbers]
+    detail = {"authority": "ANM.100-1/2 (3)", "entries": str(len(gone)), "tombstones": tombstones_digest(gone)}
+    told = seal(AuditEntry(at=T0, actor="Siti Contoh", event=PURGED, detail=detail), end_of(sealed))
+    return [emptied(e, told.number) if e in gone else e for e in sealed] + [told]
+
+
+def emptied(of: ChainedEntry, by: int) -> ChainedEntry:
+    return replace(of, actor="", event="", incident_id=None, notice_id=None, detail={}, purged_by=by)
+
+
+# -- the form ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_form_that_is_hashed_is_the_one_that_the_auditor_is_told() -> None:
+    said = AuditEntry(
+        at=T0.astimezone(timezone(timedelta(hours=8))),
+        actor='Siti "Contoh" \\ Ŝ',
+        event="incident opened",
+        incident_id=7,
+        detail={"b": "2\n", "a": "1"},
+    )
+    sealed = seal(said, ChainHead())
+
+    assert canonical(sealed) == (
+        '{"actor":"Siti \\"Contoh\\" \\\\ Ŝ","at":"2026-11-24T06:15:00.000000Z","detail":{"a":"1","b":"2\\n"},'
+        '"event":"incident opened","incident":7,"notice":null,"number":1}'
+    )
+    assert sealed.content == hashlib.sha256(canonical(sealed).encode()).hexdigest()
+    assert sealed.hash == hashlib.sha256(f"{BEGINNING} {sealed.content}".encode()).hexdigest()
+
+
+@given(ENTRIES)
+def test_the_form_is_one_line_of_json_that_says_what_the_entry_says(said: AuditEntry) -> None:
+    sealed = seal(said, ChainHead(number=41, hash="f" * 64))
+    text = canonical(sealed)
+
+    assert len(text.split("\n")) == 1
+    read = json.loads(text)
+    assert (read["actor"], read["detail"], read["number"]) == (said.actor, said.detail, 42)
+    assert of_json(json.loads(compact(as_json(sealed)))) == sealed
+
+
+def test_a_moment_is_hashed_to_the_microsecond_and_wherever_it_was_said() -> None:
+    here, there = entry(), replace(entry(), at=T0.astimezone(timezone(timedelta(hours=-5))))
+    later = replace(entry(), at=T0 + timedelta(microseconds=1))
+
+    assert seal(here, ChainHead()).hash == seal(there, ChainHead()).hash != seal(later, ChainHead()).hash
+
+
+# -- what is found ----------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(ENTRIES, max_size=6))
+def test_a_chain_as_it_was_written_has_no_flaw(entries: list[AuditEntry]) -> None:
+    sealed = chain(entries)
+    assert flaws(sealed, end_of(sealed)) == []
+
+
+def _changes(data: st.DataObject, of: ChainedEntry) -> ChainedEntry:
+    """Change exactly one column of an entry to another value."""
+    name = data.draw(
+        st.sampled_from(["at", "actor", "event", "incident_id", "notice_id", "detail", "previous", "content", "hash"])
+    )
+    values: dict[str, st.SearchStrategy[object]] = {
+        "at": st.integers(1, 10**9).map(lambda us: of.at + timedelta(microseconds=us)),
+        "actor": TEXTS,
+        "event": TEXTS,
+        "incident_id": st.none() | st.integers(),
+        "notice_id": st.none() | st.integers(),
+        "detail": st.dictionaries(TEXTS, TEXTS | st.integers() | st.none(), max_size=3),
+        "previous": st.text("0123456789abcdef", min_size=64, max_size=64),
+        "content": st.text("0123456789abcdef", min_size=64, max_size=64),
+        "hash": st.text("0123456789abcdef", min_size=64, max_size=64),
+    }
+    new = data.draw(values[name].filter(lambda value: value != getattr(of, name)))
+    return replace(of, **{name: new})  # type: ignore[arg-type]
+
+
+@given(st.lists(ENTRIES, min_size=1, max_size=6), st.data())
+def test_any_single_change_of_any_entry_is_found_where_it_is(entries: list[AuditEntry], data: st.DataObject) -> None:
+    sealed = chain(entries)
+    place = data.draw(st.integers(0, len(sealed) - 1))
+    end = end_of(sealed)
+    changed = _changes(data, sealed[place])
+
+    found = flaws([*sealed[:place], changed, *sealed[place + 1 :]], end)
+    assert found, changed
+    # Where it shows: at the entry itself, or at the one that should follow it.
+    assert found[0].startswith((f"entry {place + 1}:", f"entry {place + 2}:"))
+
+
+@given(st.lists(ENTRIES, min_size=1, max_size=6), st.data())
+def test_any_entry_that_is_taken_out_is_missed(entries: list[AuditEntry], data: st.DataObject) -> None:
+    sealed = chain(entries)
+    gone = data.draw(st.integers(0, len(sealed) - 1))
+    assert flaws(sealed[:gone] + sealed[gone + 1 :], end_of(sealed))
+
+
+@given(st.lists(ENTRIES, min_size=2, max_size=6), st.data())
+def test_any_two_entries_that_change_places_are_noticed(entries: list[AuditEntry], data: st.DataObject) -> None:
+    sealed = chain(entries)
+    one, other = data.draw(st.lists(st.integers(0, len(sealed) - 1), min_size=2, max_size=2, unique=True))
+    moved = list(sealed)
+    moved[one], moved[other] = moved[other], moved[one]
+    assert flaws(moved, end_of(sealed))
+
+
+@given(st.lists(ENTRIES, max_size=6), ENTRIES, st.data())
+def test_an_entry_that_is_put_in_is_noticed_however_well_it_is_made(
+    entries: list[AuditEntry], forged: AuditEntry, data: st.DataObject
+) -> None:
+    sealed = chain(entries)
+    place = data.draw(st.integers(0, len(sealed)))
+    # Its own hash is right, and it follows the one before it.
+    put_in = seal(forged, end_of(sealed[:place]))
+    assert flaws([*sealed[:place], put_in, *sealed[place:]], end_of(sealed))
+
+
+def test_it_is_said_where_entries_are_missing() -> None:
+    assert flaws([THREE[0], THREE[2]], end_of(THREE)) == ["entry 3: entry 2 is missing before it"]
+    assert flaws([THREE[2]], end_of(THREE)) == ["entry 3: entries 1 to 2 are missing before it"]
+    assert flaws(THREE[:2], end_of(THREE)) == [
+        "entry 3: is the last one written, and entry 2 is the last one there",
+    ]
+
+
+def test_a_head_that_was_changed_is_noticed() -> None:
+    assert flaws(THREE, ChainHead(number=3, hash="f" * 64)) == ["entry 3: is another than the last one written"]
+    assert flaws(THREE, ChainHead(number=2, hash=THREE[1].hash)) == [
+        "entry 3: is the last one there, and entry 2 is the last one written"
+    ]
+
+
+def test_it_is_said_which_entry_was_changed() -> None:
+    changed = replace(THREE[1], actor="Ravi Contoh")
+    assert flaws([THREE[0], changed, THREE[2]], end_of(THREE)) == [
+        "entry 2: was changed: it says something else than was written"
+    ]
+    changed = replace(changed, content=digest(canonical(changed)))
+    assert flaws([THREE[0], changed, THREE[2]], end_of(THREE)) == [
+        "entry 2: was changed: its hash is not that of what it holds"
+    ]
+
+
+def test_an_entry_that_was_changed_and_given_its_new_hashes_no_longer_leads_to_the_next() -> None:
+    changed = seal(replace(entry("incident acknowledged"), actor="Ravi Contoh"), end_of(THREE[:1]))
+    assert flaws([THREE[0], changed, THREE[2]], end_of(THREE)) == [
+        "entry 3: does not follow the entry before it: one of the two was put in, moved or changed"
+    ]
+
+
+def test_an_entry_that_cannot_be_read_is_a_flaw_and_not_the_end_of_the_looking() -> None:
+    verifier = Verifier()
+    verifier.take(THREE[0])
+    verifier.unreadable(2)
+    verifier.take(THREE[2])
+    verifier.end(end_of(THREE))
+    assert [flaw.number for flaw in verifier.flaws] == [2, 3]
+    assert verifier.entries == 3
+
+
+def test_only_a_head_kept_outside_shows_a_chain_that_was_written_anew_as_a_whole() -> None:
+    forged = chain([entry("incident opened"), entry("nothing happened"), entry("incident resolved")])
+    assert flaws(forged, end_of(forged)) == []
+
+    verifier = Verifier()
+    verifier.against(ChainHead(number=2, hash=THREE[1].hash), forged[1].hash)
+    assert [str(flaw) for flaw in verifier.flaws] == [
+        "entry 2: is another than when the copy of the head was made: the chain was rewritten"
+    ]
+
+
+def test_a_chain_that_ends_before_a_head_kept_outside_was_cut_off() -> None:
+    verifier = Verifier()
+    verifier.against(ChainHead(number=9, hash="a" * 64), None)
+    assert [str(flaw) for flaw in verifier.flaws] == [
+        "entry 9: is not there, and was when the copy of the head was made"
+    ]
+
+
+def test_the_fingerprint_is_a_number_that_a_metric_holds_exactly() -> None:
+    head = ChainHead(number=1, hash="f" * 64)
+    assert head.fingerprint == 2**52 - 1 == int(float(head.fingerprint))
+
+
+# -- purges -----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(ENTRIES, min_size=1, max_size=6), st.data())
+def test_after_a_purge_with_an_authority_the_chain_is_whole(entries: list[AuditEntry], data: st.DataObject) -> None:
+    sealed = chain(entries)
+    numbers = data.draw(st.sets(st.integers(1, len(sealed))))
+    after = purged(sealed, *numbers)
+    assert flaws(after, end_of(after)) == []
+
+
+def test_a_purge_of_nothing_leaves_no_flaw() -> None:
+    after = purged(THREE)
+    assert flaws(after, end_of(after)) == []
+
+
+def test_an_entry_that_is_emptied_beside_a_purge_is_noticed() -> None:
+    after = purged(THREE, 1)
+    after[1] = emptied(after[1], by=4)
+    assert flaws(after, end_of(after)) == ["entry 4: tells of a purge of other entries than those that are empty"]
+
+
+def test_an_entry_that_is_emptied_without_a_purge_is_noticed() -> None:
+    emptied_one = [THREE[0], emptied(THREE[1], by=3), THREE[2]]
+    assert flaws(emptied_one, end_of(THREE)) == ["entry 2: is empty, and entry 3 tells of no purge"]
+
+
+def test_something_written_onto_a_tombstone_is_noticed() -> None:
+    after = purged(THREE, 1)
+    after[0] = replace(after[0], actor="Ravi Contoh")
+    assert flaws(after, end_of(after)) == ["entry 1: was purged, and yet says something"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda e: replace(e, at=e.at + MINUTE),
+        lambda e: replace(e, hash="0" * 64),
+        lambda e: replace(e, content="0" * 64),
+        lambda e: replace(e, purged_by=None),
+        lambda e: replace(e, purged_by=2),
+    ],
+)
+def test_a_tombstone_that_was_changed_is_noticed(change: Callable[[ChainedEntry], ChainedEntry]) -> None:
+    after = purged(THREE, 1)
+    after[0] = change(after[0])
+    assert flaws(after, end_of(after))
+
+
+def test_a_tombstone_that_was_taken_out_is_missed() -> None:
+    after = purged(THREE, 1)
+    assert flaws(after[1:], end_of(after))

@@ -1,0 +1,73 @@
+"""What the NOC is rung with without a store: in both languages, sendable, and without a number."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from alerts.gateways.twilio import twiml
+from alerts.model.notification import IssuingOffice
+from alerts.wording.lint import COMFORTABLE, lint, septets
+from alerts.wording.out_of_band import SITUATIONS, OutOfBandMessage, call, faults, sms
+from tests.unit.alerts.wording.situations import BEGAN, WORDING
+
+NOC = IssuingOffice(short="PANTAU", name="Pusat Operasi Rangkaian Kementerian Contoh", domain="")
+LONGEST = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
+
+
+def plight(situation: str, whose: str = "", at: datetime = BEGAN) -> OutOfBandMessage:
+    return OutOfBandMessage(situation=situation, office=NOC, at=at, whose=whose)
+
+
+@pytest.mark.parametrize(
+    ("situation", "text"),
+    [
+        (
+            "store",
+            (
+                "RM0 PANTAU: AMARAN. Simpanan data Pantau gagal sejak 24/11, 2.15 ptg. Gangguan e-mel tidak dimaklumkan. "
+                "ALERT. Store away: outages go untold."
+            ),
+        ),
+        (
+            "peer",
+            (
+                "RM0 PANTAU: AMARAN. Proses Pantau kedua tidak bertindak balas sejak 24/11, 2.15 ptg. Sila semak. "
+                "ALERT. A process is silent."
+            ),
+        ),
+        ("clear", "RM0 PANTAU: SELESAI. Pantau berfungsi semula sejak 24/11, 2.15 ptg. RESTORED."),
+    ],
+)
+def test_an_sms_says_it_in_both_languages(situation: str, text: str) -> None:
+    assert sms(plight(situation, "kedua"), WORDING).text == text
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("whose", ["", "n" * 40, "noc-2.kementerian-contoh.gov.my"])
+def test_every_sms_arrives_whatever_the_process_is_called(situation: str, whose: str) -> None:
+    text = sms(plight(situation, whose, LONGEST), WORDING).text
+    assert lint(text, "PANTAU") == ()
+    assert septets(text) <= COMFORTABLE
+    assert ".gov.my" not in text
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_call_speaks_malay_then_english_and_asks_for_no_key(situation: str) -> None:
+    malay, english = call(plight(situation, "kedua"), WORDING).scripts
+    assert (malay.language, english.language) == ("ms-MY", "en-GB")
+    assert malay.blocks != english.blocks
+    spoken = " ".join((*malay.blocks, malay.goodbye, malay.menu, *english.blocks, english.goodbye, english.menu))
+    assert "tekan" not in spoken.lower()
+    assert "press" not in spoken.lower()
+    # All of it fits into a call that nobody steers.
+    document = twiml.recital((malay, english), twiml.Voices(names={}))
+    assert document is not None
+    assert document.count(english.goodbye) == 1
+
+
+def test_an_office_whose_name_does_not_fit_is_found_beforehand() -> None:
+    assert faults(NOC, WORDING) == ()
+    too_long = IssuingOffice(short="P" * 60, name="x", domain="")
+    assert {key for key, _ in faults(too_long, WORDING)} == {"lifeline.sms.store", "lifeline.sms.peer"}

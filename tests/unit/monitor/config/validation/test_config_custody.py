@@ -1,0 +1,222 @@
+"""Whoever edits an agency in the portal moves no secret and no file of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config.files.document import Document, document_of
+from monitor.config.files.reading import as_model, core, is_secret, item, names, of_field
+from monitor.config.model.registry import Agency
+from monitor.config.validation.restricted_fields import check_bounds, check_custody, check_domains
+from probes.model.egress import EgressException, EgressPolicy
+
+BEFORE = """\
+agency: JCM
+name: Jabatan Contoh
+domains: [jcm.gov.my]
+office:
+  crest: jata/jcm.svg
+mailboxes:
+  utama:
+    address: pantau@jcm.gov.my
+    smtp: {host: mel.jcm.gov.my, tls_name: mel.contoh.gov.my}
+    imap: {host: mel.jcm.gov.my}
+    login: {username: pantau, password_file: secrets/jcm}
+contacts:
+  siti: {name: Siti, sms: 010-000 0101, pin_file: secrets/pin}
+"""
+
+
+def said(was: str, becomes: str, *, before: str = BEFORE) -> list[str]:
+    assert was in before
+    after = document_of(before.replace(was, becomes), "JCM in the store")
+    return [str(problem) for problem in check_custody(document_of(before, "").data, after)]
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "where"),
+    [
+        ("secrets/jcm", "/etc/shadow", "11: mailboxes.utama.login.password_file"),
+        ("password_file: secrets/jcm", "password_env: PGPASSWORD", "11: mailboxes.utama.login"),
+        ("username: pantau", "username: setiausaha", "11: mailboxes.utama.login.username"),
+        ("host: mel.jcm.gov.my, tls", "host: penyerang.contoh.gov.my, tls", "9: mailboxes.utama.smtp.host"),
+        (", tls_name: mel.contoh.gov.my", "", "9: mailboxes.utama.smtp"),
+        ("imap: {host: mel.jcm.gov.my}", "imap: {host: mel.jcm.gov.my, port: 25}", "10: mailboxes.utama.imap.port"),
+        ("    login:", "    ca_file: /etc/passwd\n    login:", "11: mailboxes.utama.ca_file"),
+        ("jata/jcm.svg", "/etc/pantau/pantau.key", "5: office.crest"),
+        ("secrets/pin", "secrets/jcm", "13: contacts.siti.pin_file"),
+        ("pin_file", "pin_env", "13: contacts.siti.pin_env"),
+        ("  siti: {", "  ali: {name: Ali, pin_file: secrets/pin}\n  siti: {", "13: contacts.ali.pin_file"),
+        ("  utama:", "  lain:", "9: mailboxes.lain.smtp"),
+        # What is taken out is told where it stood.
+        (", pin_file: secrets/pin", "", "13: contacts.siti.pin_file"),
+        ("    imap: {host: mel.jcm.gov.my}\n", "", "7: mailboxes.utama.imap"),
+        ("  crest: jata/jcm.svg\n", "  telephone: 03-0000 0100\n", "4: office.crest"),
+        ("office:\n  crest: jata/jcm.svg\n", "", "1: office.crest"),
+        (", password_file: secrets/jcm", "", "11: mailboxes.utama.login"),
+    ],
+)
+def test_who_names_another_place_of_a_secret_or_another_server_is_told_at_the_line(
+    was: str, becomes: str, where: str
+) -> None:
+    first, *_ = said(was, becomes)
+    assert first.startswith(f"JCM in the store:{where}: only an administrator changes where a secret")
+
+
+def test_what_stood_there_is_what_to_write_instead() -> None:
+    assert said("secrets/jcm", "/etc/shadow")[0].endswith("; write instead: secrets/jcm")
+    assert said(", pin_file: secrets/pin", "")[0].endswith("; write instead: pin_file: secrets/pin")
+
+
+def test_an_authority_that_an_operator_trusts_is_taken_out_only_with_the_password_that_is_sent_by_it() -> None:
+    trusting = BEFORE.replace("    login:", "    ca_file: ca/jcm.pem\n    login:")
+    (told,) = said("    ca_file: ca/jcm.pem\n", "", before=trusting)
+    assert "mailboxes.utama.ca_file: only an administrator" in told
+    taken_over = BEFORE.replace("password_file: secrets/jcm", f"password_kept: {NAME}")
+    assert check_custody(document_of(trusting, "").data, document_of(taken_over, "JCM"), {NAME}) == ()
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("Siti", "Siti binti Contoh"),
+        ("010-000 0101", "010-000 0102"),
+        ("  crest: jata/jcm.svg\n", "  crest: jata/jcm.svg\n  telephone: 03-0000 0100\n"),
+        ("contacts:\n  siti: {name: Siti, sms: 010-000 0101, pin_file: secrets/pin}\n", ""),
+        (BEFORE[BEFORE.index("mailboxes:") : BEFORE.index("contacts:")], ""),
+        ("address: pantau@", "address: mel@"),
+        ("contacts:\n", "probing: {interval: 10m}\ncontacts:\n"),
+        # Written otherwise, and the same.
+        ("secrets/jcm", "'secrets/jcm'"),
+    ],
+)
+def test_everything_else_is_the_agencys_own(was: str, becomes: str) -> None:
+    assert said(was, becomes) == []
+
+
+def places(asked: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield where in a document the path of a file, a secret or a command may be written."""
+    model, below = as_model(asked), item(asked)
+    if model is not None:
+        for key, field in names(model).items():
+            yield from places(of_field(field), (*path, f"{key}_file" if is_secret(of_field(field)) else key))
+    elif below is not None and path[-1] != "token_command":
+        yield from places(below, (*path, "*"))
+    elif core(asked) is Path or is_secret(asked) or path[-1] == "token_command":
+        yield path
+
+
+FOUND = sorted(places(Agency))
+
+
+def test_there_are_places_to_be_found() -> None:
+    assert ("mailboxes", "*", "login", "oauth", "client_secret_file") in FOUND
+    assert len(FOUND) >= 8
+
+
+@pytest.mark.parametrize("path", FOUND, ids="/".join)
+def test_no_file_that_a_document_may_name_is_overlooked(path: tuple[str, ...]) -> None:
+    value: Any = "/etc/shadow"
+    for part in reversed(path):
+        value = [value] if part == "*" and path[0] not in {"mailboxes", "contacts"} else {part.replace("*", "x"): value}
+    assert check_custody({}, Document(file="JCM", data=value))
+
+
+NAME, OTHER = "typed-aaaabbbbccccdddd", "typed-eeeeffffgggghhhh"
+TYPED = BEFORE.replace("password_file: secrets/jcm", f"password_kept: {NAME}")
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        # Who is told a typed secret was settled when it was typed: the check of the secret sees to that, not this one.
+        ("host: mel.jcm.gov.my, tls", "host: mel2.jcm.gov.my, tls"),
+        ("    imap: {host: mel.jcm.gov.my}\n", ""),
+        ("username: pantau", "username: peti"),
+    ],
+)
+def test_a_mailbox_that_rests_on_typing_is_its_officers_with_its_servers(was: str, becomes: str) -> None:
+    assert said(was, becomes, before=TYPED) == []
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "told"),
+    [
+        (NAME, OTHER, "mailboxes.utama.login.password_kept: names a secret that nobody has typed here"),
+        ("  utama:", "  lain:", "mailboxes.lain.login.password_kept: names a secret that nobody has typed here"),
+        (f"password_kept: {NAME}", "password_file: /etc/shadow", "mailboxes.utama.login: only an administrator"),
+        (f"password_kept: {NAME}", "token_command: [cat, /etc/shadow]", "mailboxes.utama.login: only an administrator"),
+        ("    login:", "    ca_file: /etc/passwd\n    login:", "mailboxes.utama.ca_file: only an administrator"),
+        (
+            f"password_kept: {NAME}",
+            f"oauth: {{token_url: 'https://x.my', refresh_token_kept: {NAME}}}",
+            "mailboxes.utama.login: only an administrator",
+        ),
+    ],
+)
+def test_neither_another_secret_nor_what_is_on_the_machine_comes_by_it(was: str, becomes: str, told: str) -> None:
+    assert any(told in each for each in said(was, becomes, before=TYPED))
+
+
+def test_what_is_typed_comes_in_the_place_of_what_was_placed_and_takes_it_nowhere() -> None:
+    other_server = TYPED.replace("imap: {host: mel.jcm.gov.my}", "imap: {host: mel.penyedia.example}")
+    after, before = document_of(other_server, "JCM"), document_of(BEFORE, "").data
+
+    assert check_custody(before, after, {NAME}) == ()
+    assert [each.key for each in check_custody(before, after)] == ["mailboxes.utama.login.password_kept"]
+    both = document_of(other_server.replace(f"_kept: {NAME}", f"_kept: {NAME}, password_file: secrets/jcm"), "JCM")
+    assert check_custody(before, both, {NAME})
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        ("{host: 127.0.0.1, port: 5432}", "imap.port: is a port that mail servers do not use"),
+        ("{host: mel.jcm.gov.my, port: 5432}", "imap.port: is a port that mail servers do not use"),
+        ("{host: 127.0.0.1}", "imap.host: is this machine itself"),
+        ("{host: '::ffff:127.0.0.1'}", "imap.host: is this machine itself"),
+        ("{host: 169.254.169.254}", "imap.host: is the link of this machine"),
+        ("{host: 10.21.0.1}", "imap.host: is a private network that the settings do not name"),
+        ("{host: 10.20.0.1}", ""),
+        ("{host: 10.20.0.9, port: 2525}", ""),
+        ("{host: mel.jcm.gov.my, security: starttls}", ""),
+        ("{host: mel.jcm.gov.my, port: empat}", ""),
+    ],
+)
+def test_an_address_or_a_port_out_of_bounds_is_told_where_it_is_typed(server: str, told: str) -> None:
+    bounds = EgressPolicy(openings=(EgressException.read("10.20.0.0/16"), EgressException.read("10.20.0.9:2525")))
+    after = document_of(TYPED.replace("imap: {host: mel.jcm.gov.my}", f"imap: {server}"), "JCM")
+    before = document_of(TYPED, "").data
+
+    found = [str(each) for each in check_bounds(before, after, bounds)]
+    assert len(found) == (1 if told else 0)
+    assert told in "".join(found)
+    # What stood there before is in nobody's way, and a mailbox of an operator's is met wherever it is.
+    assert check_bounds(after.data, after, bounds) == ()
+    placed = document_of(after.text.replace("password_kept", "password_file"), "JCM")
+    assert check_bounds(before, placed, bounds) == ()
+
+
+@pytest.mark.parametrize(
+    ("becomes", "refused"),
+    [
+        ("domains: [jcm.gov.my, kementerian-lain.gov.my]", ["3: domains[1]"]),
+        ("domains: [kementerian-lain.gov.my]", ["3: domains[0]"]),
+        ("domains: [bukan-jcm.gov.my, lain.jcm.gov.my.example.com]", ["3: domains[0]", "3: domains[1]"]),
+        ("domains: [JCM.gov.my, cawangan.jcm.gov.my]", []),
+        ("domains: []", []),
+        ("domains: jcm.gov.my", []),
+    ],
+)
+def test_a_domain_is_registered_by_an_administrator_but_for_those_below_ones_own(
+    becomes: str, refused: list[str]
+) -> None:
+    after = document_of(BEFORE.replace("domains: [jcm.gov.my]", becomes), "JCM in the store")
+    found = [str(problem) for problem in check_domains(document_of(BEFORE, "").data, after)]
+    assert [each.split(": only an administrator registers a domain")[0] for each in found] == [
+        f"JCM in the store:{each}" for each in refused
+    ]

@@ -1,0 +1,79 @@
+"""An officer's document has lists of a length that is worked off, and an administrator's may be longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from monitor.config.files.document import document_of
+from monitor.config.files.problem import Path
+from monitor.config.files.reading import as_model, is_mapping, item, names, of_field
+from monitor.config.model.registry import Agency
+from monitor.config.validation.restricted_fields import MOST, check_list_lengths
+
+
+def lists(asked: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
+    """Yield where a document may have a list or names of somebody's choice, and whether it is the latter."""
+    model, below = as_model(asked), item(asked)
+    if model is not None:
+        for key, field in names(model).items():
+            yield from lists(of_field(field), (*path, key))
+    elif below is not None:
+        yield path, is_mapping(asked)
+        yield from lists(below, (*path, "*"))
+
+
+FOUND = dict(lists(Agency))
+
+
+def test_no_list_that_a_document_may_have_is_overlooked() -> None:
+    assert FOUND.keys() == MOST.keys()
+
+
+def holding(path: Path, many: int) -> str:
+    """Return a document with so many entries there."""
+    value: Any = {f"x{n}": {} for n in range(many)} if FOUND[path] else ["x"] * many
+    for at in range(len(path) - 1, -1, -1):
+        around: Any = {"x": value} if FOUND.get(path[:at]) else [value]
+        value = around if path[at] == "*" else {path[at]: value}
+    return yaml.safe_dump(value, sort_keys=False)
+
+
+@pytest.mark.parametrize("path", MOST, ids=lambda path: ".".join(map(str, path)))
+def test_each_list_has_an_end_and_what_was_longer_may_stay(path: Path) -> None:
+    most = MOST[path]
+    as_many, more, many_more = (document_of(holding(path, many), "JCM") for many in (most, most + 1, most + 2))
+
+    assert check_list_lengths({}, as_many) == ()
+    (told,) = check_list_lengths({}, more)
+    assert (told.message, told.instead) == (
+        f"has more than {most} entries",
+        f"{most} at most; an administrator may write more",
+    )
+    assert told.key == ".".join(map(str, path)).replace(".*.layers.*", ".x.layers[0]").replace(
+        "steps.*", "steps[0]"
+    ).replace("hours.*", "hours[0]").replace(".*", ".x")
+    assert check_list_lengths(more.data, more) == ()
+    assert check_list_lengths(more.data, many_more)[0].message == f"has more than {most + 1} entries"
+
+
+def test_the_first_step_that_is_too_many_is_told_at_its_line() -> None:
+    steps = "- contacts: [siti]\n  channels: [sms]\n" * 1500
+    (told,) = check_list_lengths(
+        {},
+        document_of(
+            f"escalation:\n  steps:\n{steps}".replace("\n-", "\n  -").replace("\n  channels", "\n    channels"), "JCM"
+        ),
+    )
+
+    assert str(told) == (
+        "JCM:43: escalation.steps: has more than 20 entries; write instead: 20 at most; an administrator may write more"
+    )
+
+
+@pytest.mark.parametrize("text", ["escalation: {steps: dua}", "contacts: []", "routes: {}", "[]", "escalation: [1]"])
+def test_what_has_another_shape_is_told_as_that_elsewhere(text: str) -> None:
+    assert check_list_lengths({}, document_of(text, "JCM")) == ()

@@ -1,0 +1,95 @@
+"""What an agency's routes say together."""
+
+from __future__ import annotations
+
+import pytest
+
+from alerts.model.notification import IncidentType
+from monitor.evaluation.agency import AgencyMail
+from monitor.evaluation.attribution import Attribution, FaultDomain
+from monitor.evaluation.flapping import FlappingPolicy
+from monitor.evaluation.health_tracker import HealthTracker
+from monitor.model.health import Grade, Health, HealthPolicy
+from monitor.model.route import Direction
+from probes.model.result import Outcome, Party, Phase
+from tests.unit.monitor.trial import MINUTE, PROBING, T0, agency_routes, failed
+
+
+@pytest.mark.parametrize(("blind", "is_well"), [(Health.UNKNOWN, True), (Health.DOWN, False), (Health.DEGRADED, False)])
+def test_a_direction_that_cannot_see_is_waited_for_if_it_was_ever_judged(blind: Health, *, is_well: bool) -> None:
+    mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
+    outbound, inbound = agency_routes("JCM", ("a",), (Direction.OUTBOUND, Direction.INBOUND))
+    mail.judge_by(outbound, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
+    mail.judge_by(
+        inbound,
+        HealthTracker(policy=policy, health=blind, changed_at=T0, silent=policy.failures_to_down),
+    )
+    assert mail.well_since() == (T0 if is_well else None)
+    assert mail.unseen() == (Direction.INBOUND,)
+
+
+def test_a_direction_is_seen_while_one_of_its_routes_is_and_trouble_began_with_the_oldest() -> None:
+    mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
+    first, second = agency_routes("JCM", ("a", "b"), (Direction.INBOUND,))
+    mail.judge_by(first, HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE, silent=99))
+    mail.judge_by(second, HealthTracker(policy=policy, health=Health.DEGRADED, changed_at=T0))
+    assert (mail.unseen(), mail.troubled_since()) == ((), T0)
+    assert mail.troubled() == [first.name, second.name]
+    mail.release(second.name)
+    assert mail.unseen() == (Direction.INBOUND,)
+    mail.judge_by(first, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
+    assert (mail.unseen(), mail.troubled_since()) == ((), None)
+    assert mail.troubled() == []
+
+
+@pytest.mark.parametrize(
+    ("grade", "blame", "waits"),
+    [
+        (Grade.BAD, FaultDomain.AGENCY, True),
+        (Grade.PENDING, FaultDomain.NETWORK, True),
+        (Grade.NONE, FaultDomain.REFERENCE, True),
+        (Grade.NONE, FaultDomain.NOBODY, False),
+        (Grade.GOOD, FaultDomain.NOBODY, False),
+    ],
+)
+def test_a_route_that_is_not_judged_yet_is_waited_for_since_the_first_of_the_others_fell(
+    grade: Grade, blame: FaultDomain, *, waits: bool
+) -> None:
+    mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
+    undecided = HealthTracker(policy=policy, health=Health.UP, changed_at=T0 - 600 * MINUTE)
+    first = HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0)
+    second = HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE)
+    routes = agency_routes("JCM", ("a",))
+    for route, subject in zip(routes, (undecided, first, second), strict=True):
+        mail.judge_by(route, subject)
+    undecided.note(failed(routes[0], T0, Outcome.LOST, Phase.TRANSIT), Attribution(grade=grade, blame=blame))
+
+    until = T0 + 2 * (PROBING.confirmation + PROBING.patience.whole)
+    assert mail.spreading_until(T0 + MINUTE) == (until if waits else None)
+    assert mail.spreading_until(until) is None
+
+
+def test_trouble_receiving_down_after_slow_begins_when_it_went_down() -> None:
+    mail, policy = AgencyMail(FlappingPolicy(falls=1)), HealthPolicy()
+    internal, outbound, inbound = agency_routes("JCM", ("a",))
+    down = HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + 9 * MINUTE)
+    down.note(failed(internal, T0, Outcome.CONNECT, Phase.CONNECT), Attribution(grade=Grade.BAD))
+    # A message was refused once, which is no outage of sending.
+    up = HealthTracker(policy=policy, health=Health.UP, changed_at=T0)
+    up.note(failed(outbound, T0, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), Attribution(grade=Grade.BAD))
+    slow = HealthTracker(policy=policy, health=Health.DEGRADED, changed_at=T0 + MINUTE)
+    for route, subject in ((internal, down), (outbound, up), (inbound, slow)):
+        mail.judge_by(route, subject)
+    found = mail.trouble(T0 + 10 * MINUTE)
+    assert found is not None
+    assert (found.matter, found.since, found.latest) == (IncidentType.RECEIVING, T0 + 9 * MINUTE, T0 + 9 * MINUTE)
+    assert found.unsteady, "it was noted that it fell"
+
+
+def test_quiet_begins_when_the_last_of_the_routes_was_judged_to_be_well() -> None:
+    mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
+    for minute, route in enumerate(agency_routes("JCM", ("a",))):
+        health = Health.UP if minute else Health.DEGRADED
+        mail.judge_by(route, HealthTracker(policy=policy, health=health, changed_at=T0 + (minute or 9) * MINUTE))
+    mail.restore_falls([T0], is_down=True, is_unsteady=True)
+    assert mail.rose(T0 + 10 * MINUTE) == T0 + 2 * MINUTE + FlappingPolicy().within

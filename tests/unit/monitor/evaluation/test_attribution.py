@@ -1,0 +1,427 @@
+"""Whose fault a run is, one at a time; and that no sequence of runs turns our own fault into an agency's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.evaluation.attribution import Attribution, FaultDomain, weigh
+from monitor.evaluation.evaluator import HealthEvaluator
+from monitor.evaluation.evidence import ON_THE_WAY, REACHING, UNANSWERED, Ability, Evidence, EvidenceRecord
+from monitor.model.health import Grade, Health, HealthPolicy
+from monitor.model.route import Direction, MonitoredRoute
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
+from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, forwarded
+
+INTERNAL, OUTBOUND, INBOUND = agency_routes("JCM", references=("a",))
+CONTROL = controls()[0]
+WORKS, DEAD, UNTRIED = EvidenceRecord(worked_at=T0), EvidenceRecord(failed_at=T0), EvidenceRecord()
+PROOFS = {"works": WORKS, "dead": DEAD, "untried": UNTRIED}
+S, R = Party.SENDER, Party.RECIPIENT
+
+
+def evidence(proof: EvidenceRecord) -> Evidence:
+    all_of_them = {"a": proof, "b": proof}
+    return Evidence(proofs=dict.fromkeys(Ability, all_of_them))
+
+
+def verdicts(of: MonitoredRoute, result: ProbeResult) -> list[tuple[Grade, FaultDomain]]:
+    """Weigh with references that work, that are dead, and of which nothing is known."""
+    found = [weigh(of, result, evidence(proof)) for proof in PROOFS.values()]
+    return [(verdict.grade, verdict.blame) for verdict in found]
+
+
+THEIRS = (Grade.BAD, FaultDomain.AGENCY)
+NETWORK = [THEIRS, (Grade.NONE, FaultDomain.NETWORK), (Grade.PENDING, FaultDomain.NETWORK)]
+REFERENCE = [THEIRS, (Grade.NONE, FaultDomain.REFERENCE), (Grade.PENDING, FaultDomain.REFERENCE)]
+NEVER = [(Grade.NONE, FaultDomain.REFERENCE)] * 3
+
+
+@pytest.mark.parametrize(
+    ("of", "outcome", "phase", "party", "expected"),
+    [
+        (INTERNAL, Outcome.LOST, Phase.TRANSIT, R, [THEIRS] * 3),
+        (INTERNAL, Outcome.CORRUPTED, Phase.RETRIEVE, R, [THEIRS] * 3),
+        (INTERNAL, Outcome.AUTH, Phase.AUTH, S, [THEIRS] * 3),
+        (INTERNAL, Outcome.REJECTED, Phase.SUBMIT, S, [THEIRS] * 3),
+        (INTERNAL, Outcome.CONNECT, Phase.CONNECT, R, NETWORK),
+        (INTERNAL, Outcome.REJECTED, Phase.CONNECT, S, NETWORK),
+        (INTERNAL, Outcome.DNS, Phase.DNS, S, NETWORK),
+        (INTERNAL, Outcome.TLS, Phase.TLS, S, NETWORK),
+        (INTERNAL, Outcome.TIMEOUT, Phase.SUBMIT, S, NETWORK),
+        (INTERNAL, Outcome.CONNECT, Phase.RETRIEVE, R, NETWORK),
+        (INTERNAL, Outcome.TIMEOUT, Phase.RETRIEVE, R, NETWORK),
+        (OUTBOUND, Outcome.LOST, Phase.TRANSIT, R, REFERENCE),
+        (OUTBOUND, Outcome.BOUNCED, Phase.TRANSIT, R, REFERENCE),
+        (OUTBOUND, Outcome.CORRUPTED, Phase.RETRIEVE, R, REFERENCE),
+        (OUTBOUND, Outcome.TIMEOUT, Phase.RETRIEVE, R, NEVER),
+        (OUTBOUND, Outcome.CONNECT, Phase.CONNECT, R, NEVER),
+        (OUTBOUND, Outcome.AUTH, Phase.AUTH, R, NEVER),
+        (OUTBOUND, Outcome.CONNECT, Phase.CONNECT, S, NETWORK),
+        (OUTBOUND, Outcome.REJECTED, Phase.SUBMIT, S, [THEIRS] * 3),
+        (INBOUND, Outcome.LOST, Phase.TRANSIT, R, REFERENCE),
+        (INBOUND, Outcome.BOUNCED, Phase.TRANSIT, R, REFERENCE),
+        (INBOUND, Outcome.TIMEOUT, Phase.RETRIEVE, R, NETWORK),
+        (INBOUND, Outcome.AUTH, Phase.AUTH, S, NEVER),
+        (INBOUND, Outcome.REJECTED, Phase.SUBMIT, S, NEVER),
+        (INBOUND, Outcome.DEFERRED, Phase.SUBMIT, S, NEVER),
+    ],
+)
+def test_a_failure_is_theirs_once_we_are_proven(
+    of: MonitoredRoute, outcome: Outcome, phase: Phase, party: Party, expected: list[tuple[Grade, FaultDomain]]
+) -> None:
+    assert verdicts(of, failed(of, T0, outcome, phase, party)) == expected
+
+
+@pytest.mark.parametrize("of", [INTERNAL, OUTBOUND, INBOUND])
+def test_mail_that_arrives_in_good_time_is_good_whatever_is_known_of_us(of: MonitoredRoute) -> None:
+    assert verdicts(of, arrived(of, T0)) == [(Grade.GOOD, FaultDomain.NOBODY)] * 3
+
+
+@pytest.mark.parametrize("junk", [False, True])
+def test_mail_that_arrives_badly_is_held_against_those_who_do_better_with_others(*, junk: bool) -> None:
+    def transit(of: MonitoredRoute) -> ProbeResult:
+        return arrived(of, T0, SECOND if junk else 2 * MINUTE, junk=junk)
+
+    across = [
+        (Grade.SLOW, FaultDomain.NOBODY),
+        (Grade.NONE, FaultDomain.REFERENCE),
+        (Grade.PENDING, FaultDomain.REFERENCE),
+    ]
+    assert verdicts(OUTBOUND, transit(OUTBOUND)) == verdicts(INBOUND, transit(INBOUND)) == across
+    assert verdicts(INTERNAL, transit(INTERNAL)) == [(Grade.SLOW, FaultDomain.NOBODY)] * 3
+
+
+UNANSWERED_FOR = {"uncertain": True}
+ANSWERED_LATE = {"phases": dict.fromkeys(Phase, SECOND) | {Phase.DATA: 16 * SECOND}}
+SLOW = (Grade.SLOW, FaultDomain.NOBODY)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("taken", [UNANSWERED_FOR, ANSWERED_LATE], ids=["unanswered", "late"])
+@pytest.mark.parametrize("junk", [False, True])
+@pytest.mark.parametrize(
+    ("of", "expected"),
+    [
+        # What breaks a connection in the middle may be our network.
+        (INTERNAL, [SLOW, (Grade.NONE, FaultDomain.NETWORK), (Grade.PENDING, FaultDomain.NETWORK)]),
+        (OUTBOUND, [SLOW, (Grade.NONE, FaultDomain.NETWORK), (Grade.PENDING, FaultDomain.NETWORK)]),
+        (CONTROL, [(Grade.SLOW, FaultDomain.REFERENCE)] * 3),
+    ],
+    ids=["internal", "outbound", "control"],
+)
+def test_mail_that_arrives_and_was_not_answered_for_in_time_is_degraded_sending(
+    of: MonitoredRoute, taken: dict[str, Any], expected: list[tuple[Grade, FaultDomain]], *, junk: bool
+) -> None:
+    assert verdicts(of, replace(arrived(of, T0, junk=junk), **taken)) == expected
+
+
+@pytest.mark.parametrize("taken", [UNANSWERED_FOR, ANSWERED_LATE], ids=["unanswered", "late"])
+def test_how_a_reference_takes_messages_says_nothing_of_the_agency_they_reach(taken: dict[str, Any]) -> None:
+    assert verdicts(INBOUND, replace(arrived(INBOUND, T0), **taken)) == [(Grade.GOOD, FaultDomain.NOBODY)] * 3
+
+
+def test_an_answer_within_half_of_the_patience_is_in_good_time() -> None:
+    prompt = replace(arrived(OUTBOUND, T0), phases=dict.fromkeys(Phase, SECOND) | {Phase.DATA: 15 * SECOND})
+    assert verdicts(OUTBOUND, prompt) == [(Grade.GOOD, FaultDomain.NOBODY)] * 3
+
+
+FORWARDED = forwarded("JCM", sender="a", arrives_in="b")
+
+
+def of_two(sends_a: EvidenceRecord, receives_b: EvidenceRecord) -> Evidence:
+    """Return what is known when a's sending and b's receiving are as told, and the contrary of each works."""
+    sends, receives = {"a": sends_a, "b": WORKS}, {"a": WORKS, "b": receives_b}
+    ends = {Ability.SEND: sends, Ability.SEND_WELL: sends, Ability.RECEIVE: receives, Ability.RECEIVE_WELL: receives}
+    return Evidence(proofs={Ability.REACH: {"a": WORKS, "b": WORKS}, **ends})
+
+
+def test_a_refused_password_is_a_matter_of_credentials_wherever_it_is_refused() -> None:
+    for of in (INTERNAL, OUTBOUND, INBOUND, CONTROL):
+        refused = failed(of, T0, Outcome.AUTH, Phase.AUTH, S, credentials=True)
+        assert verdicts(of, refused) == [(Grade.NONE, FaultDomain.CREDENTIALS)] * 3
+    assert weigh(
+        OUTBOUND, failed(OUTBOUND, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True), Evidence()
+    ) == Attribution(grade=Grade.NONE, blame=FaultDomain.CREDENTIALS, suspect="a")
+
+
+MAILBOX_OF: dict[RefusalCause, Party | None] = {
+    RefusalCause.SESSION_LIMIT: None,
+    RefusalCause.SENDING_LIMIT: S,
+    RefusalCause.RECEIVING_LIMIT: R,
+}
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("cause", MAILBOX_OF)
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.DEFERRED, Outcome.BOUNCED, Outcome.INCONCLUSIVE])
+@pytest.mark.parametrize("party", [S, R])
+@pytest.mark.parametrize("of", [INTERNAL, OUTBOUND, INBOUND, CONTROL], ids=lambda of: of.direction)
+def test_weigh_refusal_of_one_mailbox_blames_that_mailbox(
+    of: MonitoredRoute, party: Party, outcome: Outcome, cause: RefusalCause
+) -> None:
+    whose = of.route.sender if (MAILBOX_OF[cause] or party) is S else of.route.recipient
+    run = failed(of, T0, outcome, Phase.SUBMIT, party, cause=cause)
+    expected = Attribution(grade=Grade.NONE, blame=FaultDomain.MAILBOX, suspect=whose.name)
+    assert [weigh(of, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
+
+
+@pytest.mark.blind
+def test_weigh_full_mailbox_of_a_public_address_is_the_agencys() -> None:
+    # It is not the one that is probed: what people write to that address comes back.
+    run = failed(FORWARDED, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.RECEIVING_LIMIT)
+    assert weigh(FORWARDED, run, of_two(WORKS, WORKS)) == Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)
+    assert run.failure is not None
+    copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
+    assert weigh(FORWARDED, copy, of_two(WORKS, WORKS)).suspect == "b"
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("of", [INBOUND, FORWARDED], ids=["inbound", "forwarded"])
+def test_weigh_refusal_by_block_list_blames_the_reference_that_sent(of: MonitoredRoute) -> None:
+    run = failed(of, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.BLOCK_LIST)
+    expected = Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="a")
+    assert [weigh(of, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
+
+
+@pytest.mark.parametrize("of", [INTERNAL, OUTBOUND], ids=["internal", "outbound"])
+def test_weigh_refusal_by_block_list_of_the_agencys_own_sender_is_the_agencys(of: MonitoredRoute) -> None:
+    run = failed(of, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.BLOCK_LIST)
+    assert verdicts(of, run)[0] == THEIRS
+
+
+def test_what_does_not_say_where_it_failed_is_ours() -> None:
+    nowhere = ProbeResult(
+        route=INTERNAL.name, token_id="00c0ffee", started_at=T0, duration=SECOND, outcome=Outcome.LOST
+    )
+
+    assert verdicts(INTERNAL, nowhere) == [(Grade.NONE, FaultDomain.OURS)] * 3
+    inconclusive = failed(INTERNAL, T0, Outcome.INCONCLUSIVE, Phase.RETRIEVE)
+    assert verdicts(INTERNAL, inconclusive) == [(Grade.NONE, FaultDomain.OURS)] * 3
+
+
+@pytest.mark.parametrize(
+    ("outcome", "phase", "expected"),
+    [
+        (Outcome.CONNECT, Phase.CONNECT, [(Grade.BAD, FaultDomain.REFERENCE), *NETWORK[1:]]),
+        (Outcome.TIMEOUT, Phase.RETRIEVE, [(Grade.BAD, FaultDomain.REFERENCE), *NETWORK[1:]]),
+        # What greets with a refusal may be something in between.
+        (Outcome.REJECTED, Phase.CONNECT, [(Grade.BAD, FaultDomain.REFERENCE), *NETWORK[1:]]),
+        (Outcome.AUTH, Phase.AUTH, [(Grade.BAD, FaultDomain.REFERENCE)] * 3),
+        (Outcome.LOST, Phase.TRANSIT, [(Grade.BAD, FaultDomain.REFERENCE)] * 3),
+    ],
+)
+def test_a_control_run_blames_a_reference_or_our_network(
+    outcome: Outcome, phase: Phase, expected: list[tuple[Grade, FaultDomain]]
+) -> None:
+    assert verdicts(CONTROL, failed(CONTROL, T0, outcome, phase)) == expected
+
+
+# -- an address that is forwarded -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", sorted(ON_THE_WAY))
+@pytest.mark.parametrize(
+    ("sends", "receives", "expected"),
+    [
+        (WORKS, WORKS, Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)),
+        (WORKS, DEAD, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="b")),
+        (WORKS, UNTRIED, Attribution(grade=Grade.PENDING, blame=FaultDomain.REFERENCE, suspect="b")),
+        (DEAD, WORKS, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="a")),
+        (UNTRIED, WORKS, Attribution(grade=Grade.PENDING, blame=FaultDomain.REFERENCE, suspect="a")),
+        (UNTRIED, DEAD, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="b")),
+        (DEAD, UNTRIED, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="a")),
+        (UNTRIED, UNTRIED, Attribution(grade=Grade.PENDING, blame=FaultDomain.REFERENCE, suspect="a")),
+    ],
+)
+def test_a_forwarded_message_is_lost_by_the_agency_once_both_references_are_proven(
+    outcome: Outcome, sends: EvidenceRecord, receives: EvidenceRecord, expected: Attribution
+) -> None:
+    run = failed(FORWARDED, T0, outcome, Phase.TRANSIT)
+    assert weigh(FORWARDED, run, of_two(sends, receives)) == expected
+
+
+@pytest.mark.parametrize(
+    ("sends", "receives", "grade"),
+    [
+        (WORKS, WORKS, Grade.SLOW),
+        (WORKS, DEAD, Grade.NONE),
+        (DEAD, WORKS, Grade.NONE),
+        (UNTRIED, WORKS, Grade.PENDING),
+        (WORKS, UNTRIED, Grade.PENDING),
+    ],
+)
+def test_a_forwarded_message_comes_late_by_the_agency_once_both_references_do_better(
+    sends: EvidenceRecord, receives: EvidenceRecord, grade: Grade
+) -> None:
+    for run in (arrived(FORWARDED, T0, 2 * MINUTE), arrived(FORWARDED, T0, junk=True)):
+        assert weigh(FORWARDED, run, of_two(sends, receives)).grade is grade
+
+
+def test_a_copy_that_our_own_mailbox_returned_is_held_against_nobody_there() -> None:
+    run = failed(FORWARDED, T0, Outcome.BOUNCED, Phase.TRANSIT)
+    assert run.failure is not None
+    copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
+
+    assert weigh(FORWARDED, copy, of_two(WORKS, WORKS)) == Attribution(
+        grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="b"
+    )
+    # Behind an alias of the agency's own mailbox it is the agency's mailbox that returned it.
+    assert weigh(INBOUND, replace(copy, route=INBOUND.name), of_two(WORKS, WORKS)).blame is FaultDomain.AGENCY
+
+
+@pytest.mark.parametrize(("party", "suspect"), [(S, "a"), (R, "b")])
+@pytest.mark.parametrize(
+    ("outcome", "phase"),
+    [
+        (Outcome.CONNECT, Phase.CONNECT),
+        (Outcome.TLS, Phase.TLS),
+        (Outcome.AUTH, Phase.AUTH),
+        (Outcome.TIMEOUT, Phase.RETRIEVE),
+        (Outcome.CONNECT, Phase.RETRIEVE),
+        (Outcome.REJECTED, Phase.SUBMIT),
+    ],
+)
+def test_a_server_of_either_reference_that_fails_is_never_the_agencys(
+    outcome: Outcome, phase: Phase, party: Party, suspect: str
+) -> None:
+    run = failed(FORWARDED, T0, outcome, phase, party)
+    expected = Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect=suspect)
+    assert [weigh(FORWARDED, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
+
+
+def test_a_password_that_is_refused_where_the_copy_arrives_is_our_account() -> None:
+    run = failed(FORWARDED, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True)
+    assert weigh(FORWARDED, run, evidence(WORKS)) == Attribution(
+        grade=Grade.NONE, blame=FaultDomain.CREDENTIALS, suspect="b"
+    )
+
+
+# -- no sequence of runs ---------------------------------------------------------------------------------------------
+
+CONTROLS = controls()
+ROUTES = [*agency_routes("JCM"), forwarded("JCM", "b", "a"), *agency_routes("JKT"), forwarded("JKT"), *CONTROLS]
+ACROSS = [r for r in ROUTES if r.direction in {Direction.OUTBOUND, Direction.INBOUND}]
+AGENCIES = [r for r in ROUTES if r.direction is not Direction.CONTROL]
+
+_STEPS = st.tuples(
+    st.sampled_from(ROUTES),
+    st.sampled_from(Outcome),
+    st.sampled_from(Phase),
+    st.sampled_from(Party),
+    st.integers(min_value=0, max_value=240),
+    st.integers(min_value=0, max_value=260),
+)
+_ENDS = st.lists(_STEPS, max_size=40)
+_SLOW = settings(max_examples=150, deadline=None)
+
+
+def _run(step: tuple[MonitoredRoute, Outcome, Phase, Party, int, int], at: timedelta) -> ProbeResult:
+    of, outcome, phase, party, _, lasted = step
+    if outcome in {Outcome.DELIVERED, Outcome.JUNK}:
+        return arrived(of, T0 + at, junk=outcome is Outcome.JUNK)
+    if outcome in ON_THE_WAY:
+        phase, party = Phase.TRANSIT, Party.RECIPIENT
+    return failed(of, T0 + at, outcome, phase, party, lasted=lasted * SECOND)
+
+
+@_SLOW
+@given(_ENDS)
+def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_work(
+    steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
+) -> None:
+    """Everything that touches a reference fails; whether it did so on the way or at a server is drawn."""
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
+    for step in steps:
+        of, outcome, *_, gap, _ = step
+        at += gap * SECOND
+        run = _run(step, at)
+        internal = of.direction is Direction.INTERNAL
+        if not internal and (outcome not in ON_THE_WAY or run.failure is None):
+            run = failed(of, T0 + at, Outcome.LOST, Phase.TRANSIT)
+        judge.take_in(run, run.started_at + run.duration)
+
+    assert all(judge.route_health(r.name) is Health.UNKNOWN for r in ACROSS)
+
+
+@_SLOW
+@given(_ENDS)
+def test_nothing_is_found_unreachable_while_we_reach_nobody(
+    steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
+) -> None:
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
+    for of, outcome, phase, party, gap, lasted in steps:
+        at += gap * SECOND
+        unreached = outcome if outcome in UNANSWERED or phase in REACHING else Outcome.CONNECT
+        unreached = unreached if unreached in UNANSWERED | {Outcome.INCONCLUSIVE} else Outcome.TIMEOUT
+        run = failed(of, T0 + at, unreached, phase if phase in REACHING else Phase.CONNECT, party)
+        judge.take_in(run, T0 + at + lasted * SECOND)
+
+    assert all(judge.route_health(r.name) is Health.UNKNOWN for r in AGENCIES)
+    assert judge.trouble("JCM", T0 + at) is judge.trouble("JKT", T0 + at) is None
+
+
+@_SLOW
+@given(_ENDS)
+def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_own_ends(
+    steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
+) -> None:
+    """Reference a loses whatever it sends and whatever comes to it; b and both agencies are as they are."""
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
+    for step in steps:
+        of, *_, gap, _ = step
+        at += gap * SECOND
+        run = _run(step, at)
+        if "a" in {of.route.sender.name, of.route.recipient.name} and run.outcome in {
+            Outcome.DELIVERED,
+            Outcome.JUNK,
+            *ON_THE_WAY,
+        }:
+            run = failed(of, T0 + at, Outcome.LOST, Phase.TRANSIT)
+        ends = {of.route.sender.name, of.route.recipient.name}
+        by_a = of in ACROSS and "a" in ends and run.outcome in ON_THE_WAY
+        verdict = judge.take_in(run, run.started_at + run.duration)
+        assert not (by_a and verdict is not None and verdict.grade is Grade.BAD)
+
+
+@_SLOW
+@given(_ENDS)
+def test_one_agencys_failures_are_never_another_agencys(
+    steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
+) -> None:
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1, successes_to_up=1)), timedelta()
+    for step in steps:
+        of, *_, gap, _ = step
+        at += gap * SECOND
+        run = _run(step, at) if of.agency == "JKT" else arrived(of, T0 + at)
+        judge.take_in(run, run.started_at + run.duration)
+        assert judge.trouble("JCM", T0 + at) is None
+
+
+@_SLOW
+@given(_ENDS)
+def test_whatever_happens_judging_does_not_break_and_a_restart_forgets_nothing(
+    steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
+) -> None:
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy()), timedelta()
+    for step in steps:
+        at += step[4] * SECOND
+        run = _run(step, at)
+        judge.take_in(run, run.started_at + run.duration)
+        for agency in ("JCM", "JKT"):
+            judge.trouble(agency, T0 + at)
+            judge.is_well(agency, T0 + at)
+        judge.own_troubles(T0 + at)
+        for suspect in judge._own.suspects():
+            judge.own_well_since(suspect, T0 + at)
+        judge.proofs_wanted()
+    again = HealthEvaluator(ROUTES, HealthPolicy())
+    again.restore(judge.healths())
+
+    assert again.healths() == judge.healths()

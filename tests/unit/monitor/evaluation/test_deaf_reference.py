@@ -1,0 +1,155 @@
+"""What a result costs while thousands of runs wait for a proof, and when they all get it. Calls are counted, not time."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import pytest
+import structlog
+
+from alerts.model.notification import IncidentType
+from monitor.evaluation.evaluator import AT_A_TIME
+from monitor.model.health import Grade, Health
+from monitor.model.route import Direction, MonitoredRoute
+from probes.model.result import Outcome, Phase
+from tests.unit.monitor.bridge.test_pipeline import Service
+from tests.unit.monitor.trial import MINUTE, SECOND, T0, arrived, failed
+
+AGENCIES = 300
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    yield
+    structlog.reset_defaults()
+
+
+@dataclass
+class Calls:
+    """Counts calls, and the most of them in one turn of the loop."""
+
+    number: int = 0
+    turns: list[int] = field(default_factory=list)
+
+    def hear(self, _: FrameType, event: str, __: object) -> None:
+        self.number += event in {"call", "c_call"}
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        sys.setprofile(self.hear)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    async def per_turn(self, work: asyncio.Task[None]) -> int:
+        """Return the most calls between two turns of somebody else while *work* is done."""
+        most = 0
+        while not work.done():
+            before = self.number
+            await asyncio.sleep(0)
+            most = max(most, self.number - before)
+        return most
+
+
+@dataclass
+class Estate:
+    """Hundreds of agencies, of which each loses what it sends to the reference "a"; the NOC was told of that."""
+
+    service: Service
+
+    @classmethod
+    async def opened(cls) -> Estate:
+        service = Service(*(f"JCM{number:03}" for number in range(AGENCIES)))
+        service.start({"ours/reference/a": IncidentType.OWN_FAULT})
+        for route in service.world.routes:
+            await service.take(arrived(route, T0))
+            await service.take(arrived(route, T0 + SECOND))
+        return cls(service)
+
+    def routes(self, direction: Direction, *, sender: str = "", recipient: str = "") -> list[MonitoredRoute]:
+        ends = ((each, each.route.sender.name, each.route.recipient.name) for each in self.service.world.routes)
+        return [
+            r for r, one, other in ends if r.direction is direction and sender in {"", one} and recipient in {"", other}
+        ]
+
+    async def lose(self, times: int) -> None:
+        for number in range(1, times + 1):
+            self.service.clock.time = T0 + number * MINUTE
+            for route in self.routes(Direction.OUTBOUND, recipient="a"):
+                await self.service.take(failed(route, self.service.clock.time, Outcome.LOST, Phase.TRANSIT))
+
+    async def others(self, count: int) -> None:
+        """Take in runs that have nothing to do with it."""
+        for route in self.routes(Direction.INBOUND, sender="b")[:count]:
+            self.service.clock.time += timedelta(milliseconds=6)
+            await self.service.take(arrived(route, self.service.clock.time - SECOND))
+            self.service.judge.looks(route.name, self.service.clock.time)
+
+
+@pytest.mark.blind
+async def test_a_result_costs_no_more_while_thousands_of_runs_wait_for_a_proof() -> None:
+    costs = []
+    for times in (1, 6):
+        estate, calls = await Estate.opened(), Calls()
+        await estate.lose(times)
+        with calls.counted():
+            await estate.others(50)
+        costs.append(calls.number / 50)
+
+    assert len(estate.service.judge._pending) == 6 * AGENCIES
+    assert costs[1] <= 1.05 * costs[0]
+    assert costs[1] <= 1500
+
+
+@pytest.mark.blind
+async def test_a_proof_for_which_thousands_waited_holds_the_loop_for_a_few_of_them_at_a_time() -> None:
+    estate, calls = await Estate.opened(), Calls()
+    await estate.lose(4)
+    judge = estate.service.judge
+    waiting = estate.routes(Direction.OUTBOUND, recipient="a")
+    (into_a,) = estate.routes(Direction.CONTROL, recipient="a")
+    estate.service.clock.time += MINUTE
+
+    with calls.counted():
+        proof = asyncio.create_task(estate.service.take(arrived(into_a, estate.service.clock.time)))
+        most = await calls.per_turn(proof)
+
+    assert len(judge._pending) == 0
+    assert sum(told.endswith(": degraded") for told in estate.service.alerts.told()) == AGENCIES, (
+        "no run need end first"
+    )
+    assert {judge.route_health(route.name) for route in waiting} == {Health.DOWN}
+    assert [run.grade for run in judge._subjects[waiting[0].name].recent[-4:]] == [Grade.BAD] * 4
+    # All of them at once: more than ten times as many.
+    assert AGENCIES >= 6 * AT_A_TIME
+    assert most <= calls.number / 5
+
+
+async def test_looks_at_what_was_proven_are_asked_for_a_few_at_a_time_and_none_is_forgotten() -> None:
+    estate = await Estate.opened()
+    await estate.lose(1)
+    estate.service.clock.time += MINUTE
+    judge, now = estate.service.judge, estate.service.clock.time
+    (into_a,) = estate.routes(Direction.CONTROL, recipient="a")
+    take = estate.service.pipeline.take
+    proof = asyncio.create_task(take(arrived(into_a, now)))
+    await asyncio.create_task(take(arrived(estate.routes(Direction.INBOUND, sender="b")[-1], now)))
+    assert not judge.is_done, "a run that ends meanwhile does not wait for all of it"
+    await proof
+    looks: dict[str, Any] = {}
+    for route in estate.routes(Direction.INBOUND, sender="b")[:10]:
+        more = judge.looks(route.name, now)
+        assert len(more) <= 5 * AT_A_TIME + 1
+        looks |= more
+
+    assert {route.name for route in estate.routes(Direction.OUTBOUND, recipient="a")} <= looks.keys()
+    assert judge.is_done

@@ -1,0 +1,61 @@
+"""The clock is set back by hours in an outage: it is found, told in full, and over as soon as if the clock had gone right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from alerts.model.notification import IncidentType
+from probes.model.result import Outcome, Phase
+from tests.unit.monitor.trial import GREYLISTS, LOSES, MINUTE, REFUSED, WRONG_PASSWORD, Fault, imap, slow, smtp, world
+
+pytestmark = pytest.mark.blind
+
+BACK = timedelta(hours=8)
+#: Rounds that are well, that fail, and that are well again.
+WELL, FAILING, AGAIN = 3, 14, 4
+
+#: What is wrong, for how long by now, and what of ours is.
+Seen = tuple[IncidentType | None, timedelta | None, frozenset[str]]
+
+
+def seen(faulty: str, fault: Fault, *, back_before: int | None = None) -> Sequence[Seen]:
+    """Return what is seen after each round; *back_before*: the round before which the clock is set back."""
+    here, found = world("JCM", "JKT").rounds(WELL), list[Seen]()
+    for number in range(FAILING + AGAIN):
+        if number == back_before:
+            here.now -= BACK
+        here.faults = {faulty: fault} if number < FAILING else {}
+        here.rounds(1)
+        trouble = here.judge.trouble("JCM", here.now)
+        lasts = None if trouble is None else here.now - trouble.since
+        found.append((None if trouble is None else trouble.matter, lasts, frozenset(here.own())))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("faulty", "fault"),
+    [
+        pytest.param("JCM/utama", REFUSED, id="refused"),
+        pytest.param("JCM/utama", LOSES, id="lost"),
+        pytest.param("JCM/utama", smtp(Outcome.REJECTED, Phase.SUBMIT), id="cannot send"),
+        pytest.param("JCM/utama", imap(Outcome.TIMEOUT, Phase.RETRIEVE), id="hangs"),
+        pytest.param("JCM/utama", slow(), id="slow"),
+        pytest.param("JCM/utama", GREYLISTS, id="deferred"),
+        pytest.param("JCM/utama", WRONG_PASSWORD, id="password"),
+        pytest.param("a", LOSES, id="reference loses"),
+        pytest.param("a", REFUSED, id="reference refused"),
+    ],
+)
+@pytest.mark.parametrize("back_before", [1, 3, 9, 14])
+def test_judge_clock_set_back_finds_trouble_and_its_end_as_soon(faulty: str, fault: Fault, back_before: int) -> None:
+    plain, found = seen(faulty, fault), seen(faulty, fault, back_before=back_before)
+    if fault is GREYLISTS:
+        # The budget of a deferral is counted from the last run before the clock was set back.
+        assert found[8] in (plain[8], (None, None, frozenset()))
+        plain, found = [*plain[:8], *plain[9:]], [*found[:8], *found[9:]]
+    assert [(matter, own) for matter, _, own in found] == [(matter, own) for matter, _, own in plain]
+    # By how long before the clock was set back the last run was, it may be told to have lasted less.
+    assert all(abs(a - b) <= 6 * MINUTE for (_, a, _), (_, b, _) in zip(found, plain, strict=True) if a and b)

@@ -1,0 +1,154 @@
+"""What servers say of one mailbox is the fault of that mailbox, until a second one of the agency is refused as well."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from alerts.model.notification import IncidentType
+from monitor.evaluation.evaluator import HealthEvaluator
+from monitor.model.health import Health, HealthPolicy
+from monitor.model.route import Direction, MonitoredRoute
+from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
+from tests.unit.monitor.trial import MINUTE, T0, World, agency_routes, arrived, controls, failed, route
+
+FIRST, SECOND = "JCM/utama", "JCM/kedua"
+INBOUND = {box: route("JCM", Direction.INBOUND, "a", box) for box in (FIRST, SECOND)}
+OUTBOUND = route("JCM", Direction.OUTBOUND, FIRST, "a")
+ROUTES = [*INBOUND.values(), OUTBOUND, *agency_routes("JKT", ("a",)), *controls()]
+
+
+def full(of: MonitoredRoute, at: timedelta) -> ProbeResult:
+    return failed(of, T0 + at, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.RECEIVING_LIMIT)
+
+
+def listed(of: MonitoredRoute, at: timedelta) -> ProbeResult:
+    return failed(of, T0 + at, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.BLOCK_LIST)
+
+
+def judged_well() -> HealthEvaluator:
+    """Return a judge to whom all routes are well, by runs in the quarter of an hour before."""
+    judge = HealthEvaluator(ROUTES, HealthPolicy())
+    for minutes in (-15, -10, -5):
+        for each in ROUTES:
+            judge.take_in(arrived(each, T0 + minutes * MINUTE), T0 + minutes * MINUTE)
+    return judge
+
+
+def take_in(judge: HealthEvaluator, *ends: ProbeResult) -> None:
+    for end in ends:
+        judge.take_in(end, end.started_at)
+
+
+def own(judge: HealthEvaluator, minutes: int) -> set[str]:
+    return {str(suspect) for suspect in judge.own_troubles(T0 + minutes * MINUTE)}
+
+
+@pytest.mark.blind
+def test_judge_one_full_mailbox_is_told_as_that_mailbox_and_is_no_outage() -> None:
+    judge = judged_well()
+    for n in range(5):
+        # The other mailbox, and what the full one sends, go on.
+        take_in(judge, full(INBOUND[FIRST], 5 * n * MINUTE), arrived(INBOUND[SECOND], T0 + 5 * n * MINUTE))
+        take_in(judge, arrived(OUTBOUND, T0 + 5 * n * MINUTE))
+    assert judge.trouble("JCM", T0 + 90 * MINUTE) is None
+    assert judge.route_health(INBOUND[FIRST].name) is Health.UP
+    assert own(judge, 90) == {f"mailbox/{FIRST}"}
+    assert {str(each) for each in judge.own_faults(T0)} == {f"mailbox/{FIRST}"}
+
+    suspect = judge.suspect(f"mailbox/{FIRST}")
+    assert suspect is not None
+    for minutes in (30, 35):
+        take_in(judge, arrived(INBOUND[FIRST], T0 + minutes * MINUTE))
+    assert own(judge, 90) == set()
+    assert judge.own_well_since(suspect, T0 + 90 * MINUTE) == T0 + 30 * MINUTE
+
+
+@pytest.mark.blind
+def test_judge_second_full_mailbox_of_the_agency_is_an_outage() -> None:
+    judge = judged_well()
+    for n in range(4):
+        take_in(judge, full(INBOUND[FIRST], 5 * n * MINUTE), full(INBOUND[SECOND], (5 * n + 1) * MINUTE))
+    trouble = judge.trouble("JCM", T0 + 90 * MINUTE)
+    assert trouble is not None
+    # From the first that was not alone.
+    assert (trouble.matter, trouble.since) == (IncidentType.RECEIVING, T0 + MINUTE)
+    assert judge.trouble("JKT", T0 + 90 * MINUTE) is None
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    "other",
+    [
+        # It takes mail again; it was full long ago; it is the same mailbox, by another route.
+        [full(INBOUND[SECOND], -4 * MINUTE), arrived(INBOUND[SECOND], T0 - 2 * MINUTE)],
+        [full(INBOUND[SECOND], -60 * MINUTE)],
+        [full(INBOUND[FIRST], -MINUTE)],
+    ],
+    ids=["works again", "long ago", "the same"],
+)
+def test_judge_mailbox_that_is_not_full_now_makes_no_second(other: list[ProbeResult]) -> None:
+    judge = judged_well()
+    take_in(judge, *other)
+    for n in range(4):
+        take_in(judge, full(INBOUND[FIRST], n * MINUTE))
+    assert judge.trouble("JCM", T0 + 90 * MINUTE) is None
+
+
+def test_judge_full_mailbox_reload_forgets_one_that_is_exchanged_or_has_left() -> None:
+    judge = judged_well()
+    take_in(judge, full(INBOUND[SECOND], timedelta()))
+    judge.release([INBOUND[SECOND]])
+    for n in range(1, 5):
+        take_in(judge, full(INBOUND[FIRST], n * MINUTE))
+    assert judge.trouble("JCM", T0 + 90 * MINUTE) is None
+    assert own(judge, 90) == {f"mailbox/{FIRST}"}
+
+
+def test_judge_full_mailbox_is_known_after_a_restart() -> None:
+    judge = judged_well()
+    for n in range(3):
+        take_in(judge, full(INBOUND[FIRST], n * MINUTE))
+    again = HealthEvaluator(ROUTES, HealthPolicy())
+    again.restore(judge.healths())
+    assert own(again, 5) == {f"mailbox/{FIRST}"}
+    for n in range(2):
+        take_in(again, arrived(INBOUND[FIRST], T0 + (5 + n) * MINUTE))
+    assert own(again, 9) == set()
+
+
+@pytest.mark.blind
+def test_judge_full_reference_is_told_as_its_mailbox_and_blames_nobody() -> None:
+    here = World(ROUTES).rounds(3)
+
+    def fault(of: MonitoredRoute, at: object, party: Party) -> ProbeResult | None:
+        assert party in Party
+        return full(of, here.now - T0) if of.route.recipient.name == "a" else None
+
+    here.faults["a"] = fault
+    here.rounds(4)
+    assert here.own() == {"mailbox/a"}
+    assert here.trouble("JCM") is here.trouble("JKT") is None
+    here.faults.clear()
+    here.rounds(3)
+    assert here.own() == set()
+
+
+@pytest.mark.blind
+def test_judge_reference_on_a_block_list_is_told_to_the_noc_once_several_agencies_refuse_it() -> None:
+    judge = judged_well()
+    take_in(judge, listed(INBOUND[FIRST], timedelta()), arrived(INBOUND[SECOND], T0 + MINUTE))
+    take_in(judge, listed(INBOUND[FIRST], 5 * MINUTE), arrived(INBOUND[SECOND], T0 + 6 * MINUTE))
+    assert own(judge, 10) == set(), "one mailbox may have a list of its own"
+    for n in range(10, 13):
+        take_in(judge, listed(INBOUND[SECOND], n * MINUTE))
+    assert own(judge, 15) == {"reference/a"}
+    assert judge.trouble("JCM", T0 + 90 * MINUTE) is None
+    suspect = judge.suspect("reference/a")
+    assert suspect is not None
+    assert judge.own_well_since(suspect, T0 + 15 * MINUTE) is None
+    for n in range(16, 18):
+        take_in(judge, arrived(INBOUND[SECOND], T0 + n * MINUTE))
+    assert own(judge, 20) == set()
+    assert judge.own_well_since(suspect, T0 + 20 * MINUTE) == T0 + 16 * MINUTE

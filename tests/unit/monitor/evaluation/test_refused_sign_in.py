@@ -1,0 +1,505 @@
+"""Why an account is refused: because of the account, or of the service that checks passwords; and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
+
+import pytest
+
+from alerts.model.notification import IncidentType
+from monitor.evaluation.attribution import FaultDomain
+from monitor.evaluation.monitoring_faults import FaultSource
+from monitor.evaluation.sign_in import SignInEvidence, SignInFault
+from monitor.model.health import Health
+from monitor.model.route import Direction, MonitoredRoute
+from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
+from tests.unit.monitor.trial import (
+    MINUTE,
+    SECOND,
+    T0,
+    WRONG_PASSWORD,
+    Fault,
+    World,
+    agency_routes,
+    arrived,
+    both,
+    controls,
+    failed,
+    hosted,
+    imap,
+    route,
+    smtp,
+)
+
+#: Three mailboxes on one server, and one that has a server to itself.
+SHARED, ALONE = ("JCM", "JKT", "JPC"), "LKC"
+HOSTS = {f"{code}/utama": "kongsi.contoh.gov.my" for code in SHARED} | {f"{ALONE}/utama": "lkc.contoh.gov.my"}
+DAY = timedelta(days=1)
+
+
+def routes_of(direction: Direction) -> dict[str, MonitoredRoute]:
+    found = hosted([r for code in (*SHARED, ALONE) for r in agency_routes(code, ("a",), (direction,))], HOSTS)
+    return {r.agency: r for r in found}
+
+
+def refused(of: MonitoredRoute, at: timedelta, party: Party, cause: RefusalCause | None = None) -> ProbeResult:
+    return failed(of, T0 + at, Outcome.AUTH, Phase.AUTH, party, credentials=True, cause=cause)
+
+
+#: What happened to whose account, and how many minutes before or after the refusal that is decided about.
+Run = tuple[str, float, str]
+
+
+@pytest.mark.falsegreen
+@pytest.mark.parametrize(
+    ("case", "runs", "now", "fault"),
+    [
+        ("it was accepted just before, and has no others beside it", [("LKC", -5, "ok"), ("LKC", 0, "no")], 0, "suspected"),
+        ("it was accepted within a day", [("LKC", -23 * 60, "ok"), ("LKC", 0, "no")], 0, "suspected"),
+        ("it was accepted longer ago", [("LKC", -25 * 60, "ok"), ("LKC", 0, "no")], 0, "account"),
+        ("it was never accepted", [("LKC", 0, "no")], 0, "account"),
+        ("it goes on for two days", [("LKC", -5, "ok"), ("LKC", 0, "no"), ("LKC", 2 * 1440, "no")], 2 * 1440, "suspected"),
+        ("the server says that the account is locked", [("LKC", -5, "ok"), ("LKC", 0, "locked")], 0, "account"),
+        ("it is accepted again", [("LKC", -5, "ok"), ("LKC", 0, "no"), ("LKC", 5, "ok")], 5, "undecided"),
+        ("another is accepted after it, a third has not been tried", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "ok"), ("JCM", 2, "no")], 2, "undecided"),
+        ("the third has not been tried within a round", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "ok"), ("JCM", 60, "no")], 60, "account"),
+        ("all others are accepted after it, and it has not been tried since", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "ok"), ("JPC", 2, "ok")], 60, "undecided"),
+        ("it is refused again after all others are accepted", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "ok"), ("JPC", 2, "ok"), ("JCM", 3, "no")], 3, "account"),
+        ("another is accepted for the last time before it", [("JKT", -5, "ok"), ("JPC", -5, "ok"), ("JCM", -5, "ok"), ("JCM", 0, "no"), ("JCM", 1, "no")], 1, "undecided"),
+        ("another is accepted, and refused after that", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "ok"), ("JCM", 2, "no"), ("JKT", 3, "no")], 3, "service"),
+        ("others were before, and have not been tried", [("JCM", -5, "ok"), ("JKT", -1, "ok"), ("JCM", 0, "no")], 1, "undecided"),
+        ("nor are they for long", [("JCM", -5, "ok"), ("JKT", -1, "ok"), ("JCM", 0, "no")], 60, "suspected"),
+        ("a second one is refused", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "no")], 1, "service"),
+        ("only the second one ever worked", [("JKT", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "no")], 1, "service"),
+        ("a second one is refused, and neither ever worked", [("JCM", 0, "no"), ("JKT", 1, "no")], 1, "account"),
+        ("a second one is locked", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "locked")], 60, "suspected"),
+        ("a second one is refused since yesterday", [("JKT", -1440, "no"), ("JCM", -5, "ok"), ("JCM", 0, "no")], 60, "suspected"),
+        ("two are refused, and a third is accepted between", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JPC", 0.5, "ok"), ("JKT", 1, "no"), ("JCM", 2, "no")], 2, "service"),
+        ("two are refused, and a third is accepted after", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "no"), ("JPC", 2, "ok"), ("JCM", 3, "no")], 3, "service"),
+        ("it is accepted in the second in which it is refused", [("JCM", -5, "ok"), ("JKT", -5, "ok"), ("JCM", 0, "no"), ("JCM", 0.01, "ok"), ("JKT", 1, "no")], 1, "service"),
+        ("another is refused and accepted within a second", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "no"), ("JKT", 1.01, "ok"), ("JPC", 2, "ok"), ("JCM", 3, "no")], 3, "service"),
+        ("of two that are refused one is accepted again", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "no"), ("JKT", 3, "ok"), ("JPC", 3, "ok")], 4, "undecided"),
+        ("and this one refused after that", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "no"), ("JKT", 3, "ok"), ("JPC", 3, "ok"), ("JCM", 5, "no")], 5, "account"),
+        ("it alone is refused since an outage of all", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("JKT", 1, "no"), ("JKT", 3, "ok"), ("JPC", 3, "ok"), ("JCM", 5, "no"), ("JKT", 90, "no"), ("JPC", 91, "no")], 91, "account"),
+        ("a third is locked, which needs no trial", [("JCM", -5, "ok"), ("JPC", -1, "locked"), ("JCM", 0, "no"), ("JKT", 1, "ok"), ("JCM", 2, "no")], 2, "account"),
+        ("all others were locked, and one works again", [("JCM", -5, "ok"), ("JKT", -1, "locked"), ("JPC", -1, "locked"), ("JCM", 0, "no"), ("JKT", 1, "ok")], 2, "undecided"),
+        ("what is refused on another server says nothing", [("JCM", -5, "ok"), ("LKC", 0, "no"), ("JCM", 0, "no")], 60, "suspected"),
+        ("nor what is accepted there", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("LKC", 1, "ok")], 60, "suspected"),
+    ],
+)  # fmt: skip
+def test_sign_in_fault_by_who_is_accepted_and_refused(case: str, runs: Sequence[Run], now: float, fault: str) -> None:
+    routes, evidence = routes_of(Direction.OUTBOUND), SignInEvidence()
+    evidence.follow(routes.values(), ())
+    for agency, minutes, what in runs:
+        of, at = routes[agency], minutes * MINUTE
+        cause = RefusalCause.ACCOUNT if what == "locked" else None
+        end = arrived(of, T0 + at) if what == "ok" else refused(of, at, Party.SENDER, cause)
+        evidence.record(of, end)
+    judged = next(agency for agency, minutes, what in reversed(runs) if minutes == 0 and what != "ok")
+    assert evidence.fault(f"{judged}/utama", Party.SENDER, T0 + now * MINUTE) == fault, case
+
+
+def tenants(count: int) -> tuple[SignInEvidence, list[MonitoredRoute]]:
+    """Return so many accounts of one server; each was accepted five minutes ago."""
+    codes = [f"A{number}" for number in range(count)]
+    routes = [r for code in codes for r in agency_routes(code, ("a",), (Direction.OUTBOUND,))]
+    evidence = SignInEvidence()
+    evidence.follow(routes := hosted(routes, {f"{code}/utama": "kongsi.contoh.gov.my" for code in codes}), ())
+    for of in routes:
+        evidence.record(of, arrived(of, T0 - 5 * MINUTE))
+    return evidence, routes
+
+
+@pytest.mark.falsegreen
+@pytest.mark.parametrize(
+    ("count", "locked", "fault"),
+    [
+        (300, 2, "account"),
+        (300, 149, "account"),
+        (300, 150, "service"),
+        (5, 2, "account"),
+        (4, 2, "service"),
+        (3, 2, "service"),
+        (2, 1, "account"),
+    ],
+)
+def test_sign_in_fault_of_refused_accounts_by_how_many_are_accepted(count: int, locked: int, fault: str) -> None:
+    evidence, routes = tenants(count)
+    for start in (0, 5):
+        for number, of in enumerate(routes):
+            at = start * MINUTE + number * SECOND
+            evidence.record(of, refused(of, at, Party.SENDER) if number < locked else arrived(of, T0 + at))
+    faults = {evidence.fault(of.route.sender.name, Party.SENDER, T0 + 10 * MINUTE) for of in routes[:locked]}
+    assert faults == {fault}
+
+
+@pytest.mark.falsegreen
+@pytest.mark.parametrize(
+    ("between", "after", "fault"),
+    [
+        (3, 0, "service"),  # What was accepted before the second one was refused is no proof against it.
+        (0, 3, "undecided"),  # Two have not been tried: they might be refused as well.
+        (0, 5, "account"),  # Whatever the last one is.
+    ],
+)
+def test_sign_in_fault_of_two_by_when_others_are_accepted(between: int, after: int, fault: str) -> None:
+    evidence, (first, second, *others) = tenants(8)
+    evidence.record(first, refused(first, 0 * SECOND, Party.SENDER))
+    for of in others[:between]:
+        evidence.record(of, arrived(of, T0 + 20 * SECOND))
+    evidence.record(second, refused(second, 30 * SECOND, Party.SENDER))
+    for of in others[:after]:
+        evidence.record(of, arrived(of, T0 + 40 * SECOND))
+    for of in (first, second):
+        evidence.record(of, refused(of, 60 * SECOND, Party.SENDER))
+        assert evidence.fault(of.route.sender.name, Party.SENDER, T0 + 61 * SECOND) == fault
+
+
+def test_sign_in_fault_mailbox_read_again_after_a_refusal_proves_that_others_are_accepted() -> None:
+    routes, evidence = routes_of(Direction.INBOUND), SignInEvidence()
+    evidence.follow(routes.values(), ())
+    for code in SHARED:
+        evidence.record(routes[code], arrived(routes[code], T0 - 5 * MINUTE))
+        evidence.record(routes[code], refused(routes[code], 0 * MINUTE, Party.RECIPIENT))
+    for code in ("JKT", "JPC"):
+        evidence.record(routes[code], arrived(routes[code], T0 + MINUTE))
+    evidence.record(routes["JCM"], refused(routes["JCM"], 2 * MINUTE, Party.RECIPIENT))
+    assert evidence.fault("JCM/utama", Party.RECIPIENT, T0 + 2 * MINUTE) is SignInFault.ACCOUNT
+
+
+def test_sign_in_evidence_moves_refusals_back_with_the_clock() -> None:
+    evidence, (of, *_) = tenants(2)
+    evidence.record(of, refused(of, 180 * MINUTE, Party.SENDER))
+    evidence.rewind(T0 + SECOND, 180 * MINUTE)
+    assert evidence.is_contradicted(of.route.sender.name, Party.SENDER, T0 + 9 * SECOND)
+    assert not evidence.is_contradicted(of.route.sender.name, Party.SENDER, T0 + 10 * SECOND)
+
+
+@pytest.mark.falsegreen
+@pytest.mark.parametrize("seed", range(10))
+def test_sign_in_fault_where_the_server_answers_both_ways_is_never_the_accounts(seed: int) -> None:
+    # Dovecot without its password file accepts the second attempt of each second; of five accounts one or two meet it.
+    (evidence, routes), chance = tenants(5), Random(seed)
+    for turn in range(20):
+        for number, of in enumerate(routes):
+            at = turn * MINUTE + number * 10 * SECOND
+            evidence.record(of, refused(of, at, Party.SENDER))
+            if chance.random() < 0.3:
+                evidence.record(of, arrived(of, T0 + at + SECOND / 2))
+        faults = {evidence.fault(of.route.sender.name, Party.SENDER, T0 + turn * MINUTE + MINUTE) for of in routes}
+        assert faults == {SignInFault.SERVICE}
+
+
+@pytest.mark.falsegreen
+def test_sign_in_fault_when_the_service_works_again_is_none_of_the_accounts() -> None:
+    evidence, routes = tenants(5)
+    for number, of in enumerate(routes):
+        evidence.record(of, refused(of, number * SECOND, Party.SENDER))
+    for number, of in enumerate(routes):
+        evidence.record(of, arrived(of, T0 + 5 * MINUTE + number * SECOND))
+        late = {evidence.fault(r.route.sender.name, Party.SENDER, T0 + 6 * MINUTE) for r in routes[number + 1 :]}
+        assert late <= {SignInFault.SERVICE, SignInFault.UNDECIDED}
+
+
+@pytest.mark.parametrize(("minutes", "fault"), [(4, SignInFault.UNDECIDED), (6, SignInFault.ACCOUNT)])
+def test_sign_in_fault_read_over_a_connection_from_before_proves_nothing(minutes: int, fault: SignInFault) -> None:
+    routes, evidence = routes_of(Direction.INBOUND), SignInEvidence()
+    evidence.follow(routes.values(), ())
+    evidence.record(routes["JCM"], arrived(routes["JCM"], T0 - 5 * MINUTE))
+    evidence.record(routes["JCM"], refused(routes["JCM"], 0 * MINUTE, Party.RECIPIENT))
+    for other in ("JKT", "JPC"):
+        evidence.record(routes[other], arrived(routes[other], T0 + minutes * MINUTE))
+    evidence.record(routes["JCM"], refused(routes["JCM"], (minutes + 1) * MINUTE, Party.RECIPIENT))
+    assert evidence.fault("JCM/utama", Party.RECIPIENT, T0 + minutes * MINUTE) is fault
+
+
+def test_sign_in_fault_sending_and_reading_are_decided_apart() -> None:
+    outbound, inbound, evidence = routes_of(Direction.OUTBOUND), routes_of(Direction.INBOUND), SignInEvidence()
+    evidence.follow([*outbound.values(), *inbound.values()], ())
+    evidence.record(outbound["JCM"], arrived(outbound["JCM"], T0 - MINUTE))
+    affected = evidence.record(outbound["JCM"], refused(outbound["JCM"], 0 * MINUTE, Party.SENDER))
+    assert affected == {"JCM/utama"}
+    # Another account is read well, which says nothing of sending, and nothing of the account that was not tried there.
+    assert evidence.record(inbound["JKT"], arrived(inbound["JKT"], T0 + 9 * MINUTE)) == set()
+    assert evidence.fault("JCM/utama", Party.SENDER, T0 + 60 * MINUTE) is SignInFault.SUSPECTED
+    assert evidence.fault("JCM/utama", Party.RECIPIENT, T0 + 60 * MINUTE) is SignInFault.UNDECIDED
+    # Who is tried at that server may decide it.
+    assert evidence.record(outbound["JPC"], arrived(outbound["JPC"], T0 + 61 * MINUTE)) == {"JCM/utama"}
+    assert evidence.fault("JCM/utama", Party.SENDER, T0 + 61 * MINUTE) is SignInFault.UNDECIDED
+    assert evidence.record(outbound["JCM"], refused(outbound["JCM"], 62 * MINUTE, Party.SENDER)) == {"JCM/utama"}
+    assert evidence.fault("JCM/utama", Party.SENDER, T0 + 62 * MINUTE) is SignInFault.ACCOUNT
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sign_in_evidence_record_returns_every_account_whose_fault_changed(seed: int) -> None:
+    chance, routes, evidence = Random(seed), routes_of(Direction.OUTBOUND), SignInEvidence()
+    evidence.follow(routes.values(), ())
+    at = timedelta(0)
+    for _ in range(60):
+        at += timedelta(minutes=chance.choice((0, 1, 5, 45)))
+        of, ends = routes[chance.choice(SHARED)], ("ok", "no", "no", "locked")
+
+        def faults(now: datetime = T0 + at) -> dict[str, SignInFault]:
+            return {name: evidence.fault(name, Party.SENDER, now) for name in HOSTS}
+
+        before, what = faults(), chance.choice(ends)
+        cause = RefusalCause.ACCOUNT if what == "locked" else None
+        late = at - timedelta(minutes=chance.choice((0, 0, 7)))
+        affected = evidence.record(
+            of, arrived(of, T0 + late) if what == "ok" else refused(of, late, Party.SENDER, cause)
+        )
+        changed = {name for name, fault in faults().items() if fault is not before[name]}
+        assert changed <= set(affected), (what, of.agency)
+
+
+def test_sign_in_evidence_many_accounts_refused_together_are_each_looked_at_a_few_times() -> None:
+    evidence, routes = tenants(100)
+    ends = (True, False, False, False, True, True)
+    # Of every run that changes nothing only its own account is decided again: the work grows with the runs, not the square.
+    for turn, ok in enumerate(ends):
+        at = turn * 5 * MINUTE
+        runs = [(of, arrived(of, T0 + at) if ok else refused(of, at, Party.SENDER)) for of in routes]
+        affected = [evidence.record(of, run) for of, run in runs]
+        assert sum(map(len, affected)) <= 3 * len(routes), turn
+
+
+# -- who is told -----------------------------------------------------------------------------------------------
+
+
+def world(*agencies: str) -> World:
+    routes = [r for agency in agencies for r in agency_routes(agency)]
+    return World(hosted([*routes, *controls()], HOSTS))
+
+
+def matter(here: World, agency: str) -> IncidentType | None:
+    trouble = here.trouble(agency)
+    return trouble.matter if trouble else None
+
+
+def own_faults(here: World) -> set[str]:
+    return {str(each) for each in here.judge.own_faults(here.now)}
+
+
+@pytest.mark.falsegreen
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("fault", "directions"),
+    [
+        (WRONG_PASSWORD, {Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND}),
+        (smtp(Outcome.AUTH, Phase.AUTH, credentials=True), {Direction.INTERNAL, Direction.OUTBOUND}),
+        (imap(Outcome.AUTH, Phase.AUTH, credentials=True), {Direction.INTERNAL, Direction.INBOUND}),
+    ],
+    ids=["everywhere", "to send", "to read"],
+)
+def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, directions: set[Direction]) -> None:
+    here = world("LKC", "JCM").rounds(3)
+    assert here.judge.mail("LKC").unseen() == ()
+
+    since, here.faults = here.now, {"LKC/utama": fault}
+    trouble = here.rounds(3).trouble("LKC")
+    assert trouble is not None
+    assert (trouble.matter, trouble.latest) == (IncidentType.SIGN_IN, trouble.since)
+    assert since <= trouble.since < since + MINUTE
+    # What was well is not known to be; nothing is down; the account is named by the metrics, and to the NOC by no incident.
+    assert {*here.judge.mail("LKC").unseen()} == directions
+    standing = here.judge.standing("LKC", here.now, is_told=True)
+    assert {d for d, health in standing.directions.items() if health is Health.UNKNOWN} == directions
+    assert standing.well_since is None
+    assert Health.DOWN not in here.judge.mail("LKC").directions().values()
+    assert own_faults(here) == {"credentials/LKC/utama"}
+    assert here.own() == set()
+    assert here.trouble("JCM") is None
+
+    here.faults, over = {}, here.now
+    well_since = here.rounds(2).judge.is_well("LKC", here.now)
+    assert here.trouble("LKC") is None
+    assert well_since is not None
+    assert over <= well_since < here.now
+    assert (here.own(), here.judge.mail("LKC").unseen()) == (set(), ())
+
+
+@pytest.mark.falsegreen
+@pytest.mark.blind
+def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_noc() -> None:
+    here = world(*SHARED, "LKC").rounds(3)
+    here.faults = {f"{code}/utama": WRONG_PASSWORD for code in SHARED}
+    here.rounds(3)
+    assert [matter(here, code) for code in (*SHARED, "LKC")] == [*3 * [IncidentType.SIGN_IN], None]
+    assert here.own() == set()
+    # Which accounts are refused the metrics say all the same.
+    assert own_faults(here) == {f"credentials/{code}/utama" for code in SHARED}
+
+    # One after the other is accepted again: who is not stays with its staff, and at no time is the NOC told of one.
+    here.faults.pop("JKT/utama")
+    here.rounds(1)
+    assert here.judge.own_trouble(FaultSource(FaultDomain.CREDENTIALS, "JKT/utama"), here.now) is None
+    here.faults.clear()
+    for _ in range(3):
+        assert here.rounds(1).own() == set()
+    assert [here.trouble(code) for code in SHARED] == 3 * [None]
+    assert None not in [here.judge.is_well(code, here.now) for code in SHARED]
+
+
+@pytest.mark.blind
+def test_judge_one_of_several_accounts_refused_is_told_to_the_noc_and_not_to_staff() -> None:
+    here = world(*SHARED).rounds(3)
+    here.faults["JCM/utama"] = WRONG_PASSWORD
+    here.rounds(3)
+    assert [here.trouble(code) for code in SHARED] == 3 * [None]
+    assert here.own() == own_faults(here) == {"credentials/JCM/utama"}
+    # Mail through it is not proven, and it was told by no incident of the agency.
+    assert set(here.judge.mail("JCM").unseen()) == {Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND}
+
+
+@pytest.mark.blind
+def test_judge_account_never_accepted_is_told_to_the_noc() -> None:
+    here = world("LKC")
+    here.faults["LKC/utama"] = WRONG_PASSWORD
+    here.rounds(4)
+    assert (here.trouble("LKC"), here.own()) == (None, {"credentials/LKC/utama"})
+
+
+@pytest.mark.blind
+def test_judge_account_refused_after_its_secret_was_changed_is_told_to_the_noc() -> None:
+    here = world("LKC", "JCM").rounds(3)
+    changed = [r for r in here.routes if "LKC/utama" in {r.route.sender.name, r.route.recipient.name}]
+
+    def with_secret(of: MonitoredRoute) -> MonitoredRoute:
+        ends = {
+            end: replace(box, login=replace(box.login, secret="lain"))
+            for end in ("sender", "recipient")
+            if (box := getattr(of.route, end)).name == "LKC/utama"
+        }
+        return replace(of, route=replace(of.route, **ends))
+
+    altered = [with_secret(r) for r in changed]
+    here.judge.alter(altered)
+    here.routes = [next((a for a in altered if a.name == r.name), r) for r in here.routes]
+    here.faults["LKC/utama"] = WRONG_PASSWORD
+    here.rounds(3)
+    assert (here.trouble("LKC"), here.own()) == (None, {"credentials/LKC/utama"})
+
+
+def test_judge_outage_says_more_than_a_refused_account() -> None:
+    here = world("LKC").rounds(3)
+    here.faults["LKC/utama"] = both(
+        imap(Outcome.CONNECT, Phase.CONNECT), smtp(Outcome.AUTH, Phase.AUTH, credentials=True)
+    )
+    assert matter(here.rounds(4), "LKC") is IncidentType.RECEIVING
+    # And while nothing works, a refused account ends no outage.
+    here.faults["LKC/utama"] = WRONG_PASSWORD
+    assert matter(here.rounds(4), "LKC") is IncidentType.RECEIVING
+
+
+@pytest.mark.blind
+def test_judge_refused_accounts_after_a_restart_wait_for_the_next_run() -> None:
+    here = world(*SHARED, "LKC").rounds(3)
+    came = {r.name: here.now - 5 * MINUTE for r in here.routes}
+    here.faults = {f"{code}/utama": WRONG_PASSWORD for code in (*SHARED, "LKC")}
+    known = here.rounds(3).judge.healths()
+
+    for arrivals, told in (({}, None), (came, IncidentType.SIGN_IN)):
+        again = World(here.routes, here.faults, now=here.now)
+        again.judge.restore(known)
+        again.judge.restore_arrivals(arrivals)
+        # Nothing new is told yet, and nothing is over.
+        assert [matter(again, code) for code in (*SHARED, "LKC")] == 4 * [None]
+        assert [again.judge.is_well(code, again.now) for code in (*SHARED, "LKC")] == 4 * [None]
+        assert (again.own(), own_faults(again)) == (set(), own_faults(here))
+        assert {*again.judge.mail("LKC").unseen()} == {Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND}
+        again.rounds(1)
+        # Where it is not known that they ever worked they are told as accounts.
+        assert [matter(again, code) for code in (*SHARED, "LKC")] == 4 * [told]
+        assert ("credentials/JCM/utama" in again.own()) == (told is None)
+
+
+def test_judge_silence_of_the_site_leaves_undecided_why_accounts_are_refused() -> None:
+    here = world("LKC").rounds(3)
+    here.faults["LKC/utama"] = WRONG_PASSWORD
+    assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN
+
+    here.now += 60 * MINUTE
+    here.judge.mark_stale([r.name for r in here.routes], here.now)
+    assert (here.trouble("LKC"), here.judge.is_well("LKC", here.now)) == (None, None)
+    assert matter(here.rounds(1), "LKC") is IncidentType.SIGN_IN
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("back", [timedelta(hours=3), 3 * DAY])
+def test_judge_refused_accounts_outlast_a_clock_that_is_set_back(back: timedelta) -> None:
+    here = world("LKC", *SHARED).rounds(3)
+    here.faults["LKC/utama"] = WRONG_PASSWORD
+    assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN
+    here.now -= back
+    assert matter(here.rounds(1), "LKC") is IncidentType.SIGN_IN
+    assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN
+    # One that is refused only now is compared with those that are accepted now, not with the future.
+    here.faults["JCM/utama"] = WRONG_PASSWORD
+    assert here.rounds(3).own() == {"credentials/JCM/utama"}
+    assert here.trouble("JCM") is None
+    here.faults.clear()
+    here.rounds(3)
+    assert (here.trouble("LKC"), here.own()) == (None, set())
+    assert here.judge.is_well("LKC", here.now) is not None
+
+
+def test_judge_refused_account_is_looked_at_again_unless_it_is_at_fault_itself() -> None:
+    here = world("LKC", "JCM", "JKT").rounds(3)
+    own, shared = (
+        next(r for r in here.routes if r.name == f"{code}/outbound/{code}/utama/a") for code in ("LKC", "JCM")
+    )
+    for of in (own, shared):
+        here.judge.take_in(refused(of, here.now - T0, Party.SENDER), here.now)
+        assert here.judge.is_suspicious(of.name)
+    # The other of its server is accepted where the second one is not, and it is refused once more after that: to repeat a
+    # wrong password would lock it.
+    beside = next(r for r in here.routes if r.name == "JKT/outbound/JKT/utama/a")
+    here.judge.take_in(arrived(beside, here.now + SECOND), here.now + SECOND)
+    assert here.judge.is_suspicious(own.name)
+    assert here.judge.is_suspicious(shared.name)
+    here.judge.take_in(refused(shared, here.now - T0 + 2 * SECOND, Party.SENDER), here.now + 2 * SECOND)
+    assert here.judge.is_suspicious(own.name)
+    assert not here.judge.is_suspicious(shared.name)
+
+
+def test_judge_slow_mail_beside_a_refused_account_is_told_as_sign_in() -> None:
+    def slow(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
+        return arrived(of, at, 2 * MINUTE) if party is Party.SENDER else None
+
+    here = world("LKC").rounds(3)
+    here.faults["LKC/utama"] = slow
+    here.rounds(4)
+    assert matter(here, "LKC") is IncidentType.DEGRADED
+    refused = here.now
+    here.faults["LKC/utama"] = both(imap(Outcome.AUTH, Phase.AUTH, credentials=True), slow)
+    here.rounds(4)
+    assert here.judge.mail("LKC").directions()[Direction.OUTBOUND] is Health.DEGRADED
+    trouble = here.trouble("LKC")
+    assert trouble is not None
+    # Since sign-in is refused, and not since mail was first slow.
+    assert (trouble.matter, trouble.since >= refused) == (IncidentType.SIGN_IN, True)
+
+
+def test_judge_reference_refused_is_told_to_the_noc_only() -> None:
+    here = world("LKC", "JCM").rounds(3)
+    here.faults["a"] = WRONG_PASSWORD
+    here.rounds(4)
+    assert [here.trouble(code) for code in ("LKC", "JCM")] == [None, None]
+    assert "credentials/a" in here.own()
+
+
+def test_sign_in_evidence_of_what_left_is_forgotten() -> None:
+    routes = [route("LKC", Direction.OUTBOUND, f"LKC/{key}", "a") for key in ("satu", "dua")]
+    evidence = SignInEvidence()
+    evidence.follow(routes, ())
+    for of in routes:
+        evidence.record(of, arrived(of, T0 - MINUTE))
+        evidence.record(of, refused(of, 0 * MINUTE, Party.SENDER))
+    assert evidence.fault("LKC/satu", Party.SENDER, T0) is SignInFault.SERVICE
+    evidence.follow(routes[:1], ())
+    assert evidence.fault("LKC/satu", Party.SENDER, T0) is SignInFault.SUSPECTED
+    evidence.follow(routes, {"LKC/satu"})
+    assert evidence.fault("LKC/satu", Party.SENDER, T0) is SignInFault.UNDECIDED

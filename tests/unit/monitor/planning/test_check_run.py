@@ -1,0 +1,155 @@
+"""What is inspected, and what becomes of what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from monitor.config.agency.checks import OFF, ON, CheckSettings
+from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
+from monitor.planning.check_run import VerdictChange, amiss, assignments, changes, legible, unlooked, worst
+from probes.model.check import Check, CheckKind, CheckScope, Finding, NameServers, Verdict
+from tests.unit.monitor.trial import T0, mailbox
+
+HOUR = timedelta(hours=1)
+PASS, WARN, FAIL, UNKNOWN = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.UNKNOWN
+JCM, MDC, OURS = (CheckScope(agency=code, mailboxes=(mailbox(code or "a"),), domains=()) for code in ("JCM", "MDC", ""))
+
+
+def _build(premises: CheckScope, now: Callable[[], datetime]) -> Check:
+    raise NotImplementedError
+
+
+def kind(name: str, *, asked_for: bool = False) -> CheckKind:
+    return CheckKind(
+        name=name, aspects=("lock", "hinge"), interval=HOUR, within=HOUR / 60, build=_build, asked_for=asked_for
+    )
+
+
+KINDS = {each.name: each for each in (kind("door"), kind("roof"), kind("burglar", asked_for=True))}
+
+
+def found(verdict: Verdict, aspect: str = "lock", subject: str = "front") -> Finding:
+    return Finding(aspect=aspect, subject=subject, verdict=verdict)
+
+
+def test_every_agency_and_our_own_mailboxes_are_inspected_kind_by_kind() -> None:
+    assigned = assignments(KINDS, [JCM, MDC, OURS], {}, {}, {})
+
+    assert [each.key for each in assigned] == [
+        *[("JCM", "door"), ("MDC", "door"), ("", "door")],
+        *[("JCM", "roof"), ("MDC", "roof"), ("", "roof")],
+    ]
+    assert all(each.interval == HOUR for each in assigned)
+
+
+def test_what_has_to_be_asked_for_is_never_done_to_our_own_providers() -> None:
+
+    everywhere = assignments(KINDS, [JCM, MDC, OURS], {"burglar": ON}, {"MDC": {"burglar": OFF}}, {})
+    nowhere_else = assignments(KINDS, [JCM, MDC, OURS], {}, {"MDC": {"burglar": ON}}, {})
+
+    assert [each.key for each in everywhere if each.kind.asked_for] == [("JCM", "burglar")]
+    assert [each.key for each in nowhere_else if each.kind.asked_for] == [("MDC", "burglar")]
+
+
+def test_an_agency_may_have_its_own_pace() -> None:
+    slowly, slower = (CheckSettings(interval=n * HOUR) for n in (2, 6))
+
+    assigned = assignments(KINDS, [JCM, MDC], {"roof": slowly}, {"MDC": {"roof": slower}}, {})
+
+    assert [each.interval for each in assigned if each.kind.name == "roof"] == [2 * HOUR, 6 * HOUR]
+
+
+def test_an_agency_is_looked_at_in_its_hours_and_our_own_mailboxes_in_ours() -> None:
+    hours = Hours(maintenance=(OneTimeWindow(WindowOccurrence(T0, T0 + HOUR)),))
+
+    assigned = assignments(KINDS, [JCM, MDC, OURS], {}, {}, {"MDC": hours})
+
+    assert {each.key for each in assigned if each.hours is hours} == {("MDC", "door"), ("MDC", "roof")}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ([], [found(PASS)], []),
+        ([], [found(FAIL)], [VerdictChange(finding=found(FAIL), before=None)]),
+        ([found(FAIL)], [found(FAIL)], []),
+        ([found(FAIL)], [found(PASS)], [VerdictChange(finding=found(PASS), before=FAIL)]),
+        ([found(PASS)], [found(UNKNOWN)], [VerdictChange(finding=found(UNKNOWN), before=PASS)]),
+        (
+            [found(FAIL)],
+            [found(FAIL, subject="back")],
+            [VerdictChange(finding=found(FAIL, subject="back"), before=None)],
+        ),
+        ([found(FAIL)], [found(FAIL), found(PASS, "hinge")], []),
+        ([found(FAIL)], [], []),
+    ],
+)
+def test_a_change_is_another_verdict_on_the_same_thing(
+    before: list[Finding], after: list[Finding], told: list[VerdictChange]
+) -> None:
+    assert list(changes(before, after)) == told
+
+
+def test_a_run_that_came_to_nothing_takes_back_what_was_known() -> None:
+    known = [replace(found(PASS), expires_at=T0, detail="until spring"), found(FAIL, "hinge")]
+
+    assert unlooked(KINDS["door"], known, "nobody at home") == (
+        Finding(aspect="lock", subject="front", verdict=UNKNOWN, detail="nobody at home"),
+        Finding(aspect="hinge", subject="front", verdict=UNKNOWN, detail="nobody at home"),
+    )
+    assert [each.aspect for each in unlooked(KINDS["door"], [], "nobody at home")] == ["lock", "hinge"]
+
+
+def test_the_words_of_a_server_can_be_written_anywhere() -> None:
+    odd = Finding(aspect="lock", subject="a\ud800b", verdict=WARN, detail="550 \x1b[31mno\r\nnever \x00 敬具")
+
+    [shown] = legible([odd])
+
+    assert (shown.subject, shown.detail) == ("a?b", "550 ?[31mno??never ? 敬具")
+    assert legible([found(PASS)]) == (found(PASS),)
+    [long] = legible([replace(odd, detail="a" * 60_000)])
+    assert len(long.detail) == 400
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "gravest"),
+    [
+        ([], PASS),
+        ([PASS, PASS], PASS),
+        ([PASS, UNKNOWN], UNKNOWN),
+        ([WARN, UNKNOWN, PASS], WARN),
+        ([WARN, FAIL, UNKNOWN], FAIL),
+    ],
+)
+def test_the_gravest_verdict_stands_for_all(verdicts: list[Verdict], gravest: Verdict) -> None:
+    assert worst(found(verdict) for verdict in verdicts) is gravest
+
+
+def test_what_is_amiss_is_told_with_the_gravest_first_and_otherwise_in_order() -> None:
+    findings = [found(UNKNOWN), found(WARN, subject="b"), found(PASS), found(FAIL), found(WARN, subject="a")]
+
+    assert [(each.verdict, each.subject) for each in amiss(findings)] == [
+        (FAIL, "front"),
+        (WARN, "b"),
+        (WARN, "a"),
+        (UNKNOWN, "front"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("now", "still"),
+    [
+        (replace(JCM, specimen=lambda: b"a newer message"), True),
+        (replace(JCM, domains=("jabatan-contoh.gov.my",)), False),
+        (replace(JCM, name_servers=NameServers(addresses=("192.0.2.53",))), False),
+        (replace(JCM, mailboxes=(replace(JCM.mailboxes[0], address="lain@contoh.gov.my"),)), False),
+    ],
+)
+def test_findings_hold_while_the_premises_stay_what_they_were(now: CheckScope, *, still: bool) -> None:
+    [assignment] = assignments({"door": KINDS["door"]}, [now], {}, {}, {})
+
+    assert (assignment.premises == JCM) is still

@@ -1,0 +1,113 @@
+"""Whether a run is believed during which we stood still."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from monitor.evaluation.attribution import FaultDomain, weigh
+from monitor.evaluation.evidence import Ability, Evidence, EvidenceCollector
+from monitor.model.health import Grade
+from monitor.planning.loop_lag import LoopLag, is_believable, of_our_own
+from probes.model.reply import Reason
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
+from tests.unit.monitor.trial import MINUTE, PROBING, SECOND, T0, agency_routes, arrived, controls, failed
+
+ROUTE = agency_routes("JCM")[1]
+SESSION, ARRIVAL = PROBING.patience.session, PROBING.patience.arrival
+
+
+def ended(outcome: Outcome, reason: Reason, phase: Phase = Phase.SUBMIT) -> ProbeResult:
+    failure = Failure(phase=phase, party=Party.SENDER, reason=reason)
+    return replace(failed(ROUTE, T0, outcome, phase, Party.SENDER), failure=failure)
+
+
+LOST = ended(Outcome.LOST, Reason.NOT_ARRIVED, Phase.TRANSIT)
+TIMED_OUT = ended(Outcome.TIMEOUT, Reason.NO_ANSWER)
+REFUSED = ended(Outcome.CONNECT, Reason.PORT_REFUSED, Phase.CONNECT)
+HUNG_UP = ended(Outcome.CONNECT, Reason.CONNECTION_CLOSED)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("result", "at_once", "in_all", "believed"),
+    [
+        # Nothing was late.
+        *((result, 0 * SECOND, 0 * SECOND, True) for result in (LOST, TIMED_OUT, REFUSED, HUNG_UP)),
+        # A deadline may lose a tenth of its time to us.
+        (TIMED_OUT, SECOND, 0.1 * SESSION, True),
+        (TIMED_OUT, SECOND, 0.11 * SESSION, False),
+        (LOST, SECOND, 0.1 * ARRIVAL, True),
+        (LOST, SECOND, 0.11 * ARRIVAL, False),
+        (ended(Outcome.DNS, Reason.NAME_SERVER_SILENT, Phase.DNS), SECOND, 0.11 * SESSION, False),
+        # What a server does is so, however late we hear of it...
+        (REFUSED, 4 * SECOND, ARRIVAL, True),
+        (HUNG_UP, 4 * SECOND, ARRIVAL, True),
+        # It does not say for what it waited.
+        (replace(TIMED_OUT, failure=None), 4 * SECOND, ARRIVAL, True),
+        # ... unless it has waited for us for too long.
+        *(
+            (result, 5 * SECOND, 5 * SECOND, False)
+            for result in (
+                LOST,
+                TIMED_OUT,
+                REFUSED,
+                HUNG_UP,
+                ended(Outcome.DEFERRED, Reason.COME_AGAIN),
+                ended(Outcome.TLS, Reason.TLS_REFUSED, Phase.TLS),
+                ended(Outcome.AUTH, Reason.CREDENTIALS_REFUSED, Phase.AUTH),
+            )
+        ),
+        # Words and messages are proofs at any time.
+        *(
+            (result, MINUTE, MINUTE, True)
+            for result in (
+                ended(Outcome.REJECTED, Reason.MESSAGE_REFUSED),
+                ended(Outcome.BOUNCED, Reason.RETURNED, Phase.TRANSIT),
+                ended(Outcome.CORRUPTED, Reason.CHANGED, Phase.RETRIEVE),
+                arrived(ROUTE, T0),
+                arrived(ROUTE, T0, junk=True),
+            )
+        ),
+        # What came late was late because of us, if it would have been in time without us.
+        (arrived(ROUTE, T0, PROBING.slow_after + 20 * SECOND), SECOND, 19 * SECOND, True),
+        *((arrived(ROUTE, T0, PROBING.slow_after + 20 * SECOND), SECOND, late * SECOND, False) for late in (20, 21)),
+        # Just in time is in time, with us and without us; and so is what took no time that anybody has measured.
+        (arrived(ROUTE, T0, PROBING.slow_after), SECOND, SECOND, True),
+        (replace(arrived(ROUTE, T0), phases={}), SECOND, SECOND, True),
+        (replace(arrived(ROUTE, T0), uncertain=True), 4 * SECOND, 4 * SECOND, True),
+        (replace(arrived(ROUTE, T0), uncertain=True), 5 * SECOND, 5 * SECOND, False),
+    ],
+)
+def test_what_a_server_did_is_believed_and_what_only_our_clock_says_is_not(
+    result: ProbeResult, at_once: timedelta, in_all: timedelta, *, believed: bool
+) -> None:
+    assert is_believable(result, LoopLag(longest=at_once, whole=in_all), PROBING) is believed
+
+
+def test_a_run_that_is_not_believed_is_our_own_and_says_by_how_much() -> None:
+    result = of_our_own(TIMED_OUT, LoopLag(whole=12.34 * SECOND, longest=12.34 * SECOND))
+
+    assert result.outcome is Outcome.INCONCLUSIVE
+    assert result.failure is not None
+    assert result.failure.words == "we were late (this process stood still for 12.3 s of it)"
+    assert (result.failure.phase, result.failure.party) == (Phase.SUBMIT, Party.SENDER)
+    verdict = weigh(ROUTE, result, Evidence())
+    assert (verdict.grade, verdict.blame) == (Grade.NONE, FaultDomain.OURS)
+
+
+def test_what_arrived_and_is_not_believed_was_late_on_its_way() -> None:
+    result = of_our_own(arrived(ROUTE, T0), LoopLag(whole=9 * SECOND, longest=9 * SECOND))
+    assert result.failure is not None
+    assert (result.failure.phase, result.failure.party) == (Phase.TRANSIT, Party.RECIPIENT)
+
+
+def test_that_we_stood_still_says_nothing_of_our_network() -> None:
+    control = controls()[0]
+    result = of_our_own(replace(REFUSED, route=control.name), LoopLag(whole=9 * SECOND, longest=9 * SECOND))
+    witness = EvidenceCollector(controls())
+    witness.hear(control, result)
+
+    assert all(proof.failed_at is None for proof in witness.evidence().of(Ability.REACH).values())

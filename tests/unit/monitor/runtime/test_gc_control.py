@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from monitor.runtime.gc_control import keep_setting_aside, set_aside, untie_transports
+from tests.hanging import HANGS
+
+
+class Knot:
+    """Holds itself: only the collector frees it."""
+
+    def __init__(self) -> None:
+        self.self = self
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    yield
+    # Else the collector would go through thousands of tests, time and again, to the end of this process (conftest.py).
+    gc.freeze()
+    gc.set_threshold(*thresholds)
+
+
+def test_what_is_garbage_goes_and_what_lives_is_set_aside() -> None:
+    living, dead = Knot(), Knot()
+    gone = weakref.ref(dead)
+    del dead
+    set_aside()
+    assert gone() is None
+    assert living.self is living
+    assert gc.get_freeze_count() > 0
+    assert living not in gc.get_objects()
+
+
+def test_what_dies_after_it_was_set_aside_goes_the_next_time() -> None:
+    knot = Knot()
+    gone = weakref.ref(knot)
+    set_aside()
+    del knot
+    gc.collect()
+    assert gone() is not None
+    set_aside()
+    assert gone() is None
+
+
+MOMENT = timedelta(milliseconds=1)
+
+
+async def keep(seconds: float, again: timedelta) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await keep_setting_aside(first=MOMENT, unseen=MOMENT, counted=2 * MOMENT, again=again)
+
+
+async def test_what_lives_is_overlooked_soon_and_dead_knots_among_it_go_at_the_next_look() -> None:
+    knot = Knot()
+    gone = weakref.ref(knot)
+    keeping = asyncio.create_task(keep(10, again=timedelta(hours=1)))
+    async with asyncio.timeout(HANGS):
+        while any(each is knot for each in gc.get_objects()):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+    del knot
+    gc.collect()
+    assert gone() is not None
+    keeping.cancel()
+
+    keeping = asyncio.create_task(keep(20, again=4 * MOMENT))
+    async with asyncio.timeout(15):
+        while gone() is not None:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+    keeping.cancel()
+
+
+async def test_what_grows_by_a_quarter_is_looked_at_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = asyncio.Event()
+    monkeypatch.setattr("monitor.runtime.gc_control.set_aside", looked.set)
+    keeping = asyncio.create_task(keep(60, again=timedelta(hours=1)))
+    await asyncio.sleep(0.2)
+    assert not looked.is_set()
+
+    knots = [Knot() for _ in range(gc.get_freeze_count())]
+    async with asyncio.timeout(30):
+        await looked.wait()
+    keeping.cancel()
+    assert knots
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+async def test_a_connection_that_has_ended_is_freed_without_the_collector(end: str) -> None:
+    untie_transports()
+    untie_transports()
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    lost = asyncio.Event()
+
+    class Protocol(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.set()
+
+    gc.collect()
+    gc.disable()
+    try:
+        port = server.sockets[0].getsockname()[1]
+        transport, _ = await asyncio.get_running_loop().create_connection(Protocol, "127.0.0.1", port)
+        gone = weakref.ref(transport)
+        getattr(transport, end)()
+        del transport
+        async with asyncio.timeout(HANGS):
+            await lost.wait()
+        await asyncio.sleep(0)
+        assert gone() is None
+    finally:
+        gc.enable()
+        server.close()

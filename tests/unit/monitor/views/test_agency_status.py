@@ -1,0 +1,103 @@
+"""The state of an agency, and that of a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from alerts.model.notification import IncidentType
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.views.agency_filter import state_in
+from monitor.views.agency_status import AgencyStatus, standing
+from tests.unit.monitor.web.country import agency
+
+UP, DOWN, DEGRADED, UNKNOWN = Health.UP, Health.DOWN, Health.DEGRADED, Health.UNKNOWN
+STRANGE = cast(Health, "splendid")
+OUT, IN, INTERNAL = Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL
+
+
+def stands(found: Collection[Health], **what: bool) -> AgencyStatus:
+    usual = dict.fromkeys(("is_declared", "is_hidden", "in_maintenance", "is_silenced"), False)
+    return standing(found, **{**usual, **what})
+
+
+@pytest.mark.parametrize(
+    ("found", "what", "state"),
+    [
+        ([UP], "", "well"),
+        ([UP, DOWN], "", "down"),
+        ([UP], "is_declared", "down"),
+        ([], "", "unproven"),
+        ([UP, UNKNOWN], "", "unproven"),
+        ([UP, STRANGE], "", "unproven"),
+        ([UP, DEGRADED], "", "degraded"),
+        ([DEGRADED, UNKNOWN], "", "unproven"),
+        ([UP], "is_hidden", "own_fault"),
+        ([DOWN], "is_hidden", "down"),
+        ([UNKNOWN], "is_hidden", "own_fault"),
+        ([UP], "in_maintenance", "maintenance"),
+        ([UNKNOWN], "in_maintenance", "maintenance"),
+        ([UP], "in_maintenance is_hidden", "maintenance"),
+        ([DEGRADED], "in_maintenance", "degraded"),
+        ([DOWN], "in_maintenance", "down"),
+        ([UP], "is_silenced", "silenced"),
+        ([DOWN], "is_silenced", "down"),
+        ([UP], "is_silenced in_maintenance", "maintenance"),
+    ],
+)
+def test_an_agency_is_in_the_worst_state_that_holds_of_it(found: list[Health], what: str, state: str) -> None:
+    assert stands(found, **dict.fromkeys(what.split(), True)) == state
+
+
+@pytest.mark.parametrize(
+    ("more", "directions", "state"),
+    [
+        ({}, [OUT], "well"),
+        ({}, [], None),
+        ({"health": {OUT: UP, IN: DOWN}}, [OUT], "well"),
+        ({"health": {OUT: UP, IN: DOWN}}, [OUT, IN], "down"),
+        ({"health": {OUT: UP}}, [IN], None),
+        ({"declared": IncidentType.SENDING}, [OUT], "down"),
+        ({"declared": IncidentType.SENDING}, [IN], "well"),
+        ({"declared": IncidentType.BOTH}, [IN], "down"),
+        ({"agreed": IncidentType.SENDING}, [OUT], "down"),
+        ({"agreed": IncidentType.SENDING}, [IN], "well"),
+        ({"agreed": IncidentType.DEGRADED}, [IN], "degraded"),
+        ({"health": {OUT: DOWN, IN: UP}, "disputed": [OUT]}, [OUT], "degraded"),
+        ({"disputed": [OUT]}, [OUT], "degraded"),
+        ({"disputed": [OUT]}, [IN], "well"),
+        ({"unseen": [IN]}, [OUT], "well"),
+        ({"unseen": [IN]}, [IN, OUT], "own_fault"),
+        ({"unseen": [IN], "sign_in_refused": True}, [OUT], "well"),
+        ({"unseen": [IN], "sign_in_refused": True}, [IN, OUT], "unproven"),
+        ({"unseen": [IN], "sign_in_refused": True, "health": {OUT: UP, IN: DOWN}}, [IN, OUT], "down"),
+    ],
+)
+def test_a_direction_has_a_state_of_its_own(more: Any, directions: list[Direction], state: str | None) -> None:
+    assert state_in(replace(agency("A001"), **more), directions) == state
+
+
+@pytest.mark.parametrize(
+    ("measured", "more", "state"),
+    [
+        (UP, {"agreed": IncidentType.BOTH}, "down"),
+        (UNKNOWN, {"agreed": IncidentType.RECEIVING}, "down"),
+        (UP, {"agreed": IncidentType.DEGRADED}, "degraded"),
+        (UP, {"agreed": IncidentType.OWN_FAULT}, "degraded"),
+        (DOWN, {"disputed": [OUT]}, "degraded"),
+        (DOWN, {"disputed": [IN]}, "down"),
+        (DOWN, {"disputed": [OUT], "agreed": IncidentType.SENDING}, "down"),
+        (DOWN, {"disputed": [OUT], "declared": IncidentType.BOTH}, "down"),
+        # As another site measures.
+        (UP, {"disputed": [OUT]}, "degraded"),
+        (UNKNOWN, {"disputed": [OUT]}, "unproven"),
+    ],
+)
+def test_what_sites_have_told_together_goes_before_what_one_of_them_measures(
+    measured: Health, more: Any, state: str
+) -> None:
+    assert replace(agency("A001"), health={OUT: measured}, **more).state == state

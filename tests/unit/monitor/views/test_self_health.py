@@ -1,0 +1,246 @@
+"""What people are told of Pantau itself, as a table: what is known of it, and how each part stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from alerts.model.channel import Channel
+from alerts.model.notification import IncidentType
+from monitor.evaluation.attribution import FaultDomain
+from monitor.evaluation.liveness import LivenessFailure
+from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.views.overview import view_route
+from monitor.views.self_health import (
+    Component,
+    Control,
+    GatewayStatus,
+    PartView,
+    ProblemCode,
+    SelfHealthInputs,
+    own_health,
+    view_reference,
+    worst,
+)
+from probes.model.result import Outcome, Phase
+from tests.unit.monitor.trial import T0, arrived, controls, failed
+
+[CONTROL, _] = controls()
+PASSED = Control(route=CONTROL.name, health=Health.UP, last=arrived(CONTROL, T0))
+REFUSED = replace(PASSED, last=failed(CONTROL, T0, Outcome.REJECTED, Phase.SUBMIT))
+SMS, SMS_TWO = (GatewayStatus(channel=Channel.SMS, gateway=name, up=True) for name in ("satu", "dua"))
+WELL = SelfHealthInputs(is_under_way=True, deserted=())
+TROUBLE = ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0)
+
+
+def parts(signs: SelfHealthInputs = WELL, **facts: Any) -> Mapping[Component, PartView]:
+    known: dict[str, Any] = {"controls": [PASSED], "routes": 9, "troubles": {}, "gateways": [SMS]} | facts
+    return {view.part: view for view in own_health(signs, **known)}
+
+
+def test_all_is_well_only_when_all_of_it_is_proven() -> None:
+    assert {view.health for view in parts().values()} == {Health.UP}
+    fresh = parts(
+        SelfHealthInputs(),
+        controls=[replace(PASSED, health=Health.UNKNOWN, last=None)],
+        gateways=[replace(SMS, up=None)],
+    )
+    assert {part for part, view in fresh.items() if view.health is Health.UNKNOWN} == {
+        *(Component.PROBING, Component.REFERENCE, Component.ENGINE, Component.GATEWAY, Component.DUTY)
+    }
+    assert worst(list(fresh.values())) is Health.UNKNOWN
+    assert parts(controls=[], gateways=[])[Component.REFERENCE].health is Health.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("part", "ill", "about", "signs", "facts"),
+    [
+        (Component.PROBING, ProblemCode.NO_PROBE_YET, "", WELL, {"controls": [replace(PASSED, last=None)]}),
+        (
+            Component.REFERENCE,
+            ProblemCode.REFERENCE_UNPROVEN,
+            "",
+            WELL,
+            {"controls": [replace(PASSED, health=Health.UNKNOWN)]},
+        ),
+        (Component.ENGINE, ProblemCode.ENGINE_STARTING, "", replace(WELL, is_under_way=False), {}),
+        (Component.GATEWAY, ProblemCode.GATEWAY_UNUSED, "sms: satu", WELL, {"gateways": [replace(SMS, up=None)]}),
+        (Component.GATEWAY, ProblemCode.GATEWAY_UNUSED, "", WELL, {"gateways": []}),
+        (Component.DUTY, ProblemCode.DUTY_UNREAD, "", replace(WELL, deserted=None), {}),
+    ],
+)
+def test_own_health_unproven_part_names_what_it_waits_for(
+    part: Component, ill: ProblemCode, about: str, signs: SelfHealthInputs, facts: Mapping[str, Any]
+) -> None:
+    found = parts(signs, **facts)
+    assert {view.part for view in found.values() if view.health is not Health.UP} == {part}
+    assert [(each.ill, each.about, each.health) for each in found[part].complaints] == [(ill, about, Health.UNKNOWN)]
+
+
+def test_own_health_unused_second_gateway_of_a_proven_channel_is_up() -> None:
+    assert parts(gateways=[SMS, replace(SMS_TWO, up=None)])[Component.GATEWAY].complaints == ()
+
+
+def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
+    starting = replace(WELL, is_under_way=False, ailments={LivenessFailure.ENGINE})
+    assert [each.ill for each in parts(starting)[Component.ENGINE].complaints] == [ProblemCode.ENGINE_STOPPED]
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("part", "health", "ill", "signs", "facts"),
+    [
+        (Component.STORE, Health.DOWN, ProblemCode.STORE_AWAY, replace(WELL, away=(T0, "database is locked")), {}),
+        (Component.STORE, Health.DOWN, ProblemCode.STORE_AWAY, replace(WELL, ailments={LivenessFailure.STORE}), {}),
+        (Component.STORE, Health.DOWN, ProblemCode.PAPER_HELD, replace(WELL, paper_held_since=T0), {}),
+        (
+            Component.PROBING,
+            Health.DOWN,
+            ProblemCode.PROBES_LATE,
+            replace(WELL, ailments={LivenessFailure.PROBING}),
+            {},
+        ),
+        (Component.PROBING, Health.DOWN, ProblemCode.NO_ROUTES, WELL, {"routes": 0}),
+        (Component.PROBING, Health.DOWN, ProblemCode.QUORUM, replace(WELL, short_of_sites_since=T0), {}),
+        (Component.PROBING, Health.DEGRADED, ProblemCode.SITE, replace(WELL, ailing_sites={"johor": T0}), {}),
+        (
+            Component.PROBING,
+            Health.DOWN,
+            ProblemCode.NETWORK,
+            WELL,
+            {"troubles": {FaultSource(FaultDomain.NETWORK): TROUBLE}},
+        ),
+        (
+            Component.PROBING,
+            Health.DOWN,
+            ProblemCode.CREDENTIALS,
+            WELL,
+            {"troubles": {FaultSource(FaultDomain.CREDENTIALS, "a"): TROUBLE}},
+        ),
+        (
+            Component.PROBING,
+            Health.DOWN,
+            ProblemCode.OURS,
+            WELL,
+            {"troubles": {FaultSource(FaultDomain.OURS): TROUBLE}},
+        ),
+        (
+            Component.REFERENCE,
+            Health.DOWN,
+            ProblemCode.REFERENCE,
+            WELL,
+            {"troubles": {FaultSource(FaultDomain.REFERENCE, "a"): TROUBLE}},
+        ),
+        # The first refusal is no judgement, and no reason to call it well.
+        (Component.REFERENCE, Health.DEGRADED, ProblemCode.CONTROL, WELL, {"controls": [REFUSED]}),
+        (
+            Component.REFERENCE,
+            Health.DOWN,
+            ProblemCode.CONTROL,
+            WELL,
+            {"controls": [replace(REFUSED, health=Health.DOWN)]},
+        ),
+        (
+            Component.ENGINE,
+            Health.DOWN,
+            ProblemCode.ENGINE_STOPPED,
+            replace(WELL, ailments={LivenessFailure.ENGINE}),
+            {},
+        ),
+        (Component.ENGINE, Health.DOWN, ProblemCode.AUDIT_STOPPED, replace(WELL, ailments={LivenessFailure.AUDIT}), {}),
+        (Component.ENGINE, Health.DOWN, ProblemCode.OVERDUE, replace(WELL, ailments={LivenessFailure.OVERDUE}), {}),
+        (Component.ENGINE, Health.DEGRADED, ProblemCode.WATCH_ONLY, replace(WELL, watch_only=True), {}),
+        (Component.GATEWAY, Health.DOWN, ProblemCode.CHANNEL_DOWN, WELL, {"gateways": [replace(SMS, up=False)]}),
+        (
+            Component.GATEWAY,
+            Health.DEGRADED,
+            ProblemCode.GATEWAY_DOWN,
+            WELL,
+            {"gateways": [replace(SMS, up=False), SMS_TWO]},
+        ),
+        (
+            *(Component.GATEWAY, Health.DEGRADED, ProblemCode.GATEWAY_DOUBTED, WELL),
+            {"gateways": [replace(SMS, doubted_since=T0), SMS_TWO]},
+        ),
+        (Component.CONFIGURATION, Health.DEGRADED, ProblemCode.REFUSED, replace(WELL, refused_at=T0), {}),
+        (
+            Component.CONFIGURATION,
+            Health.DEGRADED,
+            ProblemCode.AWAITS_RESTART,
+            replace(WELL, awaiting_restart=["listen"]),
+            {},
+        ),
+        (Component.DUTY, Health.DEGRADED, ProblemCode.NOBODY_ON_CALL, replace(WELL, deserted=["JCM/bertugas"]), {}),
+    ],
+)
+def test_whatever_is_wrong_with_pantau_is_said_of_the_part_that_it_is(
+    part: Component, health: Health, ill: ProblemCode, signs: SelfHealthInputs, facts: Mapping[str, Any]
+) -> None:
+    found = parts(signs, **facts)
+    assert (found[part].health, [each.ill for each in found[part].complaints]) == (health, [ill])
+    assert {view.part for view in found.values() if view.health is not Health.UP} == {part}
+    assert worst(list(found.values())) is health
+
+
+def test_a_site_that_watches_for_a_hub_is_well_while_it_is_heard_and_says_who_tells() -> None:
+    site = replace(WELL, for_hub=True)
+    found = parts(site, gateways=[])
+    assert [each.ill for each in found[Component.ENGINE].complaints] == [ProblemCode.FOR_HUB]
+    assert worst(list(found.values())) is Health.UP
+    cut_off = parts(replace(site, is_unheard=True), gateways=[])
+    assert [each.ill for each in cut_off[Component.ENGINE].complaints] == [ProblemCode.HUB_AWAY]
+    assert {each.part for each in cut_off.values() if each.health is not Health.UP} == {Component.ENGINE}
+    # One alone has nobody to tell, and its gateways are not proven.
+    assert parts(WELL, gateways=[])[Component.GATEWAY].health is Health.UNKNOWN
+    assert parts(replace(site, ailments={LivenessFailure.ENGINE}))[Component.ENGINE].health is Health.DOWN
+
+
+def test_what_is_worst_is_said_first_and_with_why_and_since_when() -> None:
+    signs = replace(WELL, away=(T0 - timedelta(minutes=2), "database is locked"))
+    [complaint] = parts(signs)[Component.STORE].complaints
+    assert (complaint.why, complaint.since) == ("database is locked", T0 - timedelta(minutes=2))
+    gateways = [replace(SMS, up=False), SMS_TWO, GatewayStatus(channel=Channel.FAX, gateway="faks", up=False)]
+    said = parts(gateways=gateways)[Component.GATEWAY].complaints
+    assert [(each.ill, each.about) for each in said] == [
+        (ProblemCode.CHANNEL_DOWN, "fax: faks"),
+        (ProblemCode.GATEWAY_DOWN, "sms: satu"),
+    ]
+    assert parts(controls=[REFUSED])[Component.REFERENCE].complaints[0].why == "submit (recipient): contoh"
+
+
+UP, DOWN, DEGRADED, UNKNOWN = Health.UP, Health.DOWN, Health.DEGRADED, Health.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("controls", "troubles", "health", "fault"),
+    [
+        ([UP, UP], {}, UP, None),
+        ([], {}, UNKNOWN, None),
+        ([UP, UNKNOWN], {}, UNKNOWN, None),
+        # Whether it is this end or the other of the route, nobody knows yet.
+        ([UP, DOWN], {}, DEGRADED, None),
+        ([UNKNOWN, DEGRADED], {}, DEGRADED, None),
+        ([UP, UP], {FaultSource(FaultDomain.REFERENCE, "a"): TROUBLE}, DOWN, FaultDomain.REFERENCE),
+        ([UP, UP], {FaultSource(FaultDomain.CREDENTIALS, "a"): TROUBLE}, DOWN, FaultDomain.CREDENTIALS),
+        (
+            [UP, UP],
+            {FaultSource(FaultDomain.REFERENCE, "b"): TROUBLE, FaultSource(FaultDomain.NETWORK): TROUBLE},
+            UP,
+            None,
+        ),
+    ],
+)
+def test_a_mailbox_of_ours_is_up_only_when_all_that_proves_it_is(
+    controls: list[Health], troubles: Mapping[FaultSource, ActiveProblem], health: Health, fault: FaultDomain | None
+) -> None:
+    views = [view_route("control/a/b", Direction.CONTROL, each, None) for each in controls]
+    found = view_reference("a", views, troubles)
+
+    assert (found.health, found.fault, found.since) == (health, fault, T0 if fault else None)
+    assert list(found.controls) == views

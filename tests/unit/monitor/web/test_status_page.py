@@ -1,0 +1,689 @@
+"""The page is rendered once for all who look, again only where something changed, and says on top how Pantau stands."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import html
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from jinja2 import Environment
+
+from alerts.model.channel import Channel
+from alerts.model.delivery import NotificationState
+from alerts.model.incident import IncidentState
+from alerts.model.notification import IncidentType, Purpose
+from monitor.access.principal import Principal
+from monitor.access.role import AgencyScope, Permission
+from monitor.evaluation.attribution import RunVerdict
+from monitor.evaluation.joint.site_status import SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
+from monitor.model.day import DayTimeline
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.views.agency_filter import AgencyFilter
+from monitor.views.agency_status import AgencyStatus
+from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, NotificationView, RouteView
+from monitor.views.self_health import Component, ComponentProblem, ProblemCode
+from monitor.views.site_report import view_sites
+from monitor.web import page
+from monitor.web.api.state import AgencyList
+from monitor.web.page import PageLanguage, card_of, tally_of, words
+from monitor.web.page_query import PageQuery
+from monitor.web.portal import page_templates, portal
+from monitor.web.status_page import StatusPage
+from probes.model.check import Verdict
+from probes.model.reply import Reason
+from probes.model.result import Failure, Outcome, Party, Phase
+from tests.unit.alerts.people import T0
+from tests.unit.monitor.web import country as weather
+from tests.unit.monitor.web.source import Service, client
+
+HOSTS = ["localhost", "127.0.0.1"]
+STATIC = Path(page.__file__).parent / "static"
+
+
+def view(code: str, *, outcome: Outcome = Outcome.DELIVERED, minutes: int = 0, why: str = "") -> AgencyView:
+    route = RouteView(
+        name=f"{code}/internal",
+        direction=Direction.INTERNAL,
+        health=Health.UP,
+        last_run_at=T0 + timedelta(minutes=minutes),
+        outcome=outcome,
+        why=why,
+        failure=Failure(phase=Phase.SUBMIT, party=Party.SENDER, reason=why) if why else None,
+    )
+    return AgencyView(
+        agency=code, name=code, domain="contoh.gov.my", health={Direction.INTERNAL: Health.UP}, routes=[route]
+    )
+
+
+def down(code: str, why: str) -> AgencyView:
+    failing = view(code, outcome=Outcome.REJECTED, why=why)
+    return replace(failing, health={Direction.INTERNAL: Health.DOWN}, since=T0)
+
+
+@dataclass
+class MultiSiteDemo(Service):
+    """Many agencies, and who is asked for them."""
+
+    views: list[AgencyView] = field(default_factory=lambda: [view(f"A{number:03}") for number in range(30)])
+
+    async def agencies(self) -> Sequence[AgencyView]:
+        return list(self.views)
+
+
+class Counting:
+    """Templates that know how often each was rendered."""
+
+    def __init__(self) -> None:
+        self.rendered: list[str] = []
+        self._templates = page_templates()[PageLanguage.MALAY]
+        self.filters = self._templates.filters
+
+    def get_template(self, name: str) -> Any:
+        template = self._templates.get_template(name)
+
+        class Counted:
+            @staticmethod
+            def render(*args: Any, **kwargs: Any) -> str:
+                self.rendered.append(name)
+                return template.render(*args, **kwargs)
+
+        return Counted
+
+
+def board(source: Service, templates: Counting, *, fresh: float = 0) -> StatusPage:
+    return StatusPage(source, {PageLanguage.MALAY: cast(Environment, templates)}, version="1", fresh=fresh)
+
+
+@pytest.mark.blind
+async def test_however_many_look_at_once_the_page_is_made_once() -> None:
+    source, templates = MultiSiteDemo(), Counting()
+    shared = board(source, templates, fresh=3600)
+    found = await asyncio.gather(*(shared.rendering() for _ in range(50)))
+
+    assert source.looks == 1
+    assert templates.rendered.count("tile.html") == 30
+    assert all(each is found[0] for each in found)
+
+
+@pytest.mark.blind
+async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_went_well_changes_none() -> None:
+    source, templates = MultiSiteDemo(), Counting()
+    shared = board(source, templates)
+    first = await shared.rendering()
+    templates.rendered.clear()
+    # Every route was run once more, and all went well.
+    source.views = [view(each.agency, minutes=5) for each in source.views]
+    assert await shared.rendering() is first
+    assert templates.rendered == []
+
+    source.views[7] = down("A007", "submit (sender) 554: sesuatu")
+    second = await shared.rendering()
+    assert [each for each in templates.rendered if each in {"agency.html", "tile.html", "rest.html"}] == ["agency.html"]
+    assert second.etag != first.etag
+    assert b"554: sesuatu" in second.state.plain
+    del source.views[7]
+    assert b"A007" not in (await shared.rendering()).state.plain
+
+
+@pytest.mark.blind
+async def test_who_has_the_page_already_is_sent_nothing_and_who_can_unpack_it_a_small_one() -> None:
+    async with client(portal(MultiSiteDemo(), HOSTS)) as web:
+        plain = await web.get("/fragment", headers={"Accept-Encoding": "identity"})
+        packed = await web.get("/fragment", headers={"Accept-Encoding": "gzip, br"})
+        again = await web.get("/fragment", headers={"If-None-Match": plain.headers["etag"]})
+        old = await web.get("/fragment", headers={"If-None-Match": '"gone"'})
+        whole = await web.get("/")
+
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(plain.content) / 3
+    assert packed.text == plain.text == old.text
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == plain.headers["etag"] == packed.headers["etag"]
+    assert packed.headers["vary"] == "Accept-Encoding, Cookie"
+    assert plain.text in whole.text
+    assert f'data-etag="{plain.headers["etag"].replace(chr(34), "&#34;")}"' in whole.text
+
+
+async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_changed() -> None:
+    listed, views = AgencyList(), [view("A001"), view("A002")]
+    (_, one), (_, two) = await listed.written(views)
+    again = await listed.written(views)
+    changed = await listed.written([views[0], view("A002", minutes=5)])
+
+    assert all(text is before for (_, text), before in zip(again, (one, two), strict=True))
+    assert changed[0][1] is one
+    assert changed[1][1] != two
+    async with client(portal(MultiSiteDemo(views=views), HOSTS)) as web:
+        answer = await web.get("/api/v1/agencies")
+    # How available their mail was changes with every day, and is written beside what is kept.
+    assert [{**each, "availability": []} for each in answer.json()] == [json.loads(one), json.loads(two)]
+    assert all(each["availability"] for each in answer.json())
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("tongue", "said"),
+    [
+        ("ms", ("Data tidak dapat disimpan", "Ujian antara peti mel rujukan gagal", "Simpanan data", "setakat")),
+        ("en", ("The store is away", "A control run failed", "Store", "as of")),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/fragment", "/agencies/JCM", "/?wall=1", "/?q=tiada"])
+async def test_what_is_wrong_with_pantau_stands_before_every_agency(
+    path: str, tongue: str, said: tuple[str, ...]
+) -> None:
+    away = ComponentProblem(ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
+    refusing = ComponentProblem(
+        ill=ProblemCode.CONTROL, health=Health.DEGRADED, about="control/a/b", why="submit (sender) 554: tutup"
+    )
+    ills = {
+        Component.STORE: {"health": Health.DOWN, "complaints": (away,)},
+        Component.REFERENCE: {"health": Health.DEGRADED, "complaints": (refusing,)},
+    }
+    async with client(portal(Service(ills=ills, recorded_at=T0), HOSTS)) as web:
+        text = (await web.get(path, headers={"Cookie": f"bahasa={tongue}"})).text
+    top, _, _ = text.partition('<section id="agencies"')
+
+    assert 'class="own-health down"' in top
+    for each in (*said[:3], "database is locked", "24/11 14:15:00", "control/a/b", "554: tutup"):
+        assert each in top
+    assert f"{said[3]} 24/11 14:15:00" in text, "what the store says is as old as it is"
+
+
+@pytest.mark.parametrize(
+    ("tongue", "said"),
+    [
+        (
+            "ms",
+            "Laporan tapak: johor: tidak dapat dihantar dan diterima, sejak 24/11 14:15; kuching: berfungsi; sabah: tiada laporan baharu",
+        ),
+        (
+            "en",
+            "What sites say: johor: neither sent nor received, since 24/11 14:15; kuching: works; sabah: no fresh report",
+        ),
+    ],
+)
+async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where_there_is_one(
+    tongue: str, said: str
+) -> None:
+    down = SiteStatus(trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0))
+    sites = view_sites({"johor": down, "kuching": SiteStatus(well_since=T0), "sabah": None})
+    shown = MultiSiteDemo(views=[replace(view("JCM"), sites=sites), view("JKT")], codes=("JCM", "JKT"))
+    async with client(portal(shown, HOSTS)) as web:
+        web.headers["Cookie"] = f"bahasa={tongue}"
+        several, one = [(await web.get(f"/agencies/{code}")).text for code in ("JCM", "JKT")]
+        told = (await web.get("/api/v1/agencies/JCM")).json()["sites"]
+
+    assert said in " ".join(re.sub(r"<[^>]+>", "", several).split())
+    assert said.partition(":")[0] not in one
+    assert [each["says"] for each in told] == ["wrong", "well", "stale"]
+
+
+@pytest.mark.parametrize(
+    ("tongue", "told", "by_one"),
+    [
+        (
+            "ms",
+            ("Terganggu", "e-mel tidak dapat dihantar · menurut johor, kuching", "Keluar GAGAL Masuk BAIK"),
+            ("Terjejas", "Masuk: GAGAL, hanya dilihat dari noc", "Keluar BAIK Masuk GAGAL"),
+        ),
+        (
+            "en",
+            ("Down", "mail: cannot be sent · by johor, kuching", "Out DOWN In UP"),
+            ("Degraded", "In: DOWN, seen from noc only", "Out UP In DOWN"),
+        ),
+    ],
+)
+async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone_sees_is_no_outage(
+    tongue: str, told: tuple[str, ...], by_one: tuple[str, ...]
+) -> None:
+    down, well = SiteStatus(trouble=ActiveProblem(matter=IncidentType.SENDING, since=T0)), SiteStatus(well_since=T0)
+    deaf, slow = [
+        SiteStatus(trouble=ActiveProblem(matter=each, since=T0))
+        for each in (IncidentType.RECEIVING, IncidentType.DEGRADED)
+    ]
+    out, into = Direction.OUTBOUND, Direction.INBOUND
+    views = [
+        replace(
+            view("JCM"),
+            health={out: Health.UP, into: Health.UP},
+            agreed=IncidentType.SENDING,
+            sites=view_sites({"noc": well, "johor": down, "kuching": down}),
+        ),
+        replace(
+            view("JKT"),
+            health={out: Health.UP, into: Health.DOWN},
+            disputed=[into],
+            sites=view_sites({"noc": deaf, "johor": slow, "kuching": down}),
+        ),
+    ]
+    async with client(portal(MultiSiteDemo(views=views, codes=("JCM", "JKT")), HOSTS)) as web:
+        web.headers["Cookie"] = f"bahasa={tongue}"
+        for code, said in (("JCM", told), ("JKT", by_one)):
+            for path, begins, ends in (
+                ("/", f'id="a-{code}', "</article>"),
+                (f"/agencies/{code}", 'id="agencies"', "</section>"),
+            ):
+                card = (await web.get(path)).text.partition(begins)[2].partition(ends)[0]
+                shown = " ".join(re.sub(r"<[^>]+>", " ", card).split())
+                assert [each for each in said if each not in shown] == []
+        assert [each["state"] for each in (await web.get("/api/v1/agencies")).json()] == ["down", "degraded"]
+
+
+@pytest.mark.parametrize(("tongue", "said"), [("ms", "diuji oleh proses prob-2:"), ("en", "probed by process prob-2:")])
+async def test_the_page_of_an_agency_says_who_probes_it_where_that_is_another_process(tongue: str, said: str) -> None:
+    shown = MultiSiteDemo(views=[replace(view("JCM"), probed_by="prob-2"), view("JKT")], codes=("JCM", "JKT"))
+    async with client(portal(shown, HOSTS)) as web:
+        web.headers["Cookie"] = f"bahasa={tongue}"
+        there, here = [(await web.get(f"/agencies/{code}")).text for code in ("JCM", "JKT")]
+    assert said in there
+    assert said not in here
+
+
+class NothingRead(Service):
+    """Has not been able to read its store since it was started."""
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        return []
+
+    async def notices(self) -> Sequence[NotificationView]:
+        return []
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("path", ["/", "/fragment"])
+async def test_before_the_store_was_ever_read_nobody_is_told_that_there_is_no_incident(path: str) -> None:
+    async with client(portal(NothingRead(recorded_at=T0, was_read=False), HOSTS)) as web:
+        unread = (await web.get(path)).text
+    async with client(portal(NothingRead(), HOSTS)) as web:
+        read = (await web.get(path)).text
+
+    assert "Insiden dan notis tidak diketahui" in unread
+    assert "Insiden dan notis tidak diketahui" not in read
+    # What is open, and twice a table and the line that unfolds it.
+    assert (unread.count("Tidak diketahui"), unread.count(">Tiada<"), unread.count("Tiada insiden terbuka")) == (
+        5,
+        0,
+        0,
+    )
+    assert (read.count("Tidak diketahui"), read.count(">Tiada<"), read.count("Tiada insiden terbuka")) == (0, 2, 1)
+
+
+@pytest.mark.parametrize("part", list(Component))
+async def test_each_part_of_pantau_is_always_on_the_page_by_its_malay_name(part: Component) -> None:
+    async with client(portal(Service(ills={part: {"health": Health.UNKNOWN}}), HOSTS)) as web:
+        text = (await web.get("/fragment")).text
+
+    own = text[: text.index("</section>")]
+    name = page.WORDS["parts"][part][0]
+    assert re.search(rf'<li id="p-{part}" class="unknown" data-news="[^"]+">{name} <strong>BELUM PASTI', own)
+    assert own.count('class="up"') == len(Component) - 1
+
+
+def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
+    closed: dict[str, Iterable[str]] = {
+        "ills": ProblemCode,
+        "healths": Health,
+        "standings": AgencyStatus,
+        "parts": Component,
+        "matters": IncidentType,
+        "channels": Channel,
+        "purposes": Purpose,
+        "incident_states": IncidentState,
+        "outcomes": Outcome,
+        "phases": Phase,
+        "parties": Party,
+        "reasons": {*Reason, TAKEN_UNANSWERED},
+        "tallies": {*RunVerdict, "pending"} - {RunVerdict.FAILED},
+    }
+    for tongue in PageLanguage:
+        for section, members in closed.items():
+            assert words(section, tongue).keys() == set(members), section
+        assert words("states", tongue).keys() >= set(NotificationState)
+        assert words("verdicts", tongue).keys() == {*Verdict, "unseen"}
+        assert words("directions", tongue).keys() == set(Direction) - {Direction.CONTROL}
+    assert all(
+        all(pair) and len(pair) == 2
+        for name in page.WORDS
+        if "english" not in name
+        for pair in page.WORDS[name].values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("of", "verdict", "tally"),
+    [
+        (down("A001", "sender refused"), RunVerdict.FAILED, None),
+        (down("A001", "sender refused"), RunVerdict.OURS, "ours"),
+        (down("A001", "not arrived"), RunVerdict.SLOW, "slow"),
+        (down("A001", "not arrived"), RunVerdict.UNPROVEN, "unproven"),
+        (down("A001", "not arrived"), None, "pending"),
+        (down("A001", TAKEN_UNANSWERED), RunVerdict.SLOW, None),
+        (down("A001", TAKEN_UNANSWERED), RunVerdict.OURS, "ours"),
+        (view("A001"), RunVerdict.GOOD, None),
+    ],
+)
+def test_a_failed_run_says_whether_it_is_held_against_the_agency(
+    of: AgencyView, verdict: RunVerdict | None, tally: str | None
+) -> None:
+    route = replace(of.routes[0], verdict=verdict)
+    assert tally_of(route) == tally
+    assert tally_of(replace(route, health=Health.DOWN)) == (None if verdict is None else tally)
+
+
+@pytest.mark.parametrize(("path", "tag"), [("/", "p"), ("/agencies/A001", "td")])
+async def test_why_a_run_failed_and_whether_it_counts_is_said_in_the_language_of_the_page(path: str, tag: str) -> None:
+    ours = weather.MultiSiteDemo(weather=weather.Weather.OWN_FAULT)
+    theirs = weather.MultiSiteDemo(weather=weather.Weather.OUTAGE)
+    said = 'penghantaran (pelayan pengirim) 554: pengirim ditolak: <span lang="en">5.7.1 Service unavailable'
+    async with client(portal(ours, HOSTS)) as web:
+        uncounted, counted = [(await web.get(f"{path}?lang={tongue}")).text for tongue in PageLanguage]
+    async with client(portal(theirs, HOSTS)) as web:
+        failed = (await web.get(path)).text
+    assert re.search(rf'<{tag} class="why uncounted"[^>]*>(Masuk · )?<b class="tally">tidak dikira', uncounted)
+    assert said in " ".join(uncounted.split())
+    assert "not counted: a fault on Pantau's side" in html.unescape(counted)
+    assert "submission (sender's server) 554: sender refused: " in html.unescape(counted)
+    assert said in " ".join(failed.split())
+    assert 'class="tally"' not in failed
+
+
+@pytest.mark.blind
+def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
+    assert card_of(replace(view("A001"), health={})).standing is AgencyStatus.UNPROVEN
+    assert card_of(view("A001")).standing is AgencyStatus.WELL
+
+
+@pytest.mark.parametrize(("health", "times"), [(Health.UNKNOWN, 1), (Health.UP, 0)])
+async def test_routes_that_are_not_known_yet_are_said_to_be_probed_by_themselves(health: Health, times: int) -> None:
+    new = view("A001")
+    new = replace(new, routes=[replace(each, health=health) for each in new.routes])
+    rendering = await StatusPage(MultiSiteDemo(views=[new]), page_templates(), version="1").agency(
+        "A001", PageQuery(), Principal()
+    )
+    assert rendering
+    text = rendering.state.plain.decode()
+    assert text.count("diuji dengan sendirinya mengikut jadual") == times
+    # On a telephone the first two columns are seen: which route, and how it stands.
+    assert re.findall(r"<th>(.*?)</th>", text)[:2] == ["Laluan", "Keadaan"]
+
+
+async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mailbox() -> None:
+    bare = replace(view("A001"), health={}, routes=())
+    templates = page_templates(signs_in=True)
+    board = StatusPage(MultiSiteDemo(views=[bare, view("A002")]), templates, version="1")
+    editor = Principal(open=frozenset({Permission.EDIT_AGENCY}))
+    rendering, read = (
+        await board.agency("A001", PageQuery(), editor),
+        await board.agency("A001", PageQuery(), Principal()),
+    )
+    assert rendering
+    assert read
+    assert b"/mailboxes/new" not in read.state.plain
+    text = (await board.page(rendering))[1].plain.decode()
+    assert "belum ada peti mel" in text
+    assert 'href="/agencies/A001/mailboxes/new"' in text
+    assert "/agencies/A001/test" not in text
+    async with client(portal(MultiSiteDemo(views=[bare, view("A002")]), HOSTS)) as web:
+        assert (await web.get("/")).text.count("belum ada peti mel") == 1
+        # What programs read is for whoever is at this machine, where nobody signs in.
+        assert ('href="/metrics"' in (await web.get("/")).text, "/metrics" in text, "/account" in text) == (
+            True,
+            False,
+            True,
+        )
+        assert "/mailboxes/new" not in (await web.get("/agencies/A001")).text
+
+
+@pytest.mark.blind
+async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green() -> None:
+    invented = cast(Health, "splendid")
+    odd = replace(view("A001"), health={Direction.INTERNAL: invented})
+    ills = {Component.ENGINE: {"health": invented}}
+    async with client(portal(MultiSiteDemo(views=[odd, view("A002")], ills=ills), HOSTS)) as web:
+        text = (await web.get("/")).text
+    assert '<article id="a-A001" class="agency unproven"' in text
+    assert "<dd>BELUM PASTI</dd>" in text
+    assert re.search(r'<li id="p-engine" class="splendid"[^>]*>Enjin notis <strong>BELUM PASTI', text)
+    assert re.search(r'id="n-well"[^>]*><b>1</b>', text)
+
+
+@pytest.mark.blind
+async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fault_of_ours_hides_it() -> None:
+    unseen = replace(view("A001"), unseen=[Direction.INTERNAL])
+    async with client(portal(MultiSiteDemo(views=[unseen]), HOSTS)) as web:
+        text = (await web.get("/")).text
+    assert '<article id="a-A001" class="agency own_fault"' in text
+    assert "<dd>BELUM PASTI</dd>" in text
+    assert re.search(r'id="n-own_fault"[^>]*><b>1</b>', text)
+
+
+@pytest.mark.blind
+async def test_an_agency_that_people_have_declared_deaf_is_not_green_because_its_probes_are() -> None:
+    deaf = replace(view("A001"), incident="A001-01", declared=IncidentType.RECEIVING, declared_by="Aminah <Contoh>")
+    card = card_of(deaf)
+    assert (card.standing, card.directions) == (AgencyStatus.DOWN, [(Direction.INTERNAL, Health.UP)]), (
+        "measured as ever"
+    )
+    async with client(portal(MultiSiteDemo(views=[deaf, view("A002")]), HOSTS)) as web:
+        text = (await web.get("/")).text
+        english = (await web.get("/?lang=en")).text
+    assert '<article id="a-A001" class="agency down"' in text
+    assert "Insiden A001-01 · e-mel tidak dapat diterima · diisytiharkan oleh Aminah &lt;Contoh&gt;" in text
+    assert "Incident A001-01 · mail: cannot be received · declared by Aminah &lt;Contoh&gt;" in english
+    assert '<li id="a-A002"><a href="/agencies/A002" title="A002">A002</a></li>' in text
+
+
+async def test_the_worst_have_cards_in_order_and_the_others_tiles_below_by_state() -> None:
+    source = weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS)
+    async with client(portal(source, HOSTS)) as web:
+        text = (await web.get("/")).text
+    cards = re.findall(r'<article id="a-(\w+)" class="agency (\w+)"', text)
+    # The oldest first.
+    assert cards == [(f"A{number:03}", "down") for number in range(97, 97 - 3 * 8, -3)]
+    groups = re.findall(r'<ul id="l-(\w+)"(.*?)</ul>', text, re.DOTALL)
+    assert [name for name, _ in groups] == ["down", "unproven", "degraded", "maintenance", "silenced", "well"]
+    assert sum(tiles.count("<li ") for _, tiles in groups) == 100 - 8
+    counted = dict(re.findall(r'id="n-(\w+)"[^>]*><b>(\d+)</b>', text))
+    assert counted["down"] == "33"
+    assert sum(int(count) for name, count in counted.items() if name != "all") == int(counted["all"]) == 100
+    assert text.index('id="open"') < text.index('id="agencies"') < text.index('id="l-down"')
+
+
+async def test_a_country_is_seen_in_three_screens_worth_of_octets() -> None:
+    source = weather.MultiSiteDemo(size=1000, weather=weather.Weather.MASS)
+    async with client(portal(source, HOSTS)) as web:
+        sizes = [
+            (await web.get(path, headers={"Accept-Encoding": "gzip"})).headers["content-length"]
+            for path in ("/", "/fragment")
+        ]
+    assert all(int(size) < 100_000 for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("q=a01", {"A010", "A011", "A012", "A013", "A014", "A015", "A016", "A017", "A018", "A019"}),
+        ("q=a015.jabatan", {"A015"}),
+        ("q=malaysia+CONTOH+a016", {"A016"}),
+        ("state=down", {"A001", "A004", "A007", "A010", "A013", "A016", "A019"}),
+        ("state=down&state=silenced&q=A01", {"A010", "A013", "A016", "A019"}),
+        ("q=tiada", set()),
+        ("state=", {f"A{number:03}" for number in range(20)}),
+    ],
+)
+async def test_a_filter_is_in_the_address_and_says_how_much_it_has_left_out(query: str, found: set[str]) -> None:
+    source = weather.MultiSiteDemo(size=20, weather=weather.Weather.MASS)
+    async with client(portal(source, HOSTS)) as web:
+        text = (await web.get(f"/?{query}")).text
+        fragment = re.search(r'data-from="([^"]+)"', text)
+        assert fragment
+        again = (await web.get(html.unescape(fragment[1]))).text
+    assert set(re.findall(r'id="a-(\w+)"', text)) == found
+    # Counted are all, whatever is shown: a filter hides no outage.
+    assert re.search(r'id="n-down"[^>]*><b>7</b>', text)
+    if query != "state=":
+        assert (f"{len(found)} daripada 20 agensi sepadan" in text) is bool(found)
+        assert ("Tiada agensi yang sepadan dengan tapisan" in text) is (not found)
+    assert again in text
+
+
+async def test_whoever_sees_some_agencies_is_told_of_all_their_open_incidents_though_not_all_are_listed() -> None:
+    country = weather.MultiSiteDemo(size=300, weather=weather.Weather.MASS)
+    theirs = AgencyScope(agencies=frozenset(f"A{number:03}" for number in range(240)))
+    board = StatusPage(country, page_templates(), version="1")
+    text = (await board.rendering(PageQuery(tongue=PageLanguage.ENGLISH), theirs)).state.plain.decode()
+    assert '<h2 id="open-name">Open incidents <small>80</small></h2>' in text
+    assert text.count('<li id="i-') == 50
+    assert "and 30 more in the" in text
+
+
+async def test_an_installation_without_an_agency_says_who_adds_one_and_where() -> None:
+    async with client(portal(weather.MultiSiteDemo(size=0), HOSTS)) as web:
+        text = (await web.get("/?lang=en")).text
+    assert "There is no agency to show. Administrators add agencies on the page Agencies." in text
+
+
+async def test_a_state_that_there_is_not_is_said_and_hides_nothing() -> None:
+    async with client(portal(weather.MultiSiteDemo(size=20, weather=weather.Weather.MASS), HOSTS)) as web:
+        text = (await web.get("/?state=%3Cdwon%3E")).text
+    assert "Keadaan &#34;&lt;dwon&gt;&#34; tidak dikenali" in text
+    assert len(re.findall(r'id="a-(\w+)"', text)) == 20
+
+
+async def test_one_switch_makes_every_word_english_and_is_remembered() -> None:
+    source = weather.MultiSiteDemo(size=60, weather=weather.Weather.OUTAGE)
+    async with client(portal(source, HOSTS)) as web:
+        malay = await web.get("/?q=a0")
+        english = await web.get("/?q=a0&lang=en")
+        later = await web.get("/agencies/A001")
+        odd = await web.get("/", headers={"Cookie": "bahasa=<b>"})
+    assert malay.text.startswith('<!doctype html>\n<html lang="ms">')
+    assert english.text.startswith('<!doctype html>\n<html lang="en">')
+    assert '<a class="kept" href="/?q=a0&amp;lang=en" lang="en" hreflang="en">English</a>' in malay.text
+    assert "set-cookie" not in malay.headers
+    assert "SameSite=lax" in english.headers["set-cookie"]
+    assert "<h2>Routes" in later.text
+    assert '<html lang="ms">' in odd.text
+    # What is neither the name of somebody, nor a word of both languages.
+    told = {
+        key: words(section, PageLanguage.MALAY)[key]
+        for section in ("say", "standings", "healths", "parts")
+        for key in words(section, PageLanguage.MALAY)
+    }
+    both = set(words("say", PageLanguage.ENGLISH).values()) | set(words("parts", PageLanguage.ENGLISH).values())
+    for text in {each for each in told.values() if "{" not in each and len(each) > 3} - both:
+        assert f">{text}<" not in english.text, text
+
+
+async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_code_none() -> None:
+    source = weather.MultiSiteDemo(size=8, weather=weather.Weather.OUTAGE)
+    async with client(portal(source, HOSTS)) as web:
+        text = (await web.get("/agencies/A001")).text
+        fragment = await web.get("/agencies/A001/fragment?lang=ms")
+        assert (await web.get("/agencies/TIADA")).status_code == 404
+        assert (await web.get("/agencies/%3Cb%3E/fragment")).status_code == 404
+    assert 'data-from="/agencies/A001/fragment?lang=ms"' in text
+    assert fragment.text in text
+    for told in ("A001-01", "554: pengirim ditolak", "A001/outbound/a", "A001/inbound/a", "24/11 14:15:00", "1.7 s"):
+        assert told in text
+    board = StatusPage(source, page_templates(), version="1")
+    again = await board.agency("A001", PageQuery(), Principal())
+    assert again
+    _, page = await board.page(again)
+    assert gzip.decompress(page.packed) == page.plain
+
+
+async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
+    async with client(portal(weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS), HOSTS)) as web:
+        many = (await web.get("/?wall=1")).text
+    async with client(portal(weather.MultiSiteDemo(size=3), HOSTS)) as web:
+        few = (await web.get("/?wall")).text
+    assert '<html lang="ms" class="wall">' in many
+    assert many.count("<article ") == 8
+    ill = 100 - int(re.search(r'id="n-well"[^>]*><b>(\d+)</b>', many)[1])  # type: ignore[index]
+    assert f'<p class="beyond">dan {ill - 8} lagi</p>' in many
+    assert "<table" not in many
+    assert few.count("<article ") == 3, "of so few the well have their cards, too"
+    assert 'class="beyond"' not in few
+
+
+async def test_the_worst_have_bars_of_their_days_which_a_wall_has_not_and_a_day_that_goes_on_is_drawn_again() -> None:
+    source = weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS)
+    async with client(portal(source, HOSTS)) as web:
+        seen, wall = [(await web.get(path)).text for path in ("/", "/?wall=1")]
+    assert (seen.count('<svg class="strip"'), wall.count('<svg class="strip"')) == (8, 0)
+    assert "<title>23/11/2026: gangguan 1 j 15 min" in seen
+
+    templates = Counting()
+    shared = board(source, templates)
+    first = await shared.rendering()
+    templates.rendered.clear()
+    assert await shared.rendering() is first
+    source.sheets = {**source.sheets, T0.date(): DayTimeline("b90")}
+    second = await shared.rendering()
+    assert {*templates.rendered} == {"agency.html", "counts.html", "tiles.html"}
+    assert b"24/11/2026: gangguan 1 j 30 min" in second.state.plain
+    assert second.etag != first.etag
+
+
+async def test_however_many_filters_people_try_few_pages_are_kept() -> None:
+    shared = board(MultiSiteDemo(), Counting(), fresh=3600)
+    for number in range(50):
+        await shared.rendering(PageQuery(choice=AgencyFilter(text=f"A{number:03}")))
+    assert len(shared._renderings) <= 8
+
+
+@pytest.mark.blind
+async def test_without_its_script_the_page_asks_again_and_is_old_unless_proven_fresh() -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        text = (await web.get("/")).text
+    refresh = re.search(r'<noscript><meta http-equiv="refresh" content="(\d+);url=[^"]+&amp;polled"></noscript>', text)
+    style = (STATIC / "status.css").read_text()
+    old = re.search(r"#stale \{[^}]*visibility: hidden; animation: grow-old 0s (\d+)s forwards;", style)
+
+    assert refresh
+    assert old
+    assert int(refresh[1]) < int(old[1])
+    assert 'id="stale" role="alert"' in text
+    assert "hidden" not in re.search(r'<p id="stale"[^>]*>', text)[0]  # type: ignore[index]
+
+
+async def test_the_packed_page_is_the_page() -> None:
+    board = StatusPage(MultiSiteDemo(), page_templates(), version="1")
+    made = await board.rendering()
+    _, page = await board.page(made)
+    assert gzip.decompress(page.packed) == page.plain
+    assert gzip.decompress(made.state.packed) == made.state.plain
+
+
+@dataclass
+class ManyOpen(Service):
+    """A service with sixty open incidents."""
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        (one,) = await super().incidents()
+        return [replace(one, id=number, number=f"JCM-{number:02}", resolved_at=None) for number in range(1, 61)]
+
+
+async def test_five_open_incidents_are_seen_forty_five_unfold_and_the_others_are_told_of() -> None:
+    async with client(portal(ManyOpen(), HOSTS)) as web:
+        text = (await web.get("/fragment")).text
+
+    part = text[text.index('id="open"') : text.index('id="agencies"')]
+    seen, folded = part.split('<details id="d-open">')
+    assert (seen.count("<li id="), folded.count("<li id=")) == (5, 45)
+    assert "dan 55 lagi</summary>" in folded
+    assert 'dan 10 lagi dalam <a href="/api/v1/incidents">API</a>' in folded

@@ -1,0 +1,151 @@
+"""What a server says before anybody signs in is read whole, whatever the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from probes.model.probe import ProtocolError
+from probes.preauth.callout import blind
+from probes.preauth.forbidden_sign_in import try_wrong_password
+from probes.preauth.session import PreAuthSession, Protocol, ReplyKind, tls_offered, wired
+from tests.hanging import HANGS
+from tests.unit.probes.standin import HOST, Handler, hang, listening, server, server_context
+
+
+@asynccontextmanager
+async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.SMTP) -> AsyncIterator[PreAuthSession]:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert isinstance(handler, bytes)
+        writer.write(handler)
+        await hang(reader, writer)
+
+    async with listening(say if isinstance(handler, bytes) else handler) as port:
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.setblocking(False)
+        session = PreAuthSession(protocol, await wired(sock))
+        try:
+            async with asyncio.timeout(HANGS):
+                yield session
+        finally:
+            session.close()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said", "answer"),
+    [
+        (Protocol.SMTP, b"220-tunggu\r\n220-sekejap\r\n220 sedia\r\n", ReplyKind.DONE),
+        (Protocol.SMTP, b"220\r\n", ReplyKind.DONE),
+        (Protocol.SMTP, b"421 4.3.2 sibuk\r\n", ReplyKind.LATER),
+        (Protocol.SMTP, b"554-tidak\r\n554 pergi\r\n", ReplyKind.NO),
+        (Protocol.IMAP, b"* OK sedia\r\n", ReplyKind.DONE),
+        (Protocol.IMAP, b"* PREAUTH masuk\r\n", ReplyKind.DONE),
+        (Protocol.IMAP, b"* BYE penuh\r\n", ReplyKind.NO),
+        (Protocol.POP3, b"+OK sedia <1.2@x>\r\n", ReplyKind.DONE),
+        (Protocol.POP3, b"-ERR [SYS/TEMP] nanti\r\n", ReplyKind.LATER),
+        (Protocol.POP3, b"-ERR tidak\r\n", ReplyKind.NO),
+    ],
+)
+async def test_a_greeting_is_waited_for_to_its_last_line(protocol: Protocol, said: bytes, answer: ReplyKind) -> None:
+    async with session_with(said, protocol) as session:
+        assert (await session.greet()).kind is answer
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+async def test_what_is_another_protocol_is_no_greeting(protocol: Protocol) -> None:
+    async with session_with(b"SSH-2.0-OpenSSH_9\r\n", protocol) as session:
+        with pytest.raises(ProtocolError):
+            await session.greet()
+
+
+async def test_a_server_that_does_not_stop_talking_is_left() -> None:
+    async with session_with(b"220-lagi\r\n" * 300) as session:
+        with pytest.raises(ProtocolError, match="without an end"):
+            await session.greet()
+    async with session_with(b"x" * 100_000) as session:
+        with pytest.raises(ProtocolError, match="does not stop talking"):
+            await session.greet()
+
+
+async def test_a_name_with_a_line_break_never_reaches_the_wire() -> None:
+    async with session_with(b"+OK sedia\r\n", Protocol.POP3) as session:
+        await session.greet()
+        with pytest.raises(ValueError, match="one line"):
+            await session.ask("USER a\r\nDELE 1")
+
+
+async def test_a_server_that_goes_away_is_noticed_at_once() -> None:
+    async def go(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220-tung")
+        writer.close()
+
+    async with session_with(go) as session:
+        with pytest.raises(ConnectionResetError):
+            await session.greet()
+
+
+async def test_what_is_said_in_clear_behind_the_permission_for_tls_breaks_it_off() -> None:
+    async with session_with(b"220 sedia\r\n220 mula\r\n250 disuntik\r\n") as session:
+        await session.greet()
+        with pytest.raises(ProtocolError, match="more was said in clear"):
+            await session.start_tls(blind(), HOST)
+
+
+async def test_tls_is_asked_for_by_the_word_of_the_protocol() -> None:
+    asked: list[bytes] = []
+
+    async def grant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"+OK sedia\r\n")
+        asked.append(await reader.readline())
+        writer.write(b"+OK\r\nSTLS\r\nUSER\r\n.\r\n")
+        asked.append(await reader.readline())
+        writer.write(b"+OK mula\r\n")
+        await writer.start_tls(server_context())
+        asked.append(await reader.readline())
+        writer.write(b"+OK jumpa lagi\r\n")
+
+    async with session_with(grant, Protocol.POP3) as session:
+        await session.greet()
+        offers = await session.offers()
+        assert tls_offered(Protocol.POP3, offers)
+        assert (await session.start_tls(blind(), HOST)).done
+        await session.leave()
+        assert len(session.chain) == 1
+    assert asked == [b"CAPA\r\n", b"STLS\r\n", b"QUIT\r\n"]
+
+
+async def test_an_imap_server_that_is_silent_about_a_tag_and_says_bye_has_ended() -> None:
+    async with session_with(b"* OK sedia\r\n* BYE jumpa lagi\r\n", Protocol.IMAP) as session:
+        await session.greet()
+        with pytest.raises(ConnectionResetError, match="BYE"):
+            await session.ask("NOOP")
+
+
+async def test_capabilities_are_told_apart_from_other_lines() -> None:
+    said = b"* OK sedia\r\n* 1 EXISTS\r\n* CAPABILITY IMAP4rev1 StartTLS LOGINDISABLED\r\np1 OK selesai\r\n"
+    async with session_with(said, Protocol.IMAP) as session:
+        await session.greet()
+        assert await session.offers() == ("IMAP4REV1", "STARTTLS", "LOGINDISABLED")
+
+
+async def test_a_wrong_password_is_tried_also_where_sign_in_is_offered_as_old_servers_do() -> None:
+    async def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 sedia\r\n")
+        for said in (
+            b"250-mel\r\n250 AUTH=LOGIN\r\n",
+            b"334 VXNlcm5hbWU6\r\n",
+            b"334 UGFzc3dvcmQ6\r\n",
+            b"535 tidak\r\n",
+        ):
+            await reader.readline()
+            writer.write(said)
+        await hang(reader, writer)
+
+    async with listening(old, server_context()) as port, asyncio.timeout(HANGS):
+        reply = await try_wrong_password(Protocol.SMTP, server(port), "siti")
+    assert reply is not None
+    assert reply.kind is ReplyKind.NO
