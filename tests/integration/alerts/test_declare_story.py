@@ -219,7 +219,7 @@ async def test_two_who_declare_the_same_at_once_open_one_incident(either_town: T
         for by in (BY, "Ravi Contoh")
     ]
     done = await asyncio.gather(*both, return_exceptions=True)
-    assert sorted(type(each).__name__ for each in done) == ["Declared", "OperationRejectedError"]
+    assert sorted(type(each).__name__ for each in done) == ["DeclaredOutage", "OperationRejectedError"]
     await town.settle()
     await town.siti.gets("diisytiharkan", "JCM-01")
     assert await town.active() == [1]
