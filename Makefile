@@ -126,7 +126,7 @@ fuzz: $(VENV)/.dev
 	-$(PIP) --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --target $(TARGET)
 
-# docs/texts.md: every text that people read, for a native reader to mark; docs/two-days.md: a long outage in their words.
+# tests/data/texts.md: every text that people read, for a native reader to mark; tests/data/two-days.md: a long outage in their words.
 texts: $(VENV)/.dev
 	$(BIN)/python -m tests.texts
 	$(BIN)/python -m tests.two_days
@@ -146,7 +146,7 @@ lock: $(VENV)/.dev
 	$(COMPILE) --group fuzz -o requirements/fuzz.txt
 	$(COMPILE) --group release --constraint requirements/dev.txt -o requirements/release.txt
 
-# The wheels, what they are made of, and their sums, of the commit that is checked out: docs/releasing.md.
+# The wheels, what they are made of, and their sums, of the commit that is checked out: CONTRIBUTING.md.
 release: $(VENV)/.dev
 	@$(PIP) --require-hashes -r requirements/release.txt
 	$(BIN)/python deploy/release.py

@@ -1,4 +1,4 @@
-"""Build what a release consists of, from the commit that is checked out: docs/releasing.md.
+"""Build what a release consists of, from the commit that is checked out: CONTRIBUTING.md.
 
 The same commit makes the same octets, wherever it is cloned and whoever builds it. Run by `make release`; *wheels* alone
 makes the two wheels of any tree, for the tests.

@@ -1,4 +1,4 @@
-"""docs/texts.md: every text that people read, for a native reader to mark. `make texts` writes it, a test compares it.
+"""tests/data/texts.md: every text that people read, for a native reader to mark. `make texts` writes it, a test compares it.
 
 Texts are shown with the facts of an example filled in, as they would go out: first with all that may be left out, then
 without, where that differs.
@@ -31,7 +31,7 @@ from monitor.service.errors import REFUSED
 from monitor.web import page
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs/texts.md"
+DOCUMENT = ROOT / "tests/data/texts.md"
 
 _BEGAN = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 OFFICE = IssuingOffice(
@@ -162,7 +162,7 @@ def texts() -> Iterator[Text]:
 
 
 def document() -> str:
-    """Return docs/texts.md."""
+    """Return tests/data/texts.md."""
     lines = [_HEAD]
     rooms: dict[tuple[Language, str], list[Text]] = {}
     for text in texts():

@@ -1,4 +1,4 @@
-"""docs/two-days.md: one long outage, told from each person's side. `make texts` writes it, a test compares it.
+"""tests/data/two-days.md: one long outage, told from each person's side. `make texts` writes it, a test compares it.
 
 It is played in a town (`tests/integration/alerts/town.py`): the people of this page have telephones, a fax machine and a
 tray, the clock is advanced, and everything of ours is real. What stands on the page is what came to them.
@@ -39,7 +39,7 @@ from tests.texts import OFFICE
 from tests.unit.alerts.documents.pages import text_of
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs/two-days.md"
+DOCUMENT = ROOT / "tests/data/two-days.md"
 
 MINUTE = timedelta(minutes=1)
 #: Clerks say what they post; that nobody has moved the file instead needs no look every minute for two days.

@@ -68,6 +68,10 @@ def instants(value: object) -> dict[str, datetime]:
 
 
 async def test_move_back_clock_set_back_keeps_how_long_everything_took(store: SqlStore) -> None:
+    """Defect: Incidents began in the future, in letters, too.
+
+    Pantau: Every instant of an incident, its notices and attempts is moved by the same span.
+    """
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, T0 - 20 * MINUTE)
         taken = apply(opened, Acknowledge(incident_id=opened.id, at=T0 - 9 * MINUTE, by="Siti Contoh"))
@@ -89,6 +93,10 @@ async def test_move_back_clock_set_back_keeps_how_long_everything_took(store: Sq
 
 
 async def test_move_back_after_last_entry_goes_by_latest_time_that_engine_has_seen(store: SqlStore) -> None:
+    """Defect: Incidents began in the future, in letters, too.
+
+    Pantau: By the whole of it, though the last entry is older.
+    """
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, T0 - 20 * MINUTE)
         await entered(ledger, T0 - 19 * MINUTE)
@@ -99,6 +107,10 @@ async def test_move_back_after_last_entry_goes_by_latest_time_that_engine_has_se
 
 
 async def test_move_back_leaves_what_was_written_before_the_clock_went_wrong(store: SqlStore) -> None:
+    """Defect: A silence of an hour ended nine hours later.
+
+    Pantau: It is moved, too; what was written before the clock went wrong stays.
+    """
     right = NOW - 10 * MINUTE
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, right)
@@ -117,6 +129,10 @@ async def test_move_back_leaves_what_was_written_before_the_clock_went_wrong(sto
 
 
 async def test_move_back_incident_closed_by_hand_does_not_hold_back_later_outage(store: SqlStore) -> None:
+    """Defect: A new outage was held for eight hours, because a person had closed the last "later".
+
+    Pantau: When it was closed is moved back.
+    """
     close = Close(incident_id=1, at=T0 - MINUTE, by="Ravi Contoh", why="probe silap", recovered=False)
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, T0 - 20 * MINUTE)
@@ -137,6 +153,10 @@ async def test_move_back_incident_closed_by_hand_does_not_hold_back_later_outage
 async def test_move_back_nothing_lies_ahead_changes_nothing_and_writes_nothing(
     store: SqlStore, database: Database
 ) -> None:
+    """Defect: A silence of an hour ended nine hours later.
+
+    Pantau: Where nothing lies ahead nothing is changed, and nothing written.
+    """
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, T0)
         await entered(ledger, T0 + 2 * MINUTE)
@@ -149,6 +169,10 @@ async def test_move_back_nothing_lies_ahead_changes_nothing_and_writes_nothing(
 
 
 async def test_move_back_questions_and_claims_far_off_are_due_though_nothing_was_entered(store: SqlStore) -> None:
+    """Defect: A gateway was not asked for eight hours what became of a letter that had been laid earlier.
+
+    Pantau: What is further off than any wait is due.
+    """
     async with store.transaction() as ledger:
         opened, attempt = await told(ledger, NOW - 60 * MINUTE)
         await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, look_at=T0))
@@ -161,6 +185,10 @@ async def test_move_back_questions_and_claims_far_off_are_due_though_nothing_was
 
 
 async def test_move_back_notice_about_future_moment_is_decided_on_anew_when_it_comes(store: SqlStore) -> None:
+    """Defect: Who came on duty was told at the wrong hour, and not at the right one.
+
+    Pantau: What was told of a moment that is still to come is decided on anew when it comes.
+    """
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, T0 - 20 * MINUTE)
         handover, past = T0 - MINUTE, NOW - 5 * MINUTE
@@ -179,6 +207,10 @@ async def test_move_back_notice_about_future_moment_is_decided_on_anew_when_it_c
 
 
 async def test_move_back_pending_notice_held_in_future_may_leave_now(store: SqlStore) -> None:
+    """Defect: A notice that a limit held waited for eight hours.
+
+    Pantau: It may leave, or is held anew.
+    """
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, NOW - MINUTE)
         added = await ledger.add_notice(opened, draft(opened, NOW, "held"), NOW)
@@ -192,6 +224,10 @@ async def test_move_back_pending_notice_held_in_future_may_leave_now(store: SqlS
 
 
 async def test_move_back_drill_under_way_ends_after_its_own_time(store: SqlStore, database: Database) -> None:
+    """Defect: A drill went on for nine hours.
+
+    Pantau: It ends after its own time.
+    """
     drills = Drills(database)
     await drills.begin("asked/1", contact="all", asked_by="Siti Contoh", begins_at=T0, ends_at=T0 + 60 * MINUTE)
     async with store.transaction() as ledger:

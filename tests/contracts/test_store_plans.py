@@ -571,6 +571,13 @@ def scans(node: Mapping[str, Any], *, limited: bool) -> Iterator[str]:
 async def test_no_statement_reads_a_table_whole_that_grows_with_history(
     database: Database, server: PostgresServer | None, tmp_path: Path
 ) -> None:
+    """Defect: Twenty statements of loops and commands read a table from end to end.
+
+    Every five seconds, where engines share a store, all incidents that ever were.
+
+    Pantau: Each has an index that leads to the few rows it means, on both stores; a test asks the database for the plan
+    of every statement.
+    """
     asked: set[str] = set()
     with overhearing() as said:
         await ask_everything(database, asked)
@@ -615,6 +622,10 @@ async def test_a_purge_finds_entries_about_none_among_those_and_not_among_all(
 
 @pytest.mark.blind
 def test_whatever_refers_to_a_row_that_can_be_deleted_is_found_by_an_index() -> None:
+    """Defect: Deleting a notice looked through all response codes.
+
+    Pantau: Whatever refers to a row that can be deleted is found by an index.
+    """
     # The database looks for it at each deletion, and shows no plan.
     without = [
         f"{table.name}.{key.parent.name}"

@@ -63,6 +63,10 @@ def stale(document: str) -> str:
 async def test_a_page_that_can_no_longer_reach_the_service_says_since_when_and_loses_its_green(
     span: timedelta, tmp_path: Path
 ) -> None:
+    """Defect: A page whose service had died stayed green, with two small words in its head.
+
+    Pantau: It says since when it is old, in red, and loses its colours.
+    """
     async with dying() as url:
         document = await page_after(url, span, tmp_path)
 
@@ -77,6 +81,10 @@ async def test_a_page_that_can_no_longer_reach_the_service_says_since_when_and_l
 
 @pytest.mark.blind
 async def test_a_page_that_reaches_the_service_shows_what_changed_and_as_of_when(tmp_path: Path) -> None:
+    """Defect: As long as it reaches the service it must not cry wolf.
+
+    Pantau: It shows as of when it is true, and open incidents grow older by themselves.
+    """
     service = Service()
     async with served(service) as url:
         document = await page_after(url, A_MINUTE, tmp_path)
@@ -90,6 +98,10 @@ async def test_a_page_that_reaches_the_service_shows_what_changed_and_as_of_when
 
 @pytest.mark.blind
 async def test_the_page_is_no_longer_green_by_what_it_is_told_of_the_service(tmp_path: Path) -> None:
+    """Defect: The page in a browser must say what the service knows against itself.
+
+    Pantau: It does.
+    """
     service = Service(ills={Component.STORE: {"health": Health.DOWN}})
     async with served(service) as url:
         document = await page_after(url, A_MINUTE, tmp_path)

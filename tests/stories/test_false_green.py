@@ -1,6 +1,6 @@
 """Seventeen defects of other probers, read in their code, and what ours does instead.
 
-Each shows green without proof, or red for nothing. The list is that of docs/false-green.md; a test compares the two.
+Each shows green without proof, or red for nothing. Each docstring says which defect, and what Pantau does.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ async def turns_red(watching: Lookout, green: Scraped, route: str, outcome: str)
 
 
 async def test_01_a_message_that_is_refused_leaves_no_success_behind(tmp_path: Path) -> None:
+    """Defect: The success gauge stays 1 when sending fails.
+
+    Pantau: A refused message turns it to 0.
+    """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, OUT)
         await watching.break_(Fault.REFUSE)
@@ -53,6 +57,10 @@ async def test_01_a_message_that_is_refused_leaves_no_success_behind(tmp_path: P
 
 
 async def test_02_a_message_that_never_arrives_turns_the_same_series_to_0(tmp_path: Path) -> None:
+    """Defect: Receiving times out, and the 0 goes to another label.
+
+    Pantau: The same series turns to 0.
+    """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, OUT)
         await watching.break_(Fault.LOSE)
@@ -60,6 +68,10 @@ async def test_02_a_message_that_never_arrives_turns_the_same_series_to_0(tmp_pa
 
 
 async def test_03_a_mailbox_that_does_not_let_us_in_is_a_failure_with_its_reason(tmp_path: Path) -> None:
+    """Defect: A failed sign-in is swallowed and changes nothing.
+
+    Pantau: It is an outcome with a reason.
+    """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, IN)
         await watching.break_(Fault.PASSWORD)
@@ -67,6 +79,10 @@ async def test_03_a_mailbox_that_does_not_let_us_in_is_a_failure_with_its_reason
 
 
 async def test_04_before_the_first_result_nothing_is_green(tmp_path: Path) -> None:
+    """Defect: The gauge is born 1.
+
+    Pantau: Before the first result there is none.
+    """
     # Each route has its place in the interval: of a shorter one a first run might fall between the start and the look.
     patient = replace(SWIFT, interval="30d", deferred_budget="30d")
     async with lookout(tmp_path, timing=patient) as watching:
@@ -77,6 +93,10 @@ async def test_04_before_the_first_result_nothing_is_green(tmp_path: Path) -> No
 
 
 async def test_05_sending_and_receiving_do_not_share_a_gauge(tmp_path: Path) -> None:
+    """Defect: Sending and receiving share a gauge.
+
+    Pantau: Each direction has its own.
+    """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, OUT, IN)
         await watching.break_(Fault.NO_STARTTLS)  # nobody can send
@@ -90,6 +110,10 @@ async def test_05_sending_and_receiving_do_not_share_a_gauge(tmp_path: Path) -> 
 
 
 async def test_07_a_mailbox_that_was_never_reached_has_received_nothing(tmp_path: Path) -> None:
+    """Defect: Received is 1 though the mailbox was never reached.
+
+    Pantau: A mailbox that cannot be reached is a failure.
+    """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, IN)
         await watching.break_(Fault.IMAP)
@@ -97,6 +121,10 @@ async def test_07_a_mailbox_that_was_never_reached_has_received_nothing(tmp_path
 
 
 async def test_08_an_older_probe_in_the_mailbox_does_not_satisfy_a_new_one(tmp_path: Path) -> None:
+    """Defect: Any recent message counts.
+
+    Pantau: Only the one with this run's signed token does.
+    """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, IN)
         await watching.break_(Fault.LOSE)
@@ -114,6 +142,10 @@ async def test_08_an_older_probe_in_the_mailbox_does_not_satisfy_a_new_one(tmp_p
 
 
 def test_09_a_configuration_that_is_missing_or_empty_does_not_start(tmp_path: Path) -> None:
+    """Defect: Without a configuration a healthy process does nothing.
+
+    Pantau: It does not start; how many routes it watches is a metric.
+    """
     (tmp_path / "kosong.yaml").write_text("")
     for name in ("tiada.yaml", "kosong.yaml"):
         result = CliRunner().invoke(command_line, ["run", "--config", str(tmp_path / name)])
@@ -122,6 +154,10 @@ def test_09_a_configuration_that_is_missing_or_empty_does_not_start(tmp_path: Pa
 
 
 async def test_10_a_server_that_hangs_fails_by_the_deadline(tmp_path: Path) -> None:
+    """Defect: A peer that hangs silences its target for ever.
+
+    Pantau: Each run ends by its deadline.
+    """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, OUT)
         await watching.break_(Fault.TARPIT)
@@ -129,6 +165,10 @@ async def test_10_a_server_that_hangs_fails_by_the_deadline(tmp_path: Path) -> N
 
 
 async def test_11_the_delay_of_what_did_not_arrive_is_not_observed(tmp_path: Path) -> None:
+    """Defect: The delay is observed on failure too.
+
+    Pantau: The histogram counts what arrived.
+    """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, OUT)
         await watching.break_(Fault.LOSE)
@@ -143,6 +183,10 @@ async def test_11_the_delay_of_what_did_not_arrive_is_not_observed(tmp_path: Pat
 
 
 async def test_12_a_message_delivered_twice_is_one_success_and_one_duplicate(tmp_path: Path) -> None:
+    """Defect: A message that comes twice hangs or fails the probe.
+
+    Pantau: One success, one duplicate.
+    """
     # A run that fails for no duplicate, but because the machine stood still for two seconds, would be counted as well.
     unhurried = replace(
         SWIFT, interval="6s", session_timeout="6s", arrival_timeout="30s", slow_after="30s", deferred_budget="6s"
@@ -158,6 +202,10 @@ async def test_12_a_message_delivered_twice_is_one_success_and_one_duplicate(tmp
 
 
 async def test_14_a_message_that_may_have_been_taken_is_never_sent_again(tmp_path: Path) -> None:
+    """Defect: After a time-out the same token is sent again.
+
+    Pantau: It is looked for, and never sent again; if it comes, sending is degraded.
+    """
     # One way only: relays that deliver to the agency do send again what was cut.
     async with lookout(tmp_path, routes=[{"direction": "outbound", "reference": "rujukan-a"}]) as watching:
         await proven(watching, OUT)
@@ -173,6 +221,10 @@ async def test_14_a_message_that_may_have_been_taken_is_never_sent_again(tmp_pat
 
 
 async def test_15_a_forged_message_is_counted_and_makes_no_series(tmp_path: Path) -> None:
+    """Defect: Whoever can write to the mailbox invents labels.
+
+    Pantau: A forgery is counted, and that is all.
+    """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, IN)
         stranger = TokenSigner(b"kunci orang lain, bukan kita", "musuh")
@@ -189,6 +241,10 @@ async def test_15_a_forged_message_is_counted_and_makes_no_series(tmp_path: Path
 
 
 async def test_16_a_slow_agency_does_not_delay_the_others(tmp_path: Path) -> None:
+    """Defect: One slow route holds up all others.
+
+    Pantau: The others go on at their own time.
+    """
     async with lookout(tmp_path, agencies=AGENCIES[:2]) as watching:
         route = f"{NEIGHBOUR}/internal"
         green = await proven(watching, OUT, route)
@@ -208,5 +264,9 @@ async def test_16_a_slow_agency_does_not_delay_the_others(tmp_path: Path) -> Non
 
 
 async def test_17_the_installed_command_really_probes(tmp_path: Path) -> None:
+    """Defect: As installed, it never probes.
+
+    Pantau: The installed command is started, and mail is proven.
+    """
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()

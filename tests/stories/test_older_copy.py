@@ -162,7 +162,10 @@ class _Kept:
 async def test_an_older_copy_of_the_store_sends_nothing_on_paper_unseen_and_gives_no_number_twice(
     tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    """Whichever way it comes in the store's place: all begin with the same two outages."""
+    """Whichever way it comes in the store's place: all begin with the same two outages.
+
+    Two outages, a copy between them, letters in the tray: nothing goes out twice on paper unseen, no number twice.
+    """
     async with theatre(tmp_path, program=IMPATIENT) as play:
         await one_outage_to_its_end(play)
         copy = tmp_path / "copy.sqlite"
@@ -227,6 +230,7 @@ async def a_person_lets_paper_go(play: Theatre, number: str) -> None:
 async def test_a_database_that_was_put_back_by_its_administrator_is_noticed_by_the_marks(
     tmp_path: Path, postgres: Postgres
 ) -> None:
+    """A database that was put back by its own means is noticed as well."""
     server = postgres.store()
     async with theatre(tmp_path, store=server, program=IMPATIENT) as play:
         await one_outage_to_its_end(play)

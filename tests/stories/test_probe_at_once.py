@@ -20,6 +20,10 @@ CALM = Timing(interval="5m", session_timeout="20s", arrival_timeout="30s", slow_
 
 @pytest.mark.blind
 async def test_commands_at_once_on_one_agency_and_over_one_reference_lose_nobodys_mail(tmp_path: Path) -> None:
+    """Defect: Several `pantau probe` at once deleted each other's mail: all had one name.
+
+    Pantau: Each has a name of its own, and leaves everybody else's mail alone.
+    """
     async with lookout(tmp_path, agencies=AGENCIES, timing=CALM) as watching:
         assert await ends(watching, tmp_path, [(AGENCY, "internal")] * 3) == [0] * 3, told(tmp_path)
 

@@ -1,7 +1,7 @@
 """Malay that people read holds to the Dewan's spelling and to the register of a government letter.
 
 What is listed was found in texts that went out: calques ("melepaskan" for *release*), short forms of a chat, and words
-that speak for somebody else. docs/texts.md has all texts, for a reader to mark.
+that speak for somebody else. tests/data/texts.md has all texts, for a reader to mark.
 """
 
 from __future__ import annotations

@@ -123,10 +123,23 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Sequence[tuple[int, str]]
 async def test_outage_clock_set_back_six_times_everything_leaves_in_same_minute(
     tmp_path: Path, plain: Sequence[tuple[int, str]]
 ) -> None:
+    """Defect: The clock set back by eight hours.
+
+    Calls stopped for 465 minutes instead of five, and no release was offered.
+
+    Pantau: What lies ahead in the store is moved back by as much: set back six times in three hours, all leaves in the
+    same minute.
+    """
     assert await outage(tmp_path, back_at=(2, 7, 33, 77, 85, 178)) == plain
 
 
 async def test_outage_clock_set_back_and_acknowledged_at_once_did_not_begin_in_the_future(tmp_path: Path) -> None:
+    """Defect: Our clock eight hours ahead.
+
+    An SMS whose answer was lost was looked for in the future, not found and sent again.
+
+    Pantau: Though somebody acknowledges before the engine looks.
+    """
     async with station_at(tmp_path) as opened:
         station = Played(opened.database)
         await station.submit(trigger(brief=PLAN, at=station.clock.now()))
@@ -139,6 +152,12 @@ async def test_outage_clock_set_back_and_acknowledged_at_once_did_not_begin_in_t
 
 @pytest.mark.parametrize("instants", TABLES, ids=lambda each: each.table.name)
 def test_clock_set_back_moves_every_instant_of_a_table(instants: Instants) -> None:
+    """Defect: Our clock eight hours ahead.
+
+    An SMS whose answer was lost was looked for in the future, not found and sent again.
+
+    Pantau: Every instant of an incident moves, those of columns that come later too.
+    """
     columns = {column.name for column in instants.table.c if isinstance(column.type, Moment)}
     elsewhere = {"incident": {"owned_until"}, "drill": {"ended_at"}}.get(instants.table.name, set())
     assert columns - elsewhere == {*instants.columns}
@@ -147,6 +166,10 @@ def test_clock_set_back_moves_every_instant_of_a_table(instants: Instants) -> No
 async def test_outage_clock_set_back_before_restart_delays_by_no_more_than_time_since_last_entry(
     tmp_path: Path, plain: Sequence[tuple[int, str]]
 ) -> None:
+    """Defect: So after a restart.
+
+    Pantau: It is moved back before the first incident is looked at; what waited waits no longer than once more.
+    """
     # Something was last written in minute 5, two before.
     played = await outage(tmp_path, back_at=[7], restarts=True)
     assert [what for _, what in played] == [what for _, what in plain]

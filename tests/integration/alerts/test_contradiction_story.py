@@ -34,7 +34,10 @@ async def cannot_send(town: Town) -> Incident:
 async def test_release_when_mail_works_again_tells_nobody_until_it_is_ordered_in_spite_of_that(
     either_town: Town,
 ) -> None:
-    """A letter said that nothing could be sent, seven minutes after messages had begun to arrive again."""
+    """A letter said that nothing could be sent, seven minutes after messages had begun to arrive again.
+
+    Nothing is released that says that mail fails when it works again, until somebody insists.
+    """
     town = either_town
     await cannot_send(town)
     town.arrives(IncidentType.SENDING)
@@ -58,6 +61,7 @@ async def test_release_when_mail_works_again_tells_nobody_until_it_is_ordered_in
 
 
 async def test_release_while_mail_fails_goes_out_at_once(town: Town) -> None:
+    """While it fails a release goes out at once."""
     await cannot_send(town)
     town.arrives(IncidentType.RECEIVING)
     await town.front.release("JCM-01", BY)
@@ -69,7 +73,10 @@ async def test_release_while_mail_fails_goes_out_at_once(town: Town) -> None:
 async def test_close_as_recovered_while_probes_fail_tells_nobody_until_it_is_ordered_in_spite_of_that(
     either_town: Town,
 ) -> None:
-    """A fax and a letter said that mail had recovered while every probe failed."""
+    """A fax and a letter said that mail had recovered while every probe failed.
+
+    Nobody reads that mail works while every probe fails, until somebody insists.
+    """
     town, closes = either_town, declarer(either_town)
     await cannot_send(town)
     with pytest.raises(
@@ -87,6 +94,7 @@ async def test_close_as_recovered_while_probes_fail_tells_nobody_until_it_is_ord
 
 @pytest.mark.parametrize("how", ["insists", "works again"])
 async def test_close_as_recovered_is_told_when_it_works_again_or_somebody_insists(town: Town, how: str) -> None:
+    """A recovery is told once it works again, or somebody insists."""
     await cannot_send(town)
     if how == "works again":
         town.arrives(IncidentType.SENDING)
@@ -98,6 +106,7 @@ async def test_close_as_recovered_is_told_when_it_works_again_or_somebody_insist
 
 
 async def test_correction_while_probes_fail_tells_nobody_until_it_is_ordered_in_spite_of_that(town: Town) -> None:
+    """A false alarm is told while probes fail only by somebody who insists."""
     await cannot_send(town)
     with pytest.raises(OperationRejectedError, match=r"nothing was wrong.*Siti Contoh \(sms\).*24 hours.*still-fails"):
         await town.front.correct("JCM-01", BY, "rujukan rosak")
@@ -109,6 +118,7 @@ async def test_correction_while_probes_fail_tells_nobody_until_it_is_ordered_in_
 
 
 async def test_page_says_what_is_measured_who_reads_it_and_asks_to_insist(town: Town) -> None:
+    """The page names what is measured and who would read it, and asks to insist."""
     await cannot_send(town)
     async with browser_of(town, "duty:JCM") as browser:
         shown = words_of(await browser.get(PAGE))

@@ -83,6 +83,11 @@ async def city(tmp_path: Path) -> AsyncIterator[City]:
 
 @pytest.mark.blind
 async def test_fifty_accepted_sms_without_a_receipt_put_a_gateway_behind_the_next(city: City) -> None:
+    """Defect: 50 accepted SMS without a receipt changed nothing in the order of gateways.
+
+    Pantau: Receipts that are overdue against a gateway's own habit put it behind the others, in the log, a metric, an
+    alert and the journal.
+    """
     station = city.station
     await city.get_used_to(station.sms)
     await city.fall_silent(50)
@@ -95,6 +100,10 @@ async def test_fifty_accepted_sms_without_a_receipt_put_a_gateway_behind_the_nex
 
 @pytest.mark.blind
 async def test_a_doubt_outlasts_a_restart_and_every_engine_has_it(city: City) -> None:
+    """Defect: 50 accepted SMS without a receipt changed nothing in the order of gateways.
+
+    Pantau: The store says so: to every engine, and after a restart.
+    """
     station = city.station
     await city.get_used_to(station.sms)
     await city.fall_silent()

@@ -73,6 +73,10 @@ def edit(station: Station, brief: PolicySnapshot) -> None:
 
 
 async def test_incident_contact_removed_is_not_called_any_more(station: Station) -> None:
+    """Defect: A contact who was removed was called 80 s later: the brief was frozen.
+
+    Pantau: Who was removed is told no more, not of the end either.
+    """
     await begin(station, plan(SITI, RAVI))
     await station.advance(6 * MINUTE)
     assert station.voice.sent == [f"outage to {a.number}" for a in (VOICE_SITI, VOICE_RAVI)]
@@ -85,6 +89,10 @@ async def test_incident_contact_removed_is_not_called_any_more(station: Station)
 
 
 async def test_incident_contact_with_another_number_is_told_there_at_once_and_called_there(station: Station) -> None:
+    """Defect: A wrong number could not be corrected while an incident was open.
+
+    Pantau: Told at once at the right one, and called there.
+    """
     await begin(station, plan(SITI))
     assert station.sms.sent == [f"outage to {SMS_SITI.number}"]
     await station.advance(MINUTE)
@@ -99,6 +107,10 @@ async def test_incident_contact_with_another_number_is_told_there_at_once_and_ca
 
 
 async def test_incident_contact_edited_while_they_are_called_again_is_called_at_new_number(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: Also who is called again within a step,.
+    """
     await begin(station, plan(SITI))
     await station.advance(6 * MINUTE)
     assert station.voice.sent == [f"outage to {VOICE_SITI.number}"]
@@ -108,6 +120,10 @@ async def test_incident_contact_edited_while_they_are_called_again_is_called_at_
 
 
 async def test_incident_notice_that_waits_goes_to_new_number(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: What waits at a gateway,.
+    """
     station.sms.happens.clear()
     station.sms.happens.append(ErrorClass.TRANSIENT)
     await begin(station, plan(SITI))
@@ -118,6 +134,10 @@ async def test_incident_notice_that_waits_goes_to_new_number(station: Station) -
 
 
 async def test_incident_acknowledged_nobody_is_told_again_by_an_edit(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: Nobody is told again of what somebody has taken on.
+    """
     await begin(station, plan(SITI))
     await station.acknowledge()
     edit(station, plan(SITI_NOW))
@@ -128,6 +148,10 @@ async def test_incident_acknowledged_nobody_is_told_again_by_an_edit(station: St
 
 
 async def test_incident_steps_that_were_edited_are_for_the_next_one(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: Steps and times stay.
+    """
     await begin(station, plan(SITI))
     later = plan(SITI_NOW)
     slower = tuple(replace(step, after=step.after * 12) for step in later.escalation.steps)
@@ -137,6 +161,10 @@ async def test_incident_steps_that_were_edited_are_for_the_next_one(station: Sta
 
 
 async def test_incident_all_of_whose_people_were_exchanged_begins_anew(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: Where everybody was exchanged, the edited plan begins.
+    """
     await begin(station, plan(SITI))
     await station.advance(6 * MINUTE)
     exchanged = replace(BRIEF, escalation=replace(POLICY, steps=(replace(POLICY.steps[0], contacts=(RAVI,)),)))
@@ -146,6 +174,10 @@ async def test_incident_all_of_whose_people_were_exchanged_begins_anew(station: 
 
 
 async def test_incident_edit_that_says_the_same_is_none(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: What says the same is no edit.
+    """
     await begin(station, plan(SITI, RAVI))
     for _ in range(3):
         edit(station, plan(replace(SITI, addresses=SITI.addresses), RAVI))
@@ -159,6 +191,10 @@ async def test_incident_edit_that_says_the_same_is_none(station: Station) -> Non
 
 
 async def test_announcement_fax_that_failed_at_wrong_number_goes_to_the_right_one(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: And a fax that failed.
+    """
     outside = replace(MINISTRY, addresses=(FAX,))
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
     await begin(station, told)
@@ -173,6 +209,10 @@ async def test_announcement_fax_that_failed_at_wrong_number_goes_to_the_right_on
 
 
 async def test_announcement_released_is_sent_to_nobody_who_was_added_since(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: No recipient is added to what was released.
+    """
     outside = replace(MINISTRY, addresses=(FAX,))
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
     await begin(station, told)
@@ -184,6 +224,10 @@ async def test_announcement_released_is_sent_to_nobody_who_was_added_since(stati
 
 
 async def test_incident_edited_while_the_service_was_stopped_follows_at_the_start(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: An edit while the service is stopped counts, too.
+    """
     await begin(station, plan(SITI, RAVI))
     await station.advance(6 * MINUTE)
     before = len(station.voice.sent)
@@ -196,6 +240,10 @@ async def test_incident_edited_while_the_service_was_stopped_follows_at_the_star
 
 
 async def test_incident_edited_to_tell_nobody_keeps_whom_it_had(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: One that would tell nobody does not.
+    """
     await begin(station, plan(SITI))
     edit(station, BRIEF.with_nobody())
     await station.advance(5 * MINUTE)
@@ -207,6 +255,10 @@ async def test_incident_edited_to_tell_nobody_keeps_whom_it_had(station: Station
 async def test_announcement_fax_dialling_while_its_number_is_edited_is_not_redialled_there(
     station: Station, ends: ErrorClass, mended: str
 ) -> None:
+    """Defect: A fax that was being dialled when its number was edited was redialled at the old number for hours, or went nowhere.
+
+    Pantau: It goes to the edited number; a recipient who was removed is not redialled.
+    """
     outside = replace(MINISTRY, addresses=(FAX,))
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside, OTHER)))
     await begin(station, told)
@@ -223,6 +275,10 @@ async def test_announcement_fax_dialling_while_its_number_is_edited_is_not_redia
 
 
 async def test_announcement_fax_failed_beside_a_letter_goes_to_edited_number(station: Station) -> None:
+    """Defect: A fax that failed beside a letter did not go to the edited number.
+
+    Pantau: Each channel goes by its own last page.
+    """
     outside = replace(MINISTRY, addresses=(FAX, replace(FAX, channel=Channel.LETTER, number="KCM")))
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
     await begin(station, told)
@@ -237,6 +293,10 @@ async def test_announcement_fax_failed_beside_a_letter_goes_to_edited_number(sta
 
 
 async def test_incident_edited_twice_within_a_second_is_told_at_the_last_number(station: Station) -> None:
+    """Defect: A second edit within a second withdrew the notice and wrote none.
+
+    Pantau: Two edits are two.
+    """
     station.sms.happens.clear()
     station.sms.happens.append(ErrorClass.TRANSIENT)
     await begin(station, plan(SITI))
@@ -251,6 +311,10 @@ async def test_incident_edited_twice_within_a_second_is_told_at_the_last_number(
 
 
 async def test_incident_contact_removed_while_being_told_is_not_told_again(station: Station) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: It is withdrawn.
+    """
     station.sms.happens.clear()
     await begin(station, plan(SITI, RAVI))
     edit(station, plan(RAVI))

@@ -227,6 +227,10 @@ async def test_outside_of_office_hours_the_mobile_is_rung_before_the_desk(place:
 async def test_stand_in_whom_the_configuration_lacks_is_called_until_the_override_is_taken_back(
     place: SourceLocation,
 ) -> None:
+    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+
+    Pantau: Who stands in by an override is known though in no file here.
+    """
     again = RedialPolicy(every=5 * MINUTE, times=9)
     plan = brief(call(NOW, DUTY.name, again=again), call(20 * MINUTE, DUTY.name))
     place.brief = lambda _: plan

@@ -1,4 +1,4 @@
-"""Each defect of other notifiers that was found by reading them, and that ours does not have (docs/peer-bugs.md)."""
+"""Each defect of other notifiers that was found by reading them, and that ours does not have."""
 
 from __future__ import annotations
 
@@ -172,6 +172,10 @@ ORDER = SendRequest(
 
 @pytest.mark.parametrize("code", ["30001", "30008"])
 async def test_01_an_sms_that_failed_for_a_passing_cause_is_sent_again(station: Station, code: str) -> None:
+    """Defect (GoAlert): An SMS that failed for a passing cause (30001, 30008) is marked failed for good, and never sent again.
+
+    Pantau: It is sent again.
+    """
     await station.submit(trigger())
     failed = await told("undelivered", code)
     assert (failed.progress, failed.error) == (SubmissionState.FAILED, ErrorClass.TRANSIENT)
@@ -182,6 +186,10 @@ async def test_01_an_sms_that_failed_for_a_passing_cause_is_sent_again(station: 
 
 
 async def test_02_an_undelivered_sms_does_not_look_sent(station: Station) -> None:
+    """Defect (GoAlert): `undelivered` is taken for sent.
+
+    Pantau: It has failed.
+    """
     await station.submit(trigger())
     await report(station, "sms", station.sms.orders[0].reference, await told("undelivered", "30006"))
 
@@ -190,6 +198,10 @@ async def test_02_an_undelivered_sms_does_not_look_sent(station: Station) -> Non
 
 
 async def test_03_a_call_that_nobody_answers_is_made_again() -> None:
+    """Defect (GoAlert): A call that nobody answers has failed for good.
+
+    Pantau: It is made again.
+    """
     at = desk()
     form = {"CallSid": [f"CA{'1' * 32}"], "CallStatus": ["no-answer"], "SequenceNumber": ["3"]}
     await voice().hear(signed("status/p1-1-1", form), at)
@@ -198,6 +210,10 @@ async def test_03_a_call_that_nobody_answers_is_made_again() -> None:
 
 
 async def test_04_a_voicemail_that_took_the_call_does_not_end_the_escalation(station: Station) -> None:
+    """Defect (GoAlert): A voicemail counts as a person reached.
+
+    Pantau: Only a key acknowledges; the escalation goes on.
+    """
     await station.submit(trigger())
     await station.advance(6 * MINUTE)
     for order in list(station.voice.orders):
@@ -212,10 +228,18 @@ async def test_04_a_voicemail_that_took_the_call_does_not_end_the_escalation(sta
 
 
 async def test_05_a_message_id_that_begins_with_mm_is_as_good_as_one_with_sm() -> None:
+    """Defect (GoAlert): Message ids that begin with `MM` are refused.
+
+    Pantau: An id is whatever the provider gives.
+    """
     assert (await told("delivered", sid=f"MM{'1' * 32}")).progress is SubmissionState.DELIVERED
 
 
 async def test_06_a_repeated_form_field_is_signed_whole() -> None:
+    """Defect (GoAlert): Of a form field that is repeated only the first value is signed.
+
+    Pantau: All are.
+    """
     twice = {"MessageSid": ["SM1"], "MessageStatus": ["delivered"], "Tag": ["b", "a"]}
     at = desk()
     await sms().hear(signed("status/p1-1-1", twice), at)
@@ -235,12 +259,20 @@ async def press(at: RecordingCallbackHandler) -> str:
 
 
 async def test_07_thanks_are_spoken_only_when_the_acknowledgement_is_stored() -> None:
+    """Defect (Grafana OnCall): "Acknowledged" is spoken before it is stored.
+
+    Pantau: First stored, then spoken.
+    """
     assert SCRIPT.thanks in await press(desk())
     with pytest.raises(OSError, match="disk full"):
         await press(replace(desk(), broken=OSError("disk full")))
 
 
 async def test_08_a_key_that_acknowledges_nothing_is_told_so() -> None:
+    """Defect (Grafana OnCall): A key in a call that is not on record is thanked for all the same.
+
+    Pantau: It is said that there is nothing to acknowledge.
+    """
     said = await press(replace(desk(), over=True))
     assert SCRIPT.over in said
     assert SCRIPT.thanks not in said
@@ -251,6 +283,10 @@ async def test_08_a_key_that_acknowledges_nothing_is_told_so() -> None:
 
 
 async def test_09_a_notice_that_was_claimed_before_a_crash_is_not_lost(station: Station) -> None:
+    """Defect (Healthchecks): A notice is claimed before it is sent, and lost in a crash.
+
+    Pantau: The attempt is on record; the gateway is asked, and then it is sent.
+    """
     station.sms.happens.append(HANG)
     station.sms.taken.clear()
     await station.dispatcher.submit(trigger())
@@ -263,6 +299,10 @@ async def test_09_a_notice_that_was_claimed_before_a_crash_is_not_lost(station: 
 
 
 async def test_10_a_slow_modem_is_asked_and_the_sms_not_sent_again(tmp_path: Path) -> None:
+    """Defect (gammu-smsd): When a modem is slow the SMS is sent again (`SendTimeout`).
+
+    Pantau: The gateway is asked first.
+    """
     async with station_at(tmp_path, DeliveryPolicy(deadline=timedelta(seconds=0.05))) as station:
         station.sms.happens.append(HANG)
         await station.submit(trigger())
@@ -275,6 +315,10 @@ async def test_10_a_slow_modem_is_asked_and_the_sms_not_sent_again(tmp_path: Pat
 
 
 async def test_11_a_message_that_never_goes_holds_up_no_other(station: Station) -> None:
+    """Defect (gammu-smsd): One bad message blocks the queue (files backend, before 1.43).
+
+    Pantau: The others pass it.
+    """
     station.sms.happens.extend([ErrorClass.TRANSIENT] * 30)
     station.modem.happens.extend([ErrorClass.TRANSIENT] * 30)
     await station.submit(trigger())
@@ -290,6 +334,10 @@ async def test_11_a_message_that_never_goes_holds_up_no_other(station: Station) 
 
 
 async def test_12_what_cannot_be_told_by_sms_is_told_by_telephone_and_by_nothing_else(station: Station) -> None:
+    """Defect (Iris): When SMS or call fails an e-mail is sent instead.
+
+    Pantau: The next telephone, then the next person; there is no e-mail.
+    """
     for gateway in (station.sms, station.modem):
         gateway.happens.extend([ErrorClass.PERMANENT] * 9)
     await station.submit(trigger())
@@ -298,6 +346,10 @@ async def test_12_what_cannot_be_told_by_sms_is_told_by_telephone_and_by_nothing
 
 
 def test_13_a_text_that_would_be_too_long_is_made_to_fit_and_not_dropped() -> None:
+    """Defect (Iris): A text that is too long is dropped.
+
+    Pantau: It is made to fit.
+    """
     content = compose(LONG, Language.MALAY, WORDING)
     assert content.text.startswith("RM0 ")
     assert len(content.text) <= 160
@@ -308,6 +360,10 @@ def test_13_a_text_that_would_be_too_long_is_made_to_fit_and_not_dropped() -> No
 
 
 async def test_14_a_list_that_cannot_be_stored_whole_leaves_the_old_one(tmp_path: Path) -> None:
+    """Defect (Cabot): All shifts are deleted and then added again; in between, or after an error, nobody is on call.
+
+    Pantau: What is applied replaces the old in one transaction.
+    """
     async with Database.open(tmp_path) as database:
         records = ConfigurationRecords(database)
         await records.apply("agency", {"JCM": ("{}", "file"), "MDC": ("{}", "file")}, T0)
@@ -323,6 +379,10 @@ async def test_14_a_list_that_cannot_be_stored_whole_leaves_the_old_one(tmp_path
 
 
 async def test_15_a_provider_that_never_answers_is_left_and_its_message_is_of_unknown_fate() -> None:
+    """Defect (twilio-python): The asynchronous client ignores its time-out and hangs for minutes (#925).
+
+    Pantau: There is a deadline, and then the fate is unknown.
+    """
     async with answering(None) as (url, asked):
         # It has to be asked before it is left, however busy the machine is.
         twilio = sms(url, deadline=3)
@@ -334,6 +394,10 @@ async def test_15_a_provider_that_never_answers_is_left_and_its_message_is_of_un
 
 
 async def test_16_a_message_that_met_a_server_error_is_not_posted_again_by_the_gateway() -> None:
+    """Defect (twilio-python): `max_retries` posts again after a 5xx: two SMS.
+
+    Pantau: A gateway posts once.
+    """
     async with answering(b"503 Service Unavailable\r\nContent-Length: 0\r\n\r\n") as (url, asked):
         twilio = sms(url)
         with pytest.raises(DeliveryError) as error:
@@ -345,6 +409,10 @@ async def test_16_a_message_that_met_a_server_error_is_not_posted_again_by_the_g
 
 @pytest.mark.parametrize("body", [b"ERROR: modem not ready", b'{"status": "queued"}', b"[]"])
 async def test_17_a_status_of_200_without_an_accepted_message_in_it_is_no_success(body: bytes) -> None:
+    """Defect (sms-gateway): 200 is answered although the modem failed.
+
+    Pantau: The answer is read; a 200 without a message in it is no success.
+    """
     answer = b"200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     async with answering(answer) as (url, _):
         twilio = sms(url)

@@ -97,6 +97,7 @@ async def country(tmp_path: Path) -> AsyncIterator[tuple[Town, MultiSiteDemo]]:
 async def test_one_failure_rings_nobody_nor_do_two_and_nobody_follows_a_single_probe_to_the_fax(
     country: tuple[Town, MultiSiteDemo],
 ) -> None:
+    """A failure is confirmed before anybody is told, and nothing leaves the house by itself."""
     town, mail = country
     for _ in range(2):
         mail.world.faults["JCM/utama"] = REFUSED
@@ -116,6 +117,7 @@ async def test_one_failure_rings_nobody_nor_do_two_and_nobody_follows_a_single_p
 async def test_what_fails_and_recovers_again_and_again_is_one_incident_that_stays_open(
     country: tuple[Town, MultiSiteDemo],
 ) -> None:
+    """What flaps is one incident."""
     town, mail = country
     siti = town.person(officer(0))
     for _ in range(2):
@@ -144,6 +146,7 @@ async def test_what_fails_and_recovers_again_and_again_is_one_incident_that_stay
 async def test_what_is_down_for_five_minutes_in_every_twenty_five_is_told_three_times_until_it_has_been_quiet(
     country: tuple[Town, MultiSiteDemo],
 ) -> None:
+    """Until it has been quiet, however long it flaps."""
     town, mail = country
     siti = town.person(officer(0))
     for fall in range(12):
@@ -169,6 +172,7 @@ async def test_what_is_down_for_five_minutes_in_every_twenty_five_is_told_three_
 async def test_a_cause_that_is_ours_is_told_to_the_noc_alone_and_its_end_too(
     country: tuple[Town, MultiSiteDemo], cause: str
 ) -> None:
+    """A shared cause is one incident of our own, told to the NOC only."""
     town, mail = country
     match cause:
         case "network":
@@ -192,6 +196,7 @@ async def test_a_cause_that_is_ours_is_told_to_the_noc_alone_and_its_end_too(
 async def test_an_agency_that_fails_while_a_reference_is_dead_rings_its_own_officer_and_no_other(
     country: tuple[Town, MultiSiteDemo],
 ) -> None:
+    """It hides no real outage."""
     town, mail = country
     mail.world.faults |= {"MDC/utama": REFUSED, "b": LOSES}
     await mail.rounds(8)
@@ -207,6 +212,7 @@ def maintained(begins: datetime) -> ProbingPolicy:
 
 
 async def test_what_was_under_way_when_maintenance_began_is_held_against_nobody(town: Town) -> None:
+    """Also nothing that was under way when it began."""
     furnish(town, "JCM", "MDC")
     begins = BEGINNING + 20 * MINUTE
     mail = Planned(town, ["JCM", "MDC"], maintained(begins))
@@ -225,6 +231,7 @@ async def test_what_was_under_way_when_maintenance_began_is_held_against_nobody(
 async def test_in_maintenance_nothing_is_probed_or_held_against_anybody_and_afterwards_it_is(
     town: Town, lasts: timedelta
 ) -> None:
+    """Maintenance: nothing is probed, nothing held against anybody."""
     furnish(town, "JCM", "MDC")
     begins = BEGINNING + 20 * MINUTE
     mail = Planned(town, ["JCM", "MDC"], maintained(begins))

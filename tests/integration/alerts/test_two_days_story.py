@@ -1,4 +1,4 @@
-"""Two days without mail, over a weekend and a holiday: docs/two-days.md tells it from each person's side."""
+"""Two days without mail, over a weekend and a holiday: tests/data/two-days.md tells it from each person's side."""
 
 from __future__ import annotations
 
@@ -10,4 +10,5 @@ pytestmark = pytest.mark.story
 
 
 async def test_two_days_without_mail_are_told_as_the_page_says() -> None:
+    """Two days over a weekend and a holiday, told from each person's side: `two-days.md`."""
     assert await document() == DOCUMENT.read_text(), "`make texts` writes the page anew: read what has changed"

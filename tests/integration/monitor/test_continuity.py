@@ -192,6 +192,13 @@ async def country(directory: Path) -> AsyncIterator[MultiSiteDemo]:
 @pytest.mark.blind
 @pytest.mark.parametrize("how", ["started anew", "stood still"])
 async def test_site_back_from_a_silence_does_not_tell_an_outage_that_has_ended(tmp_path: Path, how: str) -> None:
+    """Defect: A site that came back from a silence said what it had judged before it.
+
+    Two sites that were killed in an outage and started after it told it anew, by SMS, fax and letter.
+
+    Pantau: Such a judgement is stale: it says neither that something is wrong nor that all is well until a run confirms
+    it. What is said to be wrong is probed within a confirmation.
+    """
     async with country(tmp_path) as here:
         for site in here.sites.values():
             site.world.faults = {"JCM/utama": REFUSED}
@@ -221,6 +228,10 @@ async def test_site_back_from_a_silence_does_not_tell_an_outage_that_has_ended(t
 @pytest.mark.blind
 @pytest.mark.parametrize("how", ["started anew", "stood still"])
 async def test_site_back_from_a_silence_ends_no_outage_that_began_meanwhile(tmp_path: Path, how: str) -> None:
+    """Defect: The same the other way: two sites that were well before would have ended an outage that began meanwhile.
+
+    Pantau: The same.
+    """
     async with country(tmp_path) as here:
         here.hub.say("utama", JCM=_well(here.hub))
         await here.probe()

@@ -490,6 +490,10 @@ async def test_the_letter_of_a_drill_is_marked_and_taken_out_of_the_tray_again(a
 async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_that_arrives_clears_it(
     at: School,
 ) -> None:
+    """Defect: 50 accepted SMS without a receipt changed nothing in the order of gateways.
+
+    Pantau: Drills count, against it and for it.
+    """
     gateway = Scripted()
     at.pool.replace([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=gateway)])
     at.trainees = [trainee("siti", sms(SITI)), trainee("ravi", sms(RAVI))]
@@ -511,6 +515,10 @@ async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_
 
 @pytest.mark.blind
 async def test_a_drill_ends_though_a_gateway_never_tells_what_became_of_it(at: School) -> None:
+    """Defect: A gateway that never told what became of a drill's notice was asked every minute for the whole of the drill's hours, and the drill did not end before them.
+
+    Pantau: It is asked for 15 minutes.
+    """
     silent = Scripted()
     at.pool.replace([ConfiguredGateway(name="faks", channel=Channel.FAX, gateway=silent)])
     at.trainees = [trainee("kementerian", FAX)]
@@ -525,6 +533,10 @@ async def test_a_drill_ends_though_a_gateway_never_tells_what_became_of_it(at: S
 
 @pytest.mark.blind
 async def test_a_page_of_a_drill_is_not_set_anew_to_ask_about_it(at: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defect: The same for the pages of a drill.
+
+    Pantau: The same.
+    """
     tray, gateway = Scripted(certain=True), Scripted()
     at.pool.replace(
         [

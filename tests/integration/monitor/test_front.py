@@ -64,6 +64,10 @@ def test_a_program_is_known_by_its_whole_token_and_by_nothing_else(tmp_path: Pat
 
 @pytest.mark.blind
 async def test_ready_front_with_a_still_engine_says_so(station: Station) -> None:
+    """Defect: `/-/ready` was 200 for 12.5 minutes while the engine stood still.
+
+    Pantau: It is 503 and names what stands still, by the judgement that keeps the heartbeat back.
+    """
     found = front(station)
     station.dispatcher.is_running = True
     assert found.unready() is None

@@ -186,6 +186,10 @@ async def test_an_agency_of_another_process_is_shown_as_the_store_has_it(service
 async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_was_done(
     service: Service, asked: list[str]
 ) -> None:
+    """Defect: Each look read the last runs of all routes, 200 incidents and 200 notices from the store, and the facts of every incident that a bundle tells of.
+
+    Pantau: One line of the journal, unless it has grown.
+    """
     await service.run("JCM")
     first = await service.board.overview()
     assert (first.incidents, first.recorded_at) == ([], None)
@@ -210,6 +214,10 @@ async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_w
 
 @pytest.mark.blind
 async def test_what_people_declare_is_shown_until_they_say_that_it_is_over(service: Service) -> None:
+    """Defect: That must end when a person says that it is over, and not before.
+
+    Pantau: It is read from the store with the numbers of open incidents.
+    """
     await service.run("JCM")
     declare = Declare(
         dedup_key="JCM",
@@ -236,6 +244,10 @@ async def test_what_people_declare_is_shown_until_they_say_that_it_is_over(servi
 
 @pytest.mark.blind
 async def test_an_agency_of_which_nothing_changed_is_the_same_object(service: Service) -> None:
+    """Defect: Every agency's view was built anew.
+
+    Pantau: One of which nothing changed is the same object, and is not written again for programs either.
+    """
     for code in CODES:
         await service.run(code)
     before = await service.board.overview()
@@ -252,6 +264,10 @@ async def test_an_agency_of_which_nothing_changed_is_the_same_object(service: Se
 async def test_while_the_store_is_away_agencies_are_shown_from_memory_and_the_rest_as_of_then(
     service: Service, asked: list[str]
 ) -> None:
+    """Defect: A page that waits for a store that hangs is no page.
+
+    Pantau: While it is away it is not asked, and what it last said is shown with its time.
+    """
     await service.run("JCM")
     await service.open("JCM")
     then = await service.board.overview()

@@ -167,6 +167,10 @@ async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> 
 async def test_mail_that_comes_after_the_next_start_is_late_and_nothing_is_lost_by_a_stop(
     tmp_path: Path, network: LabNetwork, logs: list[Any]
 ) -> None:
+    """Defect: A restart turns mail on its way into lost mail, or into an alarm.
+
+    Pantau: Tokens are stored; what comes after the start is late, with its route.
+    """
     state, system = tmp_path / "state", network.systems["JCM"]
     await system.break_(Fault.SLOW)
     async with life(state, network, OFTEN) as first:
@@ -206,6 +210,10 @@ async def test_mail_that_comes_after_the_next_start_is_late_and_nothing_is_lost_
 async def test_a_second_copy_and_a_forgery_are_told_apart_after_the_next_start(
     tmp_path: Path, network: LabNetwork, monkeypatch: pytest.MonkeyPatch, *, stood_still: bool
 ) -> None:
+    """Defect: After a restart a copy or a forgery passes for the message.
+
+    Pantau: Both are told apart as before.
+    """
     believed = {Outcome.DELIVERED: not stood_still}
     monkeypatch.setattr("monitor.probing.prober.is_believable", lambda run, *_: believed.get(run.outcome, True))
     state, system = tmp_path / "state", network.systems["rujukan-a"]

@@ -746,6 +746,10 @@ def second_hub(world: SiteWorld) -> Iterator[SiteConnection]:
 def test_remove_at_a_second_hub_leaves_the_first_what_it_hears(
     world: SiteWorld, second_hub: SiteConnection, tmp_path: Path
 ) -> None:
+    """Defect: `pantau site remove` at a second hub took the publication away by which the first one hears the site.
+
+    Pantau: The last hub that leaves takes it away.
+    """
     say(world, "johor", tmp=tmp_path, JCM=WELL)
     add(member(world))
     add(second_hub, beside=True)

@@ -31,6 +31,10 @@ _ESTABLISHED, _CLOSE_WAIT = "01", "08"
 
 
 async def test_13_foreign_mail_survives_a_thousand_rounds_and_nothing_is_left_over(mail_server: MailServer) -> None:
+    """Defect: Tidying up deletes other people's mail.
+
+    Pantau: Only mail whose token verifies is deleted, for a thousand runs.
+    """
     sender, box = mail_server.mailbox("semakan-seribu", domain=REFERENCE), mail_server.mailbox("peti-ramai")
     for each in (sender, box):
         await asyncio.to_thread(put, each, foreign_mail(each))
@@ -60,6 +64,10 @@ async def test_13_foreign_mail_survives_a_thousand_rounds_and_nothing_is_left_ov
 
 
 async def test_without_uidplus_foreign_mail_survives_that_somebody_has_marked_as_deleted() -> None:
+    """Defect: Without UIDPLUS, EXPUNGE takes what others have marked.
+
+    Pantau: It is said only when nothing but ours is marked.
+    """
     with without_uidplus() as server:
         box = server.mailbox("pantau")
         await asyncio.to_thread(put, box, [mail for mail in foreign_mail(box) if mail.folder == "INBOX"])
@@ -75,6 +83,10 @@ async def test_without_uidplus_foreign_mail_survives_that_somebody_has_marked_as
 
 
 async def test_without_uidplus_nothing_of_ours_is_left_where_nobody_has_marked_anything() -> None:
+    """Defect: Without UIDPLUS, our own mail fills the mailbox.
+
+    Pantau: What stayed marked is taken away once nothing else is marked.
+    """
     with without_uidplus() as server:
         box = server.mailbox("pantau")
         mails = [mail for mail in foreign_mail(box) if mail.folder == "INBOX" and "Deleted" not in mail.flags]

@@ -38,6 +38,10 @@ def shared(server: MailServer, settings: str) -> Iterator[None]:
 async def test_real_dovecot_internal_mail_filed_by_a_rule_is_found_and_deleted(
     mail_server: MailServer, folder: str
 ) -> None:
+    """Defect: Mail that a rule or a filter put into another folder was LOST where it is sent from the mailbox to itself, as `pantau init` sets it up, and stayed there for ever.
+
+    Pantau: The same at a real Dovecot.
+    """
     box = mail_server.mailbox(f"tunggal-{len(folder)}")
     mail_server.rule(box.address, f'require ["fileinto", "mailbox"];\nfileinto :create "{folder}";\n')
     async with between(box, box, HASTY) as trips:
@@ -64,6 +68,10 @@ def _held(box: Mailbox) -> Iterator[None]:
 
 @pytest.mark.blind
 async def test_real_dovecot_pop3_mailbox_in_use_is_inconclusive(mail_server: MailServer) -> None:
+    """Defect: Somebody else's POP3 session, of which Dovecot tells after ten seconds, was an outage.
+
+    Pantau: The same at a real Dovecot.
+    """
     box = mail_server.mailbox("pos-dipegang", pop3=Door.POP3S)
     with _held(box):
         async with between(mail_server.mailbox("semakan", domain=REFERENCE), box) as trips:
@@ -76,6 +84,10 @@ async def test_real_dovecot_pop3_mailbox_in_use_is_inconclusive(mail_server: Mai
 
 @pytest.mark.blind
 async def test_real_dovecot_session_limit_is_inconclusive(mail_server: MailServer) -> None:
+    """Defect: A colleague's client held the one IMAP session that there may be: an outage.
+
+    Pantau: It is told as that, as over POP3.
+    """
     box = mail_server.mailbox("rakan-sekerja")
     with shared(mail_server, "protocol imap {\n  mail_max_userip_connections = 1\n}\n"), signed_in(box):
         async with between(mail_server.mailbox("semakan", domain=REFERENCE), box) as trips:
@@ -112,6 +124,12 @@ def fill(server: MailServer, box: Mailbox, kib: int) -> None:
 async def test_real_dovecot_full_mailbox_is_told_as_that_mailbox(
     mail_server: MailServer, settings: str, outcome: Outcome
 ) -> None:
+    """Defect: The probe's own mailbox was full: an outage, with "start the fallback procedure".
+
+    Its server tells how full it is, and nobody asked.
+
+    Pantau: It is asked for at each opening and shown, and a full mailbox is told as that.
+    """
     box, sender = mail_server.mailbox(f"penuh-{outcome}"), mail_server.mailbox("semakan", domain=REFERENCE)
     fill(mail_server, box, 33)
     with shared(mail_server, settings):
@@ -129,6 +147,12 @@ async def test_real_dovecot_full_mailbox_is_told_as_that_mailbox(
 @pytest.mark.blind
 @pytest.mark.parametrize(("kib", "verdict"), [(2, Verdict.PASS), (18, Verdict.FAIL), (33, Verdict.FAIL)])
 async def test_real_dovecot_retrieval_check_reports_quota(mail_server: MailServer, kib: int, verdict: Verdict) -> None:
+    """Defect: The probe's own mailbox was full: an outage, with "start the fallback procedure".
+
+    Its server tells how full it is, and nobody asked.
+
+    Pantau: The check of reading warns before it is full.
+    """
     box = mail_server.mailbox(f"kuota-{kib}")
     fill(mail_server, box, kib)
     premises = CheckScope(agency="JCONTOH", mailboxes=(box,), domains=())

@@ -365,6 +365,10 @@ async def test_dkim(
 async def test_06_a_signature_that_passed_and_now_fails_is_shown_to_fail(
     name_server: NameServer, request: pytest.FixtureRequest
 ) -> None:
+    """Defect: A verdict is only ever set to 1, and shared by all.
+
+    Pantau: Each look replaces what the last one found.
+    """
     domain = named_after(request)
     name_server.add(f"s1._domainkey.{domain}", "TXT", public(2048))
     metrics = Metrics(version="0", now=lambda: NOON)

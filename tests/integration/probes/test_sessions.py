@@ -16,6 +16,10 @@ pytestmark = pytest.mark.real
 
 @pytest.mark.pitfall
 async def test_a_real_server_counts_one_session_for_many_runs_and_none_that_is_left(mail_server: MailServer) -> None:
+    """Trap: Sessions that are left open count.
+
+    Pantau: A real server sees one, and sees it end.
+    """
     box = mail_server.mailbox("penerima-sesi")
     async with between(mail_server.mailbox("semakan", domain=REFERENCE), box) as trips:
         results = await asyncio.gather(*(trips.run() for _ in range(5)))

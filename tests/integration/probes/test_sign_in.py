@@ -83,6 +83,10 @@ async def test_a_message_goes_round_with_access_tokens_only(
 
 @pytest.mark.pitfall
 async def test_a_refused_token_ends_the_run_at_once_with_the_servers_reason(mail_server: MailServer) -> None:
+    """Trap: Servers and their directories refuse a token in different words.
+
+    Pantau: A real server's refusal ends the run at once, with its reason.
+    """
     async with office(mail_server, "tanda-ditolak") as of:
         elsewhere = mail_server.mailbox("semakan", domain=REFERENCE)
         await tokens(of).get()

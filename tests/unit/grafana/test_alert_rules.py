@@ -215,6 +215,10 @@ def test_a_contact_is_told_of_when_a_drill_was_held_since_it_is_known_and_never_
 @pytest.mark.blind
 @pytest.mark.parametrize("alert", sorted(OF_STATES))
 def test_an_alert_about_a_state_goes_on_while_there_is_no_pantau_that_could_say_otherwise(alert: str) -> None:
+    """Defect: Nothing kept a new alert from being written as before.
+
+    Pantau: One that is about a state has the branch that goes on, or the suite fails.
+    """
     rule = ALERTS[alert]
     expr = " ".join(rule["expr"].split())
     # What waits before it fires goes on waiting, too, over scrapes that fail.
@@ -246,6 +250,12 @@ def test_an_alert_about_events_reads_nothing_but_counts_of_them(alert: str) -> N
 
 @pytest.mark.blind
 def test_alerts_with_a_for_fire_though_one_scrape_in_four_fails(tmp_path: Path) -> None:
+    """Defect: One scrape in four that failed for 40 minutes kept 40 alerts from firing.
+
+    Their `for` began anew each time.
+
+    Pantau: What is pending goes on while Pantau was read within five minutes.
+    """
     parts = [([gaps(alert)], [*needed(alert), unsaid(ALERTS[alert])]) for alert in sorted(WAITING)]
     wrong = promtool.run_all(tmp_path, parts, every="1m")
     assert not wrong, wrong
@@ -253,6 +263,10 @@ def test_alerts_with_a_for_fire_though_one_scrape_in_four_fails(tmp_path: Path) 
 
 @pytest.mark.blind
 def test_no_alert_is_resolved_by_our_death_but_each_is_when_we_are_back_and_all_is_well(tmp_path: Path) -> None:
+    """Defect: So was each of the other alerts about how something stands, or it would have been after minutes.
+
+    Pantau: Each lives through five hours of our death, and ends when we are back and all is well.
+    """
     parts = [([death(alert)], [*needed(alert), unsaid(ALERTS[alert])]) for alert in sorted(OF_STATES)]
     wrong = promtool.run_all(tmp_path, parts, every="1m")
     assert not wrong, wrong
@@ -260,7 +274,12 @@ def test_no_alert_is_resolved_by_our_death_but_each_is_when_we_are_back_and_all_
 
 @pytest.mark.blind
 def test_an_agency_that_only_a_dead_pantau_watches_is_not_well_because_another_lives(tmp_path: Path) -> None:
-    """JPC and LKC are down. The one that watches JPC dies; both watch LKC, which recovers; a reload removes MDC, and all live."""
+    """JPC and LKC are down. The one that watches JPC dies; both watch LKC, which recovers; a reload removes MDC, and all live.
+
+    Defect: And the alerts about its agencies were resolved, because the other one lived.
+
+    Pantau: They go on while no Pantau that lives tells of that agency, and one cannot be read.
+    """
     down, death = "0x4", "0x4 stale"
     series = {
         'pantau_mail_up{agency="jpc",direction="inbound",instance="a"}': death,
@@ -379,6 +398,10 @@ def test_details_ask_for_what_exists_and_say_when_pantau_cannot_be_read(alert: s
 @pytest.mark.blind
 @pytest.mark.parametrize("alert", ["PantauMailDown", "PantauMassOutage"])
 def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: str, tmp_path: Path) -> None:
+    """Defect: A text of an alert could tell the cause that a Pantau gave before it died.
+
+    Pantau: It is asked for at each evaluation; when Pantau cannot be read the text says that, and nothing else.
+    """
     series = {
         'pantau_mail_up{agency="jpc",direction="inbound",instance="a"}': "0x9 stale",
         'pantau_mail_up{agency="jpc",direction="outbound",instance="a"}': "1x4 0x4 stale",
@@ -428,7 +451,14 @@ def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: s
 
 @pytest.mark.blind
 def test_alert_that_is_pending_does_not_fire_when_pantau_dies(tmp_path: Path) -> None:
-    """It is carried over scrapes that fail, for five minutes: what has not been seen to last is no alert of a dead Pantau."""
+    """It is carried over scrapes that fail, for five minutes: what has not been seen to last is no alert of a dead Pantau.
+
+    Defect: One scrape in four that failed for 40 minutes kept 40 alerts from firing.
+
+    Their `for` began anew each time.
+
+    Pantau: What was pending when Pantau died does not fire.
+    """
     series = {
         'pantau_mail_degraded{agency="jpc",direction="inbound",instance="a"}': "1x4 stale",
         'pantau_incidents_open{agency="jpc",instance="a"}': "0x4 stale",
@@ -459,7 +489,12 @@ def test_alert_that_is_pending_does_not_fire_when_pantau_dies(tmp_path: Path) ->
 def test_mass_outage_is_told_by_number_or_by_cause(
     falls: int, cause: str, limits: Mapping[str, int], *, fires: bool, tmp_path: Path
 ) -> None:
-    """Of 200 agencies four are down all the time; after three hours others fall."""
+    """Of 200 agencies four are down all the time; after three hours others fall.
+
+    Defect: Ten of 300 agencies down were no mass outage.
+
+    Pantau: Ten within an hour are, or five of one cause, or what the operator writes.
+    """
     rules: list[Mapping[str, Any]] = [{"record": name, "expr": f"vector({limit})"} for name, limit in limits.items()]
     rules += [*needed("PantauMassOutage"), unsaid(ALERTS["PantauMassOutage"])]
     asked = [promtool.ask(MASS, "179m", []), promtool.ask(MASS, "184m", [("{}", 1.0)] if fires else [])]
@@ -485,7 +520,12 @@ def falling(falls: int, cause: str, after: int, times: int) -> Mapping[str, str]
 
 @pytest.mark.blind
 def test_mass_outage_lasts_as_long_as_it_takes_and_a_day_at_most(tmp_path: Path) -> None:
-    """What is down for longer mutes nothing any more that falls by itself."""
+    """What is down for longer mutes nothing any more that falls by itself.
+
+    Defect: Ten of 300 agencies down were no mass outage.
+
+    Pantau: It lasts as long as they are down, a day at most.
+    """
     asked = [
         promtool.ask(MASS, at, [("{}", 1.0)] if fires else [])
         for at, fires in (("25h50m", False), ("26h10m", True), ("40h", True), ("52h", False))

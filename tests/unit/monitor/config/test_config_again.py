@@ -164,7 +164,12 @@ def said(loaded: Loaded) -> object:
 def test_whatever_was_changed_a_reading_with_a_memory_says_what_one_without_says(
     changes: list[tuple[str, bool]], files: str
 ) -> None:
-    """With each change: whether it is taken up, or only looked at, as a draft, which comes last."""
+    """With each change: whether it is taken up, or only looked at, as a draft, which comes last.
+
+    Defect: What is remembered of a file might differ from what it says.
+
+    Pantau: After any changes of files, secrets, settings and texts it is what a first reading says.
+    """
     memory = LoadCache()
     with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         if files == "old":
@@ -188,6 +193,10 @@ def drafted(ministry: Ministry) -> list[AgencySource]:
 
 @pytest.mark.blind
 def test_a_file_that_did_not_change_is_neither_read_nor_checked_again(ministry: Ministry) -> None:
+    """Defect: Each reload parsed and checked every file: 37 s of CPU with 2,000 agencies.
+
+    Pantau: What did not change is not read again: 0.3 s after one edit.
+    """
     memory = LoadCache()
 
     def read_again() -> tuple[set[str], set[str]]:

@@ -97,6 +97,10 @@ class Estate:
 
 @pytest.mark.blind
 async def test_a_result_costs_no_more_while_thousands_of_runs_wait_for_a_proof() -> None:
+    """Defect: Every run that waited for a proof was weighed again at each result, and all of our accounts were gone through: with 1,000 waiting a result took 46 ms.
+
+    Pantau: Only what waits for what was learnt is weighed again: 0.3 ms, whether none or 10,000 wait.
+    """
     costs = []
     for times in (1, 6):
         estate, calls = await Estate.opened(), Calls()
@@ -112,6 +116,10 @@ async def test_a_result_costs_no_more_while_thousands_of_runs_wait_for_a_proof()
 
 @pytest.mark.blind
 async def test_a_proof_for_which_thousands_waited_holds_the_loop_for_a_few_of_them_at_a_time() -> None:
+    """Defect: A proof for which 10,000 runs had waited held the loop until all were weighed.
+
+    Pantau: They are weighed 50 at a time, and others do their work in between.
+    """
     estate, calls = await Estate.opened(), Calls()
     await estate.lose(4)
     judge = estate.service.judge

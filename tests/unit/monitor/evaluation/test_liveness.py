@@ -96,6 +96,11 @@ def test_a_start_has_as_long_as_anything_else_and_no_longer() -> None:
     ],
 )
 def test_unready_names_the_part_that_stands_still(found: tuple[LivenessFailure, ...], why: str | None) -> None:
+    """Defect: Which parts those are was said nowhere.
+
+    Pantau: The engine, the store, the auditor and the probing; not that somebody is told late, which may be a gateway's
+    fault.
+    """
     assert unready(frozenset(found)) == why
 
 

@@ -64,6 +64,11 @@ FOR_GOOD = {
 @pytest.mark.parametrize("where", ["JCM/utama", "a"])
 @pytest.mark.parametrize("what", FOR_GOOD)
 def test_what_is_broken_for_good_is_run_once_a_round_and_so_is_all_else(what: str, where: str) -> None:
+    """Defect: A run of a dead agency that waited for its proof counted as a contradiction, and asked for a confirmation: 5.4 runs a round, for as long as the agency was dead, and 20 to 30 of each control route.
+
+    Pantau: What is pending counts as what it will be once it is proven, and only what is news asks for a proof: one run
+    a round at rest, whatever is broken.
+    """
     vigil = Vigil(world("JCM", "JKT"))
     for first in (True, False):  # Broken from the start; and once all was well.
         vigil.world.faults = {where: FOR_GOOD[what]}
@@ -94,6 +99,10 @@ def test_what_is_broken_for_good_is_run_once_a_round_and_so_is_all_else(what: st
 def test_what_cannot_be_proven_is_run_once_a_round(
     faults: dict[str, Fault], *, cut_off: bool, first_well: bool
 ) -> None:
+    """Defect: While our network or all references were dead, every route was run every minute and every control route every few seconds.
+
+    Pantau: A control route that gave no proof is run at its own pace; a route that cannot see is not looked at again.
+    """
     vigil = Vigil(world("JCM", "JKT"))
     if first_well:
         vigil.watch(HOUR)
@@ -123,6 +132,10 @@ def test_what_cannot_be_proven_is_run_once_a_round(
 def test_what_comes_and_goes_is_confirmed_each_time_and_no_more(
     faults: tuple[Fault | None, ...], where: str, *, first_well: bool
 ) -> None:
+    """Defect: Each failure of an agency whose mail came and went counted as the first, and had all of its routes run again.
+
+    Pantau: It is the first where all routes were well.
+    """
     vigil = Vigil(world("JCM", "JKT"))
     if first_well:
         vigil.watch(HOUR)
@@ -190,6 +203,10 @@ def test_an_outage_that_could_not_be_seen_for_a_fault_of_ours_is_confirmed_soon_
 
 @pytest.mark.blind
 def test_mail_that_is_lost_and_late_by_turns_is_not_shown_as_well() -> None:
+    """Defect: A route whose mail was lost and late by turns was up for ever.
+
+    Pantau: It is degraded once five runs in a row were not good.
+    """
     vigil = Vigil(World(world("JCM").routes)).watch(HOUR)
     vigil.world.faults = {"JCM/utama": by_turns(slow(), REJECTS)}
     vigil.watch(HOUR)
@@ -199,6 +216,10 @@ def test_mail_that_is_lost_and_late_by_turns_is_not_shown_as_well() -> None:
 
 @pytest.mark.blind
 def test_mail_that_was_lost_every_other_time_from_the_start_does_not_stay_unknown() -> None:
+    """Defect: A new route that lost every other message stayed unknown for ever, and was run every minute.
+
+    Pantau: It is degraded once five runs have settled nothing.
+    """
     vigil = Vigil(World(world("JCM").routes, {"JCM/utama": by_turns(None, REJECTS)})).watch(2 * HOUR)
 
     assert vigil.world.judge.mail("JCM").directions()[Direction.OUTBOUND] is Health.DEGRADED

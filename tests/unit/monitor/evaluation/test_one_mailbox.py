@@ -47,6 +47,12 @@ def own(judge: HealthEvaluator, minutes: int) -> set[str]:
 
 @pytest.mark.blind
 def test_judge_one_full_mailbox_is_told_as_that_mailbox_and_is_no_outage() -> None:
+    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+
+    An outage was told to staff.
+
+    Pantau: A full mailbox is no outage, and is named until it works.
+    """
     judge = judged_well()
     for n in range(5):
         # The other mailbox, and what the full one sends, go on.
@@ -67,6 +73,12 @@ def test_judge_one_full_mailbox_is_told_as_that_mailbox_and_is_no_outage() -> No
 
 @pytest.mark.blind
 def test_judge_second_full_mailbox_of_the_agency_is_an_outage() -> None:
+    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+
+    An outage was told to staff.
+
+    Pantau: A second mailbox of the agency makes it one.
+    """
     judge = judged_well()
     for n in range(4):
         take_in(judge, full(INBOUND[FIRST], 5 * n * MINUTE), full(INBOUND[SECOND], (5 * n + 1) * MINUTE))
@@ -89,6 +101,12 @@ def test_judge_second_full_mailbox_of_the_agency_is_an_outage() -> None:
     ids=["works again", "long ago", "the same"],
 )
 def test_judge_mailbox_that_is_not_full_now_makes_no_second(other: list[ProbeResult]) -> None:
+    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+
+    An outage was told to staff.
+
+    Pantau: One that works again, or was full long ago, does not.
+    """
     judge = judged_well()
     take_in(judge, *other)
     for n in range(4):
@@ -120,6 +138,12 @@ def test_judge_full_mailbox_is_known_after_a_restart() -> None:
 
 @pytest.mark.blind
 def test_judge_full_reference_is_told_as_its_mailbox_and_blames_nobody() -> None:
+    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+
+    An outage was told to staff.
+
+    Pantau: A full reference blames nobody else.
+    """
     here = World(ROUTES).rounds(3)
 
     def fault(of: MonitoredRoute, at: object, party: Party) -> ProbeResult | None:
@@ -137,6 +161,10 @@ def test_judge_full_reference_is_told_as_its_mailbox_and_blames_nobody() -> None
 
 @pytest.mark.blind
 def test_judge_reference_on_a_block_list_is_told_to_the_noc_once_several_agencies_refuse_it() -> None:
+    """Defect: A reference stood on a block list, and the agencies that refused it were blamed.
+
+    Pantau: The NOC is told once it is refused three times in a row.
+    """
     judge = judged_well()
     take_in(judge, listed(INBOUND[FIRST], timedelta()), arrived(INBOUND[SECOND], T0 + MINUTE))
     take_in(judge, listed(INBOUND[FIRST], 5 * MINUTE), arrived(INBOUND[SECOND], T0 + 6 * MINUTE))

@@ -191,6 +191,10 @@ def test_quorum_is_a_share_of_those_that_see_it_with_a_floor(
 
 @pytest.mark.blind
 def test_two_of_ten_sites_are_no_half() -> None:
+    """Defect: Two sites of ten made an outage that eight did not see.
+
+    Pantau: A quorum is a share of the fresh sites, with a floor.
+    """
     half = Quorum(at_least=2, share=50)
     assert verdict([*2 * [wrong(BOTH)], *8 * [well()]], half) == "well"
     assert verdict([*4 * [wrong(BOTH)], UNCLEAR, *5 * [well()]], half) == "as it was told"

@@ -91,6 +91,10 @@ Run = tuple[str, float, str]
     ],
 )  # fmt: skip
 def test_sign_in_fault_by_who_is_accepted_and_refused(case: str, runs: Sequence[Run], now: float, fault: str) -> None:
+    """Defect: A refused account is held to be at fault whoever else is refused.
+
+    Pantau: Who is accepted and refused at the same server decides.
+    """
     routes, evidence = routes_of(Direction.OUTBOUND), SignInEvidence()
     evidence.follow(routes.values(), ())
     for agency, minutes, what in runs:
@@ -127,6 +131,10 @@ def tenants(count: int) -> tuple[SignInEvidence, list[MonitoredRoute]]:
     ],
 )
 def test_sign_in_fault_of_refused_accounts_by_how_many_are_accepted(count: int, locked: int, fault: str) -> None:
+    """Defect: A refused account is held to be at fault whoever else is refused.
+
+    Pantau: How many of each, since the last of them was refused.
+    """
     evidence, routes = tenants(count)
     for start in (0, 5):
         for number, of in enumerate(routes):
@@ -146,6 +154,10 @@ def test_sign_in_fault_of_refused_accounts_by_how_many_are_accepted(count: int, 
     ],
 )
 def test_sign_in_fault_of_two_by_when_others_are_accepted(between: int, after: int, fault: str) -> None:
+    """Defect: A refused account is held to be at fault whoever else is refused.
+
+    Pantau: What was accepted before that proves nothing.
+    """
     evidence, (first, second, *others) = tenants(8)
     evidence.record(first, refused(first, 0 * SECOND, Party.SENDER))
     for of in others[:between]:
@@ -181,6 +193,12 @@ def test_sign_in_evidence_moves_refusals_back_with_the_clock() -> None:
 @pytest.mark.falsegreen
 @pytest.mark.parametrize("seed", range(10))
 def test_sign_in_fault_where_the_server_answers_both_ways_is_never_the_accounts(seed: int) -> None:
+    """Defect: Dovecot without its password file accepts one attempt of several.
+
+    The others are told to the NOC as wrong passwords.
+
+    Pantau: What is accepted a moment after a refusal proves nothing.
+    """
     # Dovecot without its password file accepts the second attempt of each second; of five accounts one or two meet it.
     (evidence, routes), chance = tenants(5), Random(seed)
     for turn in range(20):
@@ -195,6 +213,10 @@ def test_sign_in_fault_where_the_server_answers_both_ways_is_never_the_accounts(
 
 @pytest.mark.falsegreen
 def test_sign_in_fault_when_the_service_works_again_is_none_of_the_accounts() -> None:
+    """Defect: While the service comes back, those that have not been tried again are told as wrong passwords.
+
+    Pantau: They are undecided until they have.
+    """
     evidence, routes = tenants(5)
     for number, of in enumerate(routes):
         evidence.record(of, refused(of, number * SECOND, Party.SENDER))
@@ -295,6 +317,15 @@ def own_faults(here: World) -> set[str]:
     ids=["everywhere", "to send", "to read"],
 )
 def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, directions: set[Direction]) -> None:
+    """Defect: The only account at a server has nobody beside it.
+
+    Pantau: The service is suspected where the account worked within a day.
+
+    Defect: A dead sign-in service that answers as for a wrong password was told to the NOC as a fault of our account,
+    and every direction stayed up.
+
+    Pantau: Sending and reading alike; it is over once the account is accepted again.
+    """
     here = world("LKC", "JCM").rounds(3)
     assert here.judge.mail("LKC").unseen() == ()
 
@@ -324,6 +355,14 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
 @pytest.mark.falsegreen
 @pytest.mark.blind
 def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_noc() -> None:
+    """Defect: Each of five agencies on a server with no password file has an account that is refused.
+
+    Pantau: They are refused together.
+
+    Defect: Five agencies on one server without its password file were five incidents at the NOC.
+
+    Pantau: The staff of each are told, and the NOC of no account.
+    """
     here = world(*SHARED, "LKC").rounds(3)
     here.faults = {f"{code}/utama": WRONG_PASSWORD for code in SHARED}
     here.rounds(3)
@@ -345,6 +384,10 @@ def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_
 
 @pytest.mark.blind
 def test_judge_one_of_several_accounts_refused_is_told_to_the_noc_and_not_to_staff() -> None:
+    """Defect: Five agencies on one server without its password file were five incidents at the NOC.
+
+    Pantau: One account beside others that are accepted is our fault.
+    """
     here = world(*SHARED).rounds(3)
     here.faults["JCM/utama"] = WRONG_PASSWORD
     here.rounds(3)
@@ -356,6 +399,10 @@ def test_judge_one_of_several_accounts_refused_is_told_to_the_noc_and_not_to_sta
 
 @pytest.mark.blind
 def test_judge_account_never_accepted_is_told_to_the_noc() -> None:
+    """Defect: Five agencies on one server without its password file were five incidents at the NOC.
+
+    Pantau: So is one that never worked.
+    """
     here = world("LKC")
     here.faults["LKC/utama"] = WRONG_PASSWORD
     here.rounds(4)
@@ -364,6 +411,10 @@ def test_judge_account_never_accepted_is_told_to_the_noc() -> None:
 
 @pytest.mark.blind
 def test_judge_account_refused_after_its_secret_was_changed_is_told_to_the_noc() -> None:
+    """Defect: Five agencies on one server without its password file were five incidents at the NOC.
+
+    Pantau: So is one whose secret was changed here.
+    """
     here = world("LKC", "JCM").rounds(3)
     changed = [r for r in here.routes if "LKC/utama" in {r.route.sender.name, r.route.recipient.name}]
 
@@ -396,6 +447,10 @@ def test_judge_outage_says_more_than_a_refused_account() -> None:
 
 @pytest.mark.blind
 def test_judge_refused_accounts_after_a_restart_wait_for_the_next_run() -> None:
+    """Defect: Five agencies on one server without its password file were five incidents at the NOC.
+
+    Pantau: A restart in the middle tells and ends nothing until the next run.
+    """
     here = world(*SHARED, "LKC").rounds(3)
     came = {r.name: here.now - 5 * MINUTE for r in here.routes}
     here.faults = {f"{code}/utama": WRONG_PASSWORD for code in (*SHARED, "LKC")}
@@ -430,6 +485,10 @@ def test_judge_silence_of_the_site_leaves_undecided_why_accounts_are_refused() -
 @pytest.mark.blind
 @pytest.mark.parametrize("back", [timedelta(hours=3), 3 * DAY])
 def test_judge_refused_accounts_outlast_a_clock_that_is_set_back(back: timedelta) -> None:
+    """Defect: Five agencies on one server without its password file were five incidents at the NOC.
+
+    Pantau: Nor does a clock that is set back by hours or days.
+    """
     here = world("LKC", *SHARED).rounds(3)
     here.faults["LKC/utama"] = WRONG_PASSWORD
     assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN

@@ -46,6 +46,13 @@ class Trial:
 
 @pytest.mark.blind
 def test_one_mailbox_that_cannot_be_reached_may_be_our_own_network_and_that_is_said() -> None:
+    """Defect: Where there is no reference mailbox nothing could prove our network.
+
+    An agency whose server was dead stayed green for ever, and nothing was said.
+
+    Pantau: Every mailbox shows whom we reach, and every run speaks of our network. Of one mailbox alone it is said that
+    our network may be down.
+    """
     trial = Trial("JCM")
     trial.goes(3, None)
     trial.goes(6, (Outcome.CONNECT, Phase.CONNECT))
@@ -58,6 +65,12 @@ def test_one_mailbox_that_cannot_be_reached_may_be_our_own_network_and_that_is_s
 
 @pytest.mark.blind
 def test_one_mailbox_that_refuses_or_loses_mail_is_the_agencys() -> None:
+    """Defect: Where there is no reference mailbox nothing could prove our network.
+
+    An agency whose server was dead stayed green for ever, and nothing was said.
+
+    Pantau: What was reached and refuses is the agency's.
+    """
     trial = Trial("JCM")
     trial.goes(3, None)
     trial.goes(4, (Outcome.REJECTED, Phase.SUBMIT))
@@ -66,6 +79,12 @@ def test_one_mailbox_that_refuses_or_loses_mail_is_the_agencys() -> None:
 
 @pytest.mark.blind
 def test_where_another_can_be_reached_it_is_the_agencys() -> None:
+    """Defect: Where there is no reference mailbox nothing could prove our network.
+
+    An agency whose server was dead stayed green for ever, and nothing was said.
+
+    Pantau: Where another can be reached it is the agency's.
+    """
     trial = Trial("JCM", "JKR")
     trial.goes(3, None, None)
     trial.goes(5, (Outcome.CONNECT, Phase.CONNECT), None)
@@ -74,6 +93,12 @@ def test_where_another_can_be_reached_it_is_the_agencys() -> None:
 
 @pytest.mark.blind
 def test_where_nobody_can_be_reached_it_is_our_network() -> None:
+    """Defect: Where there is no reference mailbox nothing could prove our network.
+
+    An agency whose server was dead stayed green for ever, and nothing was said.
+
+    Pantau: Where nobody can be reached it is our network, and the agencies stand as they did.
+    """
     trial = Trial("JCM", "JKR")
     trial.goes(3, None, None)
     trial.goes(6, (Outcome.CONNECT, Phase.CONNECT), (Outcome.TIMEOUT, Phase.CONNECT))

@@ -174,6 +174,10 @@ def test_maintenance_is_shown_once_it_is_known_whether_there_is_any(metrics: Met
 
 @pytest.mark.falsegreen
 def test_a_service_that_watches_nothing_says_so() -> None:
+    """Defect: A service that watches nothing looks healthy.
+
+    Pantau: The number of routes is a metric, and an alert asks for it.
+    """
     metrics = Metrics(version="1.2.3", now=Clock())
     shown = [Scrape(metrics).value("config_routes")]
     metrics.watch_agency(AGENCY, routes=[ROUTE, "jpc/internal"])

@@ -84,6 +84,10 @@ HUNG_UP = ended(Outcome.CONNECT, Reason.CONNECTION_CLOSED)
 def test_what_a_server_did_is_believed_and_what_only_our_clock_says_is_not(
     result: ProbeResult, at_once: timedelta, in_all: timedelta, *, believed: bool
 ) -> None:
+    """Defect: A deadline that passed while the process stood still was held against the agency.
+
+    Pantau: Such a run is inconclusive; what a server said or did is believed however late we heard of it.
+    """
     assert is_believable(result, LoopLag(longest=at_once, whole=in_all), PROBING) is believed
 
 

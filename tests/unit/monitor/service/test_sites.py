@@ -373,6 +373,10 @@ async def test_hub_that_has_never_heard_another_site_decides_alone_only_where_it
 
 @pytest.mark.blind
 async def test_hub_whose_wires_are_all_cut_tells_and_ends_no_outage_alone_and_says_so() -> None:
+    """Defect: A hub with all wires cut told and ended outages alone, whatever its `quorum`.
+
+    Pantau: Sites that are not heard leave the quorum as it is; the NOC is told that too few are heard.
+    """
     nation = await running()
     cut = ("johor", "kuching")
     # They were well when they were last heard; the hub's own way to the agency breaks with its wires.
@@ -399,6 +403,12 @@ async def test_hub_whose_wires_are_all_cut_tells_and_ends_no_outage_alone_and_sa
 async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_that_saw_it_are_lost(
     set_back: bool,  # noqa: FBT001 - a case
 ) -> None:
+    """Defect: An outage was told as over when the sites that saw it were lost.
+
+    Those that were left had not probed since it began.
+
+    Pantau: They end it when one of them has seen it fail and work again, or ten minutes after it was told.
+    """
     nation = await running(quorum=Quorum())
     began = nation.clock.time
     down = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=began))
@@ -424,6 +434,12 @@ async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_t
 
 @pytest.mark.blind
 async def test_outage_is_not_over_at_a_restart_of_the_hub_by_sites_that_were_well_all_along() -> None:
+    """Defect: The same after a restart of the hub, and where a process of it takes an agency over.
+
+    When the outage began was in memory only.
+
+    Pantau: It is read from the incident.
+    """
     incident = open_incident(
         Trigger(dedup_key="JCM", at=T0 + MINUTE, matter=IncidentType.BOTH, began_at=T0 + 30 * SECOND, brief=BRIEF),
         incident_id=1,

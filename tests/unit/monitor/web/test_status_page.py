@@ -106,6 +106,10 @@ def board(source: Service, templates: Counting, *, fresh: float = 0) -> StatusPa
 
 @pytest.mark.blind
 async def test_however_many_look_at_once_the_page_is_made_once() -> None:
+    """Defect: Each viewer had the page of 1,000 agencies rendered anew every two seconds: 2.5 s of CPU.
+
+    Pantau: It is rendered once for all who look.
+    """
     source, templates = MultiSiteDemo(), Counting()
     shared = board(source, templates, fresh=3600)
     found = await asyncio.gather(*(shared.rendering() for _ in range(50)))
@@ -117,6 +121,10 @@ async def test_however_many_look_at_once_the_page_is_made_once() -> None:
 
 @pytest.mark.blind
 async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_went_well_changes_none() -> None:
+    """Defect: Everything was rendered, whatever had changed.
+
+    Pantau: An agency is rendered again when what is shown of it has changed; a run that went well changes nothing.
+    """
     source, templates = MultiSiteDemo(), Counting()
     shared = board(source, templates)
     first = await shared.rendering()
@@ -137,6 +145,10 @@ async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_wen
 
 @pytest.mark.blind
 async def test_who_has_the_page_already_is_sent_nothing_and_who_can_unpack_it_a_small_one() -> None:
+    """Defect: 1 MB every two seconds to each viewer.
+
+    Pantau: Who has it is sent 304, who has not a compressed one.
+    """
     async with client(portal(MultiSiteDemo(), HOSTS)) as web:
         plain = await web.get("/fragment", headers={"Accept-Encoding": "identity"})
         packed = await web.get("/fragment", headers={"Accept-Encoding": "gzip, br"})
@@ -184,6 +196,10 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
 async def test_what_is_wrong_with_pantau_stands_before_every_agency(
     path: str, tongue: str, said: tuple[str, ...]
 ) -> None:
+    """Defect: What is wrong with ourselves could have stood below a thousand agencies.
+
+    Pantau: It stands before them, in either language, on a wall and behind a filter.
+    """
     away = ComponentProblem(ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
     refusing = ComponentProblem(
         ill=ProblemCode.CONTROL, health=Health.DEGRADED, about="control/a/b", why="submit (sender) 554: tutup"
@@ -305,6 +321,12 @@ class NothingRead(Service):
 @pytest.mark.blind
 @pytest.mark.parametrize("path", ["/", "/fragment"])
 async def test_before_the_store_was_ever_read_nobody_is_told_that_there_is_no_incident(path: str) -> None:
+    """Defect: A page that had not been able to read its store since the start said "Insiden.
+
+    Tiada · none" while one was open.
+
+    Pantau: It says that incidents and notices are not known.
+    """
     async with client(portal(NothingRead(recorded_at=T0, was_read=False), HOSTS)) as web:
         unread = (await web.get(path)).text
     async with client(portal(NothingRead(), HOSTS)) as web:
@@ -402,6 +424,10 @@ async def test_why_a_run_failed_and_whether_it_counts_is_said_in_the_language_of
 
 @pytest.mark.blind
 def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
+    """Defect: An agency without any direction that is probed was green.
+
+    Pantau: It is unknown.
+    """
     assert card_of(replace(view("A001"), health={})).standing is AgencyStatus.UNPROVEN
     assert card_of(view("A001")).standing is AgencyStatus.WELL
 
@@ -449,6 +475,10 @@ async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mail
 
 @pytest.mark.blind
 async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green() -> None:
+    """Defect: A state that the page has no word for would have stopped it, or been green.
+
+    Pantau: It is unproven.
+    """
     invented = cast(Health, "splendid")
     odd = replace(view("A001"), health={Direction.INTERNAL: invented})
     ills = {Component.ENGINE: {"health": invented}}
@@ -462,6 +492,10 @@ async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green()
 
 @pytest.mark.blind
 async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fault_of_ours_hides_it() -> None:
+    """Defect: An agency of which nothing could be seen any more, for a fault of ours, kept the green of its last run.
+
+    Pantau: It counts as hidden by our own fault, and the direction as unproven.
+    """
     unseen = replace(view("A001"), unseen=[Direction.INTERNAL])
     async with client(portal(MultiSiteDemo(views=[unseen]), HOSTS)) as web:
         text = (await web.get("/")).text
@@ -472,6 +506,10 @@ async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fau
 
 @pytest.mark.blind
 async def test_an_agency_that_people_have_declared_deaf_is_not_green_because_its_probes_are() -> None:
+    """Defect: An agency whose users have no mail, while every probe is well, must not be green once a person has declared it.
+
+    Pantau: Its card is red and says who has declared what; its directions stay as they are measured.
+    """
     deaf = replace(view("A001"), incident="A001-01", declared=IncidentType.RECEIVING, declared_by="Aminah <Contoh>")
     card = card_of(deaf)
     assert (card.standing, card.directions) == (AgencyStatus.DOWN, [(Direction.INTERNAL, Health.UP)]), (
@@ -648,6 +686,10 @@ async def test_however_many_filters_people_try_few_pages_are_kept() -> None:
 
 @pytest.mark.blind
 async def test_without_its_script_the_page_asks_again_and_is_old_unless_proven_fresh() -> None:
+    """Defect: A page whose script could not be loaded stayed green for ever.
+
+    Pantau: The style sheet makes it old after half a minute, and without scripts it is loaded again.
+    """
     async with client(portal(Service(), HOSTS)) as web:
         text = (await web.get("/")).text
     refresh = re.search(r'<noscript><meta http-equiv="refresh" content="(\d+);url=[^"]+&amp;polled"></noscript>', text)

@@ -27,6 +27,11 @@ REMEH = "E-mel Remeh"
 
 @pytest.mark.blind
 async def test_mail_that_a_blind_session_does_not_show_is_found_by_a_new_sign_in() -> None:
+    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+
+    Pantau: Before that is said, the mailbox is looked through by a new sign-in; what it shows is delivered with its
+    true transit time.
+    """
     office = IssuingOffice(blind=True)
     with capture_logs() as lines:
         async with desk(office, office.put) as at:
@@ -45,6 +50,10 @@ async def test_mail_that_a_blind_session_does_not_show_is_found_by_a_new_sign_in
 
 @pytest.mark.blind
 async def test_a_blind_session_is_replaced_for_the_runs_that_come_after() -> None:
+    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+
+    Pantau: The blind connection is replaced, and those after it are renewed sooner.
+    """
     office = IssuingOffice(blind=True)
     async with desk(office, office.put) as at:
         first, later = asyncio.create_task(at.run()), asyncio.create_task(at.run())
@@ -59,6 +68,10 @@ async def test_a_blind_session_is_replaced_for_the_runs_that_come_after() -> Non
 
 @pytest.mark.blind
 async def test_a_hundred_runs_that_lose_their_mail_together_cost_a_few_sign_ins() -> None:
+    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+
+    Pantau: Runs whose time ends together share one look.
+    """
     office = IssuingOffice()
     # A hundred handshakes at once take seconds on a busy machine.
     async with desk(office, lambda _: None, patience=replace(PATIENCE, session=timedelta(seconds=20))) as at:
@@ -82,6 +95,10 @@ async def test_a_hundred_runs_that_lose_their_mail_together_cost_a_few_sign_ins(
     ],
 )
 async def test_nothing_is_called_lost_when_nobody_could_look(trick: Trick, outcome: Outcome, reason: Reason) -> None:
+    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+
+    Pantau: If nobody could look, the run ends by why, not as lost.
+    """
     office = IssuingOffice()
     async with desk(office, lambda _: office.tricks.update({"LOGIN": trick})) as at:
         result = await at.run()
@@ -91,6 +108,10 @@ async def test_nothing_is_called_lost_when_nobody_could_look(trick: Trick, outco
 
 @pytest.mark.blind
 async def test_mail_in_a_junk_folder_that_nobody_configured_is_found_and_the_folder_is_named() -> None:
+    """Defect: Mail in a junk folder that nobody configured was LOST.
+
+    Pantau: All folders of the mailbox are looked through, read-only; the run ends as junk with the folder's name.
+    """
     office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}, "E-mel Remeh": {}, "Draf": {}})
     office.put(FOREIGN, REMEH)
     async with desk(office, lambda raw: office.put(raw, REMEH)) as at:
@@ -111,6 +132,10 @@ async def test_mail_in_a_junk_folder_that_nobody_configured_is_found_and_the_fol
 
 @pytest.mark.blind
 async def test_mail_that_comes_to_the_inbox_after_a_copy_was_found_elsewhere_is_delivered() -> None:
+    """Defect: Mail in a junk folder that nobody configured was LOST.
+
+    Pantau: A copy in another folder does not outdo what comes to the inbox.
+    """
     office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}})
     copies: list[bytes] = []
 
@@ -128,6 +153,10 @@ async def test_mail_that_comes_to_the_inbox_after_a_copy_was_found_elsewhere_is_
 
 @pytest.mark.blind
 async def test_a_mailbox_with_five_thousand_folders_is_looked_through_within_bounds() -> None:
+    """Defect: Mail in a junk folder that nobody configured was LOST.
+
+    Pantau: Thousands of folders are looked through within bounds.
+    """
     names = ["INBOX", *(f"Projek/{number}" for number in range(5000)), REMEH]
     office, token = IssuingOffice(folders={name: {} for name in names}), issue()
     async with desk(office, office.put) as at:
@@ -144,6 +173,10 @@ async def test_a_mailbox_with_five_thousand_folders_is_looked_through_within_bou
 
 @pytest.mark.blind
 async def test_only_folders_of_the_mailbox_in_which_mail_arrives_are_looked_through() -> None:
+    """Defect: Mail in a junk folder that nobody configured was LOST.
+
+    Pantau: Others' folders, and those that hold what was sent, are left alone.
+    """
     folders = ["INBOX", "shared/pro", "Penting", "Dihantar", "Semua", "Draf", "Tutup", "Papan", "Hilang"]
     marks = {"Dihantar": "\\Sent", "Semua": "\\All", "Draf": "\\Drafts", "Papan": "\\Noselect"}
     office = IssuingOffice(
@@ -164,6 +197,10 @@ async def test_only_folders_of_the_mailbox_in_which_mail_arrives_are_looked_thro
 
 @pytest.mark.blind
 async def test_a_copy_of_what_was_sent_from_the_same_mailbox_proves_nothing() -> None:
+    """Defect: Mail in a junk folder that nobody configured was LOST.
+
+    Pantau: A copy of what was sent from the same mailbox proves nothing.
+    """
     office = IssuingOffice(folders={"INBOX": {}, "Dihantar": {}})
     async with desk(office, lambda raw: office.put(raw, "Dihantar"), from_itself=True) as at:
         assert (await at.run()).outcome is Outcome.LOST
@@ -178,6 +215,10 @@ def delivered(raw: bytes) -> bytes:
 @pytest.mark.blind
 @pytest.mark.parametrize("folder", [REMEH, "Projek/2026"])
 async def test_second_look_internal_mail_in_another_folder_is_found_named_and_deleted(folder: str) -> None:
+    """Defect: Mail that a rule or a filter put into another folder was LOST where it is sent from the mailbox to itself, as `pantau init` sets it up, and stayed there for ever.
+
+    Pantau: What was delivered (RFC 5321 4.4) is found and deleted; a copy that is kept of what is sent is neither.
+    """
     # What is sent from the mailbox to itself, as `pantau init` sets a single mailbox up.
     office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}, folder: {}})
     async with desk(office, lambda raw: office.put(delivered(raw), folder), from_itself=True) as at:
@@ -192,6 +233,10 @@ async def test_second_look_internal_mail_in_another_folder_is_found_named_and_de
 @pytest.mark.blind
 @pytest.mark.parametrize("folder", ["Sent", "Sent Items", "INBOX.Sent", "Item Dihantar", "Mel/Dihantar", "Kiriman"])
 async def test_second_look_copy_that_is_kept_of_what_is_sent_proves_nothing(folder: str) -> None:
+    """Defect: Mail that a rule or a filter put into another folder was LOST where it is sent from the mailbox to itself, as `pantau init` sets it up, and stayed there for ever.
+
+    Pantau: A folder of sent mail is not looked into.
+    """
     office = IssuingOffice(folders={"INBOX": {}, folder: {}})
 
     def keep(raw: bytes) -> None:
@@ -205,6 +250,10 @@ async def test_second_look_copy_that_is_kept_of_what_is_sent_proves_nothing(fold
 
 @pytest.mark.blind
 async def test_second_look_mail_left_over_in_another_folder_is_deleted_and_counted_once() -> None:
+    """Defect: Mail that a rule or a filter put into another folder was LOST where it is sent from the mailbox to itself, as `pantau init` sets it up, and stayed there for ever.
+
+    Pantau: What is left there of earlier runs is late, and deleted.
+    """
     office = IssuingOffice(folders={"INBOX": {}, "Projek/2026": {}})
     late, kept, unknown, sent = issue(), issue(), issue(), issue()
     async with desk(office, lambda _: None) as at:
@@ -222,6 +271,10 @@ async def test_second_look_mail_left_over_in_another_folder_is_deleted_and_count
 
 @pytest.mark.blind
 async def test_second_look_mail_made_anew_and_filed_is_found_with_what_was_changed() -> None:
+    """Defect: Mail whose headers a gateway had all replaced was LOST though it lay in the inbox.
+
+    Pantau: In another folder, too, with what was changed.
+    """
     office = IssuingOffice(folders={"INBOX": {}, "Projek/2026": {}})
 
     def deliver(raw: bytes) -> None:
@@ -255,6 +308,10 @@ async def test_second_look_mail_made_anew_and_filed_is_found_with_what_was_chang
     ],
 )
 async def test_a_folders_name_is_a_strangers_word_and_shown_as_one(name: str, shown: str) -> None:
+    """Defect: Mail in a junk folder that nobody configured was LOST.
+
+    Pantau: A folder's name is shown decoded, cleaned and short.
+    """
     office = IssuingOffice(folders={"INBOX": {}, name: {}})
     async with desk(office, lambda raw: office.put(raw, name)) as at:
         result = await at.run()
@@ -265,6 +322,10 @@ async def test_a_folders_name_is_a_strangers_word_and_shown_as_one(name: str, sh
 @pytest.mark.blind
 @pytest.mark.parametrize("trick", [hang, close, "* BYE mati\r\n", "{tag} MUNGKIN\r\n", "{tag} NO [SERVERBUG] x\r\n"])
 async def test_what_goes_wrong_in_other_folders_makes_nothing_of_what_the_inbox_showed(trick: Trick) -> None:
+    """Defect: Mail in a junk folder that nobody configured was LOST.
+
+    Pantau: A folder that hangs or breaks off does not change what the inbox showed.
+    """
     office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}})
     office.tricks["EXAMINE Arkib"] = trick
     async with desk(office, lambda _: None) as at:
@@ -275,6 +336,10 @@ async def test_what_goes_wrong_in_other_folders_makes_nothing_of_what_the_inbox_
 
 @pytest.mark.blind
 async def test_a_server_without_a_list_of_folders_is_looked_through_all_the_same() -> None:
+    """Defect: Mail in a junk folder that nobody configured was LOST.
+
+    Pantau: A server that lists no folders is looked through all the same.
+    """
     office = IssuingOffice(blind=True, tricks={"LIST": "{tag} NO tidak\r\n", "NAMESPACE": "{tag} BAD apa\r\n"})
     async with desk(office, office.put) as at:
         assert (await at.run()).outcome is Outcome.DELIVERED
@@ -282,6 +347,10 @@ async def test_a_server_without_a_list_of_folders_is_looked_through_all_the_same
 
 @pytest.mark.blind
 async def test_a_server_whose_clock_is_wrong_is_no_witness_of_when_mail_came() -> None:
+    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+
+    Pantau: A stamp that cannot be right dates nothing.
+    """
     office = IssuingOffice(blind=True, age=timedelta(days=1))
     async with desk(office, office.put) as at:
         result = await at.run()
@@ -291,6 +360,10 @@ async def test_a_server_whose_clock_is_wrong_is_no_witness_of_when_mail_came() -
 
 @pytest.mark.blind
 async def test_a_mailbox_over_pop3_needs_no_other_sign_in_than_its_next_look() -> None:
+    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+
+    Pantau: Over POP3 each look is a new sign-in, so the next one does.
+    """
     standin = Pop3StandIn()
     async with listening(standin, server_context()) as port:
         watcher = MailboxWatcher(box(port), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=POP3_PACE)

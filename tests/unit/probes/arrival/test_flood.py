@@ -63,6 +63,11 @@ async def watched(standin: Handler, *, pace: PollingPolicy = PACE, pop3: bool = 
 async def test_an_imap_server_that_pours_is_hung_up_on_and_left_alone_for_longer_each_time(
     command: str, said: bytes
 ) -> None:
+    """Defect: An IMAP server that poured for ever took a fifth of the core and made other runs late.
+
+    Pantau: Each answer has a limit; beyond it the connection is given up, and the pause before the next grows, whatever
+    runs come.
+    """
     standin = ImapStandIn()
     pouring = Pouring(standin, said, first=b"+ dengar\r\n" if command == "IDLE" else b"")
     standin.tricks[command] = pouring
@@ -88,6 +93,10 @@ async def test_an_imap_server_that_pours_is_hung_up_on_and_left_alone_for_longer
 
 @pytest.mark.blind
 async def test_what_an_imap_server_says_unasked_has_an_end() -> None:
+    """Defect: An IMAP server that poured for ever took a fifth of the core and made other runs late.
+
+    Pantau: So has what a server says between two questions.
+    """
     standin = ImapStandIn()
     pouring = Pouring(standin, b"* OK " + b"x" * 8000 + b"\r\n")
     standin.tricks["NOOP"] = lambda reader, writer: pouring_after(writer)
@@ -108,6 +117,10 @@ async def test_what_an_imap_server_says_unasked_has_an_end() -> None:
 
 @pytest.mark.blind
 async def test_announcements_that_come_to_nothing_are_listened_to_less_and_less() -> None:
+    """Defect: A drip of announcements, slow enough for every time-out, had the mailbox looked at without a pause.
+
+    Pantau: Those that come to nothing are listened to less and less.
+    """
     standin = ImapStandIn()
     drip = Pouring(standin, b"* 1 EXISTS\r\n", first=b"+ dengar\r\n", pause=0.002)
 
@@ -136,6 +149,10 @@ async def test_announcements_that_come_to_nothing_are_listened_to_less_and_less(
 
 @pytest.mark.blind
 async def test_a_server_that_counts_its_mail_with_each_answer_is_not_asked_for_ever() -> None:
+    """Defect: A server that says how many mails there are with each answer was asked 670 times a second.
+
+    Pantau: What comes with an answer to us is no news that stirs.
+    """
     standin = ImapStandIn()
 
     async def count(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -151,6 +168,10 @@ async def test_a_server_that_counts_its_mail_with_each_answer_is_not_asked_for_e
 
 @pytest.mark.blind
 async def test_a_server_that_pads_each_of_its_answers_is_asked_less_often() -> None:
+    """Defect: A server could pad every answer up to the limit.
+
+    Pantau: What the answers cost together is waited for.
+    """
     standin = ImapStandIn(capabilities="IMAP4rev1 UIDPLUS")
     padding = "* OK " + "x" * 90 + "\r\n"
 
@@ -172,6 +193,10 @@ async def test_a_server_that_pads_each_of_its_answers_is_asked_less_often() -> N
 
 @pytest.mark.blind
 async def test_a_long_list_over_pop3_is_asked_for_less_often_and_only_its_end_taken_apart() -> None:
+    """Defect: A long list over POP3 was asked for every three seconds, and all of it taken apart.
+
+    Pantau: It is waited for, too, and only the newest are told apart.
+    """
     standin = Pop3StandIn()
     lines = "".join(f"{number} u{number}\r\n" for number in range(1, 20_001))
     small = "+OK\r\nSubject: x\r\n\r\n.\r\n"
@@ -191,6 +216,10 @@ async def test_a_long_list_over_pop3_is_asked_for_less_often_and_only_its_end_ta
 
 @pytest.mark.blind
 async def test_a_piece_of_a_flood_is_not_even_taken_apart() -> None:
+    """Defect: An IMAP server that poured for ever took a fifth of the core and made other runs late.
+
+    Pantau: What is beyond the limit is not taken apart.
+    """
     heard: list[str] = []
     wire = ImapWire(lambda: heard.append("stirred"), 1.0)
     wire.greeted.set()

@@ -49,6 +49,10 @@ async def handed_over(watcher: MailboxWatcher, standin: ImapStandIn, token: Toke
 
 @pytest.mark.pitfall
 async def test_what_a_server_shows_only_after_a_noop_is_found() -> None:
+    """Trap: Gmail announces a message and shows it only after a NOOP.
+
+    Pantau: NOOP comes before each look.
+    """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     arriving: dict[int, bytes] = {}
 
@@ -72,6 +76,10 @@ async def test_what_a_server_shows_only_after_a_noop_is_found() -> None:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("answer", ["* SEARCH\r\n{tag} OK\r\n", "{tag} NO tak boleh\r\n", "{tag} BAD apa?\r\n"])
 async def test_no_message_is_looked_for_by_a_search_of_the_server(answer: str) -> None:
+    """Trap: Searching headers is unreliable.
+
+    Pantau: New UIDs are fetched, and matched here.
+    """
     standin, counted, token = ImapStandIn(tricks={"UID SEARCH": answer, "SEARCH": answer}), Counted(), issue()
     async with watching(standin, counted) as watcher:
         await handed_over(watcher, standin, token)
@@ -81,6 +89,10 @@ async def test_no_message_is_looked_for_by_a_search_of_the_server(answer: str) -
 
 @pytest.mark.pitfall
 async def test_a_mailbox_is_signed_in_to_once_and_not_for_every_look() -> None:
+    """Trap: Signing in for each look led to blocked accounts.
+
+    Pantau: One sign-in serves all looks.
+    """
     standin, counted = ImapStandIn(), Counted()
     async with watching(standin, counted) as watcher:
         for _ in range(20):
@@ -91,6 +103,10 @@ async def test_a_mailbox_is_signed_in_to_once_and_not_for_every_look() -> None:
 
 @pytest.mark.pitfall
 async def test_a_watch_that_ends_says_logout_and_leaves_no_session_behind() -> None:
+    """Trap: In IDLE, LOGOUT is not understood.
+
+    Pantau: DONE comes first.
+    """
     # Nothing is new, so it is listened to until the end.
     standin, ended = ImapStandIn(tricks={"NOOP": "{tag} OK\r\n"}), asyncio.Event()
     heard: list[bytes] = []
@@ -113,6 +129,10 @@ async def test_a_watch_that_ends_says_logout_and_leaves_no_session_behind() -> N
 @pytest.mark.pitfall
 @pytest.mark.parametrize("command", ["NOOP", "LIST", "SELECT"])
 async def test_a_watch_that_ends_in_the_middle_of_a_command_says_logout_too(command: str) -> None:
+    """Trap: A command is under way when it ends.
+
+    Pantau: LOGOUT is said after it.
+    """
     heard: list[bytes] = []
 
     async def think(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -130,6 +150,10 @@ async def test_a_watch_that_ends_in_the_middle_of_a_command_says_logout_too(comm
 
 @pytest.mark.pitfall
 async def test_a_mailbox_that_lets_nobody_in_is_left_with_a_logout_too() -> None:
+    """Trap: "User is authenticated but not connected" looks like a wrong password.
+
+    Pantau: It is none, and LOGOUT is said.
+    """
     standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [LIMIT] User is authenticated but not connected.\r\n"})
     async with listening(standin, server_context()) as port:
         with pytest.raises(ProbeFailedError) as caught:
@@ -153,6 +177,10 @@ def dated(date: str) -> Callable[[bytes], bytes]:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 1999 23:59:59 +1400", "Sat, 1 Jan 2050 00:00:00 -1200", "semalam"])
 async def test_no_date_of_a_server_or_a_header_decides_what_is_ours(date: str) -> None:
+    """Trap: SEARCH knows days only, and the dates of a mail differ by hours.
+
+    Pantau: Only the time in the token counts, in UTC.
+    """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
@@ -166,6 +194,10 @@ async def test_no_date_of_a_server_or_a_header_decides_what_is_ours(date: str) -
 
 @pytest.mark.pitfall
 async def test_a_configured_junk_folder_is_read_where_the_server_marks_none() -> None:
+    """Trap: Some servers mark none.
+
+    Pantau: Names can be configured.
+    """
     token = issue()
     standin = ImapStandIn(capabilities="IMAP4rev1 IDLE UIDPLUS", tricks={"LIST": '* LIST () "/" INBOX\r\n{tag} OK\r\n'})
     inbox, junk = standin.mails, {1: mail(token)}
@@ -212,6 +244,11 @@ async def _looked_at(watcher: MailboxWatcher) -> None:
     ],
 )
 async def test_a_legal_hold_that_keeps_our_mail_is_no_fault_of_delivery(tricks: dict[str, Trick]) -> None:
+    """Trap: A legal hold keeps everything, or a server says that it deletes and does not.
+
+    Pantau: That is no fault of delivery. It is logged once and counted (`pantau_own_mail_undeleted`); use a mailbox
+    that forgets.
+    """
     standin, counted = ImapStandIn(tricks=tricks), Counted()
     with capture_logs() as logs:
         async with watching(standin, counted, pace=replace(PACE, sweep=timedelta(seconds=0.02))) as watcher:
@@ -236,6 +273,10 @@ async def test_a_legal_hold_that_keeps_our_mail_is_no_fault_of_delivery(tricks: 
 
 @pytest.mark.pitfall
 async def test_mail_that_is_not_proven_to_be_ours_is_never_marked_and_never_deleted() -> None:
+    """Trap: Mail that looks like ours is deleted.
+
+    Pantau: Only what carries a token that verifies, and is the message itself.
+    """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     ours = mail(token)
     look_alikes = [

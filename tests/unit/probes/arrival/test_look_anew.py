@@ -83,6 +83,11 @@ async def watching(
 
 @pytest.mark.blind
 async def test_watcher_asked_whether_it_has_looked_looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+
+    Pantau: The watch looks at once when a new sign-in asks whether it has.
+    """
+
     async def look(reader: Reader, caught_up: CaughtUp) -> SearchResult:
         before = reader.looks
         return SearchResult(folders=1 if await caught_up(timedelta(seconds=HANGS / 3)) else 0, of=reader.looks - before)
@@ -93,6 +98,11 @@ async def test_watcher_asked_whether_it_has_looked_looks_at_once(monkeypatch: py
 
 @pytest.mark.blind
 async def test_watcher_asked_whether_it_has_looked_denies_it_while_it_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+
+    Pantau: It denies it where it cannot: its connection is no witness then.
+    """
+
     async def look(reader: Reader, caught_up: CaughtUp) -> SearchResult:
         return SearchResult(folders=1 if await caught_up(timedelta(0)) else 0, of=1)
 

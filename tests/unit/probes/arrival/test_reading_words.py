@@ -101,6 +101,12 @@ def imap_table() -> Iterator[tuple[str, str, tuple[Outcome, Reason, str]]]:
 async def test_every_refusal_of_an_imap_server_has_its_party_and_its_advice(
     command: str, said: str, expected: tuple[Outcome, Reason, str]
 ) -> None:
+    """Defect: Google's alert of a wrong password, and a disabled account, were an outage of the sign-in.
+
+    A locked inbox was the server's fault.
+
+    Pantau: Each response code, at each step, has its outcome, party and advice.
+    """
     standin = ImapStandIn(tricks={command: said}) if command else ImapStandIn(greeting=said)
     trouble = await failure_of(standin)
     outcome, reason, words = expected
@@ -134,6 +140,10 @@ POP3_CODES = {
 async def test_every_refusal_of_a_pop3_sign_in_has_its_party_and_its_advice(
     command: str, code: str, expected: tuple[Outcome, Reason, str]
 ) -> None:
+    """Defect: "Maildrop already locked" was a wrong password.
+
+    Pantau: It is somebody else's session, with or without a code.
+    """
     trouble = await failure_of(Pop3StandIn(tricks={command: f"-ERR {code}maaf\r\n"}), pop3=True)
     outcome, reason, words = expected
     assert (trouble.outcome, trouble.failure.reason, trouble.failure.phase) == (outcome, reason, Phase.AUTH)
@@ -143,6 +153,10 @@ async def test_every_refusal_of_a_pop3_sign_in_has_its_party_and_its_advice(
 @pytest.mark.blind
 @pytest.mark.parametrize("command", ["UIDL", "LIST", "TOP", "QUIT"])
 async def test_what_pop3_refuses_after_the_sign_in_is_told_without_keys_that_it_lacks(command: str) -> None:
+    """Defect: What POP3 refused was explained with a key that only IMAP has.
+
+    Pantau: It has advice of its own.
+    """
     standin = Pop3StandIn(tricks={command: "-ERR [SYS/TEMP] maaf\r\n"})
     standin.put(FOREIGN)
     if command == "QUIT":
@@ -166,6 +180,10 @@ async def test_what_pop3_refuses_after_the_sign_in_is_told_without_keys_that_it_
 async def test_a_pop3_server_without_uidl_is_read_all_the_same(
     *, capabilities: tuple[str, ...], says_what_it_can: bool
 ) -> None:
+    """Defect: A POP3 server without UIDL, or without TOP, was a connect error.
+
+    Pantau: Messages are told apart by their headers.
+    """
     standin, counted = Pop3StandIn(capabilities=capabilities), Counted()
     missing = {"UIDL": "-ERR apa?\r\n"} | ({} if "TOP" in capabilities else {"TOP": "-ERR apa?\r\n"})
     standin.tricks |= missing | ({} if says_what_it_can else {"CAPA": "-ERR apa?\r\n"})
@@ -199,6 +217,10 @@ async def test_a_pop3_server_without_uidl_is_read_all_the_same(
 )
 @pytest.mark.parametrize("command", ["UID FETCH 1 (UID RFC822.SIZE", "UID FETCH 1 (UID BODY.PEEK[]"])
 async def test_a_message_that_the_server_cannot_show_is_not_blamed_on_another_client(command: str, answer: str) -> None:
+    """Defect: A malformed FETCH was blamed on "another client", and the route stayed unknown for ever.
+
+    Pantau: It is an unexpected answer of the mailbox's own server.
+    """
     standin, token = ImapStandIn(), issue()
     async with listening(standin, server_context()) as port:
         watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
@@ -218,6 +240,10 @@ async def test_a_message_that_the_server_cannot_show_is_not_blamed_on_another_cl
 @pytest.mark.blind
 @pytest.mark.parametrize("answer", ["* 1 FETCH (BODY[] {4}\r\nA: b)\r\n{tag} OK\r\n", "{tag} NO [SERVERBUG] rosak\r\n"])
 async def test_one_mail_that_the_server_cannot_show_does_not_hide_those_after_it(answer: str) -> None:
+    """Defect: One mail that a server cannot show kept it from being read at all.
+
+    Pantau: It is passed over after three attempts.
+    """
     standin, token = ImapStandIn(), issue()
     async with listening(standin, server_context()) as port:
         watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
@@ -262,6 +288,10 @@ def dripping(said: bytes, *, after: bytes = b"") -> Handler:
 
 @pytest.mark.blind
 async def test_a_server_that_does_not_come_to_an_end_is_not_called_silent() -> None:
+    """Defect: An answer of IMAP or POP3 that never ends was called silence.
+
+    Pantau: It is told as an answer without an end.
+    """
     hanging: dict[tuple[str, bytes], Awaitable[ProbeFailedError]] = {}
     for command in ("CAPABILITY", "LOGIN", "LIST", "SELECT"):
         for said in (b"*", b"* OK sabar\r\n"):
@@ -286,6 +316,10 @@ async def test_a_port_that_opens_and_greets_nobody_is_not_taken_for_a_closed_one
 @pytest.mark.blind
 @pytest.mark.parametrize("pop3", [False, True])
 async def test_words_slipped_in_before_tls_are_told_as_tampering(*, pop3: bool) -> None:
+    """Defect: Words slipped in before TLS got "check host and port".
+
+    Pantau: They end the run as tls, told as tampering.
+    """
     standin: Handler = (
         Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "+OK mula\r\n+OK masuk\r\n"})
         if pop3

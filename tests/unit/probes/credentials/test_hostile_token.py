@@ -79,11 +79,19 @@ async def refusal(client: Client) -> AccessTokenError:
     ids=["nested", "a list for an error", "an object for an error", "a huge token", "a bomb"],
 )
 async def test_an_answer_that_nobody_expects_is_no_token(said: bytes, words: str) -> None:
+    """Trap: An answer that is none is taken for a token.
+
+    Pantau: It is no token, and says why.
+    """
     async with endpoint(said) as client:
         assert words in str(await refusal(client))
 
 
 async def test_an_endpoint_that_talks_without_end_is_not_listened_to_without_end() -> None:
+    """Trap: An endpoint talks without end.
+
+    Pantau: It is not listened to without end.
+    """
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with endpoint(head + chunk * 20) as client:
@@ -92,6 +100,10 @@ async def test_an_endpoint_that_talks_without_end_is_not_listened_to_without_end
 
 @pytest.mark.parametrize("following", [r"a\r\nb", r"\ud800", "rahsia dua", r"\u00e9"])
 async def test_a_refresh_token_that_cannot_be_one_is_not_kept(tmp_path: Path, following: str) -> None:
+    """Trap: A provider sends a refresh token that cannot be one.
+
+    Pantau: The old one is kept.
+    """
     body = b'{"access_token": "tanda", "refresh_token": "%s"}' % following.encode()
     rotation = Rotation("asal", tmp_path / "putaran")
     async with endpoint(answer(body)) as client:
@@ -101,6 +113,10 @@ async def test_a_refresh_token_that_cannot_be_one_is_not_kept(tmp_path: Path, fo
 
 
 async def test_a_pipe_in_the_place_of_a_token_file_keeps_no_thread(tmp_path: Path) -> None:
+    """Trap: A pipe lies in the place of the token file.
+
+    Pantau: It is not opened.
+    """
     os.mkfifo(tmp_path / "paip")
     before = threading.active_count()
     for _ in range(3):
@@ -113,6 +129,10 @@ async def test_a_pipe_in_the_place_of_a_token_file_keeps_no_thread(tmp_path: Pat
 
 
 async def test_a_command_that_prints_without_end_is_ended() -> None:
+    """Trap: The same of a command.
+
+    Pantau: It is ended.
+    """
     tokens = TokenCache(TokenCommand(["sh", "-c", "echo tanda; yes"]), within=timedelta(seconds=0.3))
     async with asyncio.timeout(HANGS):
         with pytest.raises(AccessTokenError, match="no answer"):
@@ -120,12 +140,20 @@ async def test_a_command_that_prints_without_end_is_ended() -> None:
 
 
 async def test_what_a_command_leaves_running_keeps_nobody_waiting() -> None:
+    """Trap: What a command leaves running holds its output open.
+
+    Pantau: Nobody waits for that.
+    """
     # As an agent does that is started with the first question: it holds the output open.
     async with asyncio.timeout(HANGS):
         assert (await TokenCommand(["sh", "-c", "setsid sleep 30 & echo tanda"]).issue()).secret == "tanda"
 
 
 async def test_a_name_that_no_system_takes_is_our_own_fault(tmp_path: Path) -> None:
+    """Trap: A name that no system takes.
+
+    Pantau: That is our own fault, and told so.
+    """
     with pytest.raises(AccessTokenError, match="cannot be started: embedded null byte"):
         await TokenCommand(["a\0b"]).issue()
     with pytest.raises(AccessTokenError, match="cannot be read: embedded null byte"):

@@ -70,6 +70,10 @@ async def test_a_short_lived_token_is_kept_for_most_of_its_life() -> None:
 
 @pytest.mark.blind
 async def test_token_clock_set_back_expires_when_its_lifetime_has_passed() -> None:
+    """Defect: An access token that had ended was handed out for 420 minutes.
+
+    Pantau: Its age is that of a clock that nobody sets.
+    """
     desk, passed = CallbackHandler(), 0.0
     tokens = TokenCache(desk, clock=lambda: desk.now, steady=lambda: passed)
     first = await tokens.get()

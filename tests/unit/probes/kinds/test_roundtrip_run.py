@@ -157,6 +157,10 @@ async def test_silence_after_the_message_is_no_failure_when_it_arrives() -> None
 
 @pytest.mark.blind
 async def test_how_long_the_server_took_to_answer_for_a_message_is_known_also_when_it_never_did() -> None:
+    """Defect: How long a server took to answer for a message was not known.
+
+    Pantau: It is a phase of its own, also when the answer never came.
+    """
     # What was before it takes of the same deadline: on a busy machine more than some tenths of a second.
     unanswered = await World(answers=False).run(LONG)
     assert unanswered.phases[Phase.DATA] > LONG.slow_data

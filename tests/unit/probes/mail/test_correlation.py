@@ -87,6 +87,10 @@ async def arrives(relay: Relay) -> None:
     ],
 )
 async def test_a_message_whose_message_id_was_rewritten_on_the_way_is_still_ours(relay: Relay) -> None:
+    """Trap: SES, Brevo and Outlook rewrite the Message-ID.
+
+    Pantau: It is one of five places that hold the token.
+    """
     await arrives(relay)
 
 
@@ -102,6 +106,10 @@ async def test_a_message_whose_message_id_was_rewritten_on_the_way_is_still_ours
     ],
 )
 async def test_a_message_whose_own_headers_were_stripped_on_the_way_is_still_ours(relay: Relay) -> None:
+    """Trap: Outlook.com strips headers that it does not know.
+
+    Pantau: Subject, References and text have the token, too.
+    """
     await arrives(relay)
 
 
@@ -127,6 +135,10 @@ def gateway(subject: str) -> Relay:
 @pytest.mark.blind
 @pytest.mark.parametrize("subject", ["EXTERNAL: {}", "{}", "(tiada tajuk)", "[LUAR] Awas! {}"])
 async def test_watcher_message_made_anew_by_a_gateway_is_handed_over_and_deleted(subject: str) -> None:
+    """Defect: Mail whose headers a gateway had all replaced was LOST though it lay in the inbox.
+
+    Pantau: Whoever waits for it knows it by its text.
+    """
     await arrives(gateway(subject))
 
 
@@ -146,12 +158,20 @@ async def test_watcher_message_made_anew_by_a_gateway_is_handed_over_and_deleted
     ids=["answer", "forward", "reply", "digest", "attached", "part of the text", "robot"],
 )
 def test_recognise_copy_of_the_message_is_no_arrival(copied: Relay) -> None:
+    """Defect: Mail whose headers a gateway had all replaced was LOST though it lay in the inbox.
+
+    Pantau: What people and robots do with a message is none.
+    """
     found = recognise(copied(mail(issue())), SIGNER)
     assert found.kind is MailKind.ANSWER
 
 
 @pytest.mark.blind
 def test_decide_rewritten_message_counts_for_a_run_that_waits_and_is_left_alone_otherwise() -> None:
+    """Defect: Mail whose headers a gateway had all replaced was LOST though it lay in the inbox.
+
+    Pantau: What nobody waits for is left alone.
+    """
     token = issue()
     rewritten = ObservedMessage(kind=MailKind.REWRITTEN, token=token)
 
@@ -166,6 +186,10 @@ def test_decide_rewritten_message_counts_for_a_run_that_waits_and_is_left_alone_
 
 @pytest.mark.pitfall
 def test_what_is_looked_for_holds_no_underscore_no_bracket_and_nothing_outside_ascii() -> None:
+    """Trap: Underscores, brackets and letters outside ASCII are lost in searches and parsers.
+
+    Pantau: There are none where the token stands.
+    """
     for _ in range(50):
         assert re.fullmatch(r"pantau-[a-z2-7]+", issue().text)
         assert re.fullmatch(r"[A-Za-z0-9 -]+", subject_of(issue()))
@@ -174,6 +198,10 @@ def test_what_is_looked_for_holds_no_underscore_no_bracket_and_nothing_outside_a
 @pytest.mark.pitfall
 @pytest.mark.parametrize("prefix", ["Re: ", "RE: ", "AW: ", "WG: ", "Fwd: ", "FW: ", "BLS: ", "[LUAR] AW: "])
 async def test_an_echo_with_a_prefix_and_all_our_headers_is_not_the_message_itself(prefix: str) -> None:
+    """Trap: An echo responder sends all of our headers back.
+
+    Pantau: By its prefix it is an answer, behind a gateway's tag as well.
+    """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     echo = rewriting(Subject=f"{prefix}{subject_of(token)}")(mail(token))
     async with watching(standin, counted) as watcher:
@@ -195,6 +223,10 @@ def written(token: Token) -> str:
 
 @pytest.mark.pitfall
 def test_our_message_asks_robots_not_to_answer_it() -> None:
+    """Trap: Robots answer robots.
+
+    Pantau: `Auto-Submitted` and `X-Auto-Response-Suppress` ask them not to.
+    """
     message = message_from_bytes(written(issue()).encode(), policy=policy.default)
     assert message.get_all("Auto-Submitted") == ["auto-generated"]
     assert message.get_all("X-Auto-Response-Suppress") == ["All"]
@@ -220,6 +252,10 @@ def out_of_office(token: Token, *, subject: str, headers: str) -> bytes:
     ],
 )
 async def test_an_out_of_office_reply_is_no_arrival_no_bounce_and_is_left_alone(subject: str, headers: str) -> None:
+    """Trap: Out-of-office replies come all the same.
+
+    Pantau: They are no arrival and no bounce.
+    """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     reply = out_of_office(token, subject=subject.format(subject_of(token)), headers=headers)
     assert recognise(reply, SIGNER).kind is MailKind.ANSWER
@@ -238,6 +274,10 @@ async def test_an_out_of_office_reply_is_no_arrival_no_bounce_and_is_left_alone(
 
 @pytest.mark.pitfall
 def test_our_message_has_one_date_and_it_is_a_valid_one() -> None:
+    """Trap: A missing, doubled or invalid Date makes a mail look like spam.
+
+    Pantau: There is one, and it is valid.
+    """
     now = datetime(2026, 3, 2, 8, 30, 15, tzinfo=UTC)
     token = SIGNER.issue("ujian", now)
     dates = message_from_bytes(mail(token)).get_all("Date")
@@ -247,6 +287,10 @@ def test_our_message_has_one_date_and_it_is_a_valid_one() -> None:
 
 @pytest.mark.pitfall
 def test_our_message_has_a_plain_text_that_a_person_can_read() -> None:
+    """Trap: So does the lack of a text.
+
+    Pantau: There is a plain one.
+    """
     token = issue()
     body = message_from_bytes(mail(token), policy=policy.default).get_body(("plain",))
     assert body is not None

@@ -46,12 +46,20 @@ def test_the_message_is_a_well_formed_one_from_a_robot() -> None:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("carrier", ["Subject", "X-Pantau-Token", "References", "Message-ID"])
 def test_any_one_of_the_headers_that_carry_the_token_is_enough(carrier: str) -> None:
+    """Trap: Which place survives is not known.
+
+    Pantau: Any header alone is enough.
+    """
     header = f"From: a@b.example\r\n{carrier}: {message_from_bytes(RAW)[carrier]}\r\n\r\n".encode()
     assert recognise(header, SIGNER).token == TOKEN
 
 
 @pytest.mark.pitfall
 def test_the_token_in_the_body_alone_is_enough_however_it_is_encoded() -> None:
+    """Trap: None of them may.
+
+    Pantau: So is the text, however encoded.
+    """
     bare = b"From: a@b.example\r\nContent-Type: text/plain; charset=utf-8\r\n"
     text = text_of(TOKEN).encode()
     assert recognise(bare + b"\r\n" + text, SIGNER).token == TOKEN
@@ -69,6 +77,10 @@ def test_a_subject_encoded_as_a_whole_is_read() -> None:
 
 @pytest.mark.pitfall
 def test_no_two_messages_have_the_same_text() -> None:
+    """Trap: So do identical texts.
+
+    Pantau: No two are alike.
+    """
     tokens = [SIGNER.issue("r", NOW) for _ in range(60)]
     assert len({text_of(token) for token in tokens}) == 60
     # Not by their tokens only.
@@ -201,6 +213,10 @@ def as_an_attachment(raw: bytes) -> bytes:
 def test_rewrites_in_message_that_lost_nothing_are_named(
     change: Callable[[bytes], bytes], rewrites: tuple[str, ...]
 ) -> None:
+    """Defect: Mail that came as HTML only, whole, was CORRUPTED.
+
+    Pantau: It is whole, and what was done to it is named.
+    """
     changed = change(RAW)
     assert changes_in(changed, TOKEN) == ()
     assert rewrites_in(changed, TOKEN) == rewrites
@@ -208,6 +224,10 @@ def test_rewrites_in_message_that_lost_nothing_are_named(
 
 @pytest.mark.blind
 def test_changes_in_html_text_that_lost_something_are_named() -> None:
+    """Defect: Mail that came as HTML only, whole, was CORRUPTED.
+
+    Pantau: What is lost in it is named as in plain text.
+    """
     assert changes_in(replaced("Rujukan:", "Rujuk:")(html_only(RAW)), TOKEN) == ("text changed",)
     assert changes_in(html_only(without_attachment(RAW)), TOKEN) == ("attachment missing",)
     assert changes_in(html_only(latin1_mangled(RAW)), TOKEN) == ("characters outside ASCII changed",)
@@ -297,6 +317,10 @@ def test_no_damage_breaks_the_reader(where: int, what: bytes) -> None:
     ],
 )
 def test_an_answer_with_re_aw_or_wg_before_our_subject_is_not_our_message(subject: str) -> None:
+    """Trap: An answer ("Re:", "AW:", "WG:") quotes the token.
+
+    Pantau: It proves nothing, and is left alone.
+    """
     raw = (
         f"From: bos@jabatan-contoh.gov.my\r\nSubject: {subject}\r\nReferences: <{TOKEN.text}@semakan.invalid>\r\n"
         f"Message-ID: <1@jabatan-contoh.gov.my>\r\n\r\nTuan, mesej {TOKEN.text} lambat sampai.\r\n"
@@ -308,6 +332,10 @@ def test_an_answer_with_re_aw_or_wg_before_our_subject_is_not_our_message(subjec
 @pytest.mark.pitfall
 @pytest.mark.parametrize("kept", ["Subject", TOKEN_HEADER, "Message-ID", "Content-Type"])
 def test_one_mark_that_a_relay_left_alone_is_enough_to_know_our_own(kept: str) -> None:
+    """Trap: What was changed on its way is not taken for our own.
+
+    Pantau: One thing that no answer copies is enough.
+    """
     message = message_from_bytes(RAW, policy=policy.SMTP.clone(max_line_length=200))
     for name in {"Subject", TOKEN_HEADER, "Message-ID"} - {kept}:
         del message[name]

@@ -59,6 +59,10 @@ async def test_the_phases_are_timed_apart() -> None:
 async def test_a_mailbox_port_without_tls_is_told_by_its_cause_and_does_not_hang(
     standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
+    """Trap: TLS met in clear, or the other way round, hangs, and the cause is never told (#128).
+
+    Pantau: The port is told by its cause.
+    """
     failure = await failure_with(standin, security=Security.IMPLICIT)
     assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, phase, reason)
 
@@ -104,6 +108,10 @@ async def test_each_stage_before_the_mailbox_ends_with_its_cause(
 
 @pytest.mark.pitfall
 async def test_a_bad_certificate_is_told_as_such_and_not_met_with_credentials() -> None:
+    """Trap: So does a bad certificate (#128).
+
+    Pantau: It is named; nothing is said to such a server.
+    """
     standin = ImapStandIn()
     failure = await failure_with(standin, tls=server_context("lain.example"), security=Security.IMPLICIT)
     assert (failure.outcome, failure.failure.reason) == (Outcome.TLS, Reason.CERTIFICATE_OF_ANOTHER)
@@ -127,6 +135,10 @@ def starttls(before: bytes = b"") -> tuple[ImapStandIn, Handler]:
 
 @pytest.mark.pitfall
 async def test_imap_has_starttls_and_nothing_secret_before_it() -> None:
+    """Trap: There is no STARTTLS (#1).
+
+    Pantau: There is, before anything secret.
+    """
     inner, handler = starttls()
     async with session_with(handler, security=Security.STARTTLS) as session:
         assert "LOGINDISABLED" not in session.capabilities
@@ -135,6 +147,10 @@ async def test_imap_has_starttls_and_nothing_secret_before_it() -> None:
 
 @pytest.mark.pitfall
 async def test_what_imap_said_in_clear_is_not_believed_after_starttls() -> None:
+    """Trap: The same over IMAP.
+
+    Pantau: The connection is broken off.
+    """
     inner, handler = starttls(before=b"* CAPABILITY IMAP4rev1 X-JAHAT\r\n")
     failure = await failure_with(handler, security=Security.STARTTLS)
     assert (failure.outcome, failure.failure.phase) == (Outcome.TLS, Phase.TLS)
@@ -170,6 +186,10 @@ async def answer_and_stay_plain(_: asyncio.StreamReader, writer: asyncio.StreamW
 @pytest.mark.pitfall
 @pytest.mark.parametrize("secret", ['"petik"', "back\\slash", "ruang dan {3}", "kata laluan ñ"])
 async def test_a_password_is_quoted_and_never_logged(secret: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Trap: A password that had to be quoted is written into the log.
+
+    Pantau: Nothing that is sent is logged.
+    """
     caplog.set_level(logging.DEBUG)
     standin = ImapStandIn()
     async with session_with(standin, secret=secret):
@@ -190,6 +210,11 @@ async def test_a_password_with_a_line_break_never_reaches_the_wire() -> None:
 
 @pytest.mark.pitfall
 async def test_fifteen_hundred_lines_at_once_are_read() -> None:
+    """Trap: More than a thousand lines at once are one recursion too many (#118).
+
+    Pantau: Lines are read in a loop.
+    """
+
     async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tag = standin.asked[-1].split()[0]
         lines = "".join(f"* {number} FETCH (UID {number})\r\n" for number in range(1, 1501))
@@ -203,6 +228,10 @@ async def test_fifteen_hundred_lines_at_once_are_read() -> None:
 
 @pytest.mark.pitfall
 async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
+    """Trap: What a mail says is taken for what the server says.
+
+    Pantau: Literals are not read as answers.
+    """
     raw = b"Subject: * 3 EXISTS ((( {10}\r\n\r\na1 OK ) * BYE\r\n"
     standin = ImapStandIn()
     uid = standin.put(raw)
@@ -245,6 +274,10 @@ async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
 async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
     trick: Trick, error: type[Exception], command: str, ask: Callable[[ImapSession], Awaitable[object]]
 ) -> None:
+    """Trap: A lost connection leaves the command waiting.
+
+    Pantau: Whatever breaks ends the command with its cause.
+    """
     standin = ImapStandIn()
     async with session_with(standin) as session:
         await session.select("INBOX")
@@ -260,6 +293,10 @@ async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
 
 @pytest.mark.pitfall
 async def test_after_a_time_out_a_connection_is_thrown_away_and_never_used_again() -> None:
+    """Trap: After a time-out the next command of that name waits for the dead one.
+
+    Pantau: After a time-out the connection is thrown away.
+    """
     standin = ImapStandIn(tricks={"NOOP": hang})
     async with session_with(standin) as session:
         with pytest.raises(TimeoutError):
@@ -272,6 +309,10 @@ async def test_after_a_time_out_a_connection_is_thrown_away_and_never_used_again
 @pytest.mark.pitfall
 @pytest.mark.parametrize("trick", ["* BYE tidur\r\n", close, abort, half_close, garbage, "+ dengar\r\n* BYE\r\n", hang])
 async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick: Trick) -> None:
+    """Trap: IDLE never returns when it is answered by BYE, or the connection is closed (#110).
+
+    Pantau: It ends at once, with the cause.
+    """
     stirred = asyncio.Event()
     standin = ImapStandIn(tricks={"IDLE": trick})
     async with session_with(standin, stir=stirred.set) as session:
@@ -284,6 +325,10 @@ async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick
 
 @pytest.mark.pitfall
 async def test_a_message_that_is_announced_before_idle_is_confirmed_is_heard_of() -> None:
+    """Trap: News may come before IDLE is confirmed (Webklex/php-imap #258).
+
+    Pantau: They are heard of.
+    """
     stirred = asyncio.Event()
 
     async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -313,6 +358,10 @@ async def test_a_server_that_refuses_idle_is_not_asked_again() -> None:
 
 @pytest.mark.pitfall
 async def test_idle_is_ended_by_us_when_its_time_is_over() -> None:
+    """Trap: IDLE has no end of its own.
+
+    Pantau: It has one.
+    """
     standin = ImapStandIn()
     async with session_with(standin) as session:
         await session.select("INBOX")
@@ -323,6 +372,10 @@ async def test_idle_is_ended_by_us_when_its_time_is_over() -> None:
 
 @pytest.mark.pitfall
 async def test_deleting_without_uidplus_spares_what_others_have_marked() -> None:
+    """Trap: Without UIDPLUS, EXPUNGE takes what others have marked.
+
+    Pantau: Then it is not said, and ours stays marked.
+    """
     standin = ImapStandIn(capabilities="IMAP4rev1")
     ours, theirs = standin.put(b"a: b\r\n\r\n"), standin.put(b"c: d\r\n\r\n")
     standin.deleted = {theirs}
@@ -338,6 +391,10 @@ async def test_deleting_without_uidplus_spares_what_others_have_marked() -> None
 
 @pytest.mark.pitfall
 async def test_a_session_that_is_closed_says_logout() -> None:
+    """Trap: Whoever goes without LOGOUT may be counted for a while.
+
+    Pantau: LOGOUT is said.
+    """
     standin = ImapStandIn()
     async with session_with(standin) as session:
         session.close()
@@ -346,6 +403,10 @@ async def test_a_session_that_is_closed_says_logout() -> None:
 
 @pytest.mark.pitfall
 async def test_a_search_names_no_charset_because_exchange_refuses_one() -> None:
+    """Trap: SEARCH names a character set, and Exchange refuses it (BADCHARSET).
+
+    Pantau: It names none.
+    """
     standin = ImapStandIn(capabilities="IMAP4rev1")
     uid = standin.put(b"Subject: x\r\n\r\n")
     async with session_with(standin) as session:
@@ -357,6 +418,10 @@ async def test_a_search_names_no_charset_because_exchange_refuses_one() -> None:
 
 @pytest.mark.pitfall
 async def test_a_folder_that_needs_no_quotes_gets_none_because_office_365_hangs_on_them() -> None:
+    """Trap: Office 365 hangs on a quoted folder with "&-" in it (Home-Assistant-Mail-And-Packages #1256).
+
+    Pantau: What needs no quotes gets none.
+    """
     standin = ImapStandIn()
     async with session_with(standin) as session:
         for folder in ("Sarap &- Sampah", "R&AOk-sum&AOk-", "kongsi/pro", 'dengan "petik"'):
@@ -371,6 +436,10 @@ async def test_a_folder_that_needs_no_quotes_gets_none_because_office_365_hangs_
 
 @pytest.mark.pitfall
 async def test_one_tls_context_serves_one_connection_after_the_other() -> None:
+    """Trap: With a shared TLS context every second connection stalled (Home-Assistant-Mail-And-Packages #1382).
+
+    Pantau: It is shared, and none does.
+    """
     async with asyncio.timeout(HANGS), listening(ImapStandIn(), server_context()) as port:
         box = mailbox(imap=server(port))
         for _ in range(20):
@@ -379,5 +448,9 @@ async def test_one_tls_context_serves_one_connection_after_the_other() -> None:
 
 @pytest.mark.pitfall
 async def test_a_time_out_is_not_taken_for_a_broken_connection_although_python_calls_it_an_oserror() -> None:
+    """Trap: Python's `TimeoutError` is an `OSError`: whoever catches the one swallows the other.
+
+    Pantau: They are told apart.
+    """
     failure = await failure_with(ImapStandIn(tricks={"LOGIN": hang}), tls=server_context(), security=Security.IMPLICIT)
     assert (failure.outcome, failure.failure.reason) == (Outcome.TIMEOUT, Reason.NO_ANSWER)

@@ -43,6 +43,10 @@ ROOT = Path(__file__).parents[4]
 
 @pytest.mark.pitfall
 def test_our_licence_is_one_that_the_licence_of_the_imap_library_allows() -> None:
+    """Trap: It is GPL-3.0-only, and so decides the licence of whoever imports it.
+
+    Pantau: Ours is GPL-3.0-or-later.
+    """
     ours = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["license"]
     theirs = str(metadata("aioimaplib")["License-Expression"] or metadata("aioimaplib")["License"])
     assert "GPL-3.0" in theirs
@@ -53,6 +57,10 @@ def test_our_licence_is_one_that_the_licence_of_the_imap_library_allows() -> Non
 
 @pytest.mark.pitfall
 def test_one_module_only_touches_the_library_that_may_be_left_without_a_keeper() -> None:
+    """Trap: It has few keepers, and may have none some day.
+
+    Pantau: One module would change.
+    """
     users = {
         path.relative_to(ROOT).as_posix()
         for package in ("probes", "monitor", "alerts")
@@ -74,6 +82,10 @@ def imported_by(path: Path) -> set[str]:
 async def test_a_lost_connection_fails_the_command_that_waits_over_every_kind_of_tls(
     security: Security, trick: Trick
 ) -> None:
+    """Trap: Over TLS nobody hears of the loss at all.
+
+    Pantau: Over either kind of TLS it is heard of.
+    """
     standin = ImapStandIn(tricks={"NOOP": trick})
     handler: Handler = standin if security is Security.IMPLICIT else upgraded(standin)
     async with asyncio.timeout(HANGS), session_with(handler, security=security, leg=timedelta(minutes=1)) as session:
@@ -98,6 +110,10 @@ def upgraded(standin: ImapStandIn) -> Handler:
 
 @pytest.mark.pitfall
 async def test_after_a_loss_another_connection_takes_up_where_the_lost_one_stood() -> None:
+    """Trap: After a loss the same connection is tried again (Home Assistant #90881).
+
+    Pantau: Another one is opened, and takes up where the lost one stood.
+    """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     kept = standin.put(FOREIGN)
     async with watching(standin, counted) as watcher:
@@ -117,6 +133,11 @@ async def test_after_a_loss_another_connection_takes_up_where_the_lost_one_stood
 
 @pytest.mark.pitfall
 async def test_a_message_that_idle_keeps_silent_about_is_found_all_the_same() -> None:
+    """Trap: Mail is seen only if IDLE tells of it.
+
+    Pantau: While a run waits the mailbox is looked at besides.
+    """
+
     async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tag = standin.asked[-1].split()[0]
         news = "* 1 EXISTS\r\n" if standin.mails else ""
@@ -134,6 +155,10 @@ async def test_a_message_that_idle_keeps_silent_about_is_found_all_the_same() ->
 
 @pytest.mark.pitfall
 async def test_idle_is_begun_anew_long_before_servers_fall_silent_or_hang_up() -> None:
+    """Trap: IDLE goes silent after a quarter of an hour (Home Assistant #86407).
+
+    Pantau: It is begun anew every five minutes.
+    """
     assert PollingPolicy().listening <= timedelta(minutes=10)
     standin = ImapStandIn()
     async with watching(standin, Counted(), pace=replace(PACE, listening=timedelta(seconds=1))):
@@ -143,6 +168,10 @@ async def test_idle_is_begun_anew_long_before_servers_fall_silent_or_hang_up() -
 
 @pytest.mark.pitfall
 async def test_a_big_mailbox_is_never_listed() -> None:
+    """Trap: A big mailbox is listed as a whole.
+
+    Pantau: The newest 200 are looked through, 25 at a time, and then what is new.
+    """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     for _ in range(3000):
         standin.put(FOREIGN)
@@ -165,6 +194,10 @@ async def test_a_big_mailbox_is_never_listed() -> None:
 
 @pytest.mark.pitfall
 async def test_a_lone_bracket_in_a_quoted_string_neither_hangs_nor_spoils_the_answer() -> None:
+    """Trap: A bracket in a quoted string spoils the answer, or hangs (#51).
+
+    Pantau: Brackets are not counted.
+    """
     header = "Subject: ((( 1 ) a1 OK"
     said = f'* 1 FETCH (UID 1 RFC822.SIZE 40 BODY[HEADER]<0> "{header}")\r\n{{tag}} OK\r\n'
     standin = ImapStandIn(tricks={"UID FETCH": said})
@@ -176,6 +209,10 @@ async def test_a_lone_bracket_in_a_quoted_string_neither_hangs_nor_spoils_the_an
 
 @pytest.mark.pitfall
 async def test_mail_is_fetched_as_literals_and_no_envelope_is_asked_for() -> None:
+    """Trap: ENVELOPE puts what strangers wrote into quoted strings (#51).
+
+    Pantau: Headers are fetched as they are.
+    """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
@@ -188,6 +225,10 @@ async def test_mail_is_fetched_as_literals_and_no_envelope_is_asked_for() -> Non
 
 @pytest.mark.pitfall
 async def test_a_star_in_the_middle_of_a_line_stays_where_it_is() -> None:
+    """Trap: "* " is removed anywhere in a line.
+
+    Pantau: Only at its beginning.
+    """
     listed = '* LIST (\\Junk) "/" "Sarap * 2026 * lama"\r\n{tag} OK\r\n'
     standin = ImapStandIn(tricks={"LIST": listed})
     async with session_with(standin) as session:
@@ -197,6 +238,10 @@ async def test_a_star_in_the_middle_of_a_line_stays_where_it_is() -> None:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("said", ["zz9 OK\r\n", "{tag} MUNGKIN\r\n", "apa?\r\n", "* 1 FETCH (BODY[] {99999999999}\r\n"])
 async def test_an_answer_that_nobody_expects_ends_the_command_with_its_cause(said: str) -> None:
+    """Trap: An unexpected answer kills the connection without a word (Home Assistant #90817).
+
+    Pantau: The command ends, and says why.
+    """
     standin = ImapStandIn(tricks={"NOOP": said})
     async with asyncio.timeout(HANGS), session_with(standin, leg=timedelta(minutes=1)) as session:
         with pytest.raises(ProtocolError):
@@ -205,6 +250,10 @@ async def test_an_answer_that_nobody_expects_ends_the_command_with_its_cause(sai
 
 @pytest.mark.pitfall
 async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_waiting() -> None:
+    """Trap: So does an error of the reader itself.
+
+    Pantau: The command ends, even for a bug of ours.
+    """
     bugs: list[str] = []
     handled: list[dict[str, Any]] = []
 
@@ -225,6 +274,10 @@ async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_
 @pytest.mark.pitfall
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_server_that_lets_nobody_in_by_login_is_signed_in_to_by_plain(*, at_once: bool) -> None:
+    """Trap: There is no AUTHENTICATE but XOAUTH2, and some servers disable LOGIN.
+
+    Pantau: They are signed in to by PLAIN.
+    """
     said: list[bytes] = []
 
     async def authenticate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -267,6 +320,10 @@ async def test_a_password_refused_by_plain_is_a_refusal_and_is_not_repeated() ->
     ],
 )
 async def test_a_user_name_is_quoted_when_it_signs_in(user: str, written: str) -> None:
+    """Trap: LOGIN sends the user name unquoted.
+
+    Pantau: It is quoted.
+    """
     standin = ImapStandIn()
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), login=Password(username=user, secret="rahsia"))
@@ -276,6 +333,10 @@ async def test_a_user_name_is_quoted_when_it_signs_in(user: str, written: str) -
 
 @pytest.mark.pitfall
 async def test_a_folder_with_spaces_and_quotes_is_opened_under_its_name() -> None:
+    """Trap: SELECT sends the folder unquoted.
+
+    Pantau: It is quoted where it must be.
+    """
     standin = ImapStandIn()
     async with session_with(standin) as session:
         for folder in ("E-mel Sarap", 'dengan "petik"', "jabatan\\lama"):
@@ -289,6 +350,10 @@ async def test_a_folder_with_spaces_and_quotes_is_opened_under_its_name() -> Non
 
 @pytest.mark.pitfall
 async def test_a_search_has_no_brackets_because_office_365_refuses_them() -> None:
+    """Trap: Office 365 refuses a SEARCH with brackets, Yahoo an OR without.
+
+    Pantau: There is one search, and it has neither.
+    """
     standin = ImapStandIn(capabilities="IMAP4rev1")
     uid = standin.put(FOREIGN)
     async with session_with(standin) as session:
@@ -301,6 +366,10 @@ async def test_a_search_has_no_brackets_because_office_365_refuses_them() -> Non
 
 @pytest.mark.pitfall
 async def test_what_an_earlier_idle_left_behind_does_not_end_the_next_one() -> None:
+    """Trap: What an earlier IDLE left in the queue ends the next one (#30).
+
+    Pantau: There is no queue.
+    """
     stirred = asyncio.Event()
     standin = ImapStandIn()
     async with session_with(standin, stir=stirred.set) as session:
@@ -321,6 +390,11 @@ async def test_what_an_earlier_idle_left_behind_does_not_end_the_next_one() -> N
 
 @pytest.mark.pitfall
 async def test_a_message_that_is_announced_while_idle_is_being_left_is_looked_for() -> None:
+    """Trap: News that come while IDLE is being left are dropped.
+
+    Pantau: They are looked for.
+    """
+
     async def late_news(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tag = standin.asked[-1].split()[0]
         writer.write(b"+ dengar\r\n")
@@ -337,6 +411,10 @@ async def test_a_message_that_is_announced_while_idle_is_being_left_is_looked_fo
 @pytest.mark.pitfall
 @pytest.mark.parametrize("capabilities", ["IMAP4rev1 UIDPLUS", "IMAP4rev1"])
 async def test_messages_are_marked_and_expunged_by_uid_where_the_server_can(capabilities: str) -> None:
+    """Trap: Not every command can be said with UIDs.
+
+    Pantau: Those that matter are, by their own methods.
+    """
     standin = ImapStandIn(capabilities=capabilities, next_uid=900)
     uid = standin.put(FOREIGN)
     async with session_with(standin) as session:
@@ -350,6 +428,10 @@ async def test_messages_are_marked_and_expunged_by_uid_where_the_server_can(capa
 
 @pytest.mark.pitfall
 async def test_a_tls_handshake_that_is_never_finished_ends_in_time() -> None:
+    """Trap: IMAPClient's time-out does not hold for TLS (IMAPClient #646).
+
+    Pantau: The handshake is bounded, too.
+    """
     recorder = TraceRecorder()
     async with asyncio.timeout(HANGS), listening(hang) as port:
         box = mailbox(imap=server(port))
@@ -360,6 +442,11 @@ async def test_a_tls_handshake_that_is_never_finished_ends_in_time() -> None:
 
 @pytest.mark.pitfall
 async def test_leaving_idle_on_a_link_that_was_cut_without_a_word_ends_in_time() -> None:
+    """Trap: IMAPClient hangs when IDLE is left on a link that was cut (IMAPClient #449).
+
+    Pantau: Leaving it is bounded, too.
+    """
+
     async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"+ dengar\r\n")
         await asyncio.Event().wait()
@@ -372,6 +459,11 @@ async def test_leaving_idle_on_a_link_that_was_cut_without_a_word_ends_in_time()
 
 @pytest.mark.pitfall
 async def test_one_deadline_bounds_all_of_opening_a_mailbox() -> None:
+    """Trap: Each answer comes in time, and all of them together do not.
+
+    Pantau: One deadline lies around the whole.
+    """
+
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tag = standin.asked[-1].split()[0]
         await asyncio.sleep(0.25)  # the slow server itself

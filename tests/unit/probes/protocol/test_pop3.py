@@ -170,6 +170,10 @@ async def test_what_is_marked_stays_without_a_goodbye() -> None:
 
 @pytest.mark.pitfall
 async def test_lines_longer_than_poplib_bears_are_read() -> None:
+    """Trap: Poplib refuses long lines.
+
+    Pantau: They are read.
+    """
     standin = Pop3StandIn()
     standin.put(b"X: " + b"a" * 20_000 + b"\r\n\r\n" + b"b" * 200_000 + b"\r\n")
     async with session_with(standin) as session:

@@ -94,6 +94,10 @@ ALONE = b64encode(SECRET.encode()).decode()
 async def test_a_server_that_repeats_the_password_in_whatever_form_does_not_get_it_into_our_words(
     word: str, code: int, echo: str
 ) -> None:
+    """Defect: A server that repeated a part of the password, or another form of it, got it into the dialogue and the detail.
+
+    Pantau: Whatever has eight characters in a row in common with it is left out.
+    """
     answer = "".join(f"{code}-{line}\r\n" for line in echo.split("\n")) + f"{code} 5.7.8 salah\r\n"
     standin, recorder = SmtpStandIn(tricks={word: answer}), TraceRecorder(keep_dialogue=True)
     login = Password(username="semakan@jabatan-contoh.gov.my", secret=SECRET)
@@ -107,6 +111,10 @@ async def test_a_server_that_repeats_the_password_in_whatever_form_does_not_get_
 
 @pytest.mark.blind
 async def test_a_sign_in_that_never_comes_to_an_end_is_told_in_words_and_not_in_base64() -> None:
+    """Defect: A sign-in that went round in a circle was shown as base64.
+
+    Pantau: It is told in words.
+    """
     failure = (await failure_of(SmtpStandIn(tricks={"AUTH": "334 AHNlbWFrYW4AcmFoc2lh\r\n"}))).failure
     assert (failure.code, failure.detail) == (334, "it goes on asking instead of saying yes or no")
 
@@ -114,6 +122,11 @@ async def test_a_sign_in_that_never_comes_to_an_end_is_told_in_words_and_not_in_
 @pytest.mark.blind
 @pytest.mark.parametrize("word", ["EHLO", "AUTH", "RCPT", "."])
 async def test_a_server_that_never_ends_its_answer_is_told_from_one_that_is_silent(word: str) -> None:
+    """Defect: An endless answer was called silence.
+
+    Pantau: The end says that an answer had begun.
+    """
+
     async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             writer.write(b"250-lagi\r\n")
@@ -136,6 +149,10 @@ async def test_a_server_that_never_ends_its_answer_is_told_from_one_that_is_sile
 
 @pytest.mark.blind
 async def test_a_reply_to_starttls_that_nobody_can_read_is_no_refusal_of_tls() -> None:
+    """Defect: What nobody can read, in answer to STARTTLS, was a refusal of TLS.
+
+    Pantau: It is an unexpected answer.
+    """
     standin = SmtpStandIn(extensions=("STARTTLS",), tricks={"STARTTLS": "apa?\r\n"})
     failure = await failure_of(standin, security=Security.STARTTLS)
     assert (failure.outcome, failure.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
@@ -195,6 +212,10 @@ async def test_a_server_that_does_not_let_us_begin(
 async def test_a_refusal_for_now_is_told_from_one_for_good_and_says_where(
     word: str, trick: Trick, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
+    """Trap: "Not now" (4xx) is taken for "no" (5xx).
+
+    Pantau: Each is an outcome of its own, with its stage.
+    """
     recorder = TraceRecorder()
     with pytest.raises(ProbeFailedError) as caught:
         await submitted_to(SmtpStandIn(tricks={word: trick}), recorder=recorder)
@@ -211,6 +232,10 @@ async def test_a_refusal_for_now_is_told_from_one_for_good_and_says_where(
 async def test_silence_after_the_message_is_a_doubt_and_the_message_is_not_sent_again(
     trick: Trick, outcome: Outcome
 ) -> None:
+    """Trap: After DATA, silence says nothing about the message.
+
+    Pantau: It is doubtful, looked for, and never sent again.
+    """
     standin, recorder = SmtpStandIn(tricks={".": trick}), TraceRecorder()
     submitted = await submitted_to(standin, recorder=recorder)
     assert submitted.doubt is not None
@@ -240,6 +265,10 @@ async def test_a_wrong_password_is_tried_once() -> None:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("trick", [hang, close, abort, tarpit])
 async def test_a_server_that_hangs_or_breaks_off_at_quit_costs_no_more_than_a_second(trick: Trick) -> None:
+    """Trap: QUIT hangs when the peer drops TLS.
+
+    Pantau: It has a second.
+    """
     began = asyncio.get_running_loop().time()
     assert await submitted_to(SmtpStandIn(tricks={"QUIT": trick}), within=timedelta(minutes=1)) == Submitted()
     assert asyncio.get_running_loop().time() - began < 10
@@ -266,6 +295,10 @@ async def test_starttls_comes_before_anything_secret() -> None:
     ],
 )
 async def test_smtp_starttls_is_never_opportunistic(standin: SmtpStandIn, reason: Reason) -> None:
+    """Trap: Without an offer of STARTTLS it goes on in clear.
+
+    Pantau: That is a failure of its own, "TLS not offered".
+    """
     failure = await failure_of(standin, security=Security.STARTTLS)
     assert (failure.outcome, failure.failure.phase) == (Outcome.TLS, Phase.TLS)
     assert failure.failure.reason is reason
@@ -299,6 +332,10 @@ async def test_a_closed_port_and_an_unknown_name() -> None:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("make", [lambda: hang, lambda: SmtpStandIn(tricks={"AUTH": hang}), SmtpStandIn])
 async def test_no_task_outlives_its_submission(make: Callable[[], Handler]) -> None:
+    """Trap: Something goes on behind it.
+
+    Pantau: No task does.
+    """
     before = asyncio.all_tasks()
     with_error = None
     try:
@@ -311,6 +348,10 @@ async def test_no_task_outlives_its_submission(make: Callable[[], Handler]) -> N
 
 @pytest.mark.pitfall
 async def test_a_banner_of_several_lines_without_esmtp_and_starttls_offered_last() -> None:
+    """Trap: Greetings of several lines, no "ESMTP", STARTTLS offered last.
+
+    Pantau: All are understood.
+    """
     standin = SmtpStandIn(greeting="220-tunggu sebentar\r\n220 mel sedia\r\n", tls=server_context())
     standin.tricks["EHLO"] = _starttls_last(standin)
     assert await submitted_to(standin, security=Security.STARTTLS) == Submitted()
@@ -327,6 +368,10 @@ def _starttls_last(standin: SmtpStandIn) -> Handler:
 
 @pytest.mark.pitfall
 async def test_a_port_with_tls_from_the_first_octet_met_without_it_ends_with_the_session() -> None:
+    """Trap: STARTTLS on port 465 times out, and nobody says why (#180).
+
+    Pantau: It ends in time, in its own stage; `pantau probe --explain` says what it may be.
+    """
     failure = await failure_of_tls_port()
     # That it may be so is what `pantau probe --explain` says of it.
     assert (failure.outcome, failure.failure.phase) == (Outcome.TIMEOUT, Phase.CONNECT)
@@ -342,6 +387,10 @@ async def failure_of_tls_port() -> ProbeFailedError:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("word", ["EHLO", "AUTH", "RCPT", "DATA", "."])
 async def test_a_session_that_is_cancelled_lets_go_of_its_connection(word: str) -> None:
+    """Trap: Cancelling skips the cleaning up.
+
+    Pantau: The connection is let go of at every stage.
+    """
     gone = asyncio.Event()
 
     async def wait_for_the_end(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -365,6 +414,10 @@ async def test_a_session_that_is_cancelled_lets_go_of_its_connection(word: str) 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("to", ["a@rujukan.example\r\nRSET", "a@rujukan.example>\nRSET"])
 async def test_an_address_cannot_hold_a_second_command(to: str) -> None:
+    """Trap: A line break in an address is a second command.
+
+    Pantau: No such address reaches the wire.
+    """
     standin = SmtpStandIn()
     async with listening(standin, server_context()) as port:
         with suppress(ValueError, ProbeFailedError):

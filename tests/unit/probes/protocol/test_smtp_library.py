@@ -42,6 +42,10 @@ def numbers(release: str) -> tuple[int, ...]:
 
 @pytest.mark.pitfall
 def test_no_release_of_the_smtp_library_with_a_known_injection_can_be_installed() -> None:
+    """Trap: Releases before 5.1.2 let commands and replies be injected.
+
+    Pantau: None of them can be installed.
+    """
     required = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     (lowest,) = [line.partition(">=")[2].partition(",")[0] for line in required if line.startswith("aiosmtplib")]
     locked = [
@@ -60,6 +64,10 @@ async def inject(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 @pytest.mark.pitfall
 async def test_what_smtp_said_in_clear_is_not_believed_after_starttls() -> None:
+    """Trap: What is said in clear behind the answer to STARTTLS is read as said under TLS.
+
+    Pantau: It is dropped.
+    """
     standin = SmtpStandIn(extensions=("STARTTLS", "AUTH PLAIN"), tricks={"STARTTLS": inject})
     assert await submitted_to(standin, security=Security.STARTTLS, within=timedelta(seconds=2)) == Submitted()
     assert [line.split()[1] for line in standin.asked if line.startswith("AUTH")] == ["PLAIN"]
@@ -79,6 +87,10 @@ async def test_what_smtp_said_in_clear_is_not_believed_after_starttls() -> None:
 async def test_a_reply_that_nobody_asked_for_is_not_taken_for_the_next_one(
     tricks: dict[str, Trick], phase: Phase
 ) -> None:
+    """Trap: A reply that nobody asked for is taken for the next one.
+
+    Pantau: The conversation ends: nothing that follows could be trusted.
+    """
     standin, recorder = SmtpStandIn(tricks=tricks), TraceRecorder()
     with pytest.raises(ProbeFailedError) as caught:
         await submitted_to(standin, recorder=recorder)
@@ -105,6 +117,10 @@ async def endless_lines(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 @pytest.mark.parametrize("flood", [endless_line, endless_lines])
 @pytest.mark.parametrize("word", ["", "EHLO", "AUTH", "RCPT", "."])
 async def test_a_reply_without_an_end_is_cut_off_before_time_is_over(word: str, flood: Handler) -> None:
+    """Trap: Replies have no bound.
+
+    Pantau: They have one.
+    """
     standin: Handler = SmtpStandIn(tricks={word: flood}) if word else flood
     recorder = TraceRecorder()
     try:
@@ -120,6 +136,11 @@ async def test_a_reply_without_an_end_is_cut_off_before_time_is_over(word: str, 
 @pytest.mark.parametrize("trick", [hang, tarpit])
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2"])
 async def test_every_way_of_signing_in_is_bounded_in_time(mechanism: str, trick: Handler) -> None:
+    """Trap: The time-out was ignored by CRAM-MD5.
+
+    Pantau: The deadline holds for every mechanism.
+    """
+
     async def challenge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if mechanism in {"LOGIN", "CRAM-MD5"}:
             writer.write(b"334 PDEyMy40NTZAbWVsPg==\r\n")
@@ -138,6 +159,10 @@ async def test_every_way_of_signing_in_is_bounded_in_time(mechanism: str, trick:
 
 @pytest.mark.pitfall
 async def test_an_access_token_is_shown_only_to_a_server_that_offers_xoauth2() -> None:
+    """Trap: XOAUTH2 needs a server that offers it.
+
+    Pantau: To another the token is not shown.
+    """
     standin = SmtpStandIn(extensions=("AUTH PLAIN LOGIN",))
     with pytest.raises(ProbeFailedError) as caught:
         await submitted_to(standin, login=OAuth(username=USER, tokens=Purse([AccessToken(secret="tanda")])))
@@ -147,6 +172,11 @@ async def test_an_access_token_is_shown_only_to_a_server_that_offers_xoauth2() -
 
 @pytest.mark.pitfall
 async def test_one_deadline_bounds_a_server_that_takes_its_time_for_every_line() -> None:
+    """Trap: The time-out is for each operation, not for all of them.
+
+    Pantau: One deadline lies around the whole.
+    """
+
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         word = standin.asked[-1].partition(" ")[0]
         await asyncio.sleep(WITHIN.total_seconds() / 3)  # the slow server itself
@@ -161,6 +191,10 @@ async def test_one_deadline_bounds_a_server_that_takes_its_time_for_every_line()
 
 @pytest.mark.pitfall
 async def test_a_submission_that_is_cancelled_does_not_hold_up_the_next_one() -> None:
+    """Trap: A lock is held from `connect()` to `close()`, and cancelling leaves it.
+
+    Pantau: The next submission does not wait.
+    """
     stuck = asyncio.Event()
 
     async def stick(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -182,6 +216,10 @@ async def test_a_submission_that_is_cancelled_does_not_hold_up_the_next_one() ->
 
 @pytest.mark.pitfall
 async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_side() -> None:
+    """Trap: One client cannot send two messages side by side, or connect twice (#15, #243).
+
+    Pantau: Each message has one of its own.
+    """
     standin, met, all_met, connections = SmtpStandIn(), 0, asyncio.Event(), 0
 
     async def wait_for_all(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -211,6 +249,11 @@ async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_sid
     ("word", "slow"), [("EHLO", Phase.CONNECT), ("AUTH", Phase.AUTH), ("RCPT", Phase.SUBMIT), (".", Phase.DATA)]
 )
 async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str, slow: Phase) -> None:
+    """Trap: `send()` hides what took long.
+
+    Pantau: Each leg is timed by itself.
+    """
+
     async def slowly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.2)  # the slow server itself
         writer.write(standin._usual(word).encode())
@@ -228,6 +271,10 @@ async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str,
 @pytest.mark.pitfall
 @pytest.mark.parametrize("text", ["5.1.1 <penerima@rujukan.example> tiada: lihat kes 8812", "5.1.1 tiada di sini", ""])
 async def test_a_refusal_has_a_code_and_a_reason_of_ours_whatever_the_server_says(text: str) -> None:
+    """Trap: What a server says is hard to count.
+
+    Pantau: Code, status and a reason of ours stand apart from its words.
+    """
     failure = (await failure_of(SmtpStandIn(tricks={"RCPT": f"550 {text}\r\n"}))).failure
     assert failure.reason is Reason.RECIPIENT_REFUSED
     assert failure.code == 550
@@ -254,6 +301,11 @@ async def in_pieces(writer: asyncio.StreamWriter, *pieces: bytes) -> None:
     ],
 )
 async def test_a_reply_that_comes_in_pieces_is_read_to_its_end(pieces: tuple[bytes, ...]) -> None:
+    """Trap: Replies are read as they happen to be cut into packets.
+
+    Pantau: They are read to their end.
+    """
+
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await in_pieces(writer, *pieces)
 

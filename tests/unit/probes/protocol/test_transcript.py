@@ -42,6 +42,10 @@ async def heard(
 
 @pytest.mark.blind
 async def test_what_is_said_over_imap_is_shown_once_and_without_anybodys_mail() -> None:
+    """Defect: `--verbose` showed no line of IMAP.
+
+    Pantau: It shows each line once, without anybody's mail.
+    """
     standin = ImapStandIn()
     standin.put(FOREIGN)
     async with heard(standin) as (watcher, lines):
@@ -69,6 +73,10 @@ async def test_what_is_said_over_imap_is_shown_once_and_without_anybodys_mail() 
 
 @pytest.mark.blind
 async def test_what_is_said_over_pop3_is_shown_too() -> None:
+    """Defect: Nor of POP3.
+
+    Pantau: The same.
+    """
     standin = Pop3StandIn()
     standin.put(FOREIGN)
     async with heard(standin, pop3=True) as (watcher, lines):
@@ -88,6 +96,10 @@ def basic(text: str) -> str:
 @pytest.mark.parametrize("pop3", [False, True])
 @pytest.mark.parametrize("repeated", [SECRET, f"({SECRET})", basic(f"\0semakan@jabatan-contoh.gov.my\0{SECRET}")])
 async def test_a_password_that_a_server_repeats_is_not_shown(repeated: str, *, pop3: bool) -> None:
+    """Defect: Nor of POP3.
+
+    Pantau: A password that the server repeats is masked.
+    """
     standin = (
         Pop3StandIn(tricks={"PASS": f"-ERR {repeated} salah\r\n"})
         if pop3
@@ -103,6 +115,10 @@ async def test_a_password_that_a_server_repeats_is_not_shown(repeated: str, *, p
 @pytest.mark.blind
 @pytest.mark.parametrize("pop3", [False, True])
 async def test_a_token_and_the_challenge_after_it_are_not_shown(*, pop3: bool) -> None:
+    """Defect: Nor of POP3.
+
+    Pantau: So are a token and the challenge after it.
+    """
     secret = "token-yang-sangat-panjang-sekali"
     challenge = basic(f'{{"status":"401","scope":"{secret}"}}')
 
@@ -132,6 +148,10 @@ async def test_a_token_and_the_challenge_after_it_are_not_shown(*, pop3: bool) -
 
 @pytest.mark.blind
 def test_a_transcript_of_a_server_that_talks_for_ever_has_an_end() -> None:
+    """Defect: Nor of POP3.
+
+    Pantau: It has an end, whatever the server says.
+    """
     lines: list[str] = []
     transcript = Transcript("IMAP", lines.append)
     transcript.asked("LIST")

@@ -46,6 +46,10 @@ class Submission:
 @pytest.mark.blind
 @pytest.mark.parametrize("trick", [close, garbage])
 async def test_a_connection_that_broke_goes_with_its_run(trick: Handler) -> None:
+    """Defect: A run that failed left its broken connection to the collector, 200 kB where a certificate was not trusted: an outage of 10,000 routes would have taken gigabytes.
+
+    Pantau: It goes with the run.
+    """
     async with listening(trick) as port:
         before = sessions()
         for _ in range(3):
