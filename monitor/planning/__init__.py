@@ -1,1 +1,4 @@
-"""What is due, whose turn it is at a server, what is let go, and whose an agency is. Decisions only."""
+"""Scheduling decisions: due runs, admission, concurrency limits, deadlines, shards.
+
+Pure: no I/O, the caller passes the time.
+"""

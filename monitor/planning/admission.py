@@ -1,9 +1,9 @@
-"""Decide how many runs may be begun now, so that those that are made end as they would on an idle machine. Pure.
+"""Admission control: how many runs may start now. Pure.
 
-With more routes than the machine carries, every run would wait for all others at each of its steps, until deadlines pass
-and good mail is called lost. So runs are begun no faster than the loop keeps up with: a rate that grows by little while
-it is used up, and falls when the loop is late to a part of that at which runs end: so many the machine carries. A number
-of runs under way would not do: those that hang at a dead server cost nothing, and would keep all others waiting.
+With more routes than the machine carries, every run would be slow at each step, reach its deadlines and report good
+mail as lost. So runs start at a limited rate: the rate grows slowly while it is used up, and falls below the rate at
+which runs finish when the event loop lags. A limit on concurrent runs would not do: runs that wait for a dead server
+cost nothing, and would block all others.
 """
 
 from __future__ import annotations
@@ -11,83 +11,87 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-#: The rate is looked at again after this, in seconds.
-EVERY = 0.5
-#: What has been begun too much is worked off before the loop is in time: it does not fall again before this, in seconds.
-#: Otherwise it would fall and fall for the same cause, and leave half of the machine idle.
-SETTLES = 2.0
-#: The loop is late when this part of its time is spent in lags: some 50 ms at each look. A run needs the loop a hundred
-#: times, so it takes five seconds longer then. A single stop of half a second is below it.
-LATE = 0.5
-#: It falls to this part, and grows by so many runs a second or this part.
-KEPT = 0.9
-MORE, MORE_OF_IT = 2.0, 0.1
-#: Never fewer a second: what is late then is not late because of us.
-LEAST = 5.0
-#: So much of a second may be begun at once.
-_AT_ONCE = 0.1
-#: The pace at which runs end is a mean over so many seconds; of the best that it has been, this is remembered at the next
-#: look. While the loop stands still none ends; that does not say that none could.
-_MEAN = 2.0
-_REMEMBERED = 0.95
+#: Seconds between two adjustments of the rate.
+ADJUSTMENT_INTERVAL = 0.5
+#: Seconds between two decreases. Runs that have started already still delay the loop; without the pause the rate would
+#: fall several times for one cause and leave half of the machine idle.
+COOLDOWN = 2.0
+#: The loop lags when it spends more than this share of its time late, which is about 50 ms per adjustment. A run needs
+#: about a hundred turns of the loop, so it takes five seconds longer then. One stop of half a second stays below the
+#: threshold.
+LAG_THRESHOLD = 0.5
+#: The rate decreases to this share of the finish rate, and increases by this many runs per second or by this share.
+DECREASE_FACTOR = 0.9
+MIN_INCREASE, INCREASE_FACTOR = 2.0, 0.1
+#: Runs per second. Below this rate, a lag has another cause than our runs.
+MIN_RATE = 5.0
+#: Seconds of the rate that may start at once.
+_BURST = 0.1
+#: The finish rate is a mean over so many seconds. The peak decays by this factor per adjustment: no run finishes while
+#: the loop stands still, although the machine could carry more.
+_MEAN_WINDOW = 2.0
+_PEAK_DECAY = 0.95
 
 
 @dataclass(slots=True)
 class Admission:
-    """Times are the loop's, in seconds; a machine that has never been late has no limit."""
+    """Adaptive rate limit for runs. Times are those of the event loop, in seconds. Without a lag there is no limit."""
 
-    #: Runs a second.
+    #: Runs per second.
     rate: float = math.inf
-    #: How many may be begun at once, as of then.
+    #: Runs that may start at once, and when that was computed.
     _credit: float = 0.0
     _credited_at: float = -math.inf
-    _looked_at: float = -math.inf
-    #: Since it was looked at: how many have ended, and whether all was begun that was allowed.
-    _ended: int = 0
-    _is_short: bool = False
-    #: How many end a second: on the mean, and at best lately.
+    _adjusted_at: float = -math.inf
+    #: Since the last adjustment: finished runs, and whether the limit delayed a run.
+    _finished: int = 0
+    _is_limited: bool = False
+    #: Finished runs per second: the mean, and the recent peak.
     _mean: float = 0.0
-    _pace: float = 0.0
-    _settled_at: float = -math.inf
+    _peak: float = 0.0
+    _cooled_down_at: float = -math.inf
 
-    def room(self, now: float, late: float) -> int | None:
-        """Return how many may be begun; `None`: all. *late*: the part of its time by which the loop was late."""
-        if now - self._looked_at >= EVERY:
-            self._look(now, late)
+    def capacity(self, now: float, late: float) -> int | None:
+        """Return how many runs may start, or `None` without a limit.
+
+        *late*: the share of its time by which the loop was late.
+        """
+        if now - self._adjusted_at >= ADJUSTMENT_INTERVAL:
+            self._adjust(now, late)
         if self.rate == math.inf:
             return None
         earned = self.rate * (now - self._credited_at)
-        self._credit, self._credited_at = min(max(1.0, _AT_ONCE * self.rate), self._credit + earned), now
+        self._credit, self._credited_at = min(max(1.0, _BURST * self.rate), self._credit + earned), now
         return int(self._credit)
 
     def begun(self, count: int) -> None:
-        """Note that so many were begun."""
+        """Record that *count* runs have started."""
         self._credit -= count
-        self._is_short = self._is_short or self._credit < 1
+        self._is_limited = self._is_limited or self._credit < 1
 
     def ended(self) -> None:
-        """Note that a run has ended."""
-        self._ended += 1
+        """Record that a run has finished."""
+        self._finished += 1
 
     def refused(self) -> None:
-        """Note that one of those that were begun did not run, and so has cost nothing."""
+        """Refund a started run that did not run after all."""
         self._credit += 1
 
     def pause(self) -> float:
-        """Return how long somebody waits who found no room."""
+        """Return the seconds until the next run may start."""
         return max(0.0, 1.0 - self._credit) / self.rate
 
-    def _look(self, now: float, late: float) -> None:
-        span = now - self._looked_at
+    def _adjust(self, now: float, late: float) -> None:
+        span = now - self._adjusted_at
         if span < math.inf:
-            self._mean += (1 - math.exp(-span / _MEAN)) * (self._ended / span - self._mean)
-        self._pace = max(self._mean, _REMEMBERED * self._pace)
-        if late > LATE and now >= self._settled_at:
+            self._mean += (1 - math.exp(-span / _MEAN_WINDOW)) * (self._finished / span - self._mean)
+        self._peak = max(self._mean, _PEAK_DECAY * self._peak)
+        if late > LAG_THRESHOLD and now >= self._cooled_down_at:
             if self.rate == math.inf:
                 self._credit, self._credited_at = 0.0, now
-            # What was allowed and not used says nothing of what the machine carries.
-            self.rate = max(LEAST, KEPT * min(self.rate, self._pace))
-            self._settled_at = now + SETTLES
-        elif late <= LATE and self._is_short:
-            self.rate += max(MORE, MORE_OF_IT * self.rate)
-        self._looked_at, self._ended, self._is_short = now, 0, False
+            # A limit that was not used up says nothing about what the machine carries.
+            self.rate = max(MIN_RATE, DECREASE_FACTOR * min(self.rate, self._peak))
+            self._cooled_down_at = now + COOLDOWN
+        elif late <= LAG_THRESHOLD and self._is_limited:
+            self.rate += max(MIN_INCREASE, INCREASE_FACTOR * self.rate)
+        self._adjusted_at, self._finished, self._is_limited = now, 0, False

@@ -1,4 +1,4 @@
-"""What is to be inspected, and what became of it. Pure."""
+"""Assignments of checks to agencies, and results of check runs. Pure."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from monitor.config.agency.checks import CheckSettings, intervals
 from monitor.model.window import ALWAYS, Hours
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 
-#: What a foreign server says of itself fits into a line, or is cut.
-_WORDS_AT_MOST = 400
+#: Characters. Longer answers of foreign servers are cut.
+_MAX_TEXT = 400
 
-#: What is told first of several: what is broken, what will be, what nobody knows.
-_GRAVITY = (Verdict.PASS, Verdict.UNKNOWN, Verdict.WARN, Verdict.FAIL)
+#: Order of severity, ascending.
+_SEVERITY = (Verdict.PASS, Verdict.UNKNOWN, Verdict.WARN, Verdict.FAIL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckAssignment:
-    """A kind of check that is run again and again on the premises of one agency."""
+    """A kind of check that runs periodically for one agency."""
 
     kind: CheckKind
     premises: CheckScope = field(repr=False)
     interval: timedelta
-    #: Nobody looks while somebody works on what would be looked at.
+    #: No check runs during maintenance of what it examines.
     hours: Hours = ALWAYS
 
     @property
     def key(self) -> tuple[str, str]:
-        """The agency's short code ("" for our own mailboxes) and the name of the kind."""
+        """The agency's short code ("" for reference mailboxes) and the name of the kind."""
         return self.premises.agency, self.kind.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRun:
-    """One run of a check, over."""
+    """One finished run of a check."""
 
     findings: tuple[Finding, ...]
     at: datetime
-    #: Of what: the findings hold for these premises only.
+    #: The findings are valid for this scope only.
     premises: CheckScope = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictChange:
-    """A verdict that is another one than at the last look."""
+    """A verdict that differs from that of the previous run."""
 
     finding: Finding
-    #: `None`: it was not looked at before.
+    #: `None` at the first run.
     before: Verdict | None
 
 
@@ -59,11 +59,11 @@ def assignments(
     agencies: Mapping[str, Mapping[str, CheckSettings]],
     hours: Mapping[str, Hours],
 ) -> tuple[CheckAssignment, ...]:
-    """Return what is to be inspected, kind by kind, so that no server meets all checks at once.
+    """Return the assignments, kind by kind, so that no server receives all checks at once.
 
-    *service* is what the settings file says of kinds, *agencies* what each agency's file says; *hours* is when an
-    agency may be looked at, if not always. A kind that has to be asked for is never run on our own mailboxes: their
-    provider has not asked.
+    *service* holds the settings file's check settings, *agencies* those of each agency document, *hours* the active
+    hours of agencies that have some. An opt-in kind never runs for reference mailboxes, because their provider has not
+    opted in.
     """
     found = []
     for place in premises:
@@ -77,7 +77,7 @@ def assignments(
 
 
 def changes(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[VerdictChange, ...]:
-    """Return the verdicts that are others than before; what passes at the first look is no news."""
+    """Return the verdicts that changed. A pass at the first run is no change."""
     known = {(finding.aspect, finding.subject): finding.verdict for finding in before}
     found = []
     for finding in after:
@@ -87,32 +87,32 @@ def changes(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[Verdic
     return tuple(found)
 
 
-def legible(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return *findings* with words that can be written anywhere: those of a foreign server may hold anything, at length."""
+def printable(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return *findings* with text that is safe to print: foreign servers may answer anything, at any length."""
     return tuple(
         replace(finding, subject=_printable(finding.subject), detail=_printable(finding.detail)) for finding in findings
     )
 
 
 def _printable(text: str) -> str:
-    if len(text) > _WORDS_AT_MOST:
-        text = f"{text[: _WORDS_AT_MOST - 1]}…"
+    if len(text) > _MAX_TEXT:
+        text = f"{text[: _MAX_TEXT - 1]}…"
     return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 
-def unlooked(kind: CheckKind, before: Sequence[Finding], why: str) -> tuple[Finding, ...]:
-    """Return the findings of a run that came to nothing: whatever was known is known no longer."""
+def unknown_findings(kind: CheckKind, before: Sequence[Finding], why: str) -> tuple[Finding, ...]:
+    """Return the findings of a run that failed: every verdict becomes unknown."""
     if before:
         return tuple(replace(finding, verdict=Verdict.UNKNOWN, detail=why, expires_at=None) for finding in before)
     return tuple(Finding(aspect=aspect, subject="", verdict=Verdict.UNKNOWN, detail=why) for aspect in kind.aspects)
 
 
 def worst(findings: Iterable[Finding]) -> Verdict:
-    """Return the gravest verdict; nothing to look at is nothing amiss."""
-    return max((finding.verdict for finding in findings), key=_GRAVITY.index, default=Verdict.PASS)
+    """Return the most severe verdict; `PASS` without findings."""
+    return max((finding.verdict for finding in findings), key=_SEVERITY.index, default=Verdict.PASS)
 
 
 def amiss(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return what is not as it should be, the gravest first."""
+    """Return the findings that did not pass, the most severe first."""
     odd = (finding for finding in findings if finding.verdict is not Verdict.PASS)
-    return tuple(sorted(odd, key=lambda finding: -_GRAVITY.index(finding.verdict)))
+    return tuple(sorted(odd, key=lambda finding: -_SEVERITY.index(finding.verdict)))

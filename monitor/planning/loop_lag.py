@@ -1,7 +1,8 @@
-"""Decide whether a run is to be believed that was under way while we stood still. Pure.
+"""Validity of a run during which the event loop lagged. Pure.
 
-Our own lateness is no agency's fault. What a server did or said is so however late we heard of it; but a deadline that
-passed while nobody looked says nothing, and a server that waited for us in vain has hung up with good reason.
+Our own lag must not count as an agency's failure. What a server answered is valid however late it is read; a deadline
+that passed during the lag proves nothing, and a server that waited for us in vain closes the connection with good
+reason.
 """
 
 from __future__ import annotations
@@ -14,52 +15,53 @@ from probes.model.probe import Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
-#: A loop that wakes so much later than it should is only busy: a whole run wakes it a hundred times, and has a minute.
+#: A shorter lag is load: a run has a minute, and needs about a hundred turns of the loop.
 HARMLESS = timedelta(milliseconds=250)
-#: A deadline may lose this part of its time to us.
+#: The lag may take this share of a deadline.
 TOLERATED = 0.1
-#: A server that hears nothing for as long may hang up: the shortest time-out in use is ten seconds (Postfix under stress).
-SERVERS_WAIT = timedelta(seconds=5)
+#: A server may close a connection that is silent for so long: the shortest time-out in use is ten seconds (Postfix
+#: under stress).
+SERVER_TIMEOUT = timedelta(seconds=5)
 
-#: What is so, however late we heard of it.
-_SAID = frozenset({Outcome.JUNK, Outcome.BOUNCED, Outcome.CORRUPTED, Outcome.REJECTED, Outcome.INCONCLUSIVE})
-#: A time-out of ours.
-_WAITED_FOR = frozenset({Reason.NO_ANSWER, Reason.NAME_SERVER_SILENT, Reason.NOT_ARRIVED})
+#: Outcomes that a server's answer proves, however late it is read.
+_ANSWERED = frozenset({Outcome.JUNK, Outcome.BOUNCED, Outcome.CORRUPTED, Outcome.REJECTED, Outcome.INCONCLUSIVE})
+#: Reasons that are our own time-outs.
+_TIMEOUTS = frozenset({Reason.NO_ANSWER, Reason.NAME_SERVER_SILENT, Reason.NOT_ARRIVED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopLag:
-    """How late the loop was during a run: in all, and at once. What is harmless is not counted."""
+    """Lag of the event loop during a run: the sum and the longest. Lags up to `HARMLESS` are not counted."""
 
     whole: timedelta
     longest: timedelta
 
 
-def is_believable(result: ProbeResult, lateness: LoopLag, probing: ProbingPolicy) -> bool:
-    """Whether *result* is the mail service's doing, and not that of a process that stood still."""
-    if result.outcome in _SAID:
+def is_valid(result: ProbeResult, lateness: LoopLag, probing: ProbingPolicy) -> bool:
+    """Whether *result* is due to the mail service, not to a lag of this process."""
+    if result.outcome in _ANSWERED:
         return True
     if result.outcome is Outcome.DELIVERED:
-        return _is_as_slow_without(result, lateness, probing)
-    if lateness.longest >= SERVERS_WAIT:
+        return _is_as_slow_without_lag(result, lateness, probing)
+    if lateness.longest >= SERVER_TIMEOUT:
         return False
     failure = result.failure
-    if failure is None or failure.reason not in _WAITED_FOR:
+    if failure is None or failure.reason not in _TIMEOUTS:
         return True
     return lateness.whole <= TOLERATED * _deadline(failure, probing.patience)
 
 
-def of_our_own(result: ProbeResult, lateness: LoopLag) -> ProbeResult:
-    """Return the end of a run that is not to be believed."""
+def invalid_result(result: ProbeResult, lateness: LoopLag) -> ProbeResult:
+    """Return the result of a run that a lag made invalid."""
     phase, party = (result.failure.phase, result.failure.party) if result.failure else (Phase.TRANSIT, Party.RECIPIENT)
-    stood_still = f"this process stood still for {lateness.whole.total_seconds():.1f} s of it"
-    failure = Failure(phase=phase, party=party, reason=Reason.OUR_LATENESS, detail=stood_still)
+    detail_text = f"this process stood still for {lateness.whole.total_seconds():.1f} s of it"
+    failure = Failure(phase=phase, party=party, reason=Reason.OUR_LATENESS, detail=detail_text)
     return replace(result, outcome=Outcome.INCONCLUSIVE, failure=failure)
 
 
-def _is_as_slow_without(result: ProbeResult, lateness: LoopLag, probing: ProbingPolicy) -> bool:
-    """Whether what was delivered is judged as it would be had we been on time; uncertain is who was hung up on."""
-    if result.uncertain and lateness.longest >= SERVERS_WAIT:
+def _is_as_slow_without_lag(result: ProbeResult, lateness: LoopLag, probing: ProbingPolicy) -> bool:
+    """Whether a delivered run is as slow without the lag. Invalid where a server may have closed the connection."""
+    if result.uncertain and lateness.longest >= SERVER_TIMEOUT:
         return False
     spans = ((Phase.TRANSIT, probing.slow_after), (Phase.DATA, probing.patience.slow_data))
     took = ((result.phases.get(phase), limit) for phase, limit in spans)

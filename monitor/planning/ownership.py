@@ -1,8 +1,8 @@
-"""Decide which of the processes on one store are alive, and which agency is whose among them. Pure.
+"""Membership of the processes on one store, and ownership of agencies among them. Pure.
 
-An agency goes to one process whole, by rendezvous hashing: of all that are alive the one whose name weighs most with the
-agency's code. Nobody is asked, all come to the same, and of whoever joins or dies only its own share moves. While files are
-rolled out some processes have a document of an agency and others do not: it goes to one that has.
+Rendezvous hashing assigns each agency to one live process: the one whose name weighs most with the agency's code. All
+processes compute the same without coordination, and when one joins or dies only its own share moves. During a rollout,
+an agency goes to a process that has its document.
 """
 
 from __future__ import annotations
@@ -14,76 +14,80 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from types import MappingProxyType
 
-#: A process beats so often in the time within which it is to be replaced.
-_BEATS = 10
-#: It is dead after this part of that time without a beat: the rest is for looking, reading its past, and being busy.
-_DEAD = 0.4
-#: A process that has not beaten for so long is waited for by nobody who begins.
+#: Heartbeats per takeover timeout.
+_HEARTBEATS = 10
+#: Share of the takeover timeout without a heartbeat after which a process is dead. The rest is for noticing, reading
+#: its history, and load.
+_DEAD_AFTER = 0.4
+#: A process that starts ignores others without a heartbeat for so long.
 GIVEN_UP = timedelta(days=1)
-#: What the hash says of one name and one code, in octets.
-_WEIGHT = 8
+#: Octets of the hash.
+_HASH_SIZE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeoverPolicy:
-    """How soon others probe what a dead process has probed."""
+    """How soon the others take over the agencies of a dead process."""
 
     within: timedelta = timedelta(seconds=10)
 
     @property
     def beat_every(self) -> timedelta:
-        """How often each process says that it lives."""
-        return self.within / _BEATS
+        """Interval between two heartbeats."""
+        return self.within / _HEARTBEATS
 
     @property
     def dead_after(self) -> timedelta:
-        """Without a beat for so long it is dead."""
-        return self.within * _DEAD
+        """Time without a heartbeat after which a process is dead."""
+        return self.within * _DEAD_AFTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterMember:
-    """A process on the store, as it last said of itself."""
+    """A process on the store, by its latest heartbeat."""
 
     name: str
-    #: By the store's clock.
+    #: By the database's clock.
     beat_at: datetime
-    #: It has ended as it was told to.
+    #: It has shut down in order.
     has_left: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class ClusterMembership:
-    """Who is alive, as one of them sees it. Times are the store's clock's.
+    """Live processes, as one of them sees it. Times are the database's clock.
 
-    Nobody is called dead except by one whose own beats have gone through for as long since: after a store that was away
-    nobody has an old beat because of himself. While it is away nothing changes.
+    A process declares another dead only after its own heartbeats have succeeded for as long: after an outage of the
+    database every heartbeat is old. During the outage nothing changes.
     """
 
-    #: Its own.
+    #: Its own name.
     name: str
     policy: TakeoverPolicy = field(default_factory=TakeoverPolicy)
-    #: Since when its beats go through, one soon after the other; and the latest of them.
-    _steady_since: datetime | None = None
+    #: Since when its heartbeats succeed without a gap, and the latest one.
+    _succeeding_since: datetime | None = None
     _beat_at: datetime | None = None
-    #: Who was called dead, by which beat: dead it stays until it beats again.
+    #: Dead processes with their last heartbeat; they stay dead until the next one.
     _dead: dict[str, datetime] = field(default_factory=dict)
-    #: Whose beat is still to come, as before the clock was set back: which one, and when it was first seen.
+    #: Heartbeats in the future, as after the clock was set back: the heartbeat, and when it was first seen.
     _ahead: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _has_begun: bool = False
 
     def missed(self) -> None:
-        """Take in that a beat of its own did not go through."""
-        self._steady_since = None
+        """Record that an own heartbeat failed."""
+        self._succeeding_since = None
 
     def beat(self, others: Collection[ClusterMember], now: datetime) -> frozenset[str]:
-        """Take in that a beat of its own went through *now*, and what the *others* last said; return who is alive."""
+        """Record that an own heartbeat succeeded *now*, and those of the *others*.
+
+        Return the names of the live processes.
+        """
         is_gap = self._beat_at is None or not timedelta(0) <= now - self._beat_at < self.policy.dead_after
-        if self._steady_since is None or is_gap:
-            self._steady_since = now
+        if self._succeeding_since is None or is_gap:
+            self._succeeding_since = now
         self._beat_at = now
         self._ahead = {one.name: self._first_seen(one, now) for one in others if one.beat_at > now}
-        self._dead = {one.name: one.beat_at for one in others if self._is_dead(one, self._steady_since, now)}
+        self._dead = {one.name: one.beat_at for one in others if self._is_dead(one, self._succeeding_since, now)}
         self._has_begun = True
         return frozenset({self.name, *(one.name for one in others if not one.has_left and one.name not in self._dead)})
 
@@ -103,13 +107,13 @@ class ClusterMembership:
 def owners(
     agencies: Iterable[str], alive: Collection[str], known: Mapping[str, AbstractSet[str]] = MappingProxyType({})
 ) -> Mapping[str, str]:
-    """Return whose each agency is, by its code: of those that are *alive*, which is one at least, and know it.
+    """Return the owner of each agency: one of *alive* (at least one) that knows the agency.
 
-    *known*: of which agencies a process has documents, by its name; one that is not there has those of all.
+    *known*: agencies of which a process has documents, by its name; a process that is missing there has all.
     """
     if len(alive) == 1:
         return dict.fromkeys(agencies, *alive)
-    # With its length before it no name with a code is another name with another code.
+    # The length prefix keeps different pairs of name and code apart.
     keys = [(name, len(name.encode()).to_bytes(2, "big") + name.encode()) for name in alive]
     found: dict[str, str] = {}
     for agency in agencies:
@@ -117,34 +121,35 @@ def owners(
         able = keys
         if known:
             able = [(name, key) for name, key in keys if name not in known or agency in known[name]] or keys
-        # Of two that weigh the same the name decides: all come to the same.
-        found[agency] = max((blake2b(key + code, digest_size=_WEIGHT).digest(), name) for name, key in able)[1]
+        # On equal weights the name decides, so that all processes agree.
+        found[agency] = max((blake2b(key + code, digest_size=_HASH_SIZE).digest(), name) for name, key in able)[1]
     return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """What one process has of the agencies. What belongs to none, such as control routes, is every process's own."""
+    """The agencies of one process. What belongs to no agency, such as control routes, runs in every process."""
 
-    #: Its name, and those of all that are alive, it among them.
+    #: The process's name, and those of all live processes.
     name: str = ""
     alive: frozenset[str] = frozenset({""})
-    #: Of which agencies the others have documents, as far as they have said so. It is asked about those that it has itself.
+    #: Agencies of which the other processes have documents, as far as reported. Queried only for agencies that this
+    #: process has.
     known: Mapping[str, AbstractSet[str]] = field(default_factory=dict, hash=False)
 
     def of(self, agencies: Iterable[str]) -> frozenset[str]:
-        """Return those of *agencies* that are its own."""
+        """Return those of *agencies* that this process owns."""
         return frozenset(code for code, whose in owners(agencies, self.alive, self.known).items() if whose == self.name)
 
     @property
     def watched_elsewhere(self) -> frozenset[str]:
-        """Return the agencies of which others say that they have documents."""
+        """Agencies of which other processes have documents."""
         return frozenset[str]().union(*self.known.values())
 
     def owner(self, agency: str) -> str:
-        """Return whose an agency is, by its code."""
+        """Return the name of the process that owns an agency."""
         return owners([agency], self.alive, self.known)[agency]
 
 
-#: Of a process that shares with nobody.
+#: The shard of a single process.
 WHOLE = Shard()

@@ -16,7 +16,7 @@ from alerts.hours.elapsed import is_recent
 from alerts.persistence.clock import Clock
 from monitor.config.files.duration import format_duration
 from monitor.metrics import Metrics
-from monitor.planning.check_run import CheckAssignment, CheckRun, VerdictChange, changes, legible, unlooked
+from monitor.planning.check_run import CheckAssignment, CheckRun, VerdictChange, changes, printable, unknown_findings
 from monitor.planning.schedule import Schedule
 from monitor.probing.ticker import Ticker
 from monitor.runtime.cooperative import in_slices
@@ -143,7 +143,7 @@ class CheckRunner:
         for assignment in assignments:
             name = "/".join(assignment.key)
             self._new.add(name)
-            self._schedule.look_again(name, self._first_at)
+            self._schedule.bring_forward(name, self._first_at)
             self._first_at += apart
 
     # -- what was found ------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class CheckRunner:
         if self._is_current(assignment):
             self._take(assignment, findings)
             if name in self._new and any(finding.verdict is Verdict.UNKNOWN for finding in findings):
-                self._schedule.look_again(name, now + self._second_look)
+                self._schedule.bring_forward(name, now + self._second_look)
             self._end_first_look(name)
         self._ticker.poke()
 
@@ -200,11 +200,11 @@ class CheckRunner:
             return self._nothing(assignment, f"could not be looked at within {format_duration(kind.within)}")
         if strange := {finding.aspect for finding in findings} - set(kind.aspects):
             raise ValueError(f"{kind.name} has no aspect {', '.join(sorted(strange))}")
-        return legible(findings)
+        return printable(findings)
 
     def _nothing(self, assignment: CheckAssignment, why: str) -> tuple[Finding, ...]:
         known = self._latest.get(assignment.key)
-        return unlooked(assignment.kind, known.findings if known else (), why)
+        return unknown_findings(assignment.kind, known.findings if known else (), why)
 
     def _take(self, assignment: CheckAssignment, findings: tuple[Finding, ...]) -> None:
         agency, kind = assignment.key

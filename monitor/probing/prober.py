@@ -23,7 +23,7 @@ from monitor.model.route import Direction, MonitoredRoute
 from monitor.model.send_quota import SendQuota
 from monitor.model.window import Hours
 from monitor.planning.concurrency import ConcurrencyLimits
-from monitor.planning.loop_lag import is_believable, of_our_own
+from monitor.planning.loop_lag import invalid_result, is_valid
 from monitor.planning.overdue import OverdueTracker
 from monitor.planning.schedule import Schedule
 from monitor.probing.arrival import Arrivals
@@ -186,7 +186,7 @@ class Prober:
         now = self._clock.now()
         for name in interrupted:
             self._schedule.finished(name, now)
-            self._schedule.look_again(name, now)
+            self._schedule.bring_forward(name, now)
         self._ticker.poke()
 
     def allow(self, mail_providers: MailProviders) -> None:
@@ -279,7 +279,7 @@ class Prober:
             while True:
                 for name in await self._ticker.due():
                     self._begin(tasks, name)
-                self._metrics.runs_skipped(self._schedule.let_go())
+                self._metrics.runs_skipped(self._schedule.take_skipped())
 
     async def plan(self) -> None:
         """Put every route into the schedule."""
@@ -290,7 +290,7 @@ class Prober:
         now = self._clock.now()
         for name, route in self._routes.items():
             if self._judge.is_to_be_confirmed(name):
-                self._schedule.look_within(name, route.probing.confirmation, now)
+                self._schedule.bring_forward_within(name, route.probing.confirmation, now)
         self._ticker.poke()
 
     async def _plan(self, routes: Iterable[MonitoredRoute]) -> None:
@@ -304,7 +304,7 @@ class Prober:
                 if self._judge.is_suspicious(name) or self._judge.is_to_be_confirmed(name):
                     # Somebody was about to look again when the service ended, or the process that had it; or what was
                     # judged then is stale.
-                    self._schedule.look_within(name, route.probing.confirmation, now)
+                    self._schedule.bring_forward_within(name, route.probing.confirmation, now)
                 if name in self._trials:
                     self._schedule.order(name, now)
         self._ticker.poke()
@@ -359,7 +359,7 @@ class Prober:
             self._budget.spent(sender.name, now, route.name)
             self._exhausted.discard(sender.name)
             return True
-        self._schedule.look_again(route.name, room_at)
+        self._schedule.bring_forward(route.name, room_at)
         if trial is not None:
             trial.room_at = room_at
         if room_at - now > timedelta(minutes=1) and sender.name not in self._exhausted:
@@ -420,10 +420,10 @@ class Prober:
     def _believed(self, result: ProbeResult, route: MonitoredRoute, began: LagSample) -> ProbeResult:
         """Return *result*, or that it is not known how the run ended because we stood still meanwhile."""
         lateness = self._lag.since(began)
-        if is_believable(result, lateness, route.probing):
+        if is_valid(result, lateness, route.probing):
             return result
         self._metrics.run_disbelieved()
-        return of_our_own(result, lateness)
+        return invalid_result(result, lateness)
 
     async def _settled(self, route: MonitoredRoute, token: Token) -> timedelta:
         """Wait until it is known whether the recipient's mailbox can be read, before taking a turn at the sender's.
@@ -455,7 +455,7 @@ class Prober:
         for name, at in self._judge.looks(route.name, now).items():
             # What is being released is looked at no more.
             if name in self._routes:
-                self._schedule.look_again(name, at)
+                self._schedule.bring_forward(name, at)
         self._ticker.poke()
 
     def _arrived(self, mailbox: str, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:

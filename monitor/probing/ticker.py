@@ -42,7 +42,7 @@ class Ticker:
         loop = asyncio.get_running_loop()
         while True:
             self._poked.clear()
-            room = self._admission.room(loop.time(), self._lag.share)
+            room = self._admission.capacity(loop.time(), self._lag.share)
             if names := self._schedule.due(self._clock.now(), room):
                 self._admission.begun(len(names))
                 return names

@@ -38,8 +38,8 @@ from monitor.evaluation.liveness import ANSWERS_WITHIN, LivenessFailure
 from monitor.evaluation.out_of_band import OutOfBandPolicy, OutOfBandReason
 from monitor.model.day import MinuteState
 from monitor.model.health import Health
-from monitor.planning.concurrency import ROOM
-from monitor.planning.schedule import CATCH_UP, JITTER, JITTER_AT_MOST, SOON
+from monitor.planning.concurrency import DEFAULT_LIMIT
+from monitor.planning.schedule import CATCH_UP, HOURS_SPREAD, JITTER, JITTER_AT_MOST
 from monitor.views.agency_status import AgencyStatus
 from monitor.views.self_health import Component, ProblemCode
 from pantau_lab.faultlab.order import USAGE
@@ -577,9 +577,9 @@ MINUTES = timedelta(minutes=1)
         ("portal", "keep the ten recovery codes on paper", RECOVERY_CODES, 10),
         ("schedules", "From one run to the next it moves by a tenth of the interval", JITTER, 0.1),
         ("schedules", "30 seconds at most, to and fro", JITTER_AT_MOST, MINUTES / 2),
-        ("schedules", "When the hours begin, every route is probed within a minute", SOON, MINUTES),
+        ("schedules", "When the hours begin, every route is probed within a minute", HOURS_SPREAD, MINUTES),
         ("schedules", "less often than every ten minutes is run within ten minutes", CATCH_UP, 10 * MINUTES),
-        ("schedules", "Any other server is opened ten sessions at a time", ROOM, 10),
+        ("schedules", "Any other server is opened ten sessions at a time", DEFAULT_LIMIT, 10),
         ("sites", "whose beat is younger than `hub: fresh_for:` (30 s)", FRESH_FOR, MINUTES / 2),
         (
             "explanation/self-monitoring",

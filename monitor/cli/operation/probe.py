@@ -22,7 +22,7 @@ from monitor.cli.table import Columns, show
 from monitor.config.model.registry import premises
 from monitor.evaluation.evidence import was_taken_well
 from monitor.model.route import MonitoredRoute
-from monitor.planning.check_run import legible
+from monitor.planning.check_run import printable
 from monitor.runtime.plugins import check_kinds
 from monitor.runtime.token_key import token_key
 from probes.mail.token import TokenSigner
@@ -118,7 +118,7 @@ def _kind(name: str) -> CheckKind:
 def _check(kind: CheckKind, of: CheckScope) -> NoReturn:
     async def run() -> tuple[Finding, ...]:
         async with asyncio.timeout(kind.within.total_seconds()):
-            return legible(await kind.build(of, lambda: datetime.now(UTC)).run())
+            return printable(await kind.build(of, lambda: datetime.now(UTC)).run())
 
     try:
         findings = asyncio.run(run())

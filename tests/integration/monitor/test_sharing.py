@@ -20,7 +20,7 @@ from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.planning.ownership import WHOLE, Shard, TakeoverPolicy
-from monitor.planning.schedule import MADE_UP
+from monitor.planning.schedule import TAKEOVER_SPREAD
 from monitor.service.errors import NotFoundError
 from monitor.service.portal.on_demand_runs import OnDemandRuns
 from monitor.service.probing_runtime import make_watch
@@ -174,7 +174,7 @@ async def test_what_comes_from_another_process_goes_on_where_that_one_left_off(r
     assert watch.consensus.told.keys() == {"JCONTOH", ACCOUNT}, "of the other agency it knows better"
     assert watch.prober._arrivals._missing["00000000000000aa"].route == route.name
     due = watch.prober._schedule._entries[route.name].due
-    assert due <= around.clock.now() + MADE_UP, "it was due while nobody was there to run it"
+    assert due <= around.clock.now() + TAKEOVER_SPREAD, "it was due while nobody was there to run it"
     assert Scrape(reloader._metrics).value("agencies_owned") == 2
 
 

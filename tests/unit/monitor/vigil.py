@@ -78,4 +78,4 @@ class Vigil:
             self.world.judge.take_in(result, self.now)
             self._schedule.finished(result.route, self.now)
             for name, at in self.world.judge.looks(result.route, self.now).items():
-                self._schedule.look_again(name, at)
+                self._schedule.bring_forward(name, at)

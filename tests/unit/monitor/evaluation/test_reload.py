@@ -408,7 +408,7 @@ def test_what_does_not_change_keeps_its_place_and_a_look_that_was_asked_for_is_s
     due = schedule.wake()
     schedule.change("JCM/internal", 5 * MINUTE, T0, ALWAYS)
     assert schedule.wake() == due
-    schedule.look_again("JCM/internal", T0 + 2 * SECOND)
+    schedule.bring_forward("JCM/internal", T0 + 2 * SECOND)
     schedule.change("JCM/internal", 9 * MINUTE, T0 + SECOND, ALWAYS)
     assert schedule.due(T0 + 2 * SECOND) == ["JCM/internal"]
 

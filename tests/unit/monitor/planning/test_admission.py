@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.planning.admission import EVERY, KEPT, LEAST, SETTLES, Admission
+from monitor.planning.admission import ADJUSTMENT_INTERVAL, COOLDOWN, DECREASE_FACTOR, MIN_RATE, Admission
 from monitor.planning.schedule import TOLERANCE, Schedule
 from tests.unit.monitor.trial import SECOND, T0
 
@@ -69,12 +69,12 @@ class Machine:
 
     def _begin(self) -> None:
         at = T0 + timedelta(seconds=self.now)
-        names = self.schedule.due(at, self.admission.room(self.now, self.late))
+        names = self.schedule.due(at, self.admission.capacity(self.now, self.late))
         self.admission.begun(len(names))
         for name in names:
             self.lags.append((at - self.schedule.due_at(name)).total_seconds())
             self.under_way.append((self.now, name))
-        self.skipped += self.schedule.let_go()
+        self.skipped += self.schedule.take_skipped()
 
 
 def test_a_machine_that_carries_all_has_no_limit() -> None:
@@ -149,69 +149,69 @@ def test_one_that_stood_still_for_a_while_is_as_before_soon_after() -> None:
 def test_a_small_service_is_never_held_back_by_what_others_do_on_the_machine() -> None:
     admission, begun = Admission(), 0
     for turn in range(1200):
-        if (room := admission.room(turn * 0.05, late=0.9)) is None or room >= 1:
+        if (room := admission.capacity(turn * 0.05, late=0.9)) is None or room >= 1:
             admission.begun(1)
             begun += 1
 
-    assert begun / 60 >= LEAST * 0.75
+    assert begun / 60 >= MIN_RATE * 0.75
 
 
 def test_the_rate_falls_to_a_part_of_what_ended_and_not_of_what_was_allowed_or_begun() -> None:
     admission, now = Admission(), 0.0
     for late in (0.0,) * 20 + (0.9,):
         for turn in range(50):
-            admission.room(now, late)
+            admission.capacity(now, late)
             admission.begun(2)
             if turn % 2:
                 admission.ended()
-            now += EVERY / 50
-    admission.room(now, 0.9)
+            now += ADJUSTMENT_INTERVAL / 50
+    admission.capacity(now, 0.9)
 
-    assert admission.rate == pytest.approx(KEPT * 50, rel=0.1)
+    assert admission.rate == pytest.approx(DECREASE_FACTOR * 50, rel=0.1)
 
 
 def test_it_falls_once_for_what_has_been_begun_too_much_and_again_when_that_did_not_help() -> None:
     admission, rates = Admission(), []
     for turn in range(40):
-        admission.room(turn * EVERY, late=0.0 if turn < 20 else 0.9)
+        admission.capacity(turn * ADJUSTMENT_INTERVAL, late=0.0 if turn < 20 else 0.9)
         rates.append(admission.rate)
         for _ in range(50):
             admission.ended()
     late = rates[20:]
 
-    assert late[0] == late[int(SETTLES / EVERY) - 1] > late[int(SETTLES / EVERY)]
-    assert len(set(late)) == 20 * EVERY / SETTLES
+    assert late[0] == late[int(COOLDOWN / ADJUSTMENT_INTERVAL) - 1] > late[int(COOLDOWN / ADJUSTMENT_INTERVAL)]
+    assert len(set(late)) == 20 * ADJUSTMENT_INTERVAL / COOLDOWN
 
 
 def test_what_was_begun_and_did_not_run_leaves_its_room_to_another() -> None:
-    admission = Admission(rate=LEAST)
-    assert admission.room(0.0, late=0.0) == 1
+    admission = Admission(rate=MIN_RATE)
+    assert admission.capacity(0.0, late=0.0) == 1
     admission.begun(1)
-    assert admission.room(0.0, late=0.0) == 0
+    assert admission.capacity(0.0, late=0.0) == 0
     admission.refused()
 
-    assert admission.room(0.0, late=0.0) == 1
+    assert admission.capacity(0.0, late=0.0) == 1
 
 
 @pytest.mark.parametrize(("is_used", "late", "grows"), [(True, 0.0, True), (False, 0.0, False), (True, 0.9, False)])
 def test_the_rate_grows_only_while_it_is_used_up_and_the_loop_is_in_time(
     *, is_used: bool, late: float, grows: bool
 ) -> None:
-    admission = Admission(rate=LEAST)
+    admission = Admission(rate=MIN_RATE)
     for turn in range(3):
-        room = admission.room(turn * EVERY, late)
+        room = admission.capacity(turn * ADJUSTMENT_INTERVAL, late)
         assert room == 1
         admission.begun(room if is_used else 0)
 
-    assert (admission.rate > LEAST) is grows
+    assert (admission.rate > MIN_RATE) is grows
 
 
 def test_who_finds_no_room_waits_until_there_is_some_and_no_longer() -> None:
     admission = Admission(rate=4.0)
-    assert admission.room(0.0, late=0.0) == 1
+    assert admission.capacity(0.0, late=0.0) == 1
     admission.begun(1)
-    assert admission.room(0.125, late=0.0) == 0
+    assert admission.capacity(0.125, late=0.0) == 0
 
     assert admission.pause() == 0.125
-    assert admission.room(0.25, late=0.0) == 1
+    assert admission.capacity(0.25, late=0.0) == 1
     assert admission.pause() == 0.0

@@ -10,7 +10,7 @@ import pytest
 
 from monitor.config.agency.checks import OFF, ON, CheckSettings
 from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
-from monitor.planning.check_run import VerdictChange, amiss, assignments, changes, legible, unlooked, worst
+from monitor.planning.check_run import VerdictChange, amiss, assignments, changes, printable, unknown_findings, worst
 from probes.model.check import Check, CheckKind, CheckScope, Finding, NameServers, Verdict
 from tests.unit.monitor.trial import T0, mailbox
 
@@ -97,21 +97,21 @@ def test_a_change_is_another_verdict_on_the_same_thing(
 def test_a_run_that_came_to_nothing_takes_back_what_was_known() -> None:
     known = [replace(found(PASS), expires_at=T0, detail="until spring"), found(FAIL, "hinge")]
 
-    assert unlooked(KINDS["door"], known, "nobody at home") == (
+    assert unknown_findings(KINDS["door"], known, "nobody at home") == (
         Finding(aspect="lock", subject="front", verdict=UNKNOWN, detail="nobody at home"),
         Finding(aspect="hinge", subject="front", verdict=UNKNOWN, detail="nobody at home"),
     )
-    assert [each.aspect for each in unlooked(KINDS["door"], [], "nobody at home")] == ["lock", "hinge"]
+    assert [each.aspect for each in unknown_findings(KINDS["door"], [], "nobody at home")] == ["lock", "hinge"]
 
 
 def test_the_words_of_a_server_can_be_written_anywhere() -> None:
     odd = Finding(aspect="lock", subject="a\ud800b", verdict=WARN, detail="550 \x1b[31mno\r\nnever \x00 敬具")
 
-    [shown] = legible([odd])
+    [shown] = printable([odd])
 
     assert (shown.subject, shown.detail) == ("a?b", "550 ?[31mno??never ? 敬具")
-    assert legible([found(PASS)]) == (found(PASS),)
-    [long] = legible([replace(odd, detail="a" * 60_000)])
+    assert printable([found(PASS)]) == (found(PASS),)
+    [long] = printable([replace(odd, detail="a" * 60_000)])
     assert len(long.detail) == 400
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.planning.concurrency import ROOM, ConcurrencyLimits
+from monitor.planning.concurrency import DEFAULT_LIMIT, ConcurrencyLimits
 
 
 def test_so_many_are_let_in_and_the_next_waits_its_turn() -> None:
@@ -42,7 +42,7 @@ def test_who_may_enter_when_there_is_more_room_is_told_at_once() -> None:
 
 def test_a_lane_that_nothing_is_said_about_has_the_usual_room() -> None:
     lanes = ConcurrencyLimits()
-    assert [lanes.enter(str(n), ["mel"]) for n in range(ROOM + 1)] == [True] * ROOM + [False]
+    assert [lanes.enter(str(n), ["mel"]) for n in range(DEFAULT_LIMIT + 1)] == [True] * DEFAULT_LIMIT + [False]
 
 
 def test_a_full_lane_delays_nobody_who_does_not_need_it() -> None:
@@ -115,9 +115,9 @@ def test_no_lane_is_overfull_nobody_waits_for_nothing_and_all_get_their_turn(
 
     def check() -> None:
         taken = Counter(lane for name in inside for lane in needs[name])
-        assert all(taken[lane] <= room.get(lane, ROOM) for lane in taken)
+        assert all(taken[lane] <= room.get(lane, DEFAULT_LIMIT) for lane in taken)
         for name in waiting:
-            assert any(taken[lane] >= room.get(lane, ROOM) for lane in needs[name])
+            assert any(taken[lane] >= room.get(lane, DEFAULT_LIMIT) for lane in needs[name])
 
     def leave(name: str) -> None:
         inside.remove(name)

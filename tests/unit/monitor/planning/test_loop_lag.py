@@ -10,7 +10,7 @@ import pytest
 from monitor.evaluation.attribution import FaultDomain, weigh
 from monitor.evaluation.evidence import Ability, Evidence, EvidenceCollector
 from monitor.model.health import Grade
-from monitor.planning.loop_lag import LoopLag, is_believable, of_our_own
+from monitor.planning.loop_lag import LoopLag, invalid_result, is_valid
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, PROBING, SECOND, T0, agency_routes, arrived, controls, failed
@@ -84,15 +84,15 @@ HUNG_UP = ended(Outcome.CONNECT, Reason.CONNECTION_CLOSED)
 def test_what_a_server_did_is_believed_and_what_only_our_clock_says_is_not(
     result: ProbeResult, at_once: timedelta, in_all: timedelta, *, believed: bool
 ) -> None:
-    """Defect: A deadline that passed while the process stood still was held against the agency.
+    """Defect: A deadline that passed while the process was suspended counted as the agency's failure.
 
-    Pantau: Such a run is inconclusive; what a server said or did is believed however late we heard of it.
+    Pantau: Such a run is inconclusive; a server's answer is valid however late it is read.
     """
-    assert is_believable(result, LoopLag(longest=at_once, whole=in_all), PROBING) is believed
+    assert is_valid(result, LoopLag(longest=at_once, whole=in_all), PROBING) is believed
 
 
 def test_a_run_that_is_not_believed_is_our_own_and_says_by_how_much() -> None:
-    result = of_our_own(TIMED_OUT, LoopLag(whole=12.34 * SECOND, longest=12.34 * SECOND))
+    result = invalid_result(TIMED_OUT, LoopLag(whole=12.34 * SECOND, longest=12.34 * SECOND))
 
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.failure is not None
@@ -103,14 +103,14 @@ def test_a_run_that_is_not_believed_is_our_own_and_says_by_how_much() -> None:
 
 
 def test_what_arrived_and_is_not_believed_was_late_on_its_way() -> None:
-    result = of_our_own(arrived(ROUTE, T0), LoopLag(whole=9 * SECOND, longest=9 * SECOND))
+    result = invalid_result(arrived(ROUTE, T0), LoopLag(whole=9 * SECOND, longest=9 * SECOND))
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (Phase.TRANSIT, Party.RECIPIENT)
 
 
 def test_that_we_stood_still_says_nothing_of_our_network() -> None:
     control = controls()[0]
-    result = of_our_own(replace(REFUSED, route=control.name), LoopLag(whole=9 * SECOND, longest=9 * SECOND))
+    result = invalid_result(replace(REFUSED, route=control.name), LoopLag(whole=9 * SECOND, longest=9 * SECOND))
     witness = EvidenceCollector(controls())
     witness.hear(control, result)
 

@@ -14,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.model.window import ALWAYS, Hours, OneTimeWindow, Recurring, WindowOccurrence
-from monitor.planning.schedule import CATCH_UP, JITTER, JITTER_AT_MOST, MADE_UP, SOON, TAKES_OVER, TOLERANCE, Schedule
+from monitor.planning.schedule import (
+    CATCH_UP,
+    HOURS_SPREAD,
+    JITTER,
+    JITTER_AT_MOST,
+    TAKEOVER_SPREAD,
+    TAKEOVER_TOLERANCE,
+    TOLERANCE,
+    Schedule,
+)
 from tests.unit.monitor.trial import MINUTE, SECOND, T0
 
 FIVE = 5 * MINUTE
@@ -147,7 +156,7 @@ def test_after_a_pause_nothing_is_caught_up_at_once(pause: timedelta) -> None:
 
 def test_a_look_that_was_asked_for_is_still_wanted_after_a_pause() -> None:
     schedule = planned("one", "two", interval=HOUR)
-    schedule.look_again("one", T0 + SECOND)
+    schedule.bring_forward("one", T0 + SECOND)
 
     assert schedule.due(T0 + 20 * MINUTE) == ["one"]
 
@@ -155,7 +164,7 @@ def test_a_look_that_was_asked_for_is_still_wanted_after_a_pause() -> None:
 def test_a_round_that_serves_as_the_look_that_was_asked_for_is_wanted_after_a_pause_too() -> None:
     schedule = planned("one", interval=HOUR)
     round_at = next_of(schedule)
-    schedule.look_again("one", round_at + SECOND)
+    schedule.bring_forward("one", round_at + SECOND)
 
     assert schedule.due(round_at + MINUTE) == ["one"]
 
@@ -217,7 +226,7 @@ def test_a_clock_that_is_set_back_does_not_stop_probing(back: timedelta) -> None
 def test_a_look_that_was_asked_for_is_as_near_as_before_when_the_clock_is_set_back() -> None:
     schedule = planned("one", "two", interval=HOUR)
     schedule.due(T0 + 2 * SECOND)
-    schedule.look_again("one", T0 + MINUTE)
+    schedule.bring_forward("one", T0 + MINUTE)
     schedule.due(T0 - HOUR)
 
     assert next_of(schedule) == T0 - HOUR + MINUTE - 2 * SECOND
@@ -227,7 +236,7 @@ def test_a_look_wanted_by_a_running_route_is_as_near_as_before_when_the_clock_is
     schedule = planned("one", interval=HOUR)
     first = next_of(schedule)
     schedule.due(first)
-    schedule.look_again("one", first + MINUTE)
+    schedule.bring_forward("one", first + MINUTE)
     schedule.due(first - 3 * HOUR)
     schedule.finished("one", first - 3 * HOUR)
 
@@ -241,7 +250,7 @@ def test_one_run_of_a_route_is_in_flight() -> None:
     schedule = planned("one")
     first = next_of(schedule)
     schedule.due(first)
-    schedule.look_again("one", first)
+    schedule.bring_forward("one", first)
 
     assert schedule.due(T0 + HOUR) == []
     assert schedule.wake() is None
@@ -253,9 +262,9 @@ def test_another_look_brings_a_run_forward_and_never_puts_it_off() -> None:
     schedule, undisturbed = planned("one"), planned("one")
     due = next_of(schedule)
 
-    schedule.look_again("one", due + MINUTE)
+    schedule.bring_forward("one", due + MINUTE)
     assert next_of(schedule) == due
-    schedule.look_again("one", due - SECOND)
+    schedule.bring_forward("one", due - SECOND)
     assert next_of(schedule) == due - SECOND
     assert schedule.due(due - SECOND) == ["one"]
     schedule.finished("one", due)
@@ -269,7 +278,7 @@ def test_the_earliest_of_several_looks_counts() -> None:
     first = next_of(schedule)
     schedule.due(first)
     for minutes in (8, 6, 7):
-        schedule.look_again("one", first + minutes * MINUTE)
+        schedule.bring_forward("one", first + minutes * MINUTE)
     schedule.finished("one", first)
 
     assert next_of(schedule) == first + 6 * MINUTE
@@ -282,7 +291,7 @@ def test_a_removed_route_is_not_run_again() -> None:
     assert set(runs(schedule, T0 + FIVE + 2 * SWING)) == {"two"}
     schedule.remove("two")
     schedule.finished("two", T0 + FIVE)
-    schedule.look_again("two", T0)
+    schedule.bring_forward("two", T0)
     assert schedule.wake() is None
 
 
@@ -301,7 +310,7 @@ def test_nothing_runs_outside_its_hours_and_everything_soon_after_they_begin() -
     schedule = planned(*(f"route-{n}" for n in range(100)), hours=Hours(when=[OFFICE]))
     times = [at for each in runs(schedule, T0 + timedelta(days=7)).values() for at in each]
     hours = {(at.astimezone(KL).weekday(), at.astimezone(KL).hour) for at in times}
-    morning = [at for at in times if local(2026, 11, 25, 8) <= at <= local(2026, 11, 25, 8) + SOON]
+    morning = [at for at in times if local(2026, 11, 25, 8) <= at <= local(2026, 11, 25, 8) + HOURS_SPREAD]
 
     assert hours == {(day, hour) for day in range(5) for hour in range(8, 17)}
     assert len(morning) >= 100
@@ -314,7 +323,7 @@ def test_a_route_in_maintenance_is_looked_at_soon_after_it() -> None:
     (times,) = runs(planned("one", interval=HOUR, hours=Hours(maintenance=[maintenance])), T0 + 5 * HOUR).values()
 
     assert not [at for at in times if T0 + HOUR <= at < until]
-    assert [at for at in times if until <= at <= until + SOON]
+    assert [at for at in times if until <= at <= until + HOURS_SPREAD]
 
 
 def test_a_confirmation_waits_for_the_end_of_maintenance() -> None:
@@ -322,7 +331,7 @@ def test_a_confirmation_waits_for_the_end_of_maintenance() -> None:
     schedule = planned(
         "one", interval=HOUR, hours=Hours(maintenance=[OneTimeWindow(WindowOccurrence(T0, until, "Naik taraf"))])
     )
-    schedule.look_again("one", T0 + MINUTE)
+    schedule.bring_forward("one", T0 + MINUTE)
 
     assert next_of(schedule) == until
     assert schedule.due(until) == ["one"]
@@ -356,7 +365,7 @@ def test_a_run_that_is_due_when_its_hours_end_is_not_started_after_them() -> Non
     last = next_of(schedule)
     assert last < local(2026, 11, 24, 17)
     schedule.add("one", FIVE, last, Hours(when=[OneTimeWindow(WindowOccurrence(T0, last + SECOND))]))
-    schedule.look_again("one", last)
+    schedule.bring_forward("one", last)
 
     assert schedule.due(last + 2 * SECOND) == []
     assert schedule.wake() is None
@@ -380,19 +389,19 @@ def test_what_was_not_begun_before_its_hours_ended_is_run_when_they_begin_again(
 
     assert schedule.due(due, room=0) == []
     assert schedule.due(due + 2 * SECOND) == []
-    assert again <= next_of(schedule) <= again + SOON
+    assert again <= next_of(schedule) <= again + HOURS_SPREAD
 
 
 def test_a_look_that_was_asked_for_is_wanted_after_a_pause_though_its_route_is_planned_otherwise_and_a_round_is_not() -> (
     None
 ):
     schedule = planned("asked", "round", interval=HOUR)
-    schedule.look_again("asked", T0 + MINUTE)
+    schedule.bring_forward("asked", T0 + MINUTE)
     for name in ("asked", "round"):
         schedule.change(name, 2 * HOUR, T0)
 
     assert schedule.due(T0 + HOUR + TOLERANCE + SECOND) == ["asked"]
-    assert (schedule.let_go(), schedule.let_go()) == (1, 0)
+    assert (schedule.take_skipped(), schedule.take_skipped()) == (1, 0)
 
 
 # -- what always holds ----------------------------------------------------------------------------------------------
@@ -441,7 +450,7 @@ def test_never_two_in_flight_never_early_and_every_route_in_its_time(
     for late, lasts, asked in steps:
         machine.go(timedelta(seconds=late), timedelta(seconds=lasts))
         if asked is not None:
-            schedule.look_again(f"route-{asked[0]}", machine.now + timedelta(seconds=asked[1]))
+            schedule.bring_forward(f"route-{asked[0]}", machine.now + timedelta(seconds=asked[1]))
 
     for name, span in spans.items():
         ran = [T0, *machine.started.get(name, [])]
@@ -464,7 +473,7 @@ def test_after_any_pause_only_what_was_asked_for_and_what_is_due_just_now_runs(
     now = T0 + timedelta(seconds=before)
     runs(schedule, now)
     for n in range(asked):
-        schedule.look_again(f"route-{n}", now + SECOND)
+        schedule.bring_forward(f"route-{n}", now + SECOND)
     later = now + timedelta(seconds=pause)
     at_once = schedule.due(later)
 
@@ -516,13 +525,13 @@ def test_who_takes_over_runs_each_route_an_interval_later_and_makes_up_for_what_
     after.resume(last, now)
     times = runs(after, now + FIVE + 2 * SWING)
 
-    late = sum(now - at - FIVE > TAKES_OVER for at in last.values()) / len(last)
+    late = sum(now - at - FIVE > TAKEOVER_TOLERANCE for at in last.values()) / len(last)
     for name, at in last.items():
-        waits = late * FIVE if now - at - FIVE > TAKES_OVER else 0 * SECOND
+        waits = late * FIVE if now - at - FIVE > TAKEOVER_TOLERANCE else 0 * SECOND
         assert times[name][0] <= max(at + FIVE, now + waits), "no round is lost but those that nobody was there for"
     per_minute = Counter((at - now) // MINUTE for each in times.values() for at in each)
     # 20 are run in a minute, of those that are late 30 at most, and those of ten seconds; some have their own phase soon after.
-    usual = 1.1 * (20 + MINUTE / MADE_UP + 4)
+    usual = 1.1 * (20 + MINUTE / TAKEOVER_SPREAD + 4)
     assert max(per_minute.values()) <= usual + 3 * usual**0.5
 
 
@@ -550,8 +559,8 @@ def test_what_was_run_elsewhere_just_now_is_not_run_before_its_interval_is_over(
 def test_thousands_that_are_to_be_looked_at_again_are_not_looked_at_in_the_same_second() -> None:
     schedule = planned(*ROUTES, interval=HOUR)
     for name in ROUTES:
-        schedule.look_within(name, MINUTE, T0)
-    schedule.look_within("JCM/unknown", MINUTE, T0)
+        schedule.bring_forward_within(name, MINUTE, T0)
+    schedule.bring_forward_within("JCM/unknown", MINUTE, T0)
     looked = [times[0] for times in runs(schedule, T0 + MINUTE).values()]
     assert len(looked) == len(ROUTES)
     assert max(Counter((at - T0) // SECOND for at in looked).values()) <= 8
@@ -560,7 +569,7 @@ def test_thousands_that_are_to_be_looked_at_again_are_not_looked_at_in_the_same_
 def test_a_few_that_are_late_are_made_up_for_at_once_however_seldom_they_are_run() -> None:
     schedule = planned("JCM/internal", interval=timedelta(hours=6))
     schedule.resume({"JCM/internal": T0 - timedelta(hours=9)}, T0)
-    assert next_of(schedule) <= T0 + MADE_UP
+    assert next_of(schedule) <= T0 + TAKEOVER_SPREAD
 
 
 def test_what_is_late_is_not_let_go_while_there_is_no_room() -> None:
@@ -576,6 +585,6 @@ def test_a_run_that_is_under_way_is_no_second_one_when_its_route_is_resumed() ->
     begun = next_of(schedule)
     assert schedule.due(begun) == ["JCM/internal"]
     schedule.resume({"JCM/internal": begun - 2 * FIVE}, begun)
-    assert schedule.due(begun + MADE_UP) == []
-    schedule.finished("JCM/internal", begun + MADE_UP)
-    assert schedule.due(begun + MADE_UP) == ["JCM/internal"], "it is still wanted"
+    assert schedule.due(begun + TAKEOVER_SPREAD) == []
+    schedule.finished("JCM/internal", begun + TAKEOVER_SPREAD)
+    assert schedule.due(begun + TAKEOVER_SPREAD) == ["JCM/internal"], "it is still wanted"

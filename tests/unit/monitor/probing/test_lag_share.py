@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from monitor.planning.admission import LATE
+from monitor.planning.admission import LAG_THRESHOLD
 from monitor.probing.lag import LagMeter
 
 
@@ -39,11 +39,11 @@ def begun(loop: Loop) -> LagMeter:
 def test_a_machine_that_stood_still_once_has_not_too_much_to_do() -> None:
     for stop in (0.5, 3.0, 30.0, 3600.0):
         loop = Loop()
-        assert looking(loop, meter := begun(loop), stop) <= LATE
-        assert looking(loop, meter, *[0.0] * 20) <= LATE / 2
+        assert looking(loop, meter := begun(loop), stop) <= LAG_THRESHOLD
+        assert looking(loop, meter, *[0.0] * 20) <= LAG_THRESHOLD / 2
 
 
 def test_a_loop_that_is_late_at_each_look_has_too_much_to_do() -> None:
     for lag, looks in ((0.1, 20), (0.5, 2), (5.0, 2)):
         loop = Loop()
-        assert looking(loop, begun(loop), *[lag] * looks) > LATE
+        assert looking(loop, begun(loop), *[lag] * looks) > LAG_THRESHOLD

@@ -22,7 +22,7 @@ from monitor.model.health import Health, HealthPolicy
 from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
-from monitor.planning.admission import LEAST
+from monitor.planning.admission import MIN_RATE
 from monitor.probing.on_demand_run import OnDemandRun
 from monitor.probing.prober import Prober
 from monitor.store.probing.history import History, SentToken
@@ -344,8 +344,8 @@ async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_sa
     known = {f"{n:016x}": SentToken(route=spent[0].name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
     async with probing([*spent, *others], mail_providers=THREE_A_DAY, known=known) as scene:
         scene.prober._lag.share = 1.0  # The machine has no time for us.
-        await scene.play.until(lambda play: len(play.started) >= 2 * LEAST)
-        assert scene.prober._ticker._admission.rate == LEAST  # Though hundreds are refused a second.
+        await scene.play.until(lambda play: len(play.started) >= 2 * MIN_RATE)
+        assert scene.prober._ticker._admission.rate == MIN_RATE  # Though hundreds are refused a second.
 
 
 # -- maintenance ----------------------------------------------------------------------------------------------------
