@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run setup test lint types contracts compiled waiting computing unit proofs integration stories browser bench bench-portal bench-sites machine fuzz texts debian needed imported \
         dashboards lock release clean
 
-# make run SITES=3: three sites that probe, and a hub that hears them; each needs Debian's postgresql (docs/demo.md).
+# make run SITES=3: three sites that probe, and a hub that hears them; each needs Debian's postgresql (docs/tutorials/demo.md).
 run: setup
 	$(BIN)/pantau demo $(if $(SITES),--sites "$(SITES)")
 

@@ -1,4 +1,4 @@
-"""Documents cut into their examples, and a configuration that holds those of docs/forwarding.md."""
+"""Documents cut into their examples, and a configuration that holds those of docs/how-to/operator/shared-mailboxes.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-LEAFLET = ROOT / "docs/forwarding.md"
+LEAFLET = ROOT / "docs/how-to/operator/shared-mailboxes.md"
 
 Tree = dict[str, Any]
 

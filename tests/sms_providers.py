@@ -1,4 +1,4 @@
-"""The examples of docs/sms-providers.md, pointed at a stand-in: what people are told to write is what is tested."""
+"""The examples of docs/how-to/operator/sms-providers.md, pointed at a stand-in: what people are told to write is what is tested."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alerts.gateways.http.sms import GATEWAY
 from alerts.model.gateway import Gateway, GatewayContext
 from tests.leaflet import examples
 
-DOCUMENT = Path(__file__).parents[1] / "docs/sms-providers.md"
+DOCUMENT = Path(__file__).parents[1] / "docs/how-to/operator/sms-providers.md"
 CALLBACK_SECRET = "rahsia-panggil-balik-contoh"
 
 #: As written there, by the provider's name.

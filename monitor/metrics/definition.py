@@ -1,6 +1,6 @@
 """Every metric of the product, and the only place where one is defined.
 
-`grafana/README.md` has the table for people who write queries, of names, types, labels and their values; a test compares
+`docs/reference/metrics.md` has the table for people who write queries, of names, types, labels and their values; a test compares
 the two. Another asks for each metric on a dashboard. Both are in `tests/unit/grafana`. What has a series for each
 agency, route or mailbox is a `Family`; what is bounded by closed sets and by the gateways is prometheus-client's.
 """

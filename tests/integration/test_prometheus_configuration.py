@@ -1,4 +1,4 @@
-"""The scrape configuration that we ship, laid out as deploy/README.md says."""
+"""The scrape configuration that we ship, laid out as docs/how-to/operator/install.md says."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ asyncio.run(ask())
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Path:
-    """Lay out what deploy/README.md installs, among the targets that every Debian has."""
+    """Lay out what docs/how-to/operator/install.md installs, among the targets that every Debian has."""
     units = tmp_path / "usr" / "lib" / "systemd" / "system"
     units.mkdir(parents=True)
     for target in Path("/usr/lib/systemd/system").glob("*.target"):

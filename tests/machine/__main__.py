@@ -1,4 +1,4 @@
-"""Install by deploy/README.md word for word, start, break, lay a letter, put a copy back, upgrade, move to PostgreSQL, remove.
+"""Install by docs/how-to/operator/install.md word for word, start, break, lay a letter, put a copy back, upgrade, move to PostgreSQL, remove.
 
 `python -m tests.machine`, as root, on a Debian with debootstrap and systemd-container. What a chapter does beyond the documents stands
 beside it.
@@ -19,7 +19,7 @@ from tests.machine.documents import ROOT, commands
 from tests.machine.edit import BAD_INTERVAL, SECRET_IN_A_FILE, STORE_ON_SERVER, Edit
 from tests.machine.machine import Failed, Machine
 
-INSTALLING = "deploy/README.md"
+INSTALLING = "docs/how-to/operator/install.md"
 #: The operator's hand: whatever is to be edited is a secret, and gets one.
 EDITOR = """#!/bin/sh
 echo rahsia-contoh-yang-panjang > "$1"
@@ -51,7 +51,7 @@ def install(machine: Machine) -> None:
     for block in commands(INSTALLING, "1. The program"):
         # A person answers yes.
         machine.prepare('apt-get() { command apt-get --yes "$@"; }\napt-get -q update\n' + block)
-    # Once it is booted its network is its own: what docs/postgresql.md asks for is fetched before.
+    # Once it is booted its network is its own: what docs/how-to/operator/postgresql.md asks for is fetched before.
     machine.prepare("apt-get -q --yes install postgresql sudo sqlite3")
 
 
@@ -127,8 +127,8 @@ def letter(machine: Machine) -> None:
 
 
 def copy(machine: Machine) -> None:
-    """Take a copy while it works, by docs/restoring.md."""
-    for block in commands("docs/restoring.md", "Taking copies"):
+    """Take a copy while it works, by docs/how-to/operator/backup.md."""
+    for block in commands("docs/how-to/operator/backup.md", "Taking copies"):
         expect(machine.run(f"cd /; {block}"), "pantau-.*sqlite")
 
 
@@ -140,13 +140,13 @@ def named(block: str, file: str) -> str:
 def put_back(machine: Machine) -> None:
     """Let a letter go out after the copy, then put the copy back: paper waits, and no number stands on paper twice."""
     copy = machine.run("ls -t /var/backups/pantau/*.sqlite").split()[0]
-    [test] = commands("docs/restoring.md", "Testing a copy")
+    [test] = commands("docs/how-to/operator/backup.md", "Testing a copy")
     expect(machine.run(named(test, copy)), "The journal is whole")
     machine.run(f"cd /; {ASK} close JCONT-01 --recovered --why ujian --by operator {CONFIG}")
     outage(machine, "JCONT-02")
     machine.until(f"cd /; {ASK} letters list {CONFIG} | grep JCONT-02")
 
-    [block] = commands("docs/restoring.md", "Putting one back")
+    [block] = commands("docs/how-to/operator/backup.md", "Putting one back")
     service_at_work = block.replace("systemctl stop pantau\n", "")
     machine.run(f"cd /; {named(service_at_work, copy)}", code=1)
     expect(machine.run(f"cd /; {named(block, copy)}"), "is the store now", "Letters and faxes wait from now on")
@@ -209,11 +209,11 @@ def upgrade(machine: Machine) -> None:
     machine.run(
         f"/opt/pantau/bin/python - <<'END'{FIRST_RELEASE}END\nchown pantau:pantau /var/lib/pantau/pantau.sqlite"
     )
-    [backup] = commands("docs/restoring.md", "Taking copies")
+    [backup] = commands("docs/how-to/operator/backup.md", "Taking copies")
     copy = machine.run(f"cd /; {backup}").split()[0]
     machine.run("systemctl start pantau")
     _is_of_the_first_release(machine)
-    [restore] = commands("docs/restoring.md", "Putting one back")
+    [restore] = commands("docs/how-to/operator/backup.md", "Putting one back")
     machine.run(f"cd /; {named(restore, copy)}")
     _is_of_the_first_release(machine)
     machine.run(f"cd /; {ASK} paper go --why ujian --by operator {CONFIG}")
@@ -226,7 +226,7 @@ def _is_of_the_first_release(machine: Machine) -> None:
 
 
 def move(machine: Machine) -> None:
-    """Move the store to PostgreSQL by docs/postgresql.md, try it before, and go back at last as an older copy."""
+    """Move the store to PostgreSQL by docs/how-to/operator/postgresql.md, try it before, and go back at last as an older copy."""
     [made] = commands(INSTALLING, "Several machines: PostgreSQL")
     machine.until("pg_isready")
     machine.run(f"cd /; printf '%s\\n' {2 * 'rahsia-contoh-yang-panjang '}| {{\n{made}}}")
@@ -239,10 +239,10 @@ def move(machine: Machine) -> None:
     machine.run(f"grep ^state: {settings} > /etc/pantau/trial.yaml")
     at = "{url: postgresql://pantau@localhost/trial, password_file: secrets/pangkalan}"
     machine.run(f"echo 'store: {at}' >> /etc/pantau/trial.yaml")
-    [trial] = commands("docs/postgresql.md", "How long it takes")
+    [trial] = commands("docs/how-to/operator/postgresql.md", "How long it takes")
     expect(machine.run(f"cd /; {trial}"), "The file is a copy, and stays as it was")
 
-    [copy] = commands("docs/postgresql.md", "Moving")
+    [copy] = commands("docs/how-to/operator/postgresql.md", "Moving")
     edit(machine, *STORE_ON_SERVER)
     machine.run(f"{ASK} check --severity error {CONFIG}")
     expect(machine.run(f"cd /; {copy}", code=1), "nothing was copied: ")
@@ -254,7 +254,7 @@ def move(machine: Machine) -> None:
     expect(machine.run(f"cd /; {ASK} incidents {CONFIG}"), "JCONT-01")
     if not machine.run(f"cd /; {ASK} audit export {CONFIG}").startswith(before):
         raise Failed("the journal on the server does not begin with that of the file")
-    [backup] = commands("docs/restoring.md", "Taking copies")
+    [backup] = commands("docs/how-to/operator/backup.md", "Taking copies")
     expect(machine.run(f"cd /; {backup}"), "pantau-.*dump")
 
     machine.run(f"systemctl stop pantau; cp -p {settings} /root/server.yaml; cp -p /root/pantau.yaml {settings}")
@@ -266,8 +266,8 @@ def move(machine: Machine) -> None:
 
 
 def remove(machine: Machine) -> None:
-    """Remove it by docs/upkeep.md; nothing of it is left."""
-    for block in commands("docs/upkeep.md", "The end"):
+    """Remove it by docs/how-to/operator/maintenance.md; nothing of it is left."""
+    for block in commands("docs/how-to/operator/maintenance.md", "The end"):
         machine.run(block)
     left = "find / -xdev -name '*pantau*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/var/backups/*'"
     if found := machine.run(f"{{ {left}; getent passwd pantau; getent group pantau pantau-tray; }} || true").strip():

@@ -1,6 +1,6 @@
 """Sites and a hub as real PostgreSQLs: each site behind a wire of its own that can be cut, let in by certificate only.
 
-They are set up by the files in deploy/site and deploy/hub, and have the certificates that the commands of docs/sites.md make.
+They are set up by the files in deploy/site and deploy/hub, and have the certificates that the commands of docs/how-to/operator/sites.md make.
 A site's server runs in a network namespace, at the far end of a wire (`tests.real.wire`); the hub's runs where we do.
 Must be started by root.
 """
@@ -42,7 +42,7 @@ OWNER = "pemilik"
 _LEAST = 16
 
 #: What the documents and the files that are installed say, and what it is here.
-_GUIDE, _DEPLOY = "docs/sites.md", ROOT / "deploy"
+_GUIDE, _DEPLOY = "docs/how-to/operator/sites.md", ROOT / "deploy"
 _FILES, _NAME, _HUB = "/etc/postgresql/pantau", "johor.kementerian-contoh.gov.my", "10.7.0.1/32"
 
 _CONFIGURATION = """

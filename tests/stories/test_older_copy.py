@@ -246,7 +246,7 @@ async def test_a_database_that_was_put_back_by_its_administrator_is_noticed_by_t
 
 
 def put_back_with_pg_restore(copy: Path, server: PostgresServer, postgres: Postgres) -> None:
-    # Into an empty database, as docs/restoring.md has it.
+    # Into an empty database, as docs/how-to/operator/backup.md has it.
     with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(server.database)))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(server.database)))

@@ -155,7 +155,7 @@ def commands() -> Iterator[str]:
 
 
 def test_every_command_is_told_once_and_every_one_told_exists() -> None:
-    told = re.findall(r"^\| `(pantau [a-z -]+)` \| ", read("docs/commands.md"), re.MULTILINE)
+    told = re.findall(r"^\| `(pantau [a-z -]+)` \| ", read("docs/reference/commands.md"), re.MULTILINE)
     assert sorted(told) == sorted(commands())
 
 
@@ -170,7 +170,7 @@ def test_every_command_that_a_document_names_exists() -> None:
 
 
 def test_the_ways_to_break_the_demo_that_are_shown_exist() -> None:
-    shown = {first_code(row) for row in rows("docs/demo.md", "The demo")}
+    shown = {first_code(row) for row in rows("docs/tutorials/demo.md", "The demo")}
     assert len(shown) > 5
     assert shown <= {fault.value for fault in Fault}
 
@@ -540,7 +540,9 @@ def test_every_table_has_its_head_and_every_heading_stands_by_itself() -> None:
 
 def test_every_picture_is_shown_by_a_document_and_is_small() -> None:
     shown = {
-        name for page in markdown() for name in re.findall(r"!\[[^\]]+\]\(pictures/([^)]+)\)", page.read_text("utf-8"))
+        name
+        for page in markdown()
+        for name in re.findall(r"!\[[^\]]+\]\([./]*pictures/([^)]+)\)", page.read_text("utf-8"))
     }
     pictures = {path.name: path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()}
     assert set(pictures) == shown
@@ -560,27 +562,57 @@ MINUTES = timedelta(minutes=1)
 @pytest.mark.parametrize(
     ("page", "promise", "kept", "figure"),
     [
-        ("portal", "A code is told by telephone (ten minutes)", CodeWay.TELEPHONE.good_for, 10 * MINUTES),
-        ("portal", "or in a letter (`--by-letter`, two weeks)", CodeWay.LETTER.good_for, timedelta(weeks=2)),
-        ("portal", "A password has at least fifteen characters", SHORTEST, 15),
         (
-            "portal",
+            "how-to/operator/portal",
+            "A code is told by telephone (ten minutes)",
+            CodeWay.TELEPHONE.good_for,
+            10 * MINUTES,
+        ),
+        (
+            "how-to/operator/portal",
+            "or in a letter (`--by-letter`, two weeks)",
+            CodeWay.LETTER.good_for,
+            timedelta(weeks=2),
+        ),
+        ("how-to/operator/portal", "A password has at least fifteen characters", SHORTEST, 15),
+        (
+            "how-to/operator/portal",
             "After three wrong attempts on an account each further one from the same address waits",
             OF_ACCOUNT,
             3,
         ),
-        ("portal", "after twenty on any accounts the address does", OF_ADDRESS, 20),
-        ("portal", "A hundred attempts within an hour, from many addresses", OF_ALL, 100),
-        ("portal", "lets somebody sign in without waiting, for ten minutes", UNLOCKED_FOR, timedelta(minutes=10)),
-        ("portal", "It is known by a cookie, for half a year", KNOWN_FOR, timedelta(days=180)),
-        ("portal", "an end that is at most a year away", LONGEST_TOKEN, timedelta(days=366)),
-        ("portal", "keep the ten recovery codes on paper", RECOVERY_CODES, 10),
-        ("schedules", "From one run to the next it moves by a tenth of the interval", JITTER, 0.1),
-        ("schedules", "30 seconds at most, to and fro", JITTER_AT_MOST, MINUTES / 2),
-        ("schedules", "When the hours begin, every route is probed within a minute", HOURS_SPREAD, MINUTES),
-        ("schedules", "less often than every ten minutes is run within ten minutes", CATCH_UP, 10 * MINUTES),
-        ("schedules", "Any other server is opened ten sessions at a time", DEFAULT_LIMIT, 10),
-        ("sites", "whose beat is younger than `hub: fresh_for:` (30 s)", FRESH_FOR, MINUTES / 2),
+        ("how-to/operator/portal", "after twenty on any accounts the address does", OF_ADDRESS, 20),
+        ("how-to/operator/portal", "A hundred attempts within an hour, from many addresses", OF_ALL, 100),
+        (
+            "how-to/operator/portal",
+            "lets somebody sign in without waiting, for ten minutes",
+            UNLOCKED_FOR,
+            timedelta(minutes=10),
+        ),
+        ("how-to/operator/portal", "It is known by a cookie, for half a year", KNOWN_FOR, timedelta(days=180)),
+        ("how-to/operator/portal", "an end that is at most a year away", LONGEST_TOKEN, timedelta(days=366)),
+        ("how-to/operator/portal", "keep the ten recovery codes on paper", RECOVERY_CODES, 10),
+        (
+            "how-to/agency-officer/probe-times",
+            "From one run to the next it moves by a tenth of the interval",
+            JITTER,
+            0.1,
+        ),
+        ("how-to/agency-officer/probe-times", "30 seconds at most, to and fro", JITTER_AT_MOST, MINUTES / 2),
+        (
+            "how-to/agency-officer/probe-times",
+            "When the hours begin, every route is probed within a minute",
+            HOURS_SPREAD,
+            MINUTES,
+        ),
+        (
+            "how-to/agency-officer/probe-times",
+            "less often than every ten minutes is run within ten minutes",
+            CATCH_UP,
+            10 * MINUTES,
+        ),
+        ("how-to/agency-officer/probe-times", "Any other server is opened ten sessions at a time", DEFAULT_LIMIT, 10),
+        ("how-to/operator/sites", "whose beat is younger than `hub: fresh_for:` (30 s)", FRESH_FOR, MINUTES / 2),
         (
             "explanation/self-monitoring",
             "A store that for a quarter of an hour neither answers nor reports",

@@ -15,13 +15,13 @@ FOLLOWED = (
     (story.INSTALLING, "1. The program", "python3 -m venv /opt/pantau"),
     (story.INSTALLING, "2. Configuration and secrets", "pantau check --config"),
     (story.INSTALLING, "3. The service", "systemctl enable --now pantau"),
-    ("docs/restoring.md", "Taking copies", "pantau backup"),
-    ("docs/restoring.md", "Testing a copy", "pantau audit verify --store"),
-    ("docs/restoring.md", "Putting one back", "pantau restore"),
+    ("docs/how-to/operator/backup.md", "Taking copies", "pantau backup"),
+    ("docs/how-to/operator/backup.md", "Testing a copy", "pantau audit verify --store"),
+    ("docs/how-to/operator/backup.md", "Putting one back", "pantau restore"),
     (story.INSTALLING, "Several machines: PostgreSQL", "createdb --owner pantau"),
-    ("docs/postgresql.md", "How long it takes", "pantau store copy --from"),
-    ("docs/postgresql.md", "Moving", "pantau store copy"),
-    ("docs/upkeep.md", "The end", "systemctl disable --now pantau"),
+    ("docs/how-to/operator/postgresql.md", "How long it takes", "pantau store copy --from"),
+    ("docs/how-to/operator/postgresql.md", "Moving", "pantau store copy"),
+    ("docs/how-to/operator/maintenance.md", "The end", "systemctl disable --now pantau"),
 )
 
 
@@ -37,7 +37,7 @@ def test_a_section_that_has_another_name_by_now_is_missed() -> None:
     with pytest.raises(LookupError, match=r"has no section '9\. Nothing'"):
         commands(story.INSTALLING, "9. Nothing")
     with pytest.raises(LookupError, match="has no commands"):
-        commands("docs/clerk.md", "What the letter bears")
+        commands("docs/how-to/clerk/letters.md", "What the letter bears")
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.pattern)

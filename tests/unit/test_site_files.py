@@ -28,7 +28,7 @@ def test_the_ends_of_the_tunnel_and_what_listens_there_agree() -> None:
 
 
 def test_what_the_firewalls_speak_of_is_the_tunnel_as_it_is_installed() -> None:
-    guide = (ROOT / "docs" / "sites.md").read_text()
+    guide = (ROOT / "docs/how-to/operator/sites.md").read_text()
     (tunnel,) = set(re.findall(r"/etc/wireguard/(\w+)\.conf", guide))
     for where in ("site", "hub"):
         rules = (DEPLOY / where / "firewall.nft").read_text()
@@ -36,6 +36,6 @@ def test_what_the_firewalls_speak_of_is_the_tunnel_as_it_is_installed() -> None:
 
 
 def test_the_guide_tells_where_each_file_goes() -> None:
-    guide = (ROOT / "docs" / "sites.md").read_text()
+    guide = (ROOT / "docs/how-to/operator/sites.md").read_text()
     for file in (each for where in ("site", "hub") for each in sorted((DEPLOY / where).iterdir())):
         assert f"{file.parent.name}/{file.name}" in guide or f"`{file.name}`" in guide, file

@@ -1,6 +1,6 @@
 """How an SMS provider's HTTP interface is described in a configuration. `alerts.gateways.http.reading` reads answers by it.
 
-One description serves any provider that takes an SMS in one request: by GET, as a form, or as JSON. docs/sms-providers.md
+One description serves any provider that takes an SMS in one request: by GET, as a form, or as JSON. docs/how-to/operator/sms-providers.md
 tells how to write one from the provider's own document.
 """
 

@@ -1,4 +1,4 @@
-"""SMS through any provider whose HTTP interface is described in the configuration: docs/sms-providers.md."""
+"""SMS through any provider whose HTTP interface is described in the configuration: docs/how-to/operator/sms-providers.md."""
 
 from __future__ import annotations
 

@@ -243,7 +243,7 @@ def files_of(draft: FirstMailbox, key: bytes, listen: str, callbacks: str) -> Ma
 
 _SETTINGS = """\
 # Mail is watched, and nobody is told (mode: watch). What else can be written, and how people are told: deploy/pantau.yaml and
-# docs/trying.md. Check it with: pantau check --config pantau.yaml
+# docs/tutorials/first-mailbox.md. Check it with: pantau check --config pantau.yaml
 # A message a minute is for a first look; without `probing` there is one in five minutes.
 """
 _AGENCY = """\

@@ -36,7 +36,7 @@ def backup(
 ) -> None:
     """Copy the store into a new file, while the service runs or not, and look whether the copy is whole.
 
-    In it is what was sent to whom, and no key, configuration or letter. docs/restoring.md tells of it.
+    In it is what was sent to whom, and no key, configuration or letter. docs/how-to/operator/backup.md tells of it.
     """
     server = store_server(config) if store is None else None
     final = to

@@ -54,7 +54,7 @@ def restore(
 ) -> None:
     """Put a copy in the store's place while the service is stopped, and let paper wait for a person.
 
-    The present store is kept beside it. docs/restoring.md says what comes before and after.
+    The present store is kept beside it. docs/how-to/operator/backup.md says what comes before and after.
     """
     if (file is None) is not here:
         raise typer.BadParameter("name the copy; or say --here, if it is in the store already")
@@ -122,7 +122,7 @@ async def _see_put(state: Path, server: PostgresServer | None) -> None:
     except DatabaseError:  # Whoever opens it says what is wrong.
         return
     if not is_there:
-        fail(f"{place} holds no store: put the copy there first (docs/restoring.md)")
+        fail(f"{place} holds no store: put the copy there first (docs/how-to/operator/backup.md)")
 
 
 def _put_back(file: Path, state: Path, word: _Word, *, even_changed: bool) -> None:

@@ -57,7 +57,7 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
 def rotate(by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Encrypt all secrets with the key of `secrets_key_file`, which `old_secrets_key_file` still reads.
 
-    Broken off, it goes on when it is called again. Then the old key may go from the settings. docs/portal.md says the rest.
+    Broken off, it goes on when it is called again. Then the old key may go from the settings. docs/how-to/operator/portal.md says the rest.
     """
     done = ask(config, socket, "POST", "/secrets/rotate", {"by": by}, within=LONG)
     typer.echo(f"{done['changed']} secrets were encrypted anew, with the key {done['key_id']}.")

@@ -140,13 +140,16 @@ def _members(config: Path, name: str | None) -> Sequence[SiteConnection]:
     if not hub.sites:
         is_site = document.data.get("mode") == "watch"
         whose = f"is that of site {own}, and no hub's" if is_site else "has no site below `hub: sites:`"
-        fail(f"{config} {whose}: call this at the hub, with the hub's settings (docs/sites.md)", 2)
+        fail(f"{config} {whose}: call this at the hub, with the hub's settings (docs/how-to/operator/sites.md)", 2)
     known = hub.sites if name is None else {key: each for key, each in hub.sites.items() if key == name}
     if not known:
         fail(f"{config} has no site '{name}' below `hub: sites:`; there is {', '.join(sorted(hub.sites))}", 2)
     store = store_server(config)
     if store is None:
-        fail(f"{config}: the store is a file, and a hub needs a PostgreSQL: write `store:` (docs/sites.md)", 2)
+        fail(
+            f"{config}: the store is a file, and a hub needs a PostgreSQL: write `store:` (docs/how-to/operator/sites.md)",
+            2,
+        )
     return [
         SiteConnection(site=key, server=each.build(), hub=str(own), store=store) for key, each in sorted(known.items())
     ]

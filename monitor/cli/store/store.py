@@ -53,11 +53,14 @@ def copy(
     """Copy the store from its SQLite file to the PostgreSQL that the configuration names, and leave the file behind.
 
     The service is stopped meanwhile. Broken off, it goes on when it is called again. No service starts on half a copy,
-    and none on the file once it was copied. docs/postgresql.md says what comes before and after.
+    and none on the file once it was copied. docs/how-to/operator/postgresql.md says what comes before and after.
     """
     server = store_server(config)
     if server is None:
-        fail(f"{config} names no server to copy to: write it under `store:` first (docs/postgresql.md)", 2)
+        fail(
+            f"{config} names no server to copy to: write it under `store:` first (docs/how-to/operator/postgresql.md)",
+            2,
+        )
     file = from_ or control_socket(config, None).parent / SERVED
     line = _Line()
     try:

@@ -307,7 +307,7 @@ def _check_microsoft(mailbox: MailboxSettings, findings: Findings) -> None:
         return
     theirs = [key for key, server in mailbox.servers.items() if _MICROSOFT.serves(server.host, mailbox.address)]
     written = next((source for source in sources("password") if findings[source].is_written), "password")
-    instead = "oauth: or token_command: (docs/sign-in.md)"
+    instead = "oauth: or token_command: (docs/how-to/operator/mailbox-sign-in.md)"
     if theirs and theirs != ["smtp"]:
         findings[written].warning("Microsoft takes no password for IMAP and POP3", instead)
     elif theirs:

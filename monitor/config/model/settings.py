@@ -148,7 +148,7 @@ class Settings(Section):
     prober: Slug | None = None
     """What this prober is called among those of its site; default: the host name. It says which mailbox of a pool it uses."""
     hub: HubSettings | None = None
-    """Other sites that probe, and whose judgements come together here (docs/sites.md)."""
+    """Other sites that probe, and whose judgements come together here (docs/how-to/operator/sites.md)."""
     probing: ProbingSettings = ProbingSettings()
     checks: ServiceChecksSettings = ServiceChecksSettings()
     """What is looked at beside the mail itself: certificates, the DNS, what a server lets strangers do."""

@@ -143,7 +143,7 @@ def _note_flood(flood: ReceiveQuotaExceeded, findings: Findings) -> None:
     instead = said("an interval of {interval} or longer on all routes to it", interval=format_duration(flood.interval))
     if flood.mailboxes is not None:
         instead = said(
-            "a pool of {count} mailboxes, for as many processes on one store (docs/references.md), or {otherwise}",
+            "a pool of {count} mailboxes, for as many processes on one store (docs/how-to/operator/references.md), or {otherwise}",
             count=flood.mailboxes,
             otherwise=instead,
         )
@@ -165,7 +165,7 @@ def _together(what: LazyText, sites: int) -> LazyText:
 
 
 _HOUR = timedelta(hours=1)
-#: On the disk, with indexes: measured on both stores (docs/limits.md), the larger of the two.
+#: On the disk, with indexes: measured on both stores (docs/reference/limits.md), the larger of the two.
 _OCTETS_A_RUN = 460
 _OCTETS_AN_HOUR = 250
 #: One run in so many fails, where nothing much is wrong.

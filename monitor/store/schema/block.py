@@ -55,5 +55,5 @@ class StoreBlock:
             )
         return (
             f"this store was moved to the {self.to} on {self.at:%Y-%m-%d at %H:%M} UTC, and what has happened since is "
-            "only there: name that one under `store:` in the settings (docs/postgresql.md; the way back, too)"
+            "only there: name that one under `store:` in the settings (docs/how-to/operator/postgresql.md; the way back, too)"
         )

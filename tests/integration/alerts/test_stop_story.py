@@ -1,4 +1,4 @@
-"""An officer who wants no SMS any more is called instead, told as a story. docs/duty-officer.md promises it."""
+"""An officer who wants no SMS any more is called instead, told as a story. docs/how-to/duty-officer/incidents.md promises it."""
 
 from __future__ import annotations
 

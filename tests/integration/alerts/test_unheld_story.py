@@ -38,7 +38,7 @@ KETUA = Contact(
     language=Language.MALAY,
     addresses=(Address(channel=Channel.VOICE, number=MEI),),
 )
-#: The plan of docs/on-call.md; 2026-11-23 is a Monday.
+#: The plan of docs/how-to/agency-officer/on-call.md; 2026-11-23 is a Monday.
 DUTY = Rota(
     name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 23), shift_days=7),)
 )

@@ -1,4 +1,4 @@
-"""Addresses without a login of their own, on three real mail systems, set up as docs/forwarding.md says."""
+"""Addresses without a login of their own, on three real mail systems, set up as docs/how-to/operator/shared-mailboxes.md says."""
 
 from __future__ import annotations
 

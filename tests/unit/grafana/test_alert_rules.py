@@ -178,10 +178,11 @@ def test_alert_wall_and_documents_warn_of_a_certificate_when_the_checks_do() -> 
         "summary": f"within {days} days" in rule["annotations"]["summary"],
         "ringkasan": f"dalam {days} hari" in rule["annotations"]["summary_ms"],
         "wall": RENEW_AHEAD.total_seconds() == panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"],
-        "grafana/README.md": f"certificate expires within {days} days" in (GRAFANA / "README.md").read_text(),
+        "docs/reference/metrics.md": f"certificate expires within {days} days"
+        in (GRAFANA.parent / "docs/reference/metrics.md").read_text(),
     }
     docs = GRAFANA.parent / "docs"
-    for page, times in (("checks.md", 2), ("runbooks/certificate-expiring.md", 1)):
+    for page, times in (("reference/checks.md", 2), ("runbooks/certificate-expiring.md", 1)):
         told[page] = (docs / page).read_text().count(f"ends within {days} days") == times
     assert [place for place, is_so in told.items() if not is_so] == []
 
@@ -553,8 +554,10 @@ def test_budget_alert_ends_with_the_outage_that_burned_it(tmp_path: Path) -> Non
     assert not promtool.run(tmp_path, [promtool.story("burned", series, asked)], *rules)
 
 
-def test_every_alert_is_listed_in_the_readme_with_its_severity() -> None:
-    listed = re.findall(r"^\| `(Pantau\w+)` \| (\w+) \|", (GRAFANA / "README.md").read_text(), re.MULTILINE)
+def test_every_alert_is_listed_in_the_reference_with_its_severity() -> None:
+    listed = re.findall(
+        r"^\| `(Pantau\w+)` \| (\w+) \|", (GRAFANA.parent / "docs/reference/metrics.md").read_text(), re.MULTILINE
+    )
     assert dict(listed) == {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}
 
 

@@ -683,7 +683,7 @@ def test_grafana_finds_dashboard_and_data_source() -> None:
     source = yaml.safe_load((provisioning / "datasources" / "pantau.yaml").read_text())["datasources"][0]
     assert (source["type"], source["isDefault"]) == ("prometheus", True)
     provider = yaml.safe_load((provisioning / "dashboards" / "pantau.yaml").read_text())["providers"][0]
-    install = (GRAFANA.parent / "deploy" / "README.md").read_text()
+    install = (GRAFANA.parent / "docs/how-to/operator/install.md").read_text()
     assert provider["type"] == "file"
     assert provider["options"]["path"] in install
 

@@ -1,4 +1,4 @@
-"""The tables in grafana/README.md and what monitor.metrics defines cannot drift apart."""
+"""The tables in docs/reference/metrics.md and what monitor.metrics defines cannot drift apart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Met
 from monitor.metrics.definition import HOPS, RECEIVERS
 from probes.model.result import Arrival, Outcome, Party, Phase
 
-README = Path(__file__).parents[3] / "grafana" / "README.md"
+README = Path(__file__).parents[3] / "docs/reference/metrics.md"
 
 
 def table(heading: str) -> list[list[str]]:

@@ -21,7 +21,7 @@ NEWEST: Final = max(file.name.partition("_")[0] for file in (Path(__file__).pare
 #: What is wrong with a store that nobody can bring up to date.
 UNNUMBERED: Final = (
     "has tables and no number of their schema, as when a copy was being put there and that was broken off: "
-    "put it into an empty database again (docs/restoring.md)"
+    "put it into an empty database again (docs/how-to/operator/backup.md)"
 )
 
 

@@ -180,7 +180,7 @@ async def recorder(answer: str, status: int = 200) -> AsyncIterator[tuple[str, l
 
 
 async def test_kannel_is_one_more_provider() -> None:
-    """As its own HTTP interface has it: docs/sms-providers.md."""
+    """As its own HTTP interface has it: docs/how-to/operator/sms-providers.md."""
     async with recorder("0: Accepted for delivery", 202) as (base_url, seen):
         gateway = sms_providers.build("modem", base_url, SECRET, "https://pantau.contoh.gov.my/callbacks/sms-modem")
         report = await gateway.send(ORDER)

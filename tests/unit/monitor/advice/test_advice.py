@@ -298,12 +298,12 @@ def test_a_forward_that_fails_is_not_told_as_a_mailbox_that_fails() -> None:
     of = forwarded("JCM")
     advice = told(Reason.COPY_RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, of=of, detail="550 5.7.1 SPF")
     assert "the forward fails, not the mailbox" in advice.what
-    assert "docs/forwarding.md" in whole(advice)
+    assert "docs/how-to/operator/shared-mailboxes.md" in whole(advice)
     inside = replace(INBOUND, route=replace(INBOUND.route, to="pro@jcm.contoh.gov.my"))
     advice = told(Reason.COPY_RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, of=inside, detail="552 5.2.2 penuh")
     assert "that mailbox refused it" in advice.what
     assert advice.who == "JCM's mail administrator"
-    assert "docs/forwarding.md" in whole(advise(of, arrived(of, T0, junk=True)))
+    assert "docs/how-to/operator/shared-mailboxes.md" in whole(advise(of, arrived(of, T0, junk=True)))
 
 
 #: By step, code and words: who is to do something about it, and what is said. Read from RFC 5321, 3463, 3207, 4954, 5248,

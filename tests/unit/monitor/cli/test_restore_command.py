@@ -203,7 +203,7 @@ async def test_what_holds_no_store_is_no_older_copy(office: IssuingOffice) -> No
 
     assert (code, said) == (
         1,
-        f"{office.state}/pantau.sqlite holds no store: put the copy there first (docs/restoring.md)\n",
+        f"{office.state}/pantau.sqlite holds no store: put the copy there first (docs/how-to/operator/backup.md)\n",
     )
     assert names(office.state) == []
 

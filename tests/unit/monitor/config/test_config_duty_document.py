@@ -1,4 +1,4 @@
-"""What docs/on-call.md tells people to write can be read, and there is somebody on call by it."""
+"""What docs/how-to/agency-officer/on-call.md tells people to write can be read, and there is somebody on call by it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alerts.model.oncall import gaps, on_call
 from monitor.config.loading import load
 from tests.leaflet import ROOT, put_secrets, written
 
-DOCUMENT = (ROOT / "docs/on-call.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs/how-to/agency-officer/on-call.md").read_text(encoding="utf-8")
 ROTAS, STEPS, CONTACTS, CALENDAR, GAZETTE = (
     yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 )

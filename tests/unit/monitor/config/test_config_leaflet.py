@@ -1,4 +1,4 @@
-"""What docs/forwarding.md tells people to write can be read, and does what is said there."""
+"""What docs/how-to/operator/shared-mailboxes.md tells people to write can be read, and does what is said there."""
 
 from __future__ import annotations
 

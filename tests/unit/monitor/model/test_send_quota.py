@@ -68,7 +68,7 @@ def test_what_is_sent_needs_the_lane_of_its_server_or_of_the_account_and_its_pro
 
 
 def test_the_documentation_says_what_each_allows() -> None:
-    page = (Path(__file__).parents[4] / "docs" / "schedules.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs/how-to/agency-officer/probe-times.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines() if line.startswith("| `")]
     told = {row[1].strip("`"): [int(cell.replace(",", "") or 0) for cell in row[3:7]] for row in rows}
     assert told == {

@@ -1,4 +1,4 @@
-"""docs/checks.md tells of every kind of check and all that each looks at."""
+"""docs/reference/checks.md tells of every kind of check and all that each looks at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from monitor.runtime.plugins import check_kinds
 from probes.domain import blocklist
 
-TEXT = (Path(__file__).parents[4] / "docs" / "checks.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[4] / "docs/reference/checks.md").read_text(encoding="utf-8")
 
 
 def section(heading: str) -> str:
