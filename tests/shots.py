@@ -21,7 +21,7 @@ from tests.unit.monitor.web.country import MultiSiteDemo, Weather
 _WINDOWS = {
     "1400": ("/", {"width": 1400, "height": 900}),
     "400": ("/", {"width": 400, "height": 800}),
-    "wall": ("/?wall=1", {"width": 1920, "height": 1080}),
+    "wall": ("/?wallboard=1", {"width": 1920, "height": 1080}),
 }
 _SIZES = (3, 300, 1000)
 #: Of a long page so many pixels.

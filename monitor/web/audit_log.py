@@ -29,7 +29,7 @@ def journal_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRout
     """Build the page."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/journal")
+    @router.get("/audit")
     async def entries(  # noqa: PLR0917 - what may be asked
         request: Request,
         visitor: _Auditor,
@@ -58,10 +58,10 @@ def journal_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRout
             "all": scope.everything,
             "since": page.since,
             "narrowed": bool(kept),
-            "newest": f"/journal?{urlencode(kept)}" if before != NEWEST else None,
-            "older": f"/journal?{urlencode({**kept, 'before': page.before})}" if page.before is not None else None,
+            "newest": f"/audit?{urlencode(kept)}" if before != NEWEST else None,
+            "older": f"/audit?{urlencode({**kept, 'before': page.before})}" if page.before is not None else None,
         }
-        return pages.show(request, "journal.html", facts)
+        return pages.show(request, "audit_log.html", facts)
 
     async def actor(written: str) -> str:
         """Return how the journal calls somebody: of a user the name by which they sign in is enough."""

@@ -45,10 +45,10 @@ def _as_page(handler: _Handler, pages: Pages) -> Callable[..., Any]:
         headers = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
         kept = await kept_form(request) if told.status_code in _FOR_NOW else None
         if kept is None:
-            return pages.show(request, "refusal.html", {**facts, "kept": None}, told.status_code, headers=headers)
+            return pages.show(request, "error_page.html", {**facts, "kept": None}, told.status_code, headers=headers)
         # A large text takes long to be written.
         facts, headers = {**facts, "kept": kept, "is_shown_once": True}, {**headers, **MAY_SEND_FORMS}
-        return await asyncio.to_thread(pages.show, request, "refusal.html", facts, told.status_code, headers=headers)
+        return await asyncio.to_thread(pages.show, request, "error_page.html", facts, told.status_code, headers=headers)
 
     return answer
 

@@ -35,7 +35,7 @@ def notice_pages(source: ServiceFacade, pages: Pages) -> APIRouter:
             case _:
                 assert_never(content)
         facts = {"notice": view, "said": lines, "is_page": isinstance(content, PageContent)}
-        return pages.show(request, "notice.html", facts, headers=None)
+        return pages.show(request, "notification.html", facts, headers=None)
 
     @router.get("/notices/{notice_id}/page.pdf")
     async def page(notice_id: Id) -> Response:

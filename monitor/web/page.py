@@ -126,7 +126,7 @@ def places_of(visitor: Principal, tongue: PageLanguage) -> tuple[PlaceLink, ...]
 
     edited = sorted(visitor.scope(Permission.EDIT_AGENCY).agencies)
     wanted = (
-        (Permission.ACKNOWLEDGE, [link("/duty", "duty", "tasks")]),
+        (Permission.ACKNOWLEDGE, [link("/tasks", "duty", "tasks")]),
         (Permission.READ_PEOPLE, [link("/rotas", "rotas", "heading")]),
         (Permission.POST_LETTERS, [link("/letters", "access", "letters")]),
         (
@@ -135,11 +135,15 @@ def places_of(visitor: Principal, tongue: PageLanguage) -> tuple[PlaceLink, ...]
             if len(edited) <= _MOST_EDITED
             else [],
         ),
-        (Permission.READ_JOURNAL, [link("/journal", "journal", "title")]),
+        (Permission.READ_JOURNAL, [link("/audit", "journal", "title")]),
         (Permission.PLACE_SECRETS, [link("/agencies", "roll", "title")]),
         (
             Permission.MANAGE_USERS,
-            [link("/users", "access", "users"), link("/tokens", "token", "tokens"), link("/walls", "wall", "title")],
+            [
+                link("/users", "access", "users"),
+                link("/tokens", "token", "tokens"),
+                link("/wallboards", "wall", "title"),
+            ],
         ),
     )
     return tuple(each for permission, links in wanted if visitor.may(permission) for each in links)

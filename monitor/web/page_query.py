@@ -30,12 +30,12 @@ class PageQuery:
 
     def address(self, path: str = "/", *, tongue: PageLanguage | None = None, **other: str | bool | None) -> str:
         """Return the address of the same, with another state (`""`: all), or without the wall, or in another language."""
-        state, wall = other.get("state"), other.get("wall", self.is_wall)
+        state, wall = other.get("state"), other.get("wallboard", self.is_wall)
         states = [*sorted(self.choice.standings), *self.strange] if state is None else [str(state)] if state else []
         text = "" if other.get("everything") else self.choice.text
         said = [("q", text)] if text else []
         said += [("state", each) for each in states]
-        said += [("wall", "1")] if wall else []
+        said += [("wallboard", "1")] if wall else []
         said += [("lang", tongue)] if tongue else []
         return f"{path}?{urlencode(said)}" if said else path
 
@@ -49,7 +49,7 @@ def asked(request: Request) -> PageQuery:
     return PageQuery(
         tongue=PageLanguage(tongue) if tongue in set(PageLanguage) else PageLanguage.MALAY,
         choice=AgencyFilter(text=" ".join(told.get("q", "")[:_LONGEST].split()), standings=known),
-        is_wall="wall" in told,
+        is_wall="wallboard" in told,
         strange=tuple(each[:_LONGEST] for each in states if each not in known),
     )
 

@@ -261,7 +261,7 @@ class StatusPage:
         pieces = [
             self._own(shown, ask.tongue),
             self._template(ask, "counts.html").render(facts),
-            self._part("open.html", ask, overview, "open", "open_count", "recorded_at", "was_read"),
+            self._part("open_incidents.html", ask, overview, "open", "open_count", "recorded_at", "was_read"),
             '<section id="agencies" class="cards" tabindex="-1" aria-labelledby="agencies-name">\n',
             f'<h2 id="agencies-name" class="unseen">{words("say", ask.tongue)["agencies"]}</h2>\n',
         ]
@@ -270,7 +270,7 @@ class StatusPage:
         ]
         pieces.append("</section>\n")
         if ask.is_wall:
-            pieces.append(self._template(ask, "beyond.html").render(count=len(ill) - len(cards)))
+            pieces.append(self._template(ask, "more_agencies.html").render(count=len(ill) - len(cards)))
         else:
             tiles: dict[AgencyStatus, list[str]] = {each: [] for each in AgencyStatus}
             async for each in in_slices(chosen[len(cards) :]):
@@ -290,7 +290,7 @@ class StatusPage:
     def _own(self, shown: _Shown, tongue: PageLanguage) -> str:
         own = shown.overview.own
         facts = {"parts": own, "health": worst(own), "most": _COMPLAINTS}
-        return self._made("own.html", tongue, facts)
+        return self._made("self_health.html", tongue, facts)
 
     def _part(self, name: str, ask: PageQuery, overview: StatusOverview, *told: str) -> str:
         return self._made(name, ask.tongue, {each: getattr(overview, each) for each in told})

@@ -27,7 +27,7 @@ _CLOSED = (MinuteState.MAINTENANCE, MinuteState.OFF_HOURS)
 
 
 class BarStyle(StrEnum):
-    """What the bar of a day looks like: the name of its class in strip.css."""
+    """What the bar of a day looks like: the name of its class in uptime_bars.css."""
 
     #: Down for an hour and more.
     LONG = "long"

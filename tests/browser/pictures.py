@@ -48,7 +48,7 @@ _WALL: Final = {"width": 1920, "height": 1080}
 _CALM: Final = (
     Picture(name="sign-in", path="/sign-in", screen=NARROW),
     Picture(name="status-page", path="/", who="noc", screen=WIDE),
-    Picture(name="wall", path="/?wall=1", who="noc", screen=_WALL, scheme="dark"),
+    Picture(name="wall", path="/?wallboard=1", who="noc", screen=_WALL, scheme="dark"),
     Picture(name="agency", path=f"/agencies/{JCM.code}", who="ali", screen=WIDE),
     Picture(
         name="settings", path=f"/agencies/{JCM.code}/settings", who="ali", screen=WIDE, unfold="edit.maintenance_add"
@@ -62,13 +62,13 @@ _CALM: Final = (
 def _busy(number: str) -> Sequence[Picture]:
     """Return what is taken when there is something to do; *number*: of an incident that waits for its release."""
     return (
-        Picture(name="duty", path="/duty", who="siti", screen=NARROW),
+        Picture(name="duty", path="/tasks", who="siti", screen=NARROW),
         Picture(name="incident", path=f"/incidents/{number}", who="siti", screen=NARROW),
         Picture(
             name="release", path=f"/incidents/{number}/release", who="siti", screen=NARROW, tongue=PageLanguage.ENGLISH
         ),
         Picture(name="letters", path="/letters", who="kerani", screen=WIDE),
-        Picture(name="journal", path="/journal", who="noc", screen=WIDE, tongue=PageLanguage.ENGLISH),
+        Picture(name="journal", path="/audit", who="noc", screen=WIDE, tongue=PageLanguage.ENGLISH),
     )
 
 
@@ -110,7 +110,7 @@ async def _something_to_do(site: RunningSite, door: Door) -> str:
     siti = await door.admit("siti")
     said = {"agency": JCM.code, "matter": "both", "why": "Tiga pengguna menelefon"}
     form: dict[str, str | float | bool] = {**said}
-    await siti.context.request.post(f"{site.url}/duty/declare", form=form, headers={"Origin": site.url})
+    await siti.context.request.post(f"{site.url}/tasks/declare", form=form, headers={"Origin": site.url})
     found = await site.ask(f"/incidents?agency={JCM.code}")
     return next(str(each["number"]) for each in found if each["state"] != "resolved")
 

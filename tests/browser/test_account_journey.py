@@ -55,7 +55,7 @@ async def test_a_second_factor_is_set_up_used_and_a_recovery_code_opens_once(sit
 
 async def test_the_language_is_switched_where_one_is_and_stays(door: Door) -> None:
     noc = await door.admit("noc")
-    for path in (f"/agencies/{UCM.code}", "/?state=down", "/duty", "/rotas"):
+    for path in (f"/agencies/{UCM.code}", "/?state=down", "/tasks", "/rotas"):
         await noc.go(f"{path}{'&' if '?' in path else '?'}lang=ms")
         await noc.press(noc.page.locator("a[hreflang=en]"))
         await expect(noc.page.locator("html")).to_have_attribute("lang", "en")

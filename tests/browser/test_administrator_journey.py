@@ -107,7 +107,7 @@ async def test_an_agency_is_added_its_officer_is_next_and_it_is_taken_out_again(
     await admin.press(admin.link("roll.next_officers"))
     assert await admin.field("access.agency").input_value() == "JLN"
     assert (await admin.go("/agencies/JLN")).status == 200
-    await admin.go("/agencies/JLN/leave")
+    await admin.go("/agencies/JLN/remove")
     await admin.page.locator("main input[name=code]").fill("JLN")
     await admin.press(admin.page.locator("main form button"))
     await admin.sees("roll.gone", code="JLN")

@@ -21,7 +21,7 @@ async def test_an_outage_is_declared_taken_on_released_and_closed_from_a_telepho
 ) -> None:
     siti = await door.admit("siti", tongue=tongue, screen=NARROW)
     by = site.logins["siti"].full_name
-    await siti.go("/duty")
+    await siti.go("/tasks")
     form = await siti.unfold("duty.declare")
     # Whoever is on duty for one agency need not write its code.
     await expect(form.get_by_label(siti.say("duty.agency"))).to_have_value(JCM.code)
@@ -36,7 +36,7 @@ async def test_an_outage_is_declared_taken_on_released_and_closed_from_a_telepho
     async def now() -> Any:
         return await site.ask(here)
 
-    await siti.go("/duty")
+    await siti.go("/tasks")
     await siti.press(siti.page.get_by_role("link", name=number, exact=True).first)
     assert await siti.path() == here
     await siti.press(siti.button("duty.acknowledge"))
@@ -79,7 +79,7 @@ async def test_a_silence_begins_and_ends_on_a_telephone_and_a_form_that_is_refus
     site: RunningSite, door: Door
 ) -> None:
     siti = await door.admit("siti", screen=NARROW)
-    await siti.go("/duty")
+    await siti.go("/tasks")
     form = await siti.unfold("duty.silence")
     await form.get_by_label(siti.say("duty.about")).fill("TIADA")
     await form.get_by_label(siti.say("duty.silence_why")).fill("Pelayan ditukar malam ini")

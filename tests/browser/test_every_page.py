@@ -30,16 +30,16 @@ _ZONE: Final = ZoneInfo("Asia/Kuala_Lumpur")
 PLANNED: Final = datetime.now(_ZONE).replace(hour=22, minute=0, second=0, microsecond=0) + timedelta(days=20)
 #: Routes that answer a person with a page under another address, or that are no page but a part of one, and why.
 ELSEWHERE: Final = {
-    "GET /wall": ["/?wall=1"],
+    "GET /wallboard": ["/?wallboard=1"],
     # Their script asks for them.
     "GET /fragment": [],
     "GET /agencies/{code}/fragment": [],
     "GET /agencies/{code}/test/{key}/fragment": [],
     # To be downloaded.
-    "GET /agencies/{code}/advance/{number}/{file}": [],
-    "GET /agencies/{code}/statement/{month}/{file}": [],
-    "GET /agencies/{code}/advance/look": [
-        f"/agencies/{JCM.code}/advance/look?begins={PLANNED.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    "GET /agencies/{code}/maintenance-notices/{number}/{file}": [],
+    "GET /agencies/{code}/report/{month}/{file}": [],
+    "GET /agencies/{code}/maintenance-notices/preview": [
+        f"/agencies/{JCM.code}/maintenance-notices/preview?begins={PLANNED.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     ],
     # Where a provider sends somebody back to, who is sent on.
     "GET /mailboxes/consent": [],
@@ -52,7 +52,7 @@ BESIDE: Final = {
     "GET /agencies": ["/agencies?q=ada-tak-ada", f"/agencies?added={UCM.code}"],
     "GET /agencies/{code}": [f"/agencies/{UCM.code}"],
     "GET /agencies/{code}/versions": [f"/agencies/{JCM.code}/versions?from=1&to=1"],
-    "GET /journal": ["/journal?agency=UCM", "/journal?event=tiada"],
+    "GET /audit": ["/audit?agency=UCM", "/audit?event=tiada"],
 }
 
 

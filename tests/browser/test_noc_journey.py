@@ -17,16 +17,16 @@ async def test_a_screen_on_a_wall_shows_all_agencies_by_its_link_and_nothing_els
     site: RunningSite, door: Door
 ) -> None:
     admin, screen = await door.admit("pentadbir"), await door.admit(screen={"width": 1920, "height": 1080})
-    await admin.go("/walls")
+    await admin.go("/wallboards")
     await admin.field("wall.name").fill("Dinding bilik operasi")
     await admin.press(admin.button("wall.make"))
     address = await admin.page.locator(".secret").inner_text()
     assert await shut_out(admin.page) == []
-    await admin.go("/walls")
+    await admin.go("/wallboards")
     await expect(admin.page.locator(".secret")).to_have_count(0)
 
     await screen.page.goto(address)
-    assert screen.page.url == f"{site.url}/?wall=1"
+    assert screen.page.url == f"{site.url}/?wallboard=1"
     for agency in (JCM, MDC, UCM):
         await expect(screen.page.locator(f"#a-{agency.code}")).to_be_visible()
     await site.outage()
@@ -35,7 +35,7 @@ async def test_a_screen_on_a_wall_shows_all_agencies_by_its_link_and_nothing_els
     assert await screen.path() == "/sign-in"
     assert [kept["wall"] for _, kept in site.journal("wall's link made")] == ["Dinding bilik operasi"]
 
-    await screen.page.goto(f"{site.url}/?wall=1")
+    await screen.page.goto(f"{site.url}/?wallboard=1")
     await admin.press(admin.page.get_by_role("button", name=f"{admin.say('wall.revoke')}: Dinding bilik operasi"))
     await screen.is_sent_away()
 
@@ -45,7 +45,7 @@ async def test_the_journal_is_searched_and_what_was_searched_stays_in_the_other_
     site: RunningSite, door: Door, tongue: PageLanguage
 ) -> None:
     noc = await door.admit("noc", tongue=tongue, screen=NARROW)
-    await noc.go("/duty")
+    await noc.go("/tasks")
     await noc.press(noc.link("journal.title"))
     await noc.field("journal.by").fill("pantau demo")
     await noc.field("journal.event").fill("roles given")
@@ -62,7 +62,7 @@ async def test_the_journal_is_searched_and_what_was_searched_stays_in_the_other_
 async def test_a_page_whose_service_is_killed_says_so_and_does_not_stay_green(site: RunningSite, door: Door) -> None:
     wall = await door.admit("noc", screen={"width": 1920, "height": 1080})
     agency = await door.admit("noc", screen=NARROW, tongue=PageLanguage.ENGLISH)
-    await wall.go("/?wall=1")
+    await wall.go("/?wallboard=1")
     await agency.go(f"/agencies/{JCM.code}")
     for each in (wall, agency):
         await expect(each.page.locator("#asof")).to_be_visible()

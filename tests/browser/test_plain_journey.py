@@ -39,14 +39,14 @@ async def test_with_a_keyboard_alone_somebody_signs_in_and_takes_on_an_outage(si
     number = await site.outage()
     noc = await door.admit()
     login = site.logins["noc"]
-    await noc.go("/duty")
+    await noc.go("/tasks")
     # The field that comes first has the focus without anybody's doing, as soon as the page is drawn.
     await expect(noc.page.locator("[name='name']")).to_be_focused()
     await noc.page.keyboard.type(login.name)
     await noc.page.keyboard.press("Tab")
     await noc.page.keyboard.type(login.password)
     await entered(noc)
-    assert await noc.path() == "/duty"
+    assert await noc.path() == "/tasks"
     await tab_to(noc, noc.page.get_by_role("link", name=number, exact=True).first)
     await entered(noc)
     assert await noc.path() == f"/incidents/{number}"

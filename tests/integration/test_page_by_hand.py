@@ -63,7 +63,7 @@ async def test_nobody_is_shut_out_of_the_page_whatever_it_shows(browser: Browser
             assert await shut_out(page) == [], weather
             await page.emulate_media(color_scheme="dark")
             assert await shut_out(page, rules=["color-contrast"]) == [], weather
-    for path in ("/?wall=1", "/agencies/A001?lang=en", "/?q=A01&lang=en"):
+    for path in ("/?wallboard=1", "/agencies/A001?lang=en", "/?q=A01&lang=en"):
         async with page_of(browser, MultiSiteDemo(size=20, weather=Weather.MASS), path) as page:
             assert await shut_out(page) == [], path
 
@@ -78,7 +78,10 @@ async def test_a_country_takes_three_screens_and_a_telephone_loses_nothing_of_it
             await page.set_viewport_size({"width": 400, "height": 800})
             assert (await page.evaluate(tall))[1] == 400, weather
     async with page_of(
-        browser, MultiSiteDemo(size=1000, weather=Weather.AWAY), "/?wall=1", viewport={"width": 1920, "height": 1080}
+        browser,
+        MultiSiteDemo(size=1000, weather=Weather.AWAY),
+        "/?wallboard=1",
+        viewport={"width": 1920, "height": 1080},
     ) as page:
         assert await page.evaluate(tall) == [1080, 1920], "on a wall nobody scrolls"
 
@@ -95,7 +98,7 @@ async def test_what_people_have_written_at_length_pushes_nothing_off_a_wall(brow
             declared_by="Seorang Pegawai Yang Panjang Namanya binti Contoh",
             silence=silence,
         )
-    async with page_of(browser, country, "/?wall=1", viewport={"width": 1920, "height": 1080}) as page:
+    async with page_of(browser, country, "/?wallboard=1", viewport={"width": 1920, "height": 1080}) as page:
         assert await page.locator("article", has_text=why[:20]).count() == 8
         assert await page.evaluate("document.documentElement.scrollHeight") == 1080
         assert await page.locator(".beyond").is_visible()
@@ -117,7 +120,7 @@ async def test_what_is_ordered_for_an_agency_and_who_sees_it_fail_is_read_from_a
     }"""
     for language in ("ms", "en"):
         screen = {"width": 1920, "height": 1080}
-        async with page_of(browser, country, f"/?wall=1&lang={language}", viewport=screen) as page:
+        async with page_of(browser, country, f"/?wallboard=1&lang={language}", viewport=screen) as page:
             card = page.locator("article", has_text="A997")
             assert await card.locator(".order time").evaluate(is_within)
             assert await card.locator(".together").evaluate(is_within)

@@ -22,7 +22,7 @@ from tests.unit.monitor.web.source import Service
 pytestmark = pytest.mark.real
 
 A_MINUTE = timedelta(minutes=1)
-SEEN = ("/", "/static/status.css", "/static/strip.css", "/static/status.js", "/static/strip.js")
+SEEN = ("/", "/static/status.css", "/static/uptime_bars.css", "/static/status.js", "/static/uptime_bars.js")
 
 
 @asynccontextmanager

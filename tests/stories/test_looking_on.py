@@ -67,15 +67,15 @@ async def test_an_officer_tests_an_auditor_reads_and_a_wall_hangs(tmp_path: Path
         assert "What to do" in await came_of(officer, route)
 
         auditor = await signed_in(play, "ravi", "admin")
-        journal = (await auditor.get("/journal?by=siti&event=route+tested")).text
+        journal = (await auditor.get("/audit?by=siti&event=route+tested")).text
         assert journal.count(f"route: {route}") == 2
 
-        made = await auditor.post("/walls", data={"name": "Dinding Contoh", "agencies": JCM.code, "days": "30"})
-        link = re.search(r'class="secret">[^<]*(/wall\?key=[^<]*)<', made.text)
+        made = await auditor.post("/wallboards", data={"name": "Dinding Contoh", "agencies": JCM.code, "days": "30"})
+        link = re.search(r'class="secret">[^<]*(/wallboard\?key=[^<]*)<', made.text)
         assert link
         screen = play.web()
-        assert (await screen.get(link[1])).headers["location"] == "/?wall=1"
-        assert JCM.code in (await screen.get("/?wall=1")).text
-        assert (await screen.get("/journal")).status_code == 401
+        assert (await screen.get(link[1])).headers["location"] == "/?wallboard=1"
+        assert JCM.code in (await screen.get("/?wallboard=1")).text
+        assert (await screen.get("/audit")).status_code == 401
         for each in (officer, auditor, screen):
             await each.aclose()

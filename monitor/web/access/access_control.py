@@ -113,7 +113,7 @@ class AccessControl:
     async def _wall(self, request: Request) -> AgencyScope:
         """Return what a wall at which nobody has signed in may show: of the page as a wall has it, and of nothing else."""
         key = request.cookies.get(self._wall_cookie)
-        is_asked = request.url.path in _OF_A_WALL and "wall" in request.query_params and request.method in _SAFE
+        is_asked = request.url.path in _OF_A_WALL and "wallboard" in request.query_params and request.method in _SAFE
         if key is None or self._walls is None or not is_asked:
             return AgencyScope()
         return await self._walls.scope(SessionKey(text=key))

@@ -26,21 +26,21 @@ def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/wall", dependencies=_ITSELF)
+    @router.get("/wallboard", dependencies=_ITSELF)
     async def hang(request: Request) -> Response:
         key = SessionKey(text=request.query_params.get("key", ""))
         link = await walls.open(key, from_where(request))
         if link is None:
             raise HTTPException(404, "this link for a wall is no good any more; an administrator makes another")
         # Another address: whoever looks at the wall is not to read the key in it.
-        answer = RedirectResponse("/?wall=1", status_code=303)
+        answer = RedirectResponse("/?wallboard=1", status_code=303)
         return gate_of(request).hang(answer, key, link.ends_at - clock.now())
 
-    @router.get("/walls", dependencies=needs(Permission.MANAGE_USERS))
+    @router.get("/wallboards", dependencies=needs(Permission.MANAGE_USERS))
     async def listed(request: Request) -> Response:
         return await shown(request)
 
-    @router.post("/walls")
+    @router.post("/wallboards")
     async def make(request: Request, visitor: Administrator) -> Response:
         form = await form_of(request)
         try:
@@ -60,25 +60,25 @@ def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
         except OperationRejectedError as wrong:
             return await shown(request, status=409, written=form, why=wrong)
         # In the answer itself and nowhere else: an address that shows it again would be a second door.
-        address = f"{request.url.scheme}://{request.headers.get('host', '')}/wall?key={made.key.text}"
+        address = f"{request.url.scheme}://{request.headers.get('host', '')}/wallboard?key={made.key.text}"
         return await shown(request, made=made.link, address=address)
 
-    @router.post("/walls/{link_id}/revoke")
+    @router.post("/wallboards/{link_id}/revoke")
     async def revoke(request: Request, link_id: Id, visitor: Administrator) -> Response:
         await form_of(request)
         try:
             await walls.revoke(link_id, by=visitor.by, address=from_where(request))
         except OperationRejectedError as wrong:
             return await shown(request, status=404, why=wrong)
-        return RedirectResponse("/walls", status_code=303)
+        return RedirectResponse("/wallboards", status_code=303)
 
     async def shown(request: Request, *, status: int = 200, **facts: object) -> Response:
         blank: dict[str, object] = {
-            "path": "/walls",
+            "path": "/wallboards",
             "links": await walls.links(),
             "most": LONGEST.days,
             "made": None,
         }
-        return pages.show(request, "walls.html", {**blank, **facts}, status)
+        return pages.show(request, "wallboards.html", {**blank, **facts}, status)
 
     return router

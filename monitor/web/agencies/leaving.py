@@ -31,11 +31,11 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> 
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/agencies/{code}/leave", dependencies=needs(Permission.PLACE_SECRETS, agency_in_path))
+    @router.get("/agencies/{code}/remove", dependencies=needs(Permission.PLACE_SECRETS, agency_in_path))
     async def look(request: Request, code: str) -> Response:
         return await shown(request, code.upper())
 
-    @router.post("/agencies/{code}/leave")
+    @router.post("/agencies/{code}/remove")
     async def take_out(request: Request, code: str, visitor: _Administrator) -> Response:
         code, fields = code.upper(), await form_of(request)
         seen = fields.get("started_from", "")
@@ -67,7 +67,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> 
         """*seen*: the digest of the version that somebody has looked at, and that is not the latest any more."""
         departure = await roll.departure(code)
         common = {
-            "path": f"/agencies/{code}/leave",
+            "path": f"/agencies/{code}/remove",
             "code": code,
             "departure": departure,
             "started_from": departure.version.digest,
@@ -80,7 +80,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> 
             "is_other": False,
             "answer": None,
         }
-        return pages.show(request, "leaving.html", {**common, **facts}, status)
+        return pages.show(request, "remove_agency.html", {**common, **facts}, status)
 
     async def since(seen: str, present: DocumentVersion) -> Sequence[tuple[str, str]] | None:
         try:

@@ -30,13 +30,13 @@ def advance_pages(notices: MaintenanceNotices, pages: Pages) -> APIRouter:
     ) -> Response:
         papers = {channel for each in notices.recipients(code) for channel in each.channels}
         facts = {"told": await notices.overview(code), "papers": papers, "why": why, "made": made}
-        return pages.show(request, "advance.html", facts, 422 if why else 200)
+        return pages.show(request, "maintenance_notices.html", facts, 422 if why else 200)
 
-    @router.get("/agencies/{code}/advance")
+    @router.get("/agencies/{code}/maintenance-notices")
     async def planned(request: Request, code: str) -> Response:
         return await listed(request, code, made=request.query_params.get("made", "")[:40])
 
-    @router.get("/agencies/{code}/advance/look")
+    @router.get("/agencies/{code}/maintenance-notices/preview")
     async def look(request: Request, code: str) -> Response:
         begins, before = request.query_params.get("begins", ""), request.query_params.get("before", "")
         try:
@@ -50,18 +50,18 @@ def advance_pages(notices: MaintenanceNotices, pages: Pages) -> APIRouter:
             "begins": begins,
             "before": before,
         }
-        return pages.show(request, "advance_look.html", facts)
+        return pages.show(request, "maintenance_notice_preview.html", facts)
 
-    @router.post("/agencies/{code}/advance")
+    @router.post("/agencies/{code}/maintenance-notices")
     async def make(request: Request, code: str, visitor: ItsEditor) -> Response:
         fields = await form_of(request)
         try:
             made = await notices.make(code, _moment(fields.get("begins", "")), fields.get("before", ""), by=visitor.by)
         except OperationRejectedError as wrong:
             return await listed(request, code, why=wrong)
-        return RedirectResponse(f"/agencies/{code.upper()}/advance?made={made.number}", status_code=303)
+        return RedirectResponse(f"/agencies/{code.upper()}/maintenance-notices?made={made.number}", status_code=303)
 
-    @router.get("/agencies/{code}/advance/{number}/{file}")
+    @router.get("/agencies/{code}/maintenance-notices/{number}/{file}")
     async def download(
         code: str, number: str, file: str, visitor: ItsEditor, sides: Annotated[int, Query(ge=1, le=2)] = 1
     ) -> Response:

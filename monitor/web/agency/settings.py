@@ -44,16 +44,16 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
     async def settings(request: Request, code: str) -> Response:
         return await saved(request, code, "settings.html")
 
-    @router.get("/agencies/{code}/telling")
+    @router.get("/agencies/{code}/notifications")
     async def telling(request: Request, code: str) -> Response:
-        return await saved(request, code, "telling.html")
+        return await saved(request, code, "notification_settings.html")
 
     @router.post("/agencies/{code}/settings")
     async def save(request: Request, code: str, visitor: ItsEditor) -> Response:
         code = code.upper()
         fields = await form_of(request, largest=LARGEST_TEXT_FORM, most=_MOST_FIELDS)
         typed = TypedForm(name=fields.get("form", ""), fields=fields)
-        page = "telling.html" if is_about_telling(typed.name) else "settings.html"
+        page = "notification_settings.html" if is_about_telling(typed.name) else "settings.html"
         if typed.name != "text" and typed.name not in FORMS:
             raise HTTPException(404, "there is no such form")
         if typed.name in LOOKED_AT and "again" in fields:
@@ -67,7 +67,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
                 if look.would_be is None:
                     return await told(request, typed, draft, look)
                 facts = await asyncio.to_thread(sheet.rota_look, await editor.latest(code), typed, draft, look)
-                return sheet.render(request, "rota_look.html", facts)
+                return sheet.render(request, "rota_preview.html", facts)
             if typed.name == "calendar" and ("again" in fields or fields.get("shown") != digest_of(draft.text)):
                 before = await editor.started_from(code, draft.started_from)
                 facts = await asyncio.to_thread(sheet.calendar_again, typed, before, draft)
@@ -80,10 +80,10 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
         return await told(request, typed, draft, answer)
 
     async def told(request: Request, typed: TypedForm, draft: AgencyDraft, answer: DraftResult) -> Response:
-        page = "telling.html" if is_about_telling(typed.name) else "settings.html"
+        page = "notification_settings.html" if is_about_telling(typed.name) else "settings.html"
         if answer.theirs is not None:
             facts = await asyncio.to_thread(sheet.clash, draft, typed, answer.theirs, answer.common)
-            return sheet.render(request, "settings_clash.html", facts, 409)
+            return sheet.render(request, "edit_conflict.html", facts, 409)
         if answer.is_refused:
             latest = await editor.latest(draft.agency)
             return await sheet.show(request, page, latest, 422, typed=typed, draft=draft, answer=answer)

@@ -71,7 +71,7 @@ class TypedForm:
         return name in self.fields if form == self.name else present
 
 
-_OF_TELLING: Final = frozenset({"telling.html", "rota_look.html"})
+_OF_TELLING: Final = frozenset({"notification_settings.html", "rota_preview.html"})
 NOTHING_TYPED: Final = TypedForm(fields={})
 
 

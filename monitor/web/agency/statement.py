@@ -61,13 +61,13 @@ def statement_pages(statements: Statements, pages: Pages) -> APIRouter:
     # To set type takes a core for a second, and the probes need it, too.
     setting = asyncio.Lock()
 
-    @router.get("/agencies/{code}/statement", dependencies=needs(Permission.READ, agency_in_path))
+    @router.get("/agencies/{code}/report", dependencies=needs(Permission.READ, agency_in_path))
     async def latest(request: Request, code: str) -> Response:
         month = statements.usual_month()
-        there = RedirectResponse(f"/agencies/{code.upper()}/statement/{month:%Y-%m}", status_code=303)
+        there = RedirectResponse(f"/agencies/{code.upper()}/report/{month:%Y-%m}", status_code=303)
         return remember(request, there)
 
-    @router.get("/agencies/{code}/statement/{month}")
+    @router.get("/agencies/{code}/report/{month}")
     async def page(request: Request, code: str, month: str, _: ItsReader) -> Response:
         told = (await statements.gathered(code, month)).statement
         facts = {
@@ -83,9 +83,9 @@ def statement_pages(statements: Statements, pages: Pages) -> APIRouter:
             "left_out": max(0, len(_notices(told)) - _SHOWN),
             "files": [f"penyata-{told.agency}-{told.month:%Y-%m}{end}" for end in _ENDS],
         }
-        return pages.show(request, "statement.html", facts, headers=None)
+        return pages.show(request, "monthly_report.html", facts, headers=None)
 
-    @router.get("/agencies/{code}/statement/{month}/{file}")
+    @router.get("/agencies/{code}/report/{month}/{file}")
     async def download(code: str, month: str, file: str, visitor: ItsReader) -> Response:
         if not file.endswith(_ENDS):
             raise HTTPException(404, said("there is no file '{file}' of this statement", file=file[:80]))

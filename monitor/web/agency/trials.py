@@ -54,11 +54,11 @@ def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> A
 
     @router.get("/agencies/{code}/test/{key}")
     async def look(request: Request, code: str, key: str) -> Response:
-        return seen(request, "trial.html", trials.find(code.upper(), key))
+        return seen(request, "run.html", trials.find(code.upper(), key))
 
     @router.get("/agencies/{code}/test/{key}/fragment")
     async def part(request: Request, code: str, key: str) -> Response:
-        return seen(request, "trial_part.html", trials.find(code.upper(), key))
+        return seen(request, "run_part.html", trials.find(code.upper(), key))
 
     def seen(request: Request, template: str, kept: StoredRun) -> Response:
         facts = {**_seen(kept, asked(request).tongue), "is_proven": trials.is_proven(kept.trial.route)}
@@ -75,7 +75,7 @@ def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> A
             "latest": trials.latest(agency),
             "call": caller.latest(agency),
         }
-        return pages.show(request, "trials.html", facts, status, headers=_HEADERS)
+        return pages.show(request, "runs.html", facts, status, headers=_HEADERS)
 
     return router
 

@@ -122,7 +122,7 @@ def _offer_taking_on(router: APIRouter, front: ServiceFacade, sheets: IncidentRo
         is_theirs = after.is_had_by(visitor.names)
         return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
 
-    @router.post("/duty/acknowledge")
+    @router.post("/tasks/acknowledge")
     async def acknowledge_listed(request: Request, visitor: Principal = anybody) -> Response:
         # Those that the page has listed: what has opened since is not taken on unseen.
         listed = dict.fromkeys((await fields_of(request, most=2 * MOST)).get("incident", ()))
@@ -130,7 +130,7 @@ def _offer_taking_on(router: APIRouter, front: ServiceFacade, sheets: IncidentRo
             permit(visitor, Permission.ACKNOWLEDGE, (await front.numbered(number)).brief.agency)
         for number in listed:
             await front.acknowledge(number, visitor.by)
-        return then_say(request, "/duty", "acknowledged_listed") if listed else RedirectResponse("/duty", 303)
+        return then_say(request, "/tasks", "acknowledged_listed") if listed else RedirectResponse("/tasks", 303)
 
     @router.post("/incidents/{number}/take-over")
     async def take_over(request: Request, number: str, visitor: Principal = officer) -> Response:

@@ -23,7 +23,7 @@ from monitor.web.form import Pages, form_of
 from monitor.web.page import PageLanguage, words
 from monitor.web.request import Id
 
-_PATH: Final = "/duty"
+_PATH: Final = "/tasks"
 _DECLARABLE: Final = frozenset({IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH})
 
 _Officer = Annotated[Principal, Depends(RequirePermission(Permission.ACKNOWLEDGE))]
@@ -35,11 +35,11 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
     """Build the page."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/duty")
+    @router.get("/tasks")
     async def tasks(request: Request, visitor: _Officer) -> Response:
         return await shown(request, visitor)
 
-    @router.post("/duty/declare")
+    @router.post("/tasks/declare")
     async def declare(request: Request, visitor: _Ruler) -> Response:
         form = await form_of(request)
         agency, matter, why = form.get("agency", "").strip().upper(), form.get("matter", ""), read_why(form)
@@ -57,7 +57,7 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
         saying = "declared" if done.silence is None else "declared_silent"
         return then_say(request, f"/incidents/{done.incident.number}", saying)
 
-    @router.post("/duty/silences")
+    @router.post("/tasks/silences")
     async def silence(request: Request, visitor: _Silencing) -> Response:
         form = await form_of(request)
         about, lasts, why = form.get("about", "").strip(), _span(form), read_why(form)
@@ -73,7 +73,7 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
             return await shown(request, visitor, refused("silence", wrong, form))
         return then_say(request, _PATH, "silenced")
 
-    @router.post("/duty/silences/{number}/end")
+    @router.post("/tasks/silences/{number}/end")
     async def end(request: Request, number: Id, visitor: _Silencing) -> Response:
         await form_of(request)
         found = next((each for each in await silencer.current() if each.id == number), None)
@@ -107,7 +107,7 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
             "saying": saying,
             "amiss": amiss,
         }
-        answer = pages.show(request, "duty.html", facts, amiss.status)
+        answer = pages.show(request, "tasks.html", facts, amiss.status)
         return said(answer, _PATH) if saying else answer
 
     return router

@@ -131,15 +131,15 @@ async def test_an_outage_is_acknowledged_looked_at_released_and_closed_by_the_pa
     async with browser_of(town, "duty:JCM") as browser:
         await town.submit(trigger(brief=TOLD_BY_SMS))
         await town.siti.gets("Balas 1A", "JCM-01")
-        assert "Belum disahkan oleh sesiapa 1 JCM-01" in words_of(await browser.get("/duty"))
+        assert "Belum disahkan oleh sesiapa 1 JCM-01" in words_of(await browser.get("/tasks"))
 
         assert f"disahkan oleh {BY}" in await press(town, browser, f"{PAGE}/acknowledge")
-        assert "Di bawah anda 1 JCM-01" in words_of(await browser.get("/duty"))
+        assert "Di bawah anda 1 JCM-01" in words_of(await browser.get("/tasks"))
         # Nobody else of the staff is told. Whoever has it is called about the release, though it was taken on in a browser.
         town.siti.presses("1")
         await town.advance(11 * MINUTE)
         await town.siti.is_called("menunggu kebenaran tuan atau puan", keys="1")
-        assert "Notis luar menunggu kebenaran 1 JCM-01" in words_of(await browser.get("/duty"))
+        assert "Notis luar menunggu kebenaran 1 JCM-01" in words_of(await browser.get("/tasks"))
         look = await browser.get(f"{PAGE}/release")
         assert words_of(look).count("Ketua Setiausaha, Kementerian Contoh") == 2
         for place in (1, 2):
@@ -183,10 +183,10 @@ async def test_duty_page_lists_what_was_taken_on_by_telephone_under_another_spel
         await town.submit(trigger(brief=brief))
         await town.siti.gets("Balas 1A", "JCM-01")
         await town.siti.replies("1A")
-        assert "Di bawah anda 1 JCM-01" in words_of(await browser.get("/duty"))
+        assert "Di bawah anda 1 JCM-01" in words_of(await browser.get("/tasks"))
         assert "Ambil alih" not in words_of(await browser.get(PAGE))
         # A contact of that name who names another user is somebody else.
-        assert "Di bawah anda 1" not in words_of(await stranger.get("/duty"))
+        assert "Di bawah anda 1" not in words_of(await stranger.get("/tasks"))
         assert "Ambil alih" in words_of(await stranger.get(PAGE))
 
 
@@ -196,15 +196,15 @@ async def test_all_that_the_page_lists_is_taken_on_at_once_and_nothing_else(town
         for code in ("JCM", "MDC"):
             await town.submit(trigger(brief=replace(TOLD_BY_SMS, agency=code)))
         await town.siti.gets("Balas 1A", "JCM-01")
-        page = await browser.get("/duty")
+        page = await browser.get("/tasks")
         listed = re.findall(r'name="incident" value="([^"]+)"', page.text)
         assert listed == ["JCM-01", "MDC-01"]
         async with browser_of(town, "duty:JCM") as officer:
-            assert (await officer.post("/duty/acknowledge", data={"incident": listed})).status_code == 403
-            assert 'action="/duty/acknowledge"' not in (await officer.get("/duty")).text, "there is one alone"
+            assert (await officer.post("/tasks/acknowledge", data={"incident": listed})).status_code == 403
+            assert 'action="/tasks/acknowledge"' not in (await officer.get("/tasks")).text, "there is one alone"
         await town.submit(trigger(brief=replace(TOLD_BY_SMS, agency="UCM")))
         for _ in range(2):
-            answer = await browser.post("/duty/acknowledge", data={"incident": listed})
+            answer = await browser.post("/tasks/acknowledge", data={"incident": listed})
             assert answer.status_code == 303
         said = words_of(await browser.get(answer.headers["location"]))
     await town.settle()
@@ -218,12 +218,12 @@ async def test_an_outage_is_declared_by_the_page_handed_on_and_taken_back(town: 
     """An outage is declared, handed on and taken back by the page; pressed twice it is told once."""
     async with browser_of(town, "duty:JCM") as browser:
         declared = {"agency": "jcm", "matter": "receiving", "since": "2026-11-24T13:40", "why": "mel web rosak"}
-        said = await press(town, browser, "/duty/declare", **declared)
+        said = await press(town, browser, "/tasks/declare", **declared)
         assert "Gangguan diisytiharkan; pegawai sedang dimaklumkan." in said
         assert f"Sejak 24/11/2026 13:40, diisytiharkan oleh {BY}" in said
         await town.siti.gets("E-mel masuk gagal sejak 24/11, 1.40 ptg", "JCM-01")
         await town.advance(SECOND)
-        again = await browser.post("/duty/declare", data=declared)
+        again = await browser.post("/tasks/declare", data=declared)
         assert again.status_code == 409
         assert f"JCM-01 sudah terbuka: {BY} mengisytiharkannya" in again.text.replace("&#39;", "'")
 
@@ -240,14 +240,14 @@ async def test_a_silence_that_is_ordered_twice_at_once_is_one_and_nobody_hears_u
     async with browser_of(town, "duty:JCM") as browser:
         order = {"about": "jcm", "lasts": "2h", "why": "kerja rangkaian"}
         for _ in range(2):
-            assert "Disenyapkan." in await press(town, browser, "/duty/silences", **order)
+            assert "Disenyapkan." in await press(town, browser, "/tasks/silences", **order)
         assert (await town.journal()).count("silence begun") == 1
         await town.submit(trigger(brief=TOLD_BY_SMS))
         await town.advance(2 * MINUTE)
         assert f"Disenyapkan hingga 24/11/2026 16:15, oleh {BY}: kerja rangkaian" in words_of(await browser.get(PAGE))
-        assert "Tidak lagi disenyapkan." in await press(town, browser, "/duty/silences/1/end")
+        assert "Tidak lagi disenyapkan." in await press(town, browser, "/tasks/silences/1/end")
         await town.siti.gets("JCM-01")
-        assert "Telah tamat lebih awal" in await press(town, browser, "/duty/silences/1/end")
+        assert "Telah tamat lebih awal" in await press(town, browser, "/tasks/silences/1/end")
 
 
 async def test_the_duty_officer_of_another_agency_is_neither_shown_it_nor_may_act(town: Town) -> None:
@@ -255,13 +255,13 @@ async def test_the_duty_officer_of_another_agency_is_neither_shown_it_nor_may_ac
     async with browser_of(town, "duty:MDC", name="mei") as browser:
         await town.submit(trigger(brief=TOLD_BY_SMS))
         await town.siti.gets("JCM-01")
-        assert "JCM" not in words_of(await browser.get("/duty"))
+        assert "JCM" not in words_of(await browser.get("/tasks"))
         for path in (f"{PAGE}/acknowledge", f"{PAGE}/release", f"{PAGE}/close"):
             assert (await browser.post(path)).status_code == 403
         outage = {"agency": "JCM", "matter": "both", "why": "?"}
-        assert (await browser.post("/duty/declare", data=outage)).status_code == 403
+        assert (await browser.post("/tasks/declare", data=outage)).status_code == 403
         quiet = {"about": "JCM", "lasts": "2h", "why": "?"}
-        assert (await browser.post("/duty/silences", data=quiet)).status_code == 403
+        assert (await browser.post("/tasks/silences", data=quiet)).status_code == 403
     assert "silence begun" not in await town.journal()
 
 
@@ -276,15 +276,15 @@ async def test_what_became_of_a_fax_is_said_by_the_page_by_whoever_may(town: Tow
     await town.advance(HOUR)
     fax = next(each for each in await town.notices() if each.addresses == (FAX,))
     async with browser_of(town, "duty:MDC", name="mei") as browser:
-        assert "JCM" not in words_of(await browser.get("/duty"))
+        assert "JCM" not in words_of(await browser.get("/tasks"))
         assert (await browser.post(f"/notices/{fax.id}/settle", data={"ruling": "lost", "why": "?"})).status_code == 403
     async with browser_of(town, "duty:JCM") as browser:
-        waits = await browser.get("/duty")
+        waits = await browser.get("/tasks")
         assert "Notis yang tidak pasti 1 JCM-01" in words_of(waits)
         assert f'href="{PAGE}#notice-{fax.id}"' in waits.text
         word = {"ruling": "arrived", "why": "setiausahanya telah menerima faks itu"}
         said = await press(town, browser, f"/notices/{fax.id}/settle", **word)
         assert f"{BY} Notis disahkan telah sampai: setiausahanya telah menerima faks itu" in said
         assert "telah dinyatakan lebih awal" in await press(town, browser, f"/notices/{fax.id}/settle", **word)
-        assert "Notis yang tidak pasti" not in words_of(await browser.get("/duty"))
+        assert "Notis yang tidak pasti" not in words_of(await browser.get("/tasks"))
     assert (await town.journal()).count("notice settled by hand: arrived") == 1

@@ -21,7 +21,7 @@ from monitor.store.schema.tables import attempt, journal, notice
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import House, house
 
-ADVANCE = "/agencies/JCM/advance"
+ADVANCE = "/agencies/JCM/maintenance-notices"
 RECIPIENTS = """
   recipients:
     kementerian:
@@ -102,10 +102,10 @@ async def told(place: House, event: str) -> list[tuple[str, dict[str, str]]]:
 async def test_what_would_be_written_is_shown_first_and_then_made_once(
     place: House, officer: httpx.AsyncClient
 ) -> None:
-    assert ADVANCE in links(await officer.get("/agencies/JCM/settings"), "advance")
+    assert ADVANCE in links(await officer.get("/agencies/JCM/settings"), "maintenance-notices")
     page = await officer.get(ADVANCE, params={"lang": "en"})
     assert "01/12/2026 22:00 until 01/12/2026 23:30: Naik taraf pelayan mel Not told yet." in shown(page)
-    (link,) = links(page, "look?begins")
+    (link,) = links(page, "preview?begins")
     look = await officer.get(link)
     assert "1 Disember 2026 (Selasa), pukul 10.00 malam" in shown(look)
     assert "Ketua Setiausaha, Kementerian Teladan: letter, fax 03-8000 4001" in shown(look)
@@ -117,7 +117,7 @@ async def test_what_would_be_written_is_shown_first_and_then_made_once(
     assert (made.status_code, made.headers["location"]) == (303, f"{ADVANCE}?made=JCM-P261124-1415")
     after = await officer.get(made.headers["location"])
     assert "Notice JCM-P261124-1415 is made." in shown(after)
-    assert not links(after, "look")
+    assert not links(after, "preview")
     later = await officer.post(ADVANCE, data=fields)
     for answer in (again, later):
         assert answer.status_code == 422
@@ -128,7 +128,7 @@ async def test_what_would_be_written_is_shown_first_and_then_made_once(
 
 
 async def test_the_pages_are_downloaded_and_no_notice_is_sent(place: House, officer: httpx.AsyncClient) -> None:
-    page = await officer.get((await make(officer, f"{ADVANCE}/look?begins=20261201T140000Z")).headers["location"])
+    page = await officer.get((await make(officer, f"{ADVANCE}/preview?begins=20261201T140000Z")).headers["location"])
     letters, both, faxes = links(page, ".pdf")
     read = {}
     for each in (letters, both, faxes):
@@ -155,21 +155,21 @@ async def test_the_pages_are_downloaded_and_no_notice_is_sent(place: House, offi
 async def test_a_window_that_was_moved_is_told_as_a_change_and_one_that_is_gone_as_cancelled(
     place: House, officer: httpx.AsyncClient
 ) -> None:
-    await make(officer, f"{ADVANCE}/look?begins=20261201T140000Z")
+    await make(officer, f"{ADVANCE}/preview?begins=20261201T140000Z")
     await plan(place, window(SECOND))
     page = await officer.get(ADVANCE, params={"lang": "en"})
-    new, changed, cancelled = links(page, "look?")
+    new, changed, cancelled = links(page, "preview?")
     assert new.endswith("begins=20261203T140000Z")
     assert "telah dipinda" in shown(await officer.get(changed))
     assert "telah dibatalkan" in shown(await officer.get(cancelled))
     # In the same minute: no two bear one number.
     assert (await make(officer, changed)).headers["location"].endswith("JCM-P261124-1416")
     after = await officer.get(ADVANCE, params={"lang": "en"})
-    assert not links(after, "look?")
+    assert not links(after, "preview?")
     # What has been replaced is not to be cancelled from an old page.
     assert (await officer.get(cancelled)).status_code == 422
     await plan(place)
-    (cancelled,) = links(await officer.get(ADVANCE), "look?")
+    (cancelled,) = links(await officer.get(ADVANCE), "preview?")
     await make(officer, cancelled)
     assert [detail["news"] for _, detail in await told(place, MADE)] == [
         "maintenance",
@@ -178,7 +178,7 @@ async def test_a_window_that_was_moved_is_told_as_a_change_and_one_that_is_gone_
     ]
     # It is planned again after all: that is news.
     await plan(place, window(SECOND))
-    assert len(links(await officer.get(ADVANCE), "look?")) == 1
+    assert len(links(await officer.get(ADVANCE), "preview?")) == 1
 
 
 async def test_what_has_begun_is_not_told_beforehand_any_more(place: House, officer: httpx.AsyncClient) -> None:
@@ -190,28 +190,28 @@ async def test_what_has_begun_is_not_told_beforehand_any_more(place: House, offi
     assert (late.status_code, await told(place, MADE)) == (422, [])
     # Nor is it cancelled beforehand, whatever becomes of the window.
     place.clock.move(-timedelta(hours=1))
-    await make(officer, f"{ADVANCE}/look?begins=20261201T140000Z")
+    await make(officer, f"{ADVANCE}/preview?begins=20261201T140000Z")
     await plan(place)
-    assert len(links(await officer.get(ADVANCE), "look?")) == 1
+    assert len(links(await officer.get(ADVANCE), "preview?")) == 1
     place.clock.move(timedelta(hours=1))
-    assert not links(await officer.get(ADVANCE), "look?")
+    assert not links(await officer.get(ADVANCE), "preview?")
 
 
 async def test_of_work_that_comes_again_the_next_time_is_told(place: House, officer: httpx.AsyncClient) -> None:
     await plan(place, '  - {cron: "0 2 * * sun", for: 2h, why: Kemas kini}\n')
     page = await officer.get(ADVANCE)
-    (link,) = links(page, "look?")
+    (link,) = links(page, "preview?")
     assert link.endswith("begins=20261128T180000Z")
     await make(officer, link)
     place.clock.move(timedelta(days=5))
     officer = await place.admitted("lim", "officer:JCM")
-    (link,) = links(await officer.get(ADVANCE), "look?")
+    (link,) = links(await officer.get(ADVANCE), "preview?")
     assert link.endswith("begins=20261205T180000Z")
 
 
 async def test_without_anybody_to_write_to_nothing_is_made(place: House, officer: httpx.AsyncClient) -> None:
     await plan(place, window(FIRST), recipients="")
-    refused = await officer.get(f"{ADVANCE}/look?begins=20261201T140000Z", params={"lang": "en"})
+    refused = await officer.get(f"{ADVANCE}/preview?begins=20261201T140000Z", params={"lang": "en"})
     for answer in (refused, await officer.post(ADVANCE, data={"begins": "20261201T140000Z"})):
         assert answer.status_code == 422
     assert not await told(place, MADE)
@@ -222,7 +222,7 @@ async def test_without_anybody_to_write_to_nothing_is_made(place: House, officer
 async def test_a_program_does_over_the_api_what_an_officer_does_on_the_pages(
     place: House, officer: httpx.AsyncClient
 ) -> None:
-    program, api = await place.program("officer:JCM"), f"/api/v1{ADVANCE}-notices"
+    program, api = await place.program("officer:JCM"), "/api/v1/agencies/JCM/advance-notices"
     (work,) = (await program.get(api)).json()["works"]
     assert (work["begins"], work["told"]) == ("2026-12-01T14:00:00Z", "")
     draft = (await program.get(f"{api}/draft", params={"begins": work["begins"]})).json()

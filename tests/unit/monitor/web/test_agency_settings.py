@@ -642,7 +642,7 @@ async def test_who_may_edit_an_agency_finds_its_settings_on_every_page(
     assert SETTINGS not in (await viewer.get("/account")).text
 
 
-@pytest.mark.parametrize("page", ["settings", "telling", "mailboxes"])
+@pytest.mark.parametrize("page", ["settings", "notifications", "mailboxes"])
 async def test_a_long_document_is_not_read_where_the_probes_wait(
     place: House, officer: httpx.AsyncClient, page: str
 ) -> None:

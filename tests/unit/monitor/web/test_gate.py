@@ -30,8 +30,8 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /fragment": ("part", READERS),
     "GET /agencies": ("ours", {"admin"}),
     "POST /agencies": ("ours", {"admin"}),
-    "GET /agencies/{code}/leave": ("ours", {"admin"}),
-    "POST /agencies/{code}/leave": ("ours", {"admin"}),
+    "GET /agencies/{code}/remove": ("ours", {"admin"}),
+    "POST /agencies/{code}/remove": ("ours", {"admin"}),
     "GET /agencies/{code}": ("own", READERS),
     "GET /agencies/{code}/fragment": ("own", READERS),
     "GET /agencies/{code}/settings": ("own", {"officer", "admin"}),
@@ -44,18 +44,18 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     # Whose it is stands in what was begun: `test_mailbox_setup` asks.
     "GET /mailboxes/consent": ("part", {"officer", "admin"}),
     "POST /agencies/{code}/settings/calendar": ("own", {"officer", "admin"}),
-    "GET /agencies/{code}/advance": ("own", {"officer", "admin"}),
-    "GET /agencies/{code}/advance/look": ("own", {"officer", "admin"}),
-    "POST /agencies/{code}/advance": ("own", {"officer", "admin"}),
-    "GET /agencies/{code}/advance/{number}/{file}": ("own", {"officer", "admin"}),
-    "GET /agencies/{code}/telling": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/maintenance-notices": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/maintenance-notices/preview": ("own", {"officer", "admin"}),
+    "POST /agencies/{code}/maintenance-notices": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/maintenance-notices/{number}/{file}": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/notifications": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/mailboxes": ("own", {"officer", "admin"}),
     "POST /agencies/{code}/mailboxes": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/versions": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/history": ("own", READERS),
-    "GET /agencies/{code}/statement": ("own", READERS),
-    "GET /agencies/{code}/statement/{month}": ("own", READERS),
-    "GET /agencies/{code}/statement/{month}/{file}": ("own", READERS),
+    "GET /agencies/{code}/report": ("own", READERS),
+    "GET /agencies/{code}/report/{month}": ("own", READERS),
+    "GET /agencies/{code}/report/{month}/{file}": ("own", READERS),
     "GET /agencies/{code}/drills": ("own", {"officer", "noc"}),
     "POST /agencies/{code}/drills": ("own", {"officer", "noc"}),
     "GET /agencies/{code}/test": ("own", {"officer", "noc"}),
@@ -71,12 +71,12 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /letters/{deed}": ("part", {"clerk"}),
     "POST /letters/{notice_id}/not-posted": ("own", {"clerk"}),
     "POST /letters/{notice_id}/{deed}": ("own", {"clerk"}),
-    "GET /duty": ("part", OFFICERS),
+    "GET /tasks": ("part", OFFICERS),
     # Whose it is stands in the form: `test_tasks_page` asks.
-    "POST /duty/acknowledge": ("part", OFFICERS),
-    "POST /duty/declare": ("part", OFFICERS),
-    "POST /duty/silences": ("part", OFFICERS),
-    "POST /duty/silences/{number}/end": ("part", OFFICERS),
+    "POST /tasks/acknowledge": ("part", OFFICERS),
+    "POST /tasks/declare": ("part", OFFICERS),
+    "POST /tasks/silences": ("part", OFFICERS),
+    "POST /tasks/silences/{number}/end": ("part", OFFICERS),
     "GET /incidents/{number}": ("own", READERS),
     "POST /incidents/{number}/acknowledge": ("own", OFFICERS),
     "POST /incidents/{number}/remark": ("own", OFFICERS),
@@ -88,7 +88,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /incidents/{number}/close": ("own", OFFICERS),
     "POST /incidents/{number}/correct": ("own", OFFICERS),
     "POST /notices/{notice_id}/settle": ("own", OFFICERS),
-    "GET /journal": ("part", {"noc", "admin"}),
+    "GET /audit": ("part", {"noc", "admin"}),
     "GET /rotas": ("part", COLLEAGUES),
     "GET /rotas/{code}/{rota}": ("own", COLLEAGUES),
     "POST /rotas/{code}/{rota}/overrides": ("own", {"officer", "duty", "noc"}),
@@ -109,10 +109,10 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /tokens": ("ours", {"admin"}),
     "POST /tokens": ("ours", {"admin"}),
     "POST /tokens/{number}/revoke": ("ours", {"admin"}),
-    "GET /walls": ("ours", {"admin"}),
-    "POST /walls": ("ours", {"admin"}),
-    "POST /walls/{link_id}/revoke": ("ours", {"admin"}),
-    "GET /wall": ("all", set()),
+    "GET /wallboards": ("ours", {"admin"}),
+    "POST /wallboards": ("ours", {"admin"}),
+    "POST /wallboards/{link_id}/revoke": ("ours", {"admin"}),
+    "GET /wallboard": ("all", set()),
     "POST /users/{name}/second-factor-off": ("ours", {"admin"}),
     "GET /sign-in": ("all", set()),
     "POST /sign-in": ("all", set()),
@@ -205,7 +205,7 @@ def names_of(app: FastAPI) -> set[str]:
 async def ask(browser: httpx.AsyncClient, route: str) -> int:
     method, _, path = route.partition(" ")
     names = {**NAMES, "notice_id": "7"} if path.startswith("/letters") else NAMES
-    names = {**NAMES, "number": "1"} if path.startswith("/duty") else names
+    names = {**NAMES, "number": "1"} if path.startswith("/tasks") else names
     path = re.sub(r"\{(\w+)\}", lambda found: names[found[1]], path)
     return (await browser.request(method, path, data={} if method == "POST" else None)).status_code
 
@@ -269,9 +269,9 @@ async def test_the_status_page_and_an_agencys_lead_where_somebody_may_go_and_now
         "viewer": [],
         "officer:JCM": ["/rotas", "/agencies/JCM/settings"],
         "clerk:JCM": ["/letters"],
-        "duty": ["/duty", "/rotas"],
-        "noc": ["/duty", "/rotas", "/journal"],
-        "admin": ["/rotas", "/journal", "/agencies", "/users", "/tokens", "/walls"],
+        "duty": ["/tasks", "/rotas"],
+        "noc": ["/tasks", "/rotas", "/audit"],
+        "admin": ["/rotas", "/audit", "/agencies", "/users", "/tokens", "/wallboards"],
     }.items():
         browser = await place.admitted(f"pelawat-{role.lower().replace(':', '-')}", role)
         for path in ("/", "/agencies/JCM", "/account"):
@@ -284,7 +284,7 @@ async def test_the_status_page_and_an_agencys_lead_where_somebody_may_go_and_now
         assert ("/agencies/JCM/drills" in theirs) is (role in {"officer:JCM", "noc"}), role
         assert 403 not in [(await browser.get(each)).status_code for each in theirs], role
         marks.add((await browser.get("/")).headers["ETag"])
-        assert 'class="places"' not in (await browser.get("/?wall=1")).text
+        assert 'class="places"' not in (await browser.get("/?wallboard=1")).text
     # Who signs in at somebody else's browser is not shown that their page still holds; of the same roles it is one page.
     assert len(marks) == 6
     other = await place.admitted("pelawat-lain", "noc")
@@ -358,7 +358,7 @@ async def test_what_a_form_is_answered_with_leads_to_a_page_in_the_other_languag
         if not route.startswith("POST ") or route.startswith("POST /api/") or route == "POST /sign-out":
             continue
         names = {**NAMES, "notice_id": "7"} if "/letters" in route else NAMES
-        names = {**names, "number": "1"} if any(each in route for each in ("/duty", "/tokens")) else names
+        names = {**names, "number": "1"} if any(each in route for each in ("/tasks", "/tokens")) else names
         path = route.removeprefix("POST ").format_map(names)
         answer = await browser.post(path, data={}, headers={"Accept": "text/html"})
         for link in re.findall(r'href="([^"?]+)\?[^"]*lang=en"', answer.text):

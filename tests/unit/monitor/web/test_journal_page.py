@@ -35,14 +35,14 @@ async def incident_of(place: House, agency: str) -> int:
 
 
 def events(page: str) -> list[str]:
-    return re.findall(r'href="/journal\?event=[^"]*">([^<]*)</a>', page)
+    return re.findall(r'href="/audit\?event=[^"]*">([^<]*)</a>', page)
 
 
 async def test_who_may_read_all_sees_who_did_what_and_what_was_told(place: House) -> None:
     admin = await place.admitted("siti", "admin")
     detail = {"to": "<script>alert(1)</script>", "count": "3", "nothing": ""}
     await told(place, AuditEntry(at=T0, actor="<b>Ravi</b>", event="something was done", detail=detail))
-    page = await admin.get("/journal?lang=en")
+    page = await admin.get("/audit?lang=en")
     assert "Content-Security-Policy" in page.headers
     assert events(page.text)[0] == "Something was done"
     assert "to: &lt;script&gt;alert(1)&lt;/script&gt;; count: 3" in page.text
@@ -50,10 +50,10 @@ async def test_who_may_read_all_sees_who_did_what_and_what_was_told(place: House
     assert "<b>Ravi" not in page.text
     assert "Signed in" in events(page.text)
     # In Malay, what has a name there; the address has what is recorded.
-    malay = (await admin.get("/journal?lang=ms")).text
-    assert '<td><a href="/journal?event=signed%20in">Log masuk</a></td>' in malay
-    assert '<td lang="en"><a href="/journal?event=something%20was%20done">something was done</a></td>' in malay
-    assert 'href="/journal" aria-current="page"' in page.text
+    malay = (await admin.get("/audit?lang=ms")).text
+    assert '<td><a href="/audit?event=signed%20in">Log masuk</a></td>' in malay
+    assert '<td lang="en"><a href="/audit?event=something%20was%20done">something was done</a></td>' in malay
+    assert 'href="/audit" aria-current="page"' in page.text
 
 
 async def test_who_may_read_of_one_agency_sees_its_incidents_only(place: House) -> None:
@@ -65,23 +65,23 @@ async def test_who_may_read_of_one_agency_sees_its_incidents_only(place: House) 
         AuditEntry(at=T0, actor="engine", event="of none"),
     )
     noc = await place.admitted("ravi", "noc:JCM")
-    assert events((await noc.get("/journal")).text) == ["of JCM"]
-    assert events((await noc.get("/journal?event=of none")).text) == []
-    assert events((await noc.get("/journal?by=engine")).text) == ["of JCM"]
-    assert (await noc.get("/journal?agency=MDC")).status_code == 403
-    assert events((await noc.get("/journal?agency=jcm")).text) == ["of JCM"]
+    assert events((await noc.get("/audit")).text) == ["of JCM"]
+    assert events((await noc.get("/audit?event=of none")).text) == []
+    assert events((await noc.get("/audit?by=engine")).text) == ["of JCM"]
+    assert (await noc.get("/audit?agency=MDC")).status_code == 403
+    assert events((await noc.get("/audit?agency=jcm")).text) == ["of JCM"]
     for_all = await place.admitted("siti", "noc")
-    assert events((await for_all.get("/journal?agency=MDC")).text) == ["of MDC"]
-    numbers = re.findall(r"incident=([A-Z]+-\d+)", (await for_all.get("/journal?event=of MDC")).text)
-    assert events((await for_all.get(f"/journal?incident={numbers[0].lower()}")).text) == ["of MDC"]
+    assert events((await for_all.get("/audit?agency=MDC")).text) == ["of MDC"]
+    numbers = re.findall(r"incident=([A-Z]+-\d+)", (await for_all.get("/audit?event=of MDC")).text)
+    assert events((await for_all.get(f"/audit?incident={numbers[0].lower()}")).text) == ["of MDC"]
     # Nor by its number.
-    assert events((await noc.get(f"/journal?incident={numbers[0]}")).text) == []
+    assert events((await noc.get(f"/audit?incident={numbers[0]}")).text) == []
 
 
 async def test_it_is_read_in_pages_and_by_the_name_with_which_somebody_signs_in(place: House) -> None:
     admin = await place.admitted("siti", "admin")
     await told(place, *(AuditEntry(at=T0, actor="Siti Contoh (siti)", event=f"event {n}") for n in range(120)))
-    address, found = "/journal?by=siti", list[str]()
+    address, found = "/audit?by=siti", list[str]()
     for _ in range(4):
         page = (await admin.get(address)).text
         found += events(page)
@@ -91,5 +91,5 @@ async def test_it_is_read_in_pages_and_by_the_name_with_which_somebody_signs_in(
         address = older[1].replace("&amp;", "&")
     assert found[:120] == [f"event {n}" for n in reversed(range(120))]
     assert found[120:] == ["Log masuk"]
-    assert (await admin.get("/journal?before=0")).status_code == 422
-    assert (await admin.get("/journal?by=" + "x" * 201)).status_code == 422
+    assert (await admin.get("/audit?before=0")).status_code == 422
+    assert (await admin.get("/audit?by=" + "x" * 201)).status_code == 422

@@ -65,7 +65,8 @@ async def test_the_list_says_of_each_agency_who_wrote_it_last_and_what_it_has_no
     assert "Jabatan Laut Contoh" in row
     assert "<td>1, 24/11/2026 14:15</td><td>Ravi</td>" in row
     assert (
-        '<a href="/agencies/JLN/mailboxes/new">a mailbox</a>, <a href="/agencies/JLN/telling">people to tell</a>' in row
+        '<a href="/agencies/JLN/mailboxes/new">a mailbox</a>, <a href="/agencies/JLN/notifications">people to tell</a>'
+        in row
     )
     # By a part of the name, or of the code, in whatever case; and nothing else by what a search may hold.
     for sought, found in {"laut": ["JLN"], "jc": ["JCM"], "jabatan": ["JCM", "JLN", "MDC"], "%": [], "_": []}.items():
@@ -115,7 +116,7 @@ async def test_an_agency_is_added_by_three_lines_and_the_page_says_what_comes_ne
     ways = re.findall(r'<a class="button[^"]*" href="([^"]+)"', page.text)
     assert [unescape(each) for each in ways] == [
         "/agencies/JLN/mailboxes/new",
-        "/agencies/JLN/telling",
+        "/agencies/JLN/notifications",
         "/users?role=officer&agency=JLN#add-user",
     ]
     users = (await admin.get("/users?role=officer&agency=JLN")).text
@@ -241,7 +242,7 @@ async def test_a_code_that_was_another_agencys_is_given_only_after_that_was_told
 
 
 async def leave(admin: httpx.AsyncClient, **fields: str) -> httpx.Response:
-    return await admin.post("/agencies/JCM/leave?lang=en", data=fields)
+    return await admin.post("/agencies/JCM/remove?lang=en", data=fields)
 
 
 async def test_before_an_agency_is_taken_out_the_page_says_what_goes_and_what_stays(
@@ -252,7 +253,7 @@ async def test_before_an_agency_is_taken_out_the_page_says_what_goes_and_what_st
     await place.driller.ask("JCM/all", "Ujian", timedelta(hours=1))
     async with SqlStore(place.database).transaction() as ledger:
         [opened] = await ledger.add_incidents([trigger()])
-    page = (await admin.get("/agencies/JCM/leave?lang=en")).text
+    page = (await admin.get("/agencies/JCM/remove?lang=en")).text
     for says in (
         "pantau@jcm.gov.my",
         f"{opened.number}</a> is open. It is closed by itself after about 10 minutes",
@@ -308,7 +309,7 @@ async def test_where_agencies_are_files_the_pages_say_so_and_change_nothing(
     settings = place.site.settings
     settings.write_text(settings.read_text().replace("agencies: in the store", "agencies: agencies"))
     await place.site.take_up()
-    for path in ("/agencies", "/agencies/JCM/leave"):
+    for path in ("/agencies", "/agencies/JCM/remove"):
         page = (await admin.get(path)).text
         assert "Di sini agensi disimpan dalam fail" in page
         assert "<button>Tambah agensi" not in page

@@ -463,7 +463,7 @@ async def test_who_has_no_role_yet_reads_so_in_a_page_and_finds_their_account(
     "address",
     [
         "/sign-in?next=/agencies/JCM%3Fq%3D1",
-        "/journal?by=siti&event=signed+in",
+        "/audit?by=siti&event=signed+in",
         "/rotas?q=jcm",
         "/agencies/JCM/versions?from=1&to=1",
         "/agencies/TIADA",

@@ -28,7 +28,7 @@ def states_on(page: str) -> dict[str, str]:
 async def test_page_wall_counts_and_api_agree_on_every_agency_in_every_weather(weather: Weather) -> None:
     country = MultiSiteDemo(size=60, weather=weather, codes=["A001"])
     async with client(portal(country, HOSTS)) as web:
-        page, wall = (await web.get("/")).text, (await web.get("/?wall=1")).text
+        page, wall = (await web.get("/")).text, (await web.get("/?wallboard=1")).text
         told = {each["agency"]: each["state"] for each in (await web.get("/api/v1/agencies")).json()}
         one = (await web.get("/api/v1/agencies/A001")).json()["state"]
         asked = {

@@ -20,7 +20,7 @@ from monitor.store.schema.tables import journal
 from tests.unit.alerts.people import BRIEF, T0, trigger
 from tests.unit.monitor.web.signed import House, house
 
-MONTH = "/agencies/JCM/statement/2026-11"
+MONTH = "/agencies/JCM/report/2026-11"
 
 
 async def filled(place: House) -> None:
@@ -100,20 +100,20 @@ async def test_months_are_chosen_from_thirteen_and_one_that_has_just_begun_is_no
     place: House, head: httpx.AsyncClient
 ) -> None:
     # What is said of the language on the way is remembered.
-    assert "bahasa=en" in (await head.get("/agencies/jcm/statement?lang=en")).headers["set-cookie"]
+    assert "bahasa=en" in (await head.get("/agencies/jcm/report?lang=en")).headers["set-cookie"]
     head.cookies.delete("bahasa")
-    answer = await head.get("/agencies/jcm/statement")
+    answer = await head.get("/agencies/jcm/report")
     assert (answer.status_code, answer.headers["location"]) == (303, MONTH)
     page = await head.get(MONTH)
-    months = re.findall(r'href="/agencies/JCM/statement/(\d{4}-\d\d)"', page.text)
+    months = re.findall(r'href="/agencies/JCM/report/(\d{4}-\d\d)"', page.text)
     assert (len(months), months[0], months[1], months[-1]) == (13, "2026-11", "2026-10", "2025-11")
-    empty = await head.get("/agencies/JCM/statement/2026-10", params={"lang": "en"})
+    empty = await head.get("/agencies/JCM/report/2026-10", params={"lang": "en"})
     assert "Mail could be sent: not known" in shown(empty)
     place.clock.at = T0 + timedelta(days=8)
     later = await place.admitted("kp2", "viewer:JCM")
-    assert (await later.get("/agencies/JCM/statement")).headers["location"] == MONTH
+    assert (await later.get("/agencies/JCM/report")).headers["location"] == MONTH
 
 
 async def test_what_is_no_month_is_refused(head: httpx.AsyncClient) -> None:
     for written in ("2027-01", "2026-13", "kelmarin", "%00"):
-        assert (await head.get(f"/agencies/JCM/statement/{written}")).status_code == 409
+        assert (await head.get(f"/agencies/JCM/report/{written}")).status_code == 409

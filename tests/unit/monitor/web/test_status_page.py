@@ -192,7 +192,7 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
         ("en", ("The store is away", "A control run failed", "Store", "as of")),
     ],
 )
-@pytest.mark.parametrize("path", ["/", "/fragment", "/agencies/JCM", "/?wall=1", "/?q=tiada"])
+@pytest.mark.parametrize("path", ["/", "/fragment", "/agencies/JCM", "/?wallboard=1", "/?q=tiada"])
 async def test_what_is_wrong_with_pantau_stands_before_every_agency(
     path: str, tongue: str, said: tuple[str, ...]
 ) -> None:
@@ -646,9 +646,9 @@ async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_cod
 
 async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
     async with client(portal(weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS), HOSTS)) as web:
-        many = (await web.get("/?wall=1")).text
+        many = (await web.get("/?wallboard=1")).text
     async with client(portal(weather.MultiSiteDemo(size=3), HOSTS)) as web:
-        few = (await web.get("/?wall")).text
+        few = (await web.get("/?wallboard")).text
     assert '<html lang="ms" class="wall">' in many
     assert many.count("<article ") == 8
     ill = 100 - int(re.search(r'id="n-well"[^>]*><b>(\d+)</b>', many)[1])  # type: ignore[index]
@@ -661,7 +661,7 @@ async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
 async def test_the_worst_have_bars_of_their_days_which_a_wall_has_not_and_a_day_that_goes_on_is_drawn_again() -> None:
     source = weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS)
     async with client(portal(source, HOSTS)) as web:
-        seen, wall = [(await web.get(path)).text for path in ("/", "/?wall=1")]
+        seen, wall = [(await web.get(path)).text for path in ("/", "/?wallboard=1")]
     assert (seen.count('<svg class="strip"'), wall.count('<svg class="strip"')) == (8, 0)
     assert "<title>23/11/2026: gangguan 1 j 15 min" in seen
 

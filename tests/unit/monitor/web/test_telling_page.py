@@ -19,7 +19,7 @@ from monitor.web.agency.settings_edits import edits_of
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import House, house
 
-SETTINGS, TELLING = "/agencies/JCM/settings", "/agencies/JCM/telling"
+SETTINGS, TELLING = "/agencies/JCM/settings", "/agencies/JCM/notifications"
 PEOPLE = """\
 contacts:
   siti: {name: Siti, sms: 010-000 0101, verified: 2026-11-01}
@@ -298,4 +298,4 @@ async def test_an_office_is_written_and_then_whom_its_faxes_go_to(place: House, 
 
 @pytest.mark.access
 async def test_nobody_says_who_is_told_of_another_agency(place: House, officer: httpx.AsyncClient) -> None:
-    assert (await officer.get("/agencies/MDC/telling")).status_code == 403
+    assert (await officer.get("/agencies/MDC/notifications")).status_code == 403

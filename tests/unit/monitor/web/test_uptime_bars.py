@@ -127,7 +127,7 @@ def test_both_languages_say_the_same() -> None:
 
 
 def drawn(written: str = "b75w1000") -> str:
-    macro = page_templates()[PageLanguage.MALAY].get_template("strip.html").module.strip  # type: ignore[attr-defined]
+    macro = page_templates()[PageLanguage.MALAY].get_template("uptime_bars.html").module.strip  # type: ignore[attr-defined]
     return str(macro(strip_of(days(written), "ms")))
 
 
@@ -151,9 +151,9 @@ def test_it_needs_no_style_of_its_own_and_no_identifiers_which_the_policy_and_ot
 @pytest.mark.parametrize("shade", BarStyle)
 def test_every_shade_has_a_colour_and_is_known_without_it_from_one_that_is_well(shade: BarStyle) -> None:
     web = Path(uptime_bars.__file__).parent
-    assert f".strip .{shade} rect" in (web / "static/strip.css").read_text()
+    assert f".strip .{shade} rect" in (web / "static/uptime_bars.css").read_text()
     bar, well = (DayBar(shade=each, is_thin=False, says="") for each in (shade, BarStyle.WELL))
-    marked = f'bar.shade == "{shade}"' in (web / "templates/strip.html").read_text()
+    marked = f'bar.shade == "{shade}"' in (web / "templates/uptime_bars.html").read_text()
     assert (bar.height > well.height or marked) == (shade not in {BarStyle.WELL, BarStyle.CLOSED}), "taller, or capped"
 
 

@@ -35,10 +35,10 @@ async def admin(place: House) -> httpx.AsyncClient:
 
 async def make(admin: httpx.AsyncClient, agencies: str = "", days: str = "90") -> str:
     """Make a link, and return the path of it."""
-    made = await admin.post("/walls", data={"name": "Dinding Contoh", "agencies": agencies, "days": days})
+    made = await admin.post("/wallboards", data={"name": "Dinding Contoh", "agencies": agencies, "days": days})
     assert made.status_code == 200, made.text
     assert "?lang=" not in made.text
-    found = re.search(r'class="secret">http://localhost(/wall\?key=[^<]*)<', made.text)
+    found = re.search(r'class="secret">http://localhost(/wallboard\?key=[^<]*)<', made.text)
     assert found
     return found[1]
 
@@ -47,18 +47,18 @@ async def hung(place: House, path: str) -> httpx.AsyncClient:
     """Open a link in the browser of a wall."""
     browser = await place.stack.enter_async_context(place.browser())
     opened = await browser.get(path)
-    assert (opened.status_code, opened.headers["location"]) == (303, "/?wall=1")
+    assert (opened.status_code, opened.headers["location"]) == (303, "/?wallboard=1")
     return browser
 
 
 async def test_a_link_shows_the_wall_and_its_part_and_nothing_else(place: House, admin: httpx.AsyncClient) -> None:
     screen = await hung(place, await make(admin))
-    shown = await screen.get("/?wall=1")
+    shown = await screen.get("/?wallboard=1")
     assert (shown.status_code, "JCM" in shown.text) == (200, True)
     part = re.search(r'data-from="([^"]*)"', shown.text)
     assert part
     assert (await screen.get(part[1].replace("&amp;", "&"))).status_code == 200
-    assert (await screen.head("/?wall=1")).status_code == 200
+    assert (await screen.head("/?wallboard=1")).status_code == 200
     # Not even the page as people have it.
     opened = set()
     for route, (kind, _) in TABLE.items():
@@ -66,25 +66,25 @@ async def test_a_link_shows_the_wall_and_its_part_and_nothing_else(place: House,
         if kind != "all" and status not in {401, 403}:
             opened.add(route)
     assert opened == set()
-    assert (await screen.get("/agencies/JCM?wall=1")).status_code == 401
-    assert (await screen.post("/?wall=1")).status_code in {401, 405}
+    assert (await screen.get("/agencies/JCM?wallboard=1")).status_code == 401
+    assert (await screen.post("/?wallboard=1")).status_code in {401, 405}
 
 
 async def test_a_wall_shows_its_agencies_only(place: House, admin: httpx.AsyncClient) -> None:
     ours, other = await hung(place, await make(admin, "jcm")), await hung(place, await make(admin, "MDC"))
-    assert "JCM" in (await ours.get("/?wall=1")).text
-    assert "JCM" not in (await other.get("/?wall=1")).text
-    assert "JCM" not in (await other.get("/fragment?wall=1")).text
+    assert "JCM" in (await ours.get("/?wallboard=1")).text
+    assert "JCM" not in (await other.get("/?wallboard=1")).text
+    assert "JCM" not in (await other.get("/fragment?wallboard=1")).text
     # By whatever it asks.
-    assert "JCM" not in (await other.get("/fragment?wall=1&q=jabatan")).text
+    assert "JCM" not in (await other.get("/fragment?wallboard=1&q=jabatan")).text
 
 
 async def test_a_link_that_is_revoked_or_too_old_opens_nothing(place: House, admin: httpx.AsyncClient) -> None:
     path = await make(admin, days="30")
     screen = await hung(place, path)
-    (row,) = re.findall(r'action="(/walls/\d+/revoke)"', (await admin.get("/walls")).text)
+    (row,) = re.findall(r'action="(/wallboards/\d+/revoke)"', (await admin.get("/wallboards")).text)
     assert (await admin.post(row)).status_code == 303
-    assert (await screen.get("/?wall=1")).status_code == 401
+    assert (await screen.get("/?wallboard=1")).status_code == 401
     async with place.browser() as again:
         assert (await again.get(path)).status_code == 404
     assert (await admin.post(row)).status_code == 404
@@ -92,13 +92,13 @@ async def test_a_link_that_is_revoked_or_too_old_opens_nothing(place: House, adm
     path = await make(admin, days="30")
     screen = await hung(place, path)
     place.clock.move(30 * DAY - timedelta(seconds=1))
-    assert (await screen.get("/?wall=1")).status_code == 200
+    assert (await screen.get("/?wallboard=1")).status_code == 200
     place.clock.move(timedelta(seconds=2))
-    assert (await screen.get("/?wall=1")).status_code == 401
+    assert (await screen.get("/?wallboard=1")).status_code == 401
     async with place.browser() as again:
         assert (await again.get(path)).status_code == 404
-        assert (await again.get("/wall?key=teka")).status_code == 404
-        assert (await again.get("/wall")).status_code == 404
+        assert (await again.get("/wallboard?key=teka")).status_code == 404
+        assert (await again.get("/wallboard")).status_code == 404
 
 
 async def test_its_cookie_is_its_own_and_lasts_as_long_as_the_link(place: House, admin: httpx.AsyncClient) -> None:
@@ -110,7 +110,7 @@ async def test_its_cookie_is_its_own_and_lasts_as_long_as_the_link(place: House,
         session = admin.cookies.get("pantau")
         assert session is not None
         browser.cookies.set("pantau", session, domain="localhost.local")
-        assert (await browser.get("/walls")).status_code == 200
+        assert (await browser.get("/wallboards")).status_code == 200
 
 
 async def test_only_the_digest_of_the_key_is_kept_and_the_journal_says_who_and_from_where(
@@ -118,7 +118,7 @@ async def test_only_the_digest_of_the_key_is_kept_and_the_journal_says_who_and_f
 ) -> None:
     path = await make(admin, "MDC")
     await hung(place, path)
-    (row,) = re.findall(r'action="(/walls/\d+/revoke)"', (await admin.get("/walls")).text)
+    (row,) = re.findall(r'action="(/wallboards/\d+/revoke)"', (await admin.get("/wallboards")).text)
     await admin.post(row)
     key = path.partition("=")[2]
     async with place.database.read() as connection:
@@ -153,7 +153,7 @@ async def test_only_the_digest_of_the_key_is_kept_and_the_journal_says_who_and_f
 async def test_what_cannot_be_made_is_said_and_nothing_is_made(
     place: House, admin: httpx.AsyncClient, wrong: dict[str, str]
 ) -> None:
-    answer = await admin.post("/walls", data=wrong)
+    answer = await admin.post("/wallboards", data=wrong)
     assert answer.status_code in {409, 422}
     assert 'role="alert"' in answer.text
     assert await place.walls.links() == []
@@ -169,8 +169,8 @@ async def test_while_the_store_is_away_a_wall_that_is_known_does_not_go_dark(
 
     monkeypatch.setattr(place.walls._links, "find", away)
     monkeypatch.setattr("monitor.service.access.wallboards._LOOKED_AT", 0.0)
-    assert (await screen.get("/?wall=1")).status_code == 200
+    assert (await screen.get("/?wallboard=1")).status_code == 200
     async with AsyncExitStack() as stack:
         stranger = await stack.enter_async_context(place.browser())
         stranger.cookies.set("pantau-wall", "teka", domain="localhost.local")
-        assert (await stranger.get("/?wall=1")).status_code == 503
+        assert (await stranger.get("/?wallboard=1")).status_code == 503

@@ -141,7 +141,7 @@ async def test_whoever_may_only_look_is_shown_no_form(tmp_path: Path) -> None:
     assert page.status_code == 200
     assert forms_of(page) == set()
     assert "/release" not in page.text
-    assert 'href="/duty"' not in page.text
+    assert 'href="/tasks"' not in page.text
 
 
 async def test_an_incident_about_pantau_itself_is_for_those_who_are_there_for_all_agencies(tmp_path: Path) -> None:
