@@ -99,7 +99,7 @@ async def settle(ledger: UnitOfWork, settlement: ManualStatusRequest) -> ManualS
     try:
         notice = await ledger.notice(settlement.notice_id)
     except LookupError:
-        return f"there is no notice {settlement.notice_id}; `pantau notices` lists them"
+        return f"there is no notice {settlement.notice_id}; `pantau notifications` lists them"
     incident = await ledger.incident(notice.incident_id)
     if incident is None:
         return f"notice {notice.id} belongs to no incident any more"

@@ -158,19 +158,19 @@ def _lever(network: LabNetwork, wires: Mapping[str, SiteLinks]) -> FastAPI:
         return system
 
     # Names stand in the query: somebody types "johor/JCM" some day, which would be another path.
-    @app.post("/cut")
-    async def cut(site: str, system: str | None = None) -> str:
+    @app.post("/disconnect")
+    async def disconnect(site: str, system: str | None = None) -> str:
         known, to = find_site(site), None if system is None else find(system)
-        if not wires[known].cut(to):
-            return f"{known} is cut off from {to or HUB} already"
-        return f"{known} is cut off from {to or HUB} now"
+        if not wires[known].disconnect(to):
+            return f"{known} is disconnected from {to or HUB} already"
+        return f"{known} is disconnected from {to or HUB} now"
 
-    @app.post("/mend")
-    async def mend(site: str, system: str | None = None) -> str:
+    @app.post("/reconnect")
+    async def reconnect(site: str, system: str | None = None) -> str:
         known, to = find_site(site), None if system is None else find(system)
-        if joined := wires[known].mend(to):
-            return f"{known} is joined again to {', '.join(joined)}"
-        return f"{known} is not cut off from {to or 'anything'}"
+        if joined := wires[known].reconnect(to):
+            return f"{known} is reconnected to {', '.join(joined)}"
+        return f"{known} is not disconnected from {to or 'anything'}"
 
     return app
 

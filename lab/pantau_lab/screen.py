@@ -47,8 +47,8 @@ class ScreenState:
     notices: Sequence[Mapping[str, Any]] = ()
     #: By agency code, the faults that were put in.
     faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: By site, what it was cut off from.
-    cut_off: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: By site, what it is disconnected from.
+    disconnected: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: What reached somebody, the newest last.
     sent: Sequence[Sent] = ()
 
@@ -95,18 +95,18 @@ def _agencies(state: ScreenState) -> Table:
 def site_orders(sites: int) -> RenderableType:
     """Return what people may try where there are so many sites, the hub among them."""
     return Text(
-        "cut a site off: .venv/bin/pantau demo cut johor (from the hub) | cut johor JCM (from its mail) | mend johor\n"
+        "disconnect a site: .venv/bin/pantau demo disconnect johor (from the hub) | disconnect johor JCM (from its mail) | reconnect johor\n"
         f"people are told once {QUORUM} of the {sites} say the same",
         style="dim",
     )
 
 
 def _sites(state: ScreenState, pages: Mapping[str, str]) -> Table:
-    """Return what each site says of each agency, and what it was cut off from."""
-    table = Table("site", "page", *state.said, "cut off by us from", box=None, pad_edge=False)
+    """Return what each site says of each agency, and what it is disconnected from."""
+    table = Table("site", "page", *state.said, "disconnected from", box=None, pad_edge=False)
     for site, page in pages.items():
         words = [_word(said, site) for said in state.said.values()]
-        table.add_row(site, page, *(_coloured(word) for word in words), ", ".join(state.cut_off.get(site, ())))
+        table.add_row(site, page, *(_coloured(word) for word in words), ", ".join(state.disconnected.get(site, ())))
     return table
 
 

@@ -32,7 +32,7 @@ class EncryptionKey:
         except (UnicodeError, Error, ValueError):
             octets = b""
         if len(octets) != KEY_OCTETS:
-            raise BadKeyError("is no key: 44 signs, as `pantau secrets new-key` makes them")
+            raise BadKeyError("is no key: 44 signs, as `pantau secrets generate-key` makes them")
         # Tells keys from each other, and nothing of what they are.
         return cls(octets=octets, id=hmac.digest(octets, b"pantau: the name of this key", "sha256").hex()[:8])
 

@@ -29,21 +29,21 @@ COMMANDS: Final[Mapping[str, str]] = {
     "store": "Move the store from its file to PostgreSQL.",
     "site": "Other sites that probe: let one join this hub, look how it stands, let it leave.",
     "incidents": "List the incidents that are open, then the newest of the others. Times are Malaysian.",
-    "notices": "List the newest notices, newest first. Times are Malaysian.",
-    "oncall": "Show who is on call and who comes next, until when, and by which numbers. Times are Malaysian.",
+    "notifications": "List the newest notices, newest first. Times are Malaysian.",
+    "on-call": "Show who is on call and who comes next, until when, and by which numbers. Times are Malaysian.",
     "ack": "Acknowledge an incident: the escalation to staff stops, the announcement does not.",
-    "hand-on": "Hand an incident on: the next of the staff are told at once, and that it was handed on.",
-    "remark": "Write down what is being done about an incident: whoever has taken it on has it for longer by it.",
+    "escalate": "Hand an incident on: the next of the staff are told at once, and that it was handed on.",
+    "note": "Write down what is being done about an incident: whoever has taken it on has it for longer by it.",
     "release": "Release the announcements of outages: their fax pages and letters go out to the agencies' recipients.",
     "declare": "Declare an outage that no probe sees: people cannot read or send mail, and every probe is well.",
     "close": "End an incident by your word. What has not left is withdrawn, and you say whether a recovery is told.",
-    "correct": "End an incident as a false alarm: whoever was told of it gets a correction, by the same way.",
-    "letter": "Write the letter that would go out, with this agency's data and invented times.",
+    "false-alarm": "End an incident as a false alarm: whoever was told of it gets a correction, by the same way.",
+    "letter-preview": "Write the letter that would go out, with this agency's data and invented times.",
     "letters": "The letters in the tray: print, sign and post them, and record it here.",
     "paper": "Letters and faxes that wait because the store may be an older copy, and numbers that are not given.",
-    "settle": "Say what became of a notice whose fate is unknown: ask its reader first.",
-    "dossier": "Write an incident's dossier: the record as PDF/A, and the data behind it with the journal's hashes.",
-    "report": "Write an agency's monthly statement for its head: a page of PDF/A in Malay, and tables beside it.",
+    "set-status": "Say what became of a notice whose fate is unknown: ask its reader first.",
+    "incident-record": "Write an incident's dossier: the record as PDF/A, and the data behind it with the journal's hashes.",
+    "monthly-report": "Write an agency's monthly statement for its head: a page of PDF/A in Malay, and tables beside it.",
     "drill": "Try a contact's numbers, or everybody's: SMS, calls and faxes that say that they are a drill.",
     "override": "Let somebody take a duty over for a while.",
     "silence": "Let nobody be told about an agency or a route for a while.",
@@ -62,9 +62,9 @@ COMMANDS: Final[Mapping[str, str]] = {
 
 #: Modules of several commands; every other command has one of its own, called like it.
 _TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
-    "incident": ("incidents", "ack", "hand-on", "remark", "release", "declare", "close", "correct"),
-    "notice": ("notices", "settle"),
-    "record": ("dossier", "report", "purge"),
+    "incident": ("incidents", "ack", "escalate", "note", "release", "declare", "close", "false-alarm"),
+    "notification": ("notifications", "set-status"),
+    "record": ("incident-record", "monthly-report", "purge"),
     "documents": ("apply", "export"),
 }
 
@@ -117,7 +117,7 @@ def _flow(found: Any) -> None:
 
 
 def _module(name: str) -> ModuleType:
-    module = next((module for module, names in _TOGETHER.items() if name in names), name)
+    module = next((module for module, names in _TOGETHER.items() if name in names), name.replace("-", "_"))
     for file in Path(__file__).parent.glob(f"*/{module}.py"):
         return import_module(f"{__name__}.{file.parent.name}.{module}")
     # The fictional world is a distribution of its own: a service in earnest has none of it.

@@ -36,7 +36,7 @@ class MinuteState(StrEnum):
     NO_RECEIVING = "no_receiving"
     #: Neither sent nor received.
     NO_MAIL = "no_mail"
-    #: An outage as far as was seen or said, and then declared to have been none (`pantau correct`).
+    #: An outage as far as was seen or said, and then declared to have been none (`pantau false-alarm`).
     FALSE_ALARM = "false_alarm"
 
 

@@ -258,7 +258,7 @@ def _of_store(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
             ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why="nothing has been written for a while"
         )
     if signs.paper_held_since is not None:
-        why = "look with `pantau paper show`, and let them go with `pantau paper go`"
+        why = "look with `pantau paper status`, and let them go with `pantau paper resume`"
         yield ComponentProblem(ill=ProblemCode.PAPER_HELD, health=Health.DOWN, why=why, since=signs.paper_held_since)
 
 

@@ -173,7 +173,7 @@ class EscalationAuditor:
                 )
         for i, e in found:
             for notice_id in e.doubtful:
-                # As `pantau settle` asks for it, and whom it is about.
+                # As `pantau set-status` asks for it, and whom it is about.
                 yield event(f"{DOUBT}{notice_id}", IncidentType.DOUBTFUL, f"{notice_id} ({i.number})", i.opened_at)
         if restoration is not None:
             yield event(f"{RESTORED}{restoration.id}", IncidentType.RESTORED, "", restoration.noticed_at)

@@ -1,4 +1,4 @@
-"""`pantau report`: the statement of a month from a running service."""
+"""`pantau monthly-report`: the statement of a month from a running service."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from monitor.cli.paper.record import report
+from monitor.cli.paper.record import monthly_report
 from tests.integration.watching import laid_out, service
 
 app = typer.Typer()
-app.command()(report)
+app.command()(monthly_report)
 
 
 def run(place: Path, *words: str) -> tuple[int, str]:

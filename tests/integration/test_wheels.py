@@ -115,7 +115,7 @@ def test_the_installed_program_accepts_the_sample_and_sets_its_letter(environmen
     assert checked.returncode == 1, "nobody is known to have answered at its numbers"
     assert checked.stdout.splitlines()[-1].startswith("pantau.yaml: accepted: 2 agencies")
 
-    laid = run(pantau, "letter", "JCONTOH", "--preview", "--output", "letter.pdf", cwd=here, **secret)
+    laid = run(pantau, "letter-preview", "JCONTOH", "--output", "letter.pdf", cwd=here, **secret)
     assert laid.returncode == 0, laid.stderr
     assert (here / "letter.pdf").read_bytes().startswith(b"%PDF-")
 

@@ -152,7 +152,7 @@ def put_back(machine: Machine) -> None:
     expect(machine.run(f"cd /; {named(block, copy)}"), "is the store now", "Letters and faxes wait from now on")
     noticed(machine, "an older copy was put back by")
     outage(machine, "JCONT-03")
-    machine.until(f"cd /; {ASK} paper show {CONFIG} | grep JCONT-03")
+    machine.until(f"cd /; {ASK} paper status {CONFIG} | grep JCONT-03")
     let_go(machine, "JCONT-03")
 
     machine.run(f"systemctl stop pantau; rm /var/lib/pantau/pantau.sqlite*; cp {copy} /var/lib/pantau/pantau.sqlite")
@@ -171,7 +171,7 @@ def outage(machine: Machine, number: str) -> None:
 
 def noticed(machine: Machine, how: str) -> None:
     """See that paper waits, and that the letters which the store does not know are named."""
-    said = machine.until(f"cd /; {ASK} paper show {CONFIG} | grep -B 9 -A 99 ' NO *$'")
+    said = machine.until(f"cd /; {ASK} paper status {CONFIG} | grep -B 9 -A 99 ' NO *$'")
     expect(said, how, "not known to the store: ")
 
 
@@ -181,7 +181,7 @@ def let_go(machine: Machine, number: str) -> None:
     if number in machine.run(listed):
         raise Failed(f"{number} was laid into the tray before anybody has looked")
     expect(
-        machine.run(f"cd /; {ASK} paper go --why 'looked at all letters with the clerk' --by operator {CONFIG}"),
+        machine.run(f"cd /; {ASK} paper resume --why 'looked at all letters with the clerk' --by operator {CONFIG}"),
         "go out again. Numbers that are not given: JCONT-02",
     )
     machine.until(f"{listed} | grep {number}")
@@ -216,7 +216,7 @@ def upgrade(machine: Machine) -> None:
     [restore] = commands("docs/how-to/operator/backup.md", "Putting one back")
     machine.run(f"cd /; {named(restore, copy)}")
     _is_of_the_first_release(machine)
-    machine.run(f"cd /; {ASK} paper go --why ujian --by operator {CONFIG}")
+    machine.run(f"cd /; {ASK} paper resume --why ujian --by operator {CONFIG}")
 
 
 def _is_of_the_first_release(machine: Machine) -> None:
@@ -262,7 +262,7 @@ def move(machine: Machine) -> None:
     expect(machine.run("systemctl show pantau -p ExecMainStatus"), "ExecMainStatus=78")
     expect(machine.run("journalctl -u pantau -o cat -n 20"), "PostgreSQL at localhost")
     machine.run(f"cd /; {ASK} restore /var/lib/pantau/pantau.sqlite {CONFIG}; systemctl start pantau")
-    expect(machine.run(f"cd /; {ASK} paper show {CONFIG}"), r"an older copy was put back by .* NO *\n")
+    expect(machine.run(f"cd /; {ASK} paper status {CONFIG}"), r"an older copy was put back by .* NO *\n")
 
 
 def remove(machine: Machine) -> None:

@@ -42,7 +42,7 @@ async def test_an_outage_can_be_proven_from_its_first_run_to_the_posted_letter_a
         code, verified = await play.pantau("audit", "verify")
         assert code == 0, verified
         _, head = await play.pantau("audit", "head")
-        code, said = await play.pantau("dossier", "jcm-01", "--output", str(tmp_path / "dossier"))
+        code, said = await play.pantau("incident-record", "jcm-01", "--output", str(tmp_path / "dossier"))
         assert code == 0, said
         code, said = await play.pantau("reload", "--by", "Siti Contoh")
         assert code == 0, said

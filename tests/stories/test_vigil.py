@@ -88,10 +88,10 @@ async def test_a_drill_reaches_everybody_and_no_incident_comes_of_it(tmp_path: P
             assert call.keys == "1"
 
         async def over() -> bool:
-            return " confirmed" in (results := await command(play, "drill", "--results")) and "calling" not in results
+            return " confirmed" in (results := await command(play, "drill", "results")) and "calling" not in results
 
         await play.until(over, "the drill has results")
-        results = await command(play, "drill", "--results")
+        results = await command(play, "drill", "results")
         assert [line.count("confirmed") for line in results.splitlines()].count(1) == 3, results
         assert JCM.duty.number not in results
         assert await play.get("/incidents") == []

@@ -115,7 +115,7 @@ def repair(
 
 
 @app.command()
-def cut(
+def disconnect(
     site: SiteName,
     agency: Annotated[
         str | None, typer.Argument(help="From this agency's mail, or a reference's; else from the hub.")
@@ -124,22 +124,22 @@ def cut(
     context: typer.Context,
     directory: WhichDemo = None,
 ) -> None:
-    """Cut a site off in the running demo: from the hub, or from an agency's mail. It is a cable that was pulled."""
-    typer.echo(_pull_wire(directory or context.obj, site, "cut", agency))
+    """Disconnect a site of the running demo from the hub, or from an agency's mail. No data passes, as when a cable is unplugged."""
+    typer.echo(_pull_wire(directory or context.obj, site, "disconnect", agency))
 
 
 @app.command()
-def mend(
+def reconnect(
     site: SiteName,
     agency: Annotated[
-        str | None, typer.Argument(help="To this agency's mail only; else to all that it is cut off from.")
+        str | None, typer.Argument(help="To this agency's mail only; else to all that it is disconnected from.")
     ] = None,
     *,
     context: typer.Context,
     directory: WhichDemo = None,
 ) -> None:
-    """Join a site again, in the running demo."""
-    typer.echo(_pull_wire(directory or context.obj, site, "mend", agency))
+    """Reconnect a site of the running demo."""
+    typer.echo(_pull_wire(directory or context.obj, site, "reconnect", agency))
 
 
 def _pull_wire(directory: Path, site: str, what: str, agency: str | None) -> str:
@@ -335,7 +335,7 @@ async def _state(demo: RunningDemo, client: httpx.AsyncClient) -> ScreenState:
     world = demo.world
     state = ScreenState(
         faults={name: sorted(system.faults) for name, system in world.network.systems.items()},
-        cut_off={site: wires.cut_off() for site, wires in world.wires.items()},
+        disconnected={site: wires.disconnected() for site, wires in world.wires.items()},
         sent=[*world.outbox.sent, *world.outbox.letters()],
     )
     try:

@@ -21,8 +21,8 @@ _THERE = 0.02
 class TcpLink:
     """Carries what comes to `port` to another port, both on loopback.
 
-    While it is cut nothing comes through in either direction, and neither end hears of it: what was sent lies where it is,
-    nobody's hanging up is told, and whoever connects gets no answer. Mended, what was held back comes through.
+    While it is disconnected nothing comes through in either direction, and neither end hears of it: what was sent lies where it is,
+    nobody's hanging up is told, and whoever connects gets no answer. Reconnected, what was held back comes through.
     """
 
     def __init__(self, end: int, tasks: asyncio.TaskGroup) -> None:
@@ -44,22 +44,22 @@ class TcpLink:
         return number
 
     @property
-    def is_cut(self) -> bool:
+    def is_disconnected(self) -> bool:
         """Whether nothing comes through."""
         return not self._whole.is_set()
 
-    def cut(self) -> bool:
-        """Cut it; return whether it was whole."""
-        if self.is_cut:
+    def disconnect(self) -> bool:
+        """Disconnect it; return whether it was whole."""
+        if self.is_disconnected:
             return False
         self._whole.clear()
         self._taking.cancel()
         self._leave_no_room()
         return True
 
-    def mend(self) -> bool:
-        """Let it through again; return whether it was cut."""
-        if not self.is_cut:
+    def reconnect(self) -> bool:
+        """Let it through again; return whether it was disconnected."""
+        if not self.is_disconnected:
             return False
         self._near.listen(_ROOM)
         self._whole.set()
@@ -129,20 +129,22 @@ class SiteLinks:
     #: By which it comes to the ports of a mail system, by the system's name.
     mail: Mapping[str, Sequence[TcpLink]]
 
-    def cut(self, system: str | None) -> bool:
-        """Cut it off from the hub, or from a mail system; return whether it was not before."""
-        # All of them, also when the first was cut already.
-        return True in [wire.cut() for wire in self._to(system)]
+    def disconnect(self, system: str | None) -> bool:
+        """Disconnect it from the hub, or from a mail system; return whether it was not before."""
+        # All of them, also when the first is disconnected already.
+        return True in [wire.disconnect() for wire in self._to(system)]
 
-    def mend(self, system: str | None) -> Sequence[str]:
-        """Join it again to a mail system, or to all that it is cut off from; return to what."""
-        names = [*self.cut_off()] if system is None else [system]
-        return [name for name in names if True in [wire.mend() for wire in self._to(None if name == HUB else name)]]
+    def reconnect(self, system: str | None) -> Sequence[str]:
+        """Reconnect it to a mail system, or to all that it is disconnected from; return to what."""
+        names = [*self.disconnected()] if system is None else [system]
+        return [
+            name for name in names if True in [wire.reconnect() for wire in self._to(None if name == HUB else name)]
+        ]
 
-    def cut_off(self) -> Sequence[str]:
-        """Return what it is cut off from."""
-        systems = [name for name, wires in self.mail.items() if any(wire.is_cut for wire in wires)]
-        return [HUB, *systems] if self.hub.is_cut else systems
+    def disconnected(self) -> Sequence[str]:
+        """Return what it is disconnected from."""
+        systems = [name for name, wires in self.mail.items() if any(wire.is_disconnected for wire in wires)]
+        return [HUB, *systems] if self.hub.is_disconnected else systems
 
     def _to(self, system: str | None) -> Sequence[TcpLink]:
         return [self.hub] if system is None else self.mail[system]

@@ -111,10 +111,10 @@ def test_a_cut_wire_and_what_one_site_alone_sees_are_told_to_nobody(tmp_path: Pa
         running.until(lambda said: len(said) == 3 and said["johor"] == said["kuching"] == "well")
         home = (place / "postgresql").resolve()
 
-        assert running.order("cut", site="johor") == (200, "johor is cut off from the hub now")
-        assert running.order("cut", site="JOHOR") == (200, "johor is cut off from the hub already")
-        words = (*COMMAND, str(place), "cut", "kuching", "jcm")
-        assert subprocess.check_output(words, text=True) == "kuching is cut off from JCM now\n"
+        assert running.order("disconnect", site="johor") == (200, "johor is disconnected from the hub now")
+        assert running.order("disconnect", site="JOHOR") == (200, "johor is disconnected from the hub already")
+        words = (*COMMAND, str(place), "disconnect", "kuching", "jcm")
+        assert subprocess.check_output(words, text=True) == "kuching is disconnected from JCM now\n"
         running.until(lambda said: said.get("johor") == "stale" and said.get("kuching") == "wrong")
         # What lasts for less than it takes until it looks again it need not have seen.
         running.until(lambda _: running.shows("johor says of JCM: stale", "kuching says of JCM: wrong"))
@@ -124,14 +124,14 @@ def test_a_cut_wire_and_what_one_site_alone_sees_are_told_to_nobody(tmp_path: Pa
         # Its own page goes on, and anybody may look.
         assert "JCM" in httpx.get(page_of(running, "kuching"), trust_env=False, timeout=PATIENCE).text
 
-        assert running.order("mend", site="johor") == (200, "johor is joined again to the hub")
+        assert running.order("reconnect", site="johor") == (200, "johor is reconnected to the hub")
         running.until(lambda said: said.get("johor") == "well" and said.get("kuching") == "wrong")
 
         # Somebody mistypes.
-        assert running.order("mend", site="johor") == (200, "johor is not cut off from anything")
-        status, said = running.order("cut", site="johor/JCM")
+        assert running.order("reconnect", site="johor") == (200, "johor is not disconnected from anything")
+        status, said = running.order("disconnect", site="johor/JCM")
         assert (status, "there is no site johor/JCM; there are johor, kuching" in said) == (404, True)
-        assert running.order("cut", site="johor", system="JCN")[0] == 404
+        assert running.order("disconnect", site="johor", system="JCN")[0] == 404
     assert running.process.returncode == 0, running.said.read_text()
     assert not home.exists()
     assert running_in(place, home) == []

@@ -61,10 +61,10 @@ async def test_through_a_cut_wire_comes_nothing_until_it_is_mended(line: Line) -
     reader, writer = await line.dial()
     writer.write(b"satu\n")
     assert await reader.readline() == b"SATU\n"
-    assert line.wire.cut()
+    assert line.wire.disconnect()
     writer.write(b"dua\n")
     await comes_not(reader.readline())
-    assert line.wire.mend()
+    assert line.wire.reconnect()
     assert await reader.readline() == b"DUA\n"
     writer.close()
 
@@ -73,19 +73,19 @@ async def test_that_somebody_hangs_up_is_not_told_through_a_cut_wire(line: Line)
     reader, writer = await line.dial()
     writer.write(b"satu\n")
     assert await reader.readline() == b"SATU\n"
-    line.wire.cut()
+    line.wire.disconnect()
     writer.close()
     await comes_not(line.hung_up.get())
-    line.wire.mend()
+    line.wire.reconnect()
     assert await line.hung_up.get() == "satu"
 
 
 async def test_whoever_connects_while_it_is_cut_is_not_even_refused(line: Line) -> None:
-    assert line.wire.cut()
+    assert line.wire.disconnect()
     await comes_not(line.dial())
     # Several times, as who has lost it tries again.
     await comes_not(line.dial())
-    assert line.wire.mend()
+    assert line.wire.reconnect()
     reader, writer = await line.dial()
     writer.write(b"ada\n")
     assert await reader.readline() == b"ADA\n"
@@ -93,10 +93,10 @@ async def test_whoever_connects_while_it_is_cut_is_not_even_refused(line: Line) 
 
 
 async def test_whoever_had_waited_at_a_cut_wire_comes_through_when_it_is_mended(line: Line) -> None:
-    line.wire.cut()
+    line.wire.disconnect()
     dialling = asyncio.create_task(line.dial())
     await comes_not(asyncio.shield(dialling))
-    line.wire.mend()
+    line.wire.reconnect()
     # The system knocks again after a second.
     reader, writer = await dialling
     writer.write(b"akhirnya\n")
@@ -105,11 +105,11 @@ async def test_whoever_had_waited_at_a_cut_wire_comes_through_when_it_is_mended(
 
 
 async def test_a_wire_is_cut_once_and_mended_once(line: Line) -> None:
-    assert not line.wire.mend()
-    assert [line.wire.cut(), line.wire.cut()] == [True, False]
-    assert line.wire.is_cut
-    assert [line.wire.mend(), line.wire.mend()] == [True, False]
-    assert not line.wire.is_cut
+    assert not line.wire.reconnect()
+    assert [line.wire.disconnect(), line.wire.disconnect()] == [True, False]
+    assert line.wire.is_disconnected
+    assert [line.wire.reconnect(), line.wire.reconnect()] == [True, False]
+    assert not line.wire.is_disconnected
 
 
 async def test_where_nobody_listens_a_connection_ends_and_the_wire_goes_on() -> None:
@@ -128,15 +128,15 @@ async def test_a_site_is_cut_off_from_the_hub_and_from_mail_apart_and_joined_to_
     async with asyncio.TaskGroup() as tasks:
         hub, *mail = laid = [TcpLink(1, tasks) for _ in range(3)]
         site = SiteLinks(hub=hub, mail={"JCM": mail[:1], "MDC": mail[1:]})
-        assert site.cut("MDC")
-        assert site.cut(None)
-        assert not site.cut(None)
-        assert [wire.is_cut for wire in laid] == [True, False, True]
-        assert site.cut_off() == [HUB, "MDC"]
-        assert site.mend("JCM") == []
-        assert site.mend("MDC") == ["MDC"]
-        site.cut("JCM")
-        assert site.mend(None) == [HUB, "JCM"]
-        assert site.cut_off() == []
+        assert site.disconnect("MDC")
+        assert site.disconnect(None)
+        assert not site.disconnect(None)
+        assert [wire.is_disconnected for wire in laid] == [True, False, True]
+        assert site.disconnected() == [HUB, "MDC"]
+        assert site.reconnect("JCM") == []
+        assert site.reconnect("MDC") == ["MDC"]
+        site.disconnect("JCM")
+        assert site.reconnect(None) == [HUB, "JCM"]
+        assert site.disconnected() == []
         for wire in laid:
             wire.close()

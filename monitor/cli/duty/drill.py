@@ -14,10 +14,10 @@ from monitor.cli.table import Columns, clock, show
 def drill(
     contact: Annotated[
         str,
-        typer.Argument(help="A contact's key, or all; JCONTOH/siti or JCONTOH/all of one agency.", show_default=False),
+        typer.Argument(
+            help="A contact's key, or all; JCONTOH/siti or JCONTOH/all of one agency; or results.", show_default=False
+        ),
     ] = "",
-    *,
-    results: Annotated[bool, typer.Option("--results", help="Begin nothing; list what became of the last.")] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
@@ -26,7 +26,7 @@ def drill(
 
     It gives way to anything real, and rings no office outside of its hours. Times are Malaysian.
     """
-    if results:
+    if contact == "results":
         _show(config, socket)
         return
     if not contact:
@@ -35,7 +35,7 @@ def drill(
     begun = ask(config, socket, "POST", "/drills", {"contact": contact, "by": by})
     number, count = begun["number"], begun["exercises"]
     typer.echo(f"Drill {number} has begun: {count} to try, until {clock(begun['ends_at'])}.")
-    typer.echo("What becomes of it: pantau drill --results")
+    typer.echo("What becomes of it: pantau drill results")
 
 
 def _show(config: Config, socket: Socket) -> None:

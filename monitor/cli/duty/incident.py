@@ -110,7 +110,7 @@ def ack(
     typer.echo(f"{stands}{how}")
 
 
-def hand_on(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
+def escalate(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Hand an incident on: the next of the staff are told at once, and that it was handed on.
 
     Whether you have it, whoever has it cannot be reached, or nobody has taken it on yet.
@@ -127,7 +127,7 @@ def hand_on(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, sock
         typer.echo(f"{found['number']} is handed on by {found['had_by']}; {hears}.")
 
 
-def remark(
+def note(
     incident: Number,
     text: Annotated[str, typer.Argument(help="What is being done, for the journal and the dossier.")],
     by: By = "",
@@ -214,7 +214,7 @@ def declare(
     """Declare an outage that no probe sees: people cannot read or send mail, and every probe is well.
 
     The staff are told at once, whoever declares it among them, and the agency's recipients once it is released, as of any
-    outage. It ends with `pantau close`, and not because the probes are well; a mistake is taken back with `pantau correct`.
+    outage. It ends with `pantau close`, and not because the probes are well; a mistake is taken back with `pantau false-alarm`.
     """
     order = {"agency": agency, "matter": what.value, "since": since, "why": why, "by": by}
     done = ask(config, socket, "POST", "/declarations", order)
@@ -285,7 +285,7 @@ def _say_held(found: Mapping[str, Any]) -> None:
         )
 
 
-def correct(
+def false_alarm(
     incident: Number,
     *,
     why: Annotated[str, typer.Option("--why", help="What was found, for the journal.", metavar="TEXT")],

@@ -16,7 +16,7 @@ app = typer.Typer(help="Let somebody take a duty over for a while.", no_args_is_
 
 @app.command()
 def add(
-    rota: Annotated[str, typer.Argument(help="Its name, as `pantau oncall` shows it: JKR/bertugas.")],
+    rota: Annotated[str, typer.Argument(help="Its name, as `pantau on-call` shows it: JKR/bertugas.")],
     person: Annotated[str, typer.Argument(help="Key of the contact who takes over.")],
     *,
     until: Annotated[str, typer.Option("--until", help="Until when: 2026-12-02 08:00.", metavar="TIME")],

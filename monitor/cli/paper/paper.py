@@ -24,8 +24,8 @@ HOW = {
 }
 
 
-@app.command("show")
-def show_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
+@app.command()
+def status(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Show what waits, why, and which letters in the trays the store does not know. Times are Malaysian."""
     found = ask(config, socket, "GET", "/paper")
     if not found["restorations"]:
@@ -64,7 +64,7 @@ def _range(prefix: str, first: int, last: int) -> str:
 
 
 @app.command()
-def go(
+def resume(
     *,
     why: Annotated[str, typer.Option("--why", help="What was found out, for the journal.", metavar="TEXT")],
     letters_after: LettersAfter = None,
@@ -75,7 +75,7 @@ def go(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Let paper go out again. First settle each page that was posted before: `pantau settle ID --arrived`."""
+    """Let paper go out again. First settle each page that was posted before: `pantau set-status ID --arrived`."""
     word = {"by": by, "why": why, "after": " ".join(letters_after or [])}
     done: Any = ask(config, socket, "POST", "/paper/go", word | ({"nothing_lost": "yes"} if nothing_lost else {}))
     typer.echo(f"Letters and faxes go out again. Numbers that are not given: {_left_out(done) or 'none'}.")

@@ -20,7 +20,7 @@ from monitor.cli.table import MALAYSIA
 _SHOWN = 20
 
 
-def dossier(
+def incident_record(
     incident: Annotated[str, typer.Argument(help="Its number, as in the notices: JKR-07.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A directory for the files; default: dossier-NUMBER here.")
@@ -41,7 +41,7 @@ def dossier(
     typer.echo(f"Its head: {entry['number']}:{entry['hash']}. Keep this apart: it proves that no file was changed.")
 
 
-def report(
+def monthly_report(
     agency: Annotated[str, typer.Argument(help="Its code: JKR.")],
     month: Annotated[str, typer.Argument(help="Year and month: 2026-11.", metavar="MONTH")],
     *,
@@ -126,4 +126,6 @@ def purge(
     if numbers:
         typer.echo(f"Incidents: {' '.join(numbers[:_SHOWN])}{more}")
     typer.echo(f"Would be gone for good: {told}. Nothing is changed yet.")
-    typer.echo(f"Make the dossiers first (`pantau dossier`), then repeat the command with --confirm {found['counts']}")
+    typer.echo(
+        f"Make the dossiers first (`pantau incident-record`), then repeat the command with --confirm {found['counts']}"
+    )

@@ -81,8 +81,8 @@ def restore(
     except (OSError, sqlite3.Error) as error:
         fail(f"nothing was put back: {error}")
     typer.echo(
-        "Letters and faxes wait from now on; SMS and calls go out. Start the service, look with `pantau paper show`, and let\n"
-        "them go with `pantau paper go`."
+        "Letters and faxes wait from now on; SMS and calls go out. Start the service, look with `pantau paper status`, and let\n"
+        "them go with `pantau paper resume`."
     )
 
 

@@ -18,8 +18,8 @@ app = typer.Typer(
 )
 
 
-@app.command("new-key")
-def make(
+@app.command("generate-key")
+def generate_key(
     to: Annotated[
         Path | None,
         typer.Option("--to", help="A new file, which only its owner may read; default: shown here.", metavar="FILE"),

@@ -45,14 +45,14 @@ def _key(secret: SecretStr) -> SecretStr:
     try:
         EncryptionKey.read(secret.get_secret_value())
     except BadKeyError as bad:
-        raise wrong(str(bad), "pantau secrets new-key --to FILE (in a shell)") from None
+        raise wrong(str(bad), "pantau secrets generate-key --to FILE (in a shell)") from None
     return secret
 
 
 _SecretsKey = Annotated[SecretStr, AfterValidator(_key)]
 _LOST = OptionalSecret(
     without="what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no secret is kept",
-    instead="the file with the key, from its copy; without one: `pantau secrets new-key --to FILE`, and all is typed again",
+    instead="the file with the key, from its copy; without one: `pantau secrets generate-key --to FILE`, and all is typed again",
 )
 _OLD_LOST = OptionalSecret(
     without="what is encrypted with it still cannot be read, and mailboxes of which that is the secret are not signed in to",
@@ -152,7 +152,7 @@ def _check_keys(settings: PortalSettings, there: Findings) -> None:
         return  # One that is lost was told as that.
     if settings.second_factor and settings.secrets_key is None:
         message = "is missing: the secrets of `second_factor` are encrypted with it"
-        there["secrets_key_file"].error(message, "PATH, of a file that `pantau secrets new-key --to PATH` makes")
+        there["secrets_key_file"].error(message, "PATH, of a file that `pantau secrets generate-key --to PATH` makes")
     elif settings.old_secrets_key is not None and settings.secrets_key is None:
         there["secrets_key_file"].error("is missing: the key of before only reads", "PATH of the present key")
 

@@ -199,7 +199,7 @@ class RestoreGuard:
         known = " ".join(f"{mark.head.number}:{mark.head.hash}" for mark in further)
         said = detail | {"left_out": ", ".join(ranges), "known_outside": known}
         await ledger.journal(AuditEntry(at=now, actor=self._service, event="store may be an older copy", detail=said))
-        log.error("the store may be an older copy: letters and faxes wait (pantau paper show)", **detail)
+        log.error("the store may be an older copy: letters and faxes wait (pantau paper status)", **detail)
 
     # -- what is on paper ---------------------------------------------------------------------------------------------
 

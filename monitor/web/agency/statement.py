@@ -1,4 +1,4 @@
-"""An agency's month as its head is told of it: a page of charts, and the PDF/A and the tables of `pantau report` to download."""
+"""An agency's month as its head is told of it: a page of charts, and the PDF/A and the tables of `pantau monthly-report` to download."""
 
 from __future__ import annotations
 

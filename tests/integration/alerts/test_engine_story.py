@@ -188,7 +188,7 @@ async def test_the_noc_is_asked_to_find_out_about_a_fax_of_unknown_fate_and_told
     for _ in range(3):
         await auditor.look()
         await town.settle()
-    await town.noc.gets("AMARAN. Tidak pasti notis", f" {notice_id} (JCM-01) sampai", "pantau settle")
+    await town.noc.gets("AMARAN. Tidak pasti notis", f" {notice_id} (JCM-01) sampai", "pantau set-status")
 
     await ruled(town, notice_id, ManualStatus.ARRIVED)
     await auditor.look()

@@ -149,7 +149,7 @@ async def test_while_the_store_may_be_an_older_copy_the_telephone_speaks_and_pap
     for _ in range(2):
         await auditor.look()
         await town.advance(3 * MINUTE)
-    await town.noc.gets("AMARAN", "surat dan faks ditahan", "pantau paper show")
+    await town.noc.gets("AMARAN", "surat dan faks ditahan", "pantau paper status")
     # It waits for a person, and nothing of ours stands still.
     assert town.value("pantau_escalation_overdue_seconds") == 0
     assert town.value("pantau_notice_oldest_pending_seconds") == 0

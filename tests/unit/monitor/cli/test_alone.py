@@ -16,10 +16,10 @@ from tests.unit.monitor.cli.office import IssuingOffice
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("letter", "ZZZ", "--preview"), "there is no agency ZZZ; there are "),
-        (("letter", "JCONTOH"), "letters are sent by the service only"),
-        (("letter", "JCONTOH", "--preview", "--purpose", "release"), "no page says it; write --purpose outage, "),
-        (("letter", "JCONTOH", "--preview", "--recipient", "nobody"), "has no recipient nobody; it has "),
+        (("letter-preview", "ZZZ"), "there is no agency ZZZ; there are "),
+        (("letter-preview", "JCONTOH", "--purpose", "surat"), "'surat' is not one of 'outage', "),
+        (("letter-preview", "JCONTOH", "--purpose", "release"), "no page says it; write --purpose outage, "),
+        (("letter-preview", "JCONTOH", "--recipient", "nobody"), "has no recipient nobody; it has "),
         (("probe", "ZZZ"), "there is no agency ZZZ in the configuration"),
         (("probe", "JCONTOH", "sideways"), "has no route sideways; it has "),
     ],
@@ -32,7 +32,7 @@ def test_what_does_not_exist_is_said_with_what_does(office: IssuingOffice, words
 
 
 @pytest.mark.parametrize(
-    ("words", "code"), [(("letter", "JCONTOH", "--preview"), 2), (("probe", "JCONTOH"), 2), (("run",), os.EX_CONFIG)]
+    ("words", "code"), [(("letter-preview", "JCONTOH"), 2), (("probe", "JCONTOH"), 2), (("run",), os.EX_CONFIG)]
 )
 def test_a_bad_configuration_ends_with_two_and_the_service_as_systemd_knows_it(
     office: IssuingOffice, words: tuple[str, ...], code: int
@@ -44,7 +44,7 @@ def test_a_bad_configuration_ends_with_two_and_the_service_as_systemd_knows_it(
 
 def test_a_preview_is_written_where_it_was_asked_for(office: IssuingOffice, tmp_path: Path) -> None:
     path = tmp_path / "surat.pdf"
-    code, output = office.run("letter", "jcontoh", "--preview", "-o", str(path))
+    code, output = office.run("letter-preview", "jcontoh", "-o", str(path))
 
     assert code == 0
     assert "A preview: nothing was sent." in output
@@ -57,7 +57,7 @@ def test_a_preview_is_a_letter_to_the_first_or_a_fax_to_whom_it_was_asked_for(
     said = []
     for words in ((), ("--fax", "--recipient", "negeri")):
         path = tmp_path / "halaman.pdf"
-        assert office.run("letter", "JCONTOH", "--preview", "-o", str(path), *words)[0] == 0
+        assert office.run("letter-preview", "JCONTOH", "-o", str(path), *words)[0] == 0
         said.append(PdfReader(path).pages[0].extract_text())
 
     assert ["FAKSIMILE" in each for each in said] == [False, True]
@@ -66,7 +66,7 @@ def test_a_preview_is_a_letter_to_the_first_or_a_fax_to_whom_it_was_asked_for(
 
 
 def test_a_preview_that_cannot_be_written_is_said_to_be(office: IssuingOffice, tmp_path: Path) -> None:
-    code, output = office.run("letter", "JCONTOH", "--preview", "-o", str(tmp_path / "missing" / "surat.pdf"))
+    code, output = office.run("letter-preview", "JCONTOH", "-o", str(tmp_path / "missing" / "surat.pdf"))
 
     assert code == 1
     assert "cannot be written: No such file or directory" in output

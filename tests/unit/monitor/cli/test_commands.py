@@ -16,12 +16,12 @@ from alerts.engine.manual_status import ManualStatus
 from alerts.model.contradiction import Contradiction
 from monitor.cli import COMMANDS, app, command
 from monitor.cli.duty.incident import Contradicted
-from monitor.cli.duty.notice import DONE
+from monitor.cli.duty.notification import DONE
 
 #: They ask the running service, and are typed at night.
 ASKING = (
-    "incidents", "notices", "oncall", "ack", "hand-on", "remark", "release", "correct", "letters", "settle", "dossier",
-    "drill", "override", "silence", "reload", "purge",
+    "incidents", "notifications", "on-call", "ack", "escalate", "note", "release", "false-alarm", "letters", "set-status",
+    "incident-record", "drill", "override", "silence", "reload", "purge",
 )  # fmt: skip
 #: What those have no use for. Each costs a tenth of a second and more.
 HEAVY = (
@@ -162,9 +162,7 @@ def test_what_is_broken_in_a_command_is_not_taken_for_a_distribution_that_lacks(
         command("ack")
 
 
-@pytest.mark.parametrize(
-    "words", [["ack", "JCM-\udce9"], ["remark", "JCM-01", "x", "--by", "Jos\udce9"], ["jos\udce9"]]
-)
+@pytest.mark.parametrize("words", [["ack", "JCM-\udce9"], ["note", "JCM-01", "x", "--by", "Jos\udce9"], ["jos\udce9"]])
 def test_what_a_terminal_sends_in_another_encoding_is_refused_in_words(words: list[str]) -> None:
     refused = CliRunner().invoke(app, words)
     assert (refused.exit_code, "\\udce9' is not in UTF-8: set the terminal to that" in refused.output) == (2, True)

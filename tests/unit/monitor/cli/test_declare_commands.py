@@ -136,7 +136,7 @@ async def test_what_the_probes_see_already_is_named(office: IssuingOffice, place
     await place.submit(trigger(IncidentType.BOTH))
     code, said = await office.ask(*DECLARE)
     assert (code, said.startswith("JCM-01 (both) is open already: the probes see it since 24/11 14:14")) == (1, True)
-    assert "pantau remark JCM-01" in said
+    assert "pantau note JCM-01" in said
     code, said = await office.ask(*CLOSE)
     assert (code, said.startswith("JCM-01 (both) is measured, and ends when it is measured no more.")) == (1, True)
     assert "--recovered" in said

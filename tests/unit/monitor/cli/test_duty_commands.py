@@ -1,4 +1,4 @@
-"""`pantau oncall` and `pantau override`, on a real store."""
+"""`pantau on-call` and `pantau override`, on a real store."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ SWAP = ("override", "add", "JCONTOH/bertugas", "siti", "--until", "2026-12-03 08
 async def test_it_shows_who_is_on_call_and_who_comes_next_by_which_numbers(
     office: IssuingOffice, watch: ProbingRuntime
 ) -> None:
-    code, said = await office.ask("oncall", "jcontoh")
+    code, said = await office.ask("on-call", "jcontoh")
 
     assert code == 0
     assert said.splitlines() == [
@@ -94,7 +94,7 @@ async def test_it_shows_who_is_on_call_and_who_comes_next_by_which_numbers(
 async def test_it_shows_another_time_and_which_numbers_do_not_answer_then(
     office: IssuingOffice, watch: ProbingRuntime
 ) -> None:
-    _, said = await office.ask("oncall", "JCONTOH", "--at", "2026-12-03 22:00")
+    _, said = await office.ask("on-call", "JCONTOH", "--at", "2026-12-03 22:00")
 
     assert "JCONTOH/bertugas on Thu 03/12/2026 22:00" in said
     assert "    call 03-0000 0102 ext. 102, office closed, never verified" in said
@@ -107,8 +107,8 @@ async def test_it_says_when_nobody_is_on_call(office: IssuingOffice, watch: Prob
     file.write_text(file.read_text().replace(rest, ""))
     watch.configuration = load(office.config, ENVIRON).accepted()
 
-    _, now = await office.ask("oncall", "JCONTOH")
-    _, saturday = await office.ask("oncall", "JCONTOH", "--at", "2026-12-05T12:00+08:00")
+    _, now = await office.ask("on-call", "JCONTOH")
+    _, saturday = await office.ask("on-call", "JCONTOH", "--at", "2026-12-05T12:00+08:00")
 
     assert now.splitlines()[-2:] == ["  then NOBODY", "  gap: nobody from Sat 05/12/2026 08:00 to Mon 07/12/2026 08:00"]
     assert "  NOBODY is on call until Mon 07/12/2026 08:00" in saturday
@@ -117,7 +117,7 @@ async def test_it_says_when_nobody_is_on_call(office: IssuingOffice, watch: Prob
 async def test_an_agency_without_rotas_says_where_its_people_stand(
     office: IssuingOffice, watch: ProbingRuntime
 ) -> None:
-    code, said = await office.ask("oncall", "MPCONTOH")
+    code, said = await office.ask("on-call", "MPCONTOH")
 
     assert (code, said.strip()) == (0, "MPCONTOH's escalation names no rota: whom its steps tell stands in its file.")
 
@@ -125,10 +125,10 @@ async def test_an_agency_without_rotas_says_where_its_people_stand(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("oncall", "LAIN"), "there is no agency LAIN; there are JCONTOH, MPCONTOH"),
-        (("oncall", "--at", "tomorrow"), "'tomorrow' is no date with a time; write 2026-12-01 22:00"),
-        (("oncall", "--at", "9999-12-31 22:00"), "'9999-12-31 22:00' is too far from now; write 2026-12-01 22:00"),
-        (("oncall", "--at", "0001-01-01 00:00"), "'0001-01-01 00:00' is too far from now; write 2026-12-01 22:00"),
+        (("on-call", "LAIN"), "there is no agency LAIN; there are JCONTOH, MPCONTOH"),
+        (("on-call", "--at", "tomorrow"), "'tomorrow' is no date with a time; write 2026-12-01 22:00"),
+        (("on-call", "--at", "9999-12-31 22:00"), "'9999-12-31 22:00' is too far from now; write 2026-12-01 22:00"),
+        (("on-call", "--at", "0001-01-01 00:00"), "'0001-01-01 00:00' is too far from now; write 2026-12-01 22:00"),
         (
             ("override", "add", "JCONTOH/lain", "siti", "--until", "2026-12-03 08:00"),
             "there is no rota JCONTOH/lain; there are JCONTOH/bertugas",
@@ -167,10 +167,10 @@ async def test_an_override_puts_somebody_on_call_until_it_is_taken_back(
     office: IssuingOffice, watch: ProbingRuntime
 ) -> None:
     _, made = await office.ask(*SWAP)
-    _, during = await office.ask("oncall", "JCONTOH")
+    _, during = await office.ask("on-call", "JCONTOH")
     _, listed = await office.ask("override", "list")
     _, gone = await office.ask("override", "remove", "1", "--by", "Siti Contoh")
-    _, after = await office.ask("oncall", "JCONTOH")
+    _, after = await office.ask("on-call", "JCONTOH")
 
     tell = "Pantau tells nobody of this: tell Siti binti Contoh (siti) and Ali bin Contoh (ali)."
     stands = "Siti binti Contoh (siti) is on call for JCONTOH/bertugas from 02/12/2026 12:00 until 03/12/2026 08:00"
@@ -234,7 +234,7 @@ async def test_a_number_that_answered_in_a_drill_is_verified(office: IssuingOffi
     """With the key, that is: a call that was only taken shows no more than that something answered."""
     await answered_in_a_drill(watch, "+60100000102", NOON - timedelta(days=2))
 
-    _, said = await office.ask("oncall", "JCONTOH")
+    _, said = await office.ask("on-call", "JCONTOH")
     await office.ask(*SWAP)
 
     assert "    call 010-000 0102, verified 2026-11-30\n    call 03-0000 0102 ext. 102, never verified\n" in said

@@ -31,19 +31,19 @@ from tests.unit.monitor.web.source import LETTERS, Service
 
 COMMANDS = [
     ("incidents",),
-    ("notices",),
+    ("notifications",),
     ("ack", "JCM-01"),
     ("ack", "JCM-01", "--take-over", "Ravi Contoh"),
-    ("remark", "JCM-01", "cakera diganti"),
-    ("hand-on", "JCM-01"),
+    ("note", "JCM-01", "cakera diganti"),
+    ("escalate", "JCM-01"),
     ("release", "JCM-01"),
-    ("correct", "JCM-01", "--why", "silap"),
+    ("false-alarm", "JCM-01", "--why", "silap"),
     ("declare", "JCM", "both", "--why", "DNS hilang"),
     ("close", "JCM-01", "--why", "DNS dibaiki"),
     ("letters", "list"),
     ("letters", "posted", "7"),
     ("letters", "not-posted", "7"),
-    ("settle", "7", "--arrived", "--why", "faks diterima"),
+    ("set-status", "7", "--arrived", "--why", "faks diterima"),
     ("reload",),
 ]
 COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -150,7 +150,7 @@ async def test_incidents_are_listed(office: IssuingOffice) -> None:
 
 async def test_notices_are_listed_without_numbers(office: IssuingOffice) -> None:
     async with office.open(Service()):
-        code, said = await office.ask("notices")
+        code, said = await office.ask("notifications")
 
     assert code == 0
     assert "Kementerian Contoh" in said
@@ -165,7 +165,7 @@ async def test_a_notice_that_failed_is_listed_with_the_reason(office: IssuingOff
             return [replace(each, state=NotificationState.FAILED, why=why) for each in await super().notices()]
 
     async with office.open(Failing()):
-        _, said = await office.ask("notices")
+        _, said = await office.ask("notifications")
 
     assert "failed" in said
     assert said.rstrip().endswith("the handset is switched off (30003)")
@@ -200,9 +200,9 @@ async def test_what_another_has_is_taken_over_from_them_and_from_nobody_else(off
 async def test_a_person_says_what_is_being_done_and_has_it_for_longer(office: IssuingOffice) -> None:
     service = Service()
     async with office.open(service):
-        assert await office.ask("remark", "JCM-01", "cakera diganti") == (0, "JCM-01: written down.\n")
+        assert await office.ask("note", "JCM-01", "cakera diganti") == (0, "JCM-01: written down.\n")
         await office.ask("ack", "JCM-01", "--by", "Siti Contoh")
-        code, said = await office.ask("remark", "jcm-01", "cakera diganti", "--by", "Ravi Contoh")
+        code, said = await office.ask("note", "jcm-01", "cakera diganti", "--by", "Ravi Contoh")
         _, listed = await office.ask("incidents")
 
     assert (code, said) == (0, "JCM-01: written down. Siti Contoh has it until 01/12 14:15:00.\n")
@@ -211,14 +211,14 @@ async def test_a_person_says_what_is_being_done_and_has_it_for_longer(office: Is
 
 async def test_a_person_hands_an_incident_on(office: IssuingOffice) -> None:
     async with office.open(Service()):
-        code, said = await office.ask("hand-on", "JCM-01", "--by", "Siti Contoh")
+        code, said = await office.ask("escalate", "JCM-01", "--by", "Siti Contoh")
         _, listed = await office.ask("incidents")
     assert (code, said) == (0, "JCM-01 is handed on by Siti Contoh; the next of the staff are told.\n")
     assert "handed on: Siti Contoh" in listed
     # Where the plan has nobody else it is left for the next repeat.
     alone = replace(incident(), position=Position(round=9, step=0, since=T0))
     async with office.open(Service(incident=alone)):
-        code, said = await office.ask("hand-on", "JCM-01", "--by", "Siti Contoh")
+        code, said = await office.ask("escalate", "JCM-01", "--by", "Siti Contoh")
     assert (code, said) == (
         0,
         (
@@ -228,10 +228,10 @@ async def test_a_person_hands_an_incident_on(office: IssuingOffice) -> None:
     )
     over = apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0))
     async with office.open(Service(incident=over)):
-        assert await office.ask("hand-on", "JCM-01") == (0, "JCM-01 is over: nothing to hand on.\n")
+        assert await office.ask("escalate", "JCM-01") == (0, "JCM-01 is over: nothing to hand on.\n")
 
 
-@pytest.mark.parametrize("words", [("hand-on", "JCM-01"), ("correct", "JCM-01", "--why", "silap")], ids=" ".join)
+@pytest.mark.parametrize("words", [("escalate", "JCM-01"), ("false-alarm", "JCM-01", "--why", "silap")], ids=" ".join)
 async def test_of_what_opened_while_mail_was_only_watched_nobody_is_said_to_hear(
     office: IssuingOffice, words: tuple[str, ...]
 ) -> None:
@@ -272,8 +272,8 @@ async def test_what_was_declared_is_listed_as_such(office: IssuingOffice) -> Non
 async def test_a_false_alarm_is_declared(office: IssuingOffice) -> None:
     service = Service()
     async with office.open(service):
-        code, said = await office.ask("correct", "jcm-01", "--by", "Siti Contoh", "--why", "rujukan silap")
-        again = await office.ask("correct", "JCM-01", "--by", "Siti Contoh", "--why", "rujukan silap")
+        code, said = await office.ask("false-alarm", "jcm-01", "--by", "Siti Contoh", "--why", "rujukan silap")
+        again = await office.ask("false-alarm", "JCM-01", "--by", "Siti Contoh", "--why", "rujukan silap")
         listed = await office.ask("incidents")
 
     done, held = said.splitlines()
@@ -290,9 +290,9 @@ async def test_a_false_alarm_is_declared(office: IssuingOffice) -> None:
 async def test_a_person_says_what_became_of_a_notice(office: IssuingOffice, fate: str, said: str) -> None:
     service = Service()
     async with office.open(service):
-        code, answer = await office.ask("settle", "7", f"--{fate}", "--by", "Siti Contoh", "--why", "saya bertanya")
+        code, answer = await office.ask("set-status", "7", f"--{fate}", "--by", "Siti Contoh", "--why", "saya bertanya")
         service.wrong = "notice 7 is delivered: a person settles only what is unknown"
-        refused = await office.ask("settle", "7", f"--{fate}", "--by", "Siti Contoh", "--why", "saya bertanya")
+        refused = await office.ask("set-status", "7", f"--{fate}", "--by", "Siti Contoh", "--why", "saya bertanya")
 
     assert (code, said in answer) == (0, True)
     assert service.orders[0] == ("7", f"{fate} by Siti Contoh: saya bertanya")
@@ -305,7 +305,7 @@ async def test_who_says_two_things_or_none_of_a_notice_says_nothing(
 ) -> None:
     service = Service()
     async with office.open(service):
-        code, said = await office.ask("settle", "7", *fates, "--why", "saya bertanya")
+        code, said = await office.ask("set-status", "7", *fates, "--why", "saya bertanya")
 
     assert (code, service.orders) == (2, [])
     assert "one of --arrived" in said

@@ -1,4 +1,4 @@
-"""`pantau dossier` and `pantau purge`, beside the running service."""
+"""`pantau incident-record` and `pantau purge`, beside the running service."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ async def test_a_dossier_is_written_where_only_its_maker_can_read_it(office: Iss
     place = tmp_path / "files" / "jcm"
     place.parent.mkdir()
     async with running(office) as kept:
-        code, said = await office.ask("dossier", "jcm-01", "--output", str(place), "--by", "Puan Arkib Contoh")
+        code, said = await office.ask("incident-record", "jcm-01", "--output", str(place), "--by", "Puan Arkib Contoh")
         assert (code, said.startswith(f"{place}: JCM-01.pdf, seal.json. TERHAD")) == (0, True)
         assert "Its head: 7:ab12." in said
         # Again, over files that somebody has opened to others.
         (place / "JCM-01.pdf").chmod(0o644)
-        await office.ask("dossier", "JCM-01", "--output", str(place))
+        await office.ask("incident-record", "JCM-01", "--output", str(place))
 
     assert {path.name: path.read_bytes() for path in place.iterdir()} == FILES
     assert {stat.S_IMODE(path.stat().st_mode) for path in place.iterdir()} == {0o600}
@@ -77,7 +77,7 @@ async def test_a_dossier_is_written_where_only_its_maker_can_read_it(office: Iss
 
 async def test_an_incident_that_is_not_there_is_said_to_be_unknown(office: IssuingOffice, tmp_path: Path) -> None:
     async with running(office):
-        code, said = await office.ask("dossier", "JCM-99", "--output", str(tmp_path / "none"))
+        code, said = await office.ask("incident-record", "JCM-99", "--output", str(tmp_path / "none"))
     assert (code, said) == (1, "there is no incident JCM-99; `pantau incidents` lists them\n")
     assert not (tmp_path / "none").exists()
 
@@ -85,7 +85,7 @@ async def test_an_incident_that_is_not_there_is_said_to_be_unknown(office: Issui
 async def test_a_place_that_cannot_be_written_is_named(office: IssuingOffice, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     async with running(office):
-        code, said = await office.ask("dossier", "JCM-01", "--output", str(tmp_path / "file" / "below"))
+        code, said = await office.ask("incident-record", "JCM-01", "--output", str(tmp_path / "file" / "below"))
     assert (code, said) == (1, f"{tmp_path / 'file' / 'below'} cannot be written: Not a directory\n")
 
 

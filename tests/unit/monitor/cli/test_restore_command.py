@@ -213,7 +213,7 @@ async def test_who_mistypes_is_told_how_it_is_written(office: IssuingOffice, tmp
     assert (await office.ask("restore", str(tmp_path / "x"), "--here"))[0] == 2
     code, said = await office.ask("restore", "--here", "--letters-after", "23")
     assert (code, "as JCM-23" in said) == (2, True)
-    for words in (("restore", "--here"), ("paper", "go", "--why", "dilihat")):
+    for words in (("restore", "--here"), ("paper", "resume", "--why", "dilihat")):
         code, said = await office.ask(*words, "--letters-after", "JCM-23", "--letters-after", " ")
         assert (code, "is empty" in said) == (2, True), "nothing said is something else, and no number was meant"
 

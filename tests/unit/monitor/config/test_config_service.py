@@ -113,9 +113,9 @@ MISTAKES = [
     (
         ("pantau", "state: state", "portal: {secrets_key_file: secrets/mail}"),
         (
-            "pantau.yaml:2: portal.secrets_key_file: is no key: 44 signs, as `pantau secrets new-key` makes them: "
+            "pantau.yaml:2: portal.secrets_key_file: is no key: 44 signs, as `pantau secrets generate-key` makes them: "
             "what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no "
-            "secret is kept; write instead: the file with the key, from its copy; without one: `pantau secrets new-key "
+            "secret is kept; write instead: the file with the key, from its copy; without one: `pantau secrets generate-key "
             "--to FILE`, and all is typed again"
         ),
     ),
@@ -123,7 +123,7 @@ MISTAKES = [
         ("pantau", "state: state", "portal: {second_factor: [admin]}"),
         (
             "pantau.yaml:2: portal.secrets_key_file: is missing: the secrets of `second_factor` are encrypted with it; "
-            "write instead: PATH, of a file that `pantau secrets new-key --to PATH` makes"
+            "write instead: PATH, of a file that `pantau secrets generate-key --to PATH` makes"
         ),
     ),
     (

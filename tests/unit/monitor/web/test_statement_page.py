@@ -1,4 +1,4 @@
-"""The head of an agency sees a month in the portal, and downloads what `pantau report` writes."""
+"""The head of an agency sees a month in the portal, and downloads what `pantau monthly-report` writes."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_a_key_that_is_lost_is_an_error_and_keeps_no_other_mail_from_being_watch
     assert (lost.key, lost.severity, loaded.errors) == ("portal.secrets_key_file", Severity.LOSS, ())
     assert str(lost).endswith(
         "no secret is kept; write instead: the file with the key, from its copy; without one: "
-        "`pantau secrets new-key --to FILE`, and all is typed again"
+        "`pantau secrets generate-key --to FILE`, and all is typed again"
     )
     assert [each for each in map(str, loaded.warnings) if "names no key that can be read" in each]
     mailboxes = loaded.accepted().registry.mailboxes

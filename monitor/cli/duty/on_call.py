@@ -1,4 +1,4 @@
-"""`pantau oncall`: who is on call, and where they answer."""
+"""`pantau on-call`: who is on call, and where they answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monitor.cli.table import MALAYSIA
 _CALLED = {"sms": "SMS", "voice": "call", "fax": "fax"}
 
 
-def oncall(
+def on_call(
     agency: Annotated[str, typer.Argument(help="Short code, such as JKR; default: all rotas.")] = "",
     at: Annotated[str, typer.Option("--at", help="When: 2026-12-01 22:00; default: now.", metavar="TIME")] = "",
     config: Config = DEFAULT_CONFIG,

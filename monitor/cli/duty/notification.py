@@ -11,7 +11,7 @@ from monitor.cli.service import ask
 from monitor.cli.table import Columns, clock, show
 
 
-def notices(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
+def notifications(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the newest notices, newest first. Times are Malaysian."""
     columns: Columns = {
         "Id": "id",
@@ -35,8 +35,8 @@ DONE = {
 }
 
 
-def settle(
-    notice: Annotated[int, typer.Argument(help="Its id, as `pantau notices` lists it.")],
+def set_status(
+    notice: Annotated[int, typer.Argument(help="Its id, as `pantau notifications` lists it.")],
     *,
     why: Annotated[str, typer.Option("--why", help="How that was found out, for the journal.", metavar="TEXT")],
     arrived: Annotated[bool, typer.Option("--arrived", help="Its reader has it.")] = False,

@@ -1,4 +1,4 @@
-"""`pantau letter`: what a letter would look like, before there is an outage."""
+"""`pantau letter-preview`: what a letter would look like, before there is an outage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monitor.cli.service import fail
 from monitor.config.agency.letterhead import load_crest
 
 
-def letter(
+def letter_preview(
     agency: Annotated[str, typer.Argument(help="Short code, such as JKR.")],
     config: Config = DEFAULT_CONFIG,
     recipient: Annotated[
@@ -31,12 +31,9 @@ def letter(
         Path | None, typer.Option("--output", "-o", help="Where to write the PDF; default: AGENCY-PURPOSE.pdf here.")
     ] = None,
     *,
-    preview: Annotated[bool, typer.Option("--preview", help="Write the letter to look at; nothing is sent.")] = False,
     as_fax: Annotated[bool, typer.Option("--fax", help="The fax page instead of the letter.")] = False,
 ) -> None:
     """Write the letter that would go out, with this agency's data and invented times."""
-    if not preview:
-        fail("letters are sent by the service only; write --preview to see what one looks like", 2)
     if purpose in FOR_STAFF:
         fail(
             f"a {purpose} is told to staff by SMS or call: no page says it; write --purpose outage, update, recovery, correction or drill",
