@@ -24,11 +24,15 @@ from alerts.persistence.store import AuditEntry, UnitOfWork
 class ManualStatus(StrEnum):
     """What a person says became of a notice, or is to become of it."""
 
-    ARRIVED = "arrived"
+    DELIVERED = "delivered"
     #: It never arrived, and is not sent again.
     LOST = "lost"
     #: It never arrived, and goes out once more.
     RESEND = "resend"
+
+
+#: The audit log keeps the word that its older entries have.
+_AUDITED = {ManualStatus.DELIVERED: "arrived"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +58,7 @@ def objection(notice: Notification, incident: Incident, ruling: ManualStatus, *,
         return f"notice {notice.id} is {notice.state}: a person settles only what is unknown"
     needless = incident.state is not IncidentState.TRIGGERED and is_concluded(incident, notice)
     if ruling is ManualStatus.RESEND and needless:
-        return (
-            f"nobody needs notice {notice.id} any more: {incident.number} is {incident.state}; say --arrived or --lost"
-        )
+        return f"nobody needs notice {notice.id} any more: {incident.number} is {incident.state}; say --delivered or --lost"
     return None
 
 
@@ -64,7 +66,7 @@ def settled(notice: Notification, ruling: ManualStatus, now: datetime) -> Sequen
     """Return the attempts of *notice* that are known to stand otherwise now."""
     doubtful = [a for a in notice.attempts if a.state in DOUBTFUL]
     match ruling:
-        case ManualStatus.ARRIVED:
+        case ManualStatus.DELIVERED:
             return [replace(doubtful[-1], state=AttemptState.DELIVERED, ended_at=now)] if doubtful else []
         case ManualStatus.LOST | ManualStatus.RESEND:
             # One that goes out once more is tried like any that failed and may be tried again, at once.
@@ -106,14 +108,14 @@ async def settle(ledger: UnitOfWork, settlement: ManualStatusRequest) -> ManualS
     is_held = notice.state is NotificationState.PENDING and notice.channel in ON_PAPER and await ledger.is_paper_held()
     if (problem := objection(notice, incident, settlement.ruling, is_held=is_held)) is not None:
         return problem
-    if is_held and settlement.ruling is ManualStatus.ARRIVED:
+    if is_held and settlement.ruling is ManualStatus.DELIVERED:
         await _posted_before(ledger, notice, settlement)
     tellings, before = list[NotificationLatency](), {a.id: a.state for a in notice.attempts}
     for attempt in settled(notice, settlement.ruling, settlement.at):
         await ledger.save_attempt(attempt)
         tellings += await come_to(ledger, notice, attempt, before[attempt.id], settlement.at)
     match settlement.ruling:
-        case ManualStatus.ARRIVED:
+        case ManualStatus.DELIVERED:
             await ledger.settle(notice.id, NotificationState.DELIVERED)
         case ManualStatus.LOST:
             await ledger.settle(notice.id, NotificationState.FAILED)
@@ -124,7 +126,7 @@ async def settle(ledger: UnitOfWork, settlement: ManualStatusRequest) -> ManualS
         AuditEntry(
             at=settlement.at,
             actor=settlement.by,
-            event=f"notice settled by hand: {settlement.ruling}",
+            event=f"notice settled by hand: {_AUDITED.get(settlement.ruling, settlement.ruling)}",
             incident_id=incident.id,
             notice_id=notice.id,
             detail={"number": incident.number, "why": settlement.why},

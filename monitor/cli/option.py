@@ -50,10 +50,10 @@ def _numbers(words: list[str] | None) -> list[str] | None:
     return words
 
 
-LettersAfter = Annotated[
+LastNumbers = Annotated[
     list[str] | None,
     typer.Option(
-        "--letters-after",
+        "--last-number",
         callback=_numbers,
         help="The last number that is on paper, as JCM-23; of an incident that is open, its last page, as JCM-07/3.",
         metavar="NUMBER",

@@ -240,7 +240,7 @@ class Reloader:
     async def keep_pace(self, others: Iterable[Process]) -> None:
         """Say by which documents this service goes, and take up what another one goes by, if that was written later.
 
-        What nobody has taken up yet (`pantau apply --later`) is left. What cannot be taken up here is tried once.
+        What nobody has taken up yet (`pantau apply --no-reload`) is left. What cannot be taken up here is tried once.
         """
         if self._processes is None:
             return

@@ -131,10 +131,10 @@ def test_what_somebody_else_wrote_meanwhile_is_shown_and_written_over_by_number_
         "-name: Jabatan JCM",
         "+name: Ours",
     ]
-    assert lines[-2].endswith("pantau apply agencies --over JCM=2")
-    assert run(place, "apply", "agencies", "--over", "JCM=1")[0] == 1
+    assert lines[-2].endswith("pantau apply agencies --expect-version JCM=2")
+    assert run(place, "apply", "agencies", "--expect-version", "JCM=1")[0] == 1
     assert "name: Theirs" in (stored(place)["JCM"] or "")
-    assert run(place, "apply", "agencies", "--over", "jcm=2")[0] == 0
+    assert run(place, "apply", "agencies", "--expect-version", "jcm=2")[0] == 0
     assert "name: Ours" in (stored(place)["JCM"] or "")
 
 
@@ -187,8 +187,8 @@ def test_where_files_count_nothing_is_applied(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--over", "JCM"], "'JCM' is no version; write JCONTOH=7"),
-        (["--over", "JCM=x"], "'JCM=x' is no version; write JCONTOH=7"),
+        (["--expect-version", "JCM"], "'JCM' is no version; write JCONTOH=7"),
+        (["--expect-version", "JCM=x"], "'JCM=x' is no version; write JCONTOH=7"),
     ],
 )
 def test_who_mistypes_is_told_what_to_write(place: Path, words: Sequence[str], says: str) -> None:
@@ -236,7 +236,7 @@ async def test_a_running_service_writes_and_takes_up_what_is_applied(place: Path
         assert (code, lines[-1]) == (0, "1 written. The service has taken it up.")
         assert taken_up(place)["JCM"] == "Jabatan Contoh"
         (place / "agencies" / "mdc.yaml").unlink()
-        code, lines = await asyncio.to_thread(run, place, "apply", "agencies", "--prune", "--later")
+        code, lines = await asyncio.to_thread(run, place, "apply", "agencies", "--prune", "--no-reload")
         assert lines[-1] == "1 written. A service takes it up when it starts, or with `pantau reload`."
         assert set(taken_up(place)) == {"JCM", "MDC"}
         assert (await asyncio.to_thread(run, place, "export", "out"))[0] == 0

@@ -116,7 +116,7 @@ def break_(machine: Machine) -> None:
 def letter(machine: Machine) -> None:
     """Declare an outage, release it, and let a clerk of the group post a letter; a stranger reads nothing."""
     machine.run("useradd --create-home kerani; adduser kerani pantau-tray; useradd --create-home orang")
-    machine.run(f"cd /; {ASK} declare JCONTOH both --why ujian --by operator {CONFIG}")
+    machine.run(f"cd /; {ASK} declare JCONTOH both --reason ujian --by operator {CONFIG}")
     machine.run(f"cd /; {ASK} release JCONT-01 --by operator {CONFIG}")
     tray = "/var/spool/pantau/surat"
     found = machine.until(f"ls {tray}/*.pdf").split()[0]
@@ -142,7 +142,7 @@ def put_back(machine: Machine) -> None:
     copy = machine.run("ls -t /var/backups/pantau/*.sqlite").split()[0]
     [test] = commands("docs/how-to/operator/backup.md", "Testing a copy")
     expect(machine.run(named(test, copy)), "The journal is whole")
-    machine.run(f"cd /; {ASK} close JCONT-01 --recovered --why ujian --by operator {CONFIG}")
+    machine.run(f"cd /; {ASK} close JCONT-01 --recovered --reason ujian --by operator {CONFIG}")
     outage(machine, "JCONT-02")
     machine.until(f"cd /; {ASK} letters list {CONFIG} | grep JCONT-02")
 
@@ -164,8 +164,8 @@ def put_back(machine: Machine) -> None:
 
 def outage(machine: Machine, number: str) -> None:
     """Declare the next outage of the agency and release it; what is open of it ends before."""
-    machine.run(f"cd /; {ASK} close JCONT-01 --recovered --why ujian --by operator {CONFIG} || true")
-    machine.run(f"cd /; {ASK} declare JCONTOH both --why ujian --by operator {CONFIG}")
+    machine.run(f"cd /; {ASK} close JCONT-01 --recovered --reason ujian --by operator {CONFIG} || true")
+    machine.run(f"cd /; {ASK} declare JCONTOH both --reason ujian --by operator {CONFIG}")
     machine.run(f"cd /; {ASK} release {number} --by operator {CONFIG}")
 
 
@@ -181,7 +181,7 @@ def let_go(machine: Machine, number: str) -> None:
     if number in machine.run(listed):
         raise Failed(f"{number} was laid into the tray before anybody has looked")
     expect(
-        machine.run(f"cd /; {ASK} paper resume --why 'looked at all letters with the clerk' --by operator {CONFIG}"),
+        machine.run(f"cd /; {ASK} paper resume --reason 'looked at all letters with the clerk' --by operator {CONFIG}"),
         "go out again. Numbers that are not given: JCONT-02",
     )
     machine.until(f"{listed} | grep {number}")
@@ -216,7 +216,7 @@ def upgrade(machine: Machine) -> None:
     [restore] = commands("docs/how-to/operator/backup.md", "Putting one back")
     machine.run(f"cd /; {named(restore, copy)}")
     _is_of_the_first_release(machine)
-    machine.run(f"cd /; {ASK} paper resume --why ujian --by operator {CONFIG}")
+    machine.run(f"cd /; {ASK} paper resume --reason ujian --by operator {CONFIG}")
 
 
 def _is_of_the_first_release(machine: Machine) -> None:

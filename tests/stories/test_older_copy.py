@@ -214,7 +214,9 @@ async def it_is_told_again_by_telephone_alone(play: Theatre, number: str) -> Non
 
 
 async def a_person_lets_paper_go(play: Theatre, number: str) -> None:
-    said = await pantau(play, "paper", "resume", "--by", "Siti Contoh", "--why", "looked at all letters with the clerk")
+    said = await pantau(
+        play, "paper", "resume", "--by", "Siti Contoh", "--reason", "looked at all letters with the clerk"
+    )
     assert said.startswith("Letters and faxes go out again. Numbers that are not given: JCM-02")
     await play.until_notice("fax", "outage", "delivered", 2)
     await play.noc.expect_sms("SELESAI", "Surat dan faks tidak lagi ditahan")

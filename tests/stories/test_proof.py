@@ -48,7 +48,7 @@ async def test_an_outage_can_be_proven_from_its_first_run_to_the_posted_letter_a
         assert code == 0, said
         await play.stop()
         # The service is gone: its file is read.
-        code, verified = await play.pantau("audit", "verify", "--against", head.strip())
+        code, verified = await play.pantau("audit", "verify", "--expect-head", head.strip())
         assert code == 0, verified
         _, lines = await play.pantau("audit", "export")
 

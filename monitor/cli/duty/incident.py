@@ -25,9 +25,7 @@ Despite = Annotated[
         show_default=False,
     ),
 ]
-HowYouKnow = Annotated[
-    str, typer.Option("--why", help="How you know, for the journal and the dossier.", metavar="TEXT")
-]
+Reason = Annotated[str, typer.Option("--reason", help="How you know, for the journal and the dossier.", metavar="TEXT")]
 
 
 def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
@@ -203,7 +201,7 @@ def declare(
     agency: Annotated[str, typer.Argument(help="Its code: JKR.")],
     what: Annotated[What, typer.Argument(help="What people cannot do: sending, receiving, or both.")],
     *,
-    why: HowYouKnow,
+    reason: Reason,
     since: Annotated[
         str, typer.Option("--since", help="Since when: 01:30, or 2026-12-01 22:00; default: now.", metavar="TIME")
     ] = "",
@@ -216,7 +214,7 @@ def declare(
     The staff are told at once, whoever declares it among them, and the agency's recipients once it is released, as of any
     outage. It ends with `pantau close`, and not because the probes are well; a mistake is taken back with `pantau false-alarm`.
     """
-    order = {"agency": agency, "matter": what.value, "since": since, "why": why, "by": by}
+    order = {"agency": agency, "matter": what.value, "since": since, "why": reason, "by": by}
     done = ask(config, socket, "POST", "/declarations", order)
     found = done["incident"]
     number = found["number"]
@@ -232,13 +230,13 @@ def declare(
         typer.echo(
             f"Offices outside are told once it is released: `pantau release {number}`, or by itself if so planned."
         )
-    typer.echo(f'When mail works again: pantau close {number} --why "..."')
+    typer.echo(f'When mail works again: pantau close {number} --reason "..."')
 
 
 def close(
     incident: Number,
     *,
-    why: HowYouKnow,
+    reason: Reason,
     recovered: Annotated[
         bool | None,
         typer.Option(
@@ -259,7 +257,7 @@ def close(
     you say of that, too. What they go on seeing opens no new incident for a day, unless it is worse, or began later. While they
     see it, nobody is told that mail works again unless you say `--despite still-fails`.
     """
-    found = _order(config, socket, incident, "close", by, why=why, recovered=recovered, despite=despite)
+    found = _order(config, socket, incident, "close", by, why=reason, recovered=recovered, despite=despite)
     number = found["number"]
     if found["state"] != "resolved":
         typer.echo(
@@ -288,7 +286,7 @@ def _say_held(found: Mapping[str, Any]) -> None:
 def false_alarm(
     incident: Number,
     *,
-    why: Annotated[str, typer.Option("--why", help="What was found, for the journal.", metavar="TEXT")],
+    reason: Annotated[str, typer.Option("--reason", help="What was found, for the journal.", metavar="TEXT")],
     despite: Despite = None,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
@@ -299,7 +297,7 @@ def false_alarm(
     While it is open, and within 24 hours of its end. It cannot be undone. While the probes see it, nobody is told that nothing
     was wrong unless you say `--despite still-fails`.
     """
-    found = _order(config, socket, incident, "correct", by, why=why, despite=despite)
+    found = _order(config, socket, incident, "correct", by, why=reason, despite=despite)
     hears = _hears(found, "corrections go out")
     typer.echo(f"{found['number']} is declared a false alarm by {found['corrected_by']}; {hears}.")
     _say_held(found)

@@ -29,7 +29,7 @@ def notifications(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> Non
 
 #: By ruling (`alerts.engine.manual_status.ManualStatus`).
 DONE = {
-    "arrived": "is recorded as arrived",
+    "delivered": "is recorded as delivered",
     "lost": "is recorded as lost; it is not sent again",
     "resend": "is recorded as lost, and goes out once more",
 }
@@ -38,8 +38,8 @@ DONE = {
 def set_status(
     notice: Annotated[int, typer.Argument(help="Its id, as `pantau notifications` lists it.")],
     *,
-    why: Annotated[str, typer.Option("--why", help="How that was found out, for the journal.", metavar="TEXT")],
-    arrived: Annotated[bool, typer.Option("--arrived", help="Its reader has it.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="How that was found out, for the journal.", metavar="TEXT")],
+    delivered: Annotated[bool, typer.Option("--delivered", help="Its reader has it.")] = False,
     lost: Annotated[bool, typer.Option("--lost", help="Its reader never got it; leave it at that.")] = False,
     resend: Annotated[bool, typer.Option("--resend", help="Its reader never got it; send it once more.")] = False,
     by: By = "",
@@ -47,9 +47,9 @@ def set_status(
     socket: Socket = None,
 ) -> None:
     """Say what became of a notice whose fate is unknown: ask its reader first."""
-    said = [ruling for ruling, is_so in zip(DONE, (arrived, lost, resend), strict=True) if is_so]
+    said = [ruling for ruling, is_so in zip(DONE, (delivered, lost, resend), strict=True) if is_so]
     if len(said) != 1:
-        raise typer.BadParameter("say one of --arrived, --lost and --resend")
-    word = {"by": by, "why": why, "ruling": said[0]}
+        raise typer.BadParameter("say one of --delivered, --lost and --resend")
+    word = {"by": by, "why": reason, "ruling": said[0]}
     ask(config, socket, "POST", f"/notices/{notice}/settle", word)
     typer.echo(f"Notice {notice} {DONE[said[0]]}.")

@@ -63,8 +63,9 @@ def head(store: Store = None, config: Config = DEFAULT_CONFIG, socket: Socket = 
 
 @app.command()
 def verify(
-    against: Annotated[
-        str, typer.Option("--against", help="A head that was kept elsewhere, as `head` printed it.", metavar="N:HASH")
+    expect_head: Annotated[
+        str,
+        typer.Option("--expect-head", help="A head that was kept elsewhere, as `head` printed it.", metavar="N:HASH"),
     ] = "",
     store: Store = None,
     config: Config = DEFAULT_CONFIG,
@@ -74,7 +75,7 @@ def verify(
 
     Exit code 0: it is whole. 3: it was changed. 1: it could not be looked at.
     """
-    kept = _kept(against) if against else None
+    kept = _kept(expect_head) if expect_head else None
     place = _place(store, config, socket)
     verifier = (
         _asked(place, kept) if isinstance(place, _Running) else _run(stored.verify(lambda: _open(place), kept), place)
@@ -119,7 +120,7 @@ def _export(place: _Place | _Running, write: Callable[[str], object]) -> None:
 def _kept(text: str) -> ChainHead:
     found = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text.strip().lower())
     if found is None:
-        fail("--against: must be NUMBER:HASH, as `pantau audit head` prints it", 2)
+        fail("--expect-head: must be NUMBER:HASH, as `pantau audit head` prints it", 2)
     return ChainHead(number=int(found[1]), hash=found[2])
 
 

@@ -44,8 +44,9 @@ def posted(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
     *,
-    after_all: Annotated[
-        bool, typer.Option("--after-all", help="It was posted before it was taken back: its recipient will be told.")
+    already_posted: Annotated[
+        bool,
+        typer.Option("--already-posted", help="It was posted before it was taken back: its recipient will be told."),
     ] = False,
     unprinted: Annotated[
         bool, typer.Option("--unprinted", help="It was printed elsewhere, and nobody has recorded that.")
@@ -55,7 +56,7 @@ def posted(
     ] = "",
 ) -> None:
     """Record that a letter was posted: from now on its recipient is owed a recovery letter."""
-    deed = "posted-after-all" if after_all else "posted-unprinted" if unprinted else "posted"
+    deed = "posted-after-all" if already_posted else "posted-unprinted" if unprinted else "posted"
     _record(deed, notice, by, config, socket, day=day)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter, Socket
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, LastNumbers, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
@@ -66,8 +66,8 @@ def _range(prefix: str, first: int, last: int) -> str:
 @app.command()
 def resume(
     *,
-    why: Annotated[str, typer.Option("--why", help="What was found out, for the journal.", metavar="TEXT")],
-    letters_after: LettersAfter = None,
+    reason: Annotated[str, typer.Option("--reason", help="What was found out, for the journal.", metavar="TEXT")],
+    last_number: LastNumbers = None,
     nothing_lost: Annotated[
         bool, typer.Option("--nothing-lost", help="The machine was off, and the store is no copy: give all numbers.")
     ] = False,
@@ -75,7 +75,7 @@ def resume(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Let paper go out again. First settle each page that was posted before: `pantau set-status ID --arrived`."""
-    word = {"by": by, "why": why, "after": " ".join(letters_after or [])}
+    """Let paper go out again. First settle each page that was posted before: `pantau set-status ID --delivered`."""
+    word = {"by": by, "why": reason, "after": " ".join(last_number or [])}
     done: Any = ask(config, socket, "POST", "/paper/go", word | ({"nothing_lost": "yes"} if nothing_lost else {}))
     typer.echo(f"Letters and faxes go out again. Numbers that are not given: {_left_out(done) or 'none'}.")

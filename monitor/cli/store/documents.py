@@ -28,7 +28,7 @@ _NAMED = 20
 _Directory = Annotated[Path, typer.Argument(help="The directory of the agency files.", metavar="DIRECTORY")]
 
 
-def _over(words: list[str] | None) -> list[str] | None:
+def _versions_expected(words: list[str] | None) -> list[str] | None:
     for word in words or ():
         agency, equals, number = word.partition("=")
         if not (agency and equals and number.isdigit()):
@@ -42,18 +42,18 @@ def apply(
     prune: Annotated[
         bool, typer.Option("--prune", help="Watch agencies no more whose files are gone from the directory.")
     ] = False,
-    over: Annotated[
+    expect_version: Annotated[
         list[str] | None,
         typer.Option(
-            "--over",
+            "--expect-version",
             help="Write over what somebody else has written meanwhile: the version that you have looked at.",
             metavar="CODE=VERSION",
-            callback=_over,
+            callback=_versions_expected,
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
-    later: Annotated[
-        bool, typer.Option("--later", help="Write only; the service takes it up with its next reload or rename.")
+    no_reload: Annotated[
+        bool, typer.Option("--no-reload", help="Write only; the service takes it up with its next reload or rename.")
     ] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
@@ -70,10 +70,12 @@ def apply(
         "by": by,
         "files": _files(directory),
         "started_from": marks.digests,
-        "over": {agency.upper(): int(number) for agency, _, number in (each.partition("=") for each in over or ())},
+        "over": {
+            agency.upper(): int(number) for agency, _, number in (each.partition("=") for each in expect_version or ())
+        },
         "prune": prune,
         "dry": dry_run,
-        "later": later,
+        "later": no_reload,
     }
     if len(order["files"]) > _NAMED:
         typer.echo(f"{len(order['files'])} files, to be checked together with all that the store has...", err=True)
@@ -289,7 +291,7 @@ def _clash(clash: Mapping[str, Any], directory: Path) -> Sequence[str]:
         lines += _diff(theirs["text"] or "", ours or "", "theirs", "yours")
     return [
         *lines,
-        f"  Put theirs into your file, or write yours over it: pantau apply {directory} --over {agency}={number}",
+        f"  Put theirs into your file, or write yours over it: pantau apply {directory} --expect-version {agency}={number}",
     ]
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError
 from alerts.persistence.restoration import BadNumberError, last_on_paper
 from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.cli.configured import store_server
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, LastNumbers
 from monitor.cli.service import control_socket, fail
 from monitor.cli.store.backup import look
 from monitor.store.backend.copy import copy, schema_of
@@ -42,12 +42,12 @@ _LIVES = timedelta(minutes=1)
 def restore(
     file: Annotated[Path | None, typer.Argument(help="A copy that `pantau backup` made.", metavar="[FILE]")] = None,
     *,
-    here: Annotated[
-        bool, typer.Option("--here", help="What is in the store now is an older copy: put there by other means.")
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="What is in the store now is an older copy: put there by other means.")
     ] = False,
-    letters_after: LettersAfter = None,
-    even_changed: Annotated[
-        bool, typer.Option("--even-changed", help="Also a copy whose journal is not as it was written.")
+    last_number: LastNumbers = None,
+    allow_broken_chain: Annotated[
+        bool, typer.Option("--allow-broken-chain", help="Also a copy whose journal is not as it was written.")
     ] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
@@ -56,10 +56,10 @@ def restore(
 
     The present store is kept beside it. docs/how-to/operator/backup.md says what comes before and after.
     """
-    if (file is None) is not here:
-        raise typer.BadParameter("name the copy; or say --here, if it is in the store already")
+    if (file is None) is not in_place:
+        raise typer.BadParameter("name the copy; or say --in-place, if it is in the store already")
     try:
-        numbers, pages = last_on_paper(letters_after or [])
+        numbers, pages = last_on_paper(last_number or [])
     except BadNumberError as wrong:
         raise typer.BadParameter(str(wrong)) from None
     word = _Word(by, numbers, pages)
@@ -72,10 +72,10 @@ def restore(
         elif server is not None:
             fail(
                 f"the store is the {server}: put a copy there by PostgreSQL's own means, pg_restore for one, "
-                "and then say so: pantau restore --here"
+                "and then say so: pantau restore --in-place"
             )
         else:
-            _put_back(file, state, word, even_changed=even_changed)
+            _put_back(file, state, word, allow_broken_chain=allow_broken_chain)
     except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreBarredError, StoreUnavailable) as error:
         fail(f"nothing was put back: {error}")
     except (OSError, sqlite3.Error) as error:
@@ -125,7 +125,7 @@ async def _see_put(state: Path, server: PostgresServer | None) -> None:
         fail(f"{place} holds no store: put the copy there first (docs/how-to/operator/backup.md)")
 
 
-def _put_back(file: Path, state: Path, word: _Word, *, even_changed: bool) -> None:
+def _put_back(file: Path, state: Path, word: _Word, *, allow_broken_chain: bool) -> None:
     if not file.is_file():
         fail(f"there is no {file}")
     if not state.is_dir():
@@ -141,8 +141,8 @@ def _put_back(file: Path, state: Path, word: _Word, *, even_changed: bool) -> No
         lift(fresh)
         if schema_of(fresh) not in known():
             fail(f"{file} was made by a newer version of Pantau: install that one, and restore then")
-        if "CHANGED" in said and not even_changed:
-            fail(f"{file}: {said}. Is there another copy? Else repeat this with --even-changed")
+        if "CHANGED" in said and not allow_broken_chain:
+            fail(f"{file}: {said}. Is there another copy? Else repeat this with --allow-broken-chain")
         kept = state / f"{_FILE}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         asyncio.run(_mark(room, None, word, {"file": file.name, "kept": kept.name if store.exists() else ""}))
         with fresh.open("rb") as written:

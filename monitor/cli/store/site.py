@@ -28,8 +28,9 @@ _Name = Annotated[str, typer.Argument(help="The site, as below `hub: sites:`.", 
 def add(
     name: _Name,
     *,
-    beside: Annotated[
-        bool, typer.Option("--beside", help="Also where another hub reads it, and only one of them tells people.")
+    allow_second_hub: Annotated[
+        bool,
+        typer.Option("--allow-second-hub", help="Also where another hub reads it, and only one of them tells people."),
     ] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
@@ -37,7 +38,7 @@ def add(
     """Let a site join: what it judges comes to this hub from now on. Said again, it sets up what a newer Pantau wants."""
     (member,) = _members(config, name)
     try:
-        is_new = joining.add(member, beside=beside or not _tells(config))
+        is_new = joining.add(member, beside=allow_second_hub or not _tells(config))
     except SiteUnheardError as unheard:
         _tell(member, "site joined", by)
         fail(str(unheard))
@@ -90,8 +91,8 @@ def rejoin(name: _Name, *, by: By = "", config: Config = DEFAULT_CONFIG) -> None
 def remove(
     name: _Name,
     *,
-    gone: Annotated[
-        bool, typer.Option("--gone", help="The site is gone for good: do not ask it, only forget it here.")
+    offline: Annotated[
+        bool, typer.Option("--offline", help="The site is gone for good: do not ask it, only forget it here.")
     ] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
@@ -99,12 +100,12 @@ def remove(
     """Let a site leave: nothing that it said stays here, and it keeps nothing for this hub any more."""
     (member,) = _members(config, name)
     try:
-        joining.remove(member, gone=gone)
+        joining.remove(member, gone=offline)
     except SiteRefusedError as refused:
-        fail(f"{name} was not removed:\n{refused}\nIf it is gone for good: pantau site remove {name} --gone")
-    _tell(member, "site left", by, **({"gone": "for good"} if gone else {}))
+        fail(f"{name} was not removed:\n{refused}\nIf it is gone for good: pantau site remove {name} --offline")
+    _tell(member, "site left", by, **({"gone": "for good"} if offline else {}))
     typer.echo(f"{name} has left. Take it out of `hub: sites:`.")
-    if gone:
+    if offline:
         typer.echo(
             f"Should it come back, its PostgreSQL keeps its log for this hub until its disk is full: drop the slot there, "
             f"SELECT pg_drop_replication_slot('{joining.slot_of(member.hub)}')"

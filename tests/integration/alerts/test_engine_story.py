@@ -172,7 +172,7 @@ async def test_a_person_who_has_asked_says_that_a_fax_arrived(either_town: Town)
     """A person who has asked its reader says that it arrived."""
     town = either_town
     notice_id = await a_fax_of_unknown_fate(town)
-    await ruled(town, notice_id, ManualStatus.ARRIVED)
+    await ruled(town, notice_id, ManualStatus.DELIVERED)
     with pytest.raises(OperationRejectedError, match="is delivered"):
         await ruled(town, notice_id, ManualStatus.LOST)
     await over(town)
@@ -190,7 +190,7 @@ async def test_the_noc_is_asked_to_find_out_about_a_fax_of_unknown_fate_and_told
         await town.settle()
     await town.noc.gets("AMARAN. Tidak pasti notis", f" {notice_id} (JCM-01) sampai", "pantau set-status")
 
-    await ruled(town, notice_id, ManualStatus.ARRIVED)
+    await ruled(town, notice_id, ManualStatus.DELIVERED)
     await auditor.look()
     await town.settle()
     await town.noc.gets("SELESAI", f" {notice_id} (JCM-01)")

@@ -174,7 +174,7 @@ async def test_a_page_that_was_posted_before_is_said_to_be_and_its_reader_gets_t
     await an_outage_of_which_the_paper_waits(town)
     letter = (await waiting(town))[Channel.LETTER]
 
-    await ruled(town, letter.id, ManualStatus.ARRIVED)
+    await ruled(town, letter.id, ManualStatus.DELIVERED)
     fax = (await waiting(town))[Channel.FAX]
     await ruled(town, fax.id, ManualStatus.LOST)
     await restorer.confirm(GO)

@@ -282,7 +282,7 @@ async def test_what_became_of_a_fax_is_said_by_the_page_by_whoever_may(town: Tow
         waits = await browser.get("/tasks")
         assert "Notis yang tidak pasti 1 JCM-01" in words_of(waits)
         assert f'href="{PAGE}#notice-{fax.id}"' in waits.text
-        word = {"ruling": "arrived", "why": "setiausahanya telah menerima faks itu"}
+        word = {"ruling": "delivered", "why": "setiausahanya telah menerima faks itu"}
         said = await press(town, browser, f"/notices/{fax.id}/settle", **word)
         assert f"{BY} Notis disahkan telah sampai: setiausahanya telah menerima faks itu" in said
         assert "telah dinyatakan lebih awal" in await press(town, browser, f"/notices/{fax.id}/settle", **word)

@@ -509,7 +509,7 @@ def test_the_command_says_what_it_did_how_it_stands_and_what_is_wrong(world: Sit
     secret.write_text("lain-sekali")
     code, said = site("remove", "johor")
     assert (code, "it refuses the role's password" in said, "lain-sekali" in said) == (1, True, False)
-    code, said = site("remove", "johor", "--gone", "--by", "Siti")
+    code, said = site("remove", "johor", "--offline", "--by", "Siti")
     # Neither what was there already nor what was refused.
     assert told() == [("site joined", "Siti"), ("site joined anew", "Ali"), ("site left", "Siti")]
     assert world.hub.order("SELECT detail FROM journal ORDER BY id DESC LIMIT 1")[0][0] == (

@@ -130,20 +130,20 @@ async def test_a_head_that_was_kept_elsewhere_still_fits_when_more_was_written(o
     async with running(office) as database:
         _, head = await office.ask("audit", "head")
         await write(database, "goes on")
-        code, said = await office.ask("audit", "verify", "--against", head.strip())
+        code, said = await office.ask("audit", "verify", "--expect-head", head.strip())
         assert (code, said[:34]) == (0, "The journal is whole: 3 entries, t")
         other = f"2:{'0' * 64}"
-        code, said = await office.ask("audit", "verify", "--against", other)
+        code, said = await office.ask("audit", "verify", "--expect-head", other)
     assert code == 3
     assert said.startswith("entry 2: is another than when the copy of the head was made")
-    code, said = await office.ask("audit", "verify", "--against", other)
+    code, said = await office.ask("audit", "verify", "--expect-head", other)
     assert code == 3
 
 
 @pytest.mark.parametrize("against", ["2", "two:abc", "2:abc", f"2:{'z' * 64}", f"²:{'0' * 64}"])
 async def test_a_head_that_is_none_is_refused_with_what_to_write(office: IssuingOffice, against: str) -> None:
     async with running(office):
-        code, said = await office.ask("audit", "verify", "--against", against)
+        code, said = await office.ask("audit", "verify", "--expect-head", against)
     assert code == 2
     assert "must be NUMBER:HASH, as `pantau audit head` prints it" in said
 
@@ -187,7 +187,7 @@ async def test_the_journal_on_a_server_is_verified_without_the_service(
         await write(database, "incident opened", "incident resolved")
     _, head = await office.ask("audit", "head")
     expected = f"The journal is whole: 2 entries, the last {head.strip()}.\n"
-    assert await office.ask("audit", "verify", "--against", head.strip()) == (0, expected)
+    assert await office.ask("audit", "verify", "--expect-head", head.strip()) == (0, expected)
     _, lines = await office.ask("audit", "export")
     assert [json.loads(line)["event"] for line in lines.splitlines()] == ["incident opened", "incident resolved"]
 

@@ -24,8 +24,8 @@ from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
 
-DECLARE = ("declare", "JCM", "receiving", "--why", "mel web tidak dapat dibuka", "--by", "Aminah Contoh")
-CLOSE = ("close", "JCM-01", "--why", "mel web dibaiki", "--by", "Ravi Contoh")
+DECLARE = ("declare", "JCM", "receiving", "--reason", "mel web tidak dapat dibuka", "--by", "Aminah Contoh")
+CLOSE = ("close", "JCM-01", "--reason", "mel web dibaiki", "--by", "Ravi Contoh")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def test_an_outage_is_declared_and_closed(office: IssuingOffice, place: St
             "JCM-01 (receiving) is declared by Aminah Contoh, since 24/11 13:40:00.",
             "The staff are told now; `pantau ack JCM-01` if you have it.",
             "Offices outside are told once it is released: `pantau release JCM-01`, or by itself if so planned.",
-            'When mail works again: pantau close JCM-01 --why "..."',
+            'When mail works again: pantau close JCM-01 --reason "..."',
         ],
     )
     incident = await place.incident()
@@ -146,27 +146,27 @@ async def test_what_the_probes_see_already_is_named(office: IssuingOffice, place
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (("declare", "JCN", "both", "--why", "x"), 1, "there is no agency 'JCN'; did you mean JCM?"),
-        (("declare", "ZZZZ", "both", "--why", "x"), 1, "there is no agency 'ZZZZ'; the status page lists them"),
-        (("declare", "JCM", "recieving", "--why", "x"), 2, "'receiving', 'both'"),
-        (("declare", "JCM", "degraded", "--why", "x"), 2, "is not one of"),
-        (("declare", "JCM", "--why", "x"), 2, "Missing argument"),
-        (("declare", "JCM", "both"), 2, "Missing option '--why'"),
-        (("declare", "JCM", "both", "--why", "  "), 2, "why: "),
-        (("declare", "JCM", "both", "--why", "x", "--since", "2026-11-24 18:00"), 1, "is in the future"),
-        (("declare", "JCM", "both", "--why", "x", "--since", "2026-11-17 14:14"), 1, "more than 7 days ago"),
-        (("declare", "JCM", "both", "--why", "x", "--since", "2062-11-17 14:14"), 1, "is too far from now"),
+        (("declare", "JCN", "both", "--reason", "x"), 1, "there is no agency 'JCN'; did you mean JCM?"),
+        (("declare", "ZZZZ", "both", "--reason", "x"), 1, "there is no agency 'ZZZZ'; the status page lists them"),
+        (("declare", "JCM", "recieving", "--reason", "x"), 2, "'receiving', 'both'"),
+        (("declare", "JCM", "degraded", "--reason", "x"), 2, "is not one of"),
+        (("declare", "JCM", "--reason", "x"), 2, "Missing argument"),
+        (("declare", "JCM", "both"), 2, "Missing option '--reason'"),
+        (("declare", "JCM", "both", "--reason", "  "), 2, "why: "),
+        (("declare", "JCM", "both", "--reason", "x", "--since", "2026-11-24 18:00"), 1, "is in the future"),
+        (("declare", "JCM", "both", "--reason", "x", "--since", "2026-11-17 14:14"), 1, "more than 7 days ago"),
+        (("declare", "JCM", "both", "--reason", "x", "--since", "2062-11-17 14:14"), 1, "is too far from now"),
         (
-            ("declare", "JCM", "both", "--why", "x", "--since", "semalam"),
+            ("declare", "JCM", "both", "--reason", "x", "--since", "semalam"),
             1,
             "--since: 'semalam' is no date with a time",
         ),
-        (("close", "JCM-09", "--why", "x"), 1, "there is no incident JCM-09"),
-        (("close", "JCM-09", "--why", "x", "--not-recovered"), 1, "there is no incident JCM-09"),
-        (("close", "JCM", "--why", "x", "--recovered"), 1, "there is no incident JCM"),
-        (("close", "JCM-09", "--recovered"), 2, "Missing option '--why'"),
-        (("close", "JCM-09", "--why", " ", "--recovered"), 2, "why: "),
-        (("close", "--why", "x"), 2, "Missing argument"),
+        (("close", "JCM-09", "--reason", "x"), 1, "there is no incident JCM-09"),
+        (("close", "JCM-09", "--reason", "x", "--not-recovered"), 1, "there is no incident JCM-09"),
+        (("close", "JCM", "--reason", "x", "--recovered"), 1, "there is no incident JCM"),
+        (("close", "JCM-09", "--recovered"), 2, "Missing option '--reason'"),
+        (("close", "JCM-09", "--reason", " ", "--recovered"), 2, "why: "),
+        (("close", "--reason", "x"), 2, "Missing argument"),
     ],
     ids=lambda each: " ".join(each[1:3]) + each[-1] if isinstance(each, tuple) else "",
 )

@@ -37,13 +37,13 @@ COMMANDS = [
     ("note", "JCM-01", "cakera diganti"),
     ("escalate", "JCM-01"),
     ("release", "JCM-01"),
-    ("false-alarm", "JCM-01", "--why", "silap"),
-    ("declare", "JCM", "both", "--why", "DNS hilang"),
-    ("close", "JCM-01", "--why", "DNS dibaiki"),
+    ("false-alarm", "JCM-01", "--reason", "silap"),
+    ("declare", "JCM", "both", "--reason", "DNS hilang"),
+    ("close", "JCM-01", "--reason", "DNS dibaiki"),
     ("letters", "list"),
     ("letters", "posted", "7"),
     ("letters", "not-posted", "7"),
-    ("set-status", "7", "--arrived", "--why", "faks diterima"),
+    ("set-status", "7", "--delivered", "--reason", "faks diterima"),
     ("reload",),
 ]
 COMMAND = pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -231,7 +231,9 @@ async def test_a_person_hands_an_incident_on(office: IssuingOffice) -> None:
         assert await office.ask("escalate", "JCM-01") == (0, "JCM-01 is over: nothing to hand on.\n")
 
 
-@pytest.mark.parametrize("words", [("escalate", "JCM-01"), ("false-alarm", "JCM-01", "--why", "silap")], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("escalate", "JCM-01"), ("false-alarm", "JCM-01", "--reason", "silap")], ids=" ".join
+)
 async def test_of_what_opened_while_mail_was_only_watched_nobody_is_said_to_hear(
     office: IssuingOffice, words: tuple[str, ...]
 ) -> None:
@@ -272,8 +274,8 @@ async def test_what_was_declared_is_listed_as_such(office: IssuingOffice) -> Non
 async def test_a_false_alarm_is_declared(office: IssuingOffice) -> None:
     service = Service()
     async with office.open(service):
-        code, said = await office.ask("false-alarm", "jcm-01", "--by", "Siti Contoh", "--why", "rujukan silap")
-        again = await office.ask("false-alarm", "JCM-01", "--by", "Siti Contoh", "--why", "rujukan silap")
+        code, said = await office.ask("false-alarm", "jcm-01", "--by", "Siti Contoh", "--reason", "rujukan silap")
+        again = await office.ask("false-alarm", "JCM-01", "--by", "Siti Contoh", "--reason", "rujukan silap")
         listed = await office.ask("incidents")
 
     done, held = said.splitlines()
@@ -285,30 +287,33 @@ async def test_a_false_alarm_is_declared(office: IssuingOffice) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fate", "said"), [("arrived", "recorded as arrived"), ("lost", "not sent again"), ("resend", "goes out once more")]
+    ("fate", "said"),
+    [("delivered", "recorded as delivered"), ("lost", "not sent again"), ("resend", "goes out once more")],
 )
 async def test_a_person_says_what_became_of_a_notice(office: IssuingOffice, fate: str, said: str) -> None:
     service = Service()
     async with office.open(service):
-        code, answer = await office.ask("set-status", "7", f"--{fate}", "--by", "Siti Contoh", "--why", "saya bertanya")
+        code, answer = await office.ask(
+            "set-status", "7", f"--{fate}", "--by", "Siti Contoh", "--reason", "saya bertanya"
+        )
         service.wrong = "notice 7 is delivered: a person settles only what is unknown"
-        refused = await office.ask("set-status", "7", f"--{fate}", "--by", "Siti Contoh", "--why", "saya bertanya")
+        refused = await office.ask("set-status", "7", f"--{fate}", "--by", "Siti Contoh", "--reason", "saya bertanya")
 
     assert (code, said in answer) == (0, True)
     assert service.orders[0] == ("7", f"{fate} by Siti Contoh: saya bertanya")
     assert refused == (1, "notice 7 is delivered: a person settles only what is unknown\n")
 
 
-@pytest.mark.parametrize("fates", [(), ("--arrived", "--lost")])
+@pytest.mark.parametrize("fates", [(), ("--delivered", "--lost")])
 async def test_who_says_two_things_or_none_of_a_notice_says_nothing(
     office: IssuingOffice, fates: tuple[str, ...]
 ) -> None:
     service = Service()
     async with office.open(service):
-        code, said = await office.ask("set-status", "7", *fates, "--why", "saya bertanya")
+        code, said = await office.ask("set-status", "7", *fates, "--reason", "saya bertanya")
 
     assert (code, service.orders) == (2, [])
-    assert "one of --arrived" in said
+    assert "one of --delivered" in said
 
 
 async def test_a_duty_officer_releases(office: IssuingOffice) -> None:
@@ -404,7 +409,7 @@ async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office:
                 "Nothing is changed.\n"
             )
             assert await office.ask("letters", deed, "7", "--by", "Devi Contoh") == (0, said)
-        assert (await office.ask("letters", "posted", "7", "--after-all"))[0] == 0
+        assert (await office.ask("letters", "posted", "7", "--already-posted"))[0] == 0
         assert service.orders[-1][0] == "posted after all 7"
         assert (await office.ask("letters", "posted", "7", "--unprinted"))[0] == 0
         assert service.orders[-1][0] == "posted unprinted 7"

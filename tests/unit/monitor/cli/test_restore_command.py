@@ -50,7 +50,7 @@ async def test_a_copy_is_put_back_and_what_was_there_is_kept(office: IssuingOffi
     before = copy.read_bytes()
 
     code, said = await office.ask(
-        "restore", str(copy), "--by", "Siti Contoh", "--letters-after", "JCM-23", "--letters-after", "jcm-7/3"
+        "restore", str(copy), "--by", "Siti Contoh", "--last-number", "JCM-23", "--last-number", "jcm-7/3"
     )
 
     assert code == 0, said
@@ -107,7 +107,7 @@ async def test_what_a_store_left_behind_that_was_killed_and_deleted_is_not_read_
 async def test_nothing_is_put_back_while_a_service_runs(office: IssuingOffice, tmp_path: Path) -> None:
     copy = await have_copy(office, tmp_path)
     async with Database.open(office.state):
-        for words in (["restore", str(copy)], ["restore", "--here"]):
+        for words in (["restore", str(copy)], ["restore", "--in-place"]):
             code, said = await office.ask(*words)
             assert (code, said[:24]) == (1, "nothing was put back: " + str(office.state)[:2])
             assert "is in use by another pantau process" in said
@@ -152,14 +152,14 @@ def spoil(copy: Path, what: str) -> str:
                     connection.execute(f"DROP TRIGGER {name}")
                 connection.execute("UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1")
                 connection.commit()
-            return "Is there another copy? Else repeat this with --even-changed"
+            return "Is there another copy? Else repeat this with --allow-broken-chain"
 
 
 async def test_the_only_copy_is_put_back_even_if_its_journal_was_changed(office: IssuingOffice, tmp_path: Path) -> None:
     copy = await have_copy(office, tmp_path)
     spoil(copy, "changed")
 
-    code, said = await office.ask("restore", str(copy), "--even-changed")
+    code, said = await office.ask("restore", str(copy), "--allow-broken-chain")
 
     assert code == 0
     assert "its JOURNAL WAS CHANGED" in said
@@ -178,8 +178,8 @@ async def test_a_copy_of_an_older_schema_is_brought_up_to_date(office: IssuingOf
 async def test_one_that_came_by_other_means_is_marked_where_it_is(office: IssuingOffice, tmp_path: Path) -> None:
     await have_copy(office, tmp_path)
 
-    code, said = await office.ask("restore", "--here", "--by", "Siti Contoh")
-    again, _ = await office.ask("restore", "--here", "--by", "Siti Contoh")
+    code, said = await office.ask("restore", "--in-place", "--by", "Siti Contoh")
+    again, _ = await office.ask("restore", "--in-place", "--by", "Siti Contoh")
 
     assert (code, again) == (0, 0), said
     assert [each.how for each in await found_in(office)] == [DetectionMethod.RESTORED]
@@ -199,7 +199,7 @@ async def test_root_does_not_leave_a_store_that_the_service_cannot_open(office: 
 
 
 async def test_what_holds_no_store_is_no_older_copy(office: IssuingOffice) -> None:
-    code, said = await office.ask("restore", "--here")
+    code, said = await office.ask("restore", "--in-place")
 
     assert (code, said) == (
         1,
@@ -210,11 +210,11 @@ async def test_what_holds_no_store_is_no_older_copy(office: IssuingOffice) -> No
 
 async def test_who_mistypes_is_told_how_it_is_written(office: IssuingOffice, tmp_path: Path) -> None:
     assert (await office.ask("restore"))[0] == 2
-    assert (await office.ask("restore", str(tmp_path / "x"), "--here"))[0] == 2
-    code, said = await office.ask("restore", "--here", "--letters-after", "23")
+    assert (await office.ask("restore", str(tmp_path / "x"), "--in-place"))[0] == 2
+    code, said = await office.ask("restore", "--in-place", "--last-number", "23")
     assert (code, "as JCM-23" in said) == (2, True)
-    for words in (("restore", "--here"), ("paper", "resume", "--why", "dilihat")):
-        code, said = await office.ask(*words, "--letters-after", "JCM-23", "--letters-after", " ")
+    for words in (("restore", "--in-place"), ("paper", "resume", "--reason", "dilihat")):
+        code, said = await office.ask(*words, "--last-number", "JCM-23", "--last-number", " ")
         assert (code, "is empty" in said) == (2, True), "nothing said is something else, and no number was meant"
 
 
@@ -263,14 +263,14 @@ async def test_a_database_is_marked_once_its_administrator_has_put_a_copy_there(
     office.config.write_text(f"{office.config.read_text()}\nstore: {{url: '{url}'}}\n")
 
     code, said = await office.ask("restore", str(tmp_path / "copy.dump"))
-    assert (code, "pg_restore for one, and then say so: pantau restore --here" in said) == (1, True)
+    assert (code, "pg_restore for one, and then say so: pantau restore --in-place" in said) == (1, True)
     for _ in range(2):
-        code, said = await office.ask("restore", "--here")
+        code, said = await office.ask("restore", "--in-place")
         assert (code, "holds no store: put the copy there first" in said) == (1, True), "pg_restore wants it empty, too"
 
     async with Database.open(office.state, server) as database:
         await write(database, 3)
-    code, said = await office.ask("restore", "--here")
+    code, said = await office.ask("restore", "--in-place")
     assert code == 0, said
 
     async with Database.open(office.state, server) as database, SqlStore(database).reading() as ledger:

@@ -15,7 +15,7 @@ from tests.integration.alerts.station import Station
 from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
 
-ADD = ("silence", "add", "JCONTOH", "--for", "2h", "--why", "kerja rangkaian", "--by", "Pegawai Contoh")
+ADD = ("silence", "add", "JCONTOH", "--for", "2h", "--reason", "kerja rangkaian", "--by", "Pegawai Contoh")
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ async def test_a_silence_is_begun_listed_and_ended(office: IssuingOffice, watch:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("silence", "add", "ZZZ", "--for", "2h", "--why", "x"), "there is no agency or route 'ZZZ'"),
-        (("silence", "add", "JCONTOH", "--for", "9d", "--why", "x"), "a silence lasts 7 days at most"),
-        (("silence", "add", "JCONTOH", "--for", "dua jam", "--why", "x"), "write --for 2h, or 30m"),
+        (("silence", "add", "ZZZ", "--for", "2h", "--reason", "x"), "there is no agency or route 'ZZZ'"),
+        (("silence", "add", "JCONTOH", "--for", "9d", "--reason", "x"), "a silence lasts 7 days at most"),
+        (("silence", "add", "JCONTOH", "--for", "dua jam", "--reason", "x"), "write --for 2h, or 30m"),
         (("silence", "remove", "7"), "there is no silence 7 that goes on"),
     ],
 )

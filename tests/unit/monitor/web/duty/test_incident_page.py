@@ -377,9 +377,9 @@ async def test_what_became_of_a_notice_is_said_on_its_incidents_page(tmp_path: P
         refused = await browser.post("/notices/1/settle", data={"why": "ditelefon"})
         assert refused.status_code == 422
         assert 'value="ditelefon"' in refused.text
-        answer = await browser.post("/notices/1/settle", data={"ruling": "arrived", "why": "ditelefon"})
+        answer = await browser.post("/notices/1/settle", data={"ruling": "delivered", "why": "ditelefon"})
         assert (answer.status_code, answer.headers["location"]) == (303, PAGE)
-        assert service.orders == [("1", f"arrived by {SITI}: ditelefon")]
+        assert service.orders == [("1", f"delivered by {SITI}: ditelefon")]
 
         service.fate = NotificationState.DELIVERED
         again = await browser.post("/notices/1/settle", data={"ruling": "lost", "why": "ditelefon"})
