@@ -98,8 +98,8 @@ class Tray:
     async def verify(self) -> None:
         await self._in_thread(self._verify)
 
-    async def dispatch(self, reference: str, *, after_all: bool = False) -> bool:
-        found_in = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if after_all else (LetterPlace.TRAY,)
+    async def dispatch(self, reference: str, *, already_posted: bool = False) -> bool:
+        found_in = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if already_posted else (LetterPlace.TRAY,)
         return await self._in_thread(self._move, reference, LetterPlace.DISPATCHED, found_in)
 
     async def undispatch(self, reference: str) -> bool:

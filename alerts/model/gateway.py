@@ -352,10 +352,10 @@ class SupportsWithdrawal(Protocol):
 class SupportsManualPosting(Protocol):
     """A gateway whose submissions leave by a person's hand: a tray of letters."""
 
-    async def dispatch(self, reference: str, *, after_all: bool = False) -> bool:
+    async def dispatch(self, reference: str, *, already_posted: bool = False) -> bool:
         """Note that a clerk has sent it off; return whether it was there, or had been noted before.
 
-        *after_all*: also what was withdrawn, because it had gone before that was known.
+        *already_posted*: also what was withdrawn, because it had gone before that was known.
         From then on `check` says SENT and `withdraw` finds nothing to take.
         """
 

@@ -33,4 +33,4 @@ def _look_through(control: Path, now: datetime) -> None:
             lain_for = now - datetime.fromisoformat(letter["laid_at"])
             for step, after, deed in (("laid", PRINTS_AFTER, "printed"), ("printed", POSTS_AFTER, "posted")):
                 if letter["step"] == step and lain_for > after:
-                    client.post(f"http://pantau/notices/{letter['id']}/{deed}", json={"by": CLERK})
+                    client.post(f"http://pantau/notifications/{letter['id']}/{deed}", json={"by": CLERK})

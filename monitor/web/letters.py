@@ -45,7 +45,7 @@ class LetterAction(StrEnum):
     PRINTED = "printed"
     POSTED = "posted"
     #: Before it was taken back, which the clerk did not know.
-    POSTED_AFTER_ALL = "posted-after-all"
+    POSTED_ALREADY = "posted-already"
     #: Though nobody has recorded that it was printed.
     POSTED_UNPRINTED = "posted-unprinted"
 
@@ -55,9 +55,9 @@ class LetterAction(StrEnum):
         return LetterStep.PRINTED if self is LetterAction.PRINTED else LetterStep.POSTED
 
     @property
-    def after_all(self) -> bool:
+    def already_posted(self) -> bool:
         """Whether it is said of a letter that was taken back."""
-        return self is LetterAction.POSTED_AFTER_ALL
+        return self is LetterAction.POSTED_ALREADY
 
     @property
     def unprinted(self) -> bool:
@@ -91,13 +91,13 @@ def letter_orders(tray: Letters) -> APIRouter:
     async def letters() -> list[LetterView]:
         return list(await tray.letters())
 
-    @router.post("/notices/{notice_id}/not-posted")
+    @router.post("/notifications/{notice_id}/not-posted")
     async def not_posted(notice_id: Id, word: CommandRequest) -> None:
         await tray.undo_posting(notice_id, word.by)
 
-    @router.post("/notices/{notice_id}/{deed}")
+    @router.post("/notifications/{notice_id}/{deed}")
     async def handled(notice_id: Id, deed: LetterAction, word: LetterRequest) -> LetterRecord:
-        said = {"after_all": deed.after_all, "unprinted": deed.unprinted}
+        said = {"already_posted": deed.already_posted, "unprinted": deed.unprinted}
         return await tray.note(notice_id, deed.step, word.by, day=word.day, **said)
 
     return router
@@ -151,7 +151,7 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
             return await shown(request, visitor, "no_name", status=422)
         await see_that_it_is_theirs(notice_id, visitor)
         try:
-            await tray.note(notice_id, deed.step, name, after_all=deed.after_all, unprinted=deed.unprinted)
+            await tray.note(notice_id, deed.step, name, already_posted=deed.already_posted, unprinted=deed.unprinted)
         except OperationRejectedError as wrong:
             return await shown(request, visitor, "not_noted", wrong, status=409)
         # So that a page that is loaded again does not order again.

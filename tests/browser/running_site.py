@@ -218,7 +218,7 @@ async def running_site(directory: Path) -> AsyncIterator[RunningSite]:
         try:
             made = (await play.control("/reload", by=_BY)).raise_for_status().json()
             assert made["taken"], made
-            order: dict[str, Any] = {"name": "ujian", "roles": [*_ROLES], "lasts": "1d"}
+            order: dict[str, Any] = {"name": "ujian", "roles": [*_ROLES], "duration": "1d"}
             token = (await play.control("/tokens", by=_BY, **order)).raise_for_status().json()["secret"]
             async with play.web() as web:
                 web.headers["Authorization"] = f"Bearer {token}"

@@ -50,8 +50,8 @@ async def _ordered(octets: bytes) -> None:
         (f"/api/v1/incidents/{number}/acknowledge", f"/letters/{number}/posted", "/letters/7/printed"),
         (
             f"/incidents/{number}/acknowledge",
-            f"/incidents/{number}/correct",
-            f"/notices/{number}/posted",
+            f"/incidents/{number}/false-alarm",
+            f"/notifications/{number}/posted",
             "/reload",
         ),
     )

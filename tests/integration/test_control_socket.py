@@ -60,7 +60,10 @@ async def test_orders_that_come_together_are_all_answered(tmp_path: Path) -> Non
     service = Service()
     async with serve(control(service, letter_orders(service)), open_unix(path)):
         answers = await asyncio.gather(
-            *(asyncio.to_thread(request, path, "POST", f"/notices/{n}/posted", {"by": "Siti"}) for n in range(1, 21))
+            *(
+                asyncio.to_thread(request, path, "POST", f"/notifications/{n}/posted", {"by": "Siti"})
+                for n in range(1, 21)
+            )
         )
 
     assert {answer.status_code for answer in answers} == {200}

@@ -46,7 +46,7 @@ async def running(place: Path, *codes: str) -> AsyncIterator[httpx.AsyncClient]:
 async def token(place: Path, *roles: str) -> str:
     socket = httpx.AsyncHTTPTransport(uds=str(place / "state" / CONTROL_SOCKET))
     async with httpx.AsyncClient(transport=socket, base_url="http://pantau", timeout=60) as control:
-        order = {"name": "penyunting", "roles": roles, "lasts": "1d", "by": "Ujian"}
+        order = {"name": "penyunting", "roles": roles, "duration": "1d", "by": "Ujian"}
         return str((await control.post("/tokens", json=order)).raise_for_status().json()["secret"])
 
 

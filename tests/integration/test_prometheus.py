@@ -108,7 +108,7 @@ async def outage(directory: Path) -> AsyncIterator[str]:
         await play.until(lambda: tells_of(play.url, LAST_TOLD), "the drill is over, and the auditor has looked")
         # Of another, whose probes are well.
         declared = await play.control(
-            "/declarations", agency=DECLARED, matter="receiving", why="mel web tidak dapat dibuka", by="Siti Contoh"
+            "/declarations", agency=DECLARED, type="receiving", reason="mel web tidak dapat dibuka", by="Siti Contoh"
         )
         assert declared.status_code == 200, declared.text
         await play.until(lambda: tells_of(play.url, f'pantau_outage_declared{{agency="{DECLARED}"'), "it is shown")

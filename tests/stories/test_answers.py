@@ -131,13 +131,15 @@ async def test_a_false_alarm_is_corrected_by_every_channel_and_nothing_is_said_t
         await play.until_notice("fax", "outage", "delivered")
         await play.until_notice("letter", "outage", "sent")
         letter = next(n for n in await play.get("/notices") if n["channel"] == "letter")
-        assert (await play.control(f"/notices/{letter['id']}/posted-unprinted", by="Kerani Contoh")).status_code == 200
+        assert (
+            await play.control(f"/notifications/{letter['id']}/posted-unprinted", by="Kerani Contoh")
+        ).status_code == 200
 
-        word = {"by": JCM.duty.name, "why": "pelayan rujukan silap"}
-        refused = await play.control("/incidents/JCM-01/correct", **word)
+        word = {"by": JCM.duty.name, "reason": "pelayan rujukan silap"}
+        refused = await play.control("/incidents/JCM-01/false-alarm", **word)
         assert refused.status_code == 409, "it is measured to fail"
         word |= {"despite": refused.json()["despite"]}
-        assert (await play.control("/incidents/JCM-01/correct", **word)).status_code == 200
+        assert (await play.control("/incidents/JCM-01/false-alarm", **word)).status_code == 200
         await play.duty.expect_sms("PEMBETULAN", "Amaran JCM-01 dibatalkan")
         await play.until_notice("fax", "correction", "delivered")
         await play.until_notice("letter", "correction", "sent")

@@ -103,7 +103,7 @@ async def post(play: Theatre, number: str, by: str) -> str:
     """Let a clerk post the letter and say so; return who is written down."""
     notices = await play.get("/notices")
     letter = next(n for n in notices if (n["channel"], n["incident"]) == ("letter", number))
-    answer = await play.control(f"/notices/{letter['id']}/posted-unprinted", by=by)
+    answer = await play.control(f"/notifications/{letter['id']}/posted-unprinted", by=by)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["by"])
 

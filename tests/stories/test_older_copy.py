@@ -93,7 +93,9 @@ async def a_second_outage(play: Theatre) -> None:
 
     await play.until(lies_there, "the letter of the second outage lies in the tray")
     letter = next(n for n in await play.get("/notices") if (n["channel"], n["incident"]) == ("letter", "JCM-02"))
-    assert (await play.control(f"/notices/{letter['id']}/posted-unprinted", by="Kerani Contoh")).status_code == 200
+    assert (
+        await play.control(f"/notifications/{letter['id']}/posted-unprinted", by="Kerani Contoh")
+    ).status_code == 200
 
 
 async def by_command(play: Theatre, copy: Path) -> None:

@@ -45,7 +45,7 @@ async def test_whoever_took_the_duty_over_is_called_until_a_key_is_pressed(tmp_p
         rewrite(play, rotas=ROTAS, escalation={"steps": [CALL | {"call_again": again}], "fallback": JCM.duty.key})
         assert (await play.control("/reload", by="Pegawai Contoh")).json()["taken"] is True
         until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-        order = {"rota": "JCM/bertugas", "person": JCM.deputy.key, "ends": until, "by": "Pegawai Contoh"}
+        order = {"rota": "JCM/bertugas", "person": JCM.deputy.key, "ends_at": until, "by": "Pegawai Contoh"}
         assert (await play.control("/overrides", **order)).status_code == 200
         ali = play.phone(JCM.deputy.number)
         ali.behaviour = PhoneBehaviour.VOICEMAIL
@@ -60,8 +60,8 @@ async def test_whoever_took_the_duty_over_is_called_until_a_key_is_pressed(tmp_p
         [incident] = await play.get("/incidents")
         assert (incident["state"], incident["acknowledged_by"]) == ("acknowledged", JCM.deputy.name)
         assert play.duty.unexpected() == [], "the one who was planned sleeps"
-        [duty] = await ask(play, "/oncall?agency=JCM")
-        assert (duty["person"]["key"], duty["instead_by"]) == (JCM.deputy.key, "Pegawai Contoh")
+        [duty] = await ask(play, "/on-call?agency=JCM")
+        assert (duty["person"]["key"], duty["overridden_by"]) == (JCM.deputy.key, "Pegawai Contoh")
 
 
 async def test_when_nobody_is_on_call_the_fallback_is_told_and_prometheus_hears_of_it(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_when_nobody_is_on_call_the_fallback_is_told_and_prometheus_hears_
         async with play.web() as client:
             metrics = (await client.get("/metrics")).text
         assert 'pantau_nobody_on_call_total{agency="JCM"} 1' in metrics
-        [duty] = await ask(play, "/oncall?agency=JCM")
+        [duty] = await ask(play, "/on-call?agency=JCM")
         assert duty["person"] is None
         assert len(duty["gaps"]) == 1
 
@@ -91,7 +91,7 @@ async def test_a_duty_that_is_handed_over_while_the_service_is_dead_is_known_aft
         rewrite(play, rotas=ROTAS, escalation={"steps": [CALL], "repeat_after": "1s", "rounds": 20})
         assert (await play.control("/reload", by="Pegawai Contoh")).json()["taken"] is True
         until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-        order = {"rota": "JCM/bertugas", "person": JCM.deputy.key, "ends": until, "by": "Pegawai Contoh"}
+        order = {"rota": "JCM/bertugas", "person": JCM.deputy.key, "ends_at": until, "by": "Pegawai Contoh"}
 
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await play.duty.expect_call("Tekan satu untuk mengesahkan")

@@ -35,7 +35,9 @@ async def test_an_unanswered_sms_becomes_a_call_and_recovery_is_told_to_those_wh
         assert "GANGGUAN PERKHIDMATAN E-MEL RASMI JABATAN CONTOH MALAYSIA" in play.faxes()[0]
         assert len(play.letters()) == 1
         letter = next(n for n in await play.get("/notices") if n["channel"] == "letter")
-        assert (await play.control(f"/notices/{letter['id']}/posted-unprinted", by="Kerani Contoh")).status_code == 200
+        assert (
+            await play.control(f"/notifications/{letter['id']}/posted-unprinted", by="Kerani Contoh")
+        ).status_code == 200
 
         await play.world.network.systems[JCM.code].repair()
         await play.duty.expect_sms("PULIH", "JCM-01")

@@ -11,7 +11,9 @@ from tests.stories.theatre import JCM, theatre
 async def test_nobody_is_rung_while_it_is_silent_and_the_officer_is_when_it_ends(tmp_path: Path) -> None:
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
-        made = await play.control("/silences", about=JCM.code, lasts="1h", why="kerja rangkaian", by="Siti Contoh")
+        made = await play.control(
+            "/silences", target=JCM.code, duration="1h", reason="kerja rangkaian", by="Siti Contoh"
+        )
         assert made.status_code == 200
 
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)

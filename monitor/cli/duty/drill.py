@@ -33,7 +33,7 @@ def drill(
         # Nobody is to wake everybody by typing too little.
         fail("name whom to drill: `pantau drill CONTACT`, or `pantau drill all`", 2)
     begun = ask(config, socket, "POST", "/drills", {"contact": contact, "by": by})
-    number, count = begun["number"], begun["exercises"]
+    number, count = begun["number"], begun["notifications"]
     typer.echo(f"Drill {number} has begun: {count} to try, until {clock(begun['ends_at'])}.")
     typer.echo("What becomes of it: pantau drill results")
 
@@ -48,6 +48,6 @@ def _show(config: Config, socket: Socket) -> None:
         "Gateway": "gateway",
         "State": "state",
         "Confirmed": lambda each: clock(each["confirmed_at"]),
-        "Why": "why",
+        "Reason": "reason",
     }
     show(ask(config, socket, "GET", "/drills"), columns, nothing="No drill has been held.")

@@ -93,7 +93,7 @@ def ack(
     unless you take it over: they hear so by SMS, and so does whoever was told of it.
     """
     if take_over:
-        found = _order(config, socket, incident, "take-over", by, of=take_over)
+        found = _order(config, socket, incident, "take-over", by, from_user=take_over)
     else:
         found = _order(config, socket, incident, "acknowledge", by)
     number, holder = found["number"], found["acknowledged_by"]
@@ -113,7 +113,7 @@ def escalate(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, soc
 
     Whether you have it, whoever has it cannot be reached, or nobody has taken it on yet.
     """
-    found = _order(config, socket, incident, "hand-on", by)
+    found = _order(config, socket, incident, "escalate", by)
     if found["state"] == "resolved":
         typer.echo(f"{found['number']} is over: nothing to hand on.")
     else:
@@ -133,7 +133,7 @@ def note(
     socket: Socket = None,
 ) -> None:
     """Write down what is being done about an incident: whoever has taken it on has it for longer by it."""
-    found = _order(config, socket, incident, "remark", by, text=text)
+    found = _order(config, socket, incident, "notes", by, text=text)
     until = found["acknowledged_until"]
     has = f" {found['acknowledged_by']} has it until {clock(until)}." if until else ""
     typer.echo(f"{found['number']}: written down.{has}")
@@ -214,7 +214,7 @@ def declare(
     The staff are told at once, whoever declares it among them, and the agency's recipients once it is released, as of any
     outage. It ends with `pantau close`, and not because the probes are well; a mistake is taken back with `pantau false-alarm`.
     """
-    order = {"agency": agency, "matter": what.value, "since": since, "why": reason, "by": by}
+    order = {"agency": agency, "type": what.value, "since": since, "reason": reason, "by": by}
     done = ask(config, socket, "POST", "/declarations", order)
     found = done["incident"]
     number = found["number"]
@@ -257,7 +257,7 @@ def close(
     you say of that, too. What they go on seeing opens no new incident for a day, unless it is worse, or began later. While they
     see it, nobody is told that mail works again unless you say `--despite still-fails`.
     """
-    found = _order(config, socket, incident, "close", by, why=reason, recovered=recovered, despite=despite)
+    found = _order(config, socket, incident, "close", by, reason=reason, recovered=recovered, despite=despite)
     number = found["number"]
     if found["state"] != "resolved":
         typer.echo(
@@ -297,7 +297,7 @@ def false_alarm(
     While it is open, and within 24 hours of its end. It cannot be undone. While the probes see it, nobody is told that nothing
     was wrong unless you say `--despite still-fails`.
     """
-    found = _order(config, socket, incident, "correct", by, why=reason, despite=despite)
+    found = _order(config, socket, incident, "false-alarm", by, reason=reason, despite=despite)
     hears = _hears(found, "corrections go out")
     typer.echo(f"{found['number']} is declared a false alarm by {found['corrected_by']}; {hears}.")
     _say_held(found)

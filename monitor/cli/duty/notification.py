@@ -24,7 +24,7 @@ def notifications(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> Non
         "Attempts": "attempts",
         "Why": "why",
     }
-    show(ask(config, socket, "GET", "/notices"), columns, nothing="No notices have been sent.")
+    show(ask(config, socket, "GET", "/notifications"), columns, nothing="No notices have been sent.")
 
 
 #: By ruling (`alerts.engine.manual_status.ManualStatus`).
@@ -36,7 +36,7 @@ DONE = {
 
 
 def set_status(
-    notice: Annotated[int, typer.Argument(help="Its id, as `pantau notifications` lists it.")],
+    notification: Annotated[int, typer.Argument(help="Its id, as `pantau notifications` lists it.")],
     *,
     reason: Annotated[str, typer.Option("--reason", help="How that was found out, for the journal.", metavar="TEXT")],
     delivered: Annotated[bool, typer.Option("--delivered", help="Its reader has it.")] = False,
@@ -50,6 +50,6 @@ def set_status(
     said = [ruling for ruling, is_so in zip(DONE, (delivered, lost, resend), strict=True) if is_so]
     if len(said) != 1:
         raise typer.BadParameter("say one of --delivered, --lost and --resend")
-    word = {"by": by, "why": reason, "ruling": said[0]}
-    ask(config, socket, "POST", f"/notices/{notice}/settle", word)
-    typer.echo(f"Notice {notice} {DONE[said[0]]}.")
+    word = {"by": by, "reason": reason, "status": said[0]}
+    ask(config, socket, "POST", f"/notifications/{notification}/set-status", word)
+    typer.echo(f"Notification {notification} {DONE[said[0]]}.")

@@ -23,7 +23,7 @@ def on_call(
     socket: Socket = None,
 ) -> None:
     """Show who is on call and who comes next, until when, and by which numbers. Times are Malaysian."""
-    found = ask(config, socket, "GET", f"/oncall?{urlencode({'agency': agency, 'at': at})}")
+    found = ask(config, socket, "GET", f"/on-call?{urlencode({'agency': agency, 'at': at})}")
     if not found:
         whose = f"{agency.upper()}'s escalation names no rota" if agency else "There is no rota"
         typer.echo(f"{whose}: whom its steps tell stands in its file.")
@@ -32,19 +32,19 @@ def on_call(
 
 
 def _lines(duty: Mapping[str, Any]) -> Iterator[str]:
-    person, following = duty["person"], duty["following"]
+    person, after = duty["person"], duty["next"]
     yield f"{duty['rota']} on {_when(duty['at'])}"
     until = f" until {_when(duty['until'])}" if duty["until"] else ""
     if person is None:
         yield f"  NOBODY is on call{until}"
     else:
         yield f"  {person['name']} ({person['key']}){until}"
-        if duty["instead_by"]:
-            yield f"    by an override of {duty['instead_by']}"
+        if duty["overridden_by"]:
+            yield f"    by an override of {duty['overridden_by']}"
         for address in person["addresses"]:
             yield f"    {_address(address)}"
     if duty["until"]:
-        yield f"  then {following['name']} ({following['key']})" if following else "  then NOBODY"
+        yield f"  then {after['name']} ({after['key']})" if after else "  then NOBODY"
     for gap in duty["gaps"]:
         yield f"  gap: nobody from {_when(gap['begins'])} to {_when(gap['ends'])}"
 

@@ -26,7 +26,7 @@ def add(
     socket: Socket = None,
 ) -> None:
     """Put somebody on call instead of whoever is planned. It counts from the next step of an escalation on."""
-    order = {"rota": rota, "person": person, "begins": begins, "ends": until, "by": by}
+    order = {"rota": rota, "person": person, "starts_at": begins, "ends_at": until, "by": by}
     made = ask(config, socket, "POST", "/overrides", order)
     span = f"from {day_and_time(made['begins'])} until {day_and_time(made['ends'])}"
     typer.echo(f"{made['name']} ({made['person']}) is on call for {made['rota']} {span}: override {made['id']}.")

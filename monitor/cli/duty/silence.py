@@ -15,16 +15,18 @@ app = typer.Typer(help="Let nobody be told about an agency or a route for a whil
 
 @app.command()
 def add(
-    about: Annotated[str, typer.Argument(help="An agency's code, or a route as the status page names it.")],
+    target: Annotated[str, typer.Argument(help="An agency's code, or a route as the status page names it.")],
     *,
-    lasts: Annotated[str, typer.Option("--for", help="How long: 2h, 30m; 7 days at most.", metavar="TIME")],
+    duration: Annotated[str, typer.Option("--for", help="How long: 2h, 30m; 7 days at most.", metavar="TIME")],
     reason: Annotated[str, typer.Option("--reason", help="For the journal, and for whoever wonders.", metavar="TEXT")],
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
     """Begin a silence. It is probed and judged all the same; an escalation that runs goes on when the silence ends."""
-    made = ask(config, socket, "POST", "/silences", {"about": about, "lasts": lasts, "why": reason, "by": by})
+    made = ask(
+        config, socket, "POST", "/silences", {"target": target, "duration": duration, "reason": reason, "by": by}
+    )
     typer.echo(f"Nobody is told about {made['about']} until {day_and_time(made['ends'])}: silence {made['id']}.")
 
 

@@ -98,7 +98,7 @@ def duty_records(settings: Settings, now: datetime) -> DutyRecords:
     """Return what the running service has of overrides and drills; where none answers, what its store has."""
     socket = settings.state.absolute() / CONTROL_SOCKET
     try:
-        answer = request(socket, "GET", "/oncall/records", within=_WITHIN).raise_for_status()
+        answer = request(socket, "GET", "/on-call/records", within=_WITHIN).raise_for_status()
         return _RECORDS.validate_json(answer.content)
     except (httpx.HTTPError, OSError, ValidationError):
         server = None if settings.store is None else settings.store.build()

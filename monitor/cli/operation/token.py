@@ -26,13 +26,13 @@ def add(
             metavar="ROLE[:CODE]",
         ),
     ],
-    lasts: Annotated[str, typer.Option("--for", help="How long it is good: 90d; 366 days at most.", metavar="TIME")],
+    duration: Annotated[str, typer.Option("--for", help="How long it is good: 90d; 366 days at most.", metavar="TIME")],
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
     """Make a token, and show it this once."""
-    order = {"name": name, "roles": role, "lasts": lasts, "by": by}
+    order = {"name": name, "roles": role, "duration": duration, "by": by}
     made = ask(config, socket, "POST", "/tokens", order)
     token = made["token"]
     typer.echo(

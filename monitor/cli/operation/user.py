@@ -107,7 +107,7 @@ def unlock(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: S
 @app.command("reset-second-factor")
 def reset_second_factor(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Take a user's second factor away, who has lost the telephone and the recovery codes. Be sure that it is they who ask."""
-    made = ask(config, socket, "POST", f"/users/{name}/second-factor-off", {"by": by})
+    made = ask(config, socket, "POST", f"/users/{name}/reset-second-factor", {"by": by})
     typer.echo(f"{made['name']} signs in with the password alone, or sets up another second factor.")
 
 

@@ -56,7 +56,7 @@ def posted(
     ] = "",
 ) -> None:
     """Record that a letter was posted: from now on its recipient is owed a recovery letter."""
-    deed = "posted-after-all" if already_posted else "posted-unprinted" if unprinted else "posted"
+    deed = "posted-already" if already_posted else "posted-unprinted" if unprinted else "posted"
     _record(deed, notice, by, config, socket, day=day)
 
 
@@ -66,13 +66,13 @@ def not_posted(notice: Notice, by: By = "", config: Config = DEFAULT_CONFIG, soc
 
     Refused once a later letter to the same reader cites it.
     """
-    ask(config, socket, "POST", f"/notices/{notice}/not-posted", {"by": by})
+    ask(config, socket, "POST", f"/notifications/{notice}/not-posted", {"by": by})
     typer.echo(f"The letter of notice {notice} is not posted after all: it lies in the tray again.")
 
 
 def _record(deed: str, notice: int, by: str, config: Config, socket: Socket, *, day: str = "") -> None:
     word = {"by": by, **({"day": day} if day else {})}
-    noted = ask(config, socket, "POST", f"/notices/{notice}/{deed}", word)
+    noted = ask(config, socket, "POST", f"/notifications/{notice}/{deed}", word)
     deed = deed.partition("-")[0]
     if noted["anew"]:
         typer.echo(f"The letter of notice {notice} is recorded as {deed}.")

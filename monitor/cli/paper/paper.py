@@ -76,6 +76,6 @@ def resume(
     socket: Socket = None,
 ) -> None:
     """Let paper go out again. First settle each page that was posted before: `pantau set-status ID --delivered`."""
-    word = {"by": by, "why": reason, "after": " ".join(last_number or [])}
-    done: Any = ask(config, socket, "POST", "/paper/go", word | ({"nothing_lost": "yes"} if nothing_lost else {}))
+    word = {"by": by, "reason": reason, "last_numbers": " ".join(last_number or [])}
+    done: Any = ask(config, socket, "POST", "/paper/resume", word | ({"nothing_lost": "yes"} if nothing_lost else {}))
     typer.echo(f"Letters and faxes go out again. Numbers that are not given: {_left_out(done) or 'none'}.")

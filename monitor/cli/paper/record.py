@@ -33,7 +33,7 @@ def incident_record(
 
     It names people with their numbers: it is TERHAD, and only you can read the files.
     """
-    files = ask(config, socket, "POST", f"/incidents/{in_path(incident)}/dossier", {"by": by}, within=LONG)
+    files = ask(config, socket, "POST", f"/incidents/{in_path(incident)}/record", {"by": by}, within=LONG)
     directory = output or Path(f"dossier-{incident.strip().upper()}")
     _write(directory, files)
     typer.echo(f"{directory}: {', '.join(files)}. TERHAD: keep it where only those may read it who have to.")
@@ -58,7 +58,7 @@ def monthly_report(
     and checks. It names people and no numbers.
     """
     order = {"agency": agency, "month": month, "by": by}
-    files = ask(config, socket, "POST", "/statements", order, within=LONG)
+    files = ask(config, socket, "POST", "/monthly-reports", order, within=LONG)
     directory = output or Path()
     _write(directory, files)
     typer.echo(f"{directory}: {', '.join(files)}")

@@ -70,12 +70,12 @@ def apply(
         "by": by,
         "files": _files(directory),
         "started_from": marks.digests,
-        "over": {
+        "expect_version": {
             agency.upper(): int(number) for agency, _, number in (each.partition("=") for each in expect_version or ())
         },
         "prune": prune,
-        "dry": dry_run,
-        "later": no_reload,
+        "dry_run": dry_run,
+        "no_reload": no_reload,
     }
     if len(order["files"]) > _NAMED:
         typer.echo(f"{len(order['files'])} files, to be checked together with all that the store has...", err=True)

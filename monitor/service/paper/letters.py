@@ -170,13 +170,13 @@ class Letters:
         step: LetterStep,
         by: str,
         *,
-        after_all: bool = False,
+        already_posted: bool = False,
         unprinted: bool = False,
         day: date | None = None,
     ) -> LetterRecord:
         """Write down, once, that a clerk has printed or posted a letter. Raise `OperationRejectedError`.
 
-        *after_all*: it had been posted before it was taken back, and the clerk says so only now. Then its reader is owed
+        *already_posted*: it had been posted before it was taken back, and the clerk says so only now. Then its reader is owed
         what was told to others since. *unprinted*: it was posted though nobody has recorded that it was printed. *day*: on
         which it was posted; else it is the day on which this is said.
         """
@@ -188,8 +188,8 @@ class Letters:
             raise OperationRejectedError.said("no_letter", notice=notice_id) from None
         last = notice.last_attempt
         is_taken_back = last is not None and last.state is AttemptState.WITHDRAWN and notice.channel is Channel.LETTER
-        after_all = after_all and step is LetterStep.POSTED
-        if is_taken_back and not after_all:
+        already_posted = already_posted and step is LetterStep.POSTED
+        if is_taken_back and not already_posted:
             raise OperationRejectedError.said("letter_taken_back", notice=notice_id)
         if last is None or not (is_taken_back or last.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
             raise OperationRejectedError.said("not_in_a_tray", notice=notice_id, state=notice.state)
@@ -197,7 +197,7 @@ class Letters:
         async with self._store.reading() as ledger:
             handled = await ledger.handled(last.id)
         is_unprinted = step is LetterStep.POSTED and not handled.keys() & {LetterStep.PRINTED, LetterStep.POSTED}
-        if is_unprinted and not (unprinted or after_all):
+        if is_unprinted and not (unprinted or already_posted):
             raise OperationRejectedError.said("letter_not_printed", notice=notice_id)
         if step is not LetterStep.POSTED:
             day = None
@@ -205,7 +205,7 @@ class Letters:
             self._check(day, incident.brief.agency if incident else "", last.started_at)
         # First the file: when the process dies before this is written, a clerk who says it again is still heard.
         if step is LetterStep.POSTED:
-            await self._dispatch(gateway, notice_id, last.reference, after_all=after_all)
+            await self._dispatch(gateway, notice_id, last.reference, already_posted=already_posted)
         before = await self._dispatcher.note_letter(last.reference, step, by, day=day, unprinted=is_unprinted)
         if before is not None:
             return LetterRecord(by=before.by, at=before.at, anew=False)
@@ -251,9 +251,11 @@ class Letters:
             case None:
                 pass
 
-    async def _dispatch(self, tray: SupportsManualPosting, notice_id: int, reference: str, *, after_all: bool) -> None:
+    async def _dispatch(
+        self, tray: SupportsManualPosting, notice_id: int, reference: str, *, already_posted: bool
+    ) -> None:
         try:
-            is_there = await tray.dispatch(reference, after_all=after_all)
+            is_there = await tray.dispatch(reference, already_posted=already_posted)
         except DeliveryError as error:
             raise OperationRejectedError.said("tray_stuck", notice=notice_id, detail=error.detail) from None
         if not is_there:

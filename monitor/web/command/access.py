@@ -95,7 +95,7 @@ class TokenRequest(CommandRequest):
 
     name: str = Field(min_length=1, max_length=64)
     roles: Sequence[str]
-    lasts: str = Field(min_length=1, max_length=20)
+    duration: str = Field(min_length=1, max_length=20)
 
 
 def users_of(administration: Administration) -> APIRouter:
@@ -126,8 +126,8 @@ def users_of(administration: Administration) -> APIRouter:
     async def unlock(name: str, word: CommandRequest) -> User:
         return await administration.unlock(name, by=word.by)
 
-    @router.post("/users/{name}/second-factor-off", response_model=UserResponse)
-    async def second_factor_off(name: str, word: CommandRequest) -> User:
+    @router.post("/users/{name}/reset-second-factor", response_model=UserResponse)
+    async def reset_second_factor(name: str, word: CommandRequest) -> User:
         return await administration.take_second_factor(name, by=word.by)
 
     @router.post("/users/{name}/enable", response_model=UserResponse)
@@ -148,11 +148,11 @@ def tokens_of(tokens: ProgramTokens) -> APIRouter:
     @router.post("/tokens")
     async def add(order: TokenRequest) -> NewTokenResponse:
         try:
-            lasts = parse_duration(order.lasts)
+            duration = parse_duration(order.duration)
         except InvalidDurationError as wrong:
-            raise OperationRejectedError(f"{order.lasts}: {wrong}; write --for 90d") from None
+            raise OperationRejectedError(f"{order.duration}: {wrong}; write --for 90d") from None
         # Whoever may use the control socket may do everything.
-        made = await tokens.make(order.name, order.roles, lasts, by=order.by)
+        made = await tokens.make(order.name, order.roles, duration, by=order.by)
         token = TokenResponse.model_validate(made.token, from_attributes=True)
         return NewTokenResponse(token=token, secret=made.secret.text)
 

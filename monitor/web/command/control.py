@@ -26,7 +26,7 @@ from monitor.web.request import CommandRequest, Holder, Id, Why
 class TakeOverRequest(CommandRequest):
     """Who takes an incident over, and from whom."""
 
-    of: Holder
+    from_user: Holder
 
 
 class NoteRequest(CommandRequest):
@@ -38,7 +38,7 @@ class NoteRequest(CommandRequest):
 class ReasonRequest(CommandRequest):
     """Who says so, and why."""
 
-    why: Why
+    reason: Why
 
 
 class DespiteWord(CommandRequest):
@@ -60,14 +60,14 @@ class CloseRequest(CorrectOrder):
 class ManualStatusBody(ReasonRequest):
     """And what became of a notice."""
 
-    ruling: ManualStatus
+    status: ManualStatus
 
 
 class DeclareRequest(ReasonRequest):
     """What does not work where, since when, and who knows it from what."""
 
     agency: str = Field(min_length=1, max_length=64)
-    matter: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
+    type: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
     #: Empty: now.
     since: str = Field(default="", max_length=40)
 
@@ -75,8 +75,8 @@ class DeclareRequest(ReasonRequest):
 class SilenceRequest(ReasonRequest):
     """What is to be silent for how long, and who says so."""
 
-    about: str = Field(min_length=1, max_length=200)
-    lasts: str = Field(min_length=1, max_length=20)
+    target: str = Field(min_length=1, max_length=200)
+    duration: str = Field(min_length=1, max_length=20)
 
 
 class DeclaredView(BaseModel):
@@ -107,8 +107,8 @@ def control(source: ServiceFacade, *parts: APIRouter) -> FastAPI:
     async def releases() -> list[IncidentView]:
         return list(await source.releases())
 
-    @app.get("/notices")
-    async def notices() -> list[NotificationView]:
+    @app.get("/notifications")
+    async def notifications() -> list[NotificationView]:
         return list(await source.board.notices())
 
     @app.post("/incidents/{number}/acknowledge")
@@ -117,27 +117,27 @@ def control(source: ServiceFacade, *parts: APIRouter) -> FastAPI:
 
     @app.post("/incidents/{number}/take-over")
     async def take_over(number: str, said: TakeOverRequest) -> IncidentView:
-        return view_incident(await source.take_over(number, said.by, said.of))
+        return view_incident(await source.take_over(number, said.by, said.from_user))
 
-    @app.post("/incidents/{number}/remark")
-    async def remark(number: str, said: NoteRequest) -> IncidentView:
+    @app.post("/incidents/{number}/notes")
+    async def add_note(number: str, said: NoteRequest) -> IncidentView:
         return view_incident(await source.remark(number, said.by, said.text))
 
-    @app.post("/incidents/{number}/hand-on")
-    async def hand_on(number: str, word: CommandRequest) -> IncidentView:
+    @app.post("/incidents/{number}/escalate")
+    async def escalate(number: str, word: CommandRequest) -> IncidentView:
         return view_incident(await source.hand_on(number, word.by))
 
     @app.post("/incidents/{number}/release")
     async def release(number: str, word: DespiteWord) -> IncidentView:
         return view_incident(await source.release(number, word.by, despite=word.despite))
 
-    @app.post("/incidents/{number}/correct")
-    async def correct(number: str, said: CorrectOrder) -> IncidentView:
-        return view_incident(await source.correct(number, said.by, said.why, despite=said.despite))
+    @app.post("/incidents/{number}/false-alarm")
+    async def mark_false_alarm(number: str, said: CorrectOrder) -> IncidentView:
+        return view_incident(await source.correct(number, said.by, said.reason, despite=said.despite))
 
-    @app.post("/notices/{notice_id}/settle")
-    async def settle(notice_id: Id, found: ManualStatusBody) -> None:
-        await source.settle(notice_id, found.ruling, found.by, found.why)
+    @app.post("/notifications/{notification_id}/set-status")
+    async def set_status(notification_id: Id, found: ManualStatusBody) -> None:
+        await source.settle(notification_id, found.status, found.by, found.reason)
 
     @app.post("/reload")
     async def reload(word: CommandRequest | None = None) -> Response:
@@ -154,12 +154,12 @@ def declarations(declarer: DeclarationService) -> APIRouter:
 
     @router.post("/declarations")
     async def declare(order: DeclareRequest) -> DeclaredView:
-        done = await declarer.declare(order.agency, order.matter, since=order.since, why=order.why, by=order.by)
+        done = await declarer.declare(order.agency, order.type, since=order.since, why=order.reason, by=order.by)
         return view_declared(done)
 
     @router.post("/incidents/{number}/close")
     async def close(number: str, said: CloseRequest) -> IncidentView:
-        closed = declarer.close(number, why=said.why, by=said.by, recovered=said.recovered, despite=said.despite)
+        closed = declarer.close(number, why=said.reason, by=said.by, recovered=said.recovered, despite=said.despite)
         return view_incident(await closed)
 
     return router
@@ -186,10 +186,10 @@ def silences(silencer: Silencer) -> APIRouter:
     @router.post("/silences")
     async def add(order: SilenceRequest) -> Silence:
         try:
-            lasts = parse_duration(order.lasts)
+            duration = parse_duration(order.duration)
         except InvalidDurationError as wrong:
-            raise OperationRejectedError(f"{order.lasts}: {wrong}; write --for 2h, or 30m") from None
-        return await silencer.add(order.about, lasts, order.why, order.by)
+            raise OperationRejectedError(f"{order.duration}: {wrong}; write --for 2h, or 30m") from None
+        return await silencer.add(order.target, duration, order.reason, order.by)
 
     @router.post("/silences/{number}/remove")
     async def remove(number: Id, word: CommandRequest) -> Silence:

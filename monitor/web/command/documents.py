@@ -31,12 +31,12 @@ class ApplyRequest(CommandRequest):
 
     files: Sequence[FileView]
     started_from: Mapping[str, str] = {}
-    over: Mapping[str, int] = {}
+    expect_version: Mapping[str, int] = {}
     prune: bool = False
     #: Only look what would be done.
-    dry: bool = False
+    dry_run: bool = False
     #: Write, and take it up with the next reload.
-    later: bool = False
+    no_reload: bool = False
 
 
 class ChangedView(BaseModel):
@@ -83,7 +83,7 @@ def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence
     @router.post("/documents")
     async def apply(order: ApplyRequest) -> AppliedView:
         answer = await write(writer, order)
-        if answer.refused or order.dry or order.later or not (answer.added or answer.changed or answer.removed):
+        if answer.refused or order.dry_run or order.no_reload or not (answer.added or answer.changed or answer.removed):
             return answer
         problems = await reload(order.by)
         taken = all(problem.severity is not Severity.ERROR for problem in problems)
@@ -96,10 +96,10 @@ def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence
 async def write(writer: DocumentWriter, order: ApplyRequest) -> AppliedView:
     """Carry out what does not need a running service. Raise `OperationRejectedError` or `StoreUnavailable`."""
     sources = [AgencySource(called=each.called, name=each.name, text=each.text) for each in order.files]
-    edit = DocumentEdit(started_from=order.started_from, over=order.over, prune=order.prune)
+    edit = DocumentEdit(started_from=order.started_from, over=order.expect_version, prune=order.prune)
     brought = SubmittedDocuments(edit=edit, sources=sources)
     try:
-        answer = await writer.write(brought, pen=EditSource.FILES, by=order.by, dry=order.dry)
+        answer = await writer.write(brought, pen=EditSource.FILES, by=order.by, dry=order.dry_run)
     except VersionConflictError as moved:
         raise OperationRejectedError(str(moved)) from None
     # Of thousands of agencies there may be tens of thousands of lines to say, and whole documents.

@@ -32,14 +32,14 @@ class BegunView:
     """A drill that was begun."""
 
     number: str
-    #: How many notices it has.
-    exercises: int
+    #: How many notifications it has.
+    notifications: int
     ends_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExerciseView:
-    """What became of one notice of a drill."""
+class DrillResult:
+    """What became of one notification of a drill."""
 
     drill: str
     begun_at: datetime
@@ -49,7 +49,7 @@ class ExerciseView:
     gateway: str
     state: DrillState
     confirmed_at: datetime | None
-    why: str
+    reason: str
 
 
 def drills(instructor: DrillRunner, rests: Callable[[], bool] = lambda: False) -> APIRouter:
@@ -63,13 +63,13 @@ def drills(instructor: DrillRunner, rests: Callable[[], bool] = lambda: False) -
         begun = await instructor.ask(wish.contact, wish.by, WITHIN)
         if begun is None:
             raise NotFoundError(f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")
-        drill, exercises = begun
-        return BegunView(number=drill.number, exercises=exercises, ends_at=drill.ends_at)
+        drill, notifications = begun
+        return BegunView(number=drill.number, notifications=notifications, ends_at=drill.ends_at)
 
     @router.get("/drills")
-    async def results() -> list[ExerciseView]:
+    async def results() -> list[DrillResult]:
         return [
-            ExerciseView(
+            DrillResult(
                 drill=drill.number,
                 begun_at=record.begun_at,
                 agency=record.agency,
@@ -78,7 +78,7 @@ def drills(instructor: DrillRunner, rests: Callable[[], bool] = lambda: False) -
                 gateway=record.gateway,
                 state=record.state,
                 confirmed_at=record.confirmed_at,
-                why=record.why,
+                reason=record.why,
             )
             for drill, record in await instructor.latest(_SHOWN)
         ]

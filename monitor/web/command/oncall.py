@@ -52,9 +52,9 @@ class RotaResponse(BaseModel):
     rota: str
     at: datetime
     person: PersonResponse | None
-    instead_by: str
+    overridden_by: str
     until: datetime | None
-    following: NextOnCallResponse | None
+    next: NextOnCallResponse | None
     gaps: list[Gap]
 
 
@@ -83,19 +83,19 @@ class OverrideRequest(CommandRequest):
     rota: str
     person: str
     #: Empty: now.
-    begins: str = ""
-    ends: str
+    starts_at: str = ""
+    ends_at: str
 
 
 def duties(duty: OnCall) -> APIRouter:
     """Build the part of the control application that is about those who are on call."""
     router = APIRouter()
 
-    @router.get("/oncall")
+    @router.get("/on-call")
     async def on_call(agency: str = "", at: str = "") -> list[RotaResponse]:
         return [_duty(view) for view in await duty.show(agency, at)]
 
-    @router.get("/oncall/records")
+    @router.get("/on-call/records")
     async def records() -> DutyRecords:
         return await duty.records()
 
@@ -105,7 +105,9 @@ def duties(duty: OnCall) -> APIRouter:
 
     @router.post("/overrides")
     async def add(order: OverrideRequest) -> ChangedOverrideResponse:
-        made = await duty.add(rota=order.rota, person=order.person, begins=order.begins, ends=order.ends, by=order.by)
+        made = await duty.add(
+            rota=order.rota, person=order.person, begins=order.starts_at, ends=order.ends_at, by=order.by
+        )
         return view_change(made, await duty.concerned(made))
 
     @router.post("/overrides/{number}/remove")
@@ -121,9 +123,9 @@ def _duty(view: RotaView) -> RotaResponse:
         rota=view.rota,
         at=view.at,
         person=_person(view.person, view.at) if view.person else None,
-        instead_by=view.instead_by,
+        overridden_by=view.instead_by,
         until=view.until,
-        following=NextOnCallResponse(key=view.following.key, name=view.following.name) if view.following else None,
+        next=NextOnCallResponse(key=view.following.key, name=view.following.name) if view.following else None,
         gaps=list(view.gaps),
     )
 

@@ -13,9 +13,9 @@ from monitor.web.request import CommandRequest, Why
 class ResumePaperRequest(CommandRequest):
     """Who lets paper go out, why, and after which numbers."""
 
-    why: Why
+    reason: Why
     #: Divided by blanks.
-    after: str = Field(default="", max_length=2000)
+    last_numbers: str = Field(default="", max_length=2000)
     nothing_lost: str = Field(default="", pattern="^(yes)?$")
 
 
@@ -27,9 +27,11 @@ def paper(restorer: RestoreGuard) -> APIRouter:
     async def waiting() -> PaperView:
         return await restorer.view()
 
-    @router.post("/paper/go")
-    async def go(word: ResumePaperRequest) -> Restoration:
-        order = ResumePaper(by=word.by, why=word.why, after=word.after.split(), nothing_lost=bool(word.nothing_lost))
+    @router.post("/paper/resume")
+    async def resume(word: ResumePaperRequest) -> Restoration:
+        order = ResumePaper(
+            by=word.by, why=word.reason, after=word.last_numbers.split(), nothing_lost=bool(word.nothing_lost)
+        )
         return await restorer.confirm(order)
 
     return router

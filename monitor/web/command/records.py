@@ -46,8 +46,8 @@ def records(archive: Archive) -> APIRouter:
     async def entries(after: Annotated[int, Query(ge=0)] = 0) -> Sequence[Mapping[str, Any]]:
         return await archive.entries(after)
 
-    @router.post("/incidents/{number}/dossier")
-    async def dossier(number: str, word: CommandRequest) -> Mapping[str, str]:
+    @router.post("/incidents/{number}/record")
+    async def record(number: str, word: CommandRequest) -> Mapping[str, str]:
         files = await archive.dossier(number, word.by)
         if files is None:
             raise no_incident(number)
@@ -73,8 +73,8 @@ def statements(maker: Statements) -> APIRouter:
     """Build the part of the control application that makes statements."""
     router = APIRouter()
 
-    @router.post("/statements")
-    async def statement(order: MonthlyReportRequest) -> Mapping[str, str]:
+    @router.post("/monthly-reports")
+    async def monthly_report(order: MonthlyReportRequest) -> Mapping[str, str]:
         files = await maker.statement(order.agency, order.month, order.by)
         return {name: b64encode(content).decode() for name, content in files.items()}
 

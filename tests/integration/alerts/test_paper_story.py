@@ -276,7 +276,7 @@ async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_
         await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
 
     for by in ("Kerani Contoh", "Devi Contoh"):
-        noted = await town.letters.note(letter.id, LetterStep.POSTED, by, after_all=True)
+        noted = await town.letters.note(letter.id, LetterStep.POSTED, by, already_posted=True)
         assert noted.by == "Kerani Contoh"
     town.restart()
     await town.settle()

@@ -89,7 +89,7 @@ def letters(station: Station, pool: GatewayPool | None = None) -> Letters:
 async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is(station: Station) -> None:
     posted: list[str] = []
 
-    async def dispatch(reference: str, *, after_all: bool = False) -> bool:
+    async def dispatch(reference: str, *, already_posted: bool = False) -> bool:
         posted.append(reference)
         station.tray.taken[reference] = SubmissionState.SENT
         return True

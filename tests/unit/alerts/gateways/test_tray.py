@@ -111,7 +111,7 @@ async def test_a_letter_that_was_taken_back_and_had_gone_before_is_dispatched_af
     await tray.send(order())
     assert await tray.withdraw(order(), "d42-1")
     assert not await tray.dispatch("d42-1")
-    assert await tray.dispatch("d42-1", after_all=True)
+    assert await tray.dispatch("d42-1", already_posted=True)
     assert files(tmp_path) == [f"dispatched/{NAME}"]
     assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
 

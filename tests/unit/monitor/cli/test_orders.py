@@ -410,7 +410,7 @@ async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office:
             )
             assert await office.ask("letters", deed, "7", "--by", "Devi Contoh") == (0, said)
         assert (await office.ask("letters", "posted", "7", "--already-posted"))[0] == 0
-        assert service.orders[-1][0] == "posted after all 7"
+        assert service.orders[-1][0] == "posted already 7"
         assert (await office.ask("letters", "posted", "7", "--unprinted"))[0] == 0
         assert service.orders[-1][0] == "posted unprinted 7"
         said = "The letter of notice 7 is not posted after all: it lies in the tray again.\n"

@@ -80,7 +80,7 @@ async def office(tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Stati
             yield client, station
 
 
-ORDER = {"about": "JCM", "lasts": "2h", "why": "kerja rangkaian", "by": "Siti Contoh"}
+ORDER = {"target": "JCM", "duration": "2h", "reason": "kerja rangkaian", "by": "Siti Contoh"}
 
 
 async def test_a_silence_is_begun_listed_and_ended_and_the_journal_says_by_whom(
@@ -106,7 +106,7 @@ async def test_who_orders_the_same_twice_at_once_has_ordered_one_silence(
     client, station = office
     made = (await client.post("/silences", json=ORDER)).json()
     assert (await client.post("/silences", json=ORDER)).json() == made
-    for other in ({"by": "Ravi Contoh"}, {"lasts": "3h"}, {"why": "kerja lain"}, {"about": ROUTES[0]}):
+    for other in ({"by": "Ravi Contoh"}, {"duration": "3h"}, {"reason": "kerja lain"}, {"target": ROUTES[0]}):
         assert (await client.post("/silences", json={**ORDER, **other})).json()["id"] != made["id"]
     station.clock.moment += MINUTE
     assert (await client.post("/silences", json=ORDER)).json()["id"] == made["id"] + 5, "and it lasts longer"
@@ -118,10 +118,10 @@ async def test_who_orders_the_same_twice_at_once_has_ordered_one_silence(
 @pytest.mark.parametrize(
     ("order", "says"),
     [
-        ({"about": "ZZZ"}, "there is no agency or route 'ZZZ'"),
-        ({"lasts": "2"}, "has no unit; write --for 2h"),
-        ({"lasts": "8d"}, "7 days at most"),
-        ({"lasts": "0s"}, "7 days at most"),
+        ({"target": "ZZZ"}, "there is no agency or route 'ZZZ'"),
+        ({"duration": "2"}, "has no unit; write --for 2h"),
+        ({"duration": "8d"}, "7 days at most"),
+        ({"duration": "0s"}, "7 days at most"),
     ],
 )
 async def test_what_cannot_be_silent_is_refused_in_words(

@@ -283,13 +283,13 @@ class Service(ServiceFacade, StatusReader, Letters):
         step: LetterStep,
         by: str,
         *,
-        after_all: bool = False,
+        already_posted: bool = False,
         unprinted: bool = False,
         day: date | None = None,
     ) -> LetterRecord:
         if self.wrong is not None:
             raise OperationRejectedError(self.wrong)
-        how = " after all" if after_all else " unprinted" if unprinted else ""
+        how = " already" if already_posted else " unprinted" if unprinted else ""
         deed = f"{step}{how} {notice_id}{f' on {day}' if day else ''}"
         before = next((each for number, each in self.orders if number == deed), None)
         if before is None:

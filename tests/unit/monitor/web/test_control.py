@@ -41,11 +41,11 @@ async def test_what_is_no_outage_has_nothing_to_release() -> None:
 async def test_a_false_alarm_is_declared_once_and_with_a_reason() -> None:
     service = Service()
     async with client(control(service)) as web:
-        word = {"by": "Siti Contoh", "why": "rujukan silap"}
-        answer = await web.post("/incidents/JCM-01/correct", json=word)
-        again = await web.post("/incidents/JCM-01/correct", json=word)
-        without = await web.post("/incidents/JCM-01/correct", json={"by": "Siti Contoh"})
-        unknown = await web.post("/incidents/JCM-99/correct", json=word)
+        word = {"by": "Siti Contoh", "reason": "rujukan silap"}
+        answer = await web.post("/incidents/JCM-01/false-alarm", json=word)
+        again = await web.post("/incidents/JCM-01/false-alarm", json=word)
+        without = await web.post("/incidents/JCM-01/false-alarm", json={"by": "Siti Contoh"})
+        unknown = await web.post("/incidents/JCM-99/false-alarm", json=word)
 
     assert (answer.json()["state"], answer.json()["corrected_by"]) == ("resolved", "Siti Contoh")
     assert service.incident.corrected_why == "rujukan silap"
@@ -59,13 +59,13 @@ async def test_a_false_alarm_is_declared_once_and_with_a_reason() -> None:
 async def test_what_became_of_a_notice_is_said_with_a_reason_and_in_one_of_three_words() -> None:
     service = Service()
     async with client(control(service)) as web:
-        word = {"by": "Siti Contoh", "why": "saya bertanya", "ruling": "lost"}
+        word = {"by": "Siti Contoh", "reason": "saya bertanya", "status": "lost"}
         answers = [
-            await web.post("/notices/7/settle", json=each)
-            for each in (word, word | {"ruling": "perhaps"}, {"by": "Siti Contoh", "ruling": "lost"})
+            await web.post("/notifications/7/set-status", json=each)
+            for each in (word, word | {"status": "perhaps"}, {"by": "Siti Contoh", "status": "lost"})
         ]
         service.wrong = "notice 7 is delivered"
-        refused = await web.post("/notices/7/settle", json=word)
+        refused = await web.post("/notifications/7/set-status", json=word)
 
     assert [answer.status_code for answer in answers] == [200, 422, 422]
     assert service.orders[0] == ("7", "lost by Siti Contoh: saya bertanya")
@@ -76,7 +76,7 @@ async def test_what_ended_long_ago_is_not_corrected_any_more() -> None:
     long_ago = T0 - timedelta(hours=25)
     over = apply(incident(), Resolve(dedup_key="JCM", at=long_ago, ended_at=long_ago))
     async with client(control(Service(incident=over))) as web:
-        answer = await web.post("/incidents/JCM-01/correct", json={"by": "Siti Contoh", "why": "silap"})
+        answer = await web.post("/incidents/JCM-01/false-alarm", json={"by": "Siti Contoh", "reason": "silap"})
 
     assert (answer.status_code, "more than 24 hours ago" in answer.json()["detail"]) == (409, True)
 

@@ -52,7 +52,7 @@ async def test_the_page_shows_what_waits_what_is_late_and_what_is_not_to_be_post
 
     found = Forms(answer.text)
     assert found.actions == [
-        *("/letters/10/posted-after-all", "/letters/11/posted-after-all"),
+        *("/letters/10/posted-already", "/letters/11/posted-already"),
         *("/letters/waiting.pdf", "/letters/waiting.pdf", "/letters/printed", "/letters/posted"),
         *("/letters/7/printed", "/letters/7/posted-unprinted", "/letters/8/posted"),
         "/letters/9/not-posted",
@@ -91,7 +91,7 @@ async def test_an_empty_tray_says_so() -> None:
     assert "Tiada surat yang menunggu." in (await page_of(Service())).text
 
 
-@pytest.mark.parametrize("deed", ["printed", "posted", "posted-after-all", "posted-unprinted", "not-posted"])
+@pytest.mark.parametrize("deed", ["printed", "posted", "posted-already", "posted-unprinted", "not-posted"])
 async def test_a_button_writes_down_who_has_done_it_and_leads_back_to_the_page(deed: str) -> None:
     service = Service(in_the_tray=LETTERS)
     async with client(portal(service, HOSTS, service)) as web:
@@ -159,8 +159,8 @@ async def test_a_program_reads_the_letters_and_the_control_socket_takes_orders()
     ]
     async with client(control(service, letter_orders(service))) as web:
         assert (await web.get("/letters")).json() == listed
-        first = (await web.post("/notices/7/posted", json={"by": "Kerani Contoh"})).json()
-        again = (await web.post("/notices/7/posted", json={"by": "Devi Contoh"})).json()
+        first = (await web.post("/notifications/7/posted", json={"by": "Kerani Contoh"})).json()
+        again = (await web.post("/notifications/7/posted", json={"by": "Devi Contoh"})).json()
     assert (first["anew"], again["anew"], again["by"]) == (True, False, "Kerani Contoh")
 
 
@@ -168,7 +168,7 @@ async def test_a_program_reads_the_letters_and_the_control_socket_takes_orders()
 async def test_a_letter_is_posted_or_it_is_said_why_not(wrong: str | None, status: int) -> None:
     service = Service(wrong=wrong)
     async with client(control(service, letter_orders(service))) as web:
-        answer = await web.post("/notices/7/posted", json={"by": "Kerani Contoh"})
+        answer = await web.post("/notifications/7/posted", json={"by": "Kerani Contoh"})
     assert answer.status_code == status
     assert wrong is None or answer.json()["detail"] == wrong
 
