@@ -43,10 +43,10 @@ from monitor.metrics import NO_AGENCY, Metrics
 from monitor.planning.ownership import WHOLE, TakeoverPolicy
 from monitor.runtime.clock import MachineClock
 from monitor.runtime.descriptors import open_files_limit, raise_open_files_limit
-from monitor.runtime.gc_control import keep_setting_aside
-from monitor.runtime.place import CONTROL_SOCKET, signpost
-from monitor.runtime.repeat import keep_doing
-from monitor.runtime.resolver import names_apart
+from monitor.runtime.gc_control import freeze_periodically
+from monitor.runtime.place import CONTROL_SOCKET, link_socket
+from monitor.runtime.repeat import run_periodically
+from monitor.runtime.resolver import separate_resolver
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.token_key import token_key
 from monitor.runtime.version import own_version
@@ -223,7 +223,7 @@ class App:
         """
         raise_open_files_limit()
         async with AsyncExitStack() as life:
-            life.enter_context(names_apart())
+            life.enter_context(separate_resolver())
             with self._manager.starting():
                 self._manager.status("Reading the configuration")
                 try:
@@ -276,20 +276,28 @@ class App:
             self._restorer.keep(),
             keep_showing_mailboxes(self._metrics, self._watch),
             self._around.lag.keep_measuring(self._metrics),
-            keep_doing("renewed tokens", self._renewals.catch_up, _RENEWED),
-            keep_setting_aside(),
+            run_periodically("renewed tokens", self._renewals.catch_up, _RENEWED),
+            freeze_periodically(),
             self._keep_name(),
             *([self._sharing.keep()] if self._sharing else []),
-            *([keep_doing("calls for probes", self._caller.answer, _BEATS_EVERY)] if self._database.is_shared else []),
-            keep_doing("days", self._daybook.look, LOOKS),
-            keep_doing("other services' documents", self._keep_pace, _PACE),
-            keep_doing("status", self._tell_status, _STATUS_EVERY),
-            *(keep_doing("other sites", each, _BEATS_EVERY) for each in self._sites),
-            *(keep_doing("replication of sites", each.look, _WIRES) for each in self._wires),
-            *([keep_doing("documents of sites", self._offering.look, _PACE)] if self._offering else []),
-            *([keep_doing("documents of the hub", self._taker.take, _PACE)] if self._taker else []),
-            *([keep_doing("words of sites", self._witness.look, _TELLS_EVERY)] if self._told.others else []),
-            *([keep_doing("what a hub is told of runs", self._telling.tell, _TELLS_EVERY)] if self._telling else []),
+            *(
+                [run_periodically("calls for probes", self._caller.answer, _BEATS_EVERY)]
+                if self._database.is_shared
+                else []
+            ),
+            run_periodically("days", self._daybook.look, LOOKS),
+            run_periodically("other services' documents", self._keep_pace, _PACE),
+            run_periodically("status", self._tell_status, _STATUS_EVERY),
+            *(run_periodically("other sites", each, _BEATS_EVERY) for each in self._sites),
+            *(run_periodically("replication of sites", each.look, _WIRES) for each in self._wires),
+            *([run_periodically("documents of sites", self._offering.look, _PACE)] if self._offering else []),
+            *([run_periodically("documents of the hub", self._taker.take, _PACE)] if self._taker else []),
+            *([run_periodically("words of sites", self._witness.look, _TELLS_EVERY)] if self._told.others else []),
+            *(
+                [run_periodically("what a hub is told of runs", self._telling.tell, _TELLS_EVERY)]
+                if self._telling
+                else []
+            ),
         )
 
     @asynccontextmanager
@@ -342,7 +350,7 @@ class App:
     def _leave_signpost(self, stack: AsyncExitStack, socket_file: Path) -> None:
         """Let the command line find the control socket while the configuration cannot be read."""
         try:
-            link = signpost(socket_file, self._environ)
+            link = link_socket(socket_file, self._environ)
         except OSError as error:
             log.warning("commands find the control socket by the configuration or --socket only", why=str(error))
             return

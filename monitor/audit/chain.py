@@ -11,7 +11,7 @@ import structlog
 from alerts.persistence.audit import ChainHead, Verifier
 from alerts.persistence.clock import Clock
 from monitor.metrics import Metrics
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 
@@ -44,8 +44,8 @@ class Chain:
     async def keep(self) -> NoReturn:
         """Show the head, and follow the chain when it is time, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_doing("head of the journal", self.show, _SHOWN_EVERY))
-            await keep_doing("chain of the journal", self.look, _LOOKED_EVERY)
+            tasks.create_task(run_periodically("head of the journal", self.show, _SHOWN_EVERY))
+            await run_periodically("chain of the journal", self.look, _LOOKED_EVERY)
 
     async def show(self) -> None:
         """Export the head."""

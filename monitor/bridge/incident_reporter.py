@@ -33,7 +33,7 @@ from monitor.evaluation.joint.quorum import Quorum, agreed, disagree, votes_of
 from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource
 from monitor.metrics import Metrics
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 
 log = structlog.get_logger()
 
@@ -319,7 +319,7 @@ class IncidentReporter:
 
     async def keep_telling(self) -> NoReturn:
         """Tell whenever somebody pokes, and what could not be told again and again until it is: the next run may be minutes away."""
-        await keep_doing("telling the alerting side", self._tell_when_poked, timedelta(0))
+        await run_periodically("telling the alerting side", self._tell_when_poked, timedelta(0))
 
     async def _tell_when_poked(self) -> None:
         await self._poked.wait()

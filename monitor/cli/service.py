@@ -18,7 +18,7 @@ import typer
 
 from monitor.cli.log import complain
 from monitor.config.files.document import read_document
-from monitor.runtime.place import CONTROL_SOCKET, MODE_HEADER, STATE, WATCH_ONLY, signposts
+from monitor.runtime.place import CONTROL_SOCKET, MODE_HEADER, STATE, WATCH_ONLY, linked_sockets
 from monitor.runtime.unix_socket import reachable
 
 
@@ -45,7 +45,7 @@ def control_socket(config: Path, given: Path | None) -> Path:
         return (config.parent / state).absolute() / CONTROL_SOCKET
     unsaid = f"is not written, and there is no {STATE}" if is_cut else "must be a directory"
     wrong = str(document.problems[0]) if document.problems else f"{config}: state: {unsaid}"
-    found, others = signposts(os.environ)
+    found, others = linked_sockets(os.environ)
     running = [socket for socket in found if is_open(socket)]
     if document.readable and is_cut and not running:
         return STATE / CONTROL_SOCKET

@@ -24,7 +24,7 @@ from alerts.persistence.clock import Clock
 from monitor.drills.sender import ASK_EVERY, ASK_FOR, DrillSender
 from monitor.metrics import Metrics
 from monitor.model.window import WindowOccurrence, next_to_begin
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.store.engine.drills import Drill, Drills, Record
 from monitor.store.engine.ledger import SqlStore
 
@@ -94,7 +94,7 @@ class DrillRunner:
         # Of thousands of agencies it is made for a while, once; and then of those that have changed.
         await asyncio.to_thread(self._roster)
         async with asyncio.TaskGroup() as calls:
-            await keep_doing("drills", lambda: self.look(calls), _EVERY)
+            await run_periodically("drills", lambda: self.look(calls), _EVERY)
 
     async def ask(
         self, contact: str, by: str, within: timedelta, *, after: int | None = None

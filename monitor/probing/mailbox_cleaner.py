@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 import structlog
 
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox
@@ -38,7 +38,7 @@ class MailboxCleaner:
     async def keep_sweeping(self) -> NoReturn:
         """Sweep until cancelled."""
         await asyncio.sleep(_EVERY.total_seconds())
-        await keep_doing("sweep the mailboxes of pools", self.sweep_next, _EVERY)
+        await run_periodically("sweep the mailboxes of pools", self.sweep_next, _EVERY)
 
     async def sweep_next(self) -> None:
         """Look once through the mailbox whose turn it is, and delete what is forgotten there."""

@@ -1,1 +1,1 @@
-"""What a service needs of Python and the machine, whatever it does: repeating, slices, sockets, plug-ins."""
+"""Runtime support: clock, periodic tasks, cooperative loops, sockets, systemd, plug-ins."""

@@ -1,4 +1,4 @@
-"""The machine's clock as a service goes by it: it does not go back, unless somebody has set it back."""
+"""Wall clock of a service: monotonic against small corrections, and follows large ones."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from datetime import UTC, datetime, timedelta
 
 from alerts.hours.elapsed import TOLERANCE
 
-#: What this clock is ahead of the machine's it loses at this rate: in ten seconds one.
-_SLEWED = 0.1
+#: The clock loses this share of a lead over the machine's clock: one second in ten.
+_SLEW = 0.1
 
 
 def uptime() -> timedelta:
-    """Return how long the machine has been up: it goes on while the machine sleeps, and nobody sets it."""
+    """Return the time since boot. It includes suspension, and nobody can set it."""
     return timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def wall_time() -> datetime:
-    """Return what the machine's clock says."""
+    """Return the machine's time."""
     return datetime.now(UTC)
 
 
 class MachineClock:
-    """The time of a process that has its store to itself.
+    """Clock of a process that has its store to itself.
 
-    It follows the machine's clock forward at once. Where that is put back by up to a minute, it goes slower until they agree, so
-    that nothing ends before it began. What is more is a clock that was wrong: it is followed at once, too, because by it people
-    are on duty, offices open and letters are dated (docs/adr/0070).
+    It follows the machine's clock forward at once. When the machine's clock is set back by up to a minute, this clock
+    runs slower until both agree, so that nothing ends before it began. A larger step corrects a clock that was wrong:
+    it is followed at once, because duty rotas, office hours and dates of letters depend on it (ADR 0070).
     """
 
     def __init__(self, wall: Callable[[], datetime] = wall_time, steady: Callable[[], timedelta] = uptime) -> None:
@@ -36,9 +36,9 @@ class MachineClock:
         self._last = wall(), steady()
 
     def now(self) -> datetime:
-        """Return the present moment, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         wall, steady = self._wall(), self._steady()
         last, then = self._last
-        now = wall if last - wall > TOLERANCE else max(wall, last + (steady - then) * (1 - _SLEWED))
+        now = wall if last - wall > TOLERANCE else max(wall, last + (steady - then) * (1 - _SLEW))
         self._last = now, steady
         return now

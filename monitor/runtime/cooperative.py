@@ -1,4 +1,4 @@
-"""Long work in short slices: whoever holds the loop holds up every probe."""
+"""Cooperative iteration: long work yields to the event loop."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: In seconds. Twenty milliseconds would be felt; this leaves room for what a single step takes.
-_AT_ONCE = 0.005
+#: Seconds. A delay of twenty milliseconds would be noticeable; one step may exceed the slice.
+_SLICE = 0.005
 
 
 async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
-    """Yield *items*, each to be worked on until the next is asked for; others get their turn once a slice is used up."""
+    """Iterate over *items*, and yield to the event loop whenever a time slice is used up."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + _AT_ONCE
+    until = loop.time() + _SLICE
     for each in items:
         yield each
         if loop.time() >= until:
-            # Twice: after one turn the loop has only found out whose timer or socket is ready, and we would go before them.
+            # Yield twice: the first pass marks ready sockets and timers, the second runs their callbacks.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            until = loop.time() + _AT_ONCE
+            until = loop.time() + _SLICE

@@ -1,10 +1,10 @@
-"""How many files and connections this process may have open at a time."""
+"""Limit of open file descriptors."""
 
 from __future__ import annotations
 
 import resource
 
-#: What is without limit in name has one in the kernel.
+#: The kernel has a limit where the process has none.
 _UNLIMITED = 1 << 20
 
 
@@ -15,7 +15,7 @@ def open_files_limit() -> int:
 
 
 def raise_open_files_limit() -> None:
-    """Raise the limit to the highest that this process may set: the usual 1,024 is for programs that call select(2)."""
+    """Raise the soft limit to the hard limit: the usual 1,024 is for programs that call select(2)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard not in {soft, resource.RLIM_INFINITY}:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

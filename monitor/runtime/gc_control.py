@@ -1,9 +1,9 @@
-"""Keeps Python's collector from stopping the loop.
+"""Garbage collection without long pauses.
 
-Whenever a quarter as much has been added, the collector looks at everything that lives: for ten thousand routes 0.2 s,
-several times a minute, in which every run that is due starts late. Nearly all of it lives as long as the configuration,
-or until its route's next run, and dies without the collector: by its count of references. So what lives is set aside
-every second, which costs nothing; and all of it is looked at once in an hour, or when it has grown by a quarter.
+A full collection visits every object: with ten thousand routes 0.2 s, several times a minute, during which due runs
+start late. Nearly all objects live as long as the configuration or until the next run of their route, and are freed by
+reference counting. So live objects are frozen every second, which is cheap, and a full collection runs once an hour, or
+after the heap has grown by a quarter.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
 
-#: By then the mailboxes are open, and what there is then is what there is later.
-_FIRST = timedelta(minutes=1)
-#: What is made is set aside unseen after this. So the collector, which looks at all that is young at once, finds little.
-_UNSEEN = timedelta(seconds=1)
-#: All that was set aside is counted again after this, which costs some milliseconds, and looked at again after that.
-_COUNTED = timedelta(minutes=1)
-_AGAIN = timedelta(hours=1)
-#: Sooner where there is so much more: what was set aside before it became garbage that holds itself stays.
-_GROWN = 1.25
-#: Objects that may be made, beyond those that have gone, before the young are looked at (`gc.set_threshold`). By Python's
-#: own 700, in a service whose work comes in waves, a sixth of its time went there.
-_YOUNG = 10_000
+#: By then the mailboxes are open, and the heap has its usual size.
+_FIRST_DELAY = timedelta(minutes=1)
+#: Interval of freezing. The collector visits the young objects only, so each collection is short.
+_FREEZE_INTERVAL = timedelta(seconds=1)
+#: The frozen objects are counted at this interval, which takes milliseconds, and collected at that one.
+_COUNT_INTERVAL = timedelta(minutes=1)
+_COLLECT_INTERVAL = timedelta(hours=1)
+#: Growth that triggers an early full collection: frozen garbage with reference cycles is not freed otherwise.
+_GROWTH = 1.25
+#: Net allocations before the young generation is collected (`gc.set_threshold`). With Python's default of 700, a
+#: service with bursts of work spent a sixth of its time there.
+_YOUNG_THRESHOLD = 10_000
 
 
-def set_aside() -> None:
-    """Collect what is garbage now, and let the collector overlook all the rest from now on."""
+def freeze_heap() -> None:
+    """Collect garbage now, and exclude the remaining objects from later collections."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
 
 
 @contextmanager
-def spared() -> Iterator[None]:
-    """Keep the collector from looking, for the length of the block, while much is made that stays."""
+def gc_paused() -> Iterator[None]:
+    """Suspend the collector while the block creates many long-lived objects."""
     gc.disable()
     try:
         yield
@@ -47,33 +47,36 @@ def spared() -> Iterator[None]:
         gc.enable()
 
 
-async def keep_setting_aside(
-    first: timedelta = _FIRST, unseen: timedelta = _UNSEEN, counted: timedelta = _COUNTED, again: timedelta = _AGAIN
+async def freeze_periodically(
+    first: timedelta = _FIRST_DELAY,
+    unseen: timedelta = _FREEZE_INTERVAL,
+    counted: timedelta = _COUNT_INTERVAL,
+    again: timedelta = _COLLECT_INTERVAL,
 ) -> NoReturn:
-    """Set aside what lives, until cancelled."""
-    untie_transports()
-    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
-    await _overlooking(first, unseen)
+    """Freeze live objects periodically, until cancelled."""
+    break_transport_cycles()
+    gc.set_threshold(_YOUNG_THRESHOLD, *gc.get_threshold()[1:])
+    await _freeze_for(first, unseen)
     while True:
-        enough = _GROWN * gc.get_freeze_count()
+        enough = _GROWTH * gc.get_freeze_count()
         for _ in range(again // counted):
-            await _overlooking(counted, unseen)
+            await _freeze_for(counted, unseen)
             if gc.get_freeze_count() > enough:
                 break
-        set_aside()
+        freeze_heap()
 
 
-async def _overlooking(span: timedelta, every: timedelta) -> None:
-    """Set aside, unseen, what is made within *span*."""
+async def _freeze_for(span: timedelta, every: timedelta) -> None:
+    """Freeze what is created within *span*, without a collection."""
     for _ in range(span // every):
         await asyncio.sleep(every.total_seconds())
         gc.freeze()
 
 
-def untie_transports() -> None:
-    """Let no connection hold itself once it has ended: each would be garbage that only the collector frees.
+def break_transport_cycles() -> None:
+    """Break the reference cycle of closed transports: otherwise only the collector frees them.
 
-    Python 3.12 and later see to it in `close()`, and not in `abort()`. There is no setting; a test notices a change.
+    Python 3.12 and later do so in `close()`, but not in `abort()`. There is no setting; a test detects a change.
     """
     transport: Any = vars(selector_events)["_SelectorSocketTransport"]
     end = transport._call_connection_lost  # noqa: SLF001

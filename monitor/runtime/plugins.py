@@ -1,4 +1,4 @@
-"""The kinds of probes and gateways that ship, each a module: found, and not listed."""
+"""Discovery of plug-ins: kinds of probes, checks and gateways, one module each."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from probes.model.probe import ProbeKind
 
 
 class Plugin(Protocol):
-    """What every such constant tells of itself."""
+    """A plug-in constant."""
 
     @property
     def name(self) -> str:
-        """The name it is configured by: that of its module, behind that of its folder if it has one of its own."""
+        """The configured name: that of the module, prefixed with that of its folder if it has one."""
 
 
 K = TypeVar("K", bound=Plugin)
 
 
 def discover(package: ModuleType, constant: str, *kinds: type[K]) -> dict[str, K]:
-    """Return what each module of *package* offers under the name *constant*, keyed by its own name.
+    """Return the plug-ins that the modules of *package* define as *constant*, by name.
 
-    What a provider's kinds share stands beside them in a folder: `twilio/sms.py` offers "twilio_sms", and a module there
-    need not offer anything, as long as another does. Raise `TypeError` for a module or folder without it or with another
-    name: that is our bug, and it must stop the start and not the first incident.
+    Plug-ins of one provider may share a folder: `twilio/sms.py` defines "twilio_sms", and a module there without the
+    constant is a helper. Raise `TypeError` for a module or folder without a plug-in or with another name: the bug must
+    stop the start and not appear in the first incident.
     """
     found: dict[str, K] = {}
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
-        offering = _inside(module, info.name, constant) if info.ispkg else {}
+        offering = _folder_plugins(module, info.name, constant) if info.ispkg else {}
         for name, one in (offering or {info.name: module}).items():
             offered = getattr(one, constant, None)
             if not isinstance(offered, kinds):
@@ -46,8 +46,8 @@ def discover(package: ModuleType, constant: str, *kinds: type[K]) -> dict[str, K
     return found
 
 
-def _inside(folder: ModuleType, prefix: str, constant: str) -> dict[str, ModuleType]:
-    """Return the modules of a folder that offer something, by the name that each has to bear."""
+def _folder_plugins(folder: ModuleType, prefix: str, constant: str) -> dict[str, ModuleType]:
+    """Return the modules of a folder that define a plug-in, by the required name."""
     modules = {
         f"{prefix}_{info.name}": importlib.import_module(f"{folder.__name__}.{info.name}")
         for info in pkgutil.iter_modules(folder.__path__)
@@ -55,12 +55,12 @@ def _inside(folder: ModuleType, prefix: str, constant: str) -> dict[str, ModuleT
     return {name: module for name, module in modules.items() if hasattr(module, constant)}
 
 
-#: What every route is probed with.
+#: The kind that probes every route.
 ROUND_TRIP = "roundtrip"
 
 
 def kinds() -> dict[str, ProbeKind | CheckKind]:
-    """Return every kind by its name. Raise `TypeError` when a module is not what it should be: that stops the start."""
+    """Return all kinds by name. Raise `TypeError` for a malformed module."""
     return discover(probes.kinds, "KIND", ProbeKind, CheckKind)
 
 
@@ -70,5 +70,5 @@ def probe_kinds() -> dict[str, ProbeKind]:
 
 
 def check_kinds() -> dict[str, CheckKind]:
-    """Return the kinds that look at what mail rests on."""
+    """Return the kinds that check the configuration of mail."""
     return {name: kind for name, kind in kinds().items() if isinstance(kind, CheckKind)}

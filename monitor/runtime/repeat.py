@@ -1,4 +1,4 @@
-"""Do something again and again whatever befalls it. What stands in the way is logged once, and once that it is over."""
+"""Periodic tasks that survive errors. The first error of a row and the recovery are logged."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from alerts.persistence.store import StoreUnavailable
 log = structlog.get_logger()
 
 
-async def keep_doing(what: str, deed: Callable[[], Awaitable[object]], every: timedelta) -> NoReturn:
-    """Do *deed* now, and again *every* so long after it was done, until cancelled. *what* is what the log calls it."""
-    obstacle: type[Exception] | None = None
+async def run_periodically(what: str, action: Callable[[], Awaitable[object]], every: timedelta) -> NoReturn:
+    """Run *action* now and *every* so long after it has finished, until cancelled. *what* names it in the log."""
+    failure: type[Exception] | None = None
     while True:
         try:
-            await deed()
+            await action()
         except StoreUnavailable as away:
-            if obstacle is not StoreUnavailable:
+            if failure is not StoreUnavailable:
                 log.warning("waits for the store", what=what, why=str(away))
-            obstacle = StoreUnavailable
-        # A bug of ours in one of these must end none of the others. Another kind of error is another bug.
+            failure = StoreUnavailable
+        # A bug in one task must not end the others. An error of another type is another bug.
         except Exception as error:
-            if obstacle is not type(error):
+            if failure is not type(error):
                 log.exception("failed; trying again", what=what)
-            obstacle = type(error)
+            failure = type(error)
         else:
-            if obstacle is not None:
+            if failure is not None:
                 log.info("goes on", what=what)
-            obstacle = None
+            failure = None
         await asyncio.sleep(every.total_seconds())

@@ -1,8 +1,7 @@
-"""Names are looked up in threads of their own: where the resolver hangs, no page, password or configuration waits behind it.
+"""Name resolution in threads of its own, so that a hanging resolver blocks no page, password check or configuration.
 
-asyncio asks the resolver in the threads that `asyncio.to_thread` has as well, and there are six of them on two cores. A resolver
-that hangs keeps each for ten seconds: while the DNS is away, which is when people look, everything that has to leave the loop
-stood in that queue.
+asyncio resolves names in the threads of `asyncio.to_thread`, of which there are six on two cores. A resolver that hangs
+occupies each for ten seconds; during a DNS outage, when people open the pages, all other work in threads would wait.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-#: Each is idle while it waits.
-_AT_ONCE: Final = 64
+#: A thread is idle while it waits.
+_THREADS: Final = 64
 
 
 @contextmanager
-def names_apart(ask: Callable[..., Any] = socket.getaddrinfo) -> Iterator[None]:
-    """Let the running loop look names up apart from all other work, until the end of the block. *ask* blocks."""
-    loop, pool = asyncio.get_running_loop(), ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="names")
+def separate_resolver(ask: Callable[..., Any] = socket.getaddrinfo) -> Iterator[None]:
+    """Resolve names of the running loop in separate threads until the end of the block. *ask* blocks."""
+    loop, pool = asyncio.get_running_loop(), ThreadPoolExecutor(_THREADS, thread_name_prefix="names")
 
     async def getaddrinfo(host: Any, port: Any, **more: int) -> Any:
         return await loop.run_in_executor(pool, partial(ask, host, port, **more))
 
-    # There is no setting, and a loop of another class would have to be made by whoever starts us.
+    # There is no setting, and a loop class of our own would depend on who starts the process.
     before, loop.getaddrinfo = loop.getaddrinfo, getaddrinfo  # type: ignore[method-assign]
     try:
         yield

@@ -1,4 +1,4 @@
-"""The key that signs probe tokens: made once, kept in the state directory, readable by the service's user only."""
+"""The key that signs probe tokens: created once, in the state directory, readable by the service's user only."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import os
 import secrets
 from pathlib import Path
 
-#: Below the state directory.
+#: Relative to the state directory.
 KEY_FILE = "token.key"
 _OCTETS = 32
 
 
 def new_key() -> bytes:
-    """Return a key that nobody has yet."""
+    """Return a new random key."""
     return secrets.token_bytes(_OCTETS)
 
 
 def token_key(state: Path) -> bytes:
-    """Return the key, making it if there is none yet.
+    """Return the key; create it at the first call.
 
-    Raise `OSError` when it cannot be read or written, `ValueError` when the file holds something else.
+    Raise `OSError` when it cannot be read or written, `ValueError` when the file has another content.
     """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = state / KEY_FILE

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: What the kernel takes is 107 octets (unix(7), sun_path); some are left for the name of the socket.
-_LONGEST = 100
+#: The kernel accepts 107 octets (unix(7), sun_path); the rest is for the socket's name.
+_MAX_PATH = 100
 
 
 @contextmanager
 def reachable(path: Path) -> Iterator[str]:
-    """Give a name for *path* that is short enough to bind and connect, for as long as the block lasts.
+    """Yield a name for *path* that is short enough to bind and connect.
 
-    A state directory may lie deep below somebody's home. Raise `OSError` when its directory cannot be opened.
+    A state directory may be deep below a home directory. Raise `OSError` when its directory cannot be opened.
     """
-    if len(os.fsencode(path)) <= _LONGEST:
+    if len(os.fsencode(path)) <= _MAX_PATH:
         yield str(path)
         return
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""Which Pantau this is, as its installation says."""
+"""The installed version of Pantau."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from importlib.metadata import version
 
 @cache
 def own_version() -> str:
-    """Return our version. It is read once: a process is of one, and to look for it takes a millisecond."""
+    """Return the version. Cached: reading the metadata takes a millisecond."""
     return version("pantau")

@@ -34,7 +34,7 @@ from monitor.config.model.registry import Agency
 from monitor.config.model.settings import SharedSettings
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.runtime.cooperative import in_slices
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.per_configuration import PerConfiguration
 from monitor.store.admin.duty import DutyRecords
@@ -234,7 +234,7 @@ class OnCall:
 
     async def keep_counting(self) -> NoReturn:
         """Export what is missing, once a minute, until cancelled."""
-        await keep_doing("count of who is on call", self._count, _EVERY)
+        await run_periodically("count of who is on call", self._count, _EVERY)
 
     async def _recount(self) -> None:
         try:

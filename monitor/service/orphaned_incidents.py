@@ -17,7 +17,7 @@ from alerts.model.event import AUTOMATIC, Close
 from alerts.persistence.clock import Clock
 from monitor.bridge.incident_reporter import Alerting
 from monitor.metrics import Metrics
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
@@ -65,7 +65,7 @@ class OrphanedIncidentCloser:
 
     async def keep_closing(self) -> NoReturn:
         """Look again and again, until cancelled."""
-        await keep_doing("closing what is watched no more", self.look, _EVERY)
+        await run_periodically("closing what is watched no more", self.look, _EVERY)
 
     async def look(self) -> None:
         """Note which incidents are nobody's any more, and close those that have been so for long enough."""

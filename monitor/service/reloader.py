@@ -26,8 +26,8 @@ from monitor.config.model.settings import Settings
 from monitor.config.validation.duplicate import perhaps_renamed
 from monitor.planning.ownership import GIVEN_UP, WHOLE, Shard
 from monitor.probing.mailbox_cleaner import MailboxCleaner
-from monitor.runtime.gc_control import spared
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.gc_control import gc_paused
+from monitor.runtime.repeat import run_periodically
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.gateways import Retirement, build_lines, close_lines
 from monitor.service.open_incidents import taken_over
@@ -55,7 +55,7 @@ async def read(
 
     *documents*: those of all agencies, wherever the settings say they are. Raise `StoreUnavailable` when they cannot be read.
     """
-    with spared():
+    with gc_paused():
         loaded = await asyncio.to_thread(partial(load, path, environ, memory=memory, documents=documents))
     return loaded.accepted()
 
@@ -144,7 +144,7 @@ class Reloader:
             wanted.clear()
             await self.reload("signal SIGHUP")
 
-        await keep_doing("reload", reload, timedelta(0))
+        await run_periodically("reload", reload, timedelta(0))
 
     async def reload(self, by: str) -> Sequence[Problem]:
         """Read the configuration again, by somebody's word.

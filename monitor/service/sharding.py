@@ -18,7 +18,7 @@ from alerts.persistence.store import StoreUnavailable
 from monitor.bridge.noc_brief import speaker_of
 from monitor.planning.ownership import ClusterMember, ClusterMembership, Shard, TakeoverPolicy
 from monitor.runtime.cooperative import in_slices
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.service.probing_runtime import RuntimeContext
 from monitor.service.reloader import Reloader
 from monitor.store.probing.history import APART, History
@@ -94,10 +94,10 @@ class ShardManager:
         async with asyncio.TaskGroup() as tasks:
             for loop in (
                 # Apart from the taking over, which may read for longer than a process may be silent.
-                keep_doing("signs of life", self._beat, self._policy.beat_every),
-                keep_doing("the share of the agencies", self._take_share, _AGAIN),
-                keep_doing("what processes have left behind", self._take_back, _AGAIN),
-                keep_doing("what other processes find", self._follow, timedelta(0)),
+                run_periodically("signs of life", self._beat, self._policy.beat_every),
+                run_periodically("the share of the agencies", self._take_share, _AGAIN),
+                run_periodically("what processes have left behind", self._take_back, _AGAIN),
+                run_periodically("what other processes find", self._follow, timedelta(0)),
             ):
                 tasks.create_task(loop)
 

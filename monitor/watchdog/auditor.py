@@ -28,7 +28,7 @@ from alerts.persistence.restoration import Restoration
 from alerts.persistence.store import AuditEntry
 from monitor.bridge.incident_reporter import Alerting
 from monitor.metrics.watchdog import WatchdogSeries
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
@@ -84,7 +84,7 @@ class EscalationAuditor:
         """Look until cancelled; first after a while, in which the cycle catches up with what a stop has missed."""
         await asyncio.sleep(EVERY.total_seconds())
         # While it cannot look, for a store that is away or a bug of ours, the heartbeat stops.
-        await keep_doing("auditor", self.look, EVERY)
+        await run_periodically("auditor", self.look, EVERY)
 
     async def look(self) -> None:
         """Look once: show what is found, write it down once, poke the cycle, and tell the NOC what came to nothing."""

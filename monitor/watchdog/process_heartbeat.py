@@ -17,7 +17,7 @@ from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
 from monitor.evaluation.liveness import LivenessFailure, LivenessInputs, ailments, is_alive
 from monitor.metrics.watchdog import WatchdogSeries
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.runtime.systemd import ServiceManager
 from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.heartbeat import SYSTEMD, HeartbeatSender
@@ -66,13 +66,13 @@ class ProcessHeartbeat:
         self.watching_since: datetime | None = None
         #: The others on this store, as last seen.
         self.peers: Sequence[Process] = ()
-        if manager.keeps_watch:
+        if manager.has_watchdog:
             metrics.watch_heartbeat(SYSTEMD)
 
     async def run(self) -> NoReturn:
         """Beat until cancelled."""
         try:
-            await keep_doing("pulse", self.beat, _EVERY)
+            await run_periodically("pulse", self.beat, _EVERY)
         finally:
             if self._writing is not None:
                 self._writing.cancel()
@@ -85,7 +85,7 @@ class ProcessHeartbeat:
         signs = self._signs(self.written_at)
         ailing = ailments(signs, now)
         self._show(ailing)
-        if self._manager.keeps_watch and is_alive(signs, now) and self._manager.pat():
+        if self._manager.has_watchdog and is_alive(signs, now) and self._manager.keep_alive():
             self._metrics.heartbeat_heard(SYSTEMD, now)
         if not ailing:
             await self._send(now)

@@ -28,7 +28,7 @@ from monitor.evaluation.liveness import LivenessFailure, LivenessInputs, ailment
 from monitor.evaluation.out_of_band import ActiveReason, OutOfBandPolicy, OutOfBandReason, silent_peer
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.per_configuration import PerConfiguration
 from monitor.service.probing_runtime import ProbingRuntime
@@ -116,7 +116,7 @@ class Watchdog:
         """Watch until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                keep_lifeline = keep_doing("lifeline", self._look_at_lifeline, _LIFELINE_EVERY)
+                keep_lifeline = run_periodically("lifeline", self._look_at_lifeline, _LIFELINE_EVERY)
                 for watching in (self.pulse.run(), self.auditor.run(), self.driller.run(), keep_lifeline):
                     tasks.create_task(watching)
         finally:

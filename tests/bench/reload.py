@@ -13,7 +13,7 @@ from alerts.persistence.clock import SystemClock
 from monitor.audit.lifecycle import Lifecycle
 from monitor.config.loading import LoadCache
 from monitor.metrics import Metrics
-from monitor.runtime.gc_control import set_aside
+from monitor.runtime.gc_control import freeze_heap
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.probing_runtime import RuntimeContext
 from monitor.service.reloader import Reloader, read
@@ -74,7 +74,7 @@ async def _life(settings: Path, rounds: int) -> _Life:
             await reloader.begin(configuration)
             start = cpu() - began
             # As the service does once it is at work.
-            set_aside()
+            freeze_heap()
             reloads, stalls = [], []
             for number in range(rounds):
                 began = cpu()

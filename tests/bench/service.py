@@ -22,7 +22,7 @@ from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.route import MonitoredRoute
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
-from monitor.runtime.gc_control import keep_setting_aside
+from monitor.runtime.gc_control import freeze_periodically
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from probes.kinds.roundtrip import KIND
@@ -126,7 +126,7 @@ async def service(routes: Mapping[str, MonitoredRoute], state: Path, metrics: Me
             mail_providers=_MAIL_PROVIDERS,
             lag=lag,
         )
-        works = (lag.keep_measuring(metrics), keep_setting_aside(), consensus.keep_telling())
+        works = (lag.keep_measuring(metrics), freeze_periodically(), consensus.keep_telling())
         beside = [asyncio.create_task(work) for work in works]
         try:
             yield Service(prober, judge)

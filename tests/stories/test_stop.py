@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from monitor.app import App
 from monitor.cli import app as command_line
-from monitor.runtime.place import signposts
+from monitor.runtime.place import linked_sockets
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.schema.tables import journal, process
 from pantau_lab.carrier.phone import PATIENCE
@@ -94,7 +94,7 @@ async def test_until_it_ends_it_is_found_without_its_configuration(tmp_path: Pat
         app = App(world.settings, environ)
         running = asyncio.create_task(app.run())
         async with asyncio.timeout(PATIENCE):
-            while not (running.done() or signposts(environ)[0]):  # noqa: ASYNC110 - it tells nobody
+            while not (running.done() or linked_sockets(environ)[0]):  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
         world.settings.write_text("state: [\n")
         words = ["incidents", "--config", str(world.settings)]
@@ -105,5 +105,5 @@ async def test_until_it_ends_it_is_found_without_its_configuration(tmp_path: Pat
     assert found.exit_code == 0
     assert found.stdout.endswith("There have been no incidents.\n"), "below what the service logs"
     assert f"; asking the service at {tmp_path / 'world' / 'state' / 'control.sock'}" in found.stderr
-    assert signposts(environ) == ([], [])
+    assert linked_sockets(environ) == ([], [])
     assert list((tmp_path / "session" / "pantau").iterdir()) == []

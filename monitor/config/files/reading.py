@@ -61,7 +61,7 @@ def is_secret(annotation: Any) -> bool:
     return SecretStr in (core(annotation), core(item(annotation)))
 
 
-def spared(annotation: Any) -> OptionalSecret | None:
+def gc_paused(annotation: Any) -> OptionalSecret | None:
     """Return how what *annotation* asks for may be lost; `None`: it may not."""
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     return next((mark for mark in marks if isinstance(mark, OptionalSecret)), None)
@@ -317,7 +317,7 @@ class Reader:
             secret = self._vault.from_file(name) if is_file else self._vault.from_variable(name)
         except SecretUnavailableError as error:
             self._unusable(asked, path, str(error), error.instead)
-            return None if spared(asked) else SecretStr("?")
+            return None if gc_paused(asked) else SecretStr("?")
         if is_file and (can := self._vault.others_can(name)):
             instead = f"chmod o-rwx {name} (in a shell)"
             self.findings[path].warning(said(_OTHERS_CAN[can], name=name), instead)
@@ -330,7 +330,7 @@ class Reader:
 
     def _unusable(self, asked: Any, path: Path, message: str, instead: str) -> None:
         """Note what cannot stand at *path*, where *asked* is wanted."""
-        if (lost := spared(asked)) is None:
+        if (lost := gc_paused(asked)) is None:
             self.findings[path].broken(message, instead)
         else:
             self.findings[path].loss(f"{message}: {lost.without}", lost.instead)

@@ -24,7 +24,7 @@ from alerts.persistence.store import StoreUnavailable
 from monitor.config.model.alertmanager import SendSettings
 from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.store.engine.ledger import SqlStore
 from monitor.views.outgoing import LASTS, alert_of, former_alert_of, is_told, labels_of
 
@@ -73,7 +73,7 @@ class AlertSender:
         async with httpx.AsyncHTTPTransport(
             trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
         ) as transport:
-            await keep_doing("telling Alertmanager", lambda: self.look(transport), _LOOK)
+            await run_periodically("telling Alertmanager", lambda: self.look(transport), _LOOK)
 
     async def look(self, transport: httpx.AsyncBaseTransport) -> None:
         """Tell all members what is open and what is over lately, if that is news, or was told a minute ago."""

@@ -33,7 +33,7 @@ from alerts.persistence.store import StoreUnavailable
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.runtime.cooperative import in_slices
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.service.errors import OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
@@ -263,7 +263,7 @@ class Letters:
 
     async def keep_in_order(self) -> NoReturn:
         """Clear what was left half-written in the trays, and show Prometheus what waits there, until cancelled."""
-        await keep_doing("letters", self.look, EVERY)
+        await run_periodically("letters", self.look, EVERY)
 
     async def look(self) -> None:
         """Do both once."""

@@ -43,7 +43,7 @@ from alerts.persistence.restoration import (
 from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.config.files.problem import nearest
 from monitor.metrics import Metrics
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.service.errors import OperationRejectedError
 from monitor.service.paper.high_water_mark import HighWaterMarkFiles
 from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
@@ -132,7 +132,7 @@ class RestoreGuard:
 
     async def keep(self) -> NoReturn:
         """Look until cancelled."""
-        await keep_doing("restorer", self.look, _EVERY)
+        await run_periodically("restorer", self.look, _EVERY)
 
     async def look(self) -> None:
         """Compare the store with the marks; if it is behind them, let paper wait and leave numbers out."""

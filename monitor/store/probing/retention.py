@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.persistence.clock import Clock
 from monitor.model.day import day_of
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import CAME_MEMORY, TOKEN_MEMORY
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
@@ -82,7 +82,7 @@ class Retention:
                 log.info("old results deleted", runs=runs)
 
         await asyncio.sleep(self.FIRST_AFTER.total_seconds())
-        await keep_doing("deletion of what is old", tidy, _EVERY)
+        await run_periodically("deletion of what is old", tidy, _EVERY)
 
     async def dispose(self, keep: RetentionPolicy, now: datetime) -> int:
         """Delete what was kept long enough: runs, hours, days, tokens, what was known of alerts; return how many runs that were."""

@@ -17,7 +17,7 @@ import dns.query
 import dns.rdatatype
 import dns.rrset
 
-from monitor.runtime.resolver import names_apart
+from monitor.runtime.resolver import separate_resolver
 from probes.model.check import NameServers
 
 _FAMILIES = {"A": socket.AF_INET, "AAAA": socket.AF_INET6}
@@ -76,7 +76,7 @@ async def turncoat(answers: Mapping[str, Sequence[Sequence[str]]]) -> AsyncItera
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: served, local_addr=("127.0.0.1", 0))
     try:
-        with names_apart(served.look_up):
+        with separate_resolver(served.look_up):
             yield served
     finally:
         transport.close()

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.runtime.place import STATE, signpost
+from monitor.runtime.place import STATE, link_socket
 from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.cli.test_orders import COMMANDS
 from tests.unit.monitor.web.source import Service
@@ -54,7 +54,7 @@ def half_written(config: Path) -> None:
 
 def ruined(office: IssuingOffice) -> IssuingOffice:
     """Let a service leave its link, and ruin the settings."""
-    signpost(office.socket, office.session)
+    link_socket(office.socket, office.session)
     broken(office.config)
     return office
 
@@ -69,7 +69,7 @@ HALF_WRITTEN = pytest.param(
 async def test_the_service_is_asked_and_what_is_wrong_is_said_in_a_line(
     office: IssuingOffice, ruin: Callable[[Path], None]
 ) -> None:
-    signpost(office.socket, office.session)
+    link_socket(office.socket, office.session)
     ruin(office.config)
     service = Service()
     async with office.open(service):
@@ -102,7 +102,7 @@ async def test_it_is_said_once_however_many_orders_a_command_gives(office: Issui
 
 async def test_settings_that_say_where_it_is_are_believed(office: IssuingOffice, tmp_path: Path) -> None:
     other = IssuingOffice(_directory(tmp_path / "other"))
-    signpost(other.socket, office.session)
+    link_socket(other.socket, office.session)
     async with other.open(Service()):
         code, said = await office.ask(*ACK)
 
@@ -135,7 +135,7 @@ def test_every_command_takes_a_socket_and_says_when_nobody_answers_there(
 
 async def test_of_several_services_the_one_to_ask_must_be_named(office: IssuingOffice, tmp_path: Path) -> None:
     other = IssuingOffice(_directory(tmp_path / "other"))
-    signpost(other.socket, office.session)
+    link_socket(other.socket, office.session)
     ruined(office)
     async with office.open(Service()), other.open(Service()):
         code, said = await office.ask(*ACK)
@@ -152,7 +152,7 @@ async def test_one_that_has_died_is_passed_over(office: IssuingOffice, tmp_path:
     dead = _directory(tmp_path / "dead") / "control.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(dead))
-    signpost(dead, office.session)
+    link_socket(dead, office.session)
     ruined(office)
     async with office.open(Service()):
         code, said = await office.ask(*ACK)

@@ -16,9 +16,9 @@ async def test_whoever_became_ready_during_a_slice_has_their_turn_before_the_nex
     async def work() -> None:
         async for each in in_slices(["slice", "slice", "slice"]):
             turns.append(each)
-            time.sleep(cooperative._AT_ONCE)  # noqa: ASYNC251 - it is what work does
+            time.sleep(cooperative._SLICE)  # noqa: ASYNC251 - it is what work does
 
-    loop.call_later(cooperative._AT_ONCE / 2, turns.append, "timer")
+    loop.call_later(cooperative._SLICE / 2, turns.append, "timer")
     await work()
 
     assert turns == ["slice", "timer", "slice", "slice"]

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.runtime.gc_control import keep_setting_aside, set_aside, untie_transports
+from monitor.runtime.gc_control import break_transport_cycles, freeze_heap, freeze_periodically
 from tests.hanging import HANGS
 
 
@@ -33,7 +33,7 @@ def test_what_is_garbage_goes_and_what_lives_is_set_aside() -> None:
     living, dead = Knot(), Knot()
     gone = weakref.ref(dead)
     del dead
-    set_aside()
+    freeze_heap()
     assert gone() is None
     assert living.self is living
     assert gc.get_freeze_count() > 0
@@ -43,11 +43,11 @@ def test_what_is_garbage_goes_and_what_lives_is_set_aside() -> None:
 def test_what_dies_after_it_was_set_aside_goes_the_next_time() -> None:
     knot = Knot()
     gone = weakref.ref(knot)
-    set_aside()
+    freeze_heap()
     del knot
     gc.collect()
     assert gone() is not None
-    set_aside()
+    freeze_heap()
     assert gone() is None
 
 
@@ -57,7 +57,7 @@ MOMENT = timedelta(milliseconds=1)
 async def keep(seconds: float, again: timedelta) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await keep_setting_aside(first=MOMENT, unseen=MOMENT, counted=2 * MOMENT, again=again)
+            await freeze_periodically(first=MOMENT, unseen=MOMENT, counted=2 * MOMENT, again=again)
 
 
 async def test_what_lives_is_overlooked_soon_and_dead_knots_among_it_go_at_the_next_look() -> None:
@@ -81,7 +81,7 @@ async def test_what_lives_is_overlooked_soon_and_dead_knots_among_it_go_at_the_n
 
 async def test_what_grows_by_a_quarter_is_looked_at_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = asyncio.Event()
-    monkeypatch.setattr("monitor.runtime.gc_control.set_aside", looked.set)
+    monkeypatch.setattr("monitor.runtime.gc_control.freeze_heap", looked.set)
     keeping = asyncio.create_task(keep(60, again=timedelta(hours=1)))
     await asyncio.sleep(0.2)
     assert not looked.is_set()
@@ -95,8 +95,8 @@ async def test_what_grows_by_a_quarter_is_looked_at_before_its_time(monkeypatch:
 
 @pytest.mark.parametrize("end", ["close", "abort"])
 async def test_a_connection_that_has_ended_is_freed_without_the_collector(end: str) -> None:
-    untie_transports()
-    untie_transports()
+    break_transport_cycles()
+    break_transport_cycles()
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     lost = asyncio.Event()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.runtime.place import signpost, signposts
+from monitor.runtime.place import link_socket, linked_sockets
 
 #: Whom nothing of ours belongs to.
 NOBODY = 65534
@@ -34,15 +34,15 @@ def sockets(tmp_path: Path) -> Iterator[list[Path]]:
 
 
 def test_without_a_runtime_directory_nothing_is_left_and_nothing_found(sockets: list[Path], tmp_path: Path) -> None:
-    assert signpost(sockets[0], {}) is None
-    assert signposts({}, tmp_path / "run") == ([], [])
+    assert link_socket(sockets[0], {}) is None
+    assert linked_sockets({}, tmp_path / "run") == ([], [])
 
 
 def test_what_services_leave_in_their_users_session_is_found(sockets: list[Path], environ: dict[str, str]) -> None:
     for each in (*sockets, sockets[0]):  # One that is started again leaves no second.
-        signpost(each, environ)
+        link_socket(each, environ)
 
-    assert signposts(environ, Path("/nowhere")) == (sockets, [])
+    assert linked_sockets(environ, Path("/nowhere")) == (sockets, [])
 
 
 def test_systemds_directory_is_taken_first_and_found_by_its_name(
@@ -51,36 +51,36 @@ def test_systemds_directory_is_taken_first_and_found_by_its_name(
     units = [tmp_path / "run" / name for name in ("pantau", "pantau-b")]
     for unit, each in zip(units, sockets, strict=True):
         unit.mkdir(mode=0o700, parents=True)
-        signpost(each, {**environ, "RUNTIME_DIRECTORY": str(unit)})
+        link_socket(each, {**environ, "RUNTIME_DIRECTORY": str(unit)})
 
     assert not (tmp_path / "session" / "pantau").exists()
-    assert signposts({}, tmp_path / "run") == (sockets, [])
+    assert linked_sockets({}, tmp_path / "run") == (sockets, [])
 
 
 def test_a_socket_that_is_gone_is_not_found(sockets: list[Path], environ: dict[str, str]) -> None:
-    signpost(sockets[0], environ)
+    link_socket(sockets[0], environ)
     sockets[0].unlink()
 
-    assert signposts(environ, Path("/nowhere")) == ([], [])
+    assert linked_sockets(environ, Path("/nowhere")) == ([], [])
 
 
 def test_what_is_no_socket_is_not_found(environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    signpost(tmp_path / "file", environ)
+    link_socket(tmp_path / "file", environ)
 
-    assert signposts(environ, Path("/nowhere")) == ([], [])
+    assert linked_sockets(environ, Path("/nowhere")) == ([], [])
 
 
 def test_a_directory_that_others_may_write_is_neither_used_nor_believed(
     sockets: list[Path], environ: dict[str, str], tmp_path: Path
 ) -> None:
-    signpost(sockets[0], environ)
+    link_socket(sockets[0], environ)
     directory = tmp_path / "session" / "pantau"
     directory.chmod(0o770)
 
-    assert signposts(environ, Path("/nowhere")) == ([], [directory])
+    assert linked_sockets(environ, Path("/nowhere")) == ([], [directory])
     with pytest.raises(PermissionError, match="does not belong to this user alone"):
-        signpost(sockets[1], environ)
+        link_socket(sockets[1], environ)
 
 
 def test_a_directory_behind_a_link_is_neither_used_nor_believed(
@@ -91,16 +91,16 @@ def test_a_directory_behind_a_link_is_neither_used_nor_believed(
     (elsewhere / "a.sock").symlink_to(sockets[0])
     (tmp_path / "session" / "pantau").symlink_to(elsewhere)
 
-    assert signposts(environ, Path("/nowhere")) == ([], [tmp_path / "session" / "pantau"])
+    assert linked_sockets(environ, Path("/nowhere")) == ([], [tmp_path / "session" / "pantau"])
     with pytest.raises(PermissionError):
-        signpost(sockets[0], environ)
+        link_socket(sockets[0], environ)
 
 
 def test_nothing_is_made_in_another_users_session(sockets: list[Path], environ: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "session").chmod(0o777)
 
     with pytest.raises(PermissionError):
-        signpost(sockets[0], environ)
+        link_socket(sockets[0], environ)
 
     assert not (tmp_path / "session" / "pantau").exists()
 
@@ -110,10 +110,10 @@ def test_what_belongs_to_another_user_is_not_believed(
     sockets: list[Path], environ: dict[str, str], tmp_path: Path
 ) -> None:
     for each in sockets:
-        signpost(each, environ)
+        link_socket(each, environ)
     os.chown(sockets[0], NOBODY, -1)
-    planted = signposts(environ, Path("/nowhere"))
+    planted = linked_sockets(environ, Path("/nowhere"))
     os.chown(tmp_path / "session" / "pantau", NOBODY, -1)
 
     assert planted == ([sockets[1]], [])
-    assert signposts(environ, Path("/nowhere")) == ([], [tmp_path / "session" / "pantau"])
+    assert linked_sockets(environ, Path("/nowhere")) == ([], [tmp_path / "session" / "pantau"])

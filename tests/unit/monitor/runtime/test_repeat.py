@@ -9,7 +9,7 @@ from datetime import timedelta
 from structlog.testing import capture_logs
 
 from alerts.persistence.store import StoreUnavailable
-from monitor.runtime.repeat import keep_doing
+from monitor.runtime.repeat import run_periodically
 
 
 class Enough(BaseException):
@@ -33,7 +33,7 @@ async def logged(fates: Iterable[Exception | None]) -> list[tuple[str, str]]:
             raise fate
 
     with capture_logs() as lines, suppress(Enough):
-        await keep_doing("the audit", deed, timedelta(0))
+        await run_periodically("the audit", deed, timedelta(0))
     assert {line["what"] for line in lines} <= {"the audit"}
     return [(line["event"], "traceback" if line.get("exc_info") else line["log_level"]) for line in lines]
 

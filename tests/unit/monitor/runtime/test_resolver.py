@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from monitor.runtime.resolver import names_apart
+from monitor.runtime.resolver import separate_resolver
 
 
 async def test_while_the_resolver_hangs_other_work_in_threads_goes_on() -> None:
@@ -20,7 +20,7 @@ async def test_while_the_resolver_hangs_other_work_in_threads_goes_on() -> None:
         return []
 
     loop = asyncio.get_running_loop()
-    with names_apart(ask):
+    with separate_resolver(ask):
         # As many as a loop has threads for, and more.
         asked = [asyncio.create_task(loop.getaddrinfo("mel.jabatan-contoh.gov.my", 993)) for _ in range(50)]
         try:
@@ -35,7 +35,7 @@ async def test_while_the_resolver_hangs_other_work_in_threads_goes_on() -> None:
 async def test_what_the_resolver_says_comes_back_as_ever() -> None:
     loop = asyncio.get_running_loop()
     before = await loop.getaddrinfo("127.0.0.1", 25, type=socket.SOCK_STREAM)
-    with names_apart():
+    with separate_resolver():
         assert await loop.getaddrinfo("127.0.0.1", 25, type=socket.SOCK_STREAM) == before
         with pytest.raises(socket.gaierror):
             await loop.getaddrinfo("mel.jabatan-contoh.gov.my", 25, flags=socket.AI_NUMERICHOST)

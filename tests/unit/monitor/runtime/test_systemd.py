@@ -75,7 +75,7 @@ def test_a_reload_has_its_moment_and_its_end_however_it_ends(listener: Listener)
 async def test_a_start_asks_for_patience_while_the_loop_turns(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(systemd, "_TOLD_EVERY", 0.01)
+    monkeypatch.setattr(systemd, "_EXTEND_INTERVAL", 0.01)
     with ServiceManager(listener.environ).starting():
         asked: list[str] = []
         async with asyncio.timeout(HANGS):
@@ -91,8 +91,8 @@ async def test_a_start_asks_for_patience_while_the_loop_turns(
 
 
 async def test_a_start_that_does_not_end_asks_no_more(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(systemd, "_TOLD_EVERY", 0.01)
-    monkeypatch.setattr(systemd, "_AT_MOST", 0.05)
+    monkeypatch.setattr(systemd, "_EXTEND_INTERVAL", 0.01)
+    monkeypatch.setattr(systemd, "_MAX_EXTENSION", 0.05)
     with ServiceManager(listener.environ).starting():
         await asyncio.sleep(0.2)
         listener.heard()
@@ -102,13 +102,13 @@ async def test_a_start_that_does_not_end_asks_no_more(listener: Listener, monkey
 
 def test_a_name_that_is_in_no_directory_can_be_told_too() -> None:
     listening = Listener(f"\0pantau-ujian-{os.getpid()}")
-    assert ServiceManager(listening.environ).pat()
+    assert ServiceManager(listening.environ).keep_alive()
     assert listening.heard() == ["WATCHDOG=1"]
     listening.close()
 
 
 @pytest.mark.parametrize(
-    ("environ", "keeps_watch"),
+    ("environ", "has_watchdog"),
     [
         ({}, False),
         ({"WATCHDOG_USEC": "1"}, False),
@@ -118,18 +118,18 @@ def test_a_name_that_is_in_no_directory_can_be_told_too() -> None:
         ({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1"}, True),
     ],
 )
-def test_it_keeps_watch_where_it_says_so_to_this_process(environ: dict[str, str], *, keeps_watch: bool) -> None:
-    assert ServiceManager(environ).keeps_watch is keeps_watch
+def test_it_keeps_watch_where_it_says_so_to_this_process(environ: dict[str, str], *, has_watchdog: bool) -> None:
+    assert ServiceManager(environ).has_watchdog is has_watchdog
 
 
 @pytest.mark.parametrize("address", ["", "/nobody/there", "vsock:2:1234", "@", "x\0y", "/" + 200 * "x"])
 def test_one_that_is_not_there_harms_nobody(address: str) -> None:
     manager = ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1"})
-    assert not manager.pat()
+    assert not manager.keep_alive()
     with manager.reloading():
         manager.status("well")
 
 
 def test_one_that_does_not_listen_holds_nothing_up(listener: Listener) -> None:
     manager = ServiceManager(listener.environ)
-    assert not all(manager.pat() for _ in range(10_000)), "its queue is full"
+    assert not all(manager.keep_alive() for _ in range(10_000)), "its queue is full"
