@@ -211,7 +211,7 @@ async def answered(scratch: Path) -> Mapping[str, tuple[str, int]]:
         chosen = {"__rate_interval": "1m", "__range": "1h"}
         pages = {}
         for agency, suffix in ((JCM.code, ""), (DECLARED, "-declared")):
-            proved = f'pantau_probe_last_success_timestamp_seconds{{agency="{agency}"}}'
+            proved = f'pantau_probe_success_timestamp_seconds{{agency="{agency}"}}'
             chosen |= {"agency": agency, "route": min(await server.label_values("route", proved))}
             for name, board in BOARDS.items():
                 if not suffix or name == "pantau-agency":

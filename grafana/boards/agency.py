@@ -12,7 +12,7 @@ _ONE: Final = 'agency="$agency"'
 _UP: Final = f"min by (direction) (pantau_mail_up{{{_ONE}}})"
 _DECLARED: Final = f"-1 * max by (direction) (pantau_outage_declared{{{_ONE}}})"
 _DEGRADED: Final = f"max by (direction) (pantau_mail_degraded{{{_ONE}}})"
-_AGREED: Final = f"max by (direction) (pantau_outage_agreed{{{_ONE}}})"
+_AGREED: Final = f"max by (direction) (pantau_quorum_outage{{{_ONE}}})"
 #: How a direction stands; what sites have told together goes before what any measures, and where it is not down, what a person
 #: has declared.
 _HEALTH: Final = f"0 * ({_AGREED} == 1) or {_UP} == 0 or {_DECLARED} or clamp_min(2 * {_UP} - {_DEGRADED}, 0)"
@@ -26,7 +26,7 @@ _SINCE: Final = (
     f"1000 * min by (incident) (pantau_incident_opened_timestamp_seconds{{{_ONE}}})"
     f" or on () (0 * max(pantau_incidents_open{{{_ONE}}}) unless on () max(pantau_store_up) == 0)"
 )
-_CAUSE: Final = f"max by (direction, outcome, party) (pantau_agency_cause{{{_ONE}}})"
+_CAUSE: Final = f"max by (direction, outcome, party) (pantau_mail_failure_cause{{{_ONE}}})"
 
 
 def _sum30d(runs: str) -> str:
@@ -50,7 +50,7 @@ AGENCY: Final = StatusPage(
         "agency": ("Agency · Agensi", 'label_values(pantau_incidents_open{agency!=""}, agency)'),
         "route": (
             "Route · Laluan",
-            'label_values(pantau_probe_last_run_timestamp_seconds{agency="$agency"}, route)',
+            'label_values(pantau_probe_run_timestamp_seconds{agency="$agency"}, route)',
         ),
     },
     annotations=(
@@ -70,7 +70,7 @@ AGENCY: Final = StatusPage(
         ),
         annotation(
             "Notices of outages, to anybody · Notis gangguan, kepada sesiapa",
-            'sum by (channel) (increase(pantau_notices_total{purpose="outage", state="sent"}[$__rate_interval])) > 0',
+            'sum by (channel) (increase(pantau_notifications_total{purpose="outage", state="sent"}[$__rate_interval])) > 0',
             "notice by {{channel}} · notis",
             "blue",
             shown=False,
@@ -110,7 +110,7 @@ AGENCY: Final = StatusPage(
                 stat(
                     "Closed by hand · Ditutup oleh pegawai",
                     "Whether a person has ended an incident that the probes see still: nobody is told of it for a day.",
-                    f"max(pantau_outage_ended_by_hand{{{_ONE}}}) or 0 * max(pantau_incidents_open{{{_ONE}}})",
+                    f"max(pantau_incident_closed_manually{{{_ONE}}}) or 0 * max(pantau_incidents_open{{{_ONE}}})",
                     size=(4, 5),
                     unit="none",
                     words={0: ("no · tidak", "green"), 1: ("still down · masih terganggu", "red")},
@@ -219,14 +219,14 @@ AGENCY: Final = StatusPage(
                 lines(
                     "Age of the last proof · Usia bukti terakhir",
                     "Time since a message was last delivered on each route.",
-                    (f"time() - max by (route) (pantau_probe_last_success_timestamp_seconds{{{_ONE}}})", "{{route}}"),
+                    (f"time() - max by (route) (pantau_probe_success_timestamp_seconds{{{_ONE}}})", "{{route}}"),
                     size=(8, 8),
                     unit="s",
                 ),
                 lines(
                     "Phases of $route · Fasa laluan",
                     "How long each phase of the last conclusive run took. A phase that the run did not finish is not shown.",
-                    ('max by (phase) (pantau_probe_phase_seconds{route="$route"})', "{{phase}}"),
+                    ('max by (phase) (pantau_probe_phase_duration_seconds{route="$route"})', "{{phase}}"),
                     size=(8, 8),
                     unit="s",
                     stacked=True,
@@ -237,8 +237,8 @@ AGENCY: Final = StatusPage(
                     "count for each route and moment. Two bands are two ways, or a queue.",
                     (
                         (
-                            f'max by (route) (pantau_probe_phase_seconds{{phase="transit"}} and on (route)'
-                            f" pantau_probe_last_run_timestamp_seconds{{{_ONE}}})"
+                            f'max by (route) (pantau_probe_phase_duration_seconds{{phase="transit"}} and on (route)'
+                            f" pantau_probe_run_timestamp_seconds{{{_ONE}}})"
                         ),
                         "{{route}}",
                     ),
@@ -249,13 +249,16 @@ AGENCY: Final = StatusPage(
                     "Here: at which relay on its way, by its place, the latest message of this agency stayed for ten seconds or more; no line: "
                     "at none. All: how long 95 % of all agencies' messages took to each relay, and until the sender's server answered for them "
                     "(DATA). A queue that grows shows here.",
-                    (f"max by (direction, hop) (pantau_slow_hop_seconds{{{_ONE}}})", "here: {{direction}} {{hop}}"),
                     (
-                        "histogram_quantile(0.95, sum by (direction, hop, le) (rate(pantau_hop_delay_seconds_bucket[30m])))",
+                        f"max by (direction, hop) (pantau_mail_slowest_hop_seconds{{{_ONE}}})",
+                        "here: {{direction}} {{hop}}",
+                    ),
+                    (
+                        "histogram_quantile(0.95, sum by (direction, hop, le) (rate(pantau_mail_hop_delay_seconds_bucket[30m])))",
                         "all: {{direction}} {{hop}}",
                     ),
                     (
-                        "histogram_quantile(0.95, sum by (direction, le) (rate(pantau_data_seconds_bucket[30m])))",
+                        "histogram_quantile(0.95, sum by (direction, le) (rate(pantau_smtp_data_duration_seconds_bucket[30m])))",
                         "all: {{direction}} DATA",
                     ),
                     size=(8, 8),
@@ -278,7 +281,7 @@ AGENCY: Final = StatusPage(
                 stat(
                     "Numbers not verified · Nombor belum disahkan",
                     "Numbers of its staff where nobody has answered for too long, or ever.",
-                    f"max(pantau_unverified_numbers{{{_ONE}}})",
+                    f"max(pantau_contact_numbers_unverified{{{_ONE}}})",
                     size=(4, 6),
                     steps=ORANGE_FROM_ONE,
                 ),

@@ -10,8 +10,8 @@ LIVES: Final = "max(pantau_build_info)"
 _SEEN_DOWN: Final = 'min by (agency) (pantau_mail_up{agency!=""}) == 0'
 #: As measured: by all sites together where a hub has heard several, else by any.
 MEASURED_DOWN: Final = (
-    f"{_SEEN_DOWN} unless on (agency) max by (agency) (pantau_outage_agreed) == 0"
-    " or max by (agency) (pantau_outage_agreed) == 1"
+    f"{_SEEN_DOWN} unless on (agency) max by (agency) (pantau_quorum_outage) == 0"
+    " or max by (agency) (pantau_quorum_outage) == 1"
 )
 #: Agencies, by the worst that holds of each; what is not measured may be declared. "" is no agency.
 DOWN: Final = f"{MEASURED_DOWN} or max by (agency) (pantau_outage_declared) == 1"
@@ -33,20 +33,20 @@ SILENT: Final = (
 _NEVER_PROVEN: Final = (
     'count by (agency) (pantau_incidents_open{agency!=""}) unless on (agency) pantau_mail_up'
     " or count by (agency) (label_replace("
-    'pantau_probe_last_run_timestamp_seconds{agency!=""}, "direction", "$1", "route", "[^/]+/([^/]+).*")'
+    'pantau_probe_run_timestamp_seconds{agency!=""}, "direction", "$1", "route", "[^/]+/([^/]+).*")'
     " unless on (agency, direction) pantau_mail_up)"
 )
 #: Runs end and prove nothing, as the alert PantauMailUnproven has it; or nothing has been proven yet, which it waits for.
 UNPROVEN: Final = (
-    f'(max by (agency) (pantau_proof_overdue_timestamp_seconds{{agency!=""}}) < time() or {_NEVER_PROVEN})'
+    f'(max by (agency) (pantau_probe_success_overdue_timestamp_seconds{{agency!=""}}) < time() or {_NEVER_PROVEN})'
     f" unless on (agency) ({_OVERDUE} or {DOWN} or max by (agency) (pantau_mail_degraded) == 1 or {PLANNED})"
 )
 
 _DUE: Final = f'count by (agency) (pantau_incidents_open{{agency!=""}}) unless on (agency) ({PLANNED})'
 #: Something is overdue, and no mail at all has been heard to arrive for ten minutes; or none has since the start.
 _DEAF: Final = (
-    f"({UNPROVEN} or {SILENT}) unless on () max(pantau_probe_last_success_timestamp_seconds) > time() - 600"
-    f" or {_DUE} unless on () (max(pantau_probe_last_success_timestamp_seconds) or min(pantau_mail_up) == 0)"
+    f"({UNPROVEN} or {SILENT}) unless on () max(pantau_probe_success_timestamp_seconds) > time() - 600"
+    f" or {_DUE} unless on () (max(pantau_probe_success_timestamp_seconds) or min(pantau_mail_up) == 0)"
 )
 #: 0 while a Pantau tells of mail, and hears it arrive; and every one can be read: of whom only another tells, nobody knows.
 NOBODY: Final = f'0 * count(pantau_mail_up) unless on () ({_DEAF}) unless on () min(up{{job="pantau"}}) == 0'
@@ -64,7 +64,7 @@ def number_of_ours(faults: str) -> str:
 
 def none_counted(expr: str) -> str:
     """Return *expr* of who is on call, or 0 once that was counted: before, while the store is away, nobody knows."""
-    return f"{expr} or 0 * max(pantau_unverified_numbers)"
+    return f"{expr} or 0 * max(pantau_contact_numbers_unverified)"
 
 
 def at_least_zero(expr: str) -> str:
@@ -74,7 +74,7 @@ def at_least_zero(expr: str) -> str:
 
 def nobody_is_told(by: str = "") -> str:
     """Return 1 while nobody is told of what is found out: people want it so, or it cannot be written."""
-    return f"clamp_max(max {by}(pantau_watch_only) + 1 - max {by}(pantau_store_up), 1)"
+    return f"clamp_max(max {by}(pantau_monitor_only) + 1 - max {by}(pantau_store_up), 1)"
 
 
 def none_if_written(expr: str) -> str:

@@ -65,7 +65,7 @@ def findings(agencies: str) -> Sequence[Json]:
         lines(
             "Could not look · Tidak dapat disemak",
             "How many things each check could not look at. They have no state, neither good nor bad.",
-            (f"sum by (check) (max by (agency, check) (pantau_check_unknown{{{agencies}}}))", "{{check}}"),
+            (f"sum by (check) (max by (agency, check) (pantau_check_unknown_findings{{{agencies}}}))", "{{check}}"),
             size=(6, 6),
         ),
         lines(
@@ -74,7 +74,7 @@ def findings(agencies: str) -> Sequence[Json]:
             (
                 (
                     "time() - min by (check)"
-                    f" (max by (agency, check) (pantau_check_last_run_timestamp_seconds{{{agencies}}}))"
+                    f" (max by (agency, check) (pantau_check_run_timestamp_seconds{{{agencies}}}))"
                 ),
                 "{{check}}",
             ),
@@ -85,7 +85,7 @@ def findings(agencies: str) -> Sequence[Json]:
             "Clocks of relays · Jam pelayan geganti",
             "How far relays' clocks are from ours, for the ten that are farthest. If all are, it is ours.",
             (
-                f"topk(10, max by (agency, direction) (abs(pantau_clock_skew_seconds{{{agencies}}})))",
+                f"topk(10, max by (agency, direction) (abs(pantau_relay_clock_skew_seconds{{{agencies}}})))",
                 "{{agency}} {{direction}}",
             ),
             size=(6, 6),
@@ -95,7 +95,10 @@ def findings(agencies: str) -> Sequence[Json]:
             "Own mail that stays · E-mel Pantau yang kekal",
             "Messages of ours that stay in a mailbox although they were deleted there, by mailbox: it fills up. "
             'The log says what to look at. "none" when all are gone.',
-            (first(f"max by (agency, mailbox) (pantau_own_mail_undeleted{{{agencies}}})"), "{{agency}} {{mailbox}}"),
+            (
+                first(f"max by (agency, mailbox) (pantau_mailbox_undeleted_messages{{{agencies}}})"),
+                "{{agency}} {{mailbox}}",
+            ),
             size=(6, 6),
             steps=("green", (1, "orange")),
             links=runbook_link("own-mail-undeleted"),
@@ -114,7 +117,10 @@ def findings(agencies: str) -> Sequence[Json]:
             "Mailboxes that cannot be opened · Peti mel yang terkunci",
             "Mailboxes that are not signed in to, because the secret that was typed for them cannot be read: its key is lost, "
             'or it is not in the store. "none" when all can be.',
-            (first(f"max by (agency, mailbox) (pantau_mailbox_locked{{{agencies}}})"), "{{agency}} {{mailbox}}"),
+            (
+                first(f"max by (agency, mailbox) (pantau_mailbox_credential_unavailable{{{agencies}}})"),
+                "{{agency}} {{mailbox}}",
+            ),
             size=(6, 6),
             steps=("green", (1, "orange")),
             links=runbook_link("mailbox-locked"),

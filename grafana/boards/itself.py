@@ -43,7 +43,7 @@ ITSELF: Final = StatusPage(
                     "Whether the configuration was accepted when last read. If not, Pantau goes on with the old one; "
                     "`pantau check` tells why.",
                     (
-                        "min by (instance) (pantau_config_reload_success * (1 + pantau_config_restart_needed))",
+                        "min by (instance) (pantau_config_last_reload_successful * (1 + pantau_config_restart_needed))",
                         _BY_INSTANCE,
                     ),
                     size=(4, 4),
@@ -71,7 +71,7 @@ ITSELF: Final = StatusPage(
                 stat(
                     "Last probe ended · Ujian terakhir",
                     "Time since any probe ended. Red: nothing is being probed, and every green on these walls is old.",
-                    "time() - max(pantau_probe_last_run_timestamp_seconds)",
+                    "time() - max(pantau_probe_run_timestamp_seconds)",
                     size=(4, 4),
                     unit="s",
                     steps=("green", (600, "orange"), (1800, "red")),
@@ -100,8 +100,8 @@ ITSELF: Final = StatusPage(
                     "Agencies that a process took over from another, those that it has yet to take over (more than none for "
                     "longer than seconds: the store keeps it waiting), and those of which it has no documents and others have.",
                     ("sum by (instance) (increase(pantau_takeovers_total[5m]))", "{{instance}} taken · diambil"),
-                    ("max by (instance) (pantau_agencies_unowned)", "{{instance}} waiting · menunggu"),
-                    ("max by (instance) (pantau_agencies_lacking)", "{{instance}} lacking · tiada"),
+                    ("max by (instance) (pantau_agencies_takeover_pending)", "{{instance}} waiting · menunggu"),
+                    ("max by (instance) (pantau_agencies_config_missing)", "{{instance}} lacking · tiada"),
                     size=(12, 6),
                 ),
             ),
@@ -112,7 +112,7 @@ ITSELF: Final = StatusPage(
                 bars(
                     "Other sites, age of what they say · Tapak lain, usia laporan",
                     "How old what each other site says is; beyond half a minute, unless the hub says otherwise, it does not count.",
-                    ("max by (site) (pantau_site_behind_seconds)", "{{site}}"),
+                    ("max by (site) (pantau_site_lag_seconds)", "{{site}}"),
                     ("min by (site) (pantau_site_fresh) - 1 < 0", "{{site}}: no vote · tiada undi"),
                     ("max by (site) (abs(pantau_site_clock_offset_seconds) > 5)", "{{site}}: clock · jam"),
                     size=(8, 6),
@@ -122,9 +122,9 @@ ITSELF: Final = StatusPage(
                     "Other sites, kept for the hub · Tapak lain, disimpan untuk hab",
                     "How much each other site keeps that the hub has not confirmed; and what is in the way, where something is. Refusals are "
                     "those of the last hour. Documents: so many of the hub's it does not go by.",
-                    ("max by (site) (pantau_site_behind_bytes)", "{{site}}"),
+                    ("max by (site) (pantau_site_replication_lag_bytes)", "{{site}}"),
                     (
-                        'max by (site, state) (pantau_site_replication{state!="works"}) == 1',
+                        'max by (site, state) (pantau_site_replication_state{state!="works"}) == 1',
                         "{{site}}: {{state}}",
                     ),
                     (
@@ -132,7 +132,7 @@ ITSELF: Final = StatusPage(
                         "{{site}}: refused · ditolak",
                     ),
                     (
-                        "max by (site) (pantau_site_configuration_behind) > 0",
+                        "max by (site) (pantau_site_documents_outdated) > 0",
                         "{{site}}: documents · dokumen",
                     ),
                     size=(8, 6),
@@ -155,7 +155,7 @@ ITSELF: Final = StatusPage(
                 timeline(
                     "Our own faults · Kegagalan di pihak Pantau",
                     "What on our side kept us from judging, and when; of a reference mailbox, which.",
-                    ("max by (cause, reference) (pantau_own_fault)", "{{cause}} {{reference}}"),
+                    ("max by (cause, reference) (pantau_monitoring_fault)", "{{cause}} {{reference}}"),
                     size=(12, 6),
                     words={0: ("fine · baik", "green"), 1: ("fault · rosak", "red")},
                 ),
@@ -170,8 +170,8 @@ ITSELF: Final = StatusPage(
                     "Transit by direction · Masa transit mengikut arah",
                     "From acceptance of a message until it was in the mailbox, all agencies together: median and 95th "
                     "percentile of the half hour before.",
-                    ("direction:pantau_transit_seconds:p50_30m", "{{direction}} p50"),
-                    ("direction:pantau_transit_seconds:p95_30m", "{{direction}} p95"),
+                    ("direction:pantau_mail_transit_seconds:p50_30m", "{{direction}} p50"),
+                    ("direction:pantau_mail_transit_seconds:p95_30m", "{{direction}} p95"),
                     size=(12, 7),
                     unit="s",
                 ),
@@ -200,7 +200,7 @@ ITSELF: Final = StatusPage(
                     "Runs started late, 99 % · Ujian bermula lewat",
                     "How much later runs are started than they are due. It grows when there is more to do than time.",
                     (
-                        "histogram_quantile(0.99, sum by (instance, le) (rate(pantau_schedule_lag_seconds_bucket[30m])))",
+                        "histogram_quantile(0.99, sum by (instance, le) (rate(pantau_probe_schedule_lag_seconds_bucket[30m])))",
                         _BY_INSTANCE,
                     ),
                     size=(8, 7),
@@ -210,8 +210,11 @@ ITSELF: Final = StatusPage(
                     "Runs left out, not believed, per minute · Ujian dilangkau",
                     "Runs that were let go because there is more to do than time, and runs that came to nothing because the "
                     "process stood still.",
-                    ("sum by (instance) (rate(pantau_runs_skipped_total[5m])) * 60", "{{instance}} left out"),
-                    ("sum by (instance) (rate(pantau_runs_disbelieved_total[5m])) * 60", "{{instance}} not believed"),
+                    ("sum by (instance) (rate(pantau_probe_runs_skipped_total[5m])) * 60", "{{instance}} left out"),
+                    (
+                        "sum by (instance) (rate(pantau_probe_runs_discarded_total[5m])) * 60",
+                        "{{instance}} not believed",
+                    ),
                     size=(8, 7),
                 ),
                 lines(
@@ -257,7 +260,7 @@ ITSELF: Final = StatusPage(
                     "What waits · Perkara yang menunggu",
                     "How long the oldest notice that is due has been waiting to be sent, and how long somebody has been due to be "
                     "told. 0 when nothing waits.",
-                    ("max(pantau_notice_oldest_pending_seconds)", "notice · notis"),
+                    ("max(pantau_notification_oldest_pending_seconds)", "notice · notis"),
                     ("max(pantau_escalation_overdue_seconds)", "overdue · melepasi tempoh"),
                     size=(12, 6),
                     unit="s",
@@ -266,7 +269,10 @@ ITSELF: Final = StatusPage(
                     "Held back per hour · Ditahan sejam",
                     "Notices that a brake began to hold back: a person's, so that nobody's telephone rings without end, or a "
                     "gateway's.",
-                    ("sum by (channel, brake) (increase(pantau_notices_held_total[1h]))", "{{channel}}, {{brake}}"),
+                    (
+                        "sum by (channel, brake) (increase(pantau_notifications_throttled_total[1h]))",
+                        "{{channel}}, {{brake}}",
+                    ),
                     size=(12, 6),
                     stacked=True,
                 ),
@@ -278,7 +284,7 @@ ITSELF: Final = StatusPage(
                 bars(
                     "Heartbeat held back · Denyut ditahan",
                     "What keeps the heartbeat from being sent.",
-                    ("max by (ailment) (pantau_heartbeat_withheld)", "{{ailment}}"),
+                    ("max by (ailment) (pantau_heartbeat_suppressed)", "{{ailment}}"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
                     most=1,
@@ -296,7 +302,7 @@ ITSELF: Final = StatusPage(
                 bars(
                     "Lifeline · Talian hayat",
                     "Whether the NOC is rung without the store.",
-                    ("max by (trouble) (pantau_lifeline_distress)", "{{trouble}}"),
+                    ("max by (trouble) (pantau_out_of_band_active)", "{{trouble}}"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
                     most=1,
@@ -304,7 +310,7 @@ ITSELF: Final = StatusPage(
                 stat(
                     "Numbers of the lifeline · Nombor talian hayat",
                     "How many numbers can be rung without the store, or that no lifeline is configured.",
-                    f"min(pantau_lifeline_numbers) or 0 * {LIVES} - 1",
+                    f"min(pantau_out_of_band_numbers) or 0 * {LIVES} - 1",
                     size=(3, 6),
                     steps=GREEN_FROM_ONE,
                     words={-1: ("none · tiada", "orange")},
@@ -324,7 +330,7 @@ ITSELF: Final = StatusPage(
                 stat(
                     "Journal not as written · Jejak audit diubah",
                     "Entries where the journal is not as it was written: `pantau audit verify` names them.",
-                    none_if_written("max(pantau_audit_flaws)"),
+                    none_if_written("max(pantau_audit_chain_violations)"),
                     size=(6, 5),
                 ),
                 stat(

@@ -32,7 +32,7 @@ TELLING: Final = StatusPage(
                 stat(
                     "Oldest pending notice · Notis tertunggak",
                     "How long the oldest notice that is due has been waiting to be sent. 0 when none waits, and it would be known.",
-                    none_if_written("max(pantau_notice_oldest_pending_seconds)"),
+                    none_if_written("max(pantau_notification_oldest_pending_seconds)"),
                     size=(4, 4),
                     unit="s",
                     steps=("green", (120, "orange"), (600, "red")),
@@ -47,7 +47,7 @@ TELLING: Final = StatusPage(
                 stat(
                     "Told in vain · Notis sia-sia",
                     "Open incidents whose notices came to nothing, though all was done that can be.",
-                    none_if_written("sum(max by (unheard) (pantau_incidents_unheard))"),
+                    none_if_written("sum(max by (unheard) (pantau_incidents_escalation_failed))"),
                     size=(4, 4),
                 ),
                 stat(
@@ -60,7 +60,7 @@ TELLING: Final = StatusPage(
                     "Paper waits · Surat dan faks ditahan",
                     "Since when letters and faxes wait for a person, because the store may be an older copy. OUT: they go out, which "
                     "they do not while the store is away.",
-                    none_if_written("max(pantau_paper_held_since_timestamp_seconds) * 1000"),
+                    none_if_written("max(pantau_paper_paused_timestamp_seconds) * 1000"),
                     size=(4, 4),
                     unit="dateTimeFromNow",
                     words={0: ("OUT · KELUAR", "green")},
@@ -75,7 +75,9 @@ TELLING: Final = StatusPage(
                     "Notices that entered each state in the time shown on this dashboard. sent is not delivered, and delivered "
                     "is not acknowledged.",
                     (
-                        or_none("sum by (channel, state) (increase(pantau_notices_total[$__range]) > 0)", "channel"),
+                        or_none(
+                            "sum by (channel, state) (increase(pantau_notifications_total[$__range]) > 0)", "channel"
+                        ),
                         "{{channel}} {{state}}",
                     ),
                     size=(10, 8),
@@ -86,13 +88,16 @@ TELLING: Final = StatusPage(
                     "those that a brake held back.",
                     (
                         or_none(
-                            'sum by (channel, purpose) (increase(pantau_notices_total{state="sent"}[1h]) > 0)',
+                            'sum by (channel, purpose) (increase(pantau_notifications_total{state="sent"}[1h]) > 0)',
                             "channel",
                         ),
                         "{{channel}} {{purpose}}",
                     ),
-                    ("sum(increase(pantau_notices_bundled_total[1h]))", "joined · digabung"),
-                    ("sum by (brake) (increase(pantau_notices_held_total[1h]))", "held, {{brake}} · ditahan"),
+                    ("sum(increase(pantau_notifications_bundled_total[1h]))", "joined · digabung"),
+                    (
+                        "sum by (brake) (increase(pantau_notifications_throttled_total[1h]))",
+                        "held, {{brake}} · ditahan",
+                    ),
                     size=(14, 8),
                     stacked=True,
                 ),
@@ -103,7 +108,7 @@ TELLING: Final = StatusPage(
                     (
                         (
                             "histogram_quantile(0.95, sum by (channel, gateway, milestone, le)"
-                            " (rate(pantau_telling_seconds_bucket[1h])))"
+                            " (rate(pantau_notification_latency_seconds_bucket[1h])))"
                         ),
                         "{{channel}} {{gateway}}: {{milestone}}",
                     ),
@@ -117,7 +122,7 @@ TELLING: Final = StatusPage(
                     (
                         or_none(
                             "histogram_quantile(0.5, sum by (channel, milestone, le)"
-                            " (increase(pantau_telling_seconds_bucket[$__range]))) > 0",
+                            " (increase(pantau_notification_latency_seconds_bucket[$__range]))) > 0",
                             "channel",
                         ),
                         "{{channel}}: {{milestone}}",
@@ -136,8 +141,8 @@ TELLING: Final = StatusPage(
                     "Who was not reached · Siapa tidak dihubungi",
                     "Open incidents whose notices came to nothing, by how; and those whose agency has left the configuration, "
                     "which are closed.",
-                    (none_if_written("max by (unheard) (pantau_incidents_unheard)"), "{{unheard}}"),
-                    (none_if_written("max(pantau_incidents_departed)"), "agency left · agensi keluar"),
+                    (none_if_written("max by (unheard) (pantau_incidents_escalation_failed)"), "{{unheard}}"),
+                    (none_if_written("max(pantau_incidents_orphaned)"), "agency left · agensi keluar"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
                 ),
@@ -145,7 +150,7 @@ TELLING: Final = StatusPage(
                     "Gateways · Get laluan",
                     "Each gateway by channel. One that has not been used or checked yet is not shown.",
                     ("min by (channel, gateway) (pantau_gateway_up)", "{{channel}} {{gateway}}"),
-                    ("2 * max by (channel, gateway) (pantau_gateway_doubted) == 2", "{{channel}} {{gateway}}"),
+                    ("2 * max by (channel, gateway) (pantau_gateway_receipts_overdue) == 2", "{{channel}} {{gateway}}"),
                     size=(6, 6),
                     unit="none",
                     steps=("red", (1, "green")),
@@ -192,7 +197,7 @@ TELLING: Final = StatusPage(
                     "Numbers not verified · Nombor belum disahkan",
                     "Numbers of staff where nobody has answered for too long, or ever, by agency; the ten with most. "
                     '"none" when there are none.',
-                    (first("max by (agency) (pantau_unverified_numbers)"), "{{agency}}"),
+                    (first("max by (agency) (pantau_contact_numbers_unverified)"), "{{agency}}"),
                     size=(8, 6),
                     steps=ORANGE_FROM_ONE,
                     links=agency_link("${__field.labels.agency}"),
@@ -254,7 +259,9 @@ TELLING: Final = StatusPage(
                     "Drills by result · Latihan mengikut hasil",
                     "Notices of drills by how they ended, per day.",
                     (
-                        or_none("sum by (channel, result) (increase(pantau_exercises_total[1d]) > 0)", "channel"),
+                        or_none(
+                            "sum by (channel, result) (increase(pantau_drill_notifications_total[1d]) > 0)", "channel"
+                        ),
                         "{{channel}} {{result}}",
                     ),
                     size=(6, 6),

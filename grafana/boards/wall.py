@@ -38,7 +38,7 @@ _STATES: Final = {
 _WORTH_A_ROW: Final = (
     (6, "mail-down", MEASURED_DOWN),
     (5, "mail-declared-down", "max by (agency) (pantau_outage_declared) == 1"),
-    (4, "mail-down", "max by (agency) (pantau_outage_ended_by_hand) == 1"),
+    (4, "mail-down", "max by (agency) (pantau_incident_closed_manually) == 1"),
     (3, "mail-unproven", UNPROVEN),
     (2, "mail-degraded", DEGRADED),
     (1, "probing-stopped", SILENT),
@@ -52,7 +52,7 @@ _STATE: Final = "topk by (agency) (1, {})".format(
 _OPENED: Final = 'min by (agency, incident) (pantau_incident_opened_timestamp_seconds{agency!=""})'
 #: Of who has no incident: when it became too late.
 _TOO_LATE: Final = (
-    'min by (agency) (pantau_proof_overdue_timestamp_seconds{agency!=""} < time()'
+    'min by (agency) (pantau_probe_success_overdue_timestamp_seconds{agency!=""} < time()'
     ' or pantau_probe_overdue_timestamp_seconds{agency!=""} < time())'
 )
 #: Since when, one an agency; `incident` is that of several that was opened first.
@@ -61,14 +61,14 @@ _SINCE: Final = f"(bottomk by (agency) (1, {_OPENED}) or {_TOO_LATE} unless on (
 _AGE: Final = f"1 - 86400 / (86400 + clamp_min(time() - max by (agency) ({_SINCE}), 0))"
 #: The state before the point, the age behind it.
 _WORST: Final = f"topk(20, {_STATE} + on (agency) group_left () ({_AGE}) or {_STATE})"
-_CAUSE: Final = "max by (agency, outcome, party) (pantau_agency_cause)"
+_CAUSE: Final = "max by (agency, outcome, party) (pantau_mail_failure_cause)"
 _NONE: Final = f'label_replace({NOBODY}, "agency", "nobody · tiada", "", "")'
 _WEIGHTS: Final = {"internal": 1, "outbound": 2, "inbound": 4}
 #: Which directions are ill: the sum of their weights.
 _DIRECTIONS: Final = "sum by (agency) ({})".format(
     " or ".join(
         f'{weight} * max by (agency, direction) (1 + 0 * (pantau_mail_up{{agency!="", direction="{direction}"}} == 0)'
-        f' or pantau_outage_agreed{{direction="{direction}"}} == 1'
+        f' or pantau_quorum_outage{{direction="{direction}"}} == 1'
         f' or pantau_outage_declared{{direction="{direction}"}} == 1 or pantau_mail_degraded{{direction="{direction}"}} == 1)'
         for direction, weight in _WEIGHTS.items()
     )
@@ -182,7 +182,7 @@ WALL: Final = StatusPage(
                     "Whether a reference mailbox of ours is judged to be broken, or the way between two. While one is, "
                     "what is said of agencies rests on the others. Well is said only by a Pantau that hears mail arrive.",
                     number_of_ours(
-                        'max(pantau_own_fault{cause="reference"} or 1 - min(pantau_mail_up{direction="control"}))'
+                        'max(pantau_monitoring_fault{cause="reference"} or 1 - min(pantau_mail_up{direction="control"}))'
                     ),
                     size=(3, 3),
                     unit="none",
@@ -192,7 +192,7 @@ WALL: Final = StatusPage(
                 stat(
                     "Own faults · Kegagalan di pihak Pantau",
                     "Faults on our side. While there is one, agencies are not blamed and their outages may be missed. 0 is said only by a Pantau that hears mail arrive.",
-                    number_of_ours("sum(max by (cause, reference) (pantau_own_fault))"),
+                    number_of_ours("sum(max by (cause, reference) (pantau_monitoring_fault))"),
                     size=(3, 3),
                     links=_ITSELF | runbook_link("own-fault"),
                 ),
@@ -258,7 +258,7 @@ WALL: Final = StatusPage(
                 stat(
                     "Open incidents · Insiden terbuka",
                     "Incidents that are open: agencies', also of those that a reload has removed, and our own. While the store is away none is opened, and 0 is not said.",
-                    none_if_written("(sum(max by (agency) (pantau_incidents_open)) + max(pantau_incidents_departed))"),
+                    none_if_written("(sum(max by (agency) (pantau_incidents_open)) + max(pantau_incidents_orphaned))"),
                     size=(3, 4),
                     steps=ORANGE_FROM_ONE,
                     links={"Page · Laman": "${page}/#open"},
@@ -266,7 +266,7 @@ WALL: Final = StatusPage(
                 stat(
                     "Notice waits · Notis menunggu",
                     "How long the oldest notice that is due has been waiting to be sent. 0 when none waits, and it would be known.",
-                    none_if_written("max(pantau_notice_oldest_pending_seconds)"),
+                    none_if_written("max(pantau_notification_oldest_pending_seconds)"),
                     size=(3, 4),
                     unit="s",
                     steps=("green", (120, "orange"), (600, "red")),

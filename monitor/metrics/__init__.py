@@ -3,7 +3,7 @@
 The rest of the service tells `Metrics` what happened and knows no metric by name.
 """
 
-from monitor.metrics.definition import AGENCY_DIRECTIONS, DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS
+from monitor.metrics.definition import AGENCY_DIRECTIONS, DIRECTIONS, MONITORING_FAULTS, OTHER_REFUSAL, REFUSALS
 from monitor.metrics.exposition import accepts_open_metrics
 from monitor.metrics.metrics import CONTENT_TYPE, NO_AGENCY, OPEN_METRICS, PHASES_OF, Metrics
 
@@ -11,10 +11,10 @@ __all__ = [
     "AGENCY_DIRECTIONS",
     "CONTENT_TYPE",
     "DIRECTIONS",
+    "MONITORING_FAULTS",
     "NO_AGENCY",
     "OPEN_METRICS",
     "OTHER_REFUSAL",
-    "OWN_FAULTS",
     "PHASES_OF",
     "REFUSALS",
     "Metrics",

@@ -34,7 +34,7 @@ AGENCY_DIRECTIONS: Final = ("internal", "outbound", "inbound")
 #: "control" is from one reference mailbox to another.
 DIRECTIONS: Final = (*AGENCY_DIRECTIONS, "control")
 #: What can be wrong on our side.
-OWN_FAULTS: Final = ("network", "reference", "credentials", "mailbox", "configuration", "site", "quorum")
+MONITORING_FAULTS: Final = ("network", "reference", "credentials", "mailbox", "configuration", "site", "quorum")
 #: Which of these is about one of our reference mailboxes.
 OF_A_REFERENCE: Final = ("reference", "credentials", "mailbox")
 
@@ -61,7 +61,7 @@ HOP_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3600)
 #: A relay that took so long is told of its agency, too: one for each of them all would be a quarter of a MB of a scrape.
 SLOW_HOP: Final = timedelta(seconds=10)
 #: From an SMS that is taken at once to a letter that waits over a weekend for its clerk.
-TELLING_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400, 259200)
+LATENCY_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400, 259200)
 #: From what a loaded loop takes to what an operator must hear of.
 LAG_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60)
 
@@ -97,15 +97,15 @@ class Definitions:
         meaning = (
             "Always 1, where a mailbox is not signed in to because the secret that was typed for it cannot be had."
         )
-        self.locked = many("gauge", "mailbox_locked", meaning, "mailbox")
+        self.credential_unavailable = many("gauge", "mailbox_credential_unavailable", meaning, "mailbox")
         meaning = "Messages of ours that stay in a mailbox although they were deleted there."
-        self.undeleted = many("gauge", "own_mail_undeleted", meaning, "mailbox")
+        self.undeleted = many("gauge", "mailbox_undeleted_messages", meaning, "mailbox")
         meaning = "How much of its quota a mailbox uses; from 1 on it is full."
         self.used = many("gauge", "mailbox_used_ratio", meaning, "mailbox")
 
     def _define_mail(self) -> None:
         gauge, counter, histogram = self._gauge, self._counter, self._histogram
-        many, last = self._many, "probe_last_{}_timestamp_seconds".format
+        many = self._many
         self.mail_up = many("gauge", "mail_up", "Whether mail flows (1) or not (0).", "direction")
         self.mail_degraded = many(
             "gauge", "mail_degraded", "Whether mail flows, but slow, to junk, or with errors.", "direction"
@@ -113,29 +113,31 @@ class Definitions:
         meaning = (
             "Always 1, while mail is down or degraded: how runs end, and at which end of the route somebody must act."
         )
-        self.cause = many("gauge", "agency_cause", meaning, "direction", "outcome", "party")
+        self.failure_cause = many("gauge", "mail_failure_cause", meaning, "direction", "outcome", "party")
         meaning = "Whether a person has declared that mail is down, and nobody that it is over; whatever is measured."
         self.declared = many("gauge", "outage_declared", meaning, "direction")
         meaning = "Whether a person has ended an incident (closed, or a false alarm) that the probes see still."
-        self.ended_by_hand = many("gauge", "outage_ended_by_hand", meaning)
-        self.agreed = many("gauge", "outage_agreed", "Whether sites together have told that mail is down.", "direction")
+        self.closed_manually = many("gauge", "incident_closed_manually", meaning)
+        self.quorum_outage = many(
+            "gauge", "quorum_outage", "Whether sites together have told that mail is down.", "direction"
+        )
         meaning = "Whether some sites say that something is wrong, and others that all is proven to work."
         self.disputed = many("gauge", "quorum_disagreement", meaning)
         meaning = "Whether the last conclusive run was delivered: whole, to the inbox."
         self.success = many("gauge", "probe_success", meaning, "route", "direction", "site")
-        self.last_success = many("gauge", last("success"), "When a run was last delivered.", "route")
-        self.last_run = many("gauge", last("run"), "When a run last ended, however it did.", "route")
+        self.last_success = many("gauge", "probe_success_timestamp_seconds", "When a run was last delivered.", "route")
+        self.last_run = many("gauge", "probe_run_timestamp_seconds", "When a run last ended, however it did.", "route")
         meaning = "From when on a run of one of an agency's routes is overdue, unless it has ended by then."
         self.run_overdue = many("gauge", "probe_overdue_timestamp_seconds", meaning)
         meaning = "From when on it is overdue to have proven mail on one of its routes again."
-        self.proof_overdue = many("gauge", "proof_overdue_timestamp_seconds", meaning)
+        self.success_overdue = many("gauge", "probe_success_overdue_timestamp_seconds", meaning)
         meaning = "How long each finished phase of the last conclusive run took."
         # Seven lines a route, whose name is unique: the agency is left out of them, and most routes are.
-        self.phase = self._define_many("gauge", "probe_phase_seconds", meaning, "route", "phase")
+        self.phase_duration = self._define_many("gauge", "probe_phase_duration_seconds", meaning, "route", "phase")
         meaning = "Runs by how they were judged: each once, when that was final."
         self.runs = many("counter", "probe_runs_total", meaning, "direction", "verdict")
         meaning = "How far a relay's clock is from ours (ahead: positive), as far as the latest message tells."
-        self.clock_skew = many("gauge", "clock_skew_seconds", meaning, "direction")
+        self.relay_clock_skew = many("gauge", "relay_clock_skew_seconds", meaning, "direction")
         self.maintenance = many("gauge", "maintenance", "Whether mail may fail for a while, as planned.")
         self.off_hours = many("gauge", "off_hours", "Whether it is outside of the hours in which mail is probed.")
         self.outcomes = counter("probe_outcomes", "Runs by how they ended.", "direction", "outcome")
@@ -143,23 +145,23 @@ class Definitions:
         self.arrivals = counter("probe_arrivals", "Mail with a token that no run waited for.", "arrival")
         start_at_zero(self.arrivals, Arrival)
         meaning = "From acceptance of a message until it was in the mailbox, if it ever was."
-        self.transit = histogram("transit_seconds", meaning, TRANSIT_BUCKETS, "direction")
+        self.transit = histogram("mail_transit_seconds", meaning, TRANSIT_BUCKETS, "direction")
         start_at_zero(self.transit, DIRECTIONS)
         meaning = "How long the sender's server took to answer for a message, or until the connection ended without."
-        self.data = histogram("data_seconds", meaning, DATA_BUCKETS, "direction")
-        start_at_zero(self.data, DIRECTIONS)
+        self.smtp_data = histogram("smtp_data_duration_seconds", meaning, DATA_BUCKETS, "direction")
+        start_at_zero(self.smtp_data, DIRECTIONS)
         meaning = "How long a message took to each relay on its way, by the Received headers that can be trusted."
-        self.hop_delay = histogram("hop_delay_seconds", meaning, HOP_BUCKETS, "direction", "hop")
+        self.hop_delay = histogram("mail_hop_delay_seconds", meaning, HOP_BUCKETS, "direction", "hop")
         meaning = "How long the latest message took to the relay where it took longest, by its place; only where that was long."
-        self.slow_hop = many("gauge", "slow_hop_seconds", meaning, "direction", "hop")
+        self.slowest_hop = many("gauge", "mail_slowest_hop_seconds", meaning, "direction", "hop")
         self.routes = gauge("config_routes", "Routes that are watched.")
 
     def _define_shares(self) -> None:
         self.owned = self._gauge("agencies_owned", "Agencies that this process probes.")
         meaning = "Agencies that are this process's to probe, and that it has not taken over yet."
-        self.unowned = self._gauge("agencies_unowned", meaning)
+        self.takeover_pending = self._gauge("agencies_takeover_pending", meaning)
         meaning = "Agencies of which another process on the store has documents, and this one has none."
-        self.lacking = self._gauge("agencies_lacking", meaning)
+        self.config_missing = self._gauge("agencies_config_missing", meaning)
         meaning = "Agencies that this process has taken over from another since it began."
         self.takeovers = self._counter("takeovers", meaning)
 
@@ -167,8 +169,8 @@ class Definitions:
         many = self._many
         meaning = "What a check found: 0 pass, 1 warn, 2 fail."
         self.check_state = many("gauge", "check_state", meaning, "check", "aspect", "subject")
-        self.check_unknown = many("gauge", "check_unknown", "What a check could not look at.", "check")
-        self.check_last_run = many("gauge", "check_last_run_timestamp_seconds", "When a check last ran.", "check")
+        self.check_unknown = many("gauge", "check_unknown_findings", "What a check could not look at.", "check")
+        self.check_last_run = many("gauge", "check_run_timestamp_seconds", "When a check last ran.", "check")
         meaning = "When the certificate expires that a server shows."
         self.certificate_expiry = many("gauge", "certificate_expiry_timestamp_seconds", meaning, "server")
 
@@ -180,21 +182,23 @@ class Definitions:
         meaning = "When each incident was opened that is open."
         self.incident_opened = self._many("gauge", "incident_opened_timestamp_seconds", meaning, "incident")
         meaning = "Incidents that are open, and whose agencies have left the configuration."
-        self.departed = gauge("incidents_departed", meaning)
-        self.notices = counter("notices", "Notices that entered a state.", "channel", "purpose", "state")
-        start_at_zero(self.notices, Channel, Purpose, NotificationState)
+        self.orphaned = gauge("incidents_orphaned", meaning)
+        self.notifications = counter("notifications", "Notices that entered a state.", "channel", "purpose", "state")
+        start_at_zero(self.notifications, Channel, Purpose, NotificationState)
         meaning = "Notices that were joined to others instead of being sent by themselves."
-        self.notices_bundled = counter("notices_bundled", meaning, "channel")
-        start_at_zero(self.notices_bundled, Channel)
+        self.notifications_bundled = counter("notifications_bundled", meaning, "channel")
+        start_at_zero(self.notifications_bundled, Channel)
         meaning = "Notices that a brake began to hold back."
-        self.notices_held = counter("notices_held", meaning, "channel", "brake")
-        start_at_zero(self.notices_held, Channel, RateLimitScope)
+        self.notifications_throttled = counter("notifications_throttled", meaning, "channel", "brake")
+        start_at_zero(self.notifications_throttled, Channel, RateLimitScope)
         meaning = (
             "How long it took to tell somebody: from the verdict until a gateway had it, they had it, and one answered."
         )
-        self.telling = self._histogram("telling_seconds", meaning, TELLING_BUCKETS, "channel", "gateway", "milestone")
+        self.notification_latency = self._histogram(
+            "notification_latency_seconds", meaning, LATENCY_BUCKETS, "channel", "gateway", "milestone"
+        )
         meaning = "Age of the oldest notice that is due and not sent; 0 when there is none."
-        self.oldest_pending = gauge("notice_oldest_pending_seconds", meaning)
+        self.oldest_pending = gauge("notification_oldest_pending_seconds", meaning)
         self.letters = gauge("letters_waiting", "Letters in the trays, by how far they have come.", "step")
         meaning = "Letters that should have been posted: a workday has gone by since they were laid in the tray."
         self.letters_overdue = gauge("letters_overdue", meaning)
@@ -204,10 +208,10 @@ class Definitions:
         meaning = "How long nobody is on call in the next seven days."
         self.on_call_gap = self._many("gauge", "on_call_gap_seconds", meaning, "rota")
         meaning = "Numbers of staff where nobody has answered, or not for too long."
-        self.unverified = self._many("gauge", "unverified_numbers", meaning)
+        self.unverified = self._many("gauge", "contact_numbers_unverified", meaning)
         self.gateway_up = gauge("gateway_up", "Whether a gateway works (1) or not (0).", "channel", "gateway")
         meaning = "Whether a gateway takes messages and gives no receipts as it used to (1) or does (0)."
-        self.gateway_doubted = gauge("gateway_doubted", meaning, "channel", "gateway")
+        self.receipts_overdue = gauge("gateway_receipts_overdue", meaning, "channel", "gateway")
         meaning = "Callbacks that were not trusted or not understood."
         self.callbacks_refused = counter("callbacks_refused", meaning, "gateway", "reason")
         start_at_zero(self.callbacks_refused, [NO_GATEWAY], REFUSAL_REASONS)
@@ -227,66 +231,74 @@ class Definitions:
         self.overdue = gauge("escalation_overdue", "What is overdue of escalations, by what it is.", "lapse")
         start_at_zero(self.overdue, MissedAction)
         meaning = "Open incidents whose notices came to nothing, by how."
-        self.unheard = gauge("incidents_unheard", meaning, "unheard")
-        start_at_zero(self.unheard, EscalationFailure)
+        self.escalation_failed = gauge("incidents_escalation_failed", meaning, "unheard")
+        start_at_zero(self.escalation_failed, EscalationFailure)
         meaning = "Whether this keeps the heartbeat from being sent."
-        self.heartbeat_withheld = gauge("heartbeat_withheld", meaning, "ailment")
-        start_at_zero(self.heartbeat_withheld, LivenessFailure)
+        self.heartbeat_suppressed = gauge("heartbeat_suppressed", meaning, "ailment")
+        start_at_zero(self.heartbeat_suppressed, LivenessFailure)
         name = "heartbeat_last_success_timestamp_seconds"
         self.heartbeat_at = gauge(name, "When the heartbeat was last heard.", "receiver")
-        self.lifeline_numbers = gauge("lifeline_numbers", "Numbers that can be rung without the store.")
-        self.distress = gauge("lifeline_distress", "Whether the NOC is rung without the store, by why.", "trouble")
-        start_at_zero(self.distress, OutOfBandReason)
+        self.out_of_band_numbers = gauge("out_of_band_numbers", "Numbers that can be rung without the store.")
+        self.out_of_band_active = gauge(
+            "out_of_band_active", "Whether the NOC is rung without the store, by why.", "trouble"
+        )
+        start_at_zero(self.out_of_band_active, OutOfBandReason)
         self.site_fresh = gauge("site_fresh", "Whether what another site says is fresh enough to count.", "site")
-        self.site_behind = gauge("site_behind_seconds", "How old what another site says is at most.", "site")
+        self.site_lag = gauge("site_lag_seconds", "How old what another site says is at most.", "site")
         meaning = "How much the clock of another site is behind ours; ahead of it where negative."
         self.site_offset = gauge("site_clock_offset_seconds", meaning, "site")
         meaning = "What becomes of what another site says on its way to the hub."
-        self.site_replication = gauge("site_replication", meaning, "site", "state")
+        self.site_replication = gauge("site_replication_state", meaning, "site", "state")
         meaning = "What another site keeps for the hub, which has not confirmed it."
-        self.site_behind_bytes = gauge("site_behind_bytes", meaning, "site")
+        self.site_replication_lag = gauge("site_replication_lag_bytes", meaning, "site")
         meaning = "How often the hub's PostgreSQL refused what another site says."
         self.site_errors = self._counter("site_replication_errors", meaning, "site")
         meaning = "How many of the hub's documents of agencies another site does not go by."
-        self.site_configuration_behind = gauge("site_configuration_behind", meaning, "site")
+        self.site_documents_outdated = gauge("site_documents_outdated", meaning, "site")
         meaning = "When a contact was last reached in a drill; 0 when never."
         self.reached_at = self._many("gauge", "contact_reached_timestamp_seconds", meaning, "contact")
         self.drilled_at = gauge("drill_last_timestamp_seconds", "When a drill of all contacts last came to its end.")
         meaning = "From when on it is overdue that the drill after it has come to its end, as they are planned."
         self.drill_overdue = gauge("drill_overdue_timestamp_seconds", meaning)
-        self.exercises = self._counter("exercises", "Notices of drills by how they ended.", "channel", "result")
-        start_at_zero(self.exercises, Channel, DrillState)
+        self.drill_notifications = self._counter(
+            "drill_notifications", "Notices of drills by how they ended.", "channel", "result"
+        )
+        start_at_zero(self.drill_notifications, Channel, DrillState)
 
     def _define_service(self) -> None:
         gauge = self._gauge
         self.build_info = gauge("build_info", "Always 1; the labels tell.", "version", "python")
-        self.reload_success = gauge("config_reload_success", "Whether the configuration was accepted when last read.")
+        self.reload_success = gauge(
+            "config_last_reload_successful", "Whether the configuration was accepted when last read."
+        )
         name = "config_last_reload_success_timestamp_seconds"
         self.reload_at = gauge(name, "When a configuration was last accepted.")
         meaning = "Whether settings of the configuration in force wait for the next start."
         self.restart_needed = gauge("config_restart_needed", meaning)
         meaning = "Whether mail is only watched and nobody is told (1), or people are told (0)."
-        self.watch_only = gauge("watch_only", meaning)
+        self.monitor_only = gauge("monitor_only", meaning)
         name = "engine_last_cycle_timestamp_seconds"
         self.cycle_at = gauge(name, "When the incident engine last finished a cycle.")
         self.audit_entries = gauge("audit_entries", "How many entries the journal has.")
         meaning = "The first 52 bits of the hash of its last entry: a copy outside shows a journal that was rewritten."
         self.audit_fingerprint = gauge("audit_head_fingerprint", meaning)
         meaning = "Places where the journal is not as it was written, when it was last followed from its beginning."
-        self.audit_flaws = gauge("audit_flaws", meaning)
+        self.audit_chain_violations = gauge("audit_chain_violations", meaning)
         meaning = (
             "Since when letters and faxes wait for a person, because the store may be an older copy; 0: they go out."
         )
-        self.paper_held = gauge("paper_held_since_timestamp_seconds", meaning)
+        self.paper_paused = gauge("paper_paused_timestamp_seconds", meaning)
         self.store_up = gauge("store_up", "Whether the store can be used (1) or is away (0).")
         self.loop_lag = gauge("event_loop_lag_seconds", "How late the event loop woke at most in the last second.")
-        self.schedule_lag = self._histogram("schedule_lag_seconds", "How late runs were started.", LAG_BUCKETS)
+        self.schedule_lag = self._histogram("probe_schedule_lag_seconds", "How late runs were started.", LAG_BUCKETS)
         meaning = "Runs that were let go because they could not be started in time."
-        self.runs_skipped = self._counter("runs_skipped", meaning)
+        self.runs_skipped = self._counter("probe_runs_skipped", meaning)
         meaning = "Runs that came to nothing because this process stood still meanwhile."
-        self.runs_disbelieved = self._counter("runs_disbelieved", meaning)
-        self.own_fault = gauge("own_fault", "Whether a fault of ours keeps us from judging.", "cause", "reference")
-        start_at_zero(self.own_fault, OWN_FAULTS, [""])
+        self.runs_discarded = self._counter("probe_runs_discarded", meaning)
+        self.monitoring_fault = gauge(
+            "monitoring_fault", "Whether a fault of ours keeps us from judging.", "cause", "reference"
+        )
+        start_at_zero(self.monitoring_fault, MONITORING_FAULTS, [""])
 
     def _many(self, kind: _Kind, name: str, meaning: str, *labels: str) -> Family:
         return self._define_many(kind, name, meaning, "agency", *labels)

@@ -31,10 +31,10 @@ from monitor.metrics.definition import (
     AGENCY_DIRECTIONS,
     DIRECTIONS,
     HOPS,
+    MONITORING_FAULTS,
     NO_GATEWAY,
     OF_A_REFERENCE,
     OTHER_REFUSAL,
-    OWN_FAULTS,
     REFUSAL_REASONS,
     REFUSALS,
     SLOW_HOP,
@@ -121,7 +121,7 @@ class Metrics:
             self._checks.keep(agency, checks)
         # The mailboxes may be others now; those that stay tell again when they next sign in.
         self._all.token_expiry.drop(agency)
-        self._all.locked.drop(agency)
+        self._all.credential_unavailable.drop(agency)
         self._all.used.drop(agency)
         self._show_open(agency, self._open.get(agency, ()))
         self._show_declared(agency)
@@ -147,20 +147,20 @@ class Metrics:
         """Announce our reference mailboxes; what is not named is forgotten."""
         for gone in self._references - set(names):
             for cause in OF_A_REFERENCE:
-                self._all.own_fault.remove_by_labels({"cause": cause, "reference": gone})
+                self._all.monitoring_fault.remove_by_labels({"cause": cause, "reference": gone})
         self._faults = {
             (cause, name)
             for cause, name in self._faults
             if cause == "site" or name in {"", *names} or _is_agencys(name)
         }
         self._references = set(names)
-        start_at_zero(self._all.own_fault, OF_A_REFERENCE, names)
+        start_at_zero(self._all.monitoring_fault, OF_A_REFERENCE, names)
 
     def forget_route(self, agency: str, route: str) -> None:
         """Remove every series of a route that has left."""
         self._routes.get(agency, set()).discard(route)
         self._phased.discard(route)
-        for family in (self._all.success, self._all.last_success, self._all.last_run, self._all.phase):
+        for family in (self._all.success, self._all.last_success, self._all.last_run, self._all.phase_duration):
             family.drop(agency, route)
         self._count_routes()
 
@@ -179,14 +179,14 @@ class Metrics:
         """Announce a gateway, so that it can be judged and its refused callbacks counted under its name."""
         self._gateways.add((channel, gateway))
         start_at_zero(self._all.callbacks_refused, [gateway], REFUSAL_REASONS)
-        start_at_zero(self._all.telling, [channel], [gateway], Milestone)
+        start_at_zero(self._all.notification_latency, [channel], [gateway], Milestone)
 
     def forget_gateway(self, channel: Channel, gateway: str) -> None:
         """Remove every series of a gateway that has left."""
         self._gateways.discard((channel, gateway))
         self._all.gateway_up.remove(channel, gateway)
-        self._all.gateway_doubted.remove(channel, gateway)
-        self._all.telling.remove_by_labels({"channel": channel, "gateway": gateway})
+        self._all.receipts_overdue.remove(channel, gateway)
+        self._all.notification_latency.remove_by_labels({"channel": channel, "gateway": gateway})
         if all(name != gateway for _, name in self._gateways):
             self._all.callbacks_refused.remove_by_labels({"gateway": gateway})
 
@@ -195,11 +195,11 @@ class Metrics:
     def agencies_shared(self, *, owned: int, unowned: int = 0) -> None:
         """Show how many agencies this process probes, and of how many it should, and does not yet."""
         self._all.owned.set(owned)
-        self._all.unowned.set(unowned)
+        self._all.takeover_pending.set(unowned)
 
     def agencies_lacking(self, count: int) -> None:
         """Show of how many agencies others on the store have documents that this process has not."""
-        self._all.lacking.set(count)
+        self._all.config_missing.set(count)
 
     def agencies_taken_over(self, count: int) -> None:
         """Count agencies that another process has probed until now."""
@@ -219,7 +219,7 @@ class Metrics:
         if result.outcome in _ARRIVED and transit is not None:
             self._all.transit.labels(direction).observe(transit.total_seconds(), _exemplar(result))
         if (data := result.phases.get(Phase.DATA)) is not None:
-            self._all.data.labels(direction).observe(data.total_seconds(), _exemplar(result))
+            self._all.smtp_data.labels(direction).observe(data.total_seconds(), _exemplar(result))
         route = result.route
         if route not in self._routes.get(agency, ()):
             return
@@ -238,7 +238,7 @@ class Metrics:
         told_of = len(self._phased) - (route in self._phased)
         if self._watched > self._phases_of and (went_well or told_of >= self._phases_of):
             self._phased.discard(route)
-            self._all.phase.drop(agency, route)
+            self._all.phase_duration.drop(agency, route)
             return
         self._phased.add(route)
         # Not the time of an earlier, better run: phases that this one has not finished have none. The answer to the message
@@ -250,18 +250,18 @@ class Metrics:
             Phase.DATA: None,
         }
         spans = [(phase, span) for phase in Phase if (span := told.get(phase)) is not None]
-        self._all.phase.put(agency, route, [((route, phase), span.total_seconds()) for phase, span in spans])
+        self._all.phase_duration.put(agency, route, [((route, phase), span.total_seconds()) for phase, span in spans])
 
     def expected(self, agency: str, *, run_by: datetime, proof_by: datetime) -> None:
         """Show by when a run of an agency's next route must have ended, and by when its mail must be proven again."""
         if agency in self._routes:
             self._all.run_overdue.put(agency, _WHOLE, [((agency,), int(run_by.timestamp()))])
-            self._all.proof_overdue.put(agency, _WHOLE, [((agency,), int(proof_by.timestamp()))])
+            self._all.success_overdue.put(agency, _WHOLE, [((agency,), int(proof_by.timestamp()))])
 
     def nothing_expected(self, agency: str) -> None:
         """Show that no run of an agency is waited for."""
         self._all.run_overdue.drop(agency)
-        self._all.proof_overdue.drop(agency)
+        self._all.success_overdue.drop(agency)
 
     def runs_judged(self, agency: str, direction: str, verdict: RunVerdict, runs: int) -> None:
         """Count runs by what they were judged to be: our own faults are no failures of an agency's."""
@@ -288,10 +288,10 @@ class Metrics:
             place, slowest = max(enumerate(path.hops), key=lambda each: each[1].delay)
             labels = (agency, direction, HOPS[min(place, len(HOPS) - 1)])
             is_slow = slowest.delay >= SLOW_HOP
-            self._all.slow_hop.put(agency, direction, [(labels, slowest.delay.total_seconds())] if is_slow else [])
+            self._all.slowest_hop.put(agency, direction, [(labels, slowest.delay.total_seconds())] if is_slow else [])
         if agency in self._routes and (path.hops or path.skew is not None):
             skew = path.skew.total_seconds() if path.skew is not None else 0.0
-            self._all.clock_skew.put(agency, direction, [((agency, direction), skew)])
+            self._all.relay_clock_skew.put(agency, direction, [((agency, direction), skew)])
 
     def arrived(self, arrival: Arrival, *, direction: str | None = None, transit: timedelta | None = None) -> None:
         """Count mail that no run was waiting for; of a late one, also how long it took."""
@@ -303,7 +303,7 @@ class Metrics:
         """Show an agency's health; `None` is unknown, and shows nothing."""
         _one_of(AGENCY_DIRECTIONS, direction)
         if up is None or (up and not degraded):
-            self._all.cause.drop(agency, direction)
+            self._all.failure_cause.drop(agency, direction)
         if up is None:
             self._all.mail_up.drop(agency, direction)
             self._all.mail_degraded.drop(agency, direction)
@@ -315,7 +315,7 @@ class Metrics:
         """Show why mail is down or degraded in a direction, in place of what was shown; until it is judged well or unknown."""
         if agency in self._routes:
             labels = (agency, _one_of(AGENCY_DIRECTIONS, direction), cause.outcome, cause.party)
-            self._all.cause.put(agency, direction, [(labels, 1)])
+            self._all.failure_cause.put(agency, direction, [(labels, 1)])
 
     def restore_declared(self, declared: Mapping[str, IncidentType]) -> None:
         """Show what people had declared before the start: nobody may take it for over until the engine has looked."""
@@ -342,16 +342,16 @@ class Metrics:
 
     def ended_by_hand(self, agency: str, *, is_so: bool) -> None:
         """Show that a person has ended an agency's incident, and the probes see it still; else nothing is shown."""
-        self._all.ended_by_hand.drop(agency)
+        self._all.closed_manually.drop(agency)
         if is_so and agency in self._routes:
-            self._all.ended_by_hand.put(agency, _WHOLE, [((agency,), 1)])
+            self._all.closed_manually.put(agency, _WHOLE, [((agency,), 1)])
 
     def outage_agreed(self, agency: str, ways: Collection[Direction], *, is_known: bool) -> None:
         """Show the *ways* in which mail of an agency does not go as several sites have told together; nothing unless *is_known*."""
-        self._all.agreed.drop(agency)
+        self._all.quorum_outage.drop(agency)
         if is_known and agency in self._routes:
             shown = [((agency, way), way in ways) for way in WAYS[IncidentType.BOTH]]
-            self._all.agreed.put(agency, _WHOLE, shown)
+            self._all.quorum_outage.put(agency, _WHOLE, shown)
 
     def disputed(self, agency: str, *, is_so: bool | None) -> None:
         """Show whether sites say of an agency what cannot both be so; `None`: no two say anything, and nothing is shown."""
@@ -361,7 +361,7 @@ class Metrics:
 
     def incidents_departed(self, count: int) -> None:
         """Show how many incidents are open of agencies that have left the configuration."""
-        self._all.departed.set(count)
+        self._all.orphaned.set(count)
 
     def maintenance(self, agency: str, *, active: bool) -> None:
         """Show whether an agency's mail may fail for a while, as planned."""
@@ -398,9 +398,9 @@ class Metrics:
         """Show whether the secret cannot be had with which *mailbox*, called as in `token_known`, is signed in to."""
         agency = _owner_of(mailbox)
         if not locked:
-            self._all.locked.drop(agency, mailbox)
+            self._all.credential_unavailable.drop(agency, mailbox)
         elif agency in self._routes:
-            self._all.locked.put(agency, mailbox, [((agency, mailbox), 1)])
+            self._all.credential_unavailable.put(agency, mailbox, [((agency, mailbox), 1)])
 
     def mail_undeleted(self, mailbox: str, count: int) -> None:
         """Show how many of our messages stay in *mailbox*, called as in `token_known`, although they were deleted."""
@@ -420,13 +420,13 @@ class Metrics:
 
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
         """Count a notice that has just entered *state*, once that is stored."""
-        self._all.notices.labels(channel, purpose, state).inc()
+        self._all.notifications.labels(channel, purpose, state).inc()
 
     def told(self, telling: NotificationLatency) -> None:
         """Count how long it took to come to a milestone of telling somebody, by a gateway that is known."""
         channel, gateway = telling.channel, telling.gateway
         if (channel, gateway) in self._gateways:
-            series = self._all.telling.labels(channel, gateway, telling.milestone)
+            series = self._all.notification_latency.labels(channel, gateway, telling.milestone)
             series.observe(telling.took.total_seconds(), {"incident": telling.incident})
 
     def cycle_finished(
@@ -470,11 +470,11 @@ class Metrics:
 
     def notices_bundled(self, channel: Channel, notices: int) -> None:
         """Count notices that were joined to others."""
-        self._all.notices_bundled.labels(channel).inc(notices)
+        self._all.notifications_bundled.labels(channel).inc(notices)
 
     def notices_held(self, channel: Channel, brake: RateLimitScope, notices: int) -> None:
         """Count notices that a brake has begun to hold back."""
-        self._all.notices_held.labels(channel, brake).inc(notices)
+        self._all.notifications_throttled.labels(channel, brake).inc(notices)
 
     def letters_known(self, steps: Mapping[LetterStep, int] | None, *, overdue: int) -> None:
         """Show how many letters wait in the trays, and how many are late; `None`: nobody knows."""
@@ -504,9 +504,9 @@ class Metrics:
     def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
         """Show whether a gateway's receipts are overdue against its habit; where it has none, nothing is shown."""
         if doubted is None:
-            self._all.gateway_doubted.remove(channel, gateway)
+            self._all.receipts_overdue.remove(channel, gateway)
         elif (channel, gateway) in self._gateways:
-            self._all.gateway_doubted.labels(channel, gateway).set(doubted)
+            self._all.receipts_overdue.labels(channel, gateway).set(doubted)
 
     def callback_refused(self, gateway: str, reason: str) -> None:
         """Count a callback that was answered with an error; *reason* is one of `REFUSALS`.
@@ -549,7 +549,7 @@ class Metrics:
 
     def watch_only(self, *, on: bool) -> None:
         """Show whether mail is only watched, and nobody is told."""
-        self._all.watch_only.set(on)
+        self._all.monitor_only.set(on)
 
     def audit_head(self, head: ChainHead) -> None:
         """Show where the journal ends."""
@@ -558,11 +558,11 @@ class Metrics:
 
     def audit_followed(self, flaws: int) -> None:
         """Show what came of following the journal from its beginning."""
-        self._all.audit_flaws.set(flaws)
+        self._all.audit_chain_violations.set(flaws)
 
     def paper_judged(self, held_since: datetime | None) -> None:
         """Show since when paper waits for a person; `None`: it goes out."""
-        self._all.paper_held.set(held_since.timestamp() if held_since else 0)
+        self._all.paper_paused.set(held_since.timestamp() if held_since else 0)
 
     def store_judged(self, *, there: bool) -> None:
         """Show whether the store can be used."""
@@ -582,21 +582,21 @@ class Metrics:
 
     def run_disbelieved(self) -> None:
         """Count a run that came to nothing because this process stood still meanwhile."""
-        self._all.runs_disbelieved.inc()
+        self._all.runs_discarded.inc()
 
     def own_faults(self, present: Collection[tuple[str, str]]) -> None:
         """Show what of ours is broken: causes, each with the name of the mailbox or the site that is meant, or ""."""
-        named = {cause: self.watchdog.sites if cause == "site" else self._references for cause in OWN_FAULTS}
+        named = {cause: self.watchdog.sites if cause == "site" else self._references for cause in MONITORING_FAULTS}
         shown = {
-            (_one_of(OWN_FAULTS, cause), name if name in named[cause] or _is_agencys(name) else "")
+            (_one_of(MONITORING_FAULTS, cause), name if name in named[cause] or _is_agencys(name) else "")
             for cause, name in present
         }
         for cause, name in shown ^ self._faults:
             if _is_agencys(name) and (cause, name) not in shown:
                 # There are thousands of them, and nearly all are well.
-                self._all.own_fault.remove_by_labels({"cause": cause, "reference": name})
+                self._all.monitoring_fault.remove_by_labels({"cause": cause, "reference": name})
             else:
-                self._all.own_fault.labels(cause, name).set((cause, name) in shown)
+                self._all.monitoring_fault.labels(cause, name).set((cause, name) in shown)
         self._faults = shown
 
     # What is read

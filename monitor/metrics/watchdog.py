@@ -45,14 +45,14 @@ class WatchdogSeries:
         for lapse in MissedAction:
             self._all.overdue.labels(lapse).set(lapses[lapse])
         for how in EscalationFailure:
-            self._all.unheard.labels(how).set(incidents[how])
+            self._all.escalation_failed.labels(how).set(incidents[how])
 
     # The heartbeat
 
     def ailing(self, found: Collection[LivenessFailure]) -> None:
         """Show what keeps the heartbeat back."""
         for ailment in LivenessFailure:
-            self._all.heartbeat_withheld.labels(ailment).set(ailment in found)
+            self._all.heartbeat_suppressed.labels(ailment).set(ailment in found)
 
     def watch_heartbeat(self, receiver: str) -> None:
         """Announce that somebody listens: 0 until the first beat was heard."""
@@ -74,7 +74,7 @@ class WatchdogSeries:
         """Show whether another site has a vote, how old what it says is, and how its clock goes; `None`: not known."""
         self.sites.add(site)
         self._all.site_fresh.labels(site).set(is_fresh)
-        self._all.site_behind.labels(site).set(math.nan if behind is None else behind.total_seconds())
+        self._all.site_lag.labels(site).set(math.nan if behind is None else behind.total_seconds())
         self._all.site_offset.labels(site).set(math.nan if offset is None else offset.total_seconds())
 
     def site_replicates(
@@ -83,35 +83,35 @@ class WatchdogSeries:
         """Show what becomes of what another site says, and *errors* more; `None`: not known."""
         for each in ReplicationState:
             self._all.site_replication.labels(site, each).set(math.nan if state is None else state is each)
-        self._all.site_behind_bytes.labels(site).set(math.nan if behind is None else behind)
+        self._all.site_replication_lag.labels(site).set(math.nan if behind is None else behind)
         # Its statistics may have begun anew.
         self._all.site_errors.labels(site).inc(max(errors, 0))
 
     def site_goes_by(self, site: str, behind: int | None) -> None:
         """Show how many of the hub's documents another site does not go by; `None`: not known, or it keeps its own."""
-        self._all.site_configuration_behind.labels(site).set(math.nan if behind is None else behind)
+        self._all.site_documents_outdated.labels(site).set(math.nan if behind is None else behind)
 
     # The lifeline
 
     def lifeline_known(self, numbers: int) -> None:
         """Show how many numbers can be rung without the store."""
-        self._all.lifeline_numbers.set(numbers)
+        self._all.out_of_band_numbers.set(numbers)
 
     def forget_lifeline(self) -> None:
         """Show nothing of a lifeline that is not configured any more, and that nobody is rung."""
-        self._all.lifeline_numbers.set(math.nan)
+        self._all.out_of_band_numbers.set(math.nan)
         self.distressed(())
 
     def distressed(self, troubles: Collection[OutOfBandReason]) -> None:
         """Show what the NOC is being rung about."""
         for trouble in OutOfBandReason:
-            self._all.distress.labels(trouble).set(trouble in troubles)
+            self._all.out_of_band_active.labels(trouble).set(trouble in troubles)
 
     # Drills
 
     def exercised(self, channel: Channel, state: DrillState) -> None:
         """Count a notice of a drill by how it ended."""
-        self._all.exercises.labels(channel, state).inc()
+        self._all.drill_notifications.labels(channel, state).inc()
 
     def drill_ended(self, at: datetime | None, *, overdue_at: datetime | None) -> None:
         """Show when a drill of everybody last came to its end, and from when on the next is overdue.

@@ -89,9 +89,9 @@ def _full(server: Light) -> Metrics:
 def _library(octets: int) -> float:
     """Return how long prometheus-client takes to render so many octets in series like ours; a tenth is measured."""
     registry = CollectorRegistry()
-    gauge = Gauge("pantau_probe_phase_seconds", "How long.", ["agency", "route", "phase"], registry=registry)
+    gauge = Gauge("pantau_probe_phase_duration_seconds", "How long.", ["agency", "route", "phase"], registry=registry)
     line = len(
-        b'pantau_probe_phase_seconds{agency="JCM0000",route="JCM0000/outbound/rujukan-a",phase="transit"} 0.0738\n'
+        b'pantau_probe_phase_duration_seconds{agency="JCM0000",route="JCM0000/outbound/rujukan-a",phase="transit"} 0.0738\n'
     )
     for number in range(octets // line // 10):
         gauge.labels("JCM0000", f"JCM{number:04}/outbound/rujukan-a", "transit").set(0.0738)

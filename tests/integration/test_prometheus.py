@@ -39,20 +39,20 @@ SERIES = sorted({s for rule in RULE_LIST for s in promql.selectors(rule["expr"])
 #: nothing that the checks look at is wrong, no drill was held, and Pantau can be read.
 NOT_PLAYED = (
     "pantau_oauth_token_expiry_timestamp_seconds",
-    "pantau_mailbox_locked",
+    "pantau_mailbox_credential_unavailable",
     "pantau_off_hours",
-    "pantau_own_mail_undeleted",
+    "pantau_mailbox_undeleted_messages",
     "pantau_mailbox_used_ratio",
     "pantau_drill_last_timestamp_seconds",
-    "pantau_slow_hop_seconds",  # No relay keeps a message for long.
-    "pantau_gateway_doubted",  # Nor has any gateway given so many receipts that it has a habit.
+    "pantau_mail_slowest_hop_seconds",  # No relay keeps a message for long.
+    "pantau_gateway_receipts_overdue",  # Nor has any gateway given so many receipts that it has a habit.
     "pantau_site_fresh",  # Nor is there another site.
-    "pantau_site_behind_seconds",
+    "pantau_site_lag_seconds",
     "pantau_site_clock_offset_seconds",
-    'pantau_site_replication{state=~"slot_lost|incomplete"}',
-    'pantau_site_replication{state=~"stopped|refused|not_joined"}',
+    'pantau_site_replication_state{state=~"slot_lost|incomplete"}',
+    'pantau_site_replication_state{state=~"stopped|refused|not_joined"}',
     "pantau_quorum_disagreement",
-    "pantau_outage_agreed",
+    "pantau_quorum_outage",
     "pantau_alertmanager_up",  # Nor an Alertmanager to be told.
     "pantau:build_info:absent5m",
 )
@@ -156,7 +156,7 @@ async def server(metrics_target: str, tmp_path_factory: pytest.TempPathFactory) 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def choices(server: Prometheus) -> list[dict[str, str]]:
     """Choose as operators would in Grafana: the agency that is ill, and one that is well; a route that had a delivery."""
-    proved = "pantau_probe_last_success_timestamp_seconds"
+    proved = "pantau_probe_success_timestamp_seconds"
     made = []
     for agency in (JCM.code, DECLARED):
         values = {"__range": "1m", "__rate_interval": "1m", "agency": agency}

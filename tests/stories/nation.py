@@ -147,7 +147,7 @@ class Nation:
         """Return how it stands with what comes from each site, as the hub shows it."""
         async with self.hub.any.web() as client:
             shown = (await client.get("/metrics")).text
-        return dict(re.findall(r'^pantau_site_replication{site="(\w+)",state="(\w+)"} 1.0$', shown, re.MULTILINE))
+        return dict(re.findall(r'^pantau_site_replication_state{site="(\w+)",state="(\w+)"} 1.0$', shown, re.MULTILINE))
 
     @asynccontextmanager
     async def staying_fresh(self, *sites: str) -> AsyncIterator[None]:

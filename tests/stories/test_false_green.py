@@ -87,7 +87,7 @@ async def test_04_before_the_first_result_nothing_is_green(tmp_path: Path) -> No
     patient = replace(SWIFT, interval="30d", deferred_budget="30d")
     async with lookout(tmp_path, timing=patient) as watching:
         scraped = await watching.scrape()
-        for name in ("probe_success", "mail_up", "mail_degraded", "probe_last_success_timestamp_seconds"):
+        for name in ("probe_success", "mail_up", "mail_degraded", "probe_success_timestamp_seconds"):
             assert scraped.all(name) == {}
         assert scraped.value("config_routes") == 7  # five of the agency, two between the references
 
@@ -173,13 +173,13 @@ async def test_11_the_delay_of_what_did_not_arrive_is_not_observed(tmp_path: Pat
         green = await proven(watching, OUT)
         await watching.break_(Fault.LOSE)
         await turns_red(watching, green, OUT, "lost")
-        count = (await watching.scrape()).total("transit_seconds_count", direction="outbound")
+        count = (await watching.scrape()).total("mail_transit_seconds_count", direction="outbound")
         lost = (await watching.scrape()).total("probe_outcomes_total", outcome="lost", direction="outbound")
         after = await watching.until("probe_outcomes_total", lost + 4, outcome="lost", direction="outbound")
         delivered = sum(
             after.total("probe_outcomes_total", outcome=one, direction="outbound") for one in ("delivered", "junk")
         )
-        assert after.total("transit_seconds_count", direction="outbound") == count == delivered
+        assert after.total("mail_transit_seconds_count", direction="outbound") == count == delivered
 
 
 async def test_12_a_message_delivered_twice_is_one_success_and_one_duplicate(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ async def test_16_a_slow_agency_does_not_delay_the_others(tmp_path: Path) -> Non
 
         def seen(scraped: Scraped) -> bool:
             for one, ends in runs.items():
-                ends.add(scraped.value("probe_last_run_timestamp_seconds", route=one) or 0)
+                ends.add(scraped.value("probe_run_timestamp_seconds", route=one) or 0)
             return len(runs[OUT]) > 3 and scraped.value("probe_success", route=route) == 1
 
         await watching.when(seen, "three more runs have hung, and the neighbour is green")

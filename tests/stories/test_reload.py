@@ -16,7 +16,7 @@ from pantau_lab.mail import Fault
 from pantau_lab.world import AGENCIES
 from tests.stories.theatre import JCM, Theatre, theatre
 
-LINE = "pantau_config_reload_success"
+LINE = "pantau_config_last_reload_successful"
 
 
 async def reload_success(play: Theatre) -> str:

@@ -37,7 +37,7 @@ async def test_sign_in_service_that_dies_is_told_to_staff_and_shown_as_unknown(t
         await play.duty.expect_sms("Log masuk e-mel ditolak", "mungkin bagi semua pengguna", "Ruj JCM-01")
         now = await scraped(play)
         assert {now.value("mail_up", agency=JCM.code, direction=each) for each in ("outbound", "inbound")} == {None}
-        assert now.value("own_fault", cause="credentials", reference="JCM/utama") == 1
+        assert now.value("monitoring_fault", cause="credentials", reference="JCM/utama") == 1
         agencies = {each["agency"]: each for each in await play.get("/agencies")}
         assert [agencies[each.code]["state"] for each in AGENCIES[:2]] == ["unproven", "well"]
         assert [(i["number"], i["matter"]) for i in await play.get("/incidents") if i["agency"]] == [
@@ -51,4 +51,4 @@ async def test_sign_in_service_that_dies_is_told_to_staff_and_shown_as_unknown(t
         await system.repair()
         await play.duty.expect_sms("PULIH", "kembali seperti biasa", "Ruj JCM-01")
         await play.everybody_is_up()
-        assert (await scraped(play)).value("own_fault", cause="credentials", reference="JCM/utama") is None
+        assert (await scraped(play)).value("monitoring_fault", cause="credentials", reference="JCM/utama") is None

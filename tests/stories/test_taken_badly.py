@@ -32,7 +32,7 @@ async def test_mail_that_arrives_though_the_server_hung_up_on_its_sender_is_neve
         )
         assert degraded.value("probe_success", route=OUT) == 1
         assert degraded.value("mail_degraded", agency=AGENCY, direction="outbound") == 1
-        assert degraded.total("data_seconds_count", direction="outbound") > 0
+        assert degraded.total("smtp_data_duration_seconds_count", direction="outbound") > 0
         page = (await watching.client.get(watching.world.url)).text
         assert "tiada jawapan walaupun mesej diterima" in page
 

@@ -60,7 +60,7 @@ async def test_nobody_is_told_while_it_only_watches_and_the_officer_is_from_the_
         [incident] = await play.get("/incidents")
         assert incident["untold"] is True
         assert BANNER in await text_at(play, "/")
-        assert "pantau_watch_only 1.0" in await text_at(play, "/metrics")
+        assert "pantau_monitor_only 1.0" in await text_at(play, "/metrics")
         assert "NOBODY IS TOLD" in play.log()
         answer = await asyncio.to_thread(request, tmp_path / "state" / CONTROL_SOCKET, "GET", "/incidents")
         assert answer.headers["Pantau-Mode"] == "watch"
@@ -78,7 +78,7 @@ async def test_nobody_is_told_while_it_only_watches_and_the_officer_is_from_the_
             return BANNER not in await text_at(play, "/")
 
         await play.until(banner_is_gone, "the page, which is drawn every few seconds, shows no banner any more")
-        assert "pantau_watch_only 0.0" in await text_at(play, "/metrics")
+        assert "pantau_monitor_only 0.0" in await text_at(play, "/metrics")
 
 
 async def test_no_reload_ends_the_telling_and_a_restart_that_does_says_of_what_people_hear_no_more(

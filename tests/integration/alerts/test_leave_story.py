@@ -67,7 +67,7 @@ async def test_what_is_open_of_an_agency_that_leaves_is_closed_and_its_staff_hea
     await town.siti.replies("1A")
     files.take_out()
     await town.advance(LEFT)
-    assert town.value("pantau_incidents_departed") == 1
+    assert town.value("pantau_incidents_orphaned") == 1
     assert [(each.number, each.agency) for each in files.leaver.departed] == [("JCM-01", "JCM")]
     await town.advance(STAYS - MINUTE)
     assert await town.active() == [1]
@@ -78,7 +78,7 @@ async def test_what_is_open_of_an_agency_that_leaves_is_closed_and_its_staff_hea
     town.gets_letter("JCM-01", place=LetterPlace.WITHDRAWN)
     [(actor, detail)] = await entries(town, "incident closed")
     assert (actor, detail["why"]) == (AUTOMATIC, "its agency has left the configuration")
-    assert (await town.active(), files.leaver.departed, town.value("pantau_incidents_departed")) == ([], [], 0)
+    assert (await town.active(), files.leaver.departed, town.value("pantau_incidents_orphaned")) == ([], [], 0)
     await town.advance(timedelta(hours=1))
     town.expect_nothing_more()
 

@@ -152,8 +152,8 @@ async def test_while_the_store_may_be_an_older_copy_the_telephone_speaks_and_pap
     await town.noc.gets("AMARAN", "surat dan faks ditahan", "pantau paper status")
     # It waits for a person, and nothing of ours stands still.
     assert town.value("pantau_escalation_overdue_seconds") == 0
-    assert town.value("pantau_notice_oldest_pending_seconds") == 0
-    assert town.value("pantau_paper_held_since_timestamp_seconds") > 0
+    assert town.value("pantau_notification_oldest_pending_seconds") == 0
+    assert town.value("pantau_paper_paused_timestamp_seconds") > 0
 
     await restorer.confirm(GO)
     await town.settle()
@@ -162,7 +162,7 @@ async def test_while_the_store_may_be_an_older_copy_the_telephone_speaks_and_pap
     await auditor.look()
     await town.settle()
     await town.noc.gets("SELESAI", "tidak lagi ditahan")
-    assert town.value("pantau_paper_held_since_timestamp_seconds") == 0
+    assert town.value("pantau_paper_paused_timestamp_seconds") == 0
 
 
 async def test_a_page_that_was_posted_before_is_said_to_be_and_its_reader_gets_the_end_of_it(

@@ -282,7 +282,7 @@ async def test_what_is_closed_by_hand_is_shown_until_the_probes_are_well_and_wha
 ) -> None:
     def shown(here: MultiSiteDemo) -> tuple[float | None, str | None]:
         held = here.consensus.ended_by_hand.get("JCM")
-        return Scrape(here.metrics).value("outage_ended_by_hand", agency="JCM"), held.number if held else None
+        return Scrape(here.metrics).value("incident_closed_manually", agency="JCM"), held.number if held else None
 
     async with country(tmp_path, "JCM") as here:
         here.world.faults["JCM/utama"] = REFUSED

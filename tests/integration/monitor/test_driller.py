@@ -247,7 +247,7 @@ async def test_everybody_is_tried_by_sms_and_by_a_call_that_says_that_it_is_a_dr
     assert await at.states() == {"siti/sms/0/sms": "delivered", "siti/voice/1/suara": "confirmed"}
     assert at.calls_under_way() == 0
     assert WORKING.timestamp() < reached(at, "siti") <= at.clock.moment.timestamp()
-    assert b'pantau_exercises_total{channel="voice",result="confirmed"} 1.0' in at.metrics.render()
+    assert b'pantau_drill_notifications_total{channel="voice",result="confirmed"} 1.0' in at.metrics.render()
     told = await at.journal()
     assert told[0] == "drill begun"
     assert told[-1] == "drill ended"

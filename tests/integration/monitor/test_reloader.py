@@ -159,23 +159,23 @@ async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: Issuin
         ("configuration refused; people are told as before", "error")
     ]
     scrape = Scrape(reloader._metrics)
-    assert (scrape.value("config_reload_success"), scrape.value("watch_only")) == (0, 0)
+    assert (scrape.value("config_last_reload_successful"), scrape.value("monitor_only")) == (0, 0)
 
 
 async def test_a_reload_begins_the_telling(reloader: Buggy, office: IssuingOffice) -> None:
     text = office.config.read_text()
     office.config.write_text("mode: watch\n" + text)
     await reloader.begin(load(office.config, ENVIRON, memory=reloader._memory).accepted())
-    assert Scrape(reloader._metrics).value("watch_only") == 1
+    assert Scrape(reloader._metrics).value("monitor_only") == 1
     office.config.write_text(text)
     reloader.tries = 1
     assert [p for p in await reloader.reload("Siti Contoh") if p.severity is Severity.ERROR] == []
-    assert Scrape(reloader._metrics).value("watch_only") == 0
+    assert Scrape(reloader._metrics).value("monitor_only") == 0
 
 
 async def test_a_reload_that_failed_is_shown_as_one(reloader: Buggy) -> None:
     def succeeded() -> float | None:
-        return Scrape(reloader._metrics).value("config_reload_success")
+        return Scrape(reloader._metrics).value("config_last_reload_successful")
 
     assert succeeded() == 1
     with pytest.raises(ZeroDivisionError):

@@ -190,8 +190,8 @@ async def test_mail_that_comes_after_the_next_start_is_late_and_nothing_is_lost_
         await network.emptied()
         assert second.arrivals() == {"late": on_their_way, "duplicate": 0, "forged": 0}
         # It is known which way it went and how long that took: longer than the slow system holds it back.
-        assert second.value("transit_seconds_count", direction="outbound") == on_their_way
-        assert second.value("transit_seconds_bucket", direction="outbound", le="5.0") == 0
+        assert second.value("mail_transit_seconds_count", direction="outbound") == on_their_way
+        assert second.value("mail_transit_seconds_bucket", direction="outbound", le="5.0") == 0
         # What was cut off by the stop has no end, is not lost, and alarms nobody.
         assert ended == await second.outcomes()
         assert len(ended) < on_their_way
@@ -237,7 +237,7 @@ async def test_a_second_copy_and_a_forgery_are_told_apart_after_the_next_start(
 
     async with life(state, network, NEVER) as second:
         await second.until(lambda: second.arrivals() == {"late": 0, "duplicate": 1, "forged": 1})
-        assert second.value("transit_seconds_count", direction="outbound") == 0
+        assert second.value("mail_transit_seconds_count", direction="outbound") == 0
         # The forgery may be somebody's mail: it is left alone.
         async with asyncio.timeout(WITHIN):
             while system.messages(address) != 1:  # noqa: ASYNC110 - so is the mailbox

@@ -41,8 +41,8 @@ async def test_prometheus_reads_every_series_in_either_form(tmp_path: Path, prot
             # On a busy machine one scrape or another comes too late.
             [scraped] = await running.query("max_over_time(scrape_samples_scraped[1m])")
             [counters] = await running.query("count(last_over_time(pantau_probe_runs_total[1m]))")
-            found = await running.exemplars("pantau_telling_seconds_bucket")
-            slow = await running.exemplars('pantau_transit_seconds_bucket{direction="inbound"}')
+            found = await running.exemplars("pantau_notification_latency_seconds_bucket")
+            slow = await running.exemplars('pantau_mail_transit_seconds_bucket{direction="inbound"}')
     series = [line for line in metrics.render().decode().splitlines() if not line.startswith("#")]
     assert int(scraped["value"][1]) == len(series)
     assert int(counters["value"][1]) == 3 * 3 * 5 + 5

@@ -97,13 +97,13 @@ async def room(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Watchroom
 
 async def test_a_lifeline_comes_and_goes_with_the_configuration(room: Watchroom) -> None:
     await room.watchdog._look_at_lifeline()
-    assert room.value("lifeline_numbers") is None
+    assert room.value("out_of_band_numbers") is None
     room.reload(LIFELINE)
     await room.watchdog._look_at_lifeline()
-    assert room.value("lifeline_numbers") == 1
+    assert room.value("out_of_band_numbers") == 1
     room.reload(WITHOUT_LIFELINE)
     await room.watchdog._look_at_lifeline()
-    assert room.value("lifeline_numbers") is None
+    assert room.value("out_of_band_numbers") is None
 
 
 HEARTBEAT = "heartbeat: {url: http://127.0.0.1:1/}\n"
@@ -121,14 +121,14 @@ async def test_while_nobody_is_told_it_rings_nobody_beats_for_nobody_and_drills_
     assert await drills.ask("all", "Ali Contoh", timedelta(hours=2)) is not None
     assert await tried() == 0
     await room.watchdog._look_at_lifeline()
-    assert room.value("lifeline_numbers") is None
+    assert room.value("out_of_band_numbers") is None
     assert lifeline(room.watch.configuration, room.office.directory, room.metrics.watchdog, room.station.clock) is None
     assert room.watchdog._heartbeat_in_force() is None
 
     room.reload(LIFELINE + HEARTBEAT)
     assert await tried() > 0
     await room.watchdog._look_at_lifeline()
-    assert room.value("lifeline_numbers") == 1
+    assert room.value("out_of_band_numbers") == 1
     assert room.watchdog._heartbeat_in_force() is not None
 
 

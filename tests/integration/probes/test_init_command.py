@@ -205,7 +205,7 @@ def becomes_green(place: Path) -> None:
             while 'pantau_mail_up{agency="JCONTOH",direction="internal"} 1' not in (shown := scraped(client)):
                 assert time.monotonic() < deadline, (place.parent / "run.log").read_text()
                 time.sleep(1)
-            assert "pantau_watch_only 1.0" in shown
+            assert "pantau_monitor_only 1.0" in shown
         finally:
             service.terminate()
 

@@ -408,8 +408,8 @@ def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: s
         'pantau_mail_up{agency="jpc",direction="outbound",instance="a"}': "1x4 0x4 stale",
         'pantau_mail_up{agency="lkc",direction="inbound",instance="a"}': "0x9 stale",
         'pantau_mail_up{agency="mdc",direction="inbound",instance="a"}': "0x9 stale",
-        'pantau_agency_cause{agency="jpc",direction="inbound",outcome="timeout",party="recipient",instance="a"}': "1x4 stale",
-        'pantau_agency_cause{agency="jpc",direction="inbound",outcome="tls",party="recipient",instance="a"}': "_x4 1x4 stale",
+        'pantau_mail_failure_cause{agency="jpc",direction="inbound",outcome="timeout",party="recipient",instance="a"}': "1x4 stale",
+        'pantau_mail_failure_cause{agency="jpc",direction="inbound",outcome="tls",party="recipient",instance="a"}': "_x4 1x4 stale",
         'pantau_incident_opened_timestamp_seconds{agency="jpc",incident="JPC-07",instance="a"}': "1795600000x9 stale",
         'pantau_outage_declared{agency="jpc",direction="internal",instance="a"}': "1x9 stale",
         'pantau_build_info{job="pantau",instance="a"}': "1x9 stale",
@@ -514,7 +514,9 @@ def falling(falls: int, cause: str, after: int, times: int) -> Mapping[str, str]
         values = f"1x{after - 1} 0x{times}" if fell else f"{int(number >= 4)}x{after + times}"
         series[f'pantau_mail_up{{agency="a{number}",direction="inbound",instance="a"}}'] = values
         if cause and fell:
-            name = f'pantau_agency_cause{{agency="a{number}",direction="inbound",outcome="{cause}",party="sender"}}'
+            name = (
+                f'pantau_mail_failure_cause{{agency="a{number}",direction="inbound",outcome="{cause}",party="sender"}}'
+            )
             series[name] = f"_x{after} 1x{times}"
     return series
 

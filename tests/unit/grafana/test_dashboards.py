@@ -154,15 +154,15 @@ def test_the_wall_says_of_each_row_why_and_since_when_whatever_several_sites_say
         f'pantau_mail_up{{{mdc},instance="a"}}': "0x9",
         'pantau_mail_up{agency="MDC",direction="internal",instance="a"}': "0x9",
         'pantau_outage_declared{agency="MDC",direction="outbound",instance="b"}': "1x9",
-        f'pantau_agency_cause{{{mdc},outcome="lost",party="recipient",instance="a"}}': "1x9",
-        f'pantau_agency_cause{{{mdc},outcome="lost",party="recipient",instance="b"}}': "1x9",
+        f'pantau_mail_failure_cause{{{mdc},outcome="lost",party="recipient",instance="a"}}': "1x9",
+        f'pantau_mail_failure_cause{{{mdc},outcome="lost",party="recipient",instance="b"}}': "1x9",
         'pantau_incident_opened_timestamp_seconds{agency="MDC",incident="2026-7",instance="a"}': "60x9",
         'pantau_incident_opened_timestamp_seconds{agency="MDC",incident="2026-9",instance="a"}': "90x9",
-        'pantau_proof_overdue_timestamp_seconds{agency="PPC",instance="a"}': "30x9",
+        'pantau_probe_success_overdue_timestamp_seconds{agency="PPC",instance="a"}': "30x9",
         'pantau_mail_up{agency="SPC",direction="inbound",instance="a"}': "0x9",
         'pantau_incident_opened_timestamp_seconds{agency="SPC",incident="2026-8",instance="a"}': "120x9",
     }
-    two = series | {f'pantau_agency_cause{{{mdc},outcome="tls",party="recipient",instance="c"}}': "1x9"}
+    two = series | {f'pantau_mail_failure_cause{{{mdc},outcome="tls",party="recipient",instance="c"}}': "1x9"}
     rows, since, cause, directions = (target["expr"] for target in shown.panel(WALL, "Worst first")["targets"])
     down = 'runbook="mail-down"'
     told = [
@@ -186,12 +186,12 @@ def test_the_wall_says_of_each_row_why_and_since_when_whatever_several_sites_say
 def test_the_wall_counts_an_outage_that_sites_told_together_and_not_what_one_alone_sees(tmp_path: Path) -> None:
     series = {
         'pantau_build_info{instance="hub"}': "1x9",
-        'pantau_probe_last_success_timestamp_seconds{agency="JCM",instance="hub"}': "0+60x9",
+        'pantau_probe_success_timestamp_seconds{agency="JCM",instance="hub"}': "0+60x9",
         'pantau_mail_up{agency="JCM",direction="inbound",instance="hub"}': "1x9",
-        'pantau_outage_agreed{agency="JCM",direction="inbound",instance="hub"}': "1x9",
-        'pantau_outage_agreed{agency="JCM",direction="outbound",instance="hub"}': "0x9",
+        'pantau_quorum_outage{agency="JCM",direction="inbound",instance="hub"}': "1x9",
+        'pantau_quorum_outage{agency="JCM",direction="outbound",instance="hub"}': "0x9",
         'pantau_mail_up{agency="MDC",direction="inbound",instance="hub"}': "0x9",
-        'pantau_outage_agreed{agency="MDC",direction="inbound",instance="hub"}': "0x9",
+        'pantau_quorum_outage{agency="MDC",direction="inbound",instance="hub"}': "0x9",
     }
     rows, *_, directions = (target["expr"] for target in shown.panel(WALL, "Worst first")["targets"])
     told = [
@@ -333,7 +333,7 @@ def test_no_zero_is_said_of_all_agencies_while_one_of_several_pantau_cannot_be_r
 
     Pantau: A zero of all agencies is said only while every Pantau can be read.
     """
-    series = {'pantau_probe_last_success_timestamp_seconds{agency="MDC",instance="b"}': "0+60x9"}
+    series = {'pantau_probe_success_timestamp_seconds{agency="MDC",instance="b"}': "0+60x9"}
     for instance, agency, up, end in (("a", "JCM", 0, "2 stale"), ("b", "MDC", 1, "9")):
         of = f'agency="{agency}",instance="{instance}"'
         series |= {
@@ -342,7 +342,7 @@ def test_no_zero_is_said_of_all_agencies_while_one_of_several_pantau_cannot_be_r
             f'pantau_mail_up{{{of},direction="inbound"}}': f"{up}x{end}",
             f"pantau_incidents_open{{{of}}}": f"{1 - up}x{end}",
             f"pantau_probe_overdue_timestamp_seconds{{{of}}}": f"9999x{end}",
-            f"pantau_proof_overdue_timestamp_seconds{{{of}}}": f"9999x{end}",
+            f"pantau_probe_success_overdue_timestamp_seconds{{{of}}}": f"9999x{end}",
         }
     told = [promtool.ask(asked(WALL, "Down"), "2m", [("{}", 1)])]
     told += [promtool.ask(expr, "5m", []) for expr in counted().values()]
@@ -357,7 +357,7 @@ def test_incidents_of_agencies_that_a_reload_has_removed_are_still_open_on_the_w
     series = {
         'pantau_incidents_open{agency="JCM"}': "1x2 stale",
         'pantau_incidents_open{agency="MDC"}': "0x9",
-        "pantau_incidents_departed": "0x2 1x6",
+        "pantau_incidents_orphaned": "0x2 1x6",
         "pantau_store_up": "1x9",
     }
     told = [promtool.ask(asked(WALL, "Open incidents"), at, [("{}", 1)]) for at in ("2m", "5m")]
@@ -382,17 +382,17 @@ def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_stor
     """
     counts = {
         (WALL, "Open incidents"): 'pantau_incidents_open{agency="JCM"}',
-        (WALL, "Notice waits"): "pantau_notice_oldest_pending_seconds",
-        (TELLING, "Oldest pending notice"): "pantau_notice_oldest_pending_seconds",
+        (WALL, "Notice waits"): "pantau_notification_oldest_pending_seconds",
+        (TELLING, "Oldest pending notice"): "pantau_notification_oldest_pending_seconds",
         (TELLING, "Overdue"): "pantau_escalation_overdue_seconds",
-        (TELLING, "Told in vain"): 'pantau_incidents_unheard{unheard="nobody_reached"}',
-        (TELLING, "Paper waits"): "pantau_paper_held_since_timestamp_seconds",
+        (TELLING, "Told in vain"): 'pantau_incidents_escalation_failed{unheard="nobody_reached"}',
+        (TELLING, "Paper waits"): "pantau_paper_paused_timestamp_seconds",
         (TELLING, "What is overdue"): 'pantau_escalation_overdue{lapse="step"}',
-        (TELLING, "Who was not reached"): 'pantau_incidents_unheard{unheard="nobody_reached"}',
-        (ITSELF, "Journal not as written"): "pantau_audit_flaws",
+        (TELLING, "Who was not reached"): 'pantau_incidents_escalation_failed{unheard="nobody_reached"}',
+        (ITSELF, "Journal not as written"): "pantau_audit_chain_violations",
     }
-    away = {"pantau_store_up": "1x2 0x7", "pantau_build_info": "1x9", "pantau_watch_only": "0x9"}
-    away |= {"pantau_incidents_departed": "0x9"}
+    away = {"pantau_store_up": "1x2 0x7", "pantau_build_info": "1x9", "pantau_monitor_only": "0x9"}
+    away |= {"pantau_incidents_orphaned": "0x9"}
     shown = {place: f"count({asked(*place)})" for place in counts}
     there, gone = [("{}", 1)], list[tuple[str, float]]()
     none = [promtool.ask(expr, at, found) for expr in shown.values() for at, found in (("2m", there), ("5m", gone))]
@@ -424,10 +424,10 @@ def probed(*agencies: str, run: str, success: str, run_by: str, proof_by: str) -
             f'pantau_incidents_open{{{of},instance="a"}}': "0x60",
             f'pantau_mail_up{{{of},direction="inbound",instance="a"}}': "1x60",
             f'pantau_mail_degraded{{{of},direction="inbound",instance="a"}}': "0x60",
-            f'pantau_probe_last_run_timestamp_seconds{{{route},instance="a"}}': run,
-            f'pantau_probe_last_success_timestamp_seconds{{{route},instance="a"}}': success,
+            f'pantau_probe_run_timestamp_seconds{{{route},instance="a"}}': run,
+            f'pantau_probe_success_timestamp_seconds{{{route},instance="a"}}': success,
             f'pantau_probe_overdue_timestamp_seconds{{{of},instance="a"}}': run_by,
-            f'pantau_proof_overdue_timestamp_seconds{{{of},instance="a"}}': proof_by,
+            f'pantau_probe_success_overdue_timestamp_seconds{{{of},instance="a"}}': proof_by,
         }
     return series
 
@@ -487,7 +487,7 @@ def test_wall_of_agencies_never_proven_counts_them_and_names_nobody_well(tmp_pat
     for code in ("MDC", "PPC"):
         del series[f'pantau_mail_up{{agency="{code}",direction="inbound",instance="a"}}']
     route = 'agency="LKC",route="LKC/outbound/rujukan-a",instance="a"'
-    series[f"pantau_probe_last_run_timestamp_seconds{{{route}}}"] = "0+60x60"
+    series[f"pantau_probe_run_timestamp_seconds{{{route}}}"] = "0+60x60"
     names = [(f'{{agency="{code}",runbook="mail-unproven"}}', 3) for code in ("LKC", "MDC", "PPC")]
     told = [
         promtool.ask(counted()["Unproven"], "29m", [("{}", 3)]),
@@ -517,7 +517,7 @@ def test_a_pantau_that_answers_and_probes_no_more_is_not_green_for_long(tmp_path
     rarely = probed("PPC", run="0x60", success="0x60", run_by="22740x60", proof_by="22740x60")
     counts, none = counted(), [("{}", 0)]
     ours = [asked(WALL, title) for title in ("References", "Own faults")]
-    often['pantau_own_fault{cause="reference",reference="a",instance="a"}'] = "0x20 1x40"
+    often['pantau_monitoring_fault{cause="reference",reference="a",instance="a"}'] = "0x20 1x40"
     told = [
         *(promtool.ask(expr, "10m", none) for expr in (*counts.values(), *ours)),
         *(promtool.ask(expr, "15m", []) for expr in ours),
@@ -541,7 +541,7 @@ def test_the_wall_says_that_nobody_is_on_call_now_and_that_somebody_is_only_when
     """
     series = {
         'pantau_build_info{instance="a"}': "1x8 stale",
-        'pantau_unverified_numbers{agency="JCM",instance="a"}': "_ 0x7 stale",
+        'pantau_contact_numbers_unverified{agency="JCM",instance="a"}': "_ 0x7 stale",
         'pantau_on_call{agency="JCM",rota="bertugas",instance="a"}': "_ 1x1 0x5 stale",
         'pantau_on_call{agency="",rota="malam",instance="a"}': "_ 1x7 stale",
         'pantau_on_call_gap_seconds{agency="JCM",rota="bertugas",instance="a"}': "_ 0x7 stale",
@@ -563,7 +563,7 @@ def test_what_is_remembered_over_a_start_is_no_zero_before_the_first_mail_is_hea
     Pantau: No zero stands before some mail has been heard since.
     """
     series = probed("JCM", run="_x60", success="_x60", run_by="660x60", proof_by="2280x60")
-    del series['pantau_probe_last_success_timestamp_seconds{agency="JCM",route="JCM/inbound",instance="a"}']
+    del series['pantau_probe_success_timestamp_seconds{agency="JCM",route="JCM/inbound",instance="a"}']
     told = [promtool.ask(expr, "5m", []) for expr in counted().values()]
     assert not promtool.run(tmp_path, [promtool.story("start", series, told)], UNUSED)
 
@@ -589,7 +589,7 @@ def test_who_is_declared_down_counts_once_with_those_that_are_measured_and_silen
         'pantau_outage_declared{agency="JCM",direction="inbound",instance="a"}': "_x3 1x3 stale",
         'pantau_outage_declared{agency="MDC",direction="inbound",instance="a"}': "1x8 stale",
         'pantau_outage_declared{agency="MDC",direction="outbound",instance="a"}': "1x8 stale",
-        'pantau_outage_ended_by_hand{agency="PPC",instance="a"}': "1x8 stale",
+        'pantau_incident_closed_manually{agency="PPC",instance="a"}': "1x8 stale",
     }
     count, slow, rows = (asked(WALL, title) for title in ("Down", "Degraded", "Worst first"))
     [line] = (p["targets"][0]["expr"] for p in panels(AGENCY) if p["title"].startswith("Mail by direction"))
@@ -631,15 +631,15 @@ def test_no_panel_draws_a_series_for_each_agency(tmp_path: Path) -> None:
             ("mail_up", 'direction="inbound"', 0),
             ("mail_degraded", 'direction="inbound"', 1),
             ("outage_declared", 'direction="inbound"', 1),
-            ("outage_ended_by_hand", "", 1),
+            ("incident_closed_manually", "", 1),
             ("check_state", 'check="dns",aspect="spf",subject="a"', 2),
-            ("mailbox_locked", 'mailbox="a"', 1),
-            ("own_mail_undeleted", 'mailbox="a"', 5),
+            ("mailbox_credential_unavailable", 'mailbox="a"', 1),
+            ("mailbox_undeleted_messages", 'mailbox="a"', 5),
             ("mailbox_used_ratio", 'mailbox="a"', 0.95),
             ("on_call_gap_seconds", 'rota="a"', 60),
-            ("unverified_numbers", "", 1),
+            ("contact_numbers_unverified", "", 1),
             ("contact_reached_timestamp_seconds", 'contact="a"', 1),
-            ("clock_skew_seconds", 'direction="inbound"', 9),
+            ("relay_clock_skew_seconds", 'direction="inbound"', 9),
             ("certificate_expiry_timestamp_seconds", 'server="a"', 9),
             ("oauth_token_expiry_timestamp_seconds", 'mailbox="a"', 9),
         ):

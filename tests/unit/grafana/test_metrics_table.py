@@ -21,7 +21,7 @@ from alerts.model.notification import Purpose
 from monitor.evaluation.attribution import RunVerdict
 from monitor.evaluation.liveness import LivenessFailure
 from monitor.evaluation.out_of_band import OutOfBandReason
-from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
+from monitor.metrics import DIRECTIONS, MONITORING_FAULTS, OTHER_REFUSAL, REFUSALS, Metrics
 from monitor.metrics.definition import HOPS, RECEIVERS
 from probes.model.result import Arrival, Outcome, Party, Phase
 
@@ -70,7 +70,7 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "milestone": set(Milestone),
         "purpose": set(Purpose),
         "state": set(NotificationState),
-        "cause": set(OWN_FAULTS),
+        "cause": set(MONITORING_FAULTS),
         "brake": set(RateLimitScope),
         "step": set(WAITING),
         "lapse": set(MissedAction),

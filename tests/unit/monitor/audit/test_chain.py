@@ -79,7 +79,7 @@ async def test_the_head_that_is_logged_and_exported_is_the_one_in_the_store(data
     exported = dict(line.split() for line in metrics.render().decode().splitlines() if line.startswith("pantau_audit"))
     assert float(exported["pantau_audit_entries"]) == 2
     assert f"{int(float(exported['pantau_audit_head_fingerprint'])):013x}" == last.hash[:13]
-    assert float(exported["pantau_audit_flaws"]) == 0
+    assert float(exported["pantau_audit_chain_violations"]) == 0
 
 
 async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(database: Database) -> None:
@@ -91,7 +91,7 @@ async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(
     with capture_logs() as logs:
         await chain(database, metrics).look()
 
-    assert "pantau_audit_flaws 1.0" in metrics.render().decode()
+    assert "pantau_audit_chain_violations 1.0" in metrics.render().decode()
     (told,) = [log for log in logs if log["event"] == "the journal was changed"]
     assert told["flaws"] == ["entry 1: was changed: it says something else than was written"]
 
@@ -119,7 +119,7 @@ async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monk
         await chain(database, metrics).look()
 
     assert views > 2
-    assert "pantau_audit_flaws 0.0" in metrics.render().decode()
+    assert "pantau_audit_chain_violations 0.0" in metrics.render().decode()
     assert [log["event"] for log in logs] == ["audit head"]
 
 
@@ -181,7 +181,9 @@ async def flaws_after(database: Database, clock: Clock, watched: Chain | None = 
         patching.setattr(audit, "entries", counting)
         watched = watched or chain(database, metrics, clock)
         await watched.look()
-    line = next(line for line in watched._metrics.render().decode().splitlines() if line.startswith("pantau_audit_fl"))
+    line = next(
+        line for line in watched._metrics.render().decode().splitlines() if line.startswith("pantau_audit_chain")
+    )
     return float(line.split()[1]), taken
 
 

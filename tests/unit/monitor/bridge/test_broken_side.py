@@ -71,7 +71,7 @@ async def test_one_reference_that_is_broken_is_named_to_the_noc_alone(tmp_path: 
 
     assert service.alerts.told() == ["ours/reference/b: own_fault"]
     assert "mailbox b" in _words(tmp_path, service)
-    assert service.value("own_fault", cause="reference", reference="b") == 1
+    assert service.value("monitoring_fault", cause="reference", reference="b") == 1
     assert service.fault("network") == 0
 
 
@@ -116,12 +116,12 @@ async def test_own_fault_names_the_refused_account_and_over_a_restart(account: s
     await service.rounds(3)
     service.world.faults[account] = WRONG_PASSWORD
     await service.rounds(8)
-    assert service.value("own_fault", cause="credentials", reference=account) == 1
+    assert service.value("monitoring_fault", cause="credentials", reference=account) == 1
     assert service.fault("reference") == 0
 
     [told] = service.alerts.told()
     service.start({told.partition(":")[0]: IncidentType.OWN_FAULT})
-    assert service.value("own_fault", cause="credentials", reference=account) == 1
+    assert service.value("monitoring_fault", cause="credentials", reference=account) == 1
     service.world.faults.clear()
     await service.rounds(4)
     assert service.fault("credentials") == 0

@@ -21,7 +21,7 @@ def logs() -> Iterator[object]:
 
 def causes(service: Service) -> set[tuple[str, str, str]]:
     """Return the causes that are shown of JCM: direction, outcome, party."""
-    found = [each for each in Scrape(service.metrics).labels("agency_cause") if each["agency"] == "JCM"]
+    found = [each for each in Scrape(service.metrics).labels("mail_failure_cause") if each["agency"] == "JCM"]
     return {(each["direction"], each["outcome"], each["party"]) for each in found}
 
 

@@ -717,7 +717,7 @@ async def test_what_sites_have_told_together_is_shown_while_they_say_it_and_this
 
     def values() -> list[float | None]:
         scrape = Scrape(consensus._metrics)
-        ways = [scrape.value("outage_agreed", agency="JCM", direction=way) for way in ("outbound", "inbound")]
+        ways = [scrape.value("quorum_outage", agency="JCM", direction=way) for way in ("outbound", "inbound")]
         return [scrape.value("quorum_disagreement", agency="JCM"), *ways]
 
     assert values() == [None] * 3

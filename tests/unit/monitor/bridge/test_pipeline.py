@@ -23,7 +23,7 @@ from monitor.evaluation.evaluator import AT_A_TIME, HealthEvaluator
 from monitor.evaluation.health_tracker import GradedRun
 from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource
-from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
+from monitor.metrics import AGENCY_DIRECTIONS, MONITORING_FAULTS, Metrics
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute
 from monitor.probing.arrival import Arrivals
@@ -205,12 +205,16 @@ class Service:
     def shown(self) -> dict[str, float | None]:
         """Return whether mail of JCM is up, by direction, and what is wrong with us, by cause."""
         up = {each: self.value("mail_up", agency="JCM", direction=each) for each in AGENCY_DIRECTIONS}
-        return up | {cause: self.fault(cause) for cause in OWN_FAULTS}
+        return up | {cause: self.fault(cause) for cause in MONITORING_FAULTS}
 
     def fault(self, cause: str) -> float:
         """Return whether something of ours is shown to be broken, whatever it is called."""
         shown = Scrape(self.metrics)
-        faults = [shown.value("own_fault", **each) for each in shown.labels("own_fault") if each["cause"] == cause]
+        faults = [
+            shown.value("monitoring_fault", **each)
+            for each in shown.labels("monitoring_fault")
+            if each["cause"] == cause
+        ]
         return max(value for value in faults if value is not None)
 
 
@@ -219,7 +223,7 @@ async def test_an_outage_is_told_once_and_its_end_is_told_once() -> None:
     await service.rounds(3)
     service.world.faults["JCM/utama"] = REFUSED
     await service.rounds(6)
-    assert [*Scrape(service.metrics).labels("outage_agreed")] == [], "no other site has a say"
+    assert [*Scrape(service.metrics).labels("quorum_outage")] == [], "no other site has a say"
     service.world.faults.clear()
     await service.rounds(4)
 
@@ -278,10 +282,10 @@ async def test_of_a_run_that_came_late_or_was_not_said_to_be_taken_it_is_shown_w
     service = Service("JCM")
     service.metrics.tell_phases_of(1)
     await service.rounds(1)
-    assert [*Scrape(service.metrics).labels("probe_phase_seconds")] == []
+    assert [*Scrape(service.metrics).labels("probe_phase_duration_seconds")] == []
     service.world.faults["JCM/utama"] = how
     await service.rounds(1)
-    assert [*Scrape(service.metrics).labels("probe_phase_seconds")] != []
+    assert [*Scrape(service.metrics).labels("probe_phase_duration_seconds")] != []
 
 
 async def test_a_fault_of_ours_is_told_to_the_noc_and_shown() -> None:
@@ -290,7 +294,7 @@ async def test_a_fault_of_ours_is_told_to_the_noc_and_shown() -> None:
     service.world.faults["a"] = LOSES
     await service.rounds(6)
     assert service.alerts.told() == ["ours/reference/a: own_fault"]
-    assert service.value("own_fault", cause="reference", reference="a") == 1
+    assert service.value("monitoring_fault", cause="reference", reference="a") == 1
     assert service.fault("network") == 0
 
     service.world.faults.clear()
@@ -503,7 +507,7 @@ async def test_what_is_wrong_with_us_is_shown_though_it_cannot_be_told(account: 
     await service.rounds(6)
 
     assert service.alerts.told() == []
-    assert service.value("own_fault", cause="credentials", reference=account) == 1
+    assert service.value("monitoring_fault", cause="credentials", reference=account) == 1
 
 
 @pytest.mark.falsegreen
@@ -522,7 +526,7 @@ async def test_pipeline_direction_whose_accounts_are_refused_is_not_shown_as_up(
     assert service.alerts.told() == ["JCM: sign_in"]
     up = {each: service.value("mail_up", agency="JCM", direction=each) for each in AGENCY_DIRECTIONS}
     assert up == {"outbound": 1, "inbound": None, "internal": None}
-    assert service.value("own_fault", cause="credentials", reference="JCM/utama") == 1
+    assert service.value("monitoring_fault", cause="credentials", reference="JCM/utama") == 1
 
     # One that was down before stays down until it is proven otherwise.
     service.world.faults["JCM/utama"] = REFUSED
@@ -662,7 +666,7 @@ async def test_how_far_the_clock_of_a_relay_is_off_is_shown_of_a_message_that_te
     await service.pipeline.take(replace(arrived(internal, T0), path=Path(skew=3 * SECOND)))
     await service.pipeline.take(arrived(internal, T0 + MINUTE))
 
-    assert service.value("clock_skew_seconds", agency="JCM", direction="internal") == 3
+    assert service.value("relay_clock_skew_seconds", agency="JCM", direction="internal") == 3
 
 
 @pytest.mark.parametrize("direction", ["internal", "outbound", "inbound"])
@@ -713,8 +717,8 @@ async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
 
     assert service.judge.route_health(internal.name) is Health.DEGRADED
     assert service.value("probe_arrivals_total", arrival="late") == 4
-    assert service.value("transit_seconds_bucket", direction="internal", le="600.0") == 3 + 2
-    assert service.value("transit_seconds_bucket", direction="internal", le="+Inf") == 3 + 3
+    assert service.value("mail_transit_seconds_bucket", direction="internal", le="600.0") == 3 + 2
+    assert service.value("mail_transit_seconds_bucket", direction="internal", le="+Inf") == 3 + 3
 
 
 async def test_a_failure_that_could_not_be_written_is_written_with_the_next_run_whosever_it_is() -> None:

@@ -209,14 +209,14 @@ async def test_numbers_that_nobody_has_verified_are_counted_each_once(
     watch.configuration = load(office.config, ENVIRON).accepted()
 
     await office.ask(*SWAP)
-    before = watch.shown("unverified_numbers")
+    before = watch.shown("contact_numbers_unverified")
     watch.clock.moment += timedelta(days=181)
     await office.ask(*SWAP[:5], "2027-06-05 08:00")
-    after = watch.shown("unverified_numbers")
+    after = watch.shown("contact_numbers_unverified")
 
     # Siti's one number, which is for SMS and calls, and Ali's desk; then Ali's mobile as well.
-    assert 'unverified_numbers{agency="JCONTOH"} 2' in before
-    assert 'unverified_numbers{agency="JCONTOH"} 3' in after
+    assert 'contact_numbers_unverified{agency="JCONTOH"} 2' in before
+    assert 'contact_numbers_unverified{agency="JCONTOH"} 3' in after
 
 
 async def answered_in_a_drill(watch: ProbingRuntime, number: str, at: datetime) -> None:
@@ -238,7 +238,7 @@ async def test_a_number_that_answered_in_a_drill_is_verified(office: IssuingOffi
     await office.ask(*SWAP)
 
     assert "    call 010-000 0102, verified 2026-11-30\n    call 03-0000 0102 ext. 102, never verified\n" in said
-    assert 'unverified_numbers{agency="JCONTOH"} 2' in watch.shown("unverified_numbers")
+    assert 'contact_numbers_unverified{agency="JCONTOH"} 2' in watch.shown("contact_numbers_unverified")
 
 
 async def test_an_hour_that_comes_twice_belongs_to_the_override_whole(

@@ -10,7 +10,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
 from alerts.model.notification import IncidentType, Purpose
 from monitor.evaluation.attribution import RunVerdict
-from monitor.metrics import AGENCY_DIRECTIONS, DIRECTIONS, NO_AGENCY, OWN_FAULTS, Metrics
+from monitor.metrics import AGENCY_DIRECTIONS, DIRECTIONS, MONITORING_FAULTS, NO_AGENCY, Metrics
 from probes.model.result import Arrival, Outcome
 from tests.unit.monitor.scrape import AGENCY, LABELS, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, opened, run
 
@@ -21,11 +21,11 @@ def test_what_is_not_proven_is_absent(metrics: Metrics) -> None:
         "mail_up",
         "mail_degraded",
         "probe_success",
-        "probe_last_success_timestamp_seconds",
-        "probe_last_run_timestamp_seconds",
-        "probe_phase_seconds",
+        "probe_success_timestamp_seconds",
+        "probe_run_timestamp_seconds",
+        "probe_phase_duration_seconds",
         "gateway_up",
-        "config_reload_success",
+        "config_last_reload_successful",
         "config_last_reload_success_timestamp_seconds",
         "config_restart_needed",
         "engine_last_cycle_timestamp_seconds",
@@ -39,7 +39,7 @@ def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
     for direction in DIRECTIONS:
         for outcome in Outcome:
             assert scrape.value("probe_outcomes_total", direction=direction, outcome=outcome) == 0
-        assert scrape.value("transit_seconds_count", direction=direction) == 0
+        assert scrape.value("mail_transit_seconds_count", direction=direction) == 0
     for direction in AGENCY_DIRECTIONS:
         for verdict in RunVerdict:
             assert scrape.value("probe_runs_total", agency=AGENCY, direction=direction, verdict=verdict) == 0
@@ -48,9 +48,9 @@ def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
     for state in NotificationState:
         for channel in Channel:
             for purpose in Purpose:
-                assert scrape.value("notices_total", channel=channel, purpose=purpose, state=state) == 0
-    for cause in OWN_FAULTS:
-        assert scrape.value("own_fault", cause=cause, reference="") == 0
+                assert scrape.value("notifications_total", channel=channel, purpose=purpose, state=state) == 0
+    for cause in MONITORING_FAULTS:
+        assert scrape.value("monitoring_fault", cause=cause, reference="") == 0
 
 
 @pytest.mark.blind
@@ -73,9 +73,9 @@ def test_it_is_not_said_that_nothing_waits_to_be_sent_before_the_engine_has_look
 
     Pantau: The gauge is absent until it has.
     """
-    assert Scrape(metrics).value("notice_oldest_pending_seconds") is None
+    assert Scrape(metrics).value("notification_oldest_pending_seconds") is None
     metrics.cycle_finished(NOON, None, ())
-    assert Scrape(metrics).value("notice_oldest_pending_seconds") == 0
+    assert Scrape(metrics).value("notification_oldest_pending_seconds") == 0
 
 
 @pytest.mark.blind
@@ -97,10 +97,10 @@ def test_a_delivered_run_is_a_success_with_its_phases(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.DELIVERED, connect=0.25, transit=1.5))
     scrape = Scrape(metrics)
     assert scrape.value("probe_success", **SUCCESS) == 1
-    assert scrape.value("probe_last_success_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
-    assert scrape.value("probe_last_run_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
-    assert scrape.value("probe_phase_seconds", route=ROUTE, phase="connect") == 0.25
-    assert scrape.value("probe_phase_seconds", route=ROUTE, phase="auth") is None
+    assert scrape.value("probe_success_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
+    assert scrape.value("probe_run_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
+    assert scrape.value("probe_phase_duration_seconds", route=ROUTE, phase="connect") == 0.25
+    assert scrape.value("probe_phase_duration_seconds", route=ROUTE, phase="auth") is None
     assert scrape.value("probe_outcomes_total", direction="outbound", outcome="delivered") == 1
 
 
@@ -110,8 +110,8 @@ def test_any_other_conclusive_run_ends_the_success(metrics: Metrics, outcome: Ou
     finish(metrics, run(outcome, at=NOON + timedelta(minutes=5)))
     scrape = Scrape(metrics)
     assert scrape.value("probe_success", **SUCCESS) == 0
-    assert scrape.value("probe_last_success_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
-    assert scrape.value("probe_last_run_timestamp_seconds", **LABELS) == NOON.timestamp() + 303
+    assert scrape.value("probe_success_timestamp_seconds", **LABELS) == NOON.timestamp() + 3
+    assert scrape.value("probe_run_timestamp_seconds", **LABELS) == NOON.timestamp() + 303
 
 
 @pytest.mark.parametrize("earlier", [Outcome.DELIVERED, Outcome.LOST])
@@ -124,7 +124,7 @@ def test_an_inconclusive_run_changes_nothing_that_was_known(metrics: Metrics, ea
     changed = {name for (name, labels), value in after.series.items() if before.series[name, labels] != value}
     assert {name for name in changed if name.startswith("pantau_")} == {
         "pantau_probe_outcomes_total",
-        "pantau_probe_last_run_timestamp_seconds",
+        "pantau_probe_run_timestamp_seconds",
     }
 
 
@@ -137,15 +137,15 @@ def test_a_failed_run_does_not_show_the_phases_of_a_better_one(metrics: Metrics)
     finish(metrics, run(Outcome.DELIVERED, connect=0.25, transit=1.5))
     finish(metrics, run(Outcome.AUTH, connect=0.75))
     scrape = Scrape(metrics)
-    assert scrape.value("probe_phase_seconds", route=ROUTE, phase="connect") == 0.75
-    assert scrape.value("probe_phase_seconds", route=ROUTE, phase="transit") is None
+    assert scrape.value("probe_phase_duration_seconds", route=ROUTE, phase="connect") == 0.75
+    assert scrape.value("probe_phase_duration_seconds", route=ROUTE, phase="transit") is None
 
 
 def test_the_transit_histogram_counts_only_deliveries(metrics: Metrics) -> None:
     for outcome in Outcome:
         finish(metrics, run(outcome, transit=1.5))
     # Delivered to the inbox, and delivered to the junk folder.
-    assert Scrape(metrics).value("transit_seconds_count", direction="outbound") == 2
+    assert Scrape(metrics).value("mail_transit_seconds_count", direction="outbound") == 2
 
 
 @pytest.mark.blind
@@ -160,18 +160,18 @@ def test_how_long_servers_took_to_answer_for_messages_is_counted_by_direction_an
     finish(metrics, run(Outcome.DELIVERED, submit=1, data=0.5))
     finish(metrics, run(Outcome.AUTH, connect=1))
     scrape = Scrape(metrics)
-    assert scrape.value("data_seconds_count", direction="outbound") == 2
-    assert scrape.value("data_seconds_bucket", direction="outbound", le="15.0") == 1
-    assert scrape.value("probe_phase_seconds", route=ROUTE, phase="submit") is None
+    assert scrape.value("smtp_data_duration_seconds_count", direction="outbound") == 2
+    assert scrape.value("smtp_data_duration_seconds_bucket", direction="outbound", le="15.0") == 1
+    assert scrape.value("probe_phase_duration_seconds", route=ROUTE, phase="submit") is None
     finish(metrics, run(Outcome.DELIVERED, submit=1, data=0.5))
-    assert Scrape(metrics).value("probe_phase_seconds", route=ROUTE, phase="submit") == 1.5
+    assert Scrape(metrics).value("probe_phase_duration_seconds", route=ROUTE, phase="submit") == 1.5
 
 
 def test_what_takes_milliseconds_is_told_from_what_takes_half_a_second(metrics: Metrics) -> None:
     for took in (0.04, 0.2, 0.4):
         finish(metrics, run(Outcome.DELIVERED, transit=took, data=took))
     scrape = Scrape(metrics)
-    for name in ("transit_seconds_bucket", "data_seconds_bucket"):
+    for name in ("mail_transit_seconds_bucket", "smtp_data_duration_seconds_bucket"):
         counts = [scrape.value(name, direction="outbound", le=le) for le in ("0.05", "0.1", "0.25", "0.5", "3600.0")]
         assert counts == [1, 1, 2, 3, 3]
 
@@ -182,8 +182,8 @@ def test_a_late_arrival_is_a_delivery_too_and_its_hour_can_be_told(metrics: Metr
     metrics.arrived(Arrival.FORGED)
     metrics.arrived(Arrival.NAMESAKE)
     scrape = Scrape(metrics)
-    assert scrape.value("transit_seconds_bucket", direction="inbound", le="1800.0") == 0
-    assert scrape.value("transit_seconds_bucket", direction="inbound", le="3600.0") == 1
+    assert scrape.value("mail_transit_seconds_bucket", direction="inbound", le="1800.0") == 0
+    assert scrape.value("mail_transit_seconds_bucket", direction="inbound", le="3600.0") == 1
     assert {a: scrape.value("probe_arrivals_total", arrival=a) for a in Arrival} == dict.fromkeys(Arrival, 1)
 
 
@@ -202,17 +202,24 @@ def test_a_notice_is_counted_in_each_state_that_it_enters(metrics: Metrics) -> N
         metrics.notice_entered(Channel.FAX, Purpose.OUTAGE, state)
     scrape = Scrape(metrics)
     labels = {"channel": "fax", "purpose": "outage"}
-    assert [scrape.value("notices_total", **labels, state=state) for state in NotificationState] == [1, 1, 1, 0, 0, 0]
+    assert [scrape.value("notifications_total", **labels, state=state) for state in NotificationState] == [
+        1,
+        1,
+        1,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_the_oldest_pending_notice_grows_older_without_the_engine(metrics: Metrics, clock: Clock) -> None:
     metrics.cycle_finished(NOON, NOON, ())
     clock.advance(minutes=7)
-    assert Scrape(metrics).value("notice_oldest_pending_seconds") == 420
+    assert Scrape(metrics).value("notification_oldest_pending_seconds") == 420
     metrics.cycle_finished(NOON, NOON + timedelta(hours=1), ())  # the database's clock may run ahead of ours
-    assert Scrape(metrics).value("notice_oldest_pending_seconds") == 0
+    assert Scrape(metrics).value("notification_oldest_pending_seconds") == 0
     metrics.cycle_finished(NOON, None, ())
-    assert Scrape(metrics).value("notice_oldest_pending_seconds") == 0
+    assert Scrape(metrics).value("notification_oldest_pending_seconds") == 0
 
 
 def test_each_open_incident_says_since_when_under_the_number_that_people_quote(metrics: Metrics) -> None:
@@ -305,7 +312,7 @@ def test_a_refused_reload_keeps_the_time_of_the_last_good_one(metrics: Metrics) 
     metrics.reload_finished(ok=True, now=NOON)
     metrics.reload_finished(ok=False, now=NOON + timedelta(hours=1))
     scrape = Scrape(metrics)
-    assert scrape.value("config_reload_success") == 0
+    assert scrape.value("config_last_reload_successful") == 0
     assert scrape.value("config_last_reload_success_timestamp_seconds") == NOON.timestamp()
 
 
@@ -316,7 +323,7 @@ def test_the_service_tells_of_itself(metrics: Metrics) -> None:
     scrape = Scrape(metrics)
     assert scrape.value("engine_last_cycle_timestamp_seconds") == NOON.timestamp()
     assert scrape.value("event_loop_lag_seconds") == 0.003
-    assert scrape.value("own_fault", cause="network", reference="") == 1
+    assert scrape.value("monitoring_fault", cause="network", reference="") == 1
     assert [labels["version"] for labels in scrape.labels("build_info")] == ["1.2.3"]
 
 

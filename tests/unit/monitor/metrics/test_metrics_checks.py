@@ -42,8 +42,8 @@ def test_a_verdict_is_a_number_and_what_could_not_be_looked_at_has_none(metrics:
     shown = {verdict: state(metrics, aspect) for verdict, aspect in aspects.items()}
     assert shown == {Verdict.PASS: 0, Verdict.WARN: 1, Verdict.FAIL: 2, Verdict.UNKNOWN: None}
     scrape, labels = Scrape(metrics), {"agency": AGENCY, "check": "posture"}
-    assert scrape.value("check_unknown", **labels) == 1
-    assert scrape.value("check_last_run_timestamp_seconds", **labels) == NOON.timestamp()
+    assert scrape.value("check_unknown_findings", **labels) == 1
+    assert scrape.value("check_run_timestamp_seconds", **labels) == NOON.timestamp()
 
 
 def test_a_run_takes_the_place_of_the_one_before(metrics: Metrics) -> None:
@@ -106,10 +106,11 @@ def test_each_relay_on_the_way_has_its_delay_and_the_far_ones_share_the_last_pla
     metrics.path_known(AGENCY, "inbound", path(*range(1, 11)))
     scrape = Scrape(metrics)
     sums = {
-        hop: scrape.value("hop_delay_seconds_sum", direction="inbound", hop=hop) for hop in ("1", "7", "8", "9", "10")
+        hop: scrape.value("mail_hop_delay_seconds_sum", direction="inbound", hop=hop)
+        for hop in ("1", "7", "8", "9", "10")
     }
     assert sums == {"1": 1, "7": 7, "8": 8 + 9 + 10, "9": None, "10": None}
-    assert scrape.value("hop_delay_seconds_count", direction="inbound", hop="8") == 3
+    assert scrape.value("mail_hop_delay_seconds_count", direction="inbound", hop="8") == 3
 
 
 def test_of_an_agency_it_is_told_at_which_relay_its_latest_message_stayed_if_that_was_for_long(
@@ -120,21 +121,24 @@ def test_of_an_agency_it_is_told_at_which_relay_its_latest_message_stayed_if_tha
         metrics.path_known(AGENCY, "inbound", way)
         scrape = Scrape(metrics)
         told.append(
-            {labels["hop"]: scrape.value("slow_hop_seconds", **labels) for labels in scrape.labels("slow_hop_seconds")}
+            {
+                labels["hop"]: scrape.value("mail_slowest_hop_seconds", **labels)
+                for labels in scrape.labels("mail_slowest_hop_seconds")
+            }
         )
     # Headers that tell nothing change nothing.
     assert told == [{}, {"2": 90}, {"1": 12}, {"8": 29}, {"8": 29}, {}]
     metrics.path_known("siapa", "inbound", path(60))
     metrics.path_known(AGENCY, "inbound", path(60))
     metrics.forget_agency(AGENCY)
-    assert list(Scrape(metrics).labels("slow_hop_seconds")) == []
+    assert list(Scrape(metrics).labels("mail_slowest_hop_seconds")) == []
 
 
 def test_the_skew_of_clocks_is_shown_and_none_is_zero(metrics: Metrics) -> None:
     shown = []
     for way in (path(), path(1, skew=-90), path(), path(1)):
         metrics.path_known(AGENCY, "inbound", way)
-        shown.append(Scrape(metrics).value("clock_skew_seconds", agency=AGENCY, direction="inbound"))
+        shown.append(Scrape(metrics).value("relay_clock_skew_seconds", agency=AGENCY, direction="inbound"))
     # Absent before it is known, kept while headers tell nothing.
     assert shown == [None, -90, -90, 0]
 
@@ -194,7 +198,7 @@ def test_a_run_that_is_started_late_is_counted_by_how_late(metrics: Metrics) -> 
     for lag in (0.002, 0.03, 40, 90):
         metrics.schedule_lagged(timedelta(seconds=lag))
     scrape = Scrape(metrics)
-    buckets = {le: scrape.value("schedule_lag_seconds_bucket", le=le) for le in ("0.005", "0.05", "60.0", "+Inf")}
+    buckets = {le: scrape.value("probe_schedule_lag_seconds_bucket", le=le) for le in ("0.005", "0.05", "60.0", "+Inf")}
     assert buckets == {"0.005": 1, "0.05": 2, "60.0": 3, "+Inf": 4}
 
 

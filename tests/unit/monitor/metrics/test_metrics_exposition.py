@@ -105,7 +105,7 @@ def test_a_scrape_of_many_routes_is_joined_and_not_written_anew() -> None:
     joined = b"".join(pieces)
     # A hundredth of what writing the lines takes: far from flaky on a busy machine, and not reached by any rendering.
     assert timedelta(seconds=time.process_time() - began) < timedelta(milliseconds=50)
-    assert joined.count(b"pantau_probe_last_run_timestamp_seconds{") == 1000
+    assert joined.count(b"pantau_probe_run_timestamp_seconds{") == 1000
     assert str(int(NOON.timestamp()) + 3).encode() in joined
 
 
@@ -123,12 +123,12 @@ def test_all_that_can_be_told_of_agencies_is_valid_and_said_once() -> None:
     assert len(samples) == len(set(samples))
     names = [family.name for family in families]
     assert len(names) == len(set(names))
-    assert sum(name == "pantau_probe_phase_seconds" for name, _ in samples) == 3 * 10 * 7
+    assert sum(name == "pantau_probe_phase_duration_seconds" for name, _ in samples) == 3 * 10 * 7
     _bounded, *many = metrics.pieces()
     # Octets a route, with what its agency has. Of ten thousand routes, with the phases of those few that are in trouble and
     # the announcements of the families, a scrape has 7.94 MB: 8 are the goal.
     lines = b"".join(many).splitlines(keepends=True)
-    told = [line for line in lines if not line.startswith((b"#", b"pantau_probe_phase_seconds"))]
+    told = [line for line in lines if not line.startswith((b"#", b"pantau_probe_phase_duration_seconds"))]
     assert sum(map(len, told)) / 30 < 776
 
 
@@ -157,5 +157,5 @@ def test_a_route_with_a_name_that_is_too_long_for_an_example_is_counted_all_the_
     metrics.watch_agency("JCM", routes=[name])
     metrics.probe_finished(delivered(name), agency="JCM", direction="internal", site="x")
     rendered = metrics.render(open_metrics=True).decode()
-    assert 'pantau_transit_seconds_count{direction="internal"} 1.0\n' in rendered
+    assert 'pantau_mail_transit_seconds_count{direction="internal"} 1.0\n' in rendered
     assert " # {" not in rendered

@@ -38,7 +38,7 @@ def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: M
 
 
 def phased(metrics: Metrics) -> set[str]:
-    return {each["route"] for each in Scrape(metrics).labels("probe_phase_seconds")}
+    return {each["route"] for each in Scrape(metrics).labels("probe_phase_duration_seconds")}
 
 
 def test_of_many_routes_the_phases_are_told_of_those_in_trouble_and_never_of_more_than_are_asked_for(
@@ -139,11 +139,11 @@ def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configure
         return {
             (dict(labels)["cause"], dict(labels)["reference"])
             for (name, labels), value in series
-            if name == "pantau_own_fault" and value
+            if name == "pantau_monitoring_fault" and value
         }
 
     metrics.watch_references(["rujukan-a", "rujukan-b"])
-    assert len(list(Scrape(metrics).labels("own_fault"))) == 7 + 2 * 3
+    assert len(list(Scrape(metrics).labels("monitoring_fault"))) == 7 + 2 * 3
     assert faults() == set()
     metrics.own_faults({("reference", "rujukan-b"), ("credentials", "")})
     assert faults() == {("reference", "rujukan-b"), ("credentials", "")}
@@ -160,14 +160,16 @@ def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configure
     assert faults() == {("reference", "rujukan-b")}
     metrics.own_faults(())
     assert faults() == set()
-    assert len(list(Scrape(metrics).labels("own_fault"))) == 7 + 3
+    assert len(list(Scrape(metrics).labels("monitoring_fault"))) == 7 + 3
 
 
 def test_own_faults_name_the_mailbox_of_an_agency_while_it_is_at_fault(metrics: Metrics) -> None:
     def named() -> dict[str, float | None]:
-        labels = [labels["reference"] for labels in Scrape(metrics).labels("own_fault")]
+        labels = [labels["reference"] for labels in Scrape(metrics).labels("monitoring_fault")]
         return {
-            name: Scrape(metrics).value("own_fault", cause="mailbox", reference=name) for name in labels if "/" in name
+            name: Scrape(metrics).value("monitoring_fault", cause="mailbox", reference=name)
+            for name in labels
+            if "/" in name
         }
 
     metrics.watch_references(["rujukan-a"])
@@ -203,20 +205,20 @@ def test_how_long_telling_took_is_counted_of_gateways_that_are_known(metrics: Me
 
     metrics.watch_gateway(Channel.SMS, "sms-satu")
     labels = {"channel": "sms", "gateway": "sms-satu", "milestone": "accepted"}
-    assert Scrape(metrics).value("telling_seconds_count", **labels) == 0
+    assert Scrape(metrics).value("notification_latency_seconds_count", **labels) == 0
     tell("sms-satu", 4)
     tell("by hand", 4)
     tell("sms-satu", 3 * 24 * 3600 + 1)
     scrape = Scrape(metrics)
-    assert scrape.value("telling_seconds_bucket", **labels, le="5.0") == 1
-    assert scrape.value("telling_seconds_bucket", **labels, le="+Inf") == 2
-    assert {each["gateway"] for each in scrape.labels("telling_seconds_count")} == {"sms-satu"}
+    assert scrape.value("notification_latency_seconds_bucket", **labels, le="5.0") == 1
+    assert scrape.value("notification_latency_seconds_bucket", **labels, le="+Inf") == 2
+    assert {each["gateway"] for each in scrape.labels("notification_latency_seconds_count")} == {"sms-satu"}
     # The configuration is read again, and the gateway has left it then.
     metrics.watch_gateway(Channel.SMS, "sms-satu")
-    assert Scrape(metrics).value("telling_seconds_count", **labels) == 2
+    assert Scrape(metrics).value("notification_latency_seconds_count", **labels) == 2
     metrics.forget_gateway(Channel.SMS, "sms-satu")
     tell("sms-satu", 4)
-    assert not list(Scrape(metrics).labels("telling_seconds_count"))
+    assert not list(Scrape(metrics).labels("notification_latency_seconds_count"))
 
 
 def test_a_name_shared_by_two_channels_is_kept_until_both_leave(metrics: Metrics) -> None:

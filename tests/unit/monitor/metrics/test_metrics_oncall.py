@@ -29,7 +29,7 @@ def test_a_gap_is_shown_for_each_rota_and_0_where_there_is_none(metrics: Metrics
     assert gap(metrics, "bertugas") is None
     metrics.duty.show(AGENCY, {"bertugas": 2 * DAY, "malam": timedelta(0)}, 3)
     assert (gap(metrics, "bertugas"), gap(metrics, "malam")) == (172800, 0)
-    assert Scrape(metrics).value("unverified_numbers", agency=AGENCY) == 3
+    assert Scrape(metrics).value("contact_numbers_unverified", agency=AGENCY) == 3
 
 
 def test_it_is_shown_by_which_rotas_nobody_is_on_call_now(metrics: Metrics) -> None:

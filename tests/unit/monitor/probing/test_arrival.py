@@ -73,7 +73,7 @@ class CallbackHandler:
         return Scrape(self.metrics).value("probe_arrivals_total", arrival=arrival)
 
     def timed(self, le: str) -> float | None:
-        return Scrape(self.metrics).value("transit_seconds_bucket", direction=ROUTE.direction, le=le)
+        return Scrape(self.metrics).value("mail_transit_seconds_bucket", direction=ROUTE.direction, le=le)
 
 
 def before_the_start() -> dict[str, SentToken]:

@@ -176,7 +176,7 @@ async def test_a_check_that_breaks_is_logged_and_leaves_no_old_finding_standing(
         await until(lambda: house.verdict("JCM", "door") is PASS)
 
     assert scrape.value("check_state", agency="JCM", check="door", aspect="lock", subject="front") is None
-    assert scrape.value("check_unknown", agency="JCM", check="door") == 1
+    assert scrape.value("check_unknown_findings", agency="JCM", check="door") == 1
     assert [line["kind"] for line in logs if line["event"] == "a check broke"][:1] == ["door"]
 
 

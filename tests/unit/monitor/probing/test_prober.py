@@ -220,7 +220,7 @@ async def test_every_route_is_probed_again_and_again_one_run_at_a_time() -> None
     routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(5)]
     async with probing(routes) as scene:
         await scene.play.until(lambda play: all(play.started.count(each.name) >= 3 for each in routes))
-        assert scene.value("schedule_lag_seconds_count") is not None
+        assert scene.value("probe_schedule_lag_seconds_count") is not None
 
 
 async def test_so_many_are_at_a_server_at_a_time_and_all_get_there() -> None:
@@ -394,7 +394,7 @@ async def test_it_is_shown_who_is_outside_of_their_hours() -> None:
 
 async def test_it_is_shown_by_when_a_run_and_a_proof_are_overdue_until_the_route_leaves() -> None:
     def overdue(scene: Scene, agency: str) -> list[float | None]:
-        names = ("probe_overdue_timestamp_seconds", "proof_overdue_timestamp_seconds")
+        names = ("probe_overdue_timestamp_seconds", "probe_success_overdue_timestamp_seconds")
         return [scene.value(name, agency=agency) for name in names]
 
     async def fails_at_one(name: str, trace: Trace) -> Outcome:
@@ -563,7 +563,7 @@ async def test_a_deadline_that_passed_while_our_loop_was_held_is_no_agencys_faul
         await scene.play.until(lambda _: bool(scene.books.taken))
         result = scene.books.taken[0]
         assert result.outcome is (outcome if believed else Outcome.INCONCLUSIVE)
-        assert scene.value("runs_disbelieved_total") == (0 if believed else 1)
+        assert scene.value("probe_runs_discarded_total") == (0 if believed else 1)
         measuring.cancel()
 
 
@@ -576,7 +576,7 @@ async def test_rounds_that_were_let_go_are_counted() -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n, probing=replace(PROBING, interval=2 * SECOND)) for n in range(300)]
     async with probing(routes) as scene:
         scene.prober._lag.share = 1.0  # The machine has no time for us.
-        await scene.play.until(lambda _: (scene.value("runs_skipped_total") or 0) > 0)
+        await scene.play.until(lambda _: (scene.value("probe_runs_skipped_total") or 0) > 0)
         assert len(scene.play.started) < 200
 
 

@@ -65,7 +65,7 @@ class OfferingHub:
         return len(self.asked) - before
 
     def behind(self, site: str) -> float | None:
-        return Scrape(self.metrics).value("site_configuration_behind", site=site)
+        return Scrape(self.metrics).value("site_documents_outdated", site=site)
 
 
 @pytest.fixture

@@ -216,10 +216,10 @@ async def test_a_takeover_that_the_store_keeps_waiting_is_shown_and_tried_again(
 
     with pytest.raises(StoreUnavailable):
         await place.takes_up()
-    assert (place.value("agencies_owned"), place.value("agencies_unowned")) == (mine, len(CODES) - mine)
+    assert (place.value("agencies_owned"), place.value("agencies_takeover_pending")) == (mine, len(CODES) - mine)
 
     await place.takes_up()
-    assert (place.value("agencies_owned"), place.value("agencies_unowned")) == (len(CODES), 0)
+    assert (place.value("agencies_owned"), place.value("agencies_takeover_pending")) == (len(CODES), 0)
 
 
 async def test_in_a_mass_outage_of_others_no_more_is_read_than_is_asked_for_agency_by_agency(
@@ -383,7 +383,7 @@ async def test_while_files_are_rolled_out_each_agency_is_probed_by_one_process_t
         whose = rollout.who_probes()
         assert {len(each) for each in whose.values()} == {1}, f"two seconds after {number} of three have reloaded"
         assert whose[CODES[20]][0] in list(rollout.members)[:number]
-        lacking = [Scrape(each.metrics).value("agencies_lacking") for each in rollout.members.values()]
+        lacking = [Scrape(each.metrics).value("agencies_config_missing") for each in rollout.members.values()]
         assert lacking == [1 if number < 3 else 0] * 3
     rollout.asked.clear()
     await rollout.live(5)

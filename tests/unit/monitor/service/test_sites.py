@@ -624,7 +624,7 @@ async def test_a_fault_of_ours_names_the_site_that_is_meant_and_no_site_that_is_
     await nation.live(31, "johor")
 
     def shown(cause: str, name: str) -> float | None:
-        return Scrape(nation.metrics).value("own_fault", cause=cause, reference=name)
+        return Scrape(nation.metrics).value("monitoring_fault", cause=cause, reference=name)
 
     nation.metrics.own_faults({*nation.consensus.told_faults(), ("site", "sabah")})
     nation.metrics.watch_references([])
@@ -655,7 +655,7 @@ async def test_that_sites_disagree_about_an_agency_is_shown_while_two_at_least_h
     assert shown() == [0, 0]
     await nation.live(31, "johor", "kuching")
     assert shown() == [None, None]
-    assert [*Scrape(nation.metrics).labels("outage_agreed")] == [], "one alone tells nothing together with others"
+    assert [*Scrape(nation.metrics).labels("quorum_outage")] == [], "one alone tells nothing together with others"
     await nation.live(20)
     assert shown() == [1, 0]
     nation.consensus.release({"JCM"})
@@ -667,7 +667,7 @@ async def test_an_outage_that_sites_have_told_together_is_shown_until_they_take_
 
     def shown() -> list[float | None]:
         scrape = Scrape(nation.metrics)
-        return [scrape.value("outage_agreed", agency="JCM", direction=each) for each in ("inbound", "outbound")]
+        return [scrape.value("quorum_outage", agency="JCM", direction=each) for each in ("inbound", "outbound")]
 
     assert shown() == [0, 0]
     nation.say("johor", JCM=DOWN)
@@ -1220,12 +1220,14 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
     wires = ReplicationMonitor(members, metrics, look=look)
 
     def shown(site: str) -> dict[str, float | None]:
-        states = {each: Scrape(metrics).value("site_replication", site=site, state=each) for each in ReplicationState}
+        states = {
+            each: Scrape(metrics).value("site_replication_state", site=site, state=each) for each in ReplicationState
+        }
         return {state: value for state, value in states.items() if value != 0}
 
     await wires.look()
     assert (shown("johor"), shown("kuching")) == ({"works": 1}, {"slot_lost": 1})
-    assert Scrape(metrics).value("site_behind_bytes", site="johor") == 512
+    assert Scrape(metrics).value("site_replication_lag_bytes", site="johor") == 512
     assert Scrape(metrics).value("site_replication_errors_total", site="johor") == 0
 
     seen |= {"johor": replace(fine, errors=5)}

@@ -246,7 +246,7 @@ async def _looked_at(watcher: MailboxWatcher) -> None:
 async def test_a_legal_hold_that_keeps_our_mail_is_no_fault_of_delivery(tricks: dict[str, Trick]) -> None:
     """Trap: A legal hold keeps everything, or a server says that it deletes and does not.
 
-    Pantau: That is no fault of delivery. It is logged once and counted (`pantau_own_mail_undeleted`); use a mailbox
+    Pantau: That is no fault of delivery. It is logged once and counted (`pantau_mailbox_undeleted_messages`); use a mailbox
     that forgets.
     """
     standin, counted = ImapStandIn(tricks=tricks), Counted()
