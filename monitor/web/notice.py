@@ -10,20 +10,20 @@ from alerts.model.gateway import PageContent, SmsContent, VoiceContent
 from monitor.access.role import Permission
 from monitor.model.lazy_text import said
 from monitor.service.facade import ServiceFacade
-from monitor.web.access.access_control import needs, notice_in_path
+from monitor.web.access.access_control import needs, notification_in_path
 from monitor.web.form import Pages
 from monitor.web.request import Id
 
 
 def notice_pages(source: ServiceFacade, pages: Pages) -> APIRouter:
     """Build the pages of single notices. They are composed again from the stored facts, so they say what was sent."""
-    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.READ, notice_in_path(source)))
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.READ, notification_in_path(source)))
 
-    @router.get("/notices/{notice_id}")
-    async def notice(request: Request, notice_id: Id) -> Response:
-        found = await source.content(notice_id)
+    @router.get("/notifications/{notification_id}")
+    async def notice(request: Request, notification_id: Id) -> Response:
+        found = await source.content(notification_id)
         if found is None:
-            raise HTTPException(404, said("there is no notice {notice}", notice=notice_id))
+            raise HTTPException(404, said("there is no notice {notice}", notice=notification_id))
         view, content = found
         match content:
             case SmsContent(text=text):
@@ -37,11 +37,11 @@ def notice_pages(source: ServiceFacade, pages: Pages) -> APIRouter:
         facts = {"notice": view, "said": lines, "is_page": isinstance(content, PageContent)}
         return pages.show(request, "notification.html", facts, headers=None)
 
-    @router.get("/notices/{notice_id}/page.pdf")
-    async def page(notice_id: Id) -> Response:
-        found = await source.content(notice_id)
+    @router.get("/notifications/{notification_id}/page.pdf")
+    async def page(notification_id: Id) -> Response:
+        found = await source.content(notification_id)
         if found is None or not isinstance(found[1], PageContent):
-            raise HTTPException(404, said("there is no fax or letter {notice}", notice=notice_id))
+            raise HTTPException(404, said("there is no fax or letter {notice}", notice=notification_id))
         return Response(found[1].pdf, media_type="application/pdf")
 
     return router

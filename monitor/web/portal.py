@@ -104,7 +104,7 @@ def portal(
     app = _Portal(
         title="Pantau",
         version=own_version(),
-        description="How government agencies' mail stands, and who was told; and orders of whoever may give them.",
+        description="State of government agencies' mail, incidents and notifications; commands for those who have the permission.",
         # The interactive pages load scripts from a public network that may be what failed; the schema stays.
         docs_url=None,
         redoc_url=None,
@@ -237,7 +237,10 @@ def _service(source: ServiceFacade) -> APIRouter:
         return StreamingResponse(_in_turns(first, pieces), media_type=OPEN_METRICS if open_metrics else CONTENT_TYPE)
 
     @router.get(
-        "/-/healthy", response_class=PlainTextResponse, summary="The process answers", dependencies=for_programs
+        "/-/healthy",
+        response_class=PlainTextResponse,
+        summary="Liveness: the process answers",
+        dependencies=for_programs,
     )
     async def healthy() -> str:
         return "healthy\n"
@@ -245,7 +248,7 @@ def _service(source: ServiceFacade) -> APIRouter:
     @router.get(
         "/-/ready",
         response_class=PlainTextResponse,
-        summary="It probes, its engine runs, the store is there",
+        summary="Readiness: it probes, its engine runs, the database is available",
         dependencies=for_programs,
         responses=problems(HTTPStatus.SERVICE_UNAVAILABLE),
     )
@@ -256,7 +259,7 @@ def _service(source: ServiceFacade) -> APIRouter:
 
     @router.post(
         "/-/reload",
-        summary="Read the configuration again; a bad one changes nothing",
+        summary="Reload the configuration; an invalid one changes nothing",
         responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN),
     )
     async def reload(request: Request, visitor: _Operator) -> Response:

@@ -94,9 +94,9 @@ _BESIDE: Final = (
     "/api/v1/incidents?agency={code}",
     "/api/v1/incidents?state=open",
     "/api/v1/incidents?until=2026-01-01T00:00:00Z",
-    "/api/v1/notices?limit=1000",
-    "/api/v1/notices?incident={number}",
-    "/api/v1/notices?state=failed",
+    "/api/v1/notifications?limit=1000",
+    "/api/v1/notifications?incident={number}",
+    "/api/v1/notifications?state=failed",
     "/api/v1/agencies/{code}/days?days=400",
 )
 #: Milliseconds, of the answer and of the loop.

@@ -95,7 +95,7 @@ class RunningSite:
         """Wait until every part of Pantau itself is proven or known to be in trouble: up to two minutes after a start."""
 
         async def known() -> bool:
-            return all(part["health"] != "unknown" for part in await self.ask("/own-health"))
+            return all(part["health"] != "unknown" for part in await self.ask("/self-health"))
 
         await self.play.until(known, "every part of Pantau itself is proven")
 

@@ -62,11 +62,12 @@ async def known(site: RunningSite) -> Mapping[str, str]:
     incident = await site.outage()
     window = f"{{from: {PLANNED:%Y-%m-%d %H:%M}, until: {PLANNED:%Y-%m-%d} 23:30, why: Naik taraf pelayan}}"
     await site.rewritten(JCM.code, lambda text: f"{text.rstrip()}\nmaintenance: [{window}]\n")
-    notices = await site.ask(f"/notices?agency={UCM.code}")
+    notices = await site.ask(f"/notifications?agency={UCM.code}")
     return {
         "code": JCM.code,
         "number": incident,
         "notice_id": str(notices[0]["id"]),
+        "notification_id": str(notices[0]["id"]),
         "name": "siti",
         "place": "1",
         "month": last_month(),

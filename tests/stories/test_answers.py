@@ -75,7 +75,7 @@ async def test_a_voicemail_has_reached_nobody_and_the_person_is_called_again(tmp
         play.duty.behaviour, play.duty.keys = PhoneBehaviour.ANSWERS, ["1"]
 
         assert await incident(play) == ("triggered", None)
-        calls = [n["state"] for n in await play.get("/notices") if n["channel"] == "voice"]
+        calls = [n["state"] for n in await play.get("/notifications") if n["channel"] == "voice"]
         assert "delivered" not in calls
 
         again = await play.duty.expect_call("telah disahkan")
@@ -130,7 +130,7 @@ async def test_a_false_alarm_is_corrected_by_every_channel_and_nothing_is_said_t
         await play.duty.expect_call("telah disahkan")
         await play.until_notice("fax", "outage", "delivered")
         await play.until_notice("letter", "outage", "sent")
-        letter = next(n for n in await play.get("/notices") if n["channel"] == "letter")
+        letter = next(n for n in await play.get("/notifications") if n["channel"] == "letter")
         assert (
             await play.control(f"/notifications/{letter['id']}/posted-unprinted", by="Kerani Contoh")
         ).status_code == 200
@@ -148,6 +148,6 @@ async def test_a_false_alarm_is_corrected_by_every_channel_and_nothing_is_said_t
         assert (len(play.letters()), len(play.letters("dispatched"))) == (1, 1)
         await play.world.network.systems[JCM.code].repair()
         await play.everybody_is_up()
-        assert not [n for n in await play.get("/notices") if n["purpose"] == "recovery"]
+        assert not [n for n in await play.get("/notifications") if n["purpose"] == "recovery"]
         assert [i["number"] for i in await play.get("/incidents")] == ["JCM-01"], "it was not opened again meanwhile"
         assert play.world.carrier.unexpected() == []

@@ -36,7 +36,7 @@ async def test_what_mail_rests_on_is_looked_at_soon_and_a_reload_keeps_what_was_
 
         async def all_seen() -> bool:
             found = [await checks(play, code) for code in (JCM.code, "MDC")]
-            own = {check["kind"]: check for check in await play.get("/own-checks")}
+            own = {check["kind"]: check for check in await play.get("/self-checks")}
             return all(each["certificate"]["verdict"] == "pass" for each in (*found, own))
 
         await play.until(all_seen, "every certificate was looked at, ours as well")

@@ -101,7 +101,7 @@ async def lies(play: Theatre, number: str) -> bool:
 
 async def post(play: Theatre, number: str, by: str) -> str:
     """Let a clerk post the letter and say so; return who is written down."""
-    notices = await play.get("/notices")
+    notices = await play.get("/notifications")
     letter = next(n for n in notices if (n["channel"], n["incident"]) == ("letter", number))
     answer = await play.control(f"/notifications/{letter['id']}/posted-unprinted", by=by)
     assert answer.status_code == 200, answer.text

@@ -49,7 +49,7 @@ async def incidents(play: Theatre) -> dict[str, str]:
 
 async def waits(play: Theatre) -> set[str]:
     """Return the channels on which a notice of the agency's outage waits."""
-    notices = await play.get("/notices")
+    notices = await play.get("/notifications")
     ours = (n for n in notices if n["incident"].startswith("JCM"))
     return {n["channel"] for n in ours if (n["purpose"], n["state"]) == ("outage", "pending")}
 
@@ -76,7 +76,7 @@ async def by_telephone(play: Theatre, number: str) -> None:
     """Wait until staff were told of an incident by SMS or, so soon after another, by a call."""
 
     async def told() -> bool:
-        found = [n for n in await play.get("/notices") if (n["incident"], n["purpose"]) == (number, "outage")]
+        found = [n for n in await play.get("/notifications") if (n["incident"], n["purpose"]) == (number, "outage")]
         return any(n["channel"] in {"sms", "voice"} and n["state"] in {"sent", "delivered"} for n in found)
 
     await play.until(told, f"staff were told of {number} by telephone")
@@ -92,7 +92,7 @@ async def a_second_outage(play: Theatre) -> None:
         return len(play.letters()) == 1
 
     await play.until(lies_there, "the letter of the second outage lies in the tray")
-    letter = next(n for n in await play.get("/notices") if (n["channel"], n["incident"]) == ("letter", "JCM-02"))
+    letter = next(n for n in await play.get("/notifications") if (n["channel"], n["incident"]) == ("letter", "JCM-02"))
     assert (
         await play.control(f"/notifications/{letter['id']}/posted-unprinted", by="Kerani Contoh")
     ).status_code == 200

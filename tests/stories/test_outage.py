@@ -34,7 +34,7 @@ async def test_an_unanswered_sms_becomes_a_call_and_recovery_is_told_to_those_wh
         await play.until_notice("letter", "outage", "sent")
         assert "GANGGUAN PERKHIDMATAN E-MEL RASMI JABATAN CONTOH MALAYSIA" in play.faxes()[0]
         assert len(play.letters()) == 1
-        letter = next(n for n in await play.get("/notices") if n["channel"] == "letter")
+        letter = next(n for n in await play.get("/notifications") if n["channel"] == "letter")
         assert (
             await play.control(f"/notifications/{letter['id']}/posted-unprinted", by="Kerani Contoh")
         ).status_code == 200
@@ -60,7 +60,9 @@ async def test_a_letter_that_was_not_posted_is_withdrawn_and_needs_no_recovery_l
         await play.until_notice("fax", "recovery", "delivered")
 
         assert (play.letters(), len(play.letters("withdrawn"))) == ([], 1)
-        assert not [n for n in await play.get("/notices") if (n["channel"], n["purpose"]) == ("letter", "recovery")]
+        assert not [
+            n for n in await play.get("/notifications") if (n["channel"], n["purpose"]) == ("letter", "recovery")
+        ]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ async def test_an_outage_can_be_proven_from_its_first_run_to_the_posted_letter_a
         await play.until_notice("letter", "outage", "sent")
         await play.kill()
         await play.start()
-        letter = next(n for n in await play.get("/notices") if n["channel"] == "letter")
+        letter = next(n for n in await play.get("/notifications") if n["channel"] == "letter")
         (laid,) = play.letters()
         code, said = await play.pantau("letters", "posted", str(letter["id"]), "--unprinted", "--by", "Kerani Contoh")
         assert code == 0, said

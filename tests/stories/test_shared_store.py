@@ -54,7 +54,7 @@ async def outage_to_its_end(left: Theatre, directory: Path) -> None:
     """Wait until all notices of the outage have come to an end, and check how often each person got each."""
 
     async def told() -> bool:
-        notices = {(n["channel"], n["purpose"], n["state"]) for n in await left.get("/notices")}
+        notices = {(n["channel"], n["purpose"], n["state"]) for n in await left.get("/notifications")}
         return {("fax", "outage", "delivered"), ("letter", "outage", "sent")} <= notices
 
     async def acknowledged() -> bool:

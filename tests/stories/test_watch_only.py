@@ -33,7 +33,7 @@ async def text_at(play: Theatre, path: str) -> str:
 
 
 async def notices_of(play: Theatre) -> list[tuple[object, ...]]:
-    return [(each["id"], each["state"], each["attempts"]) for each in await play.get("/notices")]
+    return [(each["id"], each["state"], each["attempts"]) for each in await play.get("/notifications")]
 
 
 async def has_opened(play: Theatre) -> None:
@@ -55,7 +55,7 @@ async def test_nobody_is_told_while_it_only_watches_and_the_officer_is_from_the_
 
         await play.until(failed_on, "it has failed several times more")
         assert told(play) == 0
-        assert await play.get("/notices") == []
+        assert await play.get("/notifications") == []
         # Wherever somebody looks.
         [incident] = await play.get("/incidents")
         assert incident["untold"] is True

@@ -193,7 +193,7 @@ class Theatre:
         """Wait until so many notices of a kind are in a state."""
 
         async def there() -> bool:
-            found = [(n["channel"], n["purpose"], n["state"]) for n in await self.get("/notices")]
+            found = [(n["channel"], n["purpose"], n["state"]) for n in await self.get("/notifications")]
             return found.count((channel, purpose, state)) >= count
 
         await self.until(there, f"{count} {purpose} notice by {channel} is {state}")
@@ -225,7 +225,9 @@ async def settled(play: Theatre, number: str = "JCM-01") -> bool:
 async def stands(play: Theatre, channel: str, number: str = "JCM-01") -> str:
     """Return how the notice of the outage stands on a channel."""
     which = (channel, "outage", number)
-    states = [n["state"] for n in await play.get("/notices") if (n["channel"], n["purpose"], n["incident"]) == which]
+    states = [
+        n["state"] for n in await play.get("/notifications") if (n["channel"], n["purpose"], n["incident"]) == which
+    ]
     return states[0] if states else ""
 
 

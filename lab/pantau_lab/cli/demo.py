@@ -340,7 +340,7 @@ async def _state(demo: RunningDemo, client: httpx.AsyncClient) -> ScreenState:
     )
     try:
         agencies, incidents, notices = [
-            (await client.get(path)).raise_for_status().json() for path in ("/agencies", "/incidents", "/notices")
+            (await client.get(path)).raise_for_status().json() for path in ("/agencies", "/incidents", "/notifications")
         ]
     except (httpx.HTTPError, ValueError):
         return state  # It is starting, or ending.

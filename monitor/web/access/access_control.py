@@ -314,11 +314,11 @@ def incident_in_path(source: ServiceFacade) -> AgencyOf:
     return agency
 
 
-def notice_in_path(source: ServiceFacade) -> AgencyOf:
-    """Return what finds the agency of the notice that the path names as {notice_id}. Raises `NotFoundError`."""
+def notification_in_path(source: ServiceFacade) -> AgencyOf:
+    """Return what finds the agency of the notice that the path names as {notification_id}. Raises `NotFoundError`."""
 
     async def agency(request: Request) -> str:
-        written = str(request.path_params["notice_id"])
+        written = str(request.path_params["notification_id"])
         if not written.isdecimal() or len(written) > _DIGITS:
             raise HTTPException(404, "there is no such notice")
         return (await source.board.notice(int(written))).notice.agency

@@ -34,7 +34,7 @@ _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto
 
 def alertmanager(receiver: AlertReceiver) -> APIRouter:
     """Build the route. It answers 2xx for what is stored, and 429, 503 or 500 for what is to come again; nothing else does."""
-    router = APIRouter(prefix="/api/v1", tags=["orders"])
+    router = APIRouter(prefix="/api/v1", tags=["commands"])
 
     def refuse(status: int, why: str, **headers: str) -> HTTPException:
         receiver.refuse(status, why)
@@ -61,7 +61,7 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
 
     @router.post(
         "/alertmanager",
-        summary="Take in a webhook of Alertmanager, version 4; needs the token of `alertmanager.receive`",
+        summary="Receive an Alertmanager webhook, version 4; needs the token of `alertmanager.receive`",
         dependencies=[Depends(PublicRoute("has a token of its own")), Depends(admitted)],
         responses=problems(*_REFUSALS),
         # It is read by us: what is larger than any is refused before.

@@ -38,10 +38,10 @@ _DIGEST: Final = re.compile(r'"([0-9a-f]{64})"')
 _Administrator = Annotated[Principal, Depends(RequirePermission(Permission.PLACE_SECRETS, agency_in_path))]
 IfMatch = Annotated[
     str | None,
-    Header(alias="If-Match", description="The ETag of the version that you have seen; nothing else is written over."),
+    Header(alias="If-Match", description="ETag of the version that you edited; no other version is overwritten."),
 ]
 _NoneMatch = Annotated[
-    str | None, Header(alias="If-None-Match", description="`*`, instead of `If-Match`: the agency is a new one.")
+    str | None, Header(alias="If-None-Match", description="`*` instead of `If-Match`: creates a new agency.")
 ]
 
 _REFUSALS: Final = (
@@ -83,12 +83,12 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
 
     @router.get(
         "",
-        summary="An agency's document as it was written last",
+        summary="Get an agency's document",
         dependencies=needs(Permission.EDIT_AGENCY, agency_in_path),
         response_class=Response,
         responses={
             200: {"description": "YAML.", "content": {_KIND: {"schema": {"type": "string"}}}},
-            304: {"description": "It is as `If-None-Match` has it."},
+            304: {"description": "Not modified: `If-None-Match` has the current ETag."},
         },
     )
     async def read(code: str, request: Request) -> Response:
@@ -101,7 +101,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
 
     @router.put(
         "",
-        summary="Write an agency's document, and let the service go by it",
+        summary="Replace an agency's document and apply it",
         response_model=DocumentWritten,
         openapi_extra={"requestBody": _TEXT},
         responses=problems(*OF_WRITING),
@@ -131,7 +131,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
 
     @router.delete(
         "",
-        summary="Take an agency out: it is watched no more",
+        summary="Remove an agency; its monitoring ends",
         response_model=DocumentWritten,
         responses=problems(*OF_WRITING),
     )

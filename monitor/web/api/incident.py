@@ -18,7 +18,7 @@ from monitor.service.facade import ServiceFacade
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter
 from monitor.views.overview import IncidentView, NotificationDetail, NotificationView, view_incident
 from monitor.views.site_report import SiteIncidentSummary
-from monitor.web.access.access_control import Reader, incident_in_path, needs, notice_in_path, permit
+from monitor.web.access.access_control import Reader, incident_in_path, needs, notification_in_path, permit
 from monitor.web.api.route.query import (
     NOT_FOUND,
     USUAL,
@@ -52,8 +52,8 @@ _IncidentStates = Annotated[
 ]
 _NoticeStates = Annotated[list[NotificationState] | None, Query(description="Only those that stand so.")]
 _Number = Annotated[str | None, Query(description="Only those that tell of this incident, by its number.")]
-_Since = Annotated[Moment | None, Query(description="Only those that opened, or were written, then or later.")]
-_Until = Annotated[Moment | None, Query(description="Only those that opened, or were written, before.")]
+_Since = Annotated[Moment | None, Query(description="Only those opened or created at this time or later.")]
+_Until = Annotated[Moment | None, Query(description="Only those opened or created before this time.")]
 
 
 def records(source: ServiceFacade) -> APIRouter:
@@ -63,7 +63,7 @@ def records(source: ServiceFacade) -> APIRouter:
 
     @router.get(
         "/incidents",
-        summary="Incidents: first all that are open, then those that are over, each newest first",
+        summary="List incidents: open ones first, then resolved ones, each newest first",
         response_model=list[IncidentView],
     )
     async def incidents(
@@ -89,7 +89,7 @@ def records(source: ServiceFacade) -> APIRouter:
 
     @router.get(
         "/incidents/{number}",
-        summary="One incident, by the number that people read",
+        summary="Get one incident by its number",
         responses=NOT_FOUND,
         dependencies=needs(Permission.READ, incident_in_path(source)),
     )
@@ -98,15 +98,15 @@ def records(source: ServiceFacade) -> APIRouter:
 
     @router.get(
         "/incidents/{number}/sites",
-        summary="What each site says of an incident's agency, and what it last saw fail; nothing where there is one alone",
+        summary="List each site's findings about an incident; empty with a single site",
         responses=NOT_FOUND,
         dependencies=needs(Permission.READ, incident_in_path(source)),
     )
     async def sites(number: str) -> list[SiteIncidentSummary]:
         return list(await board.site_evidence(await source.numbered(number)))
 
-    @router.get("/notices", summary="Notices, newest first", response_model=list[NotificationView])
-    async def notices(
+    @router.get("/notifications", summary="List notifications, newest first", response_model=list[NotificationView])
+    async def notifications(
         request: Request,
         visitor: Reader,
         *,
@@ -125,17 +125,17 @@ def records(source: ServiceFacade) -> APIRouter:
             since=since,
             until=_later(until, since),
         )
-        page = await board.notice_page(wanted, most=limit, after=read_id("notices", cursor))
-        return await listed(_NOTICE, page.rows, next_page(request, "notices", page.after))
+        page = await board.notice_page(wanted, most=limit, after=read_id("notifications", cursor))
+        return await listed(_NOTICE, page.rows, next_page(request, "notifications", page.after))
 
     @router.get(
-        "/notices/{notice_id}",
-        summary="One notice, with every attempt to bring it",
+        "/notifications/{notification_id}",
+        summary="Get one notification with its delivery attempts",
         responses=NOT_FOUND,
-        dependencies=needs(Permission.READ, notice_in_path(source)),
+        dependencies=needs(Permission.READ, notification_in_path(source)),
     )
-    async def notice(notice_id: Id) -> NotificationDetail:
-        return await board.notice(notice_id)
+    async def notification(notification_id: Id) -> NotificationDetail:
+        return await board.notice(notification_id)
 
     async def known(quoted: Sequence[str], visitor: Principal) -> set[str]:
         """Return the codes of agencies: those that are watched, and those that have left and are remembered.

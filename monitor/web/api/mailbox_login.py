@@ -101,7 +101,7 @@ def mailbox_logins(editor: AgencyEditor) -> APIRouter:
 
     @router.put(
         "/agencies/{code}/mailboxes/{key}/password",
-        summary="Give a mailbox another password, which is kept encrypted and can be read by nobody",
+        summary="Set a mailbox's password; it is stored encrypted and cannot be read back",
         response_model=DocumentWritten,
         responses=problems(*OF_WRITING),
         tags=["documents"],
@@ -114,7 +114,7 @@ def mailbox_logins(editor: AgencyEditor) -> APIRouter:
 
     @router.put(
         "/agencies/{code}/mailboxes/{key}/application",
-        summary="Let a mailbox be signed in to by an application, whose secret is kept encrypted and can be read by nobody",
+        summary="Set a mailbox's OAuth client; its secret is stored encrypted and cannot be read back",
         response_model=DocumentWritten,
         responses=problems(*OF_WRITING),
         tags=["documents"],

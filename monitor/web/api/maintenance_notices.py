@@ -24,8 +24,8 @@ _PAGES: Final = {"letter.pdf": Channel.LETTER, "fax.pdf": Channel.FAX}
 _PDF: Final = {"description": "Pages to be printed.", "content": {"application/pdf": {}}}
 
 
-_Begins = Annotated[Moment | None, Query(description="When the work begins; without it: it is cancelled.")]
-_Before = Annotated[str, Query(max_length=32, description="The number of the notice whose place it takes.")]
+_Begins = Annotated[Moment | None, Query(description="Start of the work. Without it the notice is a cancellation.")]
+_Before = Annotated[str, Query(max_length=32, description="Number of the notice that it replaces.")]
 _Sides = Annotated[Literal[1, 2], Query(description="2: each addressee begins on a sheet of their own.")]
 
 
@@ -90,8 +90,10 @@ class MaintenanceDraftResponse(BaseModel):
 class MaintenanceNoticeRequest(ApiRequest):
     """Of which work a notice is to be, and whose place it takes. Work alone is planned, both are a change, else it is cancelled."""
 
-    begins: Annotated[Moment | None, Field(description="When the work begins; without it: it is cancelled.")] = None
-    before: Annotated[str, Field(max_length=32, description="The number of the notice whose place it takes.")] = ""
+    begins: Annotated[
+        Moment | None, Field(description="Start of the work. Without it the notice is a cancellation.")
+    ] = None
+    before: Annotated[str, Field(max_length=32, description="Number of the notice that it replaces.")] = ""
 
 
 _NOTICE: Final = TypeAdapter(MaintenanceNoticeResponse)
@@ -100,11 +102,11 @@ _NOTICE: Final = TypeAdapter(MaintenanceNoticeResponse)
 def advance_orders(notices: MaintenanceNotices) -> APIRouter:
     """Build the routes."""
     router, asked = given_orders(), questions()
-    here = "/agencies/{code}/advance-notices"
+    here = "/agencies/{code}/maintenance-notices"
 
     @asked.get(
         here,
-        summary="What maintenance is planned, and what recipients were told of it beforehand",
+        summary="List planned maintenance and its maintenance notices",
         response_model=MaintenanceNoticesResponse,
         responses=NOT_FOUND,
     )
@@ -113,7 +115,7 @@ def advance_orders(notices: MaintenanceNotices) -> APIRouter:
 
     @asked.get(
         f"{here}/draft",
-        summary="What would be made now, and what its letter would say; nothing is written",
+        summary="Preview a maintenance notice; nothing is stored",
         response_model=MaintenanceDraftResponse,
         responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     )
@@ -132,7 +134,7 @@ def advance_orders(notices: MaintenanceNotices) -> APIRouter:
 
     @router.post(
         here,
-        summary="Make an advance notice; nothing is sent: its pages are to be printed, signed and sent",
+        summary="Create a maintenance notice; nothing is sent: print, sign and send its pages",
         response_model=MaintenanceNoticeResponse,
         status_code=HTTPStatus.CREATED,
     )
@@ -146,7 +148,7 @@ def advance_orders(notices: MaintenanceNotices) -> APIRouter:
 
     @asked.get(
         f"{here}/{{number}}/{{page}}",
-        summary="The pages of one to today's recipients; that they were fetched is in the journal",
+        summary="Download its pages; each download is in the audit log",
         response_class=Response,
         responses={200: _PDF, **NOT_FOUND},
     )

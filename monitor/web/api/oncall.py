@@ -66,9 +66,9 @@ class OnCallView(BaseModel):
 class ApiOverride(ApiRequest):
     """Who takes which duty over, from when until when."""
 
-    rota: Annotated[str, Field(min_length=1, max_length=130, description="As /api/v1/on-call names it.")]
+    rota: Annotated[str, Field(min_length=1, max_length=130, description="Name as in /api/v1/on-call.")]
     person: Annotated[str, Field(min_length=1, max_length=64, description="A contact's key.")]
-    begins: Annotated[Moment | None, Field(description="Now, if it is not said.")] = None
+    begins: Annotated[Moment | None, Field(description="Default: now.")] = None
     ends: Moment
 
 
@@ -83,7 +83,7 @@ def on_call(duty: OnCall, board: StatusReader) -> APIRouter:
     router = questions()
 
     @router.get(
-        "/on-call", summary="Who is on call, who comes next, and when nobody is", response_model=list[OnCallView]
+        "/on-call", summary="List who is on call, who is next, and gaps in the rota", response_model=list[OnCallView]
     )
     async def rotas(
         request: Request,
@@ -117,7 +117,7 @@ def override_orders(duty: OnCall) -> APIRouter:
     """Build the routes."""
     router, asked = given_orders(), questions()
 
-    @asked.get("/overrides", summary="The overrides that are not over", response_model=list[OverrideResponse])
+    @asked.get("/overrides", summary="List current and future overrides", response_model=list[OverrideResponse])
     async def standing(visitor: Colleague) -> Response:
         scope = visitor.scope(Permission.READ_PEOPLE)
         rows = [view_override(each) for each in await duty.overrides() if owner_of(each.rota) in scope]
@@ -125,7 +125,7 @@ def override_orders(duty: OnCall) -> APIRouter:
 
     @router.post(
         "/overrides",
-        summary="Put somebody on call instead of whoever is planned; tell them, and who is relieved: Pantau does not",
+        summary="Create an override; Pantau does not notify the people concerned",
         response_model=ChangedOverrideResponse,
         status_code=HTTPStatus.CREATED,
     )
@@ -142,7 +142,7 @@ def override_orders(duty: OnCall) -> APIRouter:
 
         return await carry_out.answer(orderer_of(visitor), _CHANGE, act, HTTPStatus.CREATED)
 
-    @router.delete("/overrides/{number}", summary="Take an override back", response_model=ChangedOverrideResponse)
+    @router.delete("/overrides/{number}", summary="Remove an override", response_model=ChangedOverrideResponse)
     async def remove(number: Id, visitor: _Giver) -> ChangedOverrideResponse:
         found = next((each for each in await duty.overrides() if each.id == number), None)
         if found is None:

@@ -52,7 +52,7 @@ class ApiDeclare(ApiReasonRequest):
 
     agency: Annotated[str, Field(min_length=1, max_length=64)]
     matter: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
-    since: Annotated[Moment | None, Field(description="Now, if it is not said; at most seven days ago.")] = None
+    since: Annotated[Moment | None, Field(description="Default: now. At most seven days ago.")] = None
 
 
 def orders(source: ServiceFacade) -> APIRouter:
@@ -73,7 +73,7 @@ def orders(source: ServiceFacade) -> APIRouter:
 
     @router.post(
         "/incidents/{number}/acknowledge",
-        summary="Take an incident on",
+        summary="Acknowledge an incident",
         dependencies=[
             Depends(PublicRoute("takes tokens of the settings, and asks for the permission where there is none"))
         ],
@@ -109,17 +109,17 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
     ruler = Depends(RequirePermission(Permission.RULE, its_agency))
 
     @router.post(
-        "/incidents/{number}/remark",
-        summary="Write down what is being done; whoever has taken it on has it for longer by it",
+        "/incidents/{number}/notes",
+        summary="Add a note; it extends the acknowledgement",
         response_model=IncidentView,
     )
-    async def remark(number: str, said: ApiNote, carry_out: Once, visitor: Principal = duty_officer) -> Response:
+    async def add_note(number: str, said: ApiNote, carry_out: Once, visitor: Principal = duty_officer) -> Response:
         name = name_of(visitor, said.by)
         return await done(carry_out, visitor, lambda: source.remark(number, name, said.text))
 
     @router.post(
         "/incidents/{number}/take-over",
-        summary="Take an incident over from whoever has it; if they have it no more, nothing changes",
+        summary="Take an incident over from its assignee; if that changed, nothing happens",
         response_model=IncidentView,
     )
     async def take_over(number: str, said: ApiTakeOver, carry_out: Once, visitor: Principal = duty_officer) -> Response:
@@ -127,11 +127,11 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
         return await done(carry_out, visitor, lambda: source.take_over(number, name, said.of))
 
     @router.post(
-        "/incidents/{number}/hand-on",
-        summary="Let the next of the staff be told at once",
+        "/incidents/{number}/escalate",
+        summary="Escalate to the next step at once",
         response_model=IncidentView,
     )
-    async def hand_on(
+    async def escalate(
         number: str, carry_out: Once, word: ApiRequest | None = None, visitor: Principal = duty_officer
     ) -> Response:
         name = name_of(visitor, word.by if word else None)
@@ -139,7 +139,7 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
 
     @router.post(
         "/incidents/{number}/release",
-        summary="Let the announcement go out to offices outside",
+        summary="Release the announcement to external recipients",
         response_model=IncidentView,
     )
     async def release(
@@ -151,7 +151,7 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
 
     @router.post(
         "/incidents/{number}/close",
-        summary="Let it be over, by a person's word",
+        summary="Close an incident manually",
         response_model=IncidentView,
     )
     async def close(number: str, said: ApiClose, carry_out: Once, visitor: Principal = ruler) -> Response:
@@ -163,17 +163,19 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
         )
 
     @router.post(
-        "/incidents/{number}/correct",
-        summary="Declare it a false alarm: whoever was told gets a correction",
+        "/incidents/{number}/false-alarm",
+        summary="Mark as false alarm; everybody notified gets a correction",
         response_model=IncidentView,
     )
-    async def correct(number: str, said: ApiCorrection, carry_out: Once, visitor: Principal = ruler) -> Response:
+    async def mark_false_alarm(
+        number: str, said: ApiCorrection, carry_out: Once, visitor: Principal = ruler
+    ) -> Response:
         name = name_of(visitor, said.by)
         return await done(carry_out, visitor, lambda: source.correct(number, name, said.why, despite=said.despite))
 
     @router.post(
         "/declarations",
-        summary="Declare an outage that no probe sees: it is told of as a measured one is",
+        summary="Declare an outage that no probe detects; people are notified as of a detected one",
         response_model=DeclaredView,
         status_code=HTTPStatus.CREATED,
     )

@@ -35,7 +35,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
     """Build the routes."""
     router, asked = given_orders(), questions()
 
-    @asked.get("/silences", summary="The silences that have not ended, oldest first", response_model=list[Silence])
+    @asked.get("/silences", summary="List current silences, oldest first", response_model=list[Silence])
     async def current(visitor: Reader) -> Response:
         scope = visitor.scope(Permission.READ)
         rows = [each for each in await silencer.current() if silencer.whose(each.about) in scope]
@@ -43,7 +43,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
 
     @router.post(
         "/silences",
-        summary="Let nobody be told about an agency or a route for a while",
+        summary="Silence notifications about an agency or a route",
         response_model=Silence,
         status_code=HTTPStatus.CREATED,
     )
@@ -62,7 +62,9 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         return await carry_out.answer(orderer_of(visitor), _SILENCE, act, HTTPStatus.CREATED)
 
     @router.delete(
-        "/silences/{number}", summary="End a silence now: what is still wrong is told at once", response_model=Silence
+        "/silences/{number}",
+        summary="End a silence now; persisting problems are notified at once",
+        response_model=Silence,
     )
     async def end(number: Id, visitor: _Silencer) -> Silence:
         found = next((each for each in await silencer.current() if each.id == number), None)

@@ -46,15 +46,15 @@ _NOT_ASKED = b'"availability":[]}'
 
 _Directions = Annotated[
     list[Literal["internal", "outbound", "inbound"]] | None,
-    Query(description="Only those whose mail is probed in one of these; `state` is then asked of these alone."),
+    Query(description="Only agencies probed in one of these directions; `state` then applies to these directions."),
 ]
-_States = Annotated[list[AgencyStatus] | None, Query(description="Only those that are in one of these.")]
-_Channels = Annotated[list[Channel] | None, Query(description="Only those of these channels.")]
+_States = Annotated[list[AgencyStatus] | None, Query(description="Only agencies in one of these states.")]
+_Channels = Annotated[list[Channel] | None, Query(description="Only gateways of these channels.")]
 #: How many are configured does not grow with time: all, unless fewer are asked for.
-_Few = Annotated[int | None, Query(ge=1, le=MOST, description="How many there are on a page; all, if it is not said.")]
+_Few = Annotated[int | None, Query(ge=1, le=MOST, description="Rows per page; all by default.")]
 _Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS))]
 _Days = Annotated[
-    int, Query(ge=1, le=400, description="How many, up to today; `availability` is of 30 and of 90 all the same.")
+    int, Query(ge=1, le=400, description="Number of days, up to today. `availability` always covers 30 and 90 days.")
 ]
 
 
@@ -67,14 +67,14 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
     of_agency = needs(Permission.READ, agency_in_path)
 
     @router.get(
-        "/own-health",
-        summary="How Pantau itself stands, and what is wrong with it",
+        "/self-health",
+        summary="Get the health of Pantau itself and its problems",
         dependencies=needs(Permission.READ),
     )
-    async def own_health() -> list[PartView]:
+    async def self_health() -> list[PartView]:
         return list(source.board.own())
 
-    @router.get("/agencies", summary="All agencies and how their mail is judged", response_model=list[AgencyView])
+    @router.get("/agencies", summary="List all agencies and the health of their mail", response_model=list[AgencyView])
     async def agencies(
         request: Request,
         visitor: Reader,
@@ -108,7 +108,7 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
 
     @router.get(
         "/agencies/{code}",
-        summary="One agency",
+        summary="Get one agency",
         response_model=AgencyView,
         responses=NOT_FOUND,
         dependencies=of_agency,
@@ -120,7 +120,7 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
 
     @router.get(
         "/references",
-        summary="Our own mailboxes, by which the agencies' mail is proven, and how they stand",
+        summary="List the reference mailboxes and their health",
         dependencies=ours,
     )
     async def references() -> list[ReferenceView]:
@@ -128,7 +128,7 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
 
     @router.get(
         "/gateways",
-        summary="The ways on which people are told, in the order of trying, and how they stand",
+        summary="List the gateways in the order in which they are tried, and their health",
         dependencies=ours,
     )
     async def gateways(channel: _Channels = None) -> list[GatewayStatus]:
@@ -136,7 +136,7 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
 
     @router.get(
         "/agencies/{code}/days",
-        summary="How one agency's mail stood, day by day",
+        summary="Get the daily history of one agency",
         responses=NOT_FOUND,
         dependencies=of_agency,
     )
@@ -145,22 +145,22 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
 
     @router.get(
         "/agencies/{code}/sites",
-        summary="What came of the runs of one agency at each site, our own first; nothing where there is one alone",
+        summary="List the run totals of one agency per site, this site first; empty with a single site",
         responses=NOT_FOUND,
         dependencies=of_agency,
     )
     async def sites(code: str, days: _Days = 30) -> list[SiteSumsView]:
         return [view_sums(each) for each in await source.board.site_sums(code, days)]
 
-    @router.get("/own-checks", summary="What the checks found at our own reference mailboxes", dependencies=ours)
-    async def own_checks() -> list[CheckView]:
+    @router.get("/self-checks", summary="List the check results of the reference mailboxes", dependencies=ours)
+    async def self_checks() -> list[CheckView]:
         return list(source.board.own_checks())
 
     if tray is not None:
 
         @router.get(
             "/letters",
-            summary="The letters in the trays, and those that have left them of late",
+            summary="List the letters in the trays and those posted recently",
             response_model=list[LetterView],
         )
         async def letters(visitor: _Clerk) -> Response:

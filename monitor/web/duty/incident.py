@@ -25,7 +25,7 @@ from monitor.service.portal.worklist import MOST, Worklist
 from monitor.store.engine.listing import NotificationFilter
 from monitor.views.incident_action import PERMISSION_FOR, IncidentAction, possible
 from monitor.views.overview import view_incident
-from monitor.web.access.access_control import RequirePermission, incident_in_path, notice_in_path, permit
+from monitor.web.access.access_control import RequirePermission, incident_in_path, notification_in_path, permit
 from monitor.web.duty.form_result import (
     FINE,
     InvalidForm,
@@ -140,7 +140,7 @@ def _offer_taking_on(router: APIRouter, front: ServiceFacade, sheets: IncidentRo
         is_theirs = after.acknowledged_by == visitor.by
         return then_say(request, _at(after), _unless_over(after, "taken_over" if is_theirs else "has_a_third"))
 
-    @router.post("/incidents/{number}/remark")
+    @router.post("/incidents/{number}/notes")
     async def remark(request: Request, number: str, visitor: Principal = officer) -> Response:
         form = await form_of(request)
         text = read_why(form, "text")
@@ -149,7 +149,7 @@ def _offer_taking_on(router: APIRouter, front: ServiceFacade, sheets: IncidentRo
         after = await front.remark(number, visitor.by, text)
         return then_say(request, _at(after), "remarked")
 
-    @router.post("/incidents/{number}/hand-on")
+    @router.post("/incidents/{number}/escalate")
     async def hand_on(request: Request, number: str, visitor: Principal = officer) -> Response:
         await form_of(request)
         after = await front.hand_on(number, visitor.by)
@@ -191,7 +191,7 @@ def _offer_ruling(
     router: APIRouter, front: ServiceFacade, declarer: DeclarationService, sheets: IncidentRoutes
 ) -> None:
     ruler = Depends(RequirePermission(Permission.RULE, incident_in_path(front)))
-    settler = Depends(RequirePermission(Permission.RULE, notice_in_path(front)))
+    settler = Depends(RequirePermission(Permission.RULE, notification_in_path(front)))
 
     @router.post("/incidents/{number}/close")
     async def close(request: Request, number: str, visitor: Principal = ruler) -> Response:
@@ -209,7 +209,7 @@ def _offer_ruling(
             return await sheets.shown(request, number, visitor, refused(IncidentAction.CLOSE, wrong, form))
         return then_say(request, _at(after), "goes_on" if after.is_open else "closed")
 
-    @router.post("/incidents/{number}/correct")
+    @router.post("/incidents/{number}/false-alarm")
     async def correct(request: Request, number: str, visitor: Principal = ruler) -> Response:
         form = await form_of(request)
         before, why = await front.numbered(number), read_why(form)
@@ -223,23 +223,23 @@ def _offer_ruling(
             return await sheets.shown(request, number, visitor, refused(IncidentAction.CORRECT, wrong, form))
         return then_say(request, _at(after), "corrected")
 
-    @router.post("/notices/{notice_id}/settle")
-    async def settle(request: Request, notice_id: Id, visitor: Principal = settler) -> Response:
+    @router.post("/notifications/{notification_id}/set-status")
+    async def settle(request: Request, notification_id: Id, visitor: Principal = settler) -> Response:
         form = await form_of(request)
-        notice = await front.board.notice(notice_id)
+        notice = await front.board.notice(notification_id)
         if not notice.incidents:
-            raise no_notice(notice_id)
+            raise no_notice(notification_id)
         number, why, ruling = notice.incidents[0], read_why(form), form.get("ruling", "")
         # One that waits may be paper that is held, of which something can be said, too.
         if notice.notice.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
             return then_say(request, f"/incidents/{number}", "settled_before")
         if why is None or ruling not in set(ManualStatus):
             problem = "no_text" if why is None else "no_choice"
-            return await sheets.shown(request, number, visitor, unreadable(str(notice_id), problem, form))
+            return await sheets.shown(request, number, visitor, unreadable(str(notification_id), problem, form))
         try:
-            await front.settle(notice_id, ManualStatus(ruling), visitor.by, why)
+            await front.settle(notification_id, ManualStatus(ruling), visitor.by, why)
         except OperationRejectedError as wrong:
-            return await sheets.shown(request, number, visitor, refused(str(notice_id), wrong, form))
+            return await sheets.shown(request, number, visitor, refused(str(notification_id), wrong, form))
         return then_say(request, f"/incidents/{number}", "settled")
 
 

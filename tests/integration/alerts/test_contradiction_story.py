@@ -145,6 +145,6 @@ async def test_page_says_what_is_measured_who_reads_it_and_asks_to_insist(town: 
         town.gets_fax("JCM-01")
         town.gets_letter("JCM-01")
         town.measured.delivered.clear()
-        await press(town, browser, f"{PAGE}/correct", why="rujukan rosak", despite="still-fails")
+        await press(town, browser, f"{PAGE}/false-alarm", why="rujukan rosak", despite="still-fails")
     await town.siti.gets("PEMBETULAN", "JCM-01")
     town.gets_fax("JCM-01")

@@ -156,7 +156,7 @@ async def test_an_outage_is_acknowledged_looked_at_released_and_closed_by_the_pa
         assert "announcement released" in await town.journal()
         assert (await town.journal()).count("announcement released") == 1
 
-        said = await press(town, browser, f"{PAGE}/remark", text="pembekal menggantikan cakera")
+        said = await press(town, browser, f"{PAGE}/notes", text="pembekal menggantikan cakera")
         assert f"{BY} Catatan: pembekal menggantikan cakera" in said
         assert "Pantau Insiden dibuka" in said
 
@@ -227,9 +227,9 @@ async def test_an_outage_is_declared_by_the_page_handed_on_and_taken_back(town: 
         assert again.status_code == 409
         assert f"JCM-01 sudah terbuka: {BY} mengisytiharkannya" in again.text.replace("&#39;", "'")
 
-        assert "Diserahkan." in await press(town, browser, f"{PAGE}/hand-on")
+        assert "Diserahkan." in await press(town, browser, f"{PAGE}/escalate")
         await town.ravi.gets("JCM-01")
-        said = await press(town, browser, f"{PAGE}/correct", why="mel web tidak rosak")
+        said = await press(town, browser, f"{PAGE}/false-alarm", why="mel web tidak rosak")
         assert f"diisytiharkan amaran palsu oleh {BY}" in said
         await town.siti.gets("JCM-01")
         await town.ravi.gets("JCM-01")
@@ -277,14 +277,18 @@ async def test_what_became_of_a_fax_is_said_by_the_page_by_whoever_may(town: Tow
     fax = next(each for each in await town.notices() if each.addresses == (FAX,))
     async with browser_of(town, "duty:MDC", name="mei") as browser:
         assert "JCM" not in words_of(await browser.get("/tasks"))
-        assert (await browser.post(f"/notices/{fax.id}/settle", data={"ruling": "lost", "why": "?"})).status_code == 403
+        assert (
+            await browser.post(f"/notifications/{fax.id}/set-status", data={"ruling": "lost", "why": "?"})
+        ).status_code == 403
     async with browser_of(town, "duty:JCM") as browser:
         waits = await browser.get("/tasks")
         assert "Notis yang tidak pasti 1 JCM-01" in words_of(waits)
         assert f'href="{PAGE}#notice-{fax.id}"' in waits.text
         word = {"ruling": "delivered", "why": "setiausahanya telah menerima faks itu"}
-        said = await press(town, browser, f"/notices/{fax.id}/settle", **word)
+        said = await press(town, browser, f"/notifications/{fax.id}/set-status", **word)
         assert f"{BY} Notis disahkan telah sampai: setiausahanya telah menerima faks itu" in said
-        assert "telah dinyatakan lebih awal" in await press(town, browser, f"/notices/{fax.id}/settle", **word)
+        assert "telah dinyatakan lebih awal" in await press(
+            town, browser, f"/notifications/{fax.id}/set-status", **word
+        )
         assert "Notis yang tidak pasti" not in words_of(await browser.get("/tasks"))
     assert (await town.journal()).count("notice settled by hand: arrived") == 1

@@ -45,7 +45,7 @@ def given_orders() -> APIRouter:
     """Return a router for what programs order."""
     return APIRouter(
         prefix="/api/v1",
-        tags=["orders"],
+        tags=["commands"],
         route_class=_BoundedRoute,
         dependencies=[Depends(BEARER), Depends(only_known)],
         responses=problems(*_REFUSALS),
@@ -84,7 +84,7 @@ class ApiRequest(BaseModel):
 
     by: Annotated[
         Name | None,
-        Field(description="The person who has told the program to. Left out by who has signed in: that is known."),
+        Field(description="The person on whose behalf a program acts. Leave it out when signed in as a user."),
     ] = None
 
 
@@ -111,7 +111,7 @@ class ApiDespite(ApiRequest):
 
     despite: Annotated[
         Contradiction | None,
-        Field(description="What a refusal of this order named, where it is to be carried out in spite of that."),
+        Field(description="The contradiction that a rejection of this command named, to run it anyway."),
     ] = None
 
 
@@ -155,7 +155,7 @@ _Key = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[\x20-\x7e]+$",
-        description="By which you know this order again: within a day it is carried out once, and answered the same.",
+        description="Identifies a repeated command: within a day it runs once and every repetition gets the same response.",
     ),
 ]
 

@@ -30,7 +30,7 @@ from monitor.web.problem import problems
 
 #: What every question may be answered with instead.
 _INSTEAD = {
-    304: {"description": "It is as `If-None-Match` has it."},
+    304: {"description": "Not modified: `If-None-Match` has the current ETag."},
     **problems(
         HTTPStatus.UNAUTHORIZED,
         HTTPStatus.FORBIDDEN,
@@ -108,9 +108,9 @@ def knows(request: Request, etag: str) -> bool:
 #: So many rows are on a page if it is not said, and at the most.
 USUAL, MOST = 200, 1000
 
-Agencies = Annotated[list[str] | None, Query(description="Only these, by their codes.")]
-Limit = Annotated[int, Query(ge=1, le=MOST, description="How many there are on a page.")]
-Cursor = Annotated[str | None, Query(max_length=200, description="Where the page begins, as `Link` says.")]
+Agencies = Annotated[list[str] | None, Query(description="Only these agencies, by code.")]
+Limit = Annotated[int, Query(ge=1, le=MOST, description="Rows per page.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="Start of the page, from the `Link` header.")]
 
 
 def _with_plus(text: object) -> object:

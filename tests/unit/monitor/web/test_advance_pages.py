@@ -222,7 +222,7 @@ async def test_without_anybody_to_write_to_nothing_is_made(place: House, officer
 async def test_a_program_does_over_the_api_what_an_officer_does_on_the_pages(
     place: House, officer: httpx.AsyncClient
 ) -> None:
-    program, api = await place.program("officer:JCM"), "/api/v1/agencies/JCM/advance-notices"
+    program, api = await place.program("officer:JCM"), "/api/v1/agencies/JCM/maintenance-notices"
     (work,) = (await program.get(api)).json()["works"]
     assert (work["begins"], work["told"]) == ("2026-12-01T14:00:00Z", "")
     draft = (await program.get(f"{api}/draft", params={"begins": work["begins"]})).json()

@@ -51,7 +51,7 @@ async def test_a_list_says_why_it_cannot_be_shown(path: str) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/-/healthy", "/api/v1/own-health"])
+@pytest.mark.parametrize("path", ["/metrics", "/-/healthy", "/api/v1/self-health"])
 async def test_prometheus_and_who_asks_after_the_service_itself_are_answered_as_ever(path: str) -> None:
     async with client(portal(AwayService(), ["localhost", "127.0.0.1"])) as web:
         assert (await web.get(path)).status_code == 200

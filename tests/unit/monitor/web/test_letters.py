@@ -74,7 +74,7 @@ async def test_the_page_has_one_language_by_the_switch_that_all_pages_have() -> 
         english = (await web.get("/letters?lang=en")).text
         remembered = (await web.get("/letters")).text
         refused = await web.post("/letters/7/posted", content="by=", headers=OURS)
-        notice = (await web.get("/notices/1")).text
+        notice = (await web.get("/notifications/1")).text
     assert '<html lang="ms">' in malay
     assert "Do not post" not in malay
     assert english == remembered
@@ -82,7 +82,7 @@ async def test_the_page_has_one_language_by_the_switch_that_all_pages_have() -> 
     assert "Do not post" in english
     assert not re.search("Surat|surat|dipos|kerani", re.sub('lang="ms".*?</a>', "", english))
     assert "Write your name first." in refused.text
-    assert '<a href="/notices/1?lang=ms" lang="ms" hreflang="ms">Bahasa Melayu</a>' in notice
+    assert '<a href="/notifications/1?lang=ms" lang="ms" hreflang="ms">Bahasa Melayu</a>' in notice
     for page in (malay, english):
         assert '<a href="/letters?lang=en" lang="en" hreflang="en"' in page
 

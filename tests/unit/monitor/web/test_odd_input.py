@@ -92,7 +92,7 @@ MORE_FORMS: Final = (
     Form(action="/tasks/silences/1/end"),
     Form(action="/incidents/JCM-01/take-over", typed=("of",)),
     Form(action="/incidents/JCM-01/release", typed=("looked_at",)),
-    Form(action="/notices/1/settle", fields={"ruling": "delivered"}, typed=("ruling", "why")),
+    Form(action="/notifications/1/set-status", fields={"ruling": "delivered"}, typed=("ruling", "why")),
     Form(action="/rotas/JCM/bertugas/overrides/1/remove"),
     Form(action="/rotas/JCM/bertugas/feeds/1/revoke"),
     *(Form(action=f"/users/somebody/{deed}") for deed in ("disable", "unlink", "enable", "second-factor-off")),

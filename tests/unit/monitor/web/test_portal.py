@@ -21,7 +21,7 @@ HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 NUMBERS = [address.number for address in (SMS_SITI, SMS_RAVI, FAX)]
 
 
-@pytest.mark.parametrize("what", ["own-health", "agencies", "own-checks", "incidents", "notices"])
+@pytest.mark.parametrize("what", ["self-health", "agencies", "self-checks", "incidents", "notifications"])
 async def test_a_list_holds_what_the_schema_says_and_no_more(what: str) -> None:
     service = Service(found_at_ours={"certificate": [finding("mel.gov.my:993", Verdict.WARN)]})
     async with client(portal(service, HOSTS)) as web:
@@ -35,7 +35,7 @@ async def test_a_list_holds_what_the_schema_says_and_no_more(what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/fragment", "/api/v1/agencies", "/api/v1/incidents", "/api/v1/notices", "/openapi.json"]
+    "path", ["/", "/fragment", "/api/v1/agencies", "/api/v1/incidents", "/api/v1/notifications", "/openapi.json"]
 )
 async def test_no_telephone_number_is_shown(path: str) -> None:
     async with client(portal(Service(), HOSTS)) as web:
@@ -49,7 +49,7 @@ async def test_a_page_is_called_by_its_site_where_there_are_several_and_else_as_
     titles = []
     for site in ("", "johor"):
         async with client(portal(Service(), HOSTS, site=site)) as web:
-            for path in ("/", "/agencies/JCM", "/notices/1"):
+            for path in ("/", "/agencies/JCM", "/notifications/1"):
                 text = (await web.get(path)).text
                 titles += re.findall("<title>(.*)</title>", text) + re.findall('<h1><a href="/">(.*)</a></h1>', text)
     assert titles == [
@@ -196,7 +196,7 @@ async def test_the_page_says_what_the_checks_found_and_when() -> None:
         lines = lines_of((await web.get("/agencies/JCM")).text)[2:]
         card = (await web.get("/")).text
         [agency] = (await web.get("/api/v1/agencies")).json()
-        [own] = (await web.get("/api/v1/own-checks")).json()
+        [own] = (await web.get("/api/v1/self-checks")).json()
 
     when = "24/11 14:15"
     broken = "TIDAK LULUS certificate · mel.gov.my:993 · expired 3 days ago"
@@ -275,12 +275,12 @@ SCRIPT = Script(language="ms-MY", blocks=("Ini amaran.",), menu="Tekan satu.", t
     [
         (SmsContent(text=HOSTILE), "&lt;script&gt;"),
         (VoiceContent(scripts=(SCRIPT,)), "Tekan satu."),
-        (PageContent(pdf=b"%PDF-1.7", title="Pemakluman gangguan", pages=1), "/notices/1/page.pdf"),
+        (PageContent(pdf=b"%PDF-1.7", title="Pemakluman gangguan", pages=1), "/notifications/1/page.pdf"),
     ],
 )
 async def test_what_a_notice_says_can_be_read(says: Content, shown: str) -> None:
     async with client(portal(Service(says=says), HOSTS)) as web:
-        page = await web.get("/notices/1")
+        page = await web.get("/notifications/1")
 
     assert page.status_code == 200
     assert shown in page.text
@@ -290,10 +290,10 @@ async def test_what_a_notice_says_can_be_read(says: Content, shown: str) -> None
 async def test_a_page_is_given_as_it_was_sent_and_only_a_page() -> None:
     letter = PageContent(pdf=b"%PDF-1.7 surat", title="Surat", pages=1)
     async with client(portal(Service(says=letter), HOSTS)) as web:
-        pdf = await web.get("/notices/1/page.pdf")
-        assert (await web.get("/notices/2")).status_code == 404
+        pdf = await web.get("/notifications/1/page.pdf")
+        assert (await web.get("/notifications/2")).status_code == 404
     async with client(portal(Service(), HOSTS)) as web:
-        assert (await web.get("/notices/1/page.pdf")).status_code == 404
+        assert (await web.get("/notifications/1/page.pdf")).status_code == 404
 
     assert pdf.content == b"%PDF-1.7 surat"
     assert pdf.headers["content-type"] == "application/pdf"

@@ -34,8 +34,8 @@ GETS = [
             "there is nothing at /api/v1/agncies",
         ),
         ("GET", "/static/nothing.css", 404, "Not Found", "there is nothing at /static/nothing.css"),
-        ("GET", "/notices/9", 404, "Not Found", "there is no notice 9"),
-        ("GET", "/notices/x", 422, "Unprocessable", "notice_id: Input should be a valid integer"),
+        ("GET", "/notifications/9", 404, "Not Found", "there is no notice 9"),
+        ("GET", "/notifications/x", 422, "Unprocessable", "notification_id: Input should be a valid integer"),
         ("DELETE", "/api/v1/agencies", 405, "Method Not Allowed", "DELETE is not possible here, only GET, HEAD"),
         ("GET", ORDER, 405, "Method Not Allowed", "GET is not possible here, only POST"),
         ("POST", ORDER, 401, "Unauthorized", "no token that is known"),
@@ -86,7 +86,7 @@ async def test_an_error_of_ours_is_a_problem_too_and_tells_nothing_of_it() -> No
 
     for app, status in ((portal(Broken(), HOSTS), 500), (control(Broken()), 404)):
         async with client(app) as web:
-            answer = await web.get("/api/v1/own-health")
+            answer = await web.get("/api/v1/self-health")
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.status_code == status
         assert "secret" not in answer.text
@@ -95,8 +95,8 @@ async def test_an_error_of_ours_is_a_problem_too_and_tells_nothing_of_it() -> No
 @pytest.mark.parametrize(
     ("method", "path", "headers", "status"),
     [
-        ("GET", "/api/v1/own-health", {}, 500),
-        ("HEAD", "/api/v1/own-health", {}, 500),
+        ("GET", "/api/v1/self-health", {}, 500),
+        ("HEAD", "/api/v1/self-health", {}, 500),
         ("GET", "/", {}, 500),
         ("GET", "/api/v1/incidents", {"Host": "pantau.penyerang.example"}, 400),
         ("GET", "/-/ready", {"Host": ""}, 400),

@@ -107,8 +107,8 @@ async def test_one_agency_is_found_however_its_code_is_written() -> None:
         ("agencies/JCM?state=down", "state", "is no parameter here; there is none"),
         ("agencies/JCM/days?day=7", "day", "is no parameter here; did you mean days?"),
         ("agencies/JCM/days?days=401", "days", "Input should be less than or equal to 400"),
-        ("own-health?" + "x" * 500, "x" * 60, "is no parameter here; there is none"),
-        ("own-checks?%ff=%00", "\ufffd", "is no parameter here; there is none"),
+        ("self-health?" + "x" * 500, "x" * 60, "is no parameter here; there is none"),
+        ("self-checks?%ff=%00", "\ufffd", "is no parameter here; there is none"),
         ("agencies?agency=JCN", "agency", "there is no agency 'JCN'; did you mean JCM?"),
         (
             "agencies?state=dwon",
@@ -134,7 +134,7 @@ async def test_a_question_with_a_slip_in_it_is_refused_and_the_slip_is_named(
     assert answer.json()["detail"] == f"{parameter}: {says}"
 
 
-@pytest.mark.parametrize("path", ["agencies", "agencies?limit=1", "agencies/JCM", "own-health", "letters"])
+@pytest.mark.parametrize("path", ["agencies", "agencies?limit=1", "agencies/JCM", "self-health", "letters"])
 async def test_who_asks_again_is_told_that_nothing_has_changed_until_something_has(path: str) -> None:
     service = Service()
     async with client(portal(service, HOSTS, service)) as web:

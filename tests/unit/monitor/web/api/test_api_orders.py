@@ -65,22 +65,22 @@ async def test_a_token_of_the_settings_acknowledges_as_it_did_and_orders_nothing
 async def test_orders_about_an_incident(place: House) -> None:
     program = await place.program("duty:JCM")
     for order, body in (
-        ("remark", {"text": "sedang disemak"}),
-        ("hand-on", {}),
+        ("notes", {"text": "sedang disemak"}),
+        ("escalate", {}),
         ("release", {}),
-        ("correct", {"why": "rujukan silap"}),
+        ("false-alarm", {"why": "rujukan silap"}),
     ):
         answer = await program.post(f"{HERE}/{order}", json=body)
         assert answer.status_code == 200, answer.text
         assert answer.json()["number"] == "JCM-01"
     assert answer.json()["corrected_by"] == "program konsol"
-    again = await program.post(f"{HERE}/correct", json={"why": "rujukan silap"})
+    again = await program.post(f"{HERE}/false-alarm", json={"why": "rujukan silap"})
     assert (again.status_code, again.json()["detail"][:32]) == (409, "JCM-01 was declared a false alar")
 
 
 @pytest.mark.parametrize(
     ("order", "body"),
-    [("release", {}), ("correct", {"why": "silap"})],
+    [("release", {}), ("false-alarm", {"why": "silap"})],
 )
 async def test_order_that_contradicts_what_is_measured_says_what_to_name(
     tmp_path: Path, order: str, body: Mapping[str, object]
@@ -100,11 +100,11 @@ async def test_the_journal_tells_where_an_order_came_from_and_no_more_often_than
 ) -> None:
     program = await place.program("duty:JCM", **{"Idempotency-Key": "satu"})
     for _ in range(2):
-        assert (await program.post(f"{HERE}/remark", json={"text": "disemak"})).status_code == 200
+        assert (await program.post(f"{HERE}/notes", json={"text": "disemak"})).status_code == 200
     refused = {"about": "JCM", "for": "bertahun"}
     assert (await program.post("/api/v1/silences", json=refused)).status_code == 422
     told = [(each.actor, each.detail) for each in await rows(place, journal) if each.event == "order over the API"]
-    assert told == [("program konsol", {"order": f"POST {HERE}/remark", "address": "127.0.0.1"})]
+    assert told == [("program konsol", {"order": f"POST {HERE}/notes", "address": "127.0.0.1"})]
 
 
 async def test_what_another_has_is_taken_over_from_them_and_from_nobody_else(place: House) -> None:

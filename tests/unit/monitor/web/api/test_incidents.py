@@ -32,15 +32,15 @@ ACKNOWLEDGED, RESOLVED, TRIGGERED = IncidentState.ACKNOWLEDGED, IncidentState.RE
         # The plus of an offset that nobody has written as %2B.
         ("incidents?until=2026-11-24T20:00+08:00", IncidentFilter(until=NOON), 200),
         ("incidents?until=2026-11-24T20:00:00%2B0800", IncidentFilter(until=NOON), 200),
-        ("notices", NotificationFilter(), 200),
-        ("notices?incident=JCM-01&limit=5", NotificationFilter(incident_id=1), 5),
+        ("notifications", NotificationFilter(), 200),
+        ("notifications?incident=JCM-01&limit=5", NotificationFilter(incident_id=1), 5),
         (
-            "notices?state=unknown&state=failed",
+            "notifications?state=unknown&state=failed",
             NotificationFilter(states={NotificationState.FAILED, NotificationState.UNKNOWN}),
             200,
         ),
-        ("notices?since=2026-11-24T12:00:00Z", NotificationFilter(since=NOON), 200),
-        ("notices?agency=JCM", NotificationFilter(agencies={"JCM"}), 200),
+        ("notifications?since=2026-11-24T12:00:00Z", NotificationFilter(since=NOON), 200),
+        ("notifications?agency=JCM", NotificationFilter(agencies={"JCM"}), 200),
     ],
 )
 async def test_a_question_becomes_a_filter(path: str, wanted: IncidentFilter | NotificationFilter, most: int) -> None:
@@ -52,7 +52,7 @@ async def test_a_question_becomes_a_filter(path: str, wanted: IncidentFilter | N
     assert service.asked == [(wanted, most, None)]
 
 
-@pytest.mark.parametrize("listed", ["incidents", "notices"])
+@pytest.mark.parametrize("listed", ["incidents", "notifications"])
 async def test_the_next_page_is_the_same_question_from_the_last_row_on(listed: str) -> None:
     service = Service(further=17)
     async with client(portal(service, HOSTS)) as web:
@@ -81,8 +81,8 @@ def cursor(text: str) -> str:
         ("incidents?since=2026-11-24T12:00:00Z&until=2026-11-24T12:00:00Z", "until: is not later than since"),
         ("incidents?direction=inbound", "direction: is no parameter here; there are agency, cursor, limit"),
         ("incidents?limit=0", "limit: Input should be greater than or equal to 1"),
-        ("notices?incident=JCM-99", "incident: there is no incident JCM-99"),
-        ("notices?sate=failed", "sate: is no parameter here; did you mean state?"),
+        ("notifications?incident=JCM-99", "incident: there is no incident JCM-99"),
+        ("notifications?sate=failed", "sate: is no parameter here; did you mean state?"),
         *(
             (f"incidents?cursor={each}", "cursor: is no cursor of this list; begin again without it")
             for each in (
@@ -94,10 +94,10 @@ def cursor(text: str) -> str:
                 cursor("incidents:٣"),
             )
         ),
-        (f"notices?cursor={cursor('notices:' + '9' * 60)}", "cursor: is no cursor of this list"),
-        (f"notices?cursor={cursor('notices:0')}", "cursor: is no cursor of this list"),
-        ("notices/0", "notice_id: Input should be greater than or equal to 1"),
-        ("notices/99999999999", "notice_id: Input should be less than 2147483648"),
+        (f"notifications?cursor={cursor('notices:' + '9' * 60)}", "cursor: is no cursor of this list"),
+        (f"notifications?cursor={cursor('notices:0')}", "cursor: is no cursor of this list"),
+        ("notifications/0", "notification_id: Input should be greater than or equal to 1"),
+        ("notifications/99999999999", "notification_id: Input should be less than 2147483648"),
     ],
 )
 async def test_a_slip_is_named_and_nothing_is_guessed(path: str, says: str) -> None:
@@ -111,7 +111,7 @@ async def test_a_slip_is_named_and_nothing_is_guessed(path: str, says: str) -> N
 async def test_an_incident_and_a_notice_are_found_by_what_people_call_them() -> None:
     async with client(portal(Service(), HOSTS)) as web:
         found, missing = await web.get("/api/v1/incidents/JCM-01"), await web.get("/api/v1/incidents/JCM-99")
-        notice, none = await web.get("/api/v1/notices/1"), await web.get("/api/v1/notices/2")
+        notice, none = await web.get("/api/v1/notifications/1"), await web.get("/api/v1/notifications/2")
 
     assert (found.json()["number"], missing.status_code) == ("JCM-01", 404)
     assert missing.json()["detail"] == "there is no incident JCM-99; `pantau incidents` lists them"
@@ -119,7 +119,7 @@ async def test_an_incident_and_a_notice_are_found_by_what_people_call_them() -> 
     assert (none.status_code, none.json()["detail"]) == (404, "there is no notice 2; `pantau notifications` lists them")
 
 
-@pytest.mark.parametrize("path", ["incidents", "incidents/JCM-01", "notices", "notices/1"])
+@pytest.mark.parametrize("path", ["incidents", "incidents/JCM-01", "notifications", "notifications/1"])
 async def test_no_telephone_number_is_in_any_answer(path: str) -> None:
     async with client(portal(Service(), HOSTS)) as web:
         text = (await web.get(f"/api/v1/{path}")).text

@@ -76,10 +76,10 @@ async def test_a_duty_officer_sees_what_it_is_who_was_told_and_what_was_done(tmp
     assert "Sejak 24/11/2026 14:14" in said
     assert "Ravi Contoh Catatan: pembekal dihubungi" in said
     assert "Pantau Insiden dibuka" in said
-    assert 'href="/notices/1"' in malay.text
+    assert 'href="/notifications/1"' in malay.text
     assert "Ravi Contoh Remark: pembekal dihubungi" in words_of(english)
     assert "Since 24/11/2026 14:14" in words_of(english)
-    assert forms_of(malay) == {"acknowledge", "remark", "hand-on", "close", "correct"}
+    assert forms_of(malay) == {"acknowledge", "notes", "escalate", "close", "false-alarm"}
     assert "<script" not in malay.text
     assert "script-src" not in malay.headers["content-security-policy"]
 
@@ -228,11 +228,11 @@ async def test_a_remark_is_one_line_and_is_written_down_in_the_visitors_name(tmp
     service = Service()
     async with house(tmp_path, service) as place:
         browser = await officer_at(place)
-        _, said = await order(browser, "remark", text=" pembekal  dihubungi ")
+        _, said = await order(browser, "notes", text=" pembekal  dihubungi ")
         assert "Catatan disimpan." in said
         assert service.orders == [(SITI, "pembekal dihubungi")]
         # Nothing, too much, and a sign that a telephone joins pictures by.
-        refused = [await browser.post(f"{PAGE}/remark", data={"text": each}) for each in (" ", "a" * 501, "a\u200db")]
+        refused = [await browser.post(f"{PAGE}/notes", data={"text": each}) for each in (" ", "a" * 501, "a\u200db")]
     assert [each.status_code for each in refused] == [422] * 3
     assert all("Tulis satu baris, paling banyak 500 aksara" in each.text for each in refused)
 
@@ -241,7 +241,7 @@ async def test_it_is_handed_on(tmp_path: Path) -> None:
     service = Service()
     async with house(tmp_path, service) as place:
         browser = await officer_at(place)
-        _, said = await order(browser, "hand-on")
+        _, said = await order(browser, "escalate")
     assert "Diserahkan. Pegawai seterusnya sedang dihubungi." in said
     assert (service.incident.had_by, service.incident.handed_on) == (SITI, True)
 
@@ -251,7 +251,7 @@ async def test_incident_page_handed_on_by_the_last_of_the_plan_says_so(tmp_path:
     service.incident = replace(service.incident, position=Position(round=9, step=0, since=service.now()))
     async with house(tmp_path, service) as place:
         browser = await officer_at(place)
-        _, said = await order(browser, "hand-on")
+        _, said = await order(browser, "escalate")
     assert "Diserahkan, tetapi tiada pegawai lain dalam pelan. Pusat operasi dimaklumkan." in said
 
 
@@ -337,7 +337,7 @@ async def test_a_form_that_lacks_something_comes_again_with_what_was_typed(tmp_p
         browser = await officer_at(place)
         no_choice = await browser.post(f"{PAGE}/close", data={"why": 'dibaiki "sendiri"'})
         no_reason = await browser.post(f"{PAGE}/close", data={"recovered": "no", "why": "  "})
-        wrong = await browser.post(f"{PAGE}/correct", data={"why": "x" * 501})
+        wrong = await browser.post(f"{PAGE}/false-alarm", data={"why": "x" * 501})
     for answer in (no_choice, no_reason, wrong):
         assert answer.status_code == 422
     assert 'value="dibaiki &#34;sendiri&#34;"' in no_choice.text
@@ -362,10 +362,10 @@ async def test_it_is_declared_a_false_alarm_once(tmp_path: Path) -> None:
     service = Service()
     async with house(tmp_path, service) as place:
         browser = await officer_at(place)
-        _, said = await order(browser, "correct", why="akaun ujian rosak")
+        _, said = await order(browser, "false-alarm", why="akaun ujian rosak")
         assert "Diisytiharkan sebagai amaran palsu." in said
         assert (service.incident.corrected_by, service.incident.corrected_why) == (SITI, "akaun ujian rosak")
-        _, again = await order(browser, "correct", why="akaun ujian rosak")
+        _, again = await order(browser, "false-alarm", why="akaun ujian rosak")
     assert "lebih awal; tiada apa-apa yang berubah" in again
 
 
@@ -373,22 +373,22 @@ async def test_what_became_of_a_notice_is_said_on_its_incidents_page(tmp_path: P
     service = Unsure()
     async with house(tmp_path, service) as place:
         browser = await officer_at(place)
-        assert "/notices/1/settle" in forms_of(await browser.get(PAGE))
-        refused = await browser.post("/notices/1/settle", data={"why": "ditelefon"})
+        assert "/notifications/1/set-status" in forms_of(await browser.get(PAGE))
+        refused = await browser.post("/notifications/1/set-status", data={"why": "ditelefon"})
         assert refused.status_code == 422
         assert 'value="ditelefon"' in refused.text
-        answer = await browser.post("/notices/1/settle", data={"ruling": "delivered", "why": "ditelefon"})
+        answer = await browser.post("/notifications/1/set-status", data={"ruling": "delivered", "why": "ditelefon"})
         assert (answer.status_code, answer.headers["location"]) == (303, PAGE)
         assert service.orders == [("1", f"delivered by {SITI}: ditelefon")]
 
         service.fate = NotificationState.DELIVERED
-        again = await browser.post("/notices/1/settle", data={"ruling": "lost", "why": "ditelefon"})
+        again = await browser.post("/notifications/1/set-status", data={"ruling": "lost", "why": "ditelefon"})
         assert again.status_code == 303
         assert "telah dinyatakan lebih awal" in words_of(await browser.get(PAGE))
         assert len(service.orders) == 1
 
         service.fate, service.wrong = NotificationState.UNKNOWN, "nobody needs notice 1 any more"
-        late = await browser.post("/notices/1/settle", data={"ruling": "resend", "why": "ditelefon"})
+        late = await browser.post("/notifications/1/set-status", data={"ruling": "resend", "why": "ditelefon"})
     assert late.status_code == 409
     assert "nobody needs notice 1 any more" in late.text
 
@@ -397,7 +397,7 @@ async def test_a_strangers_page_presses_nothing(tmp_path: Path) -> None:
     service = Service()
     async with house(tmp_path, service) as place:
         browser = await officer_at(place)
-        for deed in ("acknowledge", "release", "correct"):
+        for deed in ("acknowledge", "release", "false-alarm"):
             answer = await browser.post(f"{PAGE}/{deed}", data={"why": "x"}, headers={"Sec-Fetch-Site": "cross-site"})
             assert answer.status_code in {401, 403}
     assert service.incident == incident()
@@ -419,9 +419,9 @@ async def test_the_number_of_an_incident_leads_to_its_page_wherever_people_sign_
     async with house(tmp_path, service) as place:
         browser = await officer_at(place)
         clerk = await officer_at(place, "kerani", "clerk")
-        for path in ("/", "/agencies/JCM", "/notices/1"):
+        for path in ("/", "/agencies/JCM", "/notifications/1"):
             assert f'<a href="{PAGE}">JCM-01</a>' in (await browser.get(path)).text, path
         assert f'<a href="{PAGE}">JCM-01</a>' in (await clerk.get("/letters")).text
     async with client(portal(service, ["localhost"], service)) as web:
-        for path in ("/", "/agencies/JCM", "/notices/1", "/letters"):
+        for path in ("/", "/agencies/JCM", "/notifications/1", "/letters"):
             assert f'href="{PAGE}"' not in (await web.get(path)).text, "there are no such pages"
