@@ -17,35 +17,35 @@ OURSELVES: Final = ""
 
 
 class Permission(StrEnum):
-    """What a route of the portal asks for."""
+    """Permission that a route of the portal requires."""
 
-    #: See how mail stands, incidents, and whom they were told to.
+    #: View the state of mail, incidents and notifications.
     READ = "read"
-    #: See who has duty, and by which numbers.
+    #: View who is on call, with telephone numbers.
     READ_PEOPLE = "read_people"
-    #: See who changed what.
-    READ_JOURNAL = "read_journal"
-    #: Take an incident on, remark on it, hand it on.
+    #: View the audit log.
+    READ_AUDIT_LOG = "read_audit_log"
+    #: Acknowledge, annotate and escalate incidents.
     ACKNOWLEDGE = "acknowledge"
-    #: Let announcements go out to offices.
+    #: Release announcements to external recipients.
     RELEASE = "release"
-    #: Say what no probe sees: declare an outage, close an incident, correct one, settle a notice.
-    RULE = "rule"
-    #: Let nobody be told for a while.
+    #: Declare outages, close incidents, mark false alarms, set a notification's status.
+    MANAGE_INCIDENTS = "manage_incidents"
+    #: Silence notifications for a limited time.
     SILENCE = "silence"
-    #: Give a duty to somebody else for a while.
+    #: Override a rota.
     OVERRIDE = "override"
-    #: Print and post letters, and say so.
+    #: Print and post letters.
     POST_LETTERS = "post_letters"
     #: Change an agency's document: routes, mailboxes, contacts, maintenance.
     EDIT_AGENCY = "edit_agency"
-    #: Say in it where secrets and files of the machine are, and which servers are given them.
-    PLACE_SECRETS = "place_secrets"
-    #: Send a message now, or a drill.
-    TRY = "try"
-    #: Let the configuration be read again.
+    #: Set where secrets and files of the host are, and which servers get them.
+    CONFIGURE_SECRETS = "configure_secrets"
+    #: Run a route or a drill on demand.
+    RUN_TESTS = "run_tests"
+    #: Reload the configuration.
     RELOAD = "reload"
-    #: Make users, give them roles, invite them.
+    #: Create users, assign roles, send invitations.
     MANAGE_USERS = "manage_users"
 
 
@@ -69,7 +69,7 @@ _DUTY = frozenset(
         Permission.READ_PEOPLE,
         Permission.ACKNOWLEDGE,
         Permission.RELEASE,
-        Permission.RULE,
+        Permission.MANAGE_INCIDENTS,
         Permission.SILENCE,
         Permission.OVERRIDE,
     }
@@ -78,19 +78,19 @@ _DUTY = frozenset(
 PERMISSIONS: Final[Mapping[Role, AbstractSet[Permission]]] = {
     Role.VIEWER: frozenset({Permission.READ}),
     Role.OFFICER: frozenset(
-        {Permission.READ, Permission.READ_PEOPLE, Permission.OVERRIDE, Permission.EDIT_AGENCY, Permission.TRY}
+        {Permission.READ, Permission.READ_PEOPLE, Permission.OVERRIDE, Permission.EDIT_AGENCY, Permission.RUN_TESTS}
     ),
     Role.CLERK: frozenset({Permission.READ, Permission.POST_LETTERS}),
     Role.DUTY: _DUTY,
-    Role.NOC: _DUTY | {Permission.TRY, Permission.READ_JOURNAL},
+    Role.NOC: _DUTY | {Permission.RUN_TESTS, Permission.READ_AUDIT_LOG},
     # Gives itself other roles where it must, and the journal says so.
     Role.ADMIN: frozenset(
         {
             Permission.READ,
             Permission.READ_PEOPLE,
-            Permission.READ_JOURNAL,
+            Permission.READ_AUDIT_LOG,
             Permission.EDIT_AGENCY,
-            Permission.PLACE_SECRETS,
+            Permission.CONFIGURE_SECRETS,
             Permission.RELOAD,
             Permission.MANAGE_USERS,
         }

@@ -37,8 +37,8 @@ PERMISSION_FOR: Final[Mapping[IncidentAction, Permission]] = {
     IncidentAction.REMARK: Permission.ACKNOWLEDGE,
     IncidentAction.HAND_ON: Permission.ACKNOWLEDGE,
     IncidentAction.RELEASE: Permission.RELEASE,
-    IncidentAction.CLOSE: Permission.RULE,
-    IncidentAction.CORRECT: Permission.RULE,
+    IncidentAction.CLOSE: Permission.MANAGE_INCIDENTS,
+    IncidentAction.CORRECT: Permission.MANAGE_INCIDENTS,
 }
 
 

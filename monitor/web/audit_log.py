@@ -16,7 +16,7 @@ from monitor.store.engine.listing import NEWEST
 from monitor.web.access.access_control import RequirePermission, permit
 from monitor.web.form import Pages
 
-_Auditor = Annotated[Principal, Depends(RequirePermission(Permission.READ_JOURNAL))]
+_Auditor = Annotated[Principal, Depends(RequirePermission(Permission.READ_AUDIT_LOG))]
 #: On a page.
 _MOST: Final = 50
 #: Of what is asked for, in characters: as the journal keeps it.
@@ -39,10 +39,10 @@ def journal_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRout
         event: _Word = "",
         before: _Before = NEWEST,
     ) -> Response:
-        scope = visitor.scope(Permission.READ_JOURNAL)
+        scope = visitor.scope(Permission.READ_AUDIT_LOG)
         code = agency.strip().upper()
         if code:
-            permit(visitor, Permission.READ_JOURNAL, code)
+            permit(visitor, Permission.READ_AUDIT_LOG, code)
         asked_for = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
         wanted = AuditLogFilter(
             agencies=frozenset({code}) if code else None if scope.everything else frozenset(scope.agencies),

@@ -135,8 +135,8 @@ def places_of(visitor: Principal, tongue: PageLanguage) -> tuple[PlaceLink, ...]
             if len(edited) <= _MOST_EDITED
             else [],
         ),
-        (Permission.READ_JOURNAL, [link("/audit", "journal", "title")]),
-        (Permission.PLACE_SECRETS, [link("/agencies", "roll", "title")]),
+        (Permission.READ_AUDIT_LOG, [link("/audit", "journal", "title")]),
+        (Permission.CONFIGURE_SECRETS, [link("/agencies", "roll", "title")]),
         (
             Permission.MANAGE_USERS,
             [

@@ -167,7 +167,7 @@ class Worklist:
             # Whether it is offered its brief says, and a brief is large: of a mass outage the oldest are looked at.
             waiting = await listing.unreleased_outages(_of(releases), most=_LOOKED_AT) if releases else ()
             found = await ledger.incidents({*untaken, *taken, *waiting})
-            unsettled = await _unsettled(ledger, visitor.scope(Permission.RULE))
+            unsettled = await _unsettled(ledger, visitor.scope(Permission.MANAGE_INCIDENTS))
         # Of another agency a contact of that name may be somebody else.
         had = [found[each] for each in taken if found[each].is_had_by(visitor.names)]
         offered = [found[each] for each in waiting if release_is_offered(found[each], now)]

@@ -384,7 +384,7 @@ Colleague = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPL
 Reader = Annotated[Principal, Depends(RequirePermission(Permission.READ))]
 ItsEditor = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY, agency_in_path))]
 ItsReader = Annotated[Principal, Depends(RequirePermission(Permission.READ, agency_in_path))]
-ItsTrier = Annotated[Principal, Depends(RequirePermission(Permission.TRY, agency_in_path))]
+ItsTrier = Annotated[Principal, Depends(RequirePermission(Permission.RUN_TESTS, agency_in_path))]
 
 
 def needs(permission: Permission, agency: AgencyOf | None = None) -> list[params.Depends]:

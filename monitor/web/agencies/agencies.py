@@ -26,7 +26,7 @@ from monitor.web.access.sign_in import from_where
 from monitor.web.agencies.new_agency import is_code, new_agency_document, new_agency_field
 from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, form_of
 
-_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.PLACE_SECRETS))]
+_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS))]
 
 _SHORT, _TEXT = "short", "text"
 
@@ -54,7 +54,7 @@ class NewAgencyForm:
 
 def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.PLACE_SECRETS))
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.CONFIGURE_SECRETS))
 
     @router.get("/agencies")
     async def agencies(

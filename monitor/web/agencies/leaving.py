@@ -23,7 +23,7 @@ from monitor.web.access.sign_in import from_where
 from monitor.web.agency.difference import differing_lines
 from monitor.web.form import Pages, form_of
 
-_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.PLACE_SECRETS, agency_in_path))]
+_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS, agency_in_path))]
 _MINUTES: Final = STAYS // timedelta(minutes=1)
 
 
@@ -31,7 +31,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> 
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/agencies/{code}/remove", dependencies=needs(Permission.PLACE_SECRETS, agency_in_path))
+    @router.get("/agencies/{code}/remove", dependencies=needs(Permission.CONFIGURE_SECRETS, agency_in_path))
     async def look(request: Request, code: str) -> Response:
         return await shown(request, code.upper())
 

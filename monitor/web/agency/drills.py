@@ -27,7 +27,7 @@ def drill_pages(driller: DrillRunner, rests: Callable[[], bool], pages: Pages) -
     """Build the pages. *rests*: whether nobody is told of anything."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/agencies/{code}/drills", dependencies=needs(Permission.TRY, agency_in_path))
+    @router.get("/agencies/{code}/drills", dependencies=needs(Permission.RUN_TESTS, agency_in_path))
     async def look(request: Request, code: str) -> Response:
         return await shown(request, code.upper())
 

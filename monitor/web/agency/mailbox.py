@@ -118,7 +118,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         try:
             draft = await _draft(setup, name, editor)
             answer = await editor.save(
-                draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, setup.agency)
+                draft, by=visitor.by, may_place=visitor.may(Permission.CONFIGURE_SECRETS, setup.agency)
             )
         except (_InvalidChoiceError, SetupRejectedError) as wrong:
             return sheet.page(request, setup, problem=str(wrong), typed=fields, status=422)

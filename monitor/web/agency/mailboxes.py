@@ -78,7 +78,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         typed = TypedForm(name=fields["form"], fields={name: value.strip() for name, value in fields.items()})
         try:
             draft = await _draft(code, typed, secrets, editor)
-            answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, code))
+            answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.CONFIGURE_SECRETS, code))
         except InvalidFieldError as wrong:
             errors = {wrong.field: [_Fault(word=str(wrong))]}
             return await shown(request, await editor.latest(code), 422, typed=typed, errors=errors)

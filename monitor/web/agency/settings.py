@@ -61,7 +61,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
             return await sheet.show(request, page, await editor.latest(code), typed=typed)
         try:
             draft = await _draft(code, typed, editor, sheet)
-            may_place = visitor.may(Permission.PLACE_SECRETS, code)
+            may_place = visitor.may(Permission.CONFIGURE_SECRETS, code)
             if typed.name in LOOKED_AT and "seen" not in fields:
                 look = await editor.look(draft, by=visitor.by, may_place=may_place)
                 if look.would_be is None:

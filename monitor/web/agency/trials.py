@@ -28,7 +28,7 @@ _HEADERS = {"Referrer-Policy": "same-origin"}
 
 def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.TRY, agency_in_path))
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.RUN_TESTS, agency_in_path))
 
     @router.get("/agencies/{code}/test")
     async def choose(request: Request, code: str) -> Response:

@@ -35,7 +35,7 @@ _KIND: Final = "application/yaml"
 _STEP: Final = re.compile(r"[^.\[\]]+")
 _DIGEST: Final = re.compile(r'"([0-9a-f]{64})"')
 
-_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.PLACE_SECRETS, agency_in_path))]
+_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS, agency_in_path))]
 IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", description="ETag of the version that you edited; no other version is overwritten."),
@@ -121,10 +121,10 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         if seen != theirs:
             return moved_on(agency, theirs, seen)
         if present is None or present.text is None:
-            permit(visitor, Permission.PLACE_SECRETS, agency)
+            permit(visitor, Permission.CONFIGURE_SECRETS, agency)
         draft, sees_all = (
             AgencyDraft(agency=agency, text=text, started_from=seen),
-            visitor.may(Permission.PLACE_SECRETS, agency),
+            visitor.may(Permission.CONFIGURE_SECRETS, agency),
         )
         doing = editor.save(draft, by=visitor.by, may_place=sees_all, pen=EditSource.API)
         return await done(agency, seen, text, doing, sees_all=sees_all)

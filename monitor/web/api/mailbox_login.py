@@ -134,7 +134,7 @@ async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, visitor:
     if latest.digest != seen:
         # Whoever sets it has seen which servers are told it.
         return moved_on(agency, latest.digest, seen)
-    may_place = visitor.may(Permission.PLACE_SECRETS, agency)
+    may_place = visitor.may(Permission.CONFIGURE_SECRETS, agency)
     try:
         draft = await asyncio.to_thread(partial(_drafted, place, latest.text or "", way, seen))
         answer = await editor.save(draft, by=visitor.by, may_place=may_place, pen=EditSource.API)

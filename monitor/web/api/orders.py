@@ -43,7 +43,7 @@ from monitor.web.command.control import DeclaredView, view_declared
 
 _INCIDENT = TypeAdapter(IncidentView)
 _DECLARED = TypeAdapter(DeclaredView)
-_Ruler = Annotated[Principal, Depends(RequirePermission(Permission.RULE))]
+_Ruler = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_INCIDENTS))]
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 
 
@@ -106,7 +106,7 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
     its_agency = incident_in_path(source)
     duty_officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, its_agency))
     releaser = Depends(RequirePermission(Permission.RELEASE, its_agency))
-    ruler = Depends(RequirePermission(Permission.RULE, its_agency))
+    ruler = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, its_agency))
 
     @router.post(
         "/incidents/{number}/notes",
@@ -180,7 +180,7 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
         status_code=HTTPStatus.CREATED,
     )
     async def declare(said: ApiDeclare, visitor: _Ruler, carry_out: Once) -> Response:
-        permit(visitor, Permission.RULE, said.agency.strip().upper())
+        permit(visitor, Permission.MANAGE_INCIDENTS, said.agency.strip().upper())
         name = name_of(visitor, said.by)
 
         async def act() -> DeclaredView:

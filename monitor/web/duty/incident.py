@@ -88,7 +88,7 @@ class IncidentRoutes:
             "has_more": notices.after is not None,
             "sites": await self._front.board.site_evidence(found),
             "may": {str(each) for each in can if visitor.may(PERMISSION_FOR[each], agency)},
-            "may_settle": visitor.may(Permission.RULE, agency),
+            "may_settle": visitor.may(Permission.MANAGE_INCIDENTS, agency),
             "until": self._front.now() + found.brief.escalation.acknowledge_for,
         }
         answer = self._pages.show(request, "incident.html", facts, amiss.status)
@@ -190,8 +190,8 @@ def _offer_releasing(router: APIRouter, front: ServiceFacade, worklist: Worklist
 def _offer_ruling(
     router: APIRouter, front: ServiceFacade, declarer: DeclarationService, sheets: IncidentRoutes
 ) -> None:
-    ruler = Depends(RequirePermission(Permission.RULE, incident_in_path(front)))
-    settler = Depends(RequirePermission(Permission.RULE, notification_in_path(front)))
+    ruler = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, incident_in_path(front)))
+    settler = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, notification_in_path(front)))
 
     @router.post("/incidents/{number}/close")
     async def close(request: Request, number: str, visitor: Principal = ruler) -> Response:

@@ -27,7 +27,7 @@ _PATH: Final = "/tasks"
 _DECLARABLE: Final = frozenset({IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH})
 
 _Officer = Annotated[Principal, Depends(RequirePermission(Permission.ACKNOWLEDGE))]
-_Ruler = Annotated[Principal, Depends(RequirePermission(Permission.RULE))]
+_Ruler = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_INCIDENTS))]
 _Silencing = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
 
 
@@ -47,7 +47,7 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
         problem = problem or ("" if matter in _DECLARABLE else "no_choice") or ("" if why else "no_text")
         if problem or why is None:
             return await shown(request, visitor, unreadable("declare", problem, form))
-        permit(visitor, Permission.RULE, agency)
+        permit(visitor, Permission.MANAGE_INCIDENTS, agency)
         try:
             done = await declarer.declare(
                 agency, IncidentType(matter), since=form.get("since", ""), why=why, by=visitor.by
@@ -90,7 +90,7 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
     async def shown(request: Request, visitor: Principal, amiss: InvalidForm = FINE) -> Response:
         waiting = await worklist.waiting(visitor)
         scope = visitor.scope(Permission.SILENCE)
-        rules = visitor.scope(Permission.RULE)
+        rules = visitor.scope(Permission.MANAGE_INCIDENTS)
         saying = "" if amiss.problem else to_be_said(request)
         facts = {
             "path": _PATH,
@@ -100,7 +100,7 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
             "releases": [view_incident(each) for each in waiting.releases],
             "silences": [each for each in await silencer.current() if silencer.whose(each.about) in scope],
             "spans": list(words("duty_spans", PageLanguage.MALAY)),
-            "may_rule": visitor.may(Permission.RULE),
+            "may_rule": visitor.may(Permission.MANAGE_INCIDENTS),
             "may_silence": visitor.may(Permission.SILENCE),
             # Whoever is there for one agency need not write which.
             "their_agency": next(iter(rules.agencies)) if len(rules.agencies) == 1 else "",
