@@ -433,9 +433,20 @@ def test_decisions_are_numbered_in_a_row_and_have_their_three_parts() -> None:
     pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
     assert [path.name[:5] for path in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
     for path in pages:
-        headings = re.findall(r"^#+ .*$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        text = path.read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
         assert headings[0].startswith(f"# {path.name[:4]}: "), path.name
+        if re.fullmatch(r"# \d{4}: (?:Merged into|Withdrawn, ).*\]\([\w./-]+\)\n", text):
+            continue  # its number stays, so that what names it leads to where it is now
         assert headings[1:] == ["## Context", "## Decision", "## Consequences"], path.name
+
+
+def test_decision_has_at_most_300_words_and_says_what_is_decided() -> None:
+    for path in sorted((ROOT / "docs" / "adr").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        assert len(text.split()) <= 300, path.name
+        decision = text.partition("## Decision\n\n")[2]
+        assert decision == "" or re.search(r"\b[Ww]e\b", decision), path.name
 
 
 def test_a_decision_that_another_supersedes_says_by_which() -> None:

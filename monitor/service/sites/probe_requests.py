@@ -1,6 +1,6 @@
 """All routes of an agency at once, wherever they are probed: here, by the other processes on this store, and at all sites.
 
-Whoever asks writes that into a store, and each process there looks and runs what it owns (docs/adr/0062). Nobody waits for
+Whoever asks writes that into a store, and each process there looks and runs what it owns (docs/adr/0060). Nobody waits for
 a site that is cut off.
 """
 

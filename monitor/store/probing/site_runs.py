@@ -1,7 +1,7 @@
 """What sites tell their hub of runs: each that did not deliver, and all by the hour. Of what a site tells nothing is trusted.
 
 A site tells in parts, beside its runs and after them: a run costs no more for it, and its beat waits behind no more than a part
-(docs/adr/0064).
+(docs/adr/0060).
 """
 
 from __future__ import annotations
