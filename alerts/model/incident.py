@@ -1,7 +1,7 @@
 """The life of an incident.
 
 Everything that changes an incident's state lives in this file, and nothing else does. `TRANSITIONS` is the
-specification: the tests read it, and so does the table in docs/how-it-works/incident.md.
+specification: the tests read it, and so does the table in docs/explanation/incident.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The audit: the journal as a chain of hashes, how an entry is sealed, and whether a chain that is handed over is whole.
 
 Each entry has the hash of the one before it, so none can be changed, taken out, put in or moved without every later
-hash becoming another. docs/audit.md says how a third person checks a chain with nothing but this form. Decisions only.
+hash becoming another. docs/explanation/audit.md says how a third person checks a chain with nothing but this form. Decisions only.
 """
 
 from __future__ import annotations

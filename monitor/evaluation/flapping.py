@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 class FlappingPolicy:
     """How many falls within how long are too many; for as long it has to be steady then to be believed again.
 
-    The defaults were found by trying (docs/flapping.md): within an hour, what is down for five minutes in every 25 is too
+    The defaults were found by trying (docs/explanation/notification-limits.md): within an hour, what is down for five minutes in every 25 is too
     seldom seen to fall three times.
     """
 

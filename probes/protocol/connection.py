@@ -74,7 +74,7 @@ async def open_socket(server: Server, trace: Trace, party: Party, *, ask: Resolv
 
     Raise `ProbeFailedError` DNS or CONNECT, and INCONCLUSIVE when the server is out of its bounds.
     """
-    # There is no setting: connections take it from their class when they are made. See docs/adr/0016.
+    # There is no setting: connections take it from their class when they are made. See docs/explanation/probing.md.
     SSLProtocol.max_size = _READ_BUFFER
     with stage(trace, Phase.DNS, party):
         addresses = await ask(server.host, server.port)

@@ -46,9 +46,11 @@ def hub(sample: Path) -> Path:
 
 @pytest.fixture
 def first(tmp_path: Path) -> Path:
-    """Return the first real configuration that the README shows, with its secrets."""
+    """Return the first configuration that the tutorial shows, with its secrets."""
     settings, agency = re.findall(
-        r"^```yaml\n(.*?)^```", (DEPLOY.parent / "README.md").read_text(), re.MULTILINE | re.DOTALL
+        r"^```yaml\n(.*?)^```",
+        (DEPLOY.parent / "docs/tutorials/first-configuration.md").read_text(),
+        re.MULTILINE | re.DOTALL,
     )
     (tmp_path / "agencies").mkdir()
     (tmp_path / "agencies" / "jabatan-contoh.yaml").write_text(agency)

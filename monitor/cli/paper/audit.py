@@ -96,7 +96,7 @@ def export(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Print every entry as a line of JSON with its hash, for an auditor (docs/audit.md)."""
+    """Print every entry as a line of JSON with its hash, for an auditor (docs/explanation/audit.md)."""
     place = _place(store, config, socket)
     if output is None:
         _export(place, typer.echo)

@@ -295,7 +295,7 @@ def checked(place: Path, files: Mapping[str, bytes], head: str = "") -> str:
     dossier.mkdir(parents=True)
     for name, content in files.items():
         (dossier / name).write_bytes(content)
-    document = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
+    document = (Path(__file__).parents[3] / "docs/explanation/audit.md").read_text()
     program.write_text(document.split("```python\n")[2].partition("```")[0])
     command = [sys.executable, "-I", str(program), str(dossier), head or sealed_by(files)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout

@@ -1,6 +1,6 @@
 """A day of mail that fails and recovers, and what an officer hears of it: judging and escalation, and nothing else.
 
-`python -m tests.unit.monitor.restless` prints the table of docs/flapping.md.
+`python -m tests.unit.monitor.restless` prints the table of docs/explanation/notification-limits.md.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ def test_calls_to_one_number_are_so_many(taken: list[datetime], wait: timedelta)
 
 
 def test_how_many_a_person_gets_is_as_it_is_documented() -> None:
-    said = " ".join((Path(__file__).parents[4] / "docs" / "quiet.md").read_text(encoding="utf-8").split())
+    said = " ".join(
+        (Path(__file__).parents[4] / "docs/explanation/notification-limits.md").read_text(encoding="utf-8").split()
+    )
     sms, calls = ([limit.count for limit in limits] for limits in (SMS, VOICE))
     assert (
         "{} SMS in 15 minutes, {} in an hour and {} in three hours, and {}, {} and {} calls".format(*sms, *calls)

@@ -241,7 +241,7 @@ async def test_what_is_exported_can_be_checked_with_nothing_of_ours(office: Issu
 async def test_the_program_that_the_document_gives_an_auditor_finds_what_ours_finds(
     office: IssuingOffice, tmp_path: Path
 ) -> None:
-    document = (Path(__file__).parents[4] / "docs" / "audit.md").read_text()
+    document = (Path(__file__).parents[4] / "docs/explanation/audit.md").read_text()
     program = document.partition("```python\n")[2].partition("```")[0]
     (tmp_path / "check.py").write_text(program)
     async with running(office):

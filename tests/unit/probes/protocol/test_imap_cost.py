@@ -87,7 +87,7 @@ async def test_an_empty_junk_folder_is_not_opened() -> None:
 
 
 async def test_an_open_connection_keeps_a_small_buffer() -> None:
-    # docs/adr/0016: when this fails, Python has changed how TLS reads, and a watched mailbox costs a quarter MiB again.
+    # docs/explanation/probing.md: when this fails, Python has changed how TLS reads, and a watched mailbox costs a quarter MiB again.
     gc.collect()
     # Kept, not only their ids: those are used again.
     before = [one for one in gc.get_objects() if type(one) is SSLProtocol]
