@@ -30,17 +30,17 @@ _SHOWN = 60
 class DayKind(StrEnum):
     """What a part of a day is drawn as, the worst last."""
 
-    UNWATCHED = "unwatched"
+    NO_DATA = "no_data"
     MAINTENANCE = "maintenance"
-    WELL = "well"
+    UP = "up"
     DEGRADED = "degraded"
     OUTAGE = "outage"
 
 
 KINDS: Mapping[DayKind, str] = {
-    DayKind.UNWATCHED: "Tidak dipantau",
+    DayKind.NO_DATA: "Tidak dipantau",
     DayKind.MAINTENANCE: "Penyelenggaraan atau di luar waktu ujian",
-    DayKind.WELL: "Baik",
+    DayKind.UP: "Baik",
     DayKind.DEGRADED: "Terjejas",
     DayKind.OUTAGE: "Terganggu",
 }
@@ -141,7 +141,7 @@ def _summary(statement: MonthlyReport) -> list[Json]:
         ("Terganggu", _length(minutes[DayKind.OUTAGE])),
         ("Terjejas", _length(minutes[DayKind.DEGRADED])),
         ("Penyelenggaraan atau di luar waktu ujian", _length(minutes[DayKind.MAINTENANCE])),
-        ("Tidak dipantau", _length(minutes[DayKind.UNWATCHED])),
+        ("Tidak dipantau", _length(minutes[DayKind.NO_DATA])),
         ("Gangguan", f"{len(outages)}"),
         ("Penyata dijana", _long(statement.made_at)),
     ]

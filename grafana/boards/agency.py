@@ -203,7 +203,7 @@ AGENCY: Final = StatusPage(
                 ),
                 lines(
                     "Runs by verdict per hour · Ujian mengikut keputusan sejam",
-                    "How runs were judged in the hour before. ours: a fault on our side, unproven: it could not be known whose; "
+                    "How runs were judged in the hour before. monitoring_fault: a fault of the monitoring, undetermined: no cause found; "
                     "neither is held against the agency.",
                     (f"sum by (verdict) (increase(pantau_probe_runs_total{{{_ONE}}}[1h]))", "{{verdict}}"),
                     size=(8, 8),
@@ -212,8 +212,8 @@ AGENCY: Final = StatusPage(
                         "good": "green",
                         "slow": "yellow",
                         "failed": "red",
-                        "ours": "purple",
-                        "unproven": "orange",
+                        "monitoring_fault": "purple",
+                        "undetermined": "orange",
                     },
                 ),
                 lines(

@@ -124,7 +124,7 @@ WALL: Final = StatusPage(
                     number_of(UNPROVEN),
                     size=(4, 6),
                     steps=ORANGE_FROM_ONE,
-                    links=_all_that_are("unproven") | runbook_link("mail-unproven"),
+                    links=_all_that_are("unknown") | runbook_link("mail-unproven"),
                 ),
                 stat(
                     "Not probed · Tidak diuji",

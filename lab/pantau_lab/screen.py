@@ -24,7 +24,6 @@ _COLOURS = {
     "degraded": "yellow",
     "down": "bold red",
     "unknown": "dim",
-    "well": "green",
     "wrong": "bold red",
     "unclear": "yellow",
     "stale": "dim",

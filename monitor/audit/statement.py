@@ -28,12 +28,12 @@ CHECKS: Mapping[str, str] = _WORDS["checks"]
 VERDICTS: Mapping[str, str] = _WORDS["verdicts"]
 
 _KINDS: Mapping[MinuteState, DayKind] = {
-    MinuteState.UNWATCHED: DayKind.UNWATCHED,
+    MinuteState.NO_DATA: DayKind.NO_DATA,
     # What was no outage after all says nothing of how mail was.
-    MinuteState.FALSE_ALARM: DayKind.UNWATCHED,
+    MinuteState.FALSE_ALARM: DayKind.NO_DATA,
     MinuteState.OFF_HOURS: DayKind.MAINTENANCE,
     MinuteState.MAINTENANCE: DayKind.MAINTENANCE,
-    MinuteState.WELL: DayKind.WELL,
+    MinuteState.UP: DayKind.UP,
     MinuteState.DEGRADED: DayKind.DEGRADED,
     MinuteState.NO_SENDING: DayKind.OUTAGE,
     MinuteState.NO_RECEIVING: DayKind.OUTAGE,

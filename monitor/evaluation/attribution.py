@@ -61,10 +61,10 @@ class RunVerdict(StrEnum):
     #: It arrived, but late, in junk, or with an error for who sent it.
     SLOW = "slow"
     FAILED = "failed"
-    #: It came to nothing for a fault of ours: no failure of the agency's.
-    OURS = "ours"
-    #: Nothing has shown in time whose fault it was; or it was put off, and may come yet.
-    UNPROVEN = "unproven"
+    #: A fault of the monitoring caused the failure; it does not count against the agency.
+    MONITORING_FAULT = "monitoring_fault"
+    #: The fault domain was not found in time; or the message was deferred and may still arrive.
+    UNDETERMINED = "undetermined"
 
 
 _COUNTED = {Grade.GOOD: RunVerdict.GOOD, Grade.SLOW: RunVerdict.SLOW, Grade.BAD: RunVerdict.FAILED}
@@ -87,7 +87,11 @@ class Attribution:
         if self.grade is Grade.PENDING:
             return None
         if self.grade is Grade.NONE:
-            return RunVerdict.UNPROVEN if self.unproven or self.blame is FaultDomain.NOBODY else RunVerdict.OURS
+            return (
+                RunVerdict.UNDETERMINED
+                if self.unproven or self.blame is FaultDomain.NOBODY
+                else RunVerdict.MONITORING_FAULT
+            )
         return _COUNTED[self.grade]
 
 

@@ -2,7 +2,7 @@
 
 A minute counts when something proved it, and not because nothing has contradicted it since: the time between two runs is
 proven by both, and what comes after the last is not, until the next has come. Where that cannot see, for a fault of ours, or
-nobody is there to run it, the minutes stay unwatched.
+nobody is there to run it, the minutes have no data.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class TimelineBuilder:
 
 
 #: What a run can prove. All else is said by people or by the time of day.
-_PROVABLE = frozenset({MinuteState.WELL, MinuteState.DEGRADED, MinuteState.NO_MAIL, *_WAYS.values()})
+_PROVABLE = frozenset({MinuteState.UP, MinuteState.DEGRADED, MinuteState.NO_MAIL, *_WAYS.values()})
 
 
 def _marks(states: Collection[MinuteState], begins: datetime, until: datetime) -> Iterator[TimelineSpan]:
@@ -126,7 +126,7 @@ def _proven(
         # No better than the direction that was seen the longest ago.
         is_well = bool(healths) and all(health is Health.UP for health in healths.values())
         until = min(seen.values()) if is_well else None
-        return ConfirmedHealth(since={MinuteState.WELL: well_since or until}, until=until) if until else None
+        return ConfirmedHealth(since={MinuteState.UP: well_since or until}, until=until) if until else None
     if not (ways := WAYS[matter]):
         ill = [d for d, health in healths.items() if health in IN_TROUBLE]
         since = min(

@@ -23,13 +23,13 @@ _MINUTE = timedelta(minutes=1)
 class MinuteState(StrEnum):
     """How an agency's mail stood in a minute. Each outweighs those before it."""
 
-    #: Nobody proved anything: Pantau was away, or could not see for a fault of its own; or the minute has not come yet.
-    UNWATCHED = "unwatched"
+    #: No data: Pantau was not running, or a fault of the monitoring hid the mail; or the minute is in the future.
+    NO_DATA = "no_data"
     #: Outside of the hours in which it is to be probed.
     OFF_HOURS = "off_hours"
     MAINTENANCE = "maintenance"
-    #: Every direction was proven to work.
-    WELL = "well"
+    #: Mail worked in every direction.
+    UP = "up"
     #: Slow, or not on every route.
     DEGRADED = "degraded"
     NO_SENDING = "no_sending"
@@ -72,7 +72,7 @@ class DayTimeline:
     __slots__ = ("_minutes",)
 
     def __init__(self, written: str = "") -> None:
-        """Read what `str` wrote. A state that is not known here, from a later version, is as good as unwatched."""
+        """Read what `str` wrote. A state that is not known here, from a later version, counts as no data."""
         self._minutes = bytearray(MINUTES)
         at = 0
         for letter, length in re.findall(r"(.)(\d+)", written):

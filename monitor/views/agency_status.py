@@ -13,18 +13,18 @@ class AgencyStatus(StrEnum):
 
     #: Mail is down in a direction, as enough sites say, or a person has declared so.
     DOWN = "down"
-    #: For a fault of ours nothing is known of a direction now.
-    OWN_FAULT = "own_fault"
-    #: Nothing is proven yet of a direction, or perhaps nobody can sign in.
-    UNPROVEN = "unproven"
+    #: A fault of the monitoring hides a direction now.
+    MONITORING_FAULT = "monitoring_fault"
+    #: No result yet for a direction, or perhaps nobody can sign in.
+    UNKNOWN = "unknown"
     #: Mail is slow, in junk, or only on some routes, or is down as fewer sites say than it takes to tell of it.
     DEGRADED = "degraded"
     #: It is not probed now: so it was planned.
     MAINTENANCE = "maintenance"
     #: It is well, and nobody would be told if it were not.
     SILENCED = "silenced"
-    #: Every direction is proven.
-    WELL = "well"
+    #: Mail works in every direction.
+    UP = "up"
 
 
 def standing(
@@ -39,11 +39,11 @@ def standing(
     # Of what is under maintenance nothing new is known, and that is nobody's fault.
     if not in_maintenance:
         if is_hidden:
-            return AgencyStatus.OWN_FAULT
+            return AgencyStatus.MONITORING_FAULT
         if not found or set(found) - {Health.UP, Health.DEGRADED}:
-            return AgencyStatus.UNPROVEN
+            return AgencyStatus.UNKNOWN
     if Health.DEGRADED in found:
         return AgencyStatus.DEGRADED
     if in_maintenance:
         return AgencyStatus.MAINTENANCE
-    return AgencyStatus.SILENCED if is_silenced else AgencyStatus.WELL
+    return AgencyStatus.SILENCED if is_silenced else AgencyStatus.UP

@@ -14,7 +14,7 @@ from monitor.model.day import MINUTES, DayTimeline, MinuteState, day_of, minute_
 #: Mail was down: measured or declared, and not taken back.
 OUTAGES = (MinuteState.NO_SENDING, MinuteState.NO_RECEIVING, MinuteState.NO_MAIL)
 #: It is known how mail was. The rest says nothing of it.
-WATCHED = (MinuteState.WELL, MinuteState.DEGRADED, *OUTAGES)
+WATCHED = (MinuteState.UP, MinuteState.DEGRADED, *OUTAGES)
 #: Over so many days availability is told.
 SPANS = (30, 90)
 

@@ -106,7 +106,7 @@ class AgencyView:
     #: The process that probes it, where that is another than the one that answers: what the checks found is in its memory.
     probed_by: str = ""
     #: All of that in one word, by which agencies are counted, sorted and asked for. It is found; what is given is not heeded.
-    state: AgencyStatus = AgencyStatus.UNPROVEN
+    state: AgencyStatus = AgencyStatus.UNKNOWN
     #: Over 30 and 90 days; empty where it is not asked for.
     availability: Sequence[Availability] = ()
 

@@ -19,12 +19,17 @@ class SiteVerdict(StrEnum):
 
     #: Something is wrong.
     WRONG = "wrong"
-    #: All is proven to work.
-    WELL = "well"
+    #: Mail works in every direction.
+    UP = "up"
     #: Neither: not known, or not clear yet.
     UNCLEAR = "unclear"
     #: What it said is too old to count.
     STALE = "stale"
+
+    @classmethod
+    def _missing_(cls, value: object) -> SiteVerdict | None:
+        """Return the member for the value that audit logs of 0.2.0 have."""
+        return cls.UP if value == "well" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +125,7 @@ SITES_SAY, WORDS_OF_SITES = "sites say", "sites"
 
 
 def written_word(report: SiteReport) -> str:
-    """Return what a site says as the journal has it: "both 2026-11-24T06:15:00+00:00", "well"."""
+    """Return what a site says as the journal has it: "both 2026-11-24T06:15:00+00:00", "up"."""
     if report.matter is None or report.since is None:
         return str(report.says)
     return f"{report.matter} {report.since.isoformat()}"
@@ -166,4 +171,4 @@ def _report(site: str, standing: SiteStatus | None) -> SiteReport:
         trouble = standing.trouble
         return SiteReport(site=site, says=SiteVerdict.WRONG, matter=trouble.matter, since=trouble.since)
     # Since when it is well is not said: that moves with each run where one route is probed less often than others.
-    return SiteReport(site=site, says=SiteVerdict.UNCLEAR if standing.well_since is None else SiteVerdict.WELL)
+    return SiteReport(site=site, says=SiteVerdict.UNCLEAR if standing.well_since is None else SiteVerdict.UP)

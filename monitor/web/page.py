@@ -297,7 +297,7 @@ def filters_of(tongue: PageLanguage) -> dict[str, Callable[..., Any]]:
         "lasting": partial(_lasting, language=language_of(tongue)),
         "as_read": _as_read,
         "health": lambda health: healths.get(health, healths["unknown"]),
-        "standing": lambda each: standings.get(each, standings["unproven"]),
+        "standing": lambda each: standings.get(each, standings["unknown"]),
         "verdict": lambda verdict: verdicts.get(verdict or "unseen", verdicts["unknown"]),
         "check": lambda kind: checks.get(kind, kind),
         "matter": among("matters"),

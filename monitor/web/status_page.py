@@ -347,7 +347,7 @@ def _chosen(shown: _Shown, ask: PageQuery) -> Sequence[_Entry]:
 def _ill(chosen: Sequence[_Entry], ask: PageQuery) -> Sequence[_Entry]:
     """Return those of *chosen* of which more is to be seen than a tile; where there are few these are all."""
     few = ask.choice.is_narrow or (ask.is_wall and len(chosen) <= _CARDS)
-    return chosen if few else [each for each in chosen if each.card.standing is not AgencyStatus.WELL]
+    return chosen if few else [each for each in chosen if each.card.standing is not AgencyStatus.UP]
 
 
 def _cards(shown: _Shown, ask: PageQuery) -> Sequence[_Entry]:

@@ -37,11 +37,11 @@ class BarStyle(StrEnum):
     BRIEF = "brief"
     #: Slow, or only on some routes, for an hour and more.
     SLOW = "slow"
-    WELL = "well"
+    UP = "up"
     #: Maintenance or outside of its hours for all of the day that there was.
     CLOSED = "closed"
     #: Less than half of the time was watched, and no outage seen in it. Never taken for well.
-    UNWATCHED = "unwatched"
+    NO_DATA = "no_data"
 
 
 #: Of 32. What is not known is as tall as what is worst: nobody may take it for well.
@@ -50,9 +50,9 @@ _HEIGHTS: Mapping[BarStyle, int] = {
     BarStyle.SOME: 25,
     BarStyle.BRIEF: 12,
     BarStyle.SLOW: 18,
-    BarStyle.WELL: 12,
+    BarStyle.UP: 12,
     BarStyle.CLOSED: 12,
-    BarStyle.UNWATCHED: 32,
+    BarStyle.NO_DATA: 32,
 }
 
 
@@ -117,12 +117,12 @@ def _shade(minutes: Mapping[MinuteState, int], to_watch: int, *, is_thin: bool) 
         if down >= least:
             return shade
     if is_thin:
-        return BarStyle.UNWATCHED
+        return BarStyle.NO_DATA
     if minutes[MinuteState.DEGRADED] >= _SLOW:
         return BarStyle.SLOW
     if to_watch > 0:
-        return BarStyle.WELL
-    return BarStyle.CLOSED if any(minutes[state] for state in _CLOSED) else BarStyle.UNWATCHED
+        return BarStyle.UP
+    return BarStyle.CLOSED if any(minutes[state] for state in _CLOSED) else BarStyle.NO_DATA
 
 
 def _parts(minutes: Mapping[MinuteState, int], words: Mapping[str, str]) -> Iterator[str]:
@@ -133,8 +133,8 @@ def _parts(minutes: Mapping[MinuteState, int], words: Mapping[str, str]) -> Iter
     for state in (MinuteState.DEGRADED, MinuteState.FALSE_ALARM, *_CLOSED):
         if minutes[state]:
             yield words[state].format(minutes=_lasting(minutes[state], words))
-    if (unwatched := minutes[MinuteState.UNWATCHED]) and watched(minutes):
-        yield words["unwatched"].format(minutes=_lasting(unwatched, words))
+    if (no_data := minutes[MinuteState.NO_DATA]) and watched(minutes):
+        yield words["no_data"].format(minutes=_lasting(no_data, words))
 
 
 def _summary(days: AgencyDays, longest: Availability, words: Mapping[str, str]) -> Iterator[str]:
@@ -147,8 +147,8 @@ def _summary(days: AgencyDays, longest: Availability, words: Mapping[str, str]) 
         yield words["outages"].format(minutes=_lasting(down, words), count=count)
     else:
         yield words["no_outage"]
-    if unwatched := longest.minutes[MinuteState.UNWATCHED]:
-        yield words["unwatched"].format(minutes=_lasting(unwatched, words))
+    if no_data := longest.minutes[MinuteState.NO_DATA]:
+        yield words["no_data"].format(minutes=_lasting(no_data, words))
 
 
 def _figure(each: Availability, words: Mapping[str, str]) -> Iterator[str]:
@@ -156,8 +156,8 @@ def _figure(each: Availability, words: Mapping[str, str]) -> Iterator[str]:
         yield words["no_figure"].format(days=each.days)
         return
     yield words["figure"].format(days=each.days, percent=percent_of(each.availability))
-    if unwatched := each.minutes[MinuteState.UNWATCHED]:
-        yield words["unwatched"].format(minutes=_lasting(unwatched, words))
+    if no_data := each.minutes[MinuteState.NO_DATA]:
+        yield words["no_data"].format(minutes=_lasting(no_data, words))
 
 
 def _lasting(minutes: int, words: Mapping[str, str]) -> str:

@@ -29,7 +29,7 @@ Open = Callable[[], AbstractAsyncContextManager[Database]]
 
 TODAY = date(2026, 11, 24)
 DAY = timedelta(days=1)
-WELL, OUT = MinuteState.WELL, MinuteState.NO_MAIL
+WELL, OUT = MinuteState.UP, MinuteState.NO_MAIL
 
 
 def sheets(written: str, *agencies: str, on: date = TODAY) -> dict[Key, DayTimeline]:

@@ -36,7 +36,7 @@ TODAY = date(2026, 11, 24)
 NINE = 9 * 60
 HOUR = timedelta(hours=1)
 BEAT = timedelta(seconds=15)
-WELL, OUT, MAINTENANCE = MinuteState.WELL, MinuteState.NO_MAIL, MinuteState.MAINTENANCE
+WELL, OUT, MAINTENANCE = MinuteState.UP, MinuteState.NO_MAIL, MinuteState.MAINTENANCE
 FALSE = MinuteState.FALSE_ALARM
 
 
@@ -107,7 +107,7 @@ class Service:
     async def kept(self, on: date = TODAY, agency: str = "JCM") -> list[tuple[MinuteState, int, int]]:
         """Return the states of a day, with their minutes since `T0`'s time of day."""
         sheet = (await self.records.since(agency, on)).get(on, DayTimeline())
-        return [(s, b - NINE, e - NINE) for s, b, e in sheet.runs() if s is not MinuteState.UNWATCHED]
+        return [(s, b - NINE, e - NINE) for s, b, e in sheet.runs() if s is not MinuteState.NO_DATA]
 
     async def say(self, event: Event) -> Incident:
         async with self.store.transaction() as ledger:

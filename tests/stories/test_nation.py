@@ -83,7 +83,7 @@ async def test_three_sites_of_three_processes_lose_one_of_them_a_wire_and_the_hu
         await jcm.expect_sms("PULIH", "JCM-01")
         await ucm.expect_sms("AMARAN", "Ruj UCM-01")
         # What the one that was cut off sees is known by now, and that it is alone with it.
-        await here.until_says(MDC, johor="wrong", kuching="well", pusat="well")
+        await here.until_says(MDC, johor="wrong", kuching="up", pusat="up")
         assert here.incidents() == {"JCM-01": "resolved", "UCM-01": "triggered"}
         await here.until_told_of_site("johor", is_over=True)
         assert mdc.inbox == []

@@ -144,9 +144,9 @@ def _day(agency: FictionalAgency, on: date, absent: dict[date, tuple[int, int]])
     begin = 0
     # In between, and not over them: what is well outweighs what nobody watched.
     for first, last in gaps:
-        sheet.mark(MinuteState.WELL, begin, first)
+        sheet.mark(MinuteState.UP, begin, first)
         begin = last
-    sheet.mark(MinuteState.WELL, begin, MINUTES)
+    sheet.mark(MinuteState.UP, begin, MINUTES)
     if lot.random() < 0.12:
         at = lot.randint(8 * 60, 17 * 60)
         sheet.mark(MinuteState.DEGRADED, at, at + lot.randint(2, 9))

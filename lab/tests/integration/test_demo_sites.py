@@ -108,7 +108,7 @@ def running_in(*places: Path) -> list[str]:
 def test_a_cut_wire_and_what_one_site_alone_sees_are_told_to_nobody(tmp_path: Path) -> None:
     place = tmp_path / "demo"
     with demo(place) as running:
-        running.until(lambda said: len(said) == 3 and said["johor"] == said["kuching"] == "well")
+        running.until(lambda said: len(said) == 3 and said["johor"] == said["kuching"] == "up")
         home = (place / "postgresql").resolve()
 
         assert running.order("disconnect", site="johor") == (200, "johor is disconnected from the hub now")
@@ -125,7 +125,7 @@ def test_a_cut_wire_and_what_one_site_alone_sees_are_told_to_nobody(tmp_path: Pa
         assert "JCM" in httpx.get(page_of(running, "kuching"), trust_env=False, timeout=PATIENCE).text
 
         assert running.order("reconnect", site="johor") == (200, "johor is reconnected to the hub")
-        running.until(lambda said: said.get("johor") == "well" and said.get("kuching") == "wrong")
+        running.until(lambda said: said.get("johor") == "up" and said.get("kuching") == "wrong")
 
         # Somebody mistypes.
         assert running.order("reconnect", site="johor") == (200, "johor is not disconnected from anything")

@@ -48,7 +48,7 @@ def test_mail_works_nearly_always_and_nobody_watches_now_and_then() -> None:
                     counted[state] += minutes
         down = counted[MinuteState.NO_MAIL] + counted[MinuteState.NO_SENDING] + counted[MinuteState.NO_RECEIVING]
         assert 0 < down < MINUTES / 2, agency.code
-        assert 0 < counted[MinuteState.UNWATCHED] < MINUTES / 4, agency.code
+        assert 0 < counted[MinuteState.NO_DATA] < MINUTES / 4, agency.code
         assert counted[MinuteState.DEGRADED], agency.code
         assert counted[MinuteState.MAINTENANCE], agency.code
 

@@ -31,7 +31,7 @@ _TALL: Final = 96
 _SHOWN: Final = 60
 _MEDIA: Final[Mapping[str, str]] = {"pdf": "application/pdf", "csv": "text/csv; charset=utf-8"}
 #: From the ground up: what is worst stands on it, where it is seen first.
-_STACKED: Final = (DayKind.OUTAGE, DayKind.DEGRADED, DayKind.UNWATCHED, DayKind.MAINTENANCE, DayKind.WELL)
+_STACKED: Final = (DayKind.OUTAGE, DayKind.DEGRADED, DayKind.NO_DATA, DayKind.MAINTENANCE, DayKind.UP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -326,7 +326,7 @@ async def test_days_are_those_of_the_store_up_to_now(service: Service) -> None:
     # 09:00 in Malaysia.
     shown = await service.board.days("jcm", 2)
     assert [
-        (each.day, each.minutes[MinuteState.WELL], outage(each.minutes), each.availability) for each in shown.days
+        (each.day, each.minutes[MinuteState.UP], outage(each.minutes), each.availability) for each in shown.days
     ] == [
         (today - timedelta(days=1), 1440, 0, 1.0),
         (today, 500, 40, pytest.approx(0.925925)),
@@ -376,7 +376,7 @@ async def test_an_agency_says_what_each_site_says_of_it_where_there_are_several(
     assert (await service.board.agency(code)).sites == []
     service.sites_say = {"johor": SiteStatus(well_since=T0), "kuching": None}
     (johor, kuching) = (await service.board.agency(code)).sites
-    assert (johor.site, johor.says, kuching.site, kuching.says) == ("johor", "well", "kuching", "stale")
+    assert (johor.site, johor.says, kuching.site, kuching.says) == ("johor", "up", "kuching", "stale")
 
 
 def _ails(matter: IncidentType | None, directions: Mapping[Direction, Health]) -> SiteStatus:
@@ -421,14 +421,14 @@ async def test_what_another_site_alone_says_is_down_is_not_shown_as_working_as_u
     service.judge.restore({r.name: (Health.UP, T0) for r in agency_routes("JCM")})
     well = _ails(None, {out: Health.UP, into: Health.UP})
     service.sites_say = {"noc": well, "johor": well, "kuching": well}
-    assert (await service.board.agency("JCM")).state == "well"
+    assert (await service.board.agency("JCM")).state == "up"
     found = []
     for matter, health in ((IncidentType.SENDING, Health.DOWN), (IncidentType.DEGRADED, Health.DEGRADED)):
         service.sites_say["kuching"] = _ails(matter, {out: health, into: Health.UP})
         view = await service.board.agency("JCM")
         found.append((view.state, view.agreed, [*view.disputed]))
     # That some of it is slow, seen from there, is told on the agency's own page.
-    assert found == [("degraded", None, [out]), ("well", None, [])]
+    assert found == [("degraded", None, [out]), ("up", None, [])]
 
 
 async def test_an_agency_says_which_process_probes_it_where_it_is_another_one(service: Service) -> None:

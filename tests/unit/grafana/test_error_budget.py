@@ -34,7 +34,7 @@ class Month:
     def series(self) -> Mapping[str, str]:
         """Return the counters as promtool takes them."""
         made = {}
-        for verdict in ("good", "slow", "failed", "ours", "unproven"):
+        for verdict in ("good", "slow", "failed", "monitoring_fault", "undetermined"):
             count, spans = 0.0, []
             for (begin, runs), end in zip(self._spells, [at for at, _ in self._spells[1:]] + [END], strict=True):
                 rate, length = runs.get(verdict, 0), end - begin
@@ -56,7 +56,11 @@ MONTHS = [
     # Two routes an hour, and one run of the thirteenth day fails.
     Month("rare").then(0, good=1 / 30).then(12 * DAY, failed=1 / 30).then(12 * DAY + 30, good=1 / 30),
     # Faults of ours for two days, and then nothing is proved.
-    Month("ours").then(0, good=1).then(15 * DAY, ours=1).then(17 * DAY, unproven=1).then(18 * DAY, good=1),
+    Month("ours")
+    .then(0, good=1)
+    .then(15 * DAY, monitoring_fault=1)
+    .then(17 * DAY, undetermined=1)
+    .then(18 * DAY, good=1),
     # Everything comes late.
     Month("late").then(0, slow=1),
     # Nothing comes for four hours, as planned.

@@ -140,7 +140,7 @@ def test_each_site_is_told_with_what_it_says_and_what_it_last_saw_fail() -> None
         last=[measured(n) for n in range(25)],
         unclear=2,
     )
-    kuching = SiteFindings(site="kuching", says="well", says_ms="berfungsi", failed=[], last=[])
+    kuching = SiteFindings(site="kuching", says="up", says_ms="berfungsi", failed=[], last=[])
     shown = printed(incident(), sites=[johor, kuching])["sections"]
     assert [each["heading"] for each in shown][3:] == ["TAPAK", "PENGESAHAN"]
     rows = shown[3]["rows"]

@@ -104,12 +104,12 @@ def test_sending_and_receiving_are_shares_of_what_was_watched() -> None:
     assert receiving == pytest.approx((watched - 60) / watched, abs=1e-6)
     assert len(days) == 30
     kinds = {day.on.day: {kind: n for kind, n in day.minutes.items() if n} for day in drawn(days)}
-    assert kinds[1] == {DayKind.WELL: 1340, DayKind.OUTAGE: 100}
+    assert kinds[1] == {DayKind.UP: 1340, DayKind.OUTAGE: 100}
     # What was not to be probed, was no outage after all, or was not seen, says nothing of how mail was.
     assert [kinds[day] for day in (4, 5, 6)] == [
         {DayKind.MAINTENANCE: MINUTES},
-        {DayKind.UNWATCHED: MINUTES},
-        {DayKind.UNWATCHED: MINUTES},
+        {DayKind.NO_DATA: MINUTES},
+        {DayKind.NO_DATA: MINUTES},
     ]
 
 

@@ -52,13 +52,13 @@ def breaks(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None
         ("JCM/utama", REFUSED, {RunVerdict.FAILED}),
         ("JCM/utama", LOSES, {RunVerdict.FAILED}),
         # The half hour in which a server may not know us yet is not over.
-        ("JCM/utama", GREYLISTS, {RunVerdict.UNPROVEN, RunVerdict.GOOD}),
+        ("JCM/utama", GREYLISTS, {RunVerdict.UNDETERMINED, RunVerdict.GOOD}),
         ("JCM/utama", DEFERS, {RunVerdict.FAILED, RunVerdict.GOOD}),
-        ("JCM/utama", FULL, {RunVerdict.OURS}),
-        ("JCM/utama", WRONG_PASSWORD, {RunVerdict.OURS}),
-        ("JCM/utama", breaks, {RunVerdict.OURS}),
-        ("a", REFUSED, {RunVerdict.OURS, RunVerdict.GOOD}),
-        ("a", LOSES, {RunVerdict.OURS, RunVerdict.GOOD}),
+        ("JCM/utama", FULL, {RunVerdict.MONITORING_FAULT}),
+        ("JCM/utama", WRONG_PASSWORD, {RunVerdict.MONITORING_FAULT}),
+        ("JCM/utama", breaks, {RunVerdict.MONITORING_FAULT}),
+        ("a", REFUSED, {RunVerdict.MONITORING_FAULT, RunVerdict.GOOD}),
+        ("a", LOSES, {RunVerdict.MONITORING_FAULT, RunVerdict.GOOD}),
     ],
 )
 def test_a_run_is_counted_as_whose_fault_it_was(where: str, fault: Fault | None, verdicts: set[RunVerdict]) -> None:
@@ -78,8 +78,8 @@ def test_our_dead_network_is_no_agencys_failure() -> None:
     here.cut_off = True
     here.rounds(8)
     counted = here.judge.counted()
-    assert not [each for each in counted if each[0] and each[2] is not RunVerdict.OURS]
-    assert counted["JCM", Direction.INBOUND, RunVerdict.OURS] > 0
+    assert not [each for each in counted if each[0] and each[2] is not RunVerdict.MONITORING_FAULT]
+    assert counted["JCM", Direction.INBOUND, RunVerdict.MONITORING_FAULT] > 0
 
 
 def test_what_waits_for_a_proof_is_counted_when_it_has_come_and_as_unproven_when_none_does() -> None:
@@ -91,8 +91,8 @@ def test_what_waits_for_a_proof_is_counted_when_it_has_come_and_as_unproven_when
     long_after = here.now + 60 * MINUTE
     here.judge.take_in(failed(outbound, long_after, Outcome.INCONCLUSIVE, Phase.CONNECT), long_after)
     assert here.judge.counted() == {
-        ("JCM", Direction.OUTBOUND, RunVerdict.UNPROVEN): 1,
-        ("JCM", Direction.OUTBOUND, RunVerdict.OURS): 1,
+        ("JCM", Direction.OUTBOUND, RunVerdict.UNDETERMINED): 1,
+        ("JCM", Direction.OUTBOUND, RunVerdict.MONITORING_FAULT): 1,
     }
 
 
@@ -105,7 +105,7 @@ def test_a_proof_is_waited_for_until_every_control_route_has_had_its_turn() -> N
     until = here.now + outbound.probing.interval + 2 * outbound.probing.patience.whole
     for at, unproven in ((until, 0), (until + SECOND, 1)):
         here.judge.take_in(failed(outbound, at, Outcome.INCONCLUSIVE, Phase.CONNECT), at)
-        assert here.judge.counted().get(("JCM", Direction.OUTBOUND, RunVerdict.UNPROVEN), 0) == unproven
+        assert here.judge.counted().get(("JCM", Direction.OUTBOUND, RunVerdict.UNDETERMINED), 0) == unproven
 
 
 def test_a_message_that_comes_after_it_was_given_up_is_not_counted_twice() -> None:
@@ -129,7 +129,7 @@ def test_of_the_latest_run_it_is_known_what_it_is_counted_as_as_soon_as_that_is(
     assert here.judge.counted_as(outbound.name, lost.token_id) is None, "it waits for a proof"
     long_after = here.now + 60 * MINUTE
     here.judge.take_in(arrived(here.routes[0], long_after), long_after)
-    assert here.judge.counted_as(outbound.name, lost.token_id) is RunVerdict.UNPROVEN
+    assert here.judge.counted_as(outbound.name, lost.token_id) is RunVerdict.UNDETERMINED
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, len(ENDS) - 1), st.integers(0, 9)), max_size=80))

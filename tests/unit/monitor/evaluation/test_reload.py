@@ -241,7 +241,7 @@ def test_how_long_a_run_waits_for_its_proof_and_when_it_is_looked_at_is_said_by_
     assert here.judge.looks(outbound.name, here.now)[outbound.name] == here.now + often.confirmation
     until = here.now + MINUTE + 2 * often.patience.whole + SECOND
     here.judge.take_in(arrived(here.routes[0], until), until)
-    assert here.judge.counted()["JCM", Direction.OUTBOUND, RunVerdict.UNPROVEN] == 1
+    assert here.judge.counted()["JCM", Direction.OUTBOUND, RunVerdict.UNDETERMINED] == 1
 
 
 @pytest.mark.parametrize(("other", "is_asked"), [("a", False), ("b", True), ("c", True)])

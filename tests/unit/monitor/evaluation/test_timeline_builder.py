@@ -39,7 +39,7 @@ class Observed:
 
     def minutes(self) -> list[tuple[MinuteState, int, int]]:
         """Return the states with their minutes since `T0`."""
-        return [(s, b - NINE, e - NINE) for s, b, e in self.sheet.runs() if s is not MinuteState.UNWATCHED]
+        return [(s, b - NINE, e - NINE) for s, b, e in self.sheet.runs() if s is not MinuteState.NO_DATA]
 
     def restart(self, away: timedelta = timedelta(0), *, resumes: bool = True) -> None:
         """Let another process take up what this one knew."""
@@ -52,7 +52,7 @@ class Observed:
             self.continuity.resume(last[0], T0 + (last[1] - NINE) * MINUTE)
 
 
-WELL, SLOW, OUT = MinuteState.WELL, MinuteState.DEGRADED, MinuteState.NO_MAIL
+WELL, SLOW, OUT = MinuteState.UP, MinuteState.DEGRADED, MinuteState.NO_MAIL
 
 
 def test_what_two_runs_prove_is_well_and_nothing_after_the_last() -> None:

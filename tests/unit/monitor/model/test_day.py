@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.model.day import MINUTES, DayTimeline, MinuteState, TimelineSpan, cut, day_of, minute_of, moment_of
 
-WELL, SLOW, OUT = MinuteState.WELL, MinuteState.DEGRADED, MinuteState.NO_MAIL
+WELL, SLOW, OUT = MinuteState.UP, MinuteState.DEGRADED, MinuteState.NO_MAIL
 SENDING, RECEIVING = MinuteState.NO_SENDING, MinuteState.NO_RECEIVING
 #: Midnight in Malaysia.
 MIDNIGHT = datetime(2026, 11, 27, 16, 0, tzinfo=UTC)
@@ -48,7 +48,7 @@ def test_what_is_written_is_read_again(marks: list[tuple[MinuteState, int, int]]
         (WELL, SLOW, SLOW),
         (SENDING, RECEIVING, OUT),
         (SENDING, SLOW, SENDING),
-        (MinuteState.UNWATCHED, WELL, WELL),
+        (MinuteState.NO_DATA, WELL, WELL),
         # A prober that knows of the maintenance already, and one that does not yet.
         (MinuteState.MAINTENANCE, WELL, WELL),
         (MinuteState.OFF_HOURS, MinuteState.MAINTENANCE, MinuteState.MAINTENANCE),
@@ -74,7 +74,7 @@ def test_marking_again_or_in_another_order_or_by_two_counts_nothing_twice(
 
 def test_a_state_of_a_later_version_is_not_taken_for_well() -> None:
     odd = DayTimeline("w10?20w5")
-    assert (odd.counts()[WELL], odd.counts()[MinuteState.UNWATCHED]) == (15, MINUTES - 15)
+    assert (odd.counts()[WELL], odd.counts()[MinuteState.NO_DATA]) == (15, MINUTES - 15)
 
 
 @pytest.mark.parametrize("written", ["", "w", "w9999999", "12", "w10w", "w-5", "\0" * 10])

@@ -1046,7 +1046,7 @@ async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again
             await ledger.add_incidents([trigger(at=T0)])
             await ledger.add_incidents([replace(trigger(at=T0), dedup_key="MDC")])
         both = f"both {T0.isoformat()}"
-        assert await look(SECOND) == [f"johor: well; noc: {both}"]
+        assert await look(SECOND) == [f"johor: up; noc: {both}"]
         assert await look(MINUTE) == []
         says["johor"] = None
         assert await look(SECOND) == ["johor: stale"]
@@ -1061,15 +1061,15 @@ async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again
             entries += len(await look(MINUTE))
         assert entries <= 15, "of one that comes and goes all day it is written ever more seldom"
         says["johor"] = WELL
-        assert [await look(MINUTE) for _ in range(64)].count(["johor: well"]) == 1
+        assert [await look(MINUTE) for _ in range(64)].count(["johor: up"]) == 1
 
 
 def test_of_what_sites_said_the_first_that_was_wrong_is_read_and_else_the_last() -> None:
     wrong = SiteReport(site="johor", says=SiteVerdict.WRONG, matter=IncidentType.SENDING, since=T0)
     later = replace(wrong, matter=IncidentType.BOTH)
-    words = ["well", written_word(wrong), written_word(later), "stale"]
+    words = ["up", written_word(wrong), written_word(later), "stale"]
     entries = [
-        f"kuching: {opinion}; johor: {word}" for opinion, word in zip(("well", "stale", "", "x y"), words, strict=True)
+        f"kuching: {opinion}; johor: {word}" for opinion, word in zip(("up", "stale", "", "x y"), words, strict=True)
     ]
     assert read_words([*entries, "nothing at all"]) == {
         "johor": wrong,

@@ -47,7 +47,7 @@ def test_availability_is_of_what_was_watched_and_what_was_not_is_beside_it() -> 
     assert thirty.availability == pytest.approx((seen - 30) / seen, abs=1e-6)
     assert thirty.minutes[MinuteState.MAINTENANCE] == 120
     assert thirty.minutes[MinuteState.FALSE_ALARM] == 5
-    assert thirty.minutes[MinuteState.UNWATCHED] == 27 * 1440 + 1420
+    assert thirty.minutes[MinuteState.NO_DATA] == 27 * 1440 + 1420
     assert ninety.availability == pytest.approx((seen - 30) / (seen + 1440), abs=1e-6)
     assert sum(ninety.minutes.values()) == 89 * 1440 + 540
 
@@ -81,7 +81,7 @@ def test_days_that_are_like_another_are_counted_once() -> None:
     before = _counted.cache_info()
     past = past_minutes({TODAY - ago * DAY: "w1440" for ago in range(80)}, TODAY)
     after = _counted.cache_info()
-    assert past[1][MinuteState.WELL] == 79 * 1440
+    assert past[1][MinuteState.UP] == 79 * 1440
     # Over each of the two spans those that are alike, and those of which nothing is known.
     assert after.hits + after.misses - before.hits - before.misses == 4
 
@@ -100,7 +100,7 @@ def test_a_single_minute_of_outage_is_not_rounded_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "now", "unwatched"),
+    ("written", "now", "no_data"),
     [
         # Runs a few minutes apart: nothing is missing yet.
         ("w536", T0, 0),
@@ -115,9 +115,9 @@ def test_a_single_minute_of_outage_is_not_rounded_away() -> None:
         ("w1440", T0, 0),
     ],
 )
-def test_of_today_only_what_has_passed_and_is_settled_is_told(written: str, now: datetime, unwatched: int) -> None:
+def test_of_today_only_what_has_passed_and_is_settled_is_told(written: str, now: datetime, no_data: int) -> None:
     (today,) = days(1, now, ago0=written).days
-    assert today.minutes[MinuteState.UNWATCHED] == unwatched
+    assert today.minutes[MinuteState.NO_DATA] == no_data
     assert sum(today.minutes.values()) <= NINE + 1
 
 

@@ -15,7 +15,7 @@ def test_each_site_says_one_thing_and_one_without_a_vote_nothing_that_counts() -
     first, *others = view_sites(said)
     assert (first.site, first.says, first.matter, first.since) == ("johor", "wrong", IncidentType.SENDING, T0)
     assert [(each.site, each.says) for each in others] == [
-        ("kuching", "well"),
+        ("kuching", "up"),
         ("labuan", "unclear"),
         ("sabah", "stale"),
     ]

@@ -82,7 +82,7 @@ class MultiSiteDemo(Service):
         if self.weather is Weather.OWN_FAULT:
             if number % 4 != 1:
                 return view
-            lost = replace(_failed(view.routes[1]), verdict=RunVerdict.OURS)
+            lost = replace(_failed(view.routes[1]), verdict=RunVerdict.MONITORING_FAULT)
             return replace(view, unseen=[Direction.INBOUND], routes=[view.routes[0], lost, view.routes[2]])
         few = 3 if self.weather is Weather.MASS else max(3, self.size // 20)
         if number % few == 1:

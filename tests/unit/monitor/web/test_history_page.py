@@ -42,7 +42,7 @@ async def counted(database: Database, *rows: dict[str, Any]) -> None:
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[House]:
     seen = DayTimeline()
-    seen.mark(MinuteState.WELL, 0, 1440)
+    seen.mark(MinuteState.UP, 0, 1440)
     seen.mark(MinuteState.NO_MAIL, 0, 90)
     began_at = T0 - timedelta(seconds=580)
     broken = replace(

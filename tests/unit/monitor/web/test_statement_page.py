@@ -26,9 +26,9 @@ MONTH = "/agencies/JCM/report/2026-11"
 async def filled(place: House) -> None:
     """Let a day have been well but for an hour, another have been half watched, and an incident be open."""
     well, half = DayTimeline(), DayTimeline()
-    well.mark(MinuteState.WELL, 0, 1440)
+    well.mark(MinuteState.UP, 0, 1440)
     well.mark(MinuteState.NO_SENDING, 600, 660)
-    half.mark(MinuteState.WELL, 0, 720)
+    half.mark(MinuteState.UP, 0, 720)
     half.mark(MinuteState.MAINTENANCE, 720, 900)
     await DayRecords(place.database).add({("JCM", date(2026, 11, 20)): well, ("JCM", date(2026, 11, 21)): half})
     down = trigger(brief=replace(BRIEF, cause=Cause.REFUSED))
@@ -66,7 +66,7 @@ async def test_a_month_is_shown_with_charts_whose_figures_are_in_words_too(
     assert "Mail could be sent: 97.22%" in shown(page)
     assert "Mail could be received: 100%" in shown(page)
     assert "This month is not over: as of 24/11/2026 14:16." in shown(page)
-    assert "20/11/2026: Down 1 hour; Well 23 hours" in shown(page)
+    assert "20/11/2026: Down 1 hour; Up 23 hours" in shown(page)
     assert "JCM-01 neither sent nor received Cause: " in shown(page)
     # From 14:13:20 to 14:16, as the printed statement reckons.
     assert re.search(r"<td>3 minutes<svg .*\s*<td>24/11/2026 14:13</td>", page.text)

@@ -244,7 +244,7 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
 
     assert said in " ".join(re.sub(r"<[^>]+>", "", several).split())
     assert said.partition(":")[0] not in one
-    assert [each["says"] for each in told] == ["wrong", "well", "stale"]
+    assert [each["says"] for each in told] == ["wrong", "up", "stale"]
 
 
 @pytest.mark.parametrize(
@@ -388,12 +388,12 @@ def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
     ("of", "verdict", "tally"),
     [
         (down("A001", "sender refused"), RunVerdict.FAILED, None),
-        (down("A001", "sender refused"), RunVerdict.OURS, "ours"),
+        (down("A001", "sender refused"), RunVerdict.MONITORING_FAULT, "monitoring_fault"),
         (down("A001", "not arrived"), RunVerdict.SLOW, "slow"),
-        (down("A001", "not arrived"), RunVerdict.UNPROVEN, "unproven"),
+        (down("A001", "not arrived"), RunVerdict.UNDETERMINED, "undetermined"),
         (down("A001", "not arrived"), None, "pending"),
         (down("A001", TAKEN_UNANSWERED), RunVerdict.SLOW, None),
-        (down("A001", TAKEN_UNANSWERED), RunVerdict.OURS, "ours"),
+        (down("A001", TAKEN_UNANSWERED), RunVerdict.MONITORING_FAULT, "monitoring_fault"),
         (view("A001"), RunVerdict.GOOD, None),
     ],
 )
@@ -416,7 +416,7 @@ async def test_why_a_run_failed_and_whether_it_counts_is_said_in_the_language_of
         failed = (await web.get(path)).text
     assert re.search(rf'<{tag} class="why uncounted"[^>]*>(Masuk · )?<b class="tally">tidak dikira', uncounted)
     assert said in " ".join(uncounted.split())
-    assert "not counted: a fault on Pantau's side" in html.unescape(counted)
+    assert "not counted: a fault of the monitoring" in html.unescape(counted)
     assert "submission (sender's server) 554: sender refused: " in html.unescape(counted)
     assert said in " ".join(failed.split())
     assert 'class="tally"' not in failed
@@ -428,8 +428,8 @@ def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
 
     Pantau: It is unknown.
     """
-    assert card_of(replace(view("A001"), health={})).standing is AgencyStatus.UNPROVEN
-    assert card_of(view("A001")).standing is AgencyStatus.WELL
+    assert card_of(replace(view("A001"), health={})).standing is AgencyStatus.UNKNOWN
+    assert card_of(view("A001")).standing is AgencyStatus.UP
 
 
 @pytest.mark.parametrize(("health", "times"), [(Health.UNKNOWN, 1), (Health.UP, 0)])
@@ -484,10 +484,10 @@ async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green()
     ills = {Component.ENGINE: {"health": invented}}
     async with client(portal(MultiSiteDemo(views=[odd, view("A002")], ills=ills), HOSTS)) as web:
         text = (await web.get("/")).text
-    assert '<article id="a-A001" class="agency unproven"' in text
+    assert '<article id="a-A001" class="agency unknown"' in text
     assert "<dd>BELUM PASTI</dd>" in text
     assert re.search(r'<li id="p-engine" class="splendid"[^>]*>Enjin notis <strong>BELUM PASTI', text)
-    assert re.search(r'id="n-well"[^>]*><b>1</b>', text)
+    assert re.search(r'id="n-up"[^>]*><b>1</b>', text)
 
 
 @pytest.mark.blind
@@ -499,9 +499,9 @@ async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fau
     unseen = replace(view("A001"), unseen=[Direction.INTERNAL])
     async with client(portal(MultiSiteDemo(views=[unseen]), HOSTS)) as web:
         text = (await web.get("/")).text
-    assert '<article id="a-A001" class="agency own_fault"' in text
+    assert '<article id="a-A001" class="agency monitoring_fault"' in text
     assert "<dd>BELUM PASTI</dd>" in text
-    assert re.search(r'id="n-own_fault"[^>]*><b>1</b>', text)
+    assert re.search(r'id="n-monitoring_fault"[^>]*><b>1</b>', text)
 
 
 @pytest.mark.blind
@@ -532,7 +532,7 @@ async def test_the_worst_have_cards_in_order_and_the_others_tiles_below_by_state
     # The oldest first.
     assert cards == [(f"A{number:03}", "down") for number in range(97, 97 - 3 * 8, -3)]
     groups = re.findall(r'<ul id="l-(\w+)"(.*?)</ul>', text, re.DOTALL)
-    assert [name for name, _ in groups] == ["down", "unproven", "degraded", "maintenance", "silenced", "well"]
+    assert [name for name, _ in groups] == ["down", "unknown", "degraded", "maintenance", "silenced", "up"]
     assert sum(tiles.count("<li ") for _, tiles in groups) == 100 - 8
     counted = dict(re.findall(r'id="n-(\w+)"[^>]*><b>(\d+)</b>', text))
     assert counted["down"] == "33"
@@ -651,7 +651,7 @@ async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
         few = (await web.get("/?wallboard")).text
     assert '<html lang="ms" class="wall">' in many
     assert many.count("<article ") == 8
-    ill = 100 - int(re.search(r'id="n-well"[^>]*><b>(\d+)</b>', many)[1])  # type: ignore[index]
+    ill = 100 - int(re.search(r'id="n-up"[^>]*><b>(\d+)</b>', many)[1])  # type: ignore[index]
     assert f'<p class="beyond">dan {ill - 8} lagi</p>' in many
     assert "<table" not in many
     assert few.count("<article ") == 3, "of so few the well have their cards, too"

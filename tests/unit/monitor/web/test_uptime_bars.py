@@ -37,25 +37,25 @@ def yesterday(written: str, language: str = "en") -> uptime_bars.DayBar:
 @pytest.mark.parametrize(
     ("written", "shade", "says"),
     [
-        ("w1440", BarStyle.WELL, "no outage was seen"),
+        ("w1440", BarStyle.UP, "no outage detected"),
         ("b60w1380", BarStyle.LONG, "down 1 h"),
         ("s30r30w1380", BarStyle.LONG, "down 1 h"),
         ("b59w1381", BarStyle.SOME, "down 59 min"),
         ("r5w1435", BarStyle.SOME, "down 5 min"),
         ("s4w1436", BarStyle.BRIEF, "down 4 min"),
-        ("d60w1380", BarStyle.SLOW, "no outage was seen; slow or only on some routes 1 h"),
-        ("d59w1381", BarStyle.WELL, "no outage was seen; slow or only on some routes 59 min"),
+        ("d60w1380", BarStyle.SLOW, "no outage detected; slow or only on some routes 1 h"),
+        ("d59w1381", BarStyle.UP, "no outage detected; slow or only on some routes 59 min"),
         # Slow all day is not well, and no outage.
-        ("d1440", BarStyle.SLOW, "no outage was seen; slow or only on some routes 1 d"),
-        ("w720", BarStyle.WELL, "no outage was seen; not watched 12 h"),
-        ("w719", BarStyle.UNWATCHED, "no outage was seen; not watched 12 h 1 min"),
-        ("", BarStyle.UNWATCHED, "not watched"),
+        ("d1440", BarStyle.SLOW, "no outage detected; slow or only on some routes 1 d"),
+        ("w720", BarStyle.UP, "no outage detected; no data 12 h"),
+        ("w719", BarStyle.NO_DATA, "no outage detected; no data 12 h 1 min"),
+        ("", BarStyle.NO_DATA, "no data"),
         # What was watched of the time that there was to watch.
-        ("m1200w130", BarStyle.WELL, "no outage was seen; maintenance 20 h; not watched 1 h 50 min"),
-        ("m1200w110", BarStyle.UNWATCHED, "no outage was seen; maintenance 20 h; not watched 2 h 10 min"),
-        ("h1440", BarStyle.CLOSED, "outside of its hours 1 d"),
-        ("x600w840", BarStyle.WELL, "no outage was seen; false alarm 10 h"),
-        ("x1440", BarStyle.UNWATCHED, "false alarm 1 d"),
+        ("m1200w130", BarStyle.UP, "no outage detected; maintenance 20 h; no data 1 h 50 min"),
+        ("m1200w110", BarStyle.NO_DATA, "no outage detected; maintenance 20 h; no data 2 h 10 min"),
+        ("h1440", BarStyle.CLOSED, "off hours 1 d"),
+        ("x600w840", BarStyle.UP, "no outage detected; false alarm 10 h"),
+        ("x1440", BarStyle.NO_DATA, "false alarm 1 d"),
     ],
 )
 def test_a_bar_is_what_the_minutes_of_its_day_were(written: str, shade: BarStyle, says: str) -> None:
@@ -78,11 +78,11 @@ def test_no_state_but_those_that_are_proven_makes_a_day_well(state: MinuteState)
         availability=days("").availability,
         days=[DayView(day=YESTERDAY, minutes=minutes, availability=None)],
     )
-    assert (strip_of(view, "ms").bars[0].shade is BarStyle.WELL) == (state is MinuteState.WELL)
+    assert (strip_of(view, "ms").bars[0].shade is BarStyle.UP) == (state is MinuteState.UP)
 
 
 def test_a_state_that_a_later_version_wrote_is_not_taken_for_well() -> None:
-    assert yesterday("?1440").shade is BarStyle.UNWATCHED
+    assert yesterday("?1440").shade is BarStyle.NO_DATA
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_a_share_is_cut_off_and_says_100_only_where_nothing_was_missing(availabi
 def test_the_whole_is_said_in_a_sentence_with_what_was_not_watched() -> None:
     drawn = strip_of(days("b75w1000"), "en")
     assert drawn.summary == (
-        "Last 90 days: mail available 99.94% of the time that was watched; down 1 h 15 min, on 1 of the days; not watched 14 h 50 min"
+        "Last 90 days: mail available 99.94% of the monitored time; down 1 h 15 min, on 1 of the days; no data 14 h 50 min"
     )
-    assert drawn.figures == (["30 days: 99.81%, not watched 14 h 50 min", "90 days: 99.94%, not watched 14 h 50 min"])
+    assert drawn.figures == (["30 days: 99.81%, no data 14 h 50 min", "90 days: 99.94%, no data 14 h 50 min"])
 
 
 def test_who_was_never_watched_has_no_figure_and_no_green() -> None:
     drawn = strip_of(view_days("JCM", {}, T0, 90), "ms")
-    assert {bar.shade for bar in drawn.bars} == {BarStyle.UNWATCHED}
+    assert {bar.shade for bar in drawn.bars} == {BarStyle.NO_DATA}
     assert drawn.summary == "90 hari lepas: tidak dipantau"
     assert drawn.figures == ["30 hari lepas: tidak dipantau", "90 hari lepas: tidak dipantau"]
 
@@ -152,9 +152,9 @@ def test_it_needs_no_style_of_its_own_and_no_identifiers_which_the_policy_and_ot
 def test_every_shade_has_a_colour_and_is_known_without_it_from_one_that_is_well(shade: BarStyle) -> None:
     web = Path(uptime_bars.__file__).parent
     assert f".strip .{shade} rect" in (web / "static/uptime_bars.css").read_text()
-    bar, well = (DayBar(shade=each, is_thin=False, says="") for each in (shade, BarStyle.WELL))
+    bar, well = (DayBar(shade=each, is_thin=False, says="") for each in (shade, BarStyle.UP))
     marked = f'bar.shade == "{shade}"' in (web / "templates/uptime_bars.html").read_text()
-    assert (bar.height > well.height or marked) == (shade not in {BarStyle.WELL, BarStyle.CLOSED}), "taller, or capped"
+    assert (bar.height > well.height or marked) == (shade not in {BarStyle.UP, BarStyle.CLOSED}), "taller, or capped"
 
 
 @pytest.mark.parametrize(("tongue", "says"), [("ms", "gangguan 6 j"), ("en", "down 6 h")])

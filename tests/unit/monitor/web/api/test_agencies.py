@@ -59,13 +59,13 @@ async def codes(web: httpx.AsyncClient, query: str) -> list[str]:
     [
         ("", "AAA BBB CCC DDD EEE"),
         ("agency=bbb&agency=AAA", "AAA BBB"),
-        ("state=well", "AAA"),
+        ("state=up", "AAA"),
         ("state=down", "BBB DDD"),
         ("state=down&state=degraded", "BBB CCC DDD"),
-        ("state=unproven", "EEE"),
+        ("state=unknown", "EEE"),
         ("direction=inbound", "AAA BBB DDD"),
         ("direction=inbound&state=down", "BBB DDD"),
-        ("direction=outbound&state=well", "AAA BBB"),
+        ("direction=outbound&state=up", "AAA BBB"),
         ("direction=outbound&state=down", "DDD"),
         ("direction=internal", ""),
         ("direction=outbound&direction=inbound&state=degraded&state=down", "BBB CCC DDD"),
@@ -80,7 +80,7 @@ async def test_agencies_are_filtered_by_code_and_by_how_their_mail_stands(query:
 async def test_pages_hold_each_agency_once_though_others_come_and_go_between_them() -> None:
     service = Five()
     async with client(portal(service, HOSTS)) as web:
-        first = await web.get("/api/v1/agencies?limit=2&state=well&state=down&state=unproven&state=degraded")
+        first = await web.get("/api/v1/agencies?limit=2&state=up&state=down&state=unknown&state=degraded")
         assert [each["agency"] for each in first.json()] == ["AAA", "BBB"]
         service.views = [standing("AAB", {OUT: UP}), *(each for each in VIEWS if each.agency not in {"AAA", "BBB"})]
         second = await web.get(first.links["next"]["url"])
@@ -113,7 +113,7 @@ async def test_one_agency_is_found_however_its_code_is_written() -> None:
         (
             "agencies?state=dwon",
             "state",
-            "Input should be 'down', 'own_fault', 'unproven', 'degraded', 'maintenance', 'silenced' or 'well'",
+            "Input should be 'down', 'monitoring_fault', 'unknown', 'degraded', 'maintenance', 'silenced' or 'up'",
         ),
         ("agencies?direction=control", "direction", "Input should be 'internal', 'outbound' or 'inbound'"),
         ("agencies?limit=0", "limit", "Input should be greater than or equal to 1"),
@@ -179,7 +179,7 @@ async def test_the_days_of_an_agency_and_its_availability_are_told_from_the_same
     told = answer.json()
     assert (told["agency"], told["time_zone"]) == ("JCM", "Asia/Kuala_Lumpur")
     assert [(day["day"], day["availability"]) for day in told["days"]] == [("2026-11-23", 0.75), ("2026-11-24", None)]
-    assert told["days"][0]["minutes"] == dict.fromkeys(MinuteState, 0) | {"well": 1080, "no_mail": 360}
+    assert told["days"][0]["minutes"] == dict.fromkeys(MinuteState, 0) | {"up": 1080, "no_mail": 360}
     assert [(each["days"], each["availability"]) for each in told["availability"]] == [(30, 0.75), (90, 0.75)]
     assert len(usual.json()["days"]) == 90
     assert usual.json()["availability"] == told["availability"]
