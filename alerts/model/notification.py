@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 
 class Plan(StrEnum):
@@ -66,25 +68,42 @@ class Cause(StrEnum):
     """Why mail fails, as far as was seen: in words that whoever is woken up understands."""
 
     #: The mail server's name is not found.
-    NAME = "name"
+    DNS = "dns"
     #: It refuses the connection, or cannot be reached.
-    REFUSED = "refused"
+    CONNECT = "connect"
     #: It does not answer, or hangs up.
-    SILENT = "silent"
+    TIMEOUT = "timeout"
     #: It offers no encryption that can be trusted.
-    ENCRYPTION = "encryption"
+    TLS = "tls"
     #: Its certificate has expired, or is another's.
     CERTIFICATE = "certificate"
     #: It lets nobody sign in.
-    SIGN_IN = "sign_in"
+    AUTH = "auth"
     #: It refuses messages.
     REJECTED = "rejected"
     #: It takes messages, and they come back.
-    RETURNED = "returned"
+    BOUNCED = "bounced"
     #: It takes messages, and they do not arrive.
     LOST = "lost"
     #: They arrive changed.
-    CHANGED = "changed"
+    CORRUPTED = "corrupted"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Cause | None:
+        """Return the member for a value that databases of 0.2.0 have."""
+        return _CAUSES_BEFORE.get(value)
+
+
+#: Values of 0.2.0.
+_CAUSES_BEFORE: Final[Mapping[object, Cause]] = {
+    "name": Cause.DNS,
+    "refused": Cause.CONNECT,
+    "silent": Cause.TIMEOUT,
+    "encryption": Cause.TLS,
+    "sign_in": Cause.AUTH,
+    "returned": Cause.BOUNCED,
+    "changed": Cause.CORRUPTED,
+}
 
 
 class Successors(StrEnum):

@@ -35,7 +35,7 @@ from tests.unit.monitor.store.probing.test_history import ended
 
 DOWN = SiteStatus(
     trouble=ActiveProblem(matter=IncidentType.SENDING, since=T0, unsteady=True, latest=T0 + MINUTE),
-    cause=Cause.SIGN_IN,
+    cause=Cause.AUTH,
     directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.UP},
     troubled=frozenset({"JCM/outbound/rujukan-a", "JCM/outbound/rujukan-b"}),
 )

@@ -381,7 +381,7 @@ WHOLE_BRIEF = replace(
     office=WHOLE_OFFICE,
     subject="peti rujukan A",
     subject_en="reference mailbox A",
-    cause=Cause.REFUSED,
+    cause=Cause.CONNECT,
     announcement=AnnouncementPlan(
         recipients=BRIEF.announcement.recipients, automatic=True, offered_after=timedelta(seconds=90, microseconds=5)
     ),

@@ -28,12 +28,12 @@ _NOTICED_AFTER: Final = timedelta(seconds=40)
 #: What fails and why, the latest first: of each agency, by its place in the world.
 _TROUBLES: Final[Sequence[Sequence[tuple[IncidentType, Cause]]]] = (
     (
-        (IncidentType.BOTH, Cause.SILENT),
+        (IncidentType.BOTH, Cause.TIMEOUT),
         (IncidentType.RECEIVING, Cause.LOST),
-        (IncidentType.SENDING, Cause.SIGN_IN),
+        (IncidentType.SENDING, Cause.AUTH),
         (IncidentType.BOTH, Cause.CERTIFICATE),
     ),
-    ((IncidentType.SENDING, Cause.REFUSED), (IncidentType.BOTH, Cause.NAME)),
+    ((IncidentType.SENDING, Cause.CONNECT), (IncidentType.BOTH, Cause.DNS)),
     ((IncidentType.RECEIVING, Cause.REJECTED),),
 )
 #: How long, in minutes.

@@ -241,7 +241,7 @@ async def test_an_event_that_is_repeated_changes_nothing(station: Station) -> No
 
 
 async def test_why_mail_fails_is_told_as_it_was_seen_when_it_got_worse(station: Station) -> None:
-    seen = [(IncidentType.DEGRADED, None), (IncidentType.SENDING, Cause.REFUSED), (IncidentType.BOTH, Cause.SILENT)]
+    seen = [(IncidentType.DEGRADED, None), (IncidentType.SENDING, Cause.CONNECT), (IncidentType.BOTH, Cause.TIMEOUT)]
     for matter, cause in seen:
         await station.dispatcher.submit(trigger(matter, brief=replace(ONLY_SITI, cause=cause)))
         assert (await station.incident()).brief.cause is cause
@@ -249,7 +249,7 @@ async def test_why_mail_fails_is_told_as_it_was_seen_when_it_got_worse(station: 
 
     told = [(n.facts.matter, n.facts.cause) for n in await station.notices()]
     assert (IncidentType.DEGRADED, None) in told
-    assert (IncidentType.SENDING, Cause.REFUSED) in told
+    assert (IncidentType.SENDING, Cause.CONNECT) in told
 
 
 async def test_events_about_nothing_are_no_trouble(station: Station) -> None:

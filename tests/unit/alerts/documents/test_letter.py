@@ -308,7 +308,7 @@ def test_our_own_officers_read_what_they_would_have_heard() -> None:
 
 
 def test_our_own_officers_read_why_mail_fails() -> None:
-    facts = replace(FACTS, plan=Plan.ESCALATION, cause=Cause.REFUSED)
+    facts = replace(FACTS, plan=Plan.ESCALATION, cause=Cause.CONNECT)
     said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
     assert "Punca yang dikesan ialah pelayan mel menolak sambungan." in said
 

@@ -168,9 +168,9 @@ def test_slowness_that_becomes_an_outage_is_told_anew_even_if_the_slowness_was_a
 def test_why_it_fails_is_what_was_seen_when_it_got_worse(before: IncidentType) -> None:
     event = trigger(IncidentType.BOTH, T0 + 9 * MINUTE)
 
-    after = apply(incident(before), replace(event, brief=replace(event.brief, cause=Cause.SILENT)))
+    after = apply(incident(before), replace(event, brief=replace(event.brief, cause=Cause.TIMEOUT)))
 
-    assert after.brief == replace(event.brief, cause=Cause.SILENT)
+    assert after.brief == replace(event.brief, cause=Cause.TIMEOUT)
 
 
 @pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.RECEIVING], ids=["spreads", "moves"])

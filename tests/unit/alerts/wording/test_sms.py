@@ -322,7 +322,7 @@ def test_a_name_that_no_carrier_lets_through_is_left_out_of_the_answer(name: str
     assert answer("taken", MALAY, WORDING, told).text == "RM0 JCM: JCM-07 telah disahkan. Terima kasih."
 
 
-REFUSED = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.SENDING, cause=Cause.REFUSED)
+REFUSED = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.SENDING, cause=Cause.CONNECT)
 
 
 def test_an_alarm_says_why_mail_fails_where_one_comfortable_segment_has_room() -> None:

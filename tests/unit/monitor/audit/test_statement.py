@@ -138,7 +138,7 @@ def test_a_share_is_cut_off_and_not_rounded(share: float, text: str) -> None:
 
 def test_an_outage_is_told_with_its_cause_and_a_false_alarm_is_none() -> None:
     one = incident()
-    told = printed(statement([(replace(one, brief=replace(one.brief, cause=Cause.REFUSED)), [])]))
+    told = printed(statement([(replace(one, brief=replace(one.brief, cause=Cause.CONNECT)), [])]))
     assert "Punca: pelayan mel menolak sambungan" in told
     assert "masih berlaku" in told
     assert "'Gangguan', 'value': '1'" in told

@@ -18,11 +18,11 @@ REFUSED, SILENT = Reason.PORT_REFUSED, Reason.NO_ANSWER
 @pytest.mark.parametrize(
     ("matter", "reasons", "cause"),
     [
-        (IncidentType.SENDING, [(OUT, REFUSED), (OUT, REFUSED)], Cause.REFUSED),
-        (IncidentType.SENDING, [(OUT, REFUSED), (IN, SILENT), (IN, SILENT)], Cause.REFUSED),
+        (IncidentType.SENDING, [(OUT, REFUSED), (OUT, REFUSED)], Cause.CONNECT),
+        (IncidentType.SENDING, [(OUT, REFUSED), (IN, SILENT), (IN, SILENT)], Cause.CONNECT),
         (IncidentType.RECEIVING, [(OUT, REFUSED), (IN, Reason.NOT_ARRIVED)], Cause.LOST),
         (IncidentType.RECEIVING, [(IN, ""), (WITHIN, Reason.CERTIFICATE_EXPIRED)], Cause.CERTIFICATE),
-        (IncidentType.BOTH, [(OUT, REFUSED), (IN, SILENT), (WITHIN, Reason.CONNECTION_CLOSED)], Cause.SILENT),
+        (IncidentType.BOTH, [(OUT, REFUSED), (IN, SILENT), (WITHIN, Reason.CONNECTION_CLOSED)], Cause.TIMEOUT),
         (IncidentType.BOTH, [(OUT, REFUSED), (IN, SILENT)], None),
         (IncidentType.BOTH, [(OUT, Reason.OUR_OWN), (IN, "")], None),
         (IncidentType.BOTH, [], None),

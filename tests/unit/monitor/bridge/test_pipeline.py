@@ -245,7 +245,7 @@ async def test_an_event_says_why_mail_fails_where_most_routes_agree() -> None:
     await service.rounds(6)
 
     [event] = service.alerts.heard
-    assert event.brief == replace(BRIEF, cause=Cause.REFUSED)  # type: ignore[union-attr]
+    assert event.brief == replace(BRIEF, cause=Cause.CONNECT)  # type: ignore[union-attr]
 
 
 async def test_why_mail_fails_is_still_known_after_a_reload() -> None:
@@ -257,7 +257,7 @@ async def test_why_mail_fails_is_still_known_after_a_reload() -> None:
     other = next(route for route in service.world.routes if route.agency == "JKT")
     await service.pipeline.take(service.world.result(other, service.clock.time))
 
-    assert dict(service.store.standings)["JCM"].cause is Cause.REFUSED
+    assert dict(service.store.standings)["JCM"].cause is Cause.CONNECT
 
 
 async def test_an_event_says_when_it_began_and_when_it_ended() -> None:

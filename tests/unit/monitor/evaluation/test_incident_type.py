@@ -74,10 +74,10 @@ def test_less_is_wrong_where_what_was_told_to_fail_is_seen_to_work(
     ("causes", "found"),
     [
         ([], None),
-        ([Cause.NAME], Cause.NAME),
-        ([Cause.NAME, Cause.SILENT], None),
-        ([Cause.NAME, Cause.SILENT, Cause.REFUSED, Cause.SILENT], Cause.SILENT),
-        ([Cause.NAME, Cause.SILENT, Cause.REFUSED, Cause.SILENT, Cause.NAME], None),
+        ([Cause.DNS], Cause.DNS),
+        ([Cause.DNS, Cause.TIMEOUT], None),
+        ([Cause.DNS, Cause.TIMEOUT, Cause.CONNECT, Cause.TIMEOUT], Cause.TIMEOUT),
+        ([Cause.DNS, Cause.TIMEOUT, Cause.CONNECT, Cause.TIMEOUT, Cause.DNS], None),
     ],
 )
 def test_the_cause_is_the_one_that_is_more_frequent_than_any_other(

@@ -338,10 +338,10 @@ def test_it_is_well_since_enough_were() -> None:
 @pytest.mark.parametrize(
     ("case", "causes", "cause"),
     [
-        ("all say the same", [Cause.REFUSED, Cause.REFUSED, Cause.REFUSED], Cause.REFUSED),
-        ("most do", [Cause.REFUSED, Cause.SILENT, Cause.SILENT], Cause.SILENT),
-        ("each another", [Cause.REFUSED, Cause.SILENT, Cause.NAME], None),
-        ("one knows", [Cause.REFUSED, None, None], Cause.REFUSED),
+        ("all say the same", [Cause.CONNECT, Cause.CONNECT, Cause.CONNECT], Cause.CONNECT),
+        ("most do", [Cause.CONNECT, Cause.TIMEOUT, Cause.TIMEOUT], Cause.TIMEOUT),
+        ("each another", [Cause.CONNECT, Cause.TIMEOUT, Cause.DNS], None),
+        ("one knows", [Cause.CONNECT, None, None], Cause.CONNECT),
         ("none knows", [None, None, None], None),
     ],
 )
@@ -354,13 +354,13 @@ def test_why_it_fails_is_what_most_say_that_know(
 
 
 def test_why_it_fails_is_asked_of_those_that_say_what_fails() -> None:
-    said = [wrong(SENDING, cause=Cause.SIGN_IN), wrong(BOTH), wrong(RECEIVING, cause=Cause.NAME), well()]
+    said = [wrong(SENDING, cause=Cause.AUTH), wrong(BOTH), wrong(RECEIVING, cause=Cause.DNS), well()]
     joint = agreed([*said, well(), well()], TWO)
     assert joint is not None
     assert (joint.trouble and joint.trouble.matter, joint.cause) == (BOTH, None)
-    joint = agreed([*said[:2], wrong(SLOW, cause=Cause.NAME), well()], TWO)
+    joint = agreed([*said[:2], wrong(SLOW, cause=Cause.DNS), well()], TWO)
     assert joint is not None
-    assert (joint.trouble and joint.trouble.matter, joint.cause) == (SENDING, Cause.SIGN_IN)
+    assert (joint.trouble and joint.trouble.matter, joint.cause) == (SENDING, Cause.AUTH)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ async def filled(place: House) -> None:
     half.mark(MinuteState.UP, 0, 720)
     half.mark(MinuteState.MAINTENANCE, 720, 900)
     await DayRecords(place.database).add({("JCM", date(2026, 11, 20)): well, ("JCM", date(2026, 11, 21)): half})
-    down = trigger(brief=replace(BRIEF, cause=Cause.REFUSED))
+    down = trigger(brief=replace(BRIEF, cause=Cause.CONNECT))
     await place.station.submit(replace(down, began_at=T0 - timedelta(seconds=100)))
     place.clock.move(timedelta(minutes=1))
 
