@@ -131,7 +131,7 @@ def examine(
 
 def deserves_own_incident(incident: Incident) -> bool:
     """Whether the NOC is told when *incident* is unheard. Not of its own incidents: that would never end."""
-    return incident.matter not in {IncidentType.OWN_FAULT, *OF_TELLING}
+    return incident.matter not in {IncidentType.MONITORING_FAULT, *OF_TELLING}
 
 
 # -- overdue ---------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ HOLDS_FOR = timedelta(hours=24)
 
 #: How much is wrong.
 SEVERITY: dict[IncidentType, int] = {
-    IncidentType.OWN_FAULT: 0,
+    IncidentType.MONITORING_FAULT: 0,
     IncidentType.UNREACHED: 0,
     IncidentType.DOUBTFUL: 0,
     IncidentType.UNRELEASED: 0,

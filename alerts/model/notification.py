@@ -50,8 +50,8 @@ class IncidentType(StrEnum):
     DEGRADED = "degraded"
     #: Our accounts are refused, and perhaps everybody's: staff hear of it, nobody outside.
     SIGN_IN = "sign_in"
-    #: Our own network, reference mailbox or account: only the NOC hears of it.
-    OWN_FAULT = "own_fault"
+    #: The monitoring's own network, reference mailbox or account: only the NOC is notified.
+    MONITORING_FAULT = "monitoring_fault"
     #: An incident that nobody has taken on, or a recipient who could not be told: only the NOC hears of it.
     UNREACHED = "unreached"
     #: A notice of which no machine can say whether it arrived: the NOC is asked to find out.
@@ -62,6 +62,11 @@ class IncidentType(StrEnum):
     RESTORED = "restored"
     #: An alert of the NOC's own monitoring, which Alertmanager brings: staff hear of it, nobody outside. No agency's mail.
     ALERT = "alert"
+
+    @classmethod
+    def _missing_(cls, value: object) -> IncidentType | None:
+        """Return the member for the value that databases of 0.2.0 have."""
+        return cls.MONITORING_FAULT if value == "own_fault" else None
 
 
 class Cause(StrEnum):

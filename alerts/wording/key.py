@@ -43,7 +43,7 @@ def key(facts: Facts) -> str:
         case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter is IncidentType.ALERT:
             return f"escalation.{facts.purpose}_alert"
         case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter in OF_TELLING | {
-            IncidentType.OWN_FAULT
+            IncidentType.MONITORING_FAULT
         }:
             return f"escalation.{facts.purpose}_ours"
         case Purpose.CLOSED, _ if not facts.by:

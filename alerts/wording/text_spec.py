@@ -14,7 +14,7 @@ from alerts.wording.key import FOR_STAFF
 PRINTED = (*(str(purpose) for purpose in Purpose if purpose not in FOR_STAFF), "changed")
 OUTAGES = ("both", "sending", "receiving")
 #: What staff alone are told of.
-_TO_STAFF = ("degraded", "sign_in", "own_fault", "unreached", "doubtful", "unreleased", "restored", "alert")
+_TO_STAFF = ("degraded", "sign_in", "monitoring_fault", "unreached", "doubtful", "unreleased", "restored", "alert")
 _WRITTEN = ("day", "date", "clock")
 
 
@@ -45,9 +45,9 @@ def _situations() -> Iterator[tuple[str, bool]]:
         yield f"escalation.outage.{matter}", False
     for matter in ("degraded", "sign_in"):
         yield f"escalation.changed.{matter}", False
-    for matter in ("mail", "degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored", "alert"):
+    for matter in ("mail", "degraded", "monitoring_fault", "unreached", "doubtful", "unreleased", "restored", "alert"):
         yield f"escalation.recovery.{matter}", True
-    for matter in ("mail", "degraded", "own_fault", "alert"):
+    for matter in ("mail", "degraded", "monitoring_fault", "alert"):
         yield f"escalation.belated.{matter}", True
     yield "announcement.recovery", True
     yield "escalation.release", False

@@ -342,7 +342,7 @@ class MonitoringFaultDetector:
             around = self._around.get(suspect.name, ())
             guilty = (s for r, s in around if self._culprit(r, s, now) == suspect.name)
             began += [at for s in guilty if (at := s.trouble_since())]
-        return ActiveProblem(matter=IncidentType.OWN_FAULT, since=min(began)) if began else None
+        return ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=min(began)) if began else None
 
     def _is_held_against_us(self, part: _Part, now: datetime) -> bool:
         """Whether the NOC is told of an account; the staff of its agency are where the service may be at fault."""

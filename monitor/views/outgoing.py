@@ -28,7 +28,7 @@ SUMMARIES: Mapping[IncidentType, str] = MappingProxyType(
         IncidentType.RECEIVING: "Official e-mail cannot be received.",
         IncidentType.DEGRADED: "Official e-mail is slow, lands in spam folders or gives errors on sending.",
         IncidentType.SIGN_IN: "Nobody may be able to sign in to official e-mail.",
-        IncidentType.OWN_FAULT: "Part of the monitoring of official e-mail fails.",
+        IncidentType.MONITORING_FAULT: "Part of the monitoring of official e-mail fails.",
         IncidentType.UNREACHED: "A notice was not received, or not confirmed by anybody.",
         IncidentType.DOUBTFUL: "It is not known whether a notice has arrived.",
         IncidentType.UNRELEASED: "A notice to outside parties waits to be released.",

@@ -41,7 +41,7 @@ DOWN = SiteStatus(
 )
 WELL = SiteStatus(well_since=T0 + timedelta(hours=1), directions={Direction.OUTBOUND: Health.UP})
 NOT_CLEAR = SiteStatus(directions={Direction.OUTBOUND: Health.UNKNOWN})
-OURS = SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0))
+OURS = SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0))
 
 
 def writers(database: Database, site: str = "johor") -> tuple[SiteStatuses, History]:

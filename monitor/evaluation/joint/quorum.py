@@ -129,7 +129,7 @@ def _claims(site: SiteStatus) -> Mapping[_Claim, bool | None]:
         # Where a direction fails and it does not say so yet, it waits to see how much is wrong.
         in_trouble = matter is not None and health is not Health.UP
         claims[direction] = True if in_trouble else (False if health is Health.UP else None)
-    if known or matter in {IncidentType.OWN_FAULT, IncidentType.SIGN_IN} or (is_well and not site.directions):
+    if known or matter in {IncidentType.MONITORING_FAULT, IncidentType.SIGN_IN} or (is_well and not site.directions):
         claims[None] = True if matter is not None else (False if is_well else None)
     return claims
 
@@ -195,7 +195,7 @@ def _joint_trouble(held: Mapping[_Claim, _Vote]) -> ActiveProblem:
 def _joint_matter(held: Mapping[_Claim, _Vote]) -> IncidentType:
     if ways := frozenset(way for claim in held if isinstance(claim, IncidentType) for way in WAYS[claim]):
         return _OUT[ways]
-    for matter in (IncidentType.OWN_FAULT, IncidentType.SIGN_IN):
+    for matter in (IncidentType.MONITORING_FAULT, IncidentType.SIGN_IN):
         if any(sum(each.matter is matter for each in vote.troubles) >= vote.needed for vote in held.values()):
             return matter
     return IncidentType.DEGRADED

@@ -125,7 +125,7 @@ class _Site:
             since.append(self.stale_since)
         if not since:
             return SiteStatus(well_since=self.well_since)
-        return SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=min(since)))
+        return SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=min(since)))
 
 
 class Hub:
@@ -253,7 +253,9 @@ class Hub:
         self._short_since = None if is_reached else self._short_since or now
         self._enough_since = self._enough_since or now if is_reached else None
         trouble = (
-            None if self._short_since is None else ActiveProblem(matter=IncidentType.OWN_FAULT, since=self._short_since)
+            None
+            if self._short_since is None
+            else ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=self._short_since)
         )
         consensus.hear(self._site, QUORUM, SiteStatus(trouble=trouble, well_since=self._enough_since))
 

@@ -146,7 +146,7 @@ async def test_an_incident_is_an_alert_there_until_it_is_over_whoever_starts_ane
 async def test_what_ended_while_we_were_not_there_is_told_for_a_quarter_of_an_hour(
     office: IssuingOffice, tmp_path: Path
 ) -> None:
-    await office.trigger(IncidentType.OWN_FAULT, "ours/network")
+    await office.trigger(IncidentType.MONITORING_FAULT, "ours/network")
     async with alertmanager(tmp_path / "alertmanager") as server:
         office.to = (server.url,)
         await office.look()

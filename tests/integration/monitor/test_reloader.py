@@ -480,7 +480,7 @@ async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_whe
     async with around.store.transaction() as ledger:
         brief = replace(trigger().brief, agency="")
         told = {"ours/site/sabah", "ours/quorum"}
-        fault = replace(trigger(), matter=IncidentType.OWN_FAULT, brief=brief)
+        fault = replace(trigger(), matter=IncidentType.MONITORING_FAULT, brief=brief)
         await ledger.add_incidents([replace(fault, dedup_key=key) for key in sorted(told)])
     watch = await make_watch(reloader.watch.configuration, around)
     assert watch.consensus.told.keys() == told
@@ -505,7 +505,7 @@ async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_sai
             "ours/network",
             "HILANG",
         ]
-        dead = SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=now))
+        dead = SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=now))
         (control, *_) = (each for each in reloader.watch.routes.values() if each.direction is Direction.CONTROL)
         run = failed(control, now, Outcome.INCONCLUSIVE, Phase.CONNECT)
         await history.ended(run, "", {}, standings=dict.fromkeys([*stays, *goes], dead))

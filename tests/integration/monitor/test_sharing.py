@@ -75,7 +75,9 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     await opened(reloader, "JCONTOH", ACCOUNT)
     history = reloader._around.history
     await history.ended(arrived(route, T0), "JCONTOH", {})
-    reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.OWN_FAULT})
+    reloader.watch.consensus.gain(
+        {"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.MONITORING_FAULT}
+    )
 
     assert await reloader.take_share(beside()) == set()
 
@@ -128,7 +130,9 @@ async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
     route, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
     await opened(reloader, "JCONTOH", ACCOUNT)
     reloader.watch.judge.restore({route.name: (Health.DOWN, T0)})
-    reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.OWN_FAULT})
+    reloader.watch.consensus.gain(
+        {"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.MONITORING_FAULT}
+    )
     seen: list[Health] = []
     announce = monitor.service.probing_runtime.announce
 
@@ -227,7 +231,7 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
     around, watch = reloader._around, reloader.watch
     standings = around.history._standings
     assert standings is not None
-    broken = SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0))
+    broken = SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0))
     spoken = ("ours/network@kuching-1", "ours/reference/rujukan-a@kuching-2", "ours/network", "JCONTOH", ACCOUNT)
     here, taken_over = f"ours/network@{NAME}", list[Collection[str]]()
 

@@ -55,7 +55,7 @@ async def test_the_side_that_is_named_is_the_one_that_is_broken(tmp_path: Path, 
                 await post.is_well(f"{breakage.told.partition(':')[0]}: over")
 
             await line.cut()
-            await post.is_told("ours/network: own_fault", ())
+            await post.is_told("ours/network: monitoring_fault", ())
             await line.mend()
             await post.is_well("ours/network: over")
 
@@ -72,7 +72,7 @@ def _breakages(systems: Neighbours) -> Iterator[Breakage]:
     yield Breakage(breaks=agency.close_imap, repair=agency.open_imap, told=RECEIVING, down={INTERNAL, INBOUND})
     yield Breakage(breaks=agency.stop, repair=agency.start, told=BOTH, down={INTERNAL, OUTBOUND, INBOUND})
 
-    a_is_broken, b_is_broken = (f"ours/reference/rujukan-{each}: own_fault" for each in "ab")
+    a_is_broken, b_is_broken = (f"ours/reference/rujukan-{each}: monitoring_fault" for each in "ab")
     yield Breakage(breaks=partial(a.fall, LivenessFailure.LOSES), repair=a.recover, told=a_is_broken)
     yield Breakage(breaks=a.stop, repair=a.start, told=a_is_broken)
     yield Breakage(breaks=partial(b.fall, OtherAilment.REFUSES), repair=b.recover, told=b_is_broken)

@@ -100,7 +100,7 @@ def test_an_acknowledgement_does_not_stop_the_announcement() -> None:
     assert isinstance(announce(replace(released, state=IncidentState.ACKNOWLEDGED), (), T0), Announce)
 
 
-@pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.OWN_FAULT])
+@pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.MONITORING_FAULT])
 def test_nobody_outside_hears_of_slowness_or_of_our_own_faults(matter: IncidentType) -> None:
     assert announce(incident(matter, brief=AUTOMATIC), (), T0 + 99 * MINUTE) == NoRecipients()
 

@@ -517,7 +517,7 @@ def test_examine_released_by_nobody_who_can_be_told_the_noc_is(by: str) -> None:
 
 @pytest.mark.parametrize("matter", IncidentType)
 def test_the_noc_is_not_told_that_it_could_not_be_told(matter: IncidentType) -> None:
-    assert deserves_own_incident(incident(matter)) is (matter not in {IncidentType.OWN_FAULT, *OF_TELLING})
+    assert deserves_own_incident(incident(matter)) is (matter not in {IncidentType.MONITORING_FAULT, *OF_TELLING})
 
 
 def test_the_same_lapse_has_the_same_key_at_every_look() -> None:

@@ -106,7 +106,7 @@ def test_what_is_gathered_is_of_one_kind_and_goes_to_one_place() -> None:
     assert gathering(telling(matter=IncidentType.SENDING), Urgency.FIRST) == first, "mail that fails is mail that fails"
     others = [
         gathering(telling(matter=IncidentType.DEGRADED), Urgency.FIRST),
-        gathering(telling(matter=IncidentType.OWN_FAULT), Urgency.FIRST),
+        gathering(telling(matter=IncidentType.MONITORING_FAULT), Urgency.FIRST),
         gathering(DRAFT, Urgency.REPEAT),
         gathering(replace(DRAFT, addresses=(SMS_RAVI,)), Urgency.FIRST),
         gathering(replace(DRAFT, addresses=(VOICE_SITI,)), Urgency.FIRST),

@@ -65,7 +65,7 @@ def also_measured(matter: IncidentType, declared_first: IncidentType) -> Inciden
         (incident(BOTH), RECOVERED, {SENDS: 5, RECEIVES: 5}, None),
         # What is slow arrives; what is ours has no direction.
         (incident(SLOW), RECOVERED, {SENDS: 5, RECEIVES: 5}, FAILS),
-        (incident(IncidentType.OWN_FAULT), RECOVERED, {}, FAILS),
+        (incident(IncidentType.MONITORING_FAULT), RECOVERED, {}, FAILS),
         # Nobody is told that it works.
         (incident(SENDS), CLOSED, {}, None),
         (incident(SENDS), replace(RECOVERED, recovered=None), {}, None),

@@ -85,7 +85,9 @@ def test_a_recovery_does_not_say_that_anything_still_fails() -> None:
 
 @pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
 def test_staff_are_told_of_incidents_and_not_that_official_mail_is_down(purpose: Purpose) -> None:
-    ours = several(2, matter=IncidentType.OWN_FAULT, purpose=purpose, subject="peti mel A", subject_en="mailbox A")
+    ours = several(
+        2, matter=IncidentType.MONITORING_FAULT, purpose=purpose, subject="peti mel A", subject_en="mailbox A"
+    )
     page = fax_list([replace(each, plan=Plan.ESCALATION) for each in ours], MINISTRY, WORDING, CENTRE)
     said = text(page)
 

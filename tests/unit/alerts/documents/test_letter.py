@@ -301,7 +301,7 @@ def test_every_situation_can_be_a_letter(facts: Facts) -> None:
 
 
 def test_our_own_officers_read_what_they_would_have_heard() -> None:
-    facts = replace(FACTS, plan=Plan.ESCALATION, matter=IncidentType.OWN_FAULT, subject="peti mel A")
+    facts = replace(FACTS, plan=Plan.ESCALATION, matter=IncidentType.MONITORING_FAULT, subject="peti mel A")
     said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
     assert "sejak hari Selasa, 24 November 2026, pukul 2.15 petang. Bahagian yang terjejas ialah peti mel A." in said
     assert "3. Ini bukan gangguan e-mel agensi. Agensi tidak dimaklumkan tentang perkara ini." in said
@@ -322,7 +322,7 @@ def test_a_drill_by_letter_speaks_of_a_letter_to_our_own_officers_too() -> None:
     assert "Panggilan" not in said
 
 
-@pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.OWN_FAULT])
+@pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.MONITORING_FAULT])
 def test_slowness_and_our_own_faults_are_never_announced(matter: IncidentType) -> None:
     with pytest.raises(ValueError, match="never announced"):
         letter(replace(FACTS, matter=matter), MINISTRY, WORDING)

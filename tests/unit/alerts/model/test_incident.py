@@ -204,7 +204,7 @@ def test_a_lesser_trouble_rings_nobody_and_is_what_is_told_from_then_on(
     assert again == replace(outage, present_since=later + MINUTE, present_began_at=later)
 
 
-@pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.OWN_FAULT])
+@pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.MONITORING_FAULT])
 def test_what_is_no_outage_cannot_be_announced(matter: IncidentType) -> None:
     assert apply(incident(matter), RELEASE).released_at is None
 
@@ -276,7 +276,7 @@ CLOSED_BY_HAND = replace(CLOSE, at=T0 + MINUTE, recovered=True)
 
 
 @pytest.mark.parametrize("recovered", [True, False])
-@pytest.mark.parametrize("before", [incident(), TAKEN, declared(), incident(IncidentType.OWN_FAULT)])
+@pytest.mark.parametrize("before", [incident(), TAKEN, declared(), incident(IncidentType.MONITORING_FAULT)])
 def test_a_person_closes_whatever_is_open_and_says_whether_mail_works_again(
     before: Incident, *, recovered: bool
 ) -> None:

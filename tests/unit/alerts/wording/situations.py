@@ -34,7 +34,7 @@ def situations(facts: Facts = OUTAGE) -> list[Facts]:
     announced = set(IncidentType) - {
         IncidentType.DEGRADED,
         IncidentType.SIGN_IN,
-        IncidentType.OWN_FAULT,
+        IncidentType.MONITORING_FAULT,
         IncidentType.ALERT,
         *OF_TELLING,
     }

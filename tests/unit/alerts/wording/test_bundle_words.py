@@ -65,7 +65,7 @@ def test_an_sms_names_those_that_fit_and_counts_the_rest() -> None:
 
 @pytest.mark.parametrize(
     "matter",
-    [IncidentType.BOTH, IncidentType.DEGRADED, IncidentType.SIGN_IN, IncidentType.OWN_FAULT, IncidentType.ALERT],
+    [IncidentType.BOTH, IncidentType.DEGRADED, IncidentType.SIGN_IN, IncidentType.MONITORING_FAULT, IncidentType.ALERT],
 )
 @pytest.mark.parametrize("language", Language)
 def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(
@@ -149,7 +149,7 @@ def test_an_agency_with_two_incidents_is_named_once() -> None:
 
 
 def test_what_is_our_own_is_called_by_its_number() -> None:
-    ours = agencies(2, (Plan.ESCALATION, Purpose.OUTAGE, IncidentType.OWN_FAULT))
+    ours = agencies(2, (Plan.ESCALATION, Purpose.OUTAGE, IncidentType.MONITORING_FAULT))
 
     assert "2 insiden pemantauan" in (text := compose_sms(ours, Language.MALAY, WORDING).text)
     assert "NNN00-99, NNN01-99" in text

@@ -66,7 +66,7 @@ def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Fac
         (IncidentType.RECEIVING, "E-mel masuk", "Incoming e-mail"),
         (IncidentType.DEGRADED, "lambat", "slow"),
         (IncidentType.SIGN_IN, "Mungkin tiada sesiapa dapat log masuk", "Nobody may be able to sign in"),
-        (IncidentType.OWN_FAULT, "Sebahagian sistem pemantauan", "Part of the monitoring"),
+        (IncidentType.MONITORING_FAULT, "Sebahagian sistem pemantauan", "Part of the monitoring"),
         (IncidentType.ALERT, "Sistem pemantauan pusat operasi", "The monitoring of the operations centre"),
     ],
 )
@@ -77,12 +77,12 @@ def test_staff_hear_what_is_wrong(matter: IncidentType, malay: str, english: str
 
 
 def test_compose_own_fault_names_the_part() -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.OWN_FAULT, subject="peti mel A")
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.MONITORING_FAULT, subject="peti mel A")
     blocks = compose(facts, MALAY, WORDING).scripts[0].blocks
     assert blocks[0].endswith("Bahagian yang terjejas ialah peti mel A.")
 
 
-@pytest.mark.parametrize("matter", [IncidentType.OWN_FAULT, IncidentType.ALERT])
+@pytest.mark.parametrize("matter", [IncidentType.MONITORING_FAULT, IncidentType.ALERT])
 def test_compose_monitoring_trouble_does_not_claim_that_outages_are_not_told(matter: IncidentType) -> None:
     malay, english = compose(replace(OUTAGE, plan=Plan.ESCALATION, matter=matter), MALAY, WORDING).scripts
     assert "Agensi tidak dimaklumkan tentang perkara ini." in malay.blocks[1]

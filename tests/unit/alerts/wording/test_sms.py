@@ -117,7 +117,7 @@ def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: In
         (IncidentType.RECEIVING, "masuk gagal"),
         (IncidentType.DEGRADED, "lambat"),
         (IncidentType.SIGN_IN, "Log masuk e-mel ditolak sejak 24/11, 2.15 ptg, mungkin bagi semua pengguna."),
-        (IncidentType.OWN_FAULT, "Agensi tidak dimaklumkan"),
+        (IncidentType.MONITORING_FAULT, "Agensi tidak dimaklumkan"),
         (IncidentType.ALERT, "AMARAN pemantauan NOC sejak 24/11, 2.15 ptg. Bukan gangguan e-mel."),
     ],
 )
@@ -126,7 +126,7 @@ def test_an_alarm_names_what_is_wrong(matter: IncidentType, word: str) -> None:
 
 
 def own_fault(subject: str) -> str:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.OWN_FAULT, subject=subject)
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.MONITORING_FAULT, subject=subject)
     return compose(facts, MALAY, WORDING).text
 
 
@@ -141,7 +141,7 @@ def test_a_subject_that_would_be_blocked_is_left_out(subject: str) -> None:
 
 def test_the_english_text_tells_the_subject_in_english() -> None:
     facts = replace(
-        OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.OWN_FAULT, subject="peti A", subject_en="mailbox A"
+        OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.MONITORING_FAULT, subject="peti A", subject_en="mailbox A"
     )
     assert ": mailbox A." in compose(facts, ENGLISH, WORDING).text
     assert ": peti A." in compose(replace(facts, subject_en=""), ENGLISH, WORDING).text
@@ -174,7 +174,7 @@ def test_who_closes_or_withdraws_what_is_no_trouble_of_mail_is_not_told_to_check
 
 
 @pytest.mark.parametrize(
-    "matter", [IncidentType.DEGRADED, IncidentType.SIGN_IN, IncidentType.OWN_FAULT, IncidentType.ALERT]
+    "matter", [IncidentType.DEGRADED, IncidentType.SIGN_IN, IncidentType.MONITORING_FAULT, IncidentType.ALERT]
 )
 def test_slowness_and_our_own_faults_are_never_announced(matter: IncidentType) -> None:
     with pytest.raises(ValueError, match="never announced"):

@@ -69,7 +69,7 @@ async def test_one_reference_that_is_broken_is_named_to_the_noc_alone(tmp_path: 
     service.world.faults["b"] = fault
     await service.rounds(8)
 
-    assert service.alerts.told() == ["ours/reference/b: own_fault"]
+    assert service.alerts.told() == ["ours/reference/b: monitoring_fault"]
     assert "mailbox b" in _words(tmp_path, service)
     assert service.value("monitoring_fault", cause="reference", reference="b") == 1
     assert service.fault("network") == 0
@@ -81,7 +81,7 @@ async def test_our_own_network_is_named_to_the_noc_alone(tmp_path: Path) -> None
     service.world.cut_off = True
     await service.rounds(8)
 
-    assert service.alerts.told() == ["ours/network: own_fault"]
+    assert service.alerts.told() == ["ours/network: monitoring_fault"]
     assert "our own network" in _words(tmp_path, service)
     assert service.fault("network") == 1
 
@@ -92,7 +92,7 @@ async def test_a_hub_that_reaches_no_mail_server_has_no_say_in_how_agencies_stan
     await service.rounds(8)
     here = service.pipeline._standing("JCM", service.clock.time)
 
-    assert service.alerts.told() == ["ours/network: own_fault"]
+    assert service.alerts.told() == ["ours/network: monitoring_fault"]
     # Two sites, of which both must say so: it is none of them, and has none that it could outvote.
     down, well = wrong(IncidentType.BOTH), works()
     assert agreed([here, down, down], TWO) == agreed([down, down], TWO)
@@ -120,7 +120,7 @@ async def test_own_fault_names_the_refused_account_and_over_a_restart(account: s
     assert service.fault("reference") == 0
 
     [told] = service.alerts.told()
-    service.start({told.partition(":")[0]: IncidentType.OWN_FAULT})
+    service.start({told.partition(":")[0]: IncidentType.MONITORING_FAULT})
     assert service.value("monitoring_fault", cause="credentials", reference=account) == 1
     service.world.faults.clear()
     await service.rounds(4)

@@ -421,7 +421,7 @@ async def test_whoever_takes_over_an_open_incident_ends_it_though_nothing_new_is
     await consensus.tell()
     consensus.gain({"MDC"}, {"MDC": BOTH})
     consensus.hear(HERE, "MDC", well())
-    consensus.inherit({"ours/network": IncidentType.OWN_FAULT})
+    consensus.inherit({"ours/network": IncidentType.MONITORING_FAULT})
     await consensus.tell()
     assert alerts.told() == ["MDC: over", "ours/network: over"]
 
@@ -463,7 +463,7 @@ async def test_until_this_site_has_said_how_an_agency_stands_that_it_gained_noth
     alerts.away = {"JCM"}
     await consensus.tell()
     alerts.away = set()
-    consensus.gain({"JKT"}, {"MDC": BOTH, "ours/credentials/JKT/utama": IncidentType.OWN_FAULT})
+    consensus.gain({"JKT"}, {"MDC": BOTH, "ours/credentials/JKT/utama": IncidentType.MONITORING_FAULT})
     await consensus.tell()
     assert alerts.told() == ["JCM: both"], "what was owed before is told"
     assert consensus._disputed == {"JKT": True}
@@ -477,9 +477,9 @@ async def test_what_is_our_own_is_told_though_this_site_has_no_vote_on_agencies(
     consensus.brief(Briefs(agencies={}, ours=lambda suspect: replace(BRIEF, agency=f"{suspect}")))
     consensus.fresh({JOHOR})
     for key in ("JCM", "ours/reference/a"):
-        consensus.hear(HERE, key, wrong(IncidentType.OWN_FAULT))
+        consensus.hear(HERE, key, wrong(IncidentType.MONITORING_FAULT))
     await consensus.tell()
-    assert alerts.told() == ["ours/reference/a: own_fault"]
+    assert alerts.told() == ["ours/reference/a: monitoring_fault"]
     assert [each.brief.agency for each in alerts.heard if isinstance(each, Trigger)] == ["reference/a"]
     consensus.hear(HERE, "ours/reference/b", well())
     assert [consensus.ails_us(f"ours/{each}") for each in ("reference/a", "reference/b", "network")] == [
@@ -556,17 +556,20 @@ async def test_what_is_open_is_looked_up_each_minute_and_at_once_after_a_clock_w
 
 async def test_of_an_agency_that_another_process_has_now_all_is_forgotten_but_what_was_said_of_it() -> None:
     alerts, mailbox = Alerts(), "ours/credentials/JCM/utama"
-    consensus = alone(alerts, Clock(), dict.fromkeys(("ours/network", f"{mailbox}-2"), IncidentType.OWN_FAULT))
-    for key, standing in (("JCM", wrong(BOTH)), (mailbox, wrong(IncidentType.OWN_FAULT))):
+    consensus = alone(alerts, Clock(), dict.fromkeys(("ours/network", f"{mailbox}-2"), IncidentType.MONITORING_FAULT))
+    for key, standing in (("JCM", wrong(BOTH)), (mailbox, wrong(IncidentType.MONITORING_FAULT))):
         consensus.hear(HERE, key, standing)
     await consensus.tell()
     consensus.hear(HERE, "JCM", wrong(RECEIVING))
     consensus.hand_over({"JCM"})
     await consensus.tell()
-    assert alerts.told() == ["JCM: both", f"{mailbox}: own_fault"], "the other ends it"
+    assert alerts.told() == ["JCM: both", f"{mailbox}: monitoring_fault"], "the other ends it"
     assert ({*consensus.told}, consensus.agencies) == ({"ours/network"}, set())
     assert (consensus.ails_us(mailbox), consensus._said["JCM"]) == (False, {HERE: wrong(RECEIVING)})
-    assert consensus.inherit({mailbox: IncidentType.OWN_FAULT, "ours/network": IncidentType.OWN_FAULT}) == set()
+    assert (
+        consensus.inherit({mailbox: IncidentType.MONITORING_FAULT, "ours/network": IncidentType.MONITORING_FAULT})
+        == set()
+    )
 
 
 async def test_of_an_agency_that_has_left_what_other_sites_say_is_kept() -> None:

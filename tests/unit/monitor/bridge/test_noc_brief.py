@@ -27,7 +27,7 @@ REFUSED, SILENT = Reason.PORT_REFUSED, Reason.NO_ANSWER
         (IncidentType.BOTH, [(OUT, Reason.OUR_OWN), (IN, "")], None),
         (IncidentType.BOTH, [], None),
         (IncidentType.DEGRADED, [(OUT, REFUSED)], None),
-        (IncidentType.OWN_FAULT, [(OUT, REFUSED)], None),
+        (IncidentType.MONITORING_FAULT, [(OUT, REFUSED)], None),
     ],
 )
 def test_the_cause_is_why_most_routes_of_the_direction_fail(

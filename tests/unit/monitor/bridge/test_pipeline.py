@@ -293,13 +293,13 @@ async def test_a_fault_of_ours_is_told_to_the_noc_and_shown() -> None:
     await service.rounds(3)
     service.world.faults["a"] = LOSES
     await service.rounds(6)
-    assert service.alerts.told() == ["ours/reference/a: own_fault"]
+    assert service.alerts.told() == ["ours/reference/a: monitoring_fault"]
     assert service.value("monitoring_fault", cause="reference", reference="a") == 1
     assert service.fault("network") == 0
 
     service.world.faults.clear()
     await service.rounds(5)
-    assert service.alerts.told() == ["ours/reference/a: own_fault", "ours/reference/a: over"]
+    assert service.alerts.told() == ["ours/reference/a: monitoring_fault", "ours/reference/a: over"]
     assert service.fault("reference") == 0
 
 
@@ -371,7 +371,7 @@ async def test_a_restart_in_an_outage_and_a_fault_of_ours_shows_both_before_the_
     await service.rounds(3)
     service.world.faults |= {"JCM/utama": REFUSED, "a": LOSES}
     await service.rounds(6)
-    told = {"JCM": IncidentType.BOTH, "ours/reference/a": IncidentType.OWN_FAULT}
+    told = {"JCM": IncidentType.BOTH, "ours/reference/a": IncidentType.MONITORING_FAULT}
     assert set(service.alerts.told()) == {f"{key}: {matter}" for key, matter in told.items()}
     before = service.shown()
     service.start(told)
@@ -402,7 +402,7 @@ async def test_a_fault_of_what_left_the_configuration_is_over() -> None:
     service = Service("JCM")
     gone = ["ours/credentials/JKT/utama", "ours/reference/gone"]
     told = (*gone, "ours/reference/a", "ours/site/johor", "ours/quorum", "ZZZ")
-    service.start(dict.fromkeys(told, IncidentType.OWN_FAULT))
+    service.start(dict.fromkeys(told, IncidentType.MONITORING_FAULT))
     await service.rounds(1)
 
     assert service.alerts.told() == [f"{key}: over" for key in gone], "of another site this process knows nothing"
@@ -474,7 +474,7 @@ async def test_a_bug_while_it_is_told_again_does_not_end_the_service(logs: list[
 
     service.consensus.brief(Briefs(agencies={"JCM": BRIEF}, ours=lambda _: 1 / 0))  # type: ignore[arg-type, return-value]
     service.consensus.hear(
-        "utama", "ours/network", SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0))
+        "utama", "ours/network", SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0))
     )
     service.alerts.store_away = False
     telling = asyncio.create_task(service.consensus.keep_telling())
@@ -864,9 +864,9 @@ async def test_what_was_told_by_a_process_that_is_gone_is_ended_by_one_that_sees
     await service.rounds(1)
     service.pipeline.inherit(
         {
-            "ours/network": IncidentType.OWN_FAULT,
-            "ours/site/johor": IncidentType.OWN_FAULT,
-            "ours/quorum": IncidentType.OWN_FAULT,
+            "ours/network": IncidentType.MONITORING_FAULT,
+            "ours/site/johor": IncidentType.MONITORING_FAULT,
+            "ours/quorum": IncidentType.MONITORING_FAULT,
             "JKT": IncidentType.SENDING,
         }
     )

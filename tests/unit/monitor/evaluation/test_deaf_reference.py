@@ -69,7 +69,7 @@ class Estate:
     @classmethod
     async def opened(cls) -> Estate:
         service = Service(*(f"JCM{number:03}" for number in range(AGENCIES)))
-        service.start({"ours/reference/a": IncidentType.OWN_FAULT})
+        service.start({"ours/reference/a": IncidentType.MONITORING_FAULT})
         for route in service.world.routes:
             await service.take(arrived(route, T0))
             await service.take(arrived(route, T0 + SECOND))

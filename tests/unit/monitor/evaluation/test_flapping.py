@@ -153,7 +153,7 @@ async def test_what_is_our_own_is_held_open_too_until_it_has_been_quiet() -> Non
     await fall_and_rise(service, 5, "a", WRONG_PASSWORD)
     key = "ours/credentials/a"
     told = [said for said in service.alerts.told() if said.startswith(key)]
-    assert told == [f"{key}: own_fault", f"{key}: over"] * 2 + [f"{key}: own_fault"]
+    assert told == [f"{key}: monitoring_fault", f"{key}: over"] * 2 + [f"{key}: monitoring_fault"]
 
     service.clock.time += FlappingPolicy().within
     await service.rounds(2)
@@ -164,7 +164,7 @@ async def test_what_of_our_own_was_held_open_before_a_restart_is_held_open_after
     service = Service("JCM")
     await service.rounds(3)
     key = "ours/credentials/a"
-    service.start({key: IncidentType.OWN_FAULT})
+    service.start({key: IncidentType.MONITORING_FAULT})
     service.judge.restore_falls({key: [service.clock.time], "ours/credentials/gone": []}, {key}, {key})
 
     await service.rounds(3)

@@ -59,9 +59,9 @@ OUT, IN = Direction.OUTBOUND, Direction.INBOUND
         # That of what was told nothing is so any more, but something else is.
         (IncidentType.RECEIVING, IncidentType.SENDING, {OUT: UP, IN: DOWN}, True),
         # What is our own has no ways.
-        (IncidentType.OWN_FAULT, IncidentType.OWN_FAULT, {}, False),
-        (IncidentType.OWN_FAULT, IncidentType.BOTH, {OUT: UP, IN: UP}, False),
-        (IncidentType.BOTH, IncidentType.OWN_FAULT, {OUT: UP, IN: UP}, False),
+        (IncidentType.MONITORING_FAULT, IncidentType.MONITORING_FAULT, {}, False),
+        (IncidentType.MONITORING_FAULT, IncidentType.BOTH, {OUT: UP, IN: UP}, False),
+        (IncidentType.BOTH, IncidentType.MONITORING_FAULT, {OUT: UP, IN: UP}, False),
     ],
 )
 def test_less_is_wrong_where_what_was_told_to_fail_is_seen_to_work(

@@ -399,8 +399,11 @@ def test_sites_disagree_where_one_says_that_something_is_wrong_and_another_that_
 
 
 def test_a_fault_of_ours_is_told_where_enough_have_it() -> None:
-    dead, alive = SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0)), SiteStatus(well_since=T0)
-    assert verdict([dead, dead, alive]) == "own_fault"
+    dead, alive = (
+        SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0)),
+        SiteStatus(well_since=T0),
+    )
+    assert verdict([dead, dead, alive]) == "monitoring_fault"
     assert verdict([dead, alive, alive]) == "well"
     assert verdict([dead, alive]) == "as it was told"
     assert verdict([dead, UNTROUBLED, UNTROUBLED]) == "as it was told"

@@ -55,7 +55,7 @@ DOWN = SiteStatus(
     directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.DOWN},
 )
 TWO = Quorum(at_least=2)
-BLIND = SiteStatus(trouble=ActiveProblem(matter=IncidentType.OWN_FAULT, since=T0 + 40 * SECOND))
+BLIND = SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0 + 40 * SECOND))
 
 
 @dataclass
@@ -327,7 +327,7 @@ async def test_nothing_that_a_site_says_is_told_to_have_begun_in_the_future_thou
 
 async def test_a_site_that_is_cut_off_has_no_vote_and_its_old_judgement_raises_nothing_when_it_is_back() -> None:
     nation = await running()
-    assert await nation.live(31, "johor") == ["ours/site/johor: own_fault"]
+    assert await nation.live(31, "johor") == ["ours/site/johor: monitoring_fault"]
     assert nation.shown("site_fresh", "johor") == 0
     nation.say("kuching", JCM=DOWN)
     # Of the two that are left both must say so.
@@ -367,8 +367,8 @@ async def test_hub_that_has_never_heard_another_site_decides_alone_only_where_it
     assert "JCM: both" not in await nation.live(40, "johor", "kuching")
     found = await nation.live(10, "johor", "kuching")
     assert [each for each in found if "ours" not in each] == told
-    assert {"ours/site/johor: own_fault", "ours/site/kuching: own_fault"} <= {*found}
-    assert ("ours/quorum: own_fault" in found) == (told == [])
+    assert {"ours/site/johor: monitoring_fault", "ours/site/kuching: monitoring_fault"} <= {*found}
+    assert ("ours/quorum: monitoring_fault" in found) == (told == [])
 
 
 @pytest.mark.blind
@@ -382,7 +382,11 @@ async def test_hub_whose_wires_are_all_cut_tells_and_ends_no_outage_alone_and_sa
     # They were well when they were last heard; the hub's own way to the agency breaks with its wires.
     nation.say("utama", JCM=DOWN)
     found = await nation.live(60, *cut)
-    assert found == ["ours/quorum: own_fault", "ours/site/johor: own_fault", "ours/site/kuching: own_fault"]
+    assert found == [
+        "ours/quorum: monitoring_fault",
+        "ours/site/johor: monitoring_fault",
+        "ours/site/kuching: monitoring_fault",
+    ]
     assert nation.consensus.short_of_sites_since() == nation.clock.time - 29 * SECOND
 
     # One is heard again: two are enough, and both say so.
@@ -415,7 +419,7 @@ async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_t
     nation.say("johor", JCM=down)
     assert await nation.live(1) == ["JCM: both"]
     # It is lost before the others have probed again. Whether mail works nobody knows.
-    assert await nation.live(5 * 60, "johor") == ["ours/site/johor: own_fault"]
+    assert await nation.live(5 * 60, "johor") == ["ours/site/johor: monitoring_fault"]
     if set_back:
         nation.clock.time -= 5 * MINUTE
     else:
@@ -452,7 +456,7 @@ async def test_outage_is_not_over_at_a_restart_of_the_hub_by_sites_that_were_wel
     for site in ("utama", "kuching"):
         nation.say(site, JCM=WELL)
     # Johor, which alone has seen it, is lost. Nine minutes after it was told, and ten.
-    assert await nation.live(8 * 60, "johor") == ["ours/site/johor: own_fault"]
+    assert await nation.live(8 * 60, "johor") == ["ours/site/johor: monitoring_fault"]
     assert await nation.live(70, "johor") == ["JCM: over"]
 
 
@@ -484,7 +488,7 @@ async def test_sites_that_share_an_uplink_have_one_vote() -> None:
 
 async def test_uplink_of_which_one_site_is_cut_off_keeps_its_vote() -> None:
     nation = await running(quorum=Quorum(at_least=3, uplinks={"johor": "tm", "kuching": "tm"}))
-    assert await nation.live(31, "kuching") == ["ours/site/kuching: own_fault"]
+    assert await nation.live(31, "kuching") == ["ours/site/kuching: monitoring_fault"]
     for site in ("utama", "johor"):
         nation.say(site, JCM=DOWN)
     assert await nation.live(1, "kuching") == ["JCM: both"]
@@ -493,7 +497,7 @@ async def test_uplink_of_which_one_site_is_cut_off_keeps_its_vote() -> None:
 async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_can() -> None:
     nation = await running()
     nation.say("johor", ours_network=BLIND, ours_credentials_JCM=BLIND)
-    assert await nation.live(2) == ["ours/site/johor: own_fault"]
+    assert await nation.live(2) == ["ours/site/johor: monitoring_fault"]
     (event,) = nation.alerts.heard
     assert isinstance(event, Trigger)
     assert (event.began_at, event.brief.subject) == (T0 + 40 * SECOND, "site/johor")
@@ -531,20 +535,20 @@ async def test_a_reference_that_is_dead_at_all_sites_is_told_once_whoever_sees_i
         for site in order:
             reference(site, standing, nation)
             told += await nation.live(300, every=10)
-    assert told == ["ours/reference/rujukan-a: own_fault", "ours/reference/rujukan-a: over"]
+    assert told == ["ours/reference/rujukan-a: monitoring_fault", "ours/reference/rujukan-a: over"]
 
 
 async def test_a_reference_that_is_dead_at_one_site_for_long_is_that_sites_trouble() -> None:
     nation = await running()
     reference("johor", BLIND, nation)
     assert await nation.live(600, every=10) == []
-    assert await nation.live(10, every=10) == ["ours/site/johor: own_fault"]
+    assert await nation.live(10, every=10) == ["ours/site/johor: monitoring_fault"]
     # It dies here, too, and is ours; and then works here alone.
     reference("utama", BLIND, nation)
-    assert await nation.live(2) == ["ours/reference/rujukan-a: own_fault", "ours/site/johor: over"]
+    assert await nation.live(2) == ["ours/reference/rujukan-a: monitoring_fault", "ours/site/johor: over"]
     reference("utama", SiteStatus(well_since=T0), nation)
     assert await nation.live(600, every=10) == ["ours/reference/rujukan-a: over"]
-    assert await nation.live(10, every=10) == ["ours/site/johor: own_fault"]
+    assert await nation.live(10, every=10) == ["ours/site/johor: monitoring_fault"]
 
 
 async def test_a_reference_that_another_process_of_the_hub_sees_dead_is_no_other_sites_trouble() -> None:
@@ -553,12 +557,12 @@ async def test_a_reference_that_another_process_of_the_hub_sees_dead_is_no_other
     nation.rows.say("utama", **{"ours_reference_rujukan-a@dua": BLIND})
     assert await nation.live(700, every=10) == []
     nation.rows.say("utama", **{"ours_reference_rujukan-a@dua": SiteStatus()})
-    assert await nation.live(610, every=10) == ["ours/site/johor: own_fault"]
+    assert await nation.live(610, every=10) == ["ours/site/johor: monitoring_fault"]
     nation.rows.say("utama", **{"ours_reference_rujukan-a@dua": BLIND})
     assert await nation.live(2) == ["ours/site/johor: over"]
     # That process is gone, and was taken back.
     del nation.rows.said["utama"]["ours/reference/rujukan-a@dua"]
-    assert await nation.live(670, every=10) == ["ours/site/johor: own_fault"]
+    assert await nation.live(670, every=10) == ["ours/site/johor: monitoring_fault"]
 
 
 @pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(hours=1)])
@@ -570,13 +574,13 @@ async def test_how_long_a_reference_is_dead_at_one_site_alone_is_told_by_no_cloc
     assert await nation.live(5) == []
     nation.clock.time += step
     assert await nation.live(590) == []
-    assert await nation.live(10) == ["ours/site/johor: own_fault"]
+    assert await nation.live(10) == ["ours/site/johor: monitoring_fault"]
 
 
 async def test_a_site_that_was_cut_off_and_has_a_dead_reference_is_not_well_again() -> None:
     nation = await running()
     reference("johor", BLIND, nation)
-    assert await nation.live(31, "johor") == ["ours/site/johor: own_fault"]
+    assert await nation.live(31, "johor") == ["ours/site/johor: monitoring_fault"]
     assert await nation.live(60) == [], "it is heard, and cannot judge"
     reference("johor", SiteStatus(), nation)
     assert await nation.live(1) == ["ours/site/johor: over"]
@@ -586,7 +590,7 @@ async def test_each_process_of_a_site_speaks_of_its_own_network_and_one_that_wor
     nation = await running()
     for process, standing in (("satu", BLIND), ("dua", SiteStatus())):
         nation.rows.say("johor", **{f"ours_network@{process}": standing})
-        assert await nation.live(1) == (["ours/site/johor: own_fault"] if process == "satu" else [])
+        assert await nation.live(1) == (["ours/site/johor: monitoring_fault"] if process == "satu" else [])
     # It is gone for good, and others have taken back what it said.
     del nation.rows.said["johor"]["ours/network@satu"]
     assert await nation.live(61) == ["ours/site/johor: over"]
@@ -635,7 +639,7 @@ async def test_a_fault_of_ours_names_the_site_that_is_meant_and_no_site_that_is_
 
 
 async def test_that_a_site_was_not_heard_is_over_when_it_is_heard_after_a_start() -> None:
-    nation = Nation({"ours/site/johor": IncidentType.OWN_FAULT})
+    nation = Nation({"ours/site/johor": IncidentType.MONITORING_FAULT})
     assert await nation.live(20) == ["ours/site/johor: over"]
 
 
@@ -1104,13 +1108,13 @@ async def test_what_other_sites_say_is_remembered_of_an_agency_that_another_proc
 async def test_what_was_wrong_with_an_account_of_an_agency_that_comes_back_is_told_once_it_is_found_again() -> None:
     nation, account = await running(), "ours/credentials/JCM/utama"
     nation.consensus.hear("utama", account, BLIND)
-    assert await nation.live(1) == [f"{account}: own_fault"]
+    assert await nation.live(1) == [f"{account}: monitoring_fault"]
     nation.consensus.hand_over({"JCM"})
     nation.consensus.gain({"JCM"}, {})
     # Whoever has a vote is another now, and all that is said is looked at.
-    assert await nation.live(31, "johor") == ["ours/site/johor: own_fault"]
+    assert await nation.live(31, "johor") == ["ours/site/johor: monitoring_fault"]
     nation.consensus.hear("utama", account, BLIND)
-    assert await nation.live(1, "johor") == [f"{account}: own_fault"]
+    assert await nation.live(1, "johor") == [f"{account}: monitoring_fault"]
 
 
 async def test_what_a_site_says_that_makes_no_sense_keeps_nobody_else_from_being_told() -> None:
@@ -1169,7 +1173,7 @@ async def test_what_cannot_be_read_leaves_no_vote_to_whoever_is_not_heard_any_mo
         with pytest.raises(ValueError, match="year"):
             await nation.live(1)
     known = ["ours/quorum", "ours/site/johor", "ours/site/kuching"]
-    assert nation.alerts.told() == [f"{each}: own_fault" for each in known]
+    assert nation.alerts.told() == [f"{each}: monitoring_fault" for each in known]
     nation.rows.is_broken = False
     assert await nation.live(15) == [f"{each}: over" for each in known]
 
@@ -1259,7 +1263,7 @@ async def test_another_hub_that_reads_a_site_is_logged_once_where_this_one_tells
 
 async def test_a_hub_that_tells_of_so_many_that_it_takes_long_was_not_away(monkeypatch: pytest.MonkeyPatch) -> None:
     nation = await running()
-    assert await nation.live(31, "kuching") == ["ours/site/kuching: own_fault"]
+    assert await nation.live(31, "kuching") == ["ours/site/kuching: monitoring_fault"]
     submit = nation.alerts.submit
 
     async def takes_long(event: Event) -> Incident | None:
@@ -1314,7 +1318,7 @@ async def test_a_store_that_was_away_for_long_has_heard_nobody_yet_when_it_is_ba
 
 async def test_start_of_a_hub_ends_what_was_told_of_sites_that_are_none_of_its_own_any_more() -> None:
     told = ("ours/quorum", "ours/site/johor", "ours/site/sabah")
-    nation = Nation(dict.fromkeys(told, IncidentType.OWN_FAULT))
+    nation = Nation(dict.fromkeys(told, IncidentType.MONITORING_FAULT))
     settings = cast(Settings, SimpleNamespace(site="utama", hub=SimpleNamespace(sites={"johor": None})))
     _let_go_of_sites(nation.consensus, settings, nation.clock.time)
     await nation.consensus.tell()

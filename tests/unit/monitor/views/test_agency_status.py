@@ -87,7 +87,7 @@ def test_a_direction_has_a_state_of_its_own(more: Any, directions: list[Directio
         (UP, {"agreed": IncidentType.BOTH}, "down"),
         (UNKNOWN, {"agreed": IncidentType.RECEIVING}, "down"),
         (UP, {"agreed": IncidentType.DEGRADED}, "degraded"),
-        (UP, {"agreed": IncidentType.OWN_FAULT}, "degraded"),
+        (UP, {"agreed": IncidentType.MONITORING_FAULT}, "degraded"),
         (DOWN, {"disputed": [OUT]}, "degraded"),
         (DOWN, {"disputed": [IN]}, "down"),
         (DOWN, {"disputed": [OUT], "agreed": IncidentType.SENDING}, "down"),

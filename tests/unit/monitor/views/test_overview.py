@@ -47,7 +47,7 @@ def to_the_ministry() -> Notification:
         (incident(), "waiting"),
         (incident(IncidentType.SENDING), "waiting"),
         (incident(IncidentType.DEGRADED), "none"),
-        (incident(IncidentType.OWN_FAULT), "none"),
+        (incident(IncidentType.MONITORING_FAULT), "none"),
         (incident(brief=NOBODY), "none"),
         (apply(incident(), RELEASE), "released"),
         (apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0)), "none"),
@@ -61,7 +61,7 @@ def test_an_announcement_waits_for_an_officer_only_where_there_is_one_to_make(of
 def test_an_incident_of_ours_is_called_by_what_is_affected() -> None:
     ours = replace(BRIEF, agency="", subject="peti rujukan a")
 
-    assert view_incident(incident(IncidentType.OWN_FAULT, ours)).subject == "peti rujukan a"
+    assert view_incident(incident(IncidentType.MONITORING_FAULT, ours)).subject == "peti rujukan a"
     assert view_incident(incident()).subject == "Jabatan Contoh Malaysia"
 
 
