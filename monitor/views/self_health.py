@@ -43,9 +43,9 @@ class Component(StrEnum):
 class ProblemCode(StrEnum):
     """What can be wrong with a part, or keeps it unproven."""
 
-    STORE_AWAY = "store_away"
+    STORE_UNAVAILABLE = "store_unavailable"
     #: The store may be an older copy; letters and faxes wait until somebody has looked.
-    PAPER_HELD = "paper_held"
+    PAPER_PAUSED = "paper_paused"
     PROBES_LATE = "probes_late"
     #: Another site is not heard, or cannot judge.
     SITE = "site"
@@ -57,40 +57,40 @@ class ProblemCode(StrEnum):
     #: A mailbox that is probed is full, has sent all that it may, or is held by another session.
     MAILBOX = "mailbox"
     #: Something of ours that broke.
-    OURS = "ours"
+    MONITORING_FAULT = "monitoring_fault"
     REFERENCE = "reference"
     #: A control route that is judged to be down or degraded, or whose last run failed.
     CONTROL = "control"
     ENGINE_STOPPED = "engine_stopped"
-    AUDIT_STOPPED = "audit_stopped"
+    AUDITOR_STOPPED = "auditor_stopped"
     #: Somebody who should have been told has not been.
-    OVERDUE = "overdue"
+    NOTIFICATION_OVERDUE = "notification_overdue"
     #: Nobody is told of anything: so it was chosen.
-    WATCH_ONLY = "watch_only"
+    MONITOR_ONLY = "monitor_only"
     #: Nor is anybody told by this site, and a hub that hears it does: so it is meant, and nothing is wrong.
     FOR_HUB = "for_hub"
     #: A hub has let this site join, and does not read what it says now.
-    HUB_AWAY = "hub_away"
+    HUB_UNAVAILABLE = "hub_unavailable"
     GATEWAY_DOWN = "gateway_down"
     #: It takes messages, and the receipts that it used to give do not come.
-    GATEWAY_DOUBTED = "gateway_doubted"
+    RECEIPTS_OVERDUE = "receipts_overdue"
     #: No gateway of a channel works.
     CHANNEL_DOWN = "channel_down"
     #: What was last read was refused; the old configuration is in force.
-    REFUSED = "refused"
+    CONFIGURATION_REJECTED = "configuration_rejected"
     #: It takes effect at the next start.
     AWAITS_RESTART = "awaits_restart"
     #: An incident is open of an agency that has left the configuration.
-    DEPARTED = "departed"
+    ORPHANED_INCIDENT = "orphaned_incident"
     #: A rota without anybody, now.
     NOBODY_ON_CALL = "nobody_on_call"
     # Unproven: what is to be waited for.
     NO_PROBE_YET = "no_probe_yet"
-    REFERENCE_UNPROVEN = "reference_unproven"
+    REFERENCE_UNKNOWN = "reference_unknown"
     ENGINE_STARTING = "engine_starting"
     #: No gateway of a channel has been used or tested since the start.
     GATEWAY_UNUSED = "gateway_unused"
-    DUTY_UNREAD = "duty_unread"
+    ROTAS_LOADING = "rotas_loading"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +201,7 @@ def own_health(
         ),
         Component.REFERENCE: (
             [*_only(blamed, True), *_of_controls(controls)],
-            _unless(_is_proven(controls), ProblemCode.REFERENCE_UNPROVEN),
+            _unless(_is_proven(controls), ProblemCode.REFERENCE_UNKNOWN),
         ),
         Component.ENGINE: (_of_engine(signs), _unless(signs.is_under_way, ProblemCode.ENGINE_STARTING)),
         Component.GATEWAY: (
@@ -209,7 +209,7 @@ def own_health(
             _unless(bool(gateways) or signs.for_hub, ProblemCode.GATEWAY_UNUSED) or _unused(gateways),
         ),
         Component.CONFIGURATION: (_of_configuration(signs), ()),
-        Component.DUTY: (_of_duty(signs), _unless(signs.deserted is not None, ProblemCode.DUTY_UNREAD)),
+        Component.DUTY: (_of_duty(signs), _unless(signs.deserted is not None, ProblemCode.ROTAS_LOADING)),
     }
     return [_view(part, *known[part]) for part in Component]
 
@@ -252,14 +252,14 @@ def _unless(proven: bool, ill: ProblemCode) -> Sequence[ComponentProblem]:  # no
 def _of_store(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
     if signs.away is not None:
         since, why = signs.away
-        yield ComponentProblem(ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why=why, since=since)
+        yield ComponentProblem(ill=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, why=why, since=since)
     elif LivenessFailure.STORE in signs.ailments:
         yield ComponentProblem(
-            ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why="nothing has been written for a while"
+            ill=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, why="nothing has been written for a while"
         )
     if signs.paper_held_since is not None:
         why = "look with `pantau paper status`, and let them go with `pantau paper resume`"
-        yield ComponentProblem(ill=ProblemCode.PAPER_HELD, health=Health.DOWN, why=why, since=signs.paper_held_since)
+        yield ComponentProblem(ill=ProblemCode.PAPER_PAUSED, health=Health.DOWN, why=why, since=signs.paper_held_since)
 
 
 def _of_probing(signs: SelfHealthInputs, routes: int) -> Iterator[ComponentProblem]:
@@ -277,7 +277,7 @@ _ILLS = {
     FaultDomain.NETWORK: ProblemCode.NETWORK,
     FaultDomain.CREDENTIALS: ProblemCode.CREDENTIALS,
     FaultDomain.MAILBOX: ProblemCode.MAILBOX,
-    FaultDomain.OURS: ProblemCode.OURS,
+    FaultDomain.OURS: ProblemCode.MONITORING_FAULT,
     FaultDomain.REFERENCE: ProblemCode.REFERENCE,
 }
 
@@ -312,14 +312,14 @@ def _is_proven(controls: Sequence[Control]) -> bool:
 def _of_engine(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
     ills = {
         LivenessFailure.ENGINE: ProblemCode.ENGINE_STOPPED,
-        LivenessFailure.AUDIT: ProblemCode.AUDIT_STOPPED,
-        LivenessFailure.OVERDUE: ProblemCode.OVERDUE,
+        LivenessFailure.AUDIT: ProblemCode.AUDITOR_STOPPED,
+        LivenessFailure.OVERDUE: ProblemCode.NOTIFICATION_OVERDUE,
     }
     if signs.watch_only:
-        yield ComponentProblem(ill=ProblemCode.WATCH_ONLY, health=Health.DEGRADED)
+        yield ComponentProblem(ill=ProblemCode.MONITOR_ONLY, health=Health.DEGRADED)
     if signs.for_hub:
         if signs.is_unheard:
-            yield ComponentProblem(ill=ProblemCode.HUB_AWAY, health=Health.DEGRADED)
+            yield ComponentProblem(ill=ProblemCode.HUB_UNAVAILABLE, health=Health.DEGRADED)
         else:
             yield ComponentProblem(ill=ProblemCode.FOR_HUB, health=Health.UP)
     for ailment, ill in ills.items():
@@ -341,7 +341,7 @@ def _of_gateways(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem
             # What it takes may arrive all the same, and the others of its channel are tried first.
             about = f"{each.channel}: {each.gateway}"
             yield ComponentProblem(
-                ill=ProblemCode.GATEWAY_DOUBTED, health=Health.DEGRADED, about=about, since=each.doubted_since
+                ill=ProblemCode.RECEIPTS_OVERDUE, health=Health.DEGRADED, about=about, since=each.doubted_since
             )
 
 
@@ -355,12 +355,12 @@ def _unused(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
 
 def _of_configuration(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
     if signs.refused_at is not None:
-        yield ComponentProblem(ill=ProblemCode.REFUSED, health=Health.DEGRADED, since=signs.refused_at)
+        yield ComponentProblem(ill=ProblemCode.CONFIGURATION_REJECTED, health=Health.DEGRADED, since=signs.refused_at)
     for key in signs.awaiting_restart:
         yield ComponentProblem(ill=ProblemCode.AWAITS_RESTART, health=Health.DEGRADED, about=key)
     for number, closes_at in signs.departed.items():
         why = f"closed at {closes_at.isoformat(timespec='minutes')}"
-        yield ComponentProblem(ill=ProblemCode.DEPARTED, health=Health.DEGRADED, about=number, why=why)
+        yield ComponentProblem(ill=ProblemCode.ORPHANED_INCIDENT, health=Health.DEGRADED, about=number, why=why)
 
 
 def _of_duty(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:

@@ -305,7 +305,7 @@ def filters_of(tongue: PageLanguage) -> dict[str, Callable[..., Any]]:
         "cause_says": among("cause_says"),
         "cause_do": among("cause_do"),
         "part": among("parts"),
-        "ill": among("ills"),
+        "ill": among("problems"),
         "announcement": among("announcements"),
         "channel": among("channels"),
         # For the choices of a form: what is sent, and what is read.

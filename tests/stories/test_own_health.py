@@ -49,7 +49,7 @@ async def test_while_the_store_is_locked_the_page_says_so_and_the_service_is_not
 
             await play.until(away, "it is not ready")
             assert "the store is away since" in (await readiness(play))[1]
-            assert (await ills(play))["store"] == {"store_away"}
+            assert (await ills(play))["store"] == {"store_unavailable"}
             shown = await page(play)
             somebody.execute("ROLLBACK")
 
@@ -114,7 +114,7 @@ async def test_a_configuration_that_was_refused_or_waits_for_a_restart_is_on_the
         assert (await ills(play))["configuration"] == {"awaits_restart"}
         settings.write_text(f"{before}tiada-kunci-ini: 1\n")
         assert (await play.control("/reload", by="Siti Contoh")).status_code == 400
-        assert (await ills(play))["configuration"] == {"awaits_restart", "refused"}
+        assert (await ills(play))["configuration"] == {"awaits_restart", "configuration_rejected"}
         settings.write_text(before)
         assert (await play.control("/reload", by="Siti Contoh")).status_code == 200
         assert "configuration" not in await ills(play)

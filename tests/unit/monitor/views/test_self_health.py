@@ -64,7 +64,7 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
         (Component.PROBING, ProblemCode.NO_PROBE_YET, "", WELL, {"controls": [replace(PASSED, last=None)]}),
         (
             Component.REFERENCE,
-            ProblemCode.REFERENCE_UNPROVEN,
+            ProblemCode.REFERENCE_UNKNOWN,
             "",
             WELL,
             {"controls": [replace(PASSED, health=Health.UNKNOWN)]},
@@ -72,7 +72,7 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
         (Component.ENGINE, ProblemCode.ENGINE_STARTING, "", replace(WELL, is_under_way=False), {}),
         (Component.GATEWAY, ProblemCode.GATEWAY_UNUSED, "sms: satu", WELL, {"gateways": [replace(SMS, up=None)]}),
         (Component.GATEWAY, ProblemCode.GATEWAY_UNUSED, "", WELL, {"gateways": []}),
-        (Component.DUTY, ProblemCode.DUTY_UNREAD, "", replace(WELL, deserted=None), {}),
+        (Component.DUTY, ProblemCode.ROTAS_LOADING, "", replace(WELL, deserted=None), {}),
     ],
 )
 def test_own_health_unproven_part_names_what_it_waits_for(
@@ -96,9 +96,21 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
 @pytest.mark.parametrize(
     ("part", "health", "ill", "signs", "facts"),
     [
-        (Component.STORE, Health.DOWN, ProblemCode.STORE_AWAY, replace(WELL, away=(T0, "database is locked")), {}),
-        (Component.STORE, Health.DOWN, ProblemCode.STORE_AWAY, replace(WELL, ailments={LivenessFailure.STORE}), {}),
-        (Component.STORE, Health.DOWN, ProblemCode.PAPER_HELD, replace(WELL, paper_held_since=T0), {}),
+        (
+            Component.STORE,
+            Health.DOWN,
+            ProblemCode.STORE_UNAVAILABLE,
+            replace(WELL, away=(T0, "database is locked")),
+            {},
+        ),
+        (
+            Component.STORE,
+            Health.DOWN,
+            ProblemCode.STORE_UNAVAILABLE,
+            replace(WELL, ailments={LivenessFailure.STORE}),
+            {},
+        ),
+        (Component.STORE, Health.DOWN, ProblemCode.PAPER_PAUSED, replace(WELL, paper_held_since=T0), {}),
         (
             Component.PROBING,
             Health.DOWN,
@@ -126,7 +138,7 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
         (
             Component.PROBING,
             Health.DOWN,
-            ProblemCode.OURS,
+            ProblemCode.MONITORING_FAULT,
             WELL,
             {"troubles": {FaultSource(FaultDomain.OURS): TROUBLE}},
         ),
@@ -153,9 +165,21 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
             replace(WELL, ailments={LivenessFailure.ENGINE}),
             {},
         ),
-        (Component.ENGINE, Health.DOWN, ProblemCode.AUDIT_STOPPED, replace(WELL, ailments={LivenessFailure.AUDIT}), {}),
-        (Component.ENGINE, Health.DOWN, ProblemCode.OVERDUE, replace(WELL, ailments={LivenessFailure.OVERDUE}), {}),
-        (Component.ENGINE, Health.DEGRADED, ProblemCode.WATCH_ONLY, replace(WELL, watch_only=True), {}),
+        (
+            Component.ENGINE,
+            Health.DOWN,
+            ProblemCode.AUDITOR_STOPPED,
+            replace(WELL, ailments={LivenessFailure.AUDIT}),
+            {},
+        ),
+        (
+            Component.ENGINE,
+            Health.DOWN,
+            ProblemCode.NOTIFICATION_OVERDUE,
+            replace(WELL, ailments={LivenessFailure.OVERDUE}),
+            {},
+        ),
+        (Component.ENGINE, Health.DEGRADED, ProblemCode.MONITOR_ONLY, replace(WELL, watch_only=True), {}),
         (Component.GATEWAY, Health.DOWN, ProblemCode.CHANNEL_DOWN, WELL, {"gateways": [replace(SMS, up=False)]}),
         (
             Component.GATEWAY,
@@ -165,10 +189,16 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
             {"gateways": [replace(SMS, up=False), SMS_TWO]},
         ),
         (
-            *(Component.GATEWAY, Health.DEGRADED, ProblemCode.GATEWAY_DOUBTED, WELL),
+            *(Component.GATEWAY, Health.DEGRADED, ProblemCode.RECEIPTS_OVERDUE, WELL),
             {"gateways": [replace(SMS, doubted_since=T0), SMS_TWO]},
         ),
-        (Component.CONFIGURATION, Health.DEGRADED, ProblemCode.REFUSED, replace(WELL, refused_at=T0), {}),
+        (
+            Component.CONFIGURATION,
+            Health.DEGRADED,
+            ProblemCode.CONFIGURATION_REJECTED,
+            replace(WELL, refused_at=T0),
+            {},
+        ),
         (
             Component.CONFIGURATION,
             Health.DEGRADED,
@@ -198,7 +228,7 @@ def test_a_site_that_watches_for_a_hub_is_well_while_it_is_heard_and_says_who_te
     assert [each.ill for each in found[Component.ENGINE].complaints] == [ProblemCode.FOR_HUB]
     assert worst(list(found.values())) is Health.UP
     cut_off = parts(replace(site, is_unheard=True), gateways=[])
-    assert [each.ill for each in cut_off[Component.ENGINE].complaints] == [ProblemCode.HUB_AWAY]
+    assert [each.ill for each in cut_off[Component.ENGINE].complaints] == [ProblemCode.HUB_UNAVAILABLE]
     assert {each.part for each in cut_off.values() if each.health is not Health.UP} == {Component.ENGINE}
     # One alone has nobody to tell, and its gateways are not proven.
     assert parts(WELL, gateways=[])[Component.GATEWAY].health is Health.UNKNOWN

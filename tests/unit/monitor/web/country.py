@@ -55,7 +55,9 @@ class MultiSiteDemo(Service):
         always = "b75w1365" if self.weather is Weather.MASS else "w1440"
         self.sheets = {T0.date() - timedelta(days=ago): DayTimeline(days.get(ago, always)) for ago in range(1, 90)}
         if self.weather is Weather.AWAY:
-            away = ComponentProblem(ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
+            away = ComponentProblem(
+                ill=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, why="database is locked", since=T0
+            )
             self.ills = {Component.STORE: {"health": Health.DOWN, "complaints": (away,)}}
             self.recorded_at = T0
         if self.weather is Weather.OWN_FAULT:

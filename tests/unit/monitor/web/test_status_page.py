@@ -189,7 +189,7 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
     ("tongue", "said"),
     [
         ("ms", ("Data tidak dapat disimpan", "Ujian antara peti mel rujukan gagal", "Simpanan data", "setakat")),
-        ("en", ("The store is away", "A control run failed", "Store", "as of")),
+        ("en", ("The database is unavailable", "A control run failed", "Store", "as of")),
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/fragment", "/agencies/JCM", "/?wallboard=1", "/?q=tiada"])
@@ -200,7 +200,7 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency(
 
     Pantau: It stands before them, in either language, on a wall and behind a filter.
     """
-    away = ComponentProblem(ill=ProblemCode.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
+    away = ComponentProblem(ill=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, why="database is locked", since=T0)
     refusing = ComponentProblem(
         ill=ProblemCode.CONTROL, health=Health.DEGRADED, about="control/a/b", why="submit (sender) 554: tutup"
     )
@@ -356,7 +356,7 @@ async def test_each_part_of_pantau_is_always_on_the_page_by_its_malay_name(part:
 
 def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
     closed: dict[str, Iterable[str]] = {
-        "ills": ProblemCode,
+        "problems": ProblemCode,
         "healths": Health,
         "standings": AgencyStatus,
         "parts": Component,
