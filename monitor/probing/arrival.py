@@ -50,7 +50,7 @@ class Arrivals:
         #: Whose mail came last. A public address may forward to two mailboxes of ours: the second copy is not late.
         self._came: deque[str] = deque(maxlen=_CAME_REMEMBERED)
         self._late: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
-        self._has_namesake = False
+        self._has_prober_conflict = False
 
     def know(self, known: Mapping[str, SentToken]) -> None:
         """Remember tokens of earlier runs, of routes that were gained since the start."""
@@ -86,8 +86,8 @@ class Arrivals:
             if sent and route and (sent.at >= self._began or not at_first_look):
                 transit = max(timedelta(0), seen_at - sent.at)  # Of a clock that was set back in between.
                 self._judge.came_late(route.name, token_id, transit, self._clock.now())
-        if arrival is Arrival.NAMESAKE and not self._has_namesake:
-            self._has_namesake = True
+        if arrival is Arrival.PROBER_CONFLICT and not self._has_prober_conflict:
+            self._has_prober_conflict = True
             log.warning(
                 "another machine probes under this one's name: give each a `prober` of its own", mailbox=mailbox
             )

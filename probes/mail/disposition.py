@@ -97,8 +97,8 @@ def decide(
     if origin is Origin.ANOTHER or (origin is Origin.INHERITED and fate is None):
         # What is marked has been dealt with by whoever sent it, and is in nobody's way any more.
         return Disposition(delete=marked or _is_forgotten(token, now))
-    if origin is Origin.NAMESAKE and fate is None and not awaited:
-        return Disposition(count=Arrival.NAMESAKE, delete=_is_forgotten(token, now))
+    if origin is Origin.PROBER_CONFLICT and fate is None and not awaited:
+        return Disposition(count=Arrival.PROBER_CONFLICT, delete=_is_forgotten(token, now))
     if sighting.kind is MailKind.MESSAGE:
         return _message(awaited, fate)
     failed = sighting.report is not None and sighting.report.action is DsnAction.FAILED

@@ -49,7 +49,7 @@ class Origin(StrEnum):
     #: A prober of our name, before this process began: most likely we ourselves.
     EARLIER = "earlier"
     #: A prober of our name, since this process began, and not we: another machine goes by the same name.
-    NAMESAKE = "namesake"
+    PROBER_CONFLICT = "prober_conflict"
     #: A prober of another name that is there no more, and whose routes may be ours now.
     INHERITED = "inherited"
     #: A prober of another name.
@@ -117,7 +117,7 @@ class TokenSigner:
             return Origin.INHERITED if token.prober in self._inherited else Origin.ANOTHER
         if bytes.fromhex(token.id)[_NUMBER:] == self._process:
             return Origin.OURS
-        return Origin.NAMESAKE if token.sent_at > self._began else Origin.EARLIER
+        return Origin.PROBER_CONFLICT if token.sent_at > self._began else Origin.EARLIER
 
     def _id(self) -> bytes:
         return (next(self._numbers) % _NUMBERS).to_bytes(_NUMBER, "big") + self._process

@@ -71,9 +71,9 @@ class Arrival(StrEnum):
     DUPLICATE = "duplicate"
     #: Looks like our token and does not verify. Ignored and never deleted.
     FORGED = "forged"
-    #: A verified token under our prober's name that this process did not send: somebody else goes by the same name. It
-    #: is that one's mail, and not deleted before it is forgotten.
-    NAMESAKE = "namesake"
+    #: A verified token under this prober's name that this process did not send: another machine has the same name. Its
+    #: mail is deleted only after the retention time.
+    PROBER_CONFLICT = "prober_conflict"
 
 
 class RefusalCause(StrEnum):

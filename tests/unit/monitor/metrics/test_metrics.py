@@ -180,7 +180,7 @@ def test_a_late_arrival_is_a_delivery_too_and_its_hour_can_be_told(metrics: Metr
     metrics.arrived(Arrival.LATE, direction="inbound", transit=timedelta(minutes=40))
     metrics.arrived(Arrival.DUPLICATE, direction="inbound", transit=timedelta(minutes=40))
     metrics.arrived(Arrival.FORGED)
-    metrics.arrived(Arrival.NAMESAKE)
+    metrics.arrived(Arrival.PROBER_CONFLICT)
     scrape = Scrape(metrics)
     assert scrape.value("mail_transit_seconds_bucket", direction="inbound", le="1800.0") == 0
     assert scrape.value("mail_transit_seconds_bucket", direction="inbound", le="3600.0") == 1

@@ -142,6 +142,6 @@ async def test_late_mail_is_written_down_also_after_a_disk_was_full(logs: list[A
 async def test_another_machine_of_the_same_name_is_counted_by_mail_and_warned_of_once(logs: list[Any]) -> None:
     desk = CallbackHandler()
     for token in ("0" * 16, "1" * 16):
-        desk.arrivals.hear(Arrival.NAMESAKE, token, T0, mailbox=HERE, at_first_look=False)
-    assert (desk.counted(Arrival.NAMESAKE), desk.counted(Arrival.LATE)) == (2, 0)
+        desk.arrivals.hear(Arrival.PROBER_CONFLICT, token, T0, mailbox=HERE, at_first_look=False)
+    assert (desk.counted(Arrival.PROBER_CONFLICT), desk.counted(Arrival.LATE)) == (2, 0)
     assert [line["mailbox"] for line in logs if line["log_level"] == "warning"] == [HERE]

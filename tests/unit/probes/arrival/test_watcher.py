@@ -220,7 +220,7 @@ async def test_mail_of_another_machine_under_our_name_is_counted_once_and_left_t
             await letter.content
         await watcher.tidy()
     assert list(standin.mails) == [uid]
-    assert [arrival for arrival, _ in counted.arrivals] == [Arrival.NAMESAKE]
+    assert [arrival for arrival, _ in counted.arrivals] == [Arrival.PROBER_CONFLICT]
 
 
 @pytest.mark.parametrize("capabilities", ["IMAP4rev1 IDLE UIDPLUS", "IMAP4rev1 IDLE"])

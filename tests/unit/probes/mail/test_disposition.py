@@ -63,8 +63,8 @@ def bounce(action: DsnAction) -> ObservedMessage:
         (OTHERS_BOUNCE, set(), None, DAY + 6, Disposition(delete=True)),
         (EARLIER, set(), None, 0, Disposition(count=Arrival.LATE, delete=True)),
         (EARLIER, set(), TokenState.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
-        (NAMESAKES, set(), None, DAY + 5, Disposition(count=Arrival.NAMESAKE)),
-        (NAMESAKES, set(), None, DAY + 6, Disposition(count=Arrival.NAMESAKE, delete=True)),
+        (NAMESAKES, set(), None, DAY + 5, Disposition(count=Arrival.PROBER_CONFLICT)),
+        (NAMESAKES, set(), None, DAY + 6, Disposition(count=Arrival.PROBER_CONFLICT, delete=True)),
         # The store knows it, so it is ours: the clock was set back between two lives.
         (NAMESAKES, set(), TokenState.ENDED, 0, Disposition(count=Arrival.LATE, delete=True)),
     ],

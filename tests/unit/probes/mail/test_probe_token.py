@@ -102,7 +102,7 @@ def test_a_process_knows_its_own_tokens_from_those_of_its_earlier_life_and_of_a_
     ours, other = TokenSigner(key, "putrajaya-1", began=NOW), TokenSigner(key, "putrajaya-1")
     before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
     assert {ours.origin(ours.issue(ROUTE, at)) for at in (before, NOW, after)} == {Origin.OURS}
-    assert [ours.origin(other.issue(ROUTE, at)) for at in (before, after)] == [Origin.EARLIER, Origin.NAMESAKE]
+    assert [ours.origin(other.issue(ROUTE, at)) for at in (before, after)] == [Origin.EARLIER, Origin.PROBER_CONFLICT]
     kuching = TokenSigner(key, "kuching-1").issue(ROUTE, after)
     assert ours.origin(kuching) is Origin.ANOTHER
     ours.inherit(["kuching-1", "kuching-2"])
