@@ -164,9 +164,9 @@ class _Kept:
 async def test_an_older_copy_of_the_store_sends_nothing_on_paper_unseen_and_gives_no_number_twice(
     tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    """Whichever way it comes in the store's place: all begin with the same two outages.
+    """Every way of replacing the store begins with the same two outages.
 
-    Two outages, a copy between them, letters in the tray: nothing goes out twice on paper unseen, no number twice.
+    An older copy sends nothing twice on paper unseen and gives no number twice.
     """
     async with theatre(tmp_path, program=IMPATIENT) as play:
         await one_outage_to_its_end(play)
@@ -234,7 +234,7 @@ async def a_person_lets_paper_go(play: Theatre, number: str) -> None:
 async def test_a_database_that_was_put_back_by_its_administrator_is_noticed_by_the_marks(
     tmp_path: Path, postgres: Postgres
 ) -> None:
-    """A database that was put back by its own means is noticed as well."""
+    """A database that its administrator restored is detected by the high-water marks."""
     server = postgres.store()
     async with theatre(tmp_path, store=server, program=IMPATIENT) as play:
         await one_outage_to_its_end(play)

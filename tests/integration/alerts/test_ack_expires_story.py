@@ -41,7 +41,7 @@ async def taken_on(town: Town, brief: PolicySnapshot = IN_TURN) -> None:
 
 
 async def test_who_is_not_heard_of_any_more_is_reminded_and_then_the_next_is_told_who_had_it(either_town: Town) -> None:
-    """Whoever has it is reminded, and then the next is told who had it."""
+    """The assignee gets a reminder, and then the next person is notified and told who had the incident."""
     town = either_town
     await taken_on(town)
     await town.advance(50 * MINUTE - SECOND)
@@ -65,7 +65,7 @@ async def test_who_is_not_heard_of_any_more_is_reminded_and_then_the_next_is_tol
 
 
 async def test_an_answer_to_the_reminder_prolongs_it_and_so_on_as_long_as_it_lasts(town: Town) -> None:
-    """An answer prolongs it, as often as it is asked for."""
+    """Each answer to a reminder extends the acknowledgement."""
     await taken_on(town)
     for _ in range(5):
         await town.advance(50 * MINUTE)
@@ -75,7 +75,7 @@ async def test_an_answer_to_the_reminder_prolongs_it_and_so_on_as_long_as_it_las
 
 
 async def test_a_machine_that_answers_everything_is_not_answered_for_ever(town: Town) -> None:
-    """A machine's answers do not."""
+    """A telephone that answers every SMS automatically does not extend the acknowledgement for ever."""
     await taken_on(town)
     answers = [await town.siti.replies("OK 1A") for _ in range(5)]
     assert [bool(answer) for answer in answers] == [True, True, True, False, False]
@@ -83,7 +83,7 @@ async def test_a_machine_that_answers_everything_is_not_answered_for_ever(town: 
 
 
 async def test_a_key_in_a_later_call_a_remark_and_a_release_prolong_it(town: Town) -> None:
-    """So does any other sign of work."""
+    """A key press, a note and a release extend the acknowledgement."""
     town.siti.presses("1")
     await taken_on(town, replace(IN_TURN, announcement=replace(BRIEF.announcement, offered_after=98 * MINUTE)))
     await town.advance(49 * MINUTE)
@@ -103,7 +103,7 @@ async def test_a_key_in_a_later_call_a_remark_and_a_release_prolong_it(town: Tow
 
 
 async def test_what_recovers_meanwhile_reminds_nobody_and_goes_on_to_nobody(town: Town) -> None:
-    """What recovers meanwhile is over."""
+    """An incident that recovers sends no reminder and no further step."""
     await taken_on(town)
     await town.advance(30 * MINUTE)
     await town.resolve()
@@ -113,7 +113,7 @@ async def test_what_recovers_meanwhile_reminds_nobody_and_goes_on_to_nobody(town
 
 
 async def test_after_the_last_step_the_first_is_told_and_then_the_noc_who_had_it(town: Town) -> None:
-    """After the last step the first is told, and when nobody answers the NOC hears who had it."""
+    """After the last step the first is notified again; without an answer the NOC is told who had the incident."""
     auditor = auditor_of(town)
     town.go_round(30 * SECOND, auditor.look)
     await taken_on(town)
@@ -141,7 +141,7 @@ async def test_after_the_last_step_the_first_is_told_and_then_the_noc_who_had_it
 
 
 async def test_the_auditor_finds_an_acknowledgement_that_expires_and_nobody_is_told(town: Town) -> None:
-    """A cycle that stands still then is found."""
+    """The auditor finds an acknowledgement that expires while the cycle stands still."""
     auditor = auditor_of(town)
     await taken_on(town)
     town.clock.moment += 70 * MINUTE  # The cycle stands still.
@@ -156,7 +156,7 @@ async def test_the_auditor_finds_an_acknowledgement_that_expires_and_nobody_is_t
 
 
 async def test_a_service_that_was_down_at_the_end_reminds_first(either_town: Town) -> None:
-    """Nobody loses an incident unreminded."""
+    """A service that was down at the expiry sends the reminder first."""
     town = either_town
     await taken_on(town)
     town.clock.moment += 3 * HOUR
@@ -171,7 +171,7 @@ async def test_a_service_that_was_down_at_the_end_reminds_first(either_town: Tow
 
 
 async def test_a_clock_that_is_set_back_leaves_the_promise_as_long_as_it_is(either_town: Town) -> None:
-    """A clock that is set back changes nothing."""
+    """An acknowledgement keeps its duration when the clock is set back."""
     town = either_town
     await taken_on(town)
     town.clock.moment -= 5 * HOUR
@@ -183,7 +183,7 @@ async def test_a_clock_that_is_set_back_leaves_the_promise_as_long_as_it_is(eith
 
 
 async def test_the_time_is_that_of_the_plan_with_which_it_opened(town: Town) -> None:
-    """The time is frozen with the plan."""
+    """The acknowledgement timeout is frozen with the plan at opening."""
     shorter = replace(IN_TURN, escalation=replace(SITI_FIRST, acknowledge_for=20 * MINUTE))
     await taken_on(town, shorter)
     # The configuration was changed, and the same trouble is told again.
@@ -195,7 +195,7 @@ async def test_the_time_is_that_of_the_plan_with_which_it_opened(town: Town) -> 
 
 
 async def test_of_a_bundle_one_reminder_and_one_answer_are_enough_and_the_next_hears_of_all(town: Town) -> None:
-    """Of a bundle one reminder and one answer are enough."""
+    """One reminder and one answer cover all incidents of a bundle."""
     for agency in ("JCM", "MDC", "UCM"):
         await town.submit(trigger(brief=of(agency)))
     await town.siti.gets("RM0 JCM ICT")
@@ -239,7 +239,7 @@ BY_CALL = replace(
 
 
 async def test_who_has_it_hands_it_on_by_sms_and_the_next_is_told_at_once(either_town: Town) -> None:
-    """Who has it hands it on by SMS."""
+    """The assignee escalates by SMS, and the next person is notified at once."""
     town = either_town
     await taken_on(town)
     await town.advance(10 * MINUTE)
@@ -256,7 +256,7 @@ async def test_who_has_it_hands_it_on_by_sms_and_the_next_is_told_at_once(either
 
 
 async def test_who_is_called_and_cannot_take_it_presses_four_and_the_next_is_rung_at_once(town: Town) -> None:
-    """Who cannot take it does by a key."""
+    """Key 4 in a call escalates, and the next person is called at once."""
     town.siti.presses("4")
     town.ravi.presses("1")
     await town.submit(trigger(brief=BY_CALL, at=town.clock.now()))
@@ -266,7 +266,7 @@ async def test_who_is_called_and_cannot_take_it_presses_four_and_the_next_is_run
 
 
 async def test_the_operations_centre_hands_on_what_nobody_answers_for(town: Town) -> None:
-    """The operations centre does by command."""
+    """The NOC escalates an incident that nobody answers."""
     await taken_on(town)
     handed = await town.front.hand_on("JCM-01", "Puan NOC Contoh")
     assert handed is not None
@@ -278,7 +278,7 @@ async def test_the_operations_centre_hands_on_what_nobody_answers_for(town: Town
 
 
 async def test_who_hands_it_on_is_not_told_again_while_there_is_somebody_else(town: Town) -> None:
-    """They are not told again while there is somebody else."""
+    """Whoever escalates is not notified again while the plan has somebody else."""
     both = replace(SITI_FIRST, steps=(SITI_FIRST.steps[0], replace(SITI_FIRST.steps[1], contacts=(SITI, RAVI))))
     await taken_on(town, replace(IN_TURN, escalation=both))
     await town.siti.replies("Saya serahkan kepada pegawai seterusnya")
@@ -286,7 +286,7 @@ async def test_who_hands_it_on_is_not_told_again_while_there_is_somebody_else(to
 
 
 async def test_of_a_bundle_what_is_theirs_is_handed_on_together(town: Town) -> None:
-    """Also a bundle."""
+    """Escalating a bundle passes on the sender's incidents together."""
     for agency in ("JCM", "MDC", "UCM"):
         await town.submit(trigger(brief=of(agency)))
     await town.siti.gets("RM0 JCM ICT")

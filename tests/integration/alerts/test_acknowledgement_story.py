@@ -40,7 +40,7 @@ SITI_BY_CALL = replace(
 
 
 async def test_an_sms_with_its_code_ends_the_escalation_and_the_second_hears_who_was_first(either_town: Town) -> None:
-    """By SMS with the short code of the phone; the second hears who was first."""
+    """An SMS with its code acknowledges; a second person is told who was first."""
     town = either_town
     await town.submit(trigger(brief=BOTH_BY_SMS))
     await town.siti.gets("Balas 1A untuk sahkan")
@@ -57,7 +57,7 @@ async def test_an_sms_with_its_code_ends_the_escalation_and_the_second_hears_who
 async def test_an_sms_that_is_brought_twice_is_thanked_once_and_one_that_comes_late_is_told_that_it_is_over(
     town: Town,
 ) -> None:
-    """An SMS that comes twice counts once, and one that comes late is answered."""
+    """An SMS that arrives twice counts once; a late one is told that the incident is over."""
     await town.submit(trigger(brief=BOTH_BY_SMS))
     await town.siti.gets("Balas 1A")
     await town.ravi.gets("Balas 1A")
@@ -77,7 +77,7 @@ async def test_an_sms_that_is_brought_twice_is_thanked_once_and_one_that_comes_l
 
 
 async def test_whoever_was_told_hears_who_has_it_by_sms_and_nobody_else_does(town: Town) -> None:
-    """Whoever was told hears by SMS who has it."""
+    """Everybody who was notified is told by SMS who acknowledged."""
     mei = replace(RAVI, key="mei", name="Mei Contoh", addresses=(replace(RAVI.addresses[0], number=MEI),))
     later = replace(BY_SMS, after=5 * MINUTE, contacts=(mei,))
     steps = (BY_SMS, replace(BY_CALL, after=AT_ONCE, contacts=(SITI,)), later)
@@ -97,7 +97,7 @@ async def test_whoever_was_told_hears_who_has_it_by_sms_and_nobody_else_does(tow
 
 
 async def test_in_a_mass_outage_who_has_it_is_told_in_two_sms(town: Town) -> None:
-    """Of many at once in two."""
+    """In a mass outage two SMS tell who acknowledged."""
     for agency in ("JCM", "MDC", "UCM", "DCM"):
         brief = replace(BOTH_BY_SMS, agency=agency, office=replace(OFFICE, short=agency, name=f"Agensi {agency}"))
         await town.submit(trigger(brief=brief))
@@ -114,7 +114,7 @@ async def test_in_a_mass_outage_who_has_it_is_told_in_two_sms(town: Town) -> Non
 
 
 async def test_a_stranger_is_not_answered_and_neither_is_a_guess(town: Town) -> None:
-    """Strangers are not answered, and what is not understood does nothing."""
+    """A stranger gets no answer, and an unknown code has no effect."""
     stranger = town.moves_in("+60100000199")
     await town.submit(trigger(brief=BOTH_BY_SMS))
     await town.siti.gets("Balas 1A")
@@ -128,7 +128,7 @@ async def test_a_stranger_is_not_answered_and_neither_is_a_guess(town: Town) -> 
 
 
 async def test_a_key_in_the_call_is_thanked_and_ends_the_escalation(town: Town) -> None:
-    """By a key in the call."""
+    """A key press in a call acknowledges and ends the escalation."""
     town.siti.presses("2", "1")  # First once more from the beginning.
     await town.submit(trigger(brief=SITI_BY_CALL))
     await town.siti.is_called("Penerimaan tuan atau puan telah disahkan", keys="21")
@@ -137,7 +137,7 @@ async def test_a_key_in_the_call_is_thanked_and_ends_the_escalation(town: Town) 
 
 
 async def test_a_key_that_could_not_be_stored_is_not_thanked_and_the_menu_comes_again(either_town: Town) -> None:
-    """It is thanked for after the commit only."""
+    """A key press that could not be stored is not confirmed, and the menu repeats."""
     town = either_town
 
     async def be_full() -> None:
@@ -158,7 +158,7 @@ async def test_a_key_that_could_not_be_stored_is_not_thanked_and_the_menu_comes_
 
 
 async def test_after_a_key_that_could_not_be_stored_the_next_one_in_the_same_call_is_thanked(town: Town) -> None:
-    """The menu comes again in the same call."""
+    """After a failed store, the next key press in the same call is confirmed."""
 
     async def be_full() -> None:
         town.store.refuse_next("attempt")
@@ -180,7 +180,7 @@ async def meanwhile(town: Town, event: Callable[[], Awaitable[object]]) -> str:
 
 
 async def test_who_presses_the_key_after_somebody_else_is_told_so(town: Town) -> None:
-    """Late: somebody else was first."""
+    """A key press after another person's is told who was first."""
     at = town.clock.now()
     said = await meanwhile(
         town, lambda: town.dispatcher.submit(Acknowledge(incident_id=1, at=at, by="Puan NOC Contoh"))
@@ -193,7 +193,7 @@ async def test_who_presses_the_key_after_somebody_else_is_told_so(town: Town) ->
 
 
 async def test_who_presses_the_key_after_the_recovery_is_told_that_it_is_over(town: Town) -> None:
-    """Late: it is over."""
+    """A key press after the recovery is told that the incident is over."""
     at = town.clock.now()
     said = await meanwhile(town, lambda: town.dispatcher.submit(Resolve(dedup_key="JCM", at=at, ended_at=at)))
 
@@ -205,7 +205,7 @@ async def test_who_presses_the_key_after_the_recovery_is_told_that_it_is_over(to
 
 
 async def test_who_presses_the_key_about_slowness_that_became_an_outage_has_not_taken_that_on(town: Town) -> None:
-    """It has become worse meanwhile."""
+    """A key press about slow mail does not acknowledge the outage it became."""
 
     async def worse() -> None:
         await town.dispatcher.submit(trigger(IncidentType.BOTH, town.clock.now(), SITI_BY_CALL))
@@ -219,7 +219,7 @@ async def test_who_presses_the_key_about_slowness_that_became_an_outage_has_not_
 
 
 async def test_at_the_portal_or_the_command_line_it_is_taken_on_by_name_and_nobody_is_rung(either_town: Town) -> None:
-    """By the portal's API and the command line, in a person's name."""
+    """The portal's API and the command line acknowledge in a person's name."""
     town = either_town
     await town.submit(trigger(brief=BOTH_BY_SMS))
     await town.siti.gets("Balas 1A")
@@ -237,7 +237,7 @@ async def test_at_the_portal_or_the_command_line_it_is_taken_on_by_name_and_nobo
 
 
 async def test_one_code_takes_on_all_that_an_sms_told_of_and_each_phone_has_its_own(town: Town) -> None:
-    """A code takes on all that its SMS told of."""
+    """One code acknowledges all incidents of its SMS, and each phone has its own code."""
     for agency in ("JCM", "MDC", "UCM"):
         brief = replace(BOTH_BY_SMS, agency=agency, office=replace(OFFICE, short=agency, name=f"Agensi {agency}"))
         await town.submit(trigger(brief=brief))
@@ -258,7 +258,7 @@ async def test_one_code_takes_on_all_that_an_sms_told_of_and_each_phone_has_its_
 
 
 async def test_who_says_thanks_for_one_outage_has_not_taken_on_another(town: Town) -> None:
-    """Thanks for one outage take on no other."""
+    """An answer to one outage acknowledges no other."""
     await town.submit(trigger(brief=BOTH_BY_SMS))
     await town.siti.gets("RM0 JCM ICT", "Balas 1A untuk sahkan")
     await town.ravi.gets("RM0 JCM ICT")
@@ -280,7 +280,7 @@ async def test_who_says_thanks_for_one_outage_has_not_taken_on_another(town: Tow
 
 
 async def test_one_key_takes_on_all_that_a_call_told_of(town: Town) -> None:
-    """A key takes on all that its call told of."""
+    """One key press acknowledges all incidents of its call."""
     town.siti.presses("1", "1")
     for agency in ("JCM", "MDC", "UCM"):
         brief = replace(SITI_BY_CALL, agency=agency, office=replace(OFFICE, short=agency, name=f"Agensi {agency}"))
@@ -310,7 +310,7 @@ async def far_town(tmp_path: Path) -> AsyncIterator[Town]:
 async def test_without_a_port_to_the_outside_answers_are_fetched_thanked_and_end_the_escalation(
     far_town: Town,
 ) -> None:
-    """Without a port to the outside the provider is asked."""
+    """Without a public port the provider is polled for answers."""
     town = far_town
     await town.submit(trigger(brief=BOTH_BY_SMS))
     await town.siti.gets("Balas 1A")
@@ -326,7 +326,7 @@ async def test_without_a_port_to_the_outside_answers_are_fetched_thanked_and_end
 
 
 async def test_an_answer_after_the_recovery_is_fetched_for_an_hour(far_town: Town) -> None:
-    """Also for a while after the recovery."""
+    """Answers are polled for an hour after the recovery."""
     town = far_town
     await town.submit(trigger(brief=BOTH_BY_SMS))
     await town.siti.gets("Balas 1A")

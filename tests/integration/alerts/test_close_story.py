@@ -58,7 +58,7 @@ async def still_measured(town: Town) -> None:
 
 
 async def test_a_measured_outage_is_closed_as_recovered_and_everybody_who_was_told_hears_so(either_town: Town) -> None:
-    """A measured outage is closed as recovered; all who were told hear so, and no letter stays in the tray."""
+    """An outage closed as recovered sends recoveries to all who were notified and withdraws letters."""
     town = either_town
     await town.submit(trigger(IncidentType.BOTH, town.clock.now(), BY_ITSELF))
     await town.settle()
@@ -83,7 +83,7 @@ async def test_a_measured_outage_is_closed_as_recovered_and_everybody_who_was_to
 async def test_without_a_recovery_staff_hear_who_has_closed_it_and_nobody_outside_hears_anything(
     either_town: Town,
 ) -> None:
-    """Without a recovery staff hear who has closed it, and nobody outside anything."""
+    """An outage closed as not recovered is reported to staff only, with who closed it."""
     town = either_town
     await town.submit(trigger(IncidentType.BOTH, town.clock.now(), TOLD_BY_SMS))
     await town.advance(5 * MINUTE)
@@ -107,7 +107,7 @@ async def test_without_a_recovery_staff_hear_who_has_closed_it_and_nobody_outsid
 
 
 async def test_what_the_probes_see_still_opens_nothing_for_a_day_and_then_it_does(either_town: Town) -> None:
-    """What the probes see still opens nothing for a day, over starts."""
+    """What probes still measure opens no incident for a day after the closing, restarts included."""
     town = either_town
     await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
@@ -128,7 +128,7 @@ async def test_what_the_probes_see_still_opens_nothing_for_a_day_and_then_it_doe
 
 
 async def test_when_the_probes_are_well_that_stands_in_the_record_and_what_fails_then_is_new(either_town: Town) -> None:
-    """When they are well the journal says so once; what fails then is new."""
+    """A recovery after the closing is recorded once; later failures open a new incident."""
     town = either_town
     await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
@@ -152,7 +152,7 @@ async def test_when_the_probes_are_well_that_stands_in_the_record_and_what_fails
 
 
 async def test_two_who_close_it_at_once_close_it_once(either_town: Town) -> None:
-    """Two at once close it once."""
+    """Two concurrent closings close the incident once."""
     town = either_town
     await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
@@ -171,7 +171,7 @@ async def test_two_who_close_it_at_once_close_it_once(either_town: Town) -> None
 
 
 async def test_nothing_waits_any_more_for_a_release_that_was_offered(either_town: Town) -> None:
-    """A release that was offered is asked for no more."""
+    """Closing withdraws the offer of a release."""
     town = either_town
     await town.submit(trigger(IncidentType.BOTH, town.clock.now(), TOLD_BY_SMS))
     await town.settle()
@@ -186,7 +186,7 @@ async def test_nothing_waits_any_more_for_a_release_that_was_offered(either_town
 
 
 async def test_one_of_a_mass_outage_is_closed_and_leaves_the_bundle_that_waits(either_town: Town) -> None:
-    """It leaves the bundle of a mass outage that waits."""
+    """A closed incident leaves the waiting bundle of a mass outage."""
     town = either_town
     for code in ("JCM", "JKR", "JPA"):
         brief = replace(ONLY_STAFF, agency=code, office=replace(ONLY_STAFF.office, short=code))
@@ -206,7 +206,7 @@ async def test_one_of_a_mass_outage_is_closed_and_leaves_the_bundle_that_waits(e
 
 
 async def test_who_closes_a_false_alarm_too_soon_can_still_correct_it(town: Town) -> None:
-    """What was closed can be corrected still."""
+    """A closed incident can still be marked as a false alarm."""
     await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
     await town.siti.gets("JCM-01")

@@ -34,9 +34,9 @@ async def cannot_send(town: Town) -> Incident:
 async def test_release_when_mail_works_again_tells_nobody_until_it_is_ordered_in_spite_of_that(
     either_town: Town,
 ) -> None:
-    """A letter said that nothing could be sent, seven minutes after messages had begun to arrive again.
+    """A letter said that nothing could be sent, seven minutes after messages arrived again.
 
-    Nothing is released that says that mail fails when it works again, until somebody insists.
+    The release is refused until a person confirms it by name.
     """
     town = either_town
     await cannot_send(town)
@@ -61,7 +61,7 @@ async def test_release_when_mail_works_again_tells_nobody_until_it_is_ordered_in
 
 
 async def test_release_while_mail_fails_goes_out_at_once(town: Town) -> None:
-    """While it fails a release goes out at once."""
+    """A release while mail fails is carried out at once."""
     await cannot_send(town)
     town.arrives(IncidentType.RECEIVING)
     await town.front.release("JCM-01", BY)
@@ -75,7 +75,7 @@ async def test_close_as_recovered_while_probes_fail_tells_nobody_until_it_is_ord
 ) -> None:
     """A fax and a letter said that mail had recovered while every probe failed.
 
-    Nobody reads that mail works while every probe fails, until somebody insists.
+    The closing is refused until a person confirms it by name.
     """
     town, closes = either_town, declarer(either_town)
     await cannot_send(town)
@@ -94,7 +94,7 @@ async def test_close_as_recovered_while_probes_fail_tells_nobody_until_it_is_ord
 
 @pytest.mark.parametrize("how", ["insists", "works again"])
 async def test_close_as_recovered_is_told_when_it_works_again_or_somebody_insists(town: Town, how: str) -> None:
-    """A recovery is told once it works again, or somebody insists."""
+    """A closing as recovered is carried out when mail works again, or on confirmation."""
     await cannot_send(town)
     if how == "works again":
         town.arrives(IncidentType.SENDING)
@@ -106,7 +106,7 @@ async def test_close_as_recovered_is_told_when_it_works_again_or_somebody_insist
 
 
 async def test_correction_while_probes_fail_tells_nobody_until_it_is_ordered_in_spite_of_that(town: Town) -> None:
-    """A false alarm is told while probes fail only by somebody who insists."""
+    """A false alarm while probes fail needs a confirmation by name."""
     await cannot_send(town)
     with pytest.raises(OperationRejectedError, match=r"nothing was wrong.*Siti Contoh \(sms\).*24 hours.*still-fails"):
         await town.front.correct("JCM-01", BY, "rujukan rosak")
@@ -118,7 +118,7 @@ async def test_correction_while_probes_fail_tells_nobody_until_it_is_ordered_in_
 
 
 async def test_page_says_what_is_measured_who_reads_it_and_asks_to_insist(town: Town) -> None:
-    """The page names what is measured and who would read it, and asks to insist."""
+    """The page names the measurement and the readers, and asks for a confirmation."""
     await cannot_send(town)
     async with browser_of(town, "duty:JCM") as browser:
         shown = words_of(await browser.get(PAGE))

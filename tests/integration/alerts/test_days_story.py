@@ -13,7 +13,7 @@ pytestmark = pytest.mark.story
 
 @pytest.mark.parametrize("seed", [4, 12, 33])
 async def test_escalation_of_a_random_plan_never_leaves_an_outage_quiet(seed: int) -> None:
-    """Of random plans, with people who sleep, forget, hand on and lose their telephones, none leaves an outage quiet."""
+    """No random plan, with people who sleep, forget, escalate and lose telephones, leaves an outage quiet."""
     found = await played(seed, 1)
     assert list(found.gaps()) == []
     assert found.overdue == {}

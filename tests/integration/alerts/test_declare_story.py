@@ -69,7 +69,7 @@ async def probes_are_well(town: Town) -> None:
 
 
 async def test_an_outage_that_no_probe_sees_is_declared_told_released_and_ended_by_hand(either_town: Town) -> None:
-    """What no probe sees is declared, told, released and ended by hand; green probes and starts do not end it."""
+    """An outage that no probe sees is declared, escalated, released and closed by hand; probes do not end it."""
     town = either_town
     await declared(town, since="13:40")
     await town.siti.gets("E-mel masuk gagal sejak 24/11, 1.40 ptg, diisytiharkan oleh", BY, "Balas 1A", "JCM-01")
@@ -95,10 +95,7 @@ async def test_an_outage_that_no_probe_sees_is_declared_told_released_and_ended_
 async def test_whoever_declares_an_outage_is_told_of_it_as_everybody_else_and_the_escalation_goes_on(
     town: Town,
 ) -> None:
-    """Who knows of an outage has not promised to mend it.
-
-    Whoever declares it has not taken it on.
-    """
+    """Whoever declares an outage is notified like everybody else and has not acknowledged it."""
     await declarer(town, ONLY_STAFF).declare("JCM", IncidentType.BOTH, since="", why="DNS hilang", by="Siti Contoh")
     await town.settle()
     await town.siti.gets("E-mel keluar dan masuk gagal", "diisytiharkan oleh Siti Contoh")
@@ -110,7 +107,7 @@ async def test_whoever_declares_an_outage_is_told_of_it_as_everybody_else_and_th
 async def test_what_is_declared_and_then_seen_by_probes_is_one_incident_that_both_must_end(
     town: Town, last: str
 ) -> None:
-    """What the probes then see is the same incident, and goes on until both are over."""
+    """A declared outage that probes see later is the same incident, and ends when both are over."""
     await declared(town, ONLY_STAFF)
     await town.siti.gets("E-mel masuk gagal", "diisytiharkan")
     await town.submit(trigger(IncidentType.BOTH, town.clock.now(), ONLY_STAFF))
@@ -136,7 +133,7 @@ async def test_what_is_declared_and_then_seen_by_probes_is_one_incident_that_bot
 
 
 async def test_a_declared_outage_is_in_the_metrics_until_a_person_ends_it_over_restarts(either_town: Town) -> None:
-    """It is in the metrics until a person ends it, over restarts."""
+    """A declared outage is in the metrics until a person ends it, restarts included."""
     town = either_town
 
     def shown() -> list[str]:
@@ -163,7 +160,7 @@ async def test_a_declared_outage_is_in_the_metrics_until_a_person_ends_it_over_r
 
 
 async def test_slowness_that_people_know_to_be_an_outage_is_told_anew(town: Town) -> None:
-    """Slowness that people know to be an outage is told anew."""
+    """Slow mail that a person declares to be an outage is escalated anew."""
     await town.submit(trigger(IncidentType.DEGRADED, town.clock.now(), ONLY_STAFF))
     await town.siti.gets("E-mel lambat")
     await town.siti.replies("1A")
@@ -176,7 +173,7 @@ async def test_slowness_that_people_know_to_be_an_outage_is_told_anew(town: Town
 
 
 async def test_an_outage_that_was_declared_by_mistake_is_corrected_by_the_ways_it_was_told(town: Town) -> None:
-    """A mistake is corrected, and keeps nothing quiet that probes see."""
+    """A mistaken declaration is corrected and suppresses no measured outage."""
     await declared(town, BY_ITSELF)
     await town.siti.gets("diisytiharkan")
     await town.siti.replies("1A")
@@ -194,7 +191,7 @@ async def test_an_outage_that_was_declared_by_mistake_is_corrected_by_the_ways_i
 
 
 async def test_under_a_silence_the_declarer_hears_that_nobody_does_until_it_ends(town: Town) -> None:
-    """Under a silence the declarer hears that nobody is told."""
+    """Under a silence the declarer is told that nobody is notified."""
     now = town.clock.now()
     async with town.store_itself.transaction() as ledger:
         await ledger.add_silence("JCM", now, now + HOUR, "kerja rangkaian", "Ravi Contoh")
@@ -208,7 +205,7 @@ async def test_under_a_silence_the_declarer_hears_that_nobody_does_until_it_ends
 
 
 async def test_what_is_open_already_is_named_and_nobody_is_told_twice(either_town: Town) -> None:
-    """What is open is named; the other direction is added."""
+    """A declaration of an open incident names it; another direction is added to it."""
     town = either_town
     await declared(town, ONLY_STAFF)
     await town.siti.gets("JCM-01")
@@ -223,7 +220,7 @@ async def test_what_is_open_already_is_named_and_nobody_is_told_twice(either_tow
 
 
 async def test_two_who_declare_the_same_at_once_open_one_incident(either_town: Town) -> None:
-    """Two at once open one incident, on either store."""
+    """Two concurrent declarations open one incident, on either store."""
     town = either_town
     both = [
         declarer(town, ONLY_STAFF).declare("JCM", IncidentType.BOTH, since="", why="DNS hilang", by=by)

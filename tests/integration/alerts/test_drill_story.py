@@ -80,7 +80,7 @@ async def outage(town: Town, brief: PolicySnapshot = SITI_BY_SMS) -> None:
 async def test_every_tuesday_everybody_gets_an_sms_and_a_call_that_say_that_they_are_a_drill(
     either_town: Town,
 ) -> None:
-    """Weekly, by SMS and call with keypress, marked in each text, logged."""
+    """The weekly drill sends SMS and calls with a key press, marks each text and is logged."""
     town = either_town
     await drill_of_the_week(town)
     for week in (1, 2):
@@ -106,7 +106,7 @@ async def test_every_tuesday_everybody_gets_an_sms_and_a_call_that_say_that_they
 
 
 async def test_who_has_not_been_reached_for_how_long_is_a_metric_and_only_the_key_counts(town: Town) -> None:
-    """A metric tells who has not been reached for how long."""
+    """A metric has the time since each contact was last reached by a key press."""
     await drill_of_the_week(town)
     assert (reached(town, "siti"), reached(town, "ravi")) == (0, 0)
     town.siti.presses("1")
@@ -129,7 +129,7 @@ async def test_who_has_not_been_reached_for_how_long_is_a_metric_and_only_the_ke
 
 
 async def test_each_gateway_is_tried_and_each_text_is_marked_also_on_paper(town: Town) -> None:
-    """Every gateway, also those of paper."""
+    """A drill tries every gateway, those for paper included."""
     office_fax = trainee("faks", "Pejabat Contoh", FAX)
     town.trainees = [*SITI_AND_RAVI[:1], office_fax, OURSELVES]
     town.siti.presses("1")
@@ -147,7 +147,7 @@ async def test_each_gateway_is_tried_and_each_text_is_marked_also_on_paper(town:
 
 
 async def test_what_does_not_arrive_in_a_drill_is_its_result_and_is_not_sent_again(town: Town) -> None:
-    """What does not arrive is the result."""
+    """What does not arrive is the drill's result and is not sent again."""
     town.trainees = [*SITI_AND_RAVI, trainee("faks", "Pejabat Contoh", FAX)]
     town.fax_service.machines[FAX.number].behaviour = FaxBehaviour.BUSY
     town.siti.behaves(PhoneBehaviour.OFF)
@@ -174,7 +174,7 @@ async def test_what_does_not_arrive_in_a_drill_is_its_result_and_is_not_sent_aga
 async def test_an_outage_in_the_middle_of_a_drill_is_told_at_once_and_the_drill_leaves_that_person_alone(
     either_town: Town,
 ) -> None:
-    """A real notice is told at once, and whoever it is for is left alone."""
+    """An outage during a drill is notified at once, and its recipients are left out of the drill."""
     town = either_town
     town.ravi.presses("1")
     await drill_of_the_week(town)
@@ -196,7 +196,7 @@ async def test_an_outage_in_the_middle_of_a_drill_is_told_at_once_and_the_drill_
 
 
 async def test_a_drill_whose_gateway_hangs_leaves_room_for_a_real_notice(town: Town) -> None:
-    """A gateway keeps room for real notices."""
+    """A drill whose gateway hangs leaves a slot for a real notification."""
     numbers = [f"+601000004{n:02}" for n in range(8)]
     for place, number in enumerate(numbers):
         town.moves_in(number)
@@ -225,7 +225,7 @@ async def test_a_drill_whose_gateway_hangs_leaves_room_for_a_real_notice(town: T
 
 
 async def test_a_key_in_a_drill_acknowledges_nothing_and_neither_does_an_answer_by_sms(town: Town) -> None:
-    """A drill acknowledges nothing."""
+    """A key press or SMS in a drill acknowledges nothing else."""
     town.trainees = [trainee("ravi", "Ravi Contoh", *RAVI.addresses)]
     await outage(town)
     await town.siti.gets("JCM-01")
@@ -240,7 +240,7 @@ async def test_a_key_in_a_drill_acknowledges_nothing_and_neither_does_an_answer_
 
 
 async def test_an_office_that_is_closed_is_not_drilled_and_the_reason_is_kept(town: Town) -> None:
-    """Closed offices are left out, with the reason."""
+    """A closed office is left out of the drill, with the reason."""
     town.trainees = [trainee("meja", "Meja Contoh", Address(channel=Channel.VOICE, number=DESK))]
     town.moves_in(DESK, landline=True)
     town.clock.moment = datetime(2026, 11, 29, 9, 59, tzinfo=MALAYSIA)
@@ -253,7 +253,7 @@ async def test_an_office_that_is_closed_is_not_drilled_and_the_reason_is_kept(to
 
 
 async def test_a_service_that_starts_anew_in_the_middle_of_a_drill_tries_nobody_twice(town: Town) -> None:
-    """A restart tries nobody twice."""
+    """A restart during a drill tries nobody twice."""
     for person in (town.siti, town.ravi):
         person.presses("1")
     await drill_of_the_week(town)

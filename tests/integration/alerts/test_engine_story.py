@@ -33,7 +33,7 @@ async def states(town: Town) -> list[str]:
 
 
 async def test_an_outage_is_lived_through_from_the_first_sms_to_the_last_word(either_town: Town) -> None:
-    """SMS, call, key, release, fax, letter, recovery: in this order, each once, and then it comes to rest."""
+    """SMS, call, key press, release, fax, letter and recovery come in this order, each once."""
     town = either_town
     await town.submit(trigger())
     await town.siti.gets("RM0 JCM ICT: AMARAN", "JCM-01")
@@ -63,7 +63,7 @@ async def test_an_outage_is_lived_through_from_the_first_sms_to_the_last_word(ei
 
 
 async def test_whatever_is_said_again_and_however_often_the_service_starts_each_hears_it_once(town: Town) -> None:
-    """It looks at what is true: repeated events and starts of the service change nothing."""
+    """Repeated events and restarts send nothing twice."""
     for _ in range(3):
         await town.submit(trigger())
         town.restart()
@@ -80,7 +80,7 @@ async def test_whatever_is_said_again_and_however_often_the_service_starts_each_
 async def test_callbacks_that_come_twice_in_disorder_or_too_early_change_nothing(
     town: Town, fault: CallbackFault
 ) -> None:
-    """States only go forward, however callbacks come."""
+    """Callbacks that come twice, out of order or too early never return a state to an earlier one."""
     town.carrier.callback_fault = fault
     await town.submit(trigger())
     await town.siti.gets("AMARAN")
@@ -98,7 +98,7 @@ async def test_callbacks_that_come_twice_in_disorder_or_too_early_change_nothing
 async def test_a_message_whose_answer_was_lost_is_asked_about_and_not_sent_again(
     town: Town, fault: SubmissionFault
 ) -> None:
-    """What may have been sent is asked about before it is sent again."""
+    """A message without an answer is looked up at the gateway before it is sent again."""
     town.carrier.callback_fault = CallbackFault.NEVER  # or it would be known all the same
     town.carrier.faults.append(fault)
     await town.submit(trigger(brief=ONE_SMS))
@@ -109,7 +109,7 @@ async def test_a_message_whose_answer_was_lost_is_asked_about_and_not_sent_again
 
 
 async def test_a_message_that_never_got_there_is_asked_about_and_sent_once_more(town: Town) -> None:
-    """What was lost is sent once more."""
+    """A message that the gateway never had is sent once more."""
     town.carrier.faults.append(SubmissionFault.DROP_BEFORE)
     await town.submit(trigger(brief=ONE_SMS))
     town.expect_nothing_more()
@@ -119,7 +119,7 @@ async def test_a_message_that_never_got_there_is_asked_about_and_sent_once_more(
 
 
 async def test_a_fax_of_unknown_fate_is_not_sent_again_and_laid_before_a_person(town: Town) -> None:
-    """A page whose fate nobody knows is laid before a person."""
+    """A fax of unknown fate is not sent again; a person decides."""
     town.fax_service.faults.append(SubmissionFault.DROP_BEFORE)
     await town.submit(trigger(brief=AND_OUTSIDE))
     await town.siti.gets("AMARAN")
@@ -169,7 +169,7 @@ async def over(town: Town) -> None:
 
 
 async def test_a_person_who_has_asked_says_that_a_fax_arrived(either_town: Town) -> None:
-    """A person who has asked its reader says that it arrived."""
+    """A person sets the status of a fax of unknown fate to delivered."""
     town = either_town
     notice_id = await a_fax_of_unknown_fate(town)
     await ruled(town, notice_id, ManualStatus.DELIVERED)
@@ -182,7 +182,7 @@ async def test_a_person_who_has_asked_says_that_a_fax_arrived(either_town: Town)
 
 
 async def test_the_noc_is_asked_to_find_out_about_a_fax_of_unknown_fate_and_told_when_it_is_known(town: Town) -> None:
-    """The NOC is asked to find out, by SMS."""
+    """The NOC is asked by SMS about a fax of unknown fate."""
     auditor = auditor_of(town)
     notice_id = await a_fax_of_unknown_fate(town)
     for _ in range(3):
@@ -199,7 +199,7 @@ async def test_the_noc_is_asked_to_find_out_about_a_fax_of_unknown_fate_and_told
 
 
 async def test_a_person_who_has_asked_says_that_a_fax_was_lost_and_no_recovery_follows_it(town: Town) -> None:
-    """Or that it was lost."""
+    """A person sets the status of a fax to lost, and no recovery follows it."""
     await ruled(town, await a_fax_of_unknown_fate(town), ManualStatus.LOST)
     await over(town)
     await town.later(timedelta(hours=1))
@@ -208,7 +208,7 @@ async def test_a_person_who_has_asked_says_that_a_fax_was_lost_and_no_recovery_f
 
 
 async def test_a_person_who_has_asked_lets_a_fax_go_out_once_more(either_town: Town) -> None:
-    """Or has it sent once more."""
+    """A person lets a fax of unknown fate be sent once more."""
     town = either_town
     # Its time is over by now, and it gets it once more.
     notice_id = await a_fax_of_unknown_fate(town)
@@ -219,7 +219,7 @@ async def test_a_person_who_has_asked_lets_a_fax_go_out_once_more(either_town: T
 
 
 async def test_a_recovery_does_not_cite_a_fax_that_may_not_have_arrived(town: Town) -> None:
-    """A recovery cites no notice that may not have arrived."""
+    """A recovery cites no fax that may not have arrived."""
     notice_id = await a_fax_of_unknown_fate(town)
     await over(town)
     text = town.gets_fax("PEMULIHAN", "perkara di atas dirujuk")
@@ -229,7 +229,7 @@ async def test_a_recovery_does_not_cite_a_fax_that_may_not_have_arrived(town: To
 
 
 async def test_a_provider_that_is_busy_is_tried_after_a_quarter_of_a_minute_and_a_minute(town: Town) -> None:
-    """A passing failure of an SMS is tried again after 15 s and 60 s."""
+    """A temporary failure of an SMS is retried after 15 s and 60 s."""
     town.carrier.faults.extend([SubmissionFault.TOO_MANY] * 2)
     await town.submit(trigger(brief=ONE_SMS))
     for wait in (15 * SECOND, 60 * SECOND):
@@ -242,7 +242,7 @@ async def test_a_provider_that_is_busy_is_tried_after_a_quarter_of_a_minute_and_
 
 
 async def test_a_fax_machine_that_is_busy_is_dialled_again_after_three_minutes(town: Town) -> None:
-    """A busy fax machine is dialled again after 3 min."""
+    """A busy fax machine is redialled after three minutes."""
     machine = town.fax_service.machines[FAX.number]
     machine.behaviour = FaxBehaviour.BUSY
     await town.submit(trigger(brief=AND_OUTSIDE))
@@ -258,7 +258,7 @@ async def test_a_fax_machine_that_is_busy_is_dialled_again_after_three_minutes(t
 
 
 async def test_fax_machine_busy_for_hours_gets_its_page_when_it_is_free(town: Town) -> None:
-    """One that is busy for hours is redialled until it is free."""
+    """A fax machine that is busy for hours is redialled until it is free."""
     machine = town.fax_service.machines[FAX.number]
     machine.behaviour = FaxBehaviour.BUSY
     await town.submit(trigger(brief=AND_OUTSIDE))
@@ -274,7 +274,7 @@ async def test_fax_machine_busy_for_hours_gets_its_page_when_it_is_free(town: To
 
 
 async def test_a_process_that_dies_while_it_sends_sends_once(either_town: Town) -> None:
-    """An attempt is written before the call: a crash in the middle doubles nothing."""
+    """An attempt is stored before the call, so a crash during the call sends nothing twice."""
     town = either_town
     taken = asyncio.Event()
     town.carrier.on_taken = lambda _: taken.set()
@@ -292,7 +292,7 @@ async def test_a_process_that_dies_while_it_sends_sends_once(either_town: Town) 
 
 
 async def test_while_the_store_is_away_nobody_is_rung_and_afterwards_everybody_once(town: Town) -> None:
-    """While the store is away nobody is told half a story, and afterwards everybody."""
+    """While the store is unavailable nobody is called; afterwards everybody is, once."""
     await town.submit(trigger())
     await town.siti.gets("AMARAN")
     await town.advance(4 * MINUTE)
@@ -307,7 +307,7 @@ async def test_while_the_store_is_away_nobody_is_rung_and_afterwards_everybody_o
 
 
 async def test_a_receipt_that_cannot_be_stored_is_not_taken_and_the_provider_is_asked(town: Town) -> None:
-    """A receipt counts when it is stored, and not before."""
+    """A receipt counts only once it is stored; otherwise the provider is asked."""
 
     async def be_full() -> None:
         town.store.refuse_next("attempt")
@@ -323,7 +323,7 @@ async def test_a_receipt_that_cannot_be_stored_is_not_taken_and_the_provider_is_
 
 
 async def test_a_telephone_provider_that_hangs_holds_up_no_sms(town: Town) -> None:
-    """A slow gateway holds nobody else back."""
+    """A telephone provider that hangs delays no SMS."""
     by_call = replace(POLICY.steps[1], after=timedelta(0), contacts=(RAVI,))
     town.ravi.presses("1")
     town.carrier.faults.append(SubmissionFault.HANG_AFTER)

@@ -40,7 +40,7 @@ BY_CALL = Step(after=5 * MINUTE, contacts=(SITI, RAVI), channels=(Channel.VOICE,
 
 
 async def test_all_steps_are_taken_in_every_round_each_at_its_time_until_the_last(either_town: Town) -> None:
-    """Steps with their waits, in every round."""
+    """Every round takes all steps, each after its wait."""
     town = either_town
     by_sms = replace(BY_SMS, after=10 * MINUTE, contacts=(RAVI,))
     await town.submit(trigger(brief=told_by(BY_SMS, by_sms, rounds=2)))
@@ -52,7 +52,7 @@ async def test_all_steps_are_taken_in_every_round_each_at_its_time_until_the_las
 
 
 async def test_whoever_does_not_take_a_call_is_rung_three_times(town: Town) -> None:
-    """A call that nobody takes is made three times."""
+    """An unanswered call is made three times."""
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     await town.submit(trigger(brief=told_by(replace(BY_CALL, after=AT_ONCE, contacts=(SITI,)))))
     for wait in (60 * SECOND, 120 * SECOND, HOUR):
@@ -63,7 +63,7 @@ async def test_whoever_does_not_take_a_call_is_rung_three_times(town: Town) -> N
 
 
 async def test_a_number_that_fails_for_good_makes_way_for_the_persons_next_and_nobody_else_is_rung(town: Town) -> None:
-    """A number that fails for good makes way for the person's next; nobody else is told for that."""
+    """A number that fails permanently is replaced by the person's next; nobody else is notified for that."""
     town.moves_in(DESK, landline=True)
     desk = Address(channel=Channel.SMS, number=DESK)
     siti = replace(SITI, addresses=(desk, SMS_SITI))
@@ -74,7 +74,7 @@ async def test_a_number_that_fails_for_good_makes_way_for_the_persons_next_and_n
 
 
 async def test_a_telephone_that_is_called_when_no_sms_can_reach_it(town: Town) -> None:
-    """Also on the next channel of the step."""
+    """A telephone is called when no SMS can reach it."""
     town.siti.phone.stopped = True
     town.siti.presses("1")
     either = replace(BY_SMS, channels=(Channel.SMS, Channel.VOICE))
@@ -85,7 +85,7 @@ async def test_a_telephone_that_is_called_when_no_sms_can_reach_it(town: Town) -
 
 
 async def test_when_a_whole_step_has_failed_for_good_the_next_begins_at_once(town: Town) -> None:
-    """A step that failed for good as a whole makes way for the next, at once."""
+    """A step that failed permanently as a whole starts the next step at once."""
     town.siti.phone.stopped = town.ravi.phone.stopped = True
     town.ravi.presses("1")
     both = replace(BY_SMS, contacts=(SITI, RAVI))
@@ -97,7 +97,7 @@ async def test_when_a_whole_step_has_failed_for_good_the_next_begins_at_once(tow
 
 
 async def test_when_one_of_a_step_can_be_reached_the_next_does_not_begin_before_its_time(town: Town) -> None:
-    """One that failed in part does not."""
+    """A step that can reach one person does not start the next early."""
     town.siti.phone.stopped = True
     both = replace(BY_SMS, contacts=(SITI, RAVI))
     await town.submit(trigger(brief=told_by(both, BY_CALL)))
@@ -111,7 +111,7 @@ async def test_when_one_of_a_step_can_be_reached_the_next_does_not_begin_before_
 
 @pytest.mark.parametrize("how", [PhoneBehaviour.VOICEMAIL, PhoneBehaviour.BUSY, PhoneBehaviour.NO_ANSWER])
 async def test_somebody_is_called_again_until_a_key_is_pressed(town: Town, how: PhoneBehaviour) -> None:
-    """Somebody is called again until they press the key: a voicemail, a rejection, no answer are none."""
+    """A person is called again until a key is pressed; voicemail and rejection do not count."""
     step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), call_again=RedialPolicy(every=2 * MINUTE, times=5))
     town.siti.behaves(how)
     await town.submit(trigger(brief=told_by(step, replace(BY_CALL, after=HOUR, contacts=(RAVI,)))))
@@ -130,7 +130,7 @@ async def test_somebody_is_called_again_until_a_key_is_pressed(town: Town, how: 
 
 
 async def test_calls_in_vain_end_after_so_many_and_the_next_is_called_at_once(town: Town) -> None:
-    """So often, and then the next step."""
+    """After the last redial the next step starts at once."""
     step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), call_again=RedialPolicy(every=2 * MINUTE, times=1))
     town.siti.behaves(PhoneBehaviour.BUSY)
     town.ravi.presses("1")
@@ -144,7 +144,7 @@ async def test_calls_in_vain_end_after_so_many_and_the_next_is_called_at_once(to
 
 
 async def test_when_nobody_answers_the_noc_is_told_once_and_when_somebody_has(either_town: Town) -> None:
-    """The auditor tells the NOC that nobody has answered, once."""
+    """The auditor tells the NOC once that nobody has answered."""
     town = either_town
     auditor = auditor_of(town)
     town.go_round(30 * SECOND, auditor.look)
@@ -181,7 +181,7 @@ AUTOMATIC = replace(OUTSIDE, automatic=True)
 
 
 async def test_nothing_leaves_the_house_until_a_duty_officer_says_so_by_the_portal(town: Town) -> None:
-    """Announcements wait for a duty officer, however long."""
+    """An announcement waits for its release by a duty officer."""
     await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
     await town.siti.gets("AMARAN")
     await town.front.acknowledge("JCM-01", "Puan NOC Contoh")
@@ -215,7 +215,7 @@ async def officer_in_charge(town: Town, *keys: str) -> None:
 
 
 async def test_an_officer_releases_the_announcement_by_key_and_pin(either_town: Town) -> None:
-    """Who may release, does so by key and PIN in a call."""
+    """An officer releases the announcement by key press and PIN in a call."""
     town = either_town
     await officer_in_charge(town, "5", f"{PIN}#", "1")
     await town.siti.is_called("Tekan lima", "satu faks dan satu surat", "Notis telah dikeluarkan", keys=f"5{PIN}1")
@@ -237,7 +237,7 @@ async def test_an_officer_releases_the_announcement_by_key_and_pin(either_town: 
     ids=["wrong PINs", "another key", "no PIN"],
 )
 async def test_without_the_pin_or_the_key_nothing_leaves(town: Town, keys: Sequence[str], said: str) -> None:
-    """Nobody else does; and whoever pressed a key is left in peace for the first hour."""
+    """Without key press or PIN nothing is released, and whoever acknowledged is not called for an hour."""
     await officer_in_charge(town, *keys)
     await town.siti.is_called(said)
 
@@ -249,7 +249,7 @@ async def test_without_the_pin_or_the_key_nothing_leaves(town: Town, keys: Seque
 
 
 async def test_without_a_pin_no_release_is_offered_in_a_call(town: Town) -> None:
-    """It is not even offered to whoever has no PIN."""
+    """A call offers no release to somebody without a PIN."""
     await town.submit(trigger(brief=told_by(BY_SMS, replace(BY_CALL, after=HOUR), announcement=OUTSIDE)))
     await town.siti.gets("AMARAN")
     town.ravi.presses("1")
@@ -265,7 +265,7 @@ RAVI_NEXT = replace(BY_CALL, after=HOUR, contacts=(RAVI,))
 
 
 async def test_a_release_that_waits_is_offered_to_the_next_and_the_noc_again_and_again(town: Town) -> None:
-    """One that waits is offered to the next, and to the NOC, again and again."""
+    """A waiting release is offered to the next person and the NOC repeatedly."""
     auditor = auditor_of(town)
     town.go_round(30 * SECOND, auditor.look)
     town.siti.presses(*["1"] * 9)
@@ -306,7 +306,7 @@ async def test_a_release_that_waits_is_offered_to_the_next_and_the_noc_again_and
 
 
 async def test_releases_that_wait_are_offered_together_to_the_next_after_a_restart(town: Town) -> None:
-    """Those of a mass outage go on together, also after a restart."""
+    """Waiting releases of a mass outage are offered together, after a restart too."""
     for person in (town.siti, town.ravi):
         person.presses(*["1"] * 9)
     brief = told_by(BY_SMS, RAVI_NEXT, announcement=OUTSIDE)
@@ -336,7 +336,7 @@ async def test_releases_that_wait_are_offered_together_to_the_next_after_a_resta
 
 
 async def test_who_opted_in_is_released_after_half_an_hour_and_not_a_second_before(town: Town) -> None:
-    """Automatic release, for who wants it, comes at its time."""
+    """An automatic release comes exactly at its time."""
     await town.submit(trigger(brief=told_by(BY_SMS, announcement=AUTOMATIC)))
     await town.siti.gets("AMARAN")
     await town.advance(30 * MINUTE - SECOND)
@@ -348,7 +348,7 @@ async def test_who_opted_in_is_released_after_half_an_hour_and_not_a_second_befo
 
 
 async def test_what_is_over_before_its_release_is_told_to_nobody_outside(town: Town) -> None:
-    """A short outage is not announced."""
+    """An outage that ends before its release is not announced."""
     await town.submit(trigger(brief=told_by(BY_SMS, announcement=AUTOMATIC)))
     await town.siti.gets("AMARAN")
     await town.advance(29 * MINUTE)
@@ -360,7 +360,7 @@ async def test_what_is_over_before_its_release_is_told_to_nobody_outside(town: T
 async def test_a_correction_follows_a_false_alarm_to_everybody_who_was_told_and_to_nobody_else(
     either_town: Town,
 ) -> None:
-    """A false alarm is corrected wherever it was told."""
+    """A false alarm sends a correction to everybody who was notified, and to nobody else."""
     town = either_town
     await town.submit(trigger(brief=told_by(BY_SMS, replace(BY_CALL, after=HOUR), announcement=OUTSIDE)))
     await town.siti.gets("AMARAN")
@@ -380,7 +380,7 @@ async def test_a_correction_follows_a_false_alarm_to_everybody_who_was_told_and_
 
 
 async def test_a_letter_that_was_not_posted_is_taken_back_and_needs_no_correction(town: Town) -> None:
-    """A letter in the tray is taken back instead."""
+    """A letter in the tray is withdrawn and needs no correction."""
     await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
     await town.siti.gets("AMARAN")
     await town.release()

@@ -64,7 +64,7 @@ async def post(town: Town, number: int = -1) -> Notification:
 
 
 async def test_on_each_working_day_an_office_hears_that_it_lasts_and_on_no_holiday(either_town: Town) -> None:
-    """Who was told outside hears once a working day that it lasts; each page cites the one before it."""
+    """A recipient outside gets a follow-up each working day that cites the page before."""
     town = either_town
     # Wednesday. Friday is Christmas.
     await released(town, at("2026-12-23 14:15"))
@@ -100,7 +100,7 @@ async def test_on_each_working_day_an_office_hears_that_it_lasts_and_on_no_holid
 
 
 async def test_nobody_is_told_again_of_a_short_outage_or_of_one_that_was_not_released(town: Town) -> None:
-    """Not of a short outage, and of none that was not released."""
+    """A short or unreleased outage has no follow-up."""
     await town.submit(trigger(brief=outside()))
     await town.siti.gets("AMARAN")
     await town.later(3 * DAY)
@@ -117,7 +117,7 @@ async def test_nobody_is_told_again_of_a_short_outage_or_of_one_that_was_not_rel
 
 
 async def test_what_did_not_arrive_is_not_followed_up_and_goes_on_when_it_has(town: Town) -> None:
-    """What may not have arrived is not followed up."""
+    """A page that may not have arrived gets no follow-up until it has."""
     town.fax_service.machines[FAX.number].behaviour = FaxBehaviour.DEAD
     await released(town, at("2026-11-24 14:15"))
     town.gets_letter("(JCM-01/1)")
@@ -135,7 +135,7 @@ async def test_what_did_not_arrive_is_not_followed_up_and_goes_on_when_it_has(to
 
 
 async def test_whoever_has_no_paper_is_told_again_by_sms_and_is_not_called(town: Town) -> None:
-    """Who has no paper hears by SMS, and is not called."""
+    """A recipient without paper gets follow-ups by SMS, not by call."""
     by_phone = replace(
         MINISTRY, key="pejabat", addresses=tuple(Address(channel=c, number=MEI) for c in (Channel.VOICE, Channel.SMS))
     )
@@ -149,7 +149,7 @@ async def test_whoever_has_no_paper_is_told_again_by_sms_and_is_not_called(town:
 
 
 async def test_a_restart_a_reload_and_a_second_look_change_nothing(either_town: Town) -> None:
-    """The plan is that with which it opened; a restart doubles and loses nothing."""
+    """A follow-up uses the plan from opening; restart and reload change nothing."""
     town = either_town
     await released(town, at("2026-11-24 14:15"))
     town.gets_fax("(JCM-01/1)")
@@ -179,7 +179,7 @@ async def test_a_restart_a_reload_and_a_second_look_change_nothing(either_town: 
 
 
 async def test_a_silence_stops_it_and_a_follow_up_that_waits_is_withdrawn_by_the_end(town: Town) -> None:
-    """A silence stops it; the end withdraws what was not posted."""
+    """A silence stops follow-ups; the end of the outage withdraws waiting ones."""
     await released(town, at("2026-11-24 14:15"))
     town.gets_fax("(JCM-01/1)")
     town.gets_letter("(JCM-01/1)")
@@ -201,7 +201,7 @@ async def test_a_silence_stops_it_and_a_follow_up_that_waits_is_withdrawn_by_the
 
 
 async def test_after_a_false_alarm_the_correction_cites_the_first_and_nothing_follows(town: Town) -> None:
-    """After a false alarm nothing follows but the correction."""
+    """After a false alarm only the correction follows."""
     await released(town, at("2026-11-24 14:15"))
     town.gets_fax("(JCM-01/1)")
     town.gets_letter("(JCM-01/1)")
@@ -216,7 +216,7 @@ async def test_after_a_false_alarm_the_correction_cites_the_first_and_nothing_fo
 
 
 async def test_of_many_agencies_an_office_hears_by_two_faxes_a_day(town: Town) -> None:
-    """In a mass outage two faxes a day are enough."""
+    """In a mass outage an office gets two faxes a day."""
     by_fax = replace(MINISTRY, addresses=(FAX,))
     town.clock.moment = at("2026-11-24 14:15")
     for agency in ("JCM", "MDC", "UCM"):
@@ -253,7 +253,7 @@ async def told_of_both(town: Town, moment: str = "2026-11-24 14:15") -> None:
 
 
 async def test_that_sending_works_again_and_receiving_not_is_told_once_it_has_lasted(either_town: Town) -> None:
-    """That one direction works again is told once it has lasted, to staff and outside."""
+    """A partial recovery is reported to staff and outside once it has lasted."""
     town = either_town
     await told_of_both(town)
     await town.later(HOUR)
@@ -282,7 +282,7 @@ async def test_that_sending_works_again_and_receiving_not_is_told_once_it_has_la
 
 
 async def test_what_gets_worse_is_told_to_whoever_has_it_too(town: Town) -> None:
-    """That it got worse is told to whoever has it, too."""
+    """A worsening is reported to the assignee too."""
     town.clock.moment = at("2026-11-24 14:15")
     await town.submit(trigger(IncidentType.SENDING, brief=outside(), at=town.clock.now()))
     await town.siti.gets("E-mel keluar gagal", "Balas 1A")
@@ -299,7 +299,7 @@ async def test_what_gets_worse_is_told_to_whoever_has_it_too(town: Town) -> None
 
 
 async def test_what_changes_to_and_fro_is_told_to_nobody(town: Town) -> None:
-    """What changes to and fro is told to nobody."""
+    """A change that alternates is reported to nobody."""
     await told_of_both(town)
     for matter in (IncidentType.RECEIVING, IncidentType.BOTH, IncidentType.SENDING, IncidentType.BOTH):
         await town.later(9 * MINUTE)
@@ -309,7 +309,7 @@ async def test_what_changes_to_and_fro_is_told_to_nobody(town: Town) -> None:
 
 
 async def test_of_slowness_in_the_end_staff_hear_alone_and_nobody_outside_that_it_still_lasts(town: Town) -> None:
-    """Slowness in the end is told to staff alone."""
+    """Slow mail at the end of an outage is reported to staff only."""
     await told_of_both(town)
     await becomes(town, IncidentType.DEGRADED)
     await town.later(10 * MINUTE)
@@ -324,7 +324,7 @@ async def test_of_slowness_in_the_end_staff_hear_alone_and_nobody_outside_that_i
 
 
 async def test_a_restart_in_the_middle_of_a_change_doubles_and_loses_nothing(either_town: Town) -> None:
-    """A restart in the middle of a change doubles and loses nothing."""
+    """A restart during a change reports it once."""
     town = either_town
     await told_of_both(town)
     await becomes(town, IncidentType.SENDING)
@@ -346,7 +346,7 @@ async def test_a_restart_in_the_middle_of_a_change_doubles_and_loses_nothing(eit
 
 
 async def test_after_a_silence_what_has_changed_is_told(town: Town) -> None:
-    """After a silence what has changed is told."""
+    """A change during a silence is reported when the silence ends."""
     await told_of_both(town)
     async with town.store_itself.transaction() as ledger:
         begins = town.clock.now()
@@ -381,7 +381,7 @@ async def in_the_night(town: Town, brief: PolicySnapshot | None = None) -> None:
 
 
 async def test_whoever_comes_on_duty_hears_of_what_is_open_and_takes_it_on(either_town: Town) -> None:
-    """Whoever comes on duty hears of what is open, and takes it on."""
+    """Whoever comes on duty is told of open incidents and can acknowledge them."""
     town = either_town
     await in_the_night(town)
     await until(town, at("2026-11-25 08:00") - SECOND)
@@ -406,7 +406,7 @@ async def test_whoever_comes_on_duty_hears_of_what_is_open_and_takes_it_on(eithe
 
 
 async def test_whoever_comes_on_duty_takes_it_over_from_whoever_had_it(either_town: Town) -> None:
-    """They take it over from whoever had it."""
+    """Whoever comes on duty takes the incident over from the assignee."""
     town = either_town
     await in_the_night(town)
     await town.siti.replies("1A")
@@ -426,7 +426,7 @@ async def test_whoever_comes_on_duty_takes_it_over_from_whoever_had_it(either_to
 
 
 async def test_what_a_third_took_on_meanwhile_is_not_taken_over(town: Town) -> None:
-    """Not from a third who took it on meanwhile."""
+    """An incident that a third person acknowledged meanwhile is not taken over."""
     await in_the_night(town)
     await town.siti.replies("1A")
     await until(town, at("2026-11-25 08:00"))
@@ -444,7 +444,7 @@ async def test_what_a_third_took_on_meanwhile_is_not_taken_over(town: Town) -> N
 
 
 async def test_a_restart_over_the_handover_tells_once_and_nobody_twice(either_town: Town) -> None:
-    """A restart over the handover tells once, and nobody twice."""
+    """A restart during the handover notifies once."""
     town = either_town
     await in_the_night(town)
     town.clock.moment = at("2026-11-25 09:40")
@@ -458,7 +458,7 @@ async def test_a_restart_over_the_handover_tells_once_and_nobody_twice(either_to
 
 
 async def test_who_has_taken_it_on_and_comes_on_duty_is_told_nothing(town: Town) -> None:
-    """Whoever has it already is told nothing."""
+    """An assignee who comes on duty is not notified."""
     await in_the_night(town, duty(Step(after=10 * MINUTE, contacts=(RAVI,), channels=(Channel.SMS,))))
     await town.later(10 * MINUTE)
     await town.ravi.gets("AMARAN", "Balas 1A")
@@ -468,7 +468,7 @@ async def test_who_has_taken_it_on_and_comes_on_duty_is_told_nothing(town: Town)
 
 
 async def test_whoever_stands_in_hears_of_it_and_whoever_comes_back_does(town: Town) -> None:
-    """Whoever stands in hears of it, and whoever comes back does."""
+    """Substitutes are told of open incidents, and so is whoever returns."""
     mei = replace(RAVI, key="mei", name="Mei Contoh", addresses=(Address(channel=Channel.SMS, number=MEI),))
     async with town.store_itself.transaction() as ledger:
         begins, ends = at("2026-11-25 04:00"), at("2026-11-25 06:00")
@@ -487,7 +487,7 @@ async def test_whoever_stands_in_hears_of_it_and_whoever_comes_back_does(town: T
 
 
 async def test_whoever_came_on_duty_hears_who_takes_it_on_and_that_it_is_over(town: Town) -> None:
-    """They hear who takes it on, and that it is over."""
+    """Whoever came on duty is told who acknowledged, and of the end."""
     await in_the_night(town)
     await until(town, at("2026-11-25 08:00"))
     await town.ravi.gets("SERAH TUGAS")
@@ -499,7 +499,7 @@ async def test_whoever_came_on_duty_hears_who_takes_it_on_and_that_it_is_over(to
 
 
 async def test_a_silence_keeps_the_handover_quiet_and_its_end_tells_of_it(town: Town) -> None:
-    """A silence keeps the handover quiet; its end tells of it."""
+    """A silence suppresses the handover notification until it ends."""
     await in_the_night(town)
     async with town.store_itself.transaction() as ledger:
         begins = town.clock.now()
@@ -511,7 +511,7 @@ async def test_a_silence_keeps_the_handover_quiet_and_its_end_tells_of_it(town: 
 
 
 async def test_of_many_incidents_whoever_comes_on_duty_hears_by_two_sms(town: Town) -> None:
-    """Many incidents come as two SMS."""
+    """Many open incidents are reported to whoever comes on duty in two SMS."""
     town.clock.moment = at("2026-11-25 02:00")
     for agency in ("JCM", "MDC", "UCM"):
         brief = replace(duty(), agency=agency, office=replace(REFERRED, short=agency, name=f"Agensi {agency}"))

@@ -58,7 +58,7 @@ async def fails(town: Town) -> None:
 
 
 async def test_what_is_open_of_an_agency_that_leaves_is_closed_and_its_staff_hear_so(either_town: Town) -> None:
-    """Its open incident is closed after ten minutes, its staff hear so, and no letter stays in the tray."""
+    """An open incident of a removed agency is closed after ten minutes, its staff are told, and letters are withdrawn."""
     town, files = either_town, Files(either_town)
     await fails(town)
     await town.submit(Release(incident_id=1, at=town.clock.now(), by="Siti Contoh"))
@@ -84,7 +84,7 @@ async def test_what_is_open_of_an_agency_that_leaves_is_closed_and_its_staff_hea
 
 
 async def test_a_file_that_was_taken_away_by_mistake_and_put_back_changes_nothing(town: Town) -> None:
-    """A file that was taken away by mistake and put back changes nothing."""
+    """An agency file that is removed and restored changes nothing."""
     files = Files(town)
     await fails(town)
     await town.siti.replies("1A")
@@ -103,7 +103,7 @@ async def test_a_file_that_was_taken_away_by_mistake_and_put_back_changes_nothin
 
 
 async def test_a_start_in_between_forgets_nobody(either_town: Town) -> None:
-    """A start in between forgets nobody."""
+    """A restart before the closing of a removed agency forgets nobody."""
     town, files = either_town, Files(either_town)
     await fails(town)
     await town.siti.replies("1A")
@@ -118,7 +118,7 @@ async def test_a_start_in_between_forgets_nobody(either_town: Town) -> None:
 
 
 async def test_a_declared_outage_of_an_agency_that_leaves_is_closed_too(town: Town) -> None:
-    """A declared outage is closed, too."""
+    """A declared outage of a removed agency is closed too."""
     files = Files(town)
     await declared(town, ONLY_STAFF)
     await town.siti.gets("diisytiharkan")
@@ -129,7 +129,7 @@ async def test_a_declared_outage_of_an_agency_that_leaves_is_closed_too(town: To
 
 
 async def test_an_agency_that_comes_back_and_fails_still_is_a_new_incident(town: Town) -> None:
-    """Back and failing still, it is a new incident at once."""
+    """A removed agency that returns and still fails opens a new incident at once."""
     files = Files(town)
     await fails(town)
     await town.siti.replies("1A")

@@ -101,7 +101,7 @@ async def taken_on_and_not_released(town: Town) -> None:
 
 
 async def test_restored_copy_rings_nobody_about_an_outage_that_is_over(either_town: Town, tmp_path: Path) -> None:
-    """A copy that is put back rings nobody about an outage that is over."""
+    """A restored copy of the store notifies nobody of an outage that is over."""
     town = either_town
     await taken_on_and_not_released(town)
     probes = await restored(town, tmp_path)
@@ -118,7 +118,7 @@ async def test_restored_copy_rings_nobody_about_an_outage_that_is_over(either_to
 async def test_restored_copy_tells_staff_after_the_first_verdict_and_after_ten_minutes_at_the_latest(
     town: Town, tmp_path: Path, after: int
 ) -> None:
-    """Staff are told after the first verdict, and after ten minutes at the latest."""
+    """After a restore staff are notified after the first evaluation, ten minutes later at the latest."""
     await taken_on_and_not_released(town)
     probes = await restored(town, tmp_path)
     await town.advance(2 * MINUTE)
@@ -131,7 +131,7 @@ async def test_restored_copy_tells_staff_after_the_first_verdict_and_after_ten_m
 
 
 async def test_restored_copy_outage_that_opens_meanwhile_is_told_at_once(town: Town, tmp_path: Path) -> None:
-    """What opens meanwhile is told at once."""
+    """An outage that opens after a restore is notified at once."""
     await restored(town, tmp_path)
     await town.advance(MINUTE)
     await town.submit(trigger(at=town.clock.now(), brief=ANNOUNCED))
@@ -141,7 +141,7 @@ async def test_restored_copy_outage_that_opens_meanwhile_is_told_at_once(town: T
 async def test_while_the_store_may_be_an_older_copy_the_telephone_speaks_and_paper_waits_for_a_person(
     either_town: Town, tmp_path: Path
 ) -> None:
-    """SMS and calls go out, paper waits, the NOC is told, and nothing counts as overdue."""
+    """After a restore SMS and calls go out, paper waits, the NOC is told, and nothing is overdue."""
     town = either_town
     restorer = await becomes_an_older_copy(town, tmp_path)
     await an_outage_of_which_the_paper_waits(town)
@@ -168,7 +168,7 @@ async def test_while_the_store_may_be_an_older_copy_the_telephone_speaks_and_pap
 async def test_a_page_that_was_posted_before_is_said_to_be_and_its_reader_gets_the_end_of_it(
     either_town: Town, tmp_path: Path
 ) -> None:
-    """Of a page that was posted before somebody says so, and its reader gets the end."""
+    """A page that was posted before the restore is reported as posted, and its reader gets the recovery."""
     town = either_town
     restorer = await becomes_an_older_copy(town, tmp_path)
     await an_outage_of_which_the_paper_waits(town)
@@ -192,7 +192,7 @@ async def test_a_page_that_was_posted_before_is_said_to_be_and_its_reader_gets_t
 async def test_pages_of_an_incident_that_is_open_in_the_copy_go_on_behind_those_on_paper(
     town: Town, tmp_path: Path
 ) -> None:
-    """Pages go on behind those on paper, also those that wait already when somebody says which these are."""
+    """After a restore new pages are numbered behind those on paper."""
     await town.submit(trigger(brief=ANNOUNCED))
     await town.siti.gets("AMARAN", "JCM-01")
     restorer = await becomes_an_older_copy(town, tmp_path, JCM_01=3)
@@ -216,7 +216,7 @@ async def test_pages_of_an_incident_that_is_open_in_the_copy_go_on_behind_those_
 async def test_an_outage_whose_number_turns_up_on_paper_has_pages_that_are_apart_from_those(
     town: Town, tmp_path: Path
 ) -> None:
-    """A number that was given while paper waited turns up on paper: its pages stay apart."""
+    """A number found on paper later keeps the pages of both incidents apart."""
     restorer = await becomes_an_older_copy(town, tmp_path)
     await town.advance(MINUTE)
     await an_outage_of_which_the_paper_waits(town)
@@ -233,7 +233,7 @@ async def test_an_outage_whose_number_turns_up_on_paper_has_pages_that_are_apart
 async def test_of_what_the_copy_believes_staff_are_told_only_once_the_probes_have_looked(
     town: Town, tmp_path: Path
 ) -> None:
-    """Staff hear of what the copy believes only once the probes have looked."""
+    """After a restore staff are notified of stored outages only once probes confirm them."""
     await town.submit(trigger(brief=ANNOUNCED))
     await town.siti.gets("AMARAN", "JCM-01")
     await town.later(timedelta(minutes=4))

@@ -69,7 +69,7 @@ async def outage(town: Town, brief: PolicySnapshot, at: datetime) -> None:
 async def test_whoever_takes_the_duty_over_is_told_by_the_steps_that_follow(
     town: Town, rota: Rota, morning: datetime, taker: str
 ) -> None:
-    """Duties of a day and of a week are handed over at their time, in the middle of an escalation, too."""
+    """Duties are handed over at their time, during an escalation too."""
     steps = [Step(after=wait, rotas=(rota.name,), channels=(Channel.SMS,)) for wait in (AT_ONCE, *[5 * MINUTE] * 2)]
     await outage(town, told_by(*steps, rota=rota), morning - 6 * MINUTE)
     await town.siti.gets("AMARAN")
@@ -87,7 +87,7 @@ async def test_whoever_takes_the_duty_over_is_told_by_the_steps_that_follow(
 
 
 async def test_whoever_stands_in_for_two_hours_is_called_and_thanked_by_name(either_town: Town) -> None:
-    """Whoever stands in is called, known by name, and told of the end."""
+    """A substitute is called, recorded by name and told of the end."""
     town = either_town
     async with town.store_itself.transaction() as ledger:
         now = town.clock.now()
@@ -108,7 +108,7 @@ async def test_whoever_stands_in_for_two_hours_is_called_and_thanked_by_name(eit
 
 
 async def test_when_nobody_is_on_call_the_fallback_is_called_at_once_and_it_is_seen(town: Town) -> None:
-    """When nobody is on call the fallback is told, at once."""
+    """When nobody is on call, the fallback is called at once."""
     town.noc.presses("1")
     await town.submit(trigger(brief=told_by(call(AT_ONCE, EMPTY), call(10 * MINUTE, DAILY), fallback=OPERATIONS)))
 
@@ -119,7 +119,7 @@ async def test_when_nobody_is_on_call_the_fallback_is_called_at_once_and_it_is_s
 
 
 async def test_when_nobody_is_on_call_and_there_is_no_fallback_the_next_step_begins_at_once(town: Town) -> None:
-    """Without one the next step begins, at once."""
+    """Without anybody on call and without a fallback the next step starts at once."""
     town.siti.presses("1")
     await town.submit(trigger(brief=told_by(call(AT_ONCE, EMPTY), call(HOUR, DAILY))))
 
@@ -128,7 +128,7 @@ async def test_when_nobody_is_on_call_and_there_is_no_fallback_the_next_step_beg
 
 
 async def test_an_office_line_is_rung_with_its_extension_and_outside_of_the_hours_the_mobile_first(town: Town) -> None:
-    """Landlines have extension digits and office hours."""
+    """An office line has extension digits and office hours; outside of them the mobile is called first."""
     town.moves_in(DESK, landline=True, extension="1234", keys=["1"])
     siti = replace(SITI, addresses=(replace(voice(DESK, extension="1234"), hours=OFFICE_HOURS), *SITI.addresses))
     step = Step(after=AT_ONCE, contacts=(siti,), channels=(Channel.VOICE,))
@@ -159,7 +159,7 @@ HOLIDAYS = {
 async def test_on_rest_days_of_the_state_whoever_has_the_rest_days_is_called(
     town: Town, day: date, calendar: Calendar, whose: str
 ) -> None:
-    """Weekends and holidays are those of the state, with what was gazetted."""
+    """Rest days follow the state's weekend and gazetted holidays."""
     layers = (
         Layer(days=Days.WORKDAYS, people=(SITI,), begins=date(2026, 11, 1)),
         Layer(days=Days.REST, people=(RAVI,), begins=date(2026, 11, 1)),
@@ -176,7 +176,7 @@ async def test_on_rest_days_of_the_state_whoever_has_the_rest_days_is_called(
 async def test_a_fax_that_is_released_in_the_evening_waits_for_the_office_over_christmas_and_the_weekend(
     town: Town,
 ) -> None:
-    """A fax waits until somebody stands beside the machine."""
+    """A fax released in the evening waits for office hours over Christmas and the weekend."""
     machine = replace(FAX, hours=OFFICE_HOURS)
     ministry = replace(MINISTRY, addresses=(machine,))
     step = Step(after=AT_ONCE, contacts=(SITI,), channels=(Channel.SMS,))

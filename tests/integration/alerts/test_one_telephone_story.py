@@ -38,7 +38,7 @@ def brief(agency: str, contact: Contact) -> PolicySnapshot:
 
 
 async def test_telephone_of_three_agencies_takes_one_call_after_the_other(either_town: Town) -> None:
-    """A telephone that several agencies share takes one call after the other, each as soon as the one before has ended."""
+    """A telephone that several agencies share gets one call after the other, each once the one before has ended."""
     town = either_town
     town.siti.presses("1", "1", "1")
     for agency, contact in zip(NAMES, PEOPLE, strict=True):
@@ -51,7 +51,7 @@ async def test_telephone_of_three_agencies_takes_one_call_after_the_other(either
 
 
 async def test_telephone_in_use_holds_a_call_until_its_end_and_not_until_the_key(tmp_path: Path) -> None:
-    """While an officer releases an announcement by its PIN, no other call of ours rings the telephone."""
+    """While an officer releases an announcement by PIN, no other call rings that telephone."""
     async with station_at(tmp_path) as station:
         for agency, contact in zip(NAMES, PEOPLE, strict=True):
             await station.submit(trigger(brief=brief(agency, contact)))
@@ -74,7 +74,7 @@ async def test_telephone_in_use_holds_a_call_until_its_end_and_not_until_the_key
 
 
 async def test_telephone_whose_call_never_ends_is_free_after_the_longest_call(tmp_path: Path) -> None:
-    """A call whose end is never reported holds the next one for seven minutes, which neither fails nor expires meanwhile."""
+    """A call without a reported end delays the next for seven minutes, which neither fails nor expires."""
     async with station_at(tmp_path) as station:
         station.voice.ends = False
         agencies = [f"J{n}M" for n in range(6)]

@@ -68,7 +68,7 @@ async def said_by_clerks(town: Town) -> Counter[str]:
 async def test_a_letter_is_printed_and_posted_once_each_and_who_comes_second_hears_who_was_first(
     either_town: Town,
 ) -> None:
-    """A letter is printed and posted once each, by whom is known, and who comes second hears it."""
+    """A letter is printed and posted once each; a second clerk is told who was first."""
     town = either_town
     letter = await announced(town)
     (lying,) = await town.letters.letters()
@@ -97,7 +97,7 @@ async def test_a_letter_is_printed_and_posted_once_each_and_who_comes_second_hea
 async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and_the_docket_has_them(
     either_town: Town,
 ) -> None:
-    """Letters are posted together, with the day that the clerk names, and stand on that day's docket."""
+    """Letters are posted together with the clerk's date and appear on that day's docket."""
     town = either_town
     letter = await announced(town)
     assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani") == "Kerani"
@@ -130,7 +130,7 @@ async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and
 
 
 async def test_a_clerk_hears_why_a_letter_cannot_be_moved_and_says_it_again_when_the_tray_is_mended(town: Town) -> None:
-    """Who cannot move a letter in the tray hears why, and says it again when that is mended."""
+    """A clerk is told why a letter cannot be moved and repeats the step after the repair."""
     letter = await announced(town)
     assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
     in_the_way = town.outside.tray / LetterPlace.DISPATCHED
@@ -146,7 +146,7 @@ async def test_a_clerk_hears_why_a_letter_cannot_be_moved_and_says_it_again_when
 
 
 async def test_a_letter_that_nobody_posts_is_late_when_the_next_workday_is_over(town: Town) -> None:
-    """What nobody posts is late when the next workday is over."""
+    """A letter that nobody posts is overdue at the end of the next workday."""
     letter = await announced(town)
     # Tuesday, a quarter past two in the afternoon.
     await town.letters.count()
@@ -171,7 +171,7 @@ async def test_a_letter_that_nobody_posts_is_late_when_the_next_workday_is_over(
 
 
 async def test_letter_never_printed_is_not_posted_unless_the_clerk_says_so(town: Town) -> None:
-    """What nobody has printed is not posted by mistake."""
+    """A letter that was never printed is not posted unless the clerk confirms it."""
     letter = await announced(town)
     for _ in range(2):
         with pytest.raises(
@@ -192,7 +192,7 @@ async def test_letter_never_printed_is_not_posted_unless_the_clerk_says_so(town:
 
 
 async def test_letter_that_was_not_posted_after_all_lies_in_the_tray_again(either_town: Town) -> None:
-    """That it was posted is taken back, and it lies in the tray again."""
+    """Undoing a posting returns the letter to the tray."""
     town = either_town
     letter = await announced(town)
     assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
@@ -216,7 +216,7 @@ async def test_letter_that_was_not_posted_after_all_lies_in_the_tray_again(eithe
 
 
 async def test_letter_not_posted_after_all_takes_the_letter_about_the_end_back_with_it(town: Town) -> None:
-    """The letter about the end is taken back with it."""
+    """Undoing a posting withdraws the letter of the recovery too."""
     letter = await announced(town)
     assert await town.posts(letter.id, "Kerani Contoh")
     await recovered(town)
@@ -230,7 +230,7 @@ async def test_letter_not_posted_after_all_takes_the_letter_about_the_end_back_w
 
 
 async def test_letter_that_a_later_one_cites_stays_posted(town: Town) -> None:
-    """Not once a later letter cites it."""
+    """A posting cannot be undone once a later letter cites it."""
     letter = await announced(town)
     assert await town.posts(letter.id, "Kerani Contoh")
     await recovered(town)
@@ -248,7 +248,7 @@ async def test_letter_that_a_later_one_cites_stays_posted(town: Town) -> None:
 
 
 async def test_what_was_printed_and_is_taken_back_is_not_to_be_posted(town: Town) -> None:
-    """What was printed and is taken back is not to be posted, and is shown."""
+    """A printed letter that is withdrawn is shown as not to be posted."""
     letter = await announced(town)
     assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
     await recovered(town)
@@ -265,7 +265,7 @@ async def test_what_was_printed_and_is_taken_back_is_not_to_be_posted(town: Town
 async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_reader_hears_that_it_is_over(
     either_town: Town,
 ) -> None:
-    """What had been posted before it was taken back is followed by a recovery, when the clerk says so."""
+    """A letter posted before its withdrawal is reported by the clerk, and its reader gets a recovery."""
     town = either_town
     letter = await announced(town)
     # Signed and posted at noon; mail works again at one, and the clerk is back at three.
@@ -290,7 +290,7 @@ async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_
 
 
 async def test_while_the_store_is_away_no_letter_is_said_to_wait_for_nobody(town: Town) -> None:
-    """While the store is away no letter is said to wait for nobody."""
+    """While the store is unavailable no letter is shown as waiting for nobody."""
     await announced(town)
     await town.letters.count()
     assert town.value(LAID) == 1
@@ -304,7 +304,7 @@ async def test_while_the_store_is_away_no_letter_is_said_to_wait_for_nobody(town
 async def test_the_clerk_of_the_demo_writes_each_letter_down_once_however_often_it_looks(
     town: Town, tmp_path: Path
 ) -> None:
-    """The clerk of the demo writes each letter down once."""
+    """The demo's clerk records each letter once."""
     await announced(town)
     path = tmp_path / "control.sock"
     async with serve(control(cast(Any, town.front), letter_orders(town.letters)), open_unix(path)):
@@ -319,7 +319,7 @@ async def test_the_clerk_of_the_demo_writes_each_letter_down_once_however_often_
 async def test_no_two_letters_about_an_outage_bear_the_same_reference_and_the_later_ones_cite_the_first(
     town: Town,
 ) -> None:
-    """No two letters about an outage bear the same reference; the later ones cite the first."""
+    """Letters about one outage have different references, and later ones cite the first."""
     brief = told_by(BY_SMS, announcement=OUTSIDE)
     brief = replace(brief, office=replace(brief.office, reference="JCM.100-1/9/1"))
     await town.submit(trigger(brief=brief))

@@ -126,7 +126,7 @@ async def press(town: Town, browser: httpx.AsyncClient, path: str, **fields: str
 
 
 async def test_an_outage_is_acknowledged_looked_at_released_and_closed_by_the_page(either_town: Town) -> None:
-    """What is taken on in the browser stops the escalation, is offered for release by name, and is released after a look and closed."""
+    """An outage is acknowledged, reviewed, released and closed in the browser."""
     town = either_town
     async with browser_of(town, "duty:JCM") as browser:
         await town.submit(trigger(brief=TOLD_BY_SMS))
@@ -172,7 +172,7 @@ async def test_an_outage_is_acknowledged_looked_at_released_and_closed_by_the_pa
 
 
 async def test_duty_page_lists_what_was_taken_on_by_telephone_under_another_spelling(town: Town) -> None:
-    """What somebody has acknowledged by telephone is theirs on the duty page, though the account spells the name otherwise."""
+    """The duty page lists an incident acknowledged by telephone under another spelling of the name."""
     policy = TOLD_BY_SMS.escalation
     steps = (replace(policy.steps[0], contacts=(replace(SITI, user="siti"),)), *policy.steps[1:])
     brief = replace(TOLD_BY_SMS, escalation=replace(policy, steps=steps))
@@ -191,7 +191,7 @@ async def test_duty_page_lists_what_was_taken_on_by_telephone_under_another_spel
 
 
 async def test_all_that_the_page_lists_is_taken_on_at_once_and_nothing_else(town: Town) -> None:
-    """All that the duty page lists is taken on at once, and nothing that has opened since."""
+    """Acknowledging all takes exactly the incidents that the page listed."""
     async with browser_of(town, "noc", name="noc") as browser:
         for code in ("JCM", "MDC"):
             await town.submit(trigger(brief=replace(TOLD_BY_SMS, agency=code)))
@@ -215,7 +215,7 @@ async def test_all_that_the_page_lists_is_taken_on_at_once_and_nothing_else(town
 
 
 async def test_an_outage_is_declared_by_the_page_handed_on_and_taken_back(town: Town) -> None:
-    """An outage is declared, handed on and taken back by the page; pressed twice it is told once."""
+    """An outage is declared, escalated and marked a false alarm on the page; a double click acts once."""
     async with browser_of(town, "duty:JCM") as browser:
         declared = {"agency": "jcm", "matter": "receiving", "since": "2026-11-24T13:40", "why": "mel web rosak"}
         said = await press(town, browser, "/tasks/declare", **declared)
@@ -236,7 +236,7 @@ async def test_an_outage_is_declared_by_the_page_handed_on_and_taken_back(town: 
 
 
 async def test_a_silence_that_is_ordered_twice_at_once_is_one_and_nobody_hears_until_it_is_ended(town: Town) -> None:
-    """A silence that is ordered twice at once is one, and ends by the page."""
+    """A silence ordered twice at once is one, and ends by the page."""
     async with browser_of(town, "duty:JCM") as browser:
         order = {"about": "jcm", "lasts": "2h", "why": "kerja rangkaian"}
         for _ in range(2):
@@ -251,7 +251,7 @@ async def test_a_silence_that_is_ordered_twice_at_once_is_one_and_nobody_hears_u
 
 
 async def test_the_duty_officer_of_another_agency_is_neither_shown_it_nor_may_act(town: Town) -> None:
-    """The duty officer of another agency sees nothing of it, and changes nothing."""
+    """A duty officer of another agency neither sees nor changes the incident."""
     async with browser_of(town, "duty:MDC", name="mei") as browser:
         await town.submit(trigger(brief=TOLD_BY_SMS))
         await town.siti.gets("JCM-01")
@@ -266,7 +266,7 @@ async def test_the_duty_officer_of_another_agency_is_neither_shown_it_nor_may_ac
 
 
 async def test_what_became_of_a_fax_is_said_by_the_page_by_whoever_may(town: Town) -> None:
-    """What became of a fax is said by the page, once, and by its agency's officers."""
+    """The page records the status of a fax once, by an officer of its agency."""
     town.fax_service.faults.append(SubmissionFault.DROP_BEFORE)
     await town.submit(trigger(brief=TOLD_BY_SMS))
     await town.siti.gets("JCM-01")

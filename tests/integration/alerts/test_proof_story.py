@@ -97,7 +97,7 @@ def in_order(told: Sequence[tuple[str, str]], *expected: tuple[str, str]) -> Ite
 async def test_what_was_decided_sent_received_and_by_whom_stands_in_the_journal_and_the_chain_is_whole(
     either_town: Town,
 ) -> None:
-    """What was decided, sent, received, and by whom, is in the journal; its chain is whole."""
+    """The audit log has every decision, message, answer and author, and its chain is whole."""
     town = either_town
     await live_through_an_outage(town)
     told = [(entry.actor, entry.event) for entry in await entries(town)]
@@ -126,7 +126,7 @@ async def test_what_was_decided_sent_received_and_by_whom_stands_in_the_journal_
 
 
 async def test_the_journal_holds_the_digest_of_every_text_that_reached_a_telephone_and_no_pin(town: Town) -> None:
-    """With the digest of each text and page, and no PIN."""
+    """The audit log has the digest of each text and page, and no PIN."""
     await live_through_an_outage(town)
     details = [entry.detail for entry in await entries(town)]
 
@@ -149,7 +149,7 @@ ENGLISH = re.compile(
 
 
 async def test_the_dossier_of_a_short_outage_is_four_pages_at_most_and_all_of_it_is_malay(town: Town) -> None:
-    """The dossier of a short outage is four pages at most, in Malay."""
+    """The incident record of a short outage has at most four pages, in Malay."""
     began = town.clock.now() - MINUTE
     for n in range(1500):
         # Four minutes of it, six runs a second.
@@ -176,7 +176,7 @@ async def test_the_dossier_of_a_short_outage_is_four_pages_at_most_and_all_of_it
 
 
 async def test_a_dossier_tells_the_whole_story_in_its_order_and_comes_with_the_data(town: Town) -> None:
-    """The dossier tells it in its order, and comes with the data."""
+    """The incident record tells events in order and includes the data."""
     await live_through_an_outage(town)
     files = await archive_of(town).dossier("JCM-01", ARCHIVIST)
     assert files is not None
@@ -216,7 +216,7 @@ CHANGES: Mapping[str, str] = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 async def test_whatever_is_changed_in_the_journal_is_refused_and_found(town: Town, change: str) -> None:
-    """Any change is refused, and found when the guards were taken away."""
+    """A change of the audit log is refused, and found when the triggers are removed."""
     await live_through_an_outage(town)
     kept = (await audit.verify(town.database.read)).head  # A copy of it lies elsewhere.
     with pytest.raises(Exception, match="only added to"):
@@ -233,7 +233,7 @@ async def test_whatever_is_changed_in_the_journal_is_refused_and_found(town: Tow
 
 
 async def test_what_was_put_into_the_journal_is_found(town: Town) -> None:
-    """So is what was put in."""
+    """An entry inserted into the audit log is found."""
     await live_through_an_outage(town)
     async with town.database.write() as connection:
         await connection.exec_driver_sql(
@@ -248,7 +248,7 @@ async def test_what_was_put_into_the_journal_is_found(town: Town) -> None:
 async def test_nothing_is_purged_before_its_time_or_while_it_is_owed_and_then_with_an_authority_that_is_named(
     town: Town,
 ) -> None:
-    """A purge takes nothing before its time, or that is owed; its authority is named."""
+    """A purge removes nothing early or still owed, and names its authority."""
     await live_through_an_outage(town)
     archive = archive_of(town)
     await town.later(2 * YEAR)

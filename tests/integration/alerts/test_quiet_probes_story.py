@@ -97,7 +97,7 @@ async def country(tmp_path: Path) -> AsyncIterator[tuple[Town, MultiSiteDemo]]:
 async def test_one_failure_rings_nobody_nor_do_two_and_nobody_follows_a_single_probe_to_the_fax(
     country: tuple[Town, MultiSiteDemo],
 ) -> None:
-    """A failure is confirmed before anybody is told, and nothing leaves the house by itself."""
+    """One or two failed runs notify nobody, and nothing goes outside by itself."""
     town, mail = country
     for _ in range(2):
         mail.world.faults["JCM/utama"] = REFUSED
@@ -117,7 +117,7 @@ async def test_one_failure_rings_nobody_nor_do_two_and_nobody_follows_a_single_p
 async def test_what_fails_and_recovers_again_and_again_is_one_incident_that_stays_open(
     country: tuple[Town, MultiSiteDemo],
 ) -> None:
-    """What flaps is one incident."""
+    """A flapping agency is one incident that stays open."""
     town, mail = country
     siti = town.person(officer(0))
     for _ in range(2):
@@ -146,7 +146,7 @@ async def test_what_fails_and_recovers_again_and_again_is_one_incident_that_stay
 async def test_what_is_down_for_five_minutes_in_every_twenty_five_is_told_three_times_until_it_has_been_quiet(
     country: tuple[Town, MultiSiteDemo],
 ) -> None:
-    """Until it has been quiet, however long it flaps."""
+    """Flapping of five minutes in 25 is notified three times until it is quiet."""
     town, mail = country
     siti = town.person(officer(0))
     for fall in range(12):
@@ -172,7 +172,7 @@ async def test_what_is_down_for_five_minutes_in_every_twenty_five_is_told_three_
 async def test_a_cause_that_is_ours_is_told_to_the_noc_alone_and_its_end_too(
     country: tuple[Town, MultiSiteDemo], cause: str
 ) -> None:
-    """A shared cause is one incident of our own, told to the NOC only."""
+    """A shared cause is one monitoring fault for the NOC only, with its end."""
     town, mail = country
     match cause:
         case "network":
@@ -196,7 +196,7 @@ async def test_a_cause_that_is_ours_is_told_to_the_noc_alone_and_its_end_too(
 async def test_an_agency_that_fails_while_a_reference_is_dead_rings_its_own_officer_and_no_other(
     country: tuple[Town, MultiSiteDemo],
 ) -> None:
-    """It hides no real outage."""
+    """A dead reference hides no real outage of an agency."""
     town, mail = country
     mail.world.faults |= {"MDC/utama": REFUSED, "b": LOSES}
     await mail.rounds(8)
@@ -212,7 +212,7 @@ def maintained(begins: datetime) -> ProbingPolicy:
 
 
 async def test_what_was_under_way_when_maintenance_began_is_held_against_nobody(town: Town) -> None:
-    """Also nothing that was under way when it began."""
+    """A run that maintenance interrupts counts against nobody."""
     furnish(town, "JCM", "MDC")
     begins = BEGINNING + 20 * MINUTE
     mail = Planned(town, ["JCM", "MDC"], maintained(begins))
@@ -231,7 +231,7 @@ async def test_what_was_under_way_when_maintenance_began_is_held_against_nobody(
 async def test_in_maintenance_nothing_is_probed_or_held_against_anybody_and_afterwards_it_is(
     town: Town, lasts: timedelta
 ) -> None:
-    """Maintenance: nothing is probed, nothing held against anybody."""
+    """During maintenance nothing is probed; afterwards probing resumes."""
     furnish(town, "JCM", "MDC")
     begins = BEGINNING + 20 * MINUTE
     mail = Planned(town, ["JCM", "MDC"], maintained(begins))

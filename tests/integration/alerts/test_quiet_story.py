@@ -66,7 +66,7 @@ async def outage(town: Town, brief: PolicySnapshot, matter: IncidentType = Incid
 async def test_in_a_mass_outage_the_first_is_told_at_once_and_the_others_in_one_sms_and_one_call(
     either_town: Town,
 ) -> None:
-    """A mass outage: the first at once, the others of two minutes in one SMS and one call."""
+    """In a mass outage the first is notified at once, the others after two minutes in one SMS and one call."""
     town = either_town
     agencies = ["JCM", "MDC", "UCM", *(f"A{chr(65 + n)}" for n in range(20))]
     await outage(town, of("JCM", BY_SMS, BY_CALL))
@@ -90,7 +90,7 @@ async def test_in_a_mass_outage_the_first_is_told_at_once_and_the_others_in_one_
 
 
 async def test_a_ministry_gets_one_list_by_fax_and_a_letter_of_each_agency(town: Town) -> None:
-    """One list by fax, and a letter of each agency."""
+    """In a mass outage a ministry gets one list by fax and a letter of each agency."""
     for agency in ("JCM", "MDC", "UCM"):
         brief = replace(of(agency), announcement=AnnouncementPlan(recipients=(MINISTRY,)))
         number = await outage(town, brief)
@@ -106,7 +106,7 @@ async def test_a_ministry_gets_one_list_by_fax_and_a_letter_of_each_agency(town:
 
 
 async def test_of_a_mass_outage_all_announcements_are_released_in_one_call_with_one_pin(either_town: Town) -> None:
-    """All announcements of a mass outage are released in one call, with one PIN."""
+    """One call with one PIN releases all announcements of a mass outage."""
     town, agencies, kept = either_town, ("JCM", "MDC", "UCM"), hashed(PIN)
     town.pins = PinStore({(agency, "siti"): kept for agency in agencies})
     for agency in agencies:
@@ -126,7 +126,7 @@ async def test_of_a_mass_outage_all_announcements_are_released_in_one_call_with_
 
 
 async def test_a_call_about_releases_that_nobody_takes_is_made_again_and_ends_when_one_is_taken(town: Town) -> None:
-    """A call about releases that nobody takes is made again, and no more once one is taken."""
+    """An unanswered call about releases is repeated, and stops once somebody releases."""
     town.pins = PinStore(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hashed(PIN)))
     plan = AnnouncementPlan(recipients=(replace(MINISTRY, addresses=(LETTER,)),))
     for agency in ("JCM", "MDC"):
@@ -149,7 +149,7 @@ async def test_a_call_about_releases_that_nobody_takes_is_made_again_and_ends_wh
 
 
 async def test_recoveries_are_told_together_too(town: Town) -> None:
-    """Recoveries are gathered, too."""
+    """Recoveries are bundled."""
     for agency in ("JCM", "MDC", "UCM"):
         await outage(town, of(agency))
     await town.siti.gets("JCM-01")
@@ -173,7 +173,7 @@ def announced_after(agency: str, after: timedelta) -> PolicySnapshot:
 
 
 async def test_nobody_outside_is_told_before_a_notice_to_staff_has_left(either_town: Town) -> None:
-    """Nobody outside is told before a notice to staff has left, also where a release comes by itself."""
+    """Nobody outside is notified before a notification to staff has left."""
     town = either_town
     await outage(town, of("JCM"))
     await town.siti.gets("JCM-01")
@@ -188,7 +188,7 @@ async def test_nobody_outside_is_told_before_a_notice_to_staff_has_left(either_t
 
 
 async def test_nobody_outside_is_told_while_no_notice_to_staff_can_leave(town: Town) -> None:
-    """Nor while none can."""
+    """Nobody outside is notified while none to staff can leave."""
     # Three tries, and none of them gets through.
     town.carrier.faults.extend([SubmissionFault.TOO_MANY] * 3)
     await outage(town, announced_after("MDC", MINUTE))
@@ -196,7 +196,7 @@ async def test_nobody_outside_is_told_while_no_notice_to_staff_can_leave(town: T
 
 
 async def test_what_was_over_before_its_notice_left_is_told_once_in_the_past_tense(either_town: Town) -> None:
-    """What was over before its notice left is told all the same, once, as something that was."""
+    """An outage that ends before its notification leaves is reported once, as past."""
     town = either_town
     for agency in ("JCM", "MDC", "UCM"):
         await outage(town, announced_after(agency, 20 * SECOND) if agency == "MDC" else of(agency))
@@ -213,7 +213,7 @@ async def test_what_was_over_before_its_notice_left_is_told_once_in_the_past_ten
 
 
 async def test_a_mass_outage_that_was_over_before_it_was_told_is_told_in_one_sms(town: Town) -> None:
-    """Many of them in one SMS."""
+    """A mass outage that ends before it is notified is reported in one SMS."""
     for agency in ("JCM", "MDC", "UCM", "PCM"):
         await outage(town, of(agency))
     await town.siti.gets("JCM-01")
@@ -230,7 +230,7 @@ async def test_a_mass_outage_that_was_over_before_it_was_told_is_told_in_one_sms
 
 
 async def test_repeats_wait_for_a_persons_brake_and_the_first_notice_of_an_incident_never_does(town: Town) -> None:
-    """Brakes hold repeats and never the first notice."""
+    """A rate limit delays repeats and never the first notification."""
     await outage(town, of("JCM", BY_SMS, rounds=8, repeat_after=2 * MINUTE))
     for _ in range(5):
         await town.siti.gets("JCM-01")
@@ -249,7 +249,7 @@ async def test_repeats_wait_for_a_persons_brake_and_the_first_notice_of_an_incid
 
 
 async def test_rate_limit_of_a_telephone_that_nobody_answers_holds_further_calls(town: Town) -> None:
-    """Calls that nobody takes count against it, too."""
+    """Unanswered calls count against the rate limit."""
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     four_times = replace(BY_CALL, after=AT_ONCE, call_again=RedialPolicy(every=MINUTE, times=3))
     again = replace(BY_CALL, call_again=RedialPolicy(every=MINUTE, times=30))
@@ -276,7 +276,7 @@ async def told_five_times(town: Town) -> int:
 
 
 async def test_a_recovery_waits_for_no_brake(town: Town) -> None:
-    """They hold no recovery."""
+    """A rate limit delays no recovery."""
     await told_five_times(town)
     await town.resolve()
     await town.siti.gets("PULIH", "JCM-01")
@@ -284,7 +284,7 @@ async def test_a_recovery_waits_for_no_brake(town: Town) -> None:
 
 
 async def test_a_correction_waits_for_no_brake(town: Town) -> None:
-    """They hold no correction."""
+    """A rate limit delays no correction."""
     number = await told_five_times(town)
     at = town.clock.now()
     await town.submit(MarkFalseAlarm(incident_id=number, at=at, by="Siti Contoh", why="rujukan silap"))
@@ -293,7 +293,7 @@ async def test_a_correction_waits_for_no_brake(town: Town) -> None:
 
 
 async def test_outages_of_one_agency_that_are_told_together_have_every_number_and_time(town: Town) -> None:
-    """Outages of one agency that are told together have every number and time."""
+    """Outages of one agency that are reported together have every number and time."""
     await outage(town, of("JCM"))
     await town.siti.gets("AMARAN", "JCM-01")
     await town.resolve()
@@ -319,7 +319,7 @@ def silencer(town: Town) -> Silencer:
 
 
 async def test_nobody_is_rung_about_what_is_silent_and_everybody_is_when_the_silence_ends(either_town: Town) -> None:
-    """A silence is quiet until its end; what is still wrong then is told."""
+    """A silence suppresses notifications until its end; what still fails is notified then."""
     town = either_town
     await silencer(town).add("JCM", 20 * MINUTE, "naik taraf pelayan", "Puan NOC Contoh")
     await outage(town, of("JCM", BY_SMS, BY_CALL))
@@ -333,7 +333,7 @@ async def test_nobody_is_rung_about_what_is_silent_and_everybody_is_when_the_sil
 
 
 async def test_a_silence_in_the_middle_of_an_escalation_stops_it_and_it_goes_on_where_it_was(town: Town) -> None:
-    """One that begins and ends in the middle of an escalation stops it there."""
+    """A silence during an escalation suspends it, and it continues where it stopped."""
     steps = (BY_SMS, BY_CALL, replace(BY_CALL, contacts=(RAVI_CONTOH,)))
     await outage(town, of("JCM", *steps))
     await town.siti.gets("JCM-01")
@@ -356,7 +356,7 @@ async def test_a_silence_in_the_middle_of_an_escalation_stops_it_and_it_goes_on_
 
 
 async def test_what_is_over_before_the_silence_ends_was_never_told(town: Town) -> None:
-    """What is over by then was never told."""
+    """An outage that ends during a silence is never notified."""
     await silencer(town).add("JCM", HOUR, "naik taraf pelayan", "Puan NOC Contoh")
     await outage(town, of("JCM", BY_SMS, BY_CALL))
     await town.advance(30 * MINUTE)
@@ -365,7 +365,7 @@ async def test_what_is_over_before_the_silence_ends_was_never_told(town: Town) -
 
 
 async def test_what_waits_when_a_silence_begins_is_not_told_before_its_end(town: Town) -> None:
-    """What waits to be told when it begins waits for its end."""
+    """A notification that waits when a silence begins waits for its end."""
     await outage(town, of("JCM"))
     await outage(town, of("MDC", BY_SMS, BY_CALL))
     await town.siti.gets("JCM-01")  # And the other is gathered for two minutes.

@@ -58,7 +58,7 @@ async def released(town: Town, *briefs: PolicySnapshot, by: str = "Siti Contoh")
 
 
 async def test_release_whose_fax_never_gets_through_is_told_to_who_released_it(either_town: Town) -> None:
-    """Whoever released hears whom it did not reach, once."""
+    """Whoever released is told once whom the announcement did not reach."""
     town = either_town
     town.fax_service.machine(OTHER_FAX.number).behaviour = FaxBehaviour.BUSY
     await released(town, of("JCM", FAX, OTHER_FAX))
@@ -72,7 +72,7 @@ async def test_release_whose_fax_never_gets_through_is_told_to_who_released_it(e
 
 
 async def test_release_that_arrived_everywhere_is_told_a_quarter_of_an_hour_later(town: Town) -> None:
-    """And that all of it arrived."""
+    """Whoever released is told a quarter of an hour later that everything arrived."""
     await released(town, of("JCM", FAX))
     town.gets_fax("JCM-01")
     await town.advance(14 * MINUTE)
@@ -82,7 +82,7 @@ async def test_release_that_arrived_everywhere_is_told_a_quarter_of_an_hour_late
 
 
 async def test_letter_that_nobody_posts_is_told_once_at_the_end_of_the_next_workday(town: Town) -> None:
-    """And of letters that are not posted after a workday, once."""
+    """Whoever released is told once of letters not posted after a workday."""
     await released(town, of("JCM", LETTER))
     town.gets_letter("JCM-01")
     await town.later(26 * HOUR)  # Wednesday, a quarter past four.
@@ -94,7 +94,7 @@ async def test_letter_that_nobody_posts_is_told_once_at_the_end_of_the_next_work
 
 
 async def test_letter_posted_in_time_is_told_nobody(town: Town) -> None:
-    """Not of those that are."""
+    """Letters posted in time are not reported to whoever released them."""
     await released(town, of("JCM", LETTER))
     town.gets_letter("JCM-01")
     (letter,) = [n for n in await town.notices() if n.channel is Channel.LETTER]
@@ -104,7 +104,7 @@ async def test_letter_posted_in_time_is_told_nobody(town: Town) -> None:
 
 
 async def test_forty_agencies_released_together_are_one_result_and_not_forty(town: Town) -> None:
-    """Of forty agencies by one SMS."""
+    """The results of forty agencies released together are one SMS."""
     agencies = [f"A{chr(65 + n // 26)}{chr(65 + n % 26)}" for n in range(40)]
     town.fax_service.machine(OTHER_FAX.number).behaviour = FaxBehaviour.DEAD
     briefs = [of(agency, OTHER_FAX if agency == "AAC" else FAX) for agency in agencies]
@@ -117,10 +117,7 @@ async def test_forty_agencies_released_together_are_one_result_and_not_forty(tow
 
 
 async def test_release_by_nobody_of_the_staff_is_told_nobody_of_them(town: Town) -> None:
-    """The operations centre hears of what failed: `tests/unit/alerts/decide/test_auditor.py`.
-
-    Nobody of the staff hears of what none of them released.
-    """
+    """The NOC gets the failures of an automatic release: `tests/unit/alerts/decide/test_auditor.py`. Staff get none."""
     town.fax_service.machine(FAX.number).behaviour = FaxBehaviour.DEAD
     await released(town, of("JCM", FAX), by="Pegawai Portal")
     await town.advance(14 * HOUR)

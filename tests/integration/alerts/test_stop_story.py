@@ -21,7 +21,7 @@ BY_SMS = replace(BRIEF, escalation=ONE_SMS, announcement=AnnouncementPlan())
 
 
 async def test_stop_with_a_step_by_sms_alone_calls_instead_also_when_mail_works_again(either_town: Town) -> None:
-    """Whoever sent `STOP` is called where the plan has SMS alone, also when mail works again, and is called once about that."""
+    """Whoever sent STOP is called in an SMS-only plan, for the recovery too, and told so once."""
     town = either_town
     await town.submit(trigger(brief=BY_SMS))
     await town.siti.gets("AMARAN")
@@ -48,7 +48,7 @@ async def test_stop_with_a_step_by_sms_alone_calls_instead_also_when_mail_works_
 
 
 async def test_stop_of_somebody_without_a_number_to_call_is_answered_as_it_is(town: Town) -> None:
-    """Whoever sent `STOP` and cannot be called is answered so."""
+    """Whoever sent STOP and has no number to call gets an answer that says so."""
     unreached = replace(SITI, addresses=SITI.addresses_on([Channel.SMS]))
     step = replace(ONE_SMS.steps[0], contacts=(unreached,))
     await town.submit(trigger(brief=replace(BY_SMS, escalation=replace(ONE_SMS, steps=(step,)))))

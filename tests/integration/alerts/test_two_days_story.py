@@ -10,5 +10,5 @@ pytestmark = pytest.mark.story
 
 
 async def test_two_days_without_mail_are_told_as_the_page_says() -> None:
-    """Two days over a weekend and a holiday, told from each person's side: `two-days.md`."""
+    """An outage of two days over a weekend and a holiday is recorded for each person in `tests/data/two-days.md`."""
     assert await document() == DOCUMENT.read_text(), "`make texts` writes the page anew: read what has changed"

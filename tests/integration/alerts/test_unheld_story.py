@@ -97,7 +97,7 @@ def expect_all(town: Town) -> None:
 
 
 async def test_escalation_officer_asleep_is_called_every_hour_and_everybody_at_eight(town: Town) -> None:
-    """After the last round whoever is on duty is called every hour, and everybody of the plan at eight."""
+    """After the last round whoever is on duty is called every hour, and the whole plan at eight."""
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     town.mei.behaves(PhoneBehaviour.NO_ANSWER)
     await begins(town, by(ON_CALL), "2026-11-23 23:30")
@@ -125,7 +125,7 @@ async def test_escalation_officer_asleep_is_called_every_hour_and_everybody_at_e
 
 
 async def test_escalation_officer_who_forgets_each_reminder_is_told_again_each_time(town: Town) -> None:
-    """Who answers each alert and forgets each reminder is told again each time, which the reminder says."""
+    """An officer who answers each alert and ignores each reminder is notified again, and the reminder says so."""
     await begins(town, by(replace(ONE_SMS, office_hours=OFFICE)), "2026-11-24 08:00")
     until = datetime(2026, 11, 26, 9, tzinfo=MALAYSIA)
     while town.clock.now() < until:
@@ -141,7 +141,7 @@ async def test_escalation_officer_who_forgets_each_reminder_is_told_again_each_t
 
 
 async def test_escalation_two_steps_and_one_officer_who_always_answers_never_ends(town: Town) -> None:
-    """An acknowledgement that expires takes no step away."""
+    """An expired acknowledgement uses up no step."""
     call = Step(after=5 * MINUTE, contacts=(SITI,), channels=(Channel.VOICE,))
     policy = replace(ONE_SMS, steps=(*ONE_SMS.steps, call))
     town.siti.presses(*["1"] * 99)
@@ -158,7 +158,7 @@ async def test_escalation_two_steps_and_one_officer_who_always_answers_never_end
 
 
 async def test_escalation_of_the_operations_centres_own_incident_repeats_as_well(town: Town) -> None:
-    """So it is with the operations centre's own incidents."""
+    """The NOC's own incidents repeat as well."""
     await begins(town, by(replace(ONE_SMS, rounds=1, repeat_interval=DAY)), "2026-11-24 08:00")
     town.go_round(30 * SECOND, auditor_of(town, repeat_interval=HOUR).look)
     await town.advance(6 * HOUR)
@@ -174,7 +174,7 @@ async def test_escalation_of_the_operations_centres_own_incident_repeats_as_well
 async def test_escalation_restart_and_clock_set_back_leave_the_repeats_as_they_are(
     either_town: Town, setback: timedelta
 ) -> None:
-    """A restart and a clock that is set back change nothing of it."""
+    """A restart and a clock set back change no repeat."""
     town = either_town
     await begins(town, by(replace(ONE_SMS, rounds=1)), "2026-11-24 08:00")
     await town.siti.gets("AMARAN")
@@ -189,7 +189,7 @@ async def test_escalation_restart_and_clock_set_back_leave_the_repeats_as_they_a
 
 
 async def test_escalation_repeat_offers_the_release_that_waits(town: Town) -> None:
-    """Its calls offer the release that waits."""
+    """A repeated call offers the waiting release."""
     town.pins = PinStore({("JCM", "siti"): hashed(PIN)})
     call = Step(after=AT_ONCE, contacts=(SITI,), channels=(Channel.VOICE,))
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
@@ -219,7 +219,7 @@ def sms_to(*contacts: Contact) -> Iterator[Step]:
 
 
 async def test_escalation_handed_on_after_the_last_round_finds_whoever_was_told_already(either_town: Town) -> None:
-    """Who hands it on after the last round hands it to whoever was told before."""
+    """Escalating after the last round notifies a person who was notified before."""
     town = either_town
     await begins(town, by(replace(ONE_SMS, steps=tuple(sms_to(SITI, RAVI)), rounds=1)), "2026-11-24 02:00")
     await town.advance(30 * MINUTE)
@@ -237,7 +237,10 @@ async def test_escalation_handed_on_after_the_last_round_finds_whoever_was_told_
 
 
 async def test_escalation_handed_on_by_the_last_of_the_plan_says_so_to_them_and_the_noc(either_town: Town) -> None:
-    """The last of a plan is told that nobody is left, and when they are told again; the NOC hears so at once."""
+    """The last person of a plan who escalates is told that nobody is left and when repeats come.
+
+    The NOC is told at once.
+    """
     town = either_town
     await begins(town, by(ONE_SMS), "2026-11-24 02:00")
     town.go_round(30 * SECOND, auditor_of(town).look)
@@ -259,7 +262,7 @@ async def test_escalation_handed_on_by_the_last_of_the_plan_says_so_to_them_and_
 
 
 async def test_escalation_handed_on_in_a_call_by_the_last_of_the_plan_says_so(town: Town) -> None:
-    """In a call, too."""
+    """The last person of a plan who escalates in a call is told so."""
     call = Step(after=AT_ONCE, contacts=(SITI,), channels=(Channel.VOICE,))
     town.siti.presses("4")
     await begins(town, by(replace(ONE_SMS, steps=(call,))), "2026-11-24 02:00")

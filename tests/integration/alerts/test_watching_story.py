@@ -155,7 +155,7 @@ async def hears_who_has_it(town: Town) -> None:
 async def test_when_the_store_is_away_for_ten_minutes_the_noc_is_rung_from_a_file_and_told_when_it_is_over(
     town: Town,
 ) -> None:
-    """The store away for ten minutes: the NOC is rung from a local file, by gateways that need no store."""
+    """When the store is unavailable for ten minutes, the NOC is called from a local file, by gateways without the store."""
     async with vigil(town, "utama") as watching:
         await town.submit(trigger(brief=STAFF))
         await town.siti.gets("AMARAN")
@@ -193,7 +193,7 @@ async def test_when_the_store_is_away_for_ten_minutes_the_noc_is_rung_from_a_fil
 
 
 async def test_a_store_that_is_back_within_ten_minutes_rings_nobody(town: Town) -> None:
-    """Shorter than that: nobody is."""
+    """A store that returns within ten minutes calls nobody."""
     async with vigil(town, "utama"):
         await town.advance(MINUTE)
         for _ in range(3):
@@ -204,7 +204,7 @@ async def test_a_store_that_is_back_within_ten_minutes_rings_nobody(town: Town) 
 
 
 async def test_the_heartbeat_stops_when_a_step_is_overdue_and_goes_on_when_it_is_taken(town: Town) -> None:
-    """A step overdue: the outside switch hears nothing, and a metric tells it."""
+    """An overdue step stops the heartbeat, and a metric shows it."""
     async with vigil(town, "utama") as watching:
         await town.submit(trigger(brief=STAFF))
         await town.siti.gets("AMARAN")
@@ -235,7 +235,7 @@ async def test_the_heartbeat_stops_when_a_step_is_overdue_and_goes_on_when_it_is
 
 
 async def test_the_heartbeat_stops_when_the_cycle_stands_still(town: Town) -> None:
-    """A cycle that stands still: the same."""
+    """A cycle that stands still stops the heartbeat."""
     async with vigil(town, "utama") as watching:
         await town.advance(2 * MINUTE)
         assert watching.beats_since() == 3
@@ -267,7 +267,7 @@ async def three_processes(place: Path, postgres: Postgres) -> AsyncIterator[tupl
 async def test_a_process_that_says_nothing_for_two_minutes_is_told_to_the_noc_once_by_one_of_the_others(
     tmp_path: Path, postgres: Postgres
 ) -> None:
-    """A peer stale for two minutes: one of the others rings the NOC."""
+    """When a process is silent for two minutes, one of the others calls the NOC once."""
     async with three_processes(tmp_path, postgres) as (town, watching):
         watching["utama"].gone = True
         await town.advance(2 * MINUTE)
@@ -288,7 +288,7 @@ async def test_a_process_that_says_nothing_for_two_minutes_is_told_to_the_noc_on
 
 @pytest.mark.real
 async def test_a_process_that_was_told_to_end_is_missed_by_nobody(tmp_path: Path, postgres: Postgres) -> None:
-    """One that was told to end is missed by nobody."""
+    """A process that is stopped properly is missed by nobody."""
     async with three_processes(tmp_path, postgres) as (town, watching):
         await watching["ketiga"].watchdog.pulse.stop()
         watching["ketiga"].gone = True
