@@ -208,9 +208,9 @@ async def subjects(store: SqlStore) -> list[tuple[str, str, IncidentState]]:
 
 @pytest.mark.blind
 async def test_alerts_of_a_large_group_are_one_incident_with_a_count_until_all_are_over(store: SqlStore) -> None:
-    """Defect: Each alert was an incident.
+    """Defect: Each alert opens an incident.
 
-    Pantau: Those of a large group are one, with a count.
+    Pantau: Alerts of a large group share one incident with a count.
     """
     alerts = storm(30)
     assert await grouped(store, alerts) == [AlertEffect.FIRES] * 30
@@ -283,9 +283,9 @@ async def test_alerts_of_a_closed_group_stay_closed_until_another_begins(store: 
 
 @pytest.mark.blind
 async def test_alerts_beyond_the_most_that_may_be_open_share_one_incident(store: SqlStore) -> None:
-    """Defect: Each alert was an incident.
+    """Defect: Many small groups of alerts open an incident each.
 
-    Pantau: Whatever groups they come in, 500 are open at most.
+    Pantau: At most 500 incidents of alerts are open; the rest share one.
     """
     for begin in range(0, MOST_OPEN, 250):
         await take(store, *storm(250, first=begin))

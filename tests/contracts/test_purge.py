@@ -84,9 +84,9 @@ async def test_so_many_go_at_once_and_those_that_belong_together_are_not_parted(
 
 @pytest.mark.blind
 async def test_a_purge_reads_nothing_twice_and_a_bundle_once_wherever_it_is_met(database: Database) -> None:
-    """Defect: The dry run of a purge did not end at 100,000 incidents, and each batch of a purge read all of them again.
+    """Defect: The dry run of a purge does not end at 100,000 incidents, and each batch reads all of them again.
 
-    Pantau: It goes once over what is over, a part at a time, each in a view of its own.
+    Pantau: A purge reads old incidents once, in parts.
     """
     async with SqlStore(database).transaction() as ledger:
         bundles = [(await bundled(ledger, *(f"{n}/{m}" for m in range(3))))[1] for n in range(10)]

@@ -109,7 +109,7 @@ async def test_minutes_in_which_nobody_watched_can_be_told_from_an_hour(database
 
 @pytest.mark.blind
 async def test_a_run_is_counted_and_stored_once_however_often_it_is_written(open_database: Open) -> None:
-    """Defect: A run was stored twice when its connection broke during a commit that went through.
+    """Defect: A run is stored twice when its connection breaks during a commit that succeeds.
 
     Pantau: It is stored and counted once, however often it is written.
     """
@@ -195,9 +195,9 @@ async def test_a_run_that_could_not_be_stored_is_not_counted(database: Database)
 
 @pytest.mark.blind
 async def test_delivered_runs_go_after_a_month_and_the_evidence_of_failures_after_a_year(database: Database) -> None:
-    """Defect: All runs were kept for a year: 760 GB for 10,000 routes every five minutes.
+    """Defect: All runs are kept for a year: 760 GB for 10,000 routes every five minutes.
 
-    Pantau: What was delivered goes after 30 days, what failed after a year; each run is counted in its hour for a year.
+    Pantau: Delivered runs are deleted after 30 days, others after a year; hourly sums stay for a year.
     """
     history, retention = History(database), Retention(database)
     now = NOON + 400 * DAY

@@ -68,9 +68,9 @@ def instants(value: object) -> dict[str, datetime]:
 
 
 async def test_move_back_clock_set_back_keeps_how_long_everything_took(store: SqlStore) -> None:
-    """Defect: Incidents began in the future, in letters, too.
+    """Defect: After a clock is set back, incidents and letters begin in the future.
 
-    Pantau: Every instant of an incident, its notices and attempts is moved by the same span.
+    Pantau: Every time of an incident, its notifications and attempts moves back by one span.
     """
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, T0 - 20 * MINUTE)
@@ -93,9 +93,9 @@ async def test_move_back_clock_set_back_keeps_how_long_everything_took(store: Sq
 
 
 async def test_move_back_after_last_entry_goes_by_latest_time_that_engine_has_seen(store: SqlStore) -> None:
-    """Defect: Incidents began in the future, in letters, too.
+    """Defect: The span to move back is too short when the last audit entry is old.
 
-    Pantau: By the whole of it, though the last entry is older.
+    Pantau: The latest time that the engine has seen decides.
     """
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, T0 - 20 * MINUTE)
@@ -107,9 +107,9 @@ async def test_move_back_after_last_entry_goes_by_latest_time_that_engine_has_se
 
 
 async def test_move_back_leaves_what_was_written_before_the_clock_went_wrong(store: SqlStore) -> None:
-    """Defect: A silence of an hour ended nine hours later.
+    """Defect: After a clock is set back, a silence of an hour ends nine hours later.
 
-    Pantau: It is moved, too; what was written before the clock went wrong stays.
+    Pantau: The silence moves too; what was written before the wrong time stays.
     """
     right = NOW - 10 * MINUTE
     async with store.transaction() as ledger:
@@ -129,9 +129,9 @@ async def test_move_back_leaves_what_was_written_before_the_clock_went_wrong(sto
 
 
 async def test_move_back_incident_closed_by_hand_does_not_hold_back_later_outage(store: SqlStore) -> None:
-    """Defect: A new outage was held for eight hours, because a person had closed the last "later".
+    """Defect: A closing "in the future" suppresses a new outage for eight hours.
 
-    Pantau: When it was closed is moved back.
+    Pantau: The time of the closing moves back.
     """
     close = Close(incident_id=1, at=T0 - MINUTE, by="Ravi Contoh", why="probe silap", recovered=False)
     async with store.transaction() as ledger:
@@ -153,9 +153,9 @@ async def test_move_back_incident_closed_by_hand_does_not_hold_back_later_outage
 async def test_move_back_nothing_lies_ahead_changes_nothing_and_writes_nothing(
     store: SqlStore, database: Database
 ) -> None:
-    """Defect: A silence of an hour ended nine hours later.
+    """Defect: A clock that was always right has its store changed.
 
-    Pantau: Where nothing lies ahead nothing is changed, and nothing written.
+    Pantau: Where no time lies ahead, nothing is changed or written.
     """
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, T0)
@@ -169,9 +169,9 @@ async def test_move_back_nothing_lies_ahead_changes_nothing_and_writes_nothing(
 
 
 async def test_move_back_questions_and_claims_far_off_are_due_though_nothing_was_entered(store: SqlStore) -> None:
-    """Defect: A gateway was not asked for eight hours what became of a letter that had been laid earlier.
+    """Defect: After a clock is set back, a gateway is not asked for eight hours about a letter.
 
-    Pantau: What is further off than any wait is due.
+    Pantau: A question or lease further ahead than any wait is due.
     """
     async with store.transaction() as ledger:
         opened, attempt = await told(ledger, NOW - 60 * MINUTE)
@@ -185,9 +185,9 @@ async def test_move_back_questions_and_claims_far_off_are_due_though_nothing_was
 
 
 async def test_move_back_notice_about_future_moment_is_decided_on_anew_when_it_comes(store: SqlStore) -> None:
-    """Defect: Who came on duty was told at the wrong hour, and not at the right one.
+    """Defect: After a clock is set back, whoever comes on duty is notified at the wrong hour only.
 
-    Pantau: What was told of a moment that is still to come is decided on anew when it comes.
+    Pantau: The notification of a future moment is decided again when it comes.
     """
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, T0 - 20 * MINUTE)
@@ -207,9 +207,9 @@ async def test_move_back_notice_about_future_moment_is_decided_on_anew_when_it_c
 
 
 async def test_move_back_pending_notice_held_in_future_may_leave_now(store: SqlStore) -> None:
-    """Defect: A notice that a limit held waited for eight hours.
+    """Defect: After a clock is set back, a throttled notification waits for eight hours.
 
-    Pantau: It may leave, or is held anew.
+    Pantau: It is sent or throttled anew.
     """
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, NOW - MINUTE)
@@ -224,9 +224,9 @@ async def test_move_back_pending_notice_held_in_future_may_leave_now(store: SqlS
 
 
 async def test_move_back_drill_under_way_ends_after_its_own_time(store: SqlStore, database: Database) -> None:
-    """Defect: A drill went on for nine hours.
+    """Defect: After a clock is set back, a drill lasts nine hours.
 
-    Pantau: It ends after its own time.
+    Pantau: It ends after its own duration.
     """
     drills = Drills(database)
     await drills.begin("asked/1", contact="all", asked_by="Siti Contoh", begins_at=T0, ends_at=T0 + 60 * MINUTE)

@@ -571,12 +571,9 @@ def scans(node: Mapping[str, Any], *, limited: bool) -> Iterator[str]:
 async def test_no_statement_reads_a_table_whole_that_grows_with_history(
     database: Database, server: PostgresServer | None, tmp_path: Path
 ) -> None:
-    """Defect: Twenty statements of loops and commands read a table from end to end.
+    """Defect: Twenty statements read a table from end to end, some every five seconds.
 
-    Every five seconds, where engines share a store, all incidents that ever were.
-
-    Pantau: Each has an index that leads to the few rows it means, on both stores; a test asks the database for the plan
-    of every statement.
+    Pantau: Each uses an index on both stores; the test asks the database for every plan.
     """
     asked: set[str] = set()
     with overhearing() as said:
@@ -622,9 +619,9 @@ async def test_a_purge_finds_entries_about_none_among_those_and_not_among_all(
 
 @pytest.mark.blind
 def test_whatever_refers_to_a_row_that_can_be_deleted_is_found_by_an_index() -> None:
-    """Defect: Deleting a notice looked through all response codes.
+    """Defect: Deleting a notification scans all response codes.
 
-    Pantau: Whatever refers to a row that can be deleted is found by an index.
+    Pantau: An index finds whatever refers to a deletable row.
     """
     # The database looks for it at each deletion, and shows no plan.
     without = [

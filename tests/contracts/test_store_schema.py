@@ -114,10 +114,9 @@ def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(place:
 
 @pytest.mark.blind
 def test_an_upgrade_that_is_killed_at_any_statement_changes_nothing_and_can_be_repeated(place: SourceLocation) -> None:
-    """Defect: An index on a hundred million runs would have kept the service down for an hour, and a server's ids for runs would have been used up after two years.
+    """Defect: An index on a hundred million runs stops the service for an hour, and 32-bit ids end after two years.
 
-    Pantau: The upgrade makes an empty table beside the old one, whose rows are moved at run time; killed at any
-    statement it has changed nothing.
+    Pantau: The upgrade makes an empty table; rows move while the service runs, and a kill changes nothing.
     """
     upgrade(place.url, to=BEFORE)
     before = inspect(place.engine).get_table_names()

@@ -63,9 +63,9 @@ def stale(document: str) -> str:
 async def test_a_page_that_can_no_longer_reach_the_service_says_since_when_and_loses_its_green(
     span: timedelta, tmp_path: Path
 ) -> None:
-    """Defect: A page whose service had died stayed green, with two small words in its head.
+    """Defect: A page whose service died stays green.
 
-    Pantau: It says since when it is old, in red, and loses its colours.
+    Pantau: It shows in red since when it is old, and loses its colours.
     """
     async with dying() as url:
         document = await page_after(url, span, tmp_path)

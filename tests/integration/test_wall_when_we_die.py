@@ -179,11 +179,9 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
 @pytest.mark.blind
 @pytest.mark.parametrize("how", ["killed", "stopped", "blocked"])
 async def test_nothing_turns_green_and_no_alert_is_resolved_when_pantau_dies_in_an_outage(lab: Lab, how: str) -> None:
-    """Defect: Pantau was killed, stopped or not scraped while JCM was down.
+    """Defect: While Pantau is dead or unreadable, the wallboard shows "down 0" in green and `PantauMailDown` resolves.
 
-    "agencies down 0" in green, and each `PantauMailDown` was resolved within seconds.
-
-    Pantau: No number on the wall is made of nothing, and what is firing goes on firing.
+    Pantau: No number is made of nothing, and firing alerts keep firing.
     """
     async with lab.never_resolved():
         await lab.die(how)
@@ -204,9 +202,9 @@ async def test_nothing_turns_green_and_no_alert_is_resolved_when_pantau_dies_in_
 
 @pytest.mark.blind
 async def test_while_the_store_is_locked_the_outage_stays_and_the_wall_says_what_does_not_work(lab: Lab) -> None:
-    """Defect: The same with a real Prometheus and a lock that another program holds.
+    """Defect: A store locked by another program resolves alerts.
 
-    Pantau: Nothing is resolved, and the wall says that the store is away.
+    Pantau: With a real Prometheus nothing resolves, and the wallboard shows the store as unavailable.
     """
     path = lab.play.directory / "state" / "pantau.sqlite"
     panel = {each["title"]: each for each in panels("pantau-wall") if each["type"] == "stat"}
@@ -230,9 +228,9 @@ async def test_while_the_store_is_locked_the_outage_stays_and_the_wall_says_what
 
 @pytest.mark.blind
 async def test_an_alert_is_resolved_soon_after_a_recovery_that_pantau_has_seen(lab: Lab) -> None:
-    """Defect: The true recovery must not be kept back for that.
+    """Defect: Alerts that survive a dead Pantau also survive the recovery.
 
-    Pantau: The alert ends five minutes after it was seen.
+    Pantau: The alert ends five minutes after the recovery is seen.
     """
     assert await lab.firing() == {JCM.code}
     await lab.play.world.network.systems[JCM.code].repair()

@@ -54,10 +54,9 @@ async def storm(play: Theatre, answers: Counter[int]) -> None:
 
 @pytest.mark.blind
 async def test_outage_during_forty_thousand_alerts_is_told_within_a_minute(tmp_path: Path) -> None:
-    """Defect: During 40,000 alerts in 20 s an outage was opened after three minutes, and told to nobody within seven.
+    """Defect: During 40,000 alerts in 20 s an outage opens after three minutes and is not notified within seven.
 
-    Pantau: Alerts are bounded at the listener, at the store, in the engine and in number; the outage is told within
-    seconds.
+    Pantau: Alerts are bounded at listener, store, engine and in number; the outage is notified within seconds.
     """
     answers = Counter[int]()
     async with theatre(tmp_path, prepare=receiving) as play:

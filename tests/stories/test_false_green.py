@@ -48,7 +48,7 @@ async def turns_red(watching: Lookout, green: Scraped, route: str, outcome: str)
 async def test_01_a_message_that_is_refused_leaves_no_success_behind(tmp_path: Path) -> None:
     """Defect: The success gauge stays 1 when sending fails.
 
-    Pantau: A refused message turns it to 0.
+    Pantau: A refused message sets it to 0.
     """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, OUT)
@@ -57,9 +57,9 @@ async def test_01_a_message_that_is_refused_leaves_no_success_behind(tmp_path: P
 
 
 async def test_02_a_message_that_never_arrives_turns_the_same_series_to_0(tmp_path: Path) -> None:
-    """Defect: Receiving times out, and the 0 goes to another label.
+    """Defect: A receiving time-out writes 0 to another label.
 
-    Pantau: The same series turns to 0.
+    Pantau: The same series becomes 0.
     """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, OUT)
@@ -68,7 +68,7 @@ async def test_02_a_message_that_never_arrives_turns_the_same_series_to_0(tmp_pa
 
 
 async def test_03_a_mailbox_that_does_not_let_us_in_is_a_failure_with_its_reason(tmp_path: Path) -> None:
-    """Defect: A failed sign-in is swallowed and changes nothing.
+    """Defect: A failed sign-in is ignored.
 
     Pantau: It is an outcome with a reason.
     """
@@ -79,9 +79,9 @@ async def test_03_a_mailbox_that_does_not_let_us_in_is_a_failure_with_its_reason
 
 
 async def test_04_before_the_first_result_nothing_is_green(tmp_path: Path) -> None:
-    """Defect: The gauge is born 1.
+    """Defect: The gauge starts at 1.
 
-    Pantau: Before the first result there is none.
+    Pantau: It is absent before the first result.
     """
     # Each route has its place in the interval: of a shorter one a first run might fall between the start and the look.
     patient = replace(SWIFT, interval="30d", deferred_budget="30d")
@@ -110,9 +110,9 @@ async def test_05_sending_and_receiving_do_not_share_a_gauge(tmp_path: Path) -> 
 
 
 async def test_07_a_mailbox_that_was_never_reached_has_received_nothing(tmp_path: Path) -> None:
-    """Defect: Received is 1 though the mailbox was never reached.
+    """Defect: Received is 1 although the mailbox was never reached.
 
-    Pantau: A mailbox that cannot be reached is a failure.
+    Pantau: An unreachable mailbox is a failure.
     """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, IN)
@@ -142,9 +142,9 @@ async def test_08_an_older_probe_in_the_mailbox_does_not_satisfy_a_new_one(tmp_p
 
 
 def test_09_a_configuration_that_is_missing_or_empty_does_not_start(tmp_path: Path) -> None:
-    """Defect: Without a configuration a healthy process does nothing.
+    """Defect: A healthy process without configuration does nothing.
 
-    Pantau: It does not start; how many routes it watches is a metric.
+    Pantau: It does not start; the number of routes is a metric.
     """
     (tmp_path / "kosong.yaml").write_text("")
     for name in ("tiada.yaml", "kosong.yaml"):
@@ -154,7 +154,7 @@ def test_09_a_configuration_that_is_missing_or_empty_does_not_start(tmp_path: Pa
 
 
 async def test_10_a_server_that_hangs_fails_by_the_deadline(tmp_path: Path) -> None:
-    """Defect: A peer that hangs silences its target for ever.
+    """Defect: A peer that hangs stops its target for ever.
 
     Pantau: Each run ends by its deadline.
     """
@@ -167,7 +167,7 @@ async def test_10_a_server_that_hangs_fails_by_the_deadline(tmp_path: Path) -> N
 async def test_11_the_delay_of_what_did_not_arrive_is_not_observed(tmp_path: Path) -> None:
     """Defect: The delay is observed on failure too.
 
-    Pantau: The histogram counts what arrived.
+    Pantau: The histogram counts arrived mail only.
     """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, OUT)
@@ -183,9 +183,9 @@ async def test_11_the_delay_of_what_did_not_arrive_is_not_observed(tmp_path: Pat
 
 
 async def test_12_a_message_delivered_twice_is_one_success_and_one_duplicate(tmp_path: Path) -> None:
-    """Defect: A message that comes twice hangs or fails the probe.
+    """Defect: A message that arrives twice hangs or fails the probe.
 
-    Pantau: One success, one duplicate.
+    Pantau: It is one success and one duplicate.
     """
     # A run that fails for no duplicate, but because the machine stood still for two seconds, would be counted as well.
     unhurried = replace(
@@ -202,9 +202,9 @@ async def test_12_a_message_delivered_twice_is_one_success_and_one_duplicate(tmp
 
 
 async def test_14_a_message_that_may_have_been_taken_is_never_sent_again(tmp_path: Path) -> None:
-    """Defect: After a time-out the same token is sent again.
+    """Defect: The same token is sent again after a time-out.
 
-    Pantau: It is looked for, and never sent again; if it comes, sending is degraded.
+    Pantau: The message is searched for and never sent again; if it arrives, sending is degraded.
     """
     # One way only: relays that deliver to the agency do send again what was cut.
     async with lookout(tmp_path, routes=[{"direction": "outbound", "reference": "rujukan-a"}]) as watching:
@@ -221,9 +221,9 @@ async def test_14_a_message_that_may_have_been_taken_is_never_sent_again(tmp_pat
 
 
 async def test_15_a_forged_message_is_counted_and_makes_no_series(tmp_path: Path) -> None:
-    """Defect: Whoever can write to the mailbox invents labels.
+    """Defect: Whoever writes to the mailbox creates labels.
 
-    Pantau: A forgery is counted, and that is all.
+    Pantau: A forgery is only counted.
     """
     async with lookout(tmp_path) as watching:
         green = await proven(watching, IN)
@@ -241,9 +241,9 @@ async def test_15_a_forged_message_is_counted_and_makes_no_series(tmp_path: Path
 
 
 async def test_16_a_slow_agency_does_not_delay_the_others(tmp_path: Path) -> None:
-    """Defect: One slow route holds up all others.
+    """Defect: One slow route delays all others.
 
-    Pantau: The others go on at their own time.
+    Pantau: The others run on time.
     """
     async with lookout(tmp_path, agencies=AGENCIES[:2]) as watching:
         route = f"{NEIGHBOUR}/internal"
@@ -266,7 +266,7 @@ async def test_16_a_slow_agency_does_not_delay_the_others(tmp_path: Path) -> Non
 async def test_17_the_installed_command_really_probes(tmp_path: Path) -> None:
     """Defect: As installed, it never probes.
 
-    Pantau: The installed command is started, and mail is proven.
+    Pantau: The installed command proves mail.
     """
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()

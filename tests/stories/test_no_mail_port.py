@@ -24,9 +24,9 @@ def ports(connections: Path) -> set[int]:
 async def test_18_notices_by_all_four_channels_open_no_connection_to_a_mail_port(
     tmp_path: Path,
 ) -> None:
-    """Defect (HylaFAX, CUPS, smstools, gammu): They send mail by themselves when something fails.
+    """Defect (HylaFAX, CUPS, smstools, gammu): They send mail themselves when something fails.
 
-    Pantau: Nothing of ours opens a mail port while people are told by all four channels.
+    Pantau: Notifications by all four channels open no connection to a mail port.
     """
     connections = tmp_path / "connections"
     async with theatre(tmp_path, program=("tests.stories.witnessed", str(connections))) as play:

@@ -34,9 +34,9 @@ async def readiness(play: Theatre) -> tuple[int, str]:
 
 @pytest.mark.blind
 async def test_while_the_store_is_locked_the_page_says_so_and_the_service_is_not_ready(tmp_path: Path) -> None:
-    """Defect: With the store locked for two minutes the page had no banner (and with a full disk no page), and `/-/ready` was 200.
+    """Defect: With a locked store the page has no banner, with a full disk no page, and `/-/ready` is 200.
 
-    Pantau: The page is shown from memory, with the banner; `/-/ready` is 503 and says why.
+    Pantau: The page is shown from memory with the banner; `/-/ready` is 503 with the cause.
     """
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
@@ -63,9 +63,9 @@ async def test_while_the_store_is_locked_the_page_says_so_and_the_service_is_not
 
 @pytest.mark.blind
 async def test_a_reference_that_refuses_is_seen_on_the_page_at_its_first_refusal(tmp_path: Path) -> None:
-    """Defect: With a reference refusing, "our own mailboxes" said LULUS.
+    """Defect: With a reference that refuses mail, "our own mailboxes" is green.
 
-    Pantau: The control run is on top of the page from its first failure on.
+    Pantau: The control run is at the top of the page from its first failure.
     """
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
@@ -96,9 +96,9 @@ async def test_a_reference_that_refuses_is_seen_on_the_page_at_its_first_refusal
 
 @pytest.mark.blind
 async def test_a_configuration_that_was_refused_or_waits_for_a_restart_is_on_the_page(tmp_path: Path) -> None:
-    """Defect: Nothing on the page told of a refused configuration, or of settings that wait for a restart.
+    """Defect: A refused configuration and settings that wait for a restart are not shown.
 
-    Pantau: Both stand on top.
+    Pantau: Both are at the top of the page.
     """
     async with theatre(tmp_path) as play:
 

@@ -20,9 +20,9 @@ CALM = Timing(interval="5m", session_timeout="20s", arrival_timeout="30s", slow_
 
 @pytest.mark.blind
 async def test_commands_at_once_on_one_agency_and_over_one_reference_lose_nobodys_mail(tmp_path: Path) -> None:
-    """Defect: Several `pantau probe` at once deleted each other's mail: all had one name.
+    """Defect: Concurrent `pantau probe` commands delete each other's mail, because they share a name.
 
-    Pantau: Each has a name of its own, and leaves everybody else's mail alone.
+    Pantau: Each has its own name and leaves foreign mail alone.
     """
     async with lookout(tmp_path, agencies=AGENCIES, timing=CALM) as watching:
         assert await ends(watching, tmp_path, [(AGENCY, "internal")] * 3) == [0] * 3, told(tmp_path)

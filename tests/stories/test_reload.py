@@ -69,11 +69,9 @@ async def test_an_agency_that_leaves_is_forgotten_and_the_others_go_on(tmp_path:
 async def test_an_outage_is_told_of_though_somebody_edits_another_agency_and_reloads_all_the_time(
     tmp_path: Path,
 ) -> None:
-    """Defect: Reloads every few seconds cancelled every run before it could fail, and forgot what had failed.
+    """Defect: Frequent reloads cancel every run and forget failures, so an agency that lost all mail stays up.
 
-    An agency that lost all mail stayed up.
-
-    Pantau: A reload is a difference: what did not change goes on.
+    Pantau: A reload is a difference: what did not change continues.
     """
     async with theatre(tmp_path, agencies=AGENCIES) as play:
         await play.everybody_is_up()

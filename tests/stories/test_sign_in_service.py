@@ -20,14 +20,11 @@ async def scraped(play: Theatre) -> Scraped:
 @pytest.mark.blind
 @pytest.mark.falsegreen
 async def test_sign_in_service_that_dies_is_told_to_staff_and_shown_as_unknown(tmp_path: Path) -> None:
-    """Defect: A dead sign-in service answers as for a wrong password: what was up stays up for ever.
+    """Defect: A sign-in service that is down answers as for a wrong password.
 
-    Pantau: What goes through a refused account is unknown, and staff are told.
+    Everything stays up, and the NOC gets a fault of our account.
 
-    Defect: A dead sign-in service that answers as for a wrong password was told to the NOC as a fault of our account,
-    and every direction stayed up.
-
-    Pantau: Staff are told that nobody may be able to sign in, nothing is shown to be up, and the account is named.
+    Pantau: What goes through a refused account is unknown, and staff are notified.
     """
     async with theatre(tmp_path, agencies=AGENCIES[:2]) as play:
         await play.everybody_is_up()

@@ -40,12 +40,12 @@ def addresses(play: Theatre) -> tuple[tuple[str, int], tuple[str, int]]:
 
 @pytest.mark.blind
 async def test_idle_connections_leave_probes_store_and_portal_their_descriptors(tmp_path: Path) -> None:
-    """Defect: A stranger's idle connections took every descriptor of the process.
+    """Defect: Idle connections of a stranger take every descriptor.
 
-    51 s until an outage was told, and 1.1 million lines of log meanwhile.
+    51 s until an outage is notified, and 1.1 million log lines.
 
-    Pantau: Each listener has an eighth of the descriptors, and an address a quarter of that; who has asked nothing for
-    longest makes room. Handshake and headers take 5 s each.
+    Pantau: Each listener has an eighth of the descriptors, an address a quarter of that; the longest idle one is
+    closed. Handshake and headers have 5 s each.
     """
     async with theatre(tmp_path, program=("tests.stories.cramped", str(DESCRIPTORS))) as play:
         await play.everybody_is_up()

@@ -19,9 +19,9 @@ OUT = f"{AGENCY}/outbound/rujukan-a"
 async def test_mail_that_arrives_though_the_server_hung_up_on_its_sender_is_never_shown_to_be_well(
     tmp_path: Path,
 ) -> None:
-    """Defect: A server that took messages and hung up instead of saying so was shown to be well everywhere.
+    """Defect: A server that accepts messages and hangs up without saying so is shown as up.
 
-    Pantau: Its mail is degraded: in metric, page, advice and exit code.
+    Pantau: Its mail is degraded in metric, page, advice and exit code.
     """
     async with lookout(tmp_path) as watching:
         await watching.break_(Fault.CUT_TAKEN)

@@ -636,9 +636,9 @@ async def test_providers_are_asked_while_an_incident_is_active_and_an_hour_after
 
 @pytest.mark.blind
 async def test_poller_clock_set_back_fetches_answers_given_since(play: Play) -> None:
-    """Defect: An answer by SMS that is fetched was not heard for 539 minutes.
+    """Defect: After a clock is set back, fetched SMS answers are ignored for 539 minutes.
 
-    Pantau: Answers are asked for from now on at the latest.
+    Pantau: Answers are fetched from now on at the latest.
     """
     assert isinstance(play.sms, Answerable)
     poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
@@ -665,9 +665,9 @@ async def test_poller_clock_set_back_fetches_answers_given_since(play: Play) -> 
 
 @pytest.mark.blind
 async def test_pin_lock_clock_set_back_is_over(play: Play) -> None:
-    """Defect: Three wrong PINs locked a person out for eight hours more.
+    """Defect: After a clock is set back, three wrong PINs lock a person out for eight hours more.
 
-    Pantau: What lies ahead does not count.
+    Pantau: A failure that lies ahead does not count.
     """
     reference = await in_a_call(play)
     for wrong in ("111111", "222222", "333333"):
@@ -735,9 +735,9 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
 
 @pytest.mark.blind
 async def test_a_gateway_that_hangs_when_it_is_asked_for_answers_ends_the_asking_of_no_other(play: Play) -> None:
-    """Defect: A gateway that hung when it was asked for people's answers ended the asking of all gateways.
+    """Defect: A gateway that hangs when polled for answers ends the polling of all gateways.
 
-    Pantau: It is left after 90 s.
+    Pantau: It is abandoned after 90 s.
     """
 
     class Hanging(Answerable):
@@ -776,9 +776,9 @@ async def test_providers_are_asked_again_and_again(play: Play) -> None:
 
 @pytest.mark.blind
 async def test_a_clock_that_is_set_back_does_not_end_the_asking_until_it_has_caught_up(play: Play) -> None:
-    """Defect: After a clock was set back nobody asked for answers at quiet times until it had caught up.
+    """Defect: After a clock is set back, answers are not polled at quiet times until it catches up.
 
-    Pantau: They are asked for at once.
+    Pantau: They are polled at once.
     """
     assert isinstance(play.sms, Answerable)
     poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)

@@ -123,22 +123,17 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Sequence[tuple[int, str]]
 async def test_outage_clock_set_back_six_times_everything_leaves_in_same_minute(
     tmp_path: Path, plain: Sequence[tuple[int, str]]
 ) -> None:
-    """Defect: The clock set back by eight hours.
+    """Defect: After a clock is set back by eight hours, calls stop for 465 minutes and no release is offered.
 
-    Calls stopped for 465 minutes instead of five, and no release was offered.
-
-    Pantau: What lies ahead in the store is moved back by as much: set back six times in three hours, all leaves in the
-    same minute.
+    Pantau: Stored times move back, so everything leaves in the same minute, after six such changes too.
     """
     assert await outage(tmp_path, back_at=(2, 7, 33, 77, 85, 178)) == plain
 
 
 async def test_outage_clock_set_back_and_acknowledged_at_once_did_not_begin_in_the_future(tmp_path: Path) -> None:
-    """Defect: Our clock eight hours ahead.
+    """Defect: An outage acknowledged right after a clock is set back keeps a start in the future.
 
-    An SMS whose answer was lost was looked for in the future, not found and sent again.
-
-    Pantau: Though somebody acknowledges before the engine looks.
+    Pantau: Its times move although the engine has not processed it.
     """
     async with station_at(tmp_path) as opened:
         station = Played(opened.database)
@@ -152,11 +147,9 @@ async def test_outage_clock_set_back_and_acknowledged_at_once_did_not_begin_in_t
 
 @pytest.mark.parametrize("instants", TABLES, ids=lambda each: each.table.name)
 def test_clock_set_back_moves_every_instant_of_a_table(instants: Instants) -> None:
-    """Defect: Our clock eight hours ahead.
+    """Defect: A new time column is forgotten when a clock is set back.
 
-    An SMS whose answer was lost was looked for in the future, not found and sent again.
-
-    Pantau: Every instant of an incident moves, those of columns that come later too.
+    Pantau: Every time column of an incident moves, later ones included.
     """
     columns = {column.name for column in instants.table.c if isinstance(column.type, Moment)}
     elsewhere = {"incident": {"owned_until"}, "drill": {"ended_at"}}.get(instants.table.name, set())
@@ -166,9 +159,9 @@ def test_clock_set_back_moves_every_instant_of_a_table(instants: Instants) -> No
 async def test_outage_clock_set_back_before_restart_delays_by_no_more_than_time_since_last_entry(
     tmp_path: Path, plain: Sequence[tuple[int, str]]
 ) -> None:
-    """Defect: So after a restart.
+    """Defect: A clock set back before a restart is not noticed.
 
-    Pantau: It is moved back before the first incident is looked at; what waited waits no longer than once more.
+    Pantau: Times move before the first incident is processed, and nothing waits longer than once more.
     """
     # Something was last written in minute 5, two before.
     played = await outage(tmp_path, back_at=[7], restarts=True)

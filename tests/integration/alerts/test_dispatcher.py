@@ -660,13 +660,9 @@ async def test_two_cycles_at_once_send_once(station: Station) -> None:
 
 @pytest.mark.blind
 async def test_a_page_is_set_when_it_is_sent_and_never_to_ask_about_it(station: Station) -> None:
-    """Over its whole life: cut off by a stop and found, asked about for two hours, and taken back in the end.
+    """Defect: Each question about a fax or a letter renders its page again (50 ms), once a minute for each letter.
 
-    Defect: Each question about a fax or a letter had its page set anew by typst (50 ms).
-
-    Once a minute for each letter in a tray.
-
-    Pantau: An order has content only when it is sent.
+    Pantau: A request has content only when it is sent.
     """
     await station.submit(trigger())
     for gateway in (station.fax, station.tray):

@@ -83,10 +83,10 @@ async def city(tmp_path: Path) -> AsyncIterator[City]:
 
 @pytest.mark.blind
 async def test_fifty_accepted_sms_without_a_receipt_put_a_gateway_behind_the_next(city: City) -> None:
-    """Defect: 50 accepted SMS without a receipt changed nothing in the order of gateways.
+    """Defect: 50 accepted SMS without a receipt do not change the order of gateways.
 
-    Pantau: Receipts that are overdue against a gateway's own habit put it behind the others, in the log, a metric, an
-    alert and the journal.
+    Pantau: Overdue receipts, against a gateway's own baseline, move it behind the others, shown in log, metric, alert
+    and audit log.
     """
     station = city.station
     await city.get_used_to(station.sms)
@@ -100,9 +100,9 @@ async def test_fifty_accepted_sms_without_a_receipt_put_a_gateway_behind_the_nex
 
 @pytest.mark.blind
 async def test_a_doubt_outlasts_a_restart_and_every_engine_has_it(city: City) -> None:
-    """Defect: 50 accepted SMS without a receipt changed nothing in the order of gateways.
+    """Defect: Overdue receipts are forgotten by a restart and unknown to other engines.
 
-    Pantau: The store says so: to every engine, and after a restart.
+    Pantau: The store has them, for every engine.
     """
     station = city.station
     await city.get_used_to(station.sms)

@@ -73,9 +73,9 @@ def edit(station: Station, brief: PolicySnapshot) -> None:
 
 
 async def test_incident_contact_removed_is_not_called_any_more(station: Station) -> None:
-    """Defect: A contact who was removed was called 80 s later: the brief was frozen.
+    """Defect: A removed contact is called 80 s later, because the plan is frozen.
 
-    Pantau: Who was removed is told no more, not of the end either.
+    Pantau: A removed contact is not notified again, of the end either.
     """
     await begin(station, plan(SITI, RAVI))
     await station.advance(6 * MINUTE)
@@ -89,9 +89,9 @@ async def test_incident_contact_removed_is_not_called_any_more(station: Station)
 
 
 async def test_incident_contact_with_another_number_is_told_there_at_once_and_called_there(station: Station) -> None:
-    """Defect: A wrong number could not be corrected while an incident was open.
+    """Defect: A wrong number cannot be corrected while an incident is open.
 
-    Pantau: Told at once at the right one, and called there.
+    Pantau: The person is notified at the new number at once.
     """
     await begin(station, plan(SITI))
     assert station.sms.sent == [f"outage to {SMS_SITI.number}"]
@@ -107,9 +107,9 @@ async def test_incident_contact_with_another_number_is_told_there_at_once_and_ca
 
 
 async def test_incident_contact_edited_while_they_are_called_again_is_called_at_new_number(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: A redial within a step uses the old number.
 
-    Pantau: Also who is called again within a step,.
+    Pantau: It uses the edited number.
     """
     await begin(station, plan(SITI))
     await station.advance(6 * MINUTE)
@@ -120,9 +120,9 @@ async def test_incident_contact_edited_while_they_are_called_again_is_called_at_
 
 
 async def test_incident_notice_that_waits_goes_to_new_number(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: A notification that waits at a gateway uses the old number.
 
-    Pantau: What waits at a gateway,.
+    Pantau: It uses the edited number.
     """
     station.sms.happens.clear()
     station.sms.happens.append(ErrorClass.TRANSIENT)
@@ -134,9 +134,9 @@ async def test_incident_notice_that_waits_goes_to_new_number(station: Station) -
 
 
 async def test_incident_acknowledged_nobody_is_told_again_by_an_edit(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: An edited number notifies again about an acknowledged incident.
 
-    Pantau: Nobody is told again of what somebody has taken on.
+    Pantau: An acknowledged incident notifies nobody again.
     """
     await begin(station, plan(SITI))
     await station.acknowledge()
@@ -148,9 +148,9 @@ async def test_incident_acknowledged_nobody_is_told_again_by_an_edit(station: St
 
 
 async def test_incident_steps_that_were_edited_are_for_the_next_one(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: An edit of steps and times skips or repeats steps of an open incident.
 
-    Pantau: Steps and times stay.
+    Pantau: Its steps and times stay.
     """
     await begin(station, plan(SITI))
     later = plan(SITI_NOW)
@@ -161,9 +161,9 @@ async def test_incident_steps_that_were_edited_are_for_the_next_one(station: Sta
 
 
 async def test_incident_all_of_whose_people_were_exchanged_begins_anew(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: An edit that exchanges everybody leaves nobody to notify.
 
-    Pantau: Where everybody was exchanged, the edited plan begins.
+    Pantau: The edited plan begins from its first step.
     """
     await begin(station, plan(SITI))
     await station.advance(6 * MINUTE)
@@ -174,9 +174,9 @@ async def test_incident_all_of_whose_people_were_exchanged_begins_anew(station: 
 
 
 async def test_incident_edit_that_says_the_same_is_none(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: An edit that changes only the spelling of a plan counts as a change.
 
-    Pantau: What says the same is no edit.
+    Pantau: The same content is no edit.
     """
     await begin(station, plan(SITI, RAVI))
     for _ in range(3):
@@ -191,9 +191,9 @@ async def test_incident_edit_that_says_the_same_is_none(station: Station) -> Non
 
 
 async def test_announcement_fax_that_failed_at_wrong_number_goes_to_the_right_one(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: A failed fax is not sent to the edited number.
 
-    Pantau: And a fax that failed.
+    Pantau: It is.
     """
     outside = replace(MINISTRY, addresses=(FAX,))
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
@@ -209,9 +209,9 @@ async def test_announcement_fax_that_failed_at_wrong_number_goes_to_the_right_on
 
 
 async def test_announcement_released_is_sent_to_nobody_who_was_added_since(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: An edit adds recipients to a released announcement.
 
-    Pantau: No recipient is added to what was released.
+    Pantau: It adds none.
     """
     outside = replace(MINISTRY, addresses=(FAX,))
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
@@ -224,9 +224,9 @@ async def test_announcement_released_is_sent_to_nobody_who_was_added_since(stati
 
 
 async def test_incident_edited_while_the_service_was_stopped_follows_at_the_start(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: An edit while the service is stopped is lost for open incidents.
 
-    Pantau: An edit while the service is stopped counts, too.
+    Pantau: The next start applies it.
     """
     await begin(station, plan(SITI, RAVI))
     await station.advance(6 * MINUTE)
@@ -240,9 +240,9 @@ async def test_incident_edited_while_the_service_was_stopped_follows_at_the_star
 
 
 async def test_incident_edited_to_tell_nobody_keeps_whom_it_had(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: An edit that leaves nobody to notify empties an open incident's plan.
 
-    Pantau: One that would tell nobody does not.
+    Pantau: It changes nothing.
     """
     await begin(station, plan(SITI))
     edit(station, BRIEF.with_nobody())
@@ -255,9 +255,9 @@ async def test_incident_edited_to_tell_nobody_keeps_whom_it_had(station: Station
 async def test_announcement_fax_dialling_while_its_number_is_edited_is_not_redialled_there(
     station: Station, ends: ErrorClass, mended: str
 ) -> None:
-    """Defect: A fax that was being dialled when its number was edited was redialled at the old number for hours, or went nowhere.
+    """Defect: A fax in progress while its number is edited is redialled at the old number for hours, or nowhere.
 
-    Pantau: It goes to the edited number; a recipient who was removed is not redialled.
+    Pantau: It goes to the edited number; a removed recipient is not redialled.
     """
     outside = replace(MINISTRY, addresses=(FAX,))
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside, OTHER)))
@@ -275,9 +275,9 @@ async def test_announcement_fax_dialling_while_its_number_is_edited_is_not_redia
 
 
 async def test_announcement_fax_failed_beside_a_letter_goes_to_edited_number(station: Station) -> None:
-    """Defect: A fax that failed beside a letter did not go to the edited number.
+    """Defect: A fax that failed beside a letter does not go to the edited number.
 
-    Pantau: Each channel goes by its own last page.
+    Pantau: Each channel follows its own last page.
     """
     outside = replace(MINISTRY, addresses=(FAX, replace(FAX, channel=Channel.LETTER, number="KCM")))
     told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
@@ -293,9 +293,9 @@ async def test_announcement_fax_failed_beside_a_letter_goes_to_edited_number(sta
 
 
 async def test_incident_edited_twice_within_a_second_is_told_at_the_last_number(station: Station) -> None:
-    """Defect: A second edit within a second withdrew the notice and wrote none.
+    """Defect: A second edit within a second withdraws the notification and writes none.
 
-    Pantau: Two edits are two.
+    Pantau: Two edits count as two.
     """
     station.sms.happens.clear()
     station.sms.happens.append(ErrorClass.TRANSIENT)
@@ -311,7 +311,7 @@ async def test_incident_edited_twice_within_a_second_is_told_at_the_last_number(
 
 
 async def test_incident_contact_removed_while_being_told_is_not_told_again(station: Station) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: An SMS to a removed contact fails and is sent again.
 
     Pantau: It is withdrawn.
     """

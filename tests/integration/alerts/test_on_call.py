@@ -227,9 +227,9 @@ async def test_outside_of_office_hours_the_mobile_is_rung_before_the_desk(place:
 async def test_stand_in_whom_the_configuration_lacks_is_called_until_the_override_is_taken_back(
     place: SourceLocation,
 ) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: A substitute by override who is in no file here is unknown after a reload.
 
-    Pantau: Who stands in by an override is known though in no file here.
+    Pantau: The override's own data counts until it is withdrawn.
     """
     again = RedialPolicy(every=5 * MINUTE, times=9)
     plan = brief(call(NOW, DUTY.name, again=again), call(20 * MINUTE, DUTY.name))

@@ -172,7 +172,7 @@ ORDER = SendRequest(
 
 @pytest.mark.parametrize("code", ["30001", "30008"])
 async def test_01_an_sms_that_failed_for_a_passing_cause_is_sent_again(station: Station, code: str) -> None:
-    """Defect (GoAlert): An SMS that failed for a passing cause (30001, 30008) is marked failed for good, and never sent again.
+    """Defect (GoAlert): An SMS that failed temporarily (30001, 30008) is marked failed for good.
 
     Pantau: It is sent again.
     """
@@ -186,9 +186,9 @@ async def test_01_an_sms_that_failed_for_a_passing_cause_is_sent_again(station: 
 
 
 async def test_02_an_undelivered_sms_does_not_look_sent(station: Station) -> None:
-    """Defect (GoAlert): `undelivered` is taken for sent.
+    """Defect (GoAlert): `undelivered` counts as sent.
 
-    Pantau: It has failed.
+    Pantau: It counts as failed.
     """
     await station.submit(trigger())
     await report(station, "sms", station.sms.orders[0].reference, await told("undelivered", "30006"))
@@ -198,7 +198,7 @@ async def test_02_an_undelivered_sms_does_not_look_sent(station: Station) -> Non
 
 
 async def test_03_a_call_that_nobody_answers_is_made_again() -> None:
-    """Defect (GoAlert): A call that nobody answers has failed for good.
+    """Defect (GoAlert): An unanswered call has failed for good.
 
     Pantau: It is made again.
     """
@@ -210,9 +210,9 @@ async def test_03_a_call_that_nobody_answers_is_made_again() -> None:
 
 
 async def test_04_a_voicemail_that_took_the_call_does_not_end_the_escalation(station: Station) -> None:
-    """Defect (GoAlert): A voicemail counts as a person reached.
+    """Defect (GoAlert): A voicemail counts as a person.
 
-    Pantau: Only a key acknowledges; the escalation goes on.
+    Pantau: Only a key press acknowledges; the escalation continues.
     """
     await station.submit(trigger())
     await station.advance(6 * MINUTE)
@@ -230,15 +230,15 @@ async def test_04_a_voicemail_that_took_the_call_does_not_end_the_escalation(sta
 async def test_05_a_message_id_that_begins_with_mm_is_as_good_as_one_with_sm() -> None:
     """Defect (GoAlert): Message ids that begin with `MM` are refused.
 
-    Pantau: An id is whatever the provider gives.
+    Pantau: Any id of the provider is accepted.
     """
     assert (await told("delivered", sid=f"MM{'1' * 32}")).progress is SubmissionState.DELIVERED
 
 
 async def test_06_a_repeated_form_field_is_signed_whole() -> None:
-    """Defect (GoAlert): Of a form field that is repeated only the first value is signed.
+    """Defect (GoAlert): Only the first value of a repeated form field is part of the signature.
 
-    Pantau: All are.
+    Pantau: All values are.
     """
     twice = {"MessageSid": ["SM1"], "MessageStatus": ["delivered"], "Tag": ["b", "a"]}
     at = desk()
@@ -261,7 +261,7 @@ async def press(at: RecordingCallbackHandler) -> str:
 async def test_07_thanks_are_spoken_only_when_the_acknowledgement_is_stored() -> None:
     """Defect (Grafana OnCall): "Acknowledged" is spoken before it is stored.
 
-    Pantau: First stored, then spoken.
+    Pantau: It is stored first.
     """
     assert SCRIPT.thanks in await press(desk())
     with pytest.raises(OSError, match="disk full"):
@@ -269,9 +269,9 @@ async def test_07_thanks_are_spoken_only_when_the_acknowledgement_is_stored() ->
 
 
 async def test_08_a_key_that_acknowledges_nothing_is_told_so() -> None:
-    """Defect (Grafana OnCall): A key in a call that is not on record is thanked for all the same.
+    """Defect (Grafana OnCall): A key press in an unknown call is thanked for.
 
-    Pantau: It is said that there is nothing to acknowledge.
+    Pantau: The call says that there is nothing to acknowledge.
     """
     said = await press(replace(desk(), over=True))
     assert SCRIPT.over in said
@@ -283,9 +283,9 @@ async def test_08_a_key_that_acknowledges_nothing_is_told_so() -> None:
 
 
 async def test_09_a_notice_that_was_claimed_before_a_crash_is_not_lost(station: Station) -> None:
-    """Defect (Healthchecks): A notice is claimed before it is sent, and lost in a crash.
+    """Defect (Healthchecks): A notification is claimed before it is sent, and lost in a crash.
 
-    Pantau: The attempt is on record; the gateway is asked, and then it is sent.
+    Pantau: The attempt is stored; the gateway is asked, and then it is sent.
     """
     station.sms.happens.append(HANG)
     station.sms.taken.clear()
@@ -299,7 +299,7 @@ async def test_09_a_notice_that_was_claimed_before_a_crash_is_not_lost(station: 
 
 
 async def test_10_a_slow_modem_is_asked_and_the_sms_not_sent_again(tmp_path: Path) -> None:
-    """Defect (gammu-smsd): When a modem is slow the SMS is sent again (`SendTimeout`).
+    """Defect (gammu-smsd): An SMS is sent again when a modem is slow (`SendTimeout`).
 
     Pantau: The gateway is asked first.
     """
@@ -317,7 +317,7 @@ async def test_10_a_slow_modem_is_asked_and_the_sms_not_sent_again(tmp_path: Pat
 async def test_11_a_message_that_never_goes_holds_up_no_other(station: Station) -> None:
     """Defect (gammu-smsd): One bad message blocks the queue (files backend, before 1.43).
 
-    Pantau: The others pass it.
+    Pantau: Other messages pass it.
     """
     station.sms.happens.extend([ErrorClass.TRANSIENT] * 30)
     station.modem.happens.extend([ErrorClass.TRANSIENT] * 30)
@@ -334,9 +334,9 @@ async def test_11_a_message_that_never_goes_holds_up_no_other(station: Station) 
 
 
 async def test_12_what_cannot_be_told_by_sms_is_told_by_telephone_and_by_nothing_else(station: Station) -> None:
-    """Defect (Iris): When SMS or call fails an e-mail is sent instead.
+    """Defect (Iris): An e-mail is sent when SMS or call fails.
 
-    Pantau: The next telephone, then the next person; there is no e-mail.
+    Pantau: The next telephone and the next person are tried; there is no e-mail.
     """
     for gateway in (station.sms, station.modem):
         gateway.happens.extend([ErrorClass.PERMANENT] * 9)
@@ -348,7 +348,7 @@ async def test_12_what_cannot_be_told_by_sms_is_told_by_telephone_and_by_nothing
 def test_13_a_text_that_would_be_too_long_is_made_to_fit_and_not_dropped() -> None:
     """Defect (Iris): A text that is too long is dropped.
 
-    Pantau: It is made to fit.
+    Pantau: It is shortened.
     """
     content = compose(LONG, Language.MALAY, WORDING)
     assert content.text.startswith("RM0 ")
@@ -360,9 +360,9 @@ def test_13_a_text_that_would_be_too_long_is_made_to_fit_and_not_dropped() -> No
 
 
 async def test_14_a_list_that_cannot_be_stored_whole_leaves_the_old_one(tmp_path: Path) -> None:
-    """Defect (Cabot): All shifts are deleted and then added again; in between, or after an error, nobody is on call.
+    """Defect (Cabot): All shifts are deleted and added again; in between, or after an error, nobody is on call.
 
-    Pantau: What is applied replaces the old in one transaction.
+    Pantau: One transaction replaces them.
     """
     async with Database.open(tmp_path) as database:
         records = ConfigurationRecords(database)
@@ -381,7 +381,7 @@ async def test_14_a_list_that_cannot_be_stored_whole_leaves_the_old_one(tmp_path
 async def test_15_a_provider_that_never_answers_is_left_and_its_message_is_of_unknown_fate() -> None:
     """Defect (twilio-python): The asynchronous client ignores its time-out and hangs for minutes (#925).
 
-    Pantau: There is a deadline, and then the fate is unknown.
+    Pantau: A deadline ends the call, with its fate unknown.
     """
     async with answering(None) as (url, asked):
         # It has to be asked before it is left, however busy the machine is.
@@ -409,9 +409,9 @@ async def test_16_a_message_that_met_a_server_error_is_not_posted_again_by_the_g
 
 @pytest.mark.parametrize("body", [b"ERROR: modem not ready", b'{"status": "queued"}', b"[]"])
 async def test_17_a_status_of_200_without_an_accepted_message_in_it_is_no_success(body: bytes) -> None:
-    """Defect (sms-gateway): 200 is answered although the modem failed.
+    """Defect (sms-gateway): The status is 200 although the modem failed.
 
-    Pantau: The answer is read; a 200 without a message in it is no success.
+    Pantau: A 200 without an accepted message is no success.
     """
     answer = b"200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     async with answering(answer) as (url, _):

@@ -88,12 +88,11 @@ def once_a_slot_is_taken(at: str, trouble: Exception) -> Meddler:
 async def test_a_slot_is_free_again_wherever_the_transaction_that_took_it_broke(
     station: Station, at: str, trouble: str
 ) -> None:
-    """Defect: No test noticed when a slot was not given back after a rollback.
+    """Defect: A slot is lost when a transaction breaks between slot and attempt.
 
-    It was not, indeed, when the transaction broke between the slot and the attempt: four such breaks, and the gateway
-    was never called again.
+    After four, the gateway is never called again.
 
-    Pantau: The slot is on record from the moment it is taken.
+    Pantau: The slot is recorded from the moment it is taken.
     """
     await station.dispatcher.submit(outage(0))
     station.store.meddler = once_a_slot_is_taken(at, TROUBLES[trouble])
@@ -108,11 +107,9 @@ async def test_a_slot_is_free_again_wherever_the_transaction_that_took_it_broke(
 
 @pytest.mark.blind
 async def test_a_slot_is_free_again_when_what_a_question_is_about_cannot_be_read(station: Station) -> None:
-    """A bundle is read whole once its slot is taken.
+    """Defect: A slot is lost when a bundle cannot be read whole for a question about it.
 
-    Defect: The same when a bundle could not be read whole for a question about it.
-
-    Pantau: The same.
+    Pantau: The bundle is read whole once its slot is taken, and the slot is returned.
     """
     with_slots(station, 2)
     for agency in ("A", "B", "C"):
@@ -138,9 +135,9 @@ async def test_a_slot_is_free_again_when_what_a_question_is_about_cannot_be_read
 
 @pytest.mark.blind
 async def test_one_poisoned_incident_does_not_silence_the_others(station: Station) -> None:
-    """Defect: No test noticed when one poisoned incident silenced the others.
+    """Defect: One poisoned incident silences the others.
 
-    Pantau: One does.
+    Pantau: It fails alone.
     """
     ids = [incident.id for n in range(20) if (incident := await station.dispatcher.submit(outage(n)))]
 
@@ -188,13 +185,9 @@ async def test_a_poisoned_incident_keeps_no_place_before_the_others(station: Sta
 @pytest.mark.blind
 @pytest.mark.parametrize("deed", ["check", "find"])
 async def test_questions_that_wait_for_a_slot_get_it_one_after_the_other(station: Station, deed: str) -> None:
-    """Their places stand still while time goes on: else whoever is looked at goes behind all others, for ever.
+    """Defect: Receipts that wait for a slot go behind all others at each look, so none is ever asked for.
 
-    Defect: Receipts that waited for a slot were put behind all others each time they were looked at.
-
-    With more of them than slots none was ever asked for, and each cycle looked 512 times.
-
-    Pantau: A place in a queue stands still for as long as it is waited for.
+    Pantau: A place in the queue stays while it waits, and time passes.
     """
     station.clock = ticking = Ticking()
     with_slots(station, 1)
@@ -238,7 +231,7 @@ async def test_a_store_that_is_away_at_the_start_and_at_the_end_stops_neither(tm
 
 @pytest.mark.blind
 async def test_what_one_cycle_does_not_come_to_is_looked_at_in_the_next_at_once(station: Station) -> None:
-    """Defect: What one cycle did not come to waited up to 30 s when it waited for nothing but its turn.
+    """Defect: What one cycle did not process waits up to 30 s.
 
     Pantau: The next cycle begins at once.
     """
@@ -259,9 +252,9 @@ async def test_what_one_cycle_does_not_come_to_is_looked_at_in_the_next_at_once(
 
 @pytest.mark.blind
 async def test_a_notice_goes_as_soon_as_a_drill_gives_its_slot_back(station: Station) -> None:
-    """Defect: A slot that a drill gave back was noticed up to 30 s later.
+    """Defect: A slot that a drill returns is noticed up to 30 s later.
 
-    Pantau: At once, whoever gives it back.
+    Pantau: It is used at once.
     """
     assert station.pool.take_spare("sms")
     running = asyncio.create_task(station.dispatcher.run())
@@ -281,7 +274,7 @@ async def test_a_notice_goes_as_soon_as_a_drill_gives_its_slot_back(station: Sta
 
 @pytest.mark.blind
 async def test_while_the_store_is_away_the_cycle_rests_whatever_it_has_heard(station: Station) -> None:
-    """Defect: While the store was away the cycle went round without a pause if it had just heard of something.
+    """Defect: While the store is unavailable the cycle spins after an event.
 
     Pantau: It waits five seconds.
     """

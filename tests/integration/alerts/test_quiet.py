@@ -352,9 +352,9 @@ async def test_a_silence_of_an_agency_holds_for_what_the_centres_own_monitoring_
 
 @pytest.mark.blind
 async def test_dispatcher_tells_of_an_outage_before_alerts_that_came_before_it(station: Station) -> None:
-    """Defect: The engine looked at incidents in the order in which they came.
+    """Defect: Incidents are processed in order of arrival, so an outage waits behind alerts.
 
-    Pantau: What is told first is the outage.
+    Pantau: The outage is processed first.
     """
     alerts = [replace(FIRES, fingerprint=f"{number:016x}") for number in range(40)]
     await station.dispatcher.take_alerts(alerts, lambda _: replace(BRIEF, agency=""))

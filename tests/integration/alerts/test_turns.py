@@ -196,9 +196,9 @@ async def live_through(actions: Sequence[object]) -> None:
 @example(["outages", "hang", "outages", "outages", "stall", "come back"])
 @example(["hang", "outages", ("lines", "none"), ("lines", "one slot"), "come back"])
 def test_whatever_happens_a_notice_that_may_go_takes_the_slot_that_is_free(actions: list[object]) -> None:
-    """Defect: An engine that had stood still for a minute had lost its incidents to another, and their places stayed at the head of its gateways' queues: it told of no new outage any more.
+    """Defect: An engine that lost its incidents sends no notification of a new outage.
 
-    Pantau: Whatever befalls an engine (lost claims, reloads, silences, a store that breaks at any call, calls that
-    hang, a clock set back): where a slot is free, what may go goes with the next cycle.
+    Pantau: After lost leases, reloads, silences, broken stores, hanging calls and clock changes, a free slot is used in
+    the next cycle.
     """
     asyncio.run(live_through(actions))

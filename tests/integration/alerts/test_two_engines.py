@@ -254,12 +254,9 @@ async def test_many_outages_at_once_are_shared_and_everybody_is_told_once(pair: 
 
 @pytest.mark.blind
 async def test_an_engine_that_lost_its_incidents_to_another_tells_of_a_new_one_at_once(pair: Pair) -> None:
-    """What it had queued for is another's now, and must not stand before what is its own.
+    """Defect: An engine that stood still keeps lost incidents at the head of its queues and notifies nobody.
 
-    Defect: An engine that had stood still for a minute had lost its incidents to another, and their places stayed at
-    the head of its gateways' queues: it told of no new outage any more.
-
-    Pantau: Whatever is to be looked at leaves the queues first, and asks then whose it is.
+    Pantau: An incident leaves the queues before it is read, and its owner is checked.
     """
     slots = [line.slots for line in pair.station.lines() if line.name == "sms"]
     for _ in range(*slots):  # Calls that hang.
@@ -344,9 +341,9 @@ async def test_what_has_not_been_called_yet_is_told_by_the_other_within_the_leas
 
 @pytest.mark.blind
 async def test_take_over_continues_at_once_what_a_dead_process_has_claimed(pair: Pair) -> None:
-    """Defect: What a process had claimed that died or stood still was told by another only when its lease had ended, 30 s later, although its death was known after 4.
+    """Defect: The incidents of a dead process wait 30 s for their lease, although its death is known after 4.
 
-    Pantau: Whoever finds it dead ends its claims.
+    Pantau: Whoever finds it dead ends its leases.
     """
     await pair.first.dispatcher.submit(trigger())
     async with pair.first.store.transaction() as ledger:

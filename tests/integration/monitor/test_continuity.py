@@ -192,12 +192,9 @@ async def country(directory: Path) -> AsyncIterator[MultiSiteDemo]:
 @pytest.mark.blind
 @pytest.mark.parametrize("how", ["started anew", "stood still"])
 async def test_site_back_from_a_silence_does_not_tell_an_outage_that_has_ended(tmp_path: Path, how: str) -> None:
-    """Defect: A site that came back from a silence said what it had judged before it.
+    """Defect: A site reports after a silence what it evaluated before, and an old outage is notified again by SMS, fax and letter.
 
-    Two sites that were killed in an outage and started after it told it anew, by SMS, fax and letter.
-
-    Pantau: Such a judgement is stale: it says neither that something is wrong nor that all is well until a run confirms
-    it. What is said to be wrong is probed within a confirmation.
+    Pantau: Such a status is stale until a run confirms it, and what was down is probed soon.
     """
     async with country(tmp_path) as here:
         for site in here.sites.values():
@@ -228,9 +225,9 @@ async def test_site_back_from_a_silence_does_not_tell_an_outage_that_has_ended(t
 @pytest.mark.blind
 @pytest.mark.parametrize("how", ["started anew", "stood still"])
 async def test_site_back_from_a_silence_ends_no_outage_that_began_meanwhile(tmp_path: Path, how: str) -> None:
-    """Defect: The same the other way: two sites that were well before would have ended an outage that began meanwhile.
+    """Defect: Sites that were up before a silence end an outage that began meanwhile.
 
-    Pantau: The same.
+    Pantau: Their status is stale until a run confirms it.
     """
     async with country(tmp_path) as here:
         here.hub.say("utama", JCM=_well(here.hub))

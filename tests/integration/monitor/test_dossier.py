@@ -251,9 +251,9 @@ async def test_a_third_person_can_verify_the_data_with_nothing_of_ours(tmp_path:
 async def test_a_dossier_leads_to_the_head_over_a_link_a_day_and_not_over_all_that_happened_since(
     tmp_path: Path,
 ) -> None:
-    """Defect: A dossier read the journal from its incident to the end, and all agencies' runs of that time.
+    """Defect: An incident record reads the audit log from the incident to its end, and all agencies' runs.
 
-    Pantau: It goes from checkpoint to checkpoint, a link a day, and reads its agency's runs by an index.
+    Pantau: It goes from checkpoint to checkpoint and reads its agency's runs by an index.
     """
     async with office_at(tmp_path / "state") as office:
         chain = Chain(office.database, Metrics(version="1", now=office.station.clock.now), office.station.clock, "x")
@@ -330,9 +330,9 @@ CHANGES: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 @pytest.mark.falsegreen
 async def test_documented_check_changed_dossier_is_never_whole(tmp_path: Path) -> None:
-    """Defect: Entries left out of a dossier, or another file of it changed, pass its documented check.
+    """Defect: A record with removed entries or changed files passes its documented check.
 
-    Pantau: The journal seals the sums of all files; with the head kept apart every change is found.
+    Pantau: The audit log seals the sums of all files; the head finds every change.
     """
     async with office_at(tmp_path / "state") as office:
         await probe(office, at=T0 - 1 * MINUTE, works=False)

@@ -490,9 +490,9 @@ async def test_the_letter_of_a_drill_is_marked_and_taken_out_of_the_tray_again(a
 async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_that_arrives_clears_it(
     at: School,
 ) -> None:
-    """Defect: 50 accepted SMS without a receipt changed nothing in the order of gateways.
+    """Defect: Drills are ignored when a gateway's receipts are judged.
 
-    Pantau: Drills count, against it and for it.
+    Pantau: Receipts of drills count against it and for it.
     """
     gateway = Scripted()
     at.pool.replace([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=gateway)])
@@ -515,7 +515,7 @@ async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_
 
 @pytest.mark.blind
 async def test_a_drill_ends_though_a_gateway_never_tells_what_became_of_it(at: School) -> None:
-    """Defect: A gateway that never told what became of a drill's notice was asked every minute for the whole of the drill's hours, and the drill did not end before them.
+    """Defect: A gateway that never reports a drill's notification is asked every minute for hours, and the drill does not end.
 
     Pantau: It is asked for 15 minutes.
     """
@@ -533,9 +533,9 @@ async def test_a_drill_ends_though_a_gateway_never_tells_what_became_of_it(at: S
 
 @pytest.mark.blind
 async def test_a_page_of_a_drill_is_not_set_anew_to_ask_about_it(at: School, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Defect: The same for the pages of a drill.
+    """Defect: A gateway that never reports a drill's page keeps the drill open.
 
-    Pantau: The same.
+    Pantau: It is asked for 15 minutes.
     """
     tray, gateway = Scripted(certain=True), Scripted()
     at.pool.replace(

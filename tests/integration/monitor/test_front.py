@@ -64,9 +64,9 @@ def test_a_program_is_known_by_its_whole_token_and_by_nothing_else(tmp_path: Pat
 
 @pytest.mark.blind
 async def test_ready_front_with_a_still_engine_says_so(station: Station) -> None:
-    """Defect: `/-/ready` was 200 for 12.5 minutes while the engine stood still.
+    """Defect: `/-/ready` is 200 for 12.5 minutes while the engine stands still.
 
-    Pantau: It is 503 and names what stands still, by the judgement that keeps the heartbeat back.
+    Pantau: It is 503 and names the part, as the heartbeat does.
     """
     found = front(station)
     station.dispatcher.is_running = True

@@ -67,9 +67,9 @@ async def test_a_loop_that_is_held_is_late_at_once_and_later_too() -> None:
 
 @pytest.mark.blind
 def test_a_process_that_was_stopped_knows_when_its_first_deadline_passes() -> None:
-    """Defect: After SIGSTOP and SIGCONT the deadlines that had passed meanwhile failed their runs.
+    """Defect: After SIGSTOP and SIGCONT, deadlines that passed meanwhile fail their runs.
 
-    Pantau: The stop is known before the first of them is heard of.
+    Pantau: The stop is known before the first deadline is handled.
     """
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe()
@@ -108,9 +108,9 @@ def _stopped(to: Connection) -> None:
 
 @pytest.mark.blind
 async def test_a_machine_that_was_suspended_was_late_by_what_its_clock_has_moved() -> None:
-    """Defect: A suspended virtual machine looked like silent servers.
+    """Defect: A suspended virtual machine looks like silent servers.
 
-    Pantau: The clock on the wall tells how long it was.
+    Pantau: The wall clock shows how long it was.
     """
     hidden = [0.0]
     meter = LagMeter(wall=lambda: time.monotonic() + hidden[0])

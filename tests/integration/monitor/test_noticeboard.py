@@ -186,9 +186,9 @@ async def test_an_agency_of_another_process_is_shown_as_the_store_has_it(service
 async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_was_done(
     service: Service, asked: list[str]
 ) -> None:
-    """Defect: Each look read the last runs of all routes, 200 incidents and 200 notices from the store, and the facts of every incident that a bundle tells of.
+    """Defect: Each look reads the last runs of all routes, 200 incidents and 200 notifications.
 
-    Pantau: One line of the journal, unless it has grown.
+    Pantau: It reads one line of the audit log, unless that has grown.
     """
     await service.run("JCM")
     first = await service.board.overview()
@@ -214,9 +214,9 @@ async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_w
 
 @pytest.mark.blind
 async def test_what_people_declare_is_shown_until_they_say_that_it_is_over(service: Service) -> None:
-    """Defect: That must end when a person says that it is over, and not before.
+    """Defect: The display of a declared outage ends with the page's cache.
 
-    Pantau: It is read from the store with the numbers of open incidents.
+    Pantau: It is read from the store with the open incidents.
     """
     await service.run("JCM")
     declare = Declare(
@@ -244,9 +244,9 @@ async def test_what_people_declare_is_shown_until_they_say_that_it_is_over(servi
 
 @pytest.mark.blind
 async def test_an_agency_of_which_nothing_changed_is_the_same_object(service: Service) -> None:
-    """Defect: Every agency's view was built anew.
+    """Defect: Every agency's view is built anew.
 
-    Pantau: One of which nothing changed is the same object, and is not written again for programs either.
+    Pantau: An unchanged agency keeps its object, for programs too.
     """
     for code in CODES:
         await service.run(code)
@@ -264,9 +264,9 @@ async def test_an_agency_of_which_nothing_changed_is_the_same_object(service: Se
 async def test_while_the_store_is_away_agencies_are_shown_from_memory_and_the_rest_as_of_then(
     service: Service, asked: list[str]
 ) -> None:
-    """Defect: A page that waits for a store that hangs is no page.
+    """Defect: A page waits for a store that hangs.
 
-    Pantau: While it is away it is not asked, and what it last said is shown with its time.
+    Pantau: The store is not asked while it is unavailable; its last answer is shown with the time.
     """
     await service.run("JCM")
     await service.open("JCM")

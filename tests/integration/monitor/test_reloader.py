@@ -226,9 +226,9 @@ async def test_a_start_goes_on_with_the_failures_of_what_is_our_own_and_not_of_w
 
 @pytest.mark.blind
 async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(reloader: Buggy) -> None:
-    """Defect: After a restart, too.
+    """Defect: After a restart, old and new times are mixed up.
 
-    Pantau: Nothing is taken up as later than now.
+    Pantau: Nothing is taken as later than now.
     """
     around, configuration = reloader._around, reloader.watch.configuration
     ahead, now = around.clock.now(), around.clock.now() - timedelta(hours=8)
@@ -343,9 +343,9 @@ def sound(reloader: Buggy) -> Buggy:
 
 @pytest.mark.blind
 async def test_a_reload_that_changes_nothing_touches_nothing(sound: Buggy) -> None:
-    """Defect: A reload without any change did all of that, too.
+    """Defect: A reload without changes restarts everything.
 
-    Pantau: It touches nothing.
+    Pantau: It changes nothing.
     """
     before, judge, parts = watched(sound), sound.watch.judge, sound.watch.routes
     for _ in range(3):
@@ -359,9 +359,9 @@ async def test_a_reload_that_changes_nothing_touches_nothing(sound: Buggy) -> No
 async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_anew(
     sound: Buggy, office: IssuingOffice
 ) -> None:
-    """Defect: A change of people touched the probing.
+    """Defect: A change of people affects probing.
 
-    Pantau: It touches the next incident's notices only.
+    Pantau: It affects notifications only.
     """
     before = watched(sound)
     edit(office, JCONTOH, "name: Siti binti Contoh", "name: Aminah binti Contoh")
@@ -385,9 +385,9 @@ async def opened(reloader: Reloader, agency: str) -> None:
 async def test_reload_names_what_open_incidents_take_over_of_an_edit_and_what_they_keep(
     sound: Buggy, office: IssuingOffice
 ) -> None:
-    """Defect: A reload said "taken up" and not what goes on by the old plan.
+    """Defect: A reload reports success and not which incidents keep the old plan.
 
-    Pantau: It names each open incident, and what it takes over and keeps.
+    Pantau: It names each open incident and what it takes over and keeps.
     """
     await opened(sound, "JCONTOH")
     edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran}]\ndomains:')
@@ -406,9 +406,9 @@ async def test_reload_names_what_open_incidents_take_over_of_an_edit_and_what_th
 async def test_reload_of_settings_names_open_incidents_of_all_agencies_whose_shared_contact_moved(
     sound: Buggy, office: IssuingOffice
 ) -> None:
-    """Defect: A reload said "taken up" and not what goes on by the old plan.
+    """Defect: A reload of the settings does not name affected incidents.
 
-    Pantau: Also where the settings were edited.
+    Pantau: It names those of all agencies that share the contact.
     """
     await opened(sound, "JCONTOH")
     edit(office, "pantau.yaml", "name: Pegawai Bertugas Pusat Operasi", "name: Pegawai Jaga")
@@ -438,9 +438,9 @@ async def test_what_is_open_of_an_agency_that_changed_is_looked_at_again_and_all
 async def test_a_secret_that_changes_in_its_file_is_taken_up_though_no_yaml_changed(
     sound: Buggy, office: IssuingOffice
 ) -> None:
-    """Defect: A secret may change while no YAML does.
+    """Defect: A secret that changes without its YAML is not applied.
 
-    Pantau: It is taken up, and only its mailbox begins anew.
+    Pantau: It is, and only its mailbox starts anew.
     """
     before = watched(sound)
     (office.directory / "secrets" / "jabatan-contoh").write_text("kata-laluan-baharu\n")
@@ -460,9 +460,9 @@ async def test_a_reference_that_moves_takes_only_its_own_routes_along(sound: Bug
 
 @pytest.mark.blind
 async def test_a_mailbox_with_an_access_token_keeps_it_over_a_reload(sound: Buggy, office: IssuingOffice) -> None:
-    """Defect: Each reload threw access tokens away, and with them the refresh token that a provider had given in exchange.
+    """Defect: Each reload discards access tokens and renewed refresh tokens.
 
-    Pantau: They stay with a mailbox that did not change.
+    Pantau: They stay with an unchanged mailbox.
     """
     password = "password_env: PANTAU_MPCONTOH_PASSWORD"
     edit(office, MPCONTOH, password, "token_command: [oama, access, pantau@mpcontoh.gov.my]")
@@ -522,9 +522,9 @@ async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_sai
 async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_is_known_to_be_down(
     sound: Buggy, office: IssuingOffice
 ) -> None:
-    """Defect: An agency that was taken out in an outage and put back was unknown.
+    """Defect: An agency that is removed during an outage and restored is unknown.
 
-    Pantau: What the store knows of it is taken up.
+    Pantau: Its stored health is taken up.
     """
     around, watch = sound._around, sound.watch
     names = [name for name, route in watch.routes.items() if route.agency == "JCONTOH"]
@@ -562,9 +562,9 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
 
 @pytest.mark.blind
 async def test_a_direction_that_is_probed_no_more_is_shown_no_more(sound: Buggy, office: IssuingOffice) -> None:
-    """Defect: A direction that was taken out of the routes kept its last `pantau_mail_up`.
+    """Defect: A removed direction keeps its last `pantau_mail_up`.
 
-    Pantau: It is shown no more.
+    Pantau: The series ends.
     """
     metrics, judge = sound._metrics, sound.watch.judge
     for name, route in sound.watch.routes.items():
@@ -586,7 +586,7 @@ async def test_a_direction_that_is_probed_no_more_is_shown_no_more(sound: Buggy,
 async def test_reloads_in_crowds_and_in_the_middle_of_the_work_end_with_what_the_files_say(
     sound: Buggy, office: IssuingOffice
 ) -> None:
-    """Defect: Reloads in crowds, or before the probing had begun, met half of a watch.
+    """Defect: Reloads in quick succession, or before probing began, meet a half-built runtime.
 
     Pantau: They end with what the files say.
     """
@@ -646,9 +646,9 @@ def test_texts_that_were_changed_in_their_place_take_effect_at_the_next_start_to
 async def test_what_waits_for_a_restart_is_said_logged_and_shown_until_it_is_as_it_was(
     sound: Buggy, office: IssuingOffice
 ) -> None:
-    """Defect: What only a restart takes up was said once, and a second reload said nothing.
+    """Defect: Settings that need a restart are reported once only.
 
-    Pantau: It is said, logged and shown until it is as at the start.
+    Pantau: They are reported, logged and shown until they are as at the start.
     """
 
     def needed() -> float | None:

@@ -167,9 +167,9 @@ async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> 
 async def test_mail_that_comes_after_the_next_start_is_late_and_nothing_is_lost_by_a_stop(
     tmp_path: Path, network: LabNetwork, logs: list[Any]
 ) -> None:
-    """Defect: A restart turns mail on its way into lost mail, or into an alarm.
+    """Defect: A restart turns mail in transit into lost mail or an alarm.
 
-    Pantau: Tokens are stored; what comes after the start is late, with its route.
+    Pantau: Tokens are stored; later mail is late, with its route.
     """
     state, system = tmp_path / "state", network.systems["JCM"]
     await system.break_(Fault.SLOW)
@@ -210,9 +210,9 @@ async def test_mail_that_comes_after_the_next_start_is_late_and_nothing_is_lost_
 async def test_a_second_copy_and_a_forgery_are_told_apart_after_the_next_start(
     tmp_path: Path, network: LabNetwork, monkeypatch: pytest.MonkeyPatch, *, stood_still: bool
 ) -> None:
-    """Defect: After a restart a copy or a forgery passes for the message.
+    """Defect: After a restart a copy or a forgery counts as the message.
 
-    Pantau: Both are told apart as before.
+    Pantau: Both are recognised as before.
     """
     believed = {Outcome.DELIVERED: not stood_still}
     monkeypatch.setattr("monitor.probing.prober.is_believable", lambda run, *_: believed.get(run.outcome, True))

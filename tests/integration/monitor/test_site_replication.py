@@ -746,9 +746,9 @@ def second_hub(world: SiteWorld) -> Iterator[SiteConnection]:
 def test_remove_at_a_second_hub_leaves_the_first_what_it_hears(
     world: SiteWorld, second_hub: SiteConnection, tmp_path: Path
 ) -> None:
-    """Defect: `pantau site remove` at a second hub took the publication away by which the first one hears the site.
+    """Defect: Removing a site at a second hub removes the publication that the first hub uses.
 
-    Pantau: The last hub that leaves takes it away.
+    Pantau: The last hub that leaves removes it.
     """
     say(world, "johor", tmp=tmp_path, JCM=WELL)
     add(member(world))

@@ -134,9 +134,9 @@ async def test_while_nobody_is_told_it_rings_nobody_beats_for_nobody_and_drills_
 
 @pytest.mark.blind
 async def test_pulse_clock_set_back_gives_the_others_time_to_beat_again(room: Watchroom) -> None:
-    """Defect: A dead process whose beat lies ahead was the one that was to ring.
+    """Defect: After a clock is set back, all processes seem dead.
 
-    Pantau: The others have time to beat by the new time.
+    Pantau: They get time for a heartbeat by the new time.
     """
     pulse, clock = room.watchdog.pulse, room.station.clock
     await pulse.beat()

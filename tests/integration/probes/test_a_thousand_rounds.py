@@ -31,9 +31,9 @@ _ESTABLISHED, _CLOSE_WAIT = "01", "08"
 
 
 async def test_13_foreign_mail_survives_a_thousand_rounds_and_nothing_is_left_over(mail_server: MailServer) -> None:
-    """Defect: Tidying up deletes other people's mail.
+    """Defect: Cleaning up deletes foreign mail.
 
-    Pantau: Only mail whose token verifies is deleted, for a thousand runs.
+    Pantau: Only mail with a valid token is deleted, in a thousand runs.
     """
     sender, box = mail_server.mailbox("semakan-seribu", domain=REFERENCE), mail_server.mailbox("peti-ramai")
     for each in (sender, box):
@@ -64,9 +64,9 @@ async def test_13_foreign_mail_survives_a_thousand_rounds_and_nothing_is_left_ov
 
 
 async def test_without_uidplus_foreign_mail_survives_that_somebody_has_marked_as_deleted() -> None:
-    """Defect: Without UIDPLUS, EXPUNGE takes what others have marked.
+    """Defect: Without UIDPLUS, EXPUNGE deletes what others have marked.
 
-    Pantau: It is said only when nothing but ours is marked.
+    Pantau: EXPUNGE is used only when nothing but our own mail is marked.
     """
     with without_uidplus() as server:
         box = server.mailbox("pantau")
@@ -85,7 +85,7 @@ async def test_without_uidplus_foreign_mail_survives_that_somebody_has_marked_as
 async def test_without_uidplus_nothing_of_ours_is_left_where_nobody_has_marked_anything() -> None:
     """Defect: Without UIDPLUS, our own mail fills the mailbox.
 
-    Pantau: What stayed marked is taken away once nothing else is marked.
+    Pantau: Marked mail is removed once nothing else is marked.
     """
     with without_uidplus() as server:
         box = server.mailbox("pantau")

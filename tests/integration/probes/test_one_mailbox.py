@@ -38,9 +38,9 @@ def shared(server: MailServer, settings: str) -> Iterator[None]:
 async def test_real_dovecot_internal_mail_filed_by_a_rule_is_found_and_deleted(
     mail_server: MailServer, folder: str
 ) -> None:
-    """Defect: Mail that a rule or a filter put into another folder was LOST where it is sent from the mailbox to itself, as `pantau init` sets it up, and stayed there for ever.
+    """Defect: Mail from a mailbox to itself that a rule files elsewhere is LOST and stays there.
 
-    Pantau: The same at a real Dovecot.
+    Pantau: A real Dovecot shows it found and deleted.
     """
     box = mail_server.mailbox(f"tunggal-{len(folder)}")
     mail_server.rule(box.address, f'require ["fileinto", "mailbox"];\nfileinto :create "{folder}";\n')
@@ -124,11 +124,9 @@ def fill(server: MailServer, box: Mailbox, kib: int) -> None:
 async def test_real_dovecot_full_mailbox_is_told_as_that_mailbox(
     mail_server: MailServer, settings: str, outcome: Outcome
 ) -> None:
-    """Defect: The probe's own mailbox was full: an outage, with "start the fallback procedure".
+    """Defect: The probe's own full mailbox is an outage, although its server reports the quota.
 
-    Its server tells how full it is, and nobody asked.
-
-    Pantau: It is asked for at each opening and shown, and a full mailbox is told as that.
+    Pantau: The quota is read at each opening, and a full mailbox is reported as one.
     """
     box, sender = mail_server.mailbox(f"penuh-{outcome}"), mail_server.mailbox("semakan", domain=REFERENCE)
     fill(mail_server, box, 33)
@@ -147,11 +145,9 @@ async def test_real_dovecot_full_mailbox_is_told_as_that_mailbox(
 @pytest.mark.blind
 @pytest.mark.parametrize(("kib", "verdict"), [(2, Verdict.PASS), (18, Verdict.FAIL), (33, Verdict.FAIL)])
 async def test_real_dovecot_retrieval_check_reports_quota(mail_server: MailServer, kib: int, verdict: Verdict) -> None:
-    """Defect: The probe's own mailbox was full: an outage, with "start the fallback procedure".
+    """Defect: A mailbox that is nearly full is not reported.
 
-    Its server tells how full it is, and nobody asked.
-
-    Pantau: The check of reading warns before it is full.
+    Pantau: The retrieval check warns before.
     """
     box = mail_server.mailbox(f"kuota-{kib}")
     fill(mail_server, box, kib)

@@ -216,9 +216,9 @@ def test_a_contact_is_told_of_when_a_drill_was_held_since_it_is_known_and_never_
 @pytest.mark.blind
 @pytest.mark.parametrize("alert", sorted(OF_STATES))
 def test_an_alert_about_a_state_goes_on_while_there_is_no_pantau_that_could_say_otherwise(alert: str) -> None:
-    """Defect: Nothing kept a new alert from being written as before.
+    """Defect: A new alert rule may resolve when Pantau dies.
 
-    Pantau: One that is about a state has the branch that goes on, or the suite fails.
+    Pantau: A rule about a state needs the branch that keeps it firing, or the test fails.
     """
     rule = ALERTS[alert]
     expr = " ".join(rule["expr"].split())
@@ -251,11 +251,9 @@ def test_an_alert_about_events_reads_nothing_but_counts_of_them(alert: str) -> N
 
 @pytest.mark.blind
 def test_alerts_with_a_for_fire_though_one_scrape_in_four_fails(tmp_path: Path) -> None:
-    """Defect: One scrape in four that failed for 40 minutes kept 40 alerts from firing.
+    """Defect: One failed scrape in four keeps 40 alerts from firing, because `for` begins anew.
 
-    Their `for` began anew each time.
-
-    Pantau: What is pending goes on while Pantau was read within five minutes.
+    Pantau: A pending alert continues while Pantau was read within five minutes.
     """
     parts = [([gaps(alert)], [*needed(alert), unsaid(ALERTS[alert])]) for alert in sorted(WAITING)]
     wrong = promtool.run_all(tmp_path, parts, every="1m")
@@ -264,9 +262,9 @@ def test_alerts_with_a_for_fire_though_one_scrape_in_four_fails(tmp_path: Path) 
 
 @pytest.mark.blind
 def test_no_alert_is_resolved_by_our_death_but_each_is_when_we_are_back_and_all_is_well(tmp_path: Path) -> None:
-    """Defect: So was each of the other alerts about how something stands, or it would have been after minutes.
+    """Defect: Alerts about a state resolve within minutes after Pantau dies.
 
-    Pantau: Each lives through five hours of our death, and ends when we are back and all is well.
+    Pantau: Each survives five hours, and ends when Pantau is back and all is well.
     """
     parts = [([death(alert)], [*needed(alert), unsaid(ALERTS[alert])]) for alert in sorted(OF_STATES)]
     wrong = promtool.run_all(tmp_path, parts, every="1m")
@@ -275,11 +273,9 @@ def test_no_alert_is_resolved_by_our_death_but_each_is_when_we_are_back_and_all_
 
 @pytest.mark.blind
 def test_an_agency_that_only_a_dead_pantau_watches_is_not_well_because_another_lives(tmp_path: Path) -> None:
-    """JPC and LKC are down. The one that watches JPC dies; both watch LKC, which recovers; a reload removes MDC, and all live.
+    """Defect: A process watches JPC and dies; another one lives, and the alerts about JPC resolve.
 
-    Defect: And the alerts about its agencies were resolved, because the other one lived.
-
-    Pantau: They go on while no Pantau that lives tells of that agency, and one cannot be read.
+    Pantau: They continue while no living Pantau reports that agency and one cannot be read.
     """
     down, death = "0x4", "0x4 stale"
     series = {
@@ -399,9 +395,9 @@ def test_details_ask_for_what_exists_and_say_when_pantau_cannot_be_read(alert: s
 @pytest.mark.blind
 @pytest.mark.parametrize("alert", ["PantauMailDown", "PantauMassOutage"])
 def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: str, tmp_path: Path) -> None:
-    """Defect: A text of an alert could tell the cause that a Pantau gave before it died.
+    """Defect: An alert's text names a cause that a Pantau reported before it died.
 
-    Pantau: It is asked for at each evaluation; when Pantau cannot be read the text says that, and nothing else.
+    Pantau: The text is queried at each evaluation, and says when Pantau cannot be read.
     """
     series = {
         'pantau_mail_up{agency="jpc",direction="inbound",instance="a"}': "0x9 stale",
@@ -452,13 +448,9 @@ def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: s
 
 @pytest.mark.blind
 def test_alert_that_is_pending_does_not_fire_when_pantau_dies(tmp_path: Path) -> None:
-    """It is carried over scrapes that fail, for five minutes: what has not been seen to last is no alert of a dead Pantau.
+    """Defect: An alert that was pending fires after Pantau died.
 
-    Defect: One scrape in four that failed for 40 minutes kept 40 alerts from firing.
-
-    Their `for` began anew each time.
-
-    Pantau: What was pending when Pantau died does not fire.
+    Pantau: It is carried over failed scrapes for five minutes, and never fires for a dead Pantau.
     """
     series = {
         'pantau_mail_degraded{agency="jpc",direction="inbound",instance="a"}': "1x4 stale",
@@ -490,11 +482,10 @@ def test_alert_that_is_pending_does_not_fire_when_pantau_dies(tmp_path: Path) ->
 def test_mass_outage_is_told_by_number_or_by_cause(
     falls: int, cause: str, limits: Mapping[str, int], *, fires: bool, tmp_path: Path
 ) -> None:
-    """Of 200 agencies four are down all the time; after three hours others fall.
+    """Defect: Ten of 300 agencies down are no mass outage.
 
-    Defect: Ten of 300 agencies down were no mass outage.
-
-    Pantau: Ten within an hour are, or five of one cause, or what the operator writes.
+    Pantau: Ten within an hour are, or five of one cause, or what the operator writes. Long outages of four others do
+    not count.
     """
     rules: list[Mapping[str, Any]] = [{"record": name, "expr": f"vector({limit})"} for name, limit in limits.items()]
     rules += [*needed("PantauMassOutage"), unsaid(ALERTS["PantauMassOutage"])]
@@ -523,11 +514,9 @@ def falling(falls: int, cause: str, after: int, times: int) -> Mapping[str, str]
 
 @pytest.mark.blind
 def test_mass_outage_lasts_as_long_as_it_takes_and_a_day_at_most(tmp_path: Path) -> None:
-    """What is down for longer mutes nothing any more that falls by itself.
+    """Defect: A mass outage ends too early or never.
 
-    Defect: Ten of 300 agencies down were no mass outage.
-
-    Pantau: It lasts as long as they are down, a day at most.
+    Pantau: It lasts as long as its agencies are down, a day at most, and mutes no later outage.
     """
     asked = [
         promtool.ask(MASS, at, [("{}", 1.0)] if fires else [])

@@ -262,9 +262,9 @@ def test_every_link_leads_to_a_dashboard_and_a_variable_that_exist_and_names_a_l
 @pytest.mark.blind
 @pytest.mark.parametrize("panel", COLOURED, ids=lambda panel: panel["title"])
 def test_a_panel_with_a_colour_says_in_words_that_there_are_no_data_and_never_in_green(panel: dict[str, Any]) -> None:
-    """Defect: A panel without data had the colour of its lowest threshold: green.
+    """Defect: A panel without data is green.
 
-    Pantau: It says NO DATA · TIADA DATA, a number in red.
+    Pantau: It shows NO DATA · TIADA DATA, a number in red.
     """
     defaults = panel["fieldConfig"]["defaults"]
     nothing = [
@@ -286,9 +286,9 @@ def test_what_stands_now_is_asked_for_now() -> None:
 
 @pytest.mark.blind
 def test_a_number_on_the_wall_is_never_made_of_nothing() -> None:
-    """Defect: Zeros stood for silence (`or vector(0)`).
+    """Defect: A zero stands for missing data (`or vector(0)`).
 
-    Pantau: There are none.
+    Pantau: No query has one.
     """
     rules = (GRAFANA / "rules" / "pantau.rules.yml").read_text()
     assert not [expr for expr in expressions() if "vector(" in expr or "absent" in expr]
@@ -299,9 +299,9 @@ def test_a_number_on_the_wall_is_never_made_of_nothing() -> None:
 
 @pytest.mark.blind
 def test_no_panel_shows_a_number_for_a_dead_pantau_after_seconds_minutes_or_hours(tmp_path: Path) -> None:
-    """Defect: "Nothing" on the list of what is down was the same for a country that is well and a service that is dead; bars and numbers kept their green.
+    """Defect: An empty list of agencies that are down looks the same when the service is dead.
 
-    Pantau: Every number, bar and list asks for something that only a living Pantau exports.
+    Pantau: Every number, bar and list needs a series that only a living Pantau exports.
     """
     alive = {series: f"{value}x9 stale _x400" for series, value in promtool.scrape()}
     # What is left is a target that cannot be read.
@@ -325,13 +325,9 @@ def test_no_panel_shows_a_number_for_a_dead_pantau_after_seconds_minutes_or_hour
 
 @pytest.mark.blind
 def test_no_zero_is_said_of_all_agencies_while_one_of_several_pantau_cannot_be_read(tmp_path: Path) -> None:
-    """Each watches an agency of its own, and the one whose agency is down dies in the third minute.
+    """Defect: One of two processes dies, and the other lets the wallboard show "down 0".
 
-    Defect: One of two Pantau died, whose agency was down.
-
-    The other, that knows nothing of it, let the wall say "down 0" in green.
-
-    Pantau: A zero of all agencies is said only while every Pantau can be read.
+    Pantau: A zero of all agencies needs every Pantau to be readable.
     """
     series = {'pantau_probe_success_timestamp_seconds{agency="MDC",instance="b"}': "0+60x9"}
     for instance, agency, up, end in (("a", "JCM", 0, "2 stale"), ("b", "MDC", 1, "9")):
@@ -372,13 +368,9 @@ def test_a_clock_that_is_an_hour_ahead_hides_no_engine_that_stands_still(tmp_pat
 
 @pytest.mark.blind
 def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_store_is_away(tmp_path: Path) -> None:
-    """It is away from the third minute on; what was found before stays, and a zero is no proof any more.
+    """Defect: With the store unavailable, dashboards show in green that nothing is open.
 
-    Defect: The store was locked or away.
-
-    The dashboards said in green that people are told, that no incident is open and that nothing waits.
-
-    Pantau: A zero that nobody can have written down is NO DATA, and nobody is told.
+    Pantau: A zero that nobody can store is NO DATA, and "people are notified" is NOBODY.
     """
     counts = {
         (WALL, "Open incidents"): 'pantau_incidents_open{agency="JCM"}',
@@ -434,12 +426,9 @@ def probed(*agencies: str, run: str, success: str, run_by: str, proof_by: str) -
 
 @pytest.mark.blind
 def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven(tmp_path: Path) -> None:
-    """Runs go on and prove nothing any more from the third minute on; its judgement of two agencies was that they are well.
+    """Defect: "Agencies down 0" is green although no mail was seen for half an hour.
 
-    Defect: "Agencies down 0" stood in green while nothing had been heard of any mail for half an hour.
-
-    Pantau: The counts of the wall, and its row "nobody", are there only while mail is heard to arrive, or nothing is
-    overdue; who is unproven is counted and listed.
+    Pantau: Counts need mail to arrive, or nothing overdue; unknown agencies are counted and listed.
     """
     series = probed(
         "JCM", "MDC", run="0+60x60", success="0+60x3 180x57", run_by="660+60x60", proof_by="2280+60x3 2460x57"
@@ -477,11 +466,9 @@ def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven
 
 @pytest.mark.blind
 def test_wall_of_agencies_never_proven_counts_them_and_names_nobody_well(tmp_path: Path) -> None:
-    """After a start one agency of four is proven; of one, runs of one direction have ended and prove nothing.
+    """Defect: The wallboard is green for agencies that were never proven: 39 of 40, 29 minutes after a start.
 
-    Defect: The wall was green for agencies that were never proven: 39 of 40, 29 minutes after a start.
-
-    Pantau: They are counted and listed as unproven from the start.
+    Pantau: They are counted and listed as unknown from the start.
     """
     series = probed("JCM", "MDC", "PPC", "LKC", run="0+60x60", success="0+60x60", run_by="9999x60", proof_by="9999x60")
     for code in ("MDC", "PPC"):
@@ -499,12 +486,9 @@ def test_wall_of_agencies_never_proven_counts_them_and_names_nobody_well(tmp_pat
 
 @pytest.mark.blind
 def test_a_pantau_that_answers_and_probes_no_more_is_not_green_for_long(tmp_path: Path) -> None:
-    """Two agencies are probed each minute, and from the third minute on not any more; a third is every six hours.
+    """Defect: A prober that hangs keeps every zero for half an hour.
 
-    Defect: A prober that hangs, while its metrics can be read, kept every zero for half an hour, and "references well"
-    and "own faults 0" for good.
-
-    Pantau: By when the next run must have ended was told by the last; that passes, and takes these with it.
+    Pantau: The last run says when the next must have ended; after that the zeros go.
     """
     often = probed(
         "JCM",
@@ -533,11 +517,9 @@ def test_a_pantau_that_answers_and_probes_no_more_is_not_green_for_long(tmp_path
 
 @pytest.mark.blind
 def test_the_wall_says_that_nobody_is_on_call_now_and_that_somebody_is_only_when_it_was_counted(tmp_path: Path) -> None:
-    """JCM's rota is empty from the third minute on; before the first there was no count, and in the ninth minute Pantau dies.
+    """Defect: "Rota gaps 0" is green before anybody counted, and nothing shows that nobody is on call.
 
-    Defect: "Rota gaps 0" was green before anybody had counted, and nothing on the wall said that nobody is on call now.
-
-    Pantau: A zero is there once it was counted; the first row has the rotas that are empty.
+    Pantau: A zero needs a count; the first row names empty rotas.
     """
     series = {
         'pantau_build_info{instance="a"}': "1x8 stale",
@@ -558,9 +540,9 @@ def test_the_wall_says_that_nobody_is_on_call_now_and_that_somebody_is_only_when
 
 @pytest.mark.blind
 def test_what_is_remembered_over_a_start_is_no_zero_before_the_first_mail_is_heard(tmp_path: Path) -> None:
-    """Defect: What is remembered over a start is no proof.
+    """Defect: What is remembered over a restart counts as proof.
 
-    Pantau: No zero stands before some mail has been heard since.
+    Pantau: No zero is shown before mail arrives again.
     """
     series = probed("JCM", run="_x60", success="_x60", run_by="660x60", proof_by="2280x60")
     del series['pantau_probe_success_timestamp_seconds{agency="JCM",route="JCM/inbound",instance="a"}']
@@ -572,12 +554,9 @@ def test_what_is_remembered_over_a_start_is_no_zero_before_the_first_mail_is_hea
 def test_who_is_declared_down_counts_once_with_those_that_are_measured_and_silence_ends_nothing(
     tmp_path: Path,
 ) -> None:
-    """JCM is declared deaf from the third minute to the seventh, MDC always; the probes see MDC down, from another site.
+    """Defect: The wallboard shows "down now: nobody" while an outage is declared.
 
-    Defect: The wall went by what is measured: "down now: nobody" while a ministry was declared deaf.
-
-    Pantau: Its count and its list have what is declared, each agency once, and no line of it is green; a dead Pantau
-    still shows no number.
+    Pantau: Its count and list include declared outages, each agency once.
     """
     series = {
         'pantau_build_info{instance="a"}': "1x11 stale",

@@ -45,7 +45,7 @@ def test_one_that_just_failed_comes_last_and_is_tried_first_again_after_its_rest
 
 @pytest.mark.blind
 def test_a_clock_that_is_set_back_does_not_let_one_rest_until_it_has_caught_up() -> None:
-    """Defect: A gateway that had failed once came last until a clock that was set back had caught up.
+    """Defect: After a clock is set back, a gateway that failed once stays last.
 
     Pantau: It is tried first again.
     """
@@ -135,9 +135,9 @@ def test_a_gateway_takes_as_many_calls_as_it_has_slots() -> None:
 
 @pytest.mark.blind
 def test_whoever_gives_a_slot_back_it_is_known_at_once() -> None:
-    """Defect: A slot that a drill gave back was noticed up to 30 s later.
+    """Defect: A returned slot is noticed up to 30 s later.
 
-    Pantau: The exchange itself says that a slot is free.
+    Pantau: The pool reports each returned slot.
     """
     pool = GatewayPool([line("cloud", slots=2)])
     freed: list[int] = []

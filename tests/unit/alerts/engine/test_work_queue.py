@@ -40,9 +40,9 @@ def test_news_comes_by_itself_and_then_what_waits_before_what_has_changed_before
 
 @pytest.mark.blind
 def test_agenda_incidents_of_alerts_come_after_new_ones_of_mail() -> None:
-    """Defect: The engine looked at incidents in the order in which they came.
+    """Defect: Incidents are processed in order of arrival.
 
-    Pantau: Those of alerts come after new ones of mail.
+    Pantau: Those of alerts follow new ones of mail.
     """
     agenda = seen(1)
     agenda.stir(range(10, 20), first=False)

@@ -152,9 +152,7 @@ async def test_one_thing_in_a_list_that_is_no_message_keeps_no_other_from_being_
 async def test_twilio_find_where_its_clock_differs_from_ours_searches_by_its_clock(
     date: str, asked: int, *, found: bool
 ) -> None:
-    """Defect: Our clock eight hours ahead.
-
-    An SMS whose answer was lost was looked for in the future, not found and sent again.
+    """Defect: With our clock eight hours ahead, an SMS is searched in the future, not found, and sent again.
 
     Pantau: Twilio is searched by its own clock.
     """

@@ -401,11 +401,9 @@ REPLIES = [
 def test_each_reply_to_each_step_is_told_for_what_it_is_and_to_whom_can_mend_it(
     step: SubmissionStep, code: int, text: str, who: str, what: str
 ) -> None:
-    """Defect: 421 4.3.2 was told as a limit of ours, 454 at STARTTLS as old ciphers, and others like them.
+    """Defect: 421 4.3.2 is explained as our limit and 454 at STARTTLS as old ciphers.
 
-    Whoever followed the advice looked in the wrong place.
-
-    Pantau: A table of replies by step says what each means and who can mend it.
+    Pantau: A table of replies by step says what each means and who can repair it.
     """
     advice = refused(step, code, text)
     assert what in advice.what, advice.what
@@ -415,7 +413,7 @@ def test_each_reply_to_each_step_is_told_for_what_it_is_and_to_whom_can_mend_it(
 @pytest.mark.blind
 @pytest.mark.parametrize("step", SubmissionStep)
 def test_no_reply_leaves_a_step_without_advice_or_blames_the_password_for_it(step: SubmissionStep) -> None:
-    """Defect: A reply that nobody had thought of could be taken for a matter of the password.
+    """Defect: An unexpected reply is explained as a wrong password.
 
     Pantau: Every code and status at every step has its advice.
     """
@@ -434,9 +432,9 @@ def test_no_reply_leaves_a_step_without_advice_or_blames_the_password_for_it(ste
 
 @pytest.mark.blind
 def test_an_answer_that_does_not_end_is_not_told_to_be_silence() -> None:
-    """Defect: The advice spoke of silence, too, and of silence when something too short for TLS was said.
+    """Defect: The advice blames silence when a reply is too short for TLS.
 
-    Pantau: It names what may be.
+    Pantau: It names what may be the cause.
     """
     begun = told(Reason.NO_ANSWER, Phase.AUTH, S, Outcome.TIMEOUT, detail="812 octets of an answer without an end")
     assert "began an answer while we signed in, and did not come to its end" in begun.what
@@ -466,9 +464,9 @@ def test_what_was_sent_to_a_public_address_and_is_lost_may_lie_there() -> None:
     ],
 )
 def test_a_folder_that_nobody_watches_is_named_as_the_configuration_wants_it(folder: str, written: str) -> None:
-    """Defect: Mail in a junk folder that nobody configured was LOST.
+    """Defect: Mail in an unconfigured junk folder has no advice.
 
-    Pantau: The advice says which key to set, as YAML wants the name.
+    Pantau: The advice names the key to set, in YAML form.
     """
     advice = told(Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, R, Outcome.JUNK, of=OUTBOUND, detail=folder)
     assert f"references.a.junk_folders: {written}" in advice.do
@@ -477,9 +475,9 @@ def test_a_folder_that_nobody_watches_is_named_as_the_configuration_wants_it(fol
 
 @pytest.mark.blind
 def test_whoever_reads_by_pop3_is_told_that_it_shows_no_junk() -> None:
-    """Defect: Mail in a junk folder that nobody configured was LOST.
+    """Defect: POP3 hides the junk folder without a word.
 
-    Pantau: Who reads by POP3 is told that it shows no junk.
+    Pantau: Who reads by POP3 is told so.
     """
     recipient = OUTBOUND.route.recipient
     of = replace(OUTBOUND, route=replace(OUTBOUND.route, recipient=replace(recipient, imap=None, pop3=recipient.imap)))
@@ -495,7 +493,7 @@ def test_what_arrived_is_well_slow_or_among_the_junk() -> None:
 
 @pytest.mark.blind
 def test_a_server_that_does_not_say_that_it_took_the_message_is_not_told_to_be_well() -> None:
-    """Defect: The advice was that nothing is to be done.
+    """Defect: The advice for an unacknowledged message is that nothing is to be done.
 
     Pantau: It says what people see, and where to look.
     """

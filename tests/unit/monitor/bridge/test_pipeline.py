@@ -361,11 +361,9 @@ async def test_after_a_restart_an_open_incident_is_not_told_again_and_its_end_is
 
 @pytest.mark.blind
 async def test_a_restart_in_an_outage_and_a_fault_of_ours_shows_both_before_the_first_run_has_ended() -> None:
-    """Defect: A restart resolved `PantauOwnFault`.
+    """Defect: A restart resolves the alert on monitoring faults.
 
-    The gauge began at 0, and a reference that is dead was a fault again only after its next runs.
-
-    Pantau: What was told is shown from the first scrape, until it is proven to be over.
+    Pantau: Stored faults are exported from the first scrape until they are proven over.
     """
     service = Service("JCM", "JKT")
     await service.rounds(3)
@@ -512,7 +510,7 @@ async def test_what_is_wrong_with_us_is_shown_though_it_cannot_be_told(account: 
 
 @pytest.mark.falsegreen
 async def test_pipeline_direction_whose_accounts_are_refused_is_not_shown_as_up() -> None:
-    """Defect: The gauge of a direction goes on from before its accounts were refused.
+    """Defect: The gauge of a direction stays up after its accounts are refused.
 
     Pantau: It is absent; one that was down stays 0.
     """

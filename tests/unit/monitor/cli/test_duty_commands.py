@@ -269,9 +269,9 @@ def edit(office: IssuingOffice, before: str, after: str) -> None:
 async def test_override_follows_an_edited_number_also_at_a_start_and_ends_with_a_removed_person(
     office: IssuingOffice, watch: ProbingRuntime
 ) -> None:
-    """Defect: An SMS to a contact who was removed meanwhile failed and was sent again.
+    """Defect: An override keeps an old number after an edit.
 
-    Pantau: Overrides follow.
+    Pantau: Overrides follow the edit.
     """
     with_zara = "  zara:\n    name: Zara binti Contoh\n    sms: 010-000 0144\n\nrotas:\n"
     edit(office, "rotas:\n", with_zara)

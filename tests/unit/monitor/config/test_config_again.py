@@ -164,11 +164,10 @@ def said(loaded: Loaded) -> object:
 def test_whatever_was_changed_a_reading_with_a_memory_says_what_one_without_says(
     changes: list[tuple[str, bool]], files: str
 ) -> None:
-    """With each change: whether it is taken up, or only looked at, as a draft, which comes last.
+    """Defect: A cached file may differ from its content.
 
-    Defect: What is remembered of a file might differ from what it says.
-
-    Pantau: After any changes of files, secrets, settings and texts it is what a first reading says.
+    Pantau: After any change of files, secrets, settings and texts, applied or as a draft, the result equals a first
+    reading.
     """
     memory = LoadCache()
     with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
@@ -193,9 +192,9 @@ def drafted(ministry: Ministry) -> list[AgencySource]:
 
 @pytest.mark.blind
 def test_a_file_that_did_not_change_is_neither_read_nor_checked_again(ministry: Ministry) -> None:
-    """Defect: Each reload parsed and checked every file: 37 s of CPU with 2,000 agencies.
+    """Defect: Each reload parses and checks every file: 37 s of CPU for 2,000 agencies.
 
-    Pantau: What did not change is not read again: 0.3 s after one edit.
+    Pantau: Unchanged files are not read again: 0.3 s after one edit.
     """
     memory = LoadCache()
 

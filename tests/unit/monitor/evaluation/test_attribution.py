@@ -119,9 +119,9 @@ SLOW = (Grade.SLOW, FaultDomain.NOBODY)
 def test_mail_that_arrives_and_was_not_answered_for_in_time_is_degraded_sending(
     of: MonitoredRoute, taken: dict[str, Any], expected: list[tuple[Grade, FaultDomain]], *, junk: bool
 ) -> None:
-    """Defect: The same, and a server that answers after a minute, counted as good.
+    """Defect: A server that hangs up after a message, or answers after a minute, counts as good.
 
-    Pantau: It is slow sending, once our network is proven; a reference's is no agency's matter.
+    Pantau: It is slow sending once our network is proven; a reference's is not the agency's.
     """
     assert verdicts(of, replace(arrived(of, T0, junk=junk), **taken)) == expected
 
@@ -170,11 +170,9 @@ MAILBOX_OF: dict[RefusalCause, Party | None] = {
 def test_weigh_refusal_of_one_mailbox_blames_that_mailbox(
     of: MonitoredRoute, party: Party, outcome: Outcome, cause: RefusalCause
 ) -> None:
-    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+    """Defect: A full or limited mailbox is an outage for staff.
 
-    An outage was told to staff.
-
-    Pantau: That mailbox is blamed, and the NOC is told.
+    Pantau: That mailbox is blamed, and the NOC is notified.
     """
     whose = of.route.sender if (MAILBOX_OF[cause] or party) is S else of.route.recipient
     run = failed(of, T0, outcome, Phase.SUBMIT, party, cause=cause)
@@ -184,11 +182,9 @@ def test_weigh_refusal_of_one_mailbox_blames_that_mailbox(
 
 @pytest.mark.blind
 def test_weigh_full_mailbox_of_a_public_address_is_the_agencys() -> None:
-    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+    """Defect: A full mailbox of a public address is blamed on us.
 
-    An outage was told to staff.
-
-    Pantau: The full mailbox of a public address is the agency's.
+    Pantau: It is the agency's.
     """
     # It is not the one that is probed: what people write to that address comes back.
     run = failed(FORWARDED, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.RECEIVING_LIMIT)
@@ -201,7 +197,7 @@ def test_weigh_full_mailbox_of_a_public_address_is_the_agencys() -> None:
 @pytest.mark.blind
 @pytest.mark.parametrize("of", [INBOUND, FORWARDED], ids=["inbound", "forwarded"])
 def test_weigh_refusal_by_block_list_blames_the_reference_that_sent(of: MonitoredRoute) -> None:
-    """Defect: A reference stood on a block list, and the agencies that refused it were blamed.
+    """Defect: Agencies that refuse a block-listed reference are blamed.
 
     Pantau: The reference is.
     """

@@ -97,9 +97,9 @@ class Estate:
 
 @pytest.mark.blind
 async def test_a_result_costs_no_more_while_thousands_of_runs_wait_for_a_proof() -> None:
-    """Defect: Every run that waited for a proof was weighed again at each result, and all of our accounts were gone through: with 1,000 waiting a result took 46 ms.
+    """Defect: Each result evaluates all waiting runs again: 46 ms with 1,000.
 
-    Pantau: Only what waits for what was learnt is weighed again: 0.3 ms, whether none or 10,000 wait.
+    Pantau: Only runs that wait for this proof are: 0.3 ms, with 10,000 too.
     """
     costs = []
     for times in (1, 6):
@@ -116,9 +116,9 @@ async def test_a_result_costs_no_more_while_thousands_of_runs_wait_for_a_proof()
 
 @pytest.mark.blind
 async def test_a_proof_for_which_thousands_waited_holds_the_loop_for_a_few_of_them_at_a_time() -> None:
-    """Defect: A proof for which 10,000 runs had waited held the loop until all were weighed.
+    """Defect: A proof for 10,000 waiting runs blocks the loop.
 
-    Pantau: They are weighed 50 at a time, and others do their work in between.
+    Pantau: They are evaluated 50 at a time.
     """
     estate, calls = await Estate.opened(), Calls()
     await estate.lose(4)

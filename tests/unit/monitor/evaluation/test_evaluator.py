@@ -206,9 +206,9 @@ def test_an_agency_that_is_broken_is_found_with_what_is_the_matter_and_since_whe
 
 @pytest.mark.blind
 def test_only_sending_is_degraded_where_the_server_hangs_up_instead_of_saying_that_it_took_the_message() -> None:
-    """Defect: Nothing said which direction is affected.
+    """Defect: The affected direction of an unacknowledged message is not shown.
 
-    Pantau: Sending is degraded, and receiving is not.
+    Pantau: Sending is degraded, receiving is not.
     """
     here = world("JCM", "JKT").rounds(3)
     here.faults["JCM/utama"] = unanswered
@@ -469,11 +469,9 @@ def test_what_waits_for_proof_does_not_wait_for_ever() -> None:
 )
 @pytest.mark.falsegreen
 def test_judge_deferral_only_greylisting_has_a_budget(cause: RefusalCause | None, minutes: int, *, down: bool) -> None:
-    """Defect: Every 4xx at submission is taken for greylisting.
+    """Defect: Every 4xx counts as greylisting, so a full disk is green for half an hour.
 
-    A dead policy service or a full disk is green for half an hour.
-
-    Pantau: Only greylisting has a budget; any other 4xx is a failure at once.
+    Pantau: Only greylisting has a budget.
     """
     here = world("JCM").rounds(3)
     began = here.now
@@ -525,11 +523,9 @@ def test_while_it_spreads_nothing_is_said_yet_and_in_the_end_it_is() -> None:
 
 @pytest.mark.blind
 def test_judge_clock_set_back_while_trouble_spreads_tells_it_at_once() -> None:
-    """Defect: The clock set back by eight hours in an outage.
+    """Defect: After a clock is set back by eight hours, an outage is evaluated eight hours later.
 
-    How much is wrong was waited for for eight hours and eleven minutes.
-
-    Pantau: What lies ahead of the clock waits for nothing.
+    Pantau: A time ahead of the clock is not waited for.
     """
     here = world("JCM").rounds(3)
     internal, outbound = here.routes[0], here.routes[1]
@@ -695,9 +691,9 @@ def test_of_what_is_not_judged_here_nothing_is_known() -> None:
 
 @pytest.mark.blind
 def test_a_message_that_was_never_answered_for_and_comes_after_its_run_was_slow_and_not_refused() -> None:
-    """Defect: Mail that came late after such a hang-up left its run a failed one.
+    """Defect: Late mail after a hang-up leaves its run failed.
 
-    Pantau: It was slow, as late mail is.
+    Pantau: The run was slow.
     """
     here = world("JCM").rounds(3)
     outbound = here.routes[1]

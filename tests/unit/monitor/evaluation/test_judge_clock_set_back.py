@@ -51,10 +51,9 @@ def seen(faulty: str, fault: Fault, *, back_before: int | None = None) -> Sequen
 )
 @pytest.mark.parametrize("back_before", [1, 3, 9, 14])
 def test_judge_clock_set_back_finds_trouble_and_its_end_as_soon(faulty: str, fault: Fault, back_before: int) -> None:
-    """Defect: A deferral got eight hours more, a reference was not asked for a proof, and an outage began in the future.
+    """Defect: After a clock is set back, deferrals last eight hours more and outages begin in the future.
 
-    Pantau: What the judge remembers is moved back with the clock: trouble and its end are found in the same round, and
-    have lasted as long.
+    Pantau: The evaluator's times move back with the clock.
     """
     plain, found = seen(faulty, fault), seen(faulty, fault, back_before=back_before)
     if fault is GREYLISTS:

@@ -96,7 +96,7 @@ def test_what_is_remembered_from_the_future_does_not_count() -> None:
 @pytest.mark.blind
 @pytest.mark.parametrize("trouble", OutOfBandReason)
 def test_lifeline_clock_set_back_rings_as_late_as_if_it_had_begun_then(trouble: OutOfBandReason) -> None:
-    """Defect: The lifeline did not ring about a store that is away, or another process that is silent.
+    """Defect: After a clock is set back, the out-of-band alerter calls nobody.
 
     Pantau: What began in the future begins now.
     """
@@ -113,9 +113,9 @@ def test_lifeline_clock_set_back_rings_as_late_as_if_it_had_begun_then(trouble: 
 
 @pytest.mark.blind
 def test_peer_whose_beat_lies_ahead_is_silent_and_nobody_else_is_to_ring() -> None:
-    """Defect: A dead process whose beat lies ahead was the one that was to ring.
+    """Defect: A dead process whose heartbeat lies ahead is the one to call.
 
-    Pantau: It is silent.
+    Pantau: It counts as silent.
     """
     ahead = T0 + timedelta(hours=8)
     assert found("b", {"a": (ahead, None)}) == "a"

@@ -96,10 +96,10 @@ def test_a_start_has_as_long_as_anything_else_and_no_longer() -> None:
     ],
 )
 def test_unready_names_the_part_that_stands_still(found: tuple[LivenessFailure, ...], why: str | None) -> None:
-    """Defect: Which parts those are was said nowhere.
+    """Defect: The parts that stop the heartbeat are not shown.
 
-    Pantau: The engine, the store, the auditor and the probing; not that somebody is told late, which may be a gateway's
-    fault.
+    Pantau: Engine, store, auditor and probing are named; an overdue notification is not, because a gateway may cause
+    it.
     """
     assert unready(frozenset(found)) == why
 

@@ -64,10 +64,9 @@ FOR_GOOD = {
 @pytest.mark.parametrize("where", ["JCM/utama", "a"])
 @pytest.mark.parametrize("what", FOR_GOOD)
 def test_what_is_broken_for_good_is_run_once_a_round_and_so_is_all_else(what: str, where: str) -> None:
-    """Defect: A run of a dead agency that waited for its proof counted as a contradiction, and asked for a confirmation: 5.4 runs a round, for as long as the agency was dead, and 20 to 30 of each control route.
+    """Defect: A dead agency's pending runs ask for confirmations: 5.4 runs a round.
 
-    Pantau: What is pending counts as what it will be once it is proven, and only what is news asks for a proof: one run
-    a round at rest, whatever is broken.
+    Pantau: A pending run counts as what its proof will make it; at rest each route runs once a round.
     """
     vigil = Vigil(world("JCM", "JKT"))
     for first in (True, False):  # Broken from the start; and once all was well.
@@ -99,9 +98,9 @@ def test_what_is_broken_for_good_is_run_once_a_round_and_so_is_all_else(what: st
 def test_what_cannot_be_proven_is_run_once_a_round(
     faults: dict[str, Fault], *, cut_off: bool, first_well: bool
 ) -> None:
-    """Defect: While our network or all references were dead, every route was run every minute and every control route every few seconds.
+    """Defect: While our network or all references are dead, control routes run every few seconds.
 
-    Pantau: A control route that gave no proof is run at its own pace; a route that cannot see is not looked at again.
+    Pantau: A control route without proof runs at its own pace.
     """
     vigil = Vigil(world("JCM", "JKT"))
     if first_well:
@@ -132,9 +131,9 @@ def test_what_cannot_be_proven_is_run_once_a_round(
 def test_what_comes_and_goes_is_confirmed_each_time_and_no_more(
     faults: tuple[Fault | None, ...], where: str, *, first_well: bool
 ) -> None:
-    """Defect: Each failure of an agency whose mail came and went counted as the first, and had all of its routes run again.
+    """Defect: Each failure of flapping mail makes all routes of the agency run.
 
-    Pantau: It is the first where all routes were well.
+    Pantau: Only the first after all were up does.
     """
     vigil = Vigil(world("JCM", "JKT"))
     if first_well:
@@ -203,9 +202,9 @@ def test_an_outage_that_could_not_be_seen_for_a_fault_of_ours_is_confirmed_soon_
 
 @pytest.mark.blind
 def test_mail_that_is_lost_and_late_by_turns_is_not_shown_as_well() -> None:
-    """Defect: A route whose mail was lost and late by turns was up for ever.
+    """Defect: A route whose mail is lost and late by turns stays up.
 
-    Pantau: It is degraded once five runs in a row were not good.
+    Pantau: Five bad runs in a row make it degraded.
     """
     vigil = Vigil(World(world("JCM").routes)).watch(HOUR)
     vigil.world.faults = {"JCM/utama": by_turns(slow(), REJECTS)}
@@ -216,9 +215,9 @@ def test_mail_that_is_lost_and_late_by_turns_is_not_shown_as_well() -> None:
 
 @pytest.mark.blind
 def test_mail_that_was_lost_every_other_time_from_the_start_does_not_stay_unknown() -> None:
-    """Defect: A new route that lost every other message stayed unknown for ever, and was run every minute.
+    """Defect: A new route that loses every other message stays unknown for ever.
 
-    Pantau: It is degraded once five runs have settled nothing.
+    Pantau: Five runs without a decision make it degraded.
     """
     vigil = Vigil(World(world("JCM").routes, {"JCM/utama": by_turns(None, REJECTS)})).watch(2 * HOUR)
 

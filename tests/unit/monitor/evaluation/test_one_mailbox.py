@@ -47,11 +47,9 @@ def own(judge: HealthEvaluator, minutes: int) -> set[str]:
 
 @pytest.mark.blind
 def test_judge_one_full_mailbox_is_told_as_that_mailbox_and_is_no_outage() -> None:
-    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+    """Defect: A full mailbox is an outage for staff.
 
-    An outage was told to staff.
-
-    Pantau: A full mailbox is no outage, and is named until it works.
+    Pantau: It is no outage, and is named until it works.
     """
     judge = judged_well()
     for n in range(5):
@@ -73,11 +71,9 @@ def test_judge_one_full_mailbox_is_told_as_that_mailbox_and_is_no_outage() -> No
 
 @pytest.mark.blind
 def test_judge_second_full_mailbox_of_the_agency_is_an_outage() -> None:
-    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+    """Defect: Several full mailboxes of an agency are no outage.
 
-    An outage was told to staff.
-
-    Pantau: A second mailbox of the agency makes it one.
+    Pantau: The second one makes an outage.
     """
     judge = judged_well()
     for n in range(4):
@@ -101,11 +97,9 @@ def test_judge_second_full_mailbox_of_the_agency_is_an_outage() -> None:
     ids=["works again", "long ago", "the same"],
 )
 def test_judge_mailbox_that_is_not_full_now_makes_no_second(other: list[ProbeResult]) -> None:
-    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+    """Defect: A mailbox that was full long ago counts as a second one.
 
-    An outage was told to staff.
-
-    Pantau: One that works again, or was full long ago, does not.
+    Pantau: It does not once it works again.
     """
     judge = judged_well()
     take_in(judge, *other)
@@ -138,11 +132,9 @@ def test_judge_full_mailbox_is_known_after_a_restart() -> None:
 
 @pytest.mark.blind
 def test_judge_full_reference_is_told_as_its_mailbox_and_blames_nobody() -> None:
-    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+    """Defect: A full reference blames agencies.
 
-    An outage was told to staff.
-
-    Pantau: A full reference blames nobody else.
+    Pantau: It is reported as its own mailbox.
     """
     here = World(ROUTES).rounds(3)
 
@@ -161,9 +153,9 @@ def test_judge_full_reference_is_told_as_its_mailbox_and_blames_nobody() -> None
 
 @pytest.mark.blind
 def test_judge_reference_on_a_block_list_is_told_to_the_noc_once_several_agencies_refuse_it() -> None:
-    """Defect: A reference stood on a block list, and the agencies that refused it were blamed.
+    """Defect: A block-listed reference is not reported.
 
-    Pantau: The NOC is told once it is refused three times in a row.
+    Pantau: The NOC is notified after three refusals in a row.
     """
     judge = judged_well()
     take_in(judge, listed(INBOUND[FIRST], timedelta()), arrived(INBOUND[SECOND], T0 + MINUTE))

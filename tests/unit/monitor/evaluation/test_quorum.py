@@ -191,7 +191,7 @@ def test_quorum_is_a_share_of_those_that_see_it_with_a_floor(
 
 @pytest.mark.blind
 def test_two_of_ten_sites_are_no_half() -> None:
-    """Defect: Two sites of ten made an outage that eight did not see.
+    """Defect: Two sites of ten make an outage that eight do not see.
 
     Pantau: A quorum is a share of the fresh sites, with a floor.
     """

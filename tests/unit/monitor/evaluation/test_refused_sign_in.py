@@ -91,7 +91,7 @@ Run = tuple[str, float, str]
     ],
 )  # fmt: skip
 def test_sign_in_fault_by_who_is_accepted_and_refused(case: str, runs: Sequence[Run], now: float, fault: str) -> None:
-    """Defect: A refused account is held to be at fault whoever else is refused.
+    """Defect: A refused account is blamed whoever else is refused.
 
     Pantau: Who is accepted and refused at the same server decides.
     """
@@ -131,9 +131,9 @@ def tenants(count: int) -> tuple[SignInEvidence, list[MonitoredRoute]]:
     ],
 )
 def test_sign_in_fault_of_refused_accounts_by_how_many_are_accepted(count: int, locked: int, fault: str) -> None:
-    """Defect: A refused account is held to be at fault whoever else is refused.
+    """Defect: The number of accepted accounts is ignored.
 
-    Pantau: How many of each, since the last of them was refused.
+    Pantau: They are counted since the last refusal.
     """
     evidence, routes = tenants(count)
     for start in (0, 5):
@@ -154,9 +154,9 @@ def test_sign_in_fault_of_refused_accounts_by_how_many_are_accepted(count: int, 
     ],
 )
 def test_sign_in_fault_of_two_by_when_others_are_accepted(between: int, after: int, fault: str) -> None:
-    """Defect: A refused account is held to be at fault whoever else is refused.
+    """Defect: An acceptance before the refusals clears the service.
 
-    Pantau: What was accepted before that proves nothing.
+    Pantau: Only later ones count.
     """
     evidence, (first, second, *others) = tenants(8)
     evidence.record(first, refused(first, 0 * SECOND, Party.SENDER))
@@ -193,11 +193,9 @@ def test_sign_in_evidence_moves_refusals_back_with_the_clock() -> None:
 @pytest.mark.falsegreen
 @pytest.mark.parametrize("seed", range(10))
 def test_sign_in_fault_where_the_server_answers_both_ways_is_never_the_accounts(seed: int) -> None:
-    """Defect: Dovecot without its password file accepts one attempt of several.
+    """Defect: Dovecot without its password file accepts one attempt of several, and the NOC gets wrong passwords.
 
-    The others are told to the NOC as wrong passwords.
-
-    Pantau: What is accepted a moment after a refusal proves nothing.
+    Pantau: An acceptance a moment after a refusal proves nothing.
     """
     # Dovecot without its password file accepts the second attempt of each second; of five accounts one or two meet it.
     (evidence, routes), chance = tenants(5), Random(seed)
@@ -213,9 +211,9 @@ def test_sign_in_fault_where_the_server_answers_both_ways_is_never_the_accounts(
 
 @pytest.mark.falsegreen
 def test_sign_in_fault_when_the_service_works_again_is_none_of_the_accounts() -> None:
-    """Defect: While the service comes back, those that have not been tried again are told as wrong passwords.
+    """Defect: While a sign-in service recovers, accounts not tried again count as wrong passwords.
 
-    Pantau: They are undecided until they have.
+    Pantau: They are undecided until they are tried.
     """
     evidence, routes = tenants(5)
     for number, of in enumerate(routes):
@@ -317,14 +315,9 @@ def own_faults(here: World) -> set[str]:
     ids=["everywhere", "to send", "to read"],
 )
 def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, directions: set[Direction]) -> None:
-    """Defect: The only account at a server has nobody beside it.
+    """Defect: The only account at a server is blamed, for sending and reading.
 
-    Pantau: The service is suspected where the account worked within a day.
-
-    Defect: A dead sign-in service that answers as for a wrong password was told to the NOC as a fault of our account,
-    and every direction stayed up.
-
-    Pantau: Sending and reading alike; it is over once the account is accepted again.
+    Pantau: Where it worked within a day the service is suspected; staff are notified until it is accepted again.
     """
     here = world("LKC", "JCM").rounds(3)
     assert here.judge.mail("LKC").unseen() == ()
@@ -355,13 +348,9 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
 @pytest.mark.falsegreen
 @pytest.mark.blind
 def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_noc() -> None:
-    """Defect: Each of five agencies on a server with no password file has an account that is refused.
+    """Defect: Five agencies on a server without password file are five incidents at the NOC.
 
-    Pantau: They are refused together.
-
-    Defect: Five agencies on one server without its password file were five incidents at the NOC.
-
-    Pantau: The staff of each are told, and the NOC of no account.
+    Pantau: They are refused together: staff of each are notified, the NOC of no account.
     """
     here = world(*SHARED, "LKC").rounds(3)
     here.faults = {f"{code}/utama": WRONG_PASSWORD for code in SHARED}
@@ -384,9 +373,9 @@ def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_
 
 @pytest.mark.blind
 def test_judge_one_of_several_accounts_refused_is_told_to_the_noc_and_not_to_staff() -> None:
-    """Defect: Five agencies on one server without its password file were five incidents at the NOC.
+    """Defect: A refused account beside accepted ones is a suspected service.
 
-    Pantau: One account beside others that are accepted is our fault.
+    Pantau: It is our account.
     """
     here = world(*SHARED).rounds(3)
     here.faults["JCM/utama"] = WRONG_PASSWORD
@@ -399,9 +388,9 @@ def test_judge_one_of_several_accounts_refused_is_told_to_the_noc_and_not_to_sta
 
 @pytest.mark.blind
 def test_judge_account_never_accepted_is_told_to_the_noc() -> None:
-    """Defect: Five agencies on one server without its password file were five incidents at the NOC.
+    """Defect: An account that never worked is a suspected service.
 
-    Pantau: So is one that never worked.
+    Pantau: It is our account.
     """
     here = world("LKC")
     here.faults["LKC/utama"] = WRONG_PASSWORD
@@ -411,9 +400,9 @@ def test_judge_account_never_accepted_is_told_to_the_noc() -> None:
 
 @pytest.mark.blind
 def test_judge_account_refused_after_its_secret_was_changed_is_told_to_the_noc() -> None:
-    """Defect: Five agencies on one server without its password file were five incidents at the NOC.
+    """Defect: An account whose secret was changed here is a suspected service.
 
-    Pantau: So is one whose secret was changed here.
+    Pantau: It is our account.
     """
     here = world("LKC", "JCM").rounds(3)
     changed = [r for r in here.routes if "LKC/utama" in {r.route.sender.name, r.route.recipient.name}]
@@ -447,9 +436,9 @@ def test_judge_outage_says_more_than_a_refused_account() -> None:
 
 @pytest.mark.blind
 def test_judge_refused_accounts_after_a_restart_wait_for_the_next_run() -> None:
-    """Defect: Five agencies on one server without its password file were five incidents at the NOC.
+    """Defect: A restart while accounts are refused ends or repeats the incident.
 
-    Pantau: A restart in the middle tells and ends nothing until the next run.
+    Pantau: It changes nothing until the next run.
     """
     here = world(*SHARED, "LKC").rounds(3)
     came = {r.name: here.now - 5 * MINUTE for r in here.routes}
@@ -485,9 +474,9 @@ def test_judge_silence_of_the_site_leaves_undecided_why_accounts_are_refused() -
 @pytest.mark.blind
 @pytest.mark.parametrize("back", [timedelta(hours=3), 3 * DAY])
 def test_judge_refused_accounts_outlast_a_clock_that_is_set_back(back: timedelta) -> None:
-    """Defect: Five agencies on one server without its password file were five incidents at the NOC.
+    """Defect: A clock set back while accounts are refused ends the incident.
 
-    Pantau: Nor does a clock that is set back by hours or days.
+    Pantau: It changes nothing.
     """
     here = world("LKC", *SHARED).rounds(3)
     here.faults["LKC/utama"] = WRONG_PASSWORD

@@ -87,9 +87,9 @@ RUNS = st.tuples(st.integers(0, len(EVERYBODY) - 1), st.sampled_from([arrived, l
 @settings(max_examples=150, deadline=None)
 @given(st.lists(RUNS | st.sampled_from(sorted(CHANGES)), max_size=60))
 def test_whatever_is_reloaded_an_agency_that_did_not_change_is_judged_as_without(steps: list[object]) -> None:
-    """Defect: The same, whatever is reloaded between whatever runs.
+    """Defect: Reloads change the evaluation of unchanged agencies.
 
-    Pantau: An agency that did not change is judged as without reloads.
+    Pantau: Any sequence of reloads gives the same health as none.
     """
     reloaded, left_alone = HealthEvaluator(EVERYBODY, HealthPolicy()), HealthEvaluator(EVERYBODY, HealthPolicy())
     at, has_come = timedelta(0), False
@@ -120,9 +120,9 @@ def test_whatever_is_reloaded_an_agency_that_did_not_change_is_judged_as_without
 
 @pytest.mark.blind
 def test_a_route_that_is_probed_otherwise_keeps_its_streak() -> None:
-    """Defect: The same for its streaks.
+    """Defect: A route that is probed differently loses its streak.
 
-    Pantau: A streak is the route's, however it is probed.
+    Pantau: The streak belongs to the route.
     """
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
@@ -135,9 +135,9 @@ def test_a_route_that_is_probed_otherwise_keeps_its_streak() -> None:
 
 @pytest.mark.blind
 def test_what_the_old_mailbox_failed_is_not_held_against_the_new_one_and_how_it_stood_is_known() -> None:
-    """Defect: A route whose mailbox was corrected would have inherited what the wrong one had failed.
+    """Defect: A corrected mailbox inherits the failures of the wrong one.
 
-    Pantau: Its streak begins anew; how it was judged stands until something is known.
+    Pantau: Its streak begins anew; the last health stays until a run ends.
     """
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
@@ -415,9 +415,9 @@ def test_what_does_not_change_keeps_its_place_and_a_look_that_was_asked_for_is_s
 
 @pytest.mark.blind
 def test_whoever_plans_a_route_otherwise_over_and_over_does_not_put_it_off() -> None:
-    """Defect: Who changes an interval again and again could put a route off for ever.
+    """Defect: Frequent edits of the interval postpone a route for ever.
 
-    Pantau: A run that is planned is not put off by it.
+    Pantau: A planned run is not postponed by an edit.
     """
     schedule = planned()
     due = schedule.wake()

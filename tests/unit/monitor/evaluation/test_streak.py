@@ -49,10 +49,9 @@ def restarted(here: World, stored: Store, *, away: timedelta = timedelta(0)) -> 
 @pytest.mark.blind
 @pytest.mark.parametrize("fault", [REFUSED, LOSES])
 def test_a_restart_before_each_run_hides_no_outage_and_no_recovery(fault: Fault) -> None:
-    """Defect: A restart forgot what had failed: a service that was restarted every few minutes found no outage.
+    """Defect: A service that restarts every few minutes finds no outage.
 
-    Pantau: The latest runs of a route that contradict how it is judged are stored; they count, unless another run would
-    have come since.
+    Pantau: Stored runs that contradict the health count, unless another would have come since.
     """
     here, stored = world("JCM", "JKT").rounds(3), Store()
     for faults, expected in (({"JCM/utama": fault}, Health.DOWN), ({}, Health.UP)):
@@ -106,9 +105,9 @@ def test_another_look_is_wanted_soon_by_what_had_failed_before() -> None:
 
 @pytest.mark.blind
 def test_mail_that_comes_after_a_restart_was_slow_and_not_lost() -> None:
-    """Defect: After a restart, mail that came late stayed lost: with the next failure, slow mail was an outage.
+    """Defect: After a restart, late mail stays lost and slow mail becomes an outage.
 
-    Pantau: Of a run from before the start, too, it says that it was slow.
+    Pantau: Late mail corrects a run from before the start.
     """
     here, stored = world("JCM").rounds(3), Store()
     here.faults["JCM/utama"] = LOSES

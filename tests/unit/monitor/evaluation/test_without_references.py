@@ -46,12 +46,9 @@ class Trial:
 
 @pytest.mark.blind
 def test_one_mailbox_that_cannot_be_reached_may_be_our_own_network_and_that_is_said() -> None:
-    """Defect: Where there is no reference mailbox nothing could prove our network.
+    """Defect: Without a reference nothing proves our network, and a dead server stays green.
 
-    An agency whose server was dead stayed green for ever, and nothing was said.
-
-    Pantau: Every mailbox shows whom we reach, and every run speaks of our network. Of one mailbox alone it is said that
-    our network may be down.
+    Pantau: Every mailbox proves whom we reach; of one mailbox alone our network is suspected, and that is shown.
     """
     trial = Trial("JCM")
     trial.goes(3, None)
@@ -65,11 +62,9 @@ def test_one_mailbox_that_cannot_be_reached_may_be_our_own_network_and_that_is_s
 
 @pytest.mark.blind
 def test_one_mailbox_that_refuses_or_loses_mail_is_the_agencys() -> None:
-    """Defect: Where there is no reference mailbox nothing could prove our network.
+    """Defect: Without a reference, refused or lost mail counts for nobody.
 
-    An agency whose server was dead stayed green for ever, and nothing was said.
-
-    Pantau: What was reached and refuses is the agency's.
+    Pantau: A reached mailbox that refuses is the agency's fault.
     """
     trial = Trial("JCM")
     trial.goes(3, None)
@@ -79,11 +74,9 @@ def test_one_mailbox_that_refuses_or_loses_mail_is_the_agencys() -> None:
 
 @pytest.mark.blind
 def test_where_another_can_be_reached_it_is_the_agencys() -> None:
-    """Defect: Where there is no reference mailbox nothing could prove our network.
+    """Defect: Without a reference, an unreachable mailbox counts for nobody.
 
-    An agency whose server was dead stayed green for ever, and nothing was said.
-
-    Pantau: Where another can be reached it is the agency's.
+    Pantau: It is the agency's fault where another is reached.
     """
     trial = Trial("JCM", "JKR")
     trial.goes(3, None, None)
@@ -93,11 +86,9 @@ def test_where_another_can_be_reached_it_is_the_agencys() -> None:
 
 @pytest.mark.blind
 def test_where_nobody_can_be_reached_it_is_our_network() -> None:
-    """Defect: Where there is no reference mailbox nothing could prove our network.
+    """Defect: Without a reference, a dead network of ours blames agencies.
 
-    An agency whose server was dead stayed green for ever, and nothing was said.
-
-    Pantau: Where nobody can be reached it is our network, and the agencies stand as they did.
+    Pantau: Where nobody is reached it is our network, and health stays.
     """
     trial = Trial("JCM", "JKR")
     trial.goes(3, None, None)

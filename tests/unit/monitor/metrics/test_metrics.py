@@ -55,7 +55,7 @@ def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
 
 @pytest.mark.blind
 def test_open_incidents_are_not_a_number_before_the_engine_has_looked(metrics: Metrics) -> None:
-    """Defect: `pantau_incidents_open` was 0 while the store was locked at a start.
+    """Defect: `pantau_incidents_open` is 0 while the store is locked at a start.
 
     Pantau: It is NaN until the engine has looked.
     """
@@ -69,9 +69,9 @@ def test_open_incidents_are_not_a_number_before_the_engine_has_looked(metrics: M
 
 @pytest.mark.blind
 def test_it_is_not_said_that_nothing_waits_to_be_sent_before_the_engine_has_looked(metrics: Metrics) -> None:
-    """Defect: "Oldest pending notice 0 s" was green before the engine had looked.
+    """Defect: "Oldest pending 0 s" is green before the engine looked.
 
-    Pantau: The gauge is absent until it has.
+    Pantau: The gauge is absent until then.
     """
     assert Scrape(metrics).value("notification_oldest_pending_seconds") is None
     metrics.cycle_finished(NOON, None, ())
@@ -82,9 +82,9 @@ def test_it_is_not_said_that_nothing_waits_to_be_sent_before_the_engine_has_look
 def test_letters_that_were_late_are_late_while_the_store_is_away_and_that_none_is_late_is_not_said(
     metrics: Metrics,
 ) -> None:
-    """Defect: Letters were late, and the alert of it ended because the store went away.
+    """Defect: The alert on late letters ends when the store becomes unavailable.
 
-    Pantau: They are late until somebody can write down that they were posted.
+    Pantau: They stay late until a posting can be stored.
     """
     told = []
     for overdue in (2, None, 0, None):
@@ -152,9 +152,9 @@ def test_the_transit_histogram_counts_only_deliveries(metrics: Metrics) -> None:
 def test_how_long_servers_took_to_answer_for_messages_is_counted_by_direction_and_stays_in_the_submission(
     metrics: Metrics,
 ) -> None:
-    """Defect: It was in no metric.
+    """Defect: The time until a server acknowledges a message is in no metric.
 
-    Pantau: A histogram by direction tells it.
+    Pantau: A histogram by direction has it.
     """
     finish(metrics, run(Outcome.CONNECT, submit=1, data=16.5))
     finish(metrics, run(Outcome.DELIVERED, submit=1, data=0.5))
@@ -265,9 +265,9 @@ def test_a_declared_outage_is_shown_in_the_directions_that_it_is_about_while_it_
 
 @pytest.mark.blind
 def test_an_outage_that_was_declared_before_the_start_is_shown_until_the_engine_has_looked(metrics: Metrics) -> None:
-    """Defect: A restart must not take it from the wall until the engine has looked.
+    """Defect: A restart removes a declared outage from the wallboard.
 
-    Pantau: It is read from the store before the first scrape, and goes only when the engine has seen that it is over.
+    Pantau: It is read from the store before the first scrape, and ends when the engine sees the end.
     """
     metrics.watch_agency("lkc", routes=["lkc/internal"])
     metrics.restore_declared({AGENCY: IncidentType.SENDING, "lkc": IncidentType.RECEIVING})

@@ -178,9 +178,9 @@ def test_maintenance_is_shown_once_it_is_known_whether_there_is_any(metrics: Met
 
 @pytest.mark.falsegreen
 def test_a_service_that_watches_nothing_says_so() -> None:
-    """Defect: A service that watches nothing looks healthy.
+    """Defect: A service without routes looks healthy.
 
-    Pantau: The number of routes is a metric, and an alert asks for it.
+    Pantau: The number of routes is a metric with an alert.
     """
     metrics = Metrics(version="1.2.3", now=Clock())
     shown = [Scrape(metrics).value("config_routes")]

@@ -16,7 +16,7 @@ WORDS = "tiada-kotak-mel-8812"
 @pytest.mark.pitfall
 @pytest.mark.parametrize(("code", "outcome"), [(550, "rejected"), (450, "deferred")])
 def test_a_refusal_is_counted_by_its_class_and_no_word_of_the_server_becomes_a_label(code: int, outcome: str) -> None:
-    """Trap: It becomes a label, and each recipient makes a series.
+    """Trap: A server's reply becomes a label, and each recipient makes a series.
 
     Pantau: Only classes are labels.
     """

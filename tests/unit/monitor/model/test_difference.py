@@ -70,9 +70,9 @@ def with_server(**changes: object) -> MonitoredRoute:
     ids=["address", "password", "sign-in", "folder", "server", "authorities", "to", "forward"],
 )
 def test_another_mailbox_of_the_same_name_is_another_way(after: MonitoredRoute) -> None:
-    """Defect: Two mailboxes with another password, server trust or source of access tokens could not be told apart.
+    """Defect: A mailbox with another password, trust or token source looks unchanged.
 
-    Pantau: Each makes another way, which is begun anew.
+    Pantau: It is another path, and begins anew.
     """
     assert difference(named([OUT]), named([after])) == Difference(altered=(after,))
     assert goes_elsewhere(OUT, after)

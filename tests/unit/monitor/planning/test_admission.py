@@ -91,9 +91,9 @@ def test_a_machine_that_carries_all_has_no_limit() -> None:
 def test_what_is_more_than_the_machine_carries_is_left_out_and_the_rest_ends_as_ever(
     carries: float, load: float
 ) -> None:
-    """Defect: With more routes than the machine carries all runs were begun, each waited for all others, and 41 of 100 failed.
+    """Defect: With more routes than the machine carries, all runs start and 41 of 100 fail.
 
-    Pantau: Runs are begun no faster than the loop keeps up with.
+    Pantau: Runs start no faster than the loop carries.
     """
     machine = Machine(carries=carries, routes=int(carries * 60 * load)).run(60)
     machine.run(240)
@@ -108,9 +108,9 @@ def test_what_is_more_than_the_machine_carries_is_left_out_and_the_rest_ends_as_
 
 @pytest.mark.blind
 def test_rounds_are_left_out_evenly_and_no_route_starves() -> None:
-    """Defect: Which rounds were let go was a matter of luck.
+    """Defect: Which runs are skipped is luck.
 
-    Pantau: Who was let go comes first in the next round.
+    Pantau: A skipped route comes first in the next round.
     """
     machine = Machine(carries=50, routes=6_000).run(180)
     machine.done.clear()

@@ -84,9 +84,9 @@ HUNG_UP = ended(Outcome.CONNECT, Reason.CONNECTION_CLOSED)
 def test_what_a_server_did_is_believed_and_what_only_our_clock_says_is_not(
     result: ProbeResult, at_once: timedelta, in_all: timedelta, *, believed: bool
 ) -> None:
-    """Defect: A deadline that passed while the process was suspended counted as the agency's failure.
+    """Defect: A deadline that passes while the process is suspended fails the agency.
 
-    Pantau: Such a run is inconclusive; a server's answer is valid however late it is read.
+    Pantau: Such a run is inconclusive; a server's reply counts whenever it is read.
     """
     assert is_valid(result, LoopLag(longest=at_once, whole=in_all), PROBING) is believed
 

@@ -344,9 +344,9 @@ async def test_what_was_looked_at_too_long_ago_is_looked_at_soon() -> None:
 
 @pytest.mark.blind
 def test_inspector_clock_set_back_looks_at_new_agencies_soon() -> None:
-    """Defect: New agencies' checks were put off.
+    """Defect: After a clock is set back, checks of new agencies are postponed.
 
-    Pantau: Nothing is planned further ahead than it may be.
+    Pantau: Nothing is planned further ahead than allowed.
     """
     house, clock = House({"door": fine, "roof": fine}), Clock()
     inspector = CheckRunner(

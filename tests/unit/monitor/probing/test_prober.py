@@ -553,9 +553,9 @@ def stands_still(outcome: Outcome, reason: Reason) -> Script:
 async def test_a_deadline_that_passed_while_our_loop_was_held_is_no_agencys_fault(
     outcome: Outcome, reason: Reason, *, believed: bool
 ) -> None:
-    """Defect: The prober did not know that its loop had been held.
+    """Defect: The prober does not notice a blocked loop.
 
-    Pantau: It measures twenty times a second, and a run is asked for the lag during it.
+    Pantau: It measures the lag twenty times a second, and each run uses it.
     """
     each = route(box("JCM"), box("rujukan-a"), probing=HELD)
     async with probing([each], stands_still(outcome, reason)) as scene:
@@ -569,9 +569,9 @@ async def test_a_deadline_that_passed_while_our_loop_was_held_is_no_agencys_faul
 
 @pytest.mark.blind
 async def test_rounds_that_were_let_go_are_counted() -> None:
-    """Defect: Nobody was told that rounds were let go.
+    """Defect: Skipped runs are not reported.
 
-    Pantau: They are counted, and an alert tells the NOC.
+    Pantau: They are counted, and an alert notifies the NOC.
     """
     routes = [route(box("JCM"), box("rujukan-a"), n, probing=replace(PROBING, interval=2 * SECOND)) for n in range(300)]
     async with probing(routes) as scene:
@@ -648,9 +648,9 @@ async def in_transit(scene: Scene, *routes: MonitoredRoute) -> None:
 
 @pytest.mark.blind
 async def test_runs_and_watchers_of_what_did_not_change_go_on_while_others_come_go_and_change() -> None:
-    """Defect: Every mailbox was signed in to anew, every message on its way was called late.
+    """Defect: A reload signs in to every mailbox anew and calls mail in transit late.
 
-    Pantau: Runs and connections of what did not change go on.
+    Pantau: Unchanged runs and connections continue.
     """
     reference = box("rujukan-a")
     kept, gone, come = (route(box(code), reference) for code in ("JCM", "MDC", "UCM"))
@@ -681,9 +681,9 @@ async def test_runs_and_watchers_of_what_did_not_change_go_on_while_others_come_
 
 @pytest.mark.blind
 async def test_a_route_that_is_only_probed_otherwise_keeps_its_run_and_its_mailbox_its_watcher() -> None:
-    """Defect: A new maintenance window, or another interval, cancelled the agency's runs and streaks.
+    """Defect: A new maintenance window or interval cancels runs and streaks.
 
-    Pantau: They go on under the new times.
+    Pantau: They continue under the new times.
     """
     each = route(box("JCM"), box("rujukan-a"))
     async with probing([each], never_arrives) as scene:
@@ -716,9 +716,9 @@ async def test_a_mailbox_that_another_route_still_uses_stays_watched() -> None:
 
 @pytest.mark.blind
 async def test_an_agency_that_leaves_while_it_waits_for_its_turn_keeps_nobody_waiting_behind_it() -> None:
-    """Defect: A run that is cancelled while it waits for its turn at a server would have kept its place for ever.
+    """Defect: A run cancelled while it waits for a permit keeps its place for ever.
 
-    Pantau: It gives it back.
+    Pantau: It leaves the queue.
     """
     sender, reference = box("rujukan-a"), box("JCM")
     first = [route(sender, reference, n, direction=Direction.INBOUND) for n in range(10)]
@@ -757,9 +757,9 @@ async def test_what_an_account_has_sent_is_not_forgotten_when_its_password_chang
 
 @pytest.mark.blind
 async def test_what_fails_while_maintenance_is_being_written_down_is_held_against_nobody() -> None:
-    """Defect: A run that fails while its agency's maintenance is being written down counted.
+    """Defect: A run that fails while maintenance is being written counts.
 
-    Pantau: It is held against nobody.
+    Pantau: It counts against nobody.
     """
     each = route(box("JCM"), box("rujukan-a"))
     fail = asyncio.Event()

@@ -73,11 +73,9 @@ async def test_they_are_closed_when_the_calls_they_were_in_are_over() -> None:
 
 @pytest.mark.blind
 async def test_gateways_of_many_reloads_are_closed_by_one_deadline_each_and_not_one_after_the_other() -> None:
-    """Defect: Gateways that reloads replaced were closed one after the other, 100 s apart.
+    """Defect: Replaced gateways close one after the other, 100 s apart.
 
-    After thirty reloads the last had connections open for 50 minutes.
-
-    Pantau: Each set is closed 100 s after its own reload.
+    Pantau: Each set closes 100 s after its own reload.
     """
     retirement, all_of_them = Retirement(), [ManualClosure() for _ in range(200)]
     retirement.LASTS = timedelta(milliseconds=100)
@@ -94,9 +92,9 @@ async def test_gateways_of_many_reloads_are_closed_by_one_deadline_each_and_not_
 
 @pytest.mark.blind
 async def test_one_that_does_not_end_keeps_no_other_from_its_end() -> None:
-    """Defect: One gateway that does not end kept the others from their end, and the service from its own.
+    """Defect: One gateway that does not close keeps the others and the service from ending.
 
-    Pantau: They are closed at once, and each has ten seconds for it.
+    Pantau: They close concurrently, within ten seconds each.
     """
     hanging, sound = ManualClosure(hangs=True), ManualClosure()
     closing = asyncio.create_task(close_lines([line(hanging, "senyap"), line(sound)]))
@@ -108,9 +106,9 @@ async def test_one_that_does_not_end_keeps_no_other_from_its_end() -> None:
 
 @pytest.mark.blind
 def test_a_gateway_that_did_not_change_is_kept_by_a_reload_and_its_pace_may_change(office: IssuingOffice) -> None:
-    """Defect: A reload replaced every gateway, whatever had changed.
+    """Defect: A reload replaces every gateway.
 
-    Pantau: A gateway whose section and secrets are the same is kept, with its connections.
+    Pantau: A gateway with the same section and secrets is kept, with its connections.
     """
     before = load(office.config, ENVIRON).accepted().settings
     lines = build_lines(before, office.directory)

@@ -373,9 +373,9 @@ async def test_hub_that_has_never_heard_another_site_decides_alone_only_where_it
 
 @pytest.mark.blind
 async def test_hub_whose_wires_are_all_cut_tells_and_ends_no_outage_alone_and_says_so() -> None:
-    """Defect: A hub with all wires cut told and ended outages alone, whatever its `quorum`.
+    """Defect: A hub without links opens and ends outages alone.
 
-    Pantau: Sites that are not heard leave the quorum as it is; the NOC is told that too few are heard.
+    Pantau: Stale sites leave the quorum as it is, and the NOC is notified.
     """
     nation = await running()
     cut = ("johor", "kuching")
@@ -407,11 +407,9 @@ async def test_hub_whose_wires_are_all_cut_tells_and_ends_no_outage_alone_and_sa
 async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_that_saw_it_are_lost(
     set_back: bool,  # noqa: FBT001 - a case
 ) -> None:
-    """Defect: An outage was told as over when the sites that saw it were lost.
+    """Defect: An outage ends when the sites that saw it are lost.
 
-    Those that were left had not probed since it began.
-
-    Pantau: They end it when one of them has seen it fail and work again, or ten minutes after it was told.
+    Pantau: The others end it when one has seen it fail and recover, or after ten minutes.
     """
     nation = await running(quorum=Quorum())
     began = nation.clock.time
@@ -438,9 +436,7 @@ async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_t
 
 @pytest.mark.blind
 async def test_outage_is_not_over_at_a_restart_of_the_hub_by_sites_that_were_well_all_along() -> None:
-    """Defect: The same after a restart of the hub, and where a process of it takes an agency over.
-
-    When the outage began was in memory only.
+    """Defect: After a restart of the hub the start of an outage is forgotten.
 
     Pantau: It is read from the incident.
     """

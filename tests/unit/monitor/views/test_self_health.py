@@ -212,9 +212,9 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
 def test_whatever_is_wrong_with_pantau_is_said_of_the_part_that_it_is(
     part: Component, health: Health, ill: ProblemCode, signs: SelfHealthInputs, facts: Mapping[str, Any]
 ) -> None:
-    """Defect: Nor of a network, an account, a gateway, an engine that does not work, or of nobody on call.
+    """Defect: Faults of network, account, gateway, engine or on-call are not shown.
 
-    Pantau: Each is said of the part that it is.
+    Pantau: Each is shown at its part.
     """
     found = parts(signs, **facts)
     assert (found[part].health, [each.ill for each in found[part].complaints]) == (health, [ill])

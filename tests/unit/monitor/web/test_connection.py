@@ -92,7 +92,7 @@ def test_connections_of_proxies_and_this_machine_have_no_share_of_their_own() ->
 
 @pytest.mark.blind
 def test_connections_of_a_flood_from_several_addresses_are_closed_before_others() -> None:
-    """Defect: Idle connections from five addresses closed those of everybody else as soon as they came.
+    """Defect: Idle connections from five addresses close everybody else's.
 
     Pantau: A flood closes its own.
     """

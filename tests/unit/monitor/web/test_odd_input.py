@@ -388,9 +388,9 @@ async def surgery(directory: Path, *roles: str) -> AsyncIterator[Surgery]:
 
 
 async def test_every_form_odd_input_never_stops_the_loop(tmp_path: Path) -> None:
-    """Defect: 16 KiB in a field for a mail address kept all threads waiting for 4 s.
+    """Defect: 16 KiB in a field for a mail address blocks all threads for 4 s.
 
-    Pantau: A longer text than any address is not searched. Every form is sent its largest and oddest input.
+    Pantau: A longer text than any address is not searched; every form gets its largest and oddest input.
     """
     async with surgery(tmp_path) as opened:
         forms = await opened.forms()
@@ -413,9 +413,9 @@ async def test_every_form_odd_input_never_stops_the_loop(tmp_path: Path) -> None
 
 
 async def test_every_api_body_odd_input_never_stops_the_loop(tmp_path: Path) -> None:
-    """Defect: 16 KiB in a field for a mail address kept all threads waiting for 4 s.
+    """Defect: A large body of an API order blocks all threads.
 
-    Pantau: So is every body of the API,.
+    Pantau: Every body gets its largest and oddest input.
     """
     async with surgery(tmp_path) as opened:
         made = await opened.place.tokens.make("konsol", ("noc", "officer:JCM"), timedelta(days=90), by="Ujian")
@@ -442,9 +442,9 @@ async def test_every_api_body_odd_input_never_stops_the_loop(tmp_path: Path) -> 
 
 
 async def test_webhook_odd_input_never_stops_the_loop() -> None:
-    """Defect: A webhook of 8 MiB of empty alerts took more than 2 GiB, and the process with it.
+    """Defect: A webhook of 8 MiB of empty alerts takes more than 2 GiB.
 
-    Pantau: It is read up to the first alert that is wrong.
+    Pantau: It is read up to the first invalid alert.
     """
     app = portal(Service(), ["localhost"], receiver=Door().receiver())
     size = 1024 * 1024
@@ -495,10 +495,9 @@ SMALL: Final = 16 * 1024
 async def test_document_odd_text_never_stops_the_loop(
     tmp_path: Path, role: str, texts: Sequence[tuple[str, int]]
 ) -> None:
-    """Defect: An officer pasted 12,000 lines by mistake: 37 s without an answer, where a watchdog ends the service.
+    """Defect: 12,000 pasted lines block the service for 37 s.
 
-    Pantau: The first 50 problems of a document are listed, and how many more there are; what grows with the square of
-    the text is gone.
+    Pantau: The first 50 problems are listed with the number of others, without quadratic work.
     """
     async with surgery(tmp_path, role) as opened:
         with without_collector():
@@ -511,7 +510,7 @@ async def test_document_odd_text_never_stops_the_loop(
 @pytest.mark.parametrize("role", ["officer:JCM", "admin"])
 @pytest.mark.parametrize("odd", ["[x]", "{a: b}", "[[x]]", "", "1"])
 async def test_document_secret_name_of_another_shape_is_refused(tmp_path: Path, role: str, odd: str) -> None:
-    """Defect: `password_kept: [x]` in a document was answered 500.
+    """Defect: A list in place of a stored secret's name is answered 500.
 
     Pantau: It is refused, at its line.
     """
@@ -523,9 +522,9 @@ async def test_document_secret_name_of_another_shape_is_refused(tmp_path: Path, 
 
 
 async def test_document_thousands_of_errors_lists_the_first_and_their_number(tmp_path: Path) -> None:
-    """Defect: The page listed all of them, 3.7 MB.
+    """Defect: A page lists all problems of a document, 3.7 MB.
 
-    Pantau: The same.
+    Pantau: It lists the first 50.
     """
     async with surgery(tmp_path, "officer:JCM") as opened:
         text = odd_document("unknown keys", SMALL)
@@ -544,9 +543,9 @@ async def test_document_thousands_of_errors_lists_the_first_and_their_number(tmp
 
 @pytest.mark.parametrize("name", ["n", "na", "naa"])
 async def test_form_large_text_is_read_as_it_was_typed(name: str) -> None:
-    """Defect: Half a megabyte of escapes stopped the loop for 160 ms.
+    """Defect: Half a megabyte of escapes blocks the loop for 160 ms.
 
-    Pantau: A large form is read in a thread, and in parts.
+    Pantau: A large form is read in a thread, in parts.
     """
     # The escapes begin at another place with each name, and one of them where a part ends.
     typed = {name: "é%+&=\n" * 20_000, "e": ""}

@@ -84,9 +84,9 @@ async def test_who_does_not_finish_asking_is_hung_up_on(said: bytes) -> None:
 
 @pytest.mark.blind
 async def test_serve_gives_headers_less_time_than_a_body() -> None:
-    """Defect: Who sent nothing held a connection for 20 s.
+    """Defect: A client that sends nothing holds a connection for 20 s.
 
-    Pantau: Headers have 5 s, and a body 20.
+    Pantau: Headers have 5 s, a body 20.
     """
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)
@@ -104,9 +104,9 @@ async def test_serve_gives_headers_less_time_than_a_body() -> None:
 
 @pytest.mark.blind
 async def test_serve_gives_the_tls_handshake_as_long_as_the_headers(tls: tuple[Path, Path]) -> None:
-    """Defect: Who did not finish a TLS handshake held one for a minute.
+    """Defect: An unfinished TLS handshake holds a connection for a minute.
 
-    Pantau: It has 5 s, too.
+    Pantau: It has 5 s.
     """
     listener = open_port("127.0.0.1", 0)
     async with serve(Starlette(), listener, headers=SOON, certificate=tls), asyncio.timeout(HANGS):
@@ -223,9 +223,9 @@ FEW = ConnectionLimits(in_all=4, of_address=4)
 
 @pytest.mark.blind
 async def test_serve_with_all_connections_idle_answers_a_new_one_and_closes_the_oldest() -> None:
-    """Defect: Idle connections from five addresses closed those of everybody else as soon as they came.
+    """Defect: A listener full of idle connections answers nobody.
 
-    Pantau: A new request is answered while all connections are idle.
+    Pantau: A new request is answered, and the oldest idle connection closes.
     """
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)
@@ -258,9 +258,9 @@ async def _in_parts(_: Request) -> StreamingResponse:
 @pytest.mark.parametrize("path", ["/whole", "/parts"])
 @pytest.mark.parametrize("closing", ["", "Connection: close\r\n"])
 async def test_serve_with_all_connections_unread_answers_a_new_one(path: str, closing: str) -> None:
-    """Defect: Callers that ask for a long answer and do not read it could hold all connections of a listener for two minutes.
+    """Defect: Clients that do not read a long answer hold all connections for two minutes.
 
-    Pantau: They are closed for those who come.
+    Pantau: They are closed for new ones.
     """
     routes = [Route("/", _length, methods=["POST"]), Route("/whole", _whole), Route("/parts", _in_parts)]
     listener = open_port("127.0.0.1", 0)
@@ -286,9 +286,9 @@ async def test_serve_counts_no_connection_that_is_over() -> None:
 
 @pytest.mark.blind
 async def test_serve_over_tls_closes_who_does_not_shake_hands_for_a_new_one(tls: tuple[Path, Path]) -> None:
-    """Defect: Idle connections from five addresses closed those of everybody else as soon as they came.
+    """Defect: A listener full of unfinished TLS handshakes answers nobody.
 
-    Pantau: Also over TLS, where nobody finishes the handshake.
+    Pantau: A new request is answered.
     """
     trust = ssl.create_default_context(cafile=tls[0])
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
@@ -307,9 +307,9 @@ async def test_serve_over_tls_closes_who_does_not_shake_hands_for_a_new_one(tls:
 
 @pytest.mark.blind
 async def test_serve_without_a_free_descriptor_logs_one_line_and_accepts_later() -> None:
-    """Defect: Where no descriptor was free, asyncio's server wrote 2,048 lines at each attempt.
+    """Defect: Without a free descriptor asyncio's server writes 2,048 log lines at each attempt.
 
-    Pantau: One line, and an attempt a second.
+    Pantau: It writes one line and tries once a second.
     """
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)

@@ -106,9 +106,9 @@ def board(source: Service, templates: Counting, *, fresh: float = 0) -> StatusPa
 
 @pytest.mark.blind
 async def test_however_many_look_at_once_the_page_is_made_once() -> None:
-    """Defect: Each viewer had the page of 1,000 agencies rendered anew every two seconds: 2.5 s of CPU.
+    """Defect: Each viewer has the page of 1,000 agencies rendered every two seconds: 2.5 s of CPU.
 
-    Pantau: It is rendered once for all who look.
+    Pantau: It is rendered once for all viewers.
     """
     source, templates = MultiSiteDemo(), Counting()
     shared = board(source, templates, fresh=3600)
@@ -121,9 +121,9 @@ async def test_however_many_look_at_once_the_page_is_made_once() -> None:
 
 @pytest.mark.blind
 async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_went_well_changes_none() -> None:
-    """Defect: Everything was rendered, whatever had changed.
+    """Defect: The whole page is rendered at each change.
 
-    Pantau: An agency is rendered again when what is shown of it has changed; a run that went well changes nothing.
+    Pantau: An agency is rendered when its display changes.
     """
     source, templates = MultiSiteDemo(), Counting()
     shared = board(source, templates)
@@ -145,9 +145,9 @@ async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_wen
 
 @pytest.mark.blind
 async def test_who_has_the_page_already_is_sent_nothing_and_who_can_unpack_it_a_small_one() -> None:
-    """Defect: 1 MB every two seconds to each viewer.
+    """Defect: Each viewer gets 1 MB every two seconds.
 
-    Pantau: Who has it is sent 304, who has not a compressed one.
+    Pantau: An unchanged page is 304, a new one is compressed.
     """
     async with client(portal(MultiSiteDemo(), HOSTS)) as web:
         plain = await web.get("/fragment", headers={"Accept-Encoding": "identity"})
@@ -196,9 +196,9 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
 async def test_what_is_wrong_with_pantau_stands_before_every_agency(
     path: str, tongue: str, said: tuple[str, ...]
 ) -> None:
-    """Defect: What is wrong with ourselves could have stood below a thousand agencies.
+    """Defect: A fault of Pantau itself is below a thousand agencies.
 
-    Pantau: It stands before them, in either language, on a wall and behind a filter.
+    Pantau: It is above them, in each language, on a wallboard and with a filter.
     """
     away = ComponentProblem(ill=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, why="database is locked", since=T0)
     refusing = ComponentProblem(
@@ -321,11 +321,9 @@ class NothingRead(Service):
 @pytest.mark.blind
 @pytest.mark.parametrize("path", ["/", "/fragment"])
 async def test_before_the_store_was_ever_read_nobody_is_told_that_there_is_no_incident(path: str) -> None:
-    """Defect: A page that had not been able to read its store since the start said "Insiden.
+    """Defect: A page that could not read its store since the start shows "Insiden. Tiada · none".
 
-    Tiada · none" while one was open.
-
-    Pantau: It says that incidents and notices are not known.
+    Pantau: It says that incidents are unknown.
     """
     async with client(portal(NothingRead(recorded_at=T0, was_read=False), HOSTS)) as web:
         unread = (await web.get(path)).text
@@ -424,7 +422,7 @@ async def test_why_a_run_failed_and_whether_it_counts_is_said_in_the_language_of
 
 @pytest.mark.blind
 def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
-    """Defect: An agency without any direction that is probed was green.
+    """Defect: An agency without a probed direction is green.
 
     Pantau: It is unknown.
     """
@@ -475,9 +473,9 @@ async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mail
 
 @pytest.mark.blind
 async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green() -> None:
-    """Defect: A state that the page has no word for would have stopped it, or been green.
+    """Defect: A state without a word stops the page or is green.
 
-    Pantau: It is unproven.
+    Pantau: It is shown as unknown.
     """
     invented = cast(Health, "splendid")
     odd = replace(view("A001"), health={Direction.INTERNAL: invented})
@@ -492,9 +490,9 @@ async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green()
 
 @pytest.mark.blind
 async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fault_of_ours_hides_it() -> None:
-    """Defect: An agency of which nothing could be seen any more, for a fault of ours, kept the green of its last run.
+    """Defect: An agency hidden by a fault of ours keeps its last green.
 
-    Pantau: It counts as hidden by our own fault, and the direction as unproven.
+    Pantau: It counts as hidden, and its direction as unknown.
     """
     unseen = replace(view("A001"), unseen=[Direction.INTERNAL])
     async with client(portal(MultiSiteDemo(views=[unseen]), HOSTS)) as web:
@@ -506,9 +504,9 @@ async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fau
 
 @pytest.mark.blind
 async def test_an_agency_that_people_have_declared_deaf_is_not_green_because_its_probes_are() -> None:
-    """Defect: An agency whose users have no mail, while every probe is well, must not be green once a person has declared it.
+    """Defect: An agency with a declared outage is green because its probes are.
 
-    Pantau: Its card is red and says who has declared what; its directions stay as they are measured.
+    Pantau: Its card is red and names the declaration; directions stay measured.
     """
     deaf = replace(view("A001"), incident="A001-01", declared=IncidentType.RECEIVING, declared_by="Aminah <Contoh>")
     card = card_of(deaf)
@@ -686,9 +684,9 @@ async def test_however_many_filters_people_try_few_pages_are_kept() -> None:
 
 @pytest.mark.blind
 async def test_without_its_script_the_page_asks_again_and_is_old_unless_proven_fresh() -> None:
-    """Defect: A page whose script could not be loaded stayed green for ever.
+    """Defect: A page whose script cannot be loaded stays green for ever.
 
-    Pantau: The style sheet makes it old after half a minute, and without scripts it is loaded again.
+    Pantau: The style sheet marks it old after half a minute; without scripts it reloads.
     """
     async with client(portal(Service(), HOSTS)) as web:
         text = (await web.get("/")).text

@@ -27,10 +27,9 @@ REMEH = "E-mel Remeh"
 
 @pytest.mark.blind
 async def test_mail_that_a_blind_session_does_not_show_is_found_by_a_new_sign_in() -> None:
-    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+    """Defect: An IMAP session goes blind, and every route to the mailbox is LOST.
 
-    Pantau: Before that is said, the mailbox is looked through by a new sign-in; what it shows is delivered with its
-    true transit time.
+    Pantau: A new sign-in searches the mailbox first, and finds the mail with its true transit time.
     """
     office = IssuingOffice(blind=True)
     with capture_logs() as lines:
@@ -50,9 +49,9 @@ async def test_mail_that_a_blind_session_does_not_show_is_found_by_a_new_sign_in
 
 @pytest.mark.blind
 async def test_a_blind_session_is_replaced_for_the_runs_that_come_after() -> None:
-    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+    """Defect: A blind session stays for later runs.
 
-    Pantau: The blind connection is replaced, and those after it are renewed sooner.
+    Pantau: It is replaced, and the next ones are renewed sooner.
     """
     office = IssuingOffice(blind=True)
     async with desk(office, office.put) as at:
@@ -68,9 +67,9 @@ async def test_a_blind_session_is_replaced_for_the_runs_that_come_after() -> Non
 
 @pytest.mark.blind
 async def test_a_hundred_runs_that_lose_their_mail_together_cost_a_few_sign_ins() -> None:
-    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+    """Defect: A hundred runs that time out together cost a hundred sign-ins.
 
-    Pantau: Runs whose time ends together share one look.
+    Pantau: They share a few.
     """
     office = IssuingOffice()
     # A hundred handshakes at once take seconds on a busy machine.
@@ -95,9 +94,9 @@ async def test_a_hundred_runs_that_lose_their_mail_together_cost_a_few_sign_ins(
     ],
 )
 async def test_nothing_is_called_lost_when_nobody_could_look(trick: Trick, outcome: Outcome, reason: Reason) -> None:
-    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+    """Defect: Mail is called lost although nobody could look.
 
-    Pantau: If nobody could look, the run ends by why, not as lost.
+    Pantau: The run ends by the reason.
     """
     office = IssuingOffice()
     async with desk(office, lambda _: office.tricks.update({"LOGIN": trick})) as at:
@@ -108,9 +107,9 @@ async def test_nothing_is_called_lost_when_nobody_could_look(trick: Trick, outco
 
 @pytest.mark.blind
 async def test_mail_in_a_junk_folder_that_nobody_configured_is_found_and_the_folder_is_named() -> None:
-    """Defect: Mail in a junk folder that nobody configured was LOST.
+    """Defect: Mail in an unconfigured junk folder is LOST.
 
-    Pantau: All folders of the mailbox are looked through, read-only; the run ends as junk with the folder's name.
+    Pantau: All folders are searched read-only; the run ends as junk with the folder's name.
     """
     office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}, "E-mel Remeh": {}, "Draf": {}})
     office.put(FOREIGN, REMEH)
@@ -132,9 +131,9 @@ async def test_mail_in_a_junk_folder_that_nobody_configured_is_found_and_the_fol
 
 @pytest.mark.blind
 async def test_mail_that_comes_to_the_inbox_after_a_copy_was_found_elsewhere_is_delivered() -> None:
-    """Defect: Mail in a junk folder that nobody configured was LOST.
+    """Defect: A copy in another folder hides mail that comes to the inbox.
 
-    Pantau: A copy in another folder does not outdo what comes to the inbox.
+    Pantau: The inbox counts.
     """
     office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}})
     copies: list[bytes] = []
@@ -153,9 +152,9 @@ async def test_mail_that_comes_to_the_inbox_after_a_copy_was_found_elsewhere_is_
 
 @pytest.mark.blind
 async def test_a_mailbox_with_five_thousand_folders_is_looked_through_within_bounds() -> None:
-    """Defect: Mail in a junk folder that nobody configured was LOST.
+    """Defect: A mailbox with thousands of folders is searched without end.
 
-    Pantau: Thousands of folders are looked through within bounds.
+    Pantau: The search has bounds.
     """
     names = ["INBOX", *(f"Projek/{number}" for number in range(5000)), REMEH]
     office, token = IssuingOffice(folders={name: {} for name in names}), issue()
@@ -173,9 +172,9 @@ async def test_a_mailbox_with_five_thousand_folders_is_looked_through_within_bou
 
 @pytest.mark.blind
 async def test_only_folders_of_the_mailbox_in_which_mail_arrives_are_looked_through() -> None:
-    """Defect: Mail in a junk folder that nobody configured was LOST.
+    """Defect: The final search opens foreign folders and sent mail.
 
-    Pantau: Others' folders, and those that hold what was sent, are left alone.
+    Pantau: It opens only the mailbox's own folders for arriving mail.
     """
     folders = ["INBOX", "shared/pro", "Penting", "Dihantar", "Semua", "Draf", "Tutup", "Papan", "Hilang"]
     marks = {"Dihantar": "\\Sent", "Semua": "\\All", "Draf": "\\Drafts", "Papan": "\\Noselect"}
@@ -197,9 +196,9 @@ async def test_only_folders_of_the_mailbox_in_which_mail_arrives_are_looked_thro
 
 @pytest.mark.blind
 async def test_a_copy_of_what_was_sent_from_the_same_mailbox_proves_nothing() -> None:
-    """Defect: Mail in a junk folder that nobody configured was LOST.
+    """Defect: A copy of sent mail proves an arrival.
 
-    Pantau: A copy of what was sent from the same mailbox proves nothing.
+    Pantau: It proves nothing.
     """
     office = IssuingOffice(folders={"INBOX": {}, "Dihantar": {}})
     async with desk(office, lambda raw: office.put(raw, "Dihantar"), from_itself=True) as at:
@@ -215,9 +214,9 @@ def delivered(raw: bytes) -> bytes:
 @pytest.mark.blind
 @pytest.mark.parametrize("folder", [REMEH, "Projek/2026"])
 async def test_second_look_internal_mail_in_another_folder_is_found_named_and_deleted(folder: str) -> None:
-    """Defect: Mail that a rule or a filter put into another folder was LOST where it is sent from the mailbox to itself, as `pantau init` sets it up, and stayed there for ever.
+    """Defect: Mail from a mailbox to itself that a rule files elsewhere is LOST and stays there.
 
-    Pantau: What was delivered (RFC 5321 4.4) is found and deleted; a copy that is kept of what is sent is neither.
+    Pantau: Delivered mail (RFC 5321 4.4) is found and deleted, a kept copy of sent mail is not.
     """
     # What is sent from the mailbox to itself, as `pantau init` sets a single mailbox up.
     office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}, folder: {}})
@@ -233,9 +232,9 @@ async def test_second_look_internal_mail_in_another_folder_is_found_named_and_de
 @pytest.mark.blind
 @pytest.mark.parametrize("folder", ["Sent", "Sent Items", "INBOX.Sent", "Item Dihantar", "Mel/Dihantar", "Kiriman"])
 async def test_second_look_copy_that_is_kept_of_what_is_sent_proves_nothing(folder: str) -> None:
-    """Defect: Mail that a rule or a filter put into another folder was LOST where it is sent from the mailbox to itself, as `pantau init` sets it up, and stayed there for ever.
+    """Defect: The kept copy of sent mail counts as arrival.
 
-    Pantau: A folder of sent mail is not looked into.
+    Pantau: A folder of sent mail is not searched.
     """
     office = IssuingOffice(folders={"INBOX": {}, folder: {}})
 
@@ -250,9 +249,9 @@ async def test_second_look_copy_that_is_kept_of_what_is_sent_proves_nothing(fold
 
 @pytest.mark.blind
 async def test_second_look_mail_left_over_in_another_folder_is_deleted_and_counted_once() -> None:
-    """Defect: Mail that a rule or a filter put into another folder was LOST where it is sent from the mailbox to itself, as `pantau init` sets it up, and stayed there for ever.
+    """Defect: Mail of earlier runs stays in another folder.
 
-    Pantau: What is left there of earlier runs is late, and deleted.
+    Pantau: It counts as late, once, and is deleted.
     """
     office = IssuingOffice(folders={"INBOX": {}, "Projek/2026": {}})
     late, kept, unknown, sent = issue(), issue(), issue(), issue()
@@ -271,9 +270,9 @@ async def test_second_look_mail_left_over_in_another_folder_is_deleted_and_count
 
 @pytest.mark.blind
 async def test_second_look_mail_made_anew_and_filed_is_found_with_what_was_changed() -> None:
-    """Defect: Mail whose headers a gateway had all replaced was LOST though it lay in the inbox.
+    """Defect: Mail with replaced headers in another folder is LOST.
 
-    Pantau: In another folder, too, with what was changed.
+    Pantau: It is found, with what changed.
     """
     office = IssuingOffice(folders={"INBOX": {}, "Projek/2026": {}})
 
@@ -308,9 +307,9 @@ async def test_second_look_mail_made_anew_and_filed_is_found_with_what_was_chang
     ],
 )
 async def test_a_folders_name_is_a_strangers_word_and_shown_as_one(name: str, shown: str) -> None:
-    """Defect: Mail in a junk folder that nobody configured was LOST.
+    """Defect: A folder's name is shown as the server writes it.
 
-    Pantau: A folder's name is shown decoded, cleaned and short.
+    Pantau: It is decoded, cleaned and shortened.
     """
     office = IssuingOffice(folders={"INBOX": {}, name: {}})
     async with desk(office, lambda raw: office.put(raw, name)) as at:
@@ -322,9 +321,9 @@ async def test_a_folders_name_is_a_strangers_word_and_shown_as_one(name: str, sh
 @pytest.mark.blind
 @pytest.mark.parametrize("trick", [hang, close, "* BYE mati\r\n", "{tag} MUNGKIN\r\n", "{tag} NO [SERVERBUG] x\r\n"])
 async def test_what_goes_wrong_in_other_folders_makes_nothing_of_what_the_inbox_showed(trick: Trick) -> None:
-    """Defect: Mail in a junk folder that nobody configured was LOST.
+    """Defect: A folder that hangs changes the result of the inbox.
 
-    Pantau: A folder that hangs or breaks off does not change what the inbox showed.
+    Pantau: It changes nothing.
     """
     office = IssuingOffice(folders={"INBOX": {}, "Arkib": {}})
     office.tricks["EXAMINE Arkib"] = trick
@@ -336,9 +335,9 @@ async def test_what_goes_wrong_in_other_folders_makes_nothing_of_what_the_inbox_
 
 @pytest.mark.blind
 async def test_a_server_without_a_list_of_folders_is_looked_through_all_the_same() -> None:
-    """Defect: Mail in a junk folder that nobody configured was LOST.
+    """Defect: A server that lists no folders ends the search.
 
-    Pantau: A server that lists no folders is looked through all the same.
+    Pantau: Its inbox is searched.
     """
     office = IssuingOffice(blind=True, tricks={"LIST": "{tag} NO tidak\r\n", "NAMESPACE": "{tag} BAD apa\r\n"})
     async with desk(office, office.put) as at:
@@ -347,9 +346,9 @@ async def test_a_server_without_a_list_of_folders_is_looked_through_all_the_same
 
 @pytest.mark.blind
 async def test_a_server_whose_clock_is_wrong_is_no_witness_of_when_mail_came() -> None:
-    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+    """Defect: A server with a wrong clock dates the arrival.
 
-    Pantau: A stamp that cannot be right dates nothing.
+    Pantau: An impossible time is not used.
     """
     office = IssuingOffice(blind=True, age=timedelta(days=1))
     async with desk(office, office.put) as at:
@@ -360,9 +359,9 @@ async def test_a_server_whose_clock_is_wrong_is_no_witness_of_when_mail_came() -
 
 @pytest.mark.blind
 async def test_a_mailbox_over_pop3_needs_no_other_sign_in_than_its_next_look() -> None:
-    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+    """Defect: A POP3 mailbox needs an extra sign-in before mail is lost.
 
-    Pantau: Over POP3 each look is a new sign-in, so the next one does.
+    Pantau: Its next look is one.
     """
     standin = Pop3StandIn()
     async with listening(standin, server_context()) as port:

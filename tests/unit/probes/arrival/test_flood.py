@@ -63,10 +63,9 @@ async def watched(standin: Handler, *, pace: PollingPolicy = PACE, pop3: bool = 
 async def test_an_imap_server_that_pours_is_hung_up_on_and_left_alone_for_longer_each_time(
     command: str, said: bytes
 ) -> None:
-    """Defect: An IMAP server that poured for ever took a fifth of the core and made other runs late.
+    """Defect: An IMAP server that never stops sending takes a fifth of the core.
 
-    Pantau: Each answer has a limit; beyond it the connection is given up, and the pause before the next grows, whatever
-    runs come.
+    Pantau: Each answer has a limit; beyond it the connection ends, and the pause grows.
     """
     standin = ImapStandIn()
     pouring = Pouring(standin, said, first=b"+ dengar\r\n" if command == "IDLE" else b"")
@@ -93,9 +92,9 @@ async def test_an_imap_server_that_pours_is_hung_up_on_and_left_alone_for_longer
 
 @pytest.mark.blind
 async def test_what_an_imap_server_says_unasked_has_an_end() -> None:
-    """Defect: An IMAP server that poured for ever took a fifth of the core and made other runs late.
+    """Defect: A server that sends between commands takes the core.
 
-    Pantau: So has what a server says between two questions.
+    Pantau: That has a limit too.
     """
     standin = ImapStandIn()
     pouring = Pouring(standin, b"* OK " + b"x" * 8000 + b"\r\n")
@@ -117,9 +116,9 @@ async def test_what_an_imap_server_says_unasked_has_an_end() -> None:
 
 @pytest.mark.blind
 async def test_announcements_that_come_to_nothing_are_listened_to_less_and_less() -> None:
-    """Defect: A drip of announcements, slow enough for every time-out, had the mailbox looked at without a pause.
+    """Defect: A slow stream of notifications makes the mailbox be polled without a pause.
 
-    Pantau: Those that come to nothing are listened to less and less.
+    Pantau: Useless ones are heeded less and less.
     """
     standin = ImapStandIn()
     drip = Pouring(standin, b"* 1 EXISTS\r\n", first=b"+ dengar\r\n", pause=0.002)
@@ -149,9 +148,9 @@ async def test_announcements_that_come_to_nothing_are_listened_to_less_and_less(
 
 @pytest.mark.blind
 async def test_a_server_that_counts_its_mail_with_each_answer_is_not_asked_for_ever() -> None:
-    """Defect: A server that says how many mails there are with each answer was asked 670 times a second.
+    """Defect: A server that reports the message count with each answer is polled 670 times a second.
 
-    Pantau: What comes with an answer to us is no news that stirs.
+    Pantau: A report within an answer triggers no poll.
     """
     standin = ImapStandIn()
 
@@ -168,9 +167,9 @@ async def test_a_server_that_counts_its_mail_with_each_answer_is_not_asked_for_e
 
 @pytest.mark.blind
 async def test_a_server_that_pads_each_of_its_answers_is_asked_less_often() -> None:
-    """Defect: A server could pad every answer up to the limit.
+    """Defect: A server pads every answer up to the limit.
 
-    Pantau: What the answers cost together is waited for.
+    Pantau: The total cost of answers is waited for.
     """
     standin = ImapStandIn(capabilities="IMAP4rev1 UIDPLUS")
     padding = "* OK " + "x" * 90 + "\r\n"
@@ -193,9 +192,9 @@ async def test_a_server_that_pads_each_of_its_answers_is_asked_less_often() -> N
 
 @pytest.mark.blind
 async def test_a_long_list_over_pop3_is_asked_for_less_often_and_only_its_end_taken_apart() -> None:
-    """Defect: A long list over POP3 was asked for every three seconds, and all of it taken apart.
+    """Defect: A long POP3 list is read every three seconds, all of it.
 
-    Pantau: It is waited for, too, and only the newest are told apart.
+    Pantau: Its cost is waited for, and only the newest are examined.
     """
     standin = Pop3StandIn()
     lines = "".join(f"{number} u{number}\r\n" for number in range(1, 20_001))
@@ -216,9 +215,9 @@ async def test_a_long_list_over_pop3_is_asked_for_less_often_and_only_its_end_ta
 
 @pytest.mark.blind
 async def test_a_piece_of_a_flood_is_not_even_taken_apart() -> None:
-    """Defect: An IMAP server that poured for ever took a fifth of the core and made other runs late.
+    """Defect: An oversized IMAP answer is parsed.
 
-    Pantau: What is beyond the limit is not taken apart.
+    Pantau: It is not parsed beyond the limit.
     """
     heard: list[str] = []
     wire = ImapWire(lambda: heard.append("stirred"), 1.0)

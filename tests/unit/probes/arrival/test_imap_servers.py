@@ -51,7 +51,7 @@ async def handed_over(watcher: MailboxWatcher, standin: ImapStandIn, token: Toke
 async def test_what_a_server_shows_only_after_a_noop_is_found() -> None:
     """Trap: Gmail announces a message and shows it only after a NOOP.
 
-    Pantau: NOOP comes before each look.
+    Pantau: NOOP precedes each look.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     arriving: dict[int, bytes] = {}
@@ -78,7 +78,7 @@ async def test_what_a_server_shows_only_after_a_noop_is_found() -> None:
 async def test_no_message_is_looked_for_by_a_search_of_the_server(answer: str) -> None:
     """Trap: Searching headers is unreliable.
 
-    Pantau: New UIDs are fetched, and matched here.
+    Pantau: New UIDs are fetched and matched locally.
     """
     standin, counted, token = ImapStandIn(tricks={"UID SEARCH": answer, "SEARCH": answer}), Counted(), issue()
     async with watching(standin, counted) as watcher:
@@ -89,7 +89,7 @@ async def test_no_message_is_looked_for_by_a_search_of_the_server(answer: str) -
 
 @pytest.mark.pitfall
 async def test_a_mailbox_is_signed_in_to_once_and_not_for_every_look() -> None:
-    """Trap: Signing in for each look led to blocked accounts.
+    """Trap: Signing in for each look blocks accounts.
 
     Pantau: One sign-in serves all looks.
     """
@@ -103,7 +103,7 @@ async def test_a_mailbox_is_signed_in_to_once_and_not_for_every_look() -> None:
 
 @pytest.mark.pitfall
 async def test_a_watch_that_ends_says_logout_and_leaves_no_session_behind() -> None:
-    """Trap: In IDLE, LOGOUT is not understood.
+    """Trap: LOGOUT is not understood during IDLE.
 
     Pantau: DONE comes first.
     """
@@ -129,9 +129,9 @@ async def test_a_watch_that_ends_says_logout_and_leaves_no_session_behind() -> N
 @pytest.mark.pitfall
 @pytest.mark.parametrize("command", ["NOOP", "LIST", "SELECT"])
 async def test_a_watch_that_ends_in_the_middle_of_a_command_says_logout_too(command: str) -> None:
-    """Trap: A command is under way when it ends.
+    """Trap: A command is under way at the end.
 
-    Pantau: LOGOUT is said after it.
+    Pantau: LOGOUT follows it.
     """
     heard: list[bytes] = []
 
@@ -152,7 +152,7 @@ async def test_a_watch_that_ends_in_the_middle_of_a_command_says_logout_too(comm
 async def test_a_mailbox_that_lets_nobody_in_is_left_with_a_logout_too() -> None:
     """Trap: "User is authenticated but not connected" looks like a wrong password.
 
-    Pantau: It is none, and LOGOUT is said.
+    Pantau: It is not, and LOGOUT is sent.
     """
     standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [LIMIT] User is authenticated but not connected.\r\n"})
     async with listening(standin, server_context()) as port:
@@ -177,9 +177,9 @@ def dated(date: str) -> Callable[[bytes], bytes]:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("date", ["Fri, 31 Dec 1999 23:59:59 +1400", "Sat, 1 Jan 2050 00:00:00 -1200", "semalam"])
 async def test_no_date_of_a_server_or_a_header_decides_what_is_ours(date: str) -> None:
-    """Trap: SEARCH knows days only, and the dates of a mail differ by hours.
+    """Trap: SEARCH knows days only, and dates of mail differ by hours.
 
-    Pantau: Only the time in the token counts, in UTC.
+    Pantau: Only the token's time counts, in UTC.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with watching(standin, counted) as watcher:
@@ -194,7 +194,7 @@ async def test_no_date_of_a_server_or_a_header_decides_what_is_ours(date: str) -
 
 @pytest.mark.pitfall
 async def test_a_configured_junk_folder_is_read_where_the_server_marks_none() -> None:
-    """Trap: Some servers mark none.
+    """Trap: Some servers mark no junk folder.
 
     Pantau: Names can be configured.
     """
@@ -244,10 +244,9 @@ async def _looked_at(watcher: MailboxWatcher) -> None:
     ],
 )
 async def test_a_legal_hold_that_keeps_our_mail_is_no_fault_of_delivery(tricks: dict[str, Trick]) -> None:
-    """Trap: A legal hold keeps everything, or a server says that it deletes and does not.
+    """Trap: A legal hold keeps everything, or a server does not delete.
 
-    Pantau: That is no fault of delivery. It is logged once and counted (`pantau_mailbox_undeleted_messages`); use a mailbox
-    that forgets.
+    Pantau: It is no fault of delivery; it is logged once and counted.
     """
     standin, counted = ImapStandIn(tricks=tricks), Counted()
     with capture_logs() as logs:
@@ -275,7 +274,7 @@ async def test_a_legal_hold_that_keeps_our_mail_is_no_fault_of_delivery(tricks: 
 async def test_mail_that_is_not_proven_to_be_ours_is_never_marked_and_never_deleted() -> None:
     """Trap: Mail that looks like ours is deleted.
 
-    Pantau: Only what carries a token that verifies, and is the message itself.
+    Pantau: Only the message itself with a valid token is.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     ours = mail(token)

@@ -83,9 +83,9 @@ async def watching(
 
 @pytest.mark.blind
 async def test_watcher_asked_whether_it_has_looked_looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+    """Defect: A watcher polls too late to show whether its session is blind.
 
-    Pantau: The watch looks at once when a new sign-in asks whether it has.
+    Pantau: Asked, it looks at once.
     """
 
     async def look(reader: Reader, caught_up: CaughtUp) -> SearchResult:
@@ -98,9 +98,9 @@ async def test_watcher_asked_whether_it_has_looked_looks_at_once(monkeypatch: py
 
 @pytest.mark.blind
 async def test_watcher_asked_whether_it_has_looked_denies_it_while_it_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Defect: An IMAP session had gone blind: every route to the mailbox was LOST, though it held their mail.
+    """Defect: A stuck connection counts as having looked.
 
-    Pantau: It denies it where it cannot: its connection is no witness then.
+    Pantau: It says that it has not.
     """
 
     async def look(reader: Reader, caught_up: CaughtUp) -> SearchResult:

@@ -301,9 +301,9 @@ async def test_a_mailbox_that_is_sent_from_only_cannot_be_watched() -> None:
 @pytest.mark.blind
 @pytest.mark.parametrize("held", ["before", "after"])
 async def test_maildrop_session_held_for_long_is_never_silence(held: str) -> None:
-    """Defect: Somebody else's POP3 session, of which Dovecot tells after ten seconds, was an outage.
+    """Defect: Another POP3 session, reported by Dovecot after ten seconds, is an outage.
 
-    Pantau: It is waited for, and told as that session.
+    Pantau: It is waited for and reported as that.
     """
     # Dovecot waits for ten seconds before it says so: three attempts last longer than a run waits for its mailbox.
     standin, token = Pop3StandIn(), issue()

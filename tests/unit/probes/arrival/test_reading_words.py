@@ -101,11 +101,9 @@ def imap_table() -> Iterator[tuple[str, str, tuple[Outcome, Reason, str]]]:
 async def test_every_refusal_of_an_imap_server_has_its_party_and_its_advice(
     command: str, said: str, expected: tuple[Outcome, Reason, str]
 ) -> None:
-    """Defect: Google's alert of a wrong password, and a disabled account, were an outage of the sign-in.
+    """Defect: Google's alerts and a disabled account count as an outage of sign-in, a locked inbox as the server's fault.
 
-    A locked inbox was the server's fault.
-
-    Pantau: Each response code, at each step, has its outcome, party and advice.
+    Pantau: Each response code at each step has its outcome, party and advice.
     """
     standin = ImapStandIn(tricks={command: said}) if command else ImapStandIn(greeting=said)
     trouble = await failure_of(standin)
@@ -140,9 +138,9 @@ POP3_CODES = {
 async def test_every_refusal_of_a_pop3_sign_in_has_its_party_and_its_advice(
     command: str, code: str, expected: tuple[Outcome, Reason, str]
 ) -> None:
-    """Defect: "Maildrop already locked" was a wrong password.
+    """Defect: "Maildrop already locked" is a wrong password.
 
-    Pantau: It is somebody else's session, with or without a code.
+    Pantau: It is another session, with or without a code.
     """
     trouble = await failure_of(Pop3StandIn(tricks={command: f"-ERR {code}maaf\r\n"}), pop3=True)
     outcome, reason, words = expected
@@ -153,7 +151,7 @@ async def test_every_refusal_of_a_pop3_sign_in_has_its_party_and_its_advice(
 @pytest.mark.blind
 @pytest.mark.parametrize("command", ["UIDL", "LIST", "TOP", "QUIT"])
 async def test_what_pop3_refuses_after_the_sign_in_is_told_without_keys_that_it_lacks(command: str) -> None:
-    """Defect: What POP3 refused was explained with a key that only IMAP has.
+    """Defect: A POP3 refusal is explained with an IMAP key.
 
     Pantau: It has advice of its own.
     """
@@ -180,7 +178,7 @@ async def test_what_pop3_refuses_after_the_sign_in_is_told_without_keys_that_it_
 async def test_a_pop3_server_without_uidl_is_read_all_the_same(
     *, capabilities: tuple[str, ...], says_what_it_can: bool
 ) -> None:
-    """Defect: A POP3 server without UIDL, or without TOP, was a connect error.
+    """Defect: A POP3 server without UIDL or TOP is a connect error.
 
     Pantau: Messages are told apart by their headers.
     """
@@ -217,9 +215,9 @@ async def test_a_pop3_server_without_uidl_is_read_all_the_same(
 )
 @pytest.mark.parametrize("command", ["UID FETCH 1 (UID RFC822.SIZE", "UID FETCH 1 (UID BODY.PEEK[]"])
 async def test_a_message_that_the_server_cannot_show_is_not_blamed_on_another_client(command: str, answer: str) -> None:
-    """Defect: A malformed FETCH was blamed on "another client", and the route stayed unknown for ever.
+    """Defect: A malformed FETCH is blamed on another client, and the route stays unknown.
 
-    Pantau: It is an unexpected answer of the mailbox's own server.
+    Pantau: It is an unexpected answer of the server.
     """
     standin, token = ImapStandIn(), issue()
     async with listening(standin, server_context()) as port:
@@ -240,9 +238,9 @@ async def test_a_message_that_the_server_cannot_show_is_not_blamed_on_another_cl
 @pytest.mark.blind
 @pytest.mark.parametrize("answer", ["* 1 FETCH (BODY[] {4}\r\nA: b)\r\n{tag} OK\r\n", "{tag} NO [SERVERBUG] rosak\r\n"])
 async def test_one_mail_that_the_server_cannot_show_does_not_hide_those_after_it(answer: str) -> None:
-    """Defect: One mail that a server cannot show kept it from being read at all.
+    """Defect: One mail that a server cannot show blocks the mailbox.
 
-    Pantau: It is passed over after three attempts.
+    Pantau: It is skipped after three attempts.
     """
     standin, token = ImapStandIn(), issue()
     async with listening(standin, server_context()) as port:
@@ -288,9 +286,9 @@ def dripping(said: bytes, *, after: bytes = b"") -> Handler:
 
 @pytest.mark.blind
 async def test_a_server_that_does_not_come_to_an_end_is_not_called_silent() -> None:
-    """Defect: An answer of IMAP or POP3 that never ends was called silence.
+    """Defect: An endless IMAP or POP3 answer is reported as silence.
 
-    Pantau: It is told as an answer without an end.
+    Pantau: It is reported as endless.
     """
     hanging: dict[tuple[str, bytes], Awaitable[ProbeFailedError]] = {}
     for command in ("CAPABILITY", "LOGIN", "LIST", "SELECT"):
@@ -316,9 +314,9 @@ async def test_a_port_that_opens_and_greets_nobody_is_not_taken_for_a_closed_one
 @pytest.mark.blind
 @pytest.mark.parametrize("pop3", [False, True])
 async def test_words_slipped_in_before_tls_are_told_as_tampering(*, pop3: bool) -> None:
-    """Defect: Words slipped in before TLS got "check host and port".
+    """Defect: Text injected before TLS is reported as a wrong port.
 
-    Pantau: They end the run as tls, told as tampering.
+    Pantau: The run ends as tls, with tampering as the reason.
     """
     standin: Handler = (
         Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "+OK mula\r\n+OK masuk\r\n"})

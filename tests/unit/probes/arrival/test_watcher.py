@@ -46,7 +46,7 @@ async def test_the_run_that_waits_gets_its_message_and_it_is_deleted(capabilitie
 async def test_forty_runs_share_one_connection_to_their_mailbox() -> None:
     """Trap: Microsoft 365 allows some twenty connections to a mailbox.
 
-    Pantau: There is one, however many runs wait.
+    Pantau: One connection serves all runs.
     """
     standin, counted = ImapStandIn(), Counted()
     tokens = [issue() for _ in range(40)]
@@ -175,7 +175,7 @@ async def test_mail_that_came_before_the_watch_does_not_miss_its_run() -> None:
 async def test_a_message_whose_token_does_not_verify_is_counted_and_never_deleted() -> None:
     """Trap: Anybody can write a token.
 
-    Pantau: It is signed (HMAC); what does not verify is counted and kept.
+    Pantau: It is signed (HMAC); an invalid one is counted and kept.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     forger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1")
@@ -206,9 +206,9 @@ async def test_another_probers_mail_is_its_own_for_a_day(*, age: timedelta, kept
 
 @pytest.mark.blind
 async def test_mail_of_another_machine_under_our_name_is_counted_once_and_left_to_it() -> None:
-    """Defect: Two machines with one name deleted each other's mail, and nobody was told.
+    """Defect: Two machines with one name delete each other's mail.
 
-    Pantau: A process knows its own tokens; a namesake's are left alone, counted and alerted on.
+    Pantau: A process knows its own tokens; a conflicting prober's mail stays, is counted and alerted on.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     namesake = TokenSigner(KEY, "putrajaya-1")
@@ -243,7 +243,7 @@ async def test_what_other_probers_have_marked_and_left_behind_does_not_keep_ours
 async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> None:
     """Trap: The junk folder has another name in each language.
 
-    Pantau: It is found by its mark (SPECIAL-USE).
+    Pantau: It is found by SPECIAL-USE.
     """
     token, counted = issue(), Counted()
     junk = ImapStandIn()
@@ -353,7 +353,7 @@ async def test_a_mailbox_that_can_be_read_again_is_no_trouble_any_more() -> None
 @pytest.mark.parametrize("trick", [close, "* BYE but semula\r\n", hang])
 @pytest.mark.parametrize("command", ["NOOP", "IDLE", "UID FETCH", "UID STORE"])
 async def test_a_lost_connection_loses_no_mail_and_hands_nothing_over_twice(trick: Trick, command: str) -> None:
-    """Trap: What was being done when it broke is lost, or done twice.
+    """Trap: Work in progress is lost or repeated when a connection breaks.
 
     Pantau: Each message is handed over once.
     """
@@ -380,9 +380,9 @@ async def test_a_lost_connection_loses_no_mail_and_hands_nothing_over_twice(tric
 
 @pytest.mark.pitfall
 async def test_uids_are_forgotten_when_uidvalidity_changes() -> None:
-    """Trap: When UIDVALIDITY changes, UIDs mean other mail.
+    """Trap: UIDs mean other mail when UIDVALIDITY changes.
 
-    Pantau: They are forgotten.
+    Pantau: They are dropped.
     """
     standin, counted, token = ImapStandIn(next_uid=500), Counted(), issue()
     async with watching(standin, counted) as watcher:
@@ -402,9 +402,9 @@ async def test_uids_are_forgotten_when_uidvalidity_changes() -> None:
 
 @pytest.mark.pitfall
 async def test_a_waiting_run_does_not_wait_for_the_end_of_a_long_idle() -> None:
-    """Trap: Whoever listens in IDLE hears of nothing else.
+    """Trap: A connection in IDLE is deaf to new runs.
 
-    Pantau: A run that begins to wait ends it.
+    Pantau: A run that begins to wait ends IDLE.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with watching(standin, counted) as watcher:
@@ -456,7 +456,7 @@ async def test_a_junk_folder_that_is_refused_does_not_keep_the_inbox_from_being_
 
 @pytest.mark.falsegreen
 async def test_a_session_from_better_days_does_not_hide_that_nobody_is_let_in_any_more() -> None:
-    """Defect: A connection that was let in long ago is served while nobody is let in any more.
+    """Defect: An old connection is served while nobody can sign in.
 
     Pantau: A connection is renewed every five minutes.
     """
@@ -538,7 +538,7 @@ async def test_a_broken_callback_is_our_own_fault_and_the_watch_goes_on() -> Non
 async def test_a_folder_name_outside_ascii_is_said_in_modified_utf_7() -> None:
     """Trap: Folder names are in modified UTF-7.
 
-    Pantau: They are configured in clear, and written so.
+    Pantau: The configuration has plain names, and they are encoded.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with listening(standin, server_context()) as port:
@@ -574,7 +574,7 @@ async def test_a_server_that_says_absurd_numbers_is_at_fault_itself(command: str
 async def test_a_connection_outlives_its_token_and_the_next_one_begins_with_another() -> None:
     """Trap: A token ends after an hour, a connection does not.
 
-    Pantau: The next connection begins with another token.
+    Pantau: The next connection uses another token.
     """
     tokens = purse("satu", "dua")
     standin = ImapStandIn(capabilities="IMAP4rev1 IDLE UIDPLUS AUTH=XOAUTH2 SASL-IR")

@@ -79,18 +79,18 @@ async def refusal(client: Client) -> AccessTokenError:
     ids=["nested", "a list for an error", "an object for an error", "a huge token", "a bomb"],
 )
 async def test_an_answer_that_nobody_expects_is_no_token(said: bytes, words: str) -> None:
-    """Trap: An answer that is none is taken for a token.
+    """Trap: An invalid answer is taken for a token.
 
-    Pantau: It is no token, and says why.
+    Pantau: It is refused with a reason.
     """
     async with endpoint(said) as client:
         assert words in str(await refusal(client))
 
 
 async def test_an_endpoint_that_talks_without_end_is_not_listened_to_without_end() -> None:
-    """Trap: An endpoint talks without end.
+    """Trap: A token endpoint sends without end.
 
-    Pantau: It is not listened to without end.
+    Pantau: Reading stops at a limit.
     """
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -100,9 +100,9 @@ async def test_an_endpoint_that_talks_without_end_is_not_listened_to_without_end
 
 @pytest.mark.parametrize("following", [r"a\r\nb", r"\ud800", "rahsia dua", r"\u00e9"])
 async def test_a_refresh_token_that_cannot_be_one_is_not_kept(tmp_path: Path, following: str) -> None:
-    """Trap: A provider sends a refresh token that cannot be one.
+    """Trap: A provider sends an impossible refresh token.
 
-    Pantau: The old one is kept.
+    Pantau: The old one stays.
     """
     body = b'{"access_token": "tanda", "refresh_token": "%s"}' % following.encode()
     rotation = Rotation("asal", tmp_path / "putaran")
@@ -113,7 +113,7 @@ async def test_a_refresh_token_that_cannot_be_one_is_not_kept(tmp_path: Path, fo
 
 
 async def test_a_pipe_in_the_place_of_a_token_file_keeps_no_thread(tmp_path: Path) -> None:
-    """Trap: A pipe lies in the place of the token file.
+    """Trap: A pipe is in place of the token file.
 
     Pantau: It is not opened.
     """
@@ -129,7 +129,7 @@ async def test_a_pipe_in_the_place_of_a_token_file_keeps_no_thread(tmp_path: Pat
 
 
 async def test_a_command_that_prints_without_end_is_ended() -> None:
-    """Trap: The same of a command.
+    """Trap: A token command prints without end.
 
     Pantau: It is ended.
     """
@@ -140,9 +140,9 @@ async def test_a_command_that_prints_without_end_is_ended() -> None:
 
 
 async def test_what_a_command_leaves_running_keeps_nobody_waiting() -> None:
-    """Trap: What a command leaves running holds its output open.
+    """Trap: A token command leaves a process that holds its output open.
 
-    Pantau: Nobody waits for that.
+    Pantau: Nobody waits for it.
     """
     # As an agent does that is started with the first question: it holds the output open.
     async with asyncio.timeout(HANGS):
@@ -150,9 +150,9 @@ async def test_what_a_command_leaves_running_keeps_nobody_waiting() -> None:
 
 
 async def test_a_name_that_no_system_takes_is_our_own_fault(tmp_path: Path) -> None:
-    """Trap: A name that no system takes.
+    """Trap: A host name is one that no system accepts.
 
-    Pantau: That is our own fault, and told so.
+    Pantau: It is reported as our own fault.
     """
     with pytest.raises(AccessTokenError, match="cannot be started: embedded null byte"):
         await TokenCommand(["a\0b"]).issue()

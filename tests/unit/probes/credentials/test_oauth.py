@@ -70,9 +70,9 @@ async def test_a_short_lived_token_is_kept_for_most_of_its_life() -> None:
 
 @pytest.mark.blind
 async def test_token_clock_set_back_expires_when_its_lifetime_has_passed() -> None:
-    """Defect: An access token that had ended was handed out for 420 minutes.
+    """Defect: After a clock is set back, an expired access token is used for 420 minutes.
 
-    Pantau: Its age is that of a clock that nobody sets.
+    Pantau: Its age uses a monotonic clock.
     """
     desk, passed = CallbackHandler(), 0.0
     tokens = TokenCache(desk, clock=lambda: desk.now, steady=lambda: passed)

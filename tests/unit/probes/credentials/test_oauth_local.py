@@ -20,7 +20,7 @@ from tests.hanging import HANGS
 async def test_a_file_is_read_for_each_sign_in(tmp_path: Path) -> None:
     """Trap: Another program renews the token file.
 
-    Pantau: It is read for each sign-in.
+    Pantau: The file is read for each sign-in.
     """
     file = tmp_path / "tanda"
     tokens = TokenFile(file)
@@ -56,7 +56,7 @@ async def test_a_file_without_a_token_is_our_own_fault(tmp_path: Path, content: 
 async def test_the_first_line_that_a_command_prints_is_the_token() -> None:
     """Trap: Commands print more than the token.
 
-    Pantau: The first line is taken.
+    Pantau: The first line is used.
     """
     command = TokenCommand([sys.executable, "-c", "print('tanda'); print('lain')"])
     assert (await command.issue()).secret == "tanda"

@@ -163,9 +163,9 @@ async def test_a_server_that_takes_no_response_with_the_command_asks_for_it() ->
 async def test_a_challenge_after_a_refused_token_is_answered_and_does_not_end_as_a_time_out(
     *, way: Way, at_once: bool
 ) -> None:
-    """Trap: XOAUTH2's challenge is not answered, and a bad token looks like a time-out.
+    """Trap: An unanswered XOAUTH2 challenge makes a bad token look like a time-out.
 
-    Pantau: It is answered, and its reason is told.
+    Pantau: It is answered, and its reason is reported.
     """
     gate = Gate()
     if not at_once:
@@ -181,9 +181,9 @@ async def test_a_challenge_after_a_refused_token_is_answered_and_does_not_end_as
 @pytest.mark.pitfall
 @WAYS
 async def test_a_bare_authenticate_failed_is_a_refusal_too(way: Way) -> None:
-    """Trap: A bare "AUTHENTICATE failed" says nothing.
+    """Trap: A bare "AUTHENTICATE failed" has no reason.
 
-    Pantau: It is a refusal all the same.
+    Pantau: It is a refusal.
     """
     gate = Gate(challenge=UNEXPLAINED, words="AUTHENTICATE failed.")
     failure = await failure_at(gate, purse("basi", old=False), way)
@@ -204,7 +204,7 @@ async def test_a_bare_authenticate_failed_is_a_refusal_too(way: Way) -> None:
     ],
 )
 async def test_what_exchange_online_says_is_about_our_account(said: str, status: str) -> None:
-    """Trap: Exchange Online refuses by policy (550 5.7.30), and it looks like rejected mail.
+    """Trap: A policy refusal of Exchange Online (550 5.7.30) looks like rejected mail.
 
     Pantau: It is about our account.
     """
@@ -236,7 +236,7 @@ async def test_a_server_that_does_not_offer_it_is_not_shown_a_token(way: Way) ->
 async def test_a_token_that_was_revoked_is_renewed_once_on_a_connection_of_its_own(way: Way) -> None:
     """Trap: Access tokens are not renewed.
 
-    Pantau: One that is refused is, once, on another connection.
+    Pantau: A refused one is renewed once, on another connection.
     """
     gate, tokens = Gate(good={"baharu"}), purse("basi", "baharu")
     async with standing(gate, tokens) as box:
@@ -283,9 +283,9 @@ async def test_an_authorization_server_that_refuses_us_is_about_our_account(way:
 @pytest.mark.pitfall
 @WAYS
 async def test_a_slow_authorization_server_is_not_taken_for_a_slow_mail_server(way: Way) -> None:
-    """Trap: A provider that is slow looks like a mail server that is.
+    """Trap: A slow provider looks like a slow mail server.
 
-    Pantau: It has its own share of the time, and its own reason.
+    Pantau: It has its own time-out and reason.
     """
     failure = await failure_at(Gate(), Purse(silent=True), way)
     assert (failure.outcome, failure.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_TOKEN)

@@ -157,9 +157,9 @@ async def test_silence_after_the_message_is_no_failure_when_it_arrives() -> None
 
 @pytest.mark.blind
 async def test_how_long_the_server_took_to_answer_for_a_message_is_known_also_when_it_never_did() -> None:
-    """Defect: How long a server took to answer for a message was not known.
+    """Defect: The time until a server acknowledges a message is unknown.
 
-    Pantau: It is a phase of its own, also when the answer never came.
+    Pantau: It is a phase of its own, without an answer too.
     """
     # What was before it takes of the same deadline: on a busy machine more than some tenths of a second.
     unanswered = await World(answers=False).run(LONG)

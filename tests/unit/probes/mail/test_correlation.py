@@ -89,7 +89,7 @@ async def arrives(relay: Relay) -> None:
 async def test_a_message_whose_message_id_was_rewritten_on_the_way_is_still_ours(relay: Relay) -> None:
     """Trap: SES, Brevo and Outlook rewrite the Message-ID.
 
-    Pantau: It is one of five places that hold the token.
+    Pantau: It is one of five places of the token.
     """
     await arrives(relay)
 
@@ -106,9 +106,9 @@ async def test_a_message_whose_message_id_was_rewritten_on_the_way_is_still_ours
     ],
 )
 async def test_a_message_whose_own_headers_were_stripped_on_the_way_is_still_ours(relay: Relay) -> None:
-    """Trap: Outlook.com strips headers that it does not know.
+    """Trap: Outlook.com strips unknown headers.
 
-    Pantau: Subject, References and text have the token, too.
+    Pantau: Subject, References and text have the token too.
     """
     await arrives(relay)
 
@@ -135,9 +135,9 @@ def gateway(subject: str) -> Relay:
 @pytest.mark.blind
 @pytest.mark.parametrize("subject", ["EXTERNAL: {}", "{}", "(tiada tajuk)", "[LUAR] Awas! {}"])
 async def test_watcher_message_made_anew_by_a_gateway_is_handed_over_and_deleted(subject: str) -> None:
-    """Defect: Mail whose headers a gateway had all replaced was LOST though it lay in the inbox.
+    """Defect: Mail whose headers a gateway replaced is LOST in the inbox.
 
-    Pantau: Whoever waits for it knows it by its text.
+    Pantau: The waiting run recognises its text.
     """
     await arrives(gateway(subject))
 
@@ -158,9 +158,9 @@ async def test_watcher_message_made_anew_by_a_gateway_is_handed_over_and_deleted
     ids=["answer", "forward", "reply", "digest", "attached", "part of the text", "robot"],
 )
 def test_recognise_copy_of_the_message_is_no_arrival(copied: Relay) -> None:
-    """Defect: Mail whose headers a gateway had all replaced was LOST though it lay in the inbox.
+    """Defect: Answers of people and robots look like a rewritten message.
 
-    Pantau: What people and robots do with a message is none.
+    Pantau: They are no arrival.
     """
     found = recognise(copied(mail(issue())), SIGNER)
     assert found.kind is MailKind.ANSWER
@@ -168,9 +168,9 @@ def test_recognise_copy_of_the_message_is_no_arrival(copied: Relay) -> None:
 
 @pytest.mark.blind
 def test_decide_rewritten_message_counts_for_a_run_that_waits_and_is_left_alone_otherwise() -> None:
-    """Defect: Mail whose headers a gateway had all replaced was LOST though it lay in the inbox.
+    """Defect: A rewritten message that nobody waits for is deleted.
 
-    Pantau: What nobody waits for is left alone.
+    Pantau: It is left alone.
     """
     token = issue()
     rewritten = ObservedMessage(kind=MailKind.REWRITTEN, token=token)
@@ -186,9 +186,9 @@ def test_decide_rewritten_message_counts_for_a_run_that_waits_and_is_left_alone_
 
 @pytest.mark.pitfall
 def test_what_is_looked_for_holds_no_underscore_no_bracket_and_nothing_outside_ascii() -> None:
-    """Trap: Underscores, brackets and letters outside ASCII are lost in searches and parsers.
+    """Trap: Searches and parsers lose underscores, brackets and non-ASCII letters.
 
-    Pantau: There are none where the token stands.
+    Pantau: The token has none.
     """
     for _ in range(50):
         assert re.fullmatch(r"pantau-[a-z2-7]+", issue().text)
@@ -198,9 +198,9 @@ def test_what_is_looked_for_holds_no_underscore_no_bracket_and_nothing_outside_a
 @pytest.mark.pitfall
 @pytest.mark.parametrize("prefix", ["Re: ", "RE: ", "AW: ", "WG: ", "Fwd: ", "FW: ", "BLS: ", "[LUAR] AW: "])
 async def test_an_echo_with_a_prefix_and_all_our_headers_is_not_the_message_itself(prefix: str) -> None:
-    """Trap: An echo responder sends all of our headers back.
+    """Trap: An echo responder returns all headers.
 
-    Pantau: By its prefix it is an answer, behind a gateway's tag as well.
+    Pantau: Its subject prefix marks it as an answer, behind a gateway's tag too.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     echo = rewriting(Subject=f"{prefix}{subject_of(token)}")(mail(token))
@@ -274,9 +274,9 @@ async def test_an_out_of_office_reply_is_no_arrival_no_bounce_and_is_left_alone(
 
 @pytest.mark.pitfall
 def test_our_message_has_one_date_and_it_is_a_valid_one() -> None:
-    """Trap: A missing, doubled or invalid Date makes a mail look like spam.
+    """Trap: A missing, doubled or invalid Date makes mail look like spam.
 
-    Pantau: There is one, and it is valid.
+    Pantau: There is one valid Date.
     """
     now = datetime(2026, 3, 2, 8, 30, 15, tzinfo=UTC)
     token = SIGNER.issue("ujian", now)
@@ -287,9 +287,9 @@ def test_our_message_has_one_date_and_it_is_a_valid_one() -> None:
 
 @pytest.mark.pitfall
 def test_our_message_has_a_plain_text_that_a_person_can_read() -> None:
-    """Trap: So does the lack of a text.
+    """Trap: A message without text looks like spam.
 
-    Pantau: There is a plain one.
+    Pantau: It has plain text.
     """
     token = issue()
     body = message_from_bytes(mail(token), policy=policy.default).get_body(("plain",))

@@ -91,9 +91,9 @@ def decided(
 @pytest.mark.blind
 @pytest.mark.parametrize("hours", [1, 4])
 def test_another_probers_mail_is_kept_for_a_day_after_that_probers_deadline_and_not_ours(hours: int) -> None:
-    """Defect: Another prober's mail was deleted by our patience, not by its own.
+    """Defect: Another prober's mail is deleted by our time-out.
 
-    Pantau: A token says when its run is over; its mail is kept for a day after that.
+    Pantau: Its token says when its run ends; it stays for a day after that.
     """
     patient = ObservedMessage(kind=MailKind.MESSAGE, token=THEIRS.issue("r", NOW, timedelta(hours=hours)))
     assert not decided(patient, NOW + timedelta(hours=hours + 24)).delete
@@ -115,7 +115,7 @@ def test_late_mail_of_a_prober_that_is_gone_is_taken_in_by_who_has_its_routes_an
 
 @pytest.mark.blind
 def test_what_a_person_answered_to_another_probers_message_is_never_deleted() -> None:
-    """Defect: A person's answer to another prober's message was deleted after a day.
+    """Defect: A person's answer to another prober's message is deleted.
 
     Pantau: What people may have written is never deleted.
     """

@@ -46,9 +46,9 @@ def test_the_message_is_a_well_formed_one_from_a_robot() -> None:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("carrier", ["Subject", "X-Pantau-Token", "References", "Message-ID"])
 def test_any_one_of_the_headers_that_carry_the_token_is_enough(carrier: str) -> None:
-    """Trap: Which place survives is not known.
+    """Trap: It is unknown which place of the token survives.
 
-    Pantau: Any header alone is enough.
+    Pantau: Any single header is enough.
     """
     header = f"From: a@b.example\r\n{carrier}: {message_from_bytes(RAW)[carrier]}\r\n\r\n".encode()
     assert recognise(header, SIGNER).token == TOKEN
@@ -56,9 +56,9 @@ def test_any_one_of_the_headers_that_carry_the_token_is_enough(carrier: str) -> 
 
 @pytest.mark.pitfall
 def test_the_token_in_the_body_alone_is_enough_however_it_is_encoded() -> None:
-    """Trap: None of them may.
+    """Trap: No header of the token survives.
 
-    Pantau: So is the text, however encoded.
+    Pantau: The text alone is enough, in any encoding.
     """
     bare = b"From: a@b.example\r\nContent-Type: text/plain; charset=utf-8\r\n"
     text = text_of(TOKEN).encode()
@@ -77,7 +77,7 @@ def test_a_subject_encoded_as_a_whole_is_read() -> None:
 
 @pytest.mark.pitfall
 def test_no_two_messages_have_the_same_text() -> None:
-    """Trap: So do identical texts.
+    """Trap: Identical texts look like spam.
 
     Pantau: No two are alike.
     """
@@ -213,9 +213,9 @@ def as_an_attachment(raw: bytes) -> bytes:
 def test_rewrites_in_message_that_lost_nothing_are_named(
     change: Callable[[bytes], bytes], rewrites: tuple[str, ...]
 ) -> None:
-    """Defect: Mail that came as HTML only, whole, was CORRUPTED.
+    """Defect: Mail that arrives whole, as HTML only, is CORRUPTED.
 
-    Pantau: It is whole, and what was done to it is named.
+    Pantau: It is whole, and the rewriting is named.
     """
     changed = change(RAW)
     assert changes_in(changed, TOKEN) == ()
@@ -224,9 +224,9 @@ def test_rewrites_in_message_that_lost_nothing_are_named(
 
 @pytest.mark.blind
 def test_changes_in_html_text_that_lost_something_are_named() -> None:
-    """Defect: Mail that came as HTML only, whole, was CORRUPTED.
+    """Defect: Losses in HTML text are not found.
 
-    Pantau: What is lost in it is named as in plain text.
+    Pantau: They are named as in plain text.
     """
     assert changes_in(replaced("Rujukan:", "Rujuk:")(html_only(RAW)), TOKEN) == ("text changed",)
     assert changes_in(html_only(without_attachment(RAW)), TOKEN) == ("attachment missing",)
@@ -319,7 +319,7 @@ def test_no_damage_breaks_the_reader(where: int, what: bytes) -> None:
 def test_an_answer_with_re_aw_or_wg_before_our_subject_is_not_our_message(subject: str) -> None:
     """Trap: An answer ("Re:", "AW:", "WG:") quotes the token.
 
-    Pantau: It proves nothing, and is left alone.
+    Pantau: It proves nothing and is left alone.
     """
     raw = (
         f"From: bos@jabatan-contoh.gov.my\r\nSubject: {subject}\r\nReferences: <{TOKEN.text}@semakan.invalid>\r\n"
@@ -332,7 +332,7 @@ def test_an_answer_with_re_aw_or_wg_before_our_subject_is_not_our_message(subjec
 @pytest.mark.pitfall
 @pytest.mark.parametrize("kept", ["Subject", TOKEN_HEADER, "Message-ID", "Content-Type"])
 def test_one_mark_that_a_relay_left_alone_is_enough_to_know_our_own(kept: str) -> None:
-    """Trap: What was changed on its way is not taken for our own.
+    """Trap: A changed message is not recognised.
 
     Pantau: One thing that no answer copies is enough.
     """

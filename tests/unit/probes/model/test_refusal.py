@@ -64,9 +64,9 @@ GREYLISTING, RECEIVING, SENDING, BLOCKED, SESSIONS, ACCOUNT = (
 def test_smtp_failure_only_greylisting_is_told_from_a_server_in_trouble(
     step: SubmissionStep, code: int, text: str, cause: RefusalCause | None
 ) -> None:
-    """Defect: The words of a server in trouble pass for greylisting.
+    """Defect: The words of a server in trouble look like greylisting.
 
-    Pantau: A table has the words of each, with their sources.
+    Pantau: A table has the words of each, with sources.
     """
     found = smtp_failure(step, code, text)
     assert (found.outcome, found.failure.reason) == (Outcome.DEFERRED, Reason.COME_AGAIN)
@@ -106,11 +106,9 @@ def test_smtp_failure_only_greylisting_is_told_from_a_server_in_trouble(
 def test_smtp_failure_cause_names_what_one_mailbox_or_sender_is_refused_for(
     step: SubmissionStep, code: int, text: str, cause: RefusalCause | None
 ) -> None:
-    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+    """Defect: A full, limited or busy mailbox is an outage for staff.
 
-    An outage was told to staff.
-
-    Pantau: Its words are read as what they are about.
+    Pantau: The server's words decide what they are about.
     """
     assert smtp_failure(step, code, text).failure.cause is cause
 
@@ -176,9 +174,9 @@ def ending(failure: ProbeFailedError) -> object:
 def test_sign_in_failure_says_whether_the_service_or_the_account_is_at_fault(
     protocol: str, text: str, expected: object
 ) -> None:
-    """Defect: "Temporary problem" at a sign-in is taken for a wrong password.
+    """Defect: "Temporary problem" at sign-in is a wrong password.
 
-    Pantau: It is a fault of the service, whatever code goes before it.
+    Pantau: It is a fault of the service, with any code before it.
     """
     match protocol:
         case "imap":
@@ -200,11 +198,9 @@ def test_sign_in_failure_says_whether_the_service_or_the_account_is_at_fault(
     ],
 )
 def test_not_opened_words_about_one_mailbox_are_inconclusive(text: str, reason: Reason) -> None:
-    """Defect: A server said of one mailbox that it is full, has sent all that it may, or is held by other sessions.
+    """Defect: A mailbox that cannot be opened for its own reason is an outage.
 
-    An outage was told to staff.
-
-    Pantau: The same of a mailbox that is not opened.
+    Pantau: Such words make the run inconclusive.
     """
     found = not_opened(text, anothers=False)
     assert found is not None

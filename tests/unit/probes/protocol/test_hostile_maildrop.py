@@ -18,9 +18,9 @@ pytestmark = pytest.mark.pitfall
 
 
 async def test_no_more_of_a_mail_is_kept_than_is_looked_at() -> None:
-    """Trap: A large mail is kept for as long as its run.
+    """Trap: A large mail is kept during its run.
 
-    Pantau: No more of it than is looked at.
+    Pantau: Only what is examined is kept.
     """
     standin = Pop3StandIn()
     standin.put(b"X-A: " + (b"a" * 70 + b"\r\n ") * 20_000 + b"\r\n\r\n" + b"isi\r\n" * 10_000)

@@ -59,9 +59,9 @@ async def test_the_phases_are_timed_apart() -> None:
 async def test_a_mailbox_port_without_tls_is_told_by_its_cause_and_does_not_hang(
     standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
-    """Trap: TLS met in clear, or the other way round, hangs, and the cause is never told (#128).
+    """Trap: TLS on a clear-text port, or the reverse, hangs without a reason (#128).
 
-    Pantau: The port is told by its cause.
+    Pantau: The port is named as the cause.
     """
     failure = await failure_with(standin, security=Security.IMPLICIT)
     assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, phase, reason)
@@ -108,9 +108,9 @@ async def test_each_stage_before_the_mailbox_ends_with_its_cause(
 
 @pytest.mark.pitfall
 async def test_a_bad_certificate_is_told_as_such_and_not_met_with_credentials() -> None:
-    """Trap: So does a bad certificate (#128).
+    """Trap: A bad certificate hangs without a reason (#128).
 
-    Pantau: It is named; nothing is said to such a server.
+    Pantau: It is named, and nothing is sent to such a server.
     """
     standin = ImapStandIn()
     failure = await failure_with(standin, tls=server_context("lain.example"), security=Security.IMPLICIT)
@@ -137,7 +137,7 @@ def starttls(before: bytes = b"") -> tuple[ImapStandIn, Handler]:
 async def test_imap_has_starttls_and_nothing_secret_before_it() -> None:
     """Trap: There is no STARTTLS (#1).
 
-    Pantau: There is, before anything secret.
+    Pantau: There is, before any secret.
     """
     inner, handler = starttls()
     async with session_with(handler, security=Security.STARTTLS) as session:
@@ -147,9 +147,9 @@ async def test_imap_has_starttls_and_nothing_secret_before_it() -> None:
 
 @pytest.mark.pitfall
 async def test_what_imap_said_in_clear_is_not_believed_after_starttls() -> None:
-    """Trap: The same over IMAP.
+    """Trap: Text after the STARTTLS answer is read as sent under TLS.
 
-    Pantau: The connection is broken off.
+    Pantau: The connection ends.
     """
     inner, handler = starttls(before=b"* CAPABILITY IMAP4rev1 X-JAHAT\r\n")
     failure = await failure_with(handler, security=Security.STARTTLS)
@@ -186,7 +186,7 @@ async def answer_and_stay_plain(_: asyncio.StreamReader, writer: asyncio.StreamW
 @pytest.mark.pitfall
 @pytest.mark.parametrize("secret", ['"petik"', "back\\slash", "ruang dan {3}", "kata laluan ñ"])
 async def test_a_password_is_quoted_and_never_logged(secret: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Trap: A password that had to be quoted is written into the log.
+    """Trap: A quoted password is written to the log.
 
     Pantau: Nothing that is sent is logged.
     """
@@ -210,7 +210,7 @@ async def test_a_password_with_a_line_break_never_reaches_the_wire() -> None:
 
 @pytest.mark.pitfall
 async def test_fifteen_hundred_lines_at_once_are_read() -> None:
-    """Trap: More than a thousand lines at once are one recursion too many (#118).
+    """Trap: A thousand lines at once exceed the recursion limit (#118).
 
     Pantau: Lines are read in a loop.
     """
@@ -228,9 +228,9 @@ async def test_fifteen_hundred_lines_at_once_are_read() -> None:
 
 @pytest.mark.pitfall
 async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
-    """Trap: What a mail says is taken for what the server says.
+    """Trap: Content of a mail is taken for a server's answer.
 
-    Pantau: Literals are not read as answers.
+    Pantau: Literals are not parsed as answers.
     """
     raw = b"Subject: * 3 EXISTS ((( {10}\r\n\r\na1 OK ) * BYE\r\n"
     standin = ImapStandIn()
@@ -276,7 +276,7 @@ async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
 ) -> None:
     """Trap: A lost connection leaves the command waiting.
 
-    Pantau: Whatever breaks ends the command with its cause.
+    Pantau: The command ends with the cause.
     """
     standin = ImapStandIn()
     async with session_with(standin) as session:
@@ -295,7 +295,7 @@ async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
 async def test_after_a_time_out_a_connection_is_thrown_away_and_never_used_again() -> None:
     """Trap: After a time-out the next command of that name waits for the dead one.
 
-    Pantau: After a time-out the connection is thrown away.
+    Pantau: The connection is thrown away.
     """
     standin = ImapStandIn(tricks={"NOOP": hang})
     async with session_with(standin) as session:
@@ -309,9 +309,9 @@ async def test_after_a_time_out_a_connection_is_thrown_away_and_never_used_again
 @pytest.mark.pitfall
 @pytest.mark.parametrize("trick", ["* BYE tidur\r\n", close, abort, half_close, garbage, "+ dengar\r\n* BYE\r\n", hang])
 async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick: Trick) -> None:
-    """Trap: IDLE never returns when it is answered by BYE, or the connection is closed (#110).
+    """Trap: IDLE never returns after BYE or a closed connection (#110).
 
-    Pantau: It ends at once, with the cause.
+    Pantau: It ends at once with the cause.
     """
     stirred = asyncio.Event()
     standin = ImapStandIn(tricks={"IDLE": trick})
@@ -325,9 +325,9 @@ async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick
 
 @pytest.mark.pitfall
 async def test_a_message_that_is_announced_before_idle_is_confirmed_is_heard_of() -> None:
-    """Trap: News may come before IDLE is confirmed (Webklex/php-imap #258).
+    """Trap: Updates come before IDLE is confirmed (Webklex/php-imap #258).
 
-    Pantau: They are heard of.
+    Pantau: They are handled.
     """
     stirred = asyncio.Event()
 
@@ -372,9 +372,9 @@ async def test_idle_is_ended_by_us_when_its_time_is_over() -> None:
 
 @pytest.mark.pitfall
 async def test_deleting_without_uidplus_spares_what_others_have_marked() -> None:
-    """Trap: Without UIDPLUS, EXPUNGE takes what others have marked.
+    """Trap: Without UIDPLUS, EXPUNGE deletes what others have marked.
 
-    Pantau: Then it is not said, and ours stays marked.
+    Pantau: It is not sent, and our mail stays marked.
     """
     standin = ImapStandIn(capabilities="IMAP4rev1")
     ours, theirs = standin.put(b"a: b\r\n\r\n"), standin.put(b"c: d\r\n\r\n")
@@ -391,9 +391,9 @@ async def test_deleting_without_uidplus_spares_what_others_have_marked() -> None
 
 @pytest.mark.pitfall
 async def test_a_session_that_is_closed_says_logout() -> None:
-    """Trap: Whoever goes without LOGOUT may be counted for a while.
+    """Trap: A connection without LOGOUT counts for a while.
 
-    Pantau: LOGOUT is said.
+    Pantau: LOGOUT is sent.
     """
     standin = ImapStandIn()
     async with session_with(standin) as session:
@@ -418,9 +418,9 @@ async def test_a_search_names_no_charset_because_exchange_refuses_one() -> None:
 
 @pytest.mark.pitfall
 async def test_a_folder_that_needs_no_quotes_gets_none_because_office_365_hangs_on_them() -> None:
-    """Trap: Office 365 hangs on a quoted folder with "&-" in it (Home-Assistant-Mail-And-Packages #1256).
+    """Trap: Office 365 hangs on a quoted folder with "&-" (Home-Assistant-Mail-And-Packages #1256).
 
-    Pantau: What needs no quotes gets none.
+    Pantau: Names are quoted only when necessary.
     """
     standin = ImapStandIn()
     async with session_with(standin) as session:
@@ -436,9 +436,9 @@ async def test_a_folder_that_needs_no_quotes_gets_none_because_office_365_hangs_
 
 @pytest.mark.pitfall
 async def test_one_tls_context_serves_one_connection_after_the_other() -> None:
-    """Trap: With a shared TLS context every second connection stalled (Home-Assistant-Mail-And-Packages #1382).
+    """Trap: With a shared TLS context every second connection stalls (Home-Assistant-Mail-And-Packages #1382).
 
-    Pantau: It is shared, and none does.
+    Pantau: It is shared, and none stalls.
     """
     async with asyncio.timeout(HANGS), listening(ImapStandIn(), server_context()) as port:
         box = mailbox(imap=server(port))
@@ -448,7 +448,7 @@ async def test_one_tls_context_serves_one_connection_after_the_other() -> None:
 
 @pytest.mark.pitfall
 async def test_a_time_out_is_not_taken_for_a_broken_connection_although_python_calls_it_an_oserror() -> None:
-    """Trap: Python's `TimeoutError` is an `OSError`: whoever catches the one swallows the other.
+    """Trap: Python's `TimeoutError` is an `OSError`: catching one swallows the other.
 
     Pantau: They are told apart.
     """

@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[4]
 
 @pytest.mark.pitfall
 def test_our_licence_is_one_that_the_licence_of_the_imap_library_allows() -> None:
-    """Trap: It is GPL-3.0-only, and so decides the licence of whoever imports it.
+    """Trap: It is GPL-3.0-only and decides the licence of whoever imports it.
 
     Pantau: Ours is GPL-3.0-or-later.
     """
@@ -57,7 +57,7 @@ def test_our_licence_is_one_that_the_licence_of_the_imap_library_allows() -> Non
 
 @pytest.mark.pitfall
 def test_one_module_only_touches_the_library_that_may_be_left_without_a_keeper() -> None:
-    """Trap: It has few keepers, and may have none some day.
+    """Trap: It has few maintainers.
 
     Pantau: One module would change.
     """
@@ -82,9 +82,9 @@ def imported_by(path: Path) -> set[str]:
 async def test_a_lost_connection_fails_the_command_that_waits_over_every_kind_of_tls(
     security: Security, trick: Trick
 ) -> None:
-    """Trap: Over TLS nobody hears of the loss at all.
+    """Trap: A lost connection over TLS goes unnoticed.
 
-    Pantau: Over either kind of TLS it is heard of.
+    Pantau: It is noticed over either kind of TLS.
     """
     standin = ImapStandIn(tricks={"NOOP": trick})
     handler: Handler = standin if security is Security.IMPLICIT else upgraded(standin)
@@ -112,7 +112,7 @@ def upgraded(standin: ImapStandIn) -> Handler:
 async def test_after_a_loss_another_connection_takes_up_where_the_lost_one_stood() -> None:
     """Trap: After a loss the same connection is tried again (Home Assistant #90881).
 
-    Pantau: Another one is opened, and takes up where the lost one stood.
+    Pantau: A new one continues where it stopped.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     kept = standin.put(FOREIGN)
@@ -133,9 +133,9 @@ async def test_after_a_loss_another_connection_takes_up_where_the_lost_one_stood
 
 @pytest.mark.pitfall
 async def test_a_message_that_idle_keeps_silent_about_is_found_all_the_same() -> None:
-    """Trap: Mail is seen only if IDLE tells of it.
+    """Trap: Mail is seen only if IDLE reports it.
 
-    Pantau: While a run waits the mailbox is looked at besides.
+    Pantau: The mailbox is polled too while a run waits.
     """
 
     async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -157,7 +157,7 @@ async def test_a_message_that_idle_keeps_silent_about_is_found_all_the_same() ->
 async def test_idle_is_begun_anew_long_before_servers_fall_silent_or_hang_up() -> None:
     """Trap: IDLE goes silent after a quarter of an hour (Home Assistant #86407).
 
-    Pantau: It is begun anew every five minutes.
+    Pantau: It is restarted every five minutes.
     """
     assert PollingPolicy().listening <= timedelta(minutes=10)
     standin = ImapStandIn()
@@ -168,9 +168,9 @@ async def test_idle_is_begun_anew_long_before_servers_fall_silent_or_hang_up() -
 
 @pytest.mark.pitfall
 async def test_a_big_mailbox_is_never_listed() -> None:
-    """Trap: A big mailbox is listed as a whole.
+    """Trap: A large mailbox is listed as a whole.
 
-    Pantau: The newest 200 are looked through, 25 at a time, and then what is new.
+    Pantau: The newest 200 are read, 25 at a time, then new mail.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     for _ in range(3000):
@@ -194,7 +194,7 @@ async def test_a_big_mailbox_is_never_listed() -> None:
 
 @pytest.mark.pitfall
 async def test_a_lone_bracket_in_a_quoted_string_neither_hangs_nor_spoils_the_answer() -> None:
-    """Trap: A bracket in a quoted string spoils the answer, or hangs (#51).
+    """Trap: A bracket in a quoted string spoils or hangs the answer (#51).
 
     Pantau: Brackets are not counted.
     """
@@ -209,7 +209,7 @@ async def test_a_lone_bracket_in_a_quoted_string_neither_hangs_nor_spoils_the_an
 
 @pytest.mark.pitfall
 async def test_mail_is_fetched_as_literals_and_no_envelope_is_asked_for() -> None:
-    """Trap: ENVELOPE puts what strangers wrote into quoted strings (#51).
+    """Trap: ENVELOPE puts strangers' text into quoted strings (#51).
 
     Pantau: Headers are fetched as they are.
     """
@@ -238,9 +238,9 @@ async def test_a_star_in_the_middle_of_a_line_stays_where_it_is() -> None:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("said", ["zz9 OK\r\n", "{tag} MUNGKIN\r\n", "apa?\r\n", "* 1 FETCH (BODY[] {99999999999}\r\n"])
 async def test_an_answer_that_nobody_expects_ends_the_command_with_its_cause(said: str) -> None:
-    """Trap: An unexpected answer kills the connection without a word (Home Assistant #90817).
+    """Trap: An unexpected answer ends the connection silently (Home Assistant #90817).
 
-    Pantau: The command ends, and says why.
+    Pantau: The command ends with the reason.
     """
     standin = ImapStandIn(tricks={"NOOP": said})
     async with asyncio.timeout(HANGS), session_with(standin, leg=timedelta(minutes=1)) as session:
@@ -250,9 +250,9 @@ async def test_an_answer_that_nobody_expects_ends_the_command_with_its_cause(sai
 
 @pytest.mark.pitfall
 async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_waiting() -> None:
-    """Trap: So does an error of the reader itself.
+    """Trap: An error of the reader ends the connection silently.
 
-    Pantau: The command ends, even for a bug of ours.
+    Pantau: The command ends, for a bug of ours too.
     """
     bugs: list[str] = []
     handled: list[dict[str, Any]] = []
@@ -276,7 +276,7 @@ async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_
 async def test_a_server_that_lets_nobody_in_by_login_is_signed_in_to_by_plain(*, at_once: bool) -> None:
     """Trap: There is no AUTHENTICATE but XOAUTH2, and some servers disable LOGIN.
 
-    Pantau: They are signed in to by PLAIN.
+    Pantau: PLAIN is used there.
     """
     said: list[bytes] = []
 
@@ -335,7 +335,7 @@ async def test_a_user_name_is_quoted_when_it_signs_in(user: str, written: str) -
 async def test_a_folder_with_spaces_and_quotes_is_opened_under_its_name() -> None:
     """Trap: SELECT sends the folder unquoted.
 
-    Pantau: It is quoted where it must be.
+    Pantau: It is quoted where necessary.
     """
     standin = ImapStandIn()
     async with session_with(standin) as session:
@@ -352,7 +352,7 @@ async def test_a_folder_with_spaces_and_quotes_is_opened_under_its_name() -> Non
 async def test_a_search_has_no_brackets_because_office_365_refuses_them() -> None:
     """Trap: Office 365 refuses a SEARCH with brackets, Yahoo an OR without.
 
-    Pantau: There is one search, and it has neither.
+    Pantau: The one search has neither.
     """
     standin = ImapStandIn(capabilities="IMAP4rev1")
     uid = standin.put(FOREIGN)
@@ -366,7 +366,7 @@ async def test_a_search_has_no_brackets_because_office_365_refuses_them() -> Non
 
 @pytest.mark.pitfall
 async def test_what_an_earlier_idle_left_behind_does_not_end_the_next_one() -> None:
-    """Trap: What an earlier IDLE left in the queue ends the next one (#30).
+    """Trap: What an earlier IDLE queued ends the next one (#30).
 
     Pantau: There is no queue.
     """
@@ -390,9 +390,9 @@ async def test_what_an_earlier_idle_left_behind_does_not_end_the_next_one() -> N
 
 @pytest.mark.pitfall
 async def test_a_message_that_is_announced_while_idle_is_being_left_is_looked_for() -> None:
-    """Trap: News that come while IDLE is being left are dropped.
+    """Trap: Updates that come while IDLE ends are dropped.
 
-    Pantau: They are looked for.
+    Pantau: They are read.
     """
 
     async def late_news(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -411,9 +411,9 @@ async def test_a_message_that_is_announced_while_idle_is_being_left_is_looked_fo
 @pytest.mark.pitfall
 @pytest.mark.parametrize("capabilities", ["IMAP4rev1 UIDPLUS", "IMAP4rev1"])
 async def test_messages_are_marked_and_expunged_by_uid_where_the_server_can(capabilities: str) -> None:
-    """Trap: Not every command can be said with UIDs.
+    """Trap: Not every command has a UID form.
 
-    Pantau: Those that matter are, by their own methods.
+    Pantau: The necessary ones do, by their own methods.
     """
     standin = ImapStandIn(capabilities=capabilities, next_uid=900)
     uid = standin.put(FOREIGN)
@@ -428,9 +428,9 @@ async def test_messages_are_marked_and_expunged_by_uid_where_the_server_can(capa
 
 @pytest.mark.pitfall
 async def test_a_tls_handshake_that_is_never_finished_ends_in_time() -> None:
-    """Trap: IMAPClient's time-out does not hold for TLS (IMAPClient #646).
+    """Trap: IMAPClient's time-out does not cover TLS (IMAPClient #646).
 
-    Pantau: The handshake is bounded, too.
+    Pantau: The handshake is bounded too.
     """
     recorder = TraceRecorder()
     async with asyncio.timeout(HANGS), listening(hang) as port:
@@ -442,9 +442,9 @@ async def test_a_tls_handshake_that_is_never_finished_ends_in_time() -> None:
 
 @pytest.mark.pitfall
 async def test_leaving_idle_on_a_link_that_was_cut_without_a_word_ends_in_time() -> None:
-    """Trap: IMAPClient hangs when IDLE is left on a link that was cut (IMAPClient #449).
+    """Trap: IMAPClient hangs when IDLE ends on a cut link (IMAPClient #449).
 
-    Pantau: Leaving it is bounded, too.
+    Pantau: Ending it is bounded too.
     """
 
     async def deaf(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -459,9 +459,9 @@ async def test_leaving_idle_on_a_link_that_was_cut_without_a_word_ends_in_time()
 
 @pytest.mark.pitfall
 async def test_one_deadline_bounds_all_of_opening_a_mailbox() -> None:
-    """Trap: Each answer comes in time, and all of them together do not.
+    """Trap: Each answer is in time, and all of them together are not.
 
-    Pantau: One deadline lies around the whole.
+    Pantau: One deadline covers the whole.
     """
 
     async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

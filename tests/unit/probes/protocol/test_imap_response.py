@@ -216,11 +216,9 @@ def test_what_search_found_is_read_from_all_of_its_answers() -> None:
     ],
 )
 def test_quota_is_that_of_the_nearest_limit(lines: list[str], expected: MailboxQuota | None) -> None:
-    """Defect: The probe's own mailbox was full: an outage, with "start the fallback procedure".
+    """Defect: Of several quota limits the wrong one is shown.
 
-    Its server tells how full it is, and nobody asked.
-
-    Pantau: Of all limits the nearest counts.
+    Pantau: The nearest counts.
     """
     assert quota([ImapResponse(text=line) for line in lines]) == expected
 

@@ -94,9 +94,9 @@ ALONE = b64encode(SECRET.encode()).decode()
 async def test_a_server_that_repeats_the_password_in_whatever_form_does_not_get_it_into_our_words(
     word: str, code: int, echo: str
 ) -> None:
-    """Defect: A server that repeated a part of the password, or another form of it, got it into the dialogue and the detail.
+    """Defect: A server that repeats part of the password puts it into the transcript.
 
-    Pantau: Whatever has eight characters in a row in common with it is left out.
+    Pantau: Whatever shares eight characters in a row with it is masked.
     """
     answer = "".join(f"{code}-{line}\r\n" for line in echo.split("\n")) + f"{code} 5.7.8 salah\r\n"
     standin, recorder = SmtpStandIn(tricks={word: answer}), TraceRecorder(keep_dialogue=True)
@@ -111,9 +111,9 @@ async def test_a_server_that_repeats_the_password_in_whatever_form_does_not_get_
 
 @pytest.mark.blind
 async def test_a_sign_in_that_never_comes_to_an_end_is_told_in_words_and_not_in_base64() -> None:
-    """Defect: A sign-in that went round in a circle was shown as base64.
+    """Defect: A sign-in that goes in circles is shown as base64.
 
-    Pantau: It is told in words.
+    Pantau: It is reported in words.
     """
     failure = (await failure_of(SmtpStandIn(tricks={"AUTH": "334 AHNlbWFrYW4AcmFoc2lh\r\n"}))).failure
     assert (failure.code, failure.detail) == (334, "it goes on asking instead of saying yes or no")
@@ -122,7 +122,7 @@ async def test_a_sign_in_that_never_comes_to_an_end_is_told_in_words_and_not_in_
 @pytest.mark.blind
 @pytest.mark.parametrize("word", ["EHLO", "AUTH", "RCPT", "."])
 async def test_a_server_that_never_ends_its_answer_is_told_from_one_that_is_silent(word: str) -> None:
-    """Defect: An endless answer was called silence.
+    """Defect: An endless answer is reported as silence.
 
     Pantau: The end says that an answer had begun.
     """
@@ -149,7 +149,7 @@ async def test_a_server_that_never_ends_its_answer_is_told_from_one_that_is_sile
 
 @pytest.mark.blind
 async def test_a_reply_to_starttls_that_nobody_can_read_is_no_refusal_of_tls() -> None:
-    """Defect: What nobody can read, in answer to STARTTLS, was a refusal of TLS.
+    """Defect: An unreadable answer to STARTTLS is a refusal of TLS.
 
     Pantau: It is an unexpected answer.
     """
@@ -212,7 +212,7 @@ async def test_a_server_that_does_not_let_us_begin(
 async def test_a_refusal_for_now_is_told_from_one_for_good_and_says_where(
     word: str, trick: Trick, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
-    """Trap: "Not now" (4xx) is taken for "no" (5xx).
+    """Trap: "Not now" (4xx) counts as "no" (5xx).
 
     Pantau: Each is an outcome of its own, with its stage.
     """
@@ -234,7 +234,7 @@ async def test_silence_after_the_message_is_a_doubt_and_the_message_is_not_sent_
 ) -> None:
     """Trap: After DATA, silence says nothing about the message.
 
-    Pantau: It is doubtful, looked for, and never sent again.
+    Pantau: The message is searched for and never sent again.
     """
     standin, recorder = SmtpStandIn(tricks={".": trick}), TraceRecorder()
     submitted = await submitted_to(standin, recorder=recorder)
@@ -295,7 +295,7 @@ async def test_starttls_comes_before_anything_secret() -> None:
     ],
 )
 async def test_smtp_starttls_is_never_opportunistic(standin: SmtpStandIn, reason: Reason) -> None:
-    """Trap: Without an offer of STARTTLS it goes on in clear.
+    """Trap: Without an offer of STARTTLS it continues in clear text.
 
     Pantau: That is a failure of its own, "TLS not offered".
     """
@@ -332,9 +332,9 @@ async def test_a_closed_port_and_an_unknown_name() -> None:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("make", [lambda: hang, lambda: SmtpStandIn(tricks={"AUTH": hang}), SmtpStandIn])
 async def test_no_task_outlives_its_submission(make: Callable[[], Handler]) -> None:
-    """Trap: Something goes on behind it.
+    """Trap: A task continues behind the submission.
 
-    Pantau: No task does.
+    Pantau: None does.
     """
     before = asyncio.all_tasks()
     with_error = None
@@ -348,7 +348,7 @@ async def test_no_task_outlives_its_submission(make: Callable[[], Handler]) -> N
 
 @pytest.mark.pitfall
 async def test_a_banner_of_several_lines_without_esmtp_and_starttls_offered_last() -> None:
-    """Trap: Greetings of several lines, no "ESMTP", STARTTLS offered last.
+    """Trap: Greetings have several lines, no "ESMTP", or STARTTLS last.
 
     Pantau: All are understood.
     """
@@ -368,9 +368,9 @@ def _starttls_last(standin: SmtpStandIn) -> Handler:
 
 @pytest.mark.pitfall
 async def test_a_port_with_tls_from_the_first_octet_met_without_it_ends_with_the_session() -> None:
-    """Trap: STARTTLS on port 465 times out, and nobody says why (#180).
+    """Trap: STARTTLS on port 465 times out without a reason (#180).
 
-    Pantau: It ends in time, in its own stage; `pantau probe --explain` says what it may be.
+    Pantau: It ends in time, in its own stage, and `pantau probe --explain` names the causes.
     """
     failure = await failure_of_tls_port()
     # That it may be so is what `pantau probe --explain` says of it.
@@ -387,9 +387,9 @@ async def failure_of_tls_port() -> ProbeFailedError:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("word", ["EHLO", "AUTH", "RCPT", "DATA", "."])
 async def test_a_session_that_is_cancelled_lets_go_of_its_connection(word: str) -> None:
-    """Trap: Cancelling skips the cleaning up.
+    """Trap: Cancelling skips the clean-up.
 
-    Pantau: The connection is let go of at every stage.
+    Pantau: The connection is closed at every stage.
     """
     gone = asyncio.Event()
 
@@ -416,7 +416,7 @@ async def test_a_session_that_is_cancelled_lets_go_of_its_connection(word: str) 
 async def test_an_address_cannot_hold_a_second_command(to: str) -> None:
     """Trap: A line break in an address is a second command.
 
-    Pantau: No such address reaches the wire.
+    Pantau: No such address is sent.
     """
     standin = SmtpStandIn()
     async with listening(standin, server_context()) as port:

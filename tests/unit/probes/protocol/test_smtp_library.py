@@ -42,7 +42,7 @@ def numbers(release: str) -> tuple[int, ...]:
 
 @pytest.mark.pitfall
 def test_no_release_of_the_smtp_library_with_a_known_injection_can_be_installed() -> None:
-    """Trap: Releases before 5.1.2 let commands and replies be injected.
+    """Trap: Releases before 5.1.2 allow injection of commands and replies.
 
     Pantau: None of them can be installed.
     """
@@ -64,7 +64,7 @@ async def inject(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 @pytest.mark.pitfall
 async def test_what_smtp_said_in_clear_is_not_believed_after_starttls() -> None:
-    """Trap: What is said in clear behind the answer to STARTTLS is read as said under TLS.
+    """Trap: Text after the STARTTLS answer is read as sent under TLS.
 
     Pantau: It is dropped.
     """
@@ -87,9 +87,9 @@ async def test_what_smtp_said_in_clear_is_not_believed_after_starttls() -> None:
 async def test_a_reply_that_nobody_asked_for_is_not_taken_for_the_next_one(
     tricks: dict[str, Trick], phase: Phase
 ) -> None:
-    """Trap: A reply that nobody asked for is taken for the next one.
+    """Trap: An unrequested reply is taken for the next one.
 
-    Pantau: The conversation ends: nothing that follows could be trusted.
+    Pantau: The session ends.
     """
     standin, recorder = SmtpStandIn(tricks=tricks), TraceRecorder()
     with pytest.raises(ProbeFailedError) as caught:
@@ -136,9 +136,9 @@ async def test_a_reply_without_an_end_is_cut_off_before_time_is_over(word: str, 
 @pytest.mark.parametrize("trick", [hang, tarpit])
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2"])
 async def test_every_way_of_signing_in_is_bounded_in_time(mechanism: str, trick: Handler) -> None:
-    """Trap: The time-out was ignored by CRAM-MD5.
+    """Trap: CRAM-MD5 ignores the time-out.
 
-    Pantau: The deadline holds for every mechanism.
+    Pantau: The deadline covers every mechanism.
     """
 
     async def challenge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -161,7 +161,7 @@ async def test_every_way_of_signing_in_is_bounded_in_time(mechanism: str, trick:
 async def test_an_access_token_is_shown_only_to_a_server_that_offers_xoauth2() -> None:
     """Trap: XOAUTH2 needs a server that offers it.
 
-    Pantau: To another the token is not shown.
+    Pantau: No other gets the token.
     """
     standin = SmtpStandIn(extensions=("AUTH PLAIN LOGIN",))
     with pytest.raises(ProbeFailedError) as caught:
@@ -172,9 +172,9 @@ async def test_an_access_token_is_shown_only_to_a_server_that_offers_xoauth2() -
 
 @pytest.mark.pitfall
 async def test_one_deadline_bounds_a_server_that_takes_its_time_for_every_line() -> None:
-    """Trap: The time-out is for each operation, not for all of them.
+    """Trap: The time-out covers each operation, not all.
 
-    Pantau: One deadline lies around the whole.
+    Pantau: One deadline covers the whole.
     """
 
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -216,9 +216,9 @@ async def test_a_submission_that_is_cancelled_does_not_hold_up_the_next_one() ->
 
 @pytest.mark.pitfall
 async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_side() -> None:
-    """Trap: One client cannot send two messages side by side, or connect twice (#15, #243).
+    """Trap: One client cannot send two messages concurrently, or connect twice (#15, #243).
 
-    Pantau: Each message has one of its own.
+    Pantau: Each message has its own.
     """
     standin, met, all_met, connections = SmtpStandIn(), 0, asyncio.Event(), 0
 
@@ -251,7 +251,7 @@ async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_sid
 async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str, slow: Phase) -> None:
     """Trap: `send()` hides what took long.
 
-    Pantau: Each leg is timed by itself.
+    Pantau: Each phase is timed.
     """
 
     async def slowly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -271,9 +271,9 @@ async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str,
 @pytest.mark.pitfall
 @pytest.mark.parametrize("text", ["5.1.1 <penerima@rujukan.example> tiada: lihat kes 8812", "5.1.1 tiada di sini", ""])
 async def test_a_refusal_has_a_code_and_a_reason_of_ours_whatever_the_server_says(text: str) -> None:
-    """Trap: What a server says is hard to count.
+    """Trap: Replies of servers are hard to count.
 
-    Pantau: Code, status and a reason of ours stand apart from its words.
+    Pantau: Code, status and our reason are separate from the words.
     """
     failure = (await failure_of(SmtpStandIn(tricks={"RCPT": f"550 {text}\r\n"}))).failure
     assert failure.reason is Reason.RECIPIENT_REFUSED
@@ -301,7 +301,7 @@ async def in_pieces(writer: asyncio.StreamWriter, *pieces: bytes) -> None:
     ],
 )
 async def test_a_reply_that_comes_in_pieces_is_read_to_its_end(pieces: tuple[bytes, ...]) -> None:
-    """Trap: Replies are read as they happen to be cut into packets.
+    """Trap: Replies are read as packets happen to cut them.
 
     Pantau: They are read to their end.
     """

@@ -42,9 +42,9 @@ async def heard(
 
 @pytest.mark.blind
 async def test_what_is_said_over_imap_is_shown_once_and_without_anybodys_mail() -> None:
-    """Defect: `--verbose` showed no line of IMAP.
+    """Defect: `--verbose` shows no line of IMAP.
 
-    Pantau: It shows each line once, without anybody's mail.
+    Pantau: It shows each line once, without foreign mail.
     """
     standin = ImapStandIn()
     standin.put(FOREIGN)
@@ -73,9 +73,9 @@ async def test_what_is_said_over_imap_is_shown_once_and_without_anybodys_mail() 
 
 @pytest.mark.blind
 async def test_what_is_said_over_pop3_is_shown_too() -> None:
-    """Defect: Nor of POP3.
+    """Defect: `--verbose` shows no line of POP3.
 
-    Pantau: The same.
+    Pantau: It shows each line once, without foreign mail.
     """
     standin = Pop3StandIn()
     standin.put(FOREIGN)
@@ -96,9 +96,9 @@ def basic(text: str) -> str:
 @pytest.mark.parametrize("pop3", [False, True])
 @pytest.mark.parametrize("repeated", [SECRET, f"({SECRET})", basic(f"\0semakan@jabatan-contoh.gov.my\0{SECRET}")])
 async def test_a_password_that_a_server_repeats_is_not_shown(repeated: str, *, pop3: bool) -> None:
-    """Defect: Nor of POP3.
+    """Defect: A transcript of POP3 shows a password that the server repeats.
 
-    Pantau: A password that the server repeats is masked.
+    Pantau: It is masked.
     """
     standin = (
         Pop3StandIn(tricks={"PASS": f"-ERR {repeated} salah\r\n"})
@@ -115,9 +115,9 @@ async def test_a_password_that_a_server_repeats_is_not_shown(repeated: str, *, p
 @pytest.mark.blind
 @pytest.mark.parametrize("pop3", [False, True])
 async def test_a_token_and_the_challenge_after_it_are_not_shown(*, pop3: bool) -> None:
-    """Defect: Nor of POP3.
+    """Defect: A transcript shows a token and the challenge after it.
 
-    Pantau: So are a token and the challenge after it.
+    Pantau: Both are masked.
     """
     secret = "token-yang-sangat-panjang-sekali"
     challenge = basic(f'{{"status":"401","scope":"{secret}"}}')
@@ -148,9 +148,9 @@ async def test_a_token_and_the_challenge_after_it_are_not_shown(*, pop3: bool) -
 
 @pytest.mark.blind
 def test_a_transcript_of_a_server_that_talks_for_ever_has_an_end() -> None:
-    """Defect: Nor of POP3.
+    """Defect: A transcript grows with whatever the server sends.
 
-    Pantau: It has an end, whatever the server says.
+    Pantau: It has a limit.
     """
     lines: list[str] = []
     transcript = Transcript("IMAP", lines.append)

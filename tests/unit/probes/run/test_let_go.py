@@ -46,9 +46,9 @@ class Submission:
 @pytest.mark.blind
 @pytest.mark.parametrize("trick", [close, garbage])
 async def test_a_connection_that_broke_goes_with_its_run(trick: Handler) -> None:
-    """Defect: A run that failed left its broken connection to the collector, 200 kB where a certificate was not trusted: an outage of 10,000 routes would have taken gigabytes.
+    """Defect: A failed run leaves its connection to the garbage collector: gigabytes in an outage of 10,000 routes.
 
-    Pantau: It goes with the run.
+    Pantau: It is freed with the run.
     """
     async with listening(trick) as port:
         before = sessions()

@@ -21,9 +21,9 @@ YEAR = timedelta(days=365)
 
 @pytest.mark.blind
 def test_ten_thousand_routes_every_five_minutes_are_sixty_gigabytes_and_not_seven_hundred_and_sixty() -> None:
-    """Defect: Nobody knew how large the store would become.
+    """Defect: The size of the store is a surprise.
 
-    Pantau: `pantau check` says so, and warns when its disk has no room.
+    Pantau: `pantau check` estimates it and warns about the disk.
     """
     size = store_size([FIVE] * 10_000, RetentionSettings().build())
     before = store_size([FIVE] * 10_000, RetentionPolicy(delivered=YEAR, failed=YEAR, hourly=YEAR))

@@ -228,7 +228,7 @@ async def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_an
 
 @pytest.mark.blind
 async def test_an_attempt_that_fails_while_the_file_is_opened_does_not_keep_it_open(tmp_path: Path) -> None:
-    """Defect: While the disk was full, each attempt to open the store kept its file open until the collector came by.
+    """Defect: With a full disk each attempt to open the store leaks a file.
 
     Pantau: It is closed at once.
     """

@@ -185,9 +185,9 @@ async def test_the_last_run_of_a_route_that_has_left_is_let_go_of(history: Histo
 async def test_the_latest_runs_are_read_from_the_store_once_and_are_known_from_memory_then(
     history: History, database: Database
 ) -> None:
-    """Defect: The last runs were read and validated each time.
+    """Defect: The last runs are read and validated at each look.
 
-    Pantau: They are read once, at the start, and known from memory then.
+    Pantau: They are read once, at the start.
     """
     await history.ended(ended(1), "JCM", {})
     await history.ended(ended(2, route="JCM/outbound"), "JCM", {})

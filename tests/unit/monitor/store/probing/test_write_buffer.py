@@ -241,10 +241,9 @@ def locked(directory: Path) -> Iterator[None]:
 
 @pytest.mark.blind
 async def test_backlog_cancelled_while_store_hangs_keeps_every_write(shelf: Shelf, tmp_path: Path) -> None:
-    """Defect: A service that stopped while its store hung lost all results that waited: 300 of 300.
+    """Defect: A service that stops while its store hangs loses all waiting results.
 
-    Pantau: A write that is cancelled is kept, and what is kept is written at the end of the stop, for 15 s. What is
-    lost all the same is logged with its number.
+    Pantau: They are written for 15 s at the end of the stop; the number lost is logged.
     """
     writes = backlog(shelf, at_most=1000)
     await writes.write(made("before"))
@@ -269,9 +268,9 @@ async def test_backlog_cancelled_while_store_hangs_keeps_every_write(shelf: Shel
 async def test_backlog_write_returns_while_store_hangs_and_is_stored_once(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Defect: A PostgreSQL that stands still held up every run that was to write, for 20 s.
+    """Defect: A PostgreSQL that hangs delays every run by 20 s.
 
-    Pantau: A run waits for its store for 2 s; what is not written by then waits beside it.
+    Pantau: A run waits 2 s, then its result waits in the buffer.
     """
     monkeypatch.setattr(backlog_module, "_PATIENCE", 0.01)
     answers = asyncio.Event()
@@ -295,9 +294,9 @@ async def test_backlog_write_returns_while_store_hangs_and_is_stored_once(
 
 @pytest.mark.blind
 async def test_backlog_write_cancelled_before_commit_fails_is_kept(shelf: Shelf) -> None:
-    """Defect: So was the result of a run that was just being written.
+    """Defect: A cancelled write loses its result.
 
-    Pantau: The same.
+    Pantau: It stays in the buffer.
     """
     writes = backlog(shelf)
     failing = asyncio.Event()

@@ -194,9 +194,9 @@ async def test_webhook_of_a_large_group_is_folded_by_what_fires_in_all_of_it(
 
 @pytest.mark.blind
 async def test_more_webhooks_than_there_is_room_for_are_to_come_again(door: Door) -> None:
-    """Defect: All webhooks that came were held.
+    """Defect: All webhooks are held in memory.
 
-    Pantau: What there is no room for is to come again.
+    Pantau: Those without room are refused and come again.
     """
     receiver = AlertReceiver(
         dispatcher=door.engine,  # type: ignore[arg-type]
