@@ -81,9 +81,9 @@ def site_word(told: SiteIncidentData) -> SiteFindings:
 
 
 def _says(report: SiteReport) -> str:
-    if report.matter is None or report.since is None:
+    if report.type is None or report.since is None:
         return OPINIONS[report.says]
-    return f"{MATTERS[report.matter]}, sejak {stamp(report.since)}"
+    return f"{MATTERS[report.type]}, sejak {stamp(report.since)}"
 
 
 def _route(name: str) -> str:

@@ -120,17 +120,17 @@ def exercised(records: Iterable[Record]) -> Sequence[StatedLine]:
 
 def checked(views: Iterable[CheckView]) -> tuple[Sequence[StatedLine], bool]:
     """Return what the checks found that is not as it should be, and whether they have looked at all."""
-    views = [each for each in views if each.looked_at is not None]
+    views = [each for each in views if each.last_run_at is not None]
     told = [
         StatedLine(
-            at=view.looked_at,
+            at=view.last_run_at,
             what=finding.subject,
             how=_check(view.kind, finding.aspect),
             result=VERDICTS[finding.verdict],
         )
         for view in views
-        for finding in view.amiss
-        if view.looked_at is not None
+        for finding in view.findings
+        if view.last_run_at is not None
     ]
     return told, bool(views)
 

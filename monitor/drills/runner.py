@@ -157,20 +157,20 @@ class DrillRunner:
             self._expected = (roster.schedule, now)
         since = max(self._expected[1], last or self._expected[1])
         following = next_to_begin(roster.stretch, since)
-        return None if following is None else following.ends + _OVER_WITHIN
+        return None if following is None else following.ends_at + _OVER_WITHIN
 
     # -- a drill -------------------------------------------------------------------------------------------------
 
     async def _begin_on_time(self, now: datetime) -> None:
         stretch = self._roster().stretch(now)
-        if stretch is None or stretch.begins > now:
+        if stretch is None or stretch.starts_at > now:
             return
-        key = f"scheduled/{stretch.begins.isoformat()}"
+        key = f"scheduled/{stretch.starts_at.isoformat()}"
         begun = await self._drills.begin(
-            key, contact="all", asked_by="schedule", begins_at=stretch.begins, ends_at=stretch.ends
+            key, contact="all", asked_by="schedule", begins_at=stretch.starts_at, ends_at=stretch.ends_at
         )
         if begun is not None:
-            log.info("a drill begins", number=begun.number, until=stretch.ends.isoformat())
+            log.info("a drill begins", number=begun.number, until=stretch.ends_at.isoformat())
 
     def _planned(self, contact: str, turn: int, *, asked: bool) -> tuple[DrillNotification, ...]:
         roster = self._roster()

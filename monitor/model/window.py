@@ -27,14 +27,14 @@ class InvalidCronError(ValueError):
 class WindowOccurrence:
     """One occurrence of a window."""
 
-    begins: datetime
+    starts_at: datetime
     #: No longer part of it.
-    ends: datetime
-    why: str = ""
+    ends_at: datetime
+    reason: str = ""
 
     def holds(self, at: datetime) -> bool:
         """Whether *at* is in it."""
-        return self.begins <= at < self.ends
+        return self.starts_at <= at < self.ends_at
 
 
 class Window(Protocol):
@@ -51,7 +51,7 @@ class OneTimeWindow:
     stretch: WindowOccurrence
 
     def following(self, at: datetime) -> WindowOccurrence | None:
-        return self.stretch if at < self.stretch.ends else None
+        return self.stretch if at < self.stretch.ends_at else None
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Recurring:
     _known: tuple[datetime, WindowOccurrence] | None = field(default=None, compare=False, repr=False)
 
     def following(self, at: datetime) -> WindowOccurrence | None:
-        if self._known is not None and self._known[0] <= at < self._known[1].ends:
+        if self._known is not None and self._known[0] <= at < self._known[1].ends_at:
             return self._known[1]
         try:
             begins = next(CronSim(self.cron, (at - self.lasts).astimezone(self.zone))).astimezone(UTC)
@@ -104,14 +104,14 @@ class Hours:
             return at
         for _ in range(_STEPS):
             if (closed := self.closed_by(at)) is not None:
-                at = closed.ends
+                at = closed.ends_at
                 continue
             if not self.when:
                 return at
             stretches = [found for window in self.when if (found := window.following(at)) is not None]
             if not stretches:
                 return None
-            begins = min(stretch.begins for stretch in stretches)
+            begins = min(stretch.starts_at for stretch in stretches)
             if begins <= at:
                 return at
             at = begins
@@ -124,8 +124,8 @@ class Hours:
     def closed_during(self, begins: datetime, ends: datetime) -> WindowOccurrence | None:
         """Return a maintenance that what lasted from *begins* to *ends* touched; `None` if there was none."""
         following: Iterable[WindowOccurrence | None] = (window.following(begins) for window in self.maintenance)
-        touched = [stretch for stretch in following if stretch is not None and stretch.begins <= ends]
-        return max(touched, key=lambda stretch: stretch.ends, default=None)
+        touched = [stretch for stretch in following if stretch is not None and stretch.starts_at <= ends]
+        return max(touched, key=lambda stretch: stretch.ends_at, default=None)
 
     def busiest_day(self, since: datetime) -> timedelta:
         """Return for how long it is probed on that of five weeks' days from *since* on (of 24 hours) on which it is longest."""
@@ -142,19 +142,21 @@ ALWAYS = Hours()
 def next_to_begin(following: Callable[[datetime], WindowOccurrence | None], after: datetime) -> WindowOccurrence | None:
     """Return the first stretch that begins later than *after*; *following* is `Window.following`, of non-overlapping ones."""
     found = following(after)
-    return following(found.ends) if found is not None and found.begins <= after else found
+    return following(found.ends_at) if found is not None and found.starts_at <= after else found
 
 
 def _covered(windows: Sequence[Window], begins: datetime, ends: datetime) -> timedelta:
     """Return how much of the time from *begins* to *ends* is in any of *windows*."""
     whole, at = timedelta(0), begins
     for _ in range(_STEPS):
-        stretches = [found for window in windows if (found := window.following(at)) is not None and found.begins < ends]
+        stretches = [
+            found for window in windows if (found := window.following(at)) is not None and found.starts_at < ends
+        ]
         if not stretches or at >= ends:
             return whole
-        first = min(stretches, key=lambda stretch: stretch.begins)
-        start = max(at, first.begins)
+        first = min(stretches, key=lambda stretch: stretch.starts_at)
+        start = max(at, first.starts_at)
         # To the end of the one that is there; what goes on in another is counted in the next step.
-        end = min(ends, first.ends)
+        end = min(ends, first.ends_at)
         whole, at = whole + (end - start), end
     return whole

@@ -49,6 +49,6 @@ async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: 
             if maintenance is None:
                 log.info("maintenance is over", agency=agency)
             else:
-                until = maintenance.ends.isoformat()
-                log.info("maintenance has begun", agency=agency, why=maintenance.why, until=until)
+                until = maintenance.ends_at.isoformat()
+                log.info("maintenance has begun", agency=agency, why=maintenance.reason, until=until)
         await asyncio.sleep(_LOOK_EVERY.total_seconds())

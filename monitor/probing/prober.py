@@ -446,7 +446,7 @@ class Prober:
             await self._pipeline.take(result)
             return
         # Somebody works on it: what fails then is neither held against the agency nor counted.
-        log.info("a run was disturbed by maintenance", route=route.name, outcome=result.outcome, why=disturbance.why)
+        log.info("a run was disturbed by maintenance", route=route.name, outcome=result.outcome, why=disturbance.reason)
         await self._history.ended(result, route.agency, {}, every=route.probing.interval)
 
     def _plan_next(self, route: MonitoredRoute) -> None:

@@ -59,11 +59,11 @@ class RotaView:
     #: `None`: nobody is on call.
     person: Contact | None
     #: Who made the override by which this person is on call; empty without one.
-    instead_by: str
+    overridden_by: str
     #: When that changes; `None`: not for three months.
     until: datetime | None
     #: Who comes on then; `None`: nobody.
-    following: Contact | None
+    next: Contact | None
     #: Of the seven days from that moment.
     gaps: Sequence[Gap]
 
@@ -369,9 +369,9 @@ def _view(rota: Rota, overrides: Sequence[Override], at: datetime, known: Callab
         rota=rota.name,
         at=at,
         person=known(person) if person else None,
-        instead_by=max(standing, key=lambda o: o.id).by if standing else "",
+        overridden_by=max(standing, key=lambda o: o.id).by if standing else "",
         until=coming.at if coming else None,
-        following=known(coming.to) if coming and coming.to else None,
+        next=known(coming.to) if coming and coming.to else None,
         gaps=gaps(rota, overrides, at, OUTLOOK),
     )
 

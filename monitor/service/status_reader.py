@@ -233,7 +233,7 @@ class StatusReader:
                 channel=line.channel,
                 gateway=line.name,
                 up=self._pool.is_up(line.name),
-                doubted_since=self._pool.doubted_since(line.name),
+                receipts_overdue_since=self._pool.doubted_since(line.name),
             )
             for line in self._pool
         ]
@@ -477,12 +477,12 @@ class StatusReader:
             incident=incident.number if incident else None,
             declared=incident.declared if incident else None,
             declared_by=incident.declared_by if incident else "",
-            ended=view_incident(ended) if ended else None,
+            closed_manually=view_incident(ended) if ended else None,
             since=since,
-            unseen=unseen,
+            unobserved=unseen,
             sign_in_refused=sign_in_refused,
             sites=sites,
-            agreed=agreed,
+            quorum_type=agreed,
             disputed=disputed,
             probed_by=probed_by,
         )
@@ -506,7 +506,7 @@ class StatusReader:
         # Neither told nor taken back by what sites say now: it stands as people were told.
         agreed = incident.measured if incident else None
         down = [direction for direction, found in health.items() if found is Health.DOWN]
-        wrong = [each.matter for each in sites if each.matter is not None]
+        wrong = [each.type for each in sites if each.type is not None]
         # Of nearly all nothing is wrong anywhere, and there are thousands.
         if not down and not wrong:
             return agreed, ()

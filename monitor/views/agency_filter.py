@@ -53,10 +53,12 @@ def state_in(agency: AgencyView, directions: Collection[Direction]) -> AgencySta
     declared = agency.declared
     if declared is not None and not set(WAYS.get(declared, ())).intersection(directions):
         declared = None
-    agreed = agency.agreed
+    agreed = agency.quorum_type
     # Which direction is only slow is not said.
     if agreed in OUTAGES and not set(WAYS[agreed]).intersection(directions):
         agreed = None
-    unseen = [each for each in agency.unseen if each in directions]
+    unseen = [each for each in agency.unobserved if each in directions]
     disputed = [each for each in agency.disputed if each in directions]
-    return replace(agency, health=found, declared=declared, agreed=agreed, unseen=unseen, disputed=disputed).state
+    return replace(
+        agency, health=found, declared=declared, quorum_type=agreed, unobserved=unseen, disputed=disputed
+    ).state

@@ -46,7 +46,7 @@ class RouteView:
     #: What the last run is counted as; `None`: it waits for a proof, or ended before Pantau was started.
     verdict: RunVerdict | None = None
     #: Where and why the last run failed, in words for an operator; empty if it did not.
-    why: str = ""
+    reason: str = ""
     #: The same in its parts.
     failure: Failure | None = None
     #: How long the sender's server took to answer for the message.
@@ -61,11 +61,11 @@ class CheckView:
     kind: str
     #: The gravest of all; `None`: not looked at yet.
     verdict: Verdict | None = None
-    looked_at: datetime | None = None
+    last_run_at: datetime | None = None
     #: How many things are as they should be.
     passed: int = 0
     #: Those that are not, the gravest first.
-    amiss: Sequence[Finding] = ()
+    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,18 +89,18 @@ class AgencyView:
     declared: IncidentType | None = None
     declared_by: str = ""
     #: The incident that a person has ended by hand, while the probes see it still; or `None`.
-    ended: IncidentView | None = None
+    closed_manually: IncidentView | None = None
     #: Since when it is as bad as that; `None`: it is not, or nobody knows.
     since: datetime | None = None
     #: The directions of which, for a fault of ours or because sign-in is refused, nothing is known now; `health` has what was
     #: judged last.
-    unseen: Sequence[Direction] = ()
+    unobserved: Sequence[Direction] = ()
     #: People were told that perhaps nobody can sign in: what `unseen` hides may be no fault of ours.
     sign_in_refused: bool = False
     #: What each site says of it, at a hub that hears several; empty elsewhere.
     sites: Sequence[SiteReport] = ()
     #: What is wrong with it as enough sites say, or have said and not taken back: `health` is what this one measures.
-    agreed: IncidentType | None = None
+    quorum_type: IncidentType | None = None
     #: The directions that are down as this site measures or another says, and not enough say so.
     disputed: Sequence[Direction] = ()
     #: The process that probes it, where that is another than the one that answers: what the checks found is in its memory.
@@ -114,18 +114,18 @@ class AgencyView:
         """Find the state: whoever shows an agency shows the same. What is told of it goes before what this site measures."""
         found = [
             Health.UNKNOWN
-            if self.sign_in_refused and direction in self.unseen and health is not Health.DOWN
+            if self.sign_in_refused and direction in self.unobserved and health is not Health.DOWN
             else health
             for direction, health in self.health.items()
             if health is not Health.DOWN or direction not in self.disputed
         ]
-        is_down = self.agreed in OUTAGES
-        if self.disputed or (self.agreed is not None and not is_down):
+        is_down = self.quorum_type in OUTAGES
+        if self.disputed or (self.quorum_type is not None and not is_down):
             found.append(Health.DEGRADED)
         state = standing(
             found,
             is_declared=is_down or self.declared is not None,
-            is_hidden=bool(self.unseen) and not self.sign_in_refused,
+            is_hidden=bool(self.unobserved) and not self.sign_in_refused,
             in_maintenance=self.maintenance is not None,
             is_silenced=self.silence is not None,
         )
@@ -332,7 +332,7 @@ def view_route(
         last_run_at=last.started_at + last.duration,
         outcome=last.outcome,
         verdict=verdict,
-        why=why_failed(last),
+        reason=why_failed(last),
         failure=_failure_of(last),
         data_seconds=None if data is None else round(data.total_seconds(), 3),
         transit_seconds=None if transit is None else round(transit.total_seconds(), 3),
@@ -366,9 +366,9 @@ def view_checks(latest: Mapping[str, CheckRun | None]) -> Sequence[CheckView]:
         else CheckView(
             kind=kind,
             verdict=worst(inspection.findings),
-            looked_at=inspection.at,
+            last_run_at=inspection.at,
             passed=len(inspection.findings) - len(odd := amiss(inspection.findings)),
-            amiss=odd,
+            findings=odd,
         )
         for kind, inspection in latest.items()
         if inspection is None or inspection.findings

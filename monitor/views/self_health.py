@@ -97,14 +97,14 @@ class ProblemCode(StrEnum):
 class ComponentProblem:
     """One thing that is wrong."""
 
-    ill: ProblemCode
+    code: ProblemCode
     #: `DOWN`, or `DEGRADED` where the part still does its work; `UNKNOWN` of what is waited for; `UP` of what is only to
     #: be known.
     health: Health
     #: Name of the mailbox, route, site, gateway, setting, rota.
-    about: str = ""
+    target: str = ""
     #: In words for an operator.
-    why: str = ""
+    reason: str = ""
     since: datetime | None = None
 
 
@@ -112,10 +112,10 @@ class ComponentProblem:
 class PartView:
     """A part of Pantau."""
 
-    part: Component
+    component: Component
     health: Health
     #: The worst first.
-    complaints: Sequence[ComponentProblem] = ()
+    problems: Sequence[ComponentProblem] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class GatewayStatus:
     gateway: str
     up: bool | None = None
     #: Since when its receipts are overdue by its own habit.
-    doubted_since: datetime | None = None
+    receipts_overdue_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,36 +241,38 @@ def _view(part: Component, wrong: Iterable[ComponentProblem], awaited: Iterable[
     complaints = list(wrong)
     if worst(complaints) is Health.UP:
         complaints += awaited
-    in_order = sorted(complaints, key=lambda c: (c.health is not Health.DOWN, c.ill, c.about))
-    return PartView(part=part, health=worst(complaints), complaints=tuple(in_order))
+    in_order = sorted(complaints, key=lambda c: (c.health is not Health.DOWN, c.code, c.target))
+    return PartView(component=part, health=worst(complaints), problems=tuple(in_order))
 
 
 def _unless(proven: bool, ill: ProblemCode) -> Sequence[ComponentProblem]:  # noqa: FBT001 - a pair of a table
-    return () if proven else (ComponentProblem(ill=ill, health=Health.UNKNOWN),)
+    return () if proven else (ComponentProblem(code=ill, health=Health.UNKNOWN),)
 
 
 def _of_store(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
     if signs.away is not None:
         since, why = signs.away
-        yield ComponentProblem(ill=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, why=why, since=since)
+        yield ComponentProblem(code=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, reason=why, since=since)
     elif LivenessFailure.STORE in signs.ailments:
         yield ComponentProblem(
-            ill=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, why="nothing has been written for a while"
+            code=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, reason="nothing has been written for a while"
         )
     if signs.paper_held_since is not None:
         why = "look with `pantau paper status`, and let them go with `pantau paper resume`"
-        yield ComponentProblem(ill=ProblemCode.PAPER_PAUSED, health=Health.DOWN, why=why, since=signs.paper_held_since)
+        yield ComponentProblem(
+            code=ProblemCode.PAPER_PAUSED, health=Health.DOWN, reason=why, since=signs.paper_held_since
+        )
 
 
 def _of_probing(signs: SelfHealthInputs, routes: int) -> Iterator[ComponentProblem]:
     if not routes:
-        yield ComponentProblem(ill=ProblemCode.NO_ROUTES, health=Health.DOWN)
+        yield ComponentProblem(code=ProblemCode.NO_ROUTES, health=Health.DOWN)
     if LivenessFailure.PROBING in signs.ailments:
-        yield ComponentProblem(ill=ProblemCode.PROBES_LATE, health=Health.DOWN)
+        yield ComponentProblem(code=ProblemCode.PROBES_LATE, health=Health.DOWN)
     if signs.short_of_sites_since is not None:
-        yield ComponentProblem(ill=ProblemCode.QUORUM, health=Health.DOWN, since=signs.short_of_sites_since)
+        yield ComponentProblem(code=ProblemCode.QUORUM, health=Health.DOWN, since=signs.short_of_sites_since)
     for site, since in signs.ailing_sites.items():
-        yield ComponentProblem(ill=ProblemCode.SITE, health=Health.DEGRADED, about=site, since=since)
+        yield ComponentProblem(code=ProblemCode.SITE, health=Health.DEGRADED, target=site, since=since)
 
 
 _ILLS = {
@@ -285,11 +287,11 @@ _ILLS = {
 def _blamed(troubles: Mapping[FaultSource, ActiveProblem]) -> Iterator[ComponentProblem]:
     for suspect, trouble in troubles.items():
         if (ill := _ILLS.get(suspect.blame)) is not None:
-            yield ComponentProblem(ill=ill, health=Health.DOWN, about=suspect.name, since=trouble.since)
+            yield ComponentProblem(code=ill, health=Health.DOWN, target=suspect.name, since=trouble.since)
 
 
 def _only(blamed: Sequence[ComponentProblem], references: bool) -> Iterator[ComponentProblem]:  # noqa: FBT001 - a pair of a table
-    return (each for each in blamed if (each.ill is ProblemCode.REFERENCE) is references)
+    return (each for each in blamed if (each.code is ProblemCode.REFERENCE) is references)
 
 
 def _of_controls(controls: Sequence[Control]) -> Iterator[ComponentProblem]:
@@ -301,7 +303,7 @@ def _of_controls(controls: Sequence[Control]) -> Iterator[ComponentProblem]:
         if judged or failed:
             why = why_failed(last) if failed and last is not None else ""
             yield ComponentProblem(
-                ill=ProblemCode.CONTROL, health=judged or Health.DEGRADED, about=control.route, why=why
+                code=ProblemCode.CONTROL, health=judged or Health.DEGRADED, target=control.route, reason=why
             )
 
 
@@ -316,15 +318,15 @@ def _of_engine(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
         LivenessFailure.OVERDUE: ProblemCode.NOTIFICATION_OVERDUE,
     }
     if signs.watch_only:
-        yield ComponentProblem(ill=ProblemCode.MONITOR_ONLY, health=Health.DEGRADED)
+        yield ComponentProblem(code=ProblemCode.MONITOR_ONLY, health=Health.DEGRADED)
     if signs.for_hub:
         if signs.is_unheard:
-            yield ComponentProblem(ill=ProblemCode.HUB_UNAVAILABLE, health=Health.DEGRADED)
+            yield ComponentProblem(code=ProblemCode.HUB_UNAVAILABLE, health=Health.DEGRADED)
         else:
-            yield ComponentProblem(ill=ProblemCode.FOR_HUB, health=Health.UP)
+            yield ComponentProblem(code=ProblemCode.FOR_HUB, health=Health.UP)
     for ailment, ill in ills.items():
         if ailment in signs.ailments:
-            yield ComponentProblem(ill=ill, health=Health.DOWN)
+            yield ComponentProblem(code=ill, health=Health.DOWN)
 
 
 def _of_gateways(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
@@ -333,15 +335,18 @@ def _of_gateways(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem
             others = [other.up for other in gateways if other.channel is each.channel]
             dead = all(up is False for up in others)
             yield ComponentProblem(
-                ill=ProblemCode.CHANNEL_DOWN if dead else ProblemCode.GATEWAY_DOWN,
+                code=ProblemCode.CHANNEL_DOWN if dead else ProblemCode.GATEWAY_DOWN,
                 health=Health.DOWN if dead else Health.DEGRADED,
-                about=f"{each.channel}: {each.gateway}",
+                target=f"{each.channel}: {each.gateway}",
             )
-        elif each.doubted_since is not None:
+        elif each.receipts_overdue_since is not None:
             # What it takes may arrive all the same, and the others of its channel are tried first.
             about = f"{each.channel}: {each.gateway}"
             yield ComponentProblem(
-                ill=ProblemCode.RECEIPTS_OVERDUE, health=Health.DEGRADED, about=about, since=each.doubted_since
+                code=ProblemCode.RECEIPTS_OVERDUE,
+                health=Health.DEGRADED,
+                target=about,
+                since=each.receipts_overdue_since,
             )
 
 
@@ -350,19 +355,19 @@ def _unused(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
     for each in gateways:
         if each.channel not in proven:
             about = f"{each.channel}: {each.gateway}"
-            yield ComponentProblem(ill=ProblemCode.GATEWAY_UNUSED, health=Health.UNKNOWN, about=about)
+            yield ComponentProblem(code=ProblemCode.GATEWAY_UNUSED, health=Health.UNKNOWN, target=about)
 
 
 def _of_configuration(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
     if signs.refused_at is not None:
-        yield ComponentProblem(ill=ProblemCode.CONFIGURATION_REJECTED, health=Health.DEGRADED, since=signs.refused_at)
+        yield ComponentProblem(code=ProblemCode.CONFIGURATION_REJECTED, health=Health.DEGRADED, since=signs.refused_at)
     for key in signs.awaiting_restart:
-        yield ComponentProblem(ill=ProblemCode.AWAITS_RESTART, health=Health.DEGRADED, about=key)
+        yield ComponentProblem(code=ProblemCode.AWAITS_RESTART, health=Health.DEGRADED, target=key)
     for number, closes_at in signs.departed.items():
         why = f"closed at {closes_at.isoformat(timespec='minutes')}"
-        yield ComponentProblem(ill=ProblemCode.ORPHANED_INCIDENT, health=Health.DEGRADED, about=number, why=why)
+        yield ComponentProblem(code=ProblemCode.ORPHANED_INCIDENT, health=Health.DEGRADED, target=number, reason=why)
 
 
 def _of_duty(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
     for rota in signs.deserted or ():
-        yield ComponentProblem(ill=ProblemCode.NOBODY_ON_CALL, health=Health.DEGRADED, about=rota)
+        yield ComponentProblem(code=ProblemCode.NOBODY_ON_CALL, health=Health.DEGRADED, target=rota)

@@ -39,7 +39,7 @@ class SiteReport:
     site: str
     says: SiteVerdict
     #: What is wrong, and since when; `None`: nothing is, as far as it is known.
-    matter: IncidentType | None = None
+    type: IncidentType | None = None
     since: datetime | None = None
 
 
@@ -126,9 +126,9 @@ SITES_SAY, WORDS_OF_SITES = "sites say", "sites"
 
 def written_word(report: SiteReport) -> str:
     """Return what a site says as the journal has it: "both 2026-11-24T06:15:00+00:00", "up"."""
-    if report.matter is None or report.since is None:
+    if report.type is None or report.since is None:
         return str(report.says)
-    return f"{report.matter} {report.since.isoformat()}"
+    return f"{report.type} {report.since.isoformat()}"
 
 
 def read_words(written: Sequence[str]) -> Mapping[str, SiteReport]:
@@ -153,7 +153,7 @@ def _read_word(site: str, word: str) -> SiteReport | None:
         if not since:
             return SiteReport(site=site, says=SiteVerdict(first))
         return SiteReport(
-            site=site, says=SiteVerdict.WRONG, matter=IncidentType(first), since=datetime.fromisoformat(since)
+            site=site, says=SiteVerdict.WRONG, type=IncidentType(first), since=datetime.fromisoformat(since)
         )
     except ValueError:
         return None
@@ -169,6 +169,6 @@ def _report(site: str, standing: SiteStatus | None) -> SiteReport:
         return SiteReport(site=site, says=SiteVerdict.STALE)
     if standing.trouble is not None:
         trouble = standing.trouble
-        return SiteReport(site=site, says=SiteVerdict.WRONG, matter=trouble.matter, since=trouble.since)
+        return SiteReport(site=site, says=SiteVerdict.WRONG, type=trouble.matter, since=trouble.since)
     # Since when it is well is not said: that moves with each run where one route is probed less often than others.
     return SiteReport(site=site, says=SiteVerdict.UNCLEAR if standing.well_since is None else SiteVerdict.UP)

@@ -89,7 +89,7 @@ class Card:
     silence: Silence | None
     incident: str | None
     #: What is wrong as enough sites say, and which of them say now that something is.
-    agreed: IncidentType | None
+    quorum_type: IncidentType | None
     agreed_by: Sequence[str]
     #: The directions that are down as too few sites say, each with those that do; without any this one measures it.
     disputed: Sequence[tuple[Direction, Sequence[str]]]
@@ -97,11 +97,11 @@ class Card:
     declared: IncidentType | None
     declared_by: str
     #: The incident that a person has ended by hand, while the probes see it still.
-    ended: IncidentView | None
+    closed_manually: IncidentView | None
     #: The routes whose last run failed, or whose mail is slow: those that count first.
     lines: Sequence[RouteView]
     #: The kinds of checks that found something amiss, and what the gravest of it is.
-    amiss: Sequence[tuple[str, Verdict]]
+    findings: Sequence[tuple[str, Verdict]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,15 +151,15 @@ def places_of(visitor: Principal, tongue: PageLanguage) -> tuple[PlaceLink, ...]
 
 def _seen(agency: AgencyView, direction: Direction) -> Health:
     """Return how a direction is shown: as enough sites say; what was well when it could last be seen is not known to be."""
-    if agency.agreed is not None and direction in WAYS.get(agency.agreed, ()):
+    if agency.quorum_type is not None and direction in WAYS.get(agency.quorum_type, ()):
         return Health.DOWN
     health = agency.health[direction]
-    return Health.UNKNOWN if health is Health.UP and direction in agency.unseen else health
+    return Health.UNKNOWN if health is Health.UP and direction in agency.unobserved else health
 
 
 def _fails_for(agency: AgencyView, direction: Direction) -> Sequence[str]:
     """Return the sites that say that a direction is down: others may find it slow, or another one down."""
-    ways = {each.site: WAYS.get(each.matter, ()) for each in agency.sites if each.matter is not None}
+    ways = {each.site: WAYS.get(each.type, ()) for each in agency.sites if each.type is not None}
     # That the internal one fails is told as one of the others, or both.
     return [site for site, down in ways.items() if direction in down or (down and direction is Direction.INTERNAL)]
 
@@ -191,15 +191,15 @@ def card_of(agency: AgencyView) -> Card:
         maintenance=agency.maintenance,
         silence=agency.silence,
         incident=agency.incident,
-        agreed=agency.agreed,
+        quorum_type=agency.quorum_type,
         agreed_by=[each.site for each in agency.sites if each.says is SiteVerdict.WRONG],
         disputed=[(each, _fails_for(agency, each)) for each in agency.disputed],
         declared=agency.declared,
         declared_by=agency.declared_by,
-        ended=agency.ended,
+        closed_manually=agency.closed_manually,
         # When each was run changes with every run, and is not shown.
         lines=[replace(each, last_run_at=None) for each in (*failed, *slow)],
-        amiss=[(c.kind, c.verdict) for c in agency.checks if c.verdict in {Verdict.WARN, Verdict.FAIL}],
+        findings=[(c.kind, c.verdict) for c in agency.checks if c.verdict in {Verdict.WARN, Verdict.FAIL}],
     )
 
 
@@ -304,8 +304,8 @@ def filters_of(tongue: PageLanguage) -> dict[str, Callable[..., Any]]:
         "direction": among("directions"),
         "cause_says": among("cause_says"),
         "cause_do": among("cause_do"),
-        "part": among("parts"),
-        "ill": among("problems"),
+        "component": among("components"),
+        "problem": among("problems"),
         "announcement": among("announcements"),
         "channel": among("channels"),
         # For the choices of a form: what is sent, and what is read.

@@ -18,7 +18,7 @@ from tests.stories.theatre import Theatre, theatre
 async def ills(play: Theatre) -> Mapping[str, set[str]]:
     """Return what is wrong with each part of Pantau."""
     found: list[Mapping[str, Any]] = list(await play.get("/self-health"))
-    return {part["part"]: {each["ill"] for each in part["complaints"]} for part in found if part["complaints"]}
+    return {part["component"]: {each["code"] for each in part["problems"]} for part in found if part["problems"]}
 
 
 async def page(play: Theatre) -> str:

@@ -221,13 +221,17 @@ def _coming(
     for window in windows:
         stretch: WindowOccurrence | None = next_to_begin(window.following, now)
         # Of two that begin at once the longer is told.
-        if stretch is None or (stretch.begins in found and found[stretch.begins].ends >= stretch.ends):
+        if stretch is None or (stretch.starts_at in found and found[stretch.starts_at].ends >= stretch.ends_at):
             continue
-        span = (stretch.begins, stretch.ends)
-        found[stretch.begins] = PlannedMaintenance(begins=span[0], ends=span[1], why=stretch.why, told=told.get(span))
+        span = (stretch.starts_at, stretch.ends_at)
+        found[stretch.starts_at] = PlannedMaintenance(
+            begins=span[0], ends=span[1], why=stretch.reason, told=told.get(span)
+        )
     return [found[each] for each in sorted(found)]
 
 
 def _is_planned(windows: Iterable[Window], notice: MaintenanceNotice) -> bool:
     stretches = (window.following(notice.begins) for window in windows)
-    return any(each is not None and (each.begins, each.ends) == (notice.begins, notice.ends) for each in stretches)
+    return any(
+        each is not None and (each.starts_at, each.ends_at) == (notice.begins, notice.ends) for each in stretches
+    )

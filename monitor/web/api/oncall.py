@@ -54,11 +54,11 @@ class OnCallView(BaseModel):
     #: `None`: nobody is on call.
     person: OnCallPerson | None
     #: Who made the override by which this person is on call; empty without one.
-    instead_by: str
+    overridden_by: str
     #: When that changes; `None`: not for three months.
     until: datetime | None
     #: Who comes on then; `None`: nobody.
-    following: OnCallPerson | None
+    next: OnCallPerson | None
     #: When nobody is on call, of the seven days from that moment.
     gaps: list[Gap]
 

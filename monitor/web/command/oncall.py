@@ -123,9 +123,9 @@ def _duty(view: RotaView) -> RotaResponse:
         rota=view.rota,
         at=view.at,
         person=_person(view.person, view.at) if view.person else None,
-        overridden_by=view.instead_by,
+        overridden_by=view.overridden_by,
         until=view.until,
-        next=NextOnCallResponse(key=view.following.key, name=view.following.name) if view.following else None,
+        next=NextOnCallResponse(key=view.next.key, name=view.next.name) if view.next else None,
         gaps=list(view.gaps),
     )
 

@@ -130,7 +130,7 @@ async def made(office: IssuingOffice, number: str = "JCM-01") -> Mapping[str, by
 async def test_a_dossier_holds_what_each_site_says_and_saw_fail(tmp_path: Path) -> None:
     async def sites(incident: Incident, most: int) -> list[SiteIncidentData]:
         assert (incident.number, most) == ("JCM-01", SITE_RUNS)
-        report = SiteReport(site="johor", says=SiteVerdict.WRONG, matter=IncidentType.SENDING, since=T0)
+        report = SiteReport(site="johor", says=SiteVerdict.WRONG, type=IncidentType.SENDING, since=T0)
         seen = [failed(route, T0, Outcome.REJECTED, Phase.SUBMIT) for route in agency_routes("JCM")[:2]]
         formula = replace(seen[0], failure=replace(seen[0].failure, detail="=1+1")) if seen[0].failure else seen[0]
         return [SiteIncidentData(site="noc"), SiteIncidentData(site="johor", report=report, results=[formula, seen[1]])]
@@ -155,7 +155,7 @@ async def test_of_an_incident_that_is_over_a_dossier_has_what_each_site_said_the
     async with office_at(tmp_path, sites) as office:
         await office.station.submit(trigger(at=T0, brief=OF_JCM))
         (incident_id,) = await office.station.active()
-        report = SiteReport(site="johor", says=SiteVerdict.WRONG, matter=IncidentType.SENDING, since=T0)
+        report = SiteReport(site="johor", says=SiteVerdict.WRONG, type=IncidentType.SENDING, since=T0)
         detail = {WORDS_OF_SITES: f"johor: {written_word(report)}; noc: well"}
         await office.lifecycle.told("pantau@test", SITES_SAY, detail, incident_id)
         await office.station.resolve()

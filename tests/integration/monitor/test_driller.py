@@ -419,7 +419,7 @@ async def test_a_drill_is_overdue_a_day_after_its_time_whatever_the_schedule(at:
     window = Recurring(cron, timedelta(hours=4), ZoneInfo("Asia/Kuala_Lumpur"))
     times: list[WindowOccurrence] = []
     while len(times) < 3:
-        found = window.following(times[-1].ends if times else WORKING + timedelta(days=1))
+        found = window.following(times[-1].ends_at if times else WORKING + timedelta(days=1))
         assert found is not None
         times.append(found)
     first, second, third = times
@@ -433,17 +433,17 @@ async def test_a_drill_is_overdue_a_day_after_its_time_whatever_the_schedule(at:
     at.stretch, at.schedule = lambda _: None, None
     assert await overdue_at() is None
     # It is known since just before the first: none was missed.
-    at.clock.moment = first.begins - MINUTE
+    at.clock.moment = first.starts_at - MINUTE
     at.stretch, at.schedule = window.following, cron
-    assert await overdue_at() == first.ends + day
-    at.clock.moment = first.begins
+    assert await overdue_at() == first.ends_at + day
+    at.clock.moment = first.starts_at
     await at.hold()
-    assert await overdue_at() == second.ends + day
+    assert await overdue_at() == second.ends_at + day
     # Nothing is held any more: it stays, whatever time it is, and over a restart.
-    at.clock.moment = third.ends + timedelta(hours=1)
-    assert await overdue_at() == second.ends + day
+    at.clock.moment = third.ends_at + timedelta(hours=1)
+    assert await overdue_at() == second.ends_at + day
     at.restart()
-    assert await overdue_at() == second.ends + day
+    assert await overdue_at() == second.ends_at + day
     # By another schedule nothing has been missed yet.
     often = Recurring("0 * * * *", timedelta(minutes=30), ZoneInfo("Asia/Kuala_Lumpur"))
     at.stretch, at.schedule = often.following, "often"

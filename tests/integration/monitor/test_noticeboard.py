@@ -281,8 +281,8 @@ async def test_while_the_store_is_away_agencies_are_shown_from_memory_and_the_re
     assert shown.recorded_at == T0
     assert shown.incidents == then.incidents
     assert shown.agencies[0].routes[0].last_run_at != then.agencies[0].routes[0].last_run_at
-    store = next(each for each in shown.own if each.part is Component.STORE)
-    assert (store.health, [each.why for each in store.complaints]) == (Health.DOWN, ["database is locked"])
+    store = next(each for each in shown.own if each.component is Component.STORE)
+    assert (store.health, [each.reason for each in store.problems]) == (Health.DOWN, ["database is locked"])
 
 
 async def test_the_page_can_be_shown_before_the_store_was_ever_read(service: Service) -> None:
@@ -390,13 +390,13 @@ async def test_what_enough_sites_say_is_how_an_agency_stands_whatever_this_one_m
     down, well = _ails(IncidentType.SENDING, {out: Health.DOWN}), _ails(None, {out: Health.UP})
     service.sites_say = {"noc": well, "johor": down, "kuching": down}
     said = await service.board.agency("JCM")
-    assert (said.state, said.agreed, said.disputed) == ("down", IncidentType.SENDING, [])
+    assert (said.state, said.quorum_type, said.disputed) == ("down", IncidentType.SENDING, [])
 
     # One of them has seen it work; the incident is open until enough have.
     await service.open("JCM")
     service.sites_say = {"noc": well, "johor": _ails(None, {}), "kuching": down}
     told = await service.board.agency("JCM")
-    assert (told.state, told.agreed, told.since) == ("down", IncidentType.BOTH, T0)
+    assert (told.state, told.quorum_type, told.since) == ("down", IncidentType.BOTH, T0)
     # So it is when nobody else can be heard, and for a hub that has just started.
     service.sites_say = {}
     assert (await service.board.agency("JCM")).state == "down"
@@ -411,7 +411,7 @@ async def test_what_too_few_sites_say_is_down_is_no_outage_on_the_page(service: 
     for others in ([], [well], [well, well], [down, well]):
         service.sites_say = dict(zip(("noc", "johor", "kuching"), [down, *others], strict=False))
         view = await service.board.agency("JCM")
-        found.append((view.agreed, [*view.disputed]))
+        found.append((view.quorum_type, [*view.disputed]))
     # Where nobody else has a vote it is as this one measures.
     assert found == [(None, []), (None, [out]), (None, [out]), (IncidentType.SENDING, [])]
 
@@ -426,7 +426,7 @@ async def test_what_another_site_alone_says_is_down_is_not_shown_as_working_as_u
     for matter, health in ((IncidentType.SENDING, Health.DOWN), (IncidentType.DEGRADED, Health.DEGRADED)):
         service.sites_say["kuching"] = _ails(matter, {out: health, into: Health.UP})
         view = await service.board.agency("JCM")
-        found.append((view.state, view.agreed, [*view.disputed]))
+        found.append((view.state, view.quorum_type, [*view.disputed]))
     # That some of it is slow, seen from there, is told on the agency's own page.
     assert found == [("degraded", None, [out]), ("up", None, [])]
 

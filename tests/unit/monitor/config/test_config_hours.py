@@ -68,7 +68,7 @@ def test_maintenance_is_in_local_time_or_says_which(ministry: Ministry, until: s
     found = hours(ministry).closed_by(at(2026, 12, 1, 15))
 
     assert found is not None
-    assert (found.begins, found.ends, found.why) == (at(2026, 12, 1, 14), at(2026, 12, 1, 20), "Naik taraf")
+    assert (found.starts_at, found.ends_at, found.reason) == (at(2026, 12, 1, 14), at(2026, 12, 1, 20), "Naik taraf")
 
 
 def test_maintenance_comes_again_and_again(ministry: Ministry) -> None:

@@ -90,20 +90,20 @@ def test_a_route_that_is_never_probed_again(hours: Hours) -> None:
 )
 def test_a_run_is_disturbed_by_maintenance_that_it_touched(begins: str, ends: str, *, touched: bool) -> None:
     found = Hours(when=[OFFICE], maintenance=[MOVE]).closed_during(at(begins), at(ends))
-    assert (found is not None and found.why == "Pindah pelayan") is touched
+    assert (found is not None and found.reason == "Pindah pelayan") is touched
 
 
 def test_of_two_maintenances_the_one_that_ends_last_is_named() -> None:
     closed = Hours(maintenance=[NIGHTLY, MOVE]).closed_by(at("thu 02:30"))
     assert closed is not None
-    assert closed.why == "Pindah pelayan"
+    assert closed.reason == "Pindah pelayan"
 
 
 def test_local_time_is_followed_through_a_change_of_the_clock() -> None:
     # There is none in Malaysia; a reference may stand elsewhere.
     berlin = Recurring("0 7 * * *", HOUR, ZoneInfo("Europe/Berlin"))
     days = [datetime(2026, 10, 24, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)]
-    found = [stretch.begins.hour for day in days if (stretch := berlin.following(day)) is not None]
+    found = [stretch.starts_at.hour for day in days if (stretch := berlin.following(day)) is not None]
     assert found == [5, 6]
 
 
@@ -118,7 +118,7 @@ def test_an_answer_that_is_remembered_is_not_given_to_another_question() -> None
     ):
         found = window.following(at(asked))
         assert found is not None
-        assert found.begins == at(begins)
+        assert found.starts_at == at(begins)
 
 
 @pytest.mark.parametrize(
@@ -169,4 +169,4 @@ def test_thousands_of_routes_may_ask_for_the_same_hours(window: Recurring) -> No
     # What takes long is reckoned once, and asked for again only when it is over.
     assert answer is not None
     assert all(window.following(now + timedelta(seconds=second)) is answer for second in range(3600))
-    assert window.following(answer.ends) is not answer
+    assert window.following(answer.ends_at) is not answer

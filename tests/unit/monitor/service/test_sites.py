@@ -1065,8 +1065,8 @@ async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again
 
 
 def test_of_what_sites_said_the_first_that_was_wrong_is_read_and_else_the_last() -> None:
-    wrong = SiteReport(site="johor", says=SiteVerdict.WRONG, matter=IncidentType.SENDING, since=T0)
-    later = replace(wrong, matter=IncidentType.BOTH)
+    wrong = SiteReport(site="johor", says=SiteVerdict.WRONG, type=IncidentType.SENDING, since=T0)
+    later = replace(wrong, type=IncidentType.BOTH)
     words = ["up", written_word(wrong), written_word(later), "stale"]
     entries = [
         f"kuching: {opinion}; johor: {word}" for opinion, word in zip(("up", "stale", "", "x y"), words, strict=True)

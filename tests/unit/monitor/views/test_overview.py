@@ -90,7 +90,7 @@ def test_why_the_last_attempt_failed_is_shown_and_a_success_has_no_why() -> None
 def test_a_route_shows_its_last_run() -> None:
     shown = view_route("r", Direction.INTERNAL, Health.UP, arrived(INTERNAL, T0, timedelta(seconds=1.23456)))
 
-    assert (shown.outcome, shown.transit_seconds, shown.why) == (Outcome.DELIVERED, 1.235, "")
+    assert (shown.outcome, shown.transit_seconds, shown.reason) == (Outcome.DELIVERED, 1.235, "")
     assert shown.last_run_at == T0 + timedelta(seconds=2.23456)
 
 
@@ -99,13 +99,13 @@ def test_a_route_that_failed_says_where_and_why() -> None:
     assert run.failure is not None
     run = replace(run, failure=replace(run.failure, code=554, detail="spam"))
 
-    assert view_route("r", Direction.INTERNAL, Health.DOWN, run).why == "submit (recipient) 554: contoh: spam"
+    assert view_route("r", Direction.INTERNAL, Health.DOWN, run).reason == "submit (recipient) 554: contoh: spam"
 
 
 def test_a_route_shows_that_its_message_was_never_answered_for_and_how_long_that_took() -> None:
     came = arrived(INTERNAL, T0)
     shown = view_route("r", Direction.INTERNAL, Health.DEGRADED, replace(came, uncertain=True))
-    assert (shown.outcome, shown.why, shown.data_seconds) == (
+    assert (shown.outcome, shown.reason, shown.data_seconds) == (
         Outcome.DELIVERED,
         "data (sender): no answer, though it was taken",
         1.0,
@@ -115,7 +115,7 @@ def test_a_route_shows_that_its_message_was_never_answered_for_and_how_long_that
 def test_a_route_that_was_never_run_shows_nothing() -> None:
     shown = view_route("r", Direction.INTERNAL, Health.UNKNOWN, None)
 
-    assert (shown.last_run_at, shown.outcome, shown.why) == (None, None, "")
+    assert (shown.last_run_at, shown.outcome, shown.reason) == (None, None, "")
 
 
 def test_a_check_shows_its_gravest_verdict_and_what_is_amiss() -> None:
@@ -131,7 +131,7 @@ def test_a_check_shows_its_gravest_verdict_and_what_is_amiss() -> None:
         }
     )
 
-    assert [(check.kind, check.verdict, check.passed, tuple(check.amiss)) for check in shown] == [
+    assert [(check.kind, check.verdict, check.passed, tuple(check.findings)) for check in shown] == [
         ("posture", Verdict.FAIL, 1, (bad,)),
         ("certificate", None, 0, ()),
     ], "where there was nothing to look at nothing has passed"

@@ -41,7 +41,7 @@ TROUBLE = ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0)
 
 def parts(signs: SelfHealthInputs = WELL, **facts: Any) -> Mapping[Component, PartView]:
     known: dict[str, Any] = {"controls": [PASSED], "routes": 9, "troubles": {}, "gateways": [SMS]} | facts
-    return {view.part: view for view in own_health(signs, **known)}
+    return {view.component: view for view in own_health(signs, **known)}
 
 
 def test_all_is_well_only_when_all_of_it_is_proven() -> None:
@@ -51,7 +51,7 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
         controls=[replace(PASSED, health=Health.UNKNOWN, last=None)],
         gateways=[replace(SMS, up=None)],
     )
-    assert {part for part, view in fresh.items() if view.health is Health.UNKNOWN} == {
+    assert {component for component, view in fresh.items() if view.health is Health.UNKNOWN} == {
         *(Component.PROBING, Component.REFERENCE, Component.ENGINE, Component.GATEWAY, Component.DUTY)
     }
     assert worst(list(fresh.values())) is Health.UNKNOWN
@@ -59,7 +59,7 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "ill", "about", "signs", "facts"),
+    ("component", "code", "target", "signs", "facts"),
     [
         (Component.PROBING, ProblemCode.NO_PROBE_YET, "", WELL, {"controls": [replace(PASSED, last=None)]}),
         (
@@ -76,25 +76,27 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
     ],
 )
 def test_own_health_unproven_part_names_what_it_waits_for(
-    part: Component, ill: ProblemCode, about: str, signs: SelfHealthInputs, facts: Mapping[str, Any]
+    component: Component, code: ProblemCode, target: str, signs: SelfHealthInputs, facts: Mapping[str, Any]
 ) -> None:
     found = parts(signs, **facts)
-    assert {view.part for view in found.values() if view.health is not Health.UP} == {part}
-    assert [(each.ill, each.about, each.health) for each in found[part].complaints] == [(ill, about, Health.UNKNOWN)]
+    assert {view.component for view in found.values() if view.health is not Health.UP} == {component}
+    assert [(each.code, each.target, each.health) for each in found[component].problems] == [
+        (code, target, Health.UNKNOWN)
+    ]
 
 
 def test_own_health_unused_second_gateway_of_a_proven_channel_is_up() -> None:
-    assert parts(gateways=[SMS, replace(SMS_TWO, up=None)])[Component.GATEWAY].complaints == ()
+    assert parts(gateways=[SMS, replace(SMS_TWO, up=None)])[Component.GATEWAY].problems == ()
 
 
 def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
     starting = replace(WELL, is_under_way=False, ailments={LivenessFailure.ENGINE})
-    assert [each.ill for each in parts(starting)[Component.ENGINE].complaints] == [ProblemCode.ENGINE_STOPPED]
+    assert [each.code for each in parts(starting)[Component.ENGINE].problems] == [ProblemCode.ENGINE_STOPPED]
 
 
 @pytest.mark.blind
 @pytest.mark.parametrize(
-    ("part", "health", "ill", "signs", "facts"),
+    ("component", "health", "code", "signs", "facts"),
     [
         (
             Component.STORE,
@@ -190,7 +192,7 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
         ),
         (
             *(Component.GATEWAY, Health.DEGRADED, ProblemCode.RECEIPTS_OVERDUE, WELL),
-            {"gateways": [replace(SMS, doubted_since=T0), SMS_TWO]},
+            {"gateways": [replace(SMS, receipts_overdue_since=T0), SMS_TWO]},
         ),
         (
             Component.CONFIGURATION,
@@ -210,26 +212,26 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
     ],
 )
 def test_whatever_is_wrong_with_pantau_is_said_of_the_part_that_it_is(
-    part: Component, health: Health, ill: ProblemCode, signs: SelfHealthInputs, facts: Mapping[str, Any]
+    component: Component, health: Health, code: ProblemCode, signs: SelfHealthInputs, facts: Mapping[str, Any]
 ) -> None:
     """Defect: Faults of network, account, gateway, engine or on-call are not shown.
 
     Pantau: Each is shown at its part.
     """
     found = parts(signs, **facts)
-    assert (found[part].health, [each.ill for each in found[part].complaints]) == (health, [ill])
-    assert {view.part for view in found.values() if view.health is not Health.UP} == {part}
+    assert (found[component].health, [each.code for each in found[component].problems]) == (health, [code])
+    assert {view.component for view in found.values() if view.health is not Health.UP} == {component}
     assert worst(list(found.values())) is health
 
 
 def test_a_site_that_watches_for_a_hub_is_well_while_it_is_heard_and_says_who_tells() -> None:
     site = replace(WELL, for_hub=True)
     found = parts(site, gateways=[])
-    assert [each.ill for each in found[Component.ENGINE].complaints] == [ProblemCode.FOR_HUB]
+    assert [each.code for each in found[Component.ENGINE].problems] == [ProblemCode.FOR_HUB]
     assert worst(list(found.values())) is Health.UP
     cut_off = parts(replace(site, is_unheard=True), gateways=[])
-    assert [each.ill for each in cut_off[Component.ENGINE].complaints] == [ProblemCode.HUB_UNAVAILABLE]
-    assert {each.part for each in cut_off.values() if each.health is not Health.UP} == {Component.ENGINE}
+    assert [each.code for each in cut_off[Component.ENGINE].problems] == [ProblemCode.HUB_UNAVAILABLE]
+    assert {each.component for each in cut_off.values() if each.health is not Health.UP} == {Component.ENGINE}
     # One alone has nobody to tell, and its gateways are not proven.
     assert parts(WELL, gateways=[])[Component.GATEWAY].health is Health.UNKNOWN
     assert parts(replace(site, ailments={LivenessFailure.ENGINE}))[Component.ENGINE].health is Health.DOWN
@@ -237,15 +239,15 @@ def test_a_site_that_watches_for_a_hub_is_well_while_it_is_heard_and_says_who_te
 
 def test_what_is_worst_is_said_first_and_with_why_and_since_when() -> None:
     signs = replace(WELL, away=(T0 - timedelta(minutes=2), "database is locked"))
-    [complaint] = parts(signs)[Component.STORE].complaints
-    assert (complaint.why, complaint.since) == ("database is locked", T0 - timedelta(minutes=2))
+    [complaint] = parts(signs)[Component.STORE].problems
+    assert (complaint.reason, complaint.since) == ("database is locked", T0 - timedelta(minutes=2))
     gateways = [replace(SMS, up=False), SMS_TWO, GatewayStatus(channel=Channel.FAX, gateway="faks", up=False)]
-    said = parts(gateways=gateways)[Component.GATEWAY].complaints
-    assert [(each.ill, each.about) for each in said] == [
+    said = parts(gateways=gateways)[Component.GATEWAY].problems
+    assert [(each.code, each.target) for each in said] == [
         (ProblemCode.CHANNEL_DOWN, "fax: faks"),
         (ProblemCode.GATEWAY_DOWN, "sms: satu"),
     ]
-    assert parts(controls=[REFUSED])[Component.REFERENCE].complaints[0].why == "submit (recipient): contoh"
+    assert parts(controls=[REFUSED])[Component.REFERENCE].problems[0].reason == "submit (recipient): contoh"
 
 
 UP, DOWN, DEGRADED, UNKNOWN = Health.UP, Health.DOWN, Health.DEGRADED, Health.UNKNOWN

@@ -13,10 +13,10 @@ def test_each_site_says_one_thing_and_one_without_a_vote_nothing_that_counts() -
     wrong = SiteStatus(trouble=ActiveProblem(matter=IncidentType.SENDING, since=T0))
     said = {"johor": wrong, "kuching": SiteStatus(well_since=T0), "labuan": UNTROUBLED, "sabah": None}
     first, *others = view_sites(said)
-    assert (first.site, first.says, first.matter, first.since) == ("johor", "wrong", IncidentType.SENDING, T0)
+    assert (first.site, first.says, first.type, first.since) == ("johor", "wrong", IncidentType.SENDING, T0)
     assert [(each.site, each.says) for each in others] == [
         ("kuching", "up"),
         ("labuan", "unclear"),
         ("sabah", "stale"),
     ]
-    assert {(each.matter, each.since) for each in others} == {(None, None)}
+    assert {(each.type, each.since) for each in others} == {(None, None)}

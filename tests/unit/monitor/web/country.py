@@ -56,16 +56,16 @@ class MultiSiteDemo(Service):
         self.sheets = {T0.date() - timedelta(days=ago): DayTimeline(days.get(ago, always)) for ago in range(1, 90)}
         if self.weather is Weather.AWAY:
             away = ComponentProblem(
-                ill=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, why="database is locked", since=T0
+                code=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, reason="database is locked", since=T0
             )
-            self.ills = {Component.STORE: {"health": Health.DOWN, "complaints": (away,)}}
+            self.ills = {Component.STORE: {"health": Health.DOWN, "problems": (away,)}}
             self.recorded_at = T0
         if self.weather is Weather.OWN_FAULT:
-            broken = ComponentProblem(ill=ProblemCode.REFERENCE, health=Health.DOWN, about="rujukan-a", since=T0)
-            down = ComponentProblem(ill=ProblemCode.GATEWAY_DOWN, health=Health.DEGRADED, about="sms: sms-contoh")
+            broken = ComponentProblem(code=ProblemCode.REFERENCE, health=Health.DOWN, target="rujukan-a", since=T0)
+            down = ComponentProblem(code=ProblemCode.GATEWAY_DOWN, health=Health.DEGRADED, target="sms: sms-contoh")
             self.ills = {
-                Component.REFERENCE: {"health": Health.DOWN, "complaints": (broken,)},
-                Component.GATEWAY: {"health": Health.DEGRADED, "complaints": (down,)},
+                Component.REFERENCE: {"health": Health.DOWN, "problems": (broken,)},
+                Component.GATEWAY: {"health": Health.DEGRADED, "problems": (down,)},
             }
         if self.weather is Weather.START:
             self.ills = {part: {"health": Health.UNKNOWN} for part in Component}
@@ -85,7 +85,7 @@ class MultiSiteDemo(Service):
             if number % 4 != 1:
                 return view
             lost = replace(_failed(view.routes[1]), verdict=RunVerdict.MONITORING_FAULT)
-            return replace(view, unseen=[Direction.INBOUND], routes=[view.routes[0], lost, view.routes[2]])
+            return replace(view, unobserved=[Direction.INBOUND], routes=[view.routes[0], lost, view.routes[2]])
         few = 3 if self.weather is Weather.MASS else max(3, self.size // 20)
         if number % few == 1:
             return down(view, number)
@@ -134,7 +134,7 @@ class MultiSiteDemo(Service):
 def agency(code: str) -> AgencyView:
     """Return an agency that is well, whose certificate is about to expire if its code ends with 7."""
     amiss = [finding(f"mel.{code.lower()}.gov.my:993", Verdict.WARN, "expires in 9 days", "certificate")]
-    found = CheckView(kind="certificate", verdict=Verdict.WARN, looked_at=T0, amiss=amiss)
+    found = CheckView(kind="certificate", verdict=Verdict.WARN, last_run_at=T0, findings=amiss)
     return AgencyView(
         agency=code,
         name=f"Jabatan Contoh {code} Malaysia",
@@ -165,7 +165,7 @@ def _failed(route: RouteView) -> RouteView:
         detail="5.7.1 Service unavailable; client host blocked",
     )
     why = "submit (sender) 554: sender refused: 5.7.1 Service unavailable; client host blocked"
-    return replace(route, outcome=Outcome.REJECTED, why=why, failure=failure, transit_seconds=None)
+    return replace(route, outcome=Outcome.REJECTED, reason=why, failure=failure, transit_seconds=None)
 
 
 def down(view: AgencyView, number: int) -> AgencyView:

@@ -135,7 +135,7 @@ class Service(ServiceFacade, StatusReader, Letters):
         )
 
     def own(self) -> Sequence[PartView]:
-        return [replace(PartView(part=part, health=Health.UP), **self.ills.get(part, {})) for part in Component]
+        return [replace(PartView(component=part, health=Health.UP), **self.ills.get(part, {})) for part in Component]
 
     def gateways(self) -> Sequence[GatewayStatus]:
         return [GatewayStatus(channel=Channel.SMS, gateway="sms-contoh")]

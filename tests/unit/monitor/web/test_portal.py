@@ -218,7 +218,7 @@ async def test_the_page_says_what_the_checks_found_and_when() -> None:
         ("roof", "pass"),
         ("mx", None),
     ]
-    assert own["amiss"][0]["subject"] == "mel.gov.my:993"
+    assert own["findings"][0]["subject"] == "mel.gov.my:993"
 
 
 async def test_an_agency_in_maintenance_says_so_and_until_when() -> None:
@@ -232,7 +232,7 @@ async def test_an_agency_in_maintenance_says_so_and_until_when() -> None:
     assert "Penyelenggaraan sehingga" in page
     assert ">24/11 16:15</time>" in page
     assert "Naik taraf &lt;pelayan&gt;" in page
-    assert agency["maintenance"]["why"] == "Naik taraf <pelayan>"
+    assert agency["maintenance"]["reason"] == "Naik taraf <pelayan>"
     assert "Penyelenggaraan" not in usual
 
 

@@ -57,7 +57,7 @@ def view(code: str, *, outcome: Outcome = Outcome.DELIVERED, minutes: int = 0, w
         health=Health.UP,
         last_run_at=T0 + timedelta(minutes=minutes),
         outcome=outcome,
-        why=why,
+        reason=why,
         failure=Failure(phase=Phase.SUBMIT, party=Party.SENDER, reason=why) if why else None,
     )
     return AgencyView(
@@ -200,13 +200,15 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency(
 
     Pantau: It is above them, in each language, on a wallboard and with a filter.
     """
-    away = ComponentProblem(ill=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, why="database is locked", since=T0)
+    away = ComponentProblem(
+        code=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, reason="database is locked", since=T0
+    )
     refusing = ComponentProblem(
-        ill=ProblemCode.CONTROL, health=Health.DEGRADED, about="control/a/b", why="submit (sender) 554: tutup"
+        code=ProblemCode.CONTROL, health=Health.DEGRADED, target="control/a/b", reason="submit (sender) 554: tutup"
     )
     ills = {
-        Component.STORE: {"health": Health.DOWN, "complaints": (away,)},
-        Component.REFERENCE: {"health": Health.DEGRADED, "complaints": (refusing,)},
+        Component.STORE: {"health": Health.DOWN, "problems": (away,)},
+        Component.REFERENCE: {"health": Health.DEGRADED, "problems": (refusing,)},
     }
     async with client(portal(Service(ills=ills, recorded_at=T0), HOSTS)) as web:
         text = (await web.get(path, headers={"Cookie": f"bahasa={tongue}"})).text
@@ -275,7 +277,7 @@ async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone
         replace(
             view("JCM"),
             health={out: Health.UP, into: Health.UP},
-            agreed=IncidentType.SENDING,
+            quorum_type=IncidentType.SENDING,
             sites=view_sites({"noc": well, "johor": down, "kuching": down}),
         ),
         replace(
@@ -347,7 +349,7 @@ async def test_each_part_of_pantau_is_always_on_the_page_by_its_malay_name(part:
         text = (await web.get("/fragment")).text
 
     own = text[: text.index("</section>")]
-    name = page.WORDS["parts"][part][0]
+    name = page.WORDS["components"][part][0]
     assert re.search(rf'<li id="p-{part}" class="unknown" data-news="[^"]+">{name} <strong>BELUM PASTI', own)
     assert own.count('class="up"') == len(Component) - 1
 
@@ -357,7 +359,7 @@ def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
         "problems": ProblemCode,
         "healths": Health,
         "standings": AgencyStatus,
-        "parts": Component,
+        "components": Component,
         "matters": IncidentType,
         "channels": Channel,
         "purposes": Purpose,
@@ -494,7 +496,7 @@ async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fau
 
     Pantau: It counts as hidden, and its direction as unknown.
     """
-    unseen = replace(view("A001"), unseen=[Direction.INTERNAL])
+    unseen = replace(view("A001"), unobserved=[Direction.INTERNAL])
     async with client(portal(MultiSiteDemo(views=[unseen]), HOSTS)) as web:
         text = (await web.get("/")).text
     assert '<article id="a-A001" class="agency monitoring_fault"' in text
@@ -616,10 +618,10 @@ async def test_one_switch_makes_every_word_english_and_is_remembered() -> None:
     # What is neither the name of somebody, nor a word of both languages.
     told = {
         key: words(section, PageLanguage.MALAY)[key]
-        for section in ("say", "standings", "healths", "parts")
+        for section in ("say", "standings", "healths", "components")
         for key in words(section, PageLanguage.MALAY)
     }
-    both = set(words("say", PageLanguage.ENGLISH).values()) | set(words("parts", PageLanguage.ENGLISH).values())
+    both = set(words("say", PageLanguage.ENGLISH).values()) | set(words("components", PageLanguage.ENGLISH).values())
     for text in {each for each in told.values() if "{" not in each and len(each) > 3} - both:
         assert f">{text}<" not in english.text, text
 

@@ -55,9 +55,9 @@ async def test_who_is_on_call_and_who_comes_next_is_told_without_a_number(web: h
     assert rota == {
         "rota": "JCONTOH/bertugas",
         "person": {"key": "ali", "name": "Ali bin Contoh"},
-        "instead_by": "",
+        "overridden_by": "",
         "until": "2026-12-06T00:00:00Z",
-        "following": {"key": "siti", "name": "Siti binti Contoh"},
+        "next": {"key": "siti", "name": "Siti binti Contoh"},
         "gaps": [],
     }
 
@@ -97,6 +97,6 @@ async def test_gateways_are_told_by_channel_and_what_was_not_used_yet_is_neither
     async with client(portal(NotificationLatency(), ["localhost"])) as web:
         assert [each["gateway"] for each in await asked(web, "gateways")] == ["satu", "faks"]
         assert await asked(web, "gateways?channel=fax") == [
-            {"channel": "fax", "gateway": "faks", "up": None, "doubted_since": None}
+            {"channel": "fax", "gateway": "faks", "up": None, "receipts_overdue_since": None}
         ]
         assert (await web.get("/api/v1/gateways?channel=email")).status_code == 422

@@ -100,7 +100,7 @@ def witness(site: str, report: SiteReport | None, *details: str) -> SiteIncident
 async def test_what_each_site_says_and_saw_fail_is_on_the_page_and_what_it_writes_does_nothing_to_it(
     tmp_path: Path,
 ) -> None:
-    wrong = SiteReport(site="noc", says=SiteVerdict.WRONG, matter=IncidentType.SENDING, since=T0)
+    wrong = SiteReport(site="noc", says=SiteVerdict.WRONG, type=IncidentType.SENDING, since=T0)
     says = [
         witness("noc", wrong),
         witness("johor", SiteReport(site="johor", says=SiteVerdict.STALE), "<script>alert(1)</script>"),
