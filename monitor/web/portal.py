@@ -301,8 +301,19 @@ _COMPILED = _Compiled()
 _FOR_ALL = frozenset(
     f"{name}.html"
     for name in (
-        *("agency", "beyond", "checks", "counts", "detail", "frame", "letters", "notice", "open", "own", "parts"),
-        *("records", "refusal", "rest", "status", "strip", "tile", "tiles", "tongues"),
+        *("agency", "checks", "counts", "detail", "error_page", "frame", "languages", "letters", "more_agencies"),
+        *(
+            "notification",
+            "open_incidents",
+            "parts",
+            "records",
+            "rest",
+            "self_health",
+            "status",
+            "tile",
+            "tiles",
+            "uptime_bars",
+        ),
     )
 )
 
