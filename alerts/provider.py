@@ -1,7 +1,7 @@
-"""Ask a provider over HTTP: one deadline, and one reading of what a failure means.
+"""HTTP client for providers: one deadline, and one classification of failures.
 
-Every gateway that speaks HTTP goes through here, because the difference between *nothing was sent* (try again) and
-*perhaps processed* (ask first) must be judged alike everywhere.
+All HTTP gateways use it, because the difference between *nothing was sent* (retry) and *perhaps processed* (query
+first) must be the same everywhere.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from alerts.model.gateway import CallbackHandler, DeliveryError, ErrorClass, InboundSms, SmsContent
 
-#: When the Internet is down the local gateway must get its turn within seconds.
+#: When the Internet is down, the local gateway must be tried within seconds.
 CONNECT_DEADLINE = timedelta(seconds=5)
 
-#: The whole exchange, in seconds; a setting for slow lines.
+#: Seconds for the whole exchange; configurable for slow lines.
 Deadline = Annotated[float, Field(gt=0, le=60)]
 DEADLINE_SECONDS = 10.0
 
@@ -43,31 +43,31 @@ def _safe(url: str) -> str:
     except ValueError:
         loopback = host == "localhost"
     if not host or (parts.scheme != "https" and not (parts.scheme == "http" and loopback)):
-        # The credentials travel in a header of every request.
+        # Every request's header contains the credentials.
         raise ValueError("must be https (plain http only to this machine); write instead: https://...")
     if parts.username is not None:
         raise ValueError("holds a login; write instead: the address without it, and the login under the keys for it")
     return url
 
 
-#: The longest lists that are asked for hold a thousand messages.
+#: The longest lists hold a thousand messages.
 _ANSWER_AT_MOST = 8 * 1024 * 1024
-#: Eleven days: whoever says more means something else. Python refuses to read a number of thousands of digits.
+#: Eleven days; larger values are not meant as seconds. Python refuses to parse numbers of thousands of digits.
 _WAIT_DIGITS_AT_MOST = 6
-#: Half a surrogate pair, and NUL: they are JSON.
+#: Half surrogate pairs and NUL are valid JSON.
 _NOT_STORED = re.compile("[\0\ud800-\udfff]")
-#: As long as a provider's id, which the store keeps, may be.
+#: The length of a provider's id in the store.
 _ID_AT_MOST = 100
 
-#: Where something is asked for, as it is written.
+#: URL of a request, checked.
 SafeUrl = Annotated[str, AfterValidator(_safe)]
-#: A provider's base URL, without the slash at its end.
+#: A provider's base URL, without the trailing slash.
 ProviderUrl = Annotated[SafeUrl, AfterValidator(lambda url: url.rstrip("/"))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorMeaning:
-    """What a provider's own error means for us, in our words: theirs quote numbers and texts."""
+    """Meaning of a provider's error, in our words: theirs quote numbers and texts."""
 
     error: ErrorClass
     code: str
@@ -76,11 +76,11 @@ class ErrorMeaning:
 
 _HEADERS = {
     "User-Agent": "pantau",
-    # A little that is packed may unpack to more than memory holds.
+    # A small compressed body may expand beyond memory.
     "Accept-Encoding": "identity",
 }
 
-#: Raised before a byte of the request left.
+#: Errors before any byte of the request was sent.
 _NOTHING_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -103,11 +103,11 @@ _BY_STATUS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderResponse:
-    """An HTTP answer, whole."""
+    """A complete HTTP response."""
 
     status: int
     headers: Mapping[str, str]
-    #: Empty when it was packed, or longer than any answer.
+    #: Empty if it was compressed or too long.
     body: bytes = field(repr=False)
 
     @property
@@ -117,20 +117,20 @@ class ProviderResponse:
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """Read the authorities that are trusted, once for all gateways: it takes milliseconds and half a megabyte."""
+    """Load the trusted authorities once for all gateways: it takes milliseconds and half a megabyte."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 class HttpClient:
-    """Carries one request at a time to a provider, and brings the answer, or the reason why there is none."""
+    """Sends one request at a time to a provider. Returns the response or the reason for its absence."""
 
     def __init__(self, *, proxy: SecretStr | None, deadline: Deadline) -> None:
         self._deadline = deadline
         connect = min(CONNECT_DEADLINE.total_seconds(), deadline)
         self._timeouts = {"timeout": httpx.Timeout(deadline, connect=connect).as_dict()}
-        # The transport and not the client: the client logs every URL at INFO, and the number asked about is in it.
-        # No kept connections: one that the provider has closed meanwhile would turn a clean send into an ambiguous one.
-        # The environment decides nothing: a proxy is named in the configuration or not used.
+        # The transport, not the client: the client logs every URL at INFO, with the number in it. No keep-alive: a
+        # connection that the provider has closed would turn a clean send into an ambiguous one. The environment is
+        # ignored: a proxy is configured or not used.
         self._transport = httpx.AsyncHTTPTransport(
             verify=_trust(),
             trust_env=False,
@@ -149,9 +149,12 @@ class HttpClient:
         form: Mapping[str, str | Sequence[str]] | None = None,
         json: Any = None,
     ) -> ProviderResponse:
-        """Return the answer, whatever its status. Raise `DeliveryError`: `ambiguous` when it may have been processed."""
+        """Return the response, whatever its status.
+
+        Raise `DeliveryError`: `ambiguous` when it may have been processed.
+        """
         if params:
-            url = str(httpx.URL(url).copy_merge_params(params))  # What the URL has of its own stays.
+            url = str(httpx.URL(url).copy_merge_params(params))  # Keep the URL's own query.
         request = httpx.Request(
             method, url, data=form, json=json, headers={**_HEADERS, **headers}, extensions=self._timeouts
         )
@@ -170,7 +173,7 @@ class HttpClient:
             failure = DeliveryError(ambiguous, f"no whole answer ({type(error).__name__})")
         else:
             return ProviderResponse(status=response.status_code, headers=response.headers, body=body)
-        # Raised outside the handler: httpx's error holds the request, and with it the credentials and the text.
+        # Raised outside the handler: httpx's error contains the request, with credentials and text.
         raise failure
 
     async def close(self) -> None:
@@ -178,9 +181,9 @@ class HttpClient:
 
 
 class JsonApi:
-    """A JSON API with basic authentication, as one gateway uses it.
+    """JSON API with basic authentication, for one gateway.
 
-    `read_error` makes a `ErrorMeaning` of an error answer's JSON, or `None` when only the HTTP status tells.
+    `read_error` returns the `ErrorMeaning` of an error response's JSON, or `None` if the HTTP status decides.
     """
 
     def __init__(
@@ -196,7 +199,7 @@ class JsonApi:
         self._headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json"}
         self._read_error = read_error
         self._client = HttpClient(proxy=proxy, deadline=deadline)
-        #: What the provider's clock showed when it last answered; `None`: it has not said.
+        #: The provider's date in its latest response; `None` before the first.
         self.date: datetime | None = None
 
     async def submit(
@@ -206,9 +209,9 @@ class JsonApi:
         form: Mapping[str, str | Sequence[str]] | None = None,
         json: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
-        """POST and return the answer's JSON object.
+        """POST and return the response's JSON object.
 
-        Raise `DeliveryError`; what may have been processed is `UNKNOWN`.
+        Raise `DeliveryError`; a request that may have been processed is `UNKNOWN`.
         """
         ambiguous = ErrorClass.UNKNOWN
         received = await self._client.exchange(
@@ -217,9 +220,9 @@ class JsonApi:
         return self._read(received, ambiguous=ambiguous)
 
     async def ask(self, url: str, *, params: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-        """GET and return the answer's JSON object.
+        """GET and return the response's JSON object.
 
-        Raise `DeliveryError`; a question changes nothing, so what fails on the way is `TRANSIENT`.
+        Raise `DeliveryError`; a query changes nothing, so failures in transit are `TRANSIENT`.
         """
         ambiguous = ErrorClass.TRANSIENT
         received = await self._client.exchange("GET", url, ambiguous=ambiguous, headers=self._headers, params=params)
@@ -240,16 +243,16 @@ class JsonApi:
 
 
 class InboxPoll:
-    """What people have sent, as it is fetched from a provider's inbox again and again. Each SMS is handed in once."""
+    """Inbound SMS of a provider's inbox that is polled repeatedly. Each SMS is passed on once."""
 
     def __init__(self) -> None:
-        #: So that each look does not ask the store about all of them again.
+        #: Avoids a database query for each known SMS at every poll.
         self._handed_in: set[str] = set()
 
     async def hand_in(self, said: Sequence[InboundSms], desk: CallbackHandler) -> Sequence[tuple[str, SmsContent]]:
-        """Hand *desk* those of the SMS in the inbox that are new; return the answers that are owed for them, by number.
+        """Pass the new SMS of the inbox to *desk*. Return the replies to send, by number.
 
-        To be sent when all are taken in: an answer may take as long as the deadline, and people are called meanwhile.
+        Replies are sent after all SMS are stored: one may take as long as the deadline, and calls go on meanwhile.
         """
         self._handed_in &= {one.event_id for one in said}
         owed: list[tuple[str, SmsContent]] = []
@@ -270,7 +273,7 @@ def _date_of(received: ProviderResponse) -> datetime | None:
 
 
 async def _body(response: httpx.Response) -> bytes:
-    """Return the body; what is packed, or longer than any answer, is none that is understood."""
+    """Return the body; empty if it is compressed or too long."""
     if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         return b""
     body = bytearray()
@@ -282,7 +285,7 @@ async def _body(response: httpx.Response) -> bytes:
 
 
 def read_json(octets: bytes) -> Any:
-    """Return what JSON says, with other characters for those that no store keeps. Raise `ValueError` when it is none."""
+    """Parse JSON, with characters replaced that no database stores. Raise `ValueError` if it is invalid."""
     try:
         return _storable(codec.loads(octets))
     except RecursionError:
@@ -290,7 +293,7 @@ def read_json(octets: bytes) -> Any:
 
 
 def _storable(value: Any) -> Any:
-    # An item at a time: of a list of what people wrote, one text must not keep the others from being heard.
+    # Item by item: one text must not invalidate a list of others.
     match value:
         case str():
             return _NOT_STORED.sub("\ufffd", value)
@@ -303,12 +306,12 @@ def _storable(value: Any) -> Any:
 
 
 def is_id(value: object) -> bool:
-    """Whether *value* can be a provider's id, as the store and URLs take it."""
+    """Whether *value* is valid as a provider's id, in the store and in URLs."""
     return isinstance(value, str) and 0 < len(value) <= _ID_AT_MOST and value.isascii() and value.isprintable()
 
 
 def refusal(received: ProviderResponse, verdict: ErrorMeaning | None, ambiguous: ErrorClass) -> DeliveryError:
-    """Return what an answer that took nothing means: by the provider's own error, else by the HTTP status."""
+    """Return the error of a refused request: by the provider's error, else by the HTTP status."""
     status = received.status
     wait = received.headers.get("Retry-After", "")
     said = wait.isascii() and wait.isdigit() and len(wait) <= _WAIT_DIGITS_AT_MOST
@@ -316,12 +319,12 @@ def refusal(received: ProviderResponse, verdict: ErrorMeaning | None, ambiguous:
     if verdict is not None:
         return DeliveryError(verdict.error, verdict.detail, code=verdict.code, retry_after=retry_after)
     if received.is_success:
-        # A captive portal or a proxy's own page.
+        # A captive portal, or a proxy's own page.
         return DeliveryError(ambiguous, "the answer is not the provider's", code=str(status))
     if status >= 500:
         return DeliveryError(ambiguous, "the provider failed", code=str(status), retry_after=retry_after)
     if status < 400:
-        # Redirects are not followed: they would take the credentials along.
+        # Redirects are not followed: they would leak the credentials.
         return DeliveryError(ErrorClass.CONFIGURATION, "something else answers here", code=str(status))
     error, detail = _BY_STATUS.get(status, (ErrorClass.PERMANENT, "refused"))
     return DeliveryError(error, detail, code=str(status), retry_after=retry_after)

@@ -1,5 +1,5 @@
-"""What is put on paper, as PDF/A-2a and PDF/UA-1: the letter, the fax page, the list of several by fax, the dossier, the docket.
+"""Printed documents as PDF/A-2a and PDF/UA-1: letter, fax, fax list, incident record, docket, monthly report.
 
-The words of what is sent are `alerts.wording`; this package lays them out. The typst templates lie beside the
-modules; they get data and never markup.
+`alerts.wording` provides the texts; this package arranges them. The typst templates beside the modules receive data and
+never markup.
 """

@@ -1,4 +1,4 @@
-"""Which title, opening and paragraphs a letter or a fax has, by what it tells. Pure: the texts are in `alerts/wording`."""
+"""Title, opening and paragraphs of a letter or a fax. Pure: the texts are in `alerts/wording`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from alerts.wording.key import key, news
 from alerts.wording.texts import Wording
 from alerts.wording.values import Values, cause, for_page, then, waits
 
-#: Between a list item's label and its text: "faks : 03-..."
+#: Separates a list item's label from its text: "faks : 03-..."
 _LABEL_END = " : "
 _COMMON = frozenset({"Tuan", "Puan", "Encik", "Cik"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A line of the list (a), (b), (c)."""
+    """An item of the list (a), (b), (c)."""
 
     label: str
     text: str
@@ -39,7 +39,7 @@ class Body:
     paragraphs: tuple[Paragraph, ...]
 
     def numbered(self) -> list[Json]:
-        """Return the paragraphs as `frame.typ` takes them."""
+        """Return the paragraphs in the format of `frame.typ`."""
         return [
             {"text": paragraph.text, "items": [{"label": item.label, "text": item.text} for item in paragraph.items]}
             for paragraph in self.paragraphs
@@ -47,19 +47,19 @@ class Body:
 
 
 def subtag(language: Language) -> str:
-    """Return "ms" or "en", as typst names a language."""
+    """Return "ms" or "en", typst's name of a language."""
     return language.value.partition("-")[0]
 
 
 def marks(facts: Facts, wording: Wording) -> list[Json]:
-    """Return what is printed across the page, in both languages: nobody may take a drill for the real thing."""
+    """Return the stamps across the page, in both languages: a drill must not be taken for an incident."""
     if facts.purpose is not Purpose.DRILL:
         return []
     return [wording.say(language, "letter.label.drill") for language in (Language.MALAY, Language.ENGLISH)]
 
 
 def notice_body(kind: str, facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
-    """Return what a page tells; *kind*: "letter" or "fax". Raise `ValueError` for an announcement of what is never announced."""
+    """Return the body of a page; *kind*: "letter" or "fax". Raise `ValueError` for a type that is never announced."""
     values = {
         **for_page(facts, language),
         "you": form_of_address(addressee, language),
@@ -75,7 +75,7 @@ def notice_body(kind: str, facts: Facts, addressee: Addressee, language: Languag
 def body_of(
     kind: str, section: str, texts: Sequence[str], wording: Wording, *, language: Language, values: Values
 ) -> Body:
-    """Return a page's body whose title, and of a letter the opening, stand in *section*; *texts*: its paragraphs."""
+    """Return a body with the title and, for a letter, the opening of *section*; *texts*: its paragraphs."""
     return Body(
         title=wording.say(language, f"{section}.title", values),
         opening=wording.say(language, f"{section}.opening", values) if kind == "letter" else "",
@@ -84,16 +84,16 @@ def body_of(
 
 
 def form_of_address(addressee: Addressee, language: Language) -> str:
-    """Return how a text speaks to whom its salutation greets: "tuan/puan", or "YBhg. Datuk"."""
+    """Return the form of address that matches the salutation: "tuan/puan", or "YBhg. Datuk"."""
     if language is not Language.MALAY:
         return "you"
     greeting = addressee.salutation.strip().rstrip(",").strip() or Addressee(title="", organisation="").salutation
-    # A common form of address is written small in a sentence, and a title is not.
+    # A common form of address is lower case within a sentence, a title is not.
     return "/".join(each.lower() if each in _COMMON else each for each in greeting.rstrip(",").split("/"))
 
 
 def _is_to_staff(facts: Facts) -> bool:
-    """Whether the page says what an officer would have heard; a drill says of every page that it is one."""
+    """Whether the page has the text of a call; a drill states on every page that it is one."""
     return facts.plan is Plan.ESCALATION and facts.purpose is not Purpose.DRILL
 
 
@@ -104,7 +104,7 @@ def _section(facts: Facts, kind: str) -> str:
 def _texts(facts: Facts, language: Language, wording: Wording, kind: str, values: Values) -> Sequence[str]:
     situation = key(facts)
     if _is_to_staff(facts):
-        # Staff read on paper what they would have heard, with the moments in figures.
+        # Staff read the text of a call, with times in figures.
         told = {**values, **cause(facts, wording, language, "call"), **waits(facts, wording, language, "call")}
         told |= then([facts], wording, language, "call")
         return wording.say_all(language, f"call.{situation}", told)
@@ -116,7 +116,7 @@ def _texts(facts: Facts, language: Language, wording: Wording, kind: str, values
 
 
 def channels_listed(language: Language, wording: Wording, kind: str, values: Values) -> str:
-    """Return the office's channels as list items, each on its line, ended as a letter ends them."""
+    """Return the office's channels as list items, one per line, punctuated as in a letter."""
     items = wording.say_all(language, f"{kind}.channels", values)
     if kind == "letter" and items:
         joint = f"; {wording.say(language, 'letter.and')}"
@@ -126,7 +126,7 @@ def channels_listed(language: Language, wording: Wording, kind: str, values: Val
 
 
 def _paragraph(text: str) -> Paragraph:
-    """Return a text as a paragraph; its further lines are the items of a list."""
+    """Return a text as a paragraph; its further lines are list items."""
     head, *lines = text.split("\n")
     return Paragraph(text=head, items=tuple(_item(line) for line in lines))
 

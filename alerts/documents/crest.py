@@ -1,7 +1,7 @@
-"""The crest above a letter, from a file that somebody at the agency has made: nothing in it is trusted.
+"""The crest above a letter, from a file of the agency, which is not trusted.
 
-A drawing (SVG) holds shapes only: no script, no text (there is no font for it), nothing that is fetched, and nothing that
-repeats itself without end. A picture (PNG) has bounds. Pure.
+A drawing (SVG) may contain shapes only: no script, no text (there is no font), no external references, no unbounded
+repetition. A picture (PNG) has a maximum size. Pure.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from xml.etree import ElementTree as ET
 
-#: In octets. A coat of arms as plain shapes has some tens of thousands.
+#: Octets. A coat of arms as plain shapes has some tens of thousands.
 LARGEST = 256 * 1024
-#: In pixels, each way: at the height that it is printed in, four times what a printer can show.
+#: Pixels per side: four times the resolution of a printer at the printed height.
 _WIDEST = 2000
 #: Elements of a drawing.
 _MOST = 5000
@@ -26,26 +26,26 @@ _SHAPES = frozenset(
 
 
 class CrestFormat(StrEnum):
-    """How a crest is drawn."""
+    """File format of a crest."""
 
     SVG = "svg"
     PNG = "png"
 
 
 class InvalidCrestError(Exception):
-    """The file cannot be printed as a crest; the message says why."""
+    """The file cannot be printed as a crest; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crest:
-    """What is printed in the letterhead."""
+    """A crest for the letterhead."""
 
     format: CrestFormat
     octets: bytes = field(repr=False)
 
 
 def read_crest(octets: bytes) -> Crest:
-    """Return the crest in a file. Raise `InvalidCrestError`."""
+    """Parse a crest file. Raise `InvalidCrestError`."""
     if len(octets) > LARGEST:
         raise InvalidCrestError(f"is larger than {LARGEST // 1024} KiB")
     if octets.startswith(_PNG_BEGINS):
@@ -69,7 +69,7 @@ def _check_drawing(octets: bytes) -> None:
         text = octets.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidCrestError("is neither a PNG picture nor an SVG drawing in UTF-8") from None
-    # Entities let a small file grow without bound, or read another. A drawing needs none.
+    # Entities can expand without bound, or read another file. A drawing needs none.
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
         raise InvalidCrestError("has a document type (<!DOCTYPE>); save it as plain SVG")
     try:
@@ -87,7 +87,7 @@ def _check_drawing(octets: bytes) -> None:
 def _check_element(element: ET.Element) -> None:
     namespace, _, name = element.tag[1:].partition("}")
     if namespace != _SVG:
-        return  # An editor's own notes: nobody draws them.
+        return  # Metadata of an editor is not drawn.
     if name not in _SHAPES:
         raise InvalidCrestError(
             f"holds <{_shown(name)}>; save it as plain SVG with nothing but shapes (text turned into paths)"

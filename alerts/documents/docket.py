@@ -1,6 +1,6 @@
-"""The data of a docket: the letters that were posted on a day, for whoever takes them to the counter and whoever takes them there. Pure.
+"""Data of a docket: the letters posted on a day, for the post office counter and the messenger. Pure.
 
-The number of each registered letter and a signature are written in by hand.
+Registration numbers and the signature are written by hand.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from alerts.model.notification import Purpose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocketLine:
-    """A letter."""
+    """A letter on the docket."""
 
-    #: Of its incident: "JCM-07".
+    #: Number of its incident: "JCM-07".
     number: str
     purpose: Purpose
     #: "Ketua Setiausaha, Kementerian Contoh"
@@ -29,17 +29,17 @@ class DocketLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Docket:
-    """What was posted on a day."""
+    """The letters posted on a day."""
 
     on: date
     lines: Sequence[DocketLine]
     made_at: datetime
-    #: "" when nobody signs in.
+    #: "" when nobody is signed in.
     made_by: str
 
 
 def docket_data(docket: Docket) -> dict[str, Json]:
-    """Return what `docket.typ` prints."""
+    """Return the data of `docket.typ`."""
     on = f"{docket.on:%d/%m/%Y}"
     by = f", oleh {docket.made_by}" if docket.made_by else ""
     return {

@@ -1,4 +1,4 @@
-"""The data of a fax: cover and notice on one page, Malay first, English below. Pure."""
+"""Data of a fax: cover and text on one page, Malay first, English below. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 
 
 def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
-    """Return what `fax.typ` prints."""
+    """Return the data of `fax.typ`."""
     bodies = {language: notice_body("fax", facts, addressee, language, wording) for language in (MALAY, ENGLISH)}
     return fax_of(facts, reference(facts), bodies, addressee, wording)
 
@@ -23,7 +23,7 @@ def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, 
 def fax_of(
     facts: Facts, reference: str, bodies: Mapping[Language, Body], addressee: Addressee, wording: Wording
 ) -> dict[str, Json]:
-    """Return what `fax.typ` prints around *bodies*, the Malay and the English one."""
+    """Return the data of `fax.typ` for *bodies*, the Malay and the English one."""
     office = facts.office
     return {
         "lang": subtag(MALAY),
@@ -46,13 +46,13 @@ def fax_of(
 
 
 def both(wording: Wording, label: str, labels: str = "fax.label") -> str:
-    """Return a label in both languages: "KEPADA / TO", or once where they agree."""
+    """Return a label in both languages: "KEPADA / TO", or once if they are equal."""
     malay, english = (wording.say(language, f"{labels}.{label}") for language in (MALAY, ENGLISH))
     return malay if malay == english else f"{malay} / {english}"
 
 
 def labelled(wording: Wording, *fields: tuple[str, str]) -> list[Json]:
-    """Return the fields that say something, with their labels. One that is left empty nobody can fill in on a sent fax."""
+    """Return the non-empty fields with their labels. Nobody can complete an empty field of a sent fax."""
     return [{"label": both(wording, label), "value": value} for label, value in fields if value.strip()]
 
 

@@ -1,7 +1,7 @@
-"""The data of a list: a fax that tells somebody of several incidents at once, Malay first, English below. Pure.
+"""Data of a fax that reports several incidents to one recipient, Malay first, English below. Pure.
 
-To an office outside it speaks for no single agency: it bears the letterhead of whoever runs Pantau, and the name of its
-officer; each row says who can be reached how.
+To an outside office it does not speak for one agency: it has the letterhead and the officer's name of Pantau's
+operator, and each row gives the contact of its agency.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _LABELS = "bundle.list.label"
 def fax_list_data(
     facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: IssuingOffice
 ) -> dict[str, Json]:
-    """Return what `fax_list.typ` prints about outages or recoveries; all of one plan and purpose.
+    """Return the data of `fax_list.typ` for outages or recoveries of one plan and purpose.
 
-    *operator*: the office that runs Pantau, which sends it.
+    *operator*: the office that operates Pantau, which is the sender.
     """
     staff = facts[0].plan is Plan.ESCALATION
     over = facts[0].purpose is Purpose.RECOVERY
     section = f"bundle.list.{'staff.' if staff else ''}{facts[0].purpose}"
     sent = max(each.noticed_at for each in facts)
-    # An office is told of agencies; whoever is on duty has to take on each incident.
+    # An office counts agencies; a staff member has to acknowledge each incident.
     count = {"count": str(len(facts) if staff else len({each.office.name for each in facts}))}
 
     return {
@@ -76,7 +76,7 @@ def fax_list_data(
 
 
 def _row(facts: Facts, wording: Wording) -> list[Json]:
-    """Return the cells, each as its lines."""
+    """Return the cells, each as a list of lines."""
     over = facts.ended_at if facts.purpose is Purpose.RECOVERY else None
     malay, english = (wording.say(language, f"bundle.list.matter.{facts.matter}") for language in (MALAY, ENGLISH))
     return [

@@ -1,8 +1,8 @@
-"""The data of a dossier: all that is on record of one incident, for the file. Pure.
+"""Data of an incident record: everything on record about one incident, for the file. Pure.
 
-A dossier names people and their numbers in full, because it has to prove who was told: it is marked TERHAD and kept as
-such (Arahan Keselamatan). What proved the incident comes from whoever measured it, already in words. On paper is what a
-reader wants to know; each step of the program and each measurement are in the files beside it.
+The record gives names and numbers in full, because it proves who was notified: it is classified TERHAD and handled as
+such (Arahan Keselamatan). Measurements come as text from the probes. The page shows what a reader needs; every step and
+every measurement are in the attached files.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from alerts.wording.texts import Wording
 MALAY = Language.MALAY
 T = TypeVar("T")
 
-#: The data fills hundreds of pages when an outage goes on for days; on paper are the first and the last of it.
+#: Rows at each end. The data of an outage of days fills hundreds of pages; the page shows the first and the last rows.
 _SHOWN_AT_EACH_END = 20
-#: What of an entry's detail is for programs.
+#: Details of an entry that only programs read.
 _FOR_PROGRAMS = frozenset({"number", "matter", "sha256", "reference", "code", "gateway"})
 
 _HOW_TO_VERIFY = (
@@ -47,61 +47,61 @@ _CERTIFIED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One measurement that says how things stood."""
+    """One measurement."""
 
     at: datetime
-    #: What was measured: a route, as the data has it, and in Malay.
+    #: The measured route: as in the data, and in Malay.
     subject: str
     subject_ms: str
-    #: What came of it, as the data has it, and in Malay.
+    #: The outcome: as in the data, and in Malay.
     outcome: str
     outcome_ms: str
-    #: Why, in the words of the server or the measurer, and in Malay without the server's own; "" when all was well.
+    #: The reason: as reported by the server or the probe, and in Malay without the server's text; "" on success.
     why: str
     why_ms: str
-    #: Seconds on the way; `None` when it did not arrive.
+    #: Seconds from submission to arrival; `None` when the message did not arrive.
     transit: float | None
     good: bool
-    #: The mark that ties it to the message.
+    #: Token that identifies the message.
     reference: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteFindings:
-    """What one place that measures says and has seen, by its own clock."""
+    """Status and measurements of one site, by its own clock."""
 
     site: str
-    #: What it says, or said first of what was wrong, as the data has it, and in Malay; "": it said nothing.
+    #: The reported status, or the first reported fault: as in the data, and in Malay; "" without a report.
     says: str
     says_ms: str
-    #: What went wrong there, by its end; and of each subject the last, the newest first.
+    #: Failed measurements by their end; and the latest of each subject, the newest first.
     failed: Sequence[Measurement]
     last: Sequence[Measurement]
-    #: How many measurements came from there that make no sense.
+    #: Number of implausible measurements from the site.
     unclear: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentRecord:
-    """Everything about one incident, at one moment."""
+    """Everything about one incident, at one time."""
 
     incident: Incident
     notices: Sequence[Notification]
     entries: Sequence[ChainedEntry]
     evidence: Sequence[Measurement]
-    #: Raw results before this moment are not kept any more.
+    #: Raw results before this time have been deleted.
     evidence_since: datetime
-    #: From when on the results of runs that delivered are kept.
+    #: Results of delivered runs before this time have been deleted.
     delivered_since: datetime
     head: ChainHead
     made_at: datetime
     made_by: str
-    #: What each site says, the one first that keeps the record; empty where there is one alone.
+    #: Status of each site, first the one that keeps the record; empty with a single site.
     sites: Sequence[SiteFindings] = ()
 
 
 def dossier_data(dossier: IncidentRecord, digests: Mapping[str, str], wording: Wording) -> dict[str, Json]:
-    """Return what `dossier.typ` prints; *digests* are the SHA-256 of the files beside it, by name."""
+    """Return the data of `incident_record.typ`; *digests* are the SHA-256 of the attached files, by name."""
     incident = dossier.incident
     return {
         "lang": "ms",
@@ -149,7 +149,7 @@ def _summary(dossier: IncidentRecord) -> list[Json]:
 
 
 def _declared(incident: Incident) -> list[tuple[str, str]]:
-    """Return who has declared it, in which words why, and who has said that it was over."""
+    """Return who declared the incident, the reason, and who ended it."""
     said = incident.declared
     if said is None:
         return []
@@ -160,7 +160,7 @@ def _declared(incident: Incident) -> list[tuple[str, str]]:
 
 
 def _closed(incident: Incident) -> list[tuple[str, str]]:
-    """Return who has closed it, in which words why, and what they said of mail."""
+    """Return who closed the incident, the reason, and their statement about mail."""
     closing = incident.closed
     if closing is None:
         return []
@@ -220,7 +220,7 @@ def _evidence(dossier: IncidentRecord) -> dict[str, Json]:
 
 
 def _sites(dossier: IncidentRecord) -> dict[str, Json]:
-    """Return what each site says, and of each route the last measurement there that went wrong."""
+    """Return the status of each site, and the latest failed measurement of each route there."""
     notes = ["Masa di bawah ialah masa menurut jam setiap tapak. Semua ujian yang gagal ada dalam sites.csv."]
     if not dossier.incident.is_open:
         notes.append(
@@ -252,7 +252,7 @@ def _sites(dossier: IncidentRecord) -> dict[str, Json]:
 
 
 def _streaks(evidence: Sequence[Measurement]) -> Sequence[Sequence[Measurement]]:
-    """Return the measurements of each route as runs of the same result, by when each run began."""
+    """Return the measurements of each route as sequences of equal results, by their first start."""
     of_route: dict[str, list[list[Measurement]]] = {}
     for each in evidence:
         streaks = of_route.setdefault(each.subject, [])
@@ -264,7 +264,7 @@ def _streaks(evidence: Sequence[Measurement]) -> Sequence[Sequence[Measurement]]
 
 
 def _until(begins: datetime, ends: datetime) -> str:
-    """Return the end of a stretch, by the clock alone on the day on which it began."""
+    """Return the end of a span: the time alone if it is on the day of the start."""
     day, _, clock = stamp(ends).partition(" ")
     return clock if stamp(begins).startswith(day) else f"{day} {clock}"
 
@@ -347,18 +347,18 @@ def _certificate() -> dict[str, Json]:
 
 
 def cells(*texts: str) -> list[Json]:
-    """Return the cells of a row, each as its lines."""
+    """Return the cells of a row, each as a list of lines."""
     return [text.split("\n") for text in texts]
 
 
 def _purpose(notice: Notification) -> str:
-    """Return why a notice went, and for a page of its own the end of its reference: that is how a file is searched."""
+    """Return the purpose of a notification; for a page also the end of its reference, by which files are searched."""
     alone = notice.channel in ON_PAPER and len(notice.incident_ids) == 1
     return " ".join(present(phrase.PURPOSES[notice.purpose], enclosure(notice.facts) if alone else ""))
 
 
 def _page(entry: ChainedEntry, notices: Mapping[int, Notification], names: Mapping[str, str]) -> str:
-    """Return which letter somebody printed or posted, and to whom; of what people do to no page, nothing."""
+    """Return which letter was printed or posted, and to whom; "" for other actions."""
     notice = notices.get(entry.notice_id or 0)
     if notice is None or notice.channel not in ON_PAPER:
         return ""
@@ -366,7 +366,7 @@ def _page(entry: ChainedEntry, notices: Mapping[int, Notification], names: Mappi
 
 
 def _detail(entry: ChainedEntry, names: Mapping[str, str]) -> str:
-    """Return what an entry says besides, without what is for programs or stands elsewhere on the page."""
+    """Return the further details of an entry, without those for programs or shown elsewhere on the page."""
     said = {key: str(value) for key, value in entry.detail.items() if value and key not in _FOR_PROGRAMS}
     if "person" in said:
         said["person"] = names.get(said["person"], said["person"])
@@ -382,7 +382,7 @@ def _address(delivery: Delivery) -> str:
 
 def _result(delivery: Delivery, attempt: Attempt) -> str:
     ended = f", {_until(attempt.started_at, attempt.ended_at)}" if attempt.ended_at else ""
-    # The words that a provider has for it are in the data.
+    # The provider's own text is in the data.
     code = (
         f" (kod {attempt.code})"
         if attempt.code and attempt.state is AttemptState.FAILED and attempt.code != NO_KEY
@@ -392,7 +392,7 @@ def _result(delivery: Delivery, attempt: Attempt) -> str:
 
 
 def _ends(rows: Sequence[T]) -> tuple[Sequence[T], int]:
-    """Return the first and the last rows, and how many between them are left out."""
+    """Return the first and the last rows, and the number of rows between them."""
     if len(rows) <= 2 * _SHOWN_AT_EACH_END:
         return rows, 0
     return [*rows[:_SHOWN_AT_EACH_END], *rows[-_SHOWN_AT_EACH_END:]], len(rows) - 2 * _SHOWN_AT_EACH_END

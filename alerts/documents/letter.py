@@ -1,4 +1,4 @@
-"""The data of a letter, in the order of an official letter (Pekeliling Perkhidmatan 5/2007, part VI). Pure."""
+"""Data of a letter, in the order of an official letter (Pekeliling Perkhidmatan 5/2007, part VI). Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _USUAL_SALUTATION = Addressee(title="", organisation="").salutation
 
 
 def letter_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
-    """Return what `letter.typ` prints: the letter, and its English translation where the office attaches one.
+    """Return the data of `letter.typ`: the letter, and its English translation if the office attaches one.
 
-    A letter is Malay, and English an attachment (MyPPSM, PO.1.1.1).
+    A letter is in Malay, and English an attachment (MyPPSM, PO.1.1.1).
     """
     languages = [MALAY, *([Language.ENGLISH] if facts.office.english_attachment else [])]
     bodies = {each: notice_body("letter", facts, addressee, each, wording) for each in languages}
@@ -30,7 +30,7 @@ def letter_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[st
 def letter_of(
     facts: Facts, reference: str, bodies: Mapping[Language, Body], addressee: Addressee, wording: Wording
 ) -> dict[str, Json]:
-    """Return what `letter.typ` prints around *bodies*: the letter's, and that of an English attachment if there is one."""
+    """Return the data of `letter.typ` for *bodies*: the letter's, and that of an English attachment if there is one."""
     office = facts.office
     attention = addressee.attention.strip()
 
@@ -61,15 +61,15 @@ def letter_of(
 
 
 def _addresses(addressee: Addressee) -> list[Json]:
-    """Return the address line by line, then with ever more short lines sharing one; the town keeps its own.
+    """Return layouts of the address: line by line, then with more and more short lines joined; the town has its own line.
 
-    The window of an envelope shows five lines at 11 pt; `letter.typ` takes the choice that can be set largest.
+    The window of an envelope shows five lines at 11 pt; `letter.typ` uses the layout with the largest type.
     """
     head = present(addressee.title, addressee.organisation)
     street = [line.rstrip(",") for line in present(*addressee.address)]
     choices: list[Json] = [[*head, *street]]
     if len(street) > 1 and not any(character.isdecimal() for character in street[-1]):
-        # A state below the town: it may stand behind it.
+        # A state below the town may follow it on one line.
         street[-2:] = [f"{street[-2]}, {street[-1]}"]
         choices.append([*head, *street])
     while len(street) > 2:
@@ -89,7 +89,7 @@ def _signature(office: IssuingOffice, wording: Wording) -> dict[str, Json]:
 
 
 def _salutation(addressee: Addressee, wording: Wording) -> str:
-    # A salutation that somebody chose stays as it is.
+    # Keep a salutation that was chosen.
     if addressee.salutation.strip() in {"", _USUAL_SALUTATION}:
         return wording.say(MALAY, "letter.salutation")
     return addressee.salutation

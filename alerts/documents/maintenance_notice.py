@@ -1,6 +1,6 @@
-"""What a letter or a fax page says of planned maintenance, before it begins: an advance notice. Pure.
+"""Letter or fax that announces planned maintenance. Pure.
 
-Nobody's mail has failed, so it is no notice of an incident, and no gateway sends it: a person prints, signs and sends it.
+It belongs to no incident, because no mail has failed, and no gateway sends it: a person prints, signs and sends it.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from alerts.wording.values import Values, for_page, on_one_line
 
 
 class MaintenanceNoticeKind(StrEnum):
-    """What an advance notice tells; its texts are called so, too."""
+    """Kind of a maintenance notice; also the name of its texts."""
 
     PLANNED = "maintenance"
-    #: It takes place at another time than was told.
+    #: The maintenance was postponed.
     CHANGED = "maintenance_changed"
-    #: It does not take place.
+    #: The maintenance is cancelled.
     CANCELLED = "maintenance_cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceNotice:
-    """What an agency's recipients are told of one stretch of maintenance."""
+    """Announcement of one maintenance window to an agency's recipients."""
 
     news: MaintenanceNoticeKind
     #: "JCM-P261201-1405".
     number: str
     begins: datetime
     ends: datetime
-    #: What is done then.
+    #: The planned work.
     why: str
     made_at: datetime
     made_by: str = ""
-    #: Which one this one takes the place of.
+    #: The notice that this one replaces.
     before: MaintenanceNotice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenancePage:
-    """An advance notice to one recipient."""
+    """A maintenance notice to one recipient."""
 
     notice: MaintenanceNotice
     office: IssuingOffice
@@ -57,24 +57,24 @@ class MaintenancePage:
 
     @property
     def at(self) -> datetime:
-        """The moment that the page is dated with."""
+        """The date of the page."""
         return self.notice.made_at
 
     def letter_data(self) -> dict[str, Json]:
-        """Return what `letter.typ` prints."""
+        """Return the data of `letter.typ`."""
         languages = [Language.MALAY, *([Language.ENGLISH] if self.office.english_attachment else [])]
         bodies = {language: self.body("letter", language) for language in languages}
         reference = reference_to(self.office, self.notice.number)
         return letter_of(self._facts(self.notice), reference, bodies, self.addressee, self.wording)
 
     def fax_data(self) -> dict[str, Json]:
-        """Return what `fax.typ` prints."""
+        """Return the data of `fax.typ`."""
         bodies = {language: self.body("fax", language) for language in (Language.MALAY, Language.ENGLISH)}
         reference = reference_to(self.office, self.notice.number)
         return fax_of(self._facts(self.notice), reference, bodies, self.addressee, self.wording)
 
     def body(self, kind: str, language: Language) -> Body:
-        """Return what the page tells; *kind*: "letter" or "fax"."""
+        """Return the body of the page; *kind*: "letter" or "fax"."""
         values = self.values(language)
         if kind == "letter":
             values["enquiries"] = self.wording.say(language, "letter.enquiries", values)
@@ -86,12 +86,12 @@ class MaintenancePage:
         return body_of(kind, section, texts, self.wording, language=language, values=values)
 
     def values(self, language: Language) -> dict[str, str]:
-        """Return what stands for the placeholders of the texts, but for what is made of other texts."""
+        """Return the placeholders' values, except those composed of other texts."""
         values = {
             **for_page(self._facts(self.notice), language),
             "you": form_of_address(self.addressee, language),
             "reference": "",
-            # A sentence ends behind it.
+            # The text continues the sentence with a full stop.
             **on_one_line({"why": self.notice.why.rstrip(". ")}),
         }
         if (before := self.notice.before) is not None:
@@ -102,7 +102,7 @@ class MaintenancePage:
         return values
 
     def _facts(self, notice: MaintenanceNotice) -> Facts:
-        """Return it in the words of any page: when it was told, when the work begins and ends. Nothing of it is urgent."""
+        """Return the facts as for any page: the date, and begin and end of the work. Never urgent."""
         return Facts(
             purpose=Purpose.UPDATE,
             plan=Plan.ANNOUNCEMENT,

@@ -1,7 +1,7 @@
-"""The data of a monthly statement: how an agency's mail was, for the head of the agency (circular, paragraph 6). Pure.
+"""Data of a monthly report: an agency's mail in a month, for its head (circular, paragraph 6). Pure.
 
-What is told was measured, or is on record: minutes, incidents, notices, exercises, checks. Nobody's number is in it, so that it can
-be shown to whoever asks; who was told by which number stands in the dossier of each incident.
+It states measurements and records: minutes, incidents, notifications, drills, checks. It contains no telephone number,
+so that it may be shown to anybody; the incident record says who was notified by which number.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from alerts.wording.texts import Wording
 
 MALAY = Language.MALAY
 
-#: Rows of a table of people; more are in the files beside it.
+#: Rows of a table of people; further rows are in the attached files.
 _SHOWN = 60
 
 
 class DayKind(StrEnum):
-    """What a part of a day is drawn as, the worst last."""
+    """Kinds of a day's parts, the worst last."""
 
     NO_DATA = "no_data"
     MAINTENANCE = "maintenance"
@@ -48,7 +48,7 @@ KINDS: Mapping[DayKind, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedLine:
-    """Something that was tried with a person, or looked at, in words."""
+    """A drill or check result as text."""
 
     at: datetime
     what: str
@@ -58,7 +58,7 @@ class StatedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementDay:
-    """A day of the month, by how many minutes it was of each kind."""
+    """Minutes of each kind on one day."""
 
     on: date
     minutes: Mapping[DayKind, int]
@@ -70,39 +70,39 @@ class MonthlyReport:
 
     agency: str
     office: IssuingOffice
-    #: Its first day.
+    #: The first day.
     month: date
-    #: The end of the month, or how far it has come.
+    #: The end of the month, or of the data.
     until: datetime
     is_over: bool
-    #: Of the minutes that were watched, the share in which mail could be sent, and received: 0 to 1. `None`: none was watched.
+    #: Share of the observed minutes in which mail could be sent, and received: 0 to 1. `None`: none was observed.
     sending: float | None
     receiving: float | None
     days: Sequence[StatementDay]
-    #: Those that were open in the month, with their notices.
+    #: Incidents that were open in the month, with their notifications.
     incidents: Sequence[tuple[Incident, Sequence[Notification]]]
     exercises: Sequence[StatedLine]
-    #: What the checks last found, of those that are not as they should be.
+    #: Latest findings of the checks that did not pass.
     checks: Sequence[StatedLine]
-    #: Whether the checks have looked.
+    #: Whether checks have run.
     was_checked: bool
     made_at: datetime
-    #: The process that has looked, where it is another than the one that makes the statement and does not know what was found.
+    #: The process that ran the checks, if this process does not have their results.
     checked_by: str = ""
 
     @property
     def minutes(self) -> Mapping[DayKind, int]:
-        """How many minutes of the month were of each kind."""
+        """Minutes of the month by kind."""
         return {kind: sum(day.minutes.get(kind, 0) for day in self.days) for kind in DayKind}
 
 
 def month_of(first: date) -> str:
-    """Return what a month is called: "November 2026"."""
+    """Return the name of a month: "November 2026"."""
     return moment.date(datetime(first.year, first.month, 1, 12, tzinfo=moment.MALAYSIA), MALAY).split(" ", 1)[1]
 
 
 def statement_data(statement: MonthlyReport, wording: Wording) -> dict[str, Json]:
-    """Return what `statement.typ` prints."""
+    """Return the data of `monthly_report.typ`."""
     return {
         "lang": "ms",
         "title": f"Penyata e-mel {statement.agency}, {month_of(statement.month)}",
@@ -123,7 +123,7 @@ def statement_data(statement: MonthlyReport, wording: Wording) -> dict[str, Json
 
 
 def share_text(share: float | None) -> str:
-    """Return a share as people read it: "99.87 %". Cut off and not rounded: what was down for a minute was not always there."""
+    """Return a share as text: "99.87 %". Truncated, not rounded: a minute of downtime must not become 100 %."""
     if share is None:
         return "tidak diketahui"
     return f"{int(share * 10_000 + 1e-6) / 100:.2f} %"

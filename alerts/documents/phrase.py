@@ -1,7 +1,7 @@
-"""The words of a dossier, in Malay (`phrase.yaml`).
+"""Malay words of an incident record (`phrase.yaml`).
 
-A dossier is the office's own record and no notice: its words are the same everywhere, and are no wording that a site
-edits. An event of the journal that is not listed is told as it stands there.
+An incident record is the office's own document and no notification: its words are the same everywhere, and no site
+edits them. An event of the audit log without a translation is printed as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from alerts.model.gateway import NO_KEY
 from alerts.wording import moment
 from alerts.wording.source import sections
 
-#: Of each section by what it stands for: members of the sets that it is called after.
+#: By section and value: members of the enumerations that the sections are named after.
 _WORDS = sections(Path(__file__).with_suffix(".yaml"))
 MATTERS: Mapping[str, str] = _WORDS["matters"]
 CHANNELS: Mapping[str, str] = _WORDS["channels"]
@@ -31,7 +31,7 @@ LAPSES: Mapping[str, str] = _WORDS["lapses"]
 BRAKES: Mapping[str, str] = _WORDS["brakes"]
 _OVERDUE: Mapping[str, str] = _WORDS["overdue"]
 _MOMENTS: Mapping[str, str] = _WORDS["moments"]
-#: Details that are words of ours.
+#: Details whose values are our own terms.
 _KINDS: Mapping[str, Mapping[str, str]] = {
     "channel": CHANNELS,
     "purpose": PURPOSES,
@@ -40,14 +40,14 @@ _KINDS: Mapping[str, Mapping[str, str]] = {
     "printing": _WORDS["printing"],
     "despite": _WORDS["despite"],
 }
-#: Events that a table of their own tells of.
+#: Events that have a table of their own.
 TOLD_ELSEWHERE = frozenset({"sites say"})
-#: Parts of the program that act of themselves.
+#: Components of the program that act without a person.
 _OURS = frozenset({"engine", "auditor", "automatic"})
 
 
 def event(text: str) -> str:
-    """Return what an event of the journal is called: "Penghantaran: diterima"."""
+    """Return the name of an audit event: "Penghantaran: diterima"."""
     if text in EVENTS:
         return EVENTS[text]
     deed, _, state = text.partition(": ")
@@ -64,9 +64,9 @@ def event(text: str) -> str:
 
 
 def is_machinery(text: str) -> bool:
-    """Whether an event of the journal is a step of the program on the way to what a person was sent.
+    """Whether an audit event is an internal step of a delivery.
 
-    Who was told, when and with what result stands in a table of its own; the steps are in the data.
+    Recipients, times and results are in a table of their own; the steps are in the data.
     """
     if text == "attempt written" or text.endswith(" notice decided") or text.partition(": ")[0] in DEEDS:
         return True
@@ -75,19 +75,19 @@ def is_machinery(text: str) -> bool:
 
 
 def result(channel: Channel, attempt: Attempt) -> str:
-    """Return what an attempt came to: "sampai ke telefon"."""
+    """Return the result of an attempt: "sampai ke telefon"."""
     if attempt.code == NO_KEY:
         return "dijawab, tetapi tiada kekunci ditekan"
     return RESULTS[channel].get(attempt.state) or COMMON_RESULTS[attempt.state]
 
 
 def person(name: str) -> str:
-    """Return who did something: the program by its name."""
+    """Return the name of an actor; the program has a name too."""
     return "Pantau" if name in _OURS else name
 
 
 def detail(key: str, value: str) -> str:
-    """Return what an entry's detail is called, where it is a word of ours or a moment."""
+    """Return the value of a detail, if it is a term of ours or a time."""
     match key:
         case "day" if (day := _date(value)) is not None:
             return f"{_MOMENTS[key]} {day:%d/%m/%Y}"
@@ -100,7 +100,7 @@ def detail(key: str, value: str) -> str:
 
 
 def stamp(at: datetime) -> str:
-    """Return the second, in Malaysian time: "24/11/2026 14:15:09"."""
+    """Return a time to the second, in Malaysian time: "24/11/2026 14:15:09"."""
     return moment.local(at).strftime("%d/%m/%Y %H:%M:%S")
 
 

@@ -1,7 +1,7 @@
-"""Characters that our font can print.
+"""Characters that the font can print.
 
-PDF/A forbids a missing glyph, so one strange character in a recipient's name would keep the whole letter from being
-made. Whatever is not in the Latin range of the font is replaced before it gets there.
+PDF/A forbids a missing glyph, so one unsupported character in a recipient's name would prevent the whole letter. All
+characters outside the font's Latin range are replaced first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-#: First and last code points, all of which Arimo has (a test prints them): Latin, and the marks of office prose.
+#: First and last code points, all of which Arimo has (a test prints them): Latin, and the symbols of office prose.
 _PRINTABLE = (
     (0x20, 0x7E),
     (0xA1, 0xAC),
@@ -34,9 +34,9 @@ Json = str | int | bool | Sequence["Json"] | Mapping[str, "Json"]
 
 
 def printable(text: str) -> str:
-    """Return *text* on one line with only characters that can be printed; the rest becomes "?"."""
+    """Return *text* on one line with printable characters only; all others become "?"."""
     composed = unicodedata.normalize("NFC", text)
-    # Control and format characters (a right-to-left override in a name) have no glyph and no place on paper.
+    # Control and format characters (a right-to-left override in a name) have no glyph.
     visible = "".join(
         character
         for character in composed
@@ -46,13 +46,13 @@ def printable(text: str) -> str:
 
 
 def lost(text: str) -> str:
-    """Return the characters of *text*, each once, that are printed as something else."""
+    """Return the characters of *text* that are printed as something else, each once."""
     composed = unicodedata.normalize("NFC", text)
     return "".join(dict.fromkeys(c for c in composed if not c.isspace() and not _known(c)))
 
 
 def printable_all(data: Json) -> Json:
-    """Return *data* with every text made printable."""
+    """Return *data* with all texts made printable."""
     match data:
         case str():
             return printable(data)
@@ -69,6 +69,6 @@ def _known(character: str) -> bool:
 
 
 def _closest(character: str) -> str:
-    """Return the letter without its marks, or a full-width form as a plain one."""
+    """Return a letter without its diacritics, or the plain form of a full-width character."""
     base = "".join(part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part))
     return base if base and all(_known(part) for part in base) else _REPLACEMENT

@@ -1,6 +1,7 @@
-"""Make the PDF of a page: PDF/A-2a for the archive and PDF/UA-1 for every reader, in one file.
+"""PDF rendering: PDF/A-2a for the archive and PDF/UA-1 for accessibility, in one file.
 
-Typst blocks for some tens of milliseconds: call these from a thread. The same facts always give the same bytes.
+Typst blocks for some tens of milliseconds: call these functions from a thread. The same facts always give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ from alerts.model.notification import Addressee, Facts, IssuingOffice
 from alerts.wording.texts import Wording
 
 _STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]
-#: What typst writes though it is what holds without it (ISO 32000-1, table 321), and readers on poppler take for an error.
-#: Blanks in its place leave every octet where the file's index says that it is.
+#: Typst writes this default explicitly (ISO 32000-1, table 321), and readers on poppler report an error. Blanks in its
+#: place keep all offsets of the file's index valid.
 _UNSUSPICIOUS = b"/Suspects false"
-#: How many steps from comfortable to tight each template knows.
+#: Density steps of each template, from comfortable to tight.
 _LETTER_DENSITIES = 5
 _FAX_DENSITIES = 8
 
 
 def letter(facts: Facts, addressee: Addressee, wording: Wording, crest: Crest | None = None) -> PageContent:
-    """Return the letter, on one page where it fits, with the English translation if the office attaches one.
+    """Return the letter, on one page if it fits, with the English translation if the office attaches one.
 
-    *crest*: one that could be drawn. Raise `ValueError` for an announcement of what is never announced outside.
+    *crest*: a crest for which `draw` succeeded. Raise `ValueError` for a type that is never announced.
     """
     return _letter(letter_data(facts, addressee, wording), facts.noticed_at, crest)
 
 
 def advance_letter(page: MaintenancePage, crest: Crest | None = None) -> PageContent:
-    """Return the letter that tells of planned maintenance, set as `letter` is."""
+    """Return the letter that announces planned maintenance."""
     return _letter(page.letter_data(), page.at, crest)
 
 
@@ -55,18 +56,18 @@ def _letter(data: dict[str, Json], at: datetime, crest: Crest | None) -> PageCon
         sheet = _Sheet("letter.typ", data, at, density, crest)
         if sheet.count("own-pages") == 1:
             return sheet.page()
-    # Two pages anyway: then comfortably.
+    # It needs two pages anyway, so use the comfortable density.
     return _Sheet("letter.typ", data, at, 0, crest).page()
 
 
 def draw(crest: Crest) -> bool:
-    """Return whether a crest can be drawn."""
+    """Return whether a crest can be rendered."""
     try:
         _Sheet("crest.typ", {"title": "-"}, datetime(2026, 1, 1, tzinfo=UTC), 0, crest).page()
     except typst.TypstError:
         return False
     except BaseException as error:
-        # How a bug in the library that draws shows itself here; it must not end more than this drawing.
+        # A bug in the rendering library must fail this crest only.
         if type(error).__name__ != "PanicException":
             raise
         return False
@@ -74,15 +75,15 @@ def draw(crest: Crest) -> bool:
 
 
 def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
-    """Return the fax: always one page, set as large as fits.
+    """Return the fax: always one page, in the largest type that fits.
 
-    Raise `ValueError` for an announcement of what is never announced outside.
+    Raise `ValueError` for a type that is never announced.
     """
     return _fax(fax_data(facts, addressee, wording), facts.noticed_at, facts.office)
 
 
 def advance_fax(page: MaintenancePage) -> PageContent:
-    """Return the fax page that tells of planned maintenance."""
+    """Return the fax page that announces planned maintenance."""
     return _fax(page.fax_data(), page.at, page.office)
 
 
@@ -95,31 +96,31 @@ def _fax(data: dict[str, Json], at: datetime, office: IssuingOffice) -> PageCont
 
 
 def dossier(of: IncidentRecord, digests: Mapping[str, str], wording: Wording) -> PageContent:
-    """Return the record of an incident; *digests* are the SHA-256 of the files that go with it, by name."""
+    """Return the record of an incident; *digests* are the SHA-256 of the attached files, by name."""
     return _Sheet("incident_record.typ", dossier_data(of, digests, wording), of.made_at, 0).page()
 
 
 def statement(of: MonthlyReport, wording: Wording) -> PageContent:
-    """Return an agency's monthly statement."""
+    """Return an agency's monthly report."""
     return _Sheet("monthly_report.typ", statement_data(of, wording), of.made_at, 0).page()
 
 
 def docket(of: Docket) -> PageContent:
-    """Return the list of what was posted on a day."""
+    """Return the docket of a day."""
     return _Sheet("docket.typ", docket_data(of), of.made_at, 0).page()
 
 
 def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: IssuingOffice) -> PageContent:
-    """Return the list of several incidents, all of one plan and purpose, in the order in which they are given.
+    """Return the list of several incidents of one plan and purpose, in the given order.
 
-    *operator*: the office that runs Pantau, which sends it.
+    *operator*: the office that operates Pantau, which is the sender.
     """
     at = max(each.noticed_at for each in facts)
     return _Sheet("fax_list.typ", fax_list_data(facts, addressee, wording, operator), at, 0).page(sender_line(operator))
 
 
 class _Sheet:
-    """One template with its data, set at one density, and dated."""
+    """A template with its data, density and date."""
 
     def __init__(
         self, template: str, data: dict[str, Json], at: datetime, density: int, crest: Crest | None = None
@@ -141,7 +142,7 @@ class _Sheet:
         pdf = self._compiler.compile(
             format="pdf",
             pdf_standards=_STANDARDS,
-            # Whole seconds since 1970; the clock of the machine has no say in what a notice looks like.
+            # Whole seconds since 1970: a page must not depend on the machine's clock.
             timestamp=int(self._at.timestamp()),
         )
         if not isinstance(pdf, bytes):
@@ -155,13 +156,13 @@ class _Sheet:
 
 
 def _crest_input(crest: Crest | None) -> dict[str, str]:
-    # Typst takes octets as numbers.
+    # Typst accepts octets as numbers.
     return {} if crest is None else {"crest": json.dumps({"format": crest.format, "octets": list(crest.octets)})}
 
 
 @functools.cache
 def _fonts() -> typst.Fonts:
-    """Return Arimo and nothing else, so that a letter looks the same on every machine."""
+    """Return Arimo only, so that a letter is the same on every machine."""
     return typst.Fonts(
         include_system_fonts=False,
         include_embedded_fonts=False,

@@ -1,7 +1,6 @@
-"""Who speaks on a page, and by which reference ("Ruj. Kami"). The same for letter and fax. Pure.
+"""Letterhead, signature and reference ("Ruj. Kami") of letters and faxes. Pure.
 
-That is the letterhead above and the name below. Which page of an incident it is, the end of its reference, is decided in
-`alerts.decide.followup.next_enclosure`.
+`alerts.decide.followup.next_enclosure` decides the enclosure number at the end of a reference.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from alerts.model.gateway import SENDER_LINE
 from alerts.model.notification import Facts, IssuingOffice, Language, Purpose
 from alerts.wording.texts import Wording
 
-#: What a clerk may have written behind the file: the enclosure number of one letter.
+#: An enclosure number that a clerk may have added to the file reference.
 ENCLOSURE = re.compile(r"\s*\(\s*\d+\s*\)\s*$")
 
 
 def letterhead(office: IssuingOffice, wording: Wording, language: Language) -> dict[str, Json]:
-    """Return the letterhead (Surat Pekeliling Am 1/2013), for post and fax alike."""
+    """Return the letterhead (Surat Pekeliling Am 1/2013), for letter and fax."""
     lines = [("telephone", office.telephone), ("office_fax", office.fax), ("website", office.website)]
     return {
         "name": office.name,
@@ -33,26 +32,26 @@ def letterhead(office: IssuingOffice, wording: Wording, language: Language) -> d
 
 
 def reference(facts: Facts) -> str:
-    """Return the reference of a page: "JCM.100-1/9/1 (JCM-07/2)"; "" where a clerk fills it in.
+    """Return the reference of a page: "JCM.100-1/9/1 (JCM-07/2)"; "" for the clerk to fill in.
 
-    The bracket holds the enclosure: the second that the office sends about JCM-07. A number of the file's own register is
-    the registry's to give.
+    The bracket holds the enclosure: the second page of the office about JCM-07. The registry assigns numbers of the
+    file's own register.
     """
     return _enclosed(facts, facts.enclosure or (1 if facts.purpose is Purpose.OUTAGE else 2))
 
 
 def cited_reference(facts: Facts) -> str:
-    """Return the reference of the earlier page about the incident that this one cites."""
+    """Return the reference of the earlier page about the incident that this page cites."""
     return _enclosed(facts, facts.cited)
 
 
 def enclosure(facts: Facts) -> str:
-    """Return the end of a page's reference: "(JCM-07/2)"; "" where a clerk fills the reference in."""
+    """Return the end of a page's reference: "(JCM-07/2)"; "" if a clerk fills the reference in."""
     return f"({reference(facts).rpartition('(')[2]}" if reference(facts) else ""
 
 
 def reference_to(office: IssuingOffice, within: str) -> str:
-    """Return the file with what a page is called within it: "JCM.100-1/9/1 (JCM-07/2)"; "" where a clerk fills it in."""
+    """Return the file reference with a page's name: "JCM.100-1/9/1 (JCM-07/2)"; "" for the clerk to fill in."""
     file = ENCLOSURE.sub("", office.reference).strip()
     return f"{file} ({within})" if file else ""
 
@@ -64,7 +63,7 @@ def _enclosed(facts: Facts, enclosure: int) -> str:
 def sender_line(office: IssuingOffice) -> str:
     """Return the line that a fax machine prints above each page: "Jabatan Contoh Malaysia 03-0000 3001".
 
-    What does not fit is not cut: the short name takes the place of the long one, and then the number goes.
+    A long line is not truncated: the short name replaces the long one, and then the number is left out.
     """
     number = office.fax.strip() or office.telephone.strip()
     lines = (f"{office.name} {number}", f"{office.short} {number}", office.name, office.short)
@@ -81,12 +80,12 @@ def on_behalf(office: IssuingOffice, wording: Wording) -> str:
 
 
 def signature(office: IssuingOffice, wording: Wording) -> list[Json]:
-    """Return "(NAME)" and "post, b.p. head" as a fax ends with them; nothing when nobody is named."""
+    """Return "(NAME)" and "post, b.p. head" as in the signature of a fax; empty without a name."""
     name = office.signatory_name.strip().upper()
     post = ", ".join(present(office.signatory_post, on_behalf(office, wording)))
     return [*present(f"({name})" if name else "", post)]
 
 
 def present(*texts: str) -> list[str]:
-    """Return the texts that say something."""
+    """Return the non-empty texts."""
     return [text.strip() for text in texts if text.strip()]

@@ -1,5 +1,5 @@
-"""Ways to reach people: one module a gateway, each ending in one constant `GATEWAY`; a folder where a provider has several.
+"""Gateways: one module per gateway, each with one constant `GATEWAY`; a folder for a provider with several.
 
-The package is listed at start. A gateway bears the name of its module, in a folder behind that of the folder: `sinch_fax`,
-`twilio_sms`. A module without `GATEWAY`, or whose kind bears another name, stops the start.
+The package is listed at start. A gateway has the name of its module, prefixed with that of its folder: `sinch_fax`,
+`twilio_sms`. A module without `GATEWAY`, or whose kind has another name, stops the start.
 """

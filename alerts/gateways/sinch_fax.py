@@ -38,8 +38,8 @@ _PROGRESS = {
     "FAILURE": SubmissionState.FAILED,
 }
 
-#: What an errorType means when its code is not in `_CODES`. A document that cannot be converted is our fault, and the
-#: next try would carry the same document.
+#: Meaning of an errorType whose code is not in `_CODES`. A document that cannot be converted is our fault, and a retry
+#: would send the same document.
 _TYPES = {
     "DOCUMENT_CONVERSION_ERROR": ErrorClass.PERMANENT,
     "CALL_ERROR": ErrorClass.TRANSIENT,
@@ -60,7 +60,7 @@ _CODES = {
 }
 
 _LABEL = "pantau"
-#: More is not a number of pages.
+#: A larger number is not a page count.
 _MOST_PAGES = 10_000
 _CODE_AT_MOST = 50
 _CALLBACK_USER = "pantau"
@@ -75,19 +75,19 @@ class SinchFaxSettings(BaseModel):
     from_number: E164
     #: "https://apse1.fax.api.sinch.com" keeps the pages in South-East Asia.
     base_url: ProviderUrl = "https://fax.api.sinch.com"
-    #: Password in the callback URL we give to Sinch, which signs nothing. Without one there is no callback and the
-    #: status is asked for.
+    #: Password in the callback URL, because Sinch signs nothing. Without one there are no callbacks and the status is
+    #: queried.
     callback_secret: Annotated[SecretStr, Field(min_length=16)] | None = None
-    #: Redials by Sinch itself. One layer retries, and that is ours (`alerts.decide.gateway.next_action`): it knows whether the incident
-    #: is over meanwhile, and a second dial of a half-received fax leaves paper twice.
+    #: Redials by Sinch. Retries belong to one layer, which is ours (`alerts.decide.gateway.next_action`): it can stop
+    #: when the incident is over, and a second dial of a half-received fax leaves paper twice.
     provider_retries: Annotated[int, Field(ge=0, le=2)] = 0
     proxy: SecretStr | None = None
-    #: The document travels in the request: a slow line needs longer.
+    #: The request contains the document, so a slow line needs longer.
     deadline_seconds: Deadline = DEADLINE_SECONDS
 
 
 class SinchFax:
-    """Sends one document a call; our reference travels as a label and comes back with every answer."""
+    """Sends one document per call. Our reference is a label that every answer contains."""
 
     def __init__(self, settings: SinchFaxSettings, surroundings: GatewayContext) -> None:
         self._from = settings.from_number
@@ -98,7 +98,7 @@ class SinchFax:
             password=settings.key_secret,
             proxy=settings.proxy,
             deadline=settings.deadline_seconds,
-            read_error=lambda _body: None,  # its HTTP status says all that decides
+            read_error=lambda _body: None,  # The HTTP status decides.
         )
         secret = settings.callback_secret
         self._callback_base = surroundings.callback_base if secret else None
@@ -113,7 +113,7 @@ class SinchFax:
             "labels": {_LABEL: order.reference},
             "headerPageNumbers": True,
             "headerTimeZone": "Asia/Kuala_Lumpur",
-            # The page is black on white text: half-tones would blur it and take longer.
+            # The page is black text on white: half-tones would blur it and take longer.
             "resolution": "FINE",
             "imageConversionMethod": "MONOCHROME",
             "maxRetries": self._retries,
@@ -126,8 +126,8 @@ class SinchFax:
         return _report(await self._provider.submit(self._faxes, json=fax), ErrorClass.UNKNOWN)
 
     async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        # By number, and the label compared here: how the label filter is written on the wire is nowhere documented, and
-        # a filter that matches nothing would have us send the pages twice.
+        # Queried by number, and the label is compared here: the label filter's syntax is not documented, and a filter
+        # that matches nothing would send the pages twice.
         for fax in await self._listed({"to": order.address, "direction": "OUTBOUND", "pageSize": "1000"}):
             if isinstance(fax, dict) and _reference(fax) == order.reference:
                 return _report(fax, ErrorClass.TRANSIENT)
@@ -162,7 +162,7 @@ class SinchFax:
             raise CallbackRejectedError(400, "a fax without an id") from None
         event_id = f"{report.provider_id}/{fax['status']}"
         await desk.record(CallbackEvent(reference=reference, event_id=event_id, report=report))
-        # Anything but 200 is repeated up to 16 times.
+        # Sinch repeats a callback up to 16 times unless the status is 200.
         return CallbackResponse(status=200)
 
     async def close(self) -> None:
@@ -187,7 +187,7 @@ def _with_login(url: str, login: str) -> str:
 
 
 def _event(incoming: CallbackRequest) -> Mapping[str, Any]:
-    """Read a callback in either form: JSON as asked for, or the multipart form that is Sinch's default."""
+    """Read a callback in either format: JSON as requested, or Sinch's default, a multipart form."""
     kind = incoming.header("content-type")
     try:
         if kind.lower().startswith("multipart/"):
@@ -203,7 +203,7 @@ def _event(incoming: CallbackRequest) -> Mapping[str, Any]:
 
 
 def _parts(kind: str, body: bytes) -> Mapping[str, str]:
-    """Return the fields of a multipart form (RFC 7578) by name; the page that comes with them is left out."""
+    """Return the fields of a multipart form (RFC 7578) by name, without the fax page."""
     message = message_from_bytes(b"Content-Type: " + kind.encode("latin-1", "replace") + b"\r\n\r\n" + body)
     parts = message.get_payload() if message.is_multipart() else ()
     return {
@@ -222,7 +222,7 @@ def _reference(fax: Mapping[str, Any]) -> str | None:
 def _report(fax: Mapping[str, Any], ambiguous: ErrorClass) -> DeliveryReport:
     if not is_id(fax.get("id")):
         raise DeliveryError(ambiguous, "an answer without an id")
-    # A status that Sinch invents later is at least accepted: it has given the fax an id.
+    # An unknown status counts as accepted, because the fax has an id.
     progress = _PROGRESS.get(str(fax.get("status")), SubmissionState.ACCEPTED)
     if progress is not SubmissionState.FAILED:
         return DeliveryReport(progress=progress, provider_id=str(fax["id"]))

@@ -1,7 +1,7 @@
-"""A tray of letters: a directory from which a clerk prints, signs and posts.
+"""Letter tray: a directory from which a clerk prints, signs and posts.
 
-The file's place is its state: in the tray, in `dispatched/` (a clerk has recorded it) or in `withdrawn/`. So a letter
-is found with certainty after a crash, and is never laid in the tray twice.
+A letter's directory is its state: the tray, `dispatched/` (a clerk has recorded the posting) or `withdrawn/`. So a
+letter is found with certainty after a crash, and is never queued twice.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ from alerts.model.gateway import (
 
 T = TypeVar("T")
 
-#: The date in a file's name is the clerk's. Malaysia has no summer time.
+#: The date in a file name is in the clerk's time zone. Malaysia has no daylight saving time.
 _MALAYSIA = timezone(timedelta(hours=8))
 
-#: A reference is part of a file's name, and `dispatch` is called with what a browser sent.
+#: A reference is part of a file name, and `dispatch` is called with a browser's input.
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
-#: As many calls as a line makes at a time, and the lists and pages of clerks beside them.
+#: As many calls as a gateway makes at a time, besides the lists and pages of clerks.
 _AT_ONCE = 6
 
-#: In octets: a letter of ours, with a crest, is smaller by far.
+#: Octets: our letters, with a crest, are far smaller.
 _LARGEST = 4 * 1024 * 1024
 
 
 class LetterPlace(StrEnum):
-    """Where a letter lies, as a directory below the tray."""
+    """Place of a letter: a directory below the tray."""
 
     TRAY = "."
     DISPATCHED = "dispatched"
@@ -65,14 +65,15 @@ class LetterPlace(StrEnum):
 class TraySettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    #: Where the letters are laid; relative to the service's directory.
+    #: The tray's directory, relative to the service's.
     directory: Path
 
 
 class Tray:
-    """Lays letters in a directory. File work runs in threads: the directory may be on a network share that hangs.
+    """Queues letters in a directory. File operations run in threads: the directory may be on a network share that hangs.
 
-    They are the tray's own: one that hangs cannot be ended, and `asyncio.to_thread` has six for the whole service on two cores.
+    The tray has threads of its own: one that hangs cannot be stopped, and `asyncio.to_thread` has six for the whole
+    service on two cores.
     """
 
     def __init__(self, settings: TraySettings, surroundings: GatewayContext) -> None:
@@ -106,11 +107,14 @@ class Tray:
         return await self._in_thread(self._move, reference, LetterPlace.TRAY, (LetterPlace.DISPATCHED,))
 
     async def lying(self) -> Sequence[tuple[str, str]]:
-        """Return the reference of each letter that lies here or was dispatched, and where, the oldest first."""
+        """Return reference and place of each letter in the tray or dispatched, the oldest first."""
         return await self._in_thread(self._list)
 
     async def read(self, references: Collection[str]) -> Mapping[str, bytes]:
-        """Return the letters of these that lie in the tray, each by its reference; what has left it is not printed again."""
+        """Return those of the letters that are in the tray, by reference.
+
+        Letters that left it are not printed again.
+        """
         return await self._in_thread(self._read, set(references))
 
     async def tidy(self) -> None:
@@ -151,9 +155,9 @@ class Tray:
         except OSError as error:
             raise _unusable(error) from None
         for leftover in leftovers:
-            # Gone meanwhile, somebody else's, or on a share that knows no locks: it lies there, and nobody prints it.
+            # The file is gone, locked by another process, or on a share without locks: it stays, and nobody prints it.
             with contextlib.suppress(OSError), leftover.open("rb") as file:
-                # Whoever still writes it, another process too, has the lock; a death gives it back.
+                # A process that still writes the file holds the lock; its death releases it.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 leftover.unlink()
 
@@ -172,10 +176,10 @@ class Tray:
     def _read(self, references: AbstractSet[str]) -> Mapping[str, bytes]:
         found = dict[str, bytes]()
         try:
-            # The tray is gone through once, however many are asked for.
+            # The tray is listed once, for any number of references.
             for path in self.directory.iterdir():
                 for reference in references & set(path.name.split("_")[1:-1]):
-                    # A clerk may have moved it just now.
+                    # A clerk may have moved the file just now.
                     with contextlib.suppress(FileNotFoundError):
                         if path.stat().st_size <= _LARGEST:
                             found[reference] = path.read_bytes()
@@ -184,13 +188,16 @@ class Tray:
         return found
 
     def _look(self, reference: str) -> tuple[LetterPlace, Path] | None:
-        """Return where the letter lies. The places it moves to are read last, so a moving letter is not missed."""
+        """Return place and path of a letter.
+
+        The directories that it moves to are read last, so a moving letter is found.
+        """
         if not _REFERENCE.fullmatch(reference):
             return None
         try:
             for place in LetterPlace:
                 for path in self._in(place):
-                    # A clerk may have written something before or behind it: "dipos 2026-11-24_d42-1_gangguan.PDF".
+                    # A clerk may have added text to the name: "dipos 2026-11-24_d42-1_gangguan.PDF".
                     if f"_{reference}_" in path.name:
                         return place, path
         except OSError as error:
@@ -204,7 +211,7 @@ class Tray:
     def _move(
         self, reference: str, place: LetterPlace, found_in: Collection[LetterPlace] = (LetterPlace.TRAY,)
     ) -> bool:
-        """Move a letter out of the tray; return whether it lies in *place* afterwards."""
+        """Move a letter out of the tray. Return whether it is in *place* afterwards."""
         found = self._look(reference)
         if found is None or found[0] not in found_in:
             return found is not None and found[0] is place
@@ -213,7 +220,7 @@ class Tray:
             target.mkdir(exist_ok=True)
             found[1].rename(target / found[1].name)
         except FileNotFoundError:
-            # A clerk and a recovery at the same moment: the rename decides who was first.
+            # A clerk and a recovery may move it at the same moment: the rename decides.
             found = self._look(reference)
             return found is not None and found[0] is place
         except OSError as error:
@@ -222,27 +229,28 @@ class Tray:
 
 
 def _write_whole(final: Path, reference: str, pdf: bytes) -> None:
-    """Write so that a crash or a power cut leaves the whole letter or none."""
-    # A name of its own for each try: one that hangs in a thread must not write into the next one's file.
+    """Write atomically: after a crash or a power cut the letter is complete or missing."""
+    # A temporary name for each attempt: one that hangs in a thread must not write into the next one's file.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{reference}_", suffix=".part", dir=final.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The clerk is in the service's group; mkstemp lets only the service read.
+            # The clerk belongs to the service's group; mkstemp gives access to the service only.
             os.fchmod(file.fileno(), 0o640)
             file.write(pdf)
             file.flush()
             os.fsync(file.fileno())
-            # While the lock is held: what has no lock is cleared away.
+            # Rename while the lock is held: files without a lock are removed.
             Path(temporary).rename(final)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    # An older try that still hangs finds its file gone and cannot lay the letter again after it was dispatched.
+    # The file of an older attempt that hangs is removed, so that it cannot queue a dispatched letter again.
     for leftover in final.parent.glob(f".{reference}_*.part"):
         leftover.unlink(missing_ok=True)
-    # Makes the new name survive a power cut. Network shares cannot do it, and the letter is there all the same.
+    # Sync the directory, so that the name survives a power cut. Network shares may refuse; the letter is there all the
+    # same.
     with contextlib.suppress(OSError):
         directory = os.open(final.parent, os.O_RDONLY)
         try:
@@ -252,7 +260,7 @@ def _write_whole(final: Path, reference: str, pdf: bytes) -> None:
 
 
 def _file_name(order: SendRequest, content: PageContent) -> str:
-    """Return "2026-11-24_d42-1_gangguan-e-mel-jabatan-contoh.pdf": a tray sorts by date and tells what is in it."""
+    """Return "2026-11-24_d42-1_gangguan-e-mel-jabatan-contoh.pdf": sorts by date and names the content."""
     date = order.created_at.astimezone(_MALAYSIA).date().isoformat()
     if not _REFERENCE.fullmatch(order.reference):
         raise ValueError(f"a reference that is not safe in a file name: {order.reference!r}")
@@ -281,7 +289,7 @@ def _report(reference: str, place: LetterPlace) -> DeliveryReport:
 
 
 def _unusable(error: OSError) -> DeliveryError:
-    # The errno's text and not str(error): a path names the recipient.
+    # Use the errno's text, not str(error): the path contains the recipient's name.
     return DeliveryError(ErrorClass.CONFIGURATION, error.strerror or type(error).__name__, code=str(error.errno or ""))
 
 

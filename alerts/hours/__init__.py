@@ -1,1 +1,1 @@
-"""Which days are worked, when an office answers, at which instant a clock on a wall shows a time, and what was a short while ago. Decisions only."""
+"""Workdays, office hours, wall clocks across time changes, elapsed time. Pure."""

@@ -1,8 +1,8 @@
-"""Which days are worked in a Malaysian state. Pure.
+"""Workdays of Malaysian states. Pure.
 
-Weekends and public holidays come from the library `holidays`, which knows that Kedah, Kelantan and Terengganu rest on
-Friday and Saturday and that Johor did so from 2014 to 2024. Federal offices rest as the state does in which they are
-(PP 13/2005, paragraph 4). What is gazetted a few days ahead no library knows: those days are written down by hand.
+Weekends and public holidays come from the library `holidays`, which has the Friday and Saturday weekend of Kedah,
+Kelantan and Terengganu, and of Johor from 2014 to 2024. Federal offices follow the state in which they are (PP 13/2005,
+paragraph 4). Days gazetted at short notice are configured.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calendar:
-    """The days of one state, with what was gazetted beside what the library knows."""
+    """Workdays of one state, with the gazetted days that the library lacks."""
 
     state: State = State.PUTRAJAYA
-    #: Holidays that the library does not know.
+    #: Additional holidays.
     holidays: tuple[date, ...] = ()
-    #: Days that are worked after all.
+    #: Additional workdays.
     workdays: tuple[date, ...] = ()
 
     def fetched(self) -> Calendar:
-        """Return it once the library's days are there: the first to ask waits 50 ms, which is not to be in the loop."""
+        """Load the library's data and return the calendar: the first access takes 50 ms and must not block the loop."""
         _known(self.state)
         return self
 
     def is_workday(self, day: date) -> bool:
-        """Return whether offices are open on *day*. What was written down by hand counts first."""
+        """Return whether offices are open on *day*. Configured days take precedence."""
         if day in self.workdays:
             return True
         if day in self.holidays:

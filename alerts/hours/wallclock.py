@@ -1,7 +1,7 @@
-"""At which instant a wall clock shows a time, where clocks are put forward and back.
+"""Conversion of wall-clock times to instants across changes of the clock.
 
-The rules are GoAlert's, so that nobody's duty has a hole: a time that is skipped in spring is the first instant after
-the gap, and of a time that comes twice in autumn a beginning means the first and an end the last.
+The rules are GoAlert's, so that a rota has no gap: a time skipped in spring is the first instant after the gap, and of
+a time that occurs twice in autumn a start uses the first and an end the last.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _showing(local: datetime, zone: ZoneInfo, fold: int) -> datetime:
 
 
 def _after_the_gap(skipped: datetime, zone: ZoneInfo) -> datetime:
-    """Return the instant at which clocks jump over *skipped*: it lies between the two readings that PEP 495 offers."""
+    """Return the instant of the gap that skips *skipped*: it lies between the two readings of PEP 495."""
     before = skipped.replace(tzinfo=zone, fold=1).astimezone(UTC)
     after = skipped.replace(tzinfo=zone, fold=0).astimezone(UTC)
     new_offset = after.astimezone(zone).utcoffset()

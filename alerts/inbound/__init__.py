@@ -1,1 +1,1 @@
-"""What people answer, by key, SMS or PIN, and what comes of it."""
+"""Replies of people, by key, SMS or PIN, and their effects."""

@@ -1,7 +1,7 @@
-"""Read what Alertmanager's webhook brings. Pure.
+"""Parser of Alertmanager's webhook. Pure.
 
-Version "4" of its payload (`notify/webhook` and `template` in its source). Newer ones have more fields, which are left alone;
-a payload of somebody's own making has another form, and is refused.
+Payload version "4" (`notify/webhook` and `template` in its source). Unknown fields of newer versions are ignored; a
+payload of another form is rejected.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from alerts.model.alert import ReceivedAlert
 
 VERSION = "4"
 
-#: What is outside is no moment of an alert. Go writes one that is not set as the year 1.
+#: Times outside these bounds are not valid for an alert. Go writes an unset time as the year 1.
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-#: Of what is wrong, where: so much of what a stranger calls it.
+#: Characters of an alert's location, which its sender chooses.
 _WHERE_ROOM = 80
 
 
 class WebhookRejectedError(Exception):
-    """It cannot be read. The message says why and what to do, and holds nothing of what was sent."""
+    """An unreadable webhook. The message gives the reason and the remedy, and contains nothing of the payload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """What one call of the webhook brings."""
+    """One webhook call."""
 
     alerts: Sequence[ReceivedAlert]
-    #: How the group that they are in is called (`groupKey`).
+    #: Key of the alert group (`groupKey`).
     group: str
-    #: How many Alertmanager has left out (`max_alerts`). Nothing is known of them.
+    #: Number of alerts that Alertmanager truncated (`max_alerts`).
     left_out: int
 
 
-#: Of labels, and of annotations. Prometheus itself takes some dozens.
+#: Of labels and of annotations. Prometheus itself accepts some dozens.
 _MOST_NAMES = 1000
 
 
@@ -67,14 +67,14 @@ class _Alert(_Payload):
 
 
 class _Webhook(_Payload):
-    #: Read one by one, up to the first that cannot be read: pydantic would make an error of each of a million.
+    #: Parsed one by one, up to the first invalid alert: pydantic would create an error for each of a million.
     alerts: list[Any]
     group_key: str = ""
     truncated_alerts: int = 0
 
 
 def webhook_schema() -> dict[str, Any]:
-    """Return as JSON Schema what `read_webhook` reads."""
+    """Return the JSON Schema of what `read_webhook` reads."""
     schema = _Webhook.model_json_schema()
     schema["properties"] |= {
         "alerts": {"type": "array", "items": _Alert.model_json_schema()},
@@ -85,7 +85,7 @@ def webhook_schema() -> dict[str, Any]:
 
 
 def read_webhook(body: bytes, now: datetime) -> Webhook:
-    """Return what is in *body*. Raise `WebhookRejectedError`."""
+    """Return the parsed *body*. Raise `WebhookRejectedError`."""
     try:
         tree = from_json(body)
     except ValueError:
@@ -127,6 +127,6 @@ def _alert(read: _Alert, now: datetime) -> ReceivedAlert:
 
 
 def _moment(at: datetime | None) -> datetime | None:
-    """Return a moment in UTC; `None` for one that nobody has set, or that no clock shows."""
-    # Compared first: the year 1 in Malaysia is the year 0 in London, which there is not.
+    """Return a time in UTC; `None` if unset or out of bounds."""
+    # Compare first: the year 1 in Malaysia is the year 0 in UTC, which does not exist.
     return at.astimezone(UTC) if at is not None and _EARLIEST < at < _LATEST else None

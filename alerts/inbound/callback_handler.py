@@ -1,4 +1,4 @@
-"""What a gateway may ask the service: implements `alerts.model.gateway.CallbackHandler`. What is said is said after the commit."""
+"""Callback handlers of the gateways: implement `alerts.model.gateway.CallbackHandler`. Replies follow the commit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from alerts.wording.texts import Wording
 
 
 class DrillCallbackHandler(Protocol):
-    """Answers for notices of drills; `None`: it is none of theirs. A keypress acknowledges nothing but the drill."""
+    """Handles callbacks of drill notifications; returns `None` for others. A key press acknowledges only the drill."""
 
     async def record(self, heard: CallbackEvent) -> AckResult | None: ...
 
@@ -27,7 +27,7 @@ class DrillCallbackHandler(Protocol):
 
 
 class SupportsMeasuring(Protocol):
-    """Says what the newest runs of agencies show, and begins new ones."""
+    """Provides the newest runs of agencies, and starts new ones."""
 
     def begin(self, agencies: Collection[str]) -> object: ...
 
@@ -36,25 +36,25 @@ class SupportsMeasuring(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackHandlers:
-    """Makes the desk of each gateway."""
+    """Factory of the callback handler of each gateway."""
 
     dispatcher: Dispatcher
     store: Store
     wording: Wording
-    #: Returns those of the configuration in force.
+    #: Returns the PINs of the current configuration.
     pins: Callable[[], PinStore]
     clock: Clock
     drills: DrillCallbackHandler | None = None
-    #: `None`: nothing is measured here.
+    #: `None`: this process measures nothing.
     measuring: SupportsMeasuring | None = None
 
     def of(self, gateway: str) -> GatewayCallbackHandler:
-        """Return the desk of the gateway with this name."""
+        """Return the callback handler of the gateway with this name."""
         return GatewayCallbackHandler(self, gateway)
 
 
 class GatewayCallbackHandler:
-    """What one gateway may ask."""
+    """Callback handler of one gateway."""
 
     def __init__(self, desks: CallbackHandlers, gateway: str) -> None:
         self._desks = desks
@@ -89,7 +89,7 @@ class GatewayCallbackHandler:
             said = await self._releasing.begin(ledger, desks.pins(), reference, desks.clock.now())
             about = await self._releasing.about(ledger, desks.pins(), reference, desks.clock.now())
         if desks.measuring is not None and said.stage is ReleaseStage.PIN:
-            # They are over when the PIN was typed and all was read out.
+            # The runs end before the PIN is typed and everything is read out.
             desks.measuring.begin(about)
         return said
 
@@ -97,7 +97,7 @@ class GatewayCallbackHandler:
         desks, pins = self._desks, self._desks.pins()
         async with desks.store.transaction() as ledger:
             whose = await self._releasing.whose(ledger, pins, reference, desks.clock.now())
-        # Outside of the transaction: it takes long on purpose.
+        # Outside the transaction, because hashing is slow on purpose.
         right = whose is not None and await pins.check(*whose, pin)
         async with desks.store.transaction() as ledger:
             return await self._releasing.prove(ledger, pins, reference, desks.clock.now(), right=right)

@@ -1,8 +1,8 @@
-"""What an SMS from a person does to the store, inside one transaction, and what it is answered.
+"""Effects of an inbound SMS on the store, within one transaction, and the reply.
 
-What its text means is decided in `alerts.decide.response`, what an acknowledgement does in `alerts.engine.event_handler`. A
-sender whom no SMS was ever meant for is not answered: it would tell a stranger that this number is alive, and two
-machines would answer each other for ever.
+`alerts.decide.response` interprets the text; `alerts.engine.event_handler` applies an acknowledgement. A sender to whom
+no SMS was ever addressed gets no reply: it would reveal that the number is in use, and two machines would reply to each
+other for ever.
 """
 
 from __future__ import annotations
@@ -28,29 +28,28 @@ from alerts.persistence.store import AuditEntry, SmsNumber, UnitOfWork
 
 log = structlog.get_logger()
 
-#: How often a number is answered about an SMS that did nothing, until one does something or the number is asked to answer
-#: again.
+#: Replies to SMS without an effect, per number, until one has an effect or the number asks for replies again.
 MOST_PUZZLED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmsReply:
-    """What to answer: a text below `sms.response`, and what it tells."""
+    """Reply to send: a text below `sms.response` and its values."""
 
     situation: str
     language: Language
     told: dict[str, str] = field(repr=False)
-    #: Until when the acknowledgement stands; where nobody is left to tell, when they are told again.
+    #: End of the acknowledgement; if no step is left, when the next round starts.
     until: datetime | None = None
     #: The incidents that it changed.
     concerned: tuple[int, ...] = ()
-    #: That they have taken it on, if they have by this.
+    #: Latencies of acknowledgement, if this reply acknowledged.
     tellings: Sequence[NotificationLatency] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Alert:
-    """A notice that the phone was sent with a code."""
+    """A notification with a code that the phone received."""
 
     code: int
     notice: Notification
@@ -62,11 +61,11 @@ class _Alert:
         return first if not more else f"{first} (+{more})"
 
     def about(self, parts: Sequence[NotificationIncident]) -> _Alert:
-        """Return it with these of its parts only."""
+        """Return a copy with these incidents only."""
         return replace(self, notice=replace(self.notice, parts=tuple(parts)))
 
     def alone(self, quoted: str) -> Mapping[str, _Alert]:
-        """Return what it tells of the incidents that may be *quoted* so, by number. Who names one takes on that one."""
+        """Return the incidents that *quoted* may name, by number. A quoted number acknowledges that incident only."""
         parts = self.notice.parts
         return {
             part.facts.number: self.about([part])
@@ -80,8 +79,8 @@ class _Alert:
 
 
 async def receive(ledger: UnitOfWork, gateway: str, said: InboundSms, now: datetime) -> SmsReply | None:
-    """Take in an SMS, and return what to answer, or `None`: it came before, is a stranger's, or needs no answer."""
-    # A name in the place of a number may hold what no database keeps; it must not keep those behind it from being heard.
+    """Process an SMS. Return the reply, or `None` for a repeated SMS, an unknown sender, or without need."""
+    # A sender name may contain characters that no database stores; it must not block the SMS after it.
     if not said.sender.isprintable() or not await ledger.responses.knows(said.sender):
         log.info("an SMS from an unknown number was ignored", gateway=gateway)
         return None
@@ -111,12 +110,12 @@ async def receive(ledger: UnitOfWork, gateway: str, said: InboundSms, now: datet
 
 
 async def _meant(ledger: UnitOfWork, meaning: Acknowledgement, alerts: Sequence[_Alert]) -> Sequence[_Alert]:
-    """Return which of *alerts* an answer is about: what it names, or all that wait for one; the newest if none does."""
+    """Return the *alerts* that an answer refers to: those that it names, or all that wait for one; otherwise the newest."""
     if meaning.code is not None:
         coded = [alert for alert in alerts if alert.code == meaning.code][:1]
         if not coded or meaning.number is None or coded[0].alone(meaning.number):
             return coded
-        # Whoever quotes another alert's number beside the code is asked which they mean.
+        # A number beside another alert's code is ambiguous, so the person is asked.
         return [*coded, *(alert for alert in alerts if alert.alone(meaning.number))]
     if meaning.number is not None:
         named: dict[str, _Alert] = {}
@@ -128,25 +127,25 @@ async def _meant(ledger: UnitOfWork, meaning: Acknowledgement, alerts: Sequence[
 
 
 async def _alerts(ledger: UnitOfWork, number: str) -> Sequence[_Alert]:
-    """Return what the phone was told of, the newest first. A code that was given anew stands for its newest notice."""
+    """Return the notifications sent to the phone, the newest first. A reused code refers to its newest notification."""
     alerts = []
     for told in await ledger.responses.told(number):
-        # A bundle that never left may have nothing to tell any more.
+        # A bundle that was never sent may be empty.
         with contextlib.suppress(LookupError):
             alerts.append(_Alert(code=told.code, notice=await ledger.notice(told.notice_id)))
     return alerts
 
 
 async def _waits(ledger: UnitOfWork, alert: _Alert, *, had: bool = False) -> bool:
-    """Whether anything in it waits for somebody to take it on, and has not got worse since.
+    """Whether an incident in it needs acknowledgement and has not become worse since.
 
-    *had*: or is this person's already.
+    *had*: or is acknowledged by this person already.
     """
     for part in alert.notice.parts:
         incident = await ledger.incident(part.incident_id)
         if incident is None or not incident.is_open:
             continue
-        # Whoever has it was asked to say so again.
+        # The person was asked to confirm the acknowledgement.
         asked = had or incident.reminded_at is not None
         theirs = asked and incident.acknowledged_by == incident.holder_name(part.person)
         if incident.acknowledged_at is not None and not theirs:
@@ -161,7 +160,7 @@ async def _accept(
 ) -> SmsReply | None:
     result = await acknowledge(ledger, alert.notice, now)
     told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
-    # Of a bundle the answer names what it holds for: the rest may be over, or another's.
+    # Name the incidents of a bundle that the answer applies to: others may be over or somebody else's.
     held = [(part, incident) for part, incident in told if incident is not None and _holds(result, part, incident)]
     by, corrected = "", False
     if held:
@@ -177,7 +176,8 @@ async def _accept(
             concerned=tuple(alert.notice.incident_ids),
             tellings=await taken_on(ledger, alert.notice, result, now, channel=Channel.SMS, gateway=gateway),
         )
-    # The text names who has it. What they had taken on before is not "taken" anew: a machine would be thanked for ever.
+    # The text names the assignee. An earlier acknowledgement is not confirmed again: a machine would be thanked for
+    # ever.
     before = dict.fromkeys((AckResult.AGAIN, AckResult.ALREADY), "already")
     over = "corrected" if corrected else "over"
     situation = {**before, AckResult.WORSE: "worse"}.get(result, over)
@@ -203,7 +203,7 @@ async def _hand_on(ledger: UnitOfWork, number: str, alert: _Alert, known: SmsNum
 
 
 def _holds(result: AckResult, part: NotificationIncident, incident: Incident) -> bool:
-    """Whether an answer holds for one of the incidents that a notice tells of."""
+    """Whether an answer applies to one of the incidents of a notification."""
     match result:
         case AckResult.TAKEN | AckResult.PROLONGED | AckResult.AGAIN:
             return incident.is_open and incident.acknowledged_by == incident.holder_name(part.person)
@@ -218,7 +218,7 @@ def _holds(result: AckResult, part: NotificationIncident, incident: Incident) ->
 async def _puzzled(
     ledger: UnitOfWork, number: str, known: SmsNumber, alert: _Alert, situation: str, *, by: str = ""
 ) -> SmsReply | None:
-    """Answer what did nothing, a few times only: the other side may be a machine that says OK to everything."""
+    """Reply to an SMS without an effect, a few times only: the sender may be a machine that says OK to everything."""
     if known.puzzled >= MOST_PUZZLED:
         return None
     await ledger.responses.save_sms_number(number, replace(known, puzzled=known.puzzled + 1))
@@ -228,9 +228,9 @@ async def _puzzled(
 async def _note_stop(
     ledger: UnitOfWork, number: str, known: SmsNumber, alerts: Sequence[_Alert], now: datetime, *, stopped: bool
 ) -> SmsReply | None:
-    """Note that a number wants no SMS, or wants them again. Whose it is stands in the journal, the number does not.
+    """Record STOP or START of a number. The audit log names the person, not the number.
 
-    Answered when it changes something: two machines that send STOP to each other do so once.
+    A reply is sent on a change only: two machines that send STOP to each other do so once.
     """
     await ledger.responses.save_sms_number(number, replace(known, stopped_at=now if stopped else None, puzzled=0))
     event = "no more SMS wanted" if stopped else "SMS wanted again"

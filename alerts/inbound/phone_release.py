@@ -1,9 +1,9 @@
-"""A duty officer releases announcements in a call: key 5, the PIN, what would go out, key 1.
+"""Release of announcements in a telephone call: key 5, the PIN, the announcement read out, key 1.
 
-All that wait for the officer are released together, after they were read out: of a mass outage there are many.
+All announcements that wait for the officer are read out and released together: a mass outage has many.
 
-Every step is committed before it is answered, and each asks anew whether the announcement may still be released: hours
-may lie between a notice and the call about it, and somebody else may have been quicker.
+Each step is committed before it is answered, and verifies anew that the announcement may still be released: hours may
+lie between a notification and the call, and another officer may have released it.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from alerts.wording.texts import Wording
 
 log = structlog.get_logger()
 
-#: Wrong PINs in `LOCKED_FOR`, in however many calls, until the person may try no more.
+#: Wrong PINs within `LOCKED_FOR`, in any number of calls, before the person is locked out.
 MOST_WRONG = 3
 LOCKED_FOR = timedelta(hours=1)
-#: How long after the PIN key 1 still counts. It is pressed in the same call.
+#: How long the PIN stays valid for key 1, in the same call.
 PROVEN_FOR = timedelta(minutes=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Case:
-    """Who is in the call, and what may be released."""
+    """The person in the call, and what may be released."""
 
     reference: str
-    #: All that wait for this person, first what the call told of.
+    #: All that wait for this person, first those of the call.
     incidents: tuple[Incident, ...]
     person: str
     name: str
@@ -54,13 +54,13 @@ class _Case:
 
 
 class PhoneRelease:
-    """The three steps of a release, inside transactions of their own."""
+    """The three steps of a release, each in its own transaction."""
 
     def __init__(self, wording: Wording) -> None:
         self._wording = wording
 
     async def begin(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> ReleasePrompt:
-        """Ask for the PIN, or say why there is nothing to release."""
+        """Ask for the PIN, or return why nothing can be released."""
         case = await self._case(ledger, pins, reference, now)
         if case is None:
             return self._end("over")
@@ -76,14 +76,14 @@ class PhoneRelease:
         return [] if case is None else [incident.brief.agency for incident in case.incidents]
 
     async def whose(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> tuple[str, str] | None:
-        """Return agency and contact whose PIN is asked for in a call; `None`: nobody's."""
+        """Return agency and contact whose PIN a call requires; `None` if there is none."""
         case = await self._case(ledger, pins, reference, now)
         return None if case is None or await _is_locked(ledger, pins, case, now) else (case.agency, case.person)
 
     async def prove(
         self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime, *, right: bool
     ) -> ReleasePrompt:
-        """Write down that a PIN was typed; say what would go out, or that it was wrong."""
+        """Record a typed PIN. Return what would be released, or that the PIN was wrong."""
         case = await self._case(ledger, pins, reference, now)
         if case is None:
             return self._end("over")
@@ -112,9 +112,10 @@ class PhoneRelease:
         now: datetime,
         delivered: Mapping[str, Delivered] = MappingProxyType({}),
     ) -> ReleasePrompt:
-        """Release what was read out, if the PIN was proven in this call just now.
+        """Release what was read out, if the PIN was proven in this call recently.
 
-        *delivered*: what the newest runs show, by agency. What they contradict is not released: there is no key to insist.
+        *delivered*: the newest runs, by agency. An announcement that they contradict is not released: a call has no key
+        to insist.
         """
         case = await self._case(ledger, pins, reference, now)
         if case is None:
@@ -161,10 +162,10 @@ class PhoneRelease:
 
 
 def _by_pin(offered: Sequence[tuple[Incident, str]], pins: PinStore) -> Sequence[tuple[Incident, str, frozenset[str]]]:
-    """Return one of *offered* for each PIN, with whose it is there and the agencies in which it is theirs."""
+    """Return one of *offered* for each PIN, with the person there and the agencies where the PIN is valid."""
     found, known = list[tuple[Incident, str, frozenset[str]]](), set[tuple[str, str]]()
     for each, person in offered:
-        # In a mass outage hundreds are offered to one person, and which agencies are theirs is looked for among all PINs.
+        # In a mass outage hundreds are offered to one person, and the lookup searches all PINs.
         if (each.brief.agency, person) not in known and pins.has(each.brief.agency, person):
             agencies = pins.agencies(each.brief.agency, person)
             known |= {(agency, person) for agency in agencies}
@@ -175,10 +176,10 @@ def _by_pin(offered: Sequence[tuple[Incident, str]], pins: PinStore) -> Sequence
 def _most(
     first: tuple[Incident, str], by_pin: Sequence[tuple[Incident, str, frozenset[str]]], waiting: Sequence[Incident]
 ) -> tuple[Incident, str, Sequence[Incident]]:
-    """Return whose PIN is asked for, and what of *waiting* that person may release by it; *first*: where nobody has one.
+    """Return the PIN's owner, and what of *waiting* that person may release by it; *first*: the fallback without any PIN.
 
-    Two agencies of a bundle may call one person by different keys, and have given them different PINs, or none: it is the
-    one by which most can be released.
+    Two agencies of a bundle may have one person under different keys with different PINs, or none: the PIN that
+    releases most is chosen.
     """
     found: tuple[Incident, str, Sequence[Incident]] = (*first, ())
     for each, person, agencies in by_pin:
@@ -189,7 +190,7 @@ def _most(
 
 
 async def _is_locked(ledger: UnitOfWork, pins: PinStore, case: _Case, now: datetime) -> bool:
-    """Whether too many wrong PINs were typed since the last right one, in whichever agency's calls."""
+    """Whether too many wrong PINs were typed since the last correct one, in calls of any agency."""
     wrong, agencies = 0, pins.agencies(case.agency, case.person)
     for entry in await ledger.responses.pin_entries(agencies, case.person, now - LOCKED_FOR):
         if is_recent(entry.at, now, LOCKED_FOR):

@@ -1,4 +1,4 @@
-"""PINs of duty officers, as they are kept in memory: salted hashes (scrypt, RFC 7914), never the digits."""
+"""PINs of duty officers: salted hashes in memory (scrypt, RFC 7914), never the digits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-#: 8 MiB and some 20 ms a try: three tries a call are all that anybody has.
+#: 8 MiB and about 20 ms per attempt: a call allows three.
 _COST = {"n": 2**13, "r": 8, "p": 1, "dklen": 32}
 
 SHORTEST, LONGEST = 6, 12
 
 
 def objection(pin: str) -> str | None:
-    """Say what is wrong with a PIN, without repeating it; `None`: it will do."""
+    """Return what is wrong with a PIN, without repeating it; `None` if it is acceptable."""
     if not (pin.isascii() and pin.isdigit() and SHORTEST <= len(pin) <= LONGEST):
         return f"a PIN is {SHORTEST} to {LONGEST} digits"
     steps = {(int(b) - int(a)) % 10 for a, b in pairwise(pin)}
@@ -27,13 +27,13 @@ def objection(pin: str) -> str | None:
 
 
 def hashed(pin: str) -> str:
-    """Return a salted hash of *pin*. Blocks for some 20 ms."""
+    """Return a salted hash of *pin*. Blocks for about 20 ms."""
     salt = secrets.token_bytes(16)
     return f"{salt.hex()}${hashlib.scrypt(pin.encode(), salt=salt, **_COST).hex()}"
 
 
 def matches(pin: str, kept: str) -> bool:
-    """Return whether *pin* is the one that was hashed. Blocks for some 20 ms."""
+    """Return whether *pin* matches the hash. Blocks for about 20 ms."""
     salt, _, expected = kept.partition("$")
     found = hashlib.scrypt(pin.encode(), salt=bytes.fromhex(salt), **_COST)
     return hmac.compare_digest(found, bytes.fromhex(expected))
@@ -41,7 +41,7 @@ def matches(pin: str, kept: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PinStore:
-    """Who may release announcements by telephone: the kept PINs, by agency and contact."""
+    """PINs for release by telephone, by agency and contact."""
 
     _kept: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)
 
@@ -50,11 +50,11 @@ class PinStore:
         return (agency, person) in self._kept
 
     def agencies(self, agency: str, person: str) -> frozenset[str]:
-        """Return the agencies in which this contact is the same one, with the same PIN: a shared contact has many."""
+        """Return the agencies where this contact has the same PIN: a shared contact has many."""
         kept = self._kept.get((agency, person))
         return frozenset(other for (other, key), pin in self._kept.items() if key == person and pin == kept) | {agency}
 
     async def check(self, agency: str, person: str, pin: str) -> bool:
-        """Return whether *pin* is this contact's."""
+        """Return whether *pin* is this contact's PIN."""
         kept = self._kept.get((agency, person))
         return kept is not None and await asyncio.to_thread(matches, pin, kept)

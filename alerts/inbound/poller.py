@@ -1,4 +1,4 @@
-"""Ask providers that cannot reach us for what people have sent, while somebody may be answering a notice."""
+"""Poller of inbound SMS, for providers that cannot reach us."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ log = structlog.get_logger()
 
 
 class Poller:
-    """Looks at the providers every `EVERY` while an incident is active, and for `AFTERWARDS` behind the last.
+    """Polls the providers every `EVERY` while an incident is active, and for `AFTERWARDS` after the last.
 
-    Whoever wakes up after the recovery and answers the SMS of the night is told that it is over. At other times it looks
-    every `QUIETLY`: whoever wants SMS again (START) says so when nothing is the matter.
+    A person who answers a night's SMS after the recovery gets a reply. At other times the interval is `QUIETLY`, for
+    those who want SMS again (START).
     """
 
     EVERY = timedelta(seconds=20)
     AFTERWARDS = timedelta(hours=1)
     QUIETLY = timedelta(minutes=10)
-    #: How far back is looked after a start.
+    #: How far back the first poll after a start reaches.
     FURTHEST = timedelta(hours=24)
-    #: A gateway keeps deadlines of its own, at most a minute; one that does not must not end the asking for all.
+    #: A gateway has its own deadlines, at most a minute; one without must not block the others.
     DEADLINE = timedelta(seconds=90)
 
     def __init__(
@@ -42,7 +42,7 @@ class Poller:
         clock: Clock,
         rests: Callable[[], bool] = lambda: False,
     ) -> None:
-        """While it *rests* no provider is asked; whatever was said meanwhile is fetched afterwards."""
+        """While *rests* returns true no provider is polled; messages are fetched afterwards."""
         self._store = store
         self._pool = pool
         self._desks = desks
@@ -51,7 +51,7 @@ class Poller:
         self._since: datetime | None = None
         self._active_at: datetime | None = None
         self._looked_at: datetime | None = None
-        #: Gateways that could not be asked the last time.
+        #: Gateways whose last poll failed.
         self._silent: set[str] = set()
 
     async def run(self) -> None:
@@ -61,7 +61,7 @@ class Poller:
             await asyncio.sleep(self.EVERY.total_seconds())
 
     async def look(self) -> None:
-        """Ask every gateway once, if anybody may be answering. One that cannot be asked holds up no other."""
+        """Poll every gateway once, if an answer is possible. A failing gateway delays no other."""
         since = None if self._rests() else await self._begin()
         if since is None:
             return
@@ -76,8 +76,8 @@ class Poller:
                 active = await ledger.active_incidents()
                 oldest = await ledger.incident(active[0]) if active else None
         except StoreUnavailable:
-            return None  # Looked at again the next time.
-        # A bug of ours must not end the asking for good.
+            return None  # Polled again the next time.
+        # A bug must not stop polling for good.
         except Exception:
             log.exception("the store could not be read")
             return None
@@ -85,7 +85,7 @@ class Poller:
             self._active_at = now
             self._since = max(oldest.opened_at, now - self.FURTHEST)
         if self._active_at is not None and self._since is not None:
-            # Nothing was later than now: the clock may have been set back.
+            # Limit to now: the clock may have been set back.
             self._active_at, self._since = min(self._active_at, now), min(self._since, now)
             if timedelta(0) <= now - self._active_at <= self.AFTERWARDS:
                 self._looked_at = now
@@ -94,7 +94,7 @@ class Poller:
         if is_recent(looked_at, now, self.QUIETLY):
             return None
         self._looked_at = now
-        # Back to the look before the last: that one may have failed. What was heard is known by its id.
+        # Overlap with the previous poll, which may have failed. Duplicates are detected by id.
         return min(looked_at, now) - self.QUIETLY
 
     async def _collect(self, line: ConfiguredGateway, since: datetime) -> None:
@@ -105,13 +105,13 @@ class Poller:
             async with asyncio.timeout(self.DEADLINE.total_seconds()):
                 await gateway.collect(since, self._desks.of(line.name))
         except StoreUnavailable:
-            return  # What was not taken in is fetched again.
+            return  # Messages that were not stored are fetched again.
         except (DeliveryError, TimeoutError) as error:
             if line.name not in self._silent:
                 why = error.detail if isinstance(error, DeliveryError) else "it did not come back"
                 log.warning("a provider could not be asked for answers", gateway=line.name, why=why)
             self._silent.add(line.name)
-        # A bug in one gateway must not end the asking.
+        # A bug in one gateway must not stop polling.
         except Exception:
             if line.name not in self._silent:
                 log.exception("answers could not be taken in", gateway=line.name)

@@ -1,4 +1,4 @@
-"""Compose what tells a person of several incidents at once: one SMS, one call."""
+"""SMS and calls that report several incidents at once."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets
 from alerts.wording.sms import UnsendableTextError, call_name
 from alerts.wording.texts import Wording
 
-#: More names than these never fit into an SMS, and to try them takes its time.
+#: More names never fit into an SMS, and trying them takes time.
 _NAMED = 50
-#: So many are named in a call; nobody remembers more at three in the morning.
+#: Names spoken in a call; nobody remembers more at three in the morning.
 SPOKEN = 6
-#: What is wrong with telling people that there may be many of at once. They are named by what could not be told.
+#: Types of incidents about notifications, of which there may be many at once. Named by the notification concerned.
 _OF_NOTICES = frozenset({IncidentType.UNREACHED, IncidentType.DOUBTFUL, IncidentType.UNRELEASED})
-#: Kinds of incidents that are about no agency.
+#: Types of incidents that concern no agency.
 _NUMBERED = frozenset({"ours", "alert", *map(str, _OF_NOTICES)})
 
 
 def situation(facts: Sequence[Facts]) -> str:
-    """Return the part of a text's key that says what the incidents of a bundle have in common.
+    """Return the part of a text's key that the incidents of a bundle have in common.
 
-    "mail", "sign_in", "degraded", "ours", "alert" or what is wrong with notices behind the plan and the purpose; an
+    "mail", "sign_in", "degraded", "ours", "alert" or a type about notifications, after the plan and the purpose; an
     announcement is always about mail.
     """
     first = facts[0]
@@ -42,7 +42,7 @@ def situation(facts: Sequence[Facts]) -> str:
 
 
 def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *, response: str = "") -> SmsContent:
-    """Return an SMS that names as many as fit, by their agencies; the portal has the rest.
+    """Return an SMS that names as many agencies as fit; the portal has the rest.
 
     Raise `UnsendableTextError` when not even the first fits: `WorstCase` finds that when the texts are loaded.
     """
@@ -58,7 +58,7 @@ def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *,
             wording.say(language, text_key, for_sms(facts, language, names[:count], len(names)) | told)
             for count in range(min(len(names), _NAMED), 0, -1)
         ]
-        # Some providers need a few septets themselves; better one name fewer than a message in two parts.
+        # Some providers add a few septets: rather one name less than a message in two parts.
         for room in (COMFORTABLE, LIMIT):
             for text in texts:
                 if septets(text) <= room and not errors(lint(text, agency)):
@@ -69,9 +69,9 @@ def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *,
 def compose_call(
     facts: Sequence[Facts], language: Language, wording: Wording, *, may_release: bool = False
 ) -> VoiceContent:
-    """Return two scripts: *language* first, the other for key 3. One key takes on all of them.
+    """Return two scripts: *language* first, the other for key 3. One key acknowledges all.
 
-    *may_release*: key 5 leads to the release of all that wait.
+    *may_release*: key 5 starts the release of all that wait.
     """
     plan, purpose = facts[0].plan, facts[0].purpose
     closing = "call.release.closing" if may_release else "call.closing"
@@ -92,14 +92,14 @@ def compose_call(
 
 
 def is_about_one(facts: Sequence[Facts]) -> bool:
-    """Whether it tells of several outages of one agency, all over: they have their numbers and times in common only."""
+    """Whether the bundle has several ended outages of one agency, with common numbers and times only."""
     same = len({each.office.short for each in facts}) == 1 and _kind(facts[0].matter) not in _NUMBERED
     same = same and facts[0].purpose is not Purpose.RESULT
     return same and all(each.ended_at is not None for each in facts)
 
 
 def _ended(facts: Sequence[Facts], language: Language) -> Sequence[str]:
-    """Return the number of each outage and how long it lasted: "JCM-02 (24/11, 2.15 ptg-2.20 ptg)"."""
+    """Return number and duration of each outage: "JCM-02 (24/11, 2.15 ptg-2.20 ptg)"."""
     return [f"{each.number} ({moment.span(each.began_at, each.ended_at, language)})" for each in facts if each.ended_at]
 
 
@@ -114,9 +114,9 @@ def _kind(matter: IncidentType) -> str:
 
 
 def _names(facts: Sequence[Facts]) -> Sequence[str]:
-    """Return what the incidents are called: by their agencies, each once, or by their numbers where they have none.
+    """Return the names of the incidents: their agencies, each once, or their numbers.
 
-    Of a release whose notices did not all arrive, the agencies of which some did not.
+    For a release with failed notifications, the agencies that have some.
     """
     facts = [each for each in facts if each.undelivered] or facts
     return list(dict.fromkeys(_name(each) for each in facts))
@@ -124,7 +124,7 @@ def _names(facts: Sequence[Facts]) -> Sequence[str]:
 
 def _name(facts: Facts) -> str:
     if facts.matter is IncidentType.DOUBTFUL and facts.subject:
-        return facts.subject  # Number of the notice, and in brackets that of its incident.
+        return facts.subject  # Number of the notification, and that of its incident in brackets.
     if facts.matter in _OF_NOTICES and facts.subject:
         return facts.subject.partition(" (")[0]
     return facts.number if _kind(facts.matter) in _NUMBERED else facts.office.short
@@ -144,7 +144,7 @@ def for_sms(facts: Sequence[Facts], language: Language, names: Sequence[str], co
 
 
 def for_call(facts: Sequence[Facts], language: Language) -> Mapping[str, str]:
-    """Return the values for a voice: numbers and times as words."""
+    """Return the values for speech: numbers and times as words."""
     spelled = _kind(facts[0].matter) in _NUMBERED - {"alert"}
     names = [spoken.letters(n, language) for n in _names(facts)] if spelled else _full_names(facts)
     told = {
@@ -159,7 +159,7 @@ def for_call(facts: Sequence[Facts], language: Language) -> Mapping[str, str]:
 
 
 def _moments(facts: Sequence[Facts]) -> Mapping[str, datetime]:
-    """Return since when and until when something holds for all of them."""
+    """Return start and end that apply to all of them."""
     moments = {"began": min(each.began_at for each in facts)}
     for name, at, pick in (
         ("ended", [each.ended_at for each in facts], max),
@@ -177,7 +177,7 @@ def _full_names(facts: Sequence[Facts]) -> list[str]:
 
 
 def _headline(facts: Sequence[Facts], language: Language, wording: Wording) -> str:
-    """Return what they are about in a breath: of several outages of one agency, how the last of them ended."""
+    """Return the headline; for several outages of one agency, how the last one ended."""
     plan = facts[0].plan
     if is_about_one(facts):
         last = max(facts, key=lambda each: each.ended_at or each.began_at)
@@ -200,7 +200,7 @@ def _blocks(facts: Sequence[Facts], language: Language, wording: Wording, closin
 
 
 def _blocks_about_one(facts: Sequence[Facts], language: Language, wording: Wording) -> Iterator[str]:
-    """Yield what a call about each of them says, one after the other, what is said of all of them once."""
+    """Yield what a call says about each incident, with common parts once."""
     told = [values.for_call(each, language) for each in facts]
     said = [wording.say_all(language, f"call.{key(each)}", of_it) for each, of_it in zip(facts, told, strict=True)]
     happened, to_do = (sentences[:1] for sentences in said), (sentences[1:] for sentences in said)

@@ -1,4 +1,4 @@
-"""Compose what a call says, in the person's language first."""
+"""Text of a call, in the person's language first."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from alerts.wording.texts import Wording
 
 
 def compose(facts: Facts, language: Language, wording: Wording, *, may_release: bool = False) -> VoiceContent:
-    """Return two scripts: *language* first, the other for key 3. *may_release*: key 5 leads to the release.
+    """Return two scripts: *language* first, the other for key 3. *may_release*: key 5 starts the release.
 
-    Every call says that it asks for no personal data and no payment: people in Malaysia know such calls as scams. One in
-    which a PIN may be asked for says so.
+    Every call states that it asks for no personal data and no payment, because people in Malaysia know such calls as
+    scams. A call that may ask for a PIN states so.
     """
 
     def script_in(each: Language) -> Script:
@@ -25,7 +25,7 @@ def compose(facts: Facts, language: Language, wording: Wording, *, may_release: 
         asks = Purpose.OUTAGE if facts.is_handover else facts.purpose
         asked = facts.plan is Plan.ESCALATION and asks in {Purpose.OUTAGE, Purpose.RELEASE}
         unkeyed = wording.say(each, f"call.unkeyed.{asks}") if asked else ""
-        # Whoever has no PIN, or has been called about nothing else, is told another way.
+        # Without a PIN, or in a call about nothing else, another way to release is named.
         console = (unkeyed,) if facts.purpose is Purpose.RELEASE and not may_release else ()
         return script(
             facts,
@@ -60,7 +60,7 @@ def script(
     unkeyed: str,
     may_release: bool,
 ) -> Script:
-    """Return what a call says whose plan and purpose are those of *facts*, with the keys and the words around it."""
+    """Return the script for the plan and purpose of *facts*, with the keys and the common sentences."""
     menu, can = wording.say(language, f"call.menu.{facts.plan}"), can_hand_on(facts)
     menu = f"{menu} {wording.say(language, 'call.hand_on')}" if can else menu
     return Script(

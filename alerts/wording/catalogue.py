@@ -1,4 +1,4 @@
-"""Texts with placeholders, checked against which there must be. What they are about is known to whoever asks."""
+"""Texts with placeholders, checked against a specification. Independent of their subject."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from alerts.wording.source import TextEntry
 from alerts.wording.template import Template, TemplateError, parse
 
-#: By key. What is one text is a tuple of one.
+#: By key. A single text is a tuple of one.
 Texts = Mapping[str, tuple[Template, ...]]
 
 
 class WordingError(Exception):
-    """The texts cannot be used. One line a problem, each with file, line and key, and what to write instead."""
+    """The texts are invalid. One line per problem, each with file, line, key, and what to write instead."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
@@ -23,15 +23,15 @@ class WordingError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextSpec:
-    """One text."""
+    """Specification of one text."""
 
     #: A list of texts: the sentences of a call, the paragraphs of a letter.
     several: bool = False
     #: Placeholders that always have a value.
     always: frozenset[str] = frozenset()
-    #: Placeholders that may be empty, and so must stand between `[ ]`.
+    #: Placeholders that may be empty, and so must be inside `[ ]`.
     maybe: frozenset[str] = frozenset()
-    #: The text may be left out.
+    #: The text may be missing.
     optional: bool = False
 
 
@@ -42,9 +42,9 @@ def checked(
     problems: list[str],
     rules: Callable[[TextEntry, Template], None] | None = None,
 ) -> Texts:
-    """Return the texts of *entries*, of which the last of a key counts; add what is wrong with them to *problems*.
+    """Return the texts of *entries*, of which the last of a key wins; append problems to *problems*.
 
-    *rules* raises `TemplateError` for a text that breaks more than these.
+    *rules* raises `TemplateError` for a text that breaks further rules.
     """
     texts: dict[str, tuple[Template, ...]] = {}
     for entry in entries:
@@ -56,7 +56,7 @@ def checked(
             texts[entry.key] = tuple(_read(entry, need, rules))
         except TemplateError as error:
             problems.append(f"{entry.place}: {entry.key}: {error}")
-            texts[entry.key] = ()  # told once; not missing as well
+            texts[entry.key] = ()  # reported once, not as missing too
     missing = (key for key, need in needs.items() if key not in texts and not need.optional)
     problems.extend(f"{file}: {key}: is missing; write it" for key in missing)
     return texts

@@ -1,21 +1,21 @@
-"""Which text tells a situation by SMS and by voice."""
+"""Selection of the text for SMS and voice."""
 
 from __future__ import annotations
 
 from alerts.model.notification import OF_TELLING, Facts, IncidentType, Plan, Purpose
 
-#: What is announced to people outside; slowness and our own faults never are.
+#: Types that are announced outside; slowness and our own faults never are.
 ANNOUNCED = frozenset({IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING})
 
-#: What is asked of or told to officers on duty: nobody outside, and never on paper.
+#: Purposes for officers on duty: nobody outside, and never on paper.
 FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose.CLOSED, Purpose.RESULT})
 
-#: What an outage that is another by now can be: while mail is only slow, staff alone hear so.
+#: Types that an outage may change into: while mail is only slow, staff alone are notified.
 CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {IncidentType.DEGRADED, IncidentType.SIGN_IN}}
 
 
 def can_hand_on(facts: Facts) -> bool:
-    """Whether whoever is told this can hand it on to the next of the staff."""
+    """Whether the recipient can escalate to the next staff."""
     asked = facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE, Purpose.REMINDER} or facts.is_handover
     return facts.plan is Plan.ESCALATION and asked
 
@@ -23,7 +23,7 @@ def can_hand_on(facts: Facts) -> bool:
 def key(facts: Facts) -> str:
     """Return the part of a text's key after "sms." or "call.".
 
-    Raise `ValueError` for an announcement of what nobody outside is told: that is our bug.
+    Raise `ValueError` for an announcement of a type that is never announced: that is a bug.
     """
     if facts.plan is Plan.ANNOUNCEMENT and facts.matter not in ANNOUNCED:
         raise ValueError(f"{facts.matter} is never announced outside the agency")
@@ -55,14 +55,14 @@ def key(facts: Facts) -> str:
 
 
 def recovered(matter: IncidentType) -> IncidentType:
-    """Return the matter whose texts say that *matter* is over: mail is back to normal, whether it was slow or out of reach."""
+    """Return the type whose texts report the recovery from *matter*: mail is normal, after an outage or slowness."""
     return IncidentType.DEGRADED if matter is IncidentType.SIGN_IN else matter
 
 
 def news(facts: Facts) -> str:
-    """Return what a notice is about, as the texts call it.
+    """Return the subject of a notification, as in the texts' keys.
 
-    That is its purpose; or that all is over already, that it is another by now, or that the duty has been handed over.
+    It is the purpose; or that all is over, that the type has changed, or a handover of duty.
     """
     if facts.is_belated:
         return "belated"

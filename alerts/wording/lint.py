@@ -1,8 +1,9 @@
-"""What an SMS in Malaysia may hold.
+"""Rules for an SMS in Malaysia.
 
-Since 1 September 2024 carriers drop, silently, an SMS with a link, a telephone number or a request for personal data
-(directive of the regulator, enterprise short codes included). They replace the sender by a short code, so the agency's
-name must be in the text, and a free message must begin with RM0. What fails here would be "sent" and never arrive.
+Since 1 September 2024 carriers silently drop an SMS with a link, a telephone number or a request for personal data
+(directive of the regulator, which includes enterprise short codes). They replace the sender by a short code, so the
+text must contain the agency's name, and a free message must begin with RM0. A text that breaks a rule would be "sent"
+and never arrive.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: 3GPP TS 23.038, default alphabet. The escape itself (0x1B) is no character.
+#: 3GPP TS 23.038, default alphabet. The escape (0x1B) is no character.
 _BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
     "abcdefghijklmnopqrstuvwxyzäöñüà"
@@ -19,17 +20,17 @@ _BASIC = frozenset(
 #: Sent as two septets.
 _EXTENDED = frozenset("\f^{}\\[~]|€")
 
-#: One message. Beyond it the text is cut in parts of 153, each paid for.
+#: One message. A longer text is split in parts of 153, each charged.
 LIMIT = 160
-#: Beyond this one provider no longer adds the RM0 itself, and another has no room for its code.
+#: Beyond this one provider does not add the RM0, and another has no room for its code.
 COMFORTABLE = 153
 PREFIX = "RM0 "
 
 _LINK = re.compile(r"https?|\bwww|://|@|[A-Za-z0-9-]+\.(?:[A-Za-z]{2,}|\d+[A-Za-z])|\d+\.\d+\.\d+", re.IGNORECASE)
 _DIGITS = re.compile(r"\d[\d -]{5,}\d")
-#: An agency's code, or the number of an incident behind it: JBA1001, PPD01-9999. A telephone number has no letter.
+#: An agency's code or an incident number: JBA1001, PPD01-9999. A telephone number has no letter.
 _CODE = re.compile(r"(?<![\w-])[A-Z\d]+(?:-\d+)?(?![\w-])", re.ASCII)
-#: Whoever filters looks at digits, and may not see the letters and the hyphen between: seven are blocked in a code, too.
+#: Filters may count digits across letters and hyphens: seven digits are blocked in a code too.
 _FEWEST_DIALLED = 7
 _WORDS = re.compile(
     r"\b(?:kata laluan|kad pengenalan|akaun bank|klik|pautan|password|identity card|bank account|click|link)\b",
@@ -39,16 +40,16 @@ _HELP = re.compile(r"\bhelp\b", re.IGNORECASE)
 
 
 class TextSeverity(StrEnum):
-    """What a problem means for sending."""
+    """Severity of a problem."""
 
-    #: Worth another wording; may be sent.
+    #: Better reworded; may be sent.
     WARNING = "warning"
     #: Must not be sent.
     ERROR = "error"
 
 
 class Rule(StrEnum):
-    """What was looked at."""
+    """A rule of the check."""
 
     PREFIX = "prefix"
     AGENCY = "agency"
@@ -61,7 +62,7 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextProblem:
-    """One broken rule; `detail` says what to write instead."""
+    """A violation; `detail` says what to write instead."""
 
     rule: Rule
     severity: TextSeverity
@@ -72,17 +73,17 @@ class TextProblem:
 
 
 def septets(text: str) -> int:
-    """Return how many septets *text* takes. A character that GSM-7 lacks counts as one; `lint` refuses it."""
+    """Return the number of septets of *text*. A character outside GSM-7 counts as one; `lint` rejects it."""
     return len(text) if _EXTENDED.isdisjoint(text) else len(text) + sum(character in _EXTENDED for character in text)
 
 
 def lint(text: str, agency: str) -> tuple[TextProblem, ...]:
-    """Return what is wrong with an SMS that must name *agency*; nothing means that it can be sent."""
+    """Return the problems of an SMS that must name *agency*; empty if it may be sent."""
     return (*_form(text, agency), *substance(text))
 
 
 def errors(problems: tuple[TextProblem, ...]) -> tuple[TextProblem, ...]:
-    """Return those problems that forbid sending."""
+    """Return the problems that forbid sending."""
     return tuple(problem for problem in problems if problem.severity is TextSeverity.ERROR)
 
 
@@ -113,7 +114,7 @@ def _form(text: str, agency: str) -> tuple[TextProblem, ...]:
 
 
 def substance(text: str) -> tuple[TextProblem, ...]:
-    """Return what in *text* is blocked wherever it stands, and however long the text is."""
+    """Return content in *text* that is blocked anywhere, whatever the length."""
     problems = []
     if found := _LINK.search(text):
         problems.append(

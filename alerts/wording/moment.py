@@ -1,7 +1,7 @@
-"""Dates, clock times and spans as official letters write them.
+"""Dates, times and spans in the notation of official letters.
 
 Malay follows Pekeliling Perkhidmatan and PP 13/2005: "24 November 2026", "2.15 petang", "12.15 tgh". English keeps the
-dot. All moments are aware and are told in Malaysian time.
+dot. All times are aware and shown in Malaysian time.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from datetime import datetime, timedelta, timezone
 
 from alerts.model.notification import Language
 
-#: Asia/Kuala_Lumpur has been UTC+8 without daylight saving since 1982. As a fixed offset it needs no tz database,
-#: which a small container may lack; a test compares the two.
+#: Asia/Kuala_Lumpur is UTC+8 without daylight saving since 1982. A fixed offset needs no tz database, which a small
+#: container may lack; a test compares both.
 MALAYSIA = timezone(timedelta(hours=8), "MYT")
 
 _MONTHS = {
@@ -29,7 +29,7 @@ WEEKDAYS = {language: tuple(words[1].split()) for language, words in _MONTHS.ite
 
 _SHORT_PARTS = {"pagi": "pg", "tengah hari": "tgh", "petang": "ptg", "malam": "mlm", "tengah malam": "mlm"}
 
-#: (days, hours, minutes) as (one, many). Malay has no plural ending.
+#: (days, hours, minutes) as (singular, plural). Malay has no plural ending.
 _UNITS = {
     Language.MALAY: (("hari", "hari"), ("jam", "jam"), ("minit", "minit")),
     Language.ENGLISH: (("day", "days"), ("hour", "hours"), ("minute", "minutes")),
@@ -67,7 +67,7 @@ def part_of_day(at: datetime) -> str:
 
 
 def clock(at: datetime, language: Language) -> str:
-    """Return "2.15 petang" or "2.15 pm"; 12.00 sharp is told as noon or midnight in words."""
+    """Return "2.15 petang" or "2.15 pm"; 12.00 sharp is noon or midnight in words."""
     time = local(at)
     if language is Language.MALAY:
         return f"{_face(time)} {part_of_day(at)}"
@@ -79,7 +79,7 @@ def clock(at: datetime, language: Language) -> str:
 def stamp(at: datetime, language: Language) -> str:
     """Return "24/11, 2.15 ptg" for an SMS.
 
-    The comma and the space before "ptg" are deliberate: "2.15ptg" looks like a link to phones and filters.
+    The comma and the space before "ptg" are required: "2.15ptg" looks like a link to phones and filters.
     """
     time = local(at)
     part = _SHORT_PARTS[part_of_day(at)] if language is Language.MALAY else _half(time)
@@ -87,16 +87,16 @@ def stamp(at: datetime, language: Language) -> str:
 
 
 def span(start: datetime, end: datetime, language: Language) -> str:
-    """Return "24/11, 2.15 ptg-2.20 ptg" for an SMS, the day once where it is the same."""
+    """Return "24/11, 2.15 ptg-2.20 ptg" for an SMS, with the date once if it is the same."""
     begins, ends = stamp(start, language), stamp(end, language)
     day, _, clock_time = ends.partition(", ")
     return f"{begins}-{clock_time if begins.startswith(f'{day}, ') else ends}"
 
 
 def lasted(start: datetime, end: datetime, language: Language) -> str:
-    """Return "3 jam 25 minit", leaving out zero parts.
+    """Return "3 jam 25 minit", without zero parts.
 
-    Seconds are dropped from both ends first, so that the span agrees with the two clock times printed beside it.
+    Seconds are dropped from both ends first, so that the span matches the two printed times.
     """
     span = end.replace(second=0, microsecond=0) - start.replace(second=0, microsecond=0)
     minutes = span // timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""Compose what the NOC is rung with when no notice can be written. Short, in Malay and English, without a number."""
+"""SMS and calls to the NOC when the database is unavailable. Short, in Malay and English, without a number."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from alerts.wording.lint import TextProblem, lint
 from alerts.wording.texts import Wording
 from alerts.wording.values import spoken_at
 
-#: What it is about, as the texts are called.
+#: Situations, as in the texts' keys.
 SITUATIONS = ("store", "peer", "clear")
 
-#: As long as a moment gets: see `alerts.wording.sms`.
+#: The longest possible time: see `alerts.wording.sms`.
 _LONGEST_MOMENT = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutOfBandMessage:
-    """What is to be told."""
+    """An out-of-band alert."""
 
     #: One of `SITUATIONS`.
     situation: str
-    #: Who is rung, and who speaks.
+    #: Recipient and sender.
     office: IssuingOffice
-    #: When it began; of "clear", when it ended.
+    #: When it began; for "clear", when it ended.
     at: datetime
     #: A process's name, or "".
     whose: str = ""
@@ -43,12 +43,12 @@ def sms(plight: OutOfBandMessage, wording: Wording) -> SmsContent:
 
 
 def call(plight: OutOfBandMessage, wording: Wording) -> VoiceContent:
-    """Return a call in Malay and in English. No key is asked for: nothing could be written down."""
+    """Return a call in Malay and English. It accepts no key, because nothing could be stored."""
     return VoiceContent(scripts=tuple(_script(plight, language, wording) for language in Language))
 
 
 def faults(office: IssuingOffice, wording: Wording) -> tuple[tuple[str, TextProblem], ...]:
-    """Return what is wrong with each text at its longest, with the text's key; empty when all can be sent."""
+    """Return the problems of each text at its longest, with the text's key; empty if all can be sent."""
     found = []
     for situation in SITUATIONS:
         text = sms(OutOfBandMessage(situation=situation, office=office, at=_LONGEST_MOMENT), wording).text

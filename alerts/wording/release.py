@@ -1,4 +1,4 @@
-"""What a duty officer hears who releases an announcement in a call."""
+"""Texts of a release by telephone."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from alerts.model.policy_snapshot import AnnouncementPlan
 from alerts.wording import spoken, values
 from alerts.wording.texts import Wording
 
-#: So many agencies are read out before key 1: whoever releases must have heard what. The others are counted.
+#: Agencies read out before key 1: an officer must hear what is released. The others are counted.
 READ_OUT = 20
 
 
 def say(line: str, wording: Wording) -> Mapping[str, str]:
-    """Return one of the lines below `call.release` that tell nothing of the incident, by language."""
+    """Return a line below `call.release` without values, by language."""
     return {language.value: wording.say(language, f"call.release.{line}") for language in Language}
 
 
 def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording) -> Mapping[str, str]:
-    """Return what would go out, to how many and by which channels, by language; of several a list."""
+    """Return what would be released, to how many and by which channels, by language; for several a list."""
     plans = [plan for _, plan in waiting]
     told = [facts for facts, _ in waiting]
     return {
@@ -41,7 +41,7 @@ def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording)
 
 
 def done(plans: Sequence[AnnouncementPlan], kept: Sequence[str], wording: Wording) -> Mapping[str, str]:
-    """Return that they were released, and those of the offices *kept* not, because mail works again, by language."""
+    """Return the released announcements, and the offices *kept* because mail works again, by language."""
     said = dict[str, str]()
     for language in Language:
         recipients, names = {"recipients": _recipients(plans, language)}, _list(kept, language)
@@ -64,7 +64,7 @@ def _recipients(plans: Sequence[AnnouncementPlan], language: Language) -> str:
 
 
 def _updates(plans: Sequence[AnnouncementPlan], language: Language, wording: Wording) -> str:
-    """Return that they are followed up, which is released with them; "" where none is."""
+    """Return that progress reports are released too; "" without any."""
     return wording.say(language, "call.release.updates") if any(plan.is_followed_up for plan in plans) else ""
 
 

@@ -1,4 +1,4 @@
-"""Compose an SMS, and prove beforehand that every SMS of an office can be sent."""
+"""Text of an SMS, and a check that every SMS of an office can be sent."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from alerts.wording.key import ANNOUNCED, CHANGED, FOR_STAFF, key
 from alerts.wording.lint import COMFORTABLE, PREFIX, TextProblem, errors, lint, septets, substance
 from alerts.wording.texts import Wording
 
-#: The longest notice number the texts leave room for.
+#: The longest notification number that the texts have room for.
 NUMBER_ROOM = 8
-#: More than 99 open incidents on one phone come as bundles.
+#: More than 99 open incidents on one phone are bundled.
 _LONGEST_RESPONSE = "99A"
-#: 22 December, 12.58 in the afternoon, Malaysian time: as long as a moment gets in either language.
+#: 22 December, 12.58 pm in Malaysia: the longest time in either language.
 _LONGEST_MOMENT = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
-#: Stand in a text for the office's short name and the notice number. No wording holds them.
+#: Placeholders for the office's short name and the notification number. No wording contains them.
 _SHORT, _NUMBER = "\ue000", "\ue001"
-#: Stands there instead for what no rule minds.
+#: Replacement that no rule rejects.
 _PLAIN = "N"
 _MAYBE_DIGITS = re.compile(f"[\\d{_SHORT}{_NUMBER}-]*")
 
-#: Placeholders that are names of people.
+#: Placeholders that hold names of people.
 _PEOPLE = ("relieved", "by", "declared")
 
 _WHOSE_CHILD = re.compile(r"\s+(?:bin|binti|bt|a/l|a/p|anak)\s", re.IGNORECASE)
 
 
 class UnsendableTextError(Exception):
-    """No carrier in Malaysia would deliver this text. `WorstCase` finds it before it matters."""
+    """No carrier in Malaysia would deliver this text. `WorstCase` detects it when the configuration is loaded."""
 
     def __init__(self, text_key: str, problems: tuple[TextProblem, ...]) -> None:
         super().__init__(f"{text_key}: " + "; ".join(str(problem) for problem in problems))
@@ -55,18 +55,18 @@ class TextFinding:
 
 
 def compose(facts: Facts, language: Language, wording: Wording, *, response: str = "") -> SmsContent:
-    """Return an SMS that carriers in Malaysia let through. Raise `UnsendableTextError` when the office's name cannot fit.
+    """Return an SMS that carriers in Malaysia deliver. Raise `UnsendableTextError` when the office's name does not fit.
 
-    *response*: the code by which the person can answer, or nothing. A subject that would break the rules (a host name
-    looks like a link) is left out, and then the code: the notice number leads to the one, the telephone to the other. Why
-    mail fails is said where there is room for it; a call always says it.
+    *response*: the code of a reply, or "". A subject that breaks the rules (a host name looks like a link) is left out,
+    then the code: the notification number replaces the one, a telephone call the other. The cause is included if it
+    fits; a call always contains it.
     """
     text_key, short = f"sms.{key(facts)}", facts.office.short
     told = {**values.for_sms(facts, language), **values.waits(facts, wording, language, "sms"), "response": response}
     told |= values.then([facts], wording, language, "sms")
     if not facts.declared_by and (why := values.cause(facts, wording, language, "sms")):
         text = wording.say(language, text_key, {**told, **why})
-        if not lint(text, short):  # With room to spare: the code to answer by is worth more.
+        if not lint(text, short):  # Only with room to spare: the response code is more important.
             return SmsContent(text=text)
     optional = ("relieved", "waits", "subject", "by", "declared", "response", "unreached")
     return _sendable(text_key, short, language, wording, told=told, optional=optional)
@@ -75,10 +75,10 @@ def compose(facts: Facts, language: Language, wording: Wording, *, response: str
 def answer(
     situation: str, language: Language, wording: Wording, told: values.Values, *, until: datetime | None = None
 ) -> SmsContent:
-    """Return what to say to an officer who has sent an SMS. Raise `UnsendableTextError`.
+    """Return the reply to an officer's SMS. Raise `UnsendableTextError`.
 
-    *situation*: one of the texts below `sms.response`. *told*: `agency`, and what that text needs. *until*: how long the
-    acknowledgement stands. The name of whoever acknowledged is left out where it would keep the SMS from arriving.
+    *situation*: a text below `sms.response`. *told*: `agency`, and the values of that text. *until*: end of the
+    acknowledgement. The name of the assignee is left out if it would prevent delivery.
     """
     told = {**told, "until": moment.stamp(until, language) if until else ""}
     return _sendable(f"sms.response.{situation}", told["agency"], language, wording, told=told, optional=("by",))
@@ -87,10 +87,10 @@ def answer(
 def _sendable(
     text_key: str, agency: str, language: Language, wording: Wording, *, told: values.Values, optional: Sequence[str]
 ) -> SmsContent:
-    """Return a text without as many of the *optional* values, first ones first, as it takes to be sendable.
+    """Return a text with as few *optional* values removed, in their order, as it takes to be sendable.
 
-    Before that a name is cut short, also where some providers need the room: of "Siti binti Contoh" everybody knows "Siti",
-    of "JCM-01 (Siti)" the number.
+    Names are shortened first, also to leave room for the provider: "Siti" is enough of "Siti binti Contoh", and the
+    number of "JCM-01 (Siti)".
     """
     wrong: tuple[TextProblem, ...] = ()
     left = dict(told)
@@ -109,36 +109,36 @@ def _sendable(
 
 
 def call_name(name: str) -> str:
-    """Return what a person is called without whose child they are: "Siti" of "Siti binti Contoh"."""
+    """Return a person's name without the patronymic: "Siti" of "Siti binti Contoh"."""
     return _WHOSE_CHILD.split(name, maxsplit=1)[0]
 
 
 class WorstCase:
-    """Every SMS of an office at the longest moment. Made once for all offices: they differ in two words only."""
+    """Every SMS of an office with the longest values. Created once for all offices, which differ in two words only."""
 
     def __init__(self, wording: Wording) -> None:
-        #: By language, key and text, with marks for the two words.
+        #: By language, key and text, with placeholders for the two words.
         self._texts: dict[tuple[Language, str, str], None] = {}
         marked = IssuingOffice(short=_SHORT, name=_SHORT, domain=_SHORT)
         situations = {f"sms.{key(facts)}": facts for facts in _situations(marked, _NUMBER)}
         for text_key, facts in situations.items():
             for language in Language:
-                # The name of whoever had it is left out where it does not fit.
+                # The name of the previous assignee is left out where it does not fit.
                 told = {**values.for_sms(facts, language), **values.then([facts], wording, language, "sms"), "by": ""}
-                # A text that has no room for the response is the same with it.
+                # A text without room for the response code is the same with it.
                 for response in ("", _LONGEST_RESPONSE):
                     self._texts[language, text_key, wording.say(language, text_key, {**told, "response": response})] = (
                         None
                     )
         texts = [text for _, _, text in self._texts]
-        #: Whether nothing but the two words can be wrong with any of them.
+        #: Whether only the two words can break a rule.
         self._sound = all(_SHORT in text and not lint(_unmarked(text), _PLAIN) for text in texts)
-        #: All that stands next to a mark, and the room that is left to the marks, a text of its kind each.
+        #: The surroundings of each placeholder, and the room left for the words, once per kind of text.
         self._near = tuple(dict.fromkeys(near for text in texts for near in _near_marks(text)))
         self._room = {(septets(_unmarked(text, "")), text.count(_SHORT), text.count(_NUMBER)) for text in texts}
 
     def of(self, office: IssuingOffice, *, number: str = "N" * (NUMBER_ROOM - 3) + "-99") -> tuple[TextFinding, ...]:
-        """Return what is wrong with any SMS of *office* at the longest *number*; empty when all can be sent."""
+        """Return the problems of any SMS of *office* with the longest *number*; empty if all can be sent."""
         if self._is_clear(office.short, number):
             return ()
         findings: list[TextFinding] = []
@@ -151,7 +151,7 @@ class WorstCase:
         return tuple(findings)
 
     def _is_clear(self, short: str, number: str) -> bool:
-        """Whether nothing is wrong with any text, by what the two words change. To read them all takes ten times as long."""
+        """Whether no text has a problem, by the two words alone. A full check takes ten times as long."""
         longest = max(rest + s * septets(short) + n * septets(number) for rest, s, n in self._room)
         if not self._sound or longest > COMFORTABLE:
             return False
@@ -168,10 +168,10 @@ def _unmarked(text: str, plain: str = _PLAIN) -> str:
 
 
 def _near_marks(text: str) -> Iterator[str]:
-    """Yield each word with a mark, and the words on either side as far as what the lint looks for may reach.
+    """Yield each placeholder with the words on either side, as far as a rule may reach.
 
-    A link has no blank in it, words that are blocked have one at most, and a telephone number goes on over words that are
-    nothing but digits and hyphens.
+    A link contains no blank, blocked phrases contain one at most, and a telephone number may continue over words of
+    digits and hyphens.
     """
     words = text.split(" ")
     for place, word in enumerate(words):

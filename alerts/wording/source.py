@@ -1,4 +1,4 @@
-"""Read a YAML file of texts, remembering where each stands. Knows nothing of which texts there should be."""
+"""Parser of YAML files of texts, with positions. Independent of which texts exist."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 import yaml
 
-#: Our own texts have some 30 KiB.
+#: Octets. Our own texts have some 30 KiB.
 _LARGEST = 512 * 1024
-#: So deep may a file be nested at the most, by its looks, that libyaml reads it. Ours are six levels deep.
+#: Maximum estimated nesting for libyaml. Our texts have six levels.
 _DEEPEST = 2_000
-#: And so many brackets may be open at a time: PyYAML takes a second for a thousand, and then they are too many for it.
+#: Maximum of open brackets: PyYAML takes a second for a thousand, and then refuses them.
 _MOST_OPEN = 100
 
 
 class SourceError(Exception):
-    """The file cannot be read as texts."""
+    """The file cannot be parsed as texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextEntry:
-    """One text, or one list of texts, and where it stands."""
+    """One text or list of texts, with its position."""
 
     key: str
     value: str | tuple[str, ...]
@@ -35,7 +35,7 @@ def read(path: Path) -> tuple[TextEntry, ...]:
     """Return the entries of a file, nested keys joined by dots. Raise `SourceError` with file and line."""
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST:
-            # A pipe or a device would keep the reader, and every later reload behind it, waiting for ever.
+            # A pipe or a device would block the reader and every later reload.
             raise SourceError(f"{path.name}: is no file of texts; write keys and texts in it, or remove it")
         root = tree(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -46,13 +46,13 @@ def read(path: Path) -> tuple[TextEntry, ...]:
         raise SourceError(f"{path.name}: is not UTF-8; write the same, saved as UTF-8") from error
     except yaml.YAMLError as error:
         mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        # What the parser says otherwise is six lines with a drawing of the place.
+        # The parser's own message has six lines with a drawing of the position.
         place = f"{path.name}:{mark.line + 1}" if mark else path.name
         what = getattr(error, "problem", "") or getattr(error, "reason", "")
         raise SourceError(f"{place}: is not YAML ({what}); write a key, a colon, a blank and the text") from error
     except RecursionError:
         raise SourceError(f"{path.name}: is nested too deeply; write fewer levels") from None
-    except (ValueError, OverflowError):  # Which of them, hangs on the version of Python.
+    except (ValueError, OverflowError):  # The type of error depends on the version of Python.
         raise SourceError(
             f"{path.name}: is not YAML: it holds an escape that is not allowed; write the character itself"
         ) from None
@@ -64,10 +64,10 @@ def read(path: Path) -> tuple[TextEntry, ...]:
 
 
 def tree(text: str) -> yaml.Node | None:
-    """Return the nodes of a YAML file, with their places. Raise what PyYAML does.
+    """Parse YAML into nodes with positions. Raise PyYAML's errors.
 
-    libyaml is ten times as fast. What it does not take is read by PyYAML's own parser, whose words for it are ours; and so
-    is what is nested deeply, because libyaml would run out of a stack that nobody watches.
+    libyaml is ten times as fast. PyYAML's own parser reads what libyaml rejects, because its messages are better, and
+    deeply nested files, because libyaml would exhaust the stack.
     """
     if _depth_at_most(text) <= _DEEPEST:
         try:
@@ -78,7 +78,7 @@ def tree(text: str) -> yaml.Node | None:
 
 
 class _Reader(yaml.SafeLoader):
-    """PyYAML's own, which gives up in time."""
+    """PyYAML's parser, with a limit of open brackets."""
 
     def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:  # noqa: N803 - PyYAML's name
         if self.flow_level > _MOST_OPEN:
@@ -87,12 +87,12 @@ class _Reader(yaml.SafeLoader):
 
 
 def _depth_at_most(text: str) -> int:
-    # Below a key or a "-" stands what is written further to the right, or what is in brackets.
+    # A nested node is indented further, or in brackets.
     return 2 * max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
 
 
 def sections(path: Path) -> dict[str, dict[str, Any]]:
-    """Return our own words in a file by section, and by what they stand for: a text, or several."""
+    """Return our own texts of a file by section and name."""
     found: dict[str, dict[str, Any]] = {}
     for entry in read(path):
         section, _, name = entry.key.rpartition(".")
@@ -105,7 +105,7 @@ def _entries(node: yaml.Node, key: str, file: str, met: set[int]) -> Iterator[Te
     match node:
         case yaml.MappingNode():
             if id(node) in met:
-                # Aliases of aliases let a small file grow without bound, and one may stand in itself.
+                # Aliases of aliases can expand without bound, and an alias may contain itself.
                 raise SourceError(f"{place}: aliases (*) are not read here; write the texts out")
             met.add(id(node))
             seen = set()
@@ -130,5 +130,5 @@ def _entries(node: yaml.Node, key: str, file: str, met: set[int]) -> Iterator[Te
 
 
 def _text(node: yaml.Node) -> str:
-    # Folded blocks end in a line break that nobody means.
+    # Remove the trailing line break of folded blocks.
     return str(node.value).strip()

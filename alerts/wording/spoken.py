@@ -1,4 +1,4 @@
-"""Numbers, dates and times as words, for a voice that may not know how to read figures."""
+"""Numbers, dates and times as words, for speech synthesis that may misread figures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SIGNS = {
     Language.MALAY: {"-": "sempang", "/": "garis miring", ".": "titik"},
     Language.ENGLISH: {"-": "dash", "/": "slash", ".": "point"},
 }
-#: Until this hour (excluded).
+#: Until this hour (exclusive).
 _ENGLISH_PARTS = ((12, "in the morning"), (18, "in the afternoon"), (21, "in the evening"), (24, "at night"))
 
 
@@ -39,7 +39,7 @@ def number(value: int, language: Language) -> str:
 
 
 def letters(text: str, language: Language) -> str:
-    """Return a notice number letter by letter: "J, K, R, sempang, kosong, tujuh"."""
+    """Return a notification number letter by letter: "J, K, R, sempang, kosong, tujuh"."""
     signs = _SIGNS[language]
     said = []
     for character in text.upper():

@@ -1,8 +1,8 @@
-r"""A text with placeholders, as an editor writes it.
+r"""Template language of the texts.
 
-`{domain}` is replaced. `[ ... ]` is left out when a placeholder in it has nothing to say, and `[ ... | ... ]` says the
-first part that can be said: "telephone[ ({hours})]" leaves no empty brackets behind. A backslash makes the next
-character literal. What is filled in is never read as a template again.
+`{domain}` is replaced. `[ ... ]` is left out when a placeholder in it is empty, and `[ ... | ... ]` uses the first
+alternative without empty placeholders: "telephone[ ({hours})]" leaves no empty brackets. A backslash makes the next
+character literal. Values are never parsed as templates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LITERAL = "{}[]|\\"
 
 
 class TemplateError(ValueError):
-    """The text is not a template. The message says what to write."""
+    """The text is no valid template. The message says what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The first part that can be said, or nothing."""
+    """The first alternative whose placeholders have values, or nothing."""
 
     parts: tuple[Template, ...]
 
@@ -38,7 +38,7 @@ class Template:
         return frozenset(piece.name for piece in self.pieces if isinstance(piece, Placeholder))
 
     def used(self) -> frozenset[str]:
-        """Return every placeholder in the text."""
+        """Return all placeholders of the text."""
         names = set(self.needed())
         for piece in self.pieces:
             if isinstance(piece, Choice):
@@ -46,7 +46,7 @@ class Template:
         return frozenset(names)
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """Return the text. Raise `ValueError` when a needed placeholder is missing or empty: that is our bug."""
+        """Return the text. Raise `ValueError` when a required placeholder is missing or empty, which is a bug."""
         text = self._say(values)
         if text is None:
             empty = sorted(name for name in self.needed() if not values.get(name))
@@ -70,7 +70,7 @@ class Template:
 
 
 def parse(text: str) -> Template:
-    """Read a text. Raise `TemplateError`."""
+    """Parse a text. Raise `TemplateError`."""
     marks = _marks(text)
     template, end = _sequence(marks, inside=False)
     if end:
@@ -79,7 +79,7 @@ def parse(text: str) -> Template:
 
 
 def _marks(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield characters, each with whether it has a meaning here."""
+    """Yield the characters, each with whether it is syntax."""
     characters = iter(text)
     for character in characters:
         if character == "\\":
@@ -92,7 +92,7 @@ def _marks(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _sequence(marks: Iterator[tuple[str, bool]], *, inside: bool) -> tuple[Template, str]:
-    """Read up to the end, a `]` or, inside brackets, a `|`; return what ended it ("" for the end of the text)."""
+    """Parse up to the end, a `]` or, inside brackets, a `|`; return the terminator ("" at the end of the text)."""
     pieces: list[str | Placeholder | Choice] = []
     literal = ""
     for character, special in marks:

@@ -1,7 +1,7 @@
-"""The texts of all notices: ours, and what a site writes instead.
+"""Texts of all notifications: ours, and a site's replacements.
 
-A site's directory may hold `ms.yaml` and `en.yaml` with only the keys it changes. Everything is checked when it is
-loaded, because at three in the morning there is nobody to mend a text.
+A site's directory may hold `ms.yaml` and `en.yaml` with only the keys it changes. All texts are checked when loaded,
+because at three in the morning nobody can correct them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from alerts.wording.text_spec import NEEDS
 
 FILES = {Language.MALAY: "ms.yaml", Language.ENGLISH: "en.yaml"}
 
-#: Short values for the rules of an SMS that do not depend on an agency; its length is judged by
-#: `alerts.wording.sms.WorstCase`.
+#: Short values for the SMS rules that do not depend on an agency; `alerts.wording.sms.WorstCase` checks the length.
 _SAMPLES = {"agency": "JCM", "number": "JCM-07", "began": "1/1, 2.15 pm", "ended": "1/1, 2.15 pm"}
 _SAMPLES |= dict.fromkeys(("noticed", "heard", "handed", "until"), "1/1, 2.15 pm") | {
     "count": "3",
@@ -39,23 +38,23 @@ _RESPONSE = {"response": "12A"}
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """All texts, checked. `load` makes one."""
+    """All texts, checked. Created by `load`."""
 
     _texts: Mapping[Language, Texts] = field(repr=False)
 
     def say(self, language: Language, key: str, values: Mapping[str, str] | None = None) -> str:
-        """Return one text with its placeholders filled."""
+        """Return one text with its placeholders filled in."""
         (template,) = self._texts[language][key]
         return template.fill(values or {})
 
     def say_all(self, language: Language, key: str, values: Mapping[str, str] | None = None) -> tuple[str, ...]:
-        """Return a list of texts; one that has nothing to say is left out."""
+        """Return a list of texts without empty ones."""
         said = (template.fill(values or {}) for template in self._texts[language][key])
         return tuple(text for text in said if text)
 
 
 def load(directory: Path | None = None) -> Wording:
-    """Return our texts, with those in *directory* instead of ours where it has them. Raise `WordingError`."""
+    """Return our texts with the replacements of *directory*. Raise `WordingError`."""
     return _shipped() if directory is None else _load(directory)
 
 
@@ -86,7 +85,7 @@ def _load(directory: Path | None) -> Wording:
 
 @cache
 def _ours(file: str) -> tuple[TextEntry, ...]:
-    """Return what ships, which changes only with the program."""
+    """Return the shipped texts, which change only with the program."""
     return read(Path(__file__).parent / file)
 
 
@@ -97,19 +96,19 @@ def _own(directory: Path | None, file: str) -> tuple[TextEntry, ...]:
 
 
 def _strangers(directory: Path) -> Iterator[str]:
-    """Yield files that would be silently ignored: "my.yaml" changes nothing, and its author should know."""
+    """Yield files that would be ignored silently: "my.yaml" changes nothing, and its author should know."""
     for path in sorted(directory.glob("*.y*ml")):
         if path.name not in FILES.values():
             yield f"{path.name}: is not read; write its name as {' or '.join(FILES.values())}"
 
 
 def _sendable(entry: TextEntry, template: Template) -> None:
-    """Raise `TemplateError` for an SMS that no carrier would take."""
+    """Raise `TemplateError` for an SMS that no carrier would deliver."""
     if not entry.key.startswith(("sms.", "bundle.sms.")) or entry.key.startswith(
         ("sms.cause.", "sms.waits", "sms.then")
     ):
         return
-    # With a code to answer by and without: not every gateway hears answers.
+    # With a response code and without: not every gateway receives replies.
     plain = {} if _RESPONSE.keys() & template.needed() else _SAMPLES
     for values in (plain, _SAMPLES | _RESPONSE):
         if values and (found := errors(lint(template.fill(values), _SAMPLES["agency"]))):

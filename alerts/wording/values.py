@@ -1,4 +1,4 @@
-"""What stands for the placeholders of a text: the same facts as an SMS, a voice and a page tell them."""
+"""Values of the placeholders: the same facts for SMS, voice and paper."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def for_call(facts: Facts, language: Language) -> Values:
 
 
 def for_page(facts: Facts, language: Language) -> Values:
-    """Return the values for a letter or a fax. What is not known is ""."""
+    """Return the values for a letter or a fax. Unknown values are ""."""
     office = facts.office
     values = {
         **_names(facts, language),
@@ -54,24 +54,24 @@ def for_page(facts: Facts, language: Language) -> Values:
 
 
 def subject(facts: Facts, language: Language) -> str:
-    """Return what our own fault affects; better in the other language than not at all."""
+    """Return what our own fault affects, in the other language if need be."""
     if language is Language.MALAY:
         return facts.subject or facts.subject_en
     return facts.subject_en or facts.subject
 
 
 def cause(facts: Facts, wording: Wording, language: Language, channel: str) -> Values:
-    """Return why mail fails, as an SMS or a call says it; nothing where that is not known."""
+    """Return the cause of a failure for an SMS or a call; empty if unknown."""
     return {"cause": wording.say(language, f"{channel}.cause.{facts.cause}")} if facts.cause else {}
 
 
 def waits(facts: Facts, wording: Wording, language: Language, channel: str) -> Values:
-    """Return that an announcement waits for its release, as whoever comes on duty is told; nothing where none does."""
+    """Return that an announcement waits for its release, for a handover of duty; empty otherwise."""
     return {"waits": wording.say(language, f"{channel}.waits")} if facts.is_handover and facts.may_release else {}
 
 
 def result(told: Sequence[Facts]) -> Values:
-    """Return what came of releases: how many notices arrived, how many did not and whom they did not reach."""
+    """Return the result of releases: delivered and failed notifications, and who was not reached."""
     names = list(dict.fromkeys(name for facts in told for name in facts.undelivered))
     failed, unposted = sum(len(facts.undelivered) for facts in told), sum(facts.unposted for facts in told)
     return {
@@ -84,18 +84,18 @@ def result(told: Sequence[Facts]) -> Values:
 
 
 def then(facts: Sequence[Facts], wording: Wording, language: Language, channel: str) -> Values:
-    """Return who is told when an acknowledgement expires, as a reminder says it; nothing in anything else."""
+    """Return who is notified when an acknowledgement expires, for a reminder; empty otherwise."""
     if facts[0].purpose is not Purpose.REMINDER:
         return {}
     who = {each.successors for each in facts}
     situation = str(who.pop()) if len(who) == 1 else str(Successors.OTHERS)
     if situation == Successors.NOBODY and facts[0].office.domain == "":
-        situation = "again"  # The operations centre has nobody to pass it on to.
+        situation = "again"  # The operations centre has no next step.
     return {"then": wording.say(language, f"{channel}.then.{situation}")}
 
 
 def on_one_line(values: Mapping[str, str]) -> dict[str, str]:
-    """Return *values* without line breaks: in a paragraph a line break starts an item of a list."""
+    """Return *values* without line breaks, because a line break starts a list item."""
     return {name: " ".join(value.split()) for name, value in values.items()}
 
 

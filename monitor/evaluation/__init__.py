@@ -1,4 +1,4 @@
-"""What the runs mean: whose fault a failure is, how healthy a direction and an agency are. Decisions only.
+"""Evaluation: fault attribution of runs, health of routes and agencies, incident types, liveness of this process.
 
-And whether this process itself does its work.
+Pure.
 """

@@ -1,4 +1,4 @@
-"""Judge an agency's mail by its routes: how each direction is, and what is told to be wrong. No clock, no I/O."""
+"""Health of an agency's mail by its routes: each direction, and what is wrong. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -19,62 +19,62 @@ from monitor.model.health import IN_TROUBLE, Grade, Health
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Party
 
-#: What runs of a route in trouble say of why it is.
+#: Grades of runs that explain an unhealthy route.
 _SAY_WHY = {Health.DOWN: (Grade.BAD,), Health.DEGRADED: (Grade.BAD, Grade.SLOW)}
 
-#: Whose server is to be looked at. Across sides a reference has been proven, or nothing were held against the agency.
+#: The party that must act, by direction. A run across sides counts only after the reference is proven.
 _MUST_ACT = {Direction.OUTBOUND: Party.SENDER, Direction.INBOUND: Party.RECIPIENT}
 
 
 @dataclass(frozen=True, slots=True)
 class PresentCause:
-    """How runs in a direction end at present, and at which end of the route somebody must act."""
+    """Outcome of the current runs in a direction, and the party that must act."""
 
     outcome: Outcome
     party: Party
 
 
 class AgencyMail:
-    """Joins an agency's routes into directions, and these into what is wrong."""
+    """Combines an agency's routes into directions, and these into an incident type."""
 
     def __init__(
         self, flapping: FlappingPolicy, is_refused: Callable[[MonitoredRoute], bool] = lambda _: False
     ) -> None:
-        """*is_refused*: whether an account that a route signs in with is judged to be refused now."""
+        """*is_refused*: whether an account of a route is refused at sign-in."""
         self._routes: dict[str, tuple[MonitoredRoute, HealthTracker]] = {}
         self._flapping = Flapping(flapping)
         self._is_refused = is_refused
 
     @property
     def routes(self) -> Collection[tuple[MonitoredRoute, HealthTracker]]:
-        """Its routes, each with how it is judged itself."""
+        """The agency's routes with their health trackers."""
         return self._routes.values()
 
     def judge_by(self, route: MonitoredRoute, subject: HealthTracker) -> None:
-        """Judge by *route* from now on, too, or as it is now."""
+        """Add or replace a route."""
         self._routes[route.name] = route, subject
 
     def release(self, route: str) -> None:
-        """Judge by a route no more."""
+        """Remove a route."""
         del self._routes[route]
 
     def govern(self, flapping: FlappingPolicy) -> None:
-        """Believe by *flapping* from now on; when it fell is not forgotten."""
+        """Replace the flapping policy; the recorded falls stay."""
         self._flapping.policy = flapping
 
     def restore_falls(self, times: Iterable[datetime], *, is_down: bool, is_unsteady: bool) -> None:
-        """Take up when it fell before a restart, oldest first, and whether it has an incident still, that is held open."""
+        """Restore falls from before a restart, oldest first, and whether an incident is open, and held open by flapping."""
         self._flapping.restore(times, is_down=is_down, is_unsteady=is_unsteady)
 
     def directions(self) -> Mapping[Direction, Health]:
-        """Return how it is judged in each direction that is probed."""
+        """Return the health of each direction that is probed."""
         return {
             direction: combine(s.health for s in with_a_say(subjects))
             for direction, subjects in self._by_direction().items()
         }
 
     def current_directions(self) -> Mapping[Direction, Health]:
-        """Return how each direction is judged without routes that are in trouble by a stale judgement."""
+        """Return the health of each direction without routes whose trouble is stale."""
         return {
             direction: combine(s.current_health for s in with_a_say(subjects))
             for direction, subjects in self._by_direction().items()
@@ -82,7 +82,7 @@ class AgencyMail:
 
     @property
     def is_current(self) -> bool:
-        """Whether no judgement that has a say is stale, apart from routes that see nothing beside others that do."""
+        """Whether no health that counts is stale, except routes that are mute beside others that are not."""
         saying = [with_a_say(subjects) for subjects in self._by_direction().values()]
         return not any(
             any(s.is_stale and not s.is_mute for s in subjects) or all(s.is_stale for s in subjects)
@@ -90,31 +90,31 @@ class AgencyMail:
         )
 
     def cause(self, direction: Direction) -> PresentCause | None:
-        """Return why a direction is down or degraded: as most of its routes say that are, by the latest run of each.
+        """Return why a direction is down or degraded: the most frequent cause of its unhealthy routes' latest runs.
 
-        `None` if it is neither, or no run has said so yet: after a restart only the judgement is known.
+        `None` if it is neither, or no run has explained it: a restart restores the health only.
         """
         subjects = with_a_say([s for r, s in self.routes if r.direction is direction])
-        # Of one that is down the others may be slow: what makes it down is the news.
+        # If the direction is down, only routes that are down explain it, not the slow ones.
         worst = next((health for health in _SAY_WHY if any(s.health is health for s in subjects)), None)
         runs = [run for s in subjects if s.health is worst and (run := _says_why(s)) is not None]
-        # Of those that are as frequent the latest.
+        # The latest among the most frequent.
         runs.sort(key=lambda run: run.started_at, reverse=True)
         causes = Counter(PresentCause(run.outcome, _must_act(run, direction)) for run in runs)
         return max(causes, key=causes.__getitem__, default=None)
 
     def troubled(self) -> Sequence[str]:
-        """Return the routes that are judged to be in trouble, by name."""
+        """Return the names of unhealthy routes."""
         return [route.name for route, subject in self.routes if subject.health in IN_TROUBLE]
 
     def troubled_since(self) -> datetime | None:
-        """Return since when the oldest of what is in trouble is; `None` if nothing is."""
+        """Return since when the oldest trouble lasts; `None` without any."""
         troubled = [s for s in self._with_a_say() if s.health in IN_TROUBLE]
         return min((at for s in troubled if (at := s.trouble_since())), default=None)
 
     def unseen(self) -> Sequence[Direction]:
-        """Return the directions of which no route says anything now: for a fault of ours, or because its account is refused."""
-        # Asked of every agency for every page, and nearly always none.
+        """Return the directions without visible routes: because of our own fault, or a refused account."""
+        # Called for every agency on every page, and nearly always empty.
         routes = self._routes.values()
         seen = [r.direction for r, s in routes if not s.is_mute and not self._is_refused(r)]
         if len(seen) == len(routes):
@@ -122,21 +122,21 @@ class AgencyMail:
         return tuple(direction for direction in self._by_direction() if direction not in seen)
 
     def is_refused(self) -> bool:
-        """Whether in some direction the accounts of all routes are refused."""
+        """Whether the accounts of all routes in some direction are refused."""
         accepted = {r.direction for r, _ in self.routes if not self._is_refused(r)}
         return any(r.direction not in accepted for r, _ in self.routes)
 
     def spreading_until(self, now: datetime) -> datetime | None:
-        """Return until when it is waited for a route that is failing and not judged yet, beside one that is down.
+        """Return until when to wait for a failing but undecided route beside one that is down.
 
-        What to say (slow, cannot send, cannot receive, both) is clear only then; for two confirmations that is waited
-        for, so that staff are not told twice within a minute. `None` when nothing is waited for. A route that is down by
-        a stale judgement is waited for as one that is not judged yet.
+        Only then the type is clear (slow, sending, receiving, both). The wait is two confirmations long, so that staff
+        are not notified twice within a minute. `None`: nothing to wait for. A route with a stale outage counts as
+        undecided.
         """
         if all(s.health is not Health.DOWN for s in self._with_a_say()):
             return None
         down = [s for _, s in self.routes if s.health is Health.DOWN]
-        # Each is waited for since something was first known to be down without it.
+        # Wait for each route from the first outage that is known without it.
         since = [s.stale_since for s in down if s.stale_since and s.is_stale and not s.is_mute]
         if any(_is_undecided(s) for _, s in self.routes):
             since.append(min((s.changed_at for s in down if s.changed_at), default=now))
@@ -144,21 +144,24 @@ class AgencyMail:
             return None
         patience: timedelta = max(2 * (r.probing.confirmation + r.probing.patience.whole) for r, _ in self.routes)
         until = max(since) + patience
-        # What lies ahead was before the clock was set back.
+        # A later time was recorded before the clock was set back.
         return until if is_recent(max(since), now, patience) else None
 
     def sight(self) -> Observation:
-        """Return what is to be seen of it now, and was proven last."""
+        """Return the current observation and the last proven health."""
         return sight_of(self._by_direction(), self.well_since())
 
     def seen_within(self) -> timedelta:
-        """Return how far apart two runs may be that prove the time between them: where one came to nothing is a gap."""
+        """Return the longest gap between two runs that prove the time between them.
+
+        An inconclusive run leaves a gap.
+        """
         return max(2 * route.probing.interval + route.probing.patience.whole for route, _ in self.routes)
 
     def trouble(self, now: datetime, refused_since: datetime | None = None) -> ActiveProblem | None:
-        """Return what is wrong by judgements that are current, and note that it fell; `None` if nothing is.
+        """Return what is wrong by current health, and record the fall; `None` if nothing is wrong.
 
-        *refused_since*: when sign-ins began to be refused of which it is not proven that only our accounts are.
+        *refused_since*: since when sign-ins are refused, unless only our accounts are proven to be at fault.
         """
         internal = [s for r, s in self.routes if r.direction is Direction.INTERNAL]
         matter = with_sign_in(matter_of(self.current_directions(), internal), is_refused=refused_since is not None)
@@ -177,9 +180,9 @@ class AgencyMail:
         )
 
     def well_since(self) -> datetime | None:
-        """Return since when every direction is proven to work; `None` if not all are.
+        """Return since when every direction works; `None` if not all do.
 
-        A direction that was never judged, and cannot be because our references there are dead, is not waited for.
+        A direction that was never evaluated, and cannot be because its reference mailboxes are down, is ignored.
         """
         by_direction = self._by_direction()
         for subjects in by_direction.values():
@@ -190,8 +193,8 @@ class AgencyMail:
         return max((at for s in well if (at := s.working_since or s.changed_at)), default=None)
 
     def rose(self, now: datetime) -> datetime | None:
-        """Note that it is well; return until when that is not believed, because it went down and up too often lately."""
-        # By when that was judged, which outlasts a restart, and not by the runs: a single one that fails is no fall.
+        """Record the recovery. Return until when it is doubted because of flapping; `None` if it is not."""
+        # Use the time of evaluation, which survives a restart, not of the runs: a single failed run is no fall.
         judged = (s.changed_at for _, s in self.routes if s.health is Health.UP and s.changed_at)
         return self._flapping.rose(max(judged, default=now), now)
 
@@ -206,7 +209,7 @@ class AgencyMail:
 
 
 def _is_undecided(subject: HealthTracker) -> bool:
-    """Whether a route is failing and not judged to be down yet."""
+    """Whether a route is failing and not yet down."""
     if subject.health is Health.DOWN:
         return False
     fails = bool(subject.recent) and subject.recent[-1].grade in {Grade.BAD, Grade.PENDING}
@@ -214,12 +217,12 @@ def _is_undecided(subject: HealthTracker) -> bool:
 
 
 def _says_why(subject: HealthTracker) -> GradedRun | None:
-    """Return the latest run of a route that says why it is judged as it is."""
+    """Return the latest run of a route that explains its health."""
     grades = _SAY_WHY[subject.health]
     return max((run for run in subject.recent if run.grade in grades), key=lambda run: run.started_at, default=None)
 
 
 def _must_act(run: GradedRun, direction: Direction) -> Party:
-    """Return at which end it is; inside an agency where it failed, and of what came late whom it came to."""
+    """Return the party that must act: within an agency where the run failed; for late mail the recipient."""
     failure = run.result.failure if run.result is not None else None
     return _MUST_ACT.get(direction) or (Party.RECIPIENT if failure is None else failure.party)

@@ -1,9 +1,9 @@
-"""Decide whose fault a failed run is. Pure.
+"""Attribution of failed runs to a fault domain. Pure.
 
-Never red for our own fault: what might be our network, a reference mailbox or our account is held against an agency
-only after we have proven ourselves *since* the run began. Until then it is pending; if the proof fails, it counts
-for nothing and the NOC is told instead. What was blamed in the agency's place is judged in `monitor.evaluation.monitoring_faults` and
-shown by `monitor.views.self_health`; the route shows how its run ended, and what it is counted as (`HealthEvaluator.counted_as`).
+Our own fault never turns an agency red: a failure that our network, a reference mailbox or our account may have caused
+counts against an agency only after we are proven to work *since* the run began. Until then it is pending; if the proof
+fails, it does not count and the NOC is notified instead. `monitor.evaluation.monitoring_faults` evaluates our own side;
+`monitor.views.self_health` shows it; the route shows the run's outcome and its verdict (`HealthEvaluator.counted_as`).
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ from probes.model.result import Failure, Outcome, ProbeResult, RefusalCause
 
 
 class FaultDomain(StrEnum):
-    """Whose fault a failed run is."""
+    """Fault domain of a failed run."""
 
     AGENCY = "agency"
-    #: Our own network: no reference mailbox could be reached either.
+    #: Our network: no reference mailbox was reachable either.
     NETWORK = "network"
     REFERENCE = "reference"
-    #: A server refused our account's password, and serves others.
+    #: A server refused our account's password but accepts others.
     CREDENTIALS = "credentials"
-    #: A mailbox that is probed: it is over its quota, has sent all that it may, or other sessions hold it.
+    #: A probed mailbox: over quota, over its sending limit, or locked by other sessions.
     MAILBOX = "mailbox"
-    #: Our own bug or configuration.
+    #: A bug or a configuration error of ours.
     OURS = "ours"
-    #: Another site of ours: nothing is heard of it, or it cannot judge.
+    #: Another site: it is silent or cannot evaluate.
     SITE = "site"
-    #: Too few sites of ours are heard for anything to be told.
+    #: Too few sites are connected to notify anybody.
     QUORUM = "quorum"
-    #: Nobody's yet, or nobody's at all.
+    #: Unknown yet, or none.
     NOBODY = "nobody"
 
 
 class RunVerdict(StrEnum):
-    """What a run is counted as, once and for good."""
+    """Final verdict of a run."""
 
     GOOD = "good"
-    #: It arrived, but late, in junk, or with an error for who sent it.
+    #: Delivered, but late, as junk, or with an error for the sender.
     SLOW = "slow"
     FAILED = "failed"
     #: A fault of the monitoring caused the failure; it does not count against the agency.
@@ -72,18 +72,18 @@ _COUNTED = {Grade.GOOD: RunVerdict.GOOD, Grade.SLOW: RunVerdict.SLOW, Grade.BAD:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """What one run says: about the agency (`grade`), and about whom to tell otherwise."""
+    """Meaning of one run: its grade for the agency, and who else is to blame."""
 
     grade: Grade
     blame: FaultDomain = FaultDomain.NOBODY
-    #: Name of the reference mailbox or of the account, where `blame` is one of those.
+    #: Name of the reference mailbox or account that is to blame.
     suspect: str = ""
-    #: It has waited for a proof for as long as it may, and none came.
+    #: The time for evidence has run out.
     unproven: bool = False
 
     @property
     def verdict(self) -> RunVerdict | None:
-        """What the run is counted as; `None`: it waits for a proof."""
+        """The final verdict; `None` while evidence is pending."""
         if self.grade is Grade.PENDING:
             return None
         if self.grade is Grade.NONE:
@@ -96,7 +96,7 @@ class Attribution:
 
 
 def weigh(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Say what *result* means, given what is known of our own side now."""
+    """Return the attribution of *result* by the evidence about our own side."""
     failure = result.failure
     if failure is not None and (one := only_mailbox(route, failure)) is not None:
         return _of_one_mailbox(route, one, failure, result, evidence)
@@ -106,12 +106,12 @@ def weigh(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Att
         case Outcome.DELIVERED if is_prompt(route, result):
             return Attribution(grade=Grade.GOOD)
         case Outcome.DELIVERED | Outcome.JUNK:
-            # It came late, or among the junk: that is theirs once the reference is proven to do better.
+            # Late or junk is the agency's fault once the reference is proven to do better.
             return _once_proven(route, result, evidence, Grade.SLOW)
         case Outcome.INCONCLUSIVE:
             return Attribution(grade=Grade.NONE, blame=FaultDomain.OURS)
     if failure is None:
-        # A failed run that does not say where is a bug of ours, not evidence against an agency.
+        # A failed run without a location is a bug of ours, not evidence against an agency.
         return Attribution(grade=Grade.NONE, blame=FaultDomain.OURS)
     mailbox = end_of(route, failure.party)
     if route.direction is Direction.CONTROL:
@@ -126,7 +126,7 @@ def weigh(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Att
 def _of_one_mailbox(
     route: MonitoredRoute, one: Mailbox, failure: Failure, result: ProbeResult, evidence: Evidence
 ) -> Attribution:
-    """Blame our account or mailbox; and the agency once others of its mailboxes are refused as well."""
+    """Blame our account or mailbox; the agency once others of its mailboxes are refused too."""
     if failure.credentials_refused:
         return Attribution(grade=Grade.NONE, blame=FaultDomain.CREDENTIALS, suspect=one.name)
     if evidence.others_are_refused(one.name, result.started_at - 2 * route.probing.interval):
@@ -135,9 +135,9 @@ def _of_one_mailbox(
 
 
 def rests_on(route: MonitoredRoute, result: ProbeResult) -> Sequence[EvidenceNeed]:
-    """Return what has to be proven of our own side before a run that did not go well is held against anybody.
+    """Return the evidence that a failed run needs before it counts.
 
-    Of a message on its way, that every reference on the route does its part of it; of all else, that our network works.
+    For a message in transit: every reference on the route does its part. For all else: our network works.
     """
     if _is_taken_badly(route, result):
         return (NETWORK,)
@@ -153,25 +153,25 @@ def rests_on(route: MonitoredRoute, result: ProbeResult) -> Sequence[EvidenceNee
 
 
 def _is_taken_badly(route: MonitoredRoute, result: ProbeResult) -> bool:
-    """Whether a message arrived that its sender's server did not answer for, or too late.
+    """Whether a message arrived although the sender's server had not confirmed it in time.
 
-    How a reference's server takes messages is no agency's matter.
+    A slow reference server does not concern the agency.
     """
     is_about_sending = route.direction is Direction.CONTROL or route.route.sender.name not in route.references
     return is_about_sending and result.outcome in ARRIVED and not was_taken_well(route, result)
 
 
 def _taken_badly(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Hold it against the agency once our network is proven: that breaks connections in the middle, too."""
+    """Blame the agency once our network is proven, which can also break connections halfway."""
     if route.direction is Direction.CONTROL:
         return Attribution(grade=Grade.SLOW, blame=FaultDomain.REFERENCE, suspect=route.route.sender.name)
     return _if(evidence.network_stands(result.started_at), Grade.SLOW, otherwise=FaultDomain.NETWORK)
 
 
 def _on_the_way(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Weigh a message that did not arrive, or not whole: it is theirs once the reference is proven."""
+    """Attribute a message that did not arrive intact: the agency's fault once the reference is proven."""
     if route.forwarded and result.failure is not None and result.failure.reason == Reason.COPY_RETURNED:
-        # The agency took the message and sent it on. That our mailbox takes no forwarded mail is no fault of theirs.
+        # The agency accepted and forwarded the message. A reference that refuses forwarded mail is not its fault.
         return Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect=route.route.recipient.name)
     sender = route.route.sender.name
     if sender in route.references and result.failure is not None and result.failure.cause is RefusalCause.BLOCK_LIST:
@@ -180,9 +180,9 @@ def _on_the_way(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) 
 
 
 def _once_proven(route: MonitoredRoute, result: ProbeResult, evidence: Evidence, grade: Grade) -> Attribution:
-    """Hold a run against the agency if every reference on the route is proven in the part that it has there."""
+    """Grade a run against the agency if every reference on the route is proven in its part."""
     stands = [(evidence.proof(want).stands_for(result.started_at), want.reference) for want in rests_on(route, result)]
-    # One that is known to fail is a clearer answer than one of which nothing is known.
+    # A reference that is known to fail explains more than an untested one.
     for doubt in (False, None):
         for proven, name in stands:
             if proven is doubt:
@@ -191,14 +191,14 @@ def _once_proven(route: MonitoredRoute, result: ProbeResult, evidence: Evidence,
 
 
 def _at_the_agency(failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Weigh a failure at the agency's own server: it is theirs once our network is proven."""
+    """Attribute a failure at the agency's own server: its fault once our network is proven."""
     if failure.phase in REACHING or result.outcome in UNANSWERED:
         return _if(evidence.network_stands(result.started_at), otherwise=FaultDomain.NETWORK)
     return Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)
 
 
 def _between_references(at: str, failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Weigh a control run: it judges the references, or our network."""
+    """Attribute a control run: to a reference or to our network."""
     if result.outcome not in ON_THE_WAY and (failure.phase in REACHING or result.outcome in UNANSWERED):
         verdict = _if(evidence.network_stands(result.started_at), otherwise=FaultDomain.NETWORK)
         return (
@@ -210,7 +210,7 @@ def _between_references(at: str, failure: Failure, result: ProbeResult, evidence
 
 
 def _if(proven: bool | None, grade: Grade = Grade.BAD, *, otherwise: FaultDomain, suspect: str = "") -> Attribution:  # noqa: FBT001
-    """Hold a run against the agency if we are proven; while nothing is known, name who it will be if that stays so."""
+    """Grade a run against the agency if we are proven; otherwise name the alternative."""
     if proven:
         return Attribution(grade=grade, blame=FaultDomain.AGENCY if grade is Grade.BAD else FaultDomain.NOBODY)
     return Attribution(grade=Grade.PENDING if proven is None else Grade.NONE, blame=otherwise, suspect=suspect)

@@ -1,9 +1,9 @@
-"""Remember what the latest runs showed, and judge: routes, agencies, and what is our own. No clock, no I/O.
+"""Health evaluation of routes, agencies and our own side from the latest runs. No clock, no I/O.
 
-Each run is weighed when it ends (`attribution.weigh`). A run that is pending is weighed again whenever something
-new is known of our own side that it waits for (`pending.Pending`); once it has counted, or come to nothing, it stays so.
-What is asked after each run (`moved`, `rejudged`, `own_moved`, `looks`) costs as much as has changed, not as much as there
-is: there are thousands of routes, and thousands of runs may wait.
+Each run is attributed when it ends (`attribution.weigh`). A pending run is attributed again when evidence that it needs
+arrives (`pending.Pending`); a final verdict does not change. The queries after each run (`moved`, `rejudged`,
+`own_moved`, `looks`) cost as much as has changed, not as much as exists: there are thousands of routes, and thousands
+of runs may be pending.
 """
 
 from __future__ import annotations
@@ -32,65 +32,65 @@ from monitor.model.health import IN_TROUBLE, Grade, Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Phase, ProbeResult, RefusalCause
 
-#: Somebody's failure waits for a proof that we ourselves work.
+#: A failure waits for evidence about our own side.
 _PROOF_SOON = timedelta(seconds=5)
 
-#: So many routes are weighed again, or looked at, at a time: when a reference that was deaf is heard of again, thousands
-#: get their answer at once, and all of them together would hold the loop for half a second.
+#: Routes attributed again in one step: when a reference recovers, thousands get their answer at once, which would block
+#: the event loop for half a second.
 AT_A_TIME = 50
 
-#: What the names of judgements of our own begin with; a route's is its name.
+#: Prefix of the names of our own parts; a route is named by itself.
 _OURS = "ours/"
 
-#: Whose run it was ("": one between references), in which direction, and how it was judged.
+#: Agency ("" for a control run), direction and verdict of a run.
 CountedAs = tuple[str, Direction, RunVerdict]
 
 
 class HealthEvaluator:
-    """Takes in the ends of runs; says how things stand."""
+    """Processes finished runs and evaluates health."""
 
     def __init__(
         self, routes: Iterable[MonitoredRoute], policy: HealthPolicy, flapping: FlappingPolicy | None = None
     ) -> None:
-        """Judge *routes*; *policy* is for what is our own, *flapping* for when an agency is not believed to be well."""
+        """*policy* applies to our own side, *flapping* to recoveries of agencies."""
         self._routes: dict[str, MonitoredRoute] = {}
         self._subjects: dict[str, HealthTracker] = {}
         self._flapping = flapping or FlappingPolicy()
-        #: By code; "" has the control routes, and one without routes is not there.
+        #: By code; "" holds the control routes. Agencies without routes are absent.
         self._agencies: dict[str, AgencyMail] = {}
         self._witness = EvidenceCollector()
         self._own = MonitoringFaultDetector(self._witness.evidence(), policy)
-        #: Of what is our own and has been down; and what of it is well and not believed yet.
+        #: Flapping of our own parts that were down; and those whose recovery is doubted.
         self._own_flapping: dict[FaultSource, Flapping] = {}
         self._own_unsteady: set[FaultSource] = set()
-        #: How each control route's last run ended.
+        #: Latest result of each control route.
         self._controlled: dict[str, ProbeResult | None] = {}
         self._pending = Pending()
-        #: Names of the routes with a run that may have got its answer, the first first; and of those with one that has
-        #: got it since `looks` was last asked. In order, and each once.
+        #: Names of routes whose pending runs may have evidence now, in order; and of those that got it since `looks`
+        #: was last called. Dicts as ordered sets.
         self._answered: dict[str, None] = {}
         self._proven: dict[str, None] = {}
-        #: When agencies may stand otherwise without another run, by the clock alone.
+        #: Agencies whose status may change by time alone, and when.
         self._clocked: list[tuple[datetime, str]] = []
-        #: The latest time that was heard.
+        #: The latest time passed in.
         self._heard: datetime | None = None
-        #: Agencies that may stand otherwise than when `moved` was last asked, and routes that are judged otherwise.
+        #: Agencies whose status may have changed since the last `moved`, and routes whose health changed.
         self._moved: set[str] = set()
         self._rejudged: set[str] = set()
         self._streaks = Streaks()
-        #: Runs that have come to a verdict since `counted` was last asked.
+        #: Final verdicts since the last `counted`.
         self._counted: Counter[CountedAs] = Counter()
         self.gain(routes)
 
     @property
     def routes(self) -> Mapping[str, MonitoredRoute]:
-        """What is judged now, by name; it changes with what is gained, altered and released."""
+        """The evaluated routes by name; follows `gain`, `alter` and `release`."""
         return MappingProxyType(self._routes)
 
     # -- what is judged ------------------------------------------------------------------------------------------
 
     def gain(self, routes: Iterable[MonitoredRoute]) -> None:
-        """Judge *routes* from now on, too. Of what is known of them from before, it is told by the `restore` methods."""
+        """Add *routes*. The `restore` methods add what is known from before."""
         for route in routes:
             self._routes[route.name] = route
             subject = self._subjects[route.name] = HealthTracker(policy=route.probing.health)
@@ -128,7 +128,7 @@ class HealthEvaluator:
                 self._streaks.note(route.name, subject)
                 others |= exchanged(before, route)
             else:
-                # How long it may wait is said by the route.
+                # The route's policy limits how long it may wait.
                 self._pending.put(route.name, _pending_runs(route, subject))
             subject.policy = route.probing.health
             self._routes[route.name] = route
@@ -137,13 +137,13 @@ class HealthEvaluator:
         self._follow(others)
 
     def _await_nothing(self, route_name: str) -> None:
-        """Forget the runs of a route that wait, and what they have got."""
+        """Drop the pending runs of a route and their evidence."""
         self._pending.put(route_name, ())
         self._answered.pop(route_name, None)
         self._proven.pop(route_name, None)
 
     def govern(self, policy: HealthPolicy, flapping: FlappingPolicy) -> None:
-        """Judge what is our own by *policy* from now on, and agencies that fall again and again by *flapping*."""
+        """Replace the policies for our own side and for flapping."""
         self._flapping = flapping
         self._own.govern(policy)
         for mail in self._agencies.values():
@@ -152,7 +152,7 @@ class HealthEvaluator:
             each.policy = flapping
 
     def _follow(self, others: AbstractSet[str] = frozenset()) -> None:
-        """Let what judges our own side follow the routes; *others*: mailboxes that are others under the same name."""
+        """Update our own side after a change of routes; *others*: mailboxes replaced under the same name."""
         controls = {r.name: r for r, _ in self._agencies[""].routes} if "" in self._agencies else {}
         accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
         self._witness.follow(controls.values(), others, accounts)
@@ -166,7 +166,7 @@ class HealthEvaluator:
     # -- remembering ---------------------------------------------------------------------------------------------
 
     def restore(self, healths: Mapping[str, tuple[Health, datetime]]) -> None:
-        """Take up how routes and suspects were judged before a restart, by `subject` name."""
+        """Restore the health of routes and own parts from before a restart, by name."""
         for name, (health, since) in healths.items():
             if name in self._subjects:
                 self._subjects[name].health = health
@@ -175,21 +175,21 @@ class HealthEvaluator:
                 self._own.restore(name.removeprefix(_OURS), health, since)
 
     def restore_deferrals(self, deferrals: Mapping[str, datetime]) -> None:
-        """Take up since when routes have been put off by their servers, by name: their budget goes on running."""
+        """Restore since when routes are deferred, by name: the deferral time-out continues."""
         for name, since in deferrals.items():
             if name in self._subjects:
                 self._subjects[name].deferred_since = since
 
     def restore_arrivals(self, arrivals: Mapping[str, datetime]) -> None:
-        """Restore when the last run of each route began, by name, whose message arrived: its accounts were accepted then."""
+        """Restore the start of each route's last delivered run, by name: its accounts were accepted then."""
         for name, at in arrivals.items():
             if name in self._routes:
                 self._own.restore_arrival(self._routes[name], at)
 
     def restore_streaks(self, streaks: Mapping[str, Sequence[GradedRun]], now: datetime) -> None:
-        """Take up the latest runs of routes and suspects from before a restart, by `subject` name, after how they were judged.
+        """Restore the latest runs of routes and own parts from before a restart, by name, after their health.
 
-        Not those after which nobody has looked for so long that another run would have come: they say nothing of now.
+        Runs before a gap in which another run was due say nothing about now and are left out.
         """
         for name, streak in streaks.items():
             if not streak:
@@ -202,11 +202,11 @@ class HealthEvaluator:
                 self._own.restore_streak(name.removeprefix(_OURS), streak, now)
 
     def _suspect_of(self, name: str) -> FaultSource | None:
-        """Return what the part of ours belongs to that is judged under this name."""
+        """Return the own part with this name."""
         return self._own.suspect(name.removeprefix(_OURS).partition("#")[0]) if name.startswith(_OURS) else None
 
     def _spoken_of_within(self, suspect: FaultSource) -> timedelta:
-        """Return within what time a run comes that says something of it."""
+        """Return the interval in which a run refers to it."""
         routes = self._routes.values()
         if suspect.name:
             about = [r for r in routes if suspect.name in {r.route.sender.name, r.route.recipient.name}]
@@ -217,10 +217,10 @@ class HealthEvaluator:
     def restore_falls(
         self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str], unsteady: AbstractSet[str] = frozenset()
     ) -> None:
-        """Take up when agencies, and what is our own, fell before a restart, by dedup key, oldest first.
+        """Restore falls of agencies and own parts from before a restart, by dedup key, oldest first.
 
-        *down*: those that have an incident still; *unsteady*: of these, the ones whose incident is held open. What is known
-        better of our own stays so.
+        *down*: those with an open incident; *unsteady*: those of them whose incident is held open. Newer knowledge
+        about own parts is kept.
         """
         for key, times in falls.items():
             how = {"is_down": key in down, "is_unsteady": key in unsteady}
@@ -232,59 +232,59 @@ class HealthEvaluator:
                 self._own_flapping[suspect].restore(times, **how)
 
     def restore_continuity(self, routes: Iterable[str], since: datetime | None, now: datetime) -> None:
-        """Mark what was judged of *routes* before a silence as stale, unless each has been run again after it.
+        """Mark the health of *routes* from before a silence as stale, unless they have run since.
 
-        *since*: when the silence ended; `None`: there was none.
+        *since*: end of the silence; `None` without one.
         """
         if since is not None:
             self.mark_stale([name for name in routes if now - since <= _proof_within(self._routes[name])], now)
 
     def mark_stale(self, routes: Iterable[str], at: datetime) -> None:
-        """Let what was judged of *routes* count neither as trouble nor as well until runs since *at* confirm it."""
+        """Ignore the health of *routes*, good or bad, until runs after *at* confirm it."""
         for name in routes:
             self._subjects[name].stale_since = at
             self._own.mark_stale(self._routes[name])
             self._moved.add(self._routes[name].agency)
 
     def is_to_be_confirmed(self, route_name: str) -> bool:
-        """Whether a stale judgement says that something is wrong with the agency of this route, which is stale itself."""
+        """Whether the route's agency is unhealthy by stale health, including this route's."""
         if not self._subjects[route_name].is_stale:
             return False
         beside = self._agencies[self._routes[route_name].agency].routes
         return any(subject.health in IN_TROUBLE and subject.is_stale for _, subject in beside)
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
-        """Return all judgements that a restart should take up."""
+        """Return all health states that a restart restores."""
         routes = {name: (s.health, s.changed_at) for name, s in self._subjects.items() if s.changed_at is not None}
         return routes | {f"{_OURS}{name}": judged for name, judged in self._own.healths().items()}
 
     def rejudged(self) -> dict[str, tuple[Health, datetime]]:
-        """Return the judgements that have changed since this was last asked; among all of `healths` they are few."""
+        """Return the health states that changed since the last call."""
         names, self._rejudged = self._rejudged, set()
         subjects = ((name, self._subjects[name]) for name in names)
         routes = {name: (s.health, s.changed_at) for name, s in subjects if s.changed_at is not None}
         return routes | {f"{_OURS}{name}": judged for name, judged in self._own.rejudged().items()}
 
     def other_streaks(self) -> dict[str, tuple[GradedRun, ...]]:
-        """Return the streaks that a restart should take up, as far as they have changed since last asked, by `subject` name."""
+        """Return the streaks that a restart restores, if changed since the last call, by name."""
         return self._streaks.others() | {f"{_OURS}{name}": runs for name, runs in self._own.other_streaks().items()}
 
     def counted(self) -> Mapping[CountedAs, int]:
-        """Return how many runs have come to which verdict since this was last asked: each once, when it is final."""
+        """Return the number of final verdicts since the last call."""
         counted, self._counted = self._counted, Counter()
         return counted
 
     def moved(self) -> set[str]:
-        """Return the agencies that may stand otherwise than when this was last asked; at first all."""
+        """Return the agencies whose status may have changed since the last call; at first all."""
         moved, self._moved = self._moved, set()
         return moved
 
     # -- judging -------------------------------------------------------------------------------------------------
 
     def take_in(self, result: ProbeResult, now: datetime) -> Attribution | None:
-        """Weigh the end of a run, and again the runs that waited for what it proves; `None`: no such route.
+        """Attribute a finished run, and the pending runs that it gives evidence for; `None` for an unknown route.
 
-        Where it proves more than a few, `weigh_more` goes on.
+        If there are many, `weigh_more` continues.
         """
         route = self._routes.get(result.route)
         if route is None:
@@ -308,7 +308,7 @@ class HealthEvaluator:
             self._counted[route.agency, route.direction, attribution.verdict] += 1
 
     def came_late(self, route_name: str, token_id: str, transit: timedelta, now: datetime) -> None:
-        """Take in that a message which was given up has come after all: it was not lost, but slow."""
+        """Record that a message given up as lost has arrived: the run was slow."""
         subject = self._subjects.get(route_name)
         if subject is None:
             return
@@ -318,8 +318,8 @@ class HealthEvaluator:
         self._weigh_pending(now, route_name)
 
     def _hear(self, now: datetime) -> None:
-        """Take in what time it is."""
-        # Always: a run that began before the clock was set back may end after it.
+        """Update the current time, and detect that the clock was set back."""
+        # A run from before the clock was set back may end after it.
         self._witness.rewind(now)
         if self._heard is not None and now < self._heard:
             # The clock was set back.
@@ -335,13 +335,13 @@ class HealthEvaluator:
             self._moved.add(heapq.heappop(self._clocked)[1])
 
     def _rewind(self, now: datetime, back: timedelta) -> None:
-        """Move what lies ahead back: else what waits for it waits until the clock has caught up."""
+        """Move times in the future back; otherwise they would wait until the clock has caught up."""
         for name, subject in self._subjects.items():
             subject.rewind(now, back)
             pending = _pending_runs(self._routes[name], subject)
             self._pending.put(name, pending)
             if pending:
-                # What was proven after it may lie before it now, and the other way round.
+                # The order of evidence and runs may have changed.
                 self._answered[name] = None
         self._own.rewind(now, back)
         self._controlled = {
@@ -363,7 +363,7 @@ class HealthEvaluator:
         verdict = weigh(route, result, self._witness.evidence())
         if result.outcome in ARRIVED:
             subject.deferred_since = None
-        # Who is only not known yet may come again; whatever else puts everybody off is a failure like any other.
+        # Greylisting is no failure, because the sender may come again; other deferrals count as failures.
         if not _is_greylisted(result) or verdict.grade is Grade.NONE:
             return verdict
         subject.deferred_since = subject.deferred_since or result.started_at
@@ -373,16 +373,16 @@ class HealthEvaluator:
 
     @property
     def is_done(self) -> bool:
-        """Whether every run has been weighed again that a proof has come for; `weigh_more` does so."""
+        """Whether all pending runs with new evidence are attributed; otherwise call `weigh_more`."""
         return not self._answered
 
     def weigh_more(self, now: datetime) -> None:
-        """Weigh some of the runs again that a proof has come for, by what is known now."""
+        """Attribute some more of the pending runs with new evidence."""
         for name in _first(self._answered):
             self._weigh_again(name, now)
 
     def _weigh_pending(self, now: datetime, *others: str) -> None:
-        """Weigh again what may have got its answer, what has waited too long for one, and *others*."""
+        """Attribute runs with new evidence, runs whose time is over, and *others*."""
         touched = self._pending.touched(self._witness.changes())
         self._answered |= dict.fromkeys(sorted(touched | self._pending.ended(now) | {*others}))
         self.weigh_more(now)
@@ -398,14 +398,14 @@ class HealthEvaluator:
     def _outcome(self, route: MonitoredRoute, result: ProbeResult, now: datetime) -> Attribution:
         verdict = weigh(route, result, self._witness.evidence())
         if verdict.grade is Grade.PENDING and now - result.started_at > _proof_within(route):
-            # Nothing could prove us in all that time: that is what is wrong.
+            # No evidence arrived in all that time: that itself is the fault.
             return replace(verdict, grade=Grade.NONE, unproven=True)
         return verdict
 
     # -- where to look -------------------------------------------------------------------------------------------
 
     def looks(self, route_name: str, now: datetime) -> Mapping[str, datetime]:
-        """Return the routes to run again soon, and when, after a run of this one has been taken in."""
+        """Return the routes to run soon after this one's run, and when."""
         looks: dict[str, datetime] = {}
         for judged in (route_name, *_first(self._proven)):
             for name in self.looks_wanted(judged):
@@ -415,21 +415,21 @@ class HealthEvaluator:
         return looks
 
     def is_suspicious(self, route_name: str) -> bool:
-        """Whether another look at this route is wanted soon."""
+        """Whether this route should run again soon."""
         route, subject = self._routes[route_name], self._subjects[route_name]
         if subject.is_suspicious() or (self._heard is not None and self._own.is_undecided(route, self._heard)):
             return True
         if route.direction is Direction.CONTROL:
             return self._own.is_suspicious()
-        # It cannot see at present, and whether the agency's mail is down or only some of it hangs on that.
+        # A mute route runs if the type of the agency's trouble depends on it.
         beside = (s for r, s in self._agencies[route.agency].routes if r.direction is route.direction)
         return 0 < subject.silent < subject.policy.failures_to_down and any(s.health is Health.DOWN for s in beside)
 
     def looks_wanted(self, route_name: str) -> Sequence[str]:
-        """Return the routes to run again soon, after a run of this one.
+        """Return the routes to run again soon after this one's run.
 
-        Itself while it is suspicious; and the agency's others once the first of them has failed: what is broken is
-        told at once then, and not step by step as they come due.
+        The route itself while it is suspicious; the agency's other routes once the first has failed, so that the extent
+        is known at once.
         """
         if not self.is_suspicious(route_name):
             return ()
@@ -441,12 +441,11 @@ class HealthEvaluator:
         return tuple(other.name for other, _ in beside) if is_first else (route_name,)
 
     def proofs_wanted(self) -> Sequence[str]:
-        """Return the control routes to run soon, because a run waits for a proof that only they can give.
+        """Return the control routes to run soon, because a pending run needs evidence that only they can give.
 
-        Each waiting run asks once, and again while what has failed has to show that it works. A run that says what is
-        known of its route does not ask: it gets its proof with its next run. Nor is a control route asked that gave
-        none when it was last run, and which is repeated at its own pace: what cannot be proven must not be sent a
-        message every few seconds.
+        Each pending run requests once, and again while the failed part has to prove itself. A run that confirms its
+        route's health makes no request: its next run gets the evidence. A control route without a result in its last
+        run keeps its own pace: what cannot be proven must not be probed every few seconds.
         """
         return [name for name, last in self._controlled.items() if self._is_wanted(self._routes[name], last)]
 
@@ -463,7 +462,7 @@ class HealthEvaluator:
         )
 
     def _proof_at(self, control: str, now: datetime) -> datetime:
-        """Return when a proof is to be tried: soon, but no more often than anything else is looked at again."""
+        """Return when to run a control route: soon, but not more often than any other repeated run."""
         confirmation, last = self._routes[control].probing.confirmation, self._controlled[control]
         soon = now + min(confirmation, _PROOF_SOON)
         return soon if last is None else max(soon, last.started_at + confirmation)
@@ -471,35 +470,35 @@ class HealthEvaluator:
     # -- how things stand ----------------------------------------------------------------------------------------
 
     def route_health(self, route_name: str) -> Health:
-        """Return how a route is judged; of one that is not judged here nothing is known."""
+        """Return the health of a route; unknown for a route of another process."""
         subject = self._subjects.get(route_name)
         return Health.UNKNOWN if subject is None else subject.health
 
     def knows(self, agency: str) -> bool:
-        """Whether a route of an agency is judged here."""
+        """Whether a route of the agency is evaluated here."""
         return agency in self._agencies
 
     def counted_as(self, route_name: str, token_id: str) -> RunVerdict | None:
-        """Return what a route's latest run is counted as; `None`: it waits for a proof, or ended before a restart."""
+        """Return the verdict of a route's latest run; `None` while pending, or from before a restart."""
         subject = self._subjects.get(route_name)
         latest = None if subject is None else subject.latest
         return latest[2] if latest is not None and latest[0] == token_id else None
 
     def mail(self, agency: str) -> AgencyMail:
-        """Return how an agency's mail is judged; of one that is not judged here nothing is known."""
+        """Return an agency's mail; empty for an agency of another process."""
         return self._agencies.get(agency) or AgencyMail(self._flapping)
 
     def standing(self, agency: str, now: datetime, *, is_told: bool) -> SiteStatus:
-        """Return how an agency's mail stands, and note that it fell.
+        """Return an agency's status, and record a fall.
 
-        *is_told*: it was told that something is wrong. Only then is asked whether all is well, and noted that it rose.
+        *is_told*: an incident is open. Only then the recovery is examined and recorded.
         """
         mail = self.mail(agency)
         trouble, unseen = self.trouble(agency, now), mail.unseen()
         if trouble is None and not is_told and not unseen:
             return UNTROUBLED
         well_since = self.is_well(agency, now) if trouble is None and is_told else None
-        # How they were last judged says nothing of what they are by now.
+        # The last known health says nothing about now.
         judged = mail.directions() if trouble is None else mail.current_directions()
         directions = {**judged, **dict.fromkeys(unseen, Health.UNKNOWN)}
         return SiteStatus(
@@ -510,15 +509,15 @@ class HealthEvaluator:
         )
 
     def own_standing(self, suspect: FaultSource, now: datetime, *, is_told: bool) -> SiteStatus:
-        """Return how something of ours stands; as `standing`."""
+        """Return the status of an own part; as `standing`."""
         if (trouble := self.own_trouble(suspect, now)) is None and not is_told:
             return UNTROUBLED
         return SiteStatus(trouble=trouble, well_since=self.own_well_since(suspect, now) if trouble is None else None)
 
     def trouble(self, agency: str, now: datetime) -> ActiveProblem | None:
-        """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is.
+        """Return what is wrong with an agency's mail once the type is clear; `None` if nothing is.
 
-        That it was told to be down is remembered: it counts as a fall.
+        Records the fall.
         """
         mail = self.mail(agency)
         if (until := mail.spreading_until(now)) is not None:
@@ -527,10 +526,9 @@ class HealthEvaluator:
         return mail.trouble(now, self._own.refused_since((route for route, _ in mail.routes), now))
 
     def is_well(self, agency: str, now: datetime) -> datetime | None:
-        """Return since when every direction of an agency is proven to work; `None` if not all are.
+        """Return since when every direction of an agency works; `None` if not all do.
 
-        What has gone down and up too often lately is not believed yet; what was judged before a start or a pause is not
-        either, until runs confirm it.
+        A flapping agency is not well yet, nor one whose health from before a start or a pause is not confirmed.
         """
         mail = self.mail(agency)
         if (since := mail.well_since()) is None or not mail.is_current or mail.is_refused():
@@ -542,24 +540,24 @@ class HealthEvaluator:
         return since
 
     def suspect(self, name: str) -> FaultSource | None:
-        """Return what of ours is called so; `None` where this configuration has no such thing."""
+        """Return the own part with this name; `None` if the configuration has none."""
         return self._own.suspect(name)
 
     def own_troubles(self, now: datetime) -> Mapping[FaultSource, ActiveProblem]:
-        """Return what is wrong with something of ours."""
+        """Return the current problems of own parts."""
         troubles = ((suspect, self.own_trouble(suspect, now)) for suspect in self._own.suspects())
         return {suspect: trouble for suspect, trouble in troubles if trouble is not None}
 
     def own_moved(self) -> set[FaultSource]:
-        """Return what of ours may stand otherwise than when this was last asked; at first all that was ever judged."""
+        """Return the own parts whose status may have changed since the last call; at first all that were ever evaluated."""
         return self._own.moved() | self._own_unsteady
 
     def own_faults(self, now: datetime) -> AbstractSet[FaultSource]:
-        """Return what of ours is in trouble; of all accounts at agencies, one without a name."""
+        """Return the own parts in trouble; agency accounts are merged into one without a name."""
         return self._own.faults(now)
 
     def own_trouble(self, suspect: FaultSource, now: datetime) -> ActiveProblem | None:
-        """Return what is wrong with something of ours, and note that it fell; `None` if nothing is."""
+        """Return what is wrong with an own part, and record the fall; `None` if nothing is."""
         trouble = self._own.trouble(suspect, now)
         if trouble is None:
             return None
@@ -568,10 +566,7 @@ class HealthEvaluator:
         return replace(trouble, unsteady=flapping.is_unsteady)
 
     def own_well_since(self, suspect: FaultSource, now: datetime) -> datetime | None:
-        """Return since when something of ours is proven to work; `None` if it is not.
-
-        What has gone down and up too often lately is not believed yet.
-        """
+        """Return since when an own part works; `None` if it does not, or flaps."""
         self._own_unsteady.discard(suspect)
         since, flapping = self._own.well_since(suspect, now), self._own_flapping.get(suspect)
         if since is not None and flapping is not None and flapping.rose(now, now) is not None:
@@ -581,7 +576,7 @@ class HealthEvaluator:
 
 
 def _first(names: dict[str, None]) -> Sequence[str]:
-    """Take the first few of *names* out."""
+    """Remove and return the first few *names*."""
     first = [*islice(names, AT_A_TIME)]
     for name in first:
         del names[name]
@@ -589,7 +584,7 @@ def _first(names: dict[str, None]) -> Sequence[str]:
 
 
 def _pending_runs(route: MonitoredRoute, subject: HealthTracker) -> Sequence[PendingRun]:
-    """Return what of a route waits. A control run asks for no proof: it is repeated at its own pace."""
+    """Return the pending runs of a route. A control run requests no evidence: it has its own pace."""
     return [
         PendingRun(
             started_at=run.started_at,
@@ -608,7 +603,7 @@ def _is_greylisted(result: ProbeResult) -> bool:
 
 
 def _may_still_come(run: GradedRun) -> bool:
-    """Whether a message was given up of which nothing was heard."""
+    """Whether a message was given up without any trace."""
     if run.outcome is Outcome.LOST:
         return True
     result = run.result
@@ -616,16 +611,16 @@ def _may_still_come(run: GradedRun) -> bool:
 
 
 def _having_come(run: GradedRun, transit: timedelta) -> GradedRun:
-    """Return what is remembered of *run* once its message has come after all; of one from before a restart, too."""
+    """Return *run* after its message has arrived, also one from before a restart."""
     result = run.result
     if result is not None:
         phases = {**result.phases, Phase.TRANSIT: transit}
         result = replace(result, outcome=Outcome.DELIVERED, failure=None, phases=phases)
-    # What was held against the agency stays so, as slowness; what was not is weighed again.
+    # A run that counted stays counted, as slow; another is attributed again.
     grade = Grade.SLOW if run.grade is Grade.BAD else run.grade
     return replace(run, outcome=Outcome.DELIVERED, grade=grade, result=result)
 
 
 def _proof_within(route: MonitoredRoute) -> timedelta:
-    """Return how long a run may wait for a proof: every control route has been run by then, also an agency's."""
+    """Return how long a run may wait for evidence: until every control route has run, including an agency's."""
     return route.probing.interval + 2 * route.probing.patience.whole

@@ -1,4 +1,4 @@
-"""What is known of our own side: when our network and each reference mailbox were last seen to work. No clock, no I/O."""
+"""Evidence about our own side: when our network and each reference mailbox last worked. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from probes.model.mailbox import Mailbox
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult, RefusalCause
 
-#: Phases in which a failure may be our network's as well as the server's.
+#: Phases whose failure may be due to our network or the server.
 REACHING = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
 
-#: Outcomes in whatever phase that may be our network's as well as the server's: it said nothing that we could trust.
+#: Outcomes, in any phase, that may be due to our network or the server: no trustworthy answer.
 UNANSWERED = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TLS, Outcome.TIMEOUT})
 
-#: The message came to its mailbox.
+#: The message reached its mailbox.
 ARRIVED = frozenset({Outcome.DELIVERED, Outcome.JUNK})
 
-#: A server took the message, and what became of it may be the fault of either side.
+#: A server accepted the message; either side may have lost it.
 ON_THE_WAY = frozenset({Outcome.LOST, Outcome.BOUNCED, Outcome.CORRUPTED})
 
-#: At which end the mailbox is that alone a refusal is about; `None`: where it was refused.
+#: The party whose mailbox a refusal is about; `None`: the one that was refused.
 _ONE_MAILBOX: Final[Mapping[RefusalCause, Party | None]] = {
     RefusalCause.ACCOUNT: None,
     RefusalCause.SESSION_LIMIT: None,
@@ -33,36 +33,36 @@ _ONE_MAILBOX: Final[Mapping[RefusalCause, Party | None]] = {
     RefusalCause.RECEIVING_LIMIT: Party.RECIPIENT,
 }
 
-#: Of the mailbox in which a message is looked for, whatever address it was sent to.
+#: Reasons about the mailbox that is searched, whatever the address.
 _OF_RECIPIENT: Final = frozenset({Reason.COPY_RETURNED, Reason.NOT_ARRIVED})
 
-#: A reference that failed a control run proves nothing until so many of them have worked: one that loses every
-#: other message would otherwise vouch for itself with those that it does not lose.
+#: Control runs that a failed reference must pass before it is trusted: one that loses every other message would
+#: otherwise vouch for itself with the rest.
 PENANCE = 2
 
 
 class Ability(StrEnum):
-    """What a reference mailbox may be seen to do."""
+    """An ability of a reference mailbox."""
 
-    #: Its servers answer: proves our network as well.
+    #: Its servers answer, which also proves our network.
     REACH = "reach"
-    #: A message that it sent arrived somewhere.
+    #: A message from it arrived somewhere.
     SEND = "send"
     #: A message to it arrived.
     RECEIVE = "receive"
-    #: The same, in good time and in the inbox.
+    #: The same, in time and in the inbox.
     SEND_WELL = "send_well"
     RECEIVE_WELL = "receive_well"
 
     @property
     def is_well(self) -> bool:
-        """Whether it takes more than that the message arrived."""
+        """Whether it needs more than an arrival."""
         return self in {Ability.SEND_WELL, Ability.RECEIVE_WELL}
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceNeed:
-    """What a run waits to see proven: what a reference does, or that any can be reached (""): our network."""
+    """Evidence that a run waits for: an ability of a reference, or of any ("") for our network."""
 
     ability: Ability
     reference: str = ""
@@ -74,24 +74,24 @@ NETWORK = EvidenceNeed(Ability.REACH)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceRecord:
-    """When something was last seen to work, and to fail (start of that run)."""
+    """When an ability was last proven and disproven (start of that run)."""
 
     #: Last seen to work, by any run.
     seen_at: datetime | None = None
-    #: Last seen to work while it was trusted.
+    #: Last seen to work while trusted.
     worked_at: datetime | None = None
     failed_at: datetime | None = None
-    #: When it first worked, and was trusted, after it failed.
+    #: First success after the failure, while trusted.
     regained_at: datetime | None = None
-    #: Control runs that still have to work before it is trusted again.
+    #: Control runs left before it is trusted again.
     owed: int = 0
-    #: Start of a control run that failed, once it is clear that its other end failed it; until that shows life again.
+    #: Start of a failed control run whose other end was at fault, until that end works again.
     absolved_at: datetime | None = None
 
     def stands_for(self, moment: datetime) -> bool | None:
-        """Return whether it has worked, and not failed, since *moment*; `None` when it was not tried since.
+        """Return whether it has worked, and not failed, since *moment*; `None` if untested since.
 
-        Between a failure and the first success after it nobody knows how it stood: `None`, too.
+        Also `None` between a failure and the next success.
         """
         if self.failed_at is not None and self.failed_at >= moment:
             return False
@@ -101,11 +101,11 @@ class EvidenceRecord:
         return None if uncertain else True
 
     def was_seen_since(self, moment: datetime) -> bool:
-        """Whether anything at all got through since *moment*."""
+        """Whether any message passed since *moment*."""
         return self.seen_at is not None and self.seen_at >= moment
 
     def is_later_than(self, now: datetime) -> bool:
-        """Whether any of it is dated after *now*."""
+        """Whether any time is later than *now*."""
         times = (self.seen_at, self.worked_at, self.failed_at, self.regained_at, self.absolved_at)
         return any(at is not None and at > now for at in times)
 
@@ -113,13 +113,13 @@ class EvidenceRecord:
 _UNKNOWN = EvidenceRecord()
 _EVER = datetime.min.replace(tzinfo=UTC)
 
-#: By the name of the reference mailbox.
+#: By name of the reference mailbox.
 Proofs = Mapping[str, EvidenceRecord]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofChange:
-    """Something was learnt: for no moment before *first* or after *last* is it otherwise than before."""
+    """A change of evidence. It affects no moment before *first* or after *last*."""
 
     want: EvidenceNeed
     first: datetime
@@ -127,7 +127,7 @@ class ProofChange:
 
 
 def stretch(before: EvidenceRecord, after: EvidenceRecord) -> tuple[datetime, datetime] | None:
-    """Return the first and the last moment for which the two may stand otherwise; `None` if there is none."""
+    """Return the first and last moment at which the two records may differ; `None` if there is none."""
     pairs = (
         (before.worked_at, after.worked_at),
         (before.failed_at, after.failed_at),
@@ -137,28 +137,28 @@ def stretch(before: EvidenceRecord, after: EvidenceRecord) -> tuple[datetime, da
     if not moved:
         return None
     if (before.failed_at is None) is not (after.failed_at is None):
-        # When it was regained counts only for what has failed.
+        # The recovery matters only after a failure.
         moved += [before.regained_at or _EVER, after.regained_at or _EVER]
     first, last = min(moved), max(moved)
     if before.failed_at is not None and before.failed_at == after.failed_at:
-        # Until then it has failed, whatever came later.
+        # Until then it has failed in both.
         first = max(first, before.failed_at)
     return first, last
 
 
 class _Book:
-    """What is known of one ability of each reference, and what has changed since it was last asked."""
+    """Evidence of one ability for each reference, with changes."""
 
     def __init__(self, ability: Ability) -> None:
         self._ability = ability
         self.proofs: dict[str, EvidenceRecord] = {}
-        #: As it was, by the reference.
+        #: The records before the changes, by reference.
         self._before: dict[str, EvidenceRecord] = {}
 
     def follow(self, references: Iterable[str], exchanged: Collection[str]) -> None:
-        """Keep what is known of *references* only, and nothing of those *exchanged*."""
+        """Keep the records of *references*, except those *exchanged*."""
         known = dict(self.proofs)
-        # `Evidence` holds the same mapping.
+        # In place, because `Evidence` holds the same mapping.
         self.proofs.clear()
         for reference in references:
             self.proofs[reference] = known.get(reference, EvidenceRecord())
@@ -186,27 +186,27 @@ class _Book:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of our own side, by what a reference does."""
+    """Evidence about our own side, by ability."""
 
     proofs: Mapping[Ability, Proofs] = field(default_factory=dict)
-    #: When a server last refused, of an agency's mailboxes, one alone: by agency, mailbox, and what it did. It has not worked since.
+    #: Latest refusal that concerned one mailbox of an agency: by agency, mailbox and party. It has not worked since.
     refused: Mapping[str, Mapping[tuple[str, Party], datetime]] = field(default_factory=dict)
 
     def of(self, ability: Ability) -> Proofs:
-        """Return what is known of one ability."""
+        """Return the records of one ability."""
         return self.proofs.get(ability, {})
 
     def proof(self, want: EvidenceNeed) -> EvidenceRecord:
-        """Return what is known of one ability of one reference."""
+        """Return the record of one ability of one reference."""
         return self.of(want.ability).get(want.reference, _UNKNOWN)
 
     def others_are_refused(self, mailbox: str, since: datetime) -> bool:
-        """Return whether *since* a moment, and until now, another mailbox of the same agency was refused as well."""
+        """Return whether another mailbox of the same agency was refused *since* a moment."""
         beside = self.refused.get(mailbox.rpartition("/")[0], {})
         return any(at >= since for (other, _), at in beside.items() if other != mailbox)
 
     def network_stands(self, moment: datetime) -> bool | None:
-        """Return whether our network worked at or after *moment*: one reference reached is enough."""
+        """Return whether our network worked at or after *moment*: one reachable reference is enough."""
         found = [proof.stands_for(moment) for proof in self.of(Ability.REACH).values()]
         if any(found):
             return True
@@ -214,7 +214,7 @@ class Evidence:
 
 
 class EvidenceCollector:
-    """Collects evidence from every run that touches a reference mailbox."""
+    """Collects evidence from every run with a reference mailbox."""
 
     def __init__(self, controls: Iterable[MonitoredRoute] = ()) -> None:
         self._next: dict[str, str] = {}
@@ -228,10 +228,9 @@ class EvidenceCollector:
     def follow(
         self, controls: Collection[MonitoredRoute], exchanged: Collection[str] = (), accounts: Iterable[str] = ()
     ) -> None:
-        """Collect by these control routes from now on; without any, every mailbox, *accounts*, shows whom we reach.
+        """Replace the control routes. Without any, every mailbox of *accounts* proves our network.
 
-        What is known of a reference is kept, unless it is among those *exchanged*: a mailbox of the same name that is
-        another one has proven nothing.
+        Records of references are kept, except for those *exchanged*, which are other mailboxes under the same name.
         """
         self._next = {r.route.sender.name: r.route.recipient.name for r in controls}
         self._previous = {recipient: sender for sender, recipient in self._next.items()}
@@ -243,19 +242,19 @@ class EvidenceCollector:
             for mailbox in [key for key in refused if key[0] not in accounts or key[0] in exchanged]:
                 del refused[mailbox]
         if not references:
-            # Else nothing could ever prove our network, and whoever cannot be reached would stay well for ever.
+            # Otherwise nothing could prove our network, and unreachable agencies would stay up for ever.
             self._books[Ability.REACH].follow(accounts, exchanged)
 
     def evidence(self) -> Evidence:
-        """Return what is known now."""
+        """Return the current evidence."""
         return self._evidence
 
     def changes(self) -> Sequence[ProofChange]:
-        """Return what has been learnt since this was last asked."""
+        """Return the changes since the last call."""
         return [change for book in self._books.values() for change in book.changes()]
 
     def rewind(self, now: datetime) -> None:
-        """Forget what is dated after *now*: the clock was set back, and it would stand for all that comes until then."""
+        """Drop records later than *now*: the clock was set back, and they would apply to everything until then."""
         for book in self._books.values():
             for name, proof in book.proofs.items():
                 if proof.is_later_than(now):
@@ -265,13 +264,13 @@ class EvidenceCollector:
                 del refused[mailbox]
 
     def owes(self, want: EvidenceNeed) -> bool:
-        """Whether a reference that has failed what is wanted has to work again before it is trusted."""
+        """Whether a failed reference must still prove itself."""
         return self._evidence.proof(want).owed > 0
 
     def hear(self, route: MonitoredRoute, result: ProbeResult) -> None:
-        """Take what a run proves of the references at its ends.
+        """Record what a run proves about the references at its ends.
 
-        A proof is dated by the *start* of its run: so a run is never excused or blamed by what happened before it.
+        Evidence is dated by the *start* of its run, so that no earlier event excuses or blames a run.
         """
         self._hear_reach(route, result)
         self._hear_mailboxes(route, result)
@@ -283,7 +282,7 @@ class EvidenceCollector:
         elif control and result.outcome in ON_THE_WAY and only_party(result.failure) is None:
             self._got_lost(sends, receives, sender, recipient, at)
         elif control and result.failure is not None and result.outcome is not Outcome.INCONCLUSIVE:
-            # It failed at one end, so nothing was learnt of the other.
+            # It failed at one end and says nothing about the other.
             if (only_party(result.failure) or result.failure.party) is Party.SENDER:
                 _fails(sends, sender, at)
             else:
@@ -295,7 +294,7 @@ class EvidenceCollector:
             self._got_lost(sends, receives, sender, recipient, at)
 
     def _hear_mailboxes(self, route: MonitoredRoute, result: ProbeResult) -> None:
-        """Note which mailbox of the agency a server has refused alone, or that it is not refused any more."""
+        """Record which mailbox of an agency was refused alone, or no longer is."""
         failure = result.failure
         refused = None if failure is None or failure.credentials_refused else only_mailbox(route, failure)
         if refused is not None and (agency := refused.name.rpartition("/")[0]):
@@ -308,10 +307,10 @@ class EvidenceCollector:
     def _passed(
         self, sends: _Book, receives: _Book, sender: str, recipient: str, at: datetime, *, control: bool
     ) -> None:
-        """Note that a message passed.
+        """Record a delivered message.
 
-        An agency's message absolves a reference that failed a control run only while the other end of that run has
-        shown no life since: then it was the other end that failed.
+        An agency's message absolves a reference of a failed control run only while the other end of that run has not
+        worked since: then the other end was at fault.
         """
         for book, name, others, other in (
             (sends, sender, receives, self._next.get(sender, "")),
@@ -325,7 +324,7 @@ class EvidenceCollector:
             _works(book, name, at, control=control)
 
     def _got_lost(self, sends: _Book, receives: _Book, sender: str, recipient: str, at: datetime) -> None:
-        """Note that a control run's message got lost: either end may be why, unless it is known which."""
+        """Record a lost message of a control run: either end may be at fault, unless it is known which."""
         for book, name, others, other in ((sends, sender, receives, recipient), (receives, recipient, sends, sender)):
             absolved_at = book.proofs[name].absolved_at
             if absolved_at is None or others.proofs[other].was_seen_since(absolved_at):
@@ -337,28 +336,28 @@ class EvidenceCollector:
         if Phase.AUTH in result.phases:
             _works(reach, sender, at)
         if result.outcome in ARRIVED or result.outcome in ON_THE_WAY:
-            # What is lost was looked for: the mailbox was read after the message had been taken.
+            # The mailbox was searched after the message was accepted, so it was reachable.
             _works(reach, recipient, at)
         elif (failure := result.failure) is not None:
             place = sender if failure.party is Party.SENDER else recipient
             if result.outcome in UNANSWERED or could_not_reach(result):
                 _fails(reach, place, at, owed=0)
             elif (result.outcome is not Outcome.INCONCLUSIVE or failure.cause) and not _may_be_old(failure):
-                # It refused us, in words.
+                # A refusal is an answer.
                 _works(reach, place, at)
 
 
 def only_mailbox(route: MonitoredRoute, failure: Failure) -> Mailbox | None:
-    """Return the mailbox that alone a failure is about, as far as the server's words tell; `None`: its service."""
+    """Return the only mailbox that a failure is about, by the server's answer; `None`: the service."""
     if failure.cause is RefusalCause.RECEIVING_LIMIT and route.route.to and failure.reason not in _OF_RECIPIENT:
-        # The mailbox of the public address, which is the agency's own.
+        # The public address belongs to the agency.
         return None
     party = only_party(failure)
     return None if party is None else end_of(route, party)
 
 
 def only_party(failure: Failure | None) -> Party | None:
-    """Return at which end the mailbox is that alone a failure is about."""
+    """Return the party whose mailbox alone a failure is about."""
     if failure is None:
         return None
     if failure.credentials_refused:
@@ -374,7 +373,7 @@ def end_of(route: MonitoredRoute, party: Party) -> Mailbox:
 
 
 def could_not_reach(result: ProbeResult) -> bool:
-    """Whether this machine could not even open a connection. One that stood still does not know."""
+    """Whether this machine could not open a connection. Unknown for one that was suspended."""
     failure = result.failure
     if result.outcome is not Outcome.INCONCLUSIVE or failure is None:
         return False
@@ -390,25 +389,25 @@ def proven_by(route: MonitoredRoute) -> Sequence[EvidenceNeed]:
 
 
 def _may_be_old(failure: Failure) -> bool:
-    """Whether a refusal may have been heard a minute before the run: then it does not show that we reach anybody now.
+    """Whether a refusal may be a minute old: then it does not prove our network now.
 
-    A watcher does not try a refused password again for every run, nor does who asks for access tokens.
+    A watcher does not retry a refused password for each run, and token requests are not repeated either.
     """
     held = failure.credentials_refused and failure.party is Party.RECIPIENT
     return held or failure.reason == Reason.TOKEN_REFUSED
 
 
 def is_prompt(route: MonitoredRoute, result: ProbeResult) -> bool:
-    """Whether the message arrived in good time and in the inbox."""
+    """Whether the message arrived in time and in the inbox."""
     transit = result.phases.get(Phase.TRANSIT)
     late = transit is not None and transit > route.probing.slow_after
     return result.outcome is Outcome.DELIVERED and not late
 
 
 def was_taken_well(route: MonitoredRoute, result: ProbeResult) -> bool:
-    """Whether the sender's server said, and in good time, that it had taken the message.
+    """Whether the sender's server confirmed the message in time.
 
-    Where it does not, mail programs report an error though the message arrives, and people send it again.
+    Otherwise mail programs report an error although the message arrives, and people send it again.
     """
     took = result.phases.get(Phase.DATA)
     return not result.uncertain and (took is None or took <= route.probing.patience.slow_data)

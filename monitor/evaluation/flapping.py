@@ -1,7 +1,7 @@
-"""Decide whether something goes down and up again and again. Pure: the caller passes the time.
+"""Flap detection. Pure: the caller passes the time.
 
-Each time it falls somebody would be rung, and each time it rises be told that it is over. Instead the incident of a fall
-that is one too many stays open until nothing has changed for a while: neither has it fallen again, nor has it been down.
+Without it, each fall would notify people and each recovery would end the incident. The incident of a fall that exceeds
+the threshold stays open until the state has not changed for the window.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlappingPolicy:
-    """How many falls within how long are too many; for as long it has to be steady then to be believed again.
+    """Falls within a window that count as flapping, and the stable time that ends it.
 
-    The defaults were found by trying (docs/explanation/notification-limits.md): within an hour, what is down for five minutes in every 25 is too
-    seldom seen to fall three times.
+    The defaults were found by simulation: within an hour, an outage of five minutes in every 25 is seldom seen to fall
+    three times.
     """
 
     falls: int = 3
@@ -25,42 +25,41 @@ class FlappingPolicy:
 
 @dataclass(slots=True)
 class Flapping:
-    """When something fell lately, whether it is down now, and whether it is to be believed."""
+    """Falls of one object, whether it is down, and whether it flaps."""
 
     policy: FlappingPolicy = field(default_factory=FlappingPolicy)
     is_down: bool = False
-    #: It has fallen too often. Stays so until it is steady, or it would be believed each time that the oldest fall has
-    #: become old, however often it goes on falling.
+    #: Latched until it is stable: otherwise a recovery would count each time the oldest fall leaves the window.
     is_unsteady: bool = False
-    #: Oldest first; with each that follows only as many as decide.
+    #: Oldest first; only as many as decide.
     _falls: list[datetime] = field(default_factory=list)
-    #: When it last fell or rose.
+    #: Time of the last fall or recovery.
     _turned_at: datetime | None = None
 
     def restore(self, falls: Iterable[datetime], *, is_down: bool, is_unsteady: bool = False) -> None:
-        """Take up when it fell before a restart, oldest first, whether it has risen since, and whether it was believed."""
+        """Restore falls from before a restart, oldest first, whether it has recovered, and whether it flapped."""
         self._falls = [*falls]
-        # How often one that was held open has fallen since is not known, nor when last.
+        # Later falls of an incident that was held open are unknown.
         self._turned_at = self._falls[-1] if self._falls and not is_unsteady else None
         self.is_down, self.is_unsteady = is_down, is_unsteady
 
     def fell(self, now: datetime) -> None:
-        """Note that it is down; said again it is the same fall."""
+        """Record a fall; repeated calls are the same fall."""
         if self.is_down:
             return
-        # It may have been quiet for long enough without anybody asking.
+        # The stable time may have passed without a call.
         self.is_unsteady = self.is_unsteady and not self._is_steady(now)
         self.is_down, self._turned_at = True, now
         self._falls = [*self._falls, now][-self.policy.falls :]
         self.is_unsteady = self.is_unsteady or self._has_fallen_too_often(now)
 
     def rose(self, since: datetime, now: datetime) -> datetime | None:
-        """Note that it is well, *since* when; return until when that is not believed.
+        """Record a recovery. Return until when it is doubted; `None` if it is not.
 
-        A clock that was set back begins the quiet anew.
+        A clock set back restarts the stable time.
         """
         if self.is_down:
-            # What was down for that long is steady in its way: its end is news.
+            # A long outage is stable as well: its end counts.
             self.is_unsteady = self.is_unsteady and not self._is_steady(since)
             self.is_down, self._turned_at = False, max([since, *self._falls[-1:]])
         if self._turned_at is None or self._turned_at > now:
@@ -72,6 +71,6 @@ class Flapping:
         return self._turned_at is not None and now - self._turned_at >= self.policy.within
 
     def _has_fallen_too_often(self, now: datetime) -> bool:
-        """Whether it has. A clock that was set back forgets what lies ahead."""
+        """Whether it flaps. Times in the future, after the clock was set back, are dropped."""
         recent = [at for at in self._falls if timedelta(0) <= now - at < self.policy.within]
         return len(recent) >= self.policy.falls

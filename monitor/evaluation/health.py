@@ -1,6 +1,6 @@
-"""Decide how healthy a thing is from its latest runs, and a direction from its routes. Pure: no clock, no I/O.
+"""Health of a route from its latest runs, and of a direction from its routes. Pure: no clock, no I/O.
 
-Hysteresis: one failure is an accident, a streak is a state. A false fallback letter costs more than a minute.
+Hysteresis: one failure is chance, a streak is a state. A false letter costs more than a minute.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from monitor.model.health import Grade, Health, HealthPolicy
 
-#: So many good runs in a row are no accident.
+#: Good runs in a row that are not chance.
 _STEADY = 2
 
 
 def assess(grades: Sequence[Grade], current: Health, policy: HealthPolicy) -> Health:
-    """Judge health from *grades*, oldest first, given how it was judged before."""
+    """Return the health by *grades*, oldest first, given the current health."""
     said = [g for g in grades if g in {Grade.GOOD, Grade.SLOW, Grade.BAD}]
     if _ends_with(said, {Grade.BAD}, policy.failures_to_down):
         return Health.DOWN
@@ -34,10 +34,10 @@ def assess(grades: Sequence[Grade], current: Health, policy: HealthPolicy) -> He
 
 
 def is_suspicious(grades: Sequence[Grade], health: Health, policy: HealthPolicy) -> bool:
-    """Whether the latest runs contradict *health*, so that another look is wanted soon.
+    """Whether the latest runs contradict *health*, so that another run is wanted soon.
 
-    What is pending is given as what it will be once it is proven (`presume`). When that is a streak already, one more
-    run would add nothing: a proof is what is missing.
+    Pending runs are passed with the grade that they will have with evidence (`presume`). If that is a streak already,
+    evidence is missing and not another run.
     """
     said = [g for g in grades if g is not Grade.NONE]
     if not said:
@@ -48,32 +48,32 @@ def is_suspicious(grades: Sequence[Grade], health: Health, policy: HealthPolicy)
         case Health.UP:
             return said[-1] is not Grade.GOOD
         case Health.DEGRADED:
-            # Where it is now good and now bad, neither is new; two of a kind may be the beginning of a streak.
+            # While results alternate, only two of a kind may be the start of a streak.
             before = said[-2] if len(said) > 1 else Grade.SLOW
             return said[-1] is not Grade.SLOW and before in {Grade.SLOW, said[-1]}
         case Health.DOWN:
-            # A recovery is confirmed quickly too: people are waiting for it.
+            # A recovery is confirmed soon as well: people wait for it.
             return said[-1] is not Grade.BAD
 
 
 def has_just_failed(grades: Sequence[Grade], health: Health) -> bool:
-    """Whether the latest run is the first that says otherwise than *health*, which was up."""
+    """Whether the latest run is the first that contradicts *health*, which was up."""
     said = [g for g in grades if g is not Grade.NONE]
     return health is Health.UP and bool(said) and said[-1] is not Grade.GOOD and is_steady(said[:-1])
 
 
 def is_steady(grades: Sequence[Grade]) -> bool:
-    """Whether the latest runs were all good: what comes and goes is not new each time that it comes."""
+    """Whether the latest runs were all good."""
     return all(g in {Grade.GOOD, Grade.NONE} for g in grades[-_STEADY:])
 
 
 def is_news(grade: Grade, health: Health) -> bool:
-    """Whether a run of *grade* says otherwise than *health* does."""
+    """Whether a run of *grade* contradicts *health*."""
     return grade is not {Health.UP: Grade.GOOD, Health.DEGRADED: Grade.SLOW, Health.DOWN: Grade.BAD}.get(health)
 
 
 def combine(healths: Iterable[Health]) -> Health:
-    """Judge a direction from its routes: what no route says is unknown; some routes down is degraded."""
+    """Return the health of a direction: unknown without any known route; degraded if some are down."""
     known = {*healths} - {Health.UNKNOWN}
     if not known:
         return Health.UNKNOWN

@@ -1,4 +1,4 @@
-"""The recent past of one thing that is judged: a route, or something of ours. No clock, no I/O."""
+"""Recent runs and health of one object: a route or an own part. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from probes.model.result import Outcome, ProbeResult
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-#: What each run says that is no reason to judge otherwise: of what is now this and now that any.
+#: Grades that agree with a health; alternating results agree with degraded.
 _AGREES = {
     Health.UP: (Grade.GOOD, Grade.SLOW),
     Health.DEGRADED: (Grade.GOOD, Grade.SLOW, Grade.BAD),
     Health.DOWN: (Grade.BAD,),
 }
 
-#: What a run says that confirms a stale judgement: a good run does not confirm that something is slow.
+#: Grades that confirm a stale health: a good run does not confirm degradation.
 _CONFIRMS = _AGREES | {Health.DEGRADED: (Grade.SLOW, Grade.BAD)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradedRun:
-    """What is remembered of a run: of nearly all that were good this much, which outlives a restart."""
+    """A run in memory. Of good runs only this is kept, and survives a restart."""
 
     token_id: str
     started_at: datetime
     outcome: Outcome
     grade: Grade
-    #: All of it where it was not good, until a restart. Of five good runs of each of thousands of routes, it would be
-    #: most of what the service holds, and most of what Python's collector looks at each time.
+    #: The whole result of a run that was not good, until a restart. Five good results of each of thousands of routes
+    #: would be most of the service's memory.
     result: ProbeResult | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, result: ProbeResult, grade: Grade) -> GradedRun:
-        """Return what is remembered of *result*."""
+        """Return the record of *result*."""
         return cls(
             token_id=result.token_id,
             started_at=result.started_at,
@@ -50,12 +50,12 @@ class GradedRun:
         )
 
     def at(self, started_at: datetime) -> GradedRun:
-        """Return it as one that began then."""
+        """Return a copy with another start."""
         result = None if self.result is None else replace(self.result, started_at=started_at)
         return replace(self, started_at=started_at, result=result)
 
     def presumed(self) -> Grade:
-        """Return its grade or, while it is pending, the one that it gets if we are proven well."""
+        """Return the grade; for a pending run the grade that it gets with evidence."""
         if self.grade is not Grade.PENDING:
             return self.grade
         return Grade.SLOW if self.outcome in ARRIVED else Grade.BAD
@@ -63,41 +63,41 @@ class GradedRun:
 
 @dataclass(slots=True)
 class HealthTracker:
-    """What the latest runs showed of it, and how it is judged."""
+    """Latest runs of an object and its health."""
 
     policy: HealthPolicy
     health: Health = Health.UNKNOWN
     changed_at: datetime | None = None
-    #: Start of the run that began the present streak of failures; of slowness; of successes.
+    #: Start of the run that began the current streak of failures, slowness, successes.
     failing_since: datetime | None = None
     slow_since: datetime | None = None
     working_since: datetime | None = None
-    #: The oldest first. Few: a deque of its own for each of thousands of routes would take more than all else of it.
+    #: Oldest first. A list: a deque for each of thousands of routes would need more memory than all else.
     recent: list[GradedRun] = field(default_factory=list)
-    #: Since when nothing has arrived because the server asks to come again.
+    #: Since when nothing has arrived because of deferrals.
     deferred_since: datetime | None = None
-    #: Start of the last run that counted, and how many have come to nothing since.
+    #: Start of the last run that counted, and the number of inconclusive runs since.
     spoke_at: datetime | None = None
     silent: int = 0
-    #: What was judged before is stale until a run that has begun since then agrees with it; `None`: it is current.
+    #: The health is stale until a run after this confirms it; `None`: current.
     stale_since: datetime | None = None
-    #: Token of the latest run that ended here, when that began, and what it is counted as.
+    #: Token, start and verdict of the latest run.
     latest: tuple[str, datetime, RunVerdict | None] | None = None
 
     @property
     def is_mute(self) -> bool:
-        """Whether a streak of runs said nothing, for a fault of ours."""
+        """Whether a streak of runs was inconclusive because of our own fault."""
         return self.silent >= self.policy.failures_to_down
 
     def begin_anew(self, policy: HealthPolicy) -> None:
-        """Forget what runs have shown, because it is another thing now; how it was judged stands until that is known."""
+        """Drop the runs of a replaced object; the health stays until new runs decide."""
         now = HealthTracker(policy=policy, health=self.health, changed_at=self.changed_at, stale_since=self.stale_since)
         for each in fields(self):
             setattr(self, each.name, getattr(now, each.name))
 
     @property
     def is_stale(self) -> bool:
-        """Whether its health was judged before a start or a pause, and no run has confirmed it since."""
+        """Whether the health is from before a start or a pause and not confirmed since."""
         if self.stale_since is None or self.health is Health.UNKNOWN:
             return False
         confirming = _CONFIRMS[self.health]
@@ -105,32 +105,32 @@ class HealthTracker:
 
     @property
     def current_health(self) -> Health:
-        """Its health; unknown while it is in trouble by a judgement that is stale."""
+        """The health; unknown if it is unhealthy and stale."""
         return Health.UNKNOWN if self.health in IN_TROUBLE and self.is_stale else self.health
 
     def grades(self) -> list[Grade]:
-        """Return what the latest runs said, oldest first."""
+        """Return the grades of the latest runs, oldest first."""
         return [run.grade for run in self.recent]
 
     def is_suspicious(self) -> bool:
-        """Whether another run soon would tell more. Not while it cannot see: none of its runs comes to anything then."""
+        """Whether another run soon would tell more. Not while it is mute, because none does."""
         if self.is_mute and self.recent and self.recent[-1].grade is Grade.PENDING:
             return False
         return is_suspicious(self._presumed(), self.health, self.policy)
 
     def has_just_failed(self) -> bool:
-        """Whether its latest run is the first that failed. While it cannot see, each would be."""
+        """Whether the latest run is the first failed one. False while it is mute."""
         return not self.is_mute and has_just_failed(self._presumed(), self.health)
 
     def is_steady(self) -> bool:
-        """Whether its latest runs were all good."""
+        """Whether the latest runs were all good."""
         return is_steady(self._presumed())
 
     def _presumed(self) -> list[Grade]:
         return [run.presumed() for run in self.recent]
 
     def note(self, result: ProbeResult, verdict: Attribution) -> None:
-        """Remember the end of a run."""
+        """Record a finished run."""
         if self.latest is None or self.latest[1] <= result.started_at:
             self.latest = result.token_id, result.started_at, verdict.verdict
         if verdict.grade is Grade.NONE:
@@ -146,12 +146,12 @@ class HealthTracker:
         self._forget()
 
     def _forget(self) -> None:
-        # What is pending is kept until it is clear, or the beginning of an outage would be forgotten.
+        # Keep pending runs, or the start of an outage would be lost.
         while len(self.recent) > self.policy.patience and self.recent[0].grade is not Grade.PENDING:
             self.recent.pop(0)
 
     def weigh_again(self, weigh: Callable[[ProbeResult], Attribution]) -> Iterable[tuple[ProbeResult, Attribution]]:
-        """Weigh what is pending; return what is not any more."""
+        """Attribute pending runs again; yield those that are final now."""
         before = list(self.recent)
         self.recent.clear()
         settled = []
@@ -165,13 +165,13 @@ class HealthTracker:
         return settled
 
     def replace(self, before: GradedRun, after: GradedRun) -> None:
-        """Remember a run otherwise: it has come late."""
+        """Replace a run whose message arrived late."""
         if self.latest is not None and self.latest[0] == before.token_id:
             self.latest = *self.latest[:2], RunVerdict.SLOW
         self.recent[self.recent.index(before)] = after
 
     def rewind(self, now: datetime, back: timedelta) -> None:
-        """Move by *back* what lies ahead of *now*: the clock was set back, and outages would have begun in the future."""
+        """Move times after *now* by *back*: the clock was set back, and outages would begin in the future."""
 
         def moved(at: datetime | None) -> datetime | None:
             return at if at is None or at <= now else min(at - back, now)
@@ -192,7 +192,7 @@ class HealthTracker:
             self.latest = token_id, min(at, now), verdict
 
     def settle(self, now: datetime) -> bool:
-        """Judge again; return whether the health changed."""
+        """Evaluate again; return whether the health changed."""
         for run in self.recent:
             if run.grade is Grade.BAD:
                 began = min(run.started_at, self.deferred_since or run.started_at)
@@ -211,9 +211,9 @@ class HealthTracker:
         return has_changed
 
     def streak(self) -> tuple[GradedRun, ...]:
-        """Return the latest runs, oldest first, where the last of them contradicts how it is judged; otherwise nothing.
+        """Return the latest runs, oldest first, if the last one contradicts the health; otherwise nothing.
 
-        What waits for a proof is left out: after a restart nobody knows what has been proven since it began.
+        Pending runs are left out, because their evidence is lost in a restart.
         """
         said = [run for run in self.recent if run.grade is not Grade.PENDING]
         if not said or not is_news(said[-1].grade, self.health):
@@ -221,42 +221,42 @@ class HealthTracker:
         return tuple(said)
 
     def restore(self, streak: Iterable[GradedRun]) -> None:
-        """Take up the streak of before a restart."""
+        """Restore the streak from before a restart."""
         for run in streak:
             self._remember(run)
 
     def last_word(self) -> datetime:
-        """Return when it last said anything: the start of that run or, after a restart, when it was judged."""
+        """Return the start of the last run that counted or, after a restart, the time of evaluation."""
         return self.spoke_at or self.changed_at or _NEVER
 
     def said_at(self) -> datetime | None:
-        """Return the start of the last run that says what it is judged to be; `None`: none has, in this process."""
+        """Return the start of the last run that agrees with the health; `None` if there is none in this process."""
         agrees = _AGREES.get(self.health, ())
         return next((run.started_at for run in reversed(self.recent) if run.grade in agrees), None)
 
     def trouble_since(self) -> datetime | None:
-        """Return when what is wrong with it began, as far as is known."""
+        """Return since when it is unhealthy, as far as known."""
         return self.failing_since or self.slow_since or self.changed_at
 
     def fell_at(self) -> datetime | None:
-        """Return when its trouble began, however often it has worked for a moment since: it was not judged well."""
+        """Return the start of its trouble, without regard to single good runs."""
         return min((at for at in (self.trouble_since(), self.changed_at) if at is not None), default=None)
 
     def turned_at(self) -> datetime | None:
-        """Return when it became what it is now: of an outage, its first failing run."""
+        """Return since when it has its current state: for an outage, the first failed run."""
         return (self.failing_since or self.changed_at) if self.health is Health.DOWN else self.changed_at
 
 
 class Streaks:
-    """What a restart should take up: the streaks of the few whose latest runs contradict how they are judged."""
+    """Streaks that a restart restores: of the few objects whose latest runs contradict their health."""
 
     def __init__(self) -> None:
         self._streaks: dict[str, tuple[GradedRun, ...]] = {}
-        #: Whose streak is another than when this was last asked.
+        #: Names with a changed streak since the last call.
         self._others: set[str] = set()
 
     def note(self, name: str, subject: HealthTracker) -> None:
-        """Note how the latest runs of *subject* are now."""
+        """Record the current streak of *subject*."""
         streak, before = subject.streak(), self._streaks.pop(name, ())
         if streak:
             self._streaks[name] = streak
@@ -264,22 +264,21 @@ class Streaks:
             self._others.add(name)
 
     def forget(self, name: str) -> None:
-        """Forget what is judged no more."""
+        """Remove an object."""
         self._streaks.pop(name, None)
         self._others.discard(name)
 
     def others(self) -> dict[str, tuple[GradedRun, ...]]:
-        """Return those that have changed since this was last asked, by name; an empty one is over."""
+        """Return the changed streaks since the last call, by name; an empty one is over."""
         names, self._others = self._others, set()
         return {name: self._streaks.get(name, ()) for name in names}
 
 
 def with_a_say(subjects: Sequence[HealthTracker]) -> Sequence[HealthTracker]:
-    """Return the routes of a direction that decide how it is judged.
+    """Return the routes that decide the health of a direction.
 
-    While a reference of ours is dead, its route cannot see: what it last said is out of date once another route of the
-    same direction has been judged anew. Otherwise a dead reference would hide an outage for as long as it is dead, and
-    keep one open that is over.
+    A mute route is ignored once another route of the direction has newer results. Otherwise a dead reference would hide
+    an outage, or hold one open.
     """
     turned = [at for s in subjects if not s.is_mute and (at := s.turned_at())]
     if not turned:

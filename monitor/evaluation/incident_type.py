@@ -1,4 +1,4 @@
-"""Decide what is told to be wrong with an agency whose mail is down in some direction. Pure."""
+"""Incident type of an agency whose mail is down in some direction. Pure."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from probes.model.result import Party
 
 
 def matter_of(directions: Mapping[Direction, Health], internal: Iterable[HealthTracker]) -> IncidentType | None:
-    """Return what is wrong with an agency's mail; `None` if nothing is that is known. *internal* as for `what_is_down`."""
+    """Return what is wrong with an agency's mail; `None` if nothing is known. *internal*: see `what_is_down`."""
     if Health.DOWN in directions.values():
         return what_is_down(directions, internal)
     return IncidentType.DEGRADED if Health.DEGRADED in directions.values() else None
 
 
 def with_sign_in(matter: IncidentType | None, *, is_refused: bool) -> IncidentType | None:
-    """Return what is wrong where sign-ins are refused, perhaps everybody's, besides *matter*: an outage says more than that."""
+    """Return the type with refused sign-ins, perhaps everybody's, beside *matter*: an outage takes precedence."""
     return IncidentType.SIGN_IN if is_refused and matter in {None, IncidentType.DEGRADED} else matter
 
 
 def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[HealthTracker]) -> IncidentType:
-    """Return which part of an agency's mail is down; *internal* are its routes to itself, which tell by where they fail."""
+    """Return which part of an agency's mail is down; *internal* are its routes to itself, which show where they fail."""
     sending = directions.get(Direction.OUTBOUND) is Health.DOWN
     receiving = directions.get(Direction.INBOUND) is Health.DOWN
     if directions.get(Direction.INTERNAL) is Health.DOWN:
@@ -40,13 +40,13 @@ def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Heal
     if sending or receiving:
         return IncidentType.SENDING if sending else IncidentType.RECEIVING
     if directions.keys() <= {Direction.INTERNAL}:
-        # Nothing else is probed, so nothing says that mail works in any way.
+        # Nothing else is probed, so nothing proves that any mail works.
         return IncidentType.BOTH
-    # Only mail within the agency fails, somewhere on the way: staff must look, but nobody outside is affected.
+    # Only mail within the agency fails in transit: staff must act, but nobody outside is affected.
     return IncidentType.DEGRADED
 
 
-#: Which ways mail goes that a matter is about.
+#: Directions that a type is about.
 WAYS: Mapping[IncidentType, Collection[Direction]] = {
     IncidentType.BOTH: (Direction.OUTBOUND, Direction.INBOUND),
     IncidentType.SENDING: (Direction.OUTBOUND,),
@@ -54,23 +54,24 @@ WAYS: Mapping[IncidentType, Collection[Direction]] = {
     IncidentType.DEGRADED: (),
     IncidentType.SIGN_IN: (),
 }
-#: How a direction is judged in which mail goes, slowly or not always perhaps.
+#: Health of a direction in which mail passes, perhaps slowly or not always.
 WORKS = frozenset({Health.UP, Health.DEGRADED})
 
 
 def began_at(
     matter: IncidentType, by_direction: Mapping[Direction, Sequence[HealthTracker]], within: timedelta
 ) -> datetime | None:
-    """Return when an outage began; `None` for slowness, or where no route says since when it is down.
+    """Return when an outage began; `None` for slowness, or if no route has a start.
 
-    Only what is down counts: that nothing can be sent began when sending failed, and not when mail was first in junk. Of
-    both the later is the start. *within*: routes are tried one after the other, and failures no further apart are one.
+    Only the direction that is down counts: an outage of sending begins with failed sending, not with the first junk.
+    For both directions the later start counts. *within*: routes run one after the other, and failures no further apart
+    are one.
     """
     inside = _down_since(by_direction.get(Direction.INTERNAL, ()))
     starts: list[datetime] = []
     for way in WAYS.get(matter, ()):
         subjects = by_direction.get(way, ())
-        # Where the way itself is not down, it is mail within the agency that fails at that end.
+        # If the direction itself is not down, mail within the agency fails at that end.
         own = _down_since(subjects) if combine(s.current_health for s in subjects) is Health.DOWN else inside
         if own:
             starts.append(_first_of_one((*own, *inside), max(own), within))
@@ -78,7 +79,7 @@ def began_at(
 
 
 def _first_of_one(starts: Iterable[datetime], last: datetime, within: timedelta) -> datetime:
-    """Return the first of those that belong to the *last* of an outage."""
+    """Return the first start that belongs to the *last* outage."""
     return min(at for at in starts if last - at <= within)
 
 
@@ -87,9 +88,9 @@ def _down_since(subjects: Iterable[HealthTracker]) -> list[datetime]:
 
 
 def is_proven_less(matter: IncidentType, told: IncidentType, directions: Mapping[Direction, Health]) -> bool:
-    """Return whether less is wrong than was *told*, and what works again is proven to.
+    """Return whether less is wrong than was *told*, and the rest is proven to work.
 
-    A direction that is probed no more, or of which nothing is known now, has not been seen to work.
+    A direction that is not probed any more, or unknown, is not proven.
     """
     if matter not in WAYS or told not in WAYS:
         return False
@@ -98,7 +99,7 @@ def is_proven_less(matter: IncidentType, told: IncidentType, directions: Mapping
 
 
 def prevailing(causes: Iterable[Cause]) -> Cause | None:
-    """Return the most frequent. `None` where two are as frequent: half a truth sends people to the wrong server."""
+    """Return the most frequent cause. `None` on a tie: half the truth sends people to the wrong server."""
     match Counter(causes).most_common(2):
         case [(only, _)]:
             return only
@@ -109,9 +110,9 @@ def prevailing(causes: Iterable[Cause]) -> Cause | None:
 
 
 def can_end(matter: IncidentType, directions: Collection[Direction]) -> bool:
-    """Return whether runs in *directions*, all that are probed now, can prove that *matter* is over.
+    """Return whether runs in *directions*, all that are probed now, can prove the end of *matter*.
 
-    A direction that fails may be taken out of the configuration. That the others work does not say that it does.
+    The failing direction may have been removed from the configuration; the others prove nothing about it.
     """
     sends = bool({Direction.OUTBOUND, Direction.INTERNAL}.intersection(directions))
     receives = bool({Direction.INBOUND, Direction.INTERNAL}.intersection(directions))
@@ -127,7 +128,7 @@ def can_end(matter: IncidentType, directions: Collection[Direction]) -> bool:
 
 
 def _failing_parties(internal: Iterable[HealthTracker]) -> set[Party]:
-    """Return which ends fail, where that is known."""
+    """Return the failing parties, if known."""
     return {
         run.result.failure.party
         for subject in internal

@@ -1,7 +1,7 @@
-"""Decide whether this process does its work, so that an outside dead-man's switch may hear of it. Pure.
+"""Liveness of this process, for an external dead man's switch. Pure.
 
-The switch calls somebody when it hears nothing. So a heartbeat says more than "the process runs": outages are looked
-for, nobody is left untold, and what is done is kept.
+The switch alerts somebody when heartbeats stop. So a heartbeat means more than a running process: probes run, nobody is
+left without a notification, and results are stored.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from typing import Final
 
 from alerts.hours.elapsed import TOLERANCE
 
-#: The cycle comes round every 30 s when nothing is due; one over a thousand incidents may take a minute.
+#: The engine's cycle runs every 30 s without work; one with a thousand incidents may take a minute.
 CYCLE_WITHIN = timedelta(minutes=3)
-#: A store that neither answers nor says that it is away for so long is stuck within this process, or hangs with its disk.
-#: The lifeline has rung by then.
+#: A database without an answer or an error for so long hangs in this process or with its disk. The out-of-band alert is
+#: sent before.
 ANSWERS_WITHIN = timedelta(minutes=15)
-#: The auditor looks every 30 s.
+#: The auditor runs every 30 s.
 AUDIT_WITHIN = timedelta(minutes=3)
-#: It is written every 15 s; a group of commits on a slow disk is no trouble yet.
+#: Written every 15 s; a group commit on a slow disk takes longer.
 WRITTEN_WITHIN = timedelta(minutes=1)
-#: A busy loop starts runs some seconds late.
+#: A busy event loop starts runs some seconds late.
 PROBES_WITHIN = timedelta(minutes=2)
 
 
 class LivenessFailure(StrEnum):
-    """What keeps the heartbeat back."""
+    """Reason why heartbeats are suppressed."""
 
-    #: The engine's cycle has not come round: nobody would be told.
+    #: The engine's cycle has stopped: nobody would be notified.
     ENGINE = "engine"
-    #: Nothing can be written: what is found out and done is not kept.
+    #: The database cannot be written: results are lost.
     STORE = "store"
-    #: The auditor has not looked: nobody knows whether anything is overdue.
+    #: The auditor has stopped: overdue notifications would stay undetected.
     AUDIT = "audit"
-    #: Somebody who should have been told has not been.
+    #: A notification is overdue.
     OVERDUE = "overdue"
-    #: Probes are not started on time: outages would not be seen.
+    #: Probes do not start on time: outages would stay undetected.
     PROBING = "probing"
 
 
@@ -52,28 +52,29 @@ _STANDS_STILL: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivenessInputs:
-    """What this process knows of itself. `None`: not yet, since it started."""
+    """Observations of this process. `None`: none since the start."""
 
     started_at: datetime
-    #: When the engine's cycle last came round.
+    #: When the engine's cycle last ran.
     cycled_at: datetime | None
-    #: When something was last written into the store.
+    #: Last successful write to the database.
     written_at: datetime | None
-    #: The store says itself that it cannot be used.
+    #: The database reports that it is unavailable.
     store_is_away: bool
-    #: When the auditor last looked.
+    #: When the auditor last ran.
     audited_at: datetime | None
-    #: How long the longest lapse that it found has lasted.
+    #: Duration of the longest overdue action.
     overdue: timedelta
-    #: By how much the probe that is due next is late.
+    #: Delay of the next probe.
     late: timedelta
 
 
 def ailments(signs: LivenessInputs, now: datetime) -> frozenset[LivenessFailure]:
-    """Return what is wrong; nothing when the heartbeat may be sent. A start is given the time that each thing has."""
+    """Return the failures; empty if heartbeats may be sent. After a start each has its full time."""
 
     def is_old(at: datetime | None, within: timedelta) -> bool:
-        # What lies ahead was before the clock was set back: it is dated anew within seconds, or stands still.
+        # Later times were recorded before the clock was set back; they are renewed within seconds unless it has
+        # stopped.
         return not -TOLERANCE <= now - (at or signs.started_at) <= within
 
     found = {
@@ -87,15 +88,15 @@ def ailments(signs: LivenessInputs, now: datetime) -> frozenset[LivenessFailure]
 
 
 def unready(found: AbstractSet[LivenessFailure]) -> str | None:
-    """Return which part of the work stands still; `None`: none. That somebody is told late may be a gateway's fault."""
+    """Return which part has stopped; `None` if none has. A late notification may be a gateway's fault."""
     return next((why for ailment, why in _STANDS_STILL.items() if ailment in found), None)
 
 
 def is_alive(signs: LivenessInputs, now: datetime) -> bool:
-    """Whether a restart could not help: systemd's watchdog is told so.
+    """Whether a restart could not help, for systemd's watchdog.
 
-    A cycle or an auditor that stands still is cured by a restart, unless it waits for a store that is away: then a
-    restart would only end the probing, too. A store that says nothing at all may be our own fault.
+    A restart cures a cycle or an auditor that has stopped, unless it waits for an unavailable database: then it would
+    only stop the probes. A database without any answer may be our own fault.
     """
     found = ailments(signs, now)
     if LivenessFailure.STORE in found:

@@ -1,4 +1,4 @@
-"""Judge what is our own: our network, the references, our accounts. Only the NOC hears of it. No clock, no I/O."""
+"""Detection of our own faults: network, references, accounts. Only the NOC is notified. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
 
 @dataclass(frozen=True, slots=True)
 class FaultSource:
-    """Something of ours that may be at fault."""
+    """An own part that may be at fault."""
 
     blame: FaultDomain
-    #: Name of the reference mailbox or account; empty for our network.
+    #: Name of the reference mailbox or account; empty for the network.
     name: str = ""
 
     def __str__(self) -> str:
@@ -41,19 +41,19 @@ class FaultSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveProblem:
-    """What is wrong with an agency's mail, or with something of ours."""
+    """A problem of an agency's mail or of an own part."""
 
     matter: IncidentType
     since: datetime
-    #: It has gone down and up too often lately: the incident stays open until it is steady.
+    #: Flapping: the incident stays open until the state is stable.
     unsteady: bool = False
-    #: When the latest of what is wrong with it began; `None`: all of it then.
+    #: Start of its latest part; `None`: all began together.
     latest: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What has a streak of its own: an account may be refused by one of its two servers and served by the other."""
+    """Unit with a streak of its own: one of an account's two servers may refuse it."""
 
     suspect: FaultSource
     server: Party | None = None
@@ -64,35 +64,35 @@ class _Part:
 
 _NETWORK = FaultSource(FaultDomain.NETWORK)
 _OURS = FaultSource(FaultDomain.OURS)
-#: What a mailbox that is probed is suspected of, beside being a reference.
+#: Domains of a probed mailbox, besides being a reference.
 _OF_MAILBOXES = (FaultDomain.CREDENTIALS, FaultDomain.MAILBOX)
 
 
 class MonitoringFaultDetector:
-    """Takes in the ends of runs; says how what is our own stands."""
+    """Processes finished runs and evaluates own parts."""
 
     def __init__(self, evidence: Evidence, policy: HealthPolicy) -> None:
-        """*evidence*: what is known now, whenever it is asked."""
+        """*evidence*: the current evidence, updated in place."""
         self._evidence = evidence
         self._policy = policy
         self._sign_ins = SignInEvidence()
-        #: By reference, the control routes around it.
+        #: Control routes of each reference.
         self._around: dict[str, list[tuple[MonitoredRoute, HealthTracker]]] = {}
-        #: The names of all mailboxes. Few are suspected, and there are thousands.
+        #: Names of all mailboxes: thousands, of which few are evaluated.
         self._mailboxes: frozenset[str] = frozenset()
-        #: What is always judged anew: by evidence and by the clock, and of no number that grows.
+        #: Parts that depend on evidence and time, evaluated each time; their number does not grow.
         self._references: set[FaultSource] = set()
         self._parts: dict[FaultSource, dict[_Part, HealthTracker]] = {}
-        #: Those that are down, among thousands of accounts, by what they are of.
+        #: Parts that are down, by domain, among thousands of accounts.
         self._down: dict[FaultDomain, set[_Part]] = {blame: set() for blame in FaultDomain}
-        #: The accounts among them.
+        #: The refused accounts among them.
         self._refused = self._down[FaultDomain.CREDENTIALS]
-        #: Mailboxes and references that were ever refused by words about them alone: of thousands few.
+        #: Mailboxes and references ever refused by an answer about them alone: few of thousands.
         self._once_refused: set[_Part] = set()
         self._rejudged: set[_Part] = set()
         self._streaks = Streaks()
         self._moved: set[FaultSource] = set()
-        #: By control route that is in trouble on the way: the reference that is to blame.
+        #: Reference to blame, by control route with failures in transit.
         self._culprits: dict[str, str] = {}
 
     def follow(
@@ -103,12 +103,10 @@ class MonitoringFaultDetector:
         *,
         routes: Iterable[MonitoredRoute] = (),
     ) -> None:
-        """Judge by *controls* from now on, the control routes and how each is judged.
+        """Replace the control routes with their trackers, all mailboxes (*accounts*) and all *routes*.
 
-        *accounts* are all mailboxes, *routes* all routes.
-
-        What has left is forgotten. Of an account among those *exchanged*, which is another one under the same name, the
-        streaks are: how it was judged stands until it is known how the other one is.
+        Removed parts are dropped. For *exchanged* accounts, replaced under the same name, the streaks are dropped; the
+        health stays until the new account is evaluated.
         """
         self._sign_ins.follow(routes, exchanged)
         self._around = {}
@@ -137,18 +135,18 @@ class MonitoringFaultDetector:
         self._culprits = {name: end for name, end in self._culprits.items() if name in untouched}
 
     def govern(self, policy: HealthPolicy) -> None:
-        """Judge by *policy* from now on."""
+        """Replace the policy."""
         self._policy = policy
         for parts in self._parts.values():
             for subject in parts.values():
                 subject.policy = policy
 
     def suspects(self) -> Collection[FaultSource]:
-        """Return all that may be in trouble: of mailboxes, those that have been judged."""
+        """Return all parts that may be in trouble: of mailboxes those that were evaluated."""
         return {_NETWORK, _OURS, *self._references, *self._parts}
 
     def suspect(self, name: str) -> FaultSource | None:
-        """Return the one that is called so."""
+        """Return the part with this name."""
         blame, _, mailbox = name.partition("/")
         with suppress(ValueError):  # Written by another version.
             found = FaultSource(FaultDomain(blame), mailbox)
@@ -161,7 +159,7 @@ class MonitoringFaultDetector:
     # -- remembering ---------------------------------------------------------------------------------------------
 
     def restore(self, name: str, health: Health, since: datetime) -> None:
-        """Take up how a part was judged before a restart; not what has left the configuration, or is known better."""
+        """Restore the health of a part from before a restart, unless removed or evaluated since."""
         part = self._known(name)
         if part is not None and part not in self._parts.get(part.suspect, {}):
             self._note(part, self._enter(part, HealthTracker(policy=self._policy, health=health, changed_at=since)))
@@ -169,7 +167,7 @@ class MonitoringFaultDetector:
                 self._sign_ins.restore_refusal(part.suspect.name, part.server, since)
 
     def restore_streak(self, name: str, streak: Sequence[GradedRun], now: datetime) -> None:
-        """Take up the latest runs that spoke of a part before a restart; not where some have since."""
+        """Restore the latest runs of a part from before a restart, unless there are newer ones."""
         if (part := self._known(name)) is None:
             return
         subject = self._subject(part)
@@ -178,7 +176,7 @@ class MonitoringFaultDetector:
             self._settle(part, subject, now)
 
     def _known(self, name: str) -> _Part | None:
-        """Return the part that is called so, if it is of something in this configuration."""
+        """Return the part with this name if the configuration has it."""
         suspect_name, _, server = name.partition("#")
         suspect = self.suspect(suspect_name)
         with suppress(ValueError):  # Written by another version.
@@ -186,32 +184,32 @@ class MonitoringFaultDetector:
         return None
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
-        """Return what `restore` takes up."""
+        """Return the health states for `restore`."""
         parts = (each for parts in self._parts.values() for each in parts.items())
         return {str(part): (s.health, s.changed_at) for part, s in parts if s.changed_at is not None}
 
     def rejudged(self) -> Mapping[str, tuple[Health, datetime]]:
-        """Return what of `healths` has changed since this was last asked."""
+        """Return those of `healths` that changed since the last call."""
         parts, self._rejudged = self._rejudged, set()
         subjects = ((part, self._parts[part.suspect][part]) for part in parts)
         return {str(part): (s.health, s.changed_at) for part, s in subjects if s.changed_at is not None}
 
     def other_streaks(self) -> Mapping[str, tuple[GradedRun, ...]]:
-        """Return what `restore_streak` takes up, of parts for which it has changed since this was last asked."""
+        """Return the changed streaks for `restore_streak` since the last call."""
         return self._streaks.others()
 
     def moved(self) -> set[FaultSource]:
-        """Return what may stand otherwise than when this was last asked."""
+        """Return the parts whose status may have changed since the last call."""
         moved, self._moved = self._moved, set()
         return moved | self._references
 
     # -- judging -------------------------------------------------------------------------------------------------
 
     def hear(self, route: MonitoredRoute, result: ProbeResult, verdict: Attribution, now: datetime) -> Collection[str]:
-        """Take what a run says of our accounts and, if it is a control run, of our network and of ourselves.
+        """Record a run's result for our accounts and, for a control run, our network and ourselves.
 
-        Where there is no control route every run speaks of those. Return the accounts that are refused at the servers where
-        *route* signs in: this run may have decided why.
+        Without control routes every run counts. Return the refused accounts at the servers of *route*, whose cause this
+        run may have decided.
         """
         refused = self._sign_ins.record(route, result)
         self._moved.update(FaultSource(FaultDomain.CREDENTIALS, name) for name in refused)
@@ -231,7 +229,7 @@ class MonitoringFaultDetector:
         return refused
 
     def rewind(self, now: datetime, back: timedelta) -> None:
-        """Move by *back* what lies ahead of *now*: the clock was set back."""
+        """Move times after *now* by *back*: the clock was set back."""
         for parts in self._parts.values():
             for subject in parts.values():
                 subject.rewind(now, back)
@@ -254,33 +252,33 @@ class MonitoringFaultDetector:
         self._streaks.note(str(part), subject)
 
     def _note(self, part: _Part, subject: HealthTracker) -> None:
-        """Note that a part is judged otherwise."""
+        """Record a changed health."""
         self._moved.add(part.suspect)
         down = self._down[part.suspect.blame]
         (down.add if subject.health is Health.DOWN else down.discard)(part)
 
     def is_suspicious(self) -> bool:
-        """Whether another control run is wanted soon to see what our network is about."""
+        """Whether another control run soon would clarify the network's state."""
         return any(subject.is_suspicious() for suspect in (_NETWORK, _OURS) for subject in self._of(suspect))
 
     # -- sign-in -------------------------------------------------------------------------------------------------
 
     def restore_arrival(self, route: MonitoredRoute, started_at: datetime) -> None:
-        """Add a run from before a restart whose message arrived."""
+        """Restore a run from before a restart whose message arrived."""
         self._sign_ins.restore_arrival(route, started_at)
 
     def mark_stale(self, route: MonitoredRoute) -> None:
-        """Leave undecided why accounts of *route* are refused until they are tried again."""
+        """Reset why accounts of *route* are refused until they are tried again."""
         self._sign_ins.mark_stale(route)
 
     def is_refused(self, route: MonitoredRoute) -> bool:
-        """Whether an account that *route* signs in with is judged to be refused."""
+        """Whether an account of *route* is refused."""
         return bool(self._refused) and any(part in self._refused for part in _sign_in_parts(route))
 
     def is_undecided(self, route: MonitoredRoute, now: datetime) -> bool:
-        """Whether another run of *route* soon says more of one of its accounts.
+        """Whether another run of *route* soon would clarify one of its accounts.
 
-        Not where the account itself is at fault: who repeats a wrong password locks it.
+        Not if the account is at fault: repeating a wrong password locks it.
         """
         if not self._refused and not self._sign_ins.is_refused(route):
             return False
@@ -296,7 +294,7 @@ class MonitoringFaultDetector:
         return False
 
     def refused_since(self, routes: Iterable[MonitoredRoute], now: datetime) -> datetime | None:
-        """Return since when accounts on an agency's *routes* are refused that may not be at fault themselves; `None`: none is."""
+        """Return since when accounts on an agency's *routes* are refused that may not be at fault; `None` without any."""
         if not self._refused:
             return None
         parts = {part for route in routes for part in _sign_in_parts(route) if _is_agencys(part)} & self._refused
@@ -309,7 +307,7 @@ class MonitoringFaultDetector:
         return min(since, default=None)
 
     def accepted_since(self, routes: Iterable[MonitoredRoute]) -> Iterator[datetime]:
-        """Yield since when accounts on *routes* that were refused are accepted again."""
+        """Yield since when formerly refused accounts on *routes* are accepted."""
         for part in {part for route in routes for part in _sign_in_parts(route)}:
             subject = self._parts.get(part.suspect, {}).get(part)
             if subject is not None and subject.health is Health.UP and subject.working_since is not None:
@@ -326,13 +324,13 @@ class MonitoringFaultDetector:
     # -- how things stand ----------------------------------------------------------------------------------------
 
     def faults(self, now: datetime) -> set[FaultSource]:
-        """Return what is in trouble."""
+        """Return the parts in trouble."""
         down = {part.suspect for blame in _OF_MAILBOXES for part in self._down[blame]}
         faults = down | {s for s in (_NETWORK, _OURS) if self._down[s.blame]}
         return faults | {reference for reference in self._references if self.trouble(reference, now)}
 
     def trouble(self, suspect: FaultSource, now: datetime) -> ActiveProblem | None:
-        """Return what is wrong with one of them. While our network is, the references cannot be judged."""
+        """Return the problem of a part. References cannot be evaluated while our network is down."""
         began = [
             at
             for part, s in self._parts.get(suspect, {}).items()
@@ -345,16 +343,16 @@ class MonitoringFaultDetector:
         return ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=min(began)) if began else None
 
     def _is_held_against_us(self, part: _Part, now: datetime) -> bool:
-        """Whether the NOC is told of an account; the staff of its agency are where the service may be at fault."""
+        """Whether the NOC is notified of an account; otherwise its agency's staff, if the service may be at fault."""
         if part.suspect.blame is not FaultDomain.CREDENTIALS or not _is_agencys(part):
             return True
         return self._fault(part, now) is SignInFault.ACCOUNT
 
     def well_since(self, suspect: FaultSource, now: datetime) -> datetime | None:
-        """Return since when one of them is proven to work; `None` if it is not."""
+        """Return since when a part works; `None` if it does not."""
         if suspect.blame is FaultDomain.REFERENCE:
             around = self._around.get(suspect.name, ())
-            # A route that fails because of its other end says nothing against this one.
+            # A route that fails at its other end says nothing about this one.
             subjects = [s for r, s in around if self._culprit(r, s, now) in {suspect.name, None}]
             proven = {Health.UP}
             listed = [s for s in self._of(suspect) if s.health is not Health.UNKNOWN]
@@ -370,7 +368,7 @@ class MonitoringFaultDetector:
         return self._parts.get(suspect, {}).values()
 
     def _culprit(self, route: MonitoredRoute, subject: HealthTracker, now: datetime) -> str | None:
-        """Return which end of a control route is at fault; `None` when none is, or it is not clear yet."""
+        """Return the end of a control route that is at fault; `None` if none is, or it is undecided."""
         since, last = subject.trouble_since(), _last_bad(subject.recent)
         if subject.health not in IN_TROUBLE or since is None or last is None:
             self._culprits.pop(route.name, None)
@@ -381,7 +379,7 @@ class MonitoringFaultDetector:
             return sender if failure.party is Party.SENDER else recipient
         if last.outcome in ARRIVED and last.result is not None and not was_taken_well(route, last.result):
             return sender
-        # Said once and kept: when the end that failed works again, both ends will have been seen to work.
+        # Kept once decided: after the failed end recovers, both ends will have worked.
         if (known := self._culprits.get(route.name)) is not None:
             return known
         late = last.outcome not in ON_THE_WAY
@@ -392,7 +390,7 @@ class MonitoringFaultDetector:
         elif self._evidence.proof(EvidenceNeed(send, sender)).was_seen_since(since):
             found = recipient
         elif now - since > 2 * route.probing.interval + route.probing.patience.whole:
-            # Agencies' mail would have told by now; the NOC has to look at both.
+            # Agencies' mail would have decided by now; the NOC must examine both.
             found = recipient
         if found is not None:
             self._culprits[route.name] = found
@@ -408,7 +406,7 @@ def _sign_in_parts(route: MonitoredRoute) -> tuple[_Part, _Part]:
 
 
 def _is_agencys(part: _Part) -> bool:
-    """Whether it is of a mailbox at an agency, which is called "CODE/key"."""
+    """Whether the mailbox belongs to an agency and is named "CODE/key"."""
     return "/" in part.suspect.name
 
 
@@ -436,7 +434,7 @@ def _is_listed(result: ProbeResult) -> bool:
 
 
 def _proven_well(route: MonitoredRoute) -> Iterator[_Part]:
-    """Yield what a message that arrived proves of its ends, beside that they were let in."""
+    """Yield the parts that a delivered message proves, besides the sign-ins."""
     for party in Party:
         yield _Part(FaultSource(FaultDomain.MAILBOX, end_of(route, party).name), party)
     if route.direction is Direction.INBOUND:
@@ -446,11 +444,11 @@ def _proven_well(route: MonitoredRoute) -> Iterator[_Part]:
 def _control_grades(result: ProbeResult, verdict: Attribution) -> dict[_Part, Grade]:
     network, ours = _Part(_NETWORK), _Part(_OURS)
     if result.outcome is Outcome.INCONCLUSIVE and verdict.blame is not FaultDomain.MAILBOX:
-        # This machine could not open a connection; or something of ours broke, or stood still.
+        # This machine could not open a connection; or a bug or a suspension of ours.
         return {network if could_not_reach(result) else ours: Grade.BAD}
     if verdict.blame is FaultDomain.NETWORK:
         return {network: Grade.BAD, ours: Grade.GOOD} if verdict.grade is Grade.NONE else {}
-    # It arrived, or failed at a server: the network that led there is well.
+    # It was delivered or failed at a server, so the network works.
     return {network: Grade.GOOD, ours: Grade.GOOD}
 
 

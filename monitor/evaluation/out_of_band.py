@@ -1,7 +1,7 @@
-"""Decide whether the NOC is to be rung without the store, and what is remembered of it. Pure.
+"""Decision to alert the NOC out of band, without the database. Pure.
 
-This is for when the store is what failed, or a whole process: then no incident can be opened and no notice written. It
-has few words and no acknowledgement: it rings once, again while the trouble lasts, and says when it is over.
+Used when the database or a whole process has failed: no incident can be opened and no notification written. The alert
+is short and without acknowledgement: it is sent once, repeated while the problem lasts, and followed by an all-clear.
 """
 
 from __future__ import annotations
@@ -16,56 +16,56 @@ from alerts.hours.elapsed import TOLERANCE
 
 
 class OutOfBandReason(StrEnum):
-    """What the NOC is rung about."""
+    """Reason of an out-of-band alert."""
 
-    #: Nothing can be written into the store: outages are not taken in, and nobody is told.
+    #: The database cannot be written: outages are not recorded and nobody is notified.
     STORE = "store"
-    #: Another process on the store has fallen silent.
+    #: Another process on the database is silent.
     PEER = "peer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutOfBandPolicy:
-    """How long each trouble must last before it is told, and how often it is told again."""
+    """How long a problem must last before an alert, and how often it is repeated."""
 
     store: timedelta = timedelta(minutes=10)
     peer: timedelta = timedelta(minutes=2)
     repeat: timedelta = timedelta(minutes=30)
-    #: When no gateway took it, it is tried again after this.
+    #: Retry interval when every gateway failed.
     retry: timedelta = timedelta(minutes=1)
-    #: A peer that has been silent for so long is known by then, or gone for good.
+    #: A peer that is silent for so long has been reported or removed for good.
     forget_peer: timedelta = timedelta(days=1)
 
     def of(self, trouble: OutOfBandReason) -> timedelta:
-        """Return how long a trouble must last."""
+        """Return how long a problem must last."""
         return self.store if trouble is OutOfBandReason.STORE else self.peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveReason:
-    """One stretch of a trouble."""
+    """One occurrence of a problem."""
 
     since: datetime
-    #: When it was last told; `None`: not yet.
+    #: Last alert; `None`: none yet.
     told_at: datetime | None = None
-    #: When telling was last begun and came to nothing.
+    #: Start of the last alert that failed.
     failed_at: datetime | None = None
-    #: Whose trouble it is: a peer's name; "" for the store.
+    #: Name of the silent peer; "" for the database.
     whose: str = ""
 
 
-#: What is remembered, by trouble. It is kept in a file: a process that dies and starts again must not ring each time.
+#: State by reason. It is kept in a file, so that a restart does not repeat alerts.
 Memory = Mapping[OutOfBandReason, ActiveReason]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendOutOfBand:
-    """Ring the NOC now."""
+    """Alert the NOC now."""
 
     trouble: OutOfBandReason
     since: datetime
     whose: str = ""
-    #: It is over.
+    #: The problem is over.
     clear: bool = False
 
 
@@ -76,10 +76,10 @@ def recall(
     now: datetime,
     unknown: AbstractSet[OutOfBandReason] = frozenset(),
 ) -> tuple[Memory, tuple[SendOutOfBand, ...]]:
-    """Return what is to be remembered from now on, and what the NOC is to be rung about.
+    """Return the new state and the alerts to send.
 
-    *present*: the troubles there are, each with since when; *unknown*: those of which it is not known whether they are
-    there. What is remembered of an earlier beginning counts, unless it lies in the future: then the clock was set back.
+    *present*: current problems with their start; *unknown*: reasons that cannot be examined now. An earlier start in
+    the state counts, unless it is in the future because the clock was set back.
     """
     kept: dict[OutOfBandReason, ActiveReason] = {}
     rings = []
@@ -99,14 +99,14 @@ def recall(
         spell = replace(before or found, since=since)
         if _is_due(spell, trouble, patience, now):
             rings.append(SendOutOfBand(trouble=trouble, since=spell.since, whose=found.whose))
-            # Remembered before anybody is rung: a process that dies while it rings must not begin again at once.
+            # Saved before sending: a process that dies meanwhile must not repeat the alert at once.
             spell = replace(spell, told_at=now, failed_at=None, whose=found.whose)
         kept[trouble] = spell
     return kept, tuple(rings)
 
 
 def untold(memory: Memory, ring: SendOutOfBand, now: datetime) -> Memory:
-    """Return what is remembered when no gateway took *ring*: it is owed still."""
+    """Return the state after no gateway accepted *ring*: it stays due."""
     spell = memory.get(ring.trouble)
     return memory if spell is None else {**memory, ring.trouble: replace(spell, told_at=None, failed_at=now)}
 
@@ -122,10 +122,10 @@ def _is_due(spell: ActiveReason, trouble: OutOfBandReason, patience: OutOfBandPo
 def silent_peer(
     me: str, beats: Mapping[str, tuple[datetime, datetime | None]], patience: OutOfBandPolicy, now: datetime
 ) -> ActiveReason | None:
-    """Return the peer that has been silent for longest and that *me* is to ring about; `None` when there is none.
+    """Return the peer that is silent for longest and that *me* must report; `None` without any.
 
-    *beats*: of every process but this one, when it last wrote and when it ended as it was told to (`None`: it did not).
-    Of those that live, the first by name rings: several telephones need not ring in the NOC for one silence.
+    *beats*: last heartbeat and orderly stop (or `None`) of every other process. The first live process by name sends
+    the alert, so that one silence causes one alert.
     """
 
     def has_beaten(at: datetime) -> bool:

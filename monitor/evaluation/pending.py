@@ -1,6 +1,6 @@
-"""Which runs wait for a proof, by what they wait for, so that whatever is learnt is held only against those. No clock, no I/O.
+"""Index of pending runs by the evidence they need. No clock, no I/O.
 
-While a reference is deaf thousands of runs wait. To weigh all of them again at each result would stop the service.
+While a reference is deaf thousands of runs are pending; to attribute all of them at each result would stop the service.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from monitor.evaluation.evidence import EvidenceNeed, ProofChange
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingRun:
-    """A run that waits."""
+    """A pending run."""
 
     started_at: datetime
     wants: Sequence[EvidenceNeed]
-    #: After this it waits no more.
+    #: End of the wait.
     until: datetime
-    #: It asks for its proof, because it says something new.
+    #: It requests evidence, because it contradicts the current health.
     asks: bool
 
 
-#: When runs began and their routes, in that order.
+#: Starts of runs with their routes, in order.
 _Line = list[tuple[datetime, str]]
 
 
 @dataclass(slots=True)
 class Pending:
-    """All runs that wait, of all routes."""
+    """All pending runs of all routes."""
 
     _runs: dict[str, Sequence[PendingRun]] = field(default_factory=dict)
     _waiting: dict[EvidenceNeed, _Line] = field(default_factory=dict)
     _asking: dict[EvidenceNeed, _Line] = field(default_factory=dict)
-    #: When runs cease to wait. What has got its proof before is still in it.
+    #: Ends of waits. May contain runs that are final already.
     _ends: _Line = field(default_factory=list)
 
     def __len__(self) -> int:
         return sum(map(len, self._runs.values()))
 
     def put(self, route: str, runs: Sequence[PendingRun]) -> None:
-        """Note which runs of a route wait now, in place of those that did."""
+        """Replace the pending runs of a route."""
         before = self._runs.pop(route, ())
         if runs:
             self._runs[route] = runs
@@ -59,7 +59,7 @@ class Pending:
                 heapq.heappush(self._ends, (run.until, route))
 
     def touched(self, changes: Iterable[ProofChange]) -> set[str]:
-        """Return the routes of which a run may have got its answer by what has changed."""
+        """Return the routes with a run that the changes may decide."""
         found: set[str] = set()
         for change in changes:
             line = self._waiting.get(change.want, ())
@@ -69,7 +69,7 @@ class Pending:
         return found
 
     def ended(self, now: datetime) -> set[str]:
-        """Return the routes of which a run has waited in vain since this was last asked."""
+        """Return the routes with a run whose wait has ended since the last call."""
         found: set[str] = set()
         while self._ends and self._ends[0][0] < now:
             _, route = heapq.heappop(self._ends)
@@ -78,7 +78,7 @@ class Pending:
         return found
 
     def newest(self, want: EvidenceNeed) -> datetime | None:
-        """Return when the newest of those runs began that ask for this proof."""
+        """Return the latest start of the runs that request this evidence."""
         line = self._asking.get(want)
         return line[-1][0] if line else None
 

@@ -1,7 +1,8 @@
-"""Decide why an account is refused at sign-in: because of the account, or of the service that checks passwords. No clock, no I/O.
+"""Cause of refused sign-ins: the account, or the service that checks passwords. No clock, no I/O.
 
-A server that cannot look passwords up often answers as for a wrong one: Sendmail whose saslauthd is dead says 535, and Dovecot
-whose password file is gone AUTHENTICATIONFAILED. What tells the two apart is how many other accounts are accepted there.
+A server that cannot look up passwords often answers as for a wrong one: Sendmail with a dead saslauthd replies 535,
+Dovecot without its password file AUTHENTICATIONFAILED. The number of other accounts accepted at the server
+distinguishes the two.
 """
 
 from __future__ import annotations
@@ -18,40 +19,39 @@ from probes.model.mailbox import Mailbox
 from probes.model.polling import PollingPolicy
 from probes.model.result import Party, Phase, ProbeResult
 
-#: An account that was last accepted longer ago than this may have been locked meanwhile, or its password changed.
+#: An account whose last success is older may have been locked, or its password changed.
 _LATELY: Final = timedelta(days=1)
-#: Refusals of which each began at most this long after the one before are of one cause.
+#: Refusals that begin at most this long apart have one cause.
 _TOGETHER: Final = timedelta(minutes=30)
 #: An account that is accepted this soon after it was refused proves nothing: Dovecot without its password file was seen to
 #: refuse and accept one account within a second.
 _MIXED: Final = timedelta(seconds=10)
-#: A mailbox is read over a connection that was opened at most this long ago.
+#: A mailbox is read over a connection opened at most this long ago.
 _CONNECTION: Final = PollingPolicy().renewal
 
 
 class SignInFault(StrEnum):
-    """Why an account is refused."""
+    """Cause of a refusal."""
 
-    #: The account: the server says so, or accepts more others than it refuses, or never accepted this one with its present
-    #: secret.
+    #: The account: the server says so, accepts more others than it refuses, or never accepted this secret.
     ACCOUNT = "account"
-    #: Not decided: others have not been tried since, or are accepted and this one has not been tried since, or it has not been
-    #: tried since a restart or a silence of the site.
+    #: Undecided: others, or the account itself, have not been tried since, or not since a restart or a silence.
     UNDECIDED = "undecided"
-    #: Perhaps the service: the account was accepted lately with the same secret, and there is no other to compare with.
+    #: Perhaps the service: the account was accepted recently with the same secret, and there is no other to compare
+    #: with.
     SUSPECTED = "suspected"
-    #: The service, as far as can be seen: several accounts are refused together, and no more others are accepted since.
+    #: Probably the service: several accounts are refused together, and no more others are accepted since.
     SERVICE = "service"
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    #: Start of the first and of the latest of the runs that were refused in a row.
+    #: Start of the first and the latest of consecutive refused runs.
     since: datetime
     latest: datetime
-    #: The server gives no reason that concerns this account only; `None`: not tried since a restart or a silence of the site.
+    #: The answer gives no reason that is specific to the account; `None`: not tried since a restart or a silence.
     is_plain: bool | None
-    #: When it was tried last, more others were accepted than refused.
+    #: At the last attempt more others were accepted than refused.
     is_outvoted: bool = False
 
 
@@ -60,21 +60,21 @@ class _Group:
     """Accounts that are refused together."""
 
     size: int
-    #: When the last of them began to be refused.
+    #: Start of the latest refusal.
     since: datetime
     #: One of them was accepted before.
     has_worked: bool
-    #: How many others were accepted since then, and how many have not been tried.
+    #: Others accepted since then, and others not tried since.
     accepted: int
     untried: int
 
     @property
     def is_service(self) -> bool:
-        """Whether it is more likely the service than these accounts."""
+        """Whether the service is more likely than these accounts."""
         return self.size > 1 and self.has_worked and self.size >= self.accepted
 
     def is_outvoted(self, at: datetime, within: timedelta) -> bool:
-        """Whether it is these accounts: others are accepted, and those not yet tried cannot change that or should have been."""
+        """Whether the accounts are at fault: others are accepted, and untried ones cannot change that or are overdue."""
         refused = self.size + self.untried
         is_final = not self.untried or self.accepted > refused or at >= self.since + within
         return bool(self.accepted) and not self.is_service and is_final
@@ -82,16 +82,16 @@ class _Group:
 
 @dataclass(slots=True)
 class _Server:
-    """The accounts that sign in to one server for one purpose."""
+    """Accounts that sign in to one server for one purpose."""
 
-    #: When each was last accepted for certain with its present secret; `None`: never.
+    #: Last certain success of each account with its present secret; `None`: never.
     accepted: dict[str, datetime | None] = field(default_factory=dict)
     refused: dict[str, _Refusal] = field(default_factory=dict)
-    #: Within this after a refusal all others are tried as well.
+    #: Time after a refusal in which all others are tried.
     round: timedelta = timedelta(0)
 
     def groups(self) -> dict[str, _Group]:
-        """Return of each account that is plainly refused the group it is refused with."""
+        """Return the group of each plainly refused account."""
         plain = sorted((refusal.since, name) for name, refusal in self.refused.items() if refusal.is_plain)
         runs: list[list[tuple[datetime, str]]] = []
         for since, name in plain:
@@ -114,7 +114,7 @@ class _Server:
         )
 
     def faults(self) -> dict[str, SignInFault | None]:
-        """Return why each account is refused; `None`: undecided until the others have been tried, and suspected from then on."""
+        """Return the cause for each account; `None`: undecided until the others are tried, then suspected."""
         groups = self.groups()
         return {name: self._fault(name, groups.get(name)) for name in self.refused}
 
@@ -132,15 +132,15 @@ class _Server:
 
 
 class SignInEvidence:
-    """Which accounts each server accepts and refuses."""
+    """Accepted and refused accounts of each server."""
 
     def __init__(self) -> None:
         self._servers: dict[tuple[Party, str, int], _Server] = {}
-        #: By account: the server that it sends by, and the one that it is read from.
+        #: Server of an account for submission and for reading.
         self._by: Mapping[Party, dict[str, _Server]] = {party: {} for party in Party}
 
     def follow(self, routes: Iterable[MonitoredRoute], exchanged: Collection[str]) -> None:
-        """Replace the accounts by those of *routes*; *exchanged* are those with a new secret, whose history is dropped."""
+        """Replace the accounts by those of *routes*; the history of *exchanged* ones, with a new secret, is dropped."""
         before, self._servers, self._by = self._servers, {}, {party: {} for party in Party}
         for route in routes:
             probing = route.probing
@@ -157,17 +157,17 @@ class SignInEvidence:
                     server.refused[name] = known.refused[name]
 
     def restore_arrival(self, route: MonitoredRoute, started_at: datetime) -> None:
-        """Add a run from before a restart whose message arrived: both its accounts were accepted."""
+        """Restore a run from before a restart whose message arrived: both accounts were accepted."""
         for party in Party:
             self._accept(end_of(route, party), party, started_at)
 
     def restore_refusal(self, account: str, party: Party, since: datetime) -> None:
-        """Add an account that was refused before a restart; the reason is not known until it is tried again."""
+        """Restore a refusal from before a restart; its cause is undecided until the next attempt."""
         if (server := self._by[party].get(account)) is not None:
             server.refused.setdefault(account, _Refusal(since, since, is_plain=None))
 
     def mark_stale(self, route: MonitoredRoute) -> None:
-        """Forget why accounts of *route* were refused before the site was silent."""
+        """Reset the causes for accounts of *route* from before a silence."""
         for party in Party:
             name = end_of(route, party).name
             server = self._by[party].get(name)
@@ -175,7 +175,7 @@ class SignInEvidence:
                 server.refused[name] = replace(known, is_plain=None, is_outvoted=False)
 
     def rewind(self, now: datetime, back: timedelta) -> None:
-        """Move by *back* what lies ahead of *now*: the clock was set back."""
+        """Move times after *now* by *back*: the clock was set back."""
 
         def moved(at: datetime) -> datetime:
             return at if at <= now else min(at - back, now)
@@ -187,7 +187,7 @@ class SignInEvidence:
             }
 
     def record(self, route: MonitoredRoute, result: ProbeResult) -> Collection[str]:
-        """Add the result of a run; return the accounts whose `fault` may be another one by it."""
+        """Record a run. Return the accounts whose `fault` may have changed."""
         sender, recipient, failure = route.route.sender, route.route.recipient, result.failure
         affected: set[str] = set()
         if Phase.AUTH in result.phases:
@@ -219,7 +219,7 @@ class SignInEvidence:
         certain = at - _CONNECTION if party is Party.RECIPIENT and mailbox.imap is not None else at
         if refusal is not None and refusal.since <= at:
             del server.refused[name]
-            # What is read since a refusal is read over a later connection.
+            # Reading after a refusal uses a later connection.
             certain = max(certain, min(refusal.latest, at))
         if known is None or known < certain:
             server.accepted[name] = certain
@@ -228,7 +228,7 @@ class SignInEvidence:
         return {*([name] if refusal is not None else []), *_changed(before, server.faults())}
 
     def is_contradicted(self, account: str, party: Party, at: datetime) -> bool:
-        """Whether a sign-in that was accepted then proves nothing, because *account* was refused a moment before."""
+        """Whether a success then proves nothing, because *account* was refused a moment before."""
         server = self._by[party].get(account)
         refusal = server.refused.get(account) if server is not None else None
         return refusal is not None and refusal.is_plain is not None and abs(at - refusal.latest) < _MIXED
@@ -242,7 +242,7 @@ class SignInEvidence:
         )
 
     def fault(self, account: str, party: Party, now: datetime) -> SignInFault:
-        """Return why *account* is refused; *party*: at the server it sends by, or at the one it is read from."""
+        """Return why *account* is refused; *party*: at the submission server or the mailbox server."""
         server = self._by[party].get(account)
         refusal = server.refused.get(account) if server is not None else None
         if server is None or refusal is None:

@@ -1,8 +1,8 @@
-"""What is proven of an agency's mail, and in which minutes it was so. No clock, no I/O.
+"""Timeline of an agency's mail from proven states. No clock, no I/O.
 
-A minute counts when something proved it, and not because nothing has contradicted it since: the time between two runs is
-proven by both, and what comes after the last is not, until the next has come. Where that cannot see, for a fault of ours, or
-nobody is there to run it, the minutes have no data.
+A minute counts when runs prove it, not because nothing contradicts it: two runs prove the time between them, and the
+time after the last run is unproven until the next. Minutes without visible runs, because of our own fault or no
+process, have no data.
 """
 
 from __future__ import annotations
@@ -19,50 +19,53 @@ from monitor.model.day import MinuteState, TimelineSpan
 from monitor.model.health import IN_TROUBLE, Health
 from monitor.model.route import Direction
 
-#: What a minute is in which mail did not go one way; of both ways each is marked.
+#: Minute state of a direction that is down; both directions are marked separately.
 _WAYS = {Direction.OUTBOUND: MinuteState.NO_SENDING, Direction.INBOUND: MinuteState.NO_RECEIVING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmedHealth:
-    """How an agency's mail was when it was last seen."""
+    """Last confirmed health of an agency's mail."""
 
-    #: Since when, by state: one, or sending and receiving each for itself.
+    #: Start by state: one state, or sending and receiving separately.
     since: Mapping[MinuteState, datetime]
-    #: Start of the run that proves it.
+    #: Start of the run that confirms it.
     until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What is to be seen of an agency's mail now."""
+    """Current observation of an agency's mail."""
 
-    #: `None`: of some direction it is not known how it is.
+    #: `None`: the health of some direction is unknown.
     proven: ConfirmedHealth | None
-    #: Of some direction nothing is to be seen, for a fault of ours.
+    #: Some direction is invisible because of our own fault.
     is_blind: bool
 
 
 class TimelineBuilder:
-    """Follows what is proven of one agency, from look to look, and says which minutes that settles."""
+    """Derives the proven minutes of one agency from successive observations."""
 
     def __init__(self) -> None:
         self._last: ConfirmedHealth | None = None
-        #: Since when somebody has looked without a break: nothing that is said to be older was seen from here.
+        #: Start of uninterrupted observation: earlier changes were not seen by this process.
         self._began: datetime | None = None
 
     def resume(self, state: MinuteState, until: datetime) -> None:
-        """Take up what another process under our name had proven a moment ago."""
+        """Continue from what another process of the same name had proven just before."""
         states = (*_WAYS.values(),) if state is MinuteState.NO_MAIL else (state,)
         if state in _PROVABLE:
             self._last, self._began = ConfirmedHealth(since=dict.fromkeys(states, until), until=until), until
 
     def interrupt(self) -> None:
-        """Nobody looked for a while, or was to: what was proven before says nothing of that time."""
+        """Record a gap in observation: the health before it proves nothing for the gap."""
         self._last = None
 
     def follow(self, sight: Observation, within: timedelta) -> Sequence[TimelineSpan]:
-        """Return what is settled now. Two runs further apart than *within* prove nothing of the time between them."""
+        """Return the minutes that are settled now.
+
+        Two runs more than *within* apart prove nothing about the time between.
+        """
         last, proven = self._last, sight.proven
         if proven is None:
             if sight.is_blind:
@@ -72,7 +75,7 @@ class TimelineBuilder:
             return ()
         self._last = proven
         if last is None or self._began is None or proven.until < last.until - within:
-            # From here on; also where the clock was set back.
+            # Start here, also after the clock was set back.
             self._began = proven.until
             return list(_marks(proven.since, proven.until, proven.until))
         if last.since.keys() == proven.since.keys():
@@ -80,19 +83,19 @@ class TimelineBuilder:
                 self._began = proven.until
                 return list(_marks(proven.since, proven.until, proven.until))
             return list(_marks(proven.since, last.until, proven.until))
-        # What is judged now began with an earlier run: three failures are an outage since the first.
+        # The current health began with an earlier run: an outage begins at the first failure.
         turned = max(min(proven.since.values()), self._began)
         marks = [
             TimelineSpan(state=state, begins=max(at, self._began), until=proven.until)
             for state, at in proven.since.items()
         ]
         if last.until < turned <= last.until + within:
-            # The minute in which it turned is what it turned to, as in a length that is told: from 14.15 to 17.40 are 3 h 25 min.
+            # The minute of a change has the new state, as in a reported duration: 14.15 to 17.40 are 3 h 25 min.
             marks += _marks(last.since, last.until, max(last.until, turned - timedelta(minutes=1)))
         return marks
 
 
-#: What a run can prove. All else is said by people or by the time of day.
+#: States that a run can prove. Others come from people or the time of day.
 _PROVABLE = frozenset({MinuteState.UP, MinuteState.DEGRADED, MinuteState.NO_MAIL, *_WAYS.values()})
 
 
@@ -106,7 +109,7 @@ def ways_of(matter: IncidentType) -> Sequence[MinuteState]:
 
 
 def sight_of(by_direction: Mapping[Direction, Sequence[HealthTracker]], well_since: datetime | None) -> Observation:
-    """Return what is to be seen of an agency, by the subjects of its routes; *well_since*: since when all of it works."""
+    """Return the observation of an agency from the trackers of its routes; *well_since*: since when all of it works."""
     saying = {direction: with_a_say(subjects) for direction, subjects in by_direction.items()}
     seen = {direction: at for direction, subjects in saying.items() if (at := _seen_at(subjects))}
     healths = {d: combine(s.health for s in saying[d]) if d in seen else Health.UNKNOWN for d in saying}
@@ -123,7 +126,7 @@ def _proven(
 ) -> ConfirmedHealth | None:
     matter = matter_of(healths, by_direction.get(Direction.INTERNAL, ()))
     if matter is None:
-        # No better than the direction that was seen the longest ago.
+        # No later than the direction that was observed the longest ago.
         is_well = bool(healths) and all(health is Health.UP for health in healths.values())
         until = min(seen.values()) if is_well else None
         return ConfirmedHealth(since={MinuteState.UP: well_since or until}, until=until) if until else None
@@ -134,7 +137,7 @@ def _proven(
         )
         until = max(seen[d] for d in ill)
         return ConfirmedHealth(since={MinuteState.DEGRADED: since or until}, until=until)
-    # A direction is down since the last of its routes is; mail within the agency tells of the way where no other does.
+    # A direction is down since its last route is; mail within the agency decides where nothing else is known.
     told = {way: way if healths.get(way) is Health.DOWN else Direction.INTERNAL for way in ways}
     until = max(seen[d] for d in told.values())
     return ConfirmedHealth(
@@ -146,5 +149,5 @@ def _proven(
 
 
 def _seen_at(subjects: Sequence[HealthTracker]) -> datetime | None:
-    """Return the start of the last run that said how a direction is, if any of its routes can still see."""
+    """Return the start of the last run that agrees with a direction's health, if any of its routes is visible."""
     return max((at for s in subjects if not s.silent and (at := s.said_at())), default=None)

@@ -1,1 +1,1 @@
-"""SMS through any provider that is described in the configuration: the gateway `http_sms`, and how it is described."""
+"""SMS through any provider that the configuration describes: the gateway `http_sms` and its profile."""

@@ -1,7 +1,7 @@
-"""How an SMS provider's HTTP interface is described in a configuration. `alerts.gateways.http.reading` reads answers by it.
+"""Description of an SMS provider's HTTP interface in the configuration. `alerts.gateways.http.reading` applies it.
 
-One description serves any provider that takes an SMS in one request: by GET, as a form, or as JSON. docs/how-to/operator/sms-providers.md
-tells how to write one from the provider's own document.
+One description serves any provider that takes an SMS in one request: by GET, as a form, or as JSON. How to write one
+from the provider's documentation: docs/how-to/operator/sms-providers.md.
 """
 
 from __future__ import annotations
@@ -38,39 +38,39 @@ class Method(StrEnum):
 
 
 class Format(StrEnum):
-    """What an answer is written in, and so how something in it is named."""
+    """Format of an answer, which determines how a value in it is addressed."""
 
-    #: Any text: a pattern, of which the first group counts.
+    #: Any text: a regular expression, of which the first group is the value.
     TEXT = "text"
-    #: A path of names and places: `data.0.id`.
+    #: A path of keys and indices: `data.0.id`.
     JSON = "json"
 
 
 class Meaning(StrEnum):
-    """What a provider's error code means for us."""
+    """Meaning of a provider's error code."""
 
-    #: Not taken, and worth another try: too many requests, maintenance, handset off.
+    #: Not accepted, worth a retry: too many requests, maintenance, handset off.
     TEMPORARY = "temporary"
-    #: This number will not get an SMS: not valid, unknown, a landline, barred.
+    #: The number cannot receive SMS: not valid, unknown, a landline, barred.
     NUMBER = "number"
-    #: The words were refused: content rules.
+    #: The text was refused: content rules.
     TEXT = "text"
     #: User name, password or key are wrong, or the account is closed.
     CREDENTIALS = "credentials"
-    #: Nothing left to pay with.
+    #: No credit left.
     BALANCE = "balance"
-    #: The sender's name or number is not allowed.
+    #: The sender's name or number is not permitted.
     SENDER = "sender"
     #: Something else in our configuration.
     CONFIGURATION = "configuration"
-    #: It has this message already: it was taken before.
+    #: The provider has the message already: it was accepted before.
     DUPLICATE = "duplicate"
-    #: It may or may not have been taken.
+    #: It is unknown whether the message was accepted.
     UNCERTAIN = "uncertain"
 
 
 class SmsState(StrEnum):
-    """What a state of a sent message means for us; or, where it failed, why (see `Meaning`)."""
+    """Meaning of a state of a submitted message, or of its failure (see `Meaning`)."""
 
     ACCEPTED = "accepted"
     SENT = "sent"
@@ -86,7 +86,7 @@ class SmsState(StrEnum):
     ABSENT = "absent"
 
 
-#: What a field, a header or an address may hold, and when: filled in for each request.
+#: Placeholders of fields, headers and addresses, with a sample value; filled in for each request.
 PLACEHOLDERS = {
     "to": "+60123456789",
     "to_digits": "60123456789",
@@ -105,7 +105,7 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PATH = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 _SECRET_AT_LEAST = 16
 _PROOFS = ("secret_header", "secret_field", "signature_header")
-#: For codes that the provider's document does not list.
+#: For codes that the provider does not document.
 OTHERWISE = "*"
 
 
@@ -116,7 +116,7 @@ def _code(written: object) -> object:
 
 
 def _filled(value: Any) -> Any:
-    """Refuse placeholders that do not exist, however deep they stand."""
+    """Reject unknown placeholders at any depth."""
     for text in _texts(value):
         for name in PLACEHOLDER.findall(text):
             if name not in PLACEHOLDERS:
@@ -137,12 +137,12 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def used(*values: Any) -> frozenset[str]:
-    """Return the names of the placeholders in *values*, however deep they stand."""
+    """Return the names of the placeholders in *values*, at any depth."""
     return frozenset(name for value in values for text in _texts(value) for name in PLACEHOLDER.findall(text))
 
 
 def _picks(how: str, info: ValidationInfo) -> str:
-    """Refuse what does not find anything in an answer of the format."""
+    """Reject a selector that is not valid for the format."""
     if info.data.get("format") is Format.JSON:
         if not _PATH.fullmatch(how):
             raise ValueError("is no path in JSON; write names and places with dots between: data.0.id")
@@ -179,7 +179,7 @@ class Request(_Part):
 
     url: Annotated[SafeUrl, AfterValidator(_filled)]
     method: Method = Method.FORM
-    #: As the provider calls them. In JSON they may hold lists and further fields.
+    #: Named as the provider names them. In JSON they may hold lists and further fields.
     fields: Annotated[dict[str, Filled], Field(validate_default=True)] = {}
     headers: dict[str, Filled] = {}
 
@@ -203,21 +203,21 @@ class Request(_Part):
 
     @property
     def uses(self) -> frozenset[str]:
-        """The placeholders in it."""
+        """The placeholders that it uses."""
         return used(self.url, self.fields, self.headers)
 
 
 class SubmissionAnswer(_Part):
-    """How the answer to a submission is read."""
+    """How to read the answer to a submission."""
 
     format: Format = Format.TEXT
-    #: Where the code stands that says whether it was taken. Without one the HTTP status says so, and the id.
+    #: Selector of the result code. Without one the HTTP status and the id decide.
     code: Pick | None = None
-    #: Where the provider's id stands. Without one our own reference is the id.
+    #: Selector of the provider's id. Without one our reference is the id.
     id: Annotated[Pick | None, Field(validate_default=True)] = None
-    #: Codes that say it was taken.
+    #: Codes of an accepted message.
     accepted: Annotated[tuple[Code, ...], Field(validate_default=True)] = ()
-    #: Other codes, and what they mean; `*` is for all that are not here.
+    #: Other codes and their meaning; `*` stands for all that are not listed.
     errors: dict[Code, Meaning] = {}
 
     @field_validator("id")
@@ -245,11 +245,11 @@ class SubmissionAnswer(_Part):
 
 
 class Receipts(Request):
-    """How the provider is asked what became of a message."""
+    """How to query the status of a message."""
 
     format: Format = Format.TEXT
     state: Pick
-    #: As in `answer`, if it is elsewhere here.
+    #: As in `answer`, unless it differs here.
     id: Pick | None = None
 
     @field_validator("fields")
@@ -261,45 +261,45 @@ class Receipts(Request):
 
 
 def split_list(path: str) -> tuple[str | None, str]:
-    """Return the list that a path of a callback leads through, and the path in each of its items; `None`: no list.
+    """Return the path of a list in a callback, and the path within each item; `None` without a list.
 
-    Providers bring several events in one call (`results.0.from`): the place 0 stands for every item.
+    Providers send several events in one callback (`results.0.from`): index 0 stands for every item.
     """
     found = re.fullmatch(r"(?:(.+?)\.)?0\.(.+)", path)
     return (None, path) if found is None else (found[1] or ".", found[2])
 
 
 def _from_one_list(paths: Sequence[str | None]) -> None:
-    """Refuse paths that lead through different lists: which items belong together is unknown."""
+    """Reject paths through different lists, because their items cannot be matched."""
     given = [path for path in paths if path is not None]
     if len({split_list(path)[0] for path in given}) > 1:
         raise ValueError(f"{', '.join(given)} lead through different lists; all must begin with the same, as results.0")
 
 
 class ResponseFields(_Part):
-    """Where in what comes a person's SMS stands."""
+    """Selectors of a person's SMS in a callback."""
 
     sender: Name
     text: Name
-    #: The provider's id of it: it may come twice.
+    #: The provider's id of the SMS, which may be delivered twice.
     id: Name
 
 
 class Callback(_Part):
-    """What the provider brings to us, and how it proves who it is. At least one proof."""
+    """Callbacks of the provider, and how they are authenticated: at least one proof is required."""
 
-    #: `form` reads a form and the query alike. In JSON a path may lead through a list: see `split_list`.
+    #: `form` reads the form and the query. In JSON a path may lead through a list: see `split_list`.
     format: Method = Method.FORM
-    #: Our reference; not needed where the address has it ({callback}).
+    #: Our reference; not needed if the callback URL contains it ({callback}).
     reference: Name | None = None
     state: Name | None = None
     id: Annotated[Name | None, Field(validate_default=True)] = None
     reply: ResponseFields | None = None
-    #: From where it comes.
+    #: Networks of the sender.
     addresses: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
-    #: The header that holds the secret.
+    #: Header with the secret.
     secret_header: Name | None = None
-    #: The field, or part of the address's query, that holds the secret.
+    #: Field of the form or query with the secret.
     secret_field: Name | None = None
     #: The header with the HMAC-SHA256 of the body, in hex or base64, keyed with the secret.
     signature_header: Name | None = None
@@ -348,10 +348,10 @@ class Callback(_Part):
 
 
 class Inbox(Request):
-    """How the provider is asked for what people have sent; its answer is JSON."""
+    """How to query inbound SMS; the answer is JSON."""
 
     method: Method = Method.GET
-    #: Where the list stands; `.` when it is the whole answer.
+    #: Path of the list; `.` when it is the whole answer.
     list: Annotated[str, Field(pattern=r"^(\.|[\w-]+(\.[\w-]+)*)$")]
     sender: Name
     text: Name
@@ -361,15 +361,15 @@ class Inbox(Request):
 class HttpSmsSettings(Request):
     """One provider."""
 
-    #: The provider puts RM0 in front itself.
+    #: The provider adds the prefix RM0 itself.
     adds_prefix: bool = False
     answer: SubmissionAnswer
     receipts: Receipts | None = None
     callback: Callback | None = None
     inbox: Inbox | None = None
-    #: What the provider calls the states of a message, and what each means.
+    #: The provider's names of message states, with their meaning.
     states: Annotated[dict[Code, SmsState], Field(validate_default=True)] = {}
-    #: "http://proxy.example:3128", credentials included where the proxy asks for them.
+    #: "http://proxy.example:3128", with credentials if the proxy requires them.
     proxy: SecretStr | None = None
     deadline_seconds: Deadline = DEADLINE_SECONDS
     user: Annotated[str, Field(validate_default=True)] = ""

@@ -1,4 +1,7 @@
-"""What is said to an SMS provider, and what its answers mean, by the description in `alerts.gateways.http.profile`. Pure."""
+"""Requests to an SMS provider, and the meaning of its answers, by the profile in `alerts.gateways.http.profile`.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -37,18 +40,18 @@ _PROGRESS = {
     SmsState.DELIVERED: SubmissionState.DELIVERED,
 }
 
-#: A code as we show it. What is longer may be a number or the text that the pattern has caught.
+#: A code that is safe to show. A longer one may be a number, or the text that the expression matched.
 _CODE = re.compile(r"(?!.*\d{7})[\w.-]{1,20}", re.ASCII)
-#: An answer says what it has to say at its beginning.
+#: The relevant part of an answer is at its beginning.
 _READ_AT_MOST = 64 * 1024
 
 Values = Mapping[str, str]
 
 
 def fill(value: Any, values: Values) -> Any:
-    """Return *value* with its placeholders filled in. A field whose placeholder has nothing to say is left out.
+    """Return *value* with its placeholders filled in. A field with an empty placeholder is left out.
 
-    A span that stands alone is a number: some JSON interfaces take no other.
+    A time span that stands alone becomes a number, because some JSON interfaces accept no string.
     """
     match value:
         case "{seconds}" | "{minutes}":
@@ -70,14 +73,14 @@ def _is_said(text: str, values: Values) -> bool:
 
 
 def credentials(settings: HttpSmsSettings) -> dict[str, str]:
-    """Return the values of what is configured."""
+    """Return the placeholders' values from the configuration."""
     secret = "" if settings.secret is None else settings.secret.get_secret_value()
     basic = base64.b64encode(f"{settings.user}:{secret}".encode()).decode()
     return {"user": settings.user, "secret": secret, "basic": basic}
 
 
 def pick(how: str | None, format_: Format, body: bytes) -> str | None:
-    """Return what *how* finds in an answer, or `None`."""
+    """Return what *how* selects in an answer, or `None`."""
     if how is None:
         return None
     if format_ is Format.TEXT:
@@ -90,7 +93,7 @@ def pick(how: str | None, format_: Format, body: bytes) -> str | None:
 
 
 def at(document: Any, path: str) -> str | None:
-    """Return what stands at a path of names and places, as text; `None` when it is not there, or no single value."""
+    """Return the value at a path of keys and indices, as text; `None` when it is missing or not scalar."""
     found = below(document, path)
     match found:
         case bool():
@@ -102,7 +105,7 @@ def at(document: Any, path: str) -> str | None:
 
 
 def below(document: Any, path: str) -> Any:
-    """Return whatever stands at a path, or `None`; `.` is the whole. A name may have dots in it itself."""
+    """Return whatever is at a path, or `None`; `.` is the whole document. A key may contain dots."""
     if isinstance(document, dict) and path in document:
         return document[path]
     for step in path.split(".") if path != "." else ():
@@ -116,14 +119,14 @@ def below(document: Any, path: str) -> Any:
 
 
 def shown(code: str) -> str:
-    """Return a provider's code as errors and the journal may show it, or ""."""
+    """Return a provider's code if errors and the audit log may show it, else ""."""
     return code if _CODE.fullmatch(code) else ""
 
 
 def judge(answer: SubmissionAnswer, *, is_success: bool, body: bytes) -> ErrorMeaning | str | None:
-    """Return the id under which it was taken ("": ours), what the refusal means, or `None`: nothing that is understood.
+    """Return the provider's id ("" for our reference), the meaning of a refusal, or `None` for an unknown answer.
 
-    Whether it was taken is believed only by what the description says: a code that it lists, or an id.
+    Only what the profile names proves acceptance: a listed code or an id.
     """
     code = pick(answer.code, answer.format, body)
     id_ = pick(answer.id, answer.format, body) or ""
@@ -140,7 +143,7 @@ def judge(answer: SubmissionAnswer, *, is_success: bool, body: bytes) -> ErrorMe
 
 
 def report(state: str, states: Mapping[str, SmsState], provider_id: str) -> DeliveryReport | None:
-    """Return what a state means, or `None` when there is no such message. A state that is not listed is at least accepted."""
+    """Return the meaning of a state, or `None` without a message. A state that is not listed counts as accepted."""
     meaning = states.get(state) or states.get(OTHERWISE, SmsState.ACCEPTED)
     if meaning is SmsState.ABSENT:
         return None

@@ -1,4 +1,4 @@
-"""SMS through any provider whose HTTP interface is described in the configuration: docs/how-to/operator/sms-providers.md."""
+"""SMS gateway for any provider that the configuration describes: docs/how-to/operator/sms-providers.md."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ from alerts.provider import ErrorMeaning, HttpClient, InboxPoll, ProviderRespons
 _PREFIX = "RM0 "
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 _MALAYSIA = "+60"
-#: An answer to a person is of use for so long.
+#: A reply to a person expires after this.
 _ANSWER_FOR = timedelta(minutes=10)
 
 
 class HttpSms:
-    """Sends one text a call, and never the same one again by itself: whether it arrived is asked by our reference."""
+    """Sends one SMS per call and never resends. The status is queried by our reference."""
 
     def __init__(self, settings: HttpSmsSettings, surroundings: GatewayContext) -> None:
         self._settings = settings
@@ -74,13 +74,13 @@ class HttpSms:
         if receipts is None or "reference" not in receipts.uses:
             return SubmissionNotFound(
                 certain=False
-            )  # It does not know our reference, and there is nothing else to ask by.
+            )  # The provider does not return our reference, so the status cannot be queried.
         return await self._ask(receipts, order, "") or SubmissionNotFound(certain=False)
 
     async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
         receipts = self._settings.receipts
         if receipts is None:
-            # Nobody can be asked. It was taken; a callback may still tell more.
+            # The status cannot be queried. The message was accepted; a callback may still report more.
             return DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id=provider_id)
         known = await self._ask(receipts, order, provider_id)
         if known is None:
@@ -128,7 +128,7 @@ class HttpSms:
         await self._client.close()
 
     async def _submit(self, address: str, text: str, reference: str, validity: timedelta) -> str:
-        """Hand one SMS over once, and return its id. Raise `DeliveryError`."""
+        """Submit one SMS once. Return its id. Raise `DeliveryError`."""
         if self._settings.adds_prefix:
             text = text.removeprefix(_PREFIX)
         values = self._credentials | _number(address, self._settings) | _spans(validity)
@@ -143,7 +143,7 @@ class HttpSms:
                 raise refusal(received, None, ErrorClass.UNKNOWN)
 
     async def _ask(self, receipts: Receipts, order: SendRequest, provider_id: str) -> DeliveryReport | None:
-        """Ask what became of a message; `None`: there is none."""
+        """Query the status of a message; `None` if the provider has none."""
         answer = self._settings.answer
         number = _number(order.address, receipts)
         values = self._credentials | number | {"reference": order.reference, "id": provider_id}
@@ -170,7 +170,7 @@ class HttpSms:
         return await self._client.exchange("GET", url, ambiguous=ambiguous, headers=headers, params=plain)
 
     def _callback(self, reference: str) -> str:
-        """Return where the provider is to tell what becomes of a message, or ""."""
+        """Return the URL for status callbacks, or ""."""
         callback = self._settings.callback
         if self._callback_base is None or callback is None or callback.state is None:
             return ""
@@ -183,12 +183,12 @@ class HttpSms:
         refused: CallbackRejectedError | None = None
         for state, named, id_ in brought.events(callback.state, callback.reference, callback.id):
             if callback.signature_header is None:
-                # A signature does not cover the address: what it signs could be said of any message.
+                # A signature does not cover the URL, so its reference could be replaced.
                 named = named or reference  # noqa: PLW2901 - of this event
             try:
                 await self._hear_state(state, named, id_, desk, reference)
             except CallbackRejectedError as error:
-                # One event that is not understood must not lose those behind it.
+                # An invalid event must not lose the events after it.
                 refused = error
         if refused is not None:
             raise refused
@@ -204,7 +204,7 @@ class HttpSms:
 
     async def _hear_people(self, brought: _Brought, reply: ResponseFields, desk: CallbackHandler) -> None:
         received = [_said(*values) for values in brought.events(reply.sender, reply.text, reply.id)]
-        # All are stored before the first answer is sent: an answer may take as long as the deadline.
+        # Store all SMS before the first reply is sent: a reply may take as long as the deadline.
         owed = [(said.sender, await desk.receive(said)) for said in received if said is not None]
         for sender, answer in owed:
             if answer is not None:
@@ -213,14 +213,14 @@ class HttpSms:
             raise CallbackRejectedError(400, "not an SMS with a number and an id")
 
     async def _answer(self, number: str, answer: SmsContent) -> None:
-        """Send an answer once: what it confirms is stored, and a second SMS would only confuse."""
+        """Send a reply once: what it confirms is stored, and a second SMS would only confuse."""
         reference = f"a{secrets.token_hex(8)}"
         with contextlib.suppress(DeliveryError):
             await self._submit(number, answer.text, reference, _ANSWER_FOR)
 
 
 class _Brought:
-    """What a provider brings: its fields, and its proof."""
+    """A callback: its fields and its proof."""
 
     def __init__(self, incoming: CallbackRequest, callback: Callback) -> None:
         self._incoming = incoming
@@ -230,13 +230,13 @@ class _Brought:
 
     @property
     def document(self) -> Any:
-        """The fields as they came, read once it is known from whom. Raise `CallbackRejectedError`."""
+        """The fields. Read only after authentication. Raise `CallbackRejectedError`."""
         if self._document is None:
             self._document = self._read()
         return self._document
 
     def events(self, *names: str | None) -> Sequence[Sequence[str]]:
-        """Return the values of these fields, "" for what is not there, of each event in it. Raise `CallbackRejectedError`."""
+        """Return the named fields of each event, "" for missing ones. Raise `CallbackRejectedError`."""
         is_json = self._callback.format is Method.JSON
         paths = [split_list(name) if name is not None and is_json else (None, name) for name in names]
         listed = next((each for each, _ in paths if each is not None), None)
@@ -246,7 +246,7 @@ class _Brought:
         return [["" if path is None else at(item, path) or "" for _, path in paths] for item in items]
 
     def authenticate(self) -> None:
-        """Raise `CallbackRejectedError` unless it proves who it is, by all that is asked for."""
+        """Raise `CallbackRejectedError` unless every configured proof is valid."""
         callback = self._callback
         if callback.addresses and not self._comes_from(callback.addresses):
             raise CallbackRejectedError(403, "from an address that is not the provider's")
@@ -269,7 +269,7 @@ class _Brought:
     def _read(self) -> Any:
         if self._callback.format is not Method.JSON:
             form = {name: next(iter(values), "") for name, values in self._incoming.form.items()}
-            # A signature is one of the body: what stands beside it anybody could have written there.
+            # A signature covers the body only; the query could be anybody's.
             return form if self._callback.signature_header is not None else self._query | form
         try:
             return read_json(self._incoming.body)
@@ -285,7 +285,7 @@ class _Brought:
 
 
 def _octets(signature: str) -> bytes:
-    """Return what a header writes in hex or base64, with or without "sha256=" before it; nothing when it is neither."""
+    """Return the octets of a header in hex or base64, with or without the prefix "sha256="; empty when it is neither."""
     text = signature.strip().removeprefix("sha256=")
     for decode in (bytes.fromhex, lambda each: base64.b64decode(each, validate=True)):
         with contextlib.suppress(ValueError, binascii.Error):
@@ -295,7 +295,7 @@ def _octets(signature: str) -> bytes:
 
 
 def _number(address: str, request: Request) -> dict[str, str]:
-    """Return a number in the forms that providers ask for. Raise `DeliveryError` when there is none in that form."""
+    """Return a number in the formats that providers require. Raise `DeliveryError` when it has no such format."""
     malaysian = address.startswith(_MALAYSIA)
     if "to_local" in request.uses and not malaysian:
         raise DeliveryError(ErrorClass.PERMANENT, "not a Malaysian number")
@@ -309,7 +309,7 @@ def _spans(validity: timedelta) -> dict[str, str]:
 
 
 def _said(sender: str, text: str, id_: str) -> InboundSms | None:
-    """Return what a person has sent, or `None` when it has no number or no id."""
+    """Return a person's SMS, or `None` without a number or an id."""
     number = _e164(sender)
     return (
         None if number is None or not is_id(id_) else InboundSms(sender=number, text=text, event_id=f"{id_}/received")
@@ -317,7 +317,7 @@ def _said(sender: str, text: str, id_: str) -> InboundSms | None:
 
 
 def _e164(written: str) -> str | None:
-    """Return a number as it is known here, however a provider in Malaysia writes it."""
+    """Return a number in E.164, from any notation of Malaysian providers; `None` if it is none."""
     digits = re.sub(r"[\s()-]", "", written)
     for before, after in (("+", "+"), ("00", "+"), ("0", _MALAYSIA), ("", "+")):
         if digits.startswith(before):

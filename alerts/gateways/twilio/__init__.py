@@ -1,1 +1,1 @@
-"""SMS and calls through Twilio: the gateways `twilio_sms` and `twilio_voice`, and what they share."""
+"""SMS and voice through Twilio: the gateways `twilio_sms` and `twilio_voice` and their common client."""

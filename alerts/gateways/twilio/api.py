@@ -1,7 +1,7 @@
-"""What SMS and calls through Twilio share: the account, its errors, its signature.
+"""Common client of the Twilio gateways: the account, errors, signatures.
 
-Twilio's REST API of 2010-04-01. The requests go through httpx and not through the SDK, whose async client ignores its
-time-out and repeats POSTs (twilio-python #925); the SDK's validator is used for signatures.
+Twilio's REST API of 2010-04-01. Requests use httpx, not the SDK, whose async client ignores its time-out and repeats
+POSTs (twilio-python #925); the SDK validates signatures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from alerts.provider import DEADLINE_SECONDS, Deadline, ErrorMeaning, JsonApi, P
 
 _T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
 
-#: Twilio's code -> what it means for the next step (twilio.com/docs/api/errors). The texts are ours: Twilio's quote
+#: Twilio's error codes with their meaning (twilio.com/docs/api/errors). The texts are ours, because Twilio's contain
 #: the number.
 ERRORS: Mapping[int, tuple[ErrorClass, str]] = {
     11100: (_C, "callback URL not accepted"),
@@ -61,29 +61,29 @@ ERRORS: Mapping[int, tuple[ErrorClass, str]] = {
     32205: (_C, "country not enabled for calls"),
 }
 
-#: Twilio's clock and ours may differ by this much, and its times have no fractions.
+#: Twilio's clock and ours may differ by this much; Twilio's times have no fractions.
 SKEW = timedelta(seconds=10)
-#: How far a clock of ours may be ahead before an answer to an SMS seems older than the incident, and is not seen. To see
-#: one twice costs nothing.
+#: How far our clock may be ahead before a reply would seem older than the incident and be missed. Reading a reply twice
+#: is harmless.
 EARLIER = timedelta(hours=1)
 
 
-#: Python refuses to read a number of thousands of digits, and the store one of twenty.
+#: Python refuses to parse numbers of thousands of digits, and the database numbers of twenty.
 _DIGITS_AT_MOST = 9
 
 
 class TwilioSettings(BaseModel):
-    """An account, as both gateways are configured with it."""
+    """Account settings of both gateways."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     account_sid: Annotated[str, StringConstraints(pattern=r"^AC[0-9a-fA-F]{32}$")]
-    #: The account's own token, not an API key: only the token can check signatures.
+    #: The account's token, not an API key: only the token can verify signatures.
     auth_token: SecretStr
-    #: Accepted in signatures beside `auth_token` while the token is being rotated.
+    #: Also accepted in signatures, while the token is being rotated.
     other_auth_tokens: tuple[SecretStr, ...] = ()
     base_url: ProviderUrl = "https://api.twilio.com"
-    #: "http://proxy.example:3128", credentials included where the proxy asks for them.
+    #: "http://proxy.example:3128", with credentials if the proxy requires them.
     proxy: SecretStr | None = None
     deadline_seconds: Deadline = DEADLINE_SECONDS
 
@@ -121,11 +121,11 @@ class Twilio:
     async def sent_to(
         self, order: SendRequest, resource: str, within: timedelta | None = None
     ) -> Sequence[Mapping[str, Any]]:
-        """Return what was created for the address of *order* since it was, *within* that time, oldest first.
+        """Return what was created for the address of *order* since then, *within* that span, oldest first.
 
-        Give or take the clocks' `SKEW`; where Twilio's shows another time than ours, by Twilio's.
-        Not filtered by DateSent or StartTime: both are empty while a message or call waits in Twilio's queue, which is
-        when we look for it. The newest hundred to one number reach back far enough.
+        Tolerates a clock difference of `SKEW`; a larger one is corrected by Twilio's date. Not filtered by DateSent or
+        StartTime, which are empty while a message or call is queued, which is when it is looked up. The newest hundred
+        per number reach back far enough.
         """
         page = await self._provider.ask(
             f"{self._root}/{resource}.json", params={"To": order.address, "PageSize": "100"}
@@ -136,9 +136,9 @@ class Twilio:
         return [item for item in reversed(found) if since - SKEW <= _created_at(item) <= latest]
 
     async def received_by(self, number: str, since: datetime) -> Sequence[Mapping[str, Any]]:
-        """Return the SMS that came in for our *number* since then, or up to `EARLIER` before, oldest first.
+        """Return the SMS received by *number* since then, or up to `EARLIER` before, oldest first.
 
-        Twilio filters by day, in UTC; a thousand are more than people answer in a day.
+        Twilio filters by day, in UTC; a day has fewer than a thousand replies.
         """
         since -= EARLIER
         day = since.astimezone(UTC).date().isoformat()
@@ -164,29 +164,29 @@ class Twilio:
 
 
 def failure(code: object) -> ErrorMeaning:
-    """Say what the error code of a message or call that failed later means; "" and None are unknown errors."""
+    """Return the meaning of the error code of a failed message or call; "" and None are unknown errors."""
     text = str(code or "")
     known = ERRORS.get(number) if (number := count(text)) is not None else None
-    # One more try is the rule for what is not in the table: the message was accepted, so the number has the right form.
+    # Unknown codes are retried once: the message was accepted, so the number is valid.
     error, detail = known or (ErrorClass.TRANSIENT, "not delivered")
     return ErrorMeaning(error=error, code=text if is_id(text) else "", detail=detail)
 
 
 def sid_in(incoming: CallbackRequest, name: str) -> str:
-    """Return a form field that holds Twilio's id of a message or call. Raise `CallbackRejectedError` when it is none."""
+    """Return a form field with Twilio's id of a message or call. Raise `CallbackRejectedError` when it is invalid."""
     if not is_id(sid := incoming.field(name)):
         raise CallbackRejectedError(400, "without a sid")
     return sid
 
 
 def count(value: object) -> int | None:
-    """Read a count that Twilio writes as text ("1"), or `None`."""
+    """Parse a count that Twilio sends as text ("1"); `None` if it is none."""
     text = str(value)
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_AT_MOST else None
 
 
 class _Form:
-    """A form as the SDK's validator reads one: it signs repeated fields too, when they come by `getlist`."""
+    """A form as the SDK's validator reads it: repeated fields are signed too, through `getlist`."""
 
     def __init__(self, form: Mapping[str, Sequence[str]]) -> None:
         self._form = form
@@ -220,7 +220,7 @@ def _listed(page: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
 
 
 def _ahead(theirs: datetime | None, ours: datetime | None) -> timedelta:
-    """Return how far a provider's clock is ahead of ours, where it is by hours and not by the time of an answer."""
+    """Return how far the provider's clock is ahead of ours, if by more than the duration of a request."""
     ahead = theirs - ours if theirs is not None and ours is not None else timedelta(0)
     return ahead if abs(ahead) > TOLERANCE else timedelta(0)
 

@@ -32,7 +32,7 @@ from alerts.model.gateway import (
 )
 from alerts.provider import InboxPoll
 
-#: Statuses of the Message resource. A Malaysian carrier blocks silently after "sent" (malaysia.md 3.2), so only
+#: Status values of the Message resource. A Malaysian carrier may block silently after "sent" (malaysia.md 3.2), so only
 #: "delivered" counts as delivered.
 _PROGRESS = {
     "queued": SubmissionState.ACCEPTED,
@@ -49,7 +49,7 @@ _PROGRESS = {
 }
 
 
-#: A number, a short code, or a sender name, which holds a letter.
+#: A number, a short code, or a sender name, which contains a letter.
 _SENDER = re.compile(r"\+[1-9]\d{6,14}|\d{4,6}|(?=.*[A-Za-z])[A-Za-z0-9 ]{2,11}")
 
 
@@ -62,20 +62,20 @@ def _sender(written: str) -> str:
 
 
 class Replies(StrEnum):
-    """How answers to our SMS reach us."""
+    """How replies to our SMS are received."""
 
-    #: They do not. Malaysian carriers replace a sender by a short code that they share, and an answer to that is lost.
+    #: Not at all. Malaysian carriers replace the sender by a shared short code, and a reply to that is lost.
     OFF = "off"
-    #: Twilio posts each to `<public_url>/callbacks/<gateway>/sms`, which is set on the number in its console.
+    #: Twilio posts each reply to `<public_url>/callbacks/<gateway>/sms`, which is set on the number in its console.
     WEBHOOK = "webhook"
-    #: Twilio is asked, because it cannot reach us.
+    #: Twilio is polled, because it cannot reach us.
     POLL = "poll"
 
 
 class TwilioSmsSettings(TwilioSettings):
-    #: A number or short code of the account, or a sender name: one of digits alone is a number without its "+".
+    #: A number or short code of the account, or a sender name. Digits alone are rejected as a number without "+".
     from_number: Annotated[str, AfterValidator(_sender)]
-    #: Only for a number of our own that people's telephones show and can answer to: ask the provider.
+    #: Only for a number of our own that telephones show and can reply to: ask the provider.
     replies: Replies = Replies.OFF
 
     @model_validator(mode="after")
@@ -86,7 +86,7 @@ class TwilioSmsSettings(TwilioSettings):
 
 
 class TwilioSms:
-    """Sends one text a call. Twilio has no idempotency key; the notice number in the text identifies it."""
+    """Sends one SMS per call. Twilio has no idempotency key; the notification number in the text identifies it."""
 
     def __init__(self, settings: TwilioSmsSettings, surroundings: GatewayContext) -> None:
         self._from = settings.from_number
@@ -100,15 +100,15 @@ class TwilioSms:
             "To": order.address,
             "From": self._from,
             "Body": order.carried(SmsContent).text,
-            # A notice that reaches the phone after its use only frightens.
+            # A notification after its expiry would only frighten.
             "ValidityPeriod": str(_validity(order)),
-            # Twilio's guard against SMS pumping takes a burst of equal texts for fraud.
+            # Twilio's guard against SMS pumping treats a burst of equal texts as fraud.
             "RiskCheck": "disable",
-            # The text is GSM-7 already; changed, it could not be found again by its exact words.
+            # The text is GSM-7 already; if changed, it could not be found again by its exact words.
             "SmartEncoded": "false",
         }
         if self._callback_base:
-            # Our reference and not Twilio's id: the callback counts even when the answer to this POST is lost.
+            # Our reference, not Twilio's id: the callback is valid even when the answer to this POST is lost.
             form["StatusCallback"] = f"{self._callback_base}/status/{order.reference}"
         return _report(await self._twilio.create("Messages", form))
 
@@ -161,7 +161,7 @@ class TwilioSms:
             await self._answer(sender, answer)
 
     async def _answer(self, number: str, answer: SmsContent) -> None:
-        """Send an answer once: what it confirms is stored, and a second SMS would only confuse."""
+        """Send a reply once: what it confirms is stored, and a second SMS would only confuse."""
         form = {"To": number, "From": self._from, "Body": answer.text, "ValidityPeriod": "600"}
         with contextlib.suppress(DeliveryError):
             await self._twilio.create("Messages", form | {"RiskCheck": "disable", "SmartEncoded": "false"})
@@ -182,15 +182,15 @@ def _said(sid: str, sender: str, text: str) -> InboundSms:
 
 
 def _validity(order: SendRequest) -> int:
-    """Return ValidityPeriod in seconds; Twilio takes 1 to 36000.
+    """Return ValidityPeriod in seconds; Twilio accepts 1 to 36000.
 
-    By the one clock that the order has both times from: with engines on a server it is not this machine's.
+    Both times of the order come from one clock, which may not be this machine's.
     """
     return max(1, min(int((order.expires_at - order.created_at).total_seconds()), 36000))
 
 
 def _report(message: Mapping[str, Any]) -> DeliveryReport:
-    # A status that Twilio invents later is at least accepted: it answered with a sid.
+    # An unknown status counts as accepted, because the message has a sid.
     progress = _PROGRESS.get(str(message.get("status")), SubmissionState.ACCEPTED)
     if progress is not SubmissionState.FAILED:
         return DeliveryReport(progress=progress, provider_id=str(message["sid"]))

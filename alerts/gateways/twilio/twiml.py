@@ -1,8 +1,8 @@
-"""What a call says, as TwiML. Pure: scripts in, a document out.
+"""TwiML documents for calls. Pure: scripts in, a document out.
 
-A headline, the menu, then everything in full and the menu again: whoever is woken up knows within seconds what it is about
-and which key to press. A key pressed while it speaks is heard at once, because everything is spoken inside the Gather. Each
-language is spoken by its own voice.
+A headline, the menu, the full text, and the menu again: a person who wakes up learns within seconds what it is about
+and which key to press. Keys are accepted at any time, because all speech is inside the Gather. Each language has its
+own voice.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from twilio.twiml.voice_response import VoiceResponse
 
 from alerts.model.gateway import Script
 
-#: What the `Twiml` parameter of a new call may hold.
+#: Limit of the `Twiml` parameter of a new call.
 LONGEST_INLINE = 4000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voices:
-    """BCP 47 language -> Twilio voice. The language alone does not choose a voice that speaks it."""
+    """BCP 47 language to Twilio voice. The language alone does not select a voice that speaks it."""
 
     names: Mapping[str, str]
     #: How long to wait for a key after the last word.
@@ -31,7 +31,7 @@ class Voices:
 
 
 def menu(scripts: Sequence[Script], index: int, voices: Voices, *, action: str) -> str:
-    """Speak the script at *index*, and post the key (or its absence) to *action*."""
+    """Speak the script at *index*, and post the key, or its absence, to *action*."""
     script = scripts[index]
     response = VoiceResponse()
     gather = response.gather(
@@ -39,9 +39,9 @@ def menu(scripts: Sequence[Script], index: int, voices: Voices, *, action: str) 
         timeout=voices.patience_seconds,
         action=action,
         method="POST",
-        # Silence must come back to us as well: we count it and say goodbye.
+        # Post silence too: it is counted, and the call ends.
         action_on_empty_result=True,
-        # Otherwise "#" would end the input and look like silence.
+        # Otherwise "#" would end the input and be indistinguishable from silence.
         finish_on_key="",
     )
     if script.headline:
@@ -55,7 +55,7 @@ def menu(scripts: Sequence[Script], index: int, voices: Voices, *, action: str) 
 
 
 def _keys(verb: VoiceResponse, scripts: Sequence[Script], index: int, voices: Voices) -> None:
-    """Say which key does what, and in each other language how to hear that one."""
+    """Speak which key does what, and in each other language how to select it."""
     voices.say(verb, scripts[index].menu, scripts[index].language)
     for number, other in enumerate(scripts):
         if number != index and other.invitation:
@@ -63,7 +63,7 @@ def _keys(verb: VoiceResponse, scripts: Sequence[Script], index: int, voices: Vo
 
 
 def question(text: str, language: str, voices: Voices, *, action: str, whole: bool) -> str:
-    """Say something and post what is pressed (or nothing) to *action*: one key or, *whole*, all digits up to "#"."""
+    """Speak a question and post the answer to *action*: one key or, if *whole*, all digits up to "#"."""
     response = VoiceResponse()
     gather = response.gather(
         **({"finish_on_key": "#"} if whole else {"num_digits": 1, "finish_on_key": ""}),
@@ -85,16 +85,16 @@ def farewell(text: str, language: str, voices: Voices) -> str:
 
 
 def silence() -> str:
-    """Hang up: there is nothing to say (any more)."""
+    """Hang up without a word."""
     response = VoiceResponse()
     response.hangup()
     return str(response)
 
 
 def recital(scripts: Sequence[Script], voices: Voices) -> str | None:
-    """Speak without asking for a key, for when no key can come back to us; `None` when nothing fits.
+    """Speak without a menu, for calls without a callback URL; `None` when nothing fits.
 
-    All languages when they fit, since nobody can choose; then the person's own; then that one said once.
+    All languages twice or once if they fit, since nobody can choose; otherwise the person's own.
     """
     for chosen, times in ((scripts, 2), (scripts[:1], 2), (scripts[:1], 1)):
         response = VoiceResponse()

@@ -1,8 +1,8 @@
 """Calls through Twilio (Calls resource of the 2010-04-01 API), acknowledged by a key.
 
-A completed call proves that the line was answered, perhaps by a voicemail: without a key it has reached nobody, and has
-failed for now. Only key 1 acknowledges, and "thank you" is spoken only after the acknowledgement is stored. Key 4 hands on to
-the next of the staff, and key 5 leads a duty officer to the release of an announcement.
+A completed call proves only that the line was answered, perhaps by voicemail: without a key it has reached nobody and
+counts as failed. Only key 1 acknowledges, and "thank you" is spoken after the acknowledgement is stored. Key 4
+escalates to the next staff member; key 5 starts the release of an announcement.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from alerts.provider import E164
 
 ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, HAND_ON, RELEASE = "1", "2", "3", "4", "5"
 
-#: Statuses of the Call resource, and "initiated", which only callbacks use.
+#: Status values of the Call resource, and "initiated", which only callbacks use.
 PROGRESS = {
     "queued": SubmissionState.ACCEPTED,
     "initiated": SubmissionState.ACCEPTED,
@@ -56,11 +56,11 @@ PROGRESS = {
     "canceled": SubmissionState.FAILED,
 }
 
-#: A menu that nobody answers is repeated this often, then the call says goodbye.
+#: An unanswered menu is repeated this often before the call ends.
 SILENT_REPEATS = 2
 
-#: The number of a call is not ours to choose and its text cannot be asked for. It was created within the deadline of
-#: our POST, so what began later is another attempt's.
+#: A call has no reference of ours, and its text cannot be queried. It was created within the deadline of our POST, so a
+#: later call belongs to another attempt.
 _CREATED_WITHIN = timedelta(seconds=30)
 
 _TWIML = "text/xml"
@@ -69,33 +69,33 @@ _VOICES = {"ms-MY": "Google.ms-MY-Wavenet-A", "en-GB": "Google.en-GB-Wavenet-A"}
 
 
 def _speaking(voices: Mapping[str, str]) -> Mapping[str, str]:
-    """Fill in the languages that nobody chose a voice for. Raise `ValueError` for a voice of another language."""
+    """Add the default voices of other languages. Raise `ValueError` for a voice of another language."""
     for language, voice in voices.items():
-        # Twilio fails the call when it comes to such words. The names of Amazon's voices tell no language.
+        # Twilio aborts the call at such a voice. Names of Amazon's voices do not contain the language.
         if voice.startswith("Google.") and not voice.startswith(f"Google.{language}-"):
             raise ValueError(f"{voice} does not speak {language}; write one whose name begins with Google.{language}-")
     return {**_VOICES, **voices}
 
 
 def _digits(extension: str) -> str:
-    """Spell a second's wait as two half ones: Twilio describes "w" everywhere, and "W" on some of its pages only."""
+    """Write a pause of one second as two of half a second: Twilio documents "w" everywhere, and "W" on some pages only."""
     return extension.replace("W", "ww")
 
 
 class TwilioVoiceSettings(TwilioSettings):
-    #: Staff see this number: publish it to them. Malaysian caller ids are not supported for calls into Malaysia.
+    #: Shown to staff: publish it to them. Malaysian caller ids are not supported for calls into Malaysia.
     from_number: E164
-    #: 25 s end before most voicemails answer.
+    #: 25 s end before most voicemail systems answer.
     ring_seconds: Annotated[int, Field(ge=5, le=600)] = 25
     patience_seconds: Annotated[int, Field(ge=1, le=60)] = 8
-    #: BCP 47 language -> Twilio voice; what is left out keeps the voice it has here.
+    #: BCP 47 language to Twilio voice; others keep their default.
     voices: Annotated[Mapping[str, Annotated[str, StringConstraints(min_length=1)]], AfterValidator(_speaking)] = (
         _VOICES
     )
 
 
 class TwilioVoice:
-    """Calls, speaks and listens for keys. Without a callback address it speaks and ends."""
+    """Places calls, speaks, and takes keys. Without a callback URL it only speaks."""
 
     def __init__(self, settings: TwilioVoiceSettings, surroundings: GatewayContext) -> None:
         self._from = settings.from_number
@@ -109,7 +109,7 @@ class TwilioVoice:
             "To": order.address,
             "From": self._from,
             "Timeout": str(self._ring_seconds),
-            # However a switchboard behaves, no call runs longer.
+            # Limits every call, whatever a switchboard does.
             "TimeLimit": str(max(60, int(CALL_LASTS.total_seconds()) - self._ring_seconds)),
         }
         if order.extension:
@@ -158,9 +158,9 @@ class TwilioVoice:
         speak = f"{self._base}/speak/{order.reference}"
         document = self._menu(order.reference, scripts, index=0, silent=0)
         return {
-            # Inline where it fits: an answered call then needs nothing from us before it speaks.
+            # Inline if it fits: an answered call then needs no request to us before it speaks.
             **({"Twiml": document} if len(document) <= twiml.LONGEST_INLINE else {"Url": speak}),
-            # When a key cannot be taken, the person hears the menu again and not "an application error has occurred".
+            # After an error of ours the person hears the menu again, not "an application error has occurred".
             "FallbackUrl": speak,
             "StatusCallback": f"{self._base}/status/{order.reference}",
             "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
@@ -175,7 +175,7 @@ class TwilioVoice:
         if status not in PROGRESS:
             raise CallbackRejectedError(400, "not a status of a call")
         report = self._read({"sid": sid, "status": status, "sip": incoming.field("SipResponseCode")})
-        # Calls are told of in order; a number that is none tells no two apart.
+        # Status callbacks are ordered; a sequence number that is none cannot tell two apart.
         sequence = count(incoming.field("SequenceNumber"))
         event_id = f"{sid}/{status if sequence is None else sequence}"
         await desk.record(CallbackEvent(reference=reference, event_id=event_id, report=report))
@@ -215,7 +215,7 @@ class TwilioVoice:
     async def _acknowledge(
         self, reference: str, incoming: CallbackRequest, desk: CallbackHandler, index: int, *, hands_on: bool = False
     ) -> CallbackResponse:
-        """Take an answer to the call in: the person takes on what it tells of, or hands it on."""
+        """Record an answer to the call: the person acknowledges or escalates."""
         sid = sid_in(incoming, "CallSid")
         heard = CallbackEvent(
             reference=reference,
@@ -224,7 +224,7 @@ class TwilioVoice:
             acknowledged=not hands_on,
             handed_on=hands_on,
         )
-        # Stored first. What is said below is what the store says, so nobody relies on an acknowledgement that is lost.
+        # Store first. The spoken answer follows the stored state, so nobody relies on a lost acknowledgement.
         result = await desk.record(heard)
         script = await _script(reference, desk, index)
         if script is None:
@@ -244,7 +244,7 @@ class TwilioVoice:
         self, reference: str, incoming: CallbackRequest, desk: CallbackHandler, index: int
     ) -> CallbackResponse:
         pin = incoming.field("Digits")
-        # Silence is no wrong PIN: nobody is locked out for having put the telephone down.
+        # Silence is no wrong PIN: hanging up must not lock anybody out.
         answer = await (desk.prove_release(reference, pin) if pin else desk.begin_release(reference))
         return await self._ask_release(reference, answer, desk, index, typed=bool(pin))
 
@@ -259,7 +259,7 @@ class TwilioVoice:
     async def _ask_release(
         self, reference: str, answer: ReleasePrompt, desk: CallbackHandler, index: int, *, typed: bool = True
     ) -> CallbackResponse:
-        """Say what comes next in a release and wait for it; *typed*: something was pressed, so the person is there."""
+        """Speak the next step of a release and wait for input; *typed*: a key was pressed, so a person is there."""
         script = await _script(reference, desk, index)
         if script is None:
             return _answer(twiml.silence())
@@ -274,10 +274,10 @@ class TwilioVoice:
 
 
 def _report(call: Mapping[str, Any], *, keys: bool) -> DeliveryReport:
-    """Read an answer, a callback or a row of a list. *keys*: whether a key could have come back to us."""
+    """Read an answer, a callback or a list item. *keys*: whether keys can be received."""
     report = _whatever_it_was(call)
     if report.progress is not SubmissionState.DELIVERED or not keys:
-        # Where no key can come back, an answered call is all that can be known.
+        # Without keys, an answered call is the best possible result.
         return report
     return replace(
         report,
@@ -289,14 +289,14 @@ def _report(call: Mapping[str, Any], *, keys: bool) -> DeliveryReport:
 
 
 def _whatever_it_was(call: Mapping[str, Any]) -> DeliveryReport:
-    # A status that Twilio invents later is at least accepted: it answered with a sid.
+    # An unknown status counts as accepted, because the call has a sid.
     status = str(call.get("status"))
     progress = PROGRESS.get(status, SubmissionState.ACCEPTED)
     failed = progress is SubmissionState.FAILED
     return DeliveryReport(
         progress=progress,
         provider_id=str(call["sid"]),
-        # Nobody answered this time. A number that does not exist looks the same ("failed"), so none is given up here.
+        # Nobody answered. An invalid number looks the same ("failed"), so no number is given up here.
         error=ErrorClass.TRANSIENT if failed else None,
         code=status if failed else "",
         detail=f"SIP {call['sip']}" if failed and call.get("sip") else "",
@@ -304,7 +304,7 @@ def _whatever_it_was(call: Mapping[str, Any]) -> DeliveryReport:
 
 
 async def _note_person(reference: str, incoming: CallbackRequest, desk: CallbackHandler) -> None:
-    """Record that somebody is there: a voicemail presses no key."""
+    """Record that a person is present: voicemail presses no key."""
     sid = sid_in(incoming, "CallSid")
     report = DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=sid, in_call=True)
     await desk.record(CallbackEvent(reference=reference, event_id=f"{sid}/key", report=report))
@@ -316,7 +316,7 @@ async def _script(reference: str, desk: CallbackHandler, index: int) -> Script |
 
 
 async def _told(reference: str, desk: CallbackHandler) -> Sequence[Script] | None:
-    """Return what a call says, or `None` when there is no such attempt. Raise `CallbackRejectedError` for one that is no call."""
+    """Return what a call speaks, or `None` without such an attempt. Raise `CallbackRejectedError` if it is no call."""
     content = await desk.content(reference)
     if content is None:
         return None

@@ -1,1 +1,1 @@
-"""How what several sites judge becomes one: what a site says, whether it is fresh, and what enough of them say. Decisions only."""
+"""Joint evaluation of sites: status of a site, its freshness, and the quorum. Pure."""

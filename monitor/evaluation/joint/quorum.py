@@ -1,12 +1,12 @@
-"""Decide how something stands of which several sites judge: as enough of them say. Pure.
+"""Joint status of an agency by a quorum of sites. Pure.
 
-A cut cable at one site is no outage of a ministry elsewhere. So what is wrong must be said by as many sites as are *needed*
-(`Quorum`). That it is over must be proven by as many, and fewer may be left that have not seen it work. In between it stands
-as it was told: neither opens an incident nor ends one. Sites that share an uplink fail together, and have one vote.
+A cut cable at one site is no outage of a ministry elsewhere. So a problem needs as many votes as are *needed*
+(`Quorum`), its end as many, and fewer may be left without that proof. In between, the status stays: no incident opens
+or ends. Sites with a common uplink fail together and have one vote.
 
-Each claim is counted by itself: that nothing can be sent, that nothing can be received, that a direction is in trouble, that
-anything is. A site has a say in what it sees: one that does not probe a direction, or knows nothing of it, abstains, and fewer
-may be needed. One that is not clear yet, or is not believed yet, does see: nobody speaks for it meanwhile.
+Each claim is counted by itself: sending is down, receiving is down, a direction is in trouble, anything is. A site
+votes on what it sees: one that does not probe a direction, or knows nothing about it, abstains, and fewer votes may be
+needed. An undecided site counts as seeing.
 """
 
 from __future__ import annotations
@@ -23,54 +23,54 @@ from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import IN_TROUBLE, Health
 from monitor.model.route import Direction
 
-#: What is wrong with an agency when mail goes in none of these ways.
+#: Incident type of an agency when mail passes in none of these directions.
 _OUT: Mapping[frozenset[Direction], IncidentType] = {frozenset(ways): matter for matter, ways in WAYS.items() if ways}
 
-#: That mail does not go one way at all; that a direction is in trouble; `None`: that something is wrong, whatever it is.
+#: A direction is down; a direction is in trouble; `None`: anything is wrong.
 _Claim = IncidentType | Direction | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quorum:
-    """How many votes decide."""
+    """Number of votes that decide."""
 
-    #: Never fewer, as far as so many sites probe the agency; those that are not heard count among them.
+    #: Minimum, limited by the number of sites that probe the agency, including silent ones.
     at_least: int = 1
-    #: And at least so many of a hundred that see it now.
+    #: Minimum as a percentage of the sites that see it now.
     share: int = 0
-    #: The uplink of each site that shares one with others, by the site's name.
+    #: Shared uplinks, by site name.
     uplinks: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for a quorum of none."""
+        """Raise `ValueError` for a quorum of zero."""
         if self.at_least < 1:
             raise ValueError(f"a quorum of {self.at_least}: at least one site must say so")
 
     def needed(self, seeing: int, silent: int) -> int:
-        """Return how many of those that are *seeing* it must say the same: more than there are where too few are left.
+        """Return how many of those *seeing* must agree: more than there are if too few are left.
 
-        *silent*: how many others would see it, were they heard.
+        *silent*: others that would see it if they were connected.
         """
         return max(min(self.at_least, seeing + silent), -(-self.share * seeing // 100), 1)
 
     def voters(self, sites: Iterable[str]) -> AbstractSet[tuple[bool, str]]:
-        """Return who votes where *sites* are heard: each site, or the uplink that it shares."""
+        """Return the voters among *sites*: a site, or its shared uplink."""
         return {self.voter(site) for site in sites}
 
     def voter(self, site: str) -> tuple[bool, str]:
-        """Return by what the vote of a site is known."""
+        """Return the voter of a site."""
         uplink = self.uplinks.get(site)
         return (False, site) if uplink is None else (True, uplink)
 
     def is_reached(self, heard: Iterable[str], sites: Iterable[str]) -> bool:
-        """Whether so many of *sites* are *heard* that anything can be told."""
+        """Whether enough of *sites* are *heard* to decide anything."""
         return len(self.voters(heard)) >= min(self.at_least, len(self.voters(sites)))
 
 
 def votes_of(said: Mapping[str, SiteStatus], quorum: Quorum) -> Mapping[tuple[bool, str], SiteStatus]:
-    """Return how it stands by each vote, of what sites say by name.
+    """Return the status by voter, from the statuses of sites by name.
 
-    For sites that share an uplink something is wrong when one of them says so, and all is well when all do.
+    For sites with a shared uplink a problem needs one of them, a recovery all.
     """
     found: dict[tuple[bool, str], list[SiteStatus]] = {}
     for site, standing in said.items():
@@ -80,14 +80,14 @@ def votes_of(said: Mapping[str, SiteStatus], quorum: Quorum) -> Mapping[tuple[bo
 
 
 def agreed(said: Iterable[SiteStatus], quorum: Quorum, silent: Iterable[SiteStatus] = ()) -> SiteStatus | None:
-    """Return how it stands by the votes of the fresh sites; `None` when none of them sees it.
+    """Return the joint status of the fresh sites; `None` if none of them sees it.
 
-    *silent*: what the others last said, which tells what they would see.
+    *silent*: the last statuses of the others, which show what they would see.
     """
     sites, unheard = [*said], [*silent]
     if len(sites) == 1 and not unheard:
         return sites[0]
-    # Those see all that others see, and have not been asked what of it is proven to work.
+    # These sites see what others see, and were not asked for a proof of recovery.
     untroubled = [site for site in sites if site == UNTROUBLED]
     ballots = [(site, claims) for site in sites if (claims := _claims(site))]
     if not ballots or (len(ballots) + len(untroubled) == 1 and not unheard):
@@ -97,7 +97,7 @@ def agreed(said: Iterable[SiteStatus], quorum: Quorum, silent: Iterable[SiteStat
     would_see = [seen if site == UNTROUBLED else _claims(site) for site in unheard]
     votes = {claim: _Vote.on(claim, ballots, quorum, sum(claim in claims for claims in would_see)) for claim in seen}
     held = [claim for claim, vote in votes.items() if vote.outcome]
-    # Where mail does not go at all, it does not matter where else something is wrong.
+    # If a direction is down, lesser trouble elsewhere does not matter.
     held = [claim for claim in held if isinstance(claim, IncidentType)] or held
     holders = [site for site, claims in ballots if any(claims.get(claim) for claim in held)]
     return SiteStatus(
@@ -109,24 +109,24 @@ def agreed(said: Iterable[SiteStatus], quorum: Quorum, silent: Iterable[SiteStat
 
 
 def disagree(said: Collection[SiteStatus]) -> bool:
-    """Return whether some sites say that something is wrong, and others that all is proven to work."""
+    """Return whether some sites report trouble while others prove that all works."""
     return any(each.trouble for each in said) and any(each.well_since for each in said)
 
 
 def _claims(site: SiteStatus) -> Mapping[_Claim, bool | None]:
-    """Return which claims a site sees, and whether each is so; `None`: it is not clear. Empty where it sees nothing."""
+    """Return the claims that a site sees, each true, false or undecided (`None`). Empty if it sees nothing."""
     matter = None if site.trouble is None else site.trouble.matter
     failing = () if matter is None else WAYS.get(matter, ())
     is_well = site.well_since is not None
     known = {direction: health for direction, health in site.directions.items() if health is not Health.UNKNOWN}
     claims: dict[_Claim, bool | None] = {}
     for way in WAYS[IncidentType.BOTH]:
-        # Mail within the agency goes both ways: it speaks where nothing else is known.
+        # Mail within the agency uses both directions, and counts where nothing else is known.
         if (health := known.get(way, known.get(Direction.INTERNAL))) is not None:
             works = is_well or (matter is not None and health in WORKS)
             claims[_OUT[frozenset({way})]] = True if way in failing else (False if works else None)
     for direction, health in known.items():
-        # Where a direction fails and it does not say so yet, it waits to see how much is wrong.
+        # A failing direction without trouble yet is undecided.
         in_trouble = matter is not None and health is not Health.UP
         claims[direction] = True if in_trouble else (False if health is Health.UP else None)
     if known or matter in {IncidentType.MONITORING_FAULT, IncidentType.SIGN_IN} or (is_well and not site.directions):
@@ -135,7 +135,7 @@ def _claims(site: SiteStatus) -> Mapping[_Claim, bool | None]:
 
 
 def _outcome(says: Collection[bool | None], needed: int) -> bool | None:
-    """Return whether a claim is so by those that see it; `None`: neither that, nor that it is not, is said by enough."""
+    """Return whether a claim holds by those that see it; `None` if neither side has enough votes."""
     so, not_so = 0, 0
     for each in says:
         so, not_so = so + (each is True), not_so + (each is False)
@@ -145,20 +145,20 @@ def _outcome(says: Collection[bool | None], needed: int) -> bool | None:
 
 
 def _enough(needed: int, seeing: int) -> int:
-    """Return how many must deny a claim: as many as are needed, and so many that fewer are left that could hold it."""
+    """Return how many must deny a claim: as many as are needed, and so many that fewer are left to affirm it."""
     return max(needed, seeing - needed + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Vote:
-    """What those say of a claim that see it."""
+    """Votes on one claim."""
 
     outcome: bool | None
     needed: int
-    #: How many must deny it.
+    #: Votes that deny it by quorum.
     enough: int
     troubles: Sequence[ActiveProblem]
-    #: Since when each is well that denies it, and that nothing else is wrong with.
+    #: Since when each denying site without other trouble is well.
     well: Sequence[datetime]
 
     @classmethod
@@ -169,7 +169,7 @@ class _Vote:
         quorum: Quorum,
         silent: int,
     ) -> _Vote:
-        """Count."""
+        """Count the votes."""
         seeing = [(site, claims[claim]) for site, claims in ballots if claim in claims]
         needed = quorum.needed(len(seeing), silent)
         return cls(
@@ -182,7 +182,7 @@ class _Vote:
 
 
 def _joint_trouble(held: Mapping[_Claim, _Vote]) -> ActiveProblem:
-    """Return what is wrong by the claims that are held: of each, from when on as many said so as are needed."""
+    """Return the problem of the claims that hold, each since the quorum was reached."""
     parts = [(vote.troubles, vote.needed) for vote in held.values()]
     return ActiveProblem(
         matter=_joint_matter(held),
@@ -202,12 +202,12 @@ def _joint_matter(held: Mapping[_Claim, _Vote]) -> IncidentType:
 
 
 def _joint_cause(sites: Iterable[SiteStatus]) -> Cause | None:
-    """Return why it fails as most of the sites say that know."""
+    """Return the cause that most of the knowing sites report."""
     return prevailing(site.cause for site in sites if site.cause is not None)
 
 
 def _well_since(votes: Collection[_Vote]) -> datetime | None:
-    """Return since when enough deny every claim; `None`: of some, not enough do."""
+    """Return since when a quorum denies every claim; `None` if one is not denied."""
     if any(vote.outcome is not False for vote in votes):
         return None
     return max((sorted(vote.well)[vote.enough - 1] for vote in votes if len(vote.well) >= vote.enough), default=None)
@@ -216,7 +216,7 @@ def _well_since(votes: Collection[_Vote]) -> datetime | None:
 def _joint_directions(
     sites: Collection[SiteStatus], quorum: Quorum, silent: Collection[SiteStatus]
 ) -> Mapping[Direction, Health]:
-    """Return how each direction is that any of the sites knows of."""
+    """Return the health of each direction that any site knows."""
     known: dict[Direction, list[Health]] = {}
     for site in sites:
         for direction, health in site.directions.items():

@@ -1,4 +1,4 @@
-"""How it stands between a site and its hub, in one word, by what was seen at both ends."""
+"""State of replication from a site to its hub, by observations at both ends."""
 
 from __future__ import annotations
 
@@ -7,44 +7,44 @@ from enum import StrEnum
 
 
 class ReplicationState(StrEnum):
-    """What becomes of what a site says."""
+    """State of a site's replication."""
 
-    #: It comes to the hub, and is complete.
+    #: Data arrives and is complete.
     WORKS = "works"
-    #: The site is in the settings, and has not joined.
+    #: The site is configured and has not joined.
     NOT_JOINED = "not_joined"
-    #: Somebody has disabled the subscription.
+    #: The subscription was disabled.
     STOPPED = "stopped"
-    #: The hub's PostgreSQL refuses a row, and tries it again and again.
+    #: The hub's PostgreSQL rejects a row and retries.
     REFUSED = "refused"
-    #: The site does not keep what the hub has not heard: its slot is lost, or gone.
+    #: The site's replication slot is lost, so data for the hub is not kept.
     SLOT_LOST = "slot_lost"
-    #: Part of it is not at the hub and will not come any more: a standby that had not heard it was promoted, or a copy put back.
+    #: Data is missing at the hub for good: a standby that lacked it was promoted, or a backup was restored.
     INCOMPLETE = "incomplete"
-    #: The site cannot be asked. What it has for the hub it keeps.
+    #: The site cannot be queried. It keeps the data for the hub.
     UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replication:
-    """What was seen at both ends."""
+    """Observations at both ends."""
 
     is_joined: bool
     is_enabled: bool
     is_reached: bool
-    #: Whether the site keeps what the hub has not heard.
+    #: Whether the site keeps data for the hub.
     is_kept: bool
-    #: Bytes that it keeps; `None`: not known.
+    #: Bytes of lag; `None`: unknown.
     behind: int | None
-    #: What could not be written at the hub, since its statistics began.
+    #: Rejected rows at the hub, since its statistics began.
     errors: int
-    #: Whether the hub has all that the site says; `None`: not known.
+    #: Whether the hub has all of the site's data; `None`: unknown.
     is_whole: bool | None
-    #: The slots of other hubs that read the site.
+    #: Replication slots of other hubs.
     other_hubs: tuple[str, ...] = ()
 
     def state(self, before: Replication | None) -> ReplicationState:
-        """Say it in one word: what needs a hand most. *before*: what was seen a while ago."""
+        """Return the state that needs action most. *before*: an earlier observation."""
         if not self.is_joined:
             return ReplicationState.NOT_JOINED
         if not self.is_enabled:

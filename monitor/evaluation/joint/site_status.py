@@ -1,4 +1,4 @@
-"""How one site judges an agency's mail, or something of its own: a level that is said again, not an event. Pure."""
+"""Status of an agency's mail, or of an own part, at one site: a level that is repeated, not an event. Pure."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from monitor.model.route import Direction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteStatus:
-    """What a site says now. Neither in trouble nor well: not known, not clear yet, or not believed yet. Never both."""
+    """Current status at a site. Neither in trouble nor well: unknown, undecided, or flapping. Never both."""
 
     trouble: ActiveProblem | None = None
-    #: Why most of it fails, where that is known.
+    #: The most frequent cause, if known.
     cause: Cause | None = None
-    #: Since when all of it is proven to work; `None`: not all is, or it goes down and up too often to be believed.
+    #: Since when all of it works; `None`: not all does, or it flaps.
     well_since: datetime | None = None
-    #: How each direction is judged that the site probes; unknown, too, where a fault of ours keeps all its runs from telling.
-    #: Nothing of what is our own.
+    #: Health of each direction that the site probes; unknown also if all its runs are inconclusive because of our own
+    #: fault. Empty for own parts.
     directions: Mapping[Direction, Health] = field(default_factory=dict)
-    #: The routes that are in trouble, by name.
+    #: Names of unhealthy routes.
     troubled: frozenset[str] = frozenset()
 
 
-#: Nothing is known to be wrong. Whether it is proven to work was not asked.
+#: No known problem; recovery was not examined.
 UNTROUBLED = SiteStatus()
