@@ -270,8 +270,8 @@ ITSELF: Final = StatusPage(
                     "Notices that a brake began to hold back: a person's, so that nobody's telephone rings without end, or a "
                     "gateway's.",
                     (
-                        "sum by (channel, brake) (increase(pantau_notifications_throttled_total[1h]))",
-                        "{{channel}}, {{brake}}",
+                        "sum by (channel, limit) (increase(pantau_notifications_throttled_total[1h]))",
+                        "{{channel}}, {{limit}}",
                     ),
                     size=(12, 6),
                     stacked=True,
@@ -284,7 +284,7 @@ ITSELF: Final = StatusPage(
                 bars(
                     "Heartbeat held back · Denyut ditahan",
                     "What keeps the heartbeat from being sent.",
-                    ("max by (ailment) (pantau_heartbeat_suppressed)", "{{ailment}}"),
+                    ("max by (reason) (pantau_heartbeat_suppressed)", "{{reason}}"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
                     most=1,
@@ -302,7 +302,7 @@ ITSELF: Final = StatusPage(
                 bars(
                     "Lifeline · Talian hayat",
                     "Whether the NOC is rung without the store.",
-                    ("max by (trouble) (pantau_out_of_band_active)", "{{trouble}}"),
+                    ("max by (reason) (pantau_out_of_band_active)", "{{reason}}"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
                     most=1,

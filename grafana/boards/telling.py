@@ -47,7 +47,7 @@ TELLING: Final = StatusPage(
                 stat(
                     "Told in vain · Notis sia-sia",
                     "Open incidents whose notices came to nothing, though all was done that can be.",
-                    none_if_written("sum(max by (unheard) (pantau_incidents_escalation_failed))"),
+                    none_if_written("sum(max by (reason) (pantau_incidents_escalation_failed))"),
                     size=(4, 4),
                 ),
                 stat(
@@ -95,8 +95,8 @@ TELLING: Final = StatusPage(
                     ),
                     ("sum(increase(pantau_notifications_bundled_total[1h]))", "joined · digabung"),
                     (
-                        "sum by (brake) (increase(pantau_notifications_throttled_total[1h]))",
-                        "held, {{brake}} · ditahan",
+                        "sum by (limit) (increase(pantau_notifications_throttled_total[1h]))",
+                        "held, {{limit}} · ditahan",
                     ),
                     size=(14, 8),
                     stacked=True,
@@ -133,7 +133,7 @@ TELLING: Final = StatusPage(
                 bars(
                     "What is overdue · Perkara yang melepasi tempoh",
                     "Lapses of escalations, by what should have happened.",
-                    (none_if_written("max by (lapse) (pantau_escalation_overdue)"), "{{lapse}}"),
+                    (none_if_written("max by (action) (pantau_escalation_overdue)"), "{{action}}"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
                 ),
@@ -141,7 +141,7 @@ TELLING: Final = StatusPage(
                     "Who was not reached · Siapa tidak dihubungi",
                     "Open incidents whose notices came to nothing, by how; and those whose agency has left the configuration, "
                     "which are closed.",
-                    (none_if_written("max by (unheard) (pantau_incidents_escalation_failed)"), "{{unheard}}"),
+                    (none_if_written("max by (reason) (pantau_incidents_escalation_failed)"), "{{reason}}"),
                     (none_if_written("max(pantau_incidents_orphaned)"), "agency left · agensi keluar"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
@@ -224,7 +224,7 @@ TELLING: Final = StatusPage(
                 lines(
                     "Alerts that it brings, per hour · Amaran yang diterima sejam",
                     "What Alertmanager brought: fires opens an incident, is_over ends one; and what was refused of it.",
-                    ("sum by (news) (increase(pantau_alerts_received_total[1h]))", "{{news}}"),
+                    ("sum by (effect) (increase(pantau_alerts_received_total[1h]))", "{{effect}}"),
                     (
                         "sum by (reason) (increase(pantau_alert_webhooks_refused_total[1h]))",
                         "refused · ditolak: {{reason}}",

@@ -189,7 +189,7 @@ class Definitions:
         self.notifications_bundled = counter("notifications_bundled", meaning, "channel")
         start_at_zero(self.notifications_bundled, Channel)
         meaning = "Notices that a brake began to hold back."
-        self.notifications_throttled = counter("notifications_throttled", meaning, "channel", "brake")
+        self.notifications_throttled = counter("notifications_throttled", meaning, "channel", "limit")
         start_at_zero(self.notifications_throttled, Channel, RateLimitScope)
         meaning = (
             "How long it took to tell somebody: from the verdict until a gateway had it, they had it, and one answered."
@@ -216,7 +216,7 @@ class Definitions:
         self.callbacks_refused = counter("callbacks_refused", meaning, "gateway", "reason")
         start_at_zero(self.callbacks_refused, [NO_GATEWAY], REFUSAL_REASONS)
         meaning = "What webhooks of Alertmanager said of alerts, by what that came to."
-        self.alerts_received = counter("alerts_received", meaning, "news")
+        self.alerts_received = counter("alerts_received", meaning, "effect")
         start_at_zero(self.alerts_received, AlertEffect)
         meaning = "Whether an Alertmanager took our incidents when it was last told of them (1) or not (0)."
         self.alertmanager_up = gauge("alertmanager_up", meaning, "member")
@@ -228,19 +228,19 @@ class Definitions:
         gauge = self._gauge
         meaning = "How long the longest lapse of an escalation has lasted; 0 when there is none."
         self.overdue_seconds = gauge("escalation_overdue_seconds", meaning)
-        self.overdue = gauge("escalation_overdue", "What is overdue of escalations, by what it is.", "lapse")
+        self.overdue = gauge("escalation_overdue", "What is overdue of escalations, by what it is.", "action")
         start_at_zero(self.overdue, MissedAction)
         meaning = "Open incidents whose notices came to nothing, by how."
-        self.escalation_failed = gauge("incidents_escalation_failed", meaning, "unheard")
+        self.escalation_failed = gauge("incidents_escalation_failed", meaning, "reason")
         start_at_zero(self.escalation_failed, EscalationFailure)
         meaning = "Whether this keeps the heartbeat from being sent."
-        self.heartbeat_suppressed = gauge("heartbeat_suppressed", meaning, "ailment")
+        self.heartbeat_suppressed = gauge("heartbeat_suppressed", meaning, "reason")
         start_at_zero(self.heartbeat_suppressed, LivenessFailure)
         name = "heartbeat_last_success_timestamp_seconds"
         self.heartbeat_at = gauge(name, "When the heartbeat was last heard.", "receiver")
         self.out_of_band_numbers = gauge("out_of_band_numbers", "Numbers that can be rung without the store.")
         self.out_of_band_active = gauge(
-            "out_of_band_active", "Whether the NOC is rung without the store, by why.", "trouble"
+            "out_of_band_active", "Whether the NOC is rung without the store, by why.", "reason"
         )
         start_at_zero(self.out_of_band_active, OutOfBandReason)
         self.site_fresh = gauge("site_fresh", "Whether what another site says is fresh enough to count.", "site")

@@ -58,7 +58,7 @@ async def test_a_switch_outside_hears_the_service_and_hears_it_again_after_a_cra
 
         await play.until(heard, "the switch hears two beats")
         assert (tmp_path / "denyut").exists()
-        assert await value(play, 'pantau_heartbeat_suppressed{ailment="engine"}') == 0
+        assert await value(play, 'pantau_heartbeat_suppressed{reason="engine"}') == 0
 
         await play.kill()
         dead = len(switch.beats)
@@ -117,7 +117,7 @@ async def test_when_nothing_can_be_written_the_noc_is_rung_and_told_when_it_is_o
         try:
             await play.noc.expect_sms("RM0 PANTAU: AMARAN. Simpanan data Pantau gagal")
             await play.noc.expect_call("tidak dapat menyimpan data")
-            assert await value(play, 'pantau_out_of_band_active{trouble="store"}') == 1
+            assert await value(play, 'pantau_out_of_band_active{reason="store"}') == 1
         finally:
             holder.execute("ROLLBACK")
             holder.close()

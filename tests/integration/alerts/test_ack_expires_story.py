@@ -133,7 +133,7 @@ async def test_after_the_last_step_the_first_is_told_and_then_the_noc_who_had_it
     town.expect_nothing_more()
     await town.advance(MINUTE)
     await town.noc.gets("RM0 PANTAU: AMARAN", "JCM-01 (Ravi Contoh)", "dijawab")
-    assert town.value('pantau_escalation_overdue{lapse="step"}') == 0
+    assert town.value('pantau_escalation_overdue{action="step"}') == 0
     assert "telah disahkan oleh Ravi Contoh" in await town.ravi.replies("1A")
     await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
     await town.advance(MINUTE)
@@ -146,13 +146,13 @@ async def test_the_auditor_finds_an_acknowledgement_that_expires_and_nobody_is_t
     await taken_on(town)
     town.clock.moment += 70 * MINUTE  # The cycle stands still.
     await auditor.look()
-    assert town.value('pantau_escalation_overdue{lapse="step"}') == 1
+    assert town.value('pantau_escalation_overdue{action="step"}') == 1
     assert town.value("pantau_escalation_overdue_seconds") == 600
 
     await town.settle()
     await town.siti.gets("PERINGATAN", "hingga 24/11, 3.35 ptg")
     await auditor.look()
-    assert town.value('pantau_escalation_overdue{lapse="step"}') == 0
+    assert town.value('pantau_escalation_overdue{action="step"}') == 0
 
 
 async def test_a_service_that_was_down_at_the_end_reminds_first(either_town: Town) -> None:

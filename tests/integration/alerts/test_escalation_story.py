@@ -279,13 +279,13 @@ async def test_a_release_that_waits_is_offered_to_the_next_and_the_noc_again_and
     town.expect_nothing_more()
     await town.advance(MINUTE)
     await town.ravi.is_rung()
-    assert town.value('pantau_incidents_escalation_failed{unheard="unreleased"}') == 0
+    assert town.value('pantau_incidents_escalation_failed{reason="unreleased"}') == 0
     await town.advance(15 * MINUTE)
     for _ in range(2):  # Within his turn, and then by SMS.
         await town.ravi.is_rung()
     await town.ravi.gets("menunggu kebenaran")
     await town.noc.gets("RM0 PANTAU: AMARAN", "Notis luar JCM-01 menunggu kebenaran sejak 24/11, 2.45 ptg")
-    assert town.value('pantau_incidents_escalation_failed{unheard="unreleased"}') == 1
+    assert town.value('pantau_incidents_escalation_failed{reason="unreleased"}') == 1
     assert town.value("pantau_escalation_overdue_seconds") == 0, "the heartbeat goes on: it is people who are awaited"
     town.expect_nothing_more()  # Siti has listened, and is left in peace for the first hour.
     town.ravi.presses(*["1"] * 9)

@@ -238,7 +238,7 @@ async def test_repeats_wait_for_a_persons_brake_and_the_first_notice_of_an_incid
     # Five in a quarter of an hour: the sixth and the seventh wait.
     await town.advance(MINUTE)
     town.expect_nothing_more()
-    assert town.value('pantau_notifications_throttled_total{brake="contact",channel="sms"}') > 0
+    assert town.value('pantau_notifications_throttled_total{channel="sms",limit="contact"}') > 0
 
     await outage(town, of("MDC"))
     await town.siti.gets("MDC-01")  # At once; but it counts.

@@ -165,12 +165,12 @@ async def test_when_the_store_is_away_for_ten_minutes_the_noc_is_rung_from_a_fil
         await town.advance(10 * MINUTE - BEAT)
         town.expect_nothing_more()
         assert watching.beats_since() <= 2, "the switch hears nothing any more, and calls somebody"
-        assert town.value('pantau_heartbeat_suppressed{ailment="store"}') == 1
+        assert town.value('pantau_heartbeat_suppressed{reason="store"}') == 1
 
         await town.advance(2 * BEAT)
         await town.noc.is_called("Sistem Pantau tidak dapat menyimpan data")
         await town.noc.gets("RM0 PANTAU: AMARAN. Simpanan data Pantau gagal sejak 24/11, 2.17 ptg")
-        assert town.value('pantau_out_of_band_active{trouble="store"}') == 1
+        assert town.value('pantau_out_of_band_active{reason="store"}') == 1
         await town.advance(30 * MINUTE - BEAT)
         town.expect_nothing_more()
         await town.advance(BEAT)
@@ -189,7 +189,7 @@ async def test_when_the_store_is_away_for_ten_minutes_the_noc_is_rung_from_a_fil
         watching.beats_since()
         await town.advance(3 * MINUTE)
         assert watching.beats_since() == 3
-        assert town.value('pantau_out_of_band_active{trouble="store"}') == 0
+        assert town.value('pantau_out_of_band_active{reason="store"}') == 0
 
 
 async def test_a_store_that_is_back_within_ten_minutes_rings_nobody(town: Town) -> None:
@@ -218,7 +218,7 @@ async def test_the_heartbeat_stops_when_a_step_is_overdue_and_goes_on_when_it_is
                 assert town.value("pantau_escalation_overdue_seconds") == 0
                 watching.beats_since()
         assert town.value("pantau_escalation_overdue_seconds") == (3 * MINUTE + 2 * MINUTE).total_seconds()
-        assert town.value('pantau_heartbeat_suppressed{ailment="overdue"}') == 1
+        assert town.value('pantau_heartbeat_suppressed{reason="overdue"}') == 1
         assert watching.beats_since() == 0
         assert "step overdue" in await town.journal()
 
@@ -244,7 +244,7 @@ async def test_the_heartbeat_stops_when_the_cycle_stands_still(town: Town) -> No
             await watching.audit()
             await watching.beat()
         assert 2 <= watching.beats_since() <= 4
-        assert town.value('pantau_heartbeat_suppressed{ailment="engine"}') == 1
+        assert town.value('pantau_heartbeat_suppressed{reason="engine"}') == 1
         await town.advance(2 * MINUTE)
         assert watching.beats_since() >= 2
 
@@ -276,7 +276,7 @@ async def test_a_process_that_says_nothing_for_two_minutes_is_told_to_the_noc_on
         # Of the two that live the first by name.
         await town.noc.is_called("Satu proses Pantau, utama, tidak bertindak balas sejak")
         await town.noc.gets("RM0 PANTAU: AMARAN. Proses Pantau utama tidak bertindak balas sejak 24/11, 2.16 ptg")
-        assert 'pantau_out_of_band_active{trouble="peer"} 1.0' in watching["kedua"].metrics.render().decode()
+        assert 'pantau_out_of_band_active{reason="peer"} 1.0' in watching["kedua"].metrics.render().decode()
         await town.advance(10 * MINUTE)
         town.expect_nothing_more()
 

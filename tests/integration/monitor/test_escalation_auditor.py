@@ -117,7 +117,7 @@ async def test_a_cycle_that_stands_still_is_found_poked_and_journalled_once(watc
     assert watch.value("pantau_escalation_overdue_seconds") == 0
     await watch.look(SECOND)
     assert watch.value("pantau_escalation_overdue_seconds") == (GRACE + SECOND).total_seconds()
-    assert watch.value('pantau_escalation_overdue{lapse="step"}') == 1
+    assert watch.value('pantau_escalation_overdue{action="step"}') == 1
     await watch.look(MINUTE)
     assert watch.value("pantau_escalation_overdue_seconds") == (GRACE + SECOND + MINUTE).total_seconds()
     assert watch.pokes == 2
@@ -135,7 +135,7 @@ async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_someb
     assert await watch.own() == []
     for _ in range(3):
         await watch.look(MINUTE, cycle=True)
-    assert watch.value('pantau_incidents_escalation_failed{unheard="nobody_answered"}') == 1
+    assert watch.value('pantau_incidents_escalation_failed{reason="nobody_answered"}') == 1
     (own,) = await watch.own()
     assert (own.matter, own.brief.subject, own.number) == (IncidentType.UNREACHED, "JCM-01", "NOC-01")
     assert f"outage to {NOC_SMS.number}" in watch.station.sms.sent
@@ -144,7 +144,7 @@ async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_someb
     await watch.look(MINUTE, cycle=True)
     (own,) = await watch.own()
     assert own.state is IncidentState.RESOLVED
-    assert watch.value('pantau_incidents_escalation_failed{unheard="nobody_answered"}') == 0
+    assert watch.value('pantau_incidents_escalation_failed{reason="nobody_answered"}') == 0
 
 
 async def test_a_silence_is_not_told_to_the_noc_as_if_somebody_had_acknowledged(watch: ProbingRuntime) -> None:
@@ -166,7 +166,7 @@ async def test_that_the_noc_itself_does_not_answer_opens_no_further_incident(wat
         await watch.look(2 * MINUTE, cycle=True)
     assert len(await watch.own()) == 1
     # It is seen all the same.
-    assert watch.value('pantau_incidents_escalation_failed{unheard="nobody_answered"}') == 2
+    assert watch.value('pantau_incidents_escalation_failed{reason="nobody_answered"}') == 2
 
 
 async def test_when_no_number_of_the_staff_works_the_noc_is_told(watch: ProbingRuntime) -> None:
@@ -178,7 +178,7 @@ async def test_when_no_number_of_the_staff_works_the_noc_is_told(watch: ProbingR
     await watch.look(MINUTE, cycle=True)
     assert {n.state for n in await watch.station.notices()} == {NotificationState.FAILED}
     await watch.look(GRACE, cycle=True)
-    assert watch.value('pantau_incidents_escalation_failed{unheard="nobody_reached"}') == 1
+    assert watch.value('pantau_incidents_escalation_failed{reason="nobody_reached"}') == 1
     (own,) = await watch.own()
     assert own.brief.subject == "JCM-01"
 
@@ -191,7 +191,7 @@ async def test_a_recipient_who_cannot_be_told_is_told_to_the_noc(watch: ProbingR
     await watch.station.release()
     await watch.station.acknowledge()
     await watch.look(MINUTE, cycle=True)
-    assert watch.value('pantau_incidents_escalation_failed{unheard="recipient_untold"}') == 1
+    assert watch.value('pantau_incidents_escalation_failed{reason="recipient_untold"}') == 1
     assert [i.brief.subject for i in await watch.own()] == ["JCM-01"]
 
 

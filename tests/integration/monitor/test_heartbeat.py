@@ -157,11 +157,11 @@ async def test_it_stops_when_the_cycle_stands_still_and_goes_on_when_it_turns(ou
         for _ in range(5):
             await at.beat(MINUTE)
         assert len(outside.switch.beats) == 4
-        assert at.value('pantau_heartbeat_suppressed{ailment="engine"}') == "1.0"
+        assert at.value('pantau_heartbeat_suppressed{reason="engine"}') == "1.0"
         at.cycled_at = None
         await at.beat(MINUTE)
         assert len(outside.switch.beats) == 5
-        assert at.value('pantau_heartbeat_suppressed{ailment="engine"}') == "0.0"
+        assert at.value('pantau_heartbeat_suppressed{reason="engine"}') == "0.0"
 
 
 @pytest.mark.parametrize(

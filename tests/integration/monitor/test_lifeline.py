@@ -242,9 +242,9 @@ async def test_the_numbers_are_read_again_when_the_file_changes_and_a_bad_file_c
 async def test_a_peer_that_fell_silent_is_named(room: Watchroom) -> None:
     await room.look(2 * MINUTE, {OutOfBandReason.PEER: ActiveReason(since=T0, whose="kedua")})
     await room.first.phones[MOBILE].expect_sms("Proses Pantau kedua tidak bertindak balas sejak 24/11, 2.15 ptg")
-    assert b'pantau_out_of_band_active{trouble="peer"} 1.0' in room.metrics.render()
+    assert b'pantau_out_of_band_active{reason="peer"} 1.0' in room.metrics.render()
     await room.look(MINUTE, {})
-    assert b'pantau_out_of_band_active{trouble="peer"} 0.0' in room.metrics.render()
+    assert b'pantau_out_of_band_active{reason="peer"} 0.0' in room.metrics.render()
 
 
 async def test_a_number_that_is_nobodys_keeps_no_other_from_being_rung(room: Watchroom) -> None:

@@ -377,10 +377,10 @@ def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_stor
         (WALL, "Notice waits"): "pantau_notification_oldest_pending_seconds",
         (TELLING, "Oldest pending notice"): "pantau_notification_oldest_pending_seconds",
         (TELLING, "Overdue"): "pantau_escalation_overdue_seconds",
-        (TELLING, "Told in vain"): 'pantau_incidents_escalation_failed{unheard="nobody_reached"}',
+        (TELLING, "Told in vain"): 'pantau_incidents_escalation_failed{reason="nobody_reached"}',
         (TELLING, "Paper waits"): "pantau_paper_paused_timestamp_seconds",
-        (TELLING, "What is overdue"): 'pantau_escalation_overdue{lapse="step"}',
-        (TELLING, "Who was not reached"): 'pantau_incidents_escalation_failed{unheard="nobody_reached"}',
+        (TELLING, "What is overdue"): 'pantau_escalation_overdue{action="step"}',
+        (TELLING, "Who was not reached"): 'pantau_incidents_escalation_failed{reason="nobody_reached"}',
         (ITSELF, "Journal not as written"): "pantau_audit_chain_violations",
     }
     away = {"pantau_store_up": "1x2 0x7", "pantau_build_info": "1x9", "pantau_monitor_only": "0x9"}

@@ -34,10 +34,10 @@ def test_a_lifeline_that_was_taken_out_of_the_settings_is_shown_no_more_and_ring
     metrics.watchdog.lifeline_known(2)
     metrics.watchdog.distressed({OutOfBandReason.STORE})
     assert Scrape(metrics).value("out_of_band_numbers") == 2
-    assert Scrape(metrics).value("out_of_band_active", trouble="store") == 1
+    assert Scrape(metrics).value("out_of_band_active", reason="store") == 1
     metrics.watchdog.forget_lifeline()
     assert Scrape(metrics).value("out_of_band_numbers") is None
-    assert Scrape(metrics).value("out_of_band_active", trouble="store") == 0
+    assert Scrape(metrics).value("out_of_band_active", reason="store") == 0
 
 
 def test_the_longest_lapse_and_the_number_of_each_are_shown_until_they_are_made_good(metrics: Metrics) -> None:
@@ -45,14 +45,14 @@ def test_the_longest_lapse_and_the_number_of_each_are_shown_until_they_are_made_
     metrics.watchdog.audited(NOON, lapses, [EscalationFailure.NOBODY_ANSWERED])
     found = Scrape(metrics)
     assert found.value("escalation_overdue_seconds") == 90
-    assert [found.value("escalation_overdue", lapse=lapse) for lapse in MissedAction] == [2, 0, 0, 0]
-    assert found.value("incidents_escalation_failed", unheard="nobody_answered") == 1
+    assert [found.value("escalation_overdue", action=action) for action in MissedAction] == [2, 0, 0, 0]
+    assert found.value("incidents_escalation_failed", reason="nobody_answered") == 1
     assert (metrics.watchdog.audited_at, metrics.watchdog.overdue) == (NOON, timedelta(seconds=90))
     metrics.watchdog.audited(NOON, [], [])
     over = Scrape(metrics)
     assert over.value("escalation_overdue_seconds") == 0
-    assert over.value("escalation_overdue", lapse="step") == 0
-    assert over.value("incidents_escalation_failed", unheard="nobody_answered") == 0
+    assert over.value("escalation_overdue", action="step") == 0
+    assert over.value("incidents_escalation_failed", reason="nobody_answered") == 0
 
 
 def test_only_those_who_may_listen_have_a_heartbeat_and_it_begins_at_nothing(metrics: Metrics) -> None:

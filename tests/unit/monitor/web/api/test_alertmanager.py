@@ -101,7 +101,7 @@ def logged() -> Iterator[list[Any]]:
 async def test_what_is_stored_is_answered_with_what_it_came_to_and_counted(door: Door) -> None:
     assert await door.post(octets()) == (200, {"fires": 1})
     assert door.engine.told == [("CakeraPenuh (web01 9100)", ["noc"])]
-    assert door.shown('pantau_alerts_received_total{news="fires"} 1.0')
+    assert door.shown('pantau_alerts_received_total{effect="fires"} 1.0')
 
 
 async def test_the_configuration_decides_whose_telephone_rings_and_no_label_names_a_person(door: Door) -> None:
