@@ -36,7 +36,7 @@ _NEVER_PROVEN: Final = (
     'pantau_probe_run_timestamp_seconds{agency!=""}, "direction", "$1", "route", "[^/]+/([^/]+).*")'
     " unless on (agency, direction) pantau_mail_up)"
 )
-#: Runs end and prove nothing, as the alert PantauMailUnproven has it; or nothing has been proven yet, which it waits for.
+#: Runs end and prove nothing, as the alert PantauMailUnknown has it; or nothing has been proven yet, which it waits for.
 UNPROVEN: Final = (
     f'(max by (agency) (pantau_probe_success_overdue_timestamp_seconds{{agency!=""}}) < time() or {_NEVER_PROVEN})'
     f" unless on (agency) ({_OVERDUE} or {DOWN} or max by (agency) (pantau_mail_degraded) == 1 or {PLANNED})"

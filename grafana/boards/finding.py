@@ -101,7 +101,7 @@ def findings(agencies: str) -> Sequence[Json]:
             ),
             size=(6, 6),
             steps=("green", (1, "orange")),
-            links=runbook_link("own-mail-undeleted"),
+            links=runbook_link("mailbox-undeleted-messages"),
         ),
         bars(
             "Mailboxes by quota · Kuota peti mel",
@@ -123,6 +123,6 @@ def findings(agencies: str) -> Sequence[Json]:
             ),
             size=(6, 6),
             steps=("green", (1, "orange")),
-            links=runbook_link("mailbox-locked"),
+            links=runbook_link("mailbox-credential-unavailable"),
         ),
     )

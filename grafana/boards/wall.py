@@ -39,7 +39,7 @@ _WORTH_A_ROW: Final = (
     (6, "mail-down", MEASURED_DOWN),
     (5, "mail-declared-down", "max by (agency) (pantau_outage_declared) == 1"),
     (4, "mail-down", "max by (agency) (pantau_incident_closed_manually) == 1"),
-    (3, "mail-unproven", UNPROVEN),
+    (3, "mail-unknown", UNPROVEN),
     (2, "mail-degraded", DEGRADED),
     (1, "probing-stopped", SILENT),
 )
@@ -124,7 +124,7 @@ WALL: Final = StatusPage(
                     number_of(UNPROVEN),
                     size=(4, 6),
                     steps=ORANGE_FROM_ONE,
-                    links=_all_that_are("unknown") | runbook_link("mail-unproven"),
+                    links=_all_that_are("unknown") | runbook_link("mail-unknown"),
                 ),
                 stat(
                     "Not probed · Tidak diuji",
@@ -165,7 +165,7 @@ WALL: Final = StatusPage(
                     unit="none",
                     steps=GREEN_FROM_ONE,
                     words={0: ("away · tiada", "red"), 1: ("there · ada", "green")},
-                    links=_ITSELF | runbook_link("store-away"),
+                    links=_ITSELF | runbook_link("store-unavailable"),
                 ),
                 stat(
                     "Engine · Enjin",
@@ -187,14 +187,14 @@ WALL: Final = StatusPage(
                     size=(3, 3),
                     unit="none",
                     words={0: ("well · baik", "green"), 1: ("broken · rosak", "red")},
-                    links=_ITSELF | runbook_link("own-fault"),
+                    links=_ITSELF | runbook_link("monitoring-fault"),
                 ),
                 stat(
                     "Own faults · Kegagalan di pihak Pantau",
                     "Faults on our side. While there is one, agencies are not blamed and their outages may be missed. 0 is said only by a Pantau that hears mail arrive.",
                     number_of_ours("sum(max by (cause, reference) (pantau_monitoring_fault))"),
                     size=(3, 3),
-                    links=_ITSELF | runbook_link("own-fault"),
+                    links=_ITSELF | runbook_link("monitoring-fault"),
                 ),
                 stat(
                     "Gateways down · Get laluan rosak",
@@ -220,7 +220,7 @@ WALL: Final = StatusPage(
                     unit="none",
                     steps=("red",),
                     words={0: ("yes · ya", "green"), 1: ("NOBODY · TIADA", "red")},
-                    links=_TELLING | runbook_link("watch-only"),
+                    links=_TELLING | runbook_link("monitor-only"),
                 ),
                 table(
                     "Worst first · Yang paling teruk dahulu",
@@ -270,7 +270,7 @@ WALL: Final = StatusPage(
                     size=(3, 4),
                     unit="s",
                     steps=("green", (120, "orange"), (600, "red")),
-                    links=_TELLING | runbook_link("notices-pending"),
+                    links=_TELLING | runbook_link("notifications-pending"),
                 ),
                 lines(
                     "Agencies by state · Agensi mengikut keadaan",

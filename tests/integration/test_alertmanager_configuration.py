@@ -77,9 +77,9 @@ async def test_a_mass_outage_mutes_the_single_ones_of_its_installation_and_fault
         "down elsewhere": alert("PantauMailDown", "JCM", "sabah"),
         "degraded": alert("PantauMailDegraded", "JCM"),
         "degraded, another": alert("PantauMailDegraded", "MDC"),
-        "unproven": alert("PantauMailUnproven", "MDC"),
+        "unproven": alert("PantauMailUnknown", "MDC"),
         "declared": alert("PantauMailDeclaredDown", "MPC"),
-        "own fault": alert("PantauOwnFault") | {"cause": "network"},
+        "own fault": alert("PantauMonitoringFault") | {"cause": "network"},
         "dead": alert("PantauDown") | {"instance": "a"},
         "of others": {"alertname": "LinkDown", "installation": "pusat"},
     }

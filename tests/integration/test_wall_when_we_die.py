@@ -221,7 +221,7 @@ async def test_while_the_store_is_locked_the_outage_stays_and_the_wall_says_what
     async with lab.never_resolved():
         with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as somebody:
             somebody.execute("BEGIN EXCLUSIVE")
-            await lab.until('ALERTS{alertname="PantauStoreAway",alertstate="firing"}')
+            await lab.until('ALERTS{alertname="PantauStoreUnavailable",alertstate="firing"}')
             await lab.wait_for(says_so, "the wall says that it is down, and that nobody can be told")
         await lab.until("pantau_store_up == 1")
 

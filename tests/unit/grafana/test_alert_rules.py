@@ -39,8 +39,8 @@ OF_DEATH = {"PantauDown", "PantauAbsent"}
 #: They count what happened in a window of time, and end with it, whoever lives.
 OF_EVENTS = {
     "PantauForgedProbes",
-    "PantauNamesake",
-    "PantauNoticeNotDelivered",
+    "PantauProberConflict",
+    "PantauNotificationNotDelivered",
     "PantauNobodyOnCall",
     "PantauCallbacksRefused",
     "PantauAlertWebhooksRefused",
@@ -50,7 +50,7 @@ OF_EVENTS = {
 WATCHDOG = "PantauWatchdog"
 #: A journal that lost entries is told of for a day; an engine has to show that it goes; and what failed in six hours is told of
 #: until as much has been tried again.
-GOES_ON = {"PantauAuditBroken", "PantauEngineStopped", "PantauBudgetBurnsSlowly"}
+GOES_ON = {"PantauAuditChainViolations", "PantauEngineStopped", "PantauErrorBudgetBurnSlow"}
 #: What tells, by a label, that who lives says something of what it names.
 SPEAKS = {"agency": "pantau_incidents_open", "site": "pantau_site_fresh"}
 #: They wait before they fire, for something that holds.
@@ -535,12 +535,12 @@ def test_budget_alert_ends_with_the_outage_that_burned_it(tmp_path: Path) -> Non
         'pantau_mail_up{agency="jpc",direction="inbound",instance="a"}': "1x62 0x119 1x120",
         'pantau_build_info{job="pantau",instance="a"}': "1x320",
     }
-    firing = 'count by (alertname) (ALERTS{alertname=~"PantauMailDown|PantauBudgetBurnsFast",alertstate="firing"})'
-    both = [(f'{{alertname="{name}"}}', 1.0) for name in ("PantauBudgetBurnsFast", "PantauMailDown")]
+    firing = 'count by (alertname) (ALERTS{alertname=~"PantauMailDown|PantauErrorBudgetBurnFast",alertstate="firing"})'
+    both = [(f'{{alertname="{name}"}}', 1.0) for name in ("PantauErrorBudgetBurnFast", "PantauMailDown")]
     asked = [promtool.ask(firing, "150m", both), promtool.ask(firing, "195m", [])]
     rules = [
-        *needed("PantauBudgetBurnsFast"),
-        *(unsaid(ALERTS[name]) for name in ("PantauMailDown", "PantauBudgetBurnsFast")),
+        *needed("PantauErrorBudgetBurnFast"),
+        *(unsaid(ALERTS[name]) for name in ("PantauMailDown", "PantauErrorBudgetBurnFast")),
     ]
     assert not promtool.run(tmp_path, [promtool.story("burned", series, asked)], *rules)
 

@@ -173,7 +173,7 @@ def test_the_wall_says_of_each_row_why_and_since_when_whatever_several_sites_say
             [
                 (f'{{agency="MDC",{down},incident="2026-7"}}', 60_000),
                 (f'{{agency="SPC",{down},incident="2026-8"}}', 120_000),
-                ('{agency="PPC",runbook="mail-unproven"}', 30_000),
+                ('{agency="PPC",runbook="mail-unknown"}', 30_000),
             ],
         ),
         promtool.ask(cause, "5m", [(f'{{agency="MDC",{down},outcome="lost",party="recipient"}}', 1)]),
@@ -434,7 +434,7 @@ def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven
         "JCM", "MDC", run="0+60x60", success="0+60x3 180x57", run_by="660+60x60", proof_by="2280+60x3 2460x57"
     )
     counts, rows, none = counted(), asked(WALL, "Worst first"), [("{}", 0)]
-    unproven = [(f'{{agency="{code}",runbook="mail-unproven"}}', 3) for code in ("JCM", "MDC")]
+    unproven = [(f'{{agency="{code}",runbook="mail-unknown"}}', 3) for code in ("JCM", "MDC")]
     state = f"floor({rows})"
     told = [
         promtool.ask(rows, "10m", [('{agency="nobody · tiada"}', 0)]),
@@ -475,7 +475,7 @@ def test_wall_of_agencies_never_proven_counts_them_and_names_nobody_well(tmp_pat
         del series[f'pantau_mail_up{{agency="{code}",direction="inbound",instance="a"}}']
     route = 'agency="LKC",route="LKC/outbound/rujukan-a",instance="a"'
     series[f"pantau_probe_run_timestamp_seconds{{{route}}}"] = "0+60x60"
-    names = [(f'{{agency="{code}",runbook="mail-unproven"}}', 3) for code in ("LKC", "MDC", "PPC")]
+    names = [(f'{{agency="{code}",runbook="mail-unknown"}}', 3) for code in ("LKC", "MDC", "PPC")]
     told = [
         promtool.ask(counted()["Unproven"], "29m", [("{}", 3)]),
         promtool.ask(counted()["Not probed"], "29m", [("{}", 0)]),

@@ -75,9 +75,9 @@ def test_of_thirty_days_each_alert_tells_what_burns_the_budget_and_of_nothing_el
     series['pantau_maintenance{agency="planned"}'] = (
         f"0x{20 * DAY // SAMPLED - 1} 1x{4 * HOUR // SAMPLED} 0x{9 * DAY // SAMPLED}"
     )
-    of = '{alertstate="firing",alertname=~"PantauBudgetBurns.*"}'
-    stops = ('{agency="stopped",alertname="PantauBudgetBurnsFast"}', 1)
-    leaks = ('{agency="leaking",alertname="PantauBudgetBurnsSlowly"}', 1)
+    of = '{alertstate="firing",alertname=~"PantauErrorBudgetBurn.*"}'
+    stops = ('{agency="stopped",alertname="PantauErrorBudgetBurnFast"}', 1)
+    leaks = ('{agency="leaking",alertname="PantauErrorBudgetBurnSlow"}', 1)
     now = f"count by (agency, alertname) (ALERTS{of})"
     leak = 5 * DAY
     left = f"round({asked('pantau-agency', 'Error budget left, 30 days')}, 0.01)"
