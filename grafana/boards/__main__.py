@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Final
 
 from grafana.boards.agency import AGENCY
-from grafana.boards.itself import ITSELF
-from grafana.boards.telling import TELLING
-from grafana.boards.wall import WALL
+from grafana.boards.notifications import NOTIFICATIONS
+from grafana.boards.overview import OVERVIEW
+from grafana.boards.self_monitoring import SELF
 
 DASHBOARDS: Final = Path(__file__).parents[1] / "dashboards"
 
 
 def files() -> dict[str, str]:
     """Return what each file is to hold, by its name."""
-    boards = (WALL, AGENCY, TELLING, ITSELF)
+    boards = (OVERVIEW, AGENCY, NOTIFICATIONS, SELF)
     return {
         f"{board.uid}.json": json.dumps(board.as_grafana_reads_it(), indent=1, ensure_ascii=False) + "\n"
         for board in boards

@@ -1,10 +1,10 @@
-"""One agency: what is wrong with it, since when and where on the way; linked from every row of the wall."""
+"""One agency: what is wrong with it, since when and where on the way; linked from every row of the overview."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from grafana.boards.board import Section, StatusPage, annotation
+from grafana.boards.dashboard import Dashboard, Section, annotation
 from grafana.boards.finding import findings
 from grafana.boards.panel import ORANGE_FROM_ONE, bars, heatmap, lines, stat, table, timeline
 
@@ -41,7 +41,7 @@ _BUDGET_LEFT: Final = (
 )
 
 
-AGENCY: Final = StatusPage(
+AGENCY: Final = Dashboard(
     uid="pantau-agency",
     title="Agency · Agensi",
     description="One agency: how its mail stands, since when, where on its way it fails, and what the checks say.",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from grafana.boards.ask import first
-from grafana.boards.board import agency_link, runbook_link
+from grafana.boards.dashboard import agency_link, runbook_link
 from grafana.boards.panel import Json, bars, lines, table
+from grafana.boards.queries import first
 
 _WEEK: Final = 7 * 86400
 _FOUND: Final = {

@@ -58,21 +58,21 @@ NOT_PLAYED = (
 )
 #: The panels' queries of that, and nothing else.
 EMPTY = {
-    "pantau-itself: Other sites, age of what they say-A",
-    "pantau-itself: Other sites, age of what they say-B",
-    "pantau-itself: Other sites, age of what they say-C",
-    "pantau-itself: Other sites, kept for the hub-A",
-    "pantau-itself: Other sites, kept for the hub-B",
-    "pantau-itself: Other sites, kept for the hub-C",
-    "pantau-itself: Other sites, kept for the hub-D",
-    "pantau-itself: Sites disagree-A",
-    "pantau-itself: Sites disagree-B",
-    "pantau-wall: Access tokens expire in-A",
+    "pantau-self: Other sites, age of what they say-A",
+    "pantau-self: Other sites, age of what they say-B",
+    "pantau-self: Other sites, age of what they say-C",
+    "pantau-self: Other sites, kept for the hub-A",
+    "pantau-self: Other sites, kept for the hub-B",
+    "pantau-self: Other sites, kept for the hub-C",
+    "pantau-self: Other sites, kept for the hub-D",
+    "pantau-self: Sites disagree-A",
+    "pantau-self: Sites disagree-B",
+    "pantau-overview: Access tokens expire in-A",
     "pantau-agency: Access tokens expire in-A",
     "pantau-agency: Not reached for-A",
     "pantau-agency: Time at each relay-A",
-    "pantau-telling: Not reached for-A",
-    "pantau-telling: Gateways-B",
+    "pantau-notifications: Not reached for-A",
+    "pantau-notifications: Gateways-B",
 }
 #: An agency whose outage only a person knows of.
 DECLARED = next(agency.code for agency in AGENCIES if agency.code != JCM.code)
@@ -237,10 +237,10 @@ async def test_what_people_have_declared_counts_on_the_wall_and_is_alerted_where
     server: Prometheus,
 ) -> None:
     async def count() -> list[str]:
-        return [sample["value"][1] for sample in await server.query(asked("pantau-wall", "Down"))]
+        return [sample["value"][1] for sample in await server.query(asked("pantau-overview", "Down"))]
 
     async def told() -> set[tuple[str, str, int]]:
-        listed = await server.query(asked("pantau-wall", "Worst first"))
+        listed = await server.query(asked("pantau-overview", "Worst first"))
         return {(s["metric"]["agency"], s["metric"]["runbook"], int(float(s["value"][1]))) for s in listed}
 
     assert await in_time(count, ["2"]) == ["2"]

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 #: By title: what each number on the wall, and its table, asks.
 STATS = {
     panel["title"]: target["expr"]
-    for panel in panels("pantau-wall")
+    for panel in panels("pantau-overview")
     if panel["type"] in {"stat", "table"}
     for target in panel["targets"]
 }
@@ -207,7 +207,7 @@ async def test_while_the_store_is_locked_the_outage_stays_and_the_wall_says_what
     Pantau: With a real Prometheus nothing resolves, and the wallboard shows the store as unavailable.
     """
     path = lab.play.directory / "state" / "pantau.sqlite"
-    panel = {each["title"]: each for each in panels("pantau-wall") if each["type"] == "stat"}
+    panel = {each["title"]: each for each in panels("pantau-overview") if each["type"] == "stat"}
 
     async def says_so() -> bool:
         said = {

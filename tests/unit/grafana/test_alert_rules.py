@@ -23,7 +23,7 @@ STORIES = (RULES.with_suffix(".test.yml"), RULES.with_suffix(".days.test.yml"))
 BUDGET = [
     rule for name, rule in RECORDINGS.items() if "pantau_probe_runs" in name or name == "pantau:mail_objective:ratio"
 ]
-DASHBOARDS = {"pantau-wall", "pantau-agency", "pantau-telling", "pantau-itself"}
+DASHBOARDS = {"pantau-overview", "pantau-agency", "pantau-notifications", "pantau-self"}
 #: All of it as text: to others than promtool `0x120` is a number.
 TOLD: list[dict[str, Any]] = [
     story for path in STORIES for story in yaml.load(path.read_text(), yaml.CBaseLoader)["tests"]
@@ -172,7 +172,7 @@ def test_links_begin_with_what_the_operator_has_written(
 def test_alert_wall_and_documents_warn_of_a_certificate_when_the_checks_do() -> None:
     days = RENEW_AHEAD.days
     rule = ALERTS["PantauCertificateExpiring"]
-    panel = shown.panel("pantau-wall", "Certificates expire in")
+    panel = shown.panel("pantau-overview", "Certificates expire in")
     told = {
         "rule": f"- time() < {days} * 86400\n" in rule["expr"],
         "summary": f"within {days} days" in rule["annotations"]["summary"],

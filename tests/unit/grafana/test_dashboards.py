@@ -20,7 +20,7 @@ from tests.unit.grafana.rules import LOCAL, RECORDINGS
 from tests.unit.grafana.shown import BOARDS, GRAFANA, asked, filled, panels
 from tests.unit.monitor.web.source import Service, client
 
-WALL, AGENCY, TELLING, ITSELF = "pantau-wall", "pantau-agency", "pantau-telling", "pantau-itself"
+OVERVIEW, AGENCY, NOTIFICATIONS, SELF = "pantau-overview", "pantau-agency", "pantau-notifications", "pantau-self"
 PANELS = [pytest.param(panel, id=f"{board}: {panel['title']}") for board in BOARDS for panel in panels(board)]
 #: Those whose colour says how things stand now.
 COLOURED = [panel for panel in panels() if panel["type"] in {"stat", "bargauge"}]
@@ -120,13 +120,13 @@ def test_the_operators_own_rules_have_every_address_that_a_link_begins_with() ->
 
 
 def test_every_row_of_the_wall_leads_to_a_runbook_that_exists() -> None:
-    named = set(re.findall(r'"runbook", "([^"]+)"', asked(WALL, "Worst first")))
+    named = set(re.findall(r'"runbook", "([^"]+)"', asked(OVERVIEW, "Worst first")))
     assert len(named) > 4
     assert not [name for name in named if not (GRAFANA.parent / "docs/runbooks" / f"{name}.md").exists()]
 
 
 def test_every_number_of_the_wall_leads_on() -> None:
-    numbers = [panel for panel in panels(WALL) if panel["type"] == "stat"]
+    numbers = [panel for panel in panels(OVERVIEW) if panel["type"] == "stat"]
     assert [panel["title"] for panel in numbers if not panel["fieldConfig"]["defaults"]["links"]] == []
 
 
@@ -163,7 +163,7 @@ def test_the_wall_says_of_each_row_why_and_since_when_whatever_several_sites_say
         'pantau_incident_opened_timestamp_seconds{agency="SPC",incident="2026-8",instance="a"}': "120x9",
     }
     two = series | {f'pantau_mail_failure_cause{{{mdc},outcome="tls",party="recipient",instance="c"}}': "1x9"}
-    rows, since, cause, directions = (target["expr"] for target in shown.panel(WALL, "Worst first")["targets"])
+    rows, since, cause, directions = (target["expr"] for target in shown.panel(OVERVIEW, "Worst first")["targets"])
     down = 'runbook="mail-down"'
     told = [
         promtool.ask(f"count({rows})", "5m", [("{}", 3)]),
@@ -193,10 +193,10 @@ def test_the_wall_counts_an_outage_that_sites_told_together_and_not_what_one_alo
         'pantau_mail_up{agency="MDC",direction="inbound",instance="hub"}': "0x9",
         'pantau_quorum_outage{agency="MDC",direction="inbound",instance="hub"}': "0x9",
     }
-    rows, *_, directions = (target["expr"] for target in shown.panel(WALL, "Worst first")["targets"])
+    rows, *_, directions = (target["expr"] for target in shown.panel(OVERVIEW, "Worst first")["targets"])
     told = [
-        promtool.ask(asked(WALL, "Down"), "5m", [("{}", 1)]),
-        promtool.ask(asked(WALL, "Degraded"), "5m", [("{}", 1)]),
+        promtool.ask(asked(OVERVIEW, "Down"), "5m", [("{}", 1)]),
+        promtool.ask(asked(OVERVIEW, "Degraded"), "5m", [("{}", 1)]),
         promtool.ask(
             rows, "5m", [('{agency="JCM",runbook="mail-down"}', 6), ('{agency="MDC",runbook="mail-degraded"}', 2)]
         ),
@@ -220,7 +220,7 @@ def test_of_a_mass_outage_the_wall_shows_each_agency_once_by_state_and_then_the_
             series[f"pantau_incident_opened_timestamp_seconds{{{opened}}}"] = f"{60 * (39 - number)}x60"
     series['pantau_mail_degraded{agency="SLOW",direction="inbound",instance="a"}'] = "1x60"
     series['pantau_incident_opened_timestamp_seconds{agency="SLOW",incident="S-1",instance="a"}'] = "-9000000x60"
-    rows = asked(WALL, "Worst first")
+    rows = asked(OVERVIEW, "Worst first")
     longest = [f"A{number:02}" for number in range(38, 18, -1)]
     told = [
         promtool.ask(f"count({rows})", "50m", [("{}", 20)]),
@@ -311,7 +311,7 @@ def test_no_panel_shows_a_number_for_a_dead_pantau_after_seconds_minutes_or_hour
     states = [
         (p["title"], t["expr"]) for p in (*COLOURED, *tables) for t in p["targets"] if "increase(" not in t["expr"]
     ]
-    unread = {asked(WALL, "Scraped"): [("{}", 1)], asked(ITSELF, "Scraped"): [('{instance="a"}', 0)]}
+    unread = {asked(OVERVIEW, "Scraped"): [("{}", 1)], asked(SELF, "Scraped"): [('{instance="a"}', 0)]}
     story = [
         promtool.ask(filled(expr, CHOSEN), at, unread.get(expr, []))
         for _, expr in states
@@ -340,11 +340,11 @@ def test_no_zero_is_said_of_all_agencies_while_one_of_several_pantau_cannot_be_r
             f"pantau_probe_overdue_timestamp_seconds{{{of}}}": f"9999x{end}",
             f"pantau_probe_success_overdue_timestamp_seconds{{{of}}}": f"9999x{end}",
         }
-    told = [promtool.ask(asked(WALL, "Down"), "2m", [("{}", 1)])]
+    told = [promtool.ask(asked(OVERVIEW, "Down"), "2m", [("{}", 1)])]
     told += [promtool.ask(expr, "5m", []) for expr in counted().values()]
     told += [
-        promtool.ask(asked(WALL, "Worst first"), "5m", []),
-        promtool.ask(asked(WALL, "Scraped"), "5m", [("{}", 1)]),
+        promtool.ask(asked(OVERVIEW, "Worst first"), "5m", []),
+        promtool.ask(asked(OVERVIEW, "Scraped"), "5m", [("{}", 1)]),
     ]
     assert not promtool.run(tmp_path, [promtool.story("two", series, told)], UNUSED)
 
@@ -356,13 +356,13 @@ def test_incidents_of_agencies_that_a_reload_has_removed_are_still_open_on_the_w
         "pantau_incidents_orphaned": "0x2 1x6",
         "pantau_store_up": "1x9",
     }
-    told = [promtool.ask(asked(WALL, "Open incidents"), at, [("{}", 1)]) for at in ("2m", "5m")]
+    told = [promtool.ask(asked(OVERVIEW, "Open incidents"), at, [("{}", 1)]) for at in ("2m", "5m")]
     assert not promtool.run(tmp_path, [promtool.story("removed", series, told)], UNUSED)
 
 
 def test_a_clock_that_is_an_hour_ahead_hides_no_engine_that_stands_still(tmp_path: Path) -> None:
     series = {'pantau_engine_last_cycle_timestamp_seconds{instance="a"}': "3600+60x3 3780x9"}
-    told = [promtool.ask(f"{asked(WALL, 'Engine')} > bool 180", "9m", [("{}", 1)])]
+    told = [promtool.ask(f"{asked(OVERVIEW, 'Engine')} > bool 180", "9m", [("{}", 1)])]
     assert not promtool.run(tmp_path, [promtool.story("ahead", series, told)], UNUSED)
 
 
@@ -373,15 +373,15 @@ def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_stor
     Pantau: A zero that nobody can store is NO DATA, and "people are notified" is NOBODY.
     """
     counts = {
-        (WALL, "Open incidents"): 'pantau_incidents_open{agency="JCM"}',
-        (WALL, "Notice waits"): "pantau_notification_oldest_pending_seconds",
-        (TELLING, "Oldest pending notice"): "pantau_notification_oldest_pending_seconds",
-        (TELLING, "Overdue"): "pantau_escalation_overdue_seconds",
-        (TELLING, "Told in vain"): 'pantau_incidents_escalation_failed{reason="nobody_reached"}',
-        (TELLING, "Paper waits"): "pantau_paper_paused_timestamp_seconds",
-        (TELLING, "What is overdue"): 'pantau_escalation_overdue{action="step"}',
-        (TELLING, "Who was not reached"): 'pantau_incidents_escalation_failed{reason="nobody_reached"}',
-        (ITSELF, "Journal not as written"): "pantau_audit_chain_violations",
+        (OVERVIEW, "Open incidents"): 'pantau_incidents_open{agency="JCM"}',
+        (OVERVIEW, "Notice waits"): "pantau_notification_oldest_pending_seconds",
+        (NOTIFICATIONS, "Oldest pending notice"): "pantau_notification_oldest_pending_seconds",
+        (NOTIFICATIONS, "Overdue"): "pantau_escalation_overdue_seconds",
+        (NOTIFICATIONS, "Told in vain"): 'pantau_incidents_escalation_failed{reason="nobody_reached"}',
+        (NOTIFICATIONS, "Paper waits"): "pantau_paper_paused_timestamp_seconds",
+        (NOTIFICATIONS, "What is overdue"): 'pantau_escalation_overdue{action="step"}',
+        (NOTIFICATIONS, "Who was not reached"): 'pantau_incidents_escalation_failed{reason="nobody_reached"}',
+        (SELF, "Journal not as written"): "pantau_audit_chain_violations",
     }
     away = {"pantau_store_up": "1x2 0x7", "pantau_build_info": "1x9", "pantau_monitor_only": "0x9"}
     away |= {"pantau_incidents_orphaned": "0x9"}
@@ -393,7 +393,7 @@ def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_stor
     none += [promtool.ask(incident, "2m", [("{}", 0)]), promtool.ask(incident, "5m", [])]
     none += [
         promtool.ask(asked(board, "People are told"), at, [("{}", said)])
-        for board in (WALL, TELLING)
+        for board in (OVERVIEW, NOTIFICATIONS)
         for at, said in (("2m", 0), ("5m", 1))
     ]
     stories = [
@@ -404,7 +404,7 @@ def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_stor
 
 
 def counted() -> dict[str, str]:
-    return {title: asked(WALL, title) for title in ("Down", "Degraded", "Not probed", "Unproven")}
+    return {title: asked(OVERVIEW, title) for title in ("Down", "Degraded", "Not probed", "Unproven")}
 
 
 def probed(*agencies: str, run: str, success: str, run_by: str, proof_by: str) -> dict[str, str]:
@@ -433,7 +433,7 @@ def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven
     series = probed(
         "JCM", "MDC", run="0+60x60", success="0+60x3 180x57", run_by="660+60x60", proof_by="2280+60x3 2460x57"
     )
-    counts, rows, none = counted(), asked(WALL, "Worst first"), [("{}", 0)]
+    counts, rows, none = counted(), asked(OVERVIEW, "Worst first"), [("{}", 0)]
     unproven = [(f'{{agency="{code}",runbook="mail-unknown"}}', 3) for code in ("JCM", "MDC")]
     state = f"floor({rows})"
     told = [
@@ -454,7 +454,7 @@ def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven
     night = series | {f'pantau_off_hours{{agency="{code}",instance="a"}}': "1x60" for code in ("JCM", "MDC")}
     quiet = [
         *(promtool.ask(expr, "50m", none) for expr in counts.values()),
-        promtool.ask(asked(WALL, "In maintenance"), "50m", [("{}", 2)]),
+        promtool.ask(asked(OVERVIEW, "In maintenance"), "50m", [("{}", 2)]),
     ]
     stories = [
         promtool.story("deaf", series, told),
@@ -479,7 +479,7 @@ def test_wall_of_agencies_never_proven_counts_them_and_names_nobody_well(tmp_pat
     told = [
         promtool.ask(counted()["Unproven"], "29m", [("{}", 3)]),
         promtool.ask(counted()["Not probed"], "29m", [("{}", 0)]),
-        promtool.ask(f"floor({asked(WALL, 'Worst first')})", "29m", names),
+        promtool.ask(f"floor({asked(OVERVIEW, 'Worst first')})", "29m", names),
     ]
     assert not promtool.run(tmp_path, [promtool.story("started", series, told)], UNUSED)
 
@@ -500,7 +500,7 @@ def test_a_pantau_that_answers_and_probes_no_more_is_not_green_for_long(tmp_path
     )
     rarely = probed("PPC", run="0x60", success="0x60", run_by="22740x60", proof_by="22740x60")
     counts, none = counted(), [("{}", 0)]
-    ours = [asked(WALL, title) for title in ("References", "Own faults")]
+    ours = [asked(OVERVIEW, title) for title in ("References", "Own faults")]
     often['pantau_monitoring_fault{cause="reference",reference="a",instance="a"}'] = "0x20 1x40"
     told = [
         *(promtool.ask(expr, "10m", none) for expr in (*counts.values(), *ours)),
@@ -528,7 +528,7 @@ def test_the_wall_says_that_nobody_is_on_call_now_and_that_somebody_is_only_when
         'pantau_on_call{agency="",rota="malam",instance="a"}': "_ 1x7 stale",
         'pantau_on_call_gap_seconds{agency="JCM",rota="bertugas",instance="a"}': "_ 0x7 stale",
     }
-    now, ahead = asked(WALL, "Nobody on call"), asked(WALL, "Rota gaps")
+    now, ahead = asked(OVERVIEW, "Nobody on call"), asked(OVERVIEW, "Rota gaps")
     told = [
         *(promtool.ask(expr, "0m", []) for expr in (now, ahead)),
         *(promtool.ask(expr, "2m", [("{}", 0)]) for expr in (now, ahead)),
@@ -570,7 +570,7 @@ def test_who_is_declared_down_counts_once_with_those_that_are_measured_and_silen
         'pantau_outage_declared{agency="MDC",direction="outbound",instance="a"}': "1x8 stale",
         'pantau_incident_closed_manually{agency="PPC",instance="a"}': "1x8 stale",
     }
-    count, slow, rows = (asked(WALL, title) for title in ("Down", "Degraded", "Worst first"))
+    count, slow, rows = (asked(OVERVIEW, title) for title in ("Down", "Degraded", "Worst first"))
     [line] = (p["targets"][0]["expr"] for p in panels(AGENCY) if p["title"].startswith("Mail by direction"))
 
     def row(agency: str, runbook: str) -> str:
@@ -652,7 +652,7 @@ def test_no_panel_lies_on_another(board: str) -> None:
 
 
 def test_the_wall_is_one_screen_down_to_its_first_heading() -> None:
-    heading = next(panel for panel in BOARDS[WALL]["panels"] if panel["type"] == "row")
+    heading = next(panel for panel in BOARDS[OVERVIEW]["panels"] if panel["type"] == "row")
     # A row of the grid is 38 pixels; a browser at full size leaves some 950 of 1080.
     assert heading["gridPos"]["y"] * 38 <= 950
 

@@ -41,7 +41,7 @@ def test_grafana_knows_every_word_of_a_dashboard(board: str) -> None:
 
 
 def test_a_word_that_grafana_does_not_know_is_found() -> None:
-    board = json.loads(json.dumps(BOARDS["pantau-wall"]))
+    board = json.loads(json.dumps(BOARDS["pantau-overview"]))
     board["panels"][0]["options"]["colourMode"] = "background"
     board["panels"][1]["targets"][0]["instand"] = True
     board["refreshed"] = "15s"

@@ -1,4 +1,7 @@
-"""What several panels ask. All of it is gone with the first scrape that fails: nothing here makes a number of nothing."""
+"""PromQL expressions that several panels share.
+
+None returns a value without series: after a failed scrape every panel shows no data.
+"""
 
 from __future__ import annotations
 

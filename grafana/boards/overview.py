@@ -1,10 +1,13 @@
-"""The wall: how many agencies are ill, whether Pantau can be believed, and which to look at first."""
+"""Overview for a NOC screen: how many agencies are down, whether Pantau works, and which agencies come first."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from grafana.boards.ask import (
+from grafana.boards.dashboard import Dashboard, Section, agency_link, runbook_link
+from grafana.boards.finding import findings
+from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, bars, lines, stat, table
+from grafana.boards.queries import (
     DEGRADED,
     DOWN,
     MEASURED_DOWN,
@@ -19,9 +22,6 @@ from grafana.boards.ask import (
     number_of,
     number_of_ours,
 )
-from grafana.boards.board import Section, StatusPage, agency_link, runbook_link
-from grafana.boards.finding import findings
-from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, bars, lines, stat, table
 
 #: States of the table, the worst first.
 _STATES: Final = {
@@ -78,8 +78,8 @@ _DIRECTION_WORDS: Final = {
 }
 
 
-_ITSELF: Final = {"Itself · Pantau sendiri": "/d/pantau-itself?${__url_time_range}"}
-_TELLING: Final = {"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"}
+_SELF: Final = {"Self-monitoring · Pantau sendiri": "/d/pantau-self?${__url_time_range}"}
+_NOTIFICATIONS: Final = {"Notifications · Makluman": "/d/pantau-notifications?${__url_time_range}"}
 
 
 def _all_that_are(state: str) -> dict[str, str]:
@@ -92,9 +92,9 @@ def _with(told: str, expr: str) -> str:
     return f"(0 * {_WORST} + 1) * on (agency) group_left ({told}) bottomk by (agency) (1, {expr})"
 
 
-WALL: Final = StatusPage(
-    uid="pantau-wall",
-    title="Wall · Paparan dinding",
+OVERVIEW: Final = Dashboard(
+    uid="pantau-overview",
+    title="Overview · Gambaran keseluruhan",
     description="How many agencies' mail is ill, whether Pantau can be believed, and where to look first.",
     sections=(
         Section(
@@ -147,7 +147,7 @@ WALL: Final = StatusPage(
                     "Rotas by which nobody is on call now, overrides counted: who is told by them is told by the fallback, if there is one.",
                     none_counted("count(max by (agency, rota) (pantau_on_call) == 0)"),
                     size=(3, 6),
-                    links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
+                    links={"Notifications · Makluman": "/d/pantau-notifications?${__url_time_range}"},
                 ),
                 stat(
                     "Scraped · Dibaca",
@@ -155,7 +155,7 @@ WALL: Final = StatusPage(
                     'count(up{job="pantau"} == 0) or 0 * count(up{job="pantau"})',
                     size=(3, 3),
                     words={0: ("yes · ya", "green")},
-                    links=_ITSELF | runbook_link("pantau-down"),
+                    links=_SELF | runbook_link("pantau-down"),
                 ),
                 stat(
                     "Store · Simpanan data",
@@ -165,7 +165,7 @@ WALL: Final = StatusPage(
                     unit="none",
                     steps=GREEN_FROM_ONE,
                     words={0: ("away · tiada", "red"), 1: ("there · ada", "green")},
-                    links=_ITSELF | runbook_link("store-unavailable"),
+                    links=_SELF | runbook_link("store-unavailable"),
                 ),
                 stat(
                     "Engine · Enjin",
@@ -175,7 +175,7 @@ WALL: Final = StatusPage(
                     size=(3, 3),
                     unit="s",
                     steps=("green", (60, "orange"), (180, "red")),
-                    links=_ITSELF | runbook_link("engine-stopped"),
+                    links=_SELF | runbook_link("engine-stopped"),
                 ),
                 stat(
                     "References · Peti mel rujukan",
@@ -187,21 +187,21 @@ WALL: Final = StatusPage(
                     size=(3, 3),
                     unit="none",
                     words={0: ("well · baik", "green"), 1: ("broken · rosak", "red")},
-                    links=_ITSELF | runbook_link("monitoring-fault"),
+                    links=_SELF | runbook_link("monitoring-fault"),
                 ),
                 stat(
                     "Own faults · Kegagalan di pihak Pantau",
                     "Faults on our side. While there is one, agencies are not blamed and their outages may be missed. 0 is said only by a Pantau that hears mail arrive.",
                     number_of_ours("sum(max by (cause, reference) (pantau_monitoring_fault))"),
                     size=(3, 3),
-                    links=_ITSELF | runbook_link("monitoring-fault"),
+                    links=_SELF | runbook_link("monitoring-fault"),
                 ),
                 stat(
                     "Gateways down · Get laluan rosak",
                     "Gateways that did not take or answer the last thing asked of them. 0 only while Pantau can be read.",
                     at_least_zero("count(min by (channel, gateway) (pantau_gateway_up) == 0)"),
                     size=(3, 3),
-                    links=_TELLING | runbook_link("gateway-down"),
+                    links=_NOTIFICATIONS | runbook_link("gateway-down"),
                 ),
                 stat(
                     "Rota gaps · Jurang jadual",
@@ -209,7 +209,7 @@ WALL: Final = StatusPage(
                     none_counted("count(max by (agency, rota) (pantau_on_call_gap_seconds) > 0)"),
                     size=(3, 3),
                     steps=ORANGE_FROM_ONE,
-                    links=_TELLING | runbook_link("on-call-gap"),
+                    links=_NOTIFICATIONS | runbook_link("on-call-gap"),
                 ),
                 stat(
                     "People are told · Makluman",
@@ -220,7 +220,7 @@ WALL: Final = StatusPage(
                     unit="none",
                     steps=("red",),
                     words={0: ("yes · ya", "green"), 1: ("NOBODY · TIADA", "red")},
-                    links=_TELLING | runbook_link("monitor-only"),
+                    links=_NOTIFICATIONS | runbook_link("monitor-only"),
                 ),
                 table(
                     "Worst first · Yang paling teruk dahulu",
@@ -270,7 +270,7 @@ WALL: Final = StatusPage(
                     size=(3, 4),
                     unit="s",
                     steps=("green", (120, "orange"), (600, "red")),
-                    links=_TELLING | runbook_link("notifications-pending"),
+                    links=_NOTIFICATIONS | runbook_link("notifications-pending"),
                 ),
                 lines(
                     "Agencies by state · Agensi mengikut keadaan",

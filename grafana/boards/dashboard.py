@@ -26,7 +26,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatusPage:
+class Dashboard:
     """One dashboard, before it has become what Grafana reads."""
 
     uid: str

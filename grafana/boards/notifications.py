@@ -1,18 +1,18 @@
-"""Telling people: who waits to be told, whom nobody reached, who is on call, and what lies in the trays."""
+"""Notifications: pending and failed ones, who is on call, and letters in the trays."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from grafana.boards.ask import LIVES, first, nobody_is_told, none_if_written, or_none
-from grafana.boards.board import Section, StatusPage, agency_link
+from grafana.boards.dashboard import Dashboard, Section, agency_link
 from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, PLAIN, RED_FROM_ONE, bars, lines, stat
+from grafana.boards.queries import LIVES, first, nobody_is_told, none_if_written, or_none
 
 _DAY: Final = 86400
 
-TELLING: Final = StatusPage(
-    uid="pantau-telling",
-    title="Telling people · Makluman",
+NOTIFICATIONS: Final = Dashboard(
+    uid="pantau-notifications",
+    title="Notifications · Makluman",
     description="Who has been told by telephone, fax and letter, who has not, and why.",
     sections=(
         Section(

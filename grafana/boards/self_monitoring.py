@@ -1,18 +1,18 @@
-"""Pantau itself: whether it can be read, keeps up with what is due, and is watched by somebody else."""
+"""Pantau itself: whether it can be scraped, keeps up with its schedule, and is monitored from outside."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from grafana.boards.ask import LIVES, none_if_written
-from grafana.boards.board import Section, StatusPage
+from grafana.boards.dashboard import Dashboard, Section
 from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, RED_FROM_ONE, bars, lines, stat, timeline
+from grafana.boards.queries import LIVES, none_if_written
 
 _BY_INSTANCE: Final = "{{instance}}"
 
-ITSELF: Final = StatusPage(
-    uid="pantau-itself",
-    title="Itself · Pantau sendiri",
+SELF: Final = Dashboard(
+    uid="pantau-self",
+    title="Self-monitoring · Pantau sendiri",
     description="Whether Pantau can be read, keeps up with what is due, and writes down what it decides.",
     sections=(
         Section(
