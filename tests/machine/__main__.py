@@ -128,7 +128,7 @@ def letter(machine: Machine) -> None:
 
 def copy(machine: Machine) -> None:
     """Take a copy while it works, by docs/how-to/operator/backup.md."""
-    for block in commands("docs/how-to/operator/backup.md", "Taking copies"):
+    for block in commands("docs/how-to/operator/backup.md", "Back up"):
         expect(machine.run(f"cd /; {block}"), "pantau-.*sqlite")
 
 
@@ -140,13 +140,13 @@ def named(block: str, file: str) -> str:
 def put_back(machine: Machine) -> None:
     """Let a letter go out after the copy, then put the copy back: paper waits, and no number stands on paper twice."""
     copy = machine.run("ls -t /var/backups/pantau/*.sqlite").split()[0]
-    [test] = commands("docs/how-to/operator/backup.md", "Testing a copy")
+    [test] = commands("docs/how-to/operator/backup.md", "Test a backup")
     expect(machine.run(named(test, copy)), "The journal is whole")
     machine.run(f"cd /; {ASK} close JCONT-01 --recovered --reason ujian --by operator {CONFIG}")
     outage(machine, "JCONT-02")
     machine.until(f"cd /; {ASK} letters list {CONFIG} | grep JCONT-02")
 
-    [block] = commands("docs/how-to/operator/backup.md", "Putting one back")
+    [block] = commands("docs/how-to/operator/backup.md", "Restore a backup")
     service_at_work = block.replace("systemctl stop pantau\n", "")
     machine.run(f"cd /; {named(service_at_work, copy)}", code=1)
     expect(machine.run(f"cd /; {named(block, copy)}"), "is the store now", "Letters and faxes wait from now on")
@@ -209,11 +209,11 @@ def upgrade(machine: Machine) -> None:
     machine.run(
         f"/opt/pantau/bin/python - <<'END'{FIRST_RELEASE}END\nchown pantau:pantau /var/lib/pantau/pantau.sqlite"
     )
-    [backup] = commands("docs/how-to/operator/backup.md", "Taking copies")
+    [backup] = commands("docs/how-to/operator/backup.md", "Back up")
     copy = machine.run(f"cd /; {backup}").split()[0]
     machine.run("systemctl start pantau")
     _is_of_the_first_release(machine)
-    [restore] = commands("docs/how-to/operator/backup.md", "Putting one back")
+    [restore] = commands("docs/how-to/operator/backup.md", "Restore a backup")
     machine.run(f"cd /; {named(restore, copy)}")
     _is_of_the_first_release(machine)
     machine.run(f"cd /; {ASK} paper resume --reason ujian --by operator {CONFIG}")
@@ -239,10 +239,10 @@ def move(machine: Machine) -> None:
     machine.run(f"grep ^state: {settings} > /etc/pantau/trial.yaml")
     at = "{url: postgresql://pantau@localhost/trial, password_file: secrets/pangkalan}"
     machine.run(f"echo 'store: {at}' >> /etc/pantau/trial.yaml")
-    [trial] = commands("docs/how-to/operator/postgresql.md", "How long it takes")
+    [trial] = commands("docs/how-to/operator/postgresql.md", "Estimate the time")
     expect(machine.run(f"cd /; {trial}"), "The file is a copy, and stays as it was")
 
-    [copy] = commands("docs/how-to/operator/postgresql.md", "Moving")
+    [copy] = commands("docs/how-to/operator/postgresql.md", "Move")
     edit(machine, *STORE_ON_SERVER)
     machine.run(f"{ASK} check --severity error {CONFIG}")
     expect(machine.run(f"cd /; {copy}", code=1), "nothing was copied: ")
@@ -254,7 +254,7 @@ def move(machine: Machine) -> None:
     expect(machine.run(f"cd /; {ASK} incidents {CONFIG}"), "JCONT-01")
     if not machine.run(f"cd /; {ASK} audit export {CONFIG}").startswith(before):
         raise Failed("the journal on the server does not begin with that of the file")
-    [backup] = commands("docs/how-to/operator/backup.md", "Taking copies")
+    [backup] = commands("docs/how-to/operator/backup.md", "Back up")
     expect(machine.run(f"cd /; {backup}"), "pantau-.*dump")
 
     machine.run(f"systemctl stop pantau; cp -p {settings} /root/server.yaml; cp -p /root/pantau.yaml {settings}")

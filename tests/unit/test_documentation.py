@@ -175,7 +175,7 @@ def test_every_command_that_a_document_names_exists() -> None:
 
 
 def test_the_ways_to_break_the_demo_that_are_shown_exist() -> None:
-    shown = {first_code(row) for row in rows("docs/tutorials/demo.md", "The demo")}
+    shown = {first_code(row) for row in rows("docs/tutorials/demo.md", "Break a mail system")}
     assert len(shown) > 5
     assert shown <= {fault.value for fault in Fault}
 
@@ -572,7 +572,7 @@ MINUTES = timedelta(minutes=1)
     [
         (
             "how-to/operator/portal",
-            "A code is told by telephone (ten minutes)",
+            "Give the code by telephone (valid for ten minutes)",
             CodeWay.TELEPHONE.good_for,
             10 * MINUTES,
         ),
@@ -582,45 +582,65 @@ MINUTES = timedelta(minutes=1)
             CodeWay.LETTER.good_for,
             timedelta(weeks=2),
         ),
-        ("how-to/operator/portal", "A password has at least fifteen characters", SHORTEST, 15),
+        ("how-to/operator/portal", "| Password | At least fifteen characters", SHORTEST, 15),
         (
             "how-to/operator/portal",
-            "After three wrong attempts on an account each further one from the same address waits",
+            "Wrong attempts on an account, from one address | After three, each waits",
             OF_ACCOUNT,
             3,
         ),
-        ("how-to/operator/portal", "after twenty on any accounts the address does", OF_ADDRESS, 20),
-        ("how-to/operator/portal", "A hundred attempts within an hour, from many addresses", OF_ALL, 100),
+        ("how-to/operator/portal", "from one address | After twenty, the address waits", OF_ADDRESS, 20),
+        ("how-to/operator/portal", "After a hundred within an hour, the account waits everywhere", OF_ALL, 100),
         (
             "how-to/operator/portal",
-            "lets somebody sign in without waiting, for ten minutes",
+            "removes the wait for ten minutes",
             UNLOCKED_FOR,
             timedelta(minutes=10),
         ),
-        ("how-to/operator/portal", "It is known by a cookie, for half a year", KNOWN_FOR, timedelta(days=180)),
-        ("how-to/operator/portal", "an end that is at most a year away", LONGEST_TOKEN, timedelta(days=366)),
+        (
+            "how-to/operator/portal",
+            "(a cookie for half a year, until the password changes)",
+            KNOWN_FOR,
+            timedelta(days=180),
+        ),
+        ("how-to/operator/portal", "A token ends after at most a year", LONGEST_TOKEN, timedelta(days=366)),
         ("how-to/operator/portal", "keep the ten recovery codes on paper", RECOVERY_CODES, 10),
         (
             "how-to/agency-officer/probe-times",
-            "From one run to the next it moves by a tenth of the interval",
+            "It varies by a tenth of the interval",
             JITTER,
             0.1,
         ),
-        ("how-to/agency-officer/probe-times", "30 seconds at most, to and fro", JITTER_AT_MOST, MINUTES / 2),
         (
             "how-to/agency-officer/probe-times",
-            "When the hours begin, every route is probed within a minute",
+            "a tenth of the interval, 30 seconds at most",
+            JITTER_AT_MOST,
+            MINUTES / 2,
+        ),
+        (
+            "how-to/agency-officer/probe-times",
+            "At the start of the hours, every route is probed within a minute",
             HOURS_SPREAD,
             MINUTES,
         ),
         (
             "how-to/agency-officer/probe-times",
-            "less often than every ten minutes is run within ten minutes",
+            "Intervals above ten minutes run within ten minutes",
             CATCH_UP,
             10 * MINUTES,
         ),
-        ("how-to/agency-officer/probe-times", "Any other server is opened ten sessions at a time", DEFAULT_LIMIT, 10),
-        ("how-to/operator/sites", "whose beat is younger than `hub: fresh_for:` (30 s)", FRESH_FOR, MINUTES / 2),
+        (
+            "how-to/agency-officer/probe-times",
+            "Any other server gets at most ten sessions at a time",
+            DEFAULT_LIMIT,
+            10,
+        ),
+        (
+            "how-to/operator/sites",
+            "while its heartbeat is younger than `hub: fresh_for:` (30 s)",
+            FRESH_FOR,
+            MINUTES / 2,
+        ),
         (
             "explanation/self-monitoring",
             "A store that for a quarter of an hour neither answers nor reports",

@@ -15,12 +15,12 @@ FOLLOWED = (
     (story.INSTALLING, "1. The program", "python3 -m venv /opt/pantau"),
     (story.INSTALLING, "2. Configuration and secrets", "pantau check --config"),
     (story.INSTALLING, "3. The service", "systemctl enable --now pantau"),
-    ("docs/how-to/operator/backup.md", "Taking copies", "pantau backup"),
-    ("docs/how-to/operator/backup.md", "Testing a copy", "pantau audit verify --store"),
-    ("docs/how-to/operator/backup.md", "Putting one back", "pantau restore"),
+    ("docs/how-to/operator/backup.md", "Back up", "pantau backup"),
+    ("docs/how-to/operator/backup.md", "Test a backup", "pantau audit verify --store"),
+    ("docs/how-to/operator/backup.md", "Restore a backup", "pantau restore"),
     (story.INSTALLING, "Several machines: PostgreSQL", "createdb --owner pantau"),
-    ("docs/how-to/operator/postgresql.md", "How long it takes", "pantau store copy --from"),
-    ("docs/how-to/operator/postgresql.md", "Moving", "pantau store copy"),
+    ("docs/how-to/operator/postgresql.md", "Estimate the time", "pantau store copy --from"),
+    ("docs/how-to/operator/postgresql.md", "Move", "pantau store copy"),
     ("docs/how-to/operator/maintenance.md", "The end", "systemctl disable --now pantau"),
 )
 
