@@ -1,6 +1,6 @@
-"""What Prometheus is told.
+"""Prometheus metrics.
 
-The rest of the service tells `Metrics` what happened and knows no metric by name.
+The rest of the service calls methods of `Metrics`; metric names stand here alone.
 """
 
 from monitor.metrics.definition import AGENCY_DIRECTIONS, DIRECTIONS, MONITORING_FAULTS, OTHER_REFUSAL, REFUSALS

@@ -1,4 +1,4 @@
-"""What is shown of the checks."""
+"""Metrics of the checks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final
 from monitor.metrics.definition import Definitions
 from probes.model.check import Finding, Verdict
 
-#: Subjects come from an agency's configuration and its DNS; who publishes a thousand MX hosts does not get a thousand
-#: series. The worst are shown.
+#: Subjects come from an agency's configuration and its DNS: a thousand MX hosts must not make a thousand series. The worst
+#: are exported.
 FINDINGS_AT_MOST: Final = 100
 
-#: What a verdict is as a number; one that is not there has no series.
+#: Values of verdicts; other verdicts have no series.
 STATES: Final = {Verdict.PASS: 0, Verdict.WARN: 1, Verdict.FAIL: 2}
 
 
 class CheckSeries:
-    """The series of all checks: those of one run of one kind take the place of those of the run before."""
+    """Series of all checks: a run of a check replaces the series of the run before."""
 
     def __init__(self, metrics: Definitions) -> None:
         self._all = metrics
@@ -27,7 +27,7 @@ class CheckSeries:
         self._expiring: dict[str, dict[str, Sequence[Finding]]] = {}
 
     def show(self, agency: str, kind: str, findings: Sequence[Finding], at: datetime) -> None:
-        """Show what a run found."""
+        """Export the findings of a run."""
         shown = [((agency, kind, *series), state) for series, state in states(findings).items()]
         self._all.check_state.put(agency, kind, shown)
         self._all.check_unknown.put(agency, kind, [((agency, kind), unknown(findings))])
@@ -35,20 +35,20 @@ class CheckSeries:
         self._show_expiries(agency, kind, [finding for finding in findings if finding.expires_at is not None])
 
     def keep(self, agency: str, kinds: Collection[str]) -> None:
-        """Forget all kinds of checks of an agency but these."""
+        """Remove the series of all other checks of an agency."""
         for family in (self._all.check_state, self._all.check_unknown, self._all.check_last_run):
             family.keep(agency, kinds)
         for kind in self._expiring.get(agency, {}).keys() - set(kinds):
             self._show_expiries(agency, kind, ())
 
     def forget(self, agency: str) -> None:
-        """Forget all that is remembered of an agency; its series are the caller's to drop."""
+        """Remove the state of an agency; the caller drops its series."""
         self._expiring.pop(agency, None)
 
     def _show_expiries(self, agency: str, kind: str, findings: Sequence[Finding]) -> None:
         kinds = self._expiring.setdefault(agency, {})
         kinds[kind] = findings
-        # Two kinds may have looked at the same server, which has one series.
+        # Two checks may examine the same server, which has one series.
         servers = expiries(chain.from_iterable(kinds.values()))
         shown = [((agency, server), at.timestamp()) for server, at in servers.items()]
         self._all.certificate_expiry.put(agency, "", shown)
@@ -66,7 +66,7 @@ def states(findings: Iterable[Finding]) -> dict[tuple[str, str], int]:
 
 
 def unknown(findings: Sequence[Finding]) -> int:
-    """Return how many things could not be looked at."""
+    """Return the number of findings that could not be determined."""
     return sum(finding.verdict is Verdict.UNKNOWN for finding in findings)
 
 

@@ -1,4 +1,4 @@
-"""Every metric of the product, and the only place where one is defined.
+"""Definitions of all metrics.
 
 `docs/reference/metrics.md` has the table for people who write queries, of names, types, labels and their values; a test compares
 the two. Another asks for each metric on a dashboard. Both are in `tests/unit/grafana`. What has a series for each
@@ -45,37 +45,37 @@ REFUSAL_REASONS: Final = frozenset({*REFUSALS.values(), OTHER_REFUSAL})
 #: The gateway of a callback that was addressed to none of ours.
 NO_GATEWAY: Final = "none"
 
-#: Who may listen to the heartbeat.
+#: Receivers of the heartbeat.
 RECEIVERS: Final = ("switch", "file", "systemd")
 
-#: Relays that a message went through, by their place on its way; the last stands for all behind it, too.
+#: Relays by their position on the way of a message; the last value includes all further ones.
 HOPS: Final = tuple(str(place) for place in range(1, 9))
 
 #: From one server of a building to the next, to one hour: a greylisted first message comes after 5 to 60 minutes and would
 #: vanish in +Inf (most peers stop at 29 s).
 TRANSIT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
-#: From what is usual to what mail programs wait for, 30 s, a minute, and a hundred seconds; a session may last for longer.
+#: Mail programs time out after 30 s, a minute or a hundred seconds; a session may last longer.
 DATA_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 100, 600, 3600)
-#: Received headers tell whole seconds.
+#: Received headers have whole seconds.
 HOP_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3600)
-#: A relay that took so long is told of its agency, too: one for each of them all would be a quarter of a MB of a scrape.
+#: Slower relays are exported for each agency: all relays would take a quarter of a MB of a scrape.
 SLOW_HOP: Final = timedelta(seconds=10)
-#: From an SMS that is taken at once to a letter that waits over a weekend for its clerk.
+#: From an SMS that is accepted at once to a letter that is posted after a weekend.
 LATENCY_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400, 259200)
-#: From what a loaded loop takes to what an operator must hear of.
+#: From a loaded event loop to a delay that alerts an operator.
 LAG_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60)
 
 
 _Kind = Literal["gauge", "counter"]
 
-#: Names as they are: they were ever plain, and need not be looked at letter by letter.
+#: All names are plain ASCII: `allow-utf-8` saves the escaping of each character.
 _in_open_metrics, _ = choose_encoder("application/openmetrics-text; version=1.0.0; escaping=allow-utf-8")
-#: The last line of OpenMetrics: without it a scrape was cut off.
+#: The last line of OpenMetrics; a scrape without it is incomplete.
 _END: Final = b"# EOF\n"
 
 
 class Definitions:
-    """All metrics of one service. Nothing is global: two services in one process do not share a number."""
+    """All metrics of one service. Nothing is global, so that two services in one process share no value."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -92,133 +92,145 @@ class Definitions:
 
     def _define_mailboxes(self) -> None:
         many = self._many
-        meaning = "When the access token expires that a mailbox is signed in with."
+        meaning = "Unix time in seconds when the access token of the mailbox expires."
         self.token_expiry = many("gauge", "oauth_token_expiry_timestamp_seconds", meaning, "mailbox")
-        meaning = (
-            "Always 1, where a mailbox is not signed in to because the secret that was typed for it cannot be had."
-        )
+        meaning = "Always 1: the stored secret of the mailbox cannot be read, and Pantau does not sign in."
         self.credential_unavailable = many("gauge", "mailbox_credential_unavailable", meaning, "mailbox")
-        meaning = "Messages of ours that stay in a mailbox although they were deleted there."
+        meaning = "Messages of Pantau that stay in the mailbox although they were deleted."
         self.undeleted = many("gauge", "mailbox_undeleted_messages", meaning, "mailbox")
-        meaning = "How much of its quota a mailbox uses; from 1 on it is full."
+        meaning = "Share of the quota that the mailbox uses; full from 1 on."
         self.used = many("gauge", "mailbox_used_ratio", meaning, "mailbox")
 
     def _define_mail(self) -> None:
         gauge, counter, histogram = self._gauge, self._counter, self._histogram
         many = self._many
-        self.mail_up = many("gauge", "mail_up", "Whether mail flows (1) or not (0).", "direction")
+        self.mail_up = many("gauge", "mail_up", "Whether mail is up (1) or down (0).", "direction")
         self.mail_degraded = many(
-            "gauge", "mail_degraded", "Whether mail flows, but slow, to junk, or with errors.", "direction"
+            "gauge",
+            "mail_degraded",
+            "Whether mail is slow, lands in junk or is sent with errors (1) or not (0).",
+            "direction",
         )
-        meaning = (
-            "Always 1, while mail is down or degraded: how runs end, and at which end of the route somebody must act."
-        )
+        meaning = "Always 1, while mail is down or degraded: how most runs end, and which end of the route must act."
         self.failure_cause = many("gauge", "mail_failure_cause", meaning, "direction", "outcome", "party")
-        meaning = "Whether a person has declared that mail is down, and nobody that it is over; whatever is measured."
+        meaning = "Whether a person has declared an outage and not closed it (1)."
         self.declared = many("gauge", "outage_declared", meaning, "direction")
-        meaning = "Whether a person has ended an incident (closed, or a false alarm) that the probes see still."
+        meaning = "Whether a person has closed an incident that probes still detect (1)."
         self.closed_manually = many("gauge", "incident_closed_manually", meaning)
         self.quorum_outage = many(
-            "gauge", "quorum_outage", "Whether sites together have told that mail is down.", "direction"
+            "gauge", "quorum_outage", "Whether a quorum of sites has reported an outage (1) or not (0).", "direction"
         )
-        meaning = "Whether some sites say that something is wrong, and others that all is proven to work."
+        meaning = "Whether some sites report a failure while others prove that all mail works (1) or not (0)."
         self.disputed = many("gauge", "quorum_disagreement", meaning)
-        meaning = "Whether the last conclusive run was delivered: whole, to the inbox."
+        meaning = "Whether the last conclusive run was delivered, complete and to the inbox (1), or not (0)."
         self.success = many("gauge", "probe_success", meaning, "route", "direction", "site")
-        self.last_success = many("gauge", "probe_success_timestamp_seconds", "When a run was last delivered.", "route")
-        self.last_run = many("gauge", "probe_run_timestamp_seconds", "When a run last ended, however it did.", "route")
-        meaning = "From when on a run of one of an agency's routes is overdue, unless it has ended by then."
+        self.last_success = many(
+            "gauge", "probe_success_timestamp_seconds", "Unix time in seconds of the last delivered run.", "route"
+        )
+        self.last_run = many(
+            "gauge",
+            "probe_run_timestamp_seconds",
+            "Unix time in seconds when the last run ended, whatever its outcome.",
+            "route",
+        )
+        meaning = "Unix time in seconds after which the next run of the agency is overdue."
         self.run_overdue = many("gauge", "probe_overdue_timestamp_seconds", meaning)
-        meaning = "From when on it is overdue to have proven mail on one of its routes again."
+        meaning = "Unix time in seconds after which the next delivered run of the agency is overdue."
         self.success_overdue = many("gauge", "probe_success_overdue_timestamp_seconds", meaning)
-        meaning = "How long each finished phase of the last conclusive run took."
+        meaning = "Duration of each finished phase of the last conclusive run, in seconds."
         # Seven lines a route, whose name is unique: the agency is left out of them, and most routes are.
         self.phase_duration = self._define_many("gauge", "probe_phase_duration_seconds", meaning, "route", "phase")
-        meaning = "Runs by how they were judged: each once, when that was final."
+        meaning = "Runs by final verdict."
         self.runs = many("counter", "probe_runs_total", meaning, "direction", "verdict")
-        meaning = "How far a relay's clock is from ours (ahead: positive), as far as the latest message tells."
+        meaning = "Seconds by which a relay's clock is ahead of this machine's, by the latest message."
         self.relay_clock_skew = many("gauge", "relay_clock_skew_seconds", meaning, "direction")
-        self.maintenance = many("gauge", "maintenance", "Whether mail may fail for a while, as planned.")
-        self.off_hours = many("gauge", "off_hours", "Whether it is outside of the hours in which mail is probed.")
-        self.outcomes = counter("probe_outcomes", "Runs by how they ended.", "direction", "outcome")
+        self.maintenance = many("gauge", "maintenance", "Whether a maintenance window is active (1) or not (0).")
+        self.off_hours = many(
+            "gauge", "off_hours", "Whether the time is outside the agency's probing hours (1) or not (0)."
+        )
+        self.outcomes = counter("probe_outcomes", "Runs by outcome.", "direction", "outcome")
         start_at_zero(self.outcomes, DIRECTIONS, Outcome)
-        self.arrivals = counter("probe_arrivals", "Mail with a token that no run waited for.", "arrival")
+        self.arrivals = counter("probe_arrivals", "Messages with a token that no run waited for.", "arrival")
         start_at_zero(self.arrivals, Arrival)
-        meaning = "From acceptance of a message until it was in the mailbox, if it ever was."
+        meaning = "Time from the acceptance of a message until it is in the mailbox, in seconds."
         self.transit = histogram("mail_transit_seconds", meaning, TRANSIT_BUCKETS, "direction")
         start_at_zero(self.transit, DIRECTIONS)
-        meaning = "How long the sender's server took to answer for a message, or until the connection ended without."
+        meaning = "Time until the sender's server answers the message or the connection ends, in seconds."
         self.smtp_data = histogram("smtp_data_duration_seconds", meaning, DATA_BUCKETS, "direction")
         start_at_zero(self.smtp_data, DIRECTIONS)
-        meaning = "How long a message took to each relay on its way, by the Received headers that can be trusted."
+        meaning = "Time that a message takes to each relay, by trusted Received headers, in seconds."
         self.hop_delay = histogram("mail_hop_delay_seconds", meaning, HOP_BUCKETS, "direction", "hop")
-        meaning = "How long the latest message took to the relay where it took longest, by its place; only where that was long."
+        meaning = "Time that the latest message took to its slowest relay, in seconds; only from ten seconds on."
         self.slowest_hop = many("gauge", "mail_slowest_hop_seconds", meaning, "direction", "hop")
-        self.routes = gauge("config_routes", "Routes that are watched.")
+        self.routes = gauge("config_routes", "Configured routes.")
 
     def _define_shares(self) -> None:
         self.owned = self._gauge("agencies_owned", "Agencies that this process probes.")
-        meaning = "Agencies that are this process's to probe, and that it has not taken over yet."
+        meaning = "Agencies assigned to this process that it has not taken over yet."
         self.takeover_pending = self._gauge("agencies_takeover_pending", meaning)
-        meaning = "Agencies of which another process on the store has documents, and this one has none."
+        meaning = "Agencies that another process on the store has documents of, and this one has not."
         self.config_missing = self._gauge("agencies_config_missing", meaning)
-        meaning = "Agencies that this process has taken over from another since it began."
+        meaning = "Agencies that this process has taken over from another since its start."
         self.takeovers = self._counter("takeovers", meaning)
 
     def _define_checks(self) -> None:
         many = self._many
-        meaning = "What a check found: 0 pass, 1 warn, 2 fail."
+        meaning = "State of a finding: 0 pass, 1 warn, 2 fail."
         self.check_state = many("gauge", "check_state", meaning, "check", "aspect", "subject")
-        self.check_unknown = many("gauge", "check_unknown_findings", "What a check could not look at.", "check")
-        self.check_last_run = many("gauge", "check_run_timestamp_seconds", "When a check last ran.", "check")
-        meaning = "When the certificate expires that a server shows."
+        self.check_unknown = many(
+            "gauge", "check_unknown_findings", "Findings that the last run of the check could not determine.", "check"
+        )
+        self.check_last_run = many(
+            "gauge", "check_run_timestamp_seconds", "Unix time in seconds when the check last finished.", "check"
+        )
+        meaning = "Unix time in seconds when the certificate of the server expires."
         self.certificate_expiry = many("gauge", "certificate_expiry_timestamp_seconds", meaning, "server")
 
     def _define_notices(self) -> None:
         gauge, counter = self._gauge, self._counter
         self.incidents_open = self._many(
-            "gauge", "incidents_open", "Incidents that are open; NaN until the engine has looked."
+            "gauge", "incidents_open", "Open incidents; NaN before the engine's first cycle."
         )
-        meaning = "When each incident was opened that is open."
+        meaning = "Unix time in seconds when the open incident was opened."
         self.incident_opened = self._many("gauge", "incident_opened_timestamp_seconds", meaning, "incident")
-        meaning = "Incidents that are open, and whose agencies have left the configuration."
+        meaning = "Open incidents whose agency is not in the configuration."
         self.orphaned = gauge("incidents_orphaned", meaning)
-        self.notifications = counter("notifications", "Notices that entered a state.", "channel", "purpose", "state")
+        self.notifications = counter(
+            "notifications", "Notifications that entered a state.", "channel", "purpose", "state"
+        )
         start_at_zero(self.notifications, Channel, Purpose, NotificationState)
-        meaning = "Notices that were joined to others instead of being sent by themselves."
+        meaning = "Notifications that were joined to others instead of being sent by themselves."
         self.notifications_bundled = counter("notifications_bundled", meaning, "channel")
         start_at_zero(self.notifications_bundled, Channel)
-        meaning = "Notices that a brake began to hold back."
+        meaning = "Notifications that a rate limit delayed."
         self.notifications_throttled = counter("notifications_throttled", meaning, "channel", "limit")
         start_at_zero(self.notifications_throttled, Channel, RateLimitScope)
-        meaning = (
-            "How long it took to tell somebody: from the verdict until a gateway had it, they had it, and one answered."
-        )
+        meaning = "Time from the verdict until a gateway accepts a notification, delivers it, and somebody acknowledges, in seconds."
         self.notification_latency = self._histogram(
             "notification_latency_seconds", meaning, LATENCY_BUCKETS, "channel", "gateway", "milestone"
         )
-        meaning = "Age of the oldest notice that is due and not sent; 0 when there is none."
+        meaning = "Age of the oldest notification that is due and not sent, in seconds; 0 without one."
         self.oldest_pending = gauge("notification_oldest_pending_seconds", meaning)
-        self.letters = gauge("letters_waiting", "Letters in the trays, by how far they have come.", "step")
-        meaning = "Letters that should have been posted: a workday has gone by since they were laid in the tray."
+        self.letters = gauge("letters_waiting", "Letters in the trays by step.", "step")
+        meaning = "Letters not posted by the end of the workday after the one on which they were queued."
         self.letters_overdue = gauge("letters_overdue", meaning)
-        meaning = "Rotas that were to tell somebody and had nobody on call."
+        meaning = "Rotas without anybody on call when an incident needed them."
         self.nobody_on_call = self._many("counter", "nobody_on_call_total", meaning)
-        self.on_call = self._many("gauge", "on_call", "Whether somebody is on call now (1) or nobody is (0).", "rota")
-        meaning = "How long nobody is on call in the next seven days."
+        self.on_call = self._many("gauge", "on_call", "Whether somebody is on call (1) or nobody is (0).", "rota")
+        meaning = "Time without anybody on call in the next seven days, in seconds."
         self.on_call_gap = self._many("gauge", "on_call_gap_seconds", meaning, "rota")
-        meaning = "Numbers of staff where nobody has answered, or not for too long."
+        meaning = "Telephone numbers of staff that are not verified, or not recently."
         self.unverified = self._many("gauge", "contact_numbers_unverified", meaning)
-        self.gateway_up = gauge("gateway_up", "Whether a gateway works (1) or not (0).", "channel", "gateway")
-        meaning = "Whether a gateway takes messages and gives no receipts as it used to (1) or does (0)."
+        self.gateway_up = gauge("gateway_up", "Whether the gateway works (1) or not (0).", "channel", "gateway")
+        meaning = "Whether the gateway accepts messages and its receipts are overdue (1) or not (0)."
         self.receipts_overdue = gauge("gateway_receipts_overdue", meaning, "channel", "gateway")
-        meaning = "Callbacks that were not trusted or not understood."
+        meaning = "Callbacks that were refused."
         self.callbacks_refused = counter("callbacks_refused", meaning, "gateway", "reason")
         start_at_zero(self.callbacks_refused, [NO_GATEWAY], REFUSAL_REASONS)
-        meaning = "What webhooks of Alertmanager said of alerts, by what that came to."
+        meaning = "Alerts in webhooks of Alertmanager by their effect."
         self.alerts_received = counter("alerts_received", meaning, "effect")
         start_at_zero(self.alerts_received, AlertEffect)
-        meaning = "Whether an Alertmanager took our incidents when it was last told of them (1) or not (0)."
+        meaning = "Whether the Alertmanager accepted the incidents that were last sent to it (1) or not (0)."
         self.alertmanager_up = gauge("alertmanager_up", meaning, "member")
         meaning = "Webhooks of Alertmanager that were refused."
         self.alert_webhooks_refused = counter("alert_webhooks_refused", meaning, "reason")
@@ -226,77 +238,86 @@ class Definitions:
 
     def _define_vigil(self) -> None:
         gauge = self._gauge
-        meaning = "How long the longest lapse of an escalation has lasted; 0 when there is none."
+        meaning = "Time since the oldest missed action of an escalation was due, in seconds; 0 without one."
         self.overdue_seconds = gauge("escalation_overdue_seconds", meaning)
-        self.overdue = gauge("escalation_overdue", "What is overdue of escalations, by what it is.", "action")
+        self.overdue = gauge("escalation_overdue", "Missed actions of escalations.", "action")
         start_at_zero(self.overdue, MissedAction)
-        meaning = "Open incidents whose notices came to nothing, by how."
+        meaning = "Open incidents whose escalation has failed, by reason."
         self.escalation_failed = gauge("incidents_escalation_failed", meaning, "reason")
         start_at_zero(self.escalation_failed, EscalationFailure)
-        meaning = "Whether this keeps the heartbeat from being sent."
+        meaning = "Whether this reason suppresses the heartbeat (1) or not (0)."
         self.heartbeat_suppressed = gauge("heartbeat_suppressed", meaning, "reason")
         start_at_zero(self.heartbeat_suppressed, LivenessFailure)
         name = "heartbeat_last_success_timestamp_seconds"
-        self.heartbeat_at = gauge(name, "When the heartbeat was last heard.", "receiver")
-        self.out_of_band_numbers = gauge("out_of_band_numbers", "Numbers that can be rung without the store.")
+        self.heartbeat_at = gauge(name, "Unix time in seconds when the receiver last accepted a heartbeat.", "receiver")
+        self.out_of_band_numbers = gauge("out_of_band_numbers", "Telephone numbers for out-of-band calls.")
         self.out_of_band_active = gauge(
-            "out_of_band_active", "Whether the NOC is rung without the store, by why.", "reason"
+            "out_of_band_active", "Whether out-of-band calls are made for this reason (1) or not (0).", "reason"
         )
         start_at_zero(self.out_of_band_active, OutOfBandReason)
-        self.site_fresh = gauge("site_fresh", "Whether what another site says is fresh enough to count.", "site")
-        self.site_lag = gauge("site_lag_seconds", "How old what another site says is at most.", "site")
-        meaning = "How much the clock of another site is behind ours; ahead of it where negative."
+        self.site_fresh = gauge(
+            "site_fresh", "Whether the reports of another site are recent enough to count (1) or not (0).", "site"
+        )
+        self.site_lag = gauge("site_lag_seconds", "Maximum age of the reports of another site, in seconds.", "site")
+        meaning = "Seconds by which the clock of another site is behind this one."
         self.site_offset = gauge("site_clock_offset_seconds", meaning, "site")
-        meaning = "What becomes of what another site says on its way to the hub."
+        meaning = "State of the replication from another site: 1 for the current one, else 0."
         self.site_replication = gauge("site_replication_state", meaning, "site", "state")
-        meaning = "What another site keeps for the hub, which has not confirmed it."
+        meaning = "Bytes that another site keeps because the hub has not confirmed them."
         self.site_replication_lag = gauge("site_replication_lag_bytes", meaning, "site")
-        meaning = "How often the hub's PostgreSQL refused what another site says."
+        meaning = "Errors of the hub's PostgreSQL while it applied the reports of another site."
         self.site_errors = self._counter("site_replication_errors", meaning, "site")
-        meaning = "How many of the hub's documents of agencies another site does not go by."
+        meaning = "Agency documents of the hub that another site has not applied."
         self.site_documents_outdated = gauge("site_documents_outdated", meaning, "site")
-        meaning = "When a contact was last reached in a drill; 0 when never."
+        meaning = "Unix time in seconds when a drill last reached the contact; 0 if never."
         self.reached_at = self._many("gauge", "contact_reached_timestamp_seconds", meaning, "contact")
-        self.drilled_at = gauge("drill_last_timestamp_seconds", "When a drill of all contacts last came to its end.")
-        meaning = "From when on it is overdue that the drill after it has come to its end, as they are planned."
+        self.drilled_at = gauge(
+            "drill_last_timestamp_seconds", "Unix time in seconds when a drill of all contacts last finished."
+        )
+        meaning = "Unix time in seconds after which the next drill of all contacts is overdue."
         self.drill_overdue = gauge("drill_overdue_timestamp_seconds", meaning)
         self.drill_notifications = self._counter(
-            "drill_notifications", "Notices of drills by how they ended.", "channel", "result"
+            "drill_notifications", "Notifications of drills by result.", "channel", "result"
         )
         start_at_zero(self.drill_notifications, Channel, DrillState)
 
     def _define_service(self) -> None:
         gauge = self._gauge
-        self.build_info = gauge("build_info", "Always 1; the labels tell.", "version", "python")
+        self.build_info = gauge("build_info", "Always 1; the labels give the versions.", "version", "python")
         self.reload_success = gauge(
-            "config_last_reload_successful", "Whether the configuration was accepted when last read."
+            "config_last_reload_successful", "Whether the last configuration reload succeeded (1) or not (0)."
         )
         name = "config_last_reload_success_timestamp_seconds"
-        self.reload_at = gauge(name, "When a configuration was last accepted.")
-        meaning = "Whether settings of the configuration in force wait for the next start."
+        self.reload_at = gauge(name, "Unix time in seconds of the last successful configuration reload.")
+        meaning = "Whether settings of the current configuration need a restart (1) or not (0)."
         self.restart_needed = gauge("config_restart_needed", meaning)
-        meaning = "Whether mail is only watched and nobody is told (1), or people are told (0)."
+        meaning = "Whether mail is monitored and nobody is notified (1) or people are notified (0)."
         self.monitor_only = gauge("monitor_only", meaning)
         name = "engine_last_cycle_timestamp_seconds"
-        self.cycle_at = gauge(name, "When the incident engine last finished a cycle.")
-        self.audit_entries = gauge("audit_entries", "How many entries the journal has.")
-        meaning = "The first 52 bits of the hash of its last entry: a copy outside shows a journal that was rewritten."
+        self.cycle_at = gauge(name, "Unix time in seconds when the engine last finished a cycle.")
+        self.audit_entries = gauge("audit_entries", "Entries of the audit log.")
+        meaning = "First 52 bits of the hash of the last audit entry; a copy outside reveals a rewritten log."
         self.audit_fingerprint = gauge("audit_head_fingerprint", meaning)
-        meaning = "Places where the journal is not as it was written, when it was last followed from its beginning."
+        meaning = "Violations of the audit log's hash chain at the last complete verification."
         self.audit_chain_violations = gauge("audit_chain_violations", meaning)
-        meaning = (
-            "Since when letters and faxes wait for a person, because the store may be an older copy; 0: they go out."
-        )
+        meaning = "Unix time in seconds since when letters and faxes are paused; 0 if they are not."
         self.paper_paused = gauge("paper_paused_timestamp_seconds", meaning)
-        self.store_up = gauge("store_up", "Whether the store can be used (1) or is away (0).")
-        self.loop_lag = gauge("event_loop_lag_seconds", "How late the event loop woke at most in the last second.")
-        self.schedule_lag = self._histogram("probe_schedule_lag_seconds", "How late runs were started.", LAG_BUCKETS)
-        meaning = "Runs that were let go because they could not be started in time."
+        self.store_up = gauge("store_up", "Whether the store is available (1) or not (0).")
+        self.loop_lag = gauge(
+            "event_loop_lag_seconds", "Maximum delay of the event loop in the last second, in seconds."
+        )
+        self.schedule_lag = self._histogram(
+            "probe_schedule_lag_seconds", "Delay of the start of runs, in seconds.", LAG_BUCKETS
+        )
+        meaning = "Runs that were skipped because they could not start in time."
         self.runs_skipped = self._counter("probe_runs_skipped", meaning)
-        meaning = "Runs that came to nothing because this process stood still meanwhile."
+        meaning = "Runs that were discarded because this process was suspended meanwhile."
         self.runs_discarded = self._counter("probe_runs_discarded", meaning)
         self.monitoring_fault = gauge(
-            "monitoring_fault", "Whether a fault of ours keeps us from judging.", "cause", "reference"
+            "monitoring_fault",
+            "Whether this monitoring fault prevents an evaluation (1) or not (0).",
+            "cause",
+            "reference",
         )
         start_at_zero(self.monitoring_fault, MONITORING_FAULTS, [""])
 
@@ -321,7 +342,7 @@ class Definitions:
         return Histogram(f"pantau_{name}", meaning, labels, buckets=buckets, registry=self.registry)
 
     def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
-        """Return everything as text: the first piece takes some milliseconds, the others well under one."""
+        """Yield the text in pieces: the first takes some milliseconds, each other well under one."""
         known = _Known(self.registry)
         if open_metrics:
             yield _in_open_metrics(known).removesuffix(_END)
@@ -334,10 +355,9 @@ class Definitions:
 
 
 class _Known(Collector):
-    """What is worth exporting of a registry.
+    """Collector that leaves out unset values and `_created` series.
 
-    Not values that nobody has set yet, and not the `_created` series, which add a third to the counters and tell
-    nothing here (the library's own switch for them is global to the process).
+    `_created` adds a third to the counters without use here; the library's own switch for it is global to the process.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -350,6 +370,6 @@ class _Known(Collector):
 
 
 def start_at_zero(metric: Counter | Gauge | Histogram, *values: Iterable[str]) -> None:
-    """Make all series of a closed set, so that `rate` sees the first increment and a panel has no gaps."""
+    """Create all series of a closed set, so that `rate` includes the first increment and a panel has no gaps."""
     for labels in product(*values):
         metric.labels(*labels)

@@ -1,4 +1,4 @@
-"""What is shown of those who are on call."""
+"""Metrics of rotas and contact numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WHOLE: Final = ""
 
 
 class OnCallSeries:
-    """The series of rotas and of the numbers behind them."""
+    """Series of rotas and of contact numbers."""
 
     def __init__(self, metrics: Definitions) -> None:
         self._all = metrics
@@ -21,11 +21,11 @@ class OnCallSeries:
         self._deserted: dict[str, int] = {}
 
     def watch(self, agency: str) -> None:
-        """Let counting begin at 0, so that the first time is seen."""
+        """Start the counter at 0, so that `increase` includes the first event."""
         self.deserted(agency, self._deserted.get(agency, 0), anew=True)
 
     def deserted(self, agency: str, rotas: int, *, anew: bool = False) -> None:
-        """Count rotas that had nobody on call when somebody was to be told; of an agency that was not announced, none."""
+        """Count rotas without anybody on call at a notification; ignore agencies that are not announced."""
         if not anew and agency not in self._deserted:
             return
         count = self._deserted[agency] = rotas if anew else self._deserted[agency] + rotas
@@ -34,9 +34,9 @@ class OnCallSeries:
     def show(
         self, agency: str, gaps: Mapping[str, timedelta], unverified: int, *, deserted: Collection[str] = ()
     ) -> None:
-        """Show for how long each rota (by key) has nobody in the days ahead, and how many numbers are unproven.
+        """Export how long each rota (by key) has nobody on call in the days ahead, and how many numbers are unverified.
 
-        *deserted*: those that have nobody now.
+        *deserted*: rotas without anybody on call now.
         """
         if agency not in self._deserted:
             return
@@ -48,5 +48,5 @@ class OnCallSeries:
         self._all.unverified.put(agency, _WHOLE, [((agency,), unverified)])
 
     def forget(self, agency: str) -> None:
-        """Forget all that is remembered of an agency; its series are the caller's to drop."""
+        """Remove the state of an agency; the caller drops its series."""
         self._deserted.pop(agency, None)

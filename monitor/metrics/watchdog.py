@@ -1,4 +1,4 @@
-"""What is shown of how Pantau watches itself: the auditor, the heartbeat, the lifeline and the drills."""
+"""Metrics of self-monitoring: auditor, heartbeat, sites, out-of-band calls and drills."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from monitor.metrics.definition import RECEIVERS, Definitions
 
 
 class WatchdogSeries:
-    """The series of all that watches the watcher, and the moments that it judges itself by."""
+    """Series of self-monitoring, and the times that the liveness check reads."""
 
     def __init__(self, metrics: Definitions) -> None:
         self._all = metrics
-        #: When the engine's cycle last came round, and when the auditor last looked.
+        #: When the engine last finished a cycle, and when the auditor last ran.
         self.cycled_at: datetime | None = None
         self.audited_at: datetime | None = None
-        #: How long the longest lapse has lasted.
+        #: Time since the oldest missed action was due.
         self.overdue = timedelta(0)
-        #: The other sites that are shown: few, and named by the settings.
+        #: Other sites with series: few, and named by the settings.
         self.sites: set[str] = set()
-        #: The agencies whose contacts are shown.
+        #: Agencies whose contacts have series.
         self._drilled: set[str] = set()
 
     # The auditor
@@ -36,7 +36,7 @@ class WatchdogSeries:
     def audited(
         self, now: datetime, overdue: Iterable[tuple[MissedAction, datetime]], unheard: Iterable[EscalationFailure]
     ) -> None:
-        """Show what the auditor found: lapses, each with since when, and incidents that nobody heard of."""
+        """Export the auditor's findings: missed actions, each with its due time, and incidents whose escalation failed."""
         found = list(overdue)
         self.audited_at = now
         self.overdue = max((now - since for _, since in found), default=timedelta(0))
@@ -50,28 +50,28 @@ class WatchdogSeries:
     # The heartbeat
 
     def ailing(self, found: Collection[LivenessFailure]) -> None:
-        """Show what keeps the heartbeat back."""
+        """Export what suppresses the heartbeat."""
         for ailment in LivenessFailure:
             self._all.heartbeat_suppressed.labels(ailment).set(ailment in found)
 
     def watch_heartbeat(self, receiver: str) -> None:
-        """Announce that somebody listens: 0 until the first beat was heard."""
+        """Announce a receiver: 0 until it accepts the first heartbeat."""
         if receiver not in RECEIVERS:
             raise ValueError(f"{receiver!r} is none of {', '.join(RECEIVERS)}")
         self._all.heartbeat_at.labels(receiver).set(0)
 
     def forget_heartbeat(self, receiver: str) -> None:
-        """Remove the series of one that listens no more."""
+        """Remove the series of a receiver."""
         self._all.heartbeat_at.remove_by_labels({"receiver": receiver})
 
     def heartbeat_heard(self, receiver: str, now: datetime) -> None:
-        """Show when a beat was last heard."""
+        """Export when the receiver last accepted a heartbeat."""
         self._all.heartbeat_at.labels(receiver).set(now.timestamp())
 
     # Other sites
 
     def site_heard(self, site: str, *, is_fresh: bool, behind: timedelta | None, offset: timedelta | None) -> None:
-        """Show whether another site has a vote, how old what it says is, and how its clock goes; `None`: not known."""
+        """Export whether another site has a vote, the age of its reports, and its clock offset; `None`: unknown."""
         self.sites.add(site)
         self._all.site_fresh.labels(site).set(is_fresh)
         self._all.site_lag.labels(site).set(math.nan if behind is None else behind.total_seconds())
@@ -80,51 +80,51 @@ class WatchdogSeries:
     def site_replicates(
         self, site: str, state: ReplicationState | None, *, behind: int | None = None, errors: int = 0
     ) -> None:
-        """Show what becomes of what another site says, and *errors* more; `None`: not known."""
+        """Export the replication state of another site, and add *errors*; `None`: unknown."""
         for each in ReplicationState:
             self._all.site_replication.labels(site, each).set(math.nan if state is None else state is each)
         self._all.site_replication_lag.labels(site).set(math.nan if behind is None else behind)
-        # Its statistics may have begun anew.
+        # PostgreSQL may have reset its statistics.
         self._all.site_errors.labels(site).inc(max(errors, 0))
 
     def site_goes_by(self, site: str, behind: int | None) -> None:
-        """Show how many of the hub's documents another site does not go by; `None`: not known, or it keeps its own."""
+        """Export how many of the hub's documents another site has not applied; `None`: unknown, or it has its own."""
         self._all.site_documents_outdated.labels(site).set(math.nan if behind is None else behind)
 
-    # The lifeline
+    # Out-of-band calls
 
     def lifeline_known(self, numbers: int) -> None:
-        """Show how many numbers can be rung without the store."""
+        """Export how many numbers out-of-band calls have."""
         self._all.out_of_band_numbers.set(numbers)
 
     def forget_lifeline(self) -> None:
-        """Show nothing of a lifeline that is not configured any more, and that nobody is rung."""
+        """Remove the numbers of out-of-band calls that are not configured any more; no call is active."""
         self._all.out_of_band_numbers.set(math.nan)
         self.distressed(())
 
     def distressed(self, troubles: Collection[OutOfBandReason]) -> None:
-        """Show what the NOC is being rung about."""
+        """Export the reasons of active out-of-band calls."""
         for trouble in OutOfBandReason:
             self._all.out_of_band_active.labels(trouble).set(trouble in troubles)
 
     # Drills
 
     def exercised(self, channel: Channel, state: DrillState) -> None:
-        """Count a notice of a drill by how it ended."""
+        """Count a notification of a drill by its result."""
         self._all.drill_notifications.labels(channel, state).inc()
 
     def drill_ended(self, at: datetime | None, *, overdue_at: datetime | None) -> None:
-        """Show when a drill of everybody last came to its end, and from when on the next is overdue.
+        """Export when a drill of all contacts last finished, and after when the next is overdue.
 
-        `None`: none has, or none is planned.
+        `None`: none has finished, or none is planned.
         """
         self._all.drilled_at.set(math.nan if at is None else at.timestamp())
         self._all.drill_overdue.set(math.nan if overdue_at is None else overdue_at.timestamp())
 
     def reached(self, contacts: Mapping[str, Mapping[str, datetime | None]]) -> None:
-        """Show when each contact was last reached in a drill, by agency ("" for those of all) and key; `None`: never.
+        """Export when a drill last reached each contact, by agency ("" for shared ones) and key; `None`: never.
 
-        Those that are not named have left, and are forgotten.
+        Contacts that are not named lose their series.
         """
         for agency in self._drilled - contacts.keys():
             self._all.reached_at.drop(agency)
