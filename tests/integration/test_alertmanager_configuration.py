@@ -59,7 +59,7 @@ def test_an_alert_goes_where_it_should(labels: dict[str, str], receiver: str) ->
 
 def test_budgets_that_burn_at_many_agencies_at_once_are_one_notice() -> None:
     routes = yaml.safe_load(SHIPPED.read_text())["route"]["routes"]
-    [burns] = [each for each in routes if "BudgetBurns" in each["matchers"][0]]
+    [burns] = [each for each in routes if "ErrorBudgetBurn" in each["matchers"][0]]
     assert "agency" not in burns["group_by"]
     assert routes.index(burns) < [each["matchers"] for each in routes].index(['alertname=~"Pantau.*"'])
 
