@@ -404,7 +404,8 @@ def test_every_alert_is_in_the_list_of_runbooks_by_the_title_of_its_own() -> Non
 def test_every_runbook_has_a_malay_summary_and_says_what_to_do() -> None:
     for path in RUNBOOKS:
         text = path.read_text(encoding="utf-8")
-        parts = ["**Ringkasan:** ", "\n## What it means\n", "\n## Look first\n\n1. ", "\n## Do\n\n1. "]
+        parts = ["**Ringkasan:** ", "\n\nUse this page when ", "\n## What it means\n", "\n## What users notice\n"]
+        parts += ["\n## What to do\n\n1. ", "\n## How it ends\n"]
         assert [part for part in parts if part not in text] == [], path.name
 
 
