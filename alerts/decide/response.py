@@ -3,7 +3,7 @@
 People answer at three in the morning, with a telephone that corrects their words: `1A`, `Balas 1A untuk sahkan`, `"ack
 1"`, `saya terima`. What is asked for is a code that their phone was given. A printed code ("1A") accepts in any text that
 has no word of denial, question or hand-on; without one every word has to be known, and what cannot be understood stays so.
-docs/reference/sms-replies.md has the ways in which people write it, and the tests read them there.
+docs/reference/sms-replies.md has the rules, tests/data/sms-replies.md examples that the tests read.
 """
 
 from __future__ import annotations

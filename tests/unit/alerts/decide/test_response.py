@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from alerts.decide.response import Acknowledgement, Meaning, OptIn, OptOut, Unrecognised, printed, understand
 from alerts.model.number import is_quoted
 
-#: The headings of docs/reference/sms-replies.md.
+#: The headings of tests/data/sms-replies.md.
 MEANINGS: dict[str, Meaning] = {
     "Takes on 1A": Acknowledgement(code=1),
     "Takes on 1A, which is JCM-01": Acknowledgement(code=1, number="JCM-01"),
@@ -32,7 +32,7 @@ MEANINGS: dict[str, Meaning] = {
 
 def told() -> list[tuple[str, Meaning]]:
     """Return each SMS of the page with what it means there."""
-    page = (Path(__file__).parents[4] / "docs/reference/sms-replies.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "tests/data/sms-replies.md").read_text(encoding="utf-8")
     sections = re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     assert [heading for heading, _ in sections] == list(MEANINGS)
     return [
