@@ -37,7 +37,8 @@ def not_ready(changelog: str, version: str, changed: Sequence[str]) -> list[str]
     *changed* are the lines of `git status --porcelain`.
     """
     below = dict(zip(HEADING.findall(changelog), HEADING.split(changelog)[2::2], strict=True))
-    released = [heading for heading in below if re.fullmatch(rf"{re.escape(version)} - \d{{4}}-\d\d-\d\d", heading)]
+    dated = re.compile(rf"{re.escape(version)} - \d{{4}}-\d\d-\d\d(?: \(commit [0-9a-f]{{8,40}}\))?")
+    released = [heading for heading in below if dated.fullmatch(heading)]
     told = {
         "These files are not committed:\n" + "\n".join(changed): bool(changed),
         f"CHANGELOG.md has no section '## {version} - YEAR-MONTH-DAY' with what changed": not any(

@@ -464,9 +464,15 @@ def test_the_decision_about_libraries_names_every_one() -> None:
     assert [name for line in required if (name := re.split(r"[\[>=<]", line)[0]) not in told] == []
 
 
-def test_the_newest_release_that_the_changelog_tells_of_is_the_version() -> None:
-    releases = re.findall(r"^## (\d\S*) - \d{4}-\d\d-\d\d$", read("CHANGELOG.md"), re.MULTILINE)
-    assert releases[0] == tomllib.loads(read("pyproject.toml"))["project"]["version"]
+def test_changelog_newest_release_is_the_version_or_precedes_a_development_version() -> None:
+    heading = re.compile(r"^## (\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d(?: \(commit ([0-9a-f]{8,40})\))?$", re.MULTILINE)
+    release, commit = heading.findall(read("CHANGELOG.md"))[0]
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+    if version != release:
+        assert version.endswith(".dev0"), "between two releases the version is the next one with .dev0"
+        numbers = [[int(part) for part in text.split(".")] for text in (release, version.removesuffix(".dev0"))]
+        assert numbers == sorted(numbers)
+        assert commit, "the heading of a release names its commit, as soon as there is one"
 
 
 # -- tests that a document tells of ---------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ def not_ready(changelog: str, version: str = "0.2.0", changed: Sequence[str] = (
 def test_a_tree_with_a_section_for_its_version_and_nothing_left_over_is_released() -> None:
     assert not_ready(RELEASED) == []
     assert not_ready(RELEASED, "0.1.0") == []
+    assert not_ready(RELEASED.replace("2026-11-27", "2026-11-27 (commit 3786dfaa)")) == []
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ def test_a_tree_with_a_section_for_its_version_and_nothing_left_over_is_released
     [
         RELEASED.replace("## 0.2.0 - 2026-11-27", "## 0.2.0"),
         RELEASED.replace("## 0.2.0 - 2026-11-27", "## 0.2.0 - soon"),
+        RELEASED.replace("2026-11-27", "2026-11-27 (commit unknown)"),
         RELEASED.replace("0.2.0", "0x2.0"),
         RELEASED.replace("### Added\n\n- Something.\n", ""),
         "# Changelog\n",
