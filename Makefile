@@ -47,10 +47,11 @@ debian:
 	@tests/real/install-debian
 
 # lint, types and contracts also run before each commit, where somebody has switched that on (.pre-commit-config.yaml).
-# What is kept for later belongs into an issue, not into the code.
+# What is kept for later belongs into an issue, not into the code. An old name belongs nowhere: tests/old_words.tsv.
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(BIN)/python -m tests.old_words
 	@! git grep -nE '\b(TODO|FIXME|XXX)\b' -- '*.py' '*.md' '*.yaml' '*.sh' || \
 	  { echo "Notes for later stand in the code; write an issue instead." >&2; exit 1; }
 
