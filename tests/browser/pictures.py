@@ -1,6 +1,6 @@
 """Take pictures of the portal as people of each role meet it: `python -m tests.browser.pictures DIRECTORY [NAME ...]`.
 
-Look at them. Those that docs/how-to/operator/portal.md shows are in docs/pictures, and docs/status-page.png is one; a picture has few colours,
+Look at them. Those that documents show are in docs/pictures, and docs/status-page.png is one; a picture has few colours,
 so that it is small.
 """
 
