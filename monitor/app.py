@@ -598,7 +598,7 @@ class App:
             told=self._told,
         )
         check = OrderCheck(store=self._around.store, clock=self._clock, measure=self._measuring.measure)
-        front = ServiceFacade(
+        facade = ServiceFacade(
             store=self._around.store,
             board=board,
             dispatcher=self._dispatcher,
@@ -643,7 +643,7 @@ class App:
         feeds = RotaFeedService(RotaFeeds(self._database), self._duty, users, self._clock)
         walls = Wallboards(WallboardLinks(self._database), self._clock, agencies=self._agencies)
         tokens = ProgramTokens(TokenRecords(self._database), self._clock, agencies=self._agencies)
-        gate = AccessControl(
+        access_control = AccessControl(
             authenticator,
             tokens,
             walls=walls,
@@ -709,7 +709,7 @@ class App:
             crest=self._crest,
         )
         orders = control(
-            front,
+            facade,
             records(archive),
             drills(self._watchdog.driller, self._rests),
             duties(self._duty),
@@ -755,13 +755,13 @@ class App:
             partial(user_pages, administration),
             partial(token_pages, tokens),
             partial(task_pages, worklist, declarer, silencer),
-            partial(incident_pages, front, worklist, declarer),
+            partial(incident_pages, facade, worklist, declarer),
             partial(roll_pages, editor, roll),
             partial(leaving_pages, editor, roll),
             partial(settings_pages, editor, self._clock),
             partial(advance_pages, advance),
             partial(mailbox_setup_pages, setups, editor),
-            partial(history_pages, front, self._around.history.transits),
+            partial(history_pages, facade, self._around.history.transits),
             partial(statement_pages, monthly),
             partial(drill_pages, self._watchdog.driller, self._rests),
             partial(mailbox_pages, editor, self._clock),
@@ -771,17 +771,17 @@ class App:
             partial(rota_pages, self._duty, feeds),
         ]
         seen = portal(
-            front,
+            facade,
             hosts,
             self._letters,
             self._duty,
             receiver,
-            gate=gate,
+            access_control=access_control,
             pages=pages,
             openid=openid,
             once=IdempotencyStore(IdempotencyRecords(self._database, most=MOST_KEPT), self._clock, self._lifecycle),
             parts=[
-                incident_orders(front, declarer),
+                incident_orders(facade, declarer),
                 silence_orders(silencer),
                 advance_orders(advance),
                 override_orders(self._duty),
@@ -794,7 +794,7 @@ class App:
         proxies = door.proxies if door else ()
         past = door.scrapers if door else ()
         await stack.enter_async_context(serve(seen, faces[0], certificate=certificate, proxies=proxies, past_them=past))
-        await stack.enter_async_context(serve(callbacks(front), faces[1]))
+        await stack.enter_async_context(serve(callbacks(facade), faces[1]))
         # On our own socket nobody is hung up on: a purge of years of records takes minutes.
         await stack.enter_async_context(serve(orders, faces[2], answering=_OWN_WORK))
 

@@ -135,7 +135,7 @@ class Play:
     async def remarks(self, who: Contact, text: str) -> None:
         """Let somebody of the staff say what is being done."""
         await self.does(
-            who.name, f"`pantau note JCM-01 '{text}'`", partial(self.town.front.remark, "JCM-01", who.name, text)
+            who.name, f"`pantau note JCM-01 '{text}'`", partial(self.town.facade.remark, "JCM-01", who.name, text)
         )
 
 

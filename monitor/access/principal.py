@@ -55,7 +55,7 @@ class Principal:
     #: What is permitted for every agency, whoever it is.
     open: AbstractSet[Permission] = frozenset()
     #: Of a wall, at which nobody signs in: for which agencies it may `READ`, and nothing else.
-    wall: AgencyScope = AgencyScope()  # noqa: RUF009 - a value
+    wallboard: AgencyScope = AgencyScope()  # noqa: RUF009 - a value
     #: Must have a second factor by a role, and has none: may set one up, and nothing else.
     is_held: bool = False
 
@@ -88,8 +88,8 @@ class Principal:
             return AgencyScope(everything=True)
         if self.token is not None:
             return AgencyScope() if permission in NEVER_BY_TOKEN else scope_of(self.token.assignments, permission)
-        if permission is Permission.READ and self.wall:
-            return self.wall
+        if permission is Permission.READ and self.wallboard:
+            return self.wallboard
         return scope_of(self.user.assignments, permission) if self.user and not self.is_held else AgencyScope()
 
     def may(self, permission: Permission, agency: str | None = None) -> bool:

@@ -69,7 +69,7 @@ def assignments(
     for place in premises:
         spans = intervals(kinds, service, agencies.get(place.agency, {}))
         for name, interval in spans.items():
-            if place.agency or not kinds[name].asked_for:
+            if place.agency or not kinds[name].opt_in:
                 when = hours.get(place.agency, ALWAYS)
                 found.append(CheckAssignment(kind=kinds[name], premises=place, interval=interval, hours=when))
     order = {name: number for number, name in enumerate(kinds)}

@@ -120,10 +120,10 @@ class Schedule:
         entry.interval, entry.hours = interval, hours
         if entry.running or entry.due <= now:
             return
-        asked_for = entry.due if entry.urgent else None
+        opt_in = entry.due if entry.urgent else None
         self._plan_within_hours(name, entry, min(entry.due, _next_time(entry, now)))
-        if asked_for is not None:
-            self.bring_forward(name, asked_for)
+        if opt_in is not None:
+            self.bring_forward(name, opt_in)
 
     def due(self, now: datetime, room: int | None = None) -> list[str]:
         """Return the routes to start now, at most *room*, and mark them as running.
@@ -246,10 +246,10 @@ class Schedule:
                 entry.requested_at -= back
             if entry.running:
                 continue
-            asked_for = entry.due - back if entry.urgent else None
+            opt_in = entry.due - back if entry.urgent else None
             self._plan_ahead(name, entry, now)
-            if asked_for is not None:
-                self.bring_forward(name, asked_for)
+            if opt_in is not None:
+                self.bring_forward(name, opt_in)
 
     def _plan_missed(self, name: str, entry: _Entry, now: datetime) -> None:
         due = _next_time(entry, now)

@@ -19,7 +19,7 @@ from monitor.metrics import Metrics
 from monitor.planning.check_run import CheckAssignment, CheckRun, VerdictChange, changes, printable, unknown_findings
 from monitor.planning.schedule import Schedule
 from monitor.probing.ticker import Ticker
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from probes.model.check import Finding, Verdict
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ class CheckRunner:
     async def assign_in_turn(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
         """Do as `assign` does, and let others have their turn: of thousands of agencies all may be others."""
         self._let_go(assignments, agencies)
-        self._plan(assignments, [each async for each in in_slices(assignments) if self._take_on(each)])
+        self._plan(assignments, [each async for each in yielding(assignments) if self._take_on(each)])
 
     def _let_go(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
         """Forget what these agencies have that is not among their *assignments*."""
@@ -125,7 +125,7 @@ class CheckRunner:
             self._schedule.add(name, assignment.interval, now, assignment.hours)
         else:
             self._schedule.change(name, assignment.interval, now, assignment.hours)
-        if assignment.kind.asked_for:
+        if assignment.kind.opt_in:
             # At its own times only: a service that is restarted over and over must not lock an account.
             return False
         known = self._latest.get(assignment.key)

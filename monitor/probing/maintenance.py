@@ -12,7 +12,7 @@ import structlog
 from alerts.persistence.clock import Clock
 from monitor.metrics import Metrics
 from monitor.model.window import Hours
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: 
         now = clock.now()
         for gone in active.keys() - hours.keys():
             del active[gone]
-        async for agency, theirs in in_slices([*hours.items()]):
+        async for agency, theirs in yielding([*hours.items()]):
             if agency not in hours:
                 continue  # It has left meanwhile.
             maintenance = theirs.closed_by(now) if theirs.maintenance else None

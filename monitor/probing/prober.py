@@ -32,7 +32,7 @@ from monitor.probing.maintenance import show_maintenance
 from monitor.probing.on_demand_run import OnDemandRun
 from monitor.probing.permit import SubmissionPermits
 from monitor.probing.ticker import Ticker
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.store.probing.history import CAME, History, SentToken
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import Token, TokenSigner
@@ -294,7 +294,7 @@ class Prober:
         self._ticker.poke()
 
     async def _plan(self, routes: Iterable[MonitoredRoute]) -> None:
-        async for name in in_slices([route.name for route in routes]):
+        async for name in yielding([route.name for route in routes]):
             # It may have been altered, or released, meanwhile.
             if (route := self._routes.get(name)) is not None:
                 now = self._clock.now()

@@ -12,7 +12,7 @@ T = TypeVar("T")
 _SLICE = 0.005
 
 
-async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
+async def yielding(items: Iterable[T]) -> AsyncIterator[T]:
     """Iterate over *items*, and yield to the event loop whenever a time slice is used up."""
     loop = asyncio.get_running_loop()
     until = loop.time() + _SLICE

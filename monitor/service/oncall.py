@@ -33,7 +33,7 @@ from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import SharedSettings
 from monitor.metrics import NO_AGENCY, Metrics
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.runtime.repeat import run_periodically
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.per_configuration import PerConfiguration
@@ -137,7 +137,7 @@ class OnCall:
             overrides = await ledger.duty.standing(min(moment, self._clock.now()))
             answered = await ledger.duty.answered()
         known = partial(_verified, answered=answered, zone=zone)
-        return [_view(rota, overrides, moment, known) async for rota in in_slices(rotas)]
+        return [_view(rota, overrides, moment, known) async for rota in yielding(rotas)]
 
     async def overrides(self) -> Sequence[Override]:
         """Return the overrides that are not over."""
@@ -253,7 +253,7 @@ class OnCall:
         day = now.astimezone(settings.time_zone).date()
         deserted: list[str] = []
         # Hundreds of agencies must not keep a gateway's answer waiting.
-        async for agency, rotas in in_slices(known.rotas.items()):
+        async for agency, rotas in yielding(known.rotas.items()):
             empty = [rota.name for rota in rotas if on_call(rota, overrides, now) is None]
             deserted += empty
             missing = {_key(rota.name): _length(gaps(rota, overrides, now)) for rota in rotas}

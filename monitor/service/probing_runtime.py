@@ -44,7 +44,7 @@ from monitor.planning.ownership import WHOLE, Shard
 from monitor.probing.check_runner import CheckRunner
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.runtime.plugins import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.service.orphaned_incidents import STAYS
 from monitor.store.engine.incidents import OpenNumber
@@ -479,7 +479,7 @@ async def announce(
     checks: dict[str, list[str]] = {}
     for each in assigned:
         checks.setdefault(each.premises.agency, []).append(each.kind.name)
-    async for agency in in_slices(agencies):
+    async for agency in yielding(agencies):
         routes = [route.name for route in configuration.registry.routes_of(agency)]
         metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
     settings = configuration.settings
@@ -557,7 +557,7 @@ def _assigned(
     configuration: Configuration, agencies: Iterable[str], specimens: Mapping[str, bytes]
 ) -> Sequence[CheckAssignment]:
     settings, registry = configuration.settings, configuration.registry
-    places = [premises(code, registry, settings, specimen=partial(specimens.get, code)) for code in agencies]
+    places = [premises(code, registry, settings, sample_message=partial(specimens.get, code)) for code in agencies]
     known = [code for code in (place.agency for place in places) if code in registry.agencies]
     return assignments(
         check_kinds(),

@@ -17,7 +17,7 @@ from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
 from monitor.bridge.noc_brief import speaker_of
 from monitor.planning.ownership import ClusterMember, ClusterMembership, Shard, TakeoverPolicy
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.runtime.repeat import run_periodically
 from monitor.service.probing_runtime import RuntimeContext
 from monitor.service.reloader import Reloader
@@ -218,7 +218,7 @@ class ShardManager:
         if not elsewhere.routes:
             return
         elsewhere.restore(await self._history.healths(elsewhere.routes.keys()))
-        agencies = in_slices({route.agency for route in elsewhere.routes.values()})
+        agencies = yielding({route.agency for route in elsewhere.routes.values()})
         troubled = [agency async for agency in agencies if elsewhere.mail(agency).troubled()]
         # Of more of them those of all agencies would be read, every few seconds of a mass outage.
         await self._history.look_up(sorted(troubled)[:APART])

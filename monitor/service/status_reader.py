@@ -23,7 +23,7 @@ from monitor.model.route import Direction, MonitoredRoute
 from monitor.model.site_sums import SiteSums
 from monitor.model.window import WindowOccurrence
 from monitor.planning.check_run import CheckRun
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.service.days.availability import AvailabilityCache
 from monitor.service.errors import NotFoundError, agency_called, no_notice
 from monitor.service.probing_runtime import ProbingRuntime
@@ -350,7 +350,7 @@ class StatusReader:
                 before = NEWEST if among_open else before
                 ids += await ledger.listing.incidents(over, most=most + 1 - opened, before=before)
             found = await ledger.incidents(ids[:most])
-        rows = [view_incident(found[each]) async for each in in_slices(ids[:most])]
+        rows = [view_incident(found[each]) async for each in yielding(ids[:most])]
         following = ids[most - 1] * (-1 if opened >= most else 1) if len(ids) > most else None
         return ListPage(rows=rows, after=following)
 
@@ -431,7 +431,7 @@ class StatusReader:
         registry = watch.configuration.registry
         views = {
             code: self._agency(watch, code, registry.routes_of(code), recorded, now)
-            async for code in in_slices(sorted(registry.agencies))
+            async for code in yielding(sorted(registry.agencies))
         }
         for gone in self._made.keys() - views.keys():
             del self._made[gone]
@@ -532,5 +532,5 @@ class StatusReader:
 
 async def _viewed(ledger: SqlUnitOfWork, notices: Sequence[Notification]) -> Sequence[NotificationView]:
     incidents: Mapping[int, Incident] = await ledger.incidents({notice.incident_id for notice in notices})
-    shown = in_slices(each for each in notices if each.incident_id in incidents)
+    shown = yielding(each for each in notices if each.incident_id in incidents)
     return [view_notice(each, incidents[each.incident_id]) async for each in shown]

@@ -32,29 +32,29 @@ def journal_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRout
     @router.get("/audit")
     async def entries(  # noqa: PLR0917 - what may be asked
         request: Request,
-        visitor: _Auditor,
+        principal: _Auditor,
         agency: _Word = "",
         incident: _Word = "",
         by: _Word = "",
         event: _Word = "",
         before: _Before = NEWEST,
     ) -> Response:
-        scope = visitor.scope(Permission.READ_AUDIT_LOG)
+        scope = principal.scope(Permission.READ_AUDIT_LOG)
         code = agency.strip().upper()
         if code:
-            permit(visitor, Permission.READ_AUDIT_LOG, code)
-        asked_for = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
+            permit(principal, Permission.READ_AUDIT_LOG, code)
+        opt_in = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
         wanted = AuditLogFilter(
             agencies=frozenset({code}) if code else None if scope.everything else frozenset(scope.agencies),
-            number=asked_for["incident"],
-            actor=await actor(asked_for["by"]),
-            event=asked_for["event"],
+            number=opt_in["incident"],
+            actor=await actor(opt_in["by"]),
+            event=opt_in["event"],
         )
         page = await journal.page(wanted, most=_MOST, before=before)
-        kept = {name: value for name, value in asked_for.items() if value}
+        kept = {name: value for name, value in opt_in.items() if value}
         facts = {
             "rows": [(each, _details(each)) for each in page.rows],
-            "asked": asked_for,
+            "asked": opt_in,
             "all": scope.everything,
             "since": page.since,
             "narrowed": bool(kept),

@@ -40,7 +40,7 @@ def _as_page(handler: _Handler, pages: Pages) -> Callable[..., Any]:
             # What was sent cannot be asked for again in another language; and the path may be a stranger's.
             "path": own_path(request.url.path) if request.method == "GET" else "/",
             # The places that they might go to are no part of a refusal.
-            "visitor": Principal(),
+            "principal": Principal(),
         }
         headers = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
         kept = await kept_form(request) if told.status_code in _FOR_NOW else None

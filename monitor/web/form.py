@@ -77,23 +77,23 @@ class Pages:
     ) -> Response:
         """Return a page, and remember a language that was chosen with its address.
 
-        It has who asks as *visitor*, its address as *path*, and what else that asks for as *query*, unless *facts* have others;
-        and nothing was wrong unless they say so. *headers*: of a page without forms. Its forms are taken from *visitor* alone.
+        It has who asks as *principal*, its address as *path*, and what else that asks for as *query*, unless *facts* have others;
+        and nothing was wrong unless they say so. *headers*: of a page without forms. Its forms are taken from *principal* alone.
         """
         path = request.url.path
         # What answers a form, or another address, is got in another language where *path* leads. Codes are typed in any case.
         is_its_own = request.method == "GET" and str(facts.get("path", path)).casefold() == path.casefold()
         common = {
             **_FINE,
-            "visitor": getattr(request.state, "visitor", Principal()),
+            "principal": getattr(request.state, "principal", Principal()),
             "path": path,
             "query": others_asked(request) if is_its_own else "",
         }
         facts = {**common, **facts}
-        text = self.templates[asked(request).tongue].get_template(name).render(facts)
-        if isinstance(visitor := facts["visitor"], Principal) and visitor.user is not None:
+        text = self.templates[asked(request).language].get_template(name).render(facts)
+        if isinstance(principal := facts["principal"], Principal) and principal.user is not None:
             # Here, and not in each template: a form that is added cannot lack it.
-            field = f'<input type="hidden" name="{_OWNER}" value="{escape(visitor.user.name)}">'
+            field = f'<input type="hidden" name="{_OWNER}" value="{escape(principal.user.name)}">'
             text = _POSTED.sub(lambda form: form[0] + field, text)
         return remember(request, HTMLResponse(text, status_code=status, headers=headers))
 
@@ -161,7 +161,7 @@ async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int 
 
 def _check_owner(request: Request, owners: Sequence[str]) -> None:
     """Raise `HTTPException` for a form of somebody else: another user has signed in since, in the same browser."""
-    user = getattr(request.state, "visitor", Principal()).user
+    user = getattr(request.state, "principal", Principal()).user
     owner = next((each for each in owners if user is not None and each != user.name), None)
     if user is None or owner is None:
         return

@@ -108,66 +108,68 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/letters")
-    async def page(request: Request, visitor: _Clerk, letter: Annotated[list[str] | None, Query()] = None) -> Response:
-        return await shown(request, visitor, ticked=letter or ())
+    async def page(
+        request: Request, principal: _Clerk, letter: Annotated[list[str] | None, Query()] = None
+    ) -> Response:
+        return await shown(request, principal, ticked=letter or ())
 
     @router.post("/letters/{deed}")
-    async def together(deed: _OfSeveral, request: Request, visitor: _Clerk) -> Response:
+    async def together(deed: _OfSeveral, request: Request, principal: _Clerk) -> Response:
         fields = await fields_of(request, most=_TICKS)
         written = last_of(fields)
         ticked = fields.get("letter", [])
         again = _Written(ticked=ticked, day=written.get("day", ""))
-        name, day = visitor.by or _name_in(written), _day_in(written)
+        name, day = principal.by or _name_in(written), _day_in(written)
         if name is None or not ticked:
-            return await shown(request, visitor, "no_name" if name is None else "none_ticked", status=422, **again)
+            return await shown(request, principal, "no_name" if name is None else "none_ticked", status=422, **again)
         if deed is LetterAction.POSTED and day is None:
-            return await shown(request, visitor, "no_day", status=422, **again)
-        mine = {str(each.id): each.id for each in await _theirs(tray, visitor)}
+            return await shown(request, principal, "no_day", status=422, **again)
+        mine = {str(each.id): each.id for each in await _theirs(tray, principal)}
         strangers = [each for each in ticked if each not in mine]
         if strangers:
-            return await shown(request, visitor, "not_there", ", ".join(strangers)[:100], status=409, **again)
+            return await shown(request, principal, "not_there", ", ".join(strangers)[:100], status=409, **again)
         unnoted = await tray.note_all([mine[each] for each in ticked], deed.step, name, day=day)
         if unnoted:
-            return await shown(request, visitor, "some_not_noted", status=409, unnoted=unnoted, **again)
+            return await shown(request, principal, "some_not_noted", status=409, unnoted=unnoted, **again)
         return RedirectResponse("/letters", status_code=303)
 
     @router.post("/letters/{notice_id}/not-posted")
-    async def not_posted(notice_id: Id, request: Request, visitor: _Clerk) -> Response:
-        name = visitor.by or _name_in(await form_of(request))
+    async def not_posted(notice_id: Id, request: Request, principal: _Clerk) -> Response:
+        name = principal.by or _name_in(await form_of(request))
         if name is None:
-            return await shown(request, visitor, "no_name", status=422)
-        await see_that_it_is_theirs(notice_id, visitor)
+            return await shown(request, principal, "no_name", status=422)
+        await see_that_it_is_theirs(notice_id, principal)
         try:
             await tray.undo_posting(notice_id, name)
         except OperationRejectedError as wrong:
-            return await shown(request, visitor, "not_noted", wrong, status=409)
+            return await shown(request, principal, "not_noted", wrong, status=409)
         return RedirectResponse("/letters", status_code=303)
 
     @router.post("/letters/{notice_id}/{deed}")
-    async def handled(notice_id: Id, deed: LetterAction, request: Request, visitor: _Clerk) -> Response:
+    async def handled(notice_id: Id, deed: LetterAction, request: Request, principal: _Clerk) -> Response:
         form = await form_of(request)
-        name = visitor.by or _name_in(form)
+        name = principal.by or _name_in(form)
         if name is None:
-            return await shown(request, visitor, "no_name", status=422)
-        await see_that_it_is_theirs(notice_id, visitor)
+            return await shown(request, principal, "no_name", status=422)
+        await see_that_it_is_theirs(notice_id, principal)
         try:
             await tray.note(notice_id, deed.step, name, already_posted=deed.already_posted, unprinted=deed.unprinted)
         except OperationRejectedError as wrong:
-            return await shown(request, visitor, "not_noted", wrong, status=409)
+            return await shown(request, principal, "not_noted", wrong, status=409)
         # So that a page that is loaded again does not order again.
         return RedirectResponse("/letters", status_code=303)
 
-    async def see_that_it_is_theirs(notice_id: int, visitor: Principal) -> None:
-        if visitor.scope(Permission.POST_LETTERS).everything:
+    async def see_that_it_is_theirs(notice_id: int, principal: Principal) -> None:
+        if principal.scope(Permission.POST_LETTERS).everything:
             return
         letter = next((each for each in await tray.letters() if each.id == notice_id), None)
         if letter is None:
             raise HTTPException(404, said("there is no letter {notice} in your trays", notice=notice_id))
-        permit(visitor, Permission.POST_LETTERS, letter.agency)
+        permit(principal, Permission.POST_LETTERS, letter.agency)
 
     async def shown(
         request: Request,
-        visitor: Principal,
+        principal: Principal,
         problem: str = "",
         why: str | Exception = "",
         *,
@@ -176,7 +178,7 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
         day: str = "",
         unnoted: Sequence[LetterNotRecorded] = (),
     ) -> Response:
-        letters = await _theirs(tray, visitor)
+        letters = await _theirs(tray, principal)
         waiting = [each for each in letters if each.step in WAITING]
         facts = {
             "path": "/letters",
@@ -206,7 +208,7 @@ def letter_papers(tray: Letters, source: ServiceFacade) -> APIRouter:
 
     @router.get("/letters/waiting.pdf")
     async def stack(
-        visitor: _Clerk,
+        principal: _Clerk,
         letter: Annotated[list[Id] | None, Query()] = None,
         sides: Annotated[int, Query(ge=1, le=2)] = 1,
     ) -> Response:
@@ -216,7 +218,7 @@ def letter_papers(tray: Letters, source: ServiceFacade) -> APIRouter:
             raise HTTPException(422, "tick at least one letter")
         if len(named) > MOST_STACKED:
             raise HTTPException(422, said("tick {most} letters at most: they are set in one file", most=MOST_STACKED))
-        waiting = [each.id for each in await _theirs(tray, visitor) if each.step in WAITING and each.id in named]
+        waiting = [each.id for each in await _theirs(tray, principal) if each.step in WAITING and each.id in named]
         # To set a letter takes thirty times what it takes to read it: only those are set that do not lie there as they were laid.
         lying = await tray.lying(waiting)
         pages: list[bytes] = []
@@ -234,18 +236,18 @@ def letter_papers(tray: Letters, source: ServiceFacade) -> APIRouter:
         return _pdf(await asyncio.to_thread(stacked, pages, title, both_sides=sides == 2), "surat.pdf")
 
     @router.get("/letters/docket")
-    async def posted(visitor: _Clerk, day: date | None = None) -> Response:
-        on, scope = day or tray.today(), visitor.scope(Permission.POST_LETTERS)
+    async def posted(principal: _Clerk, day: date | None = None) -> Response:
+        on, scope = day or tray.today(), principal.scope(Permission.POST_LETTERS)
         lines = [_line(each) for each in await tray.posted_on(on) if each.agency in scope]
-        made = Docket(on=on, lines=lines, made_at=source.now(), made_by=visitor.by)
+        made = Docket(on=on, lines=lines, made_at=source.now(), made_by=principal.by)
         page = await asyncio.to_thread(docket, made)
         return _pdf(page.pdf, f"surat-dipos-{on}.pdf")
 
     return router
 
 
-async def _theirs(tray: Letters, visitor: Principal) -> Sequence[LetterView]:
-    scope = visitor.scope(Permission.POST_LETTERS)
+async def _theirs(tray: Letters, principal: Principal) -> Sequence[LetterView]:
+    scope = principal.scope(Permission.POST_LETTERS)
     # What is printed already comes last: of many that wait, the next file to print has others.
     letters = [each for each in await tray.letters() if each.agency in scope]
     return sorted(letters, key=lambda each: each.step is LetterStep.PRINTED)

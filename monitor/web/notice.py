@@ -10,14 +10,14 @@ from alerts.model.gateway import PageContent, SmsContent, VoiceContent
 from monitor.access.role import Permission
 from monitor.model.lazy_text import said
 from monitor.service.facade import ServiceFacade
-from monitor.web.access.access_control import needs, notification_in_path
+from monitor.web.access.access_control import notification_in_path, require
 from monitor.web.form import Pages
 from monitor.web.request import Id
 
 
 def notice_pages(source: ServiceFacade, pages: Pages) -> APIRouter:
     """Build the pages of single notices. They are composed again from the stored facts, so they say what was sent."""
-    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.READ, notification_in_path(source)))
+    router = APIRouter(include_in_schema=False, dependencies=require(Permission.READ, notification_in_path(source)))
 
     @router.get("/notifications/{notification_id}")
     async def notice(request: Request, notification_id: Id) -> Response:

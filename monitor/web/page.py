@@ -70,9 +70,9 @@ class PageLanguage(StrEnum):
     ENGLISH = "en"
 
 
-def language_of(tongue: PageLanguage) -> Language:
+def language_of(language: PageLanguage) -> Language:
     """Return the language in which notices say the same."""
-    return {PageLanguage.MALAY: Language.MALAY, PageLanguage.ENGLISH: Language.ENGLISH}[tongue]
+    return {PageLanguage.MALAY: Language.MALAY, PageLanguage.ENGLISH: Language.ENGLISH}[language]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,15 +116,15 @@ class PlaceLink:
 _MOST_EDITED: Final = 5
 
 
-def places_of(visitor: Principal, tongue: PageLanguage) -> tuple[PlaceLink, ...]:
+def places_of(principal: Principal, language: PageLanguage) -> tuple[PlaceLink, ...]:
     """Return where somebody may go who has signed in, besides how mail stands and their account; nobody else goes anywhere."""
-    if visitor.user is None:
+    if principal.user is None:
         return ()
 
     def link(path: str, section: str, key: str, **values: str) -> PlaceLink:
-        return PlaceLink(path=path, name=words(section, tongue)[key].format(**values))
+        return PlaceLink(path=path, name=words(section, language)[key].format(**values))
 
-    edited = sorted(visitor.scope(Permission.EDIT_AGENCY).agencies)
+    edited = sorted(principal.scope(Permission.EDIT_AGENCY).agencies)
     wanted = (
         (Permission.ACKNOWLEDGE, [link("/tasks", "duty", "tasks")]),
         (Permission.READ_PEOPLE, [link("/rotas", "rotas", "heading")]),
@@ -146,7 +146,7 @@ def places_of(visitor: Principal, tongue: PageLanguage) -> tuple[PlaceLink, ...]
             ],
         ),
     )
-    return tuple(each for permission, links in wanted if visitor.may(permission) for each in links)
+    return tuple(each for permission, links in wanted if principal.may(permission) for each in links)
 
 
 def _seen(agency: AgencyView, direction: Direction) -> Health:
@@ -227,44 +227,46 @@ def _lasting(minutes: int, *, language: Language) -> str:
     return in_words.lasted(begin, begin + timedelta(minutes=minutes), language) if minutes else "-"
 
 
-def _refused(why: object, *, tongue: PageLanguage) -> Markup:
+def _refused(why: object, *, language: PageLanguage) -> Markup:
     """Return why something was not done: as a page says it where there are words for that, else as the service says it."""
-    if isinstance(why, OperationRejectedError) and (said := why.malay if tongue is PageLanguage.MALAY else why.on_page):
+    if isinstance(why, OperationRejectedError) and (
+        said := why.malay if language is PageLanguage.MALAY else why.on_page
+    ):
         return escape(said)
-    return _fault(str(why), tongue=tongue)
+    return _fault(str(why), language=language)
 
 
-def _fault(text: str, *, tongue: PageLanguage) -> Markup:
+def _fault(text: str, *, language: PageLanguage) -> Markup:
     """Return what a check says: in Malay where there are words for it, else as it is."""
-    if tongue is PageLanguage.ENGLISH:
+    if language is PageLanguage.ENGLISH:
         return escape(text)
     malay = in_other_words(text, FAULTS)
     return Markup('<span lang="en">{}</span>').format(text) if malay is None else escape(malay)
 
 
-def _instead(text: str, *, tongue: PageLanguage) -> str:
+def _instead(text: str, *, language: PageLanguage) -> str:
     """Return what a check says to write instead: in Malay, or as it is where it is to be typed just so."""
-    malay = in_other_words(text, FAULTS) if tongue is PageLanguage.MALAY else None
+    malay = in_other_words(text, FAULTS) if language is PageLanguage.MALAY else None
     return text if malay is None else malay
 
 
-def words(section: str, tongue: PageLanguage) -> Mapping[str, str]:
+def words(section: str, language: PageLanguage) -> Mapping[str, str]:
     """Return a section's words in one language."""
     if section in _MALAY:
         english = {key: str(text) for key, text in WORDS[f"english.{section}"].items()}
-        return _MALAY[section] if tongue is PageLanguage.MALAY else english
-    at = list(PageLanguage).index(tongue)
+        return _MALAY[section] if language is PageLanguage.MALAY else english
+    at = list(PageLanguage).index(language)
     return {key: pair[at] for key, pair in WORDS[section].items()}
 
 
-def filters_of(tongue: PageLanguage) -> dict[str, Callable[..., Any]]:
+def filters_of(language: PageLanguage) -> dict[str, Callable[..., Any]]:
     """Return the filters of a language's templates. What has no word is not known, and never well."""
-    verdicts = words("verdicts", tongue)
-    healths, standings = words("healths", tongue), words("standings", tongue)
-    checks = words("checks", tongue)
+    verdicts = words("verdicts", language)
+    healths, standings = words("healths", language), words("standings", language)
+    checks = words("checks", language)
 
     def saying(section: str) -> Callable[..., str]:
-        said = words(section, tongue)
+        said = words(section, language)
 
         @pass_context
         def say(_context: object, key: str, **values: object) -> str:
@@ -274,7 +276,7 @@ def filters_of(tongue: PageLanguage) -> dict[str, Callable[..., Any]]:
         return say
 
     def among(section: str) -> Callable[[str], str]:
-        known = words(section, tongue)
+        known = words(section, language)
         return lambda value: known.get(value, str(value))
 
     return {
@@ -283,18 +285,18 @@ def filters_of(tongue: PageLanguage) -> dict[str, Callable[..., Any]]:
         "say": saying("say"),
         "letter": saying("letters"),
         "writer": among("writers"),
-        "places": partial(places_of, tongue=tongue),
+        "places": partial(places_of, language=language),
         "role": among("roles"),
         "permission": among("permissions"),
         # Of the journal: in English it is what it is called there.
-        "event": phrase.event if tongue is PageLanguage.MALAY else lambda event: event[:1].upper() + event[1:],
+        "event": phrase.event if language is PageLanguage.MALAY else lambda event: event[:1].upper() + event[1:],
         "person": phrase.person,
         # 24/11 14:05:09, 24/11 14:05, and 24/11/2026 14:05.
         "clock": partial(_shown, pattern="%d/%m %H:%M:%S"),
         "short": partial(_shown, pattern="%d/%m %H:%M"),
         "minute": partial(_shown, pattern="%d/%m/%Y %H:%M"),
-        "month": partial(_month, language=language_of(tongue)),
-        "lasting": partial(_lasting, language=language_of(tongue)),
+        "month": partial(_month, language=language_of(language)),
+        "lasting": partial(_lasting, language=language_of(language)),
         "as_read": _as_read,
         "health": lambda health: healths.get(health, healths["unknown"]),
         "standing": lambda each: standings.get(each, standings["unknown"]),
@@ -309,10 +311,10 @@ def filters_of(tongue: PageLanguage) -> dict[str, Callable[..., Any]]:
         "announcement": among("announcements"),
         "channel": among("channels"),
         # For the choices of a form: what is sent, and what is read.
-        "refused": partial(_refused, tongue=tongue),
-        "bilingual": lambda said: said.malay if tongue is PageLanguage.MALAY else said.english,
-        "fault": partial(_fault, tongue=tongue),
-        "instead": partial(_instead, tongue=tongue),
+        "refused": partial(_refused, language=language),
+        "bilingual": lambda said: said.malay if language is PageLanguage.MALAY else said.english,
+        "fault": partial(_fault, language=language),
+        "instead": partial(_instead, language=language),
         "channel_pair": lambda value: (value, among("channels")(value)),
         "duty_day_pair": lambda value: (value, among("duty_day")(value)),
         "purpose": among("purposes"),

@@ -21,35 +21,35 @@ _LONGEST = 100
 class PageQuery:
     """What of the page is wanted, and how."""
 
-    tongue: PageLanguage = PageLanguage.MALAY
+    language: PageLanguage = PageLanguage.MALAY
     choice: AgencyFilter = field(default_factory=AgencyFilter)
     #: To be read from five metres.
-    is_wall: bool = False
+    is_wallboard: bool = False
     #: States that were asked for, and that there are none of.
     strange: tuple[str, ...] = ()
 
-    def address(self, path: str = "/", *, tongue: PageLanguage | None = None, **other: str | bool | None) -> str:
+    def address(self, path: str = "/", *, language: PageLanguage | None = None, **other: str | bool | None) -> str:
         """Return the address of the same, with another state (`""`: all), or without the wall, or in another language."""
-        state, wall = other.get("state"), other.get("wallboard", self.is_wall)
+        state, wallboard = other.get("state"), other.get("wallboard", self.is_wallboard)
         states = [*sorted(self.choice.standings), *self.strange] if state is None else [str(state)] if state else []
         text = "" if other.get("everything") else self.choice.text
         said = [("q", text)] if text else []
         said += [("state", each) for each in states]
-        said += [("wallboard", "1")] if wall else []
-        said += [("lang", tongue)] if tongue else []
+        said += [("wallboard", "1")] if wallboard else []
+        said += [("lang", language)] if language else []
         return f"{path}?{urlencode(said)}" if said else path
 
 
 def asked(request: Request) -> PageQuery:
     """Return what the address and the cookie of a viewer ask for."""
     told = request.query_params
-    tongue = told.get("lang") or request.cookies.get(_COOKIE, "")
+    language = told.get("lang") or request.cookies.get(_COOKIE, "")
     states = list(dict.fromkeys(each for each in told.getlist("state")[: len(AgencyStatus)] if each))
     known = frozenset(AgencyStatus(each) for each in states if each in set(AgencyStatus))
     return PageQuery(
-        tongue=PageLanguage(tongue) if tongue in set(PageLanguage) else PageLanguage.MALAY,
+        language=PageLanguage(language) if language in set(PageLanguage) else PageLanguage.MALAY,
         choice=AgencyFilter(text=" ".join(told.get("q", "")[:_LONGEST].split()), standings=known),
-        is_wall="wallboard" in told,
+        is_wallboard="wallboard" in told,
         strange=tuple(each[:_LONGEST] for each in states if each not in known),
     )
 
@@ -62,6 +62,6 @@ def others_asked(request: Request) -> str:
 
 def remember(request: Request, response: Response) -> Response:
     """Remember the language that was chosen with this request, if one was."""
-    if (tongue := request.query_params.get("lang")) in set(PageLanguage):
-        response.set_cookie(_COOKIE, str(tongue), max_age=_A_YEAR, samesite="lax", httponly=True)
+    if (language := request.query_params.get("lang")) in set(PageLanguage):
+        response.set_cookie(_COOKIE, str(language), max_age=_A_YEAR, samesite="lax", httponly=True)
     return response

@@ -40,8 +40,8 @@ from monitor.web.access.access_control import (
     Reader,
     RequirePermission,
     RequireTrustedNetwork,
-    open_to_all,
-    put_gate,
+    public_route,
+    put_access_control,
 )
 from monitor.web.access.openid import openid_pages
 from monitor.web.access.second_factor import code_pages, second_factor_pages
@@ -86,7 +86,7 @@ def portal(
     duty: OnCall | None = None,
     receiver: AlertReceiver | None = None,
     *,
-    gate: AccessControl | None = None,
+    access_control: AccessControl | None = None,
     pages: Sequence[PageBuilder] = (),
     openid: OpenIdLogin | None = None,
     once: IdempotencyStore | None = None,
@@ -96,11 +96,11 @@ def portal(
     """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
 
     *tray*: the letters, for their clerk's page. *duty*: who is on call. *receiver*: takes what Alertmanager brings.
-    *gate*: knows who asks; without it nobody signs in, and what changes something is not here. *pages*: of those who sign in;
+    *access_control*: knows who asks; without it nobody signs in, and what changes something is not here. *pages*: of those who sign in;
     *parts*: what they, and programs with tokens, may ask and order below /api/v1. *once*: carries an order out once.
     *openid*: lets people in who have an account elsewhere. *site*: what the pages call this one, where there are several.
     """
-    gate = gate or AccessControl()
+    access_control = access_control or AccessControl()
     app = _Portal(
         title="Pantau",
         version=own_version(),
@@ -122,25 +122,27 @@ def portal(
     if receiver is not None:
         join(app, alertmanager(receiver))
     join(app, _service(source))
-    templates = page_templates(signs_in=gate.authenticator is not None, openid=openid.name if openid else "", site=site)
+    templates = page_templates(
+        signs_in=access_control.authenticator is not None, openid=openid.name if openid else "", site=site
+    )
     join(app, _pages(source.board, templates))
     shown = Pages(templates)
     join(app, notice_pages(source, shown))
     if tray is not None:
         join(app, letter_papers(tray, source))
         join(app, letter_pages(tray, shown))
-    if gate.authenticator is not None:
-        join(app, sign_in_pages(gate.authenticator, gate, shown, openid))
-        join(app, code_pages(gate.authenticator, gate, shown))
-        join(app, second_factor_pages(gate.authenticator, gate, shown))
+    if access_control.authenticator is not None:
+        join(app, sign_in_pages(access_control.authenticator, access_control, shown, openid))
+        join(app, code_pages(access_control.authenticator, access_control, shown))
+        join(app, second_factor_pages(access_control.authenticator, access_control, shown))
         if openid is not None:
-            join(app, openid_pages(openid, gate, shown))
+            join(app, openid_pages(openid, access_control, shown))
         for build in pages:
             join(app, build(shown))
         for part in parts:
             join(app, part)
     join(app, _schema(app))
-    put_gate(app, gate)
+    put_access_control(app, access_control)
     app.state.once = once
     answer_in_pages(app, shown)
     app.mount("/static", _Files(directory=Path(__file__).parent / "static"))
@@ -164,7 +166,7 @@ class _Portal(FastAPI):
     """Has its headers on every answer. What is added to an application stands inside of where an error of ours is answered."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return _Secure(_Head(super().build_middleware_stack()), self.state.gate.is_secure)
+        return _Secure(_Head(super().build_middleware_stack()), self.state.access_control.is_secure)
 
 
 class _Named:
@@ -226,7 +228,7 @@ _Operator = Annotated[Principal, Depends(RequirePermission(Permission.RELOAD))]
 
 def _service(source: ServiceFacade) -> APIRouter:
     router = APIRouter(tags=["service"])
-    for_programs = open_to_all("is for supervisors, which do not sign in, and tells of no agency")
+    for_programs = public_route("is for supervisors, which do not sign in, and tells of no agency")
 
     @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(RequireTrustedNetwork())])
     async def metrics(request: Request) -> Response:
@@ -262,12 +264,12 @@ def _service(source: ServiceFacade) -> APIRouter:
         summary="Reload the configuration; an invalid one changes nothing",
         responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN),
     )
-    async def reload(request: Request, visitor: _Operator) -> Response:
+    async def reload(request: Request, principal: _Operator) -> Response:
         # A page of a stranger's, open in an operator's browser, can send a POST here too; curl sends no such header.
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or "origin" in request.headers:
             return problem(HTTPStatus.FORBIDDEN, "only from this machine's own tools, and not from a browser's page")
         # Without sign-in it was somebody on this machine.
-        return reload_answer(await source.reload(visitor.by or "portal"))
+        return reload_answer(await source.reload(principal.by or "portal"))
 
     return router
 
@@ -326,8 +328,8 @@ def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") 
     they may have an account; *site*: what this one is called, where there are several.
     """
     found: dict[PageLanguage, Environment] = {}
-    for tongue in PageLanguage:
-        found[tongue] = Environment(
+    for language in PageLanguage:
+        found[language] = Environment(
             loader=PackageLoader("monitor.web"),
             autoescape=select_autoescape(),
             undefined=StrictUndefined,
@@ -337,18 +339,18 @@ def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") 
             bytecode_cache=_COMPILED,
             auto_reload=False,
         )
-        found[tongue].filters |= filters_of(tongue)
-        found[tongue].globals |= {"tongue": tongue, "signs_in": signs_in, "openid": openid, "site": site}
+        found[language].filters |= filters_of(language)
+        found[language].globals |= {"language": language, "signs_in": signs_in, "openid": openid, "site": site}
         # Now, and not while somebody looks and the probes wait.
-        for name in found[tongue].list_templates(filter_func=lambda name: signs_in or name in _FOR_ALL):
-            found[tongue].get_template(name)
+        for name in found[language].list_templates(filter_func=lambda name: signs_in or name in _FOR_ALL):
+            found[language].get_template(name)
     return found
 
 
 def _schema(app: FastAPI) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/openapi.json", dependencies=open_to_all("tells what can be asked, and nothing else"))
+    @router.get("/openapi.json", dependencies=public_route("tells what can be asked, and nothing else"))
     async def schema() -> Response:
         # Made when it is first asked for; not here.
         return JSONResponse(await asyncio.to_thread(app.openapi))
@@ -356,33 +358,33 @@ def _schema(app: FastAPI) -> APIRouter:
     return router
 
 
-def _pages(noticeboard: StatusReader, templates: Mapping[PageLanguage, Environment]) -> APIRouter:
+def _pages(status_reader: StatusReader, templates: Mapping[PageLanguage, Environment]) -> APIRouter:
     router = APIRouter(include_in_schema=False)
-    board = StatusPage(noticeboard, templates, version=own_version())
+    board = StatusPage(status_reader, templates, version=own_version())
 
     @router.get("/")
-    async def status(request: Request, visitor: Reader) -> Response:
+    async def status(request: Request, principal: Reader) -> Response:
         ask = asked(request)
-        rendering = await board.rendering(ask, visitor.scope(Permission.READ))
-        return remember(request, _page(request, *await board.page(rendering, places_of(visitor, ask.tongue))))
+        rendering = await board.rendering(ask, principal.scope(Permission.READ))
+        return remember(request, _page(request, *await board.page(rendering, places_of(principal, ask.language))))
 
     @router.get("/fragment")
-    async def fragment(request: Request, visitor: Reader) -> Response:
-        rendering = await board.rendering(asked(request), visitor.scope(Permission.READ))
+    async def fragment(request: Request, principal: Reader) -> Response:
+        rendering = await board.rendering(asked(request), principal.scope(Permission.READ))
         return _page(request, rendering.etag, rendering.state)
 
     @router.get("/agencies/{code}")
-    async def agency(request: Request, code: str, visitor: ItsReader) -> Response:
-        rendering, places = await of_agency(request, code, visitor), places_of(visitor, asked(request).tongue)
+    async def agency(request: Request, code: str, principal: ItsReader) -> Response:
+        rendering, places = await of_agency(request, code, principal), places_of(principal, asked(request).language)
         return remember(request, _page(request, *await board.page(rendering, places)))
 
     @router.get("/agencies/{code}/fragment")
-    async def agency_fragment(request: Request, code: str, visitor: ItsReader) -> Response:
-        rendering = await of_agency(request, code, visitor)
+    async def agency_fragment(request: Request, code: str, principal: ItsReader) -> Response:
+        rendering = await of_agency(request, code, principal)
         return _page(request, rendering.etag, rendering.state)
 
-    async def of_agency(request: Request, code: str, visitor: Principal) -> RenderedPage:
-        rendering = await board.agency(code, asked(request), visitor)
+    async def of_agency(request: Request, code: str, principal: Principal) -> RenderedPage:
+        rendering = await board.agency(code, asked(request), principal)
         if rendering is None:
             raise NotFoundError.said("no_agency", agency=code[:40])
         return rendering

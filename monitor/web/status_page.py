@@ -18,7 +18,7 @@ from alerts.model.incident import IncidentState
 from alerts.persistence.store import StoreUnavailable
 from monitor.access.principal import Principal
 from monitor.access.role import EVERYTHING, AgencyScope
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.service.status_reader import StatusOverview, StatusReader
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter
 from monitor.views.agency_filter import place
@@ -151,14 +151,14 @@ class StatusPage:
     async def _again(self, shown: _Shown, ask: PageQuery, known: _Kept | None, now: float) -> _Kept:
         """Return a page as things are now: as it was made before, unless something has changed."""
         # From five metres nobody reads bars.
-        codes = [] if ask.is_wall else [each.card.agency for each in _cards(shown, ask)]
+        codes = [] if ask.is_wallboard else [each.card.agency for each in _cards(shown, ask)]
         histories = await self._board.histories(codes)
         if known is not None and known.shown is shown and known.histories == histories:
             return replace(known, asked_at=now)
         rendering = await self._render(shown, histories, ask, known.rendering if known else None)
         return _Kept(shown=shown, histories=histories, asked_at=now, rendering=rendering)
 
-    async def agency(self, code: str, ask: PageQuery, visitor: Principal) -> RenderedPage | None:
+    async def agency(self, code: str, ask: PageQuery, principal: Principal) -> RenderedPage | None:
         """Return the page of one agency, as who looks may act on it; `None`: there is none of this code."""
         async with self._looking:
             shown = await self._look()
@@ -169,10 +169,10 @@ class StatusPage:
             history = (await self._board.histories([code])).get(code)
             facts = {
                 # Nothing where the store could not be asked yet: an empty strip would look as if nobody had watched.
-                "history": history and strip_of(history, ask.tongue),
+                "history": history and strip_of(history, ask.language),
                 "view": entry.view,
                 "card": entry.card,
-                "visitor": visitor,
+                "principal": principal,
                 "incidents": list(
                     {i.id: i for i in (*overview.open, *overview.incidents) if i.agency == code}.values()
                 ),
@@ -181,8 +181,8 @@ class StatusPage:
                 "recorded_at": overview.recorded_at,
             }
             # Not narrowed: the way back is to all.
-            ask = replace(PageQuery(), tongue=ask.tongue)
-            pieces = [self._own(shown, ask.tongue), self._template(ask, "detail.html").render(facts)]
+            ask = replace(PageQuery(), language=ask.language)
+            pieces = [self._own(shown, ask.language), self._template(ask, "detail.html").render(facts)]
             return await asyncio.to_thread(self._packed, pieces, ask, None, f"/agencies/{code}")
 
     async def _within(self, shown: _Shown, scope: AgencyScope) -> _Shown:
@@ -235,7 +235,7 @@ class StatusPage:
             return self._shown
         overview = await self._board.overview()
         before = self._entries
-        entries = {each.agency: _entry(each, before.get(each.agency)) async for each in in_slices(overview.agencies)}
+        entries = {each.agency: _entry(each, before.get(each.agency)) async for each in yielding(overview.agencies)}
         self._entries = entries
         same = self._shown is not None and _same(self._shown.overview, overview)
         if self._shown is None or not same or [*before.values()] != [*entries.values()]:
@@ -259,21 +259,21 @@ class StatusPage:
             "found": len(chosen),
         }
         pieces = [
-            self._own(shown, ask.tongue),
+            self._own(shown, ask.language),
             self._template(ask, "counts.html").render(facts),
             self._part("open_incidents.html", ask, overview, "open", "open_count", "recorded_at", "was_read"),
             '<section id="agencies" class="cards" tabindex="-1" aria-labelledby="agencies-name">\n',
-            f'<h2 id="agencies-name" class="unseen">{words("say", ask.tongue)["agencies"]}</h2>\n',
+            f'<h2 id="agencies-name" class="unseen">{words("say", ask.language)["agencies"]}</h2>\n',
         ]
         pieces += [
-            self._agency(each, ask, "agency.html", histories.get(each.card.agency)) async for each in in_slices(cards)
+            self._agency(each, ask, "agency.html", histories.get(each.card.agency)) async for each in yielding(cards)
         ]
         pieces.append("</section>\n")
-        if ask.is_wall:
+        if ask.is_wallboard:
             pieces.append(self._template(ask, "more_agencies.html").render(count=len(ill) - len(cards)))
         else:
             tiles: dict[AgencyStatus, list[str]] = {each: [] for each in AgencyStatus}
-            async for each in in_slices(chosen[len(cards) :]):
+            async for each in yielding(chosen[len(cards) :]):
                 tiles[each.card.standing].append(self._agency(each, ask, "tile.html"))
             for standing, theirs in tiles.items():
                 if theirs:
@@ -285,28 +285,28 @@ class StatusPage:
         return await asyncio.to_thread(self._packed, pieces, ask, before, "/")
 
     def _template(self, ask: PageQuery, name: str) -> Any:
-        return self._templates[ask.tongue].get_template(name)
+        return self._templates[ask.language].get_template(name)
 
-    def _own(self, shown: _Shown, tongue: PageLanguage) -> str:
+    def _own(self, shown: _Shown, language: PageLanguage) -> str:
         own = shown.overview.own
         facts = {"parts": own, "health": worst(own), "most": _COMPLAINTS}
-        return self._made("self_health.html", tongue, facts)
+        return self._made("self_health.html", language, facts)
 
     def _part(self, name: str, ask: PageQuery, overview: StatusOverview, *told: str) -> str:
-        return self._made(name, ask.tongue, {each: getattr(overview, each) for each in told})
+        return self._made(name, ask.language, {each: getattr(overview, each) for each in told})
 
-    def _made(self, name: str, tongue: PageLanguage, facts: Mapping[str, Any]) -> str:
-        known = self._parts.get((name, tongue))
+    def _made(self, name: str, language: PageLanguage, facts: Mapping[str, Any]) -> str:
+        known = self._parts.get((name, language))
         if known is None or known[0] != facts:
-            render: Callable[..., str] = self._templates[tongue].get_template(name).render
-            known = self._parts[name, tongue] = facts, render(facts)
+            render: Callable[..., str] = self._templates[language].get_template(name).render
+            known = self._parts[name, language] = facts, render(facts)
         return known[1]
 
     def _agency(self, entry: _Entry, ask: PageQuery, name: str, days: AgencyDays | None = None) -> str:
-        how = ask.tongue, name
+        how = ask.language, name
         known = entry.made.get(how)
         if known is None or known[0] != days:
-            history = days and strip_of(days, ask.tongue)
+            history = days and strip_of(days, ask.language)
             known = entry.made[how] = days, self._template(ask, name).render(card=entry.card, history=history)
         return known[1]
 
@@ -327,11 +327,11 @@ class StatusPage:
             version=self._version,
             ask=ask,
             path=path,
-            fragment=ask.address("/fragment" if path == "/" else f"{path}/fragment", tongue=ask.tongue),
-            tongues=list(PageLanguage),
+            fragment=ask.address("/fragment" if path == "/" else f"{path}/fragment", language=ask.language),
+            languages=list(PageLanguage),
             standings=list(AgencyStatus),
             # From five metres nobody goes anywhere.
-            places=() if ask.is_wall else places,
+            places=() if ask.is_wallboard else places,
         )
         return _body(page.encode())
 
@@ -346,7 +346,7 @@ def _chosen(shown: _Shown, ask: PageQuery) -> Sequence[_Entry]:
 
 def _ill(chosen: Sequence[_Entry], ask: PageQuery) -> Sequence[_Entry]:
     """Return those of *chosen* of which more is to be seen than a tile; where there are few these are all."""
-    few = ask.choice.is_narrow or (ask.is_wall and len(chosen) <= _CARDS)
+    few = ask.choice.is_narrow or (ask.is_wallboard and len(chosen) <= _CARDS)
     return chosen if few else [each for each in chosen if each.card.standing is not AgencyStatus.UP]
 
 

@@ -178,5 +178,5 @@ KIND = CheckKind(
     interval=timedelta(hours=24),
     within=timedelta(minutes=15),
     build=HardeningCheck,
-    asked_for=True,
+    opt_in=True,
 )

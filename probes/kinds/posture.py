@@ -64,14 +64,16 @@ class DomainCheck:
     async def run(self) -> tuple[Finding, ...]:
         if not self._premises.domains:
             return ()
-        message = self._premises.specimen()
-        specimen = None if message is None else _Specimen(message, author_domain(message))
+        message = self._premises.sample_message()
+        sample_message = None if message is None else _Specimen(message, author_domain(message))
         domains = self._premises.domains
-        found = await some_at_a_time(_DOMAINS_AT_ONCE, lambda domain: self._domain(domain, specimen), domains)
-        listings = await self._listings(sorted({host for _, hosts in found for host in hosts}), specimen)
+        found = await some_at_a_time(_DOMAINS_AT_ONCE, lambda domain: self._domain(domain, sample_message), domains)
+        listings = await self._listings(sorted({host for _, hosts in found for host in hosts}), sample_message)
         return (*(finding for findings, _ in found for finding in findings), *listings)
 
-    async def _domain(self, domain: str, specimen: _Specimen | None) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+    async def _domain(
+        self, domain: str, sample_message: _Specimen | None
+    ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
         lost: DnsUnansweredError | None = None
         try:
             found = await exchangers(self._names, domain)
@@ -86,7 +88,7 @@ class DomainCheck:
         said = {
             "spf": judge_spf(records.spf),
             "dmarc": judge_dmarc(records.dmarc, domain),
-            "dkim": await _or_unknown(self._dkim(domain, records.spf, specimen)),
+            "dkim": await _or_unknown(self._dkim(domain, records.spf, sample_message)),
             "mta-sts": judge_mta_sts(records.mta_sts, await self._policy(domain, records, found), found),
             "tls-rpt": judge_tls_rpt(records.tls_rpt, found),
         }
@@ -109,22 +111,22 @@ class DomainCheck:
         except (MtaStsPolicyError, PolicyUnreachableError) as why:
             return why
 
-    async def _dkim(self, domain: str, spf: RecordReading, specimen: _Specimen | None) -> Judgement:
-        if specimen is None or specimen.domain != domain:
+    async def _dkim(self, domain: str, spf: RecordReading, sample_message: _Specimen | None) -> Judgement:
+        if sample_message is None or sample_message.domain != domain:
             if sends_nothing(spf):
                 return Verdict.PASS, "the domain sends no mail, says SPF"
             return Verdict.UNKNOWN, "no message from this domain has arrived yet"
         keys: dict[str, bytes] = {}
-        for name in keys_of(specimen.message):
+        for name in keys_of(sample_message.message):
             keys[name] = next(iter(await self._names.texts(name)), b"")
-        return judge_dkim(domain, verified(specimen.message, keys))
+        return judge_dkim(domain, verified(sample_message.message, keys))
 
     async def _dane(self, found: Exchangers, signed: Signing | None) -> Judgement:
         records = {host: await self._names.ask(f"_25._tcp.{host}", "TLSA") for host in found.hosts}
         return judge_dane(found, records, signed)
 
-    async def _listings(self, hosts: list[str], specimen: _Specimen | None) -> tuple[Finding, ...]:
-        outbound = None if specimen is None else outbound_address(specimen.message)
+    async def _listings(self, hosts: list[str], sample_message: _Specimen | None) -> tuple[Finding, ...]:
+        outbound = None if sample_message is None else outbound_address(sample_message.message)
         addresses = [] if outbound is None else [outbound]
         for host in hosts:
             try:

@@ -69,5 +69,5 @@ KIND = CheckKind(
     within=timedelta(minutes=5),
     build=_build,
     # Each is a sign-in more at a server that counts them, and the round trip proves as much.
-    asked_for=True,
+    opt_in=True,
 )

@@ -66,7 +66,7 @@ class CheckScope:
     domains: tuple[str, ...]
     name_servers: NameServers = field(default_factory=NameServers)
     #: Returns the latest message from this agency that arrived elsewhere, whole; `None` when there is none yet.
-    specimen: Callable[[], bytes | None] = field(default=lambda: None, compare=False)
+    sample_message: Callable[[], bytes | None] = field(default=lambda: None, compare=False)
     #: An address of ours, for the envelope of what is asked of servers and never sent.
     our_address: str = ""
     #: Whether a server may be asked (RCPT) if it would take a message to a mailbox here.
@@ -100,4 +100,4 @@ class CheckKind:
     #: Builds a check of some premises; `now` is the wall clock.
     build: Callable[[CheckScope, Callable[[], datetime]], Check]
     #: Runs only where it is asked for: it does what an intruder would do, or opens connections that are not its own.
-    asked_for: bool = False
+    opt_in: bool = False

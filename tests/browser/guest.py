@@ -42,7 +42,7 @@ class Guest:
     site: RunningSite
     context: BrowserContext
     page: Page
-    tongue: PageLanguage = PageLanguage.MALAY
+    language: PageLanguage = PageLanguage.MALAY
     #: What the console, the scripts and what was fetched complained of.
     complaints: list[str] = field(default_factory=list)
     _refused: set[str] = field(default_factory=set)
@@ -54,7 +54,7 @@ class Guest:
     def say(self, text: str, **values: object) -> str:
         """Return what the portal says in their language: "duty.acknowledge" is a key of words/duty.yaml."""
         section, _, key = text.partition(".")
-        return words(section, self.tongue)[key].format(**values)
+        return words(section, self.language)[key].format(**values)
 
     def button(self, text: str, **values: object) -> Locator:
         """Return the one button that is called so."""
@@ -167,7 +167,7 @@ class Door:
         self,
         name: str = "",
         *,
-        tongue: PageLanguage = PageLanguage.MALAY,
+        language: PageLanguage = PageLanguage.MALAY,
         screen: dict[str, int] = WIDE,
         scheme: Literal["light", "dark"] = "light",
         script: bool = True,
@@ -176,14 +176,14 @@ class Door:
         page = self.empty.pop() if self.empty and script else await self._window(script)
         await page.set_viewport_size(screen)  # type: ignore[arg-type]
         await page.emulate_media(color_scheme=scheme)
-        guest = Guest(self.site, page.context, page, tongue)
+        guest = Guest(self.site, page.context, page, language)
         self.guests.append(guest)
         listening = _listening(guest)
         for event, hear in listening.items():
             page.context.on(event, hear)  # type: ignore[call-overload]
         self.stack.push_async_callback(self._leave, page, listening, script)
-        if tongue is not PageLanguage.MALAY:
-            await page.context.add_cookies([{"name": "bahasa", "value": str(tongue), "url": self.site.url}])
+        if language is not PageLanguage.MALAY:
+            await page.context.add_cookies([{"name": "bahasa", "value": str(language), "url": self.site.url}])
         if name:
             login = self.site.logins[name]
             form: dict[str, str | float | bool] = {"name": login.name, "password": login.password}

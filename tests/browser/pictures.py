@@ -37,7 +37,7 @@ class Picture:
     path: str
     who: str = ""
     screen: dict[str, int]
-    tongue: PageLanguage = PageLanguage.MALAY
+    language: PageLanguage = PageLanguage.MALAY
     scheme: Literal["light", "dark"] = "light"
     #: What is unfolded.
     unfold: str = ""
@@ -65,10 +65,14 @@ def _busy(number: str) -> Sequence[Picture]:
         Picture(name="duty", path="/tasks", who="siti", screen=NARROW),
         Picture(name="incident", path=f"/incidents/{number}", who="siti", screen=NARROW),
         Picture(
-            name="release", path=f"/incidents/{number}/release", who="siti", screen=NARROW, tongue=PageLanguage.ENGLISH
+            name="release",
+            path=f"/incidents/{number}/release",
+            who="siti",
+            screen=NARROW,
+            language=PageLanguage.ENGLISH,
         ),
         Picture(name="letters", path="/letters", who="kerani", screen=WIDE),
-        Picture(name="journal", path="/audit", who="noc", screen=WIDE, tongue=PageLanguage.ENGLISH),
+        Picture(name="journal", path="/audit", who="noc", screen=WIDE, language=PageLanguage.ENGLISH),
     )
 
 
@@ -82,7 +86,7 @@ async def shoot(directory: Path, names: Sequence[str]) -> None:
             async def take(each: Picture) -> None:
                 if names and each.name not in names:
                     return
-                guest = await door.admit(each.who, tongue=each.tongue, screen=each.screen, scheme=each.scheme)
+                guest = await door.admit(each.who, language=each.language, screen=each.screen, scheme=each.scheme)
                 await guest.go(each.path)
                 if each.unfold:
                     await guest.unfold(each.unfold)

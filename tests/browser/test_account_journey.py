@@ -60,7 +60,7 @@ async def test_the_language_is_switched_where_one_is_and_stays(door: Door) -> No
         await noc.press(noc.page.locator("a[hreflang=en]"))
         await expect(noc.page.locator("html")).to_have_attribute("lang", "en")
         assert noc.page.url.removeprefix(noc.site.url).startswith(path)
-    noc.tongue = PageLanguage.ENGLISH
+    noc.language = PageLanguage.ENGLISH
     await noc.go("/account")
     await noc.sees("access.your_roles")
     # Also where nobody has signed in.

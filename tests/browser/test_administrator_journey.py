@@ -16,11 +16,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 PASSWORD = "sampan kecil menyusur sungai"
 
 
-@pytest.mark.parametrize(("tongue", "name"), [(PageLanguage.MALAY, "farid"), (PageLanguage.ENGLISH, "devi")])
+@pytest.mark.parametrize(("language", "name"), [(PageLanguage.MALAY, "farid"), (PageLanguage.ENGLISH, "devi")])
 async def test_a_user_is_made_given_roles_and_a_code_that_a_later_one_makes_void(
-    site: RunningSite, door: Door, tongue: PageLanguage, name: str
+    site: RunningSite, door: Door, language: PageLanguage, name: str
 ) -> None:
-    admin = await door.admit("pentadbir", tongue=tongue)
+    admin = await door.admit("pentadbir", language=language)
     await admin.go("/users")
     await admin.field("access.name").fill(name)
     await admin.field("access.full_name").fill(f"{name.title()} Contoh")
@@ -40,7 +40,7 @@ async def test_a_user_is_made_given_roles_and_a_code_that_a_later_one_makes_void
     await admin.press(admin.button("access.by_telephone"))
     second = await admin.page.locator(".secret").inner_text()
     assert await shut_out(admin.page) == []
-    them = await door.admit(tongue=tongue)
+    them = await door.admit(language=language)
     for code, is_good in ((first, False), (second, True)):
         await them.go("/welcome")
         await them.field("access.name").fill(name)
@@ -69,7 +69,7 @@ async def test_whoever_is_disabled_is_out_of_the_page_that_they_have_open(site: 
 
 
 async def test_a_token_is_shown_once_opens_what_it_may_and_is_taken_back(site: RunningSite, door: Door) -> None:
-    admin = await door.admit("pentadbir", tongue=PageLanguage.ENGLISH)
+    admin = await door.admit("pentadbir", language=PageLanguage.ENGLISH)
     await admin.go("/tokens")
     await admin.field("token.program").fill("konsol-contoh")
     await admin.choice("access.role").select_option("admin")

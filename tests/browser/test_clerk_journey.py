@@ -14,12 +14,12 @@ from tests.unit.alerts.documents.pages import text_of
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest.mark.parametrize("tongue", PageLanguage)
+@pytest.mark.parametrize("language", PageLanguage)
 async def test_several_letters_are_printed_posted_with_their_day_and_stand_in_the_docket(
-    site: RunningSite, door: Door, tongue: PageLanguage
+    site: RunningSite, door: Door, language: PageLanguage
 ) -> None:
     number = await site.released(MDC.code)
-    clerk = await door.admit("kerani", tongue=tongue)
+    clerk = await door.admit("kerani", language=language)
     await clerk.go("/")
     await clerk.press(clerk.link("access.letters"))
     letters = clerk.page.locator("form.letter").filter(has_text=number)

@@ -15,11 +15,11 @@ from tests.real.visitor import shut_out
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest.mark.parametrize("tongue", PageLanguage)
+@pytest.mark.parametrize("language", PageLanguage)
 async def test_an_outage_is_declared_taken_on_released_and_closed_from_a_telephone(
-    site: RunningSite, door: Door, tongue: PageLanguage
+    site: RunningSite, door: Door, language: PageLanguage
 ) -> None:
-    siti = await door.admit("siti", tongue=tongue, screen=NARROW)
+    siti = await door.admit("siti", language=language, screen=NARROW)
     by = site.logins["siti"].full_name
     await siti.go("/tasks")
     form = await siti.unfold("duty.declare")
@@ -104,7 +104,7 @@ async def test_who_looks_at_an_old_page_hears_what_has_become_of_it_and_changes_
     site: RunningSite, door: Door
 ) -> None:
     number = await site.declared(JCM.code)
-    siti, noc = await door.admit("siti", screen=NARROW), await door.admit("noc", tongue=PageLanguage.ENGLISH)
+    siti, noc = await door.admit("siti", screen=NARROW), await door.admit("noc", language=PageLanguage.ENGLISH)
     for each in (siti, noc):
         await each.go(f"/incidents/{number}")
     await siti.press(siti.button("duty.acknowledge"))

@@ -40,11 +40,11 @@ async def test_a_screen_on_a_wall_shows_all_agencies_by_its_link_and_nothing_els
     await screen.is_sent_away()
 
 
-@pytest.mark.parametrize("tongue", PageLanguage)
+@pytest.mark.parametrize("language", PageLanguage)
 async def test_the_journal_is_searched_and_what_was_searched_stays_in_the_other_language(
-    site: RunningSite, door: Door, tongue: PageLanguage
+    site: RunningSite, door: Door, language: PageLanguage
 ) -> None:
-    noc = await door.admit("noc", tongue=tongue, screen=NARROW)
+    noc = await door.admit("noc", language=language, screen=NARROW)
     await noc.go("/tasks")
     await noc.press(noc.link("journal.title"))
     await noc.field("journal.by").fill("pantau demo")
@@ -53,7 +53,7 @@ async def test_the_journal_is_searched_and_what_was_searched_stays_in_the_other_
     rows, wanted = noc.page.locator("tbody tr"), [by for by, _ in site.journal("roles given") if by == "pantau demo"]
     await expect(rows).to_have_count(len(wanted))
     await expect(rows.first).to_contain_text("pantau demo")
-    other = {PageLanguage.MALAY: PageLanguage.ENGLISH, PageLanguage.ENGLISH: PageLanguage.MALAY}[tongue]
+    other = {PageLanguage.MALAY: PageLanguage.ENGLISH, PageLanguage.ENGLISH: PageLanguage.MALAY}[language]
     await noc.press(noc.page.locator(f"a[hreflang={other}]"))
     await expect(noc.page.locator("html")).to_have_attribute("lang", other)
     await expect(rows).to_have_count(len(wanted))
@@ -61,7 +61,7 @@ async def test_the_journal_is_searched_and_what_was_searched_stays_in_the_other_
 
 async def test_a_page_whose_service_is_killed_says_so_and_does_not_stay_green(site: RunningSite, door: Door) -> None:
     wall = await door.admit("noc", screen={"width": 1920, "height": 1080})
-    agency = await door.admit("noc", screen=NARROW, tongue=PageLanguage.ENGLISH)
+    agency = await door.admit("noc", screen=NARROW, language=PageLanguage.ENGLISH)
     await wall.go("/?wallboard=1")
     await agency.go(f"/agencies/{JCM.code}")
     for each in (wall, agency):

@@ -27,15 +27,15 @@ def tomorrow(hour: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("tongue", "name", "interval"), [(PageLanguage.MALAY, "aminah", "18s"), (PageLanguage.ENGLISH, "lim", "19s")]
+    ("language", "name", "interval"), [(PageLanguage.MALAY, "aminah", "18s"), (PageLanguage.ENGLISH, "lim", "19s")]
 )
 async def test_an_invited_officer_chooses_a_password_and_sets_their_agency_s_probing(
-    site: RunningSite, door: Door, tongue: PageLanguage, name: str, interval: str
+    site: RunningSite, door: Door, language: PageLanguage, name: str, interval: str
 ) -> None:
     full = f"{name.title()} Contoh"
     await site.command("/users", name=name, full_name=full, roles=[f"officer:{MDC.code}"])
     code = (await site.command(f"/users/{name}/invite", way="telephone"))["code"]
-    officer = await door.admit(tongue=tongue)
+    officer = await door.admit(language=language)
     await officer.go("/sign-in")
     await officer.press(officer.link("access.have_code"))
     await officer.field("access.name").fill(name)
@@ -130,7 +130,7 @@ async def test_an_officer_sees_who_is_on_call_and_hands_the_duty_over(site: Runn
 async def test_a_calendar_reads_a_rota_at_an_address_that_is_shown_once_until_it_is_revoked(
     site: RunningSite, door: Door
 ) -> None:
-    ali = await door.admit("ali", tongue=PageLanguage.ENGLISH)
+    ali = await door.admit("ali", language=PageLanguage.ENGLISH)
     await ali.go(f"/rotas/{JCM.code}/{ROTA}")
     await ali.press(ali.button("rotas.feed_make"))
     address = await ali.page.locator(".link").inner_text()

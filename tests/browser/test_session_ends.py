@@ -57,7 +57,7 @@ async def test_openid_link_leads_to_the_provider_and_back(browser: Browser, tmp_
             trust=ssl.create_default_context(),
         )
         door = OpenIdLogin(client, "SSO Contoh", place.authenticator, place.users, place.clock)
-        place.app = portal(Service(), ["localhost"], gate=AccessControl(place.authenticator), openid=door)
+        place.app = portal(Service(), ["localhost"], access_control=AccessControl(place.authenticator), openid=door)
         page = await window(browser, url, await place.admitted("siti", "viewer"))
         await page.goto(f"{url}/account")
         await page.get_by_role("button", name="Pautkan akaun SSO Contoh saya").click()

@@ -12,11 +12,11 @@ from tests.browser.running_site import JCM, MDC, RunningSite
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest.mark.parametrize("tongue", PageLanguage)
+@pytest.mark.parametrize("language", PageLanguage)
 async def test_a_viewer_sees_their_agency_and_no_other_and_leaves_nothing_behind(
-    site: RunningSite, door: Door, tongue: PageLanguage
+    site: RunningSite, door: Door, language: PageLanguage
 ) -> None:
-    mei = await door.admit(tongue=tongue)
+    mei = await door.admit(language=language)
     # Whoever opens a page first is brought back to it.
     await mei.go(f"/agencies/{MDC.code}")
     await mei.sign_in(site.logins["mei"])
@@ -33,7 +33,7 @@ async def test_a_viewer_sees_their_agency_and_no_other_and_leaves_nothing_behind
         PageLanguage.MALAY: f"mei tiada kebenaran untuk melihat keadaan e-mel bagi {JCM.code}",
         PageLanguage.ENGLISH: f"mei has no permission to read for {JCM.code}",
     }
-    await expect(mei.page.get_by_role("alert")).to_contain_text(why[tongue])
+    await expect(mei.page.get_by_role("alert")).to_contain_text(why[language])
     await mei.press(mei.link("say.back"))
     await expect(mei.page.locator(f"#a-{MDC.code}")).to_be_visible()
 

@@ -151,7 +151,7 @@ def intervals(
     found = {}
     for name, kind in kinds.items():
         said = [settings[name] for settings in (agency, service) if name in settings]
-        if said[0].on if said else not kind.asked_for:
+        if said[0].on if said else not kind.opt_in:
             spans = [each.interval for each in said if each.interval is not None]
             found[name] = spans[0] if spans else kind.interval
     return found

@@ -172,7 +172,7 @@ class MailboxSettings(Section):
         return frozenset(server.host for server in self.servers.values())
 
     @property
-    def hearers(self) -> frozenset[str]:
+    def allowed_hosts(self) -> frozenset[str]:
         """Those that its secrets are told; of an application's, which may open others, in whose name, too."""
         oauth = self.login.oauth
         told = [server.hearer(key) for key, server in self.servers.items()]
@@ -184,7 +184,7 @@ class MailboxSettings(Section):
 
     def unheard_of(self, secret: StoredSecret) -> Sequence[str]:
         """Return those that would be told a secret, and whom it was not typed for."""
-        return () if secret.why else sorted(self.hearers - secret.hearers)
+        return () if secret.why else sorted(self.allowed_hosts - secret.allowed_hosts)
 
     def build(self, name: str, trust: Trust, bounds: EgressPolicy, rotations: Rotations | None = None) -> Mailbox:
         """Return the mailbox as probes use it, called *name*. Raise `TrustStoreError` when a `ca_file` cannot be used.
@@ -245,8 +245,8 @@ def _check_hearers(mailbox: MailboxSettings, findings: Findings) -> None:
         if others := mailbox.unheard_of(secret):
             source = sources(key)[-1]
             message = said(
-                "was typed for {hearers}, and not for {others}",
-                hearers=", ".join(sorted(secret.hearers)) or said("nobody"),
+                "was typed for {allowed_hosts}, and not for {others}",
+                allowed_hosts=", ".join(sorted(secret.allowed_hosts)) or said("nobody"),
                 others=", ".join(others),
             )
             findings[tuple(source.split("."))].error(
@@ -257,7 +257,7 @@ def _check_hearers(mailbox: MailboxSettings, findings: Findings) -> None:
 def hearers_as_written(mailbox: Mapping[str, Any]) -> frozenset[str]:
     """Return whom the secrets of a mailbox are told that is written so; of what is wrong nobody."""
     try:
-        return MailboxSettings.model_validate(_heard(mailbox)).hearers
+        return MailboxSettings.model_validate(_heard(mailbox)).allowed_hosts
     except ValidationError:
         return frozenset()
 

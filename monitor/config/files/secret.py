@@ -30,11 +30,11 @@ class SecretUnavailableError(Exception):
 class StoredSecret(SecretStr):
     """A secret that somebody has typed in the portal. It may be given to those whom it was typed for, and to nobody else."""
 
-    def __init__(self, secret: str, *, hearers: Iterable[str] = (), why: str = "", name: str = "") -> None:
-        """*hearers*: whom it was typed for. *why*: it is not to be had, and why; it is empty then. *name*: in documents."""
+    def __init__(self, secret: str, *, allowed_hosts: Iterable[str] = (), why: str = "", name: str = "") -> None:
+        """*allowed_hosts*: whom it was typed for. *why*: it is not to be had, and why; it is empty then. *name*: in documents."""
         super().__init__(secret)
         self.name = name
-        self.hearers = frozenset(hearers)
+        self.allowed_hosts = frozenset(allowed_hosts)
         self.why = why
 
     @classmethod
@@ -43,22 +43,22 @@ class StoredSecret(SecretStr):
         kept = json.loads(text)
         if not isinstance(kept, dict):
             raise ValueError("is no secret")  # noqa: TRY004 - what cannot be read is one error
-        return cls(str(kept.get("secret", "")), hearers=map(str, kept.get("hearers", ())), name=name)
+        return cls(str(kept.get("secret", "")), allowed_hosts=map(str, kept.get("hearers", ())), name=name)
 
     def written(self) -> str:
         """Return it as it is kept, to be encrypted."""
-        return json.dumps({"secret": self.get_secret_value(), "hearers": sorted(self.hearers)})
+        return json.dumps({"secret": self.get_secret_value(), "hearers": sorted(self.allowed_hosts)})
 
     def __eq__(self, other: object) -> bool:
         """Whether it is the same secret for the same hearers."""
         return (
             isinstance(other, StoredSecret)
             and self.get_secret_value() == other.get_secret_value()
-            and (self.hearers, self.why) == (other.hearers, other.why)
+            and (self.allowed_hosts, self.why) == (other.allowed_hosts, other.why)
         )
 
     def __hash__(self) -> int:
-        return hash((self.get_secret_value(), self.hearers, self.why))
+        return hash((self.get_secret_value(), self.allowed_hosts, self.why))
 
 
 class _Source(Enum):

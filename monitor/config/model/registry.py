@@ -260,11 +260,11 @@ def premises(
     registry: Registry,
     settings: Settings,
     *,
-    specimen: Callable[[], bytes | None] = lambda: None,
+    sample_message: Callable[[], bytes | None] = lambda: None,
 ) -> CheckScope:
     """Return what checks may look at: all of one agency, or of "" our own reference mailboxes.
 
-    *specimen* returns the latest message from the agency that arrived elsewhere. Our references' domains are other
+    *sample_message* returns the latest message from the agency that arrived elsewhere. Our references' domains are other
     people's: nothing is looked at there but the servers we use.
     """
     file = registry.agencies.get(agency)
@@ -277,7 +277,7 @@ def premises(
         mailboxes=tuple(own.values()),
         domains=tuple(domain.lower() for domain in file.domains) if file else (),
         name_servers=settings.checks.resolvers(),
-        specimen=specimen,
+        sample_message=sample_message,
         our_address=next((mailbox.address for mailbox in settings.references_in_use.values()), ""),
         ask_recipients=next((said for said in asked if said is not None), True),
         bounds=settings.bounds if settings.officers_write else None,

@@ -86,6 +86,6 @@ class StoredSecrets:
             if (renewed := self._renewed.get(name)) is None:
                 return found
             place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
-            return StoredSecret(keyring.decrypt(place, renewed), hearers=found.hearers, name=name)
+            return StoredSecret(keyring.decrypt(place, renewed), allowed_hosts=found.allowed_hosts, name=name)
         except (SecretLockedError, ValueError) as why:
             return StoredSecret("", why=said("what was typed cannot be read: {why}", why=why))

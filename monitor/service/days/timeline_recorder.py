@@ -16,7 +16,7 @@ from alerts.persistence.store import StoreUnavailable
 from monitor.evaluation.timeline_builder import TimelineBuilder, ways_of
 from monitor.model.day import DayTimeline, MinuteState, TimelineSpan, cut, day_of, moment_of
 from monitor.model.window import Hours
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlStore
@@ -92,7 +92,7 @@ class TimelineRecorder:
         for code in self._elsewhere & self._followed.keys():
             # Should it come back, somebody else has seen what was between.
             self._followed[code].interrupt()
-        async for code in in_slices(registry.agencies):
+        async for code in yielding(registry.agencies):
             routes = registry.routes_of(code)
             self._mark(code, self._of_agency(watch, code, [r.probing.hours for r in routes], since, now))
         for gone in self._followed.keys() - registry.agencies.keys():

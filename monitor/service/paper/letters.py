@@ -32,7 +32,7 @@ from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.runtime.repeat import run_periodically
 from monitor.service.errors import OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
@@ -119,7 +119,7 @@ class Letters:
         async with self._store.reading() as ledger:
             found = await ledger.letters(self._trays(), now - since)
         hours = cache(self._hours)
-        return [_view(each, hours(each.agency), now) async for each in in_slices(found)]
+        return [_view(each, hours(each.agency), now) async for each in yielding(found)]
 
     async def lying(self, notice_ids: Collection[int]) -> Mapping[int, bytes]:
         """Return the PDFs of letters that lie in their trays as they were laid there, by notice, to be printed.

@@ -282,7 +282,9 @@ def _typed(draft: AgencyDraft) -> Mapping[str, StoredSecret]:
         for name in secrets_named(str(mailbox.get("login")))
     }
     return {
-        name: StoredSecret(secret, hearers=heard.get(name, ())) for name, secret in draft.typed.items() if name in heard
+        name: StoredSecret(secret, allowed_hosts=heard.get(name, ()))
+        for name, secret in draft.typed.items()
+        if name in heard
     }
 
 

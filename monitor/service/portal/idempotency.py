@@ -86,5 +86,5 @@ class IdempotencyStore:
             await self._answers.finish(order, answered.status, answered.body.decode())
         except StoreUnavailable as away:
             # It is done, and whoever gave it hears so.
-            log.warning("the answer to an order was not kept", visitor=order.visitor, why=str(away))
+            log.warning("the answer to an order was not kept", principal=order.visitor, why=str(away))
         return answered

@@ -155,21 +155,21 @@ class Worklist:
         self._begin = begin
         self._called = called
 
-    async def waiting(self, visitor: Principal) -> PendingTasks:
+    async def waiting(self, principal: Principal) -> PendingTasks:
         """Return what waits for somebody, of the agencies for which they may act."""
         now = self._clock.now()
-        takes, releases = visitor.scope(Permission.ACKNOWLEDGE), visitor.scope(Permission.RELEASE)
+        takes, releases = principal.scope(Permission.ACKNOWLEDGE), principal.scope(Permission.RELEASE)
         async with self._store.reading() as ledger:
             listing, theirs = ledger.listing, _of(takes)
             untaken, count = await listing.untaken(theirs, most=MOST) if takes else ((), 0)
-            names = visitor.names | (self._called(visitor.user.name) if visitor.user else frozenset())
+            names = principal.names | (self._called(principal.user.name) if principal.user else frozenset())
             taken = await listing.taken_by(names, theirs, most=MOST + 1) if takes else ()
             # Whether it is offered its brief says, and a brief is large: of a mass outage the oldest are looked at.
             waiting = await listing.unreleased_outages(_of(releases), most=_LOOKED_AT) if releases else ()
             found = await ledger.incidents({*untaken, *taken, *waiting})
-            unsettled = await _unsettled(ledger, visitor.scope(Permission.MANAGE_INCIDENTS))
+            unsettled = await _unsettled(ledger, principal.scope(Permission.MANAGE_INCIDENTS))
         # Of another agency a contact of that name may be somebody else.
-        had = [found[each] for each in taken if found[each].is_had_by(visitor.names)]
+        had = [found[each] for each in taken if found[each].is_had_by(principal.names)]
         offered = [found[each] for each in waiting if release_is_offered(found[each], now)]
         return PendingTasks(
             untaken=[found[each] for each in untaken],

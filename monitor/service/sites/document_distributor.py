@@ -13,7 +13,7 @@ from monitor.config.model.site_document import site_document
 from monitor.metrics import Metrics
 from monitor.model.desired_document import OfferDifference
 from monitor.model.document import WrittenDocument
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.service.sites.asking import ask_each
 from monitor.service.sites.heartbeat import steady
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
@@ -72,7 +72,7 @@ class DocumentDistributor:
     async def _wanted(self, documents: Sequence[WrittenDocument]) -> Mapping[str, WrittenDocument]:
         """Return what a site is given, by agency. Of thousands few have changed, and only those are written anew."""
         given = dict[str, tuple[WrittenDocument, WrittenDocument]]()
-        async for each in in_slices(documents):
+        async for each in yielding(documents):
             known = self._given.get(each.agency)
             given[each.agency] = known if known is not None and known[0] == each else (each, site_document(each))
         self._given = given

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from alerts.persistence.store import AuditEntry
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of, secrets_named
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.store.admin.secrets import drop_secret, keep_secret
 from monitor.store.admin.unopened import read_unopened
 from monitor.store.backend.database import Database
@@ -59,7 +59,7 @@ class Documents:
             rows = (await connection.execute(_marks())).all()
             for some in portions(_unknown(rows, known)):
                 new = await connection.execute(_latest().where(document.c.agency.in_(some)))
-                found |= {row.agency: _version(row) async for row in in_slices(new)}
+                found |= {row.agency: _version(row) async for row in yielding(new)}
         self.known = {row.agency: found.get(row.agency) or known[row.agency] for row in rows}
         return self.known
 

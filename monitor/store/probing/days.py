@@ -10,7 +10,7 @@ from sqlalchemy import String, bindparam, cast, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.model.day import DayTimeline
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.store.backend.database import Database
 from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import day
@@ -57,7 +57,7 @@ class DayRecords:
         """Return what is known of all agencies on some days."""
         query = select(day).where(day.c.date.in_(dates))
         rows = await self._database.rows(query)
-        return {(row.agency, row.date): DayTimeline(row.minutes) async for row in in_slices(rows)}
+        return {(row.agency, row.date): DayTimeline(row.minutes) async for row in yielding(rows)}
 
     async def add(self, sheets: dict[Key, DayTimeline]) -> None:
         """Add *sheets* to what is kept, and take out of them what is. Raise `StoreUnavailable` with the rest left in it."""

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, sele
 from monitor.evaluation.health_tracker import GradedRun
 from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.model.health import Grade, Health
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.store.backend.database import Database
 from monitor.store.backend.repository import Statement
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
@@ -196,7 +196,7 @@ class History:
         async with self._database.read() as connection:
             rows = await connection.stream(query)
             async for some in rows.partitions(_READ_AT_ONCE):
-                found |= {row.subject: (Health(row.health), row.since) async for row in in_slices(some)}
+                found |= {row.subject: (Health(row.health), row.since) async for row in yielding(some)}
         return found
 
     async def streaks(self, routes: AbstractSet[str] | None = None) -> Mapping[str, Sequence[GradedRun]]:
@@ -281,7 +281,7 @@ class History:
         async with self._database.read() as connection:
             rows = await connection.stream(query)
             async for some in rows.partitions(_READ_AT_ONCE):
-                found |= {row.route: to_result(row) async for row in in_slices(some)}
+                found |= {row.route: to_result(row) async for row in yielding(some)}
         return found
 
     async def transits(self, agency: str, since: datetime) -> Sequence[HourlyTransit]:
@@ -311,7 +311,7 @@ class History:
         async with self._database.read() as connection:
             rows = [*(await connection.execute(before)), *(await connection.execute(query))]
         in_order = sorted(rows, key=lambda row: (row.started_at, row.id))
-        return [to_result(row) async for row in in_slices(in_order)]
+        return [to_result(row) async for row in yielding(in_order)]
 
 
 def _runs(agency: str, since: datetime, until: datetime) -> Select[Any]:

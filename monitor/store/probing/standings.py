@@ -34,7 +34,7 @@ from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.store.backend.database import Database
 from monitor.store.backend.repository import Statement
 from monitor.store.schema.tables import beat, standing
@@ -115,7 +115,7 @@ class SiteStatuses:
         """Return of which subjects each site says anything, by site."""
         found: dict[str, set[str]] = {}
         rows = await self._database.rows(select(standing.c.site, standing.c.subject))
-        async for site, subject in in_slices(rows):
+        async for site, subject in yielding(rows):
             found.setdefault(site, set()).add(subject)
         return found
 
@@ -147,7 +147,7 @@ class SiteStatuses:
                     query = query.where(_AGE_OF_MARK.bindparams(bindparam("mark", mark, BigInteger)) >= _AGE)
             rows = (await connection.execute(query)).all()
         found: dict[str, dict[str, SiteStatus]] = {}
-        async for row in in_slices(rows):
+        async for row in yielding(rows):
             found.setdefault(row.site, {})[row.subject] = self._understood(row)
         return found, Mark(first)
 

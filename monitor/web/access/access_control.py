@@ -93,7 +93,7 @@ class AccessControl:
         self.is_secure = is_secure
         self._cookie = _COOKIE if is_secure else _COOKIE_HERE
 
-    async def visitor(self, request: Request) -> Principal:
+    async def principal(self, request: Request) -> Principal:
         """Return who asks.
 
         A cookie that a stranger's page has sent along with an order of its own is no sign-in. A token is: no page can send the
@@ -107,7 +107,7 @@ class AccessControl:
             return Principal()
         session = await self.session(request)
         if session is None:
-            return Principal(wall=await self._wall(request))
+            return Principal(wallboard=await self._wall(request))
         return Principal(user=session.user, is_held=self.authenticator.is_held(session.user))
 
     async def _wall(self, request: Request) -> AgencyScope:
@@ -210,19 +210,19 @@ class RequirePermission:
 
     async def __call__(self, request: Request) -> Principal:
         """Let a visitor on who has the permission."""
-        visitor = await gate_of(request).visitor(request)
+        principal = await access_control_of(request).principal(request)
         # Pages show who looks at them.
-        request.state.visitor = visitor
-        if not visitor.may(self.permission):
-            if not visitor.is_known:
+        request.state.principal = principal
+        if not principal.may(self.permission):
+            if not principal.is_known:
                 raise SignInNeededError
-            if visitor.is_held:
+            if principal.is_held:
                 raise SecondFactorNeededError
-            raise forbidden(visitor, self.permission)
+            raise forbidden(principal, self.permission)
         # Whoever may for all need not wait for whose it is to be found.
-        if self.agency is not None and not visitor.scope(self.permission).everything:
-            permit(visitor, self.permission, await self.agency(request))
-        return visitor
+        if self.agency is not None and not principal.scope(self.permission).everything:
+            permit(principal, self.permission, await self.agency(request))
+        return principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,29 +241,29 @@ class RequireTrustedNetwork:
 
     async def __call__(self, request: Request) -> None:
         """Let a scraper on."""
-        gate = gate_of(request)
-        if gate.is_near(request):
+        access_control = access_control_of(request)
+        if access_control.is_near(request):
             return
-        visitor = await gate.visitor(request)
-        if not visitor.may(Permission.READ, OURSELVES):
+        principal = await access_control.principal(request)
+        if not principal.may(Permission.READ, OURSELVES):
             raise HTTPException(
                 403, "metrics are for scrapers: `portal.scrapers` in the settings names from where they ask"
             )
 
 
-def permit(visitor: Principal, permission: Permission, agency: str) -> None:
+def permit(principal: Principal, permission: Permission, agency: str) -> None:
     """Raise `HTTPException` unless a visitor has a permission for an agency."""
-    if not visitor.may(permission, agency):
-        raise forbidden(visitor, permission, agency)
+    if not principal.may(permission, agency):
+        raise forbidden(principal, permission, agency)
 
 
-def forbidden(visitor: Principal, permission: Permission, agency: str | None = None) -> HTTPException:
+def forbidden(principal: Principal, permission: Permission, agency: str | None = None) -> HTTPException:
     """Return how it is said that something is not for a visitor."""
     pattern = {
         None: "{who} has no permission to {permission}; an administrator gives roles",
         OURSELVES: "{who} has no permission to {permission} for Pantau itself; an administrator gives roles",
     }.get(agency, "{who} has no permission to {permission} for {agency}; an administrator gives roles")
-    words = {"who": visitor.called, "permission": said(permission.replace("_", " ")), "agency": agency}
+    words = {"who": principal.called, "permission": said(permission.replace("_", " ")), "agency": agency}
     return HTTPException(403, said(pattern, **words))
 
 
@@ -289,10 +289,10 @@ async def _token(tokens: ProgramTokens, secret: str, request: Request) -> ApiTok
         raise HTTPException(HTTPStatus.UNAUTHORIZED, why, headers=header) from None
 
 
-def gate_of(request: Request) -> AccessControl:
+def access_control_of(request: Request) -> AccessControl:
     """Return the gate of the portal that is asked."""
-    gate: AccessControl = request.app.state.gate
-    return gate
+    access_control: AccessControl = request.app.state.access_control
+    return access_control
 
 
 async def about_ourselves(_request: Request) -> str:
@@ -326,9 +326,9 @@ def notification_in_path(source: ServiceFacade) -> AgencyOf:
     return agency
 
 
-def put_gate(app: FastAPI, gate: AccessControl) -> None:
-    """Let *gate* stand before all routes of *app*, which has all of them by now. Raise `RouteWithoutPermissionError`."""
-    app.state.gate = gate
+def put_access_control(app: FastAPI, access_control: AccessControl) -> None:
+    """Let *access_control* stand before all routes of *app*, which has all of them by now. Raise `RouteWithoutPermissionError`."""
+    app.state.access_control = access_control
     app.add_exception_handler(SignInNeededError, _sign_in)
     app.add_exception_handler(SecondFactorNeededError, _set_up)
     for route in routes_of(app):
@@ -361,7 +361,7 @@ def _is_file(route: BaseRoute) -> bool:
 
 async def _sign_in(request: Request, _error: Exception) -> Response:
     """Show a person the way; tell a program."""
-    if gate_of(request).authenticator is None:
+    if access_control_of(request).authenticator is None:
         return problem(HTTPStatus.FORBIDDEN, "this portal has no sign-in (`portal` in the settings), and so not this")
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         wanted = quote(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
@@ -387,11 +387,11 @@ ItsReader = Annotated[Principal, Depends(RequirePermission(Permission.READ, agen
 ItsTrier = Annotated[Principal, Depends(RequirePermission(Permission.RUN_TESTS, agency_in_path))]
 
 
-def needs(permission: Permission, agency: AgencyOf | None = None) -> list[params.Depends]:
+def require(permission: Permission, agency: AgencyOf | None = None) -> list[params.Depends]:
     """Return the `dependencies` of a route that needs a permission."""
     return [Depends(RequirePermission(permission, agency))]
 
 
-def open_to_all(why: str) -> list[params.Depends]:
+def public_route(why: str) -> list[params.Depends]:
     """Return the `dependencies` of a route that needs none, and says *why*."""
     return [Depends(PublicRoute(why))]

@@ -13,7 +13,7 @@ from monitor.config.service.openid import ANSWER_PATH
 from monitor.service.access.authenticator import SignInFailedError
 from monitor.service.access.openid import OpenIdLogin
 from monitor.service.access.secret import SessionKey
-from monitor.web.access.access_control import AccessControl, open_to_all
+from monitor.web.access.access_control import AccessControl, public_route
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of, own_path
 
@@ -27,9 +27,9 @@ _GOOD_FOR: Final = 600
 _Answered = Callable[[Request, str], Response]
 
 
-def openid_pages(door: OpenIdLogin, gate: AccessControl, pages: Pages) -> APIRouter:
+def openid_pages(door: OpenIdLogin, access_control: AccessControl, pages: Pages) -> APIRouter:
     """Build the routes."""
-    why = open_to_all("is how somebody signs in with an account elsewhere")
+    why = public_route("is how somebody signs in with an account elsewhere")
     router = APIRouter(include_in_schema=False, dependencies=why)
 
     @router.get(_PATH)
@@ -39,7 +39,7 @@ def openid_pages(door: OpenIdLogin, gate: AccessControl, pages: Pages) -> APIRou
     @router.post("/account/openid")
     async def link(request: Request) -> Response:
         await form_of(request)
-        session = await gate.own_session(request)
+        session = await access_control.own_session(request)
         return await sent(request, "/account", session.user, leads)
 
     @router.get(ANSWER_PATH)
@@ -51,7 +51,7 @@ def openid_pages(door: OpenIdLogin, gate: AccessControl, pages: Pages) -> APIRou
             return forgotten(shown(request, str(refused)))
         if back.session is None:
             return forgotten(RedirectResponse(back.next, status_code=303))
-        return forgotten(gate.let_on(back.session, back.next))
+        return forgotten(access_control.let_on(back.session, back.next))
 
     async def sent(request: Request, to: str, user: User | None, answered: _Answered) -> Response:
         try:
@@ -64,7 +64,7 @@ def openid_pages(door: OpenIdLogin, gate: AccessControl, pages: Pages) -> APIRou
             departure.key.text,
             max_age=_GOOD_FOR,
             path=_PATH,
-            secure=gate.is_secure,
+            secure=access_control.is_secure,
             httponly=True,
             samesite="lax",
         )
@@ -78,7 +78,7 @@ def openid_pages(door: OpenIdLogin, gate: AccessControl, pages: Pages) -> APIRou
         return pages.show(request, "openid_link.html", {"address": address, "name": door.name, "path": "/account"})
 
     def forgotten(response: Response) -> Response:
-        response.delete_cookie(_COOKIE, path=_PATH, secure=gate.is_secure, httponly=True, samesite="lax")
+        response.delete_cookie(_COOKIE, path=_PATH, secure=access_control.is_secure, httponly=True, samesite="lax")
         return response
 
     def shown(request: Request, problem: str) -> Response:

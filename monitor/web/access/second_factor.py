@@ -11,40 +11,40 @@ from monitor.access.principal import Principal
 from monitor.access.totp import app_address, in_groups
 from monitor.service.access.authenticator import Authenticator, SignInFailedError, TotpEnrolment
 from monitor.store.admin.users import WebSession
-from monitor.web.access.access_control import AccessControl, SignInNeededError, open_to_all
+from monitor.web.access.access_control import AccessControl, SignInNeededError, public_route
 from monitor.web.access.sign_in import from_where, going_on
 from monitor.web.form import Pages, form_of, own_path
 from monitor.web.page_query import remember
 
-_OWN = open_to_all("is about the account of who has signed in, and how a role that asks for a second factor gets one")
-_STEP = open_to_all("is the second half of a sign-in")
+_OWN = public_route("is about the account of who has signed in, and how a role that asks for a second factor gets one")
+_STEP = public_route("is the second half of a sign-in")
 _PLACE: Final = "/account/second-factor"
 #: In characters; a code that is longer is none.
 _LONGEST: Final = 64
 
 
-def code_pages(authenticator: Authenticator, gate: AccessControl, pages: Pages) -> APIRouter:
+def code_pages(authenticator: Authenticator, access_control: AccessControl, pages: Pages) -> APIRouter:
     """Build the page between the password and the session."""
     router = APIRouter(include_in_schema=False, dependencies=_STEP)
 
     @router.get("/sign-in/code")
     async def code_page(request: Request) -> Response:
         wanted = own_path(request.query_params.get("next", "/"))
-        if gate.half_key(request) is None:
+        if access_control.half_key(request) is None:
             # Too late, or it was never begun: to where it begins, and from there not here again but on.
             return remember(request, RedirectResponse(f"/sign-in?{going_on(wanted)}".rstrip("?&"), status_code=303))
         return shown(request, wanted)
 
     @router.post("/sign-in/code")
     async def code(request: Request) -> Response:
-        form, key = await form_of(request), gate.half_key(request)
+        form, key = await form_of(request), access_control.half_key(request)
         wanted = own_path(form.get("next", "/"))
         try:
-            written, shows = form.get("code", "")[:_LONGEST], gate.device_shown(request)
+            written, shows = form.get("code", "")[:_LONGEST], access_control.device_shown(request)
             signed_in = await authenticator.second_step(key, written, from_where(request), shows)
         except SignInFailedError as refused:
             return shown(request, wanted, str(refused))
-        return gate.admit(RedirectResponse(wanted, status_code=303), signed_in)
+        return access_control.admit(RedirectResponse(wanted, status_code=303), signed_in)
 
     def shown(request: Request, wanted: str, problem: str = "") -> Response:
         is_over = problem == "sign_in_again"
@@ -55,7 +55,7 @@ def code_pages(authenticator: Authenticator, gate: AccessControl, pages: Pages) 
     return router
 
 
-def second_factor_pages(authenticator: Authenticator, gate: AccessControl, pages: Pages) -> APIRouter:
+def second_factor_pages(authenticator: Authenticator, access_control: AccessControl, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False, dependencies=_OWN)
 
@@ -74,7 +74,7 @@ def second_factor_pages(authenticator: Authenticator, gate: AccessControl, pages
         except SignInFailedError as refused:
             return await shown(request, session, status=403, problem=str(refused), offer=offer)
         # In the answer itself and nowhere else: an address that shows them again would be a second door.
-        return gate.admit(await shown(request, signed_in.session, codes=codes, done="factor_done"), signed_in)
+        return access_control.admit(await shown(request, signed_in.session, codes=codes, done="factor_done"), signed_in)
 
     @router.post(f"{_PLACE}/codes")
     async def codes(request: Request) -> Response:
@@ -97,7 +97,7 @@ def second_factor_pages(authenticator: Authenticator, gate: AccessControl, pages
         return RedirectResponse(_PLACE, status_code=303)
 
     async def mine(request: Request) -> WebSession:
-        if (session := await gate.session(request)) is None:
+        if (session := await access_control.session(request)) is None:
             raise SignInNeededError
         return session
 
@@ -113,7 +113,7 @@ def second_factor_pages(authenticator: Authenticator, gate: AccessControl, pages
         has_one = user.has_second_factor
         offer = None if has_one else offer or authenticator.offer(session)
         common = {
-            "visitor": Principal(user=user, is_held=is_held),
+            "principal": Principal(user=user, is_held=is_held),
             "path": _PLACE,
             "user": user,
             "is_held": is_held,

@@ -13,16 +13,16 @@ from monitor.access.role import PERMISSIONS
 from monitor.service.access.authenticator import Authenticator, SignInFailedError
 from monitor.service.access.openid import OpenIdLogin
 from monitor.store.admin.users import WebSession
-from monitor.web.access.access_control import AccessControl, open_to_all
+from monitor.web.access.access_control import AccessControl, public_route
 from monitor.web.form import Pages, form_of, own_path
 
-_ITSELF = open_to_all("is how somebody signs in, or finds out that they have not")
+_ITSELF = public_route("is how somebody signs in, or finds out that they have not")
 #: In characters; a name that is longer is nobody's.
 _LONGEST = 64
 
 
 def sign_in_pages(
-    authenticator: Authenticator, gate: AccessControl, pages: Pages, openid: OpenIdLogin | None = None
+    authenticator: Authenticator, access_control: AccessControl, pages: Pages, openid: OpenIdLogin | None = None
 ) -> APIRouter:
     """Build the pages. *openid*: where else people may have an account."""
     router = APIRouter(include_in_schema=False, dependencies=_ITSELF)
@@ -36,11 +36,11 @@ def sign_in_pages(
         form = await form_of(request)
         name, wanted = _name(form), own_path(form.get("next", "/"))
         try:
-            shows = gate.device_shown(request)
+            shows = access_control.device_shown(request)
             signed_in = await authenticator.sign_in(name, form.get("password", ""), from_where(request), shows)
         except SignInFailedError as refused:
             return shown(request, "sign_in.html", status=403, name=name, next=wanted, problem=str(refused))
-        return gate.let_on(signed_in, wanted)
+        return access_control.let_on(signed_in, wanted)
 
     @router.get("/welcome")
     async def welcome_page(request: Request) -> Response:
@@ -55,29 +55,29 @@ def sign_in_pages(
         except SignInFailedError as refused:
             # The code is typed once: what is wrong may be the password alone.
             return shown(request, "welcome.html", status=403, name=name, code=code, problem=str(refused))
-        return gate.let_on(signed_in, "/account?welcome=1")
+        return access_control.let_on(signed_in, "/account?welcome=1")
 
     @router.get("/account")
     async def account(request: Request) -> Response:
-        return await own(request, await gate.own_session(request))
+        return await own(request, await access_control.own_session(request))
 
     @router.post("/account/password")
     async def change_password(request: Request) -> Response:
-        form, session = await form_of(request), await gate.own_session(request)
+        form, session = await form_of(request), await access_control.own_session(request)
         try:
             signed_in = await authenticator.change_password(
                 session, form.get("old", ""), form.get("password", ""), from_where(request)
             )
         except SignInFailedError as refused:
             return await own(request, session, status=403, problem=str(refused))
-        return gate.admit(RedirectResponse("/account?changed=1", status_code=303), signed_in)
+        return access_control.admit(RedirectResponse("/account?changed=1", status_code=303), signed_in)
 
     @router.post("/sign-out")
     async def sign_out(request: Request) -> Response:
         await form_of(request)
-        if (session := await gate.session(request)) is not None:
+        if (session := await access_control.session(request)) is not None:
             await authenticator.sign_out(session, from_where(request))
-        return gate.dismiss(RedirectResponse("/sign-in", status_code=303))
+        return access_control.dismiss(RedirectResponse("/sign-in", status_code=303))
 
     async def own(request: Request, session: WebSession, *, status: int = 200, problem: str = "") -> Response:
         user = session.user
@@ -85,7 +85,7 @@ def sign_in_pages(
             request,
             "account.html",
             status=status,
-            visitor=Principal(user=user),
+            principal=Principal(user=user),
             user=user,
             session=session,
             permitted={each: sorted(map(str, PERMISSIONS[each.role])) for each in sorted(user.assignments)},

@@ -13,7 +13,7 @@ from monitor.access.role import Permission, Role
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.errors import OperationRejectedError
 from monitor.store.engine.listing import NEWEST
-from monitor.web.access.access_control import Administrator, needs
+from monitor.web.access.access_control import Administrator, require
 from monitor.web.access.sign_in import from_where
 from monitor.web.access.users import chosen_role
 from monitor.web.form import Pages, form_of
@@ -27,14 +27,14 @@ _AT_A_TIME: Final = 100
 
 def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
     """Build the page."""
-    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.MANAGE_USERS))
+    router = APIRouter(include_in_schema=False, dependencies=require(Permission.MANAGE_USERS))
 
     @router.get("/tokens")
     async def listed(request: Request, before: Annotated[int, Query(ge=1, le=NEWEST)] = NEWEST) -> Response:
         return await shown(request, before=before)
 
     @router.post("/tokens")
-    async def add(request: Request, visitor: Administrator) -> Response:
+    async def add(request: Request, principal: Administrator) -> Response:
         written = {name: value.strip() for name, value in (await form_of(request)).items()}
         days = written.get("days", "")
         try:
@@ -42,9 +42,9 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
                 written.get("name", ""),
                 chosen_role(written),
                 timedelta(days=int(days) if days.isdecimal() and len(days) < 4 else 0),
-                by=visitor.by,
+                by=principal.by,
                 address=from_where(request),
-                own=visitor.user.assignments if visitor.user else frozenset(),
+                own=principal.user.assignments if principal.user else frozenset(),
             )
         except OperationRejectedError as wrong:
             return await shown(request, status=409, written=written, why=wrong)
@@ -52,10 +52,10 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
         return await shown(request, made=made)
 
     @router.post("/tokens/{number}/revoke")
-    async def revoke(request: Request, number: Id, visitor: Administrator) -> Response:
+    async def revoke(request: Request, number: Id, principal: Administrator) -> Response:
         await form_of(request)
         try:
-            await tokens.revoke(number, by=visitor.by, address=from_where(request))
+            await tokens.revoke(number, by=principal.by, address=from_where(request))
         except OperationRejectedError as wrong:
             return await shown(request, status=409, why=wrong)
         return RedirectResponse("/tokens", status_code=303)

@@ -15,7 +15,7 @@ from monitor.access.principal import Principal, User
 from monitor.access.role import Permission, Role
 from monitor.service.access.administration import Administration
 from monitor.service.errors import OperationRejectedError
-from monitor.web.access.access_control import Administrator, needs
+from monitor.web.access.access_control import Administrator, require
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, fields_of, form_of, last_of
 from monitor.web.request import Name
@@ -32,7 +32,7 @@ class _Who(TypedDict):
 
 def user_pages(administration: Administration, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.MANAGE_USERS))
+    router = APIRouter(include_in_schema=False, dependencies=require(Permission.MANAGE_USERS))
 
     @router.get("/users")
     async def users(
@@ -48,7 +48,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
         return await listed(request, q=q.strip(), after=after, written=written)
 
     @router.post("/users")
-    async def add(request: Request, visitor: Administrator) -> Response:
+    async def add(request: Request, principal: Administrator) -> Response:
         fields = await fields_of(request)
         written = last_of(fields)
         try:
@@ -57,7 +57,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
             return await listed(request, status=422, written=written, problem="no_full_name")
         try:
             user = await administration.add(
-                written.get("name", ""), full_name, chosen_role(written), **_who(request, visitor)
+                written.get("name", ""), full_name, chosen_role(written), **_who(request, principal)
             )
         except OperationRejectedError as wrong:
             return await listed(request, status=409, written=written, why=wrong)
@@ -68,16 +68,16 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
         return await shown(request, name)
 
     @router.post("/users/{name}/roles")
-    async def roles(request: Request, name: str, visitor: Administrator) -> Response:
+    async def roles(request: Request, name: str, principal: Administrator) -> Response:
         fields = await fields_of(request)
         wanted = [*fields.get("kept", []), *chosen_role(last_of(fields))]
-        return await after(request, name, administration.assign(name, wanted, **_who(request, visitor)))
+        return await after(request, name, administration.assign(name, wanted, **_who(request, principal)))
 
     @router.post("/users/{name}/invite")
-    async def invite(request: Request, name: str, visitor: Administrator) -> Response:
+    async def invite(request: Request, name: str, principal: Administrator) -> Response:
         way = CodeWay.LETTER if (await form_of(request)).get("way") == "letter" else CodeWay.TELEPHONE
         try:
-            invitation = await administration.invite(name, way, **_who(request, visitor))
+            invitation = await administration.invite(name, way, **_who(request, principal))
         except OperationRejectedError as wrong:
             return await shown(request, name, status=409, why=wrong)
         # In the answer itself and nowhere else: an address that shows it again would be a second door.
@@ -85,9 +85,9 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
 
     def offer(deed: str, do: Callable[..., Awaitable[User]]) -> None:
         @router.post(f"/users/{{name}}/{deed}")
-        async def done(request: Request, name: str, visitor: Administrator) -> Response:
+        async def done(request: Request, name: str, principal: Administrator) -> Response:
             await form_of(request)
-            return await after(request, name, do(name, **_who(request, visitor)))
+            return await after(request, name, do(name, **_who(request, principal)))
 
     offer("disable", administration.disable)
     offer("enable", administration.enable)
@@ -129,5 +129,5 @@ def chosen_role(form: Mapping[str, str]) -> list[str]:
     return [f"{role}:{agency}" if agency else role] if role else []
 
 
-def _who(request: Request, visitor: Principal) -> _Who:
-    return {"by": visitor.by, "address": from_where(request)}
+def _who(request: Request, principal: Principal) -> _Who:
+    return {"by": principal.by, "address": from_where(request)}

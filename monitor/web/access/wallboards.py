@@ -13,13 +13,13 @@ from monitor.access.role import Permission
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.wallboards import LONGEST, Wallboards
 from monitor.service.errors import OperationRejectedError
-from monitor.web.access.access_control import Administrator, gate_of, needs, open_to_all
+from monitor.web.access.access_control import Administrator, access_control_of, public_route, require
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of
 from monitor.web.request import Id, Name
 
 _NAME = TypeAdapter(Name)
-_ITSELF = open_to_all("is where a wall shows the key of its link")
+_ITSELF = public_route("is where a wall shows the key of its link")
 
 
 def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
@@ -34,14 +34,14 @@ def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
             raise HTTPException(404, "this link for a wall is no good any more; an administrator makes another")
         # Another address: whoever looks at the wall is not to read the key in it.
         answer = RedirectResponse("/?wallboard=1", status_code=303)
-        return gate_of(request).hang(answer, key, link.ends_at - clock.now())
+        return access_control_of(request).hang(answer, key, link.ends_at - clock.now())
 
-    @router.get("/wallboards", dependencies=needs(Permission.MANAGE_USERS))
+    @router.get("/wallboards", dependencies=require(Permission.MANAGE_USERS))
     async def listed(request: Request) -> Response:
         return await shown(request)
 
     @router.post("/wallboards")
-    async def make(request: Request, visitor: Administrator) -> Response:
+    async def make(request: Request, principal: Administrator) -> Response:
         form = await form_of(request)
         try:
             name = _NAME.validate_python(form.get("name", ""))
@@ -54,7 +54,7 @@ def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
                 name,
                 codes,
                 int(days) if days.isascii() and days.isdecimal() and len(days) < len("10000") else 0,
-                by=visitor.by,
+                by=principal.by,
                 address=from_where(request),
             )
         except OperationRejectedError as wrong:
@@ -64,10 +64,10 @@ def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
         return await shown(request, made=made.link, address=address)
 
     @router.post("/wallboards/{link_id}/revoke")
-    async def revoke(request: Request, link_id: Id, visitor: Administrator) -> Response:
+    async def revoke(request: Request, link_id: Id, principal: Administrator) -> Response:
         await form_of(request)
         try:
-            await walls.revoke(link_id, by=visitor.by, address=from_where(request))
+            await walls.revoke(link_id, by=principal.by, address=from_where(request))
         except OperationRejectedError as wrong:
             return await shown(request, status=404, why=wrong)
         return RedirectResponse("/wallboards", status_code=303)

@@ -21,7 +21,7 @@ from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.agency_directory import AgencyDirectory, PreviousAgency
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
 from monitor.store.admin.documents import VersionConflictError
-from monitor.web.access.access_control import RequirePermission, needs
+from monitor.web.access.access_control import RequirePermission, require
 from monitor.web.access.sign_in import from_where
 from monitor.web.agencies.new_agency import is_code, new_agency_document, new_agency_field
 from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, form_of
@@ -54,7 +54,7 @@ class NewAgencyForm:
 
 def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.CONFIGURE_SECRETS))
+    router = APIRouter(include_in_schema=False, dependencies=require(Permission.CONFIGURE_SECRETS))
 
     @router.get("/agencies")
     async def agencies(
@@ -65,20 +65,20 @@ def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> API
         return await shown(request, NewAgencyForm(), q=" ".join(q.split()), after=after)
 
     @router.post("/agencies")
-    async def add(request: Request, visitor: _Administrator) -> Response:
+    async def add(request: Request, principal: _Administrator) -> Response:
         fields = await form_of(request, largest=LARGEST_TEXT_FORM)
         if fields.get("form") not in {_SHORT, _TEXT}:
             raise HTTPException(404, "there is no such form")
         typed = NewAgencyForm(form=fields["form"], fields={**fields, "text": as_text(fields.get("text", ""))})
         try:
-            return await tried(request, visitor, typed)
+            return await tried(request, principal, typed)
         except (NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
             return await shown(request, replace(typed, why=wrong), status=422)
         except StoreUnavailable:
             # Of a text there may be an hour in it.
             return render(request, replace(typed, is_away=True), {"entries": None}, 503)
 
-    async def tried(request: Request, visitor: Principal, typed: NewAgencyForm) -> Response:
+    async def tried(request: Request, principal: Principal, typed: NewAgencyForm) -> Response:
         if not editor.is_in_store:
             raise OperationRejectedError.said("agencies_are_files", file=editor.configuration().settings.agencies)
         code, text = await asyncio.to_thread(written, typed)
@@ -94,7 +94,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> API
         if past is not None and typed.fields.get("known") != code:
             return await shown(request, replace(typed, past=past), status=409)
         draft = AgencyDraft(agency=code, text=text, started_from="")
-        answer = await editor.save(draft, by=visitor.by, may_place=True, address=from_where(request))
+        answer = await editor.save(draft, by=principal.by, may_place=True, address=from_where(request))
         if answer.theirs is not None or (answer.written is None and not answer.is_refused):
             # Somebody who pastes the very document that there is has not made an agency.
             at = "text" if typed.form == _TEXT else "code"

@@ -18,7 +18,7 @@ from monitor.service.orphaned_incidents import STAYS
 from monitor.service.portal.agency_directory import AgencyDirectory
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.store.admin.documents import VersionConflictError
-from monitor.web.access.access_control import RequirePermission, agency_in_path, needs
+from monitor.web.access.access_control import RequirePermission, agency_in_path, require
 from monitor.web.access.sign_in import from_where
 from monitor.web.agency.difference import differing_lines
 from monitor.web.form import Pages, form_of
@@ -31,12 +31,12 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> 
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/agencies/{code}/remove", dependencies=needs(Permission.CONFIGURE_SECRETS, agency_in_path))
+    @router.get("/agencies/{code}/remove", dependencies=require(Permission.CONFIGURE_SECRETS, agency_in_path))
     async def look(request: Request, code: str) -> Response:
         return await shown(request, code.upper())
 
     @router.post("/agencies/{code}/remove")
-    async def take_out(request: Request, code: str, visitor: _Administrator) -> Response:
+    async def take_out(request: Request, code: str, principal: _Administrator) -> Response:
         code, fields = code.upper(), await form_of(request)
         seen = fields.get("started_from", "")
         present = await editor.latest(code)
@@ -50,7 +50,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> 
             return await shown(request, code, status=422, started_from=seen, typed=typed, is_other=True)
         try:
             answer = await editor.take_out(
-                code, seen, pen=EditSource.PORTAL, by=visitor.by, address=from_where(request)
+                code, seen, pen=EditSource.PORTAL, by=principal.by, address=from_where(request)
             )
         except (OperationRejectedError, VersionConflictError) as wrong:
             return await shown(request, code, status=409, why=wrong)

@@ -12,7 +12,7 @@ from alerts.model.channel import Channel
 from monitor.access.role import Permission
 from monitor.drills.runner import DrillRunner
 from monitor.store.engine.drills import drill_called
-from monitor.web.access.access_control import ItsTrier, agency_in_path, needs
+from monitor.web.access.access_control import ItsTrier, agency_in_path, require
 from monitor.web.command.drills import WITHIN
 from monitor.web.form import Pages, form_of
 
@@ -27,19 +27,19 @@ def drill_pages(driller: DrillRunner, rests: Callable[[], bool], pages: Pages) -
     """Build the pages. *rests*: whether nobody is told of anything."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/agencies/{code}/drills", dependencies=needs(Permission.RUN_TESTS, agency_in_path))
+    @router.get("/agencies/{code}/drills", dependencies=require(Permission.RUN_TESTS, agency_in_path))
     async def look(request: Request, code: str) -> Response:
         return await shown(request, code.upper())
 
     @router.post("/agencies/{code}/drills")
-    async def begin(request: Request, code: str, visitor: ItsTrier) -> Response:
+    async def begin(request: Request, code: str, principal: ItsTrier) -> Response:
         agency, fields = code.upper(), await form_of(request)
         contact = fields.get("contact", "")
         # Before anything else is looked at: of two who press the button at once, the later one begins nothing.
         after, _ = await driller.asked_of(agency)
         if (why := await objection(agency, contact, is_sure="sure" in fields)) is not None:
             return await shown(request, agency, why=why, contact=contact, status=409)
-        if await driller.ask(f"{agency}/{contact}", visitor.by, WITHIN, after=after) is None:
+        if await driller.ask(f"{agency}/{contact}", principal.by, WITHIN, after=after) is None:
             why = await objection(agency, contact, is_sure=True) or "no_gateway"
             return await shown(request, agency, why=why, contact=contact, status=409)
         return RedirectResponse(f"/agencies/{agency}/drills", status_code=303)

@@ -16,7 +16,7 @@ from monitor.service.facade import ServiceFacade
 from monitor.store.engine.listing import IncidentFilter
 from monitor.store.probing.history import HourlyTransit
 from monitor.views.site_report import view_sums
-from monitor.web.access.access_control import agency_in_path, needs
+from monitor.web.access.access_control import agency_in_path, require
 from monitor.web.form import Pages
 from monitor.web.page import language_of
 from monitor.web.page_query import asked
@@ -43,31 +43,31 @@ class TransitDay:
     reach: float = 0
 
 
-def history_pages(front: ServiceFacade, transits: Transits, pages: Pages) -> APIRouter:
+def history_pages(facade: ServiceFacade, transits: Transits, pages: Pages) -> APIRouter:
     """Build the page."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/agencies/{code}/history", dependencies=needs(Permission.READ, agency_in_path))
+    @router.get("/agencies/{code}/history", dependencies=require(Permission.READ, agency_in_path))
     async def history(
         request: Request, code: str, after: Annotated[int | None, Query(ge=1, lt=2**31)] = None
     ) -> Response:
-        agency, today = code.upper(), day_of(front.now())
-        days = (await front.board.histories([agency])).get(agency)
-        found = await front.board.incident_page(
+        agency, today = code.upper(), day_of(facade.now())
+        days = (await facade.board.histories([agency])).get(agency)
+        found = await facade.board.incident_page(
             IncidentFilter(agencies=frozenset({agency})), most=_AT_A_TIME, after=after
         )
         first = today - timedelta(days=_DAYS - 1)
         took = transit_days(await transits(agency, moment_of(first, 0)), first, today)
-        tongue, now = asked(request).tongue, front.now()
+        language, now = asked(request).language, facade.now()
         facts = {
             "agency": agency,
-            "strip_drawn": days and strip_of(days, tongue),
+            "strip_drawn": days and strip_of(days, language),
             "transits": took,
             "tall": _TALL,
-            "sites": [view_sums(each) for each in await front.board.site_sums(agency, _DAYS)],
+            "sites": [view_sums(each) for each in await facade.board.site_sums(agency, _DAYS)],
             "longest": max((each.slowest for each in took if each.slowest is not None), default=None),
             "incidents": [
-                (each, in_words.lasted(each.began_at, each.resolved_at or now, language_of(tongue)))
+                (each, in_words.lasted(each.began_at, each.resolved_at or now, language_of(language)))
                 for each in found.rows
             ],
             "after": found.after,

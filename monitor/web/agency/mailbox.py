@@ -64,12 +64,12 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         return sheet.start(request, version, address=address[:_LONGEST])
 
     @router.post("/agencies/{code}/mailboxes/new")
-    async def search(request: Request, code: str, visitor: ItsEditor) -> Response:
+    async def search(request: Request, code: str, principal: ItsEditor) -> Response:
         version, written = await editor.latest(code.upper()), (await form_of(request)).get("address", "").strip()
         try:
             address, key = await asyncio.to_thread(_address, version, written)
             setup = await setups.begin(
-                version.agency, address, by=visitor.by, seen_from=from_where(request), takes_over=key
+                version.agency, address, by=principal.by, seen_from=from_where(request), takes_over=key
             )
         except (_InvalidChoiceError, SetupRejectedError) as wrong:
             return sheet.start(request, version, address=written[:_LONGEST], problem=str(wrong))
@@ -81,10 +81,10 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         return sheet.start(request, version, address=address[:_LONGEST], problem="gone", status=404)
 
     @router.get("/agencies/{code}/mailboxes/new/{key}")
-    async def look(request: Request, code: str, key: str, visitor: ItsEditor) -> Response:
+    async def look(request: Request, code: str, key: str, principal: ItsEditor) -> Response:
         problem = ""
         try:
-            setup = setups.find(code.upper(), key, by=visitor.by)
+            setup = setups.find(code.upper(), key, by=principal.by)
             await setups.look_for_consent(setup)
         except SetupRejectedError as refused:
             problem = str(refused)
@@ -93,12 +93,12 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         return sheet.page(request, setup, problem=problem)
 
     @router.post("/agencies/{code}/mailboxes/new/{key}")
-    async def go_on(request: Request, code: str, key: str, visitor: ItsEditor) -> Response:
+    async def go_on(request: Request, code: str, key: str, principal: ItsEditor) -> Response:
         fields = dict(await form_of(request))
         # From here on they are in no value that a page is made of.
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         try:
-            setup = setups.find(code.upper(), key, by=visitor.by)
+            setup = setups.find(code.upper(), key, by=principal.by)
         except NotFoundError:
             return await gone(request, code, fields.get("address", ""))
         try:
@@ -108,17 +108,17 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes/new/{setup.key}", status_code=303)
 
     @router.post("/agencies/{code}/mailboxes/new/{key}/save")
-    async def keep(request: Request, code: str, key: str, visitor: ItsEditor) -> Response:
+    async def keep(request: Request, code: str, key: str, principal: ItsEditor) -> Response:
         fields = await form_of(request)
         try:
-            setup = setups.find(code.upper(), key, by=visitor.by)
+            setup = setups.find(code.upper(), key, by=principal.by)
         except NotFoundError:
             return await gone(request, code, fields.get("address", ""))
         name = setup.takes_over or fields.get("name", "").strip().lower()
         try:
             draft = await _draft(setup, name, editor)
             answer = await editor.save(
-                draft, by=visitor.by, may_place=visitor.may(Permission.CONFIGURE_SECRETS, setup.agency)
+                draft, by=principal.by, may_place=principal.may(Permission.CONFIGURE_SECRETS, setup.agency)
             )
         except (_InvalidChoiceError, SetupRejectedError) as wrong:
             return sheet.page(request, setup, problem=str(wrong), typed=fields, status=422)
@@ -132,12 +132,12 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes?saved={answer.written.number}", status_code=303)
 
     @router.get(CONSENT_PATH)
-    async def come_back(request: Request, visitor: _Returning) -> Response:
+    async def come_back(request: Request, principal: _Returning) -> Response:
         told = request.query_params
         setup = await setups.come_back(
-            told.get("state", ""), by=visitor.by, code=told.get("code", ""), error=told.get("error", "")[:100]
+            told.get("state", ""), by=principal.by, code=told.get("code", ""), error=told.get("error", "")[:100]
         )
-        permit(visitor, Permission.EDIT_AGENCY, setup.agency)
+        permit(principal, Permission.EDIT_AGENCY, setup.agency)
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes/new/{setup.key}", status_code=303)
 
     return router

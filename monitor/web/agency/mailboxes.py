@@ -69,7 +69,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         return await shown(request, await editor.latest(code.upper()), saved=saved[:9], is_same=saved == "same")
 
     @router.post("/agencies/{code}/mailboxes")
-    async def save(request: Request, code: str, visitor: ItsEditor) -> Response:
+    async def save(request: Request, code: str, principal: ItsEditor) -> Response:
         code, fields = code.upper(), dict(await form_of(request))
         if fields.get("form") not in _FORMS:
             raise HTTPException(404, "there is no such form")
@@ -78,7 +78,9 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         typed = TypedForm(name=fields["form"], fields={name: value.strip() for name, value in fields.items()})
         try:
             draft = await _draft(code, typed, secrets, editor)
-            answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.CONFIGURE_SECRETS, code))
+            answer = await editor.save(
+                draft, by=principal.by, may_place=principal.may(Permission.CONFIGURE_SECRETS, code)
+            )
         except InvalidFieldError as wrong:
             errors = {wrong.field: [_Fault(word=str(wrong))]}
             return await shown(request, await editor.latest(code), 422, typed=typed, errors=errors)

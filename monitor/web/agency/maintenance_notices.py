@@ -14,7 +14,7 @@ from monitor.access.role import Permission
 from monitor.model.lazy_text import said
 from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.maintenance_notices import MaintenanceNotices
-from monitor.web.access.access_control import ItsEditor, agency_in_path, needs
+from monitor.web.access.access_control import ItsEditor, agency_in_path, require
 from monitor.web.form import Pages, form_of
 from monitor.web.page import PageLanguage, language_of
 
@@ -23,7 +23,7 @@ _FILES: Final[Mapping[str, Channel]] = {"surat.pdf": Channel.LETTER, "faks.pdf":
 
 def advance_pages(notices: MaintenanceNotices, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.EDIT_AGENCY, agency_in_path))
+    router = APIRouter(include_in_schema=False, dependencies=require(Permission.EDIT_AGENCY, agency_in_path))
 
     async def listed(
         request: Request, code: str, *, why: OperationRejectedError | None = None, made: str = ""
@@ -53,21 +53,23 @@ def advance_pages(notices: MaintenanceNotices, pages: Pages) -> APIRouter:
         return pages.show(request, "maintenance_notice_preview.html", facts)
 
     @router.post("/agencies/{code}/maintenance-notices")
-    async def make(request: Request, code: str, visitor: ItsEditor) -> Response:
+    async def make(request: Request, code: str, principal: ItsEditor) -> Response:
         fields = await form_of(request)
         try:
-            made = await notices.make(code, _moment(fields.get("begins", "")), fields.get("before", ""), by=visitor.by)
+            made = await notices.make(
+                code, _moment(fields.get("begins", "")), fields.get("before", ""), by=principal.by
+            )
         except OperationRejectedError as wrong:
             return await listed(request, code, why=wrong)
         return RedirectResponse(f"/agencies/{code.upper()}/maintenance-notices?made={made.number}", status_code=303)
 
     @router.get("/agencies/{code}/maintenance-notices/{number}/{file}")
     async def download(
-        code: str, number: str, file: str, visitor: ItsEditor, sides: Annotated[int, Query(ge=1, le=2)] = 1
+        code: str, number: str, file: str, principal: ItsEditor, sides: Annotated[int, Query(ge=1, le=2)] = 1
     ) -> Response:
         if file not in _FILES:
             raise HTTPException(404, said("there is no file '{file}' of a notice", file=file[:80]))
-        octets = await notices.papers(code, number, _FILES[file], visitor.by, both_sides=sides == 2)
+        octets = await notices.papers(code, number, _FILES[file], principal.by, both_sides=sides == 2)
         headers = {"Content-Disposition": f'attachment; filename="{number}-{file}"'}
         return Response(octets, media_type="application/pdf", headers=headers)
 

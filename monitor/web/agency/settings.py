@@ -17,7 +17,7 @@ from monitor.model.lazy_text import said
 from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftResult
 from monitor.store.admin.documents import VersionConflictError
-from monitor.web.access.access_control import ItsEditor, agency_in_path, needs
+from monitor.web.access.access_control import ItsEditor, agency_in_path, require
 from monitor.web.agency.calendar_file import LARGEST_CALENDAR, InvalidCalendarError
 from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.form_parsing import InvalidFieldError
@@ -33,7 +33,7 @@ _DIGITS: Final = 9
 
 def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.EDIT_AGENCY, agency_in_path))
+    router = APIRouter(include_in_schema=False, dependencies=require(Permission.EDIT_AGENCY, agency_in_path))
     sheet = SettingsPage(editor, clock, pages)
 
     async def saved(request: Request, code: str, page: str) -> Response:
@@ -49,7 +49,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
         return await saved(request, code, "notification_settings.html")
 
     @router.post("/agencies/{code}/settings")
-    async def save(request: Request, code: str, visitor: ItsEditor) -> Response:
+    async def save(request: Request, code: str, principal: ItsEditor) -> Response:
         code = code.upper()
         fields = await form_of(request, largest=LARGEST_TEXT_FORM, most=_MOST_FIELDS)
         typed = TypedForm(name=fields.get("form", ""), fields=fields)
@@ -61,9 +61,9 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
             return await sheet.show(request, page, await editor.latest(code), typed=typed)
         try:
             draft = await _draft(code, typed, editor, sheet)
-            may_place = visitor.may(Permission.CONFIGURE_SECRETS, code)
+            may_place = principal.may(Permission.CONFIGURE_SECRETS, code)
             if typed.name in LOOKED_AT and "seen" not in fields:
-                look = await editor.look(draft, by=visitor.by, may_place=may_place)
+                look = await editor.look(draft, by=principal.by, may_place=may_place)
                 if look.would_be is None:
                     return await told(request, typed, draft, look)
                 facts = await asyncio.to_thread(sheet.rota_look, await editor.latest(code), typed, draft, look)
@@ -72,7 +72,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
                 before = await editor.started_from(code, draft.started_from)
                 facts = await asyncio.to_thread(sheet.calendar_again, typed, before, draft)
                 return sheet.render(request, "settings_calendar.html", facts)
-            answer = await editor.save(draft, by=visitor.by, may_place=may_place)
+            answer = await editor.save(draft, by=principal.by, may_place=may_place)
         except (InvalidFieldError, NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
             at = {wrong.field: ((str(wrong), ""),)} if isinstance(wrong, InvalidFieldError) else {}
             latest = await editor.latest(code)
@@ -119,11 +119,11 @@ def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsPage
 def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsPage) -> None:
     @router.get("/agencies/{code}/versions")
     async def versions(request: Request, code: str) -> Response:
-        code, asked_for = code.upper(), request.query_params
-        listed = await editor.versions(code, below=_digits(asked_for.get("below", "")))
+        code, opt_in = code.upper(), request.query_params
+        listed = await editor.versions(code, below=_digits(opt_in.get("below", "")))
         if not listed:
             raise _no_such_version(code)
-        before, after = [await numbered(code, asked_for.get(name, "")) for name in ("from", "to")]
+        before, after = [await numbered(code, opt_in.get(name, "")) for name in ("from", "to")]
         facts = {
             "code": code,
             "versions": listed,

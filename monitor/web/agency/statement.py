@@ -19,7 +19,7 @@ from alerts.wording import moment as in_words
 from monitor.access.role import Permission
 from monitor.model.lazy_text import said
 from monitor.service.days.statements import Statements
-from monitor.web.access.access_control import ItsReader, agency_in_path, needs
+from monitor.web.access.access_control import ItsReader, agency_in_path, require
 from monitor.web.form import Pages
 from monitor.web.page import language_of
 from monitor.web.page_query import asked, remember
@@ -61,7 +61,7 @@ def statement_pages(statements: Statements, pages: Pages) -> APIRouter:
     # To set type takes a core for a second, and the probes need it, too.
     setting = asyncio.Lock()
 
-    @router.get("/agencies/{code}/report", dependencies=needs(Permission.READ, agency_in_path))
+    @router.get("/agencies/{code}/report", dependencies=require(Permission.READ, agency_in_path))
     async def latest(request: Request, code: str) -> Response:
         month = statements.usual_month()
         there = RedirectResponse(f"/agencies/{code.upper()}/report/{month:%Y-%m}", status_code=303)
@@ -78,7 +78,7 @@ def statement_pages(statements: Statements, pages: Pages) -> APIRouter:
             "tall": _TALL,
             "kinds": _STACKED,
             "minutes": told.minutes,
-            "incidents": _incidents(told, statements, language_of(asked(request).tongue)),
+            "incidents": _incidents(told, statements, language_of(asked(request).language)),
             "notices": _notices(told)[:_SHOWN],
             "left_out": max(0, len(_notices(told)) - _SHOWN),
             "files": [f"penyata-{told.agency}-{told.month:%Y-%m}{end}" for end in _ENDS],
@@ -86,11 +86,11 @@ def statement_pages(statements: Statements, pages: Pages) -> APIRouter:
         return pages.show(request, "monthly_report.html", facts, headers=None)
 
     @router.get("/agencies/{code}/report/{month}/{file}")
-    async def download(code: str, month: str, file: str, visitor: ItsReader) -> Response:
+    async def download(code: str, month: str, file: str, principal: ItsReader) -> Response:
         if not file.endswith(_ENDS):
             raise HTTPException(404, said("there is no file '{file}' of this statement", file=file[:80]))
         async with setting:
-            files = await statements.statement(code, month, visitor.by)
+            files = await statements.statement(code, month, principal.by)
         if file not in files:
             raise HTTPException(404, said("there is no file '{file}' of this statement", file=file[:80]))
         kind = _MEDIA[file.rpartition(".")[2]]

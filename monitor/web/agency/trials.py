@@ -15,7 +15,7 @@ from monitor.access.role import Permission
 from monitor.advice import advise
 from monitor.service.portal.on_demand_runs import OnDemandRunRejectedError, OnDemandRuns, StoredRun
 from monitor.service.sites.probe_requests import ProbeRequester
-from monitor.web.access.access_control import ItsTrier, agency_in_path, needs
+from monitor.web.access.access_control import ItsTrier, agency_in_path, require
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of
 from monitor.web.page import PageLanguage, language_of
@@ -28,26 +28,26 @@ _HEADERS = {"Referrer-Policy": "same-origin"}
 
 def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.RUN_TESTS, agency_in_path))
+    router = APIRouter(include_in_schema=False, dependencies=require(Permission.RUN_TESTS, agency_in_path))
 
     @router.get("/agencies/{code}/test")
     async def choose(request: Request, code: str) -> Response:
         return form(request, code.upper(), wanted=request.query_params.get("route", ""))
 
     @router.post("/agencies/{code}/test")
-    async def begin(request: Request, code: str, visitor: ItsTrier) -> Response:
+    async def begin(request: Request, code: str, principal: ItsTrier) -> Response:
         agency, wanted = code.upper(), (await form_of(request)).get("route", "")
         try:
-            kept = await trials.begin(agency, wanted, by=visitor.by, address=from_where(request))
+            kept = await trials.begin(agency, wanted, by=principal.by, address=from_where(request))
         except OnDemandRunRejectedError as refused:
             return form(request, agency, status=409, wanted=wanted, problem=str(refused))
         return RedirectResponse(f"/agencies/{agency}/test/{kept.key}", status_code=303)
 
     @router.post("/agencies/{code}/test-all")
-    async def call(request: Request, code: str, visitor: ItsTrier) -> Response:
+    async def call(request: Request, code: str, principal: ItsTrier) -> Response:
         agency = code.upper()
         try:
-            await caller.call(agency, by=visitor.by, address=from_where(request))
+            await caller.call(agency, by=principal.by, address=from_where(request))
         except OnDemandRunRejectedError as refused:
             return form(request, agency, status=409, wanted="", problem=str(refused))
         return RedirectResponse(f"/agencies/{agency}/test", status_code=303)
@@ -61,7 +61,7 @@ def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> A
         return seen(request, "run_part.html", trials.find(code.upper(), key))
 
     def seen(request: Request, template: str, kept: StoredRun) -> Response:
-        facts = {**_seen(kept, asked(request).tongue), "is_proven": trials.is_proven(kept.trial.route)}
+        facts = {**_seen(kept, asked(request).language), "is_proven": trials.is_proven(kept.trial.route)}
         return pages.show(request, template, facts, headers=_HEADERS)
 
     def form(request: Request, agency: str, *, status: int = 200, wanted: str, problem: str = "") -> Response:
@@ -80,7 +80,7 @@ def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> A
     return router
 
 
-def _seen(kept: StoredRun, tongue: PageLanguage) -> dict[str, Any]:
+def _seen(kept: StoredRun, language: PageLanguage) -> dict[str, Any]:
     """Return what is shown of a trial."""
     trial = kept.trial
     result, failure = trial.result, trial.result.failure if trial.result else None
@@ -98,5 +98,5 @@ def _seen(kept: StoredRun, tongue: PageLanguage) -> dict[str, Any]:
         "successes": trial.route.probing.health.successes_to_up,
         # In whole minutes: shorter ones nobody waits for.
         "every": trial.route.probing.interval // timedelta(minutes=1),
-        "advice": advise(trial.route, result, language_of(tongue)) if result else None,
+        "advice": advise(trial.route, result, language_of(language)) if result else None,
     }

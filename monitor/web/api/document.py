@@ -24,7 +24,7 @@ from monitor.model.document import DocumentVersion, EditSource, digest_of
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
 from monitor.store.admin.documents import VersionConflictError
-from monitor.web.access.access_control import ItsEditor, RequirePermission, agency_in_path, needs, permit
+from monitor.web.access.access_control import ItsEditor, RequirePermission, agency_in_path, permit, require
 from monitor.web.api.route.command import BEARER, wrong_header
 from monitor.web.api.route.query import knows, only_known
 from monitor.web.form import read_body
@@ -84,7 +84,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
     @router.get(
         "",
         summary="Get an agency's document",
-        dependencies=needs(Permission.EDIT_AGENCY, agency_in_path),
+        dependencies=require(Permission.EDIT_AGENCY, agency_in_path),
         response_class=Response,
         responses={
             200: {"description": "YAML.", "content": {_KIND: {"schema": {"type": "string"}}}},
@@ -109,7 +109,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
     async def write(
         code: str,
         request: Request,
-        visitor: ItsEditor,
+        principal: ItsEditor,
         if_match: IfMatch = None,
         if_none_match: _NoneMatch = None,
     ) -> Response:
@@ -121,12 +121,12 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         if seen != theirs:
             return moved_on(agency, theirs, seen)
         if present is None or present.text is None:
-            permit(visitor, Permission.CONFIGURE_SECRETS, agency)
+            permit(principal, Permission.CONFIGURE_SECRETS, agency)
         draft, sees_all = (
             AgencyDraft(agency=agency, text=text, started_from=seen),
-            visitor.may(Permission.CONFIGURE_SECRETS, agency),
+            principal.may(Permission.CONFIGURE_SECRETS, agency),
         )
-        doing = editor.save(draft, by=visitor.by, may_place=sees_all, pen=EditSource.API)
+        doing = editor.save(draft, by=principal.by, may_place=sees_all, pen=EditSource.API)
         return await done(agency, seen, text, doing, sees_all=sees_all)
 
     @router.delete(
@@ -135,14 +135,14 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         response_model=DocumentWritten,
         responses=problems(*OF_WRITING),
     )
-    async def take_out(code: str, visitor: _Administrator, if_match: IfMatch = None) -> Response:
+    async def take_out(code: str, principal: _Administrator, if_match: IfMatch = None) -> Response:
         see_that_it_counts()
         agency, seen = code.upper(), seen_version(if_match)
         present = await there(agency)
         if seen != present.digest:
             return moved_on(agency, present.digest, seen)
         return await done(
-            agency, seen, None, editor.take_out(agency, seen, pen=EditSource.API, by=visitor.by), sees_all=True
+            agency, seen, None, editor.take_out(agency, seen, pen=EditSource.API, by=principal.by), sees_all=True
         )
 
     async def there(agency: str) -> DocumentVersion:

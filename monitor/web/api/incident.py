@@ -18,7 +18,7 @@ from monitor.service.facade import ServiceFacade
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter
 from monitor.views.overview import IncidentView, NotificationDetail, NotificationView, view_incident
 from monitor.views.site_report import SiteIncidentSummary
-from monitor.web.access.access_control import Reader, incident_in_path, needs, notification_in_path, permit
+from monitor.web.access.access_control import Reader, incident_in_path, notification_in_path, permit, require
 from monitor.web.api.route.query import (
     NOT_FOUND,
     USUAL,
@@ -68,7 +68,7 @@ def records(source: ServiceFacade) -> APIRouter:
     )
     async def incidents(
         request: Request,
-        visitor: Reader,
+        principal: Reader,
         *,
         agency: Agencies = None,
         state: _IncidentStates = None,
@@ -78,7 +78,7 @@ def records(source: ServiceFacade) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         wanted = IncidentFilter(
-            agencies=await known(agency or (), visitor),
+            agencies=await known(agency or (), principal),
             states={each for name in state or () for each in _STATES[name]},
             since=since,
             until=_later(until, since),
@@ -91,7 +91,7 @@ def records(source: ServiceFacade) -> APIRouter:
         "/incidents/{number}",
         summary="Get one incident by its number",
         responses=NOT_FOUND,
-        dependencies=needs(Permission.READ, incident_in_path(source)),
+        dependencies=require(Permission.READ, incident_in_path(source)),
     )
     async def incident(number: str) -> IncidentView:
         return view_incident(await source.numbered(number))
@@ -100,7 +100,7 @@ def records(source: ServiceFacade) -> APIRouter:
         "/incidents/{number}/sites",
         summary="List each site's findings about an incident; empty with a single site",
         responses=NOT_FOUND,
-        dependencies=needs(Permission.READ, incident_in_path(source)),
+        dependencies=require(Permission.READ, incident_in_path(source)),
     )
     async def sites(number: str) -> list[SiteIncidentSummary]:
         return list(await board.site_evidence(await source.numbered(number)))
@@ -108,7 +108,7 @@ def records(source: ServiceFacade) -> APIRouter:
     @router.get("/notifications", summary="List notifications, newest first", response_model=list[NotificationView])
     async def notifications(
         request: Request,
-        visitor: Reader,
+        principal: Reader,
         *,
         agency: Agencies = None,
         incident: _Number = None,
@@ -119,7 +119,7 @@ def records(source: ServiceFacade) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         wanted = NotificationFilter(
-            agencies=await known(agency or (), visitor),
+            agencies=await known(agency or (), principal),
             incident_id=None if incident is None else await numbered(incident),
             states=set(state or ()),
             since=since,
@@ -132,20 +132,20 @@ def records(source: ServiceFacade) -> APIRouter:
         "/notifications/{notification_id}",
         summary="Get one notification with its delivery attempts",
         responses=NOT_FOUND,
-        dependencies=needs(Permission.READ, notification_in_path(source)),
+        dependencies=require(Permission.READ, notification_in_path(source)),
     )
     async def notification(notification_id: Id) -> NotificationDetail:
         return await board.notice(notification_id)
 
-    async def known(quoted: Sequence[str], visitor: Principal) -> set[str]:
+    async def known(quoted: Sequence[str], principal: Principal) -> set[str]:
         """Return the codes of agencies: those that are watched, and those that have left and are remembered.
 
         Nothing was quoted: all that the visitor may see; an empty set stands for every one.
         """
-        scope = visitor.scope(Permission.READ)
+        scope = principal.scope(Permission.READ)
         wanted = {await code(each) for each in quoted}
         for each in wanted:
-            permit(visitor, Permission.READ, each)
+            permit(principal, Permission.READ, each)
         return wanted or (set() if scope.everything else set(scope.agencies))
 
     async def code(quoted: str) -> str:

@@ -107,10 +107,10 @@ def mailbox_logins(editor: AgencyEditor) -> APIRouter:
         tags=["documents"],
     )
     async def put_password(
-        code: str, key: _Key, said: MailboxPassword, visitor: ItsEditor, if_match: IfMatch = None
+        code: str, key: _Key, said: MailboxPassword, principal: ItsEditor, if_match: IfMatch = None
     ) -> Response:
         password = said.password.get_secret_value()
-        return await _put(editor, (code.upper(), key), lambda _: password, visitor, seen_version(if_match))
+        return await _put(editor, (code.upper(), key), lambda _: password, principal, seen_version(if_match))
 
     @router.put(
         "/agencies/{code}/mailboxes/{key}/application",
@@ -120,24 +120,24 @@ def mailbox_logins(editor: AgencyEditor) -> APIRouter:
         tags=["documents"],
     )
     async def put_application(
-        code: str, key: _Key, said: MailboxApplication, visitor: ItsEditor, if_match: IfMatch = None
+        code: str, key: _Key, said: MailboxApplication, principal: ItsEditor, if_match: IfMatch = None
     ) -> Response:
-        return await _put(editor, (code.upper(), key), said.read, visitor, seen_version(if_match))
+        return await _put(editor, (code.upper(), key), said.read, principal, seen_version(if_match))
 
     return router
 
 
-async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, visitor: Principal, seen: str) -> Response:
+async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, principal: Principal, seen: str) -> Response:
     """Let the mailbox of an agency and a key be signed in to in another way. *seen*: the digest of the version that was looked at."""
     agency, key = place
     latest = await editor.latest(agency)
     if latest.digest != seen:
         # Whoever sets it has seen which servers are told it.
         return moved_on(agency, latest.digest, seen)
-    may_place = visitor.may(Permission.CONFIGURE_SECRETS, agency)
+    may_place = principal.may(Permission.CONFIGURE_SECRETS, agency)
     try:
         draft = await asyncio.to_thread(partial(_drafted, place, latest.text or "", way, seen))
-        answer = await editor.save(draft, by=visitor.by, may_place=may_place, pen=EditSource.API)
+        answer = await editor.save(draft, by=principal.by, may_place=may_place, pen=EditSource.API)
     except KeyError:
         raise NotFoundError(f"{agency} has no mailbox '{key[:40]}'") from None
     except (NotEditableError, VersionConflictError) as why:

@@ -138,13 +138,13 @@ def advance_orders(notices: MaintenanceNotices) -> APIRouter:
         response_model=MaintenanceNoticeResponse,
         status_code=HTTPStatus.CREATED,
     )
-    async def make(code: str, said: MaintenanceNoticeRequest, visitor: ItsEditor, carry_out: Once) -> Response:
-        name = name_of(visitor, said.by)
+    async def make(code: str, said: MaintenanceNoticeRequest, principal: ItsEditor, carry_out: Once) -> Response:
+        name = name_of(principal, said.by)
 
         async def act() -> MaintenanceNoticeResponse:
             return _word(await notices.make(code, said.begins, said.before, by=name))
 
-        return await carry_out.answer(orderer_of(visitor), _NOTICE, act, HTTPStatus.CREATED)
+        return await carry_out.answer(orderer_of(principal), _NOTICE, act, HTTPStatus.CREATED)
 
     @asked.get(
         f"{here}/{{number}}/{{page}}",
@@ -153,9 +153,9 @@ def advance_orders(notices: MaintenanceNotices) -> APIRouter:
         responses={200: _PDF, **NOT_FOUND},
     )
     async def pages(
-        code: str, number: str, page: Literal["letter.pdf", "fax.pdf"], visitor: ItsEditor, sides: _Sides = 1
+        code: str, number: str, page: Literal["letter.pdf", "fax.pdf"], principal: ItsEditor, sides: _Sides = 1
     ) -> Response:
-        octets = await notices.papers(code, number, _PAGES[page], visitor.by, both_sides=sides == 2)
+        octets = await notices.papers(code, number, _PAGES[page], principal.by, both_sides=sides == 2)
         headers = {"Content-Disposition": f'attachment; filename="{number}-{page}"'}
         return Response(octets, media_type="application/pdf", headers=headers)
 

@@ -87,7 +87,7 @@ def on_call(duty: OnCall, board: StatusReader) -> APIRouter:
     )
     async def rotas(
         request: Request,
-        visitor: Colleague,
+        principal: Colleague,
         *,
         agency: _Agency = None,
         at: _At = None,
@@ -97,7 +97,7 @@ def on_call(duty: OnCall, board: StatusReader) -> APIRouter:
         after = read_cursor("on-call", cursor) or ""
         code = "" if agency is None else called(board, agency)
         # Of all agencies, and of Pantau itself.
-        permit(visitor, Permission.READ_PEOPLE, code or OURSELVES)
+        permit(principal, Permission.READ_PEOPLE, code or OURSELVES)
         names = sorted(name for name in duty.rotas(code) if name > after)
         page = names[:limit]
         try:
@@ -118,8 +118,8 @@ def override_orders(duty: OnCall) -> APIRouter:
     router, asked = given_orders(), questions()
 
     @asked.get("/overrides", summary="List current and future overrides", response_model=list[OverrideResponse])
-    async def standing(visitor: Colleague) -> Response:
-        scope = visitor.scope(Permission.READ_PEOPLE)
+    async def standing(principal: Colleague) -> Response:
+        scope = principal.scope(Permission.READ_PEOPLE)
         rows = [view_override(each) for each in await duty.overrides() if owner_of(each.rota) in scope]
         return await listed(_OVERRIDE, rows)
 
@@ -129,9 +129,9 @@ def override_orders(duty: OnCall) -> APIRouter:
         response_model=ChangedOverrideResponse,
         status_code=HTTPStatus.CREATED,
     )
-    async def add(said: ApiOverride, visitor: _Giver, carry_out: Once) -> Response:
-        permit(visitor, Permission.OVERRIDE, owner_of(said.rota.strip()).upper())
-        name = name_of(visitor, said.by)
+    async def add(said: ApiOverride, principal: _Giver, carry_out: Once) -> Response:
+        permit(principal, Permission.OVERRIDE, owner_of(said.rota.strip()).upper())
+        name = name_of(principal, said.by)
 
         async def act() -> ChangedOverrideResponse:
             begins = said.begins.isoformat() if said.begins else ""
@@ -140,15 +140,15 @@ def override_orders(duty: OnCall) -> APIRouter:
             )
             return view_change(made, await duty.concerned(made))
 
-        return await carry_out.answer(orderer_of(visitor), _CHANGE, act, HTTPStatus.CREATED)
+        return await carry_out.answer(orderer_of(principal), _CHANGE, act, HTTPStatus.CREATED)
 
     @router.delete("/overrides/{number}", summary="Remove an override", response_model=ChangedOverrideResponse)
-    async def remove(number: Id, visitor: _Giver) -> ChangedOverrideResponse:
+    async def remove(number: Id, principal: _Giver) -> ChangedOverrideResponse:
         found = next((each for each in await duty.overrides() if each.id == number), None)
         if found is None:
             raise NotFoundError(f"no override {number} stands; /api/v1/overrides lists them")
-        permit(visitor, Permission.OVERRIDE, owner_of(found.rota))
-        gone = await duty.remove(number, visitor.by)
+        permit(principal, Permission.OVERRIDE, owner_of(found.rota))
+        gone = await duty.remove(number, principal.by)
         return view_change(gone, await duty.concerned(gone))
 
     return together(asked, router)

@@ -20,7 +20,13 @@ from monitor.access.role import Permission
 from monitor.service.declarations import DeclarationService
 from monitor.service.facade import ServiceFacade
 from monitor.views.overview import IncidentView, view_incident
-from monitor.web.access.access_control import PublicRoute, RequirePermission, gate_of, incident_in_path, permit
+from monitor.web.access.access_control import (
+    PublicRoute,
+    RequirePermission,
+    access_control_of,
+    incident_in_path,
+    permit,
+)
 from monitor.web.api.route.command import (
     BEARER,
     ApiClose,
@@ -65,7 +71,7 @@ def orders(source: ServiceFacade) -> APIRouter:
         program = None if bearer is None else source.program(bearer.credentials)
         if program is not None:
             return program
-        if gate_of(request).authenticator is None:
+        if access_control_of(request).authenticator is None:
             raise HTTPException(401, "no token that is known", headers={"WWW-Authenticate": "Bearer"})
         return await asked_of_people(request)
 
@@ -113,18 +119,20 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
         summary="Add a note; it extends the acknowledgement",
         response_model=IncidentView,
     )
-    async def add_note(number: str, said: ApiNote, carry_out: Once, visitor: Principal = duty_officer) -> Response:
-        name = name_of(visitor, said.by)
-        return await done(carry_out, visitor, lambda: source.remark(number, name, said.text))
+    async def add_note(number: str, said: ApiNote, carry_out: Once, principal: Principal = duty_officer) -> Response:
+        name = name_of(principal, said.by)
+        return await done(carry_out, principal, lambda: source.remark(number, name, said.text))
 
     @router.post(
         "/incidents/{number}/take-over",
         summary="Take an incident over from its assignee; if that changed, nothing happens",
         response_model=IncidentView,
     )
-    async def take_over(number: str, said: ApiTakeOver, carry_out: Once, visitor: Principal = duty_officer) -> Response:
-        name = name_of(visitor, said.by)
-        return await done(carry_out, visitor, lambda: source.take_over(number, name, said.of))
+    async def take_over(
+        number: str, said: ApiTakeOver, carry_out: Once, principal: Principal = duty_officer
+    ) -> Response:
+        name = name_of(principal, said.by)
+        return await done(carry_out, principal, lambda: source.take_over(number, name, said.of))
 
     @router.post(
         "/incidents/{number}/escalate",
@@ -132,10 +140,10 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
         response_model=IncidentView,
     )
     async def escalate(
-        number: str, carry_out: Once, word: ApiRequest | None = None, visitor: Principal = duty_officer
+        number: str, carry_out: Once, word: ApiRequest | None = None, principal: Principal = duty_officer
     ) -> Response:
-        name = name_of(visitor, word.by if word else None)
-        return await done(carry_out, visitor, lambda: source.hand_on(number, name))
+        name = name_of(principal, word.by if word else None)
+        return await done(carry_out, principal, lambda: source.hand_on(number, name))
 
     @router.post(
         "/incidents/{number}/release",
@@ -143,22 +151,22 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
         response_model=IncidentView,
     )
     async def release(
-        number: str, carry_out: Once, word: ApiDespite | None = None, visitor: Principal = releaser
+        number: str, carry_out: Once, word: ApiDespite | None = None, principal: Principal = releaser
     ) -> Response:
-        name = name_of(visitor, word.by if word else None)
+        name = name_of(principal, word.by if word else None)
         despite = word.despite if word else None
-        return await done(carry_out, visitor, lambda: source.release(number, name, despite=despite))
+        return await done(carry_out, principal, lambda: source.release(number, name, despite=despite))
 
     @router.post(
         "/incidents/{number}/close",
         summary="Close an incident manually",
         response_model=IncidentView,
     )
-    async def close(number: str, said: ApiClose, carry_out: Once, visitor: Principal = ruler) -> Response:
-        name = name_of(visitor, said.by)
+    async def close(number: str, said: ApiClose, carry_out: Once, principal: Principal = ruler) -> Response:
+        name = name_of(principal, said.by)
         return await done(
             carry_out,
-            visitor,
+            principal,
             lambda: declarer.close(number, why=said.why, by=name, recovered=said.recovered, despite=said.despite),
         )
 
@@ -168,10 +176,10 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
         response_model=IncidentView,
     )
     async def mark_false_alarm(
-        number: str, said: ApiCorrection, carry_out: Once, visitor: Principal = ruler
+        number: str, said: ApiCorrection, carry_out: Once, principal: Principal = ruler
     ) -> Response:
-        name = name_of(visitor, said.by)
-        return await done(carry_out, visitor, lambda: source.correct(number, name, said.why, despite=said.despite))
+        name = name_of(principal, said.by)
+        return await done(carry_out, principal, lambda: source.correct(number, name, said.why, despite=said.despite))
 
     @router.post(
         "/declarations",
@@ -179,23 +187,23 @@ def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIR
         response_model=DeclaredView,
         status_code=HTTPStatus.CREATED,
     )
-    async def declare(said: ApiDeclare, visitor: _Ruler, carry_out: Once) -> Response:
-        permit(visitor, Permission.MANAGE_INCIDENTS, said.agency.strip().upper())
-        name = name_of(visitor, said.by)
+    async def declare(said: ApiDeclare, principal: _Ruler, carry_out: Once) -> Response:
+        permit(principal, Permission.MANAGE_INCIDENTS, said.agency.strip().upper())
+        name = name_of(principal, said.by)
 
         async def act() -> DeclaredView:
             since = said.since.isoformat() if said.since else ""
             done = await declarer.declare(said.agency, said.matter, since=since, why=said.why, by=name)
             return view_declared(done)
 
-        return await carry_out.answer(orderer_of(visitor), _DECLARED, act, HTTPStatus.CREATED)
+        return await carry_out.answer(orderer_of(principal), _DECLARED, act, HTTPStatus.CREATED)
 
     async def done(
-        carry_out: IdempotencyGuard, visitor: Principal, order: Callable[[], Awaitable[Incident]]
+        carry_out: IdempotencyGuard, principal: Principal, order: Callable[[], Awaitable[Incident]]
     ) -> Response:
         async def act() -> IncidentView:
             return view_incident(await order())
 
-        return await carry_out.answer(orderer_of(visitor), _INCIDENT, act)
+        return await carry_out.answer(orderer_of(principal), _INCIDENT, act)
 
     return router

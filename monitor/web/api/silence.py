@@ -36,8 +36,8 @@ def silence_orders(silencer: Silencer) -> APIRouter:
     router, asked = given_orders(), questions()
 
     @asked.get("/silences", summary="List current silences, oldest first", response_model=list[Silence])
-    async def current(visitor: Reader) -> Response:
-        scope = visitor.scope(Permission.READ)
+    async def current(principal: Reader) -> Response:
+        scope = principal.scope(Permission.READ)
         rows = [each for each in await silencer.current() if silencer.whose(each.about) in scope]
         return await listed(_SILENCE, rows)
 
@@ -47,10 +47,10 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         response_model=Silence,
         status_code=HTTPStatus.CREATED,
     )
-    async def add(said: ApiSilence, visitor: _Silencer, carry_out: Once) -> Response:
+    async def add(said: ApiSilence, principal: _Silencer, carry_out: Once) -> Response:
         about = silencer.called(said.about)
-        permit(visitor, Permission.SILENCE, silencer.whose(about))
-        name = name_of(visitor, said.by)
+        permit(principal, Permission.SILENCE, silencer.whose(about))
+        name = name_of(principal, said.by)
         try:
             lasts = parse_duration(said.lasts)
         except InvalidDurationError as wrong:
@@ -59,18 +59,18 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         async def act() -> Silence:
             return await silencer.add(about, lasts, said.why, name)
 
-        return await carry_out.answer(orderer_of(visitor), _SILENCE, act, HTTPStatus.CREATED)
+        return await carry_out.answer(orderer_of(principal), _SILENCE, act, HTTPStatus.CREATED)
 
     @router.delete(
         "/silences/{number}",
         summary="End a silence now; persisting problems are notified at once",
         response_model=Silence,
     )
-    async def end(number: Id, visitor: _Silencer) -> Silence:
+    async def end(number: Id, principal: _Silencer) -> Silence:
         found = next((each for each in await silencer.current() if each.id == number), None)
         if found is None:
             raise NotFoundError(f"there is no silence {number} that goes on; /api/v1/silences lists them")
-        permit(visitor, Permission.SILENCE, silencer.whose(found.about))
-        return await silencer.remove(number, visitor.by)
+        permit(principal, Permission.SILENCE, silencer.whose(found.about))
+        return await silencer.remove(number, principal.by)
 
     return together(asked, router)

@@ -14,7 +14,7 @@ from alerts.model.channel import Channel
 from monitor.access.principal import Principal
 from monitor.access.role import Permission
 from monitor.model.route import Direction
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.service.facade import ServiceFacade
 from monitor.service.paper.letters import Letters, LetterView
 from monitor.views.agency_filter import state_in
@@ -23,7 +23,7 @@ from monitor.views.days import AgencyDays, Availability
 from monitor.views.overview import AgencyView, CheckView
 from monitor.views.self_health import GatewayStatus, PartView, ReferenceView
 from monitor.views.site_report import SiteSumsView, view_sums
-from monitor.web.access.access_control import Reader, RequirePermission, about_ourselves, agency_in_path, needs
+from monitor.web.access.access_control import Reader, RequirePermission, about_ourselves, agency_in_path, require
 from monitor.web.api.route.query import (
     MOST,
     NOT_FOUND,
@@ -63,13 +63,13 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
     router = questions()
     written_agencies = AgencyList()
 
-    ours = needs(Permission.READ, about_ourselves)
-    of_agency = needs(Permission.READ, agency_in_path)
+    ours = require(Permission.READ, about_ourselves)
+    of_agency = require(Permission.READ, agency_in_path)
 
     @router.get(
         "/self-health",
         summary="Get the health of Pantau itself and its problems",
-        dependencies=needs(Permission.READ),
+        dependencies=require(Permission.READ),
     )
     async def self_health() -> list[PartView]:
         return list(source.board.own())
@@ -77,7 +77,7 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
     @router.get("/agencies", summary="List all agencies and the health of their mail", response_model=list[AgencyView])
     async def agencies(
         request: Request,
-        visitor: Reader,
+        principal: Reader,
         *,
         agency: Agencies = None,
         state: _States = None,
@@ -87,7 +87,7 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
     ) -> Response:
         after = read_cursor("agencies", cursor) or ""
         codes = None if agency is None else {called(source.board, each) for each in agency}
-        scope = visitor.scope(Permission.READ)
+        scope = principal.scope(Permission.READ)
         # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
         written = await written_agencies.written(await source.board.agencies())
         available = await source.board.availabilities()
@@ -163,8 +163,8 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
             summary="List the letters in the trays and those posted recently",
             response_model=list[LetterView],
         )
-        async def letters(visitor: _Clerk) -> Response:
-            scope = visitor.scope(Permission.POST_LETTERS)
+        async def letters(principal: _Clerk) -> Response:
+            scope = principal.scope(Permission.POST_LETTERS)
             found = [each for each in await tray.letters() if each.agency in scope]
             return await listed(_LETTER, found)
 
@@ -185,7 +185,7 @@ class AgencyList:
     async def written(self, views: Sequence[AgencyView]) -> Sequence[tuple[AgencyView, bytes]]:
         """Return each of *views*, which are all, with what is written of it."""
         before, now = self._written, dict[str, tuple[AgencyView, bytes]]()
-        async for view in in_slices(views):
+        async for view in yielding(views):
             known = before.get(view.agency)
             if known is None or known[0] is not view:
                 known = view, _AGENCY.dump_json(view)

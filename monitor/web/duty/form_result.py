@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from alerts.model.contradiction import Contradiction
 from monitor.service.errors import OperationRejectedError
-from monitor.web.access.access_control import gate_of
+from monitor.web.access.access_control import access_control_of
 from monitor.web.page import PageLanguage, words
 from monitor.web.request import Why
 
@@ -73,7 +73,13 @@ def then_say(request: Request, path: str, saying: str) -> Response:
     """Send the browser to the page at *path*, which is to say that something was done. Loading it again does nothing."""
     answer = RedirectResponse(path, status_code=303)
     answer.set_cookie(
-        _COOKIE, saying, max_age=_WAITS, path=path, secure=gate_of(request).is_secure, httponly=True, samesite="lax"
+        _COOKIE,
+        saying,
+        max_age=_WAITS,
+        path=path,
+        secure=access_control_of(request).is_secure,
+        httponly=True,
+        samesite="lax",
     )
     return answer
 

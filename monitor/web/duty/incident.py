@@ -48,35 +48,35 @@ _NOTICES = 100
 _Place = Annotated[int, Path(ge=1, lt=1000)]
 
 
-def incident_pages(front: ServiceFacade, worklist: Worklist, declarer: DeclarationService, pages: Pages) -> APIRouter:
+def incident_pages(facade: ServiceFacade, worklist: Worklist, declarer: DeclarationService, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router, sheets = APIRouter(include_in_schema=False), IncidentRoutes(front, worklist, pages)
-    reader = Depends(RequirePermission(Permission.READ, incident_in_path(front)))
+    router, sheets = APIRouter(include_in_schema=False), IncidentRoutes(facade, worklist, pages)
+    reader = Depends(RequirePermission(Permission.READ, incident_in_path(facade)))
 
     @router.get("/incidents/{number}")
-    async def incident(request: Request, number: str, visitor: Principal = reader) -> Response:
-        return await sheets.shown(request, number, visitor)
+    async def incident(request: Request, number: str, principal: Principal = reader) -> Response:
+        return await sheets.shown(request, number, principal)
 
-    _offer_taking_on(router, front, sheets)
-    _offer_releasing(router, front, worklist, sheets)
-    _offer_ruling(router, front, declarer, sheets)
+    _offer_taking_on(router, facade, sheets)
+    _offer_releasing(router, facade, worklist, sheets)
+    _offer_ruling(router, facade, declarer, sheets)
     return router
 
 
 class IncidentRoutes:
     """Shows an incident, and what a release of it would let go."""
 
-    def __init__(self, front: ServiceFacade, worklist: Worklist, pages: Pages) -> None:
-        self._front = front
+    def __init__(self, facade: ServiceFacade, worklist: Worklist, pages: Pages) -> None:
+        self._front = facade
         self._worklist = worklist
         self._pages = pages
 
-    async def shown(self, request: Request, number: str, visitor: Principal, amiss: InvalidForm = FINE) -> Response:
+    async def shown(self, request: Request, number: str, principal: Principal, amiss: InvalidForm = FINE) -> Response:
         """Return the page of an incident."""
         sheet = await self._worklist.sheet(number)
         found, agency = sheet.incident, sheet.incident.brief.agency
         notices = await self._front.board.notice_page(NotificationFilter(incident_id=found.id), most=_NOTICES)
-        can = possible(found, visitor.names, self._front.now())
+        can = possible(found, principal.names, self._front.now())
         facts = {
             "path": _at(found),
             "saying": (saying := "" if amiss.problem else to_be_said(request)),
@@ -87,8 +87,8 @@ class IncidentRoutes:
             "notices": notices.rows,
             "has_more": notices.after is not None,
             "sites": await self._front.board.site_evidence(found),
-            "may": {str(each) for each in can if visitor.may(PERMISSION_FOR[each], agency)},
-            "may_settle": visitor.may(Permission.MANAGE_INCIDENTS, agency),
+            "may": {str(each) for each in can if principal.may(PERMISSION_FOR[each], agency)},
+            "may_settle": principal.may(Permission.MANAGE_INCIDENTS, agency),
             "until": self._front.now() + found.brief.escalation.acknowledge_for,
         }
         answer = self._pages.show(request, "incident.html", facts, amiss.status)
@@ -108,57 +108,57 @@ class IncidentRoutes:
         return self._pages.show(request, "release.html", facts, amiss.status)
 
 
-def _offer_taking_on(router: APIRouter, front: ServiceFacade, sheets: IncidentRoutes) -> None:
-    officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(front)))
+def _offer_taking_on(router: APIRouter, facade: ServiceFacade, sheets: IncidentRoutes) -> None:
+    officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(facade)))
     anybody = Depends(RequirePermission(Permission.ACKNOWLEDGE))
 
     @router.post("/incidents/{number}/acknowledge")
-    async def acknowledge(request: Request, number: str, visitor: Principal = officer) -> Response:
+    async def acknowledge(request: Request, number: str, principal: Principal = officer) -> Response:
         await form_of(request)
-        before = await front.numbered(number)
-        had_by = before.acknowledged_by if before.is_had_by(visitor.names) else None
+        before = await facade.numbered(number)
+        had_by = before.acknowledged_by if before.is_had_by(principal.names) else None
         # What they have by telephone they keep by that name: by another it would be taken over, and all would hear of it.
-        after = await front.acknowledge(number, had_by or visitor.by)
-        is_theirs = after.is_had_by(visitor.names)
+        after = await facade.acknowledge(number, had_by or principal.by)
+        is_theirs = after.is_had_by(principal.names)
         return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
 
     @router.post("/tasks/acknowledge")
-    async def acknowledge_listed(request: Request, visitor: Principal = anybody) -> Response:
+    async def acknowledge_listed(request: Request, principal: Principal = anybody) -> Response:
         # Those that the page has listed: what has opened since is not taken on unseen.
         listed = dict.fromkeys((await fields_of(request, most=2 * MOST)).get("incident", ()))
         for number in listed:
-            permit(visitor, Permission.ACKNOWLEDGE, (await front.numbered(number)).brief.agency)
+            permit(principal, Permission.ACKNOWLEDGE, (await facade.numbered(number)).brief.agency)
         for number in listed:
-            await front.acknowledge(number, visitor.by)
+            await facade.acknowledge(number, principal.by)
         return then_say(request, "/tasks", "acknowledged_listed") if listed else RedirectResponse("/tasks", 303)
 
     @router.post("/incidents/{number}/take-over")
-    async def take_over(request: Request, number: str, visitor: Principal = officer) -> Response:
+    async def take_over(request: Request, number: str, principal: Principal = officer) -> Response:
         # Of whoever the page said: a third may have been quicker.
         of = (await form_of(request)).get("of", "")
-        after = await front.take_over(number, visitor.by, of)
-        is_theirs = after.acknowledged_by == visitor.by
+        after = await facade.take_over(number, principal.by, of)
+        is_theirs = after.acknowledged_by == principal.by
         return then_say(request, _at(after), _unless_over(after, "taken_over" if is_theirs else "has_a_third"))
 
     @router.post("/incidents/{number}/notes")
-    async def remark(request: Request, number: str, visitor: Principal = officer) -> Response:
+    async def remark(request: Request, number: str, principal: Principal = officer) -> Response:
         form = await form_of(request)
         text = read_why(form, "text")
         if text is None:
-            return await sheets.shown(request, number, visitor, unreadable(IncidentAction.REMARK, "no_text", form))
-        after = await front.remark(number, visitor.by, text)
+            return await sheets.shown(request, number, principal, unreadable(IncidentAction.REMARK, "no_text", form))
+        after = await facade.remark(number, principal.by, text)
         return then_say(request, _at(after), "remarked")
 
     @router.post("/incidents/{number}/escalate")
-    async def hand_on(request: Request, number: str, visitor: Principal = officer) -> Response:
+    async def hand_on(request: Request, number: str, principal: Principal = officer) -> Response:
         await form_of(request)
-        after = await front.hand_on(number, visitor.by)
+        after = await facade.hand_on(number, principal.by)
         saying = "handed_on_to_nobody" if is_left_to_nobody(after) else "handed_on"
         return then_say(request, _at(after), _unless_over(after, saying))
 
 
-def _offer_releasing(router: APIRouter, front: ServiceFacade, worklist: Worklist, sheets: IncidentRoutes) -> None:
-    releaser = Depends(RequirePermission(Permission.RELEASE, incident_in_path(front)))
+def _offer_releasing(router: APIRouter, facade: ServiceFacade, worklist: Worklist, sheets: IncidentRoutes) -> None:
+    releaser = Depends(RequirePermission(Permission.RELEASE, incident_in_path(facade)))
 
     @router.get("/incidents/{number}/release", dependencies=[releaser])
     async def look(request: Request, number: str) -> Response:
@@ -169,7 +169,7 @@ def _offer_releasing(router: APIRouter, front: ServiceFacade, worklist: Worklist
         return Response((await worklist.page(number, place)).pdf, media_type="application/pdf")
 
     @router.post("/incidents/{number}/release")
-    async def release(request: Request, number: str, visitor: Principal = releaser) -> Response:
+    async def release(request: Request, number: str, principal: Principal = releaser) -> Response:
         form = await form_of(request)
         before = await worklist.look(number)
         if before.incident.released_at is not None or not before.incident.is_open:
@@ -179,54 +179,54 @@ def _offer_releasing(router: APIRouter, front: ServiceFacade, worklist: Worklist
             amiss = InvalidForm(status=HTTPStatus.CONFLICT, problem="changed")
             return await sheets.looked_at(request, number, amiss)
         try:
-            after = await front.release(number, visitor.by, despite=read_despite(form))
+            after = await facade.release(number, principal.by, despite=read_despite(form))
         except OperationRejectedError as wrong:
             amiss = InvalidForm(status=HTTPStatus.CONFLICT, problem="not_done", why=wrong)
             return await sheets.looked_at(request, number, amiss)
-        is_theirs = after.released_by == visitor.by
+        is_theirs = after.released_by == principal.by
         return then_say(request, _at(after), _unless_over(after, "released" if is_theirs else "released_before"))
 
 
 def _offer_ruling(
-    router: APIRouter, front: ServiceFacade, declarer: DeclarationService, sheets: IncidentRoutes
+    router: APIRouter, facade: ServiceFacade, declarer: DeclarationService, sheets: IncidentRoutes
 ) -> None:
-    ruler = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, incident_in_path(front)))
-    settler = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, notification_in_path(front)))
+    ruler = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, incident_in_path(facade)))
+    settler = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, notification_in_path(facade)))
 
     @router.post("/incidents/{number}/close")
-    async def close(request: Request, number: str, visitor: Principal = ruler) -> Response:
+    async def close(request: Request, number: str, principal: Principal = ruler) -> Response:
         form = await form_of(request)
-        before, why = await front.numbered(number), read_why(form)
+        before, why = await facade.numbered(number), read_why(form)
         if not before.is_open:
             return then_say(request, _at(before), "over")
         if why is None or form.get("recovered") not in _RECOVERED:
             problem = "no_text" if why is None else "no_choice"
-            return await sheets.shown(request, number, visitor, unreadable(IncidentAction.CLOSE, problem, form))
+            return await sheets.shown(request, number, principal, unreadable(IncidentAction.CLOSE, problem, form))
         try:
             recovered, despite = _RECOVERED[form["recovered"]], read_despite(form)
-            after = await declarer.close(number, why=why, by=visitor.by, recovered=recovered, despite=despite)
+            after = await declarer.close(number, why=why, by=principal.by, recovered=recovered, despite=despite)
         except OperationRejectedError as wrong:
-            return await sheets.shown(request, number, visitor, refused(IncidentAction.CLOSE, wrong, form))
+            return await sheets.shown(request, number, principal, refused(IncidentAction.CLOSE, wrong, form))
         return then_say(request, _at(after), "goes_on" if after.is_open else "closed")
 
     @router.post("/incidents/{number}/false-alarm")
-    async def correct(request: Request, number: str, visitor: Principal = ruler) -> Response:
+    async def correct(request: Request, number: str, principal: Principal = ruler) -> Response:
         form = await form_of(request)
-        before, why = await front.numbered(number), read_why(form)
+        before, why = await facade.numbered(number), read_why(form)
         if before.corrected_at is not None:
             return then_say(request, _at(before), "corrected_before")
         if why is None:
-            return await sheets.shown(request, number, visitor, unreadable(IncidentAction.CORRECT, "no_text", form))
+            return await sheets.shown(request, number, principal, unreadable(IncidentAction.CORRECT, "no_text", form))
         try:
-            after = await front.correct(number, visitor.by, why, despite=read_despite(form))
+            after = await facade.correct(number, principal.by, why, despite=read_despite(form))
         except OperationRejectedError as wrong:
-            return await sheets.shown(request, number, visitor, refused(IncidentAction.CORRECT, wrong, form))
+            return await sheets.shown(request, number, principal, refused(IncidentAction.CORRECT, wrong, form))
         return then_say(request, _at(after), "corrected")
 
     @router.post("/notifications/{notification_id}/set-status")
-    async def settle(request: Request, notification_id: Id, visitor: Principal = settler) -> Response:
+    async def settle(request: Request, notification_id: Id, principal: Principal = settler) -> Response:
         form = await form_of(request)
-        notice = await front.board.notice(notification_id)
+        notice = await facade.board.notice(notification_id)
         if not notice.incidents:
             raise no_notice(notification_id)
         number, why, ruling = notice.incidents[0], read_why(form), form.get("ruling", "")
@@ -235,11 +235,11 @@ def _offer_ruling(
             return then_say(request, f"/incidents/{number}", "settled_before")
         if why is None or ruling not in set(ManualStatus):
             problem = "no_text" if why is None else "no_choice"
-            return await sheets.shown(request, number, visitor, unreadable(str(notification_id), problem, form))
+            return await sheets.shown(request, number, principal, unreadable(str(notification_id), problem, form))
         try:
-            await front.settle(notification_id, ManualStatus(ruling), visitor.by, why)
+            await facade.settle(notification_id, ManualStatus(ruling), principal.by, why)
         except OperationRejectedError as wrong:
-            return await sheets.shown(request, number, visitor, refused(str(notification_id), wrong, form))
+            return await sheets.shown(request, number, principal, refused(str(notification_id), wrong, form))
         return then_say(request, f"/incidents/{number}", "settled")
 
 

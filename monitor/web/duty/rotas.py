@@ -17,7 +17,7 @@ from monitor.service.access.secret import FeedKey
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.oncall import OnCall, owner_of
 from monitor.service.portal.rota_feed import RotaFeedService
-from monitor.web.access.access_control import Colleague, RequirePermission, SignInNeededError, open_to_all
+from monitor.web.access.access_control import Colleague, RequirePermission, SignInNeededError, public_route
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of
 from monitor.web.request import Id
@@ -50,11 +50,11 @@ def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
     @router.get("/rotas")
     async def everywhere(
         request: Request,
-        visitor: Colleague,
+        principal: Colleague,
         q: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[str, Query(max_length=200)] = "",
     ) -> Response:
-        visible = duty.visible(visitor.scope(Permission.READ_PEOPLE))
+        visible = duty.visible(principal.scope(Permission.READ_PEOPLE))
         found = [name for name in visible if q.strip().casefold() in name.casefold() and name > after]
         some = found[:_AT_A_TIME]
         more = f"/rotas?{urlencode({'q': q, 'after': some[-1]})}" if len(found) > len(some) else ""
@@ -64,52 +64,52 @@ def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
             "q": q,
             "more": more,
         }
-        return page(request, visitor, "rotas.html", facts)
+        return page(request, principal, "rotas.html", facts)
 
     @router.get(
-        "/rotas/{code}/{rota}.ics", dependencies=open_to_all("has keys of its own: calendar programs do not sign in")
+        "/rotas/{code}/{rota}.ics", dependencies=public_route("has keys of its own: calendar programs do not sign in")
     )
     async def calendar(code: str, rota: str, key: Annotated[str, Query(max_length=100)] = "") -> Response:
         name = rota if code == _OURS else f"{code.upper()}/{rota}"
         return Response(await desk.read(name, FeedKey(text=key)), media_type="text/calendar")
 
     @router.get("/rotas/{code}/{rota}")
-    async def one(request: Request, visitor: _TheirColleague, code: str, rota: str) -> Response:
-        return await shown(request, visitor, called(code, rota))
+    async def one(request: Request, principal: _TheirColleague, code: str, rota: str) -> Response:
+        return await shown(request, principal, called(code, rota))
 
     @router.post("/rotas/{code}/{rota}/overrides")
-    async def hand_over(request: Request, visitor: _TheirDuty, code: str, rota: str) -> Response:
+    async def hand_over(request: Request, principal: _TheirDuty, code: str, rota: str) -> Response:
         written = await form_of(request)
         name, person = called(code, rota), written.get("person", "")
         if not person:
-            return await shown(request, visitor, name, status=422, problem="no_person", written=written)
+            return await shown(request, principal, name, status=422, problem="no_person", written=written)
         begins, ends = written.get("begins", ""), written.get("ends", "")
-        doing = duty.add(rota=name, person=person, begins=begins, ends=ends, by=visitor.by)
-        return await carried_out(request, visitor, name, doing, written)
+        doing = duty.add(rota=name, person=person, begins=begins, ends=ends, by=principal.by)
+        return await carried_out(request, principal, name, doing, written)
 
     @router.post("/rotas/{code}/{rota}/overrides/{override_id}/remove")
-    async def take_back(request: Request, visitor: _TheirDuty, code: str, rota: str, override_id: Id) -> Response:
+    async def take_back(request: Request, principal: _TheirDuty, code: str, rota: str, override_id: Id) -> Response:
         await form_of(request)
         name = called(code, rota)
         # Of this rota: whoever may take back here may not take back elsewhere.
         if override_id not in {each.id for each in await standing(name)}:
             raise NotFoundError.said("no_override_of", override=override_id, rota=name)
-        return await carried_out(request, visitor, name, duty.remove(override_id, visitor.by), {})
+        return await carried_out(request, principal, name, duty.remove(override_id, principal.by), {})
 
     @router.post("/rotas/{code}/{rota}/feeds")
-    async def make(request: Request, visitor: _TheirColleague, code: str, rota: str) -> Response:
+    async def make(request: Request, principal: _TheirColleague, code: str, rota: str) -> Response:
         await form_of(request)
         name = called(code, rota)
-        key = await desk.make(name, _known(visitor), address=from_where(request))
+        key = await desk.make(name, _known(principal), address=from_where(request))
         # In this answer and nowhere else.
         feed = f"{str(request.base_url).rstrip('/')}{path_of(name)}.ics?key={key.text}"
-        return await shown(request, visitor, name, feed=feed)
+        return await shown(request, principal, name, feed=feed)
 
     @router.post("/rotas/{code}/{rota}/feeds/{feed_id}/revoke")
-    async def revoke(request: Request, visitor: _TheirColleague, code: str, rota: str, feed_id: Id) -> Response:
+    async def revoke(request: Request, principal: _TheirColleague, code: str, rota: str, feed_id: Id) -> Response:
         await form_of(request)
         name = called(code, rota)
-        await desk.revoke(feed_id, name, _known(visitor), address=from_where(request))
+        await desk.revoke(feed_id, name, _known(principal), address=from_where(request))
         return RedirectResponse(path_of(name), status_code=303)
 
     def called(code: str, rota: str) -> str:
@@ -121,7 +121,7 @@ def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
         return [each for each in await duty.overrides() if each.rota == name]
 
     async def carried_out(
-        request: Request, visitor: Principal, name: str, doing: Awaitable[Override], written: Mapping[str, str]
+        request: Request, principal: Principal, name: str, doing: Awaitable[Override], written: Mapping[str, str]
     ) -> Response:
         try:
             changed = await doing
@@ -129,11 +129,13 @@ def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
             raise
         except OperationRejectedError as wrong:
             facts = {"problem": "not_done", "why": wrong, "written": written}
-            return await shown(request, visitor, name, status=409, **facts)
+            return await shown(request, principal, name, status=409, **facts)
         tell = urlencode([("tell", each.key) for each in await duty.concerned(changed)])
         return RedirectResponse(f"{path_of(name)}?{tell}", status_code=303)
 
-    async def shown(request: Request, visitor: Principal, name: str, *, status: int = 200, **facts: object) -> Response:
+    async def shown(
+        request: Request, principal: Principal, name: str, *, status: int = 200, **facts: object
+    ) -> Response:
         [view] = await duty.show("", "", only=[name])
         blank: dict[str, object] = {
             # Not that of a form: there is nothing to be got there in another language.
@@ -143,27 +145,27 @@ def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
             "candidates": duty.candidates(name),
             # Of those that there are: anybody may write an address.
             "tell": [each for each in duty.candidates(name) if each.key in request.query_params.getlist("tell")],
-            "may_override": visitor.may(Permission.OVERRIDE, owner_of(name)),
+            "may_override": principal.may(Permission.OVERRIDE, owner_of(name)),
             "feeds": await desk.feeds(name),
             "feed": "",
         }
-        return page(request, visitor, "rota.html", {**blank, **facts}, status)
+        return page(request, principal, "rota.html", {**blank, **facts}, status)
 
     def page(
-        request: Request, visitor: Principal, template: str, facts: Mapping[str, object], status: int = 200
+        request: Request, principal: Principal, template: str, facts: Mapping[str, object], status: int = 200
     ) -> Response:
         common: dict[str, object] = {
             "path_of": path_of,
             "printed": printed,
             # A rota that is lent to an agency is not of that agency: its officers read who it is, and ring their own people.
-            "sees_numbers": lambda rota: visitor.may(Permission.READ_PEOPLE, owner_of(rota)),
+            "sees_numbers": lambda rota: principal.may(Permission.READ_PEOPLE, owner_of(rota)),
         }
         return pages.show(request, template, {**common, **facts}, status)
 
     return router
 
 
-def _known(visitor: Principal) -> User:
-    if visitor.user is None:
+def _known(principal: Principal) -> User:
+    if principal.user is None:
         raise SignInNeededError
-    return visitor.user
+    return principal.user

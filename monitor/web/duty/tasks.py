@@ -36,61 +36,61 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
     router = APIRouter(include_in_schema=False)
 
     @router.get("/tasks")
-    async def tasks(request: Request, visitor: _Officer) -> Response:
-        return await shown(request, visitor)
+    async def tasks(request: Request, principal: _Officer) -> Response:
+        return await shown(request, principal)
 
     @router.post("/tasks/declare")
-    async def declare(request: Request, visitor: _Ruler) -> Response:
+    async def declare(request: Request, principal: _Ruler) -> Response:
         form = await form_of(request)
         agency, matter, why = form.get("agency", "").strip().upper(), form.get("matter", ""), read_why(form)
         problem = "" if agency else "no_agency"
         problem = problem or ("" if matter in _DECLARABLE else "no_choice") or ("" if why else "no_text")
         if problem or why is None:
-            return await shown(request, visitor, unreadable("declare", problem, form))
-        permit(visitor, Permission.MANAGE_INCIDENTS, agency)
+            return await shown(request, principal, unreadable("declare", problem, form))
+        permit(principal, Permission.MANAGE_INCIDENTS, agency)
         try:
             done = await declarer.declare(
-                agency, IncidentType(matter), since=form.get("since", ""), why=why, by=visitor.by
+                agency, IncidentType(matter), since=form.get("since", ""), why=why, by=principal.by
             )
         except OperationRejectedError as wrong:
-            return await shown(request, visitor, refused("declare", wrong, form))
+            return await shown(request, principal, refused("declare", wrong, form))
         saying = "declared" if done.silence is None else "declared_silent"
         return then_say(request, f"/incidents/{done.incident.number}", saying)
 
     @router.post("/tasks/silences")
-    async def silence(request: Request, visitor: _Silencing) -> Response:
+    async def silence(request: Request, principal: _Silencing) -> Response:
         form = await form_of(request)
         about, lasts, why = form.get("about", "").strip(), _span(form), read_why(form)
         problem = "" if about else "no_about"
         problem = problem or ("" if lasts else "no_span") or ("" if why else "no_text")
         if problem or lasts is None or why is None:
-            return await shown(request, visitor, unreadable("silence", problem, form))
+            return await shown(request, principal, unreadable("silence", problem, form))
         try:
             named = silencer.called(about)
-            permit(visitor, Permission.SILENCE, silencer.whose(named))
-            await silencer.add(named, lasts, why, visitor.by)
+            permit(principal, Permission.SILENCE, silencer.whose(named))
+            await silencer.add(named, lasts, why, principal.by)
         except OperationRejectedError as wrong:
-            return await shown(request, visitor, refused("silence", wrong, form))
+            return await shown(request, principal, refused("silence", wrong, form))
         return then_say(request, _PATH, "silenced")
 
     @router.post("/tasks/silences/{number}/end")
-    async def end(request: Request, number: Id, visitor: _Silencing) -> Response:
+    async def end(request: Request, number: Id, principal: _Silencing) -> Response:
         await form_of(request)
         found = next((each for each in await silencer.current() if each.id == number), None)
         # Of one that has ended nothing is known any more but that it has.
         if found is None:
             return then_say(request, _PATH, "ended_before")
-        permit(visitor, Permission.SILENCE, silencer.whose(found.about))
+        permit(principal, Permission.SILENCE, silencer.whose(found.about))
         try:
-            await silencer.remove(number, visitor.by)
+            await silencer.remove(number, principal.by)
         except OperationRejectedError:
             return then_say(request, _PATH, "ended_before")
         return then_say(request, _PATH, "unsilenced")
 
-    async def shown(request: Request, visitor: Principal, amiss: InvalidForm = FINE) -> Response:
-        waiting = await worklist.waiting(visitor)
-        scope = visitor.scope(Permission.SILENCE)
-        rules = visitor.scope(Permission.MANAGE_INCIDENTS)
+    async def shown(request: Request, principal: Principal, amiss: InvalidForm = FINE) -> Response:
+        waiting = await worklist.waiting(principal)
+        scope = principal.scope(Permission.SILENCE)
+        rules = principal.scope(Permission.MANAGE_INCIDENTS)
         saying = "" if amiss.problem else to_be_said(request)
         facts = {
             "path": _PATH,
@@ -100,8 +100,8 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
             "releases": [view_incident(each) for each in waiting.releases],
             "silences": [each for each in await silencer.current() if silencer.whose(each.about) in scope],
             "spans": list(words("duty_spans", PageLanguage.MALAY)),
-            "may_rule": visitor.may(Permission.MANAGE_INCIDENTS),
-            "may_silence": visitor.may(Permission.SILENCE),
+            "may_rule": principal.may(Permission.MANAGE_INCIDENTS),
+            "may_silence": principal.may(Permission.SILENCE),
             # Whoever is there for one agency need not write which.
             "their_agency": next(iter(rules.agencies)) if len(rules.agencies) == 1 else "",
             "saying": saying,

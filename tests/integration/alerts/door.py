@@ -34,9 +34,9 @@ class TownFront(ServiceFacade):
 class Door:
     """Lets providers in."""
 
-    def __init__(self, front: Callable[[], TownFront]) -> None:
-        """*front*: that of the present life."""
-        self._front = front
+    def __init__(self, facade: Callable[[], TownFront]) -> None:
+        """*facade*: that of the present life."""
+        self._front = facade
 
     def callback_base(self, gateway: str) -> str | None:
         return self._front().callback_base(gateway)

@@ -87,7 +87,7 @@ async def test_a_key_in_a_later_call_a_remark_and_a_release_prolong_it(town: Tow
     town.siti.presses("1")
     await taken_on(town, replace(IN_TURN, announcement=replace(BRIEF.announcement, offered_after=98 * MINUTE)))
     await town.advance(49 * MINUTE)
-    await town.front.remark("JCM-01", "Siti Contoh", "cakera pelayan mel diganti")
+    await town.facade.remark("JCM-01", "Siti Contoh", "cakera pelayan mel diganti")
     await town.advance(49 * MINUTE)
     await town.siti.is_called("menunggu kebenaran", keys="1")
     await town.advance(14 * MINUTE)
@@ -268,13 +268,13 @@ async def test_who_is_called_and_cannot_take_it_presses_four_and_the_next_is_run
 async def test_the_operations_centre_hands_on_what_nobody_answers_for(town: Town) -> None:
     """The NOC escalates an incident that nobody answers."""
     await taken_on(town)
-    handed = await town.front.hand_on("JCM-01", "Puan NOC Contoh")
+    handed = await town.facade.hand_on("JCM-01", "Puan NOC Contoh")
     assert handed is not None
     assert (handed.acknowledged_by, handed.had_by, handed.handed_on) == (None, "Puan NOC Contoh", True)
     await town.advance(SECOND)
     await town.ravi.gets("Diserahkan oleh Puan NOC Contoh")
     with pytest.raises(NotFoundError, match="there is no incident JCM-99"):
-        await town.front.hand_on("JCM-99", "Puan NOC Contoh")
+        await town.facade.hand_on("JCM-99", "Puan NOC Contoh")
 
 
 async def test_who_hands_it_on_is_not_told_again_while_there_is_somebody_else(town: Town) -> None:

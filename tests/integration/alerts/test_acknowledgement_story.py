@@ -144,7 +144,7 @@ async def test_a_key_that_could_not_be_stored_is_not_thanked_and_the_menu_comes_
         town.store.refuse_next("attempt")
 
     town.siti.presses("1", "")
-    town.front.just_before["key"] = be_full
+    town.facade.just_before["key"] = be_full
     await town.submit(trigger(brief=SITI_BY_CALL))
     said = await town.siti.is_called("Tekan satu", keys="1")
     assert "telah disahkan" not in said
@@ -164,7 +164,7 @@ async def test_after_a_key_that_could_not_be_stored_the_next_one_in_the_same_cal
         town.store.refuse_next("attempt")
 
     town.siti.presses("1", "1")
-    town.front.just_before["key"] = be_full
+    town.facade.just_before["key"] = be_full
     await town.submit(trigger(brief=SITI_BY_CALL))
     await town.siti.is_called("telah disahkan", keys="11")
     town.carrier.errors.clear()
@@ -174,7 +174,7 @@ async def test_after_a_key_that_could_not_be_stored_the_next_one_in_the_same_cal
 async def meanwhile(town: Town, event: Callable[[], Awaitable[object]]) -> str:
     """Call Siti; while she thinks about her key something happens. Return what she heard."""
     town.siti.presses("1")
-    town.front.just_before["key"] = event
+    town.facade.just_before["key"] = event
     await town.submit(trigger(brief=SITI_BY_CALL))
     return await town.siti.is_called(keys="1")
 
@@ -211,7 +211,7 @@ async def test_who_presses_the_key_about_slowness_that_became_an_outage_has_not_
         await town.dispatcher.submit(trigger(IncidentType.BOTH, town.clock.now(), SITI_BY_CALL))
 
     town.siti.presses("1", "1")
-    town.front.just_before["key"] = worse
+    town.facade.just_before["key"] = worse
     await town.submit(trigger(IncidentType.DEGRADED, brief=SITI_BY_CALL))
     said = await town.siti.is_called("lambat", keys="1")
     assert "Keadaan kini lebih teruk" in said
@@ -226,8 +226,8 @@ async def test_at_the_portal_or_the_command_line_it_is_taken_on_by_name_and_nobo
     await town.ravi.gets("Balas 1A")
 
     with pytest.raises(NotFoundError, match="there is no incident JCM-99"):
-        await town.front.acknowledge("JCM-99", "Puan NOC Contoh")
-    taken = await town.front.acknowledge("JCM-01", "Puan NOC Contoh")
+        await town.facade.acknowledge("JCM-99", "Puan NOC Contoh")
+    taken = await town.facade.acknowledge("JCM-01", "Puan NOC Contoh")
     assert taken is not None
     assert taken.acknowledged_by == "Puan NOC Contoh"
     await town.advance(2 * HOUR)

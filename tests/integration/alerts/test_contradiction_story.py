@@ -44,7 +44,7 @@ async def test_release_when_mail_works_again_tells_nobody_until_it_is_ordered_in
     with pytest.raises(
         OperationRejectedError, match=r"mail from the agency arrives.*Ketua Setiausaha.*\(fax\).*works-again"
     ) as refused:
-        await town.front.release("JCM-01", BY)
+        await town.facade.release("JCM-01", BY)
     assert refused.value.despite == WORKS
     assert "e-mel daripada agensi sampai" in refused.value.malay
     assert town.measured.begun == ["JCM"], "it was measured anew"
@@ -52,7 +52,7 @@ async def test_release_when_mail_works_again_tells_nobody_until_it_is_ordered_in
     town.expect_nothing_more()
     assert (await town.incident()).released_at is None
 
-    await town.front.release("JCM-01", BY, despite=WORKS)
+    await town.facade.release("JCM-01", BY, despite=WORKS)
     await town.settle()
     town.gets_fax("JCM-01", "tidak dapat menghantar e-mel rasmi")
     town.gets_letter("JCM-01")
@@ -64,7 +64,7 @@ async def test_release_while_mail_fails_goes_out_at_once(town: Town) -> None:
     """A release while mail fails is carried out at once."""
     await cannot_send(town)
     town.arrives(IncidentType.RECEIVING)
-    await town.front.release("JCM-01", BY)
+    await town.facade.release("JCM-01", BY)
     await town.settle()
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
@@ -109,9 +109,9 @@ async def test_correction_while_probes_fail_tells_nobody_until_it_is_ordered_in_
     """A false alarm while probes fail needs a confirmation by name."""
     await cannot_send(town)
     with pytest.raises(OperationRejectedError, match=r"nothing was wrong.*Siti Contoh \(sms\).*24 hours.*still-fails"):
-        await town.front.correct("JCM-01", BY, "rujukan rosak")
+        await town.facade.correct("JCM-01", BY, "rujukan rosak")
     assert (await town.incident()).is_open
-    after = await town.front.correct("JCM-01", BY, "rujukan rosak", despite=FAILS)
+    after = await town.facade.correct("JCM-01", BY, "rujukan rosak", despite=FAILS)
     assert after.held_since is not None
     await town.settle()
     await town.siti.gets("PEMBETULAN", "JCM-01")

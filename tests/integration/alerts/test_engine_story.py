@@ -158,7 +158,7 @@ def auditor_of(town: Town) -> EscalationAuditor:
 
 
 async def ruled(town: Town, notice_id: int, ruling: ManualStatus) -> None:
-    await town.front.settle(notice_id, ruling, "Siti Contoh", "saya menelefon pejabat itu")
+    await town.facade.settle(notice_id, ruling, "Siti Contoh", "saya menelefon pejabat itu")
     await town.settle()
 
 
@@ -312,7 +312,7 @@ async def test_a_receipt_that_cannot_be_stored_is_not_taken_and_the_provider_is_
     async def be_full() -> None:
         town.store.refuse_next("attempt")
 
-    town.front.just_before |= {"status": be_full}
+    town.facade.just_before |= {"status": be_full}
     await town.submit(trigger(brief=ONE_SMS))
     await town.siti.gets("AMARAN")
     assert [error.rsplit(" ", 1)[1] for error in town.carrier.errors] == ["503"]

@@ -184,7 +184,7 @@ async def test_nothing_leaves_the_house_until_a_duty_officer_says_so_by_the_port
     """An announcement waits for its release by a duty officer."""
     await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
     await town.siti.gets("AMARAN")
-    await town.front.acknowledge("JCM-01", "Puan NOC Contoh")
+    await town.facade.acknowledge("JCM-01", "Puan NOC Contoh")
     town.siti.presses(*["1"] * 9)
     await town.advance(5 * HOUR)
     await town.siti.gets("JCM-01 telah disahkan oleh Puan NOC Contoh")
@@ -194,8 +194,8 @@ async def test_nothing_leaves_the_house_until_a_duty_officer_says_so_by_the_port
         await town.siti.is_called("menunggu kebenaran", keys="1")
     town.expect_nothing_more()
 
-    await town.front.release("JCM-01", "Puan NOC Contoh")
-    await town.front.release("JCM-01", "Encik Lain Contoh")
+    await town.facade.release("JCM-01", "Puan NOC Contoh")
+    await town.facade.release("JCM-01", "Encik Lain Contoh")
     await town.settle()
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
@@ -297,7 +297,7 @@ async def test_a_release_that_waits_is_offered_to_the_next_and_the_noc_again_and
         town.expect_nothing_more()
     assert (await town.incident()).acknowledged_by == "Siti Contoh"
 
-    await town.front.release("JCM-01", "Puan NOC Contoh")
+    await town.facade.release("JCM-01", "Puan NOC Contoh")
     await town.advance(MINUTE)
     await town.noc.gets("RM0 PANTAU: SELESAI", "Notis luar JCM-01 tidak lagi menunggu kebenaran")
     town.gets_fax("JCM-01")
@@ -314,7 +314,7 @@ async def test_releases_that_wait_are_offered_together_to_the_next_after_a_resta
         office = replace(brief.office, short=f"JC{n}", name=f"Jabatan Contoh {n}")
         await town.submit(trigger(brief=replace(brief, agency=f"JC{n}", office=office)))
         await town.advance(SECOND)
-        await town.front.acknowledge(f"JC{n}-01", "Siti Contoh")
+        await town.facade.acknowledge(f"JC{n}-01", "Siti Contoh")
     await town.siti.gets("AMARAN")
     await town.advance(41 * MINUTE)
     for _ in range(2):
@@ -325,7 +325,7 @@ async def test_releases_that_wait_are_offered_together_to_the_next_after_a_resta
     await town.ravi.is_called("lima agensi", keys="1")
     town.expect_nothing_more()
     for n in range(5):
-        await town.front.release(f"JC{n}-01", "Siti Contoh")
+        await town.facade.release(f"JC{n}-01", "Siti Contoh")
     await town.advance(3 * MINUTE)
     town.gets_fax("JC0-01")
     town.gets_fax("Jabatan Contoh 1", "Jabatan Contoh 4")

@@ -207,7 +207,7 @@ async def test_after_a_false_alarm_the_correction_cites_the_first_and_nothing_fo
     town.gets_letter("(JCM-01/1)")
     await until(town, at("2026-11-25 08:00"))
     town.gets_fax("(JCM-01/2)")
-    await town.front.correct("JCM-01", "Siti Contoh", "pelayan rujukan silap", despite=Contradiction.STILL_FAILS)
+    await town.facade.correct("JCM-01", "Siti Contoh", "pelayan rujukan silap", despite=Contradiction.STILL_FAILS)
     await town.settle()
     await town.siti.gets("PEMBETULAN")
     town.gets_fax("PEMBETULAN", "(JCM-01/3)", "(JCM-01/1) bertarikh 24 November 2026")

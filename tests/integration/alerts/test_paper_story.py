@@ -307,7 +307,7 @@ async def test_the_clerk_of_the_demo_writes_each_letter_down_once_however_often_
     """The demo's clerk records each letter once."""
     await announced(town)
     path = tmp_path / "control.sock"
-    async with serve(control(cast(Any, town.front), letter_orders(town.letters)), open_unix(path)):
+    async with serve(control(cast(Any, town.facade), letter_orders(town.letters)), open_unix(path)):
         for _ in range(60):
             town.clock.moment += timedelta(seconds=1)
             await post_letters(path, town.clock.now())

@@ -67,7 +67,7 @@ async def browser_of(
 ) -> AsyncIterator[Any]:
     """Open a browser in which somebody has signed in to a town's portal; *called*: the contacts that name this user."""
     store, clock = town.store_itself, town.clock
-    town.front.board = cast(Any, StatusReader)(
+    town.facade.board = cast(Any, StatusReader)(
         store=store, history=None, days=None, pool=town.pool, clock=clock, watch=None, signs=None
     )
     codes = ["JCM", "MDC"]
@@ -96,9 +96,9 @@ async def browser_of(
     silencer = Silencer(store, town.dispatcher, clock, lambda: {code: code for code in codes})
     pages = [
         partial(task_pages, worklist, declarer, silencer),
-        partial(incident_pages, town.front, worklist, declarer),
+        partial(incident_pages, town.facade, worklist, declarer),
     ]
-    app = portal(town.front, ["localhost"], gate=AccessControl(authenticator), pages=pages)
+    app = portal(town.facade, ["localhost"], access_control=AccessControl(authenticator), pages=pages)
     user = await administration.add(name, full_name or f"{name.capitalize()} Contoh", roles, by="Ujian")
     key, now = SessionKey.new(), clock.now()
     session = WebSession(

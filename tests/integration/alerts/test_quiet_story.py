@@ -112,7 +112,7 @@ async def test_of_a_mass_outage_all_announcements_are_released_in_one_call_with_
     for agency in agencies:
         plan = AnnouncementPlan(recipients=(replace(MINISTRY, addresses=(LETTER,)),))
         number = await outage(town, replace(of(agency), announcement=plan))
-        await town.front.acknowledge(f"{agency}-01", "Siti Contoh")
+        await town.facade.acknowledge(f"{agency}-01", "Siti Contoh")
     await town.siti.gets("JCM-01")
     town.siti.presses("5", f"{PIN}#", "1")
     await town.advance(30 * MINUTE)
@@ -132,7 +132,7 @@ async def test_a_call_about_releases_that_nobody_takes_is_made_again_and_ends_wh
     for agency in ("JCM", "MDC"):
         await outage(town, replace(of(agency), announcement=plan))
         await town.advance(SECOND)
-        await town.front.acknowledge(f"{agency}-01", "Siti Contoh")
+        await town.facade.acknowledge(f"{agency}-01", "Siti Contoh")
     await town.siti.gets("JCM-01")
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     await town.advance(31 * MINUTE)

@@ -223,7 +223,7 @@ async def test_a_remark_is_written_down_once_in_whichever_process_a_button_is_pr
         async with pair.first.store.reading() as ledger:
             return [each.actor for each in await cast(SqlUnitOfWork, ledger).listing.done_about(1, {"remark"}, most=9)]
 
-    await asyncio.gather(*(front.remark("JCM-01", "Siti Contoh", "cakera diganti") for front in fronts * 3))
+    await asyncio.gather(*(facade.remark("JCM-01", "Siti Contoh", "cakera diganti") for facade in fronts * 3))
     assert await remarks() == ["Siti Contoh"]
     await fronts[1].remark("JCM-01", "Ravi Contoh", "cakera diganti")
     await fronts[0].remark("JCM-01", "Siti Contoh", "mel diuji")

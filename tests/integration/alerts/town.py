@@ -151,7 +151,7 @@ class Town(Station):
         )
         self.poller = Poller(store=self.store, pool=self.pool, desks=self.desks, clock=self.clock)
         self.store_itself = SqlStore(self.database)
-        self.front = TownFront(
+        self.facade = TownFront(
             store=self.store_itself,
             board=cast(StatusReader, None),
             dispatcher=self.dispatcher,
@@ -164,7 +164,7 @@ class Town(Station):
             reload=_never,
             check=self.check,
         )
-        self.front.public = self.outside.public
+        self.facade.public = self.outside.public
         self.driller = DrillRunner(
             drills=drills,
             store=self.store_itself,
@@ -174,7 +174,7 @@ class Town(Station):
             metrics=self.metrics,
             clock=self.clock,
         )
-        self.front.just_before = {}
+        self.facade.just_before = {}
         self.letters = Letters(
             store=self.store_itself,
             pool=self.pool,
@@ -226,7 +226,7 @@ class Town(Station):
             len(self.carrier.messages),
             len(self.carrier.calls),
             len(self.fax_service.faxes),
-            self.front.heard,
+            self.facade.heard,
         )
 
     def go_round(self, every: timedelta, do: Callable[[], Awaitable[None]]) -> None:
@@ -329,7 +329,7 @@ async def town_at(
     ):
         outside = Outside(carrier, carrier_url, fax_service, fax_url, place, replies)
         town = Town(database, outside, policy)
-        door = callbacks(cast(Any, Door(lambda: town.front)))
+        door = callbacks(cast(Any, Door(lambda: town.facade)))
         async with serve(door) as public:
             if reachable:
                 outside.public = public

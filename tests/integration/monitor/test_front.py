@@ -38,7 +38,7 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
         yield made
 
 
-def front(station: Station) -> ServiceFacade:
+def facade(station: Station) -> ServiceFacade:
     api = {name: SimpleNamespace(token=SecretStr(token)) for name, token in TOKENS.items()}
     settings = SimpleNamespace(api=api, tells=True)
     watch = cast(ProbingRuntime, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
@@ -56,7 +56,7 @@ def front(station: Station) -> ServiceFacade:
 
 
 def test_a_program_is_known_by_its_whole_token_and_by_nothing_else(tmp_path: Path) -> None:
-    known = front(cast(Station, SimpleNamespace(store=None, dispatcher=None, pool=None, clock=None)))
+    known = facade(cast(Station, SimpleNamespace(store=None, dispatcher=None, pool=None, clock=None)))
     assert {name: known.program(token) for name, token in TOKENS.items()} == {"papan": "papan", "robot": "robot"}
     for stranger in ("", "tanda", "tanda-papan-conto", "tanda-papan-contohx", "TANDA-PAPAN-CONTOH", "tandå"):
         assert known.program(stranger) is None, stranger
@@ -68,7 +68,7 @@ async def test_ready_front_with_a_still_engine_says_so(station: Station) -> None
 
     Pantau: It is 503 and names the part, as the heartbeat does.
     """
-    found = front(station)
+    found = facade(station)
     station.dispatcher.is_running = True
     assert found.unready() is None
     found._ailments = lambda: frozenset({LivenessFailure.ENGINE})

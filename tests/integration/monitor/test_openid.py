@@ -73,7 +73,7 @@ async def town_in(directory: Path) -> AsyncIterator[Town]:
             trust=ssl.create_default_context(),
         )
         door = OpenIdLogin(client, "SSO Contoh", place.authenticator, place.users, place.clock)
-        place.app = portal(Service(), ["localhost"], gate=AccessControl(place.authenticator), openid=door)
+        place.app = portal(Service(), ["localhost"], access_control=AccessControl(place.authenticator), openid=door)
         yield Town(place, provider)
 
 

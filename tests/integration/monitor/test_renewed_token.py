@@ -55,7 +55,7 @@ async def test_what_the_store_has_of_before_is_asked_with_and_what_comes_of_it_i
     file.write_text(file.read_text().replace("password_file: secrets/mail", way))
     assert (await asyncio.to_thread(run, place, "apply"))[0] == 0
     # It was typed long ago, and has ended; what came in exchange for it last has not.
-    ring, typed = Keyring(key), StoredSecret("tamat", hearers=["127.0.0.1:3 implicit", url])
+    ring, typed = Keyring(key), StoredSecret("tamat", allowed_hosts=["127.0.0.1:3 implicit", url])
     async with Database.open(place / "state") as database:
         at = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=NAME)
         entry = AuditEntry(at=SystemClock().now(), actor="Siti", event="secret typed")

@@ -57,7 +57,7 @@ def verdicts(findings: Sequence[Finding]) -> dict[tuple[str, str], Verdict]:
 
 
 def test_it_runs_only_where_it_is_asked_for_and_seldom() -> None:
-    assert KIND.asked_for
+    assert KIND.opt_in
     assert KIND.interval.days == 1
 
 

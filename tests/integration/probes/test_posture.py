@@ -35,13 +35,18 @@ _NOWHERE = PolicyServer(port=1)
 async def findings_of(
     servers: NameServers,
     *domains: str,
-    specimen: bytes | None = None,
+    sample_message: bytes | None = None,
     lists: tuple[str, ...] = (),
     policy_server: PolicyServer = _NOWHERE,
     bounds: EgressPolicy | None = None,
 ) -> tuple[Finding, ...]:
     premises = CheckScope(
-        agency="JCM", mailboxes=(), domains=domains, name_servers=servers, specimen=lambda: specimen, bounds=bounds
+        agency="JCM",
+        mailboxes=(),
+        domains=domains,
+        name_servers=servers,
+        sample_message=lambda: sample_message,
+        bounds=bounds,
     )
     async with asyncio.timeout(60):
         check = DomainCheck(premises, lambda: datetime.now(UTC), lists=lists, policy_server=policy_server)
@@ -210,7 +215,7 @@ async def test_a_domain_that_is_set_up_well_passes(name_server: NameServer) -> N
         found = await posture_of(
             name_server.validating,
             "baik.gov.my",
-            specimen=signed("baik.gov.my"),
+            sample_message=signed("baik.gov.my"),
             lists=("senarai.example",),
             policy_server=web,
         )
@@ -356,7 +361,7 @@ async def test_dkim(
     name_server.add(domain, "TXT", "v=spf1 mx -all")
     if key_record is not None:
         name_server.add(f"s1._domainkey.{domain}", "TXT", key_record())
-    finding = (await posture_of(name_server.validating, domain, specimen=make(domain)))["dkim"]
+    finding = (await posture_of(name_server.validating, domain, sample_message=make(domain)))["dkim"]
     assert finding.verdict is verdict, finding.detail
     assert told in finding.detail
 
@@ -374,8 +379,8 @@ async def test_06_a_signature_that_passed_and_now_fails_is_shown_to_fail(
     metrics = Metrics(version="0", now=lambda: NOON)
     metrics.watch_agency("JCONTOH", routes=())
     shown = []
-    for specimen in (signed(domain), spoiled(signed(domain))):
-        findings = await findings_of(name_server.validating, domain, specimen=specimen)
+    for sample_message in (signed(domain), spoiled(signed(domain))):
+        findings = await findings_of(name_server.validating, domain, sample_message=sample_message)
         metrics.checks_finished("JCONTOH", "posture", findings, NOON)
         scraped = Scrape(metrics)
         shown.append(scraped.value("check_state", agency="JCONTOH", check="posture", aspect="dkim", subject=domain))
@@ -385,7 +390,7 @@ async def test_06_a_signature_that_passed_and_now_fails_is_shown_to_fail(
 async def test_a_signature_of_the_provider_is_not_one_of_the_agency(name_server: NameServer) -> None:
     name_server.add("s1._domainkey.pembekal.example", "TXT", public(2048))
     message = signed("sewa.gov.my", by="pembekal.example")
-    finding = (await posture_of(name_server.validating, "sewa.gov.my", specimen=message))["dkim"]
+    finding = (await posture_of(name_server.validating, "sewa.gov.my", sample_message=message))["dkim"]
     assert finding.verdict is Verdict.FAIL
     assert finding.detail == "signed only for pembekal.example; a signature with d=sewa.gov.my is expected"
 
@@ -534,7 +539,7 @@ async def test_block_lists(
     domain = named_after(request)
     name_server.add(domain, "MX", f"10 mx.{domain}.")
     name_server.add(f"mx.{domain}", "A", "192.0.2.10")
-    specimen = signed(domain, received=_RECEIVED.format(domain=domain))
-    finding = (await posture_of(name_server.validating, domain, lists=(zone,), specimen=specimen))["dnsbl"]
+    sample_message = signed(domain, received=_RECEIVED.format(domain=domain))
+    finding = (await posture_of(name_server.validating, domain, lists=(zone,), sample_message=sample_message))["dnsbl"]
     assert (finding.verdict, finding.subject) == (verdict, zone), finding.detail
     assert told in finding.detail

@@ -114,8 +114,8 @@ def test_only_variables_that_exist_are_used(board: str) -> None:
 def test_the_operators_own_rules_have_every_address_that_a_link_begins_with() -> None:
     rule = LOCAL["pantau:addresses:info"]
     queries = {v["query"]["query"] for b in BOARDS.values() for v in b["templating"]["list"] if v["type"] == "query"}
-    asked_for = {m[1] for q in queries if (m := re.fullmatch(r"label_values\(pantau:addresses:info, (\w+)\)", q))}
-    assert asked_for <= rule["labels"].keys()
+    opt_in = {m[1] for q in queries if (m := re.fullmatch(r"label_values\(pantau:addresses:info, (\w+)\)", q))}
+    assert opt_in <= rule["labels"].keys()
     assert not [address for address in rule["labels"].values() if address.endswith("/")]
 
 

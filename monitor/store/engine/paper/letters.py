@@ -11,7 +11,7 @@ from sqlalchemy import Select, delete, insert, select, update
 
 from alerts.decide.paper import Handling, LetterStep, QueuedLetter, TrayLetter
 from alerts.model.delivery import RANK, Attempt, AttemptState, Notification, NotificationState
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import ADDRESSEE, from_row
 from monitor.store.schema.tables import (
@@ -75,7 +75,7 @@ class SqlLetters(Repository):
         gone = gone.order_by(attempt.c.started_at.desc(), attempt.c.id.desc())
         found = dict[int, TrayLetter]()
         for query in (lying, gone):
-            async for row in in_slices(await self._connection.execute(query.limit(_MOST))):
+            async for row in yielding(await self._connection.execute(query.limit(_MOST))):
                 found.setdefault(row.attempt_id, _letter(row))
         handled = await self._handlings(list(found))
         return [

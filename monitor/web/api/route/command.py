@@ -125,13 +125,13 @@ class ApiClose(ApiCorrection):
     recovered: bool | None = None
 
 
-def name_of(visitor: Principal, said: str | None) -> str:
+def name_of(principal: Principal, said: str | None) -> str:
     """Return the name in which an order is carried out: a program may say which person told it to, nobody else may."""
-    if visitor.token is not None:
-        return f"{said} ({visitor.by})" if said else visitor.by
+    if principal.token is not None:
+        return f"{said} ({principal.by})" if said else principal.by
     if said is not None:
-        raise wrong_in_body("by", f"is known: {visitor.by} has signed in; leave it out")
-    return visitor.by
+        raise wrong_in_body("by", f"is known: {principal.by} has signed in; leave it out")
+    return principal.by
 
 
 def wrong_in_body(name: str, why: str) -> RequestValidationError:
@@ -215,8 +215,8 @@ async def once_over(request: Request, key: _Key = None) -> IdempotencyGuard:
 Once = Annotated[IdempotencyGuard, Depends(once_over)]
 
 
-def orderer_of(visitor: Principal) -> Requester:
+def orderer_of(principal: Principal) -> Requester:
     """Return who a visitor is who orders something."""
-    if visitor.token is not None:
-        return Requester(by=visitor.by, key_holder=f"token {visitor.token.id}")
-    return Requester(by=visitor.by, key_holder=f"user {visitor.user.id}" if visitor.user else "nobody")
+    if principal.token is not None:
+        return Requester(by=principal.by, key_holder=f"token {principal.token.id}")
+    return Requester(by=principal.by, key_holder=f"user {principal.user.id}" if principal.user else "nobody")

@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from monitor.config.files.problem import nearest
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 from monitor.service.errors import NotFoundError
 from monitor.service.status_reader import StatusReader
 from monitor.web.problem import problems
@@ -56,7 +56,7 @@ def questions() -> APIRouter:
 
 async def listed(shape: TypeAdapter[Any], rows: Iterable[object], headers: Mapping[str, str] | None = None) -> Response:
     """Answer with rows, written a few milliseconds at a time: a thousand incidents may be open."""
-    texts = [shape.dump_json(row) async for row in in_slices(rows)]
+    texts = [shape.dump_json(row) async for row in yielding(rows)]
     return Response(joined(texts), media_type="application/json", headers=headers)
 
 

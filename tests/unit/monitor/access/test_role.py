@@ -69,12 +69,12 @@ def test_a_visitor_may_nothing_who_has_not_signed_in() -> None:
 
 def test_a_user_is_written_down_by_both_names() -> None:
     user = User(id=1, name="siti", full_name="Siti Contoh", assignments={assignment("duty:JCM")})
-    visitor = Principal(user=user)
-    assert visitor.by == "Siti Contoh (siti)"
-    assert (visitor.called, Principal().called) == ("siti", "nobody who has signed in")
-    assert visitor.may(Permission.RELEASE)
-    assert visitor.may(Permission.RELEASE, "JCM")
-    assert not visitor.may(Permission.RELEASE, "MDC")
+    principal = Principal(user=user)
+    assert principal.by == "Siti Contoh (siti)"
+    assert (principal.called, Principal().called) == ("siti", "nobody who has signed in")
+    assert principal.may(Permission.RELEASE)
+    assert principal.may(Permission.RELEASE, "JCM")
+    assert not principal.may(Permission.RELEASE, "MDC")
 
 
 SITI = User(id=1, name="siti", full_name="Siti Contoh", assignments={assignment("duty:JCM")})
@@ -82,24 +82,24 @@ WALL = AgencyScope(agencies=frozenset({"MDC"}))
 
 
 @pytest.mark.parametrize(
-    ("visitor", "is_known", "reads", "may"),
+    ("principal", "is_known", "reads", "may"),
     [
         (Principal(), False, AgencyScope(), 0),
         (Principal(user=SITI), True, AgencyScope(agencies=frozenset({"JCM"})), len(PERMISSIONS[Role.DUTY])),
         # Until it has a second factor.
         (Principal(user=SITI, is_held=True), True, AgencyScope(), 0),
         # A wall reads, and does nothing else, whoever has signed in there.
-        (Principal(wall=WALL), False, WALL, 1),
-        (Principal(user=SITI, wall=WALL), True, WALL, len(PERMISSIONS[Role.DUTY])),
+        (Principal(wallboard=WALL), False, WALL, 1),
+        (Principal(user=SITI, wallboard=WALL), True, WALL, len(PERMISSIONS[Role.DUTY])),
     ],
     ids=["nobody", "signed in", "held", "wall", "signed in at a wall"],
 )
 def test_what_a_visitor_may_read_and_how_much_else(
-    visitor: Principal, reads: AgencyScope, may: int, *, is_known: bool
+    principal: Principal, reads: AgencyScope, may: int, *, is_known: bool
 ) -> None:
-    assert visitor.is_known is is_known
-    assert visitor.scope(Permission.READ) == reads
-    assert sum(visitor.may(each) for each in Permission) == may
+    assert principal.is_known is is_known
+    assert principal.scope(Permission.READ) == reads
+    assert sum(principal.may(each) for each in Permission) == may
 
 
 @pytest.mark.parametrize(

@@ -41,18 +41,18 @@ def test_a_token_has_no_more_than_its_maker(wanted: list[str], own: list[str], b
 
 
 def test_a_program_may_what_its_token_permits_and_for_these_agencies() -> None:
-    visitor = Principal(token=token("duty:JCM"))
-    assert visitor.is_known
-    assert visitor.by == "program konsol"
-    assert visitor.may(Permission.ACKNOWLEDGE, "JCM")
-    assert not visitor.may(Permission.ACKNOWLEDGE, "MDC")
-    assert not visitor.may(Permission.RELOAD)
+    principal = Principal(token=token("duty:JCM"))
+    assert principal.is_known
+    assert principal.by == "program konsol"
+    assert principal.may(Permission.ACKNOWLEDGE, "JCM")
+    assert not principal.may(Permission.ACKNOWLEDGE, "MDC")
+    assert not principal.may(Permission.RELOAD)
 
 
 def test_no_token_makes_users_or_tokens_whatever_it_permits() -> None:
-    visitor = Principal(token=token("admin"))
-    assert visitor.may(Permission.RELOAD, "")
-    assert not visitor.may(Permission.MANAGE_USERS)
+    principal = Principal(token=token("admin"))
+    assert principal.may(Permission.RELOAD, "")
+    assert not principal.may(Permission.MANAGE_USERS)
 
 
 def test_a_token_stands_up_to_its_end() -> None:

@@ -23,13 +23,11 @@ def _build(premises: CheckScope, now: Callable[[], datetime]) -> Check:
     raise NotImplementedError
 
 
-def kind(name: str, *, asked_for: bool = False) -> CheckKind:
-    return CheckKind(
-        name=name, aspects=("lock", "hinge"), interval=HOUR, within=HOUR / 60, build=_build, asked_for=asked_for
-    )
+def kind(name: str, *, opt_in: bool = False) -> CheckKind:
+    return CheckKind(name=name, aspects=("lock", "hinge"), interval=HOUR, within=HOUR / 60, build=_build, opt_in=opt_in)
 
 
-KINDS = {each.name: each for each in (kind("door"), kind("roof"), kind("burglar", asked_for=True))}
+KINDS = {each.name: each for each in (kind("door"), kind("roof"), kind("burglar", opt_in=True))}
 
 
 def found(verdict: Verdict, aspect: str = "lock", subject: str = "front") -> Finding:
@@ -51,8 +49,8 @@ def test_what_has_to_be_asked_for_is_never_done_to_our_own_providers() -> None:
     everywhere = assignments(KINDS, [JCM, MDC, OURS], {"burglar": ON}, {"MDC": {"burglar": OFF}}, {})
     nowhere_else = assignments(KINDS, [JCM, MDC, OURS], {}, {"MDC": {"burglar": ON}}, {})
 
-    assert [each.key for each in everywhere if each.kind.asked_for] == [("JCM", "burglar")]
-    assert [each.key for each in nowhere_else if each.kind.asked_for] == [("MDC", "burglar")]
+    assert [each.key for each in everywhere if each.kind.opt_in] == [("JCM", "burglar")]
+    assert [each.key for each in nowhere_else if each.kind.opt_in] == [("MDC", "burglar")]
 
 
 def test_an_agency_may_have_its_own_pace() -> None:
@@ -143,7 +141,7 @@ def test_what_is_amiss_is_told_with_the_gravest_first_and_otherwise_in_order() -
 @pytest.mark.parametrize(
     ("now", "still"),
     [
-        (replace(JCM, specimen=lambda: b"a newer message"), True),
+        (replace(JCM, sample_message=lambda: b"a newer message"), True),
         (replace(JCM, domains=("jabatan-contoh.gov.my",)), False),
         (replace(JCM, name_servers=NameServers(addresses=("192.0.2.53",))), False),
         (replace(JCM, mailboxes=(replace(JCM.mailboxes[0], address="lain@contoh.gov.my"),)), False),

@@ -315,7 +315,7 @@ async def test_what_was_unknown_at_the_first_look_is_looked_at_once_more() -> No
 async def test_what_has_to_be_asked_for_keeps_to_its_own_times() -> None:
     house = House({"burglar": fine, "roof": fine})
     [burglar, roof] = house.assignments("JCM")
-    burglar = replace(burglar, kind=replace(burglar.kind, asked_for=True))
+    burglar = replace(burglar, kind=replace(burglar.kind, opt_in=True))
     async with house.watched([burglar, replace(roof, interval=OFTEN)]):
         await until(lambda: house.runs["JCM/roof"] >= 4)
         assert house.runs["JCM/burglar"] == 0

@@ -29,7 +29,7 @@ def test_every_aspect_of_a_check_is_told_of(name: str) -> None:
 
 def test_every_check_is_listed_with_how_often_it_runs() -> None:
     told = dict(re.findall(r"^\| `([a-z]+)` \| ([^|]+) \|", section("Schedule and connections"), re.MULTILINE))
-    assert told == {name: _often(kind.interval, off=kind.asked_for) for name, kind in check_kinds().items()}
+    assert told == {name: _often(kind.interval, off=kind.opt_in) for name, kind in check_kinds().items()}
 
 
 def _often(interval: timedelta, *, off: bool) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from monitor.runtime import cooperative
-from monitor.runtime.cooperative import in_slices
+from monitor.runtime.cooperative import yielding
 
 
 async def test_whoever_became_ready_during_a_slice_has_their_turn_before_the_next() -> None:
@@ -14,7 +14,7 @@ async def test_whoever_became_ready_during_a_slice_has_their_turn_before_the_nex
     loop = asyncio.get_running_loop()
 
     async def work() -> None:
-        async for each in in_slices(["slice", "slice", "slice"]):
+        async for each in yielding(["slice", "slice", "slice"]):
             turns.append(each)
             time.sleep(cooperative._SLICE)  # noqa: ASYNC251 - it is what work does
 

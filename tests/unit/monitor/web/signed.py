@@ -230,7 +230,7 @@ class House:
         safe = SecretStore(Secrets(self.database), self.clock, Keyring(*keys) if keys else None)
         authenticator = Authenticator(self.users, self.clock, agencies=tuple, factors=self.factors, safe=safe)
         service: Any = Service(codes=("JCM", "MDC"))
-        return portal(service, ["localhost"], service, gate=AccessControl(authenticator))
+        return portal(service, ["localhost"], service, access_control=AccessControl(authenticator))
 
     def browser(self, app: FastAPI | None = None, **headers: str) -> httpx.AsyncClient:
         """Open a browser that keeps its cookies."""
@@ -318,7 +318,7 @@ async def house(
             users, clock, agencies=lambda: codes, factors=factors, changed=authenticator.forget
         )
         tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: codes)
-        gate = AccessControl(authenticator, tokens, walls=walls, is_secure=secure)
+        access_control = AccessControl(authenticator, tokens, walls=walls, is_secure=secure)
         orders = orders or Orders(service)
         bench = bench or Bench(codes)
         lifecycle = Lifecycle(SqlStore(database), clock, "pantau@ujian")
@@ -412,7 +412,9 @@ async def house(
             mailbox_logins(site.editor),
         ]
         once = IdempotencyStore(IdempotencyRecords(database, most=MOST_KEPT), clock, lifecycle)
-        app = portal(service, ["localhost"], service, gate=gate, pages=pages, once=once, parts=parts)
+        app = portal(
+            service, ["localhost"], service, access_control=access_control, pages=pages, once=once, parts=parts
+        )
         yield House(
             app=app,
             users=users,

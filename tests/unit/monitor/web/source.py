@@ -331,15 +331,15 @@ class Orders(Worklist):
     #: Whether there is more of each list.
     has_more: bool = False
 
-    async def waiting(self, visitor: Principal) -> PendingTasks:
+    async def waiting(self, principal: Principal) -> PendingTasks:
         found = self.service.incident
-        seen = [found] if found.brief.agency in visitor.scope(Permission.ACKNOWLEDGE) and found.is_open else []
+        seen = [found] if found.brief.agency in principal.scope(Permission.ACKNOWLEDGE) and found.is_open else []
         untaken = [each for each in seen if each.acknowledged_by is None]
         releases = [each for each in seen if each.released_at is None]
         return PendingTasks(
             untaken=untaken,
             untaken_count=len(untaken),
-            theirs=[each for each in seen if each.acknowledged_by == visitor.by],
+            theirs=[each for each in seen if each.acknowledged_by == principal.by],
             releases=releases,
             has_more_theirs=self.has_more,
             has_more_releases=self.has_more,

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from monitor.web.access.access_control import AccessControl, RouteWithoutPermissionError, put_gate, routes_of
+from monitor.web.access.access_control import AccessControl, RouteWithoutPermissionError, put_access_control, routes_of
 from monitor.web.portal import portal
 from tests.unit.monitor.web.signed import OURS, House, house
 from tests.unit.monitor.web.source import LETTERS, Service
@@ -316,7 +316,7 @@ async def test_a_route_that_names_no_permission_is_refused_when_the_portal_is_bu
         return "secret"
 
     with pytest.raises(RouteWithoutPermissionError, match=r"^/secret names no permission"):
-        put_gate(app, AccessControl())
+        put_access_control(app, AccessControl())
 
 
 async def test_metrics_are_read_from_near_and_by_who_may_see_everything(place: House) -> None:
@@ -328,7 +328,7 @@ async def test_metrics_are_read_from_near_and_by_who_may_see_everything(place: H
         for browser, status in ((one, 403), (every, 200)):
             cookie = {"Cookie": f"pantau={browser.cookies['pantau']}"}
             assert (await stranger.get("/metrics", headers=cookie)).status_code == status
-    place.app.state.gate._scrapers = [ip_network("10.9.8.0/24")]
+    place.app.state.access_control._scrapers = [ip_network("10.9.8.0/24")]
     async with httpx.AsyncClient(transport=far, base_url="http://localhost") as scraper:
         assert (await scraper.get("/metrics")).status_code == 200
 

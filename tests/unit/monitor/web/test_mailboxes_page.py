@@ -105,7 +105,7 @@ async def test_a_mailbox_is_added_and_signs_in_with_what_was_typed_and_nothing_s
     assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}?saved=2")
     assert 'class="button" href="/agencies/JCM/test"' in (await officer.get(answer.headers["location"])).text
     ((name, secret),) = (await kept(place)).items()
-    assert secret == StoredSecret(SECRET, hearers=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
+    assert secret == StoredSecret(SECRET, allowed_hosts=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
     text = await place.site.text()
     assert text == agency("JCM") + (
         "  kaunter:\n    address: kaunter@jcm.gov.my\n    smtp:\n      host: mel.jcm.gov.my\n      security: implicit\n"
@@ -192,8 +192,8 @@ WRONG = [
 
 
 def test_whatever_is_out_of_bounds_is_said_in_both_languages() -> None:
-    for tongue in PageLanguage:
-        assert {f"out_{why.name.lower()}" for why in EgressDeniedError} <= words("boxes", tongue).keys()
+    for language in PageLanguage:
+        assert {f"out_{why.name.lower()}" for why in EgressDeniedError} <= words("boxes", language).keys()
 
 
 async def test_what_is_wrong_is_told_at_its_field_and_what_was_typed_stays(
@@ -338,8 +338,8 @@ async def test_a_mailbox_is_signed_in_to_as_an_application_in_the_place_of_a_pas
         assert isinstance(login, OAuth)
         secret = (await kept(place))[oauth[f"{source}_kept"]]
         # It is for the endpoint, too.
-        assert any(each.startswith("https://") for each in secret.hearers)
-        assert f"username: {name}@jcm.gov.my" in secret.hearers
+        assert any(each.startswith("https://") for each in secret.allowed_hosts)
+        assert f"username: {name}@jcm.gov.my" in secret.allowed_hosts
         pages = [await officer.get(PAGE), await officer.get("/agencies/JCM/settings")]
         assert not [page for page in pages if SECRET in page.text or "PRIVATE" in page.text]
         back = {**BOX, **form, "key": name, "address": f"{name}@jcm.gov.my", "application": "", "password": ANOTHER}
@@ -410,7 +410,7 @@ async def test_a_program_sets_a_password_that_nothing_can_read(place: House, off
     answer = await officer.put(url, json={"password": ANOTHER}, headers=seen)
     assert (answer.status_code, answer.json()["taken"]) == (200, True)
     ((name, secret),) = (await kept(place)).items()
-    assert secret == StoredSecret(ANOTHER, hearers=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
+    assert secret == StoredSecret(ANOTHER, allowed_hosts=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
     assert await place.site.text() == text.replace(before, name)
     assert answer.headers["ETag"] == f'"{digest_of(await place.site.text())}"'
     assert (await place.site.editor.latest("JCM")).pen is EditSource.API

@@ -173,10 +173,10 @@ async def test_the_page_says_how_things_stand() -> None:
     assert "Perlu tindakan" in page
 
 
-@pytest.mark.parametrize(("tongue", "name"), [("ms", "NAMA"), ("en", "NAME")])
-async def test_the_page_of_an_agency_with_an_open_incident_says_what_to_do(tongue: str, name: str) -> None:
+@pytest.mark.parametrize(("language", "name"), [("ms", "NAMA"), ("en", "NAME")])
+async def test_the_page_of_an_agency_with_an_open_incident_says_what_to_do(language: str, name: str) -> None:
     async with client(portal(Service(), HOSTS)) as web:
-        page = (await web.get(f"/agencies/JCM?lang={tongue}")).text
+        page = (await web.get(f"/agencies/JCM?lang={language}")).text
 
     said = re.findall(r"<code>(.*?)</code>", page)
     assert said[:2] == [f"pantau ack JCM-01 --by {name}", "pantau probe JCM --explain"]

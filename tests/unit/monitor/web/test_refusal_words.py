@@ -65,7 +65,7 @@ def test_each_permission_has_words_for_who_lacks_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "tongue", "told"),
+    ("path", "language", "told"),
     [
         ("/tiada", PageLanguage.MALAY, "tiada apa-apa di /tiada"),
         ("/tiada", PageLanguage.ENGLISH, "there is nothing at /tiada"),
@@ -76,7 +76,7 @@ def test_each_permission_has_words_for_who_lacks_it() -> None:
         ("/lain", PageLanguage.MALAY, '<span lang="en">of another kind</span>'),
     ],
 )
-async def test_a_page_says_in_its_language_why_there_is_none(path: str, tongue: PageLanguage, told: str) -> None:
+async def test_a_page_says_in_its_language_why_there_is_none(path: str, language: PageLanguage, told: str) -> None:
     app = FastAPI()
 
     @app.get("/lama")
@@ -94,7 +94,9 @@ async def test_a_page_says_in_its_language_why_there_is_none(path: str, tongue: 
     answer_with_problems(app)
     answer_in_pages(app, Pages(page_templates()))
     async with client(app) as browser:
-        answer = await browser.get(f"{path}{'&' if '?' in path else '?'}lang={tongue}", headers={"Accept": "text/html"})
+        answer = await browser.get(
+            f"{path}{'&' if '?' in path else '?'}lang={language}", headers={"Accept": "text/html"}
+        )
         program = await browser.get("/lama")
     assert (answer.status_code, told in answer.text) == (422 if "?" in path else 404, True)
     assert program.json()["detail"] == "there is no notice 9"

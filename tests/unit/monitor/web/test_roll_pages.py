@@ -207,7 +207,7 @@ class AwayRoll(AgencyDirectory):
 async def test_while_the_store_is_away_nothing_that_was_typed_is_lost(place: House, admin: httpx.AsyncClient) -> None:
     service: Any = Service(codes=("JCM", "MDC"))
     pages = [partial(roll_pages, place.site.editor, AwayRoll())]
-    app = portal(service, ["localhost"], service, gate=AccessControl(place.authenticator), pages=pages)
+    app = portal(service, ["localhost"], service, access_control=AccessControl(place.authenticator), pages=pages)
     async with place.browser(app) as browser:
         browser.cookies.set("pantau", admin.cookies["pantau"], domain="localhost.local")
         page = await browser.post("/agencies?lang=en", data={"form": "text", "text": agency("JLN")})

@@ -186,7 +186,7 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
 
 @pytest.mark.blind
 @pytest.mark.parametrize(
-    ("tongue", "said"),
+    ("language", "said"),
     [
         ("ms", ("Data tidak dapat disimpan", "Ujian antara peti mel rujukan gagal", "Simpanan data", "setakat")),
         ("en", ("The database is unavailable", "A control run failed", "Store", "as of")),
@@ -194,7 +194,7 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
 )
 @pytest.mark.parametrize("path", ["/", "/fragment", "/agencies/JCM", "/?wallboard=1", "/?q=tiada"])
 async def test_what_is_wrong_with_pantau_stands_before_every_agency(
-    path: str, tongue: str, said: tuple[str, ...]
+    path: str, language: str, said: tuple[str, ...]
 ) -> None:
     """Defect: A fault of Pantau itself is below a thousand agencies.
 
@@ -211,7 +211,7 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency(
         Component.REFERENCE: {"health": Health.DEGRADED, "problems": (refusing,)},
     }
     async with client(portal(Service(ills=ills, recorded_at=T0), HOSTS)) as web:
-        text = (await web.get(path, headers={"Cookie": f"bahasa={tongue}"})).text
+        text = (await web.get(path, headers={"Cookie": f"bahasa={language}"})).text
     top, _, _ = text.partition('<section id="agencies"')
 
     assert 'class="own-health down"' in top
@@ -221,7 +221,7 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency(
 
 
 @pytest.mark.parametrize(
-    ("tongue", "said"),
+    ("language", "said"),
     [
         (
             "ms",
@@ -234,13 +234,13 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency(
     ],
 )
 async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where_there_is_one(
-    tongue: str, said: str
+    language: str, said: str
 ) -> None:
     down = SiteStatus(trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0))
     sites = view_sites({"johor": down, "kuching": SiteStatus(well_since=T0), "sabah": None})
     shown = MultiSiteDemo(views=[replace(view("JCM"), sites=sites), view("JKT")], codes=("JCM", "JKT"))
     async with client(portal(shown, HOSTS)) as web:
-        web.headers["Cookie"] = f"bahasa={tongue}"
+        web.headers["Cookie"] = f"bahasa={language}"
         several, one = [(await web.get(f"/agencies/{code}")).text for code in ("JCM", "JKT")]
         told = (await web.get("/api/v1/agencies/JCM")).json()["sites"]
 
@@ -250,7 +250,7 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
 
 
 @pytest.mark.parametrize(
-    ("tongue", "told", "by_one"),
+    ("language", "told", "by_one"),
     [
         (
             "ms",
@@ -265,7 +265,7 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
     ],
 )
 async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone_sees_is_no_outage(
-    tongue: str, told: tuple[str, ...], by_one: tuple[str, ...]
+    language: str, told: tuple[str, ...], by_one: tuple[str, ...]
 ) -> None:
     down, well = SiteStatus(trouble=ActiveProblem(matter=IncidentType.SENDING, since=T0)), SiteStatus(well_since=T0)
     deaf, slow = [
@@ -288,7 +288,7 @@ async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone
         ),
     ]
     async with client(portal(MultiSiteDemo(views=views, codes=("JCM", "JKT")), HOSTS)) as web:
-        web.headers["Cookie"] = f"bahasa={tongue}"
+        web.headers["Cookie"] = f"bahasa={language}"
         for code, said in (("JCM", told), ("JKT", by_one)):
             for path, begins, ends in (
                 ("/", f'id="a-{code}', "</article>"),
@@ -300,11 +300,13 @@ async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone
         assert [each["state"] for each in (await web.get("/api/v1/agencies")).json()] == ["down", "degraded"]
 
 
-@pytest.mark.parametrize(("tongue", "said"), [("ms", "diuji oleh proses prob-2:"), ("en", "probed by process prob-2:")])
-async def test_the_page_of_an_agency_says_who_probes_it_where_that_is_another_process(tongue: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("language", "said"), [("ms", "diuji oleh proses prob-2:"), ("en", "probed by process prob-2:")]
+)
+async def test_the_page_of_an_agency_says_who_probes_it_where_that_is_another_process(language: str, said: str) -> None:
     shown = MultiSiteDemo(views=[replace(view("JCM"), probed_by="prob-2"), view("JKT")], codes=("JCM", "JKT"))
     async with client(portal(shown, HOSTS)) as web:
-        web.headers["Cookie"] = f"bahasa={tongue}"
+        web.headers["Cookie"] = f"bahasa={language}"
         there, here = [(await web.get(f"/agencies/{code}")).text for code in ("JCM", "JKT")]
     assert said in there
     assert said not in here
@@ -370,12 +372,12 @@ def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
         "reasons": {*Reason, TAKEN_UNANSWERED},
         "tallies": {*RunVerdict, "pending"} - {RunVerdict.FAILED},
     }
-    for tongue in PageLanguage:
+    for language in PageLanguage:
         for section, members in closed.items():
-            assert words(section, tongue).keys() == set(members), section
-        assert words("states", tongue).keys() >= set(NotificationState)
-        assert words("verdicts", tongue).keys() == {*Verdict, "unseen"}
-        assert words("directions", tongue).keys() == set(Direction) - {Direction.CONTROL}
+            assert words(section, language).keys() == set(members), section
+        assert words("states", language).keys() >= set(NotificationState)
+        assert words("verdicts", language).keys() == {*Verdict, "unseen"}
+        assert words("directions", language).keys() == set(Direction) - {Direction.CONTROL}
     assert all(
         all(pair) and len(pair) == 2
         for name in page.WORDS
@@ -411,7 +413,7 @@ async def test_why_a_run_failed_and_whether_it_counts_is_said_in_the_language_of
     theirs = weather.MultiSiteDemo(weather=weather.Weather.OUTAGE)
     said = 'penghantaran (pelayan pengirim) 554: pengirim ditolak: <span lang="en">5.7.1 Service unavailable'
     async with client(portal(ours, HOSTS)) as web:
-        uncounted, counted = [(await web.get(f"{path}?lang={tongue}")).text for tongue in PageLanguage]
+        uncounted, counted = [(await web.get(f"{path}?lang={language}")).text for language in PageLanguage]
     async with client(portal(theirs, HOSTS)) as web:
         failed = (await web.get(path)).text
     assert re.search(rf'<{tag} class="why uncounted"[^>]*>(Masuk · )?<b class="tally">tidak dikira', uncounted)
@@ -582,7 +584,7 @@ async def test_whoever_sees_some_agencies_is_told_of_all_their_open_incidents_th
     country = weather.MultiSiteDemo(size=300, weather=weather.Weather.MASS)
     theirs = AgencyScope(agencies=frozenset(f"A{number:03}" for number in range(240)))
     board = StatusPage(country, page_templates(), version="1")
-    text = (await board.rendering(PageQuery(tongue=PageLanguage.ENGLISH), theirs)).state.plain.decode()
+    text = (await board.rendering(PageQuery(language=PageLanguage.ENGLISH), theirs)).state.plain.decode()
     assert '<h2 id="open-name">Open incidents <small>80</small></h2>' in text
     assert text.count('<li id="i-') == 50
     assert "and 30 more in the" in text

@@ -204,8 +204,8 @@ async def test_all_routes_of_the_agency_are_run_at_once_and_once_a_minute(
     assert (again.status_code, "less than a minute ago" in again.text) == (409, True)
     # Of the form there is no page in the other language.
     assert '<a href="/agencies/JCM/test?lang=ms"' in again.text
-    asked_for = await officer.get("/agencies/jcm/test?route=JCM/x")
-    assert '<a href="/agencies/JCM/test?route=JCM%2Fx&amp;lang=ms"' in asked_for.text
+    opt_in = await officer.get("/agencies/jcm/test?route=JCM/x")
+    assert '<a href="/agencies/JCM/test?route=JCM%2Fx&amp;lang=ms"' in opt_in.text
     assert len(place.bench.trials) == len(ROUTES)
     async with place.database.read() as connection:
         query = select(journal).where(journal.c.event == "agency tested")

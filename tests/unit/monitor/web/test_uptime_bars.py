@@ -157,15 +157,15 @@ def test_every_shade_has_a_colour_and_is_known_without_it_from_one_that_is_well(
     assert (bar.height > well.height or marked) == (shade not in {BarStyle.UP, BarStyle.CLOSED}), "taller, or capped"
 
 
-@pytest.mark.parametrize(("tongue", "says"), [("ms", "gangguan 6 j"), ("en", "down 6 h")])
+@pytest.mark.parametrize(("language", "says"), [("ms", "gangguan 6 j"), ("en", "down 6 h")])
 async def test_the_page_of_an_agency_shows_its_days_and_none_while_the_store_was_never_read(
-    tongue: str, says: str
+    language: str, says: str
 ) -> None:
     service = Service(sheets={YESTERDAY: DayTimeline("w1080b360")})
     async with client(portal(service, ["localhost"])) as web:
-        shown = (await web.get(f"/agencies/JCM?lang={tongue}")).text
+        shown = (await web.get(f"/agencies/JCM?lang={language}")).text
         service.sheets = {}
-        unread = (await web.get(f"/agencies/JCM?lang={tongue}")).text
+        unread = (await web.get(f"/agencies/JCM?lang={language}")).text
 
     assert f"<title>23/11/2026: {says}</title>" in shown
     assert "75%" in shown

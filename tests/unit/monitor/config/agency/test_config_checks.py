@@ -31,13 +31,11 @@ def _build(premises: CheckScope, now: Callable[[], datetime]) -> Check:
     raise NotImplementedError
 
 
-def _kind(name: str, *, asked_for: bool = False) -> CheckKind:
-    return CheckKind(
-        name=name, aspects=("x",), interval=HOUR, within=timedelta(minutes=1), build=_build, asked_for=asked_for
-    )
+def _kind(name: str, *, opt_in: bool = False) -> CheckKind:
+    return CheckKind(name=name, aspects=("x",), interval=HOUR, within=timedelta(minutes=1), build=_build, opt_in=opt_in)
 
 
-KINDS = {kind.name: kind for kind in (_kind("locks"), _kind("roof"), _kind("burglar", asked_for=True))}
+KINDS = {kind.name: kind for kind in (_kind("locks"), _kind("roof"), _kind("burglar", opt_in=True))}
 
 
 def read(section: str) -> tuple[ServiceChecksSettings, list[str]]:

@@ -284,13 +284,13 @@ def test_the_premises_of_an_agency_are_its_own_mailboxes_and_domains(ministry: M
     assert (found.agency, found.domains) == ("JCONTOH", ("jabatan-contoh.gov.my",))
     assert [mailbox.name for mailbox in found.mailboxes] == ["JCONTOH/utama"]
     assert found.our_address == "pantau@rujukan-a.gov.my"
-    assert found.specimen() is None
+    assert found.sample_message() is None
     assert found.name_servers == configuration.settings.checks.resolvers()
 
 
 def test_our_own_premises_are_the_references_and_nobodys_domain(ministry: Ministry) -> None:
     configuration = ministry.load().accepted()
-    found = premises("", configuration.registry, configuration.settings, specimen=lambda: b"x")
+    found = premises("", configuration.registry, configuration.settings, sample_message=lambda: b"x")
 
     assert [mailbox.name for mailbox in found.mailboxes] == ["rujukan-a", "rujukan-b"]
-    assert (found.domains, found.specimen()) == ((), b"x")
+    assert (found.domains, found.sample_message()) == ((), b"x")

@@ -64,7 +64,7 @@ def registry_of(ministry: Ministry, memory: LoadCache | None = None) -> Registry
 
 
 def test_what_was_typed_is_signed_in_with_and_its_servers_have_bounds(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
 
     assert problems(ministry) == []
     mailbox = registry_of(ministry).mailboxes["JCONTOH/utama"].mailbox
@@ -74,7 +74,7 @@ def test_what_was_typed_is_signed_in_with_and_its_servers_have_bounds(ministry: 
 
 
 def test_what_the_site_opens_counts_at_once(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     memory = LoadCache()
     memory.in_force = registry_of(ministry, memory)
     ministry.edit("pantau", "secrets/key}", "secrets/key, mail_networks: [10.20.0.0/16]}")
@@ -96,7 +96,7 @@ def test_one_that_is_not_there_keeps_its_own_mailbox_from_being_signed_in_to_and
 
 def test_one_that_is_locked_says_with_which_key_it_could_be_read(ministry: Ministry, key: str) -> None:
     lost = new_key()
-    keep(ministry, lost, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, lost, StoredSecret(SECRET, allowed_hosts=HEARERS))
 
     (said,) = problems(ministry)
     assert f"cannot be read: it was encrypted with the key {Keyring(lost).key_id}, which is not here" in said
@@ -109,7 +109,7 @@ def test_one_that_is_locked_says_with_which_key_it_could_be_read(ministry: Minis
 def test_a_key_that_is_lost_is_an_error_and_keeps_no_other_mail_from_being_watched(
     ministry: Ministry, key: str, file: str
 ) -> None:
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     place = ministry.directory / "secrets" / "key"
     place.unlink()
     if file == "unreadable":
@@ -139,7 +139,7 @@ def test_where_a_key_is_lost_the_rest_of_the_portal_is_checked_all_the_same(mini
 
 
 def test_a_key_of_before_that_is_lost_costs_only_what_is_under_it_still(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     ministry.edit("pantau", "secrets/key}", "secrets/key, old_secrets_key_file: secrets/gone}")
     loaded = ministry.load()
 
@@ -149,7 +149,7 @@ def test_a_key_of_before_that_is_lost_costs_only_what_is_under_it_still(ministry
 
 
 def test_one_who_reads_on_knows_what_was_read_before_the_key_was_lost(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     memory = LoadCache()
     registry_of(ministry, memory)
     (ministry.directory / "secrets" / "key").unlink()
@@ -158,7 +158,7 @@ def test_one_who_reads_on_knows_what_was_read_before_the_key_was_lost(ministry: 
 
 
 def test_it_is_given_to_no_server_that_it_was_not_typed_for(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     ministry.edit("jabatan", "imap: {host: imap.gmail.com}", "imap: {host: imap.penyerang.example}")
 
     (said,) = problems(ministry)
@@ -184,14 +184,14 @@ def test_it_is_given_to_no_server_that_it_was_not_typed_for(ministry: Ministry, 
 def test_another_port_another_way_or_another_name_is_another_server(
     ministry: Ministry, key: str, was: str, becomes: str
 ) -> None:
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     ministry.edit("jabatan", was, becomes)
 
     assert any("was typed for" in each for each in problems(ministry))
 
 
 def test_one_server_less_or_the_same_in_other_letters_is_none(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     ministry.edit("jabatan", "imap: {host: imap.gmail.com}", "imap: {host: IMAP.gmail.com, port: 993}")
     assert problems(ministry) == []
     ministry.edit("jabatan", "    smtp: {host: smtp.gmail.com}\n", "")
@@ -200,7 +200,7 @@ def test_one_server_less_or_the_same_in_other_letters_is_none(ministry: Ministry
 
 def test_a_refresh_token_is_for_its_endpoint_too(ministry: Ministry, key: str) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
-    keep(ministry, key, StoredSecret(SECRET, hearers=(*HEARERS, endpoint)))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=(*HEARERS, endpoint)))
     ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_kept: {NAME}}}"
     ministry.edit("jabatan", f"password_kept: {NAME}", ways)
     assert problems(ministry) == []
@@ -213,7 +213,7 @@ def test_a_refresh_token_is_for_its_endpoint_too(ministry: Ministry, key: str) -
 
 def test_an_application_s_secret_is_for_the_mailbox_that_it_was_typed_for_too(ministry: Ministry, key: str) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
-    keep(ministry, key, StoredSecret(SECRET, hearers=(*HEARERS, endpoint, "username: pantau")))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=(*HEARERS, endpoint, "username: pantau")))
     ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: client_credentials, client_id: x, client_secret_kept: {NAME}}}"
     ministry.edit("jabatan", f"password_kept: {NAME}", ways)
     assert problems(ministry) == []
@@ -228,7 +228,7 @@ def test_one_who_follows_nothing_is_given_the_newest_token_and_the_service_the_o
     ministry: Ministry, key: str
 ) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
-    keep(ministry, key, StoredSecret(SECRET, hearers=(*HEARERS, endpoint)))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=(*HEARERS, endpoint)))
     ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_kept: {NAME}}}"
     ministry.edit("jabatan", f"password_kept: {NAME}", ways)
     with sqlite3.connect(ministry.directory / "state" / "pantau.sqlite") as store:
@@ -256,7 +256,7 @@ def test_one_who_follows_nothing_is_given_the_newest_token_and_the_service_the_o
 
 
 def test_it_shows_nowhere(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     configuration = ministry.load().accepted()
 
     agency = configuration.registry.agencies["JCONTOH"]
@@ -268,12 +268,12 @@ def test_it_is_read_again_when_it_comes_to_be_there(ministry: Ministry, key: str
     memory = LoadCache()
     assert isinstance(registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox.login, UnavailableLogin)
 
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     assert isinstance(registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox.login, Password)
 
 
 def test_while_the_store_is_away_what_is_known_of_it_holds(ministry: Ministry, key: str) -> None:
-    keep(ministry, key, StoredSecret(SECRET, hearers=HEARERS))
+    keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     memory = LoadCache()
     registry_of(ministry, memory)
     store = ministry.directory / "state" / "pantau.sqlite"
@@ -301,7 +301,7 @@ def test_beside_a_file_it_is_a_second_source(ministry: Ministry) -> None:
 
 
 def test_what_is_kept_says_whom_it_was_typed_for() -> None:
-    secret = StoredSecret(SECRET, hearers=HEARERS)
+    secret = StoredSecret(SECRET, allowed_hosts=HEARERS)
 
     assert StoredSecret.read(secret.written()) == secret
     assert json.loads(secret.written())["hearers"] == sorted(HEARERS)
@@ -311,7 +311,7 @@ def test_what_is_kept_says_whom_it_was_typed_for() -> None:
 
 
 def test_one_that_would_be_told_to_others_all_the_same_is_not_signed_in_with() -> None:
-    login = {"username": "pantau", "password": StoredSecret(SECRET, hearers=HEARERS)}
+    login = {"username": "pantau", "password": StoredSecret(SECRET, allowed_hosts=HEARERS)}
     said = {"address": "pantau@jcm.gov.my", "imap": {"host": "imap.penyerang.example"}, "login": login}
     mailbox = MailboxSettings.model_validate(said).build("JCM/utama", Trust(), EgressPolicy())
 
