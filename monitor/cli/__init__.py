@@ -1,4 +1,4 @@
-"""The command `pantau`: one function a command, and what is done about one thing in one file."""
+"""The `pantau` command line: one function a command, one module a subject."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ from typer.core import TyperCommand, TyperGroup
 from monitor.cli.log import log_to_stderr
 from monitor.cli.service import fail
 
-#: What each does. Its file is imported when it is called: all that they need would cost two seconds of CPU each time.
+#: The help of each command. Its module is imported when it is called: importing all of them costs two seconds of CPU.
 COMMANDS: Final[Mapping[str, str]] = {
-    "init": "Ask for a mailbox, at most six questions, try it at once, and write a configuration that watches it.",
-    "run": "Run the service until SIGTERM or Ctrl-C. SIGHUP reads the configuration again.",
-    "check": "Check the whole configuration and print everything that is wrong with it, a line each.",
-    "probe": "Send one real message now and show each phase with its time, and what the outcome means.",
-    "backup": "Copy the store into a new file, while the service runs or not, and look whether the copy is whole.",
-    "restore": "Put a copy in the store's place while the service is stopped, and let paper wait for a person.",
-    "store": "Move the store from its file to PostgreSQL.",
-    "site": "Other sites that probe: let one join this hub, look how it stands, let it leave.",
-    "incidents": "List the incidents that are open, then the newest of the others. Times are Malaysian.",
-    "notifications": "List the newest notices, newest first. Times are Malaysian.",
-    "on-call": "Show who is on call and who comes next, until when, and by which numbers. Times are Malaysian.",
-    "ack": "Acknowledge an incident: the escalation to staff stops, the announcement does not.",
-    "escalate": "Hand an incident on: the next of the staff are told at once, and that it was handed on.",
-    "note": "Write down what is being done about an incident: whoever has taken it on has it for longer by it.",
-    "release": "Release the announcements of outages: their fax pages and letters go out to the agencies' recipients.",
-    "declare": "Declare an outage that no probe sees: people cannot read or send mail, and every probe is well.",
-    "close": "End an incident by your word. What has not left is withdrawn, and you say whether a recovery is told.",
-    "false-alarm": "End an incident as a false alarm: whoever was told of it gets a correction, by the same way.",
-    "letter-preview": "Write the letter that would go out, with this agency's data and invented times.",
-    "letters": "The letters in the tray: print, sign and post them, and record it here.",
-    "paper": "Letters and faxes that wait because the store may be an older copy, and numbers that are not given.",
-    "set-status": "Say what became of a notice whose fate is unknown: ask its reader first.",
-    "incident-record": "Write an incident's dossier: the record as PDF/A, and the data behind it with the journal's hashes.",
-    "monthly-report": "Write an agency's monthly statement for its head: a page of PDF/A in Malay, and tables beside it.",
-    "drill": "Try a contact's numbers, or everybody's: SMS, calls and faxes that say that they are a drill.",
-    "override": "Let somebody take a duty over for a while.",
-    "silence": "Let nobody be told about an agency or a route for a while.",
-    "reload": "Let the running service read its configuration again. A bad one changes nothing; exit code 2.",
-    "apply": "Write the agency files of a directory into the store, all or none, and show what becomes different.",
-    "export": "Write the store's agency documents as files into a directory, each as it was written.",
-    "user": "Say who may sign in to the portal, and as what.",
-    "token": "Give programs tokens by which they ask and order over HTTP.",
-    "secrets": "The secrets in the store: the key that they are encrypted with, and another in its place.",
-    "rename": "Let an agency or a mailbox be called otherwise, without losing its history. Write the new name into the files first.",
-    "audit": "The journal: whether it is as it was written, and all of it for an auditor.",
-    "purge": "Show which incidents, notices and entries of the journal would be disposed of, and with --confirm do it.",
+    "init": "Create a first configuration: ask for a mailbox, test it, and write the files.",
+    "run": "Run the service until SIGTERM or Ctrl-C. SIGHUP reloads the configuration.",
+    "check": "Check the configuration and print every problem, one a line.",
+    "probe": "Send one real message now, show the duration of each phase, and explain the outcome.",
+    "backup": "Copy the store to a new file, also while the service runs, and verify the copy.",
+    "restore": "Replace the store by a copy while the service is stopped, and pause letters and faxes.",
+    "store": "Move the store from SQLite to PostgreSQL.",
+    "site": "Sites that probe for this hub: add, check, rejoin and remove them.",
+    "incidents": "List the open incidents, then the latest resolved ones. Times are Malaysian.",
+    "notifications": "List notifications, newest first. Times are Malaysian.",
+    "on-call": "Show who is on call, until when, who is next, and their numbers. Times are Malaysian.",
+    "ack": "Acknowledge an incident: this stops escalation to staff, not the announcement.",
+    "escalate": "Escalate an incident: notify the next people of its escalation policy at once.",
+    "note": "Add a note to an incident. This extends its acknowledgement.",
+    "release": "Release announcements of outages: send faxes and letters to the agencies' recipients.",
+    "declare": "Declare an outage that no probe detects.",
+    "close": "Close an incident by hand, and choose whether a recovery is announced.",
+    "false-alarm": "Close an incident as a false alarm, and send a correction to everybody who was notified.",
+    "letter-preview": "Write a letter or fax page as it would be sent, with this agency's data and invented times.",
+    "letters": "Letters in the tray: list them, and record printing and posting.",
+    "paper": "Letters and faxes that are paused because the store may be an older copy.",
+    "set-status": "Set the delivery status of a notification where it is unknown. Ask the recipient first.",
+    "incident-record": "Write an incident's record: a PDF/A, and the data with the hashes of the audit log.",
+    "monthly-report": "Write an agency's monthly report for its head: one page of PDF/A in Malay, and tables.",
+    "drill": "Test a contact's numbers, or everybody's, by SMS, calls and faxes that are marked as a drill.",
+    "override": "Put somebody else on call for a while.",
+    "silence": "Suppress notifications about an agency or a route for a while.",
+    "reload": "Reload the configuration of the running service. An invalid one changes nothing; exit code 2.",
+    "apply": "Write the agency files of a directory to the store, all or none, and show the differences.",
+    "export": "Write the agency documents of the store as files into a directory.",
+    "user": "Users of the portal, their roles and their sign-in.",
+    "token": "API tokens of programs.",
+    "secrets": "Secrets in the store, and the key that encrypts them.",
+    "rename": "Rename an agency or a mailbox and keep its history. Change the name in the files first.",
+    "audit": "The audit log: verify it, print its head, export it.",
+    "purge": "Show which incidents, notifications and audit log entries would be deleted; --confirm deletes them.",
     "demo": "Run against fictional agencies whose mail can be broken on purpose.",
-    "lab": "Start mail systems that can be broken on purpose, and wait for orders on this terminal.",
+    "lab": "Start mail systems that can be broken on purpose, and read commands from this terminal.",
 }
 
-#: Modules of several commands; every other command has one of its own, called like it.
+#: Modules of several commands. Every other command has a module of its own name.
 _TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
     "incident": ("incidents", "ack", "escalate", "note", "release", "declare", "close", "false-alarm"),
     "notification": ("notifications", "set-status"),
@@ -69,12 +69,12 @@ _TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-#: What Python makes of an octet that is no UTF-8, as a terminal that is set to Latin-1 sends it: nothing of ours can take it.
+#: How Python decodes an octet that is not UTF-8, such as a Latin-1 terminal sends. Neither JSON nor the store can hold it.
 _UNREADABLE: Final = re.compile("[\udc80-\udcff]")
 
 
 class _Commands(TyperGroup):
-    """Knows what each command does, and imports the one that is called."""
+    """Command group that imports only the command that is called."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -82,7 +82,7 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         for word in filter(_UNREADABLE.search, args):
-            fail(f"{word!a} is not in UTF-8: set the terminal to that, or write plain letters", 2)
+            fail(f"{word!a} is not UTF-8: set the terminal to UTF-8, or write plain letters", 2)
         name, known, rest = super().resolve_command(ctx, args)
         found = known and command(known.name or "")
         if ctx.obj is not None:
@@ -91,8 +91,8 @@ class _Commands(TyperGroup):
 
 
 def command(name: str) -> TyperCommand | TyperGroup:
-    """Return the command that is called *name*, with all that it needs."""
-    # What is imported stays: to look for garbage among it meanwhile is a sixth of a start.
+    """Import and return the command *name*."""
+    # Imported modules are never garbage: collecting meanwhile costs a sixth of a start.
     gc.disable()
     try:
         module = _module(name)
@@ -112,7 +112,7 @@ def command(name: str) -> TyperCommand | TyperGroup:
 
 
 def _flow(found: Any) -> None:
-    """Let the paragraphs of a command's help be as wide as the terminal is: in its docstring they are as wide as code."""
+    """Unwrap the paragraphs of a command's help, so that they fill the terminal."""
     found.help = "\n\n".join(" ".join(each.split()) for each in cleandoc(found.help or "").split("\n\n"))
 
 
@@ -120,16 +120,16 @@ def _module(name: str) -> ModuleType:
     module = next((module for module, names in _TOGETHER.items() if name in names), name.replace("-", "_"))
     for file in Path(__file__).parent.glob(f"*/{module}.py"):
         return import_module(f"{__name__}.{file.parent.name}.{module}")
-    # The fictional world is a distribution of its own: a service in earnest has none of it.
+    # The lab is a distribution of its own: a production service does not need it.
     found = entry_points(group="pantau.commands", name=name)
     if not found:
-        fail(f"`pantau {name}` comes with pantau-lab, which is not installed here; in the sources: pip install ./lab")
+        fail(f"`pantau {name}` needs pantau-lab, which is not installed here; in the source tree: pip install ./lab")
     return cast(ModuleType, found[name].load())
 
 
 app = typer.Typer(
     name="pantau",
-    help="Proves that official e-mail works, and tells people by SMS, call, fax and letter when it does not.",
+    help="Monitor e-mail with real messages, and notify people by SMS, call, fax and letter when it fails.",
     cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
@@ -147,10 +147,10 @@ def _show_version(*, wanted: bool) -> None:
 def pantau(
     *, _: Annotated[bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version)] = False
 ) -> None:
-    """Take what stands before the command."""
+    """Handle the options that stand before the command."""
 
 
 def main() -> None:
     """Run the command line."""
-    # Before a command does anything: what a library's default log shows of a failure may hold a password.
+    # Before any command runs: the default log of a library may show a password when it fails.
     app(obj=log_to_stderr)

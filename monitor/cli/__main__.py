@@ -1,4 +1,4 @@
-"""Lets `python -m monitor.cli` be the command."""
+"""Run the command line by `python -m monitor.cli`."""
 
 from monitor.cli import main
 

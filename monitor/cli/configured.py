@@ -1,4 +1,4 @@
-"""What a command knows from the configuration, without the running service."""
+"""Configuration of commands that do not ask the running service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the program says of its work: on standard error."""
+"""Log output on standard error."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from typing import TextIO
 
 
 class Level(StrEnum):
-    """From which level on something is said. Nothing of ours is below info: there is no more to see."""
+    """Lowest level that is logged. Pantau logs nothing below info."""
 
     INFO = "info"
-    #: What is wrong, and what may become it; not what is well again.
+    #: Faults and what may become one; not recoveries.
     WARNING = "warning"
-    #: Bugs of ours, and what nobody but a person can mend.
+    #: Bugs, and faults that need a person.
     ERROR = "error"
 
 
-#: The priorities of a journal, as sd-daemon(3) has them.
+#: Priorities of systemd's journal (sd-daemon(3)).
 PRIORITIES: Mapping[str, int] = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 
 
 def log_to_stderr(level: Level = Level.INFO) -> None:
-    """Write what libraries say went wrong to standard error, and our own events, if anything that is imported has any."""
-    # Libraries say only what went wrong; aioimaplib would log passwords at DEBUG.
+    """Log warnings of libraries to standard error, and events of Pantau if structlog is imported."""
+    # Libraries log warnings only: aioimaplib logs passwords at DEBUG.
     logging.basicConfig(
         level=max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]),
         handlers=[handler := logging.StreamHandler(sys.stderr)],
     )
     words = "%(levelname)s %(name)s %(message)s"
     handler.setFormatter(_Prioritised(words) if to_journal(sys.stderr, os.environ) else logging.Formatter(words))
-    # Most commands have none, and it is a quarter of their time.
+    # Most commands log no events, and importing structlog takes a quarter of their time.
     if "structlog" in sys.modules:
         handler.addFilter(_Repeated())
         _write_events(level)
 
 
 def _write_events(level: Level) -> None:
-    """Write events as lines to standard error: coloured for a terminal, key=value else, with its priority for a journal.
+    """Write events as lines to standard error: coloured for a terminal, else key=value; for systemd's journal with a priority.
 
-    A journal has the time of each line itself.
+    The journal records the time of each line itself.
     """
     import structlog  # noqa: PLC0415 - see above
 
@@ -65,7 +65,7 @@ def _write_events(level: Level) -> None:
 
 
 def complain(text: str, priority: str = "error") -> None:
-    """Say on standard error why the program ends; each line with its priority where a journal reads it."""
+    """Write to standard error why the program ends; for systemd's journal, each line with its priority."""
     lines = text.splitlines()
     if to_journal(sys.stderr, os.environ):
         lines = [f"<{PRIORITIES[priority]}>{line}" for line in lines]
@@ -76,20 +76,20 @@ def to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Whether what is written to *stream* goes to systemd's journal (systemd.exec(5), `$JOURNAL_STREAM`)."""
     try:
         status = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # It is no file.
+    except (OSError, ValueError):  # It is not a file.
         return False
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class _Repeated(logging.Filter):
-    """Pass a library's line at most once a minute; the next one says how many were left out.
+    """Filter that passes a library's line at most once a minute; the next line has the number of suppressed ones.
 
-    Some are written for whatever a stranger sends ("Invalid HTTP request received."): without a limit they fill the disk.
-    Lines are the same that have the same logger, the same first line before anything is filled in, and the same exception.
+    Any client can cause some lines ("Invalid HTTP request received."): without a limit they fill the disk. Lines are equal
+    when they have the same logger, the same first line before anything is filled in, and the same exception.
     """
 
     def __init__(self) -> None:
-        from monitor.runtime.log_throttle import LogThrottle  # noqa: PLC0415 - a short command needs none
+        from monitor.runtime.log_throttle import LogThrottle  # noqa: PLC0415 - short commands do not need it
 
         super().__init__()
         self._throttle = LogThrottle()
@@ -111,7 +111,7 @@ def _kind_of(record: logging.LogRecord) -> Hashable:
 
 
 class _Prioritised(logging.Formatter):
-    """A library's words; a journal takes each line of them for an entry."""
+    """Formatter of libraries' lines; systemd's journal takes each line for an entry."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = PRIORITIES.get(record.levelname.lower(), 6)

@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Socket = Annotated[
     Path | None,
     typer.Option(
         "--socket",
-        help="The service's control socket; default: in the state directory that the settings name, "
-        "or, if they cannot be read, that of your service that runs.",
+        help="The control socket of the service. Default: in the state directory of the settings, "
+        "or, if they cannot be read, the socket of your running service.",
         metavar="FILE",
         show_default=False,
     ),
 ]
 
-#: Where the settings are looked for.
+#: The settings file by default.
 DEFAULT_CONFIG = Path("pantau.yaml")
 
 
@@ -40,11 +40,13 @@ def _or_yours(name: str) -> str:
     return name or login_name()
 
 
-By = Annotated[str, typer.Option("--by", help="In whose name; default: yours.", metavar="NAME", callback=_or_yours)]
+By = Annotated[
+    str, typer.Option("--by", help="Who does this. Default: your login name.", metavar="NAME", callback=_or_yours)
+]
 
 
 def _numbers(words: list[str] | None) -> list[str] | None:
-    """Refuse an empty one, as a variable of a script may be: it would count as nothing said, and a hundred be left out."""
+    """Refuse an empty number, as from an unset variable of a script: it would count as none, and 100 numbers would be skipped."""
     if words and not all(map(str.strip, words)):
         raise typer.BadParameter("is empty; write the last number that is on paper, as JCM-23, or leave it out")
     return words
@@ -55,12 +57,12 @@ LastNumbers = Annotated[
     typer.Option(
         "--last-number",
         callback=_numbers,
-        help="The last number that is on paper, as JCM-23; of an incident that is open, its last page, as JCM-07/3.",
+        help="The last number on paper, such as JCM-23, or the last page of an open incident, such as JCM-07/3. May be repeated.",
         metavar="NUMBER",
     ),
 ]
 
 
 def in_path(number: str) -> str:
-    """Return an incident's number as a part of a path, in capitals: nobody holds the shift key at three at night."""
+    """Return an incident's number as a part of a path, in capitals: nobody should need the shift key at night."""
     return quote(number.strip().upper(), safe="")

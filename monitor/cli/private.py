@@ -1,4 +1,4 @@
-"""Files that name people or hold a secret: only whoever runs the command may read them."""
+"""Files that name people or hold a secret: only the user of the command may read them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 @contextmanager
 def private(path: Path) -> Iterator[BinaryIO]:
-    """Open *path* to be written anew; a file that others could read is closed to them. Raise `OSError`."""
+    """Open *path* to be written anew; an existing file becomes readable by its owner only. Raise `OSError`."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        # /dev/stdout is somebody else's.
+        # /dev/stdout keeps its mode.
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.fchmod(descriptor, 0o600)
         yield file

@@ -10,24 +10,24 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Column, Table
 
-#: Wider than any table: with no terminal to ask, rich would cut at 80 columns.
+#: Wider than any table: without a terminal, rich would cut at 80 columns.
 _WIDE = 100_000
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 
-#: By their titles: the key under which a cell is found, or what makes it of all that is to be shown in a row.
+#: By title: the key of a cell's value in a row, or a function of the row.
 Columns = Mapping[str, str | Callable[[Any], str]]
 
 
 def show(found: Iterable[Any], columns: Columns, *, nothing: str) -> None:
-    """Print a table with a row for each that was *found*, or *nothing*. Piped, it is as wide as it needs to be."""
-    # On a narrow terminal a word is broken and not cut off: half a name is another's. A number is to be typed again.
+    """Print a table with a row for each item of *found*, or *nothing*. Piped output has no width limit."""
+    # A narrow terminal wraps words and never truncates them: half a name may be another person's. Numbers are not wrapped.
     first, *others = columns
     heads = [Column(first, no_wrap=True), *(Column(each, overflow="fold") for each in others)]
     table = Table(*heads, box=None, pad_edge=False, header_style="bold")
     for each in found:
         table.add_row(*(legible(str(each[of]) if isinstance(of, str) else of(each)) for of in columns.values()))
-    # A piece of an IPv6 address may be the name of a picture: "2001:db8:a:1".
+    # Part of an IPv6 address may be an emoji code: "2001:db8:a:1".
     console = Console(emoji=False)
     if not console.is_terminal:
         console.width = _WIDE
@@ -49,5 +49,5 @@ def _local(text: str) -> datetime:
 
 
 def legible(text: str) -> str:
-    """Return *text* without what would move the cursor: some of it was said by a mail server, or by a provider."""
+    """Return *text* without control characters: some of it comes from mail servers and providers."""
     return "".join(each if each.isprintable() else " " for each in text)

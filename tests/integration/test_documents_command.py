@@ -64,20 +64,20 @@ async def by_the_portal(place: Path, code: str, text: str | None) -> None:
 def test_files_are_applied_and_exported_as_they_were(place: Path) -> None:
     assert run(place, "apply") == (
         0,
-        ["+ JCM: new", "+ MDC: new", "2 written. A service takes it up when it starts, or with `pantau reload`."],
+        ["+ JCM: new", "+ MDC: new", "2 written. A service applies them at its start, or with `pantau reload`."],
     )
-    assert run(place, "apply") == (0, ["The store has all of it already."])
+    assert run(place, "apply") == (0, ["The store is up to date."])
     assert run(place, "export", "out") == (
         0,
         [
             "out/jcm.yaml: version 1",
             "out/mdc.yaml: version 1",
-            "Of 2 in the store: 2 written to out, 0 left there as edited.",
+            "Of 2 in the store: 2 written to out, 0 kept because they were edited.",
         ],
     )
     for file in ("jcm.yaml", "mdc.yaml"):
         assert (place / "out" / file).read_bytes() == (place / "agencies" / file).read_bytes()
-    assert run(place, "apply", "out") == (0, ["The store has all of it already."])
+    assert run(place, "apply", "out") == (0, ["The store is up to date."])
     accepted = load(place / "pantau.yaml", {}).accepted()
     assert set(accepted.registry.agencies) == {"JCM", "MDC"}
 
@@ -91,7 +91,7 @@ def test_what_becomes_different_is_shown_and_a_dry_run_writes_nothing(place: Pat
     assert re.fullmatch(r"--- JCM version 1 \(by Siti, \d\d/\d\d/\d{4} \d\d:\d\d, files\)", lines[0])
     assert lines[1] == "+++ jcm.yaml"
     assert [line for line in lines if line[0] in "+-"][2:] == ["-name: Jabatan JCM", "+name: Jabatan Contoh"]
-    assert lines[-1] == "Nothing is written: 1 would be."
+    assert lines[-1] == "Nothing is written; 1 would be."
     assert stored(place)["JCM"] == agency("JCM")
 
 
@@ -142,7 +142,7 @@ def test_a_file_that_was_not_touched_undoes_nothing_and_export_fetches_what_is_n
     run(place, "apply")
     asyncio.run(by_the_portal(place, "JCM", agency("JCM").replace("Jabatan JCM", "Theirs")))
     code, lines = run(place, "apply")
-    assert (code, lines[-1]) == (0, "The store has all of it already.")
+    assert (code, lines[-1]) == (0, "The store is up to date.")
     assert lines[0].startswith("  JCM: version 2 in the store is newer (by Ravi,")
     assert run(place, "export")[0] == 0
     assert "Theirs" in (place / "agencies" / "jcm.yaml").read_text()
@@ -155,7 +155,7 @@ def test_an_export_leaves_what_was_edited(place: Path) -> None:
     file.write_text("agency: JCM\n")
     code, lines = run(place, "export")
     assert code == 1
-    assert lines[0].startswith("agencies/jcm.yaml: was edited here since")
+    assert lines[0].startswith("agencies/jcm.yaml: was edited since")
     assert file.read_text() == "agency: JCM\n"
 
 
@@ -165,12 +165,12 @@ def test_an_agency_leaves_with_prune_and_its_file_with_the_export_elsewhere(plac
     (place / "agencies" / "mdc.yaml").unlink()
     assert run(place, "apply") == (
         0,
-        ["  MDC: is in the store only, and stays; --prune takes it out", "The store has all of it already."],
+        ["  MDC: is in the store only, and stays; --prune removes it", "The store is up to date."],
     )
-    assert run(place, "apply", "agencies", "--prune")[1][0] == "- MDC: is watched no more"
+    assert run(place, "apply", "agencies", "--prune")[1][0] == "- MDC: removed"
     code, lines = run(place, "apply", "out")
     assert code == 1
-    assert lines[0].startswith("! MDC: somebody else took it out meanwhile: version 2, by Siti")
+    assert lines[0].startswith("! MDC: somebody else removed it meanwhile: version 2, by Siti")
     run(place, "export", "out")
     assert not (place / "out" / "mdc.yaml").exists()
     assert stored(place) == {"JCM": agency("JCM"), "MDC": None}
@@ -187,8 +187,8 @@ def test_where_files_count_nothing_is_applied(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--expect-version", "JCM"], "'JCM' is no version; write JCONTOH=7"),
-        (["--expect-version", "JCM=x"], "'JCM=x' is no version; write JCONTOH=7"),
+        (["--expect-version", "JCM"], "'JCM' is not a version; write JCONTOH=7"),
+        (["--expect-version", "JCM=x"], "'JCM=x' is not a version; write JCONTOH=7"),
     ],
 )
 def test_who_mistypes_is_told_what_to_write(place: Path, words: Sequence[str], says: str) -> None:
@@ -233,11 +233,11 @@ async def test_a_running_service_writes_and_takes_up_what_is_applied(place: Path
         file = place / "agencies" / "jcm.yaml"
         file.write_text(file.read_text().replace("Jabatan JCM", "Jabatan Contoh"))
         code, lines = await asyncio.to_thread(run, place, "apply")
-        assert (code, lines[-1]) == (0, "1 written. The service has taken it up.")
+        assert (code, lines[-1]) == (0, "1 written. The service has applied them.")
         assert taken_up(place)["JCM"] == "Jabatan Contoh"
         (place / "agencies" / "mdc.yaml").unlink()
         code, lines = await asyncio.to_thread(run, place, "apply", "agencies", "--prune", "--no-reload")
-        assert lines[-1] == "1 written. A service takes it up when it starts, or with `pantau reload`."
+        assert lines[-1] == "1 written. A service applies them at its start, or with `pantau reload`."
         assert set(taken_up(place)) == {"JCM", "MDC"}
         assert (await asyncio.to_thread(run, place, "export", "out"))[0] == 0
     assert sorted(each.name for each in (place / "out").iterdir()) == [".pantau-documents.json", "jcm.yaml"]

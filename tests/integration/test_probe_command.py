@@ -135,7 +135,7 @@ async def test_every_route_that_was_asked_for_is_told_and_the_worst_is_the_exit_
         await desk.network.systems[AGENCY].repair()
 
     assert code == 19
-    assert text.count("Look at this, in this order:") == len(REFERENCES)
+    assert text.count("Check these, in this order:") == len(REFERENCES)
 
 
 async def test_a_check_is_shown_as_a_table_and_fails_when_something_does(desk: CallbackHandler) -> None:

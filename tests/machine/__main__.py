@@ -141,7 +141,7 @@ def put_back(machine: Machine) -> None:
     """Let a letter go out after the copy, then put the copy back: paper waits, and no number stands on paper twice."""
     copy = machine.run("ls -t /var/backups/pantau/*.sqlite").split()[0]
     [test] = commands("docs/how-to/operator/backup.md", "Test a backup")
-    expect(machine.run(named(test, copy)), "The journal is whole")
+    expect(machine.run(named(test, copy)), "The audit log is intact")
     machine.run(f"cd /; {ASK} close JCONT-01 --recovered --reason ujian --by operator {CONFIG}")
     outage(machine, "JCONT-02")
     machine.until(f"cd /; {ASK} letters list {CONFIG} | grep JCONT-02")
@@ -149,15 +149,15 @@ def put_back(machine: Machine) -> None:
     [block] = commands("docs/how-to/operator/backup.md", "Restore a backup")
     service_at_work = block.replace("systemctl stop pantau\n", "")
     machine.run(f"cd /; {named(service_at_work, copy)}", code=1)
-    expect(machine.run(f"cd /; {named(block, copy)}"), "is the store now", "Letters and faxes wait from now on")
-    noticed(machine, "an older copy was put back by")
+    expect(machine.run(f"cd /; {named(block, copy)}"), "is the store now", "Letters and faxes are paused")
+    noticed(machine, "restored an older copy")
     outage(machine, "JCONT-03")
     machine.until(f"cd /; {ASK} paper status {CONFIG} | grep JCONT-03")
     let_go(machine, "JCONT-03")
 
     machine.run(f"systemctl stop pantau; rm /var/lib/pantau/pantau.sqlite*; cp {copy} /var/lib/pantau/pantau.sqlite")
     machine.run("chown pantau:pantau /var/lib/pantau/pantau.sqlite; systemctl start pantau")
-    noticed(machine, "the store knew less than what was noted outside of it")
+    noticed(machine, "the store is older than its high-water mark")
     outage(machine, "JCONT-04")
     let_go(machine, "JCONT-04")
 
@@ -172,7 +172,7 @@ def outage(machine: Machine, number: str) -> None:
 def noticed(machine: Machine, how: str) -> None:
     """See that paper waits, and that the letters which the store does not know are named."""
     said = machine.until(f"cd /; {ASK} paper status {CONFIG} | grep -B 9 -A 99 ' NO *$'")
-    expect(said, how, "not known to the store: ")
+    expect(said, how, "not in the store: ")
 
 
 def let_go(machine: Machine, number: str) -> None:
@@ -182,7 +182,7 @@ def let_go(machine: Machine, number: str) -> None:
         raise Failed(f"{number} was laid into the tray before anybody has looked")
     expect(
         machine.run(f"cd /; {ASK} paper resume --reason 'looked at all letters with the clerk' --by operator {CONFIG}"),
-        "go out again. Numbers that are not given: JCONT-02",
+        "are sent again. Skipped numbers: JCONT-02",
     )
     machine.until(f"{listed} | grep {number}")
 
@@ -221,7 +221,7 @@ def upgrade(machine: Machine) -> None:
 
 def _is_of_the_first_release(machine: Machine) -> None:
     expect(machine.run(f"cd /; {ASK} incidents {CONFIG}"), "JCONT-01")
-    expect(machine.run(f"cd /; {ASK} audit verify {CONFIG}"), "The journal is whole")
+    expect(machine.run(f"cd /; {ASK} audit verify {CONFIG}"), "The audit log is intact")
     expect(machine.run(f"cd /; {ASK} audit export {CONFIG} | head -1"), "incident opened", "2026-11-24")
 
 
@@ -262,7 +262,7 @@ def move(machine: Machine) -> None:
     expect(machine.run("systemctl show pantau -p ExecMainStatus"), "ExecMainStatus=78")
     expect(machine.run("journalctl -u pantau -o cat -n 20"), "PostgreSQL at localhost")
     machine.run(f"cd /; {ASK} restore /var/lib/pantau/pantau.sqlite {CONFIG}; systemctl start pantau")
-    expect(machine.run(f"cd /; {ASK} paper status {CONFIG}"), r"an older copy was put back by .* NO *\n")
+    expect(machine.run(f"cd /; {ASK} paper status {CONFIG}"), r"restored an older copy .* NO *\n")
 
 
 def remove(machine: Machine) -> None:

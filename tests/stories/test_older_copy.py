@@ -100,7 +100,7 @@ async def a_second_outage(play: Theatre) -> None:
 
 async def by_command(play: Theatre, copy: Path) -> None:
     said = await pantau(play, "restore", str(copy), "--by", "Siti Contoh")
-    assert "Letters and faxes wait from now on" in said
+    assert "Letters and faxes are paused" in said
 
 
 async def by_hand(play: Theatre, copy: Path) -> None:
@@ -189,7 +189,7 @@ async def nothing_goes_unseen_or_twice(play: Theatre, number: str) -> None:
     await it_is_told_again_by_telephone_alone(play, number)
     assert len(play.letters()) == 0
     assert len(play.letters("dispatched")) == 1, "posted, and the store does not know of it"
-    assert f"not known to the store: dispatched/{play.letters('dispatched')[0].name}" in await shown(play)
+    assert f"not in the store: dispatched/{play.letters('dispatched')[0].name}" in await shown(play)
 
     await a_person_lets_paper_go(play, number)
     await play.world.network.systems[JCM.code].repair()
@@ -219,7 +219,7 @@ async def a_person_lets_paper_go(play: Theatre, number: str) -> None:
     said = await pantau(
         play, "paper", "resume", "--by", "Siti Contoh", "--reason", "looked at all letters with the clerk"
     )
-    assert said.startswith("Letters and faxes go out again. Numbers that are not given: JCM-02")
+    assert said.startswith("Letters and faxes are sent again. Skipped numbers: JCM-02")
     await play.until_notice("fax", "outage", "delivered", 2)
     await play.noc.expect_sms("SELESAI", "Surat dan faks tidak lagi ditahan")
     assert references(play) == ["JCM-01/1", "JCM-01/2", "JCM-02/1", f"{number}/1"]

@@ -39,7 +39,7 @@ def lab(
     *,
     list_: Annotated[bool, typer.Option("--list", help="List the faults and what a probe reports of each.")] = False,
 ) -> None:
-    """Start mail systems that can be broken on purpose, and wait for orders on this terminal.
+    """Start mail systems that can be broken on purpose, and read commands from this terminal.
 
     Without --directory its files are removed at the end.
     """

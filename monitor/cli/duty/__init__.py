@@ -1,1 +1,1 @@
-"""What people on duty ask and order."""
+"""Commands of people on duty."""

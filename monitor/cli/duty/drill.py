@@ -1,4 +1,4 @@
-"""`pantau drill`: try people's numbers and the gateways, and see what became of it."""
+"""`pantau drill`: test numbers and gateways, and list the results."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ def drill(
     contact: Annotated[
         str,
         typer.Argument(
-            help="A contact's key, or all; JCONTOH/siti or JCONTOH/all of one agency; or results.", show_default=False
+            help="A contact's key, or all; JCONTOH/siti or JCONTOH/all of one agency; or results, to list the last five.",
+            show_default=False,
         ),
     ] = "",
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Try a contact's numbers, or everybody's: SMS, calls and faxes that say that they are a drill.
+    """Test a contact's numbers, or everybody's, by SMS, calls and faxes that are marked as a drill.
 
-    It gives way to anything real, and rings no office outside of its hours. Times are Malaysian.
+    Real notifications go first, and no office is called outside its hours. Times are Malaysian.
     """
     if contact == "results":
         _show(config, socket)
         return
     if not contact:
-        # Nobody is to wake everybody by typing too little.
-        fail("name whom to drill: `pantau drill CONTACT`, or `pantau drill all`", 2)
+        # Without a name nobody is called, rather than everybody.
+        fail("name a contact: `pantau drill CONTACT`, or `pantau drill all`", 2)
     begun = ask(config, socket, "POST", "/drills", {"contact": contact, "by": by})
     number, count = begun["number"], begun["notifications"]
-    typer.echo(f"Drill {number} has begun: {count} to try, until {clock(begun['ends_at'])}.")
-    typer.echo("What becomes of it: pantau drill results")
+    typer.echo(f"Drill {number} has started: {count} notifications, until {clock(begun['ends_at'])}.")
+    typer.echo("Results: pantau drill results")
 
 
 def _show(config: Config, socket: Socket) -> None:
@@ -43,11 +44,11 @@ def _show(config: Config, socket: Socket) -> None:
         "Drill": "drill",
         "When": lambda each: clock(each["begun_at"]),
         "Agency": lambda each: each["agency"] or "NOC",
-        "Whom": "name",
+        "Contact": "name",
         "Channel": "channel",
         "Gateway": "gateway",
         "State": "state",
         "Confirmed": lambda each: clock(each["confirmed_at"]),
         "Reason": "reason",
     }
-    show(ask(config, socket, "GET", "/drills"), columns, nothing="No drill has been held.")
+    show(ask(config, socket, "GET", "/drills"), columns, nothing="There have been no drills.")

@@ -1,4 +1,4 @@
-"""The commands about incidents: what is and was wrong, and what people say and order about it."""
+"""Commands on incidents: list, acknowledge, escalate, note, release, declare, close."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, in_path
 from monitor.cli.service import ask, control_socket, fail
 from monitor.cli.table import Columns, clock, day_and_time, show
 
-Number = Annotated[str, typer.Argument(help="Its number, as in the notices: JKR-07.")]
-#: What an order may contradict: the values of `Contradiction`, which is not imported here, so that commands start quickly.
+Number = Annotated[str, typer.Argument(help="Its number, as in notifications: JKR-07.")]
+#: The values of `Contradiction`, which is not imported so that commands start quickly.
 Contradicted = Literal["works-again", "still-fails"]
 Despite = Annotated[
     Contradicted | None,
     typer.Option(
         "--despite",
-        help="What the refusal of this order has named: it is carried out in spite of that, and the journal says so.",
+        help="Carry it out against what probes measure, as the refusal of this command names it. The audit log records this.",
         show_default=False,
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="How you know, for the journal and the dossier.", metavar="TEXT")]
+Reason = Annotated[
+    str, typer.Option("--reason", help="How you know, for the audit log and the incident record.", metavar="TEXT")
+]
 
 
 def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """List the incidents that are open, then the newest of the others. Times are Malaysian."""
+    """List the open incidents, then the latest resolved ones. Times are Malaysian."""
     columns: Columns = {
         "No.": "number",
-        "About": "subject",
-        "Matter": lambda each: f"{each['matter']}, declared" if each["declared_by"] else each["matter"],
+        "Subject": "subject",
+        "Type": lambda each: f"{each['matter']}, declared" if each["declared_by"] else each["matter"],
         "State": _state,
         "Began": lambda each: clock(each["began_at"]),
         "Acknowledged by": _who,
@@ -44,30 +46,30 @@ def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
 
 
 def _state(incident: Mapping[str, Any]) -> str:
-    """Return where an incident stands, and that the probes see it all the same if a person has ended it."""
+    """Return the state of an incident, with whether probes still detect what a person has closed."""
     if incident["corrected_by"]:
         state = "false alarm"
     elif incident["closed_by"]:
-        state = "closed, measured still" if incident["held_until"] else "closed"
+        state = "closed, still detected" if incident["held_until"] else "closed"
     elif incident["closed_by"] is not None:
-        state = "closed, watched no more"
+        state = "closed, no longer monitored"
     else:
         state = str(incident["state"])
-    return f"{state}, nobody is told" if incident["untold"] else state
+    return f"{state}, nobody is notified" if incident["untold"] else state
 
 
 def _who(incident: Mapping[str, Any]) -> str:
-    """Return who has taken an incident on, and until when; or who had."""
+    """Return who has acknowledged an incident and until when, or who had."""
     if incident["acknowledged_until"]:
         return f"{incident['acknowledged_by']} until {clock(incident['acknowledged_until'])}"
     if incident["had_by"]:
-        return f"{'handed on' if incident['handed_on'] else 'expired'}: {incident['had_by']}"
+        return f"{'escalated' if incident['handed_on'] else 'expired'}: {incident['had_by']}"
     return incident["acknowledged_by"] or ""
 
 
-def _hears(incident: Mapping[str, Any], usual: str) -> str:
-    """Return who hears of an order, as *usual*; of an incident that opened while mail was only watched nobody does."""
-    return "nobody was told of it" if incident["untold"] else usual
+def _notified(incident: Mapping[str, Any], usual: str) -> str:
+    """Return *usual*, or that nobody is notified of an incident that opened in mode `watch`."""
+    return "nobody was notified of it" if incident["untold"] else usual
 
 
 def ack(
@@ -77,7 +79,7 @@ def ack(
         str,
         typer.Option(
             "--take-over",
-            help="Whom you take it over from, as the command says without this; nothing changes if they have it no more.",
+            help="Take it over from this person, as the command without this option names them. Nothing changes if it is no longer theirs.",
             metavar="NAME",
             show_default=False,
         ),
@@ -86,11 +88,11 @@ def ack(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Acknowledge an incident: the escalation to staff stops, the announcement does not.
+    """Acknowledge an incident: this stops escalation to staff, not the announcement.
 
-    For a while (`acknowledge_for`, an hour): do it again, remark on it or release its announcement, and it lasts as long
-    again. Who is not heard of is reminded by SMS, and then the next of the staff are told. What another has stays theirs,
-    unless you take it over: they hear so by SMS, and so does whoever was told of it.
+    It expires (`acknowledge_for`, an hour): acknowledge again, add a note or release the announcement to extend it. A reminder
+    is sent by SMS before it expires; then escalation goes on. An incident that somebody else has acknowledged stays theirs
+    unless you take it over: they are notified by SMS, and so is everybody who was notified of the incident.
     """
     if take_over:
         found = _order(config, socket, incident, "take-over", by, from_user=take_over)
@@ -98,69 +100,69 @@ def ack(
         found = _order(config, socket, incident, "acknowledge", by)
     number, holder = found["number"], found["acknowledged_by"]
     if found["state"] == "resolved":
-        typer.echo(f"{number} is over: nothing to acknowledge.")
+        typer.echo(f"{number} is resolved: nothing to acknowledge.")
         return
-    # What it is about now: it may have got worse since it was read.
+    # Its present type: it may have become worse since it was read.
     stands = f"{number} ({found['matter']}) is acknowledged by {holder} until {clock(found['acknowledged_until'])}."
-    how = "" if holder == by else f"\nTo have it yourself: pantau ack {number} --take-over {shlex.quote(holder)}"
+    how = "" if holder == by else f"\nTo take it over: pantau ack {number} --take-over {shlex.quote(holder)}"
     if take_over and how:
         fail(f"Nothing has changed: {stands}{how}")
     typer.echo(f"{stands}{how}")
 
 
 def escalate(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Hand an incident on: the next of the staff are told at once, and that it was handed on.
+    """Escalate an incident: notify the next people of its escalation policy at once.
 
-    Whether you have it, whoever has it cannot be reached, or nobody has taken it on yet.
+    Also when somebody else has acknowledged it and cannot be reached, or nobody has.
     """
     found = _order(config, socket, incident, "escalate", by)
     if found["state"] == "resolved":
-        typer.echo(f"{found['number']} is over: nothing to hand on.")
+        typer.echo(f"{found['number']} is resolved: nothing to escalate.")
     else:
         again = found["told_again_at"]
         nobody = (
-            again and f"the plan has nobody else: staff are told again at {clock(again)}, and the operations centre now"
+            again
+            and f"the policy has no further step: staff are notified again at {clock(again)}, and the operations centre now"
         )
-        hears = _hears(found, nobody or "the next of the staff are told")
-        typer.echo(f"{found['number']} is handed on by {found['had_by']}; {hears}.")
+        notified = _notified(found, nobody or "the next people are notified")
+        typer.echo(f"{found['number']} is escalated by {found['had_by']}; {notified}.")
 
 
 def note(
     incident: Number,
-    text: Annotated[str, typer.Argument(help="What is being done, for the journal and the dossier.")],
+    text: Annotated[str, typer.Argument(help="What is being done, for the audit log and the incident record.")],
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Write down what is being done about an incident: whoever has taken it on has it for longer by it."""
+    """Add a note to an incident. This extends its acknowledgement."""
     found = _order(config, socket, incident, "notes", by, text=text)
     until = found["acknowledged_until"]
-    has = f" {found['acknowledged_by']} has it until {clock(until)}." if until else ""
-    typer.echo(f"{found['number']}: written down.{has}")
+    has = f" Acknowledged by {found['acknowledged_by']} until {clock(until)}." if until else ""
+    typer.echo(f"{found['number']}: note added.{has}")
 
 
 def release(
-    incidents: Annotated[list[str] | None, typer.Argument(help="Their numbers, as in the notices: JKR-07.")] = None,
+    incidents: Annotated[list[str] | None, typer.Argument(help="Their numbers, as in notifications: JKR-07.")] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that wait for their release, once confirmed.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All that wait for release, once confirmed.")] = False,
     confirm: Annotated[
-        int | None, typer.Option("--confirm", help="How many that are, as the command says without it.", min=1)
+        int | None, typer.Option("--confirm", help="Their number, as the command without this option prints it.", min=1)
     ] = None,
     despite: Despite = None,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Release the announcements of outages: their fax pages and letters go out to the agencies' recipients.
+    """Release announcements of outages: send faxes and letters to the agencies' recipients.
 
-    Mail is measured again first, which takes some seconds. Where the newest message arrived nothing goes out, and the command
-    says so.
+    Mail is measured again first, which takes some seconds. If the newest message arrived, nothing is sent.
     """
     if bool(incidents) == everything:
-        raise typer.BadParameter("name the incidents, or say --all")
+        raise typer.BadParameter("name the incidents, or give --all")
     if everything and despite is not None:
-        raise typer.BadParameter("--despite goes with the numbers of incidents, and not with --all")
-    socket = control_socket(config, socket)  # Found once, and so said once, for all of them.
+        raise typer.BadParameter("--despite needs the numbers of incidents; it does not go with --all")
+    socket = control_socket(config, socket)  # Found once, so that its message is printed once.
     refused: list[str] = []
     for number in incidents or _waiting(config, socket, confirm):
         order = {"by": by, "despite": despite}
@@ -171,20 +173,20 @@ def release(
         if found["announcement"] == "released":
             typer.echo(f"{found['number']}: announcement released by {found['released_by']}.")
         else:
-            refused.append(f"{found['number']} has nothing to announce: it is {found['matter']}, {found['state']}")
+            refused.append(f"{found['number']} has no announcement: it is {found['matter']}, {found['state']}")
     if refused:
         fail("\n".join(refused))
 
 
 def _waiting(config: Path, socket: Path | None, confirm: int | None) -> list[str]:
-    """Return the numbers of all that wait; or say which they are, and end the command, where that was not confirmed."""
+    """Return the numbers of all that wait; without confirmation print them and end the command."""
     waiting = ask(config, socket, "GET", "/releases")
     if not waiting:
-        fail("No announcement waits for its release.")
+        fail("No announcement waits for release.")
     if confirm != len(waiting):
         for each in waiting:
             typer.echo(f"{each['number']} {each['matter']}, since {each['began_at']}")
-        typer.echo(f"{len(waiting)} announcements wait. Nothing is released yet; repeat with --confirm {len(waiting)}")
+        typer.echo(f"{len(waiting)} announcements wait. None is released yet; repeat with --confirm {len(waiting)}")
         raise typer.Exit(0)
     return [each["number"] for each in waiting]
 
@@ -209,10 +211,11 @@ def declare(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Declare an outage that no probe sees: people cannot read or send mail, and every probe is well.
+    """Declare an outage that no probe detects.
 
-    The staff are told at once, whoever declares it among them, and the agency's recipients once it is released, as of any
-    outage. It ends with `pantau close`, and not because the probes are well; a mistake is taken back with `pantau false-alarm`.
+    Use it when people cannot read or send mail although every probe succeeds. Staff are notified at once, including whoever
+    declares it; the agency's recipients are notified after the release. It ends with `pantau close`, not with the probes'
+    success; `pantau false-alarm` takes a mistake back.
     """
     order = {"agency": agency, "type": what.value, "since": since, "reason": reason, "by": by}
     done = ask(config, socket, "POST", "/declarations", order)
@@ -220,15 +223,15 @@ def declare(
     number = found["number"]
     typer.echo(f"{number} ({found['matter']}) is declared by {found['declared_by']}, since {clock(found['began_at'])}.")
     if found["untold"]:
-        typer.echo("NOBODY IS TOLD of it: mail is only watched (mode: watch).")
+        typer.echo("NOBODY IS NOTIFIED of it: the service only monitors (mode: watch).")
     elif done["silence"] is not None:
         until = day_and_time(done["silent_until"])
-        typer.echo(f"NOBODY IS TOLD until {until}; `pantau silence remove {done['silence']}` lets them be told now.")
+        typer.echo(f"NOBODY IS NOTIFIED until {until}; `pantau silence remove {done['silence']}` notifies them now.")
     else:
-        typer.echo(f"The staff are told now; `pantau ack {number}` if you have it.")
+        typer.echo(f"Staff are notified now; `pantau ack {number}` acknowledges it.")
     if found["announcement"] == "waiting":
         typer.echo(
-            f"Offices outside are told once it is released: `pantau release {number}`, or by itself if so planned."
+            f"Other offices are notified after the release: `pantau release {number}`, or automatically if configured."
         )
     typer.echo(f'When mail works again: pantau close {number} --reason "..."')
 
@@ -241,8 +244,8 @@ def close(
         bool | None,
         typer.Option(
             "--recovered/--not-recovered",
-            help="Whether mail works again and whoever was told hears so; else the staff hear that it is closed. To be said "
-            "where the probes see it still.",
+            help="Whether mail works again and everybody who was notified is told so; else staff are notified that it is closed. "
+            "Required while probes detect it.",
             show_default=False,
         ),
     ] = None,
@@ -251,34 +254,35 @@ def close(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """End an incident by your word. What has not left is withdrawn, and you say whether a recovery is told.
+    """Close an incident by hand, and choose whether a recovery is announced.
 
-    A declared outage is over then, and whoever was told of it is told so; if the probes see an outage, too, it goes on unless
-    you say of that, too. What they go on seeing opens no new incident for a day, unless it is worse, or began later. While they
-    see it, nobody is told that mail works again unless you say `--despite still-fails`.
+    A declared outage ends, and everybody who was notified of it is notified of its end; if probes detect an outage, too, the
+    incident stays open unless you decide on that with `--recovered` or `--not-recovered`. What they still detect opens no new
+    incident for a day, unless it is worse or began later. While they detect it, no recovery is announced without
+    `--despite still-fails`.
     """
     found = _order(config, socket, incident, "close", by, reason=reason, recovered=recovered, despite=despite)
     number = found["number"]
     if found["state"] != "resolved":
         typer.echo(
-            f"{number} GOES ON: the probes see an outage, too ({found['measured']}). It ends when they are well."
+            f"{number} STAYS OPEN: probes detect an outage, too ({found['measured']}). It ends when they succeed."
         )
         return
     if found["recovered"]:
-        typer.echo(f"{number} is over; {_hears(found, 'whoever was told of it is told so')}.")
+        typer.echo(f"{number} is over; {_notified(found, 'everybody who was notified of it is notified of this')}.")
     else:
-        hears = _hears(found, "the staff who were told of it hear so, and nobody that mail works again")
-        typer.echo(f"{number} is closed: {hears}.")
+        notified = _notified(found, "the staff who were notified of it are notified, and no recovery is announced")
+        typer.echo(f"{number} is closed: {notified}.")
         if found["released_by"]:
-            typer.echo("Offices outside that were told of it hear nothing more: write to them.")
-    _say_held(found)
+            typer.echo("Other offices that were notified get no further message: write to them.")
+    _print_suppressed(found)
 
 
-def _say_held(found: Mapping[str, Any]) -> None:
-    """Say of an incident that a person has ended until when what is measured of it opens none."""
+def _print_suppressed(found: Mapping[str, Any]) -> None:
+    """Print until when what probes detect opens no new incident."""
     if found["held_until"]:
         typer.echo(
-            f"The probes see it still ({found['measured']}). It opens anew when it gets worse, when it has been well and "
+            f"Probes still detect it ({found['measured']}). It opens again when it becomes worse, when it has recovered and "
             f"fails again, and at {clock(found['held_until'])} at the latest."
         )
 
@@ -286,24 +290,24 @@ def _say_held(found: Mapping[str, Any]) -> None:
 def false_alarm(
     incident: Number,
     *,
-    reason: Annotated[str, typer.Option("--reason", help="What was found, for the journal.", metavar="TEXT")],
+    reason: Annotated[str, typer.Option("--reason", help="What was found, for the audit log.", metavar="TEXT")],
     despite: Despite = None,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """End an incident as a false alarm: whoever was told of it gets a correction, by the same way.
+    """Close an incident as a false alarm, and send a correction to everybody who was notified.
 
-    While it is open, and within 24 hours of its end. It cannot be undone. While the probes see it, nobody is told that nothing
-    was wrong unless you say `--despite still-fails`.
+    Possible while it is open, and within 24 hours of its end. It cannot be undone. While probes detect the fault, it needs
+    `--despite still-fails`.
     """
     found = _order(config, socket, incident, "false-alarm", by, reason=reason, despite=despite)
-    hears = _hears(found, "corrections go out")
-    typer.echo(f"{found['number']} is declared a false alarm by {found['corrected_by']}; {hears}.")
-    _say_held(found)
+    notified = _notified(found, "corrections are sent")
+    typer.echo(f"{found['number']} is marked as a false alarm by {found['corrected_by']}; {notified}.")
+    _print_suppressed(found)
 
 
-def _order(config: Path, socket: Path | None, number: str, deed: str, by: str, **said: str | bool | None) -> Any:
-    """Give an order about an incident, and return what it is afterwards."""
+def _order(config: Path, socket: Path | None, number: str, action: str, by: str, **said: str | bool | None) -> Any:
+    """Post an action on an incident, and return the incident after it."""
     order: dict[str, str | bool | None] = {"by": by, **said}
-    return ask(config, socket, "POST", f"/incidents/{in_path(number)}/{deed}", order)
+    return ask(config, socket, "POST", f"/incidents/{in_path(number)}/{action}", order)

@@ -1,4 +1,4 @@
-"""`pantau on-call`: who is on call, and where they answer."""
+"""`pantau on-call`: who is on call, and their numbers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def on_call(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Show who is on call and who comes next, until when, and by which numbers. Times are Malaysian."""
+    """Show who is on call, until when, who is next, and their numbers. Times are Malaysian."""
     found = ask(config, socket, "GET", f"/on-call?{urlencode({'agency': agency, 'at': at})}")
     if not found:
-        whose = f"{agency.upper()}'s escalation names no rota" if agency else "There is no rota"
-        typer.echo(f"{whose}: whom its steps tell stands in its file.")
+        whose = f"{agency.upper()}'s escalation policy has no rota" if agency else "There is no rota"
+        typer.echo(f"{whose}: its file names the contacts of each step.")
     for number, each in enumerate(found):
         typer.echo("\n".join(([""] if number else []) + list(_lines(each))))
 

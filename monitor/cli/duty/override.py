@@ -1,4 +1,4 @@
-"""`pantau override`: somebody takes a duty over for a while."""
+"""`pantau override`: put somebody else on call for a while."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
-app = typer.Typer(help="Let somebody take a duty over for a while.", no_args_is_help=True)
+app = typer.Typer(help="Put somebody else on call for a while.", no_args_is_help=True)
 
 
 @app.command()
@@ -25,7 +25,7 @@ def add(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Put somebody on call instead of whoever is planned. It counts from the next step of an escalation on."""
+    """Put somebody on call instead of whoever is scheduled. It takes effect with the next step of an escalation."""
     order = {"rota": rota, "person": person, "starts_at": begins, "ends_at": until, "by": by}
     made = ask(config, socket, "POST", "/overrides", order)
     span = f"from {day_and_time(made['begins'])} until {day_and_time(made['ends'])}"
@@ -35,12 +35,12 @@ def add(
 
 @app.command("list")
 def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """List the overrides that are not over. Times are Malaysian."""
+    """List the overrides that have not ended. Times are Malaysian."""
     columns: Columns = {
         "No.": "id",
         "Rota": "rota",
         "Who": "person",
-        # Without the year: no override is longer than a quarter, and the list shall fit 80 columns.
+        # Without the year: no override is longer than a quarter, and the list has to fit 80 columns.
         "From": lambda each: day_and_time(each["begins"], year=False),
         "Until": lambda each: day_and_time(each["ends"], year=False),
         "By": "by",
@@ -55,13 +55,13 @@ def remove(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Take an override back: whoever is planned is on call again."""
+    """Remove an override: whoever is scheduled is on call again."""
     gone = ask(config, socket, "POST", f"/overrides/{number}/remove", {"by": by})
-    typer.echo(f"Override {gone['id']} of {gone['rota']} is taken back.")
+    typer.echo(f"Override {gone['id']} of {gone['rota']} is removed.")
     _name_concerned(gone)
 
 
 def _name_concerned(changed: Mapping[str, Any]) -> None:
-    """Say whom to tell: who is relieved must not wait for a call that never comes, nor who has the duty miss one."""
+    """Name whom to inform: neither may wait for a call that never comes, or miss one."""
     names = " and ".join(f"{each['name']} ({each['key']})" for each in changed["tell"])
-    typer.echo(f"Pantau tells nobody of this: tell {names}.")
+    typer.echo(f"Pantau does not notify anybody of this: inform {names}.")

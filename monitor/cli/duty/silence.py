@@ -1,4 +1,4 @@
-"""`pantau silence`: nobody is told about something for a while."""
+"""`pantau silence`: suppress notifications for a while."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
-app = typer.Typer(help="Let nobody be told about an agency or a route for a while.", no_args_is_help=True)
+app = typer.Typer(help="Suppress notifications about an agency or a route for a while.", no_args_is_help=True)
 
 
 @app.command()
@@ -18,16 +18,18 @@ def add(
     target: Annotated[str, typer.Argument(help="An agency's code, or a route as the status page names it.")],
     *,
     duration: Annotated[str, typer.Option("--for", help="How long: 2h, 30m; 7 days at most.", metavar="TIME")],
-    reason: Annotated[str, typer.Option("--reason", help="For the journal, and for whoever wonders.", metavar="TEXT")],
+    reason: Annotated[str, typer.Option("--reason", help="For the audit log and for other users.", metavar="TEXT")],
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Begin a silence. It is probed and judged all the same; an escalation that runs goes on when the silence ends."""
+    """Start a silence. Probing and evaluation go on; a running escalation continues when the silence ends."""
     made = ask(
         config, socket, "POST", "/silences", {"target": target, "duration": duration, "reason": reason, "by": by}
     )
-    typer.echo(f"Nobody is told about {made['about']} until {day_and_time(made['ends'])}: silence {made['id']}.")
+    typer.echo(
+        f"Notifications about {made['about']} are suppressed until {day_and_time(made['ends'])}: silence {made['id']}."
+    )
 
 
 @app.command("list")
@@ -35,10 +37,10 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the silences that have not ended. Times are Malaysian."""
     columns: Columns = {
         "No.": "id",
-        "About": "about",
+        "Target": "about",
         "Since": lambda each: day_and_time(each["begins"]),
         "Until": lambda each: day_and_time(each["ends"]),
-        "Why": "why",
+        "Reason": "why",
         "By": "by",
     }
     show(ask(config, socket, "GET", "/silences"), columns, nothing="There are no silences.")
@@ -51,6 +53,6 @@ def remove(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """End a silence now: what is still wrong is told at once."""
+    """End a silence now: notifications of what is still wrong are sent at once."""
     gone = ask(config, socket, "POST", f"/silences/{number}/remove", {"by": by})
-    typer.echo(f"Silence {gone['id']} about {gone['about']} is ended.")
+    typer.echo(f"Silence {gone['id']} about {gone['about']} has ended.")

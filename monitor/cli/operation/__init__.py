@@ -1,1 +1,1 @@
-"""Running the service, checking its configuration, proving mail at once."""
+"""Commands that run the service, check its configuration and probe mail."""

@@ -1,4 +1,4 @@
-"""`pantau check`: is the configuration right, and if not, what should be written instead."""
+"""`pantau check`: every problem of the configuration, and what to write instead."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from monitor.store.schema.tables import portal_user, record
 _RECORDS: Final = TypeAdapter(DutyRecords)
 #: In seconds, how long the service may take to answer.
 _WITHIN: Final = 5.0
-#: The gravest first.
+#: The most severe first.
 _GRAVITY: Final = (Severity.ERROR, Severity.LOSS, Severity.WARNING)
 
 
@@ -44,21 +44,21 @@ def check(
     config: Config = DEFAULT_CONFIG,
     *,
     severity: Annotated[
-        Severity, typer.Option("--severity", help="Leave out what is less grave: error keeps only what is refused.")
+        Severity,
+        typer.Option("--severity", help="Lowest severity to report: error reports only what the service refuses."),
     ] = Severity.WARNING,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the problems as JSON: severity, file, line, key, message, remedy.")
     ] = False,
 ) -> None:
-    """Check the whole configuration and print everything that is wrong with it, a line each.
+    """Check the configuration and print every problem, one a line.
 
-    Exit code 2 when the service would refuse it, at its start or a reload; 1 when it can be used and somebody should look at
-    what is printed; 0 when nothing is. With `--severity error` warnings are neither printed nor counted, so that
-    `pantau check --severity error && pantau reload` reloads what would be taken.
+    Exit code 2: the service would refuse it at its start or a reload. 1: it is usable, with warnings. 0: there are no problems.
+    `--severity error` neither prints nor counts warnings: `pantau check --severity error && pantau reload`.
 
-    A warning is also of what is going to be wrong: days in the next week on which nobody is on call, numbers where nobody has
-    answered, a store that becomes larger than its disk, a server with too few connections for its processes, and an agency
-    that would lose its history with its code, and a contact whose `user` may not sign in. Overrides and drills count as the service, or its store, has them.
+    Warnings also name what will become wrong: days of the next week with nobody on call, numbers that nobody has answered, a
+    store that outgrows its disk, a server with too few connections for its processes, an agency that would lose its history
+    with its code, and a contact whose `user` may not sign in. Overrides and drills are read from the service, or from its store.
     """
     now = datetime.now(UTC)
     loaded = load(config, os.environ, now=now, duty=partial(duty_records, now=now))
@@ -168,9 +168,7 @@ def print_checked(config: Path, loaded: Loaded, problems: Sequence[Problem]) -> 
     if (found := loaded.configuration) is not None:
         typer.echo(f"{config}: the store grows to {size_of(found.settings, found.registry.routes)}")
         if not found.settings.tells:
-            typer.echo(
-                f"{config}: NOBODY IS TOLD of anything: mode is watch; write mode: tell when people are to be told"
-            )
+            typer.echo(f"{config}: NOBODY IS NOTIFIED: mode is watch; write mode: tell to notify people")
     typer.echo(f"{config}: {_summary(loaded)}")
 
 

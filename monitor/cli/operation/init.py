@@ -1,4 +1,4 @@
-"""`pantau init`: the first configuration, of a mailbox that is tried while it is asked about."""
+"""`pantau init`: a first configuration, of one mailbox that is tested while its settings are asked."""
 
 from __future__ import annotations
 
@@ -90,25 +90,27 @@ ServerOption = Annotated[str | None, typer.Option(metavar="SERVER", help=f"Writt
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="Where to write it; made if it is not there.")] = Path("pantau"),
+    directory: Annotated[Path, typer.Argument(help="The directory to write; created if it does not exist.")] = Path(
+        "pantau"
+    ),
     *,
-    address: Annotated[str | None, typer.Option(help="A mailbox that nobody reads; it writes to itself.")] = None,
+    address: Annotated[str | None, typer.Option(help="A mailbox that nobody uses; it sends to itself.")] = None,
     smtp: ServerOption = None,
     imap: ServerOption = None,
-    username: Annotated[str | None, typer.Option(help="To sign in with; default: the address.")] = None,
+    username: Annotated[str | None, typer.Option(help="The user name of the sign-in; default: the address.")] = None,
     password_file: Annotated[
         Path | None, typer.Option(help="A file that holds only the password.", metavar="FILE")
     ] = None,
-    code: Annotated[str | None, typer.Option(help="What the agency is called for short, such as JCONTOH.")] = None,
+    code: Annotated[str | None, typer.Option(help="The short code of the agency, such as JCONTOH.")] = None,
     ca: Annotated[
         Path | None, typer.Option("--ca", help="The servers' certificate authorities, as PEM.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Ask for a mailbox, at most six questions, try it at once, and write a configuration that watches it.
+    """Create a first configuration: ask for a mailbox, test it, and write the files.
 
-    Nobody is told by it (`mode: watch`). What is given as an option is not asked, and without a terminal nothing is. Nothing
-    is written before a message has come back, and nothing is overwritten. Which TLS a server speaks is found out. The exit
-    code of a failure is that of `pantau probe`.
+    It notifies nobody (`mode: watch`). An option answers its question; without a terminal nothing is asked. Nothing is written
+    before a test message has arrived, and nothing is overwritten. The TLS mode of each server is detected. Exit codes of
+    failures are those of `pantau probe`.
     """
     _check_room(directory)
     key = new_key()
@@ -117,7 +119,7 @@ def init(
     config: Path | None = None
     try:
         if questions.is_alone and (missing := _missing(given, password_file)):
-            fail(f"there is no terminal to ask at; pass {', '.join(missing)} too", 2)
+            fail(f"there is no terminal for questions; give {', '.join(missing)}, too", 2)
         draft = questions.ask_all(given, password_file)
         draft, ca = questions.try_until_it_works(draft, ca)
         draft = replace(draft, code=questions.ask_code(code, draft))
@@ -125,18 +127,16 @@ def init(
     except (KeyboardInterrupt, EOFError, typer.Abort):
         typer.echo(err=True)
         questions.keep_answers(directory)
-        fail("Ended; nothing was written.", 130)
+        fail("Interrupted; nothing was written.", 130)
     finally:
         questions.clean_up(is_written=config is not None)
     typer.echo(f"\nWritten: {config}, the agency's file and the password's.")
     if not is_within(draft.domain, OFFICIAL_SUFFIXES):
-        typer.echo(
-            f"{draft.domain} has no official suffix (circular, 3d): official_suffixes takes it, for a first look."
-        )
+        typer.echo(f"{draft.domain} has no official suffix (circular, 3d); official_suffixes accepts it for this test.")
     loaded = load(config, os.environ, now=datetime.now(UTC))
     print_checked(config, loaded, loaded.problems)
     listen = loaded.accepted().settings.listen
-    typer.echo(f"\nNext:  {to_run(config)}\nthen look at  http://{listen}/")
+    typer.echo(f"\nNext:  {to_run(config)}\nthen open  http://{listen}/")
 
 
 def _missing(given: dict[str, str | None], password_file: Path | None) -> list[str]:
@@ -147,7 +147,7 @@ def _missing(given: dict[str, str | None], password_file: Path | None) -> list[s
 def _check_room(directory: Path) -> None:
     for name in _TAKEN:
         if os.path.lexists(directory / name):
-            fail(f"{directory / name} is there already, and nothing is overwritten; name another directory", 2)
+            fail(f"{directory / name} exists, and nothing is overwritten; name another directory", 2)
     try:
         is_directory = stat.S_ISDIR(directory.stat().st_mode)
     except FileNotFoundError:
@@ -155,7 +155,7 @@ def _check_room(directory: Path) -> None:
     except OSError as error:
         fail(f"{directory} cannot be written: {error.strerror}; name another directory", 2)
     if not is_directory:
-        fail(f"{directory} is no directory", 2)
+        fail(f"{directory} is not a directory", 2)
     # Not Path.exists: it raises where a directory is closed to us.
     around = next(each for each in (directory, *directory.absolute().parents) if os.path.lexists(each))
     if not os.access(around, os.W_OK | os.X_OK):
@@ -179,7 +179,9 @@ class _Questions:
     def ask_all(self, given: dict[str, str | None], password_file: Path | None) -> FirstMailbox:
         """Return the answers, or what was given instead of them."""
         if not self.is_alone:
-            typer.echo("A mailbox that nobody reads writes to itself, and Pantau sees it arrive. Ctrl-C ends it.\n")
+            typer.echo(
+                "Pantau sends a message from a mailbox that nobody uses to itself, and checks that it arrives. Ctrl-C interrupts.\n"
+            )
         if given["code"] is not None:  # Not after all the rest has been asked and tried.
             self._answer("Short code of the agency", given["code"], read_code)
         address = self._answer("E-mail address of the mailbox", given["address"], read_address)
@@ -237,7 +239,7 @@ class _Questions:
                     )
                 return read(text)
             except UnicodeDecodeError:  # Its words would hold a part of a password.
-                typer.echo("  is no UTF-8 text, as what comes from elsewhere may be; type it")
+                typer.echo("  is not UTF-8 text; type it instead of pasting")
             except InvalidAnswerError as wrong:
                 if given is not None:
                     fail(f"{question}: {wrong}", 2)
@@ -280,14 +282,14 @@ class _Questions:
         answers["username"] = draft.username
         options = [word for option, answer in answers.items() for word in (f"--{option}", answer)]
         typer.echo(
-            f"To go on with the same answers:  {shlex.join(['pantau', 'init', str(directory), *options])}", err=True
+            f"To continue with the same answers:  {shlex.join(['pantau', 'init', str(directory), *options])}", err=True
         )
 
     def clean_up(self, *, is_written: bool) -> None:
         """Delete what the trials have left in the mailbox, and say what may still come; a service deletes that itself."""
         with suppress(KeyboardInterrupt), undisturbed(verbose=False):
             if asyncio.run(self._trial.clean_up()) and not is_written:
-                typer.echo(f"A message of this trial may still come; its subject begins with: {SUBJECT}", err=True)
+                typer.echo(f"A message of this test may still arrive; its subject begins with: {SUBJECT}", err=True)
 
     def _say(self, draft: FirstMailbox, route: MonitoredRoute, tried: Tried) -> None:
         width = min(shutil.get_terminal_size((80, 24)).columns, 100)
@@ -296,7 +298,7 @@ class _Questions:
         means, do = advice.what, _to_do(advice.do, result.failure)
         if tried.reads_another:
             means = (
-                f"{draft.username} signs in to another mailbox: mail to {draft.username} comes into it, and mail to "
+                f"{draft.username} signs in to another mailbox: mail to {draft.username} arrives there, and mail to "
                 f"{draft.address} does not."
             )
             do = f"Write the user name of {draft.address}; or watch {draft.username}, as the address."
@@ -320,8 +322,8 @@ class _Questions:
             self._refusals += 1
             if self._refusals == _REFUSALS_AT_MOST:
                 fail(
-                    f"The servers have refused {_REFUSALS_AT_MOST} times; many lock an account that goes on. "
-                    "Sign in by a mail program first. Nothing was written.",
+                    f"The servers have refused {_REFUSALS_AT_MOST} sign-ins; many lock the account after more. "
+                    "Sign in with a mail program first. Nothing was written.",
                     EXIT_CODES[tried.result.outcome],
                 )
             return self._changed(draft, ca, Change.USERNAME)
@@ -365,7 +367,7 @@ class _Questions:
         if wrong:
             typer.echo(f"  {wrong}")
         if self.is_alone:
-            fail("--ca names the servers' certificate authorities, as a PEM file. Nothing was written.", 2)
+            fail("Give the servers' certificate authorities as a PEM file with --ca. Nothing was written.", 2)
         return self._answer("File of its certificate authority (PEM)", None, _file)
 
 
@@ -374,7 +376,7 @@ def _to_do(advised: str, failure: Failure | None) -> str:
     if failure is None or failure.reason not in _SERVERS_FAULT or f"mailboxes.{KEY}" not in advised:
         return advised
     option = "--smtp" if failure.party is Party.SENDER else "--imap"
-    return f"Look at the name and the port of this server ({option})."
+    return f"Check the name and the port of this server ({option})."
 
 
 def _proposed(candidates: Sequence[ServerCandidate]) -> str:

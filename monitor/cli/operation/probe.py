@@ -1,4 +1,4 @@
-"""`pantau probe`: run one probe or check now, and show what happened and what it means."""
+"""`pantau probe`: run one probe or check now, and explain its outcome."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EXIT_CODES: dict[Outcome, int] = {
     Outcome.INCONCLUSIVE: 21,
 }
 
-#: Delivered, but the sender's server did not say in good time that it had taken the message.
+#: Delivered, but the sender's server did not acknowledge the message in time.
 TAKEN_BADLY = 9
 
 #: A check found something broken.
@@ -57,31 +57,31 @@ CHECK_FAILED = 22
 def probe(
     agency: Annotated[str, typer.Argument(help="Short code, such as JKR.")],
     route: Annotated[
-        str | None, typer.Argument(help="All of its routes whose name holds this; default: the internal one.")
+        str | None, typer.Argument(help="Routes whose name contains this; default: the internal route.")
     ] = None,
     config: Config = DEFAULT_CONFIG,
     *,
-    explain: Annotated[bool, typer.Option("--explain", "-e", help="Say at length what to check, and who can.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", "-e", help="List what to check, and who can do it.")] = False,
     check: Annotated[
         str | None, typer.Option("--check", help="Run this check instead, such as certificate.", metavar="KIND")
     ] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show the dialogue, secrets masked, and the relays.")
+        bool, typer.Option("--verbose", "-v", help="Show the dialogue, with secrets masked, and the relays.")
     ] = False,
 ) -> None:
-    """Send one real message now and show each phase with its time, and what the outcome means.
+    """Send one real message now, show the duration of each phase, and explain the outcome.
 
-    It changes nothing that the service knows. Exit code: 0 delivered, 9 delivered though the sender's server did not say
-    so in good time, 10 junk, 11 bounced, 12 rejected, 13 deferred,
+    It does not change the health that the service records. Exit code: 0 delivered, 9 delivered although the sender's server
+    acknowledged it late or not at all, 10 junk, 11 bounced, 12 rejected, 13 deferred,
     14 corrupted, 15 lost, 16 auth, 17 tls, 18 dns, 19 connect, 20 timeout, 21 inconclusive; of several, the highest.
-    With --check: 0 nothing fails, 22 something does, 21 nothing could be looked at, or the check did not end.
+    With --check: 0 nothing failed, 22 something failed, 21 nothing could be checked, or the check timed out.
     """
     loaded = configuration(config)
     if check is not None:
         if agency.upper() not in loaded.registry.agencies:
             fail(f"there is no agency {agency} in the configuration", 2)
         if route is not None:
-            fail(f"a check looks at all of an agency: leave out the route {route}, or --check", 2)
+            fail(f"a check covers the whole agency: leave out the route {route}, or --check", 2)
         _check(_kind(check), premises(agency.upper(), loaded.registry, loaded.settings))
     routes = _chosen(loaded.registry.routes_of(agency.upper()), agency, route)
     try:
@@ -130,17 +130,17 @@ def _check(kind: CheckKind, of: CheckScope) -> NoReturn:
         "of": lambda each: each.subject,
         "found": lambda each: each.detail,
     }
-    show(findings, columns, nothing=f"{of.agency} has nothing that this check looks at")
+    show(findings, columns, nothing=f"{of.agency} has nothing for this check")
     verdicts = {each.verdict for each in findings}
     if verdicts == {Verdict.UNKNOWN}:
-        # Nothing was seen to be well.
+        # Nothing passed.
         raise typer.Exit(EXIT_CODES[Outcome.INCONCLUSIVE])
     raise typer.Exit(CHECK_FAILED if Verdict.FAIL in verdicts else 0)
 
 
 @contextmanager
 def undisturbed(*, verbose: bool) -> Iterator[None]:
-    """Keep the service's log out of the report, which says the same in its place."""
+    """Suppress log events, which the report repeats."""
     before = structlog.get_config()
     if not verbose:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

@@ -1,4 +1,4 @@
-"""`pantau reload`: read the configuration again."""
+"""`pantau reload`: reload the configuration."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from monitor.cli.service import LONG, ask, fail
 
 
 def reload(by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Let the running service read its configuration again. A bad one changes nothing; exit code 2."""
+    """Reload the configuration of the running service. An invalid one changes nothing; exit code 2."""
     answer = ask(config, socket, "POST", "/reload", {"by": by}, within=LONG)
     for problem in answer["problems"]:
         typer.echo(problem)
     if not answer["taken"]:
-        fail("Refused: the old configuration stays in force.", 2)
-    typer.echo("The new configuration is in force.")
+        fail("Refused: the old configuration stays active.", 2)
+    typer.echo("The new configuration is active.")

@@ -95,7 +95,7 @@ def _explanation(advice: Advice, width: int) -> Iterator[str]:
     yield from labelled("Who", f"{advice.who[:1].upper()}{advice.who[1:]}.", width)
     if advice.steps:
         yield ""
-        yield "Look at this, in this order:"
+        yield "Check these, in this order:"
         for number, step in enumerate(advice.steps, 1):
             yield from _wrapped(f"{number:3}. ", step, width)
 

@@ -18,7 +18,7 @@ from monitor.config.loading import ConfigurationError
 from monitor.store.backend.database import StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
 
-#: EX_CONFIG of sysexits(3): only a person can mend it, and the unit does not start the service again.
+#: EX_CONFIG of sysexits(3): a person has to correct it, and the unit does not restart the service.
 _MISCONFIGURED = 78
 
 
@@ -26,12 +26,12 @@ def run(
     config: Config = DEFAULT_CONFIG,
     log_level: Annotated[
         Level,
-        typer.Option("--log-level", envvar="PANTAU_LOG_LEVEL", help="From which level on something is logged."),
+        typer.Option("--log-level", envvar="PANTAU_LOG_LEVEL", help="The lowest level that is logged."),
     ] = Level.INFO,
 ) -> None:
-    """Run the service until SIGTERM or Ctrl-C. SIGHUP reads the configuration again.
+    """Run the service until SIGTERM or Ctrl-C. SIGHUP reloads the configuration.
 
-    Exit code 78 when the configuration cannot be used, a newer version has used the store, or it was moved.
+    Exit code 78: the configuration is invalid, a newer version has used the store, or the store was moved.
     """
     log_to_stderr(log_level)
     try:

@@ -1,4 +1,4 @@
-"""`pantau token`: by what programs ask and order over HTTP."""
+"""`pantau token`: API tokens of programs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
-app = typer.Typer(help="Give programs tokens by which they ask and order over HTTP.", no_args_is_help=True)
+app = typer.Typer(help="API tokens of programs.", no_args_is_help=True)
 
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="What the program is called: konsol-noc.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="The name of the program: konsol-noc.", metavar="NAME")],
     *,
     role: Annotated[
         list[str],
@@ -26,12 +26,14 @@ def add(
             metavar="ROLE[:CODE]",
         ),
     ],
-    duration: Annotated[str, typer.Option("--for", help="How long it is good: 90d; 366 days at most.", metavar="TIME")],
+    duration: Annotated[
+        str, typer.Option("--for", help="How long it is valid: 90d; 366 days at most.", metavar="TIME")
+    ],
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Make a token, and show it this once."""
+    """Create a token and print it. It is not shown again."""
     order = {"name": name, "roles": role, "duration": duration, "by": by}
     made = ask(config, socket, "POST", "/tokens", order)
     token = made["token"]
@@ -40,13 +42,13 @@ def add(
         "It is not shown again:",
         err=True,
     )
-    # By itself, so that it can be written into a file.
+    # Alone, so that it can be redirected to a file.
     typer.echo(made["secret"])
 
 
 @app.command("list")
 def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """List the tokens, newest first, and when each was used last. Times are Malaysian."""
+    """List tokens, newest first, with their last use. Times are Malaysian."""
     columns: Columns = {
         "No.": "id",
         "Program": "name",
@@ -65,13 +67,13 @@ def revoke(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Take a token back: it opens nothing any more."""
+    """Revoke a token."""
     gone = ask(config, socket, "POST", f"/tokens/{number}/revoke", {"by": by})
-    typer.echo(f"Token {gone['id']} of {gone['name']} opens nothing any more.")
+    typer.echo(f"Token {gone['id']} of {gone['name']} is revoked.")
 
 
 def _state(token: Any) -> str:
     if token["revoked_at"]:
-        return f"taken back {day_and_time(token['revoked_at'])}"
+        return f"revoked {day_and_time(token['revoked_at'])}"
     is_over = datetime.fromisoformat(token["ends_at"]) <= datetime.now(UTC)
-    return f"{'over since' if is_over else 'until'} {day_and_time(token['ends_at'])}"
+    return f"{'expired' if is_over else 'until'} {day_and_time(token['ends_at'])}"

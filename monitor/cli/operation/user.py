@@ -1,4 +1,4 @@
-"""`pantau user`: who may sign in to the portal, and as what."""
+"""`pantau user`: users of the portal, their roles and their sign-in."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
-app = typer.Typer(help="Say who may sign in to the portal, and as what.", no_args_is_help=True)
+app = typer.Typer(help="Users of the portal, their roles and their sign-in.", no_args_is_help=True)
 
-_Login = Annotated[str, typer.Argument(help="The name that is typed to sign in.", metavar="NAME")]
+_Login = Annotated[str, typer.Argument(help="The user name of the sign-in.", metavar="NAME")]
 _Roles = Annotated[
     list[str] | None,
     typer.Option(
@@ -21,15 +21,13 @@ _Roles = Annotated[
         metavar="ROLE[:CODE]",
     ),
 ]
-_Letter = Annotated[
-    bool, typer.Option("--by-letter", help="A longer code, good for two weeks, to be sent in a letter.")
-]
+_Letter = Annotated[bool, typer.Option("--by-letter", help="A longer code, valid for two weeks, to send by letter.")]
 
 
 @app.command()
 def add(
     name: _Login,
-    full_name: Annotated[str, typer.Argument(help="As people are called.", metavar="'FULL NAME'")],
+    full_name: Annotated[str, typer.Argument(help="The person's name.", metavar="'FULL NAME'")],
     *,
     role: _Roles = None,
     by_letter: _Letter = False,
@@ -37,7 +35,7 @@ def add(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Make a user, and show the code by which the person chooses a password. Tell it by telephone or letter, not by mail."""
+    """Create a user and print a code to choose a password with. Give it by telephone or letter, not by mail."""
     order = {"name": name, "full_name": full_name, "roles": role or [], "by": by}
     made = ask(config, socket, "POST", "/users", order)
     typer.echo(f"{made['full_name']} may sign in as {made['name']}: {', '.join(made['roles']) or 'no role yet'}.")
@@ -65,7 +63,7 @@ def invite(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Show a new code by which a password is chosen, also by somebody who has forgotten theirs. The code before is void."""
+    """Print a new code to choose a password with, also after a password was forgotten. An older code becomes invalid."""
     _invite(name, by_letter=by_letter, by=by, config=config, socket=socket)
 
 
@@ -78,44 +76,44 @@ def roles(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Let a user have these roles, and no others; without any, none."""
+    """Set a user's roles. Without --role, remove all."""
     made = ask(config, socket, "POST", f"/users/{name}/roles", {"roles": role or [], "by": by})
     typer.echo(f"{made['name']} has {', '.join(made['roles']) or 'no role'}.")
 
 
 @app.command()
 def disable(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Let a user sign in no more; whoever is signed in so is signed out."""
+    """Disable a user: end their sessions and refuse their sign-in."""
     made = ask(config, socket, "POST", f"/users/{name}/disable", {"by": by})
-    typer.echo(f"{made['name']} may not sign in any more.")
+    typer.echo(f"{made['name']} is disabled.")
 
 
 @app.command()
 def enable(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Let a user sign in again, with the password that there was."""
+    """Enable a user again, with the old password."""
     made = ask(config, socket, "POST", f"/users/{name}/enable", {"by": by})
-    typer.echo(f"{made['name']} may sign in again.")
+    typer.echo(f"{made['name']} is enabled.")
 
 
 @app.command()
 def unlock(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Let a user sign in without waiting, for ten minutes: where strangers guess at the password, new browsers may have to wait."""
+    """Lift a user's sign-in delay for ten minutes. Failed sign-ins of others may delay new browsers."""
     made = ask(config, socket, "POST", f"/users/{name}/unlock", {"by": by})
-    typer.echo(f"{made['name']} signs in without waiting, for ten minutes.")
+    typer.echo(f"{made['name']} can sign in without delay for ten minutes.")
 
 
 @app.command("reset-second-factor")
 def reset_second_factor(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Take a user's second factor away, who has lost the telephone and the recovery codes. Be sure that it is they who ask."""
+    """Remove a user's second factor, when the device and the recovery codes are lost. Verify who asks first."""
     made = ask(config, socket, "POST", f"/users/{name}/reset-second-factor", {"by": by})
-    typer.echo(f"{made['name']} signs in with the password alone, or sets up another second factor.")
+    typer.echo(f"{made['name']} signs in with the password, or sets up a new second factor.")
 
 
 def _invite(name: str, *, by_letter: bool, by: str, config: Config, socket: Socket) -> None:
     order = {"way": "letter" if by_letter else "telephone", "by": by}
     made = ask(config, socket, "POST", f"/users/{name}/invite", order)
-    how = "in a letter" if by_letter else "over the telephone"
-    typer.echo(f"Code, good once until {day_and_time(made['ends_at'])}, to be told {how}: {made['code']}")
+    how = "by letter" if by_letter else "by telephone"
+    typer.echo(f"Code, valid once until {day_and_time(made['ends_at'])}, to give {how}: {made['code']}")
     typer.echo(f"{made['full_name']} opens /welcome at the portal's address and chooses a password with it.")
 
 

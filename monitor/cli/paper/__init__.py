@@ -1,1 +1,1 @@
-"""Letters, and the records that are handed out or taken out."""
+"""Commands on letters, records and the audit log."""

@@ -1,4 +1,4 @@
-"""`pantau audit`: whether the journal is as it was written, where it ends, and all of it for an auditor."""
+"""`pantau audit`: verify the audit log, print its head, export it."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from monitor.cli.service import ask, belongs_to_another, control_socket, fail, r
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit as stored
 
-app = typer.Typer(help="The journal: whether it is as it was written, and all of it for an auditor.")
+app = typer.Typer(help="The audit log: verify it, print its head, export it.")
 
 T = TypeVar("T")
 
-#: Exit code of `verify` when the journal was changed. 1 is "it could not be looked at".
+#: Exit code of `verify` when the audit log was changed. 1: it could not be read.
 CHANGED = 3
 
 _FILE = "pantau.sqlite"
 
-#: What is read without the service.
+#: A store that is read without the service.
 _Place = Path | PostgresServer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
-    """The service, which hands out what it has written."""
+    """The running service, which serves its audit log."""
 
     config: Path
     socket: Path
@@ -49,13 +49,13 @@ class _Running:
 
 Store = Annotated[
     Path | None,
-    typer.Option("--store", help="A copy of the SQLite file, to look at instead of the service's.", metavar="FILE"),
+    typer.Option("--store", help="A copy of the SQLite file, to read instead of the service's.", metavar="FILE"),
 ]
 
 
 @app.command()
 def head(store: Store = None, config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Print where the journal ends: the number and the hash of its last entry. Keep a copy elsewhere."""
+    """Print the head: number and hash of the last entry. Keep a copy of it elsewhere."""
     place = _place(store, config, socket)
     found = _asked_head(place) if isinstance(place, _Running) else _run(_stored_head(place), place)
     typer.echo(f"{found.number}:{found.hash}")
@@ -65,15 +65,15 @@ def head(store: Store = None, config: Config = DEFAULT_CONFIG, socket: Socket = 
 def verify(
     expect_head: Annotated[
         str,
-        typer.Option("--expect-head", help="A head that was kept elsewhere, as `head` printed it.", metavar="N:HASH"),
+        typer.Option("--expect-head", help="A head that `pantau audit head` printed earlier.", metavar="N:HASH"),
     ] = "",
     store: Store = None,
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Follow the whole journal and say where it is not as it was written.
+    """Verify the hash chain of the whole audit log and print each violation.
 
-    Exit code 0: it is whole. 3: it was changed. 1: it could not be looked at.
+    Exit code 0: it is intact. 3: it was changed. 1: it could not be read.
     """
     kept = _kept(expect_head) if expect_head else None
     place = _place(store, config, socket)
@@ -85,13 +85,15 @@ def verify(
     purged = f", of which {verifier.tombstones} purged" if verifier.tombstones else ""
     said = f"{verifier.entries} entries{purged}, the last {verifier.head.number}:{verifier.head.hash}"
     if verifier.flaws:
-        fail(f"The journal was CHANGED: {said}.", CHANGED)
-    typer.echo(f"The journal is whole: {said}.")
+        fail(f"The audit log was CHANGED: {said}.", CHANGED)
+    typer.echo(f"The audit log is intact: {said}.")
 
 
 @app.command()
 def export(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; default: here.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; default: standard output.")
+    ] = None,
     store: Store = None,
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
@@ -128,7 +130,7 @@ def _kept(text: str) -> ChainHead:
 
 
 def _place(store: Path | None, config: Path, given: Path | None) -> _Place | _Running:
-    """Return what is to be read without the service; or the service, if it runs."""
+    """Return the service if it runs, else the store to read."""
     if store is not None:
         return store
     socket = control_socket(config, given)
@@ -140,14 +142,14 @@ def _place(store: Path | None, config: Path, given: Path | None) -> _Place | _Ru
     try:
         request(socket, "GET", "/audit/head")
     except (httpx.ConnectError, OSError):
-        # There may be a file of earlier days, too, which says nothing of what is true now.
+        # There may also be an old file, which is out of date.
         if (server := store_server(config)) is not None:
             return server
         if file.exists():
             return file
-        fail(f"the service is not running, and there is no {file} to look at; start it, or name a copy with --store")
+        fail(f"the service is not running, and there is no {file}; start it, or name a copy with --store")
     except httpx.HTTPError:
-        pass  # It runs and is slow.
+        pass  # It runs, but is slow.
     return service
 
 
@@ -163,11 +165,11 @@ def _pages(service: _Running, after: int = 0) -> Iterator[Mapping[str, Any]]:
 
 
 def _asked(service: _Running, kept: ChainHead | None) -> Verifier:
-    """Follow the chain as the service hands it out; it goes on writing meanwhile."""
+    """Verify the chain as the service serves it; it goes on writing meanwhile."""
     verifier, of_kept = Verifier(), None
     end: ChainHead | None = None
     before: int | None = None
-    # Until its end is met, or is known to be there and yet nothing more comes.
+    # Until the head is reached, or no more entries come.
     while end is None or (end != verifier.head and verifier.entries != before):
         before = None if end is None else verifier.entries
         for values in _pages(service, verifier.head.number):
@@ -206,7 +208,7 @@ def _run(work: Coroutine[Any, Any, T], place: _Place) -> T:
         fail(f"there is no file {place}")
     except DatabaseError as error:
         why = " ".join(str(error.orig).split())
-        fail(f"{place} cannot be read, or is no store that this version has brought up to date: {why}")
+        fail(f"{place} cannot be read, or is not a store of this version: {why}")
 
 
 async def _stored_head(place: _Place) -> ChainHead:

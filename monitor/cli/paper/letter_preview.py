@@ -1,4 +1,4 @@
-"""`pantau letter-preview`: what a letter would look like, before there is an outage."""
+"""`pantau letter-preview`: a letter or fax page to look at before there is an outage."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def letter_preview(
         Path | None, typer.Option("--output", "-o", help="Where to write the PDF; default: AGENCY-PURPOSE.pdf here.")
     ] = None,
     *,
-    as_fax: Annotated[bool, typer.Option("--fax", help="The fax page instead of the letter.")] = False,
+    as_fax: Annotated[bool, typer.Option("--fax", help="Write the fax page instead of the letter.")] = False,
 ) -> None:
-    """Write the letter that would go out, with this agency's data and invented times."""
+    """Write a letter or fax page as it would be sent, with this agency's data and invented times."""
     if purpose in FOR_STAFF:
         fail(
-            f"a {purpose} is told to staff by SMS or call: no page says it; write --purpose outage, update, recovery, correction or drill",
+            f"a {purpose} is sent to staff by SMS or call, not on paper; write --purpose outage, update, recovery, correction or drill",
             2,
         )
     loaded = configuration(config)
@@ -45,7 +45,7 @@ def letter_preview(
         fail(f"there is no agency {agency}; there are {', '.join(loaded.registry.agencies)}", 2)
     recipients = {r.key: r for r in found.brief(loaded.settings.shared()).announcement.recipients}
     if not recipients:
-        fail(f"{agency} announces to nobody: its file has no announcement.recipients", 2)
+        fail(f"{agency} has no recipients of announcements: its file has no announcement.recipients", 2)
     if recipient is not None and recipient not in recipients:
         fail(f"{agency} has no recipient {recipient}; it has {', '.join(recipients)}", 2)
     chosen = recipients[recipient] if recipient else next(iter(recipients.values()))

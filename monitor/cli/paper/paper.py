@@ -1,4 +1,4 @@
-"""`pantau paper`: paper that waits because the store may be an older copy, and which numbers are not given."""
+"""`pantau paper`: status and resumption of letters and faxes that a restored store has paused."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
 app = typer.Typer(
-    help="Letters and faxes that wait because the store may be an older copy, and numbers that are not given.",
+    help="Letters and faxes that are paused because the store may be an older copy.",
     no_args_is_help=True,
 )
 
 #: By `alerts.persistence.restoration.DetectionMethod`.
 HOW = {
-    "restored": "an older copy was put back by {by}",
-    "older": "the store knew less than what was noted outside of it",
-    "empty": "the store was empty, and what was noted outside of it was not",
-    "silent": "nothing was written into the store for longer than an hour",
+    "restored": "{by} restored an older copy",
+    "older": "the store is older than its high-water mark",
+    "empty": "the store was empty, and its high-water mark was not",
+    "silent": "nothing was written to the store for more than an hour",
 }
 
 
 @app.command()
 def status(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Show what waits, why, and which letters in the trays the store does not know. Times are Malaysian."""
+    """Show what is paused and why, and letters in the trays that the store does not have. Times are Malaysian."""
     found = ask(config, socket, "GET", "/paper")
     if not found["restorations"]:
-        typer.echo("No paper waits: the store was never an older copy.")
+        typer.echo("Nothing is paused: the store was never restored.")
         return
     restorations: Columns = {
-        "Noticed": lambda each: day_and_time(each["noticed_at"]),
-        "What": lambda each: HOW[each["how"]].format(by=each["by"]),
-        "It knew until": lambda each: day_and_time(each["since"]) if each["since"] else "",
-        "Numbers left out": _left_out,
+        "Detected": lambda each: day_and_time(each["noticed_at"]),
+        "Reason": lambda each: HOW[each["how"]].format(by=each["by"]),
+        "Last write": lambda each: day_and_time(each["since"]) if each["since"] else "",
+        "Skipped numbers": _left_out,
         "Confirmed": lambda each: (
             f"{day_and_time(each['confirmed_at'])} by {each['confirmed_by']}" if each["confirmed_at"] else "NO"
         ),
@@ -49,9 +49,9 @@ def status(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "To": "to",
     }
     show(found["restorations"], restorations, nothing="")
-    show(found["pages"], pages, nothing="No page waits.")
+    show(found["pages"], pages, nothing="No page is paused.")
     for unknown in found["unknown"]:
-        typer.echo(f"not known to the store: {unknown}")
+        typer.echo(f"not in the store: {unknown}")
 
 
 def _left_out(of: dict[str, Any]) -> str:
@@ -66,16 +66,16 @@ def _range(prefix: str, first: int, last: int) -> str:
 @app.command()
 def resume(
     *,
-    reason: Annotated[str, typer.Option("--reason", help="What was found out, for the journal.", metavar="TEXT")],
+    reason: Annotated[str, typer.Option("--reason", help="What you found out, for the audit log.", metavar="TEXT")],
     last_number: LastNumbers = None,
     nothing_lost: Annotated[
-        bool, typer.Option("--nothing-lost", help="The machine was off, and the store is no copy: give all numbers.")
+        bool, typer.Option("--nothing-lost", help="The machine was off and the store is not a copy: skip no numbers.")
     ] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Let paper go out again. First settle each page that was posted before: `pantau set-status ID --delivered`."""
+    """Resume letters and faxes. First set each page that was posted before: `pantau set-status ID --delivered`."""
     word = {"by": by, "reason": reason, "last_numbers": " ".join(last_number or [])}
     done: Any = ask(config, socket, "POST", "/paper/resume", word | ({"nothing_lost": "yes"} if nothing_lost else {}))
-    typer.echo(f"Letters and faxes go out again. Numbers that are not given: {_left_out(done) or 'none'}.")
+    typer.echo(f"Letters and faxes are sent again. Skipped numbers: {_left_out(done) or 'none'}.")

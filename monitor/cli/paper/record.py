@@ -1,4 +1,4 @@
-"""The commands that hand records out, and dispose of old ones on the written consent that the law asks for."""
+"""Commands that write records, and delete old ones with the written consent that the law requires."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ _SHOWN = 20
 
 
 def incident_record(
-    incident: Annotated[str, typer.Argument(help="Its number, as in the notices: JKR-07.")],
+    incident: Annotated[str, typer.Argument(help="Its number, as in notifications: JKR-07.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A directory for the files; default: dossier-NUMBER here.")
+        Path | None,
+        typer.Option("--output", "-o", help="A directory for the files; default: incident-record-NUMBER here."),
     ] = None,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Write an incident's dossier: the record as PDF/A, and the data behind it with the journal's hashes.
+    """Write an incident's record: a PDF/A, and the data with the hashes of the audit log.
 
     It names people with their numbers: it is TERHAD, and only you can read the files.
     """
     files = ask(config, socket, "POST", f"/incidents/{in_path(incident)}/record", {"by": by}, within=LONG)
-    directory = output or Path(f"dossier-{incident.strip().upper()}")
+    directory = output or Path(f"incident-record-{incident.strip().upper()}")
     _write(directory, files)
-    typer.echo(f"{directory}: {', '.join(files)}. TERHAD: keep it where only those may read it who have to.")
+    typer.echo(f"{directory}: {', '.join(files)}. TERHAD: keep it where only authorised people can read it.")
     entry = json.loads(b64decode(files["seal.json"]))["entry"]
-    typer.echo(f"Its head: {entry['number']}:{entry['hash']}. Keep this apart: it proves that no file was changed.")
+    typer.echo(f"Its head: {entry['number']}:{entry['hash']}. Keep this elsewhere: it proves that no file was changed.")
 
 
 def monthly_report(
@@ -52,10 +53,10 @@ def monthly_report(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Write an agency's monthly statement for its head: a page of PDF/A in Malay, and tables beside it.
+    """Write an agency's monthly report for its head: one page of PDF/A in Malay, and tables.
 
-    Availability of sending and receiving, with the time that nobody watched; outages with cause and duration; who was told; drills
-    and checks. It names people and no numbers.
+    It has the availability of sending and receiving, time without data, outages with cause and duration, who was notified,
+    drills and checks. It names people, and no numbers.
     """
     order = {"agency": agency, "month": month, "by": by}
     files = ask(config, socket, "POST", "/monthly-reports", order, within=LONG)
@@ -79,14 +80,14 @@ def _day(text: str) -> datetime:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=MALAYSIA)
     except ValueError:
-        raise typer.BadParameter(f"'{text}' is no day; write it as 2019-12-31") from None
+        raise typer.BadParameter(f"'{text}' is not a date; write 2019-12-31") from None
 
 
 def purge(
     *,
     before: Annotated[
         datetime,
-        typer.Option("--before", parser=_day, help="What was over before this day begins.", metavar="DATE"),
+        typer.Option("--before", parser=_day, help="Delete what ended before this day.", metavar="DATE"),
     ],
     authority: Annotated[
         str,
@@ -96,36 +97,36 @@ def purge(
             metavar="REF",
         ),
     ],
-    by: Annotated[str, typer.Option("--by", help="In whose name.", metavar="NAME")],
+    by: Annotated[str, typer.Option("--by", help="Who does this.", metavar="NAME")],
     confirm: Annotated[
         str,
-        typer.Option("--confirm", help="Carry it out: repeat what the dry run says.", metavar="COUNTS"),
+        typer.Option("--confirm", help="Carry it out: repeat the counts of the dry run.", metavar="COUNTS"),
     ] = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Show which incidents, notices and entries of the journal would be disposed of, and with --confirm do it.
+    """Show which incidents, notifications and audit log entries would be deleted; --confirm deletes them.
 
-    Without a reference nothing is ever deleted. Who, when, what and on whose authority stays in the journal, and the
-    journal's chain stays whole.
+    Nothing is deleted without a reference. The audit log keeps who deleted what, when and on whose authority, and its hash
+    chain stays valid.
     """
     if before > datetime.now(MALAYSIA):
-        fail("--before: must not lie in the future", 2)
+        fail("--before: must not be in the future", 2)
     word = {"before": before.isoformat(), "authority": authority, "by": by, "confirm": confirm}
     found = ask(config, socket, "POST", "/purge", word, within=LONG)
     incidents, notices, entries = found["counts"].split("/")
-    told = f"{incidents} incidents, {notices} notices, {entries} entries of the journal"
+    told = f"{incidents} incidents, {notices} notifications, {entries} audit log entries"
     if found["purged"]:
         typer.echo(f"Purged on the authority of {authority}: {told}.")
         return
     numbers = found["incidents"]
     if not any(int(count) for count in (incidents, notices, entries)):
-        typer.echo(f"Nothing was over before {before:%d/%m/%Y}.")
+        typer.echo(f"Nothing ended before {before:%d/%m/%Y}.")
         return
     more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
     if numbers:
         typer.echo(f"Incidents: {' '.join(numbers[:_SHOWN])}{more}")
-    typer.echo(f"Would be gone for good: {told}. Nothing is changed yet.")
+    typer.echo(f"To be deleted: {told}. Nothing is deleted yet.")
     typer.echo(
-        f"Make the dossiers first (`pantau incident-record`), then repeat the command with --confirm {found['counts']}"
+        f"Write the incident records first (`pantau incident-record`), then repeat the command with --confirm {found['counts']}"
     )

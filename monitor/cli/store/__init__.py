@@ -1,1 +1,1 @@
-"""What is done to the store by hand: copied, put back, moved; agencies written into it, its secrets kept, sites joined to it."""
+"""Commands on the store: copy, restore, move; agencies' documents, secrets, sites."""

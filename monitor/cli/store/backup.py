@@ -1,4 +1,4 @@
-"""`pantau backup`: a copy of the store, made while the service runs, looked at before it counts."""
+"""`pantau backup`: a verified copy of the store, also while the service runs."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def backup(
     ] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Copy the store into a new file, while the service runs or not, and look whether the copy is whole.
+    """Copy the store to a new file, also while the service runs, and verify the copy.
 
-    In it is what was sent to whom, and no key, configuration or letter. docs/how-to/operator/backup.md tells of it.
+    It holds what was sent to whom, and no key, configuration or letter. See docs/how-to/operator/backup.md.
     """
     server = store_server(config) if store is None else None
     final = to
@@ -47,7 +47,7 @@ def backup(
         else:
             _copy(store or control_socket(config, None).parent / "pantau.sqlite", final)
     except FileExistsError:
-        fail(f"{final} is there already, and no copy is written over another; name a new file, or a directory")
+        fail(f"{final} exists, and is not overwritten; name a new file, or a directory")
     except OSError as error:
         fail(f"{final} cannot be written: {error.strerror}")
 
@@ -56,44 +56,44 @@ def _final(to: Path, kind: str) -> Path:
     if to.is_dir():
         return to / f"pantau-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{kind}"
     if not to.parent.is_dir():
-        fail(f"there is no directory {to.parent}; make it first, where only its owner may look into it")
+        fail(f"there is no directory {to.parent}; create it first, readable by its owner only")
     return to
 
 
 def _copy(store: Path, final: Path) -> None:
     if not store.exists():
-        fail(f"there is no {store}: is the configuration the one of the service? Else name the file with --store")
+        fail(f"there is no {store}: give the configuration of the service with --config, or the file with --store")
     with made_whole(final) as part:
         try:
             copy(store, part)
         except sqlite3.Error as error:
             fail(f"{store} cannot be copied to {final.parent}: {error}")
         said = look(part, store)
-    typer.echo(f"{final} is a whole copy of {store}: {final.stat().st_size:,} bytes, {said}.")
+    typer.echo(f"{final} is a verified copy of {store}: {final.stat().st_size:,} bytes, {said}.")
 
 
 def look(file: Path, what: Path) -> str:
-    """Return what a file that is to be called *what* holds; end the command when it is no whole store."""
+    """Describe the store in *file*, named *what* in messages; end the command when it is damaged."""
     try:
         see_whole(file)
         schema = schema_of(file)
     except BadCopyError as bad:
-        fail(f"{what} is damaged, and no copy of it counts: {bad}")
+        fail(f"{what} is damaged and cannot be used: {bad}")
     said = f"schema {schema}"
     if (bar := StoreBlock.of(schema)) is not None:
         said = f"schema {bar.schema}, and {bar.why}"
     elif schema not in (schemas := known()):
         said += ", which is newer than this program's"
     elif schema != schemas[0]:
-        said += f", which a start of this program brings up to {schemas[0]}"
+        said += f", which a start of this program migrates to {schemas[0]}"
     try:
         verifier = asyncio.run(_followed(file))
     except DatabaseError:
-        return f"{said}; its journal is of an older form and was not followed"
+        return f"{said}; its audit log has an older format and was not verified"
     if verifier.flaws:
-        # The copy is as good as the store: somebody may need it all the more.
-        said = f"{said}; its JOURNAL WAS CHANGED ({verifier.flaws[0]}; `pantau audit verify --store` says all)"
-    return f"{said}; its journal ends with {verifier.head.number}:{verifier.head.hash}"
+        # The copy equals the store, and may be needed all the more.
+        said = f"{said}; its AUDIT LOG WAS CHANGED ({verifier.flaws[0]}; `pantau audit verify --store` lists all)"
+    return f"{said}; its audit log ends with {verifier.head.number}:{verifier.head.hash}"
 
 
 async def _followed(file: Path) -> Verifier:
@@ -101,11 +101,10 @@ async def _followed(file: Path) -> Verifier:
 
 
 def _dump(server: PostgresServer, final: Path) -> None:
-    """Have PostgreSQL's own program make the copy: it knows its server, and an administrator knows its files."""
+    """Copy with pg_dump, whose files administrators know."""
     with made_whole(final) as part:
         dump = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password"]
-        # A copy that is put back elsewhere must not listen to sites beside the store that it is a copy of, nor have their
-        # passwords in it.
+        # A copy that is restored elsewhere must not subscribe to sites, or hold their passwords.
         dump += ["--no-subscriptions", "--no-publications", f"--file={part}"]
         _run(dump, server.environ())
         _run(["pg_restore", "--list", str(part)], {}, quiet=True)
@@ -118,4 +117,4 @@ def _run(command: list[str], environ: Mapping[str, str], *, quiet: bool = False)
     into = subprocess.DEVNULL if quiet else None
     done = subprocess.run(command, check=False, env={**os.environ, **environ}, stdout=into)  # noqa: S603 - ours
     if done.returncode:
-        fail(f"no copy was made: {command[0]} has failed ({done.returncode})")
+        fail(f"no copy was made: {command[0]} failed ({done.returncode})")

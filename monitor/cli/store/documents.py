@@ -32,37 +32,35 @@ def _versions_expected(words: list[str] | None) -> list[str] | None:
     for word in words or ():
         agency, equals, number = word.partition("=")
         if not (agency and equals and number.isdigit()):
-            raise typer.BadParameter(f"'{word}' is no version; write JCONTOH=7, as the refusal says it")
+            raise typer.BadParameter(f"'{word}' is not a version; write JCONTOH=7, as the refusal prints it")
     return words
 
 
 def apply(
     directory: _Directory,
     *,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Watch agencies no more whose files are gone from the directory.")
-    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove agencies that have no file in the directory.")] = False,
     expect_version: Annotated[
         list[str] | None,
         typer.Option(
             "--expect-version",
-            help="Write over what somebody else has written meanwhile: the version that you have looked at.",
+            help="Overwrite this version, which somebody else has written meanwhile.",
             metavar="CODE=VERSION",
             callback=_versions_expected,
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and write nothing.")] = False,
     no_reload: Annotated[
-        bool, typer.Option("--no-reload", help="Write only; the service takes it up with its next reload or rename.")
+        bool, typer.Option("--no-reload", help="Write only; the service applies it with its next reload or rename.")
     ] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Write the agency files of a directory into the store, all or none, and show what becomes different.
+    """Write the agency files of a directory to the store, all or none, and show the differences.
 
-    What somebody else has written there meanwhile is shown and not written over. Ends with 2 when a file has errors, with 1
-    when somebody else's version is in the way.
+    A version that somebody else has written meanwhile is shown and not overwritten. Exit code 2: a file has errors. 1: somebody
+    else's version is in conflict.
     """
     _see_that_the_store_counts(config)
     marks = _Marks.of(directory)
@@ -78,24 +76,24 @@ def apply(
         "no_reload": no_reload,
     }
     if len(order["files"]) > _NAMED:
-        typer.echo(f"{len(order['files'])} files, to be checked together with all that the store has...", err=True)
+        typer.echo(f"{len(order['files'])} files are checked together with the store ...", err=True)
     answer = _order(config, socket, order)
     _show(answer, directory)
     if answer["refused"]:
         fail("Nothing is written.", 1 if answer["clashes"] else 2)
     changes = len(answer["added"]) + len(answer["changed"]) + len(answer["removed"])
     if dry_run:
-        typer.echo(f"Nothing is written: {changes} would be." if changes else "Nothing would be written.")
+        typer.echo(f"Nothing is written; {changes} would be." if changes else "Nothing would be written.")
         return
     marks.see(answer["seen"])
     if not changes:
-        typer.echo("The store has all of it already.")
+        typer.echo("The store is up to date.")
     elif answer["taken"] is None:
-        typer.echo(f"{changes} written. A service takes it up when it starts, or with `pantau reload`.")
+        typer.echo(f"{changes} written. A service applies them at its start, or with `pantau reload`.")
     elif answer["taken"]:
-        typer.echo(f"{changes} written. The service has taken it up.")
+        typer.echo(f"{changes} written. The service has applied them.")
     else:
-        fail(f"{changes} written. The service has NOT taken it up: the configuration before it stays in force.", 2)
+        fail(f"{changes} written. The service has NOT applied them: the configuration before them stays active.", 2)
 
 
 def export(
@@ -104,9 +102,9 @@ def export(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Write the store's agency documents as files into a directory, each as it was written.
+    """Write the agency documents of the store as files into a directory.
 
-    A file that was edited there since is left, and named.
+    A file that was edited there since is kept, and named.
     """
     _see_that_the_store_counts(config)
     versions = _versions(config, socket)
@@ -120,18 +118,20 @@ def export(
         agency, text, file = version["agency"], version["text"], directory / names[version["agency"]]
         there, wanted = _digest(file), "" if text is None else digest_of(text)
         if there not in {wanted, "", marks.digests.get(agency)}:
-            edited.append(f"{file}: was edited here since; `pantau apply {directory}` writes it, or move it away")
+            edited.append(
+                f"{file}: was edited since; `pantau apply {directory}` writes it to the store, or move it away"
+            )
             continue
         if there != wanted:
             _replace(file, text)
-            written.append(f"{file}: " + ("gone, watched no more" if text is None else f"version {version['number']}"))
+            written.append(f"{file}: " + ("removed" if text is None else f"version {version['number']}"))
         seen[agency] = wanted
     marks.see(seen)
     for line in (*_some(written), *edited):
         typer.echo(legible(line))
     agencies = sum(1 for version in versions if version["text"] is not None)
     typer.echo(
-        f"Of {agencies} in the store: {len(written)} written to {directory}, {len(edited)} left there as edited."
+        f"Of {agencies} in the store: {len(written)} written to {directory}, {len(edited)} kept because they were edited."
     )
     if edited:
         raise typer.Exit(1)
@@ -154,7 +154,7 @@ class _Marks:
         except (OSError, ValueError):
             digests = None
         if not isinstance(digests, dict) or not all(isinstance(each, str) for each in digests.values()):
-            fail(f"{file} cannot be read; move it away, and `pantau apply` asks about whatever is different", 2)
+            fail(f"{file} cannot be read; move it away, and `pantau apply` compares all files", 2)
         return cls(file, digests)
 
     def see(self, seen: Mapping[str, str]) -> None:
@@ -165,15 +165,15 @@ class _Marks:
         try:
             _replace(self.file, json.dumps(self.digests, indent=0, sort_keys=True) + "\n")
         except OSError as error:
-            typer.echo(f"{self.file} cannot be written ({error.strerror}): the next apply asks about it", err=True)
+            typer.echo(f"{self.file} cannot be written ({error.strerror}): the next apply compares all files", err=True)
 
 
 def _see_that_the_store_counts(config: Path) -> None:
     found = read_document(config)
     if found.readable and found.data.get("agencies") != str(IN_THE_STORE):
         fail(
-            f"{config}: agencies: names a directory, whose files are what counts; write instead: agencies: {IN_THE_STORE}\n"
-            "What those files held when the service last read them is in the store already; `pantau export` writes it.",
+            f"{config}: agencies: is a directory, so its files are used and not the store; write instead: agencies: {IN_THE_STORE}\n"
+            "The store has those files as the service last read them; `pantau export` writes them.",
             2,
         )
 
@@ -189,7 +189,9 @@ def _files(directory: Path) -> Sequence[Mapping[str, str]]:
     found, wrong = list[Mapping[str, str]](), list[str]()
     for file in files:
         if not str(file).isprintable():
-            wrong.append(f"{str(file)!a}: holds what cannot be written down; write instead: a name in plain letters")
+            wrong.append(
+                f"{str(file)!a}: has characters that cannot be printed; write instead: a name in plain letters"
+            )
             continue
         try:
             text = text_of(read_regular(file, LARGEST))
@@ -263,7 +265,7 @@ def _show(answer: Mapping[str, Any], directory: Path) -> None:
         before = change["before"]
         called = f"{before['agency']} version {before['number']} ({_written(before)})", before["name"]
         lines += _diff(before["text"] or "", change["text"], *called)
-    lines += _some([f"- {agency}: is watched no more" for agency in answer["removed"]])
+    lines += _some([f"- {agency}: removed" for agency in answer["removed"]])
     lines += _some(
         [
             f"  {each['agency']}: version {each['number']} in the store is newer ({_written(each)}), and stays; "
@@ -271,7 +273,7 @@ def _show(answer: Mapping[str, Any], directory: Path) -> None:
             for each in answer["newer"]
         ]
     )
-    lines += _some([f"  {each}: is in the store only, and stays; --prune takes it out" for each in answer["missing"]])
+    lines += _some([f"  {each}: is in the store only, and stays; --prune removes it" for each in answer["missing"]])
     for line in lines:
         typer.echo(legible(line))
 
@@ -280,18 +282,18 @@ def _clash(clash: Mapping[str, Any], directory: Path) -> Sequence[str]:
     """Return what both have written, and what to do."""
     theirs, ours, common = clash["theirs"], clash["ours"], clash["common"]
     agency, number = theirs["agency"], theirs["number"]
-    what = "took it out" if theirs["text"] is None else "wrote it"
+    what = "removed it" if theirs["text"] is None else "wrote it"
     lines = [f"! {agency}: somebody else {what} meanwhile: version {number}, {_written(theirs)}."]
     if ours is None:
-        lines.append("  You would take it out, and have not seen that version.")
+        lines.append("  You would remove it without having seen that version.")
     if common is not None:
-        lines += _diff(common, theirs["text"] or "", "what both started from", "theirs")
-        lines += _diff(common, ours or "", "what both started from", "yours")
+        lines += _diff(common, theirs["text"] or "", "common version", "theirs")
+        lines += _diff(common, ours or "", "common version", "yours")
     else:
         lines += _diff(theirs["text"] or "", ours or "", "theirs", "yours")
     return [
         *lines,
-        f"  Put theirs into your file, or write yours over it: pantau apply {directory} --expect-version {agency}={number}",
+        f"  Merge theirs into your file, or overwrite it: pantau apply {directory} --expect-version {agency}={number}",
     ]
 
 

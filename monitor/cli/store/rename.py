@@ -1,4 +1,4 @@
-"""`pantau rename`: what an agency or a mailbox has lived through follows it under another name."""
+"""`pantau rename`: rename an agency or a mailbox and keep its history."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import LONG, ask
 
 app = typer.Typer(
-    help="Let an agency or a mailbox be called otherwise, without losing its history. Write the new name into the files first.",
+    help="Rename an agency or a mailbox and keep its history. Change the name in the files first.",
     no_args_is_help=True,
 )
 
-_OLD = Annotated[str, typer.Argument(help="What it was called.")]
-_NEW = Annotated[str, typer.Argument(help="What the files call it now.")]
+_OLD = Annotated[str, typer.Argument(help="The old name.")]
+_NEW = Annotated[str, typer.Argument(help="The new name, as in the files.")]
 
 
 @app.command()
 def agency(old: _OLD, new: _NEW, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Rename an agency by its code: change `code` in its file, and give this order instead of a reload.
+    """Rename an agency by its code: change `code` in its file, and run this instead of a reload.
 
-    Runs, health, incidents, silences and overrides follow; an incident that is open goes on. Numbers of incidents stay as
-    people know them, and the journal as it was written.
+    Runs, health, incidents, silences and overrides get the new name; open incidents stay open. Numbers of incidents and the
+    audit log do not change.
     """
     _rename("agency", old, new, by=by, config=config, socket=socket)
 
@@ -33,7 +33,7 @@ def agency(old: _OLD, new: _NEW, by: By = "", config: Config = DEFAULT_CONFIG, s
 def mailbox(old: _OLD, new: _NEW, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Rename a mailbox by its key: an agency's is CODE/KEY, a reference is KEY. Change it in the files first.
 
-    Its address, servers and password may change without this: nothing hangs on them.
+    Its address, servers and password can change without this command.
     """
     _rename("mailbox", old, new, by=by, config=config, socket=socket)
 
@@ -45,6 +45,6 @@ def _rename(what: str, old: str, new: str, *, by: str, config: Path, socket: Pat
         typer.echo(problem)
     counts = done["counts"]
     typer.echo(
-        f"{old} is {new} from now on: {counts['routes']} routes, {counts['runs']} runs and {counts['incidents']} incidents "
-        "have followed. The configuration is in force."
+        f"{old} is renamed to {new}: {counts['routes']} routes, {counts['runs']} runs and {counts['incidents']} incidents "
+        "have the new name. The configuration is active."
     )

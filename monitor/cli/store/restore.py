@@ -1,4 +1,4 @@
-"""`pantau restore`: put a copy of the store in its place, or say that one was put there; paper waits from then on."""
+"""`pantau restore`: replace the store by a copy, or mark that it was replaced; letters and faxes are paused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, 
 from monitor.store.schema.tables import journal
 
 _FILE = "pantau.sqlite"
-#: Whoever wrote into a database less than this ago runs.
+#: A process that wrote to a database less than this ago is running.
 _LIVES = timedelta(minutes=1)
 
 
@@ -43,26 +43,26 @@ def restore(
     file: Annotated[Path | None, typer.Argument(help="A copy that `pantau backup` made.", metavar="[FILE]")] = None,
     *,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="What is in the store now is an older copy: put there by other means.")
+        bool, typer.Option("--in-place", help="The store was replaced by an older copy by other means.")
     ] = False,
     last_number: LastNumbers = None,
     allow_broken_chain: Annotated[
-        bool, typer.Option("--allow-broken-chain", help="Also a copy whose journal is not as it was written.")
+        bool, typer.Option("--allow-broken-chain", help="Accept a copy whose audit log was changed.")
     ] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Put a copy in the store's place while the service is stopped, and let paper wait for a person.
+    """Replace the store by a copy while the service is stopped, and pause letters and faxes.
 
-    The present store is kept beside it. docs/how-to/operator/backup.md says what comes before and after.
+    The present store is kept beside it. See docs/how-to/operator/backup.md.
     """
     if (file is None) is not in_place:
-        raise typer.BadParameter("name the copy; or say --in-place, if it is in the store already")
+        raise typer.BadParameter("name the copy, or give --in-place if it is in the store already")
     try:
         numbers, pages = last_on_paper(last_number or [])
     except BadNumberError as wrong:
         raise typer.BadParameter(str(wrong)) from None
-    word = _Word(by, numbers, pages)
+    word = _Restore(by, numbers, pages)
     server, state = store_server(config), control_socket(config, None).parent
     _see_owner(state)
     try:
@@ -71,23 +71,23 @@ def restore(
             asyncio.run(_mark(state, server, word, {}))
         elif server is not None:
             fail(
-                f"the store is the {server}: put a copy there by PostgreSQL's own means, pg_restore for one, "
-                "and then say so: pantau restore --in-place"
+                f"the store is the {server}: restore a copy with PostgreSQL's own tools, such as pg_restore, "
+                "and then run: pantau restore --in-place"
             )
         else:
             _put_back(file, state, word, allow_broken_chain=allow_broken_chain)
     except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreBarredError, StoreUnavailable) as error:
-        fail(f"nothing was put back: {error}")
+        fail(f"nothing was restored: {error}")
     except (OSError, sqlite3.Error) as error:
-        fail(f"nothing was put back: {error}")
+        fail(f"nothing was restored: {error}")
     typer.echo(
-        "Letters and faxes wait from now on; SMS and calls go out. Start the service, look with `pantau paper status`, and let\n"
-        "them go with `pantau paper resume`."
+        "Letters and faxes are paused; SMS and calls are sent. Start the service, check `pantau paper status`, and continue\n"
+        "with `pantau paper resume`."
     )
 
 
-class _Word:
-    """Who puts it back, and what they know of numbers on paper."""
+class _Restore:
+    """Who restores, and the last numbers on paper."""
 
     def __init__(self, by: str, numbers: Mapping[str, int], pages: Mapping[str, int]) -> None:
         self.by, self.numbers, self.pages = by, numbers, pages
@@ -96,7 +96,7 @@ class _Word:
 def _see_owner(state: Path) -> None:
     """End the command if the service could not open what would be written here."""
     if state.is_dir() and (owner := state.stat().st_uid) != os.geteuid():
-        fail(f"{state} belongs to another user, and so must the store: run this command as {_name(owner)}")
+        fail(f"{state} belongs to another user, and the store must, too: run this command as {_name(owner)}")
 
 
 def _name(uid: int) -> str:
@@ -122,27 +122,27 @@ async def _see_put(state: Path, server: PostgresServer | None) -> None:
     except DatabaseError:  # Whoever opens it says what is wrong.
         return
     if not is_there:
-        fail(f"{place} holds no store: put the copy there first (docs/how-to/operator/backup.md)")
+        fail(f"{place} holds no store: restore the copy there first (docs/how-to/operator/backup.md)")
 
 
-def _put_back(file: Path, state: Path, word: _Word, *, allow_broken_chain: bool) -> None:
+def _put_back(file: Path, state: Path, word: _Restore, *, allow_broken_chain: bool) -> None:
     if not file.is_file():
         fail(f"there is no {file}")
     if not state.is_dir():
-        fail(f"there is no {state}: start the service once, or make it, and let the service's user own it")
+        fail(f"there is no {state}: start the service once, or create it for the service's user")
     store = state / _FILE
     with alone(state), _room(state) as room:
         fresh = room / _FILE
         try:
             copy(file, fresh)
         except sqlite3.Error as error:
-            fail(f"nothing was put back: {file} cannot be copied to {state}: {error}")
+            fail(f"nothing was restored: {file} cannot be copied to {state}: {error}")
         said = look(fresh, file)
         lift(fresh)
         if schema_of(fresh) not in known():
-            fail(f"{file} was made by a newer version of Pantau: install that one, and restore then")
+            fail(f"{file} was made by a newer version of Pantau: install that version first")
         if "CHANGED" in said and not allow_broken_chain:
-            fail(f"{file}: {said}. Is there another copy? Else repeat this with --allow-broken-chain")
+            fail(f"{file}: {said}. Use another copy, or repeat this with --allow-broken-chain")
         kept = state / f"{_FILE}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         asyncio.run(_mark(room, None, word, {"file": file.name, "kept": kept.name if store.exists() else ""}))
         with fresh.open("rb") as written:
@@ -151,7 +151,7 @@ def _put_back(file: Path, state: Path, word: _Word, *, allow_broken_chain: bool)
         fresh.rename(store)
     typer.echo(f"{file} is the store now: {said}.")
     if kept.exists():
-        typer.echo(f"What was there is {kept}.")
+        typer.echo(f"The store before it is {kept}.")
 
 
 def _set_aside(store: Path, kept: Path) -> None:
@@ -180,7 +180,7 @@ def _room(state: Path) -> Iterator[Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
-async def _mark(directory: Path, server: PostgresServer | None, word: _Word, detail: Mapping[str, str]) -> None:
+async def _mark(directory: Path, server: PostgresServer | None, word: _Restore, detail: Mapping[str, str]) -> None:
     """Write into a store that it is an older copy: what is left out is found out when the service starts."""
     async with Database.open(directory, server, name="pantau-restore") as database:
         store, now = SqlStore(database), database.clock.now()
@@ -189,7 +189,7 @@ async def _mark(directory: Path, server: PostgresServer | None, word: _Word, det
             standing = await restorations.standing(())
             heard = standing.heard_at
             if server is not None and heard is not None and await restorations.lives(now - _LIVES):
-                fail("a service is at work on the store: stop all of them first")
+                fail("a service is running on the store: stop all services first")
             await restorations.put_back(now, heard, by=word.by, numbers=word.numbers, pages=word.pages)
             head = f"{standing.head.number}:{standing.head.hash}"
             said = {"head": head, **{f"after_{prefix}": str(number) for prefix, number in word.numbers.items()}}

@@ -1,4 +1,4 @@
-"""`pantau secrets`: the key that secrets in the store are encrypted with, and another in its place."""
+"""`pantau secrets`: the key that encrypts secrets in the store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.cli.service import LONG, ask, fail
 from monitor.cli.table import Columns, show
 
 app = typer.Typer(
-    help="The secrets in the store: the key that they are encrypted with, and another in its place.",
+    help="Secrets in the store, and the key that encrypts them.",
     no_args_is_help=True,
 )
 
@@ -22,28 +22,28 @@ app = typer.Typer(
 def generate_key(
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="A new file, which only its owner may read; default: shown here.", metavar="FILE"),
+        typer.Option("--to", help="A new file that only its owner can read; default: print the key.", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Make a key. Keep a copy of its file apart from the copies of the store: together they open what either alone does not."""
-    from monitor.store.admin.keyring import new_key  # noqa: PLC0415 - the other orders need nothing of the service
+    """Generate a key. Keep its copy apart from copies of the store: only both together reveal the secrets."""
+    from monitor.store.admin.keyring import new_key  # noqa: PLC0415 - other commands do not need it
 
     if to is None:
         typer.echo(new_key())
         return
     try:
-        # Never over another: what that one encrypted would be lost.
+        # Never overwrite a key: what it encrypted would be lost.
         write_private(to, f"{new_key()}\n".encode())
     except FileExistsError:
-        fail(f"there is a {to} already, and it may be a key: name another file")
+        fail(f"{to} exists and may be a key: name another file")
     except OSError as error:
         fail(f"{to} cannot be written: {error.strerror}")
-    typer.echo(f"A key is in {to}. In the settings: portal.secrets_key_file: {to}")
+    typer.echo(f"The key is in {to}. In the settings, write: portal.secrets_key_file: {to}")
 
 
 @app.command("list")
 def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Count the secrets in the store, by what they are for and the name of their key. None is shown."""
+    """Count the secrets in the store by purpose and key. No secret is shown."""
     columns: Columns = {
         "For": "purpose",
         "Secrets": lambda each: str(each["count"]),
@@ -55,18 +55,18 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
 
 @app.command()
 def rotate(by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Encrypt all secrets with the key of `secrets_key_file`, which `old_secrets_key_file` still reads.
+    """Decrypt all secrets with the key of `old_secrets_key_file`, and encrypt them with that of `secrets_key_file`.
 
-    Broken off, it goes on when it is called again. Then the old key may go from the settings. docs/how-to/operator/portal.md says the rest.
+    If it is interrupted, run it again. Then remove the old key from the settings. See docs/how-to/operator/portal.md.
     """
     done = ask(config, socket, "POST", "/secrets/rotate", {"by": by}, within=LONG)
-    typer.echo(f"{done['changed']} secrets were encrypted anew, with the key {done['key_id']}.")
+    typer.echo(f"{done['changed']} secrets were encrypted again with the key {done['key_id']}.")
     if done["locked"]:
-        fail(f"{done['locked']} are still under another key, and cannot be read: `pantau secrets list` counts them")
-    typer.echo("Every secret is under it: old_secrets_key may go from the settings at the next start.")
+        fail(f"{done['locked']} secrets need another key and cannot be read: `pantau secrets list` counts them")
+    typer.echo("All secrets use it: remove old_secrets_key from the settings before the next start.")
 
 
 def _state(*, is_readable: bool, is_current: bool) -> str:
     if is_current:
-        return "the present key"
-    return "an old key, until `pantau secrets rotate`" if is_readable else "CANNOT BE READ: its key is not here"
+        return "current key"
+    return "old key, until `pantau secrets rotate`" if is_readable else "CANNOT BE READ: its key is missing"

@@ -1,4 +1,4 @@
-"""`pantau site`: sites join this hub and leave it, and how it stands with each."""
+"""`pantau site`: add, check, rejoin and remove the sites of this hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monitor.store.sites import joining, journal
 from monitor.store.sites.joining import SiteLinkStatus
 from monitor.store.sites.link import SiteConnection, SiteRefusedError, SiteUnheardError
 
-app = typer.Typer(help="Other sites that probe: let one join this hub, look how it stands, let it leave.")
+app = typer.Typer(help="Sites that probe for this hub: add, check, rejoin and remove them.")
 
 _Name = Annotated[str, typer.Argument(help="The site, as below `hub: sites:`.", metavar="SITE")]
 
@@ -30,23 +30,25 @@ def add(
     *,
     allow_second_hub: Annotated[
         bool,
-        typer.Option("--allow-second-hub", help="Also where another hub reads it, and only one of them tells people."),
+        typer.Option(
+            "--allow-second-hub", help="Allow a site that another hub reads. Only one of the hubs may notify people."
+        ),
     ] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Let a site join: what it judges comes to this hub from now on. Said again, it sets up what a newer Pantau wants."""
+    """Add a site: subscribe to its results. Run it again after an upgrade, to set up what a new version needs."""
     (member,) = _members(config, name)
     try:
         is_new = joining.add(member, beside=allow_second_hub or not _tells(config))
     except SiteUnheardError as unheard:
-        _tell(member, "site joined", by)
+        _audit(member, "site joined", by)
         fail(str(unheard))
     except SiteRefusedError as refused:
         fail(f"{name} was not added:\n{refused}")
     if is_new:
-        _tell(member, "site joined", by)
-    typer.echo(f"{name} has joined: what it judges is here." if is_new else f"{name} is there already.")
+        _audit(member, "site joined", by)
+    typer.echo(f"{name} was added; its results are here." if is_new else f"{name} was added before.")
 
 
 @app.command()
@@ -55,7 +57,7 @@ def check(
     *,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Show how it stands with each site, and what is wrong. Ends with 1 when anything is."""
+    """Show the state and the problems of each site. Exit code 1 when there is a problem."""
     hub, members = _hub(config), _members(config, name)
     is_well = True
     for member in members:
@@ -71,20 +73,20 @@ def check(
 
 @app.command()
 def rejoin(name: _Name, *, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
-    """Let a site join anew, after its slot was lost or its subscription stopped: it says all that it judges again.
+    """Subscribe to a site again, after its slot was lost or its subscription stopped. It sends all its current results.
 
-    Results of its probes from meanwhile stay at the site.
+    Probe results of the time between stay at the site.
     """
     (member,) = _members(config, name)
     try:
         joining.rejoin(member)
     except SiteUnheardError as unheard:
-        _tell(member, "site joined anew", by)
+        _audit(member, "site joined anew", by)
         fail(str(unheard))
     except SiteRefusedError as refused:
-        fail(f"{name} has not joined anew:\n{refused}")
-    _tell(member, "site joined anew", by)
-    typer.echo(f"{name} has joined anew: what it judges is here.")
+        fail(f"{name} has not rejoined:\n{refused}")
+    _audit(member, "site joined anew", by)
+    typer.echo(f"{name} has rejoined; its results are here.")
 
 
 @app.command()
@@ -92,39 +94,39 @@ def remove(
     name: _Name,
     *,
     offline: Annotated[
-        bool, typer.Option("--offline", help="The site is gone for good: do not ask it, only forget it here.")
+        bool, typer.Option("--offline", help="The site is permanently offline: remove it here only.")
     ] = False,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Let a site leave: nothing that it said stays here, and it keeps nothing for this hub any more."""
+    """Remove a site: delete its data here, and its replication slot for this hub there."""
     (member,) = _members(config, name)
     try:
         joining.remove(member, gone=offline)
     except SiteRefusedError as refused:
-        fail(f"{name} was not removed:\n{refused}\nIf it is gone for good: pantau site remove {name} --offline")
-    _tell(member, "site left", by, **({"gone": "for good"} if offline else {}))
-    typer.echo(f"{name} has left. Take it out of `hub: sites:`.")
+        fail(f"{name} was not removed:\n{refused}\nIf it is permanently offline: pantau site remove {name} --offline")
+    _audit(member, "site left", by, **({"gone": "for good"} if offline else {}))
+    typer.echo(f"{name} was removed. Remove it from `hub: sites:`, too.")
     if offline:
         typer.echo(
-            f"Should it come back, its PostgreSQL keeps its log for this hub until its disk is full: drop the slot there, "
+            f"If it comes back, its PostgreSQL keeps WAL for this hub until its disk is full: drop the slot there, "
             f"SELECT pg_drop_replication_slot('{joining.slot_of(member.hub)}')"
         )
 
 
-def _tell(member: SiteConnection, event: str, by: str, **more: str) -> None:
-    """Write into the hub's journal what was done."""
+def _audit(member: SiteConnection, event: str, by: str, **more: str) -> None:
+    """Write an entry to the hub's audit log."""
     detail = {"site": member.site, "at": member.server.host, **more}
     try:
         asyncio.run(journal.write(member.store, event, by=by, detail=detail))
     except SiteRefusedError as refused:
-        fail(f"{member.site}: {event}, and the journal does not say so: {refused}")
+        fail(f"{member.site}: {event}, but the audit log has no entry of it: {refused}")
 
 
 def _show(state: SiteLinkStatus) -> None:
-    beat = "no beat yet" if state.beat_age is None else f"beat {state.beat_age.total_seconds():.1f} s ago"
-    behind = "not asked" if state.behind is None else f"{state.behind:,} bytes behind"
-    word = "fresh" if state.is_fresh else "NOT FRESH"
+    beat = "no heartbeat yet" if state.beat_age is None else f"heartbeat {state.beat_age.total_seconds():.1f} s ago"
+    behind = "lag unknown" if state.behind is None else f"{state.behind:,} bytes lag"
+    word = "fresh" if state.is_fresh else "STALE"
     typer.echo(f"{state.site}: {word}, {beat}, {behind}, {state.errors} errors")
     for trouble in state.troubles:
         typer.echo(f"  {trouble}")
@@ -140,8 +142,8 @@ def _members(config: Path, name: str | None) -> Sequence[SiteConnection]:
     hub, own = _hub(config), document.data.get("site", Settings.model_fields["site"].default)
     if not hub.sites:
         is_site = document.data.get("mode") == "watch"
-        whose = f"is that of site {own}, and no hub's" if is_site else "has no site below `hub: sites:`"
-        fail(f"{config} {whose}: call this at the hub, with the hub's settings (docs/how-to/operator/sites.md)", 2)
+        whose = f"is the configuration of site {own}, not of a hub" if is_site else "has no site below `hub: sites:`"
+        fail(f"{config} {whose}: run this at the hub, with the hub's settings (docs/how-to/operator/sites.md)", 2)
     known = hub.sites if name is None else {key: each for key, each in hub.sites.items() if key == name}
     if not known:
         fail(f"{config} has no site '{name}' below `hub: sites:`; there is {', '.join(sorted(hub.sites))}", 2)

@@ -1,4 +1,4 @@
-"""`pantau store copy`: the store moved from its file to PostgreSQL, with how far it is, and every row compared."""
+"""`pantau store copy`: copy the store to PostgreSQL, compare every row, and show progress."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from monitor.store.move.source import SERVED, Source, opened
 from monitor.store.move.target import TargetRefusedError, taken
 from monitor.store.schema.migrations import StoreTooNewError
 
-app = typer.Typer(help="Move the store from its file to PostgreSQL.")
+app = typer.Typer(help="Move the store from SQLite to PostgreSQL.")
 
-#: In seconds, how often it is said how far it is: to a terminal, in its one line; else as a line of a log.
+#: Seconds between reports of progress: on a terminal in one line, else as lines.
 _TO_A_TERMINAL, _TO_A_LOG = 0.2, 10.0
 _WORDS = {
     MoveStage.COPIED: "1 of 3, copying",
     MoveStage.COMPARED: "2 of 3, comparing",
-    MoveStage.FOLLOWED: "3 of 3, following the journal",
+    MoveStage.FOLLOWED: "3 of 3, verifying the audit log",
 }
 
 
 @app.callback()
 def store() -> None:
-    """Take what stands before the command."""
+    """Group of the commands on the store."""
 
 
 @app.command()
@@ -50,15 +50,15 @@ def copy(
     by: By = "",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Copy the store from its SQLite file to the PostgreSQL that the configuration names, and leave the file behind.
+    """Copy the store from its SQLite file to the PostgreSQL that the configuration names, and keep the file.
 
-    The service is stopped meanwhile. Broken off, it goes on when it is called again. No service starts on half a copy,
-    and none on the file once it was copied. docs/how-to/operator/postgresql.md says what comes before and after.
+    Stop the service first. If it is interrupted, run it again. No service starts on an incomplete copy, or on the file after it
+    was copied. See docs/how-to/operator/postgresql.md.
     """
     server = store_server(config)
     if server is None:
         fail(
-            f"{config} names no server to copy to: write it under `store:` first (docs/how-to/operator/postgresql.md)",
+            f"{config} has no PostgreSQL server: write it under `store:` first (docs/how-to/operator/postgresql.md)",
             2,
         )
     file = from_ or control_socket(config, None).parent / SERVED
@@ -68,22 +68,22 @@ def copy(
             moved = asyncio.run(_move(source, server, by, line))
             is_served = source.is_served
     except FileNotFoundError:
-        fail(f"there is no {file}: is the configuration the one of the service? Else name the file with --from")
+        fail(f"there is no {file}: give the configuration of the service with --config, or the file with --from")
     except AlreadyMovedError as moved_before:
         if not moved_before.there:
             fail(f"{file}: {moved_before}")
-        typer.echo(f"{file} was moved to the {server} before: nothing is left to do.")
+        typer.echo(f"{file} was copied to the {server} before: nothing to do.")
         return
     except BadCopyError as bad:
         fail(f"{file} cannot be copied: {bad}")
     except (StoreInUseError, StoreUnusableError, StoreTooNewError, TargetRefusedError) as refused:
         fail(f"nothing was copied: {refused}")
     except (RowRefusedError, UnequalError) as wrong:
-        fail(f"{line.end()}the store was not moved, and the service can go on with {file}: {wrong}")
+        fail(f"{line.end()}the store was not copied, and the service can still use {file}: {wrong}")
     except (DBAPIError, TimeoutError, OSError, sqlite3.Error) as error:
         if (why := reason_of(error) or _of_the_disk(error)) is None:
             raise
-        fail(f"{line.end()}not all was copied yet: {why}; run this again, and it goes on from there")
+        fail(f"{line.end()}the copy is incomplete: {why}; run this again to continue")
     typer.echo(line.end() + _said(file, server, moved, is_served=is_served))
 
 
@@ -100,20 +100,18 @@ def _said(file: Path, server: PostgresServer, moved: Moved, *, is_served: bool) 
     rows, verifier = sum(moved.rows.values()), moved.verifier
     said = (
         f"{file} was copied to the {server}: {rows:,} rows in {len(moved.rows)} tables, each compared. "
-        f"The journal was followed there to {verifier.head.number}:{verifier.head.hash}"
+        f"The audit log was verified there up to {verifier.head.number}:{verifier.head.hash}"
     )
     if verifier.flaws:
-        said += f"; it WAS CHANGED, in the file already ({verifier.flaws[0]}; `pantau audit verify` says all)"
-    said += f", and ends with {moved.head.number}:{moved.head.hash}, which tells of this.\n"
+        said += f"; it WAS CHANGED in the file already ({verifier.flaws[0]}; `pantau audit verify` lists all)"
+    said += f", and ends with {moved.head.number}:{moved.head.hash}, which records this.\n"
     if is_served:
-        return (
-            f"{said}Nothing else in the file was changed than that no service starts on it any more. Start the service."
-        )
-    return f"{said}The file is a copy, and stays as it was. Start the service."
+        return f"{said}The file is marked so that no service starts on it. Start the service."
+    return f"{said}The file is a copy and was not changed. Start the service."
 
 
 class _Line:
-    """How far it is, said to whoever watches on standard error."""
+    """Report of progress on standard error."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -137,7 +135,7 @@ class _Line:
         typer.echo(f"\r\x1b[K{text}" if self._is_terminal else text, err=True, nl=not self._is_terminal)
 
     def end(self) -> str:
-        """Return what a line of something else begins with."""
+        """Clear the line of progress; return an empty string."""
         was, self._is_open = self._is_open, False
         if was:
             typer.echo("\r\x1b[K", err=True, nl=False)
@@ -145,7 +143,7 @@ class _Line:
 
 
 def _progress(progress: MoveProgress, done: int, seconds: float) -> str:
-    """Say how far it is, how fast, and how long it will take; *done*: in this attempt, within *seconds*."""
+    """Return progress, rate and time left. *done*: rows of this attempt, within *seconds*."""
     words = _WORDS[progress.stage]
     if progress.stage is MoveStage.FOLLOWED:
         return words

@@ -1,4 +1,4 @@
-"""What a command does to the store itself while no service is running."""
+"""Access of commands to the store while no service is running."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from monitor.web.command.documents import ApplyRequest, write
 
 
 def write_documents(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
-    """Do what the service would do with `POST /documents`, but for taking it up; end the command when it cannot."""
+    """Do what the service would do with `POST /documents`, except the reload; end the command when it cannot."""
     name = f"apply@{socket.gethostname()}/{os.getpid()}"
 
     async def written() -> Any:

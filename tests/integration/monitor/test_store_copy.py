@@ -182,7 +182,7 @@ async def test_the_way_back_is_to_restore_the_file_as_an_older_copy(office: Issu
     code, said = await office.ask("restore", str(file_of(office)))
 
     assert code == 0, said
-    assert "Letters and faxes wait from now on" in said
+    assert "Letters and faxes are paused" in said
     async with Database.open(office.state) as database, SqlStore(database).reading() as ledger:
         assert await ledger.is_paper_held()
 
@@ -215,7 +215,7 @@ async def test_a_copy_of_the_file_can_be_copied_and_is_left_as_it_is_while_the_s
         code, said = await office.ask("store", "copy", "--from", str(copy))
 
     assert code == 0, said
-    assert "The file is a copy, and stays as it was" in said
+    assert "The file is a copy and was not changed" in said
     assert copy.read_bytes() == before
     async with Database.open(office.state):
         pass
@@ -229,7 +229,7 @@ async def test_who_repeats_it_is_told_that_it_is_done(
 
     code, said = await office.ask("store", "copy")
     assert code == 0
-    assert said.endswith(f"was moved to the {server} before: nothing is left to do.\n")
+    assert said.endswith(f"was copied to the {server} before: nothing to do.\n")
 
     name_server(office, postgres.database())
     code, said = await office.ask("store", "copy")
@@ -492,7 +492,7 @@ async def test_a_server_that_goes_away_in_the_middle_is_named_and_it_goes_on_whe
             postgres.start()
 
     assert code == 1
-    assert "not all was copied yet: " in said
+    assert "the copy is incomplete: " in said
     assert "run this again, and it goes on from there" in said
     assert "Traceback" not in said
     code, said = await office.ask("store", "copy")
@@ -507,9 +507,7 @@ async def test_a_server_whose_disk_is_full_is_named(office: IssuingOffice, serve
 
         code, said = await office.ask("store", "copy")
         assert code == 1
-        assert said.endswith(
-            "not all was copied yet: could not extend file; run this again, and it goes on from there\n"
-        )
+        assert said.endswith("the copy is incomplete: could not extend file; run this again to continue\n")
 
         connection.execute("DROP TRIGGER before_each_run ON run")
     assert (await office.ask("store", "copy"))[0] == 0
@@ -557,7 +555,7 @@ async def test_what_was_changed_by_hand_in_between_is_found_and_the_file_is_stil
     code, said = await office.ask("store", "copy")
 
     assert code == 1
-    assert f"the store was not moved, and the service can go on with {file_of(office)}: run 7 differs" in said
+    assert f"the store was not copied, and the service can still use {file_of(office)}: run 7 differs" in said
     async with Database.open(office.state):
         pass
     with pytest.raises(StoreBarredError):
@@ -745,7 +743,7 @@ async def test_without_a_server_or_a_file_it_says_what_is_missing(office: Issuin
     code, said = await office.ask("store", "copy")
 
     assert code == 2
-    assert "names no server to copy to: write it under `store:` first" in said
+    assert "has no PostgreSQL server: write it under `store:` first" in said
 
 
 @pytest.mark.parametrize("what", ["another", "newer", "0002"])
@@ -771,7 +769,7 @@ async def test_a_row_that_postgresql_cannot_keep_is_named(office: IssuingOffice,
 
     said = await refused(office)
 
-    assert f"the service can go on with {file_of(office)}: run 17 cannot be kept by PostgreSQL: value too long" in said
+    assert f"the service can still use {file_of(office)}: run 17 cannot be kept by PostgreSQL: value too long" in said
     # Mended, it goes on.
     with closing(sqlite3.connect(file_of(office))) as connection, connection:
         connection.execute("UPDATE run SET outcome = 'delivered' WHERE id = 17")
@@ -787,4 +785,4 @@ async def test_a_journal_that_was_changed_is_copied_and_that_is_said(office: Iss
     code, said = await office.ask("store", "copy")
 
     assert code == 0
-    assert "it WAS CHANGED, in the file already (entry 2: was changed" in said
+    assert "it WAS CHANGED in the file already (entry 2: was changed" in said

@@ -56,7 +56,7 @@ async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an
         assert SECRET not in exported
         status, told = await asyncio.to_thread(run, place, "apply")
         assert status == 0
-        assert "The store has all of it already." in told
+        assert "The store is up to date." in told
         # The running service has taken it up, and goes nowhere inside: not for the name of this machine either.
         said = ""
         async with asyncio.timeout(60):

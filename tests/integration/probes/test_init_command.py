@@ -173,7 +173,7 @@ def test_the_first_green_route_takes_six_answers_and_the_authority(
             person.expect(f"  {phase} ")
 
         person.answer("Short code", "")
-        person.expect("NOBODY IS TOLD of anything: mode is watch")
+        person.expect("NOBODY IS NOTIFIED: mode is watch")
         person.expect(f"Next:  pantau run --config '{place}/pantau.yaml'")
         assert person.end() == 0
     assert person.asked == 6 + 3, "six questions, and three corrections"
@@ -241,7 +241,7 @@ def test_an_account_is_not_locked_by_somebody_who_goes_on_guessing(
         person.answer("Password", "satu ", hidden=True)
         person.expect("has a blank at an end")
         person.answer("Password", b"sat\xff", hidden=True)
-        person.expect("is no UTF-8 text")
+        person.expect("is not UTF-8 text")
         person.answer("Password", "satu", hidden=True)
         for guess in ("dua", "tiga"):
             person.answer("User name", "")
@@ -275,7 +275,7 @@ def test_a_script_passes_all_of_it_and_secrets_by_file(
     )
     assert alone(place, "--address", ADDRESS) == (
         2,
-        "there is no terminal to ask at; pass --smtp, --imap, --password-file too\n",
+        "there is no terminal for questions; give --smtp, --imap, --password-file, too\n",
     )
     code, said = alone(place, *words, "--code", "dua kata")
     assert (code, "Sign in" in said) == (2, False), "it is said before anything is tried"
@@ -411,7 +411,7 @@ def test_starttls_at_a_port_of_its_own_needs_no_second_answer_and_another_user_n
         person.expect("Short code")
         person.interrupt()
         person.expect(f"--address {ADDRESS} --smtp 'localhost:{port} starttls as {HOST}'")
-        person.expect("Ended; nothing was written.")
+        person.expect("Interrupted; nothing was written.")
         assert person.end() == 130
     assert person.asked == 5 + 3
     assert SECRET not in person.text

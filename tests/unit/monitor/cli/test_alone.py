@@ -18,7 +18,7 @@ from tests.unit.monitor.cli.office import IssuingOffice
     [
         (("letter-preview", "ZZZ"), "there is no agency ZZZ; there are "),
         (("letter-preview", "JCONTOH", "--purpose", "surat"), "'surat' is not one of 'outage', "),
-        (("letter-preview", "JCONTOH", "--purpose", "release"), "no page says it; write --purpose outage, "),
+        (("letter-preview", "JCONTOH", "--purpose", "release"), "not on paper; write --purpose outage, "),
         (("letter-preview", "JCONTOH", "--recipient", "nobody"), "has no recipient nobody; it has "),
         (("probe", "ZZZ"), "there is no agency ZZZ in the configuration"),
         (("probe", "JCONTOH", "sideways"), "has no route sideways; it has "),

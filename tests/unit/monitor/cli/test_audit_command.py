@@ -78,7 +78,7 @@ async def test_a_whole_journal_is_said_to_be_whole_with_the_service_and_without(
     async with running(office):
         code, said = await office.ask("audit", "verify")
         _, head = await office.ask("audit", "head")
-    assert (code, said) == (0, f"The journal is whole: 2 entries, the last {head.strip()}.\n")
+    assert (code, said) == (0, f"The audit log is intact: 2 entries, the last {head.strip()}.\n")
     assert head.startswith("2:")
 
     assert await office.ask("audit", "verify") == (0, said)
@@ -91,13 +91,13 @@ async def test_a_changed_journal_is_said_to_be_changed_and_where(office: Issuing
         code, said = await office.ask("audit", "verify")
         assert code == 3
         assert said.startswith(
-            "entry 1: was changed: it says something else than was written\nThe journal was CHANGED: 2 entries"
+            "entry 1: was changed: it says something else than was written\nThe audit log was CHANGED: 2 entries"
         )
         await write(database, "goes on")
     code, said = await office.ask("audit", "verify")
     assert code == 3
     assert said.startswith(
-        "entry 1: was changed: it says something else than was written\nThe journal was CHANGED: 3 entries"
+        "entry 1: was changed: it says something else than was written\nThe audit log was CHANGED: 3 entries"
     )
 
 
@@ -115,7 +115,7 @@ async def test_what_is_written_while_it_is_followed_is_followed_too(office: Issu
         kept.entries = entries  # type: ignore[method-assign]  # what others do meanwhile
         async with office.open(Service(), records(kept)):
             code, said = await office.ask("audit", "verify")
-    assert (code, said[:33]) == (0, "The journal is whole: 4 entries, ")
+    assert (code, said[:36]) == (0, "The audit log is intact: 4 entries, ")
 
 
 async def test_an_entry_that_cannot_be_read_is_named(office: IssuingOffice) -> None:
@@ -131,7 +131,7 @@ async def test_a_head_that_was_kept_elsewhere_still_fits_when_more_was_written(o
         _, head = await office.ask("audit", "head")
         await write(database, "goes on")
         code, said = await office.ask("audit", "verify", "--expect-head", head.strip())
-        assert (code, said[:34]) == (0, "The journal is whole: 3 entries, t")
+        assert (code, said[:37]) == (0, "The audit log is intact: 3 entries, t")
         other = f"2:{'0' * 64}"
         code, said = await office.ask("audit", "verify", "--expect-head", other)
     assert code == 3
@@ -181,12 +181,12 @@ async def test_the_journal_on_a_server_is_verified_without_the_service(
     with office.config.open("a") as settings:
         settings.write(f"\nstore: {{url: '{url}', password_file: kata-laluan}}\n")
     code, said = await office.ask("audit", "verify")
-    assert (code, "is no store that this version has brought up to date" in said) == (1, True)
+    assert (code, "is not a store of this version" in said) == (1, True)
 
     async with Database.open(tmp_path / "elsewhere", server) as database:
         await write(database, "incident opened", "incident resolved")
     _, head = await office.ask("audit", "head")
-    expected = f"The journal is whole: 2 entries, the last {head.strip()}.\n"
+    expected = f"The audit log is intact: 2 entries, the last {head.strip()}.\n"
     assert await office.ask("audit", "verify", "--expect-head", head.strip()) == (0, expected)
     _, lines = await office.ask("audit", "export")
     assert [json.loads(line)["event"] for line in lines.splitlines()] == ["incident opened", "incident resolved"]
@@ -213,7 +213,7 @@ async def test_a_copy_can_be_looked_at_beside_the_running_service(office: Issuin
         await write(database, "incident opened")
     async with running(office):
         code, said = await office.ask("audit", "verify", "--store", str(tmp_path / "other" / "pantau.sqlite"))
-    assert (code, said[:31]) == (0, "The journal is whole: 1 entries")
+    assert (code, said[:34]) == (0, "The audit log is intact: 1 entries")
 
 
 async def test_what_is_exported_can_be_checked_with_nothing_of_ours(office: IssuingOffice, tmp_path: Path) -> None:

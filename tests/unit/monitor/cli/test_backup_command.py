@@ -86,8 +86,8 @@ async def test_a_copy_is_whole_while_the_store_is_written_and_nobody_waits_for_i
 
     assert code == 0, said
     copy = tmp_path / "copy.sqlite"
-    assert said.startswith(f"{copy} is a whole copy of {office.state}/pantau.sqlite: ")
-    assert f"schema {known()[0]}; its journal ends with " in said
+    assert said.startswith(f"{copy} is a verified copy of {office.state}/pantau.sqlite: ")
+    assert f"schema {known()[0]}; its audit log ends with " in said
     assert 300 <= journal_of(copy) <= 300 + written
     assert written > 3
     # A busy machine stands still for seconds, too.
@@ -116,7 +116,7 @@ async def test_no_copy_is_written_over_another(office: IssuingOffice, tmp_path: 
     code, said = await office.ask("backup", str(there))
 
     assert (code, there.read_text()) == (1, "the only one")
-    assert said == f"{there} is there already, and no copy is written over another; name a new file, or a directory\n"
+    assert said == f"{there} exists, and is not overwritten; name a new file, or a directory\n"
 
 
 async def test_a_name_that_no_file_can_have_is_refused_in_words(office: IssuingOffice) -> None:
@@ -132,7 +132,7 @@ async def test_of_two_that_copy_to_one_name_one_does(office: IssuingOffice, tmp_
     ends = sorted([(copy.wait(60), copy.communicate()[1]) for copy in copies])
 
     assert [code for code, _ in ends] == [0, 1]
-    assert "is there already" in ends[1][1]
+    assert "exists, and is not overwritten" in ends[1][1]
     assert journal_of(tmp_path / "copy.sqlite") == 200
     assert not any("part" in name for name in names(tmp_path))
 
@@ -175,7 +175,7 @@ async def test_a_damaged_store_gives_no_copy_that_counts(office: IssuingOffice, 
     code, said = await office.ask("backup", str(tmp_path / "copy.sqlite"))
 
     assert code == 1
-    assert said.startswith(f"{store} is damaged, and no copy of it counts: ")
+    assert said.startswith(f"{store} is damaged and cannot be used: ")
     assert not (tmp_path / "copy.sqlite").exists()
 
 
@@ -200,7 +200,7 @@ async def test_a_store_of_an_older_schema_is_copied_and_that_is_said(office: Iss
     code, said = await office.ask("backup", str(tmp_path / "copy.sqlite"))
 
     assert code == 0
-    assert f"schema 0015, which a start of this program brings up to {known()[0]}" in said
+    assert f"schema 0015, which a start of this program migrates to {known()[0]}" in said
 
 
 async def test_a_journal_that_was_changed_is_copied_and_that_is_said(office: IssuingOffice, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ async def test_a_journal_that_was_changed_is_copied_and_that_is_said(office: Iss
     code, said = await office.ask("backup", str(tmp_path / "copy.sqlite"))
 
     assert code == 0
-    assert "its JOURNAL WAS CHANGED (entry 1: was changed" in said
+    assert "its AUDIT LOG WAS CHANGED (entry 1: was changed" in said
 
 
 async def test_of_a_server_the_copy_is_what_its_own_program_makes(

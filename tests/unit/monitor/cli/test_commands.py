@@ -147,7 +147,7 @@ def test_the_demo_without_its_distribution_says_what_to_install(monkeypatch: pyt
     found = CliRunner().invoke(app, ["demo"])
 
     assert found.exit_code == 1
-    assert "`pantau demo` comes with pantau-lab" in found.output
+    assert "`pantau demo` needs pantau-lab" in found.output
 
 
 def test_what_is_broken_in_a_command_is_not_taken_for_a_distribution_that_lacks(
@@ -165,4 +165,4 @@ def test_what_is_broken_in_a_command_is_not_taken_for_a_distribution_that_lacks(
 @pytest.mark.parametrize("words", [["ack", "JCM-\udce9"], ["note", "JCM-01", "x", "--by", "Jos\udce9"], ["jos\udce9"]])
 def test_what_a_terminal_sends_in_another_encoding_is_refused_in_words(words: list[str]) -> None:
     refused = CliRunner().invoke(app, words)
-    assert (refused.exit_code, "\\udce9' is not in UTF-8: set the terminal to that" in refused.output) == (2, True)
+    assert (refused.exit_code, "\\udce9' is not UTF-8: set the terminal to UTF-8" in refused.output) == (2, True)

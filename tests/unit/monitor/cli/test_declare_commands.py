@@ -54,8 +54,8 @@ async def test_an_outage_is_declared_and_closed(office: IssuingOffice, place: St
         0,
         [
             "JCM-01 (receiving) is declared by Aminah Contoh, since 24/11 13:40:00.",
-            "The staff are told now; `pantau ack JCM-01` if you have it.",
-            "Offices outside are told once it is released: `pantau release JCM-01`, or by itself if so planned.",
+            "Staff are notified now; `pantau ack JCM-01` acknowledges it.",
+            "Other offices are notified after the release: `pantau release JCM-01`, or automatically if configured.",
             'When mail works again: pantau close JCM-01 --reason "..."',
         ],
     )
@@ -63,7 +63,7 @@ async def test_an_outage_is_declared_and_closed(office: IssuingOffice, place: St
     assert incident.declared is not None
     assert (incident.declared.by, incident.declared.why) == ("Aminah Contoh", "mel web tidak dapat dibuka")
 
-    assert await office.ask(*CLOSE) == (0, "JCM-01 is over; whoever was told of it is told so.\n")
+    assert await office.ask(*CLOSE) == (0, "JCM-01 is over; everybody who was notified of it is notified of this.\n")
     place.clock.moment += MINUTE
     assert await office.ask(*CLOSE) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15: mel web dibaiki\n")
 
@@ -73,7 +73,7 @@ async def test_what_the_probes_see_too_goes_on(office: IssuingOffice, place: Sta
     await place.submit(trigger(IncidentType.SENDING, T0 + MINUTE))
     assert await office.ask(*CLOSE) == (
         0,
-        "JCM-01 GOES ON: the probes see an outage, too (sending). It ends when they are well.\n",
+        "JCM-01 STAYS OPEN: probes detect an outage, too (sending). It ends when they succeed.\n",
     )
     place.clock.moment += MINUTE
     code, said = await office.ask(*CLOSE)
@@ -82,7 +82,7 @@ async def test_what_the_probes_see_too_goes_on(office: IssuingOffice, place: Sta
     )
     assert (code, said.startswith(begins)) == (1, True), said
     code, said = await office.ask(*CLOSE, "--recovered", "--despite", "still-fails")
-    assert (code, said.splitlines()[0]) == (0, "JCM-01 is over; whoever was told of it is told so.")
+    assert (code, said.splitlines()[0]) == (0, "JCM-01 is over; everybody who was notified of it is notified of this.")
 
 
 async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: IssuingOffice, place: Station) -> None:
@@ -92,10 +92,10 @@ async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: I
     assert (code, said.splitlines()) == (
         0,
         [
-            "JCM-01 is closed: the staff who were told of it hear so, and nobody that mail works again.",
-            "Offices outside that were told of it hear nothing more: write to them.",
+            "JCM-01 is closed: the staff who were notified of it are notified, and no recovery is announced.",
+            "Other offices that were notified get no further message: write to them.",
             (
-                "The probes see it still (both). It opens anew when it gets worse, when it has been well and fails again, "
+                "Probes still detect it (both). It opens again when it becomes worse, when it has recovered and fails again, "
                 "and at 25/11 14:15:00 at the latest."
             ),
         ],
@@ -121,14 +121,14 @@ async def test_of_what_opened_while_mail_was_only_watched_nobody_hears_the_end(
     place.rests = True
     await place.submit(trigger(IncidentType.BOTH, brief=BRIEF.with_nobody()))
     code, lines = await office.ask(*CLOSE, *words)
-    assert (code, lines.splitlines()[0]) == (0, f"{said}nobody was told of it.")
+    assert (code, lines.splitlines()[0]) == (0, f"{said}nobody was notified of it.")
 
 
 async def test_under_a_silence_it_is_said_that_nobody_is_told(office: IssuingOffice, place: Station) -> None:
     async with place.store.transaction() as ledger:
         await ledger.add_silence("JCM", T0, T0 + timedelta(hours=2), "kerja rangkaian", "Ravi Contoh")
     _, said = await office.ask(*DECLARE)
-    assert "NOBODY IS TOLD until 24/11/2026 16:15; `pantau silence remove 1`" in said
+    assert "NOBODY IS NOTIFIED until 24/11/2026 16:15; `pantau silence remove 1`" in said
     assert "The staff are told" not in said
 
 

@@ -71,13 +71,13 @@ async def test_it_begins_a_drill_in_somebodys_name_and_says_where_the_results_ar
     school = School()
     code, text = await said(office, school, "siti", "--by", "Ali Contoh")
     assert (code, school.asked) == (0, [("siti", "Ali Contoh")])
-    assert "Drill LATIH-07 has begun: 3 to try, until 24/11 16:15:00." in text
+    assert "Drill LATIH-07 has started: 3 notifications, until 24/11 16:15:00." in text
     assert "pantau drill results" in text
 
 
 async def test_nobody_wakes_everybody_by_typing_too_little(office: IssuingOffice) -> None:
     school = School()
-    assert await said(office, school) == (2, "name whom to drill: `pantau drill CONTACT`, or `pantau drill all`\n")
+    assert await said(office, school) == (2, "name a contact: `pantau drill CONTACT`, or `pantau drill all`\n")
     assert school.asked == []
     assert (await said(office, school, "all"))[0] == 0
     assert [contact for contact, _ in school.asked] == ["all"]
@@ -102,4 +102,4 @@ async def test_results_say_who_was_reached_and_tell_no_number(office: IssuingOff
 
 
 async def test_before_the_first_there_is_nothing_to_show(office: IssuingOffice) -> None:
-    assert (await said(office, School(), "results"))[1].strip() == "No drill has been held."
+    assert (await said(office, School(), "results"))[1].strip() == "There have been no drills."

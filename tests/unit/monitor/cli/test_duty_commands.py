@@ -119,7 +119,10 @@ async def test_an_agency_without_rotas_says_where_its_people_stand(
 ) -> None:
     code, said = await office.ask("on-call", "MPCONTOH")
 
-    assert (code, said.strip()) == (0, "MPCONTOH's escalation names no rota: whom its steps tell stands in its file.")
+    assert (code, said.strip()) == (
+        0,
+        "MPCONTOH's escalation policy has no rota: its file names the contacts of each step.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,14 +175,14 @@ async def test_an_override_puts_somebody_on_call_until_it_is_taken_back(
     _, gone = await office.ask("override", "remove", "1", "--by", "Siti Contoh")
     _, after = await office.ask("on-call", "JCONTOH")
 
-    tell = "Pantau tells nobody of this: tell Siti binti Contoh (siti) and Ali bin Contoh (ali)."
+    tell = "Pantau does not notify anybody of this: inform Siti binti Contoh (siti) and Ali bin Contoh (ali)."
     stands = "Siti binti Contoh (siti) is on call for JCONTOH/bertugas from 02/12/2026 12:00 until 03/12/2026 08:00"
     assert made.splitlines()[-2:] == [f"{stands}: override 1.", tell]
     assert "  Siti binti Contoh (siti) until Thu 03/12/2026 08:00\n    by an override of Pegawai Contoh\n" in during
     assert listed.splitlines()[1].split() == [
         *("1", "JCONTOH/bertugas", "siti", "02/12", "12:00", "03/12", "08:00", "Pegawai", "Contoh")
     ]
-    assert gone.splitlines()[-2:] == ["Override 1 of JCONTOH/bertugas is taken back.", tell]
+    assert gone.splitlines()[-2:] == ["Override 1 of JCONTOH/bertugas is removed.", tell]
     assert "  Ali bin Contoh (ali) until Sun 06/12/2026 08:00" in after
     assert await watch.told() == [("Pegawai Contoh", "override made"), ("Siti Contoh", "override taken back")]
 

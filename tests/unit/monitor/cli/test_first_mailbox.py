@@ -153,9 +153,9 @@ def test_the_password_stands_in_its_own_file_only() -> None:
     ("name", "said"),
     [
         ("p" * 300, "File name too long"),
-        ("file", "is no directory"),
+        ("file", "is not a directory"),
         ("file/under", "Not a directory"),
-        ("nowhere", "is no directory"),
+        ("nowhere", "is not a directory"),
         ("circle", "symbolic links"),
     ],
 )
@@ -177,7 +177,7 @@ def test_standard_input_that_is_closed_is_no_terminal(
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(typer.Exit):
         init(tmp_path / "ministry")
-    assert "there is no terminal to ask at" in capsys.readouterr().err
+    assert "there is no terminal for questions" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["ministry", "Jabatan Contoh (ujian)", "it's ours"])

@@ -94,7 +94,7 @@ PURGE = ("purge", "--before", "2019-01-01", "--authority", "ANM.600-1/7/3 (12)",
 
 async def test_what_is_no_day_is_refused_in_words_of_ours(office: IssuingOffice) -> None:
     code, said = await office.ask("purge", "--before", "2019-13-01", *PURGE[3:])
-    assert (code, "'--before': '2019-13-01' is no day; write it as 2019-12-31" in said) == (2, True)
+    assert (code, "'--before': '2019-13-01' is not a date; write 2019-12-31" in said) == (2, True)
 
 
 async def test_without_a_confirmation_a_purge_only_looks(office: IssuingOffice) -> None:
@@ -102,7 +102,7 @@ async def test_without_a_confirmation_a_purge_only_looks(office: IssuingOffice) 
         code, said = await office.ask(*PURGE)
     assert code == 0
     assert "Incidents: JCM-01 MDC-01" in said
-    assert "Would be gone for good: 2 incidents, 3 notices, 0 entries of the journal. Nothing is changed yet." in said
+    assert "To be deleted: 2 incidents, 3 notifications, 0 audit log entries. Nothing is deleted yet." in said
     assert said.rstrip().endswith("--confirm 2/3/0")
     # The day begins when it begins in Malaysia.
     assert kept.orders == [("look", "2018-12-31T16:00:00+00:00")]
@@ -112,7 +112,7 @@ async def test_with_what_the_dry_run_said_it_is_carried_out(office: IssuingOffic
     async with running(office) as kept:
         code, said = await office.ask(*PURGE, "--confirm", "2/3/0")
     assert code == 0
-    assert said == "Purged on the authority of ANM.600-1/7/3 (12): 2 incidents, 3 notices, 0 entries of the journal.\n"
+    assert said == "Purged on the authority of ANM.600-1/7/3 (12): 2 incidents, 3 notifications, 0 audit log entries.\n"
     assert kept.orders[-1] == ("purge", "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
 
 
@@ -175,5 +175,5 @@ async def test_what_is_not_over_yet_cannot_be_purged(office: IssuingOffice) -> N
         code, said = await office.ask(
             "purge", "--before", tomorrow, "--authority", "ANM 1", "--by", "Puan Arkib Contoh"
         )
-    assert (code, said) == (2, "--before: must not lie in the future\n")
+    assert (code, said) == (2, "--before: must not be in the future\n")
     assert kept.orders == []

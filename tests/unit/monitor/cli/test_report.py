@@ -63,7 +63,7 @@ def test_a_code_that_the_server_does_not_repeat_is_put_before_its_words() -> Non
 def test_an_explanation_says_who_and_in_which_order() -> None:
     text = shown(bounced(), explain=True)
     assert "\n  Who     Whoever runs our reference mailbox a.\n" in text
-    assert "\nLook at this, in this order:\n  1. The address in the configuration, letter by letter.\n  2. " in text
+    assert "\nCheck these, in this order:\n  1. The address in the configuration, letter by letter.\n  2. " in text
 
 
 def test_the_way_of_a_message_is_shown_when_asked_for() -> None:

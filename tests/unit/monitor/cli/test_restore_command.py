@@ -56,8 +56,8 @@ async def test_a_copy_is_put_back_and_what_was_there_is_kept(office: IssuingOffi
     assert code == 0, said
     assert f"{copy} is the store now: schema " in said
     (old,) = kept(office)
-    assert f"What was there is {office.state}/{old}." in said
-    assert "Letters and faxes wait from now on" in said
+    assert f"The store before it is {office.state}/{old}." in said
+    assert "Letters and faxes are paused" in said
     assert journal_of(office.state / "pantau.sqlite") == 4, "and that it was put back"
     assert journal_of(office.state / old) == 7
     assert (office.state / "pantau.sqlite").stat().st_mode & 0o777 == 0o600
@@ -109,7 +109,7 @@ async def test_nothing_is_put_back_while_a_service_runs(office: IssuingOffice, t
     async with Database.open(office.state):
         for words in (["restore", str(copy)], ["restore", "--in-place"]):
             code, said = await office.ask(*words)
-            assert (code, said[:24]) == (1, "nothing was put back: " + str(office.state)[:2])
+            assert (code, said[:24]) == (1, "nothing was restored: " + str(office.state)[:2])
             assert "is in use by another pantau process" in said
     assert journal_of(office.state / "pantau.sqlite") == 7
 
@@ -152,7 +152,7 @@ def spoil(copy: Path, what: str) -> str:
                     connection.execute(f"DROP TRIGGER {name}")
                 connection.execute("UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1")
                 connection.commit()
-            return "Is there another copy? Else repeat this with --allow-broken-chain"
+            return "Use another copy, or repeat this with --allow-broken-chain"
 
 
 async def test_the_only_copy_is_put_back_even_if_its_journal_was_changed(office: IssuingOffice, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ async def test_the_only_copy_is_put_back_even_if_its_journal_was_changed(office:
     code, said = await office.ask("restore", str(copy), "--allow-broken-chain")
 
     assert code == 0
-    assert "its JOURNAL WAS CHANGED" in said
+    assert "its AUDIT LOG WAS CHANGED" in said
 
 
 async def test_a_copy_of_an_older_schema_is_brought_up_to_date(office: IssuingOffice, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ async def test_root_does_not_leave_a_store_that_the_service_cannot_open(office: 
     code, said = await office.ask("restore", str(copy))
 
     assert code == 1
-    assert "belongs to another user, and so must the store: run this command as nobody" in said
+    assert "belongs to another user, and the store must, too: run this command as nobody" in said
     assert journal_of(office.state / "pantau.sqlite") == 7
 
 
@@ -203,7 +203,7 @@ async def test_what_holds_no_store_is_no_older_copy(office: IssuingOffice) -> No
 
     assert (code, said) == (
         1,
-        f"{office.state}/pantau.sqlite holds no store: put the copy there first (docs/how-to/operator/backup.md)\n",
+        f"{office.state}/pantau.sqlite holds no store: restore the copy there first (docs/how-to/operator/backup.md)\n",
     )
     assert names(office.state) == []
 
@@ -249,7 +249,7 @@ async def test_a_full_disk_leaves_what_was_there(office: IssuingOffice, tmp_path
         code, said = await office.ask("restore", str(copy))
 
     assert code == 1
-    assert "nothing was put back: " in said
+    assert "nothing was restored: " in said
     assert journal_of(office.state / "pantau.sqlite") == 54
     assert nothing_is_left_over(office)
 
@@ -263,10 +263,12 @@ async def test_a_database_is_marked_once_its_administrator_has_put_a_copy_there(
     office.config.write_text(f"{office.config.read_text()}\nstore: {{url: '{url}'}}\n")
 
     code, said = await office.ask("restore", str(tmp_path / "copy.dump"))
-    assert (code, "pg_restore for one, and then say so: pantau restore --in-place" in said) == (1, True)
+    assert (code, "such as pg_restore, and then run: pantau restore --in-place" in said) == (1, True)
     for _ in range(2):
         code, said = await office.ask("restore", "--in-place")
-        assert (code, "holds no store: put the copy there first" in said) == (1, True), "pg_restore wants it empty, too"
+        assert (code, "holds no store: restore the copy there first" in said) == (1, True), (
+            "pg_restore wants it empty, too"
+        )
 
     async with Database.open(office.state, server) as database:
         await write(database, 3)

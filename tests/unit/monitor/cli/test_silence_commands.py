@@ -30,12 +30,12 @@ async def watch(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Station]
 async def test_a_silence_is_begun_listed_and_ended(office: IssuingOffice, watch: Station) -> None:
     assert await office.ask("silence", "list") == (0, "There are no silences.\n")
     code, said = await office.ask(*ADD[:2], "jcontoh", *ADD[3:])
-    assert (code, said) == (0, "Nobody is told about JCONTOH until 24/11/2026 16:15: silence 1.\n")
+    assert (code, said) == (0, "Notifications about JCONTOH are suppressed until 24/11/2026 16:15: silence 1.\n")
 
     _, listed = await office.ask("silence", "list")
     assert all(word in listed for word in ("JCONTOH", "24/11/2026 14:15", "kerja rangkaian", "Pegawai Contoh"))
 
-    assert await office.ask("silence", "remove", "1") == (0, "Silence 1 about JCONTOH is ended.\n")
+    assert await office.ask("silence", "remove", "1") == (0, "Silence 1 about JCONTOH has ended.\n")
     assert await office.ask("silence", "list") == (0, "There are no silences.\n")
 
 

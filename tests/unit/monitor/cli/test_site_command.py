@@ -24,12 +24,12 @@ _A_FILE = "a file of text, or another path where it is named"
         (
             f"mode: watch\nsite: johor\n{STORE}",
             ["check", "johor"],
-            "{config} is that of site johor, and no hub's: call this at the hub, with the hub's settings (docs/how-to/operator/sites.md)",
+            "{config} is the configuration of site johor, not of a hub: run this at the hub, with the hub's settings (docs/how-to/operator/sites.md)",
         ),
         (
             STORE,
             ["check"],
-            "{config} has no site below `hub: sites:`: call this at the hub, with the hub's settings (docs/how-to/operator/sites.md)",
+            "{config} has no site below `hub: sites:`: run this at the hub, with the hub's settings (docs/how-to/operator/sites.md)",
         ),
         (STORE + HUB, ["rejoin", "johr"], "{config} has no site 'johr' below `hub: sites:`; there is johor"),
         (HUB, ["add", "johor"], "{config}: the store is a file, and a hub needs a PostgreSQL: write `store:` (docs/how-to/operator/sites.md)"),

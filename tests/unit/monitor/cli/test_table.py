@@ -39,9 +39,9 @@ def test_on_a_narrow_terminal_a_word_is_broken_and_not_cut_off_and_a_number_stay
 
 
 def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    show([], {"Id": "id"}, nothing="No notices have been sent.")
+    show([], {"Id": "id"}, nothing="No notifications have been sent.")
 
-    assert capsys.readouterr().out == "No notices have been sent.\n"
+    assert capsys.readouterr().out == "No notifications have been sent.\n"
 
 
 def test_nothing_that_was_said_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:

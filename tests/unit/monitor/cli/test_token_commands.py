@@ -46,8 +46,8 @@ async def test_a_token_is_made_shown_once_listed_and_taken_back(office: IssuingO
     assert secret not in listed
 
     code, said = await office.ask("token", "revoke", "1")
-    assert (code, said) == (0, "Token 1 of konsol-noc opens nothing any more.\n")
-    assert "taken back 24/11/2026 14:15" in (await office.ask("token", "list"))[1]
+    assert (code, said) == (0, "Token 1 of konsol-noc is revoked.\n")
+    assert "revoked 24/11/2026 14:15" in (await office.ask("token", "list"))[1]
 
 
 @pytest.mark.parametrize(

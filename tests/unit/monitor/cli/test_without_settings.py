@@ -143,7 +143,7 @@ async def test_of_several_services_the_one_to_ask_must_be_named(office: IssuingO
         chosen = [await office.ask(*ACK, *option) for option in choice]
 
     assert code == 2
-    assert said.splitlines()[1] == "2 services of yours run here; say which to ask:"
+    assert said.splitlines()[1] == "2 of your services run here; choose one:"
     assert choice == [["--socket", str(each)] for each in sorted([office.socket, other.socket])]
     assert [done for done, _ in chosen] == [0, 0]
 
@@ -160,7 +160,9 @@ async def test_one_that_has_died_is_passed_over(office: IssuingOffice, tmp_path:
 
     assert (code, f"asking the service at {office.socket}" in said) == (0, True)
     assert after[0] == 2
-    assert after[1].endswith("\nno service of yours was found without it; if one runs, name its socket with --socket\n")
+    assert after[1].endswith(
+        "\nno running service of yours was found; if there is one, give its socket with --socket\n"
+    )
 
 
 async def test_what_another_user_may_have_planted_is_not_asked(office: IssuingOffice) -> None:
