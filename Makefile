@@ -130,6 +130,7 @@ fuzz: $(VENV)/.dev
 # tests/data/texts.md: every text that people read, for a native reader to mark; tests/data/two-days.md: a long outage in their words.
 texts: $(VENV)/.dev
 	$(BIN)/python -m tests.texts
+	$(BIN)/python -m tests.values
 	$(BIN)/python -m tests.two_days
 
 # grafana/dashboards/*.json, of what grafana/boards/ says.

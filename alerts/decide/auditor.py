@@ -31,29 +31,29 @@ RELEASED_WITHIN = 2 * OFFERED_ANEW_AFTER
 
 
 class MissedAction(StrEnum):
-    """What should have happened and did not."""
+    """Action that is due and did not happen."""
 
-    #: A step is due and has not begun, or it began and told nobody; an acknowledgement has expired and nothing follows.
+    #: A step is due and has not started, or it notified nobody; or an acknowledgement expired and no step followed.
     STEP = "step"
-    #: A notice waits for nothing, and is not handed to a gateway.
+    #: A notification is due and was not passed to a gateway.
     NOTICE = "notice"
-    #: What was released, or was to be released by itself, has not been announced.
+    #: An announcement was released and was not sent.
     ANNOUNCEMENT = "announcement"
-    #: Somebody who was told of an outage has not been told that it is over.
+    #: A person was notified of an outage and not of its end.
     RECOVERY = "recovery"
 
 
 class EscalationFailure(StrEnum):
-    """In what way an incident's notices came to nothing, though all was done that can be."""
+    """Reason why an incident's notifications reached nobody or came to nothing."""
 
-    #: All rounds are done, and nobody has acknowledged, or whoever has is not heard of any more.
+    #: All rounds are over and nobody acknowledged, or the last person of the policy escalated.
     NOBODY_ANSWERED = "nobody_answered"
-    #: No member of the staff could be told at all.
+    #: No member of the staff could be notified.
     NOBODY_REACHED = "nobody_reached"
-    #: A recipient outside could not be told by any of its addresses, or its letter is not posted after a workday; or some notice
-    #: did not arrive, and nobody of the staff released it who could be told so.
+    #: A recipient could not be notified by any address, or its letter is not posted after a workday; or a notification
+    #: failed and nobody who could be told so released it.
     RECIPIENT_UNTOLD = "recipient_untold"
-    #: An announcement waits for its release, and those who were asked have not released it.
+    #: An announcement waits for its release, and those who were asked did not release it.
     UNRELEASED = "unreleased"
 
 

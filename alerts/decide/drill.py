@@ -24,19 +24,19 @@ from alerts.model.notification import Facts, IncidentType, IssuingOffice, Plan, 
 
 
 class DrillState(StrEnum):
-    """What became of one notice of a drill."""
+    """State of one notification of a drill."""
 
-    #: Written; the gateway is being called, or the process died while calling it.
+    #: Stored; the gateway is being called, or the process ended during the call.
     CALLING = "calling"
-    #: The gateway took it; nothing more is known yet, or ever.
+    #: The gateway accepted it. There may never be a receipt.
     ACCEPTED = "accepted"
-    #: It reached the handset, the fax machine, the tray.
+    #: It reached the handset, the fax machine or the tray.
     DELIVERED = "delivered"
     #: The person pressed the key.
     CONFIRMED = "confirmed"
     #: It did not arrive.
     FAILED = "failed"
-    #: It was not tried: something real came first, or the office was closed.
+    #: It was not tried: a real notification came first, or the office was closed.
     SKIPPED = "skipped"
 
 

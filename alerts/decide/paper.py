@@ -20,14 +20,15 @@ from alerts.model.notification import Addressee, Plan, Purpose
 
 
 class LetterStep(StrEnum):
-    """How far a letter has come."""
+    """Progress of a letter. A clerk records printing and posting."""
 
-    #: It lies in the tray.
+    #: The letter is in the tray.
     LAID = "laid"
-    #: A clerk has printed it; it is still to be signed and posted.
+    #: A clerk printed it. It has to be signed and posted.
     PRINTED = "printed"
+    #: A clerk posted it. Its recipient gets a letter when mail works again.
     POSTED = "posted"
-    #: It was over before it was posted: what was printed of it is not to be posted.
+    #: The outage ended before it was posted. A printed copy must not be posted.
     TAKEN_BACK = "taken_back"
 
 

@@ -42,17 +42,17 @@ _AGENCY_ROOM = 64
 
 
 class AlertEffect(StrEnum):
-    """What a word about an alert comes to."""
+    """What an alert from Alertmanager changed."""
 
-    #: It fires, and did not before.
+    #: The alert fires and did not before.
     FIRES = "fires"
-    #: It fires on.
+    #: The alert still fires.
     GOES_ON = "goes_on"
-    #: It is over, and was not.
+    #: The alert ended.
     IS_OVER = "is_over"
-    #: It is over, and was known to be, or never known to fire.
+    #: It had ended already, or never fired.
     WAS_OVER = "was_over"
-    #: It is known better by now.
+    #: A newer state of the alert is stored.
     LATE = "late"
 
 

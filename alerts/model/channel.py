@@ -10,11 +10,15 @@ from enum import StrEnum
 
 
 class Channel(StrEnum):
-    """A way to reach a person while mail is down."""
+    """Way to reach a person while mail is down. The set is closed."""
 
+    #: A text message of one segment.
     SMS = "sms"
+    #: A call that reads the message and accepts a key.
     VOICE = "voice"
+    #: One page.
     FAX = "fax"
+    #: An official letter on paper.
     LETTER = "letter"
 
 

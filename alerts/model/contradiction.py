@@ -8,7 +8,7 @@ from enum import StrEnum
 class Contradiction(StrEnum):
     """How the notices of a person's order contradict what is measured (`alerts.decide.contradiction`)."""
 
-    #: A release, and the newest message in a direction that is said to fail has arrived.
+    #: The text says that a direction fails, and its newest message arrived.
     WORKS_AGAIN = "works-again"
-    #: A recovery or a correction, and what is measured is still wrong.
+    #: The text says that mail works, and the probes find a fault.
     STILL_FAILS = "still-fails"

@@ -20,19 +20,23 @@ from alerts.model.urgency import Urgency
 class AttemptState(StrEnum):
     """How an attempt stands. Ranked by `RANK`: an earlier rank never overwrites a later one."""
 
-    #: Recorded; the gateway is being called, or the process died while calling it.
+    #: Stored; the gateway is being called, or the process ended during the call.
     CALLING = "calling"
-    #: It may or may not have been sent: the gateway is asked before anything is sent again.
+    #: It may have been sent. The gateway is asked before anything is sent again.
     UNKNOWN = "unknown"
-    #: The gateway was asked and has no trace of it, and could not be sure.
+    #: The gateway does not find it and is not certain.
     NO_TRACE = "no_trace"
-    #: The gateway is certain that it never got it.
+    #: The gateway is certain that it never received it.
     NEVER_SENT = "never_sent"
+    #: The gateway accepted it.
     ACCEPTED = "accepted"
+    #: It left the gateway.
     SENT = "sent"
+    #: It reached the address.
     DELIVERED = "delivered"
+    #: It will not arrive.
     FAILED = "failed"
-    #: Taken back before it left.
+    #: It was withdrawn before it left.
     WITHDRAWN = "withdrawn"
 
 
@@ -56,18 +60,19 @@ DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NO_TRACE})
 
 
 class NotificationState(StrEnum):
-    """How a notice stands; what people and metrics see."""
+    """State of a notification, as pages and metrics show it."""
 
+    #: Decided, and not accepted by a gateway yet.
     PENDING = "pending"
-    #: A gateway took it. Not yet that it arrived.
+    #: A gateway accepted it. It may not have arrived.
     SENT = "sent"
-    #: The handset, the fax machine or the post has it. Not yet that a person read it.
+    #: The handset, the fax machine or the post has it. The person may not have read it.
     DELIVERED = "delivered"
-    #: No address worked.
+    #: Every address failed.
     FAILED = "failed"
-    #: Whether it was sent cannot be found out: laid before a person.
+    #: Nobody can find out whether it was sent. A person sets its status.
     UNKNOWN = "unknown"
-    #: No longer needed before it left.
+    #: It was not needed any more before it left.
     WITHDRAWN = "withdrawn"
 
 

@@ -127,15 +127,15 @@ class SubmissionState(StrEnum):
 
 
 class ErrorClass(StrEnum):
-    """What an error means for the next step."""
+    """What a gateway's error means for the next step."""
 
-    #: Not processed, or worth one more try by this gateway (429, busy line, handset off).
+    #: Not processed, or worth another attempt by this gateway (429, busy line, handset off).
     TRANSIENT = "transient"
-    #: This address will not work by this channel (landline for SMS, unknown number).
+    #: This address never works on this channel (landline for SMS, unknown number).
     PERMANENT = "permanent"
-    #: The gateway is not usable for anybody (credentials, funds, sender): try another, tell the NOC.
+    #: The gateway works for nobody (credentials, funds, sender): use another, notify the NOC.
     CONFIGURATION = "configuration"
-    #: The request may or may not have been processed (time-out, 5xx, reset): ask before sending again.
+    #: The request may have been processed (timeout, 5xx, reset): ask before sending again.
     UNKNOWN = "unknown"
 
 

@@ -33,13 +33,13 @@ from alerts.model.policy_snapshot import PolicySnapshot
 
 
 class IncidentState(StrEnum):
-    """Where an incident stands."""
+    """State of an incident."""
 
-    #: Nobody has taken it on: escalation runs.
+    #: Nobody has acknowledged. Escalation runs.
     TRIGGERED = "triggered"
-    #: A person has: escalation stops until that expires, announcement does not.
+    #: A person has acknowledged. Escalation stops until the acknowledgement expires; the announcement continues.
     ACKNOWLEDGED = "acknowledged"
-    #: Over. Those who were told of it are told so.
+    #: It ended. Everybody who was notified of it is notified of the end.
     RESOLVED = "resolved"
 
 

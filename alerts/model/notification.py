@@ -10,57 +10,64 @@ from typing import Final
 
 
 class Plan(StrEnum):
-    """Which of an incident's two plans a notice belongs to."""
+    """Which of an incident's two plans a notification belongs to."""
 
-    #: Tells staff, step by step, and stops at acknowledgement.
+    #: Notifies staff, step by step, and stops at an acknowledgement.
     ESCALATION = "escalation"
-    #: Tells the agency's listed recipients; waits for release and ends with recovery or a correction.
+    #: Notifies the agency's recipients; waits for a release and ends with a recovery or a correction.
     ANNOUNCEMENT = "announcement"
 
 
 class Purpose(StrEnum):
-    """Why a notice is sent."""
+    """Why a notification is sent."""
 
+    #: Mail has failed.
     OUTAGE = "outage"
-    #: It still lasts, or is something else by now: whoever was told of it is told so, and whoever comes on duty.
+    #: The outage continues or has changed. For everybody who was notified, and for whoever comes on duty.
     UPDATE = "update"
+    #: Mail works again.
     RECOVERY = "recovery"
+    #: It was a false alarm. For everybody who was notified of the outage.
     CORRECTION = "correction"
-    #: An outage lasts: whoever has taken it on is asked whether the announcement may go out.
+    #: Asks staff whether the announcement may be sent: first the assignee, then each step.
     RELEASE = "release"
-    #: Somebody has taken it on: the others of the staff who were told hear who.
+    #: Says who acknowledged. For the other staff who were notified.
     TAKEN = "taken"
-    #: An acknowledgement is about to expire: whoever has taken the incident on is asked to say that they have it.
+    #: An acknowledgement is about to expire. For the person who gave it.
     REMINDER = "reminder"
-    #: It was closed, and nobody says that mail works again: the staff who were told of it hear who has.
+    #: Somebody closed the incident without saying that mail works again. For the staff who were notified.
     CLOSED = "closed"
-    #: What came of a release: whoever released the announcement is told how much arrived, and what is not posted.
+    #: What a release led to: how much arrived, who was not reached, which letters are not posted. For the person who
+    #: released.
     RESULT = "result"
+    #: A test of numbers and gateways.
     DRILL = "drill"
 
 
 class IncidentType(StrEnum):
-    """What an incident is about. Decides the words, and whether anybody outside hears of it."""
+    """What an incident is about. Decides the texts, and whether recipients are notified."""
 
-    #: Nothing can be sent and nothing can be received.
+    #: Nothing can be sent and nothing received.
     BOTH = "both"
+    #: Nothing can be sent.
     SENDING = "sending"
+    #: Nothing can be received.
     RECEIVING = "receiving"
-    #: Mail is slow, lands in junk, or gives errors to who sends: staff hear of it, nobody outside.
+    #: Mail is slow, in the junk folder, reported to its sender as failed, or works on some routes only. Staff only.
     DEGRADED = "degraded"
-    #: Our accounts are refused, and perhaps everybody's: staff hear of it, nobody outside.
+    #: Accounts are refused, perhaps everybody's. Staff only.
     SIGN_IN = "sign_in"
-    #: The monitoring's own network, reference mailbox or account: only the NOC is notified.
+    #: Our own network, reference mailbox, account or process. NOC only.
     MONITORING_FAULT = "monitoring_fault"
-    #: An incident that nobody has taken on, or a recipient who could not be told: only the NOC hears of it.
+    #: Nobody acknowledged an incident, or a recipient could not be notified. NOC only.
     UNREACHED = "unreached"
-    #: A notice of which no machine can say whether it arrived: the NOC is asked to find out.
+    #: Nobody knows whether a fax or letter arrived. The NOC finds out and sets its status.
     DOUBTFUL = "doubtful"
-    #: An announcement that nobody releases: the NOC is asked to see that somebody decides.
+    #: Nobody releases an announcement. The NOC sees that somebody decides.
     UNRELEASED = "unreleased"
-    #: The store may be an older copy, and paper waits: the NOC is asked to see that somebody looks and lets it go.
+    #: The store may be an older copy, and paper is paused. The NOC sees that somebody resumes it.
     RESTORED = "restored"
-    #: An alert of the NOC's own monitoring, which Alertmanager brings: staff hear of it, nobody outside. No agency's mail.
+    #: An alert of the NOC's own Alertmanager. Staff only.
     ALERT = "alert"
 
     @classmethod
@@ -70,27 +77,27 @@ class IncidentType(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why mail fails, as far as was seen: in words that whoever is woken up understands."""
+    """Why mail fails, as most routes show it; for staff only."""
 
     #: The mail server's name is not found.
     DNS = "dns"
-    #: It refuses the connection, or cannot be reached.
+    #: The server refuses the connection or cannot be reached.
     CONNECT = "connect"
-    #: It does not answer, or hangs up.
+    #: The server does not answer or closes the connection.
     TIMEOUT = "timeout"
-    #: It offers no encryption that can be trusted.
+    #: The server offers no trusted encryption.
     TLS = "tls"
-    #: Its certificate has expired, or is another's.
+    #: The server's certificate has expired or has another name.
     CERTIFICATE = "certificate"
-    #: It lets nobody sign in.
+    #: The server accepts nobody's sign-in.
     AUTH = "auth"
-    #: It refuses messages.
+    #: The server refuses messages.
     REJECTED = "rejected"
-    #: It takes messages, and they come back.
+    #: The server accepts messages, and they bounce.
     BOUNCED = "bounced"
-    #: It takes messages, and they do not arrive.
+    #: The server accepts messages, and they do not arrive.
     LOST = "lost"
-    #: They arrive changed.
+    #: Messages arrive changed.
     CORRUPTED = "corrupted"
 
     @classmethod

@@ -13,15 +13,15 @@ from alerts.model.notification import Plan, Purpose
 
 
 class Urgency(StrEnum):
-    """How much a notice presses: the first member goes ahead of all others."""
+    """Priority of a notification; the first member goes first."""
 
-    #: The person has not heard of this incident yet.
+    #: The person has not been notified of this incident. Before all others, and never rate-limited.
     FIRST = "first"
-    #: The person has heard, and nobody has acknowledged: a later step of the first round.
+    #: A later step of the first round.
     ESCALATION = "escalation"
-    #: To somebody outside: news of an outage; to whoever can release it, that it waits for that. To anybody: a correction.
+    #: To a recipient; to staff, the offer to release; to anybody, a correction. Never rate-limited.
     ANNOUNCEMENT = "announcement"
-    #: Another round of the same.
+    #: A later round.
     REPEAT = "repeat"
     #: Good news waits for bad news.
     RECOVERY = "recovery"

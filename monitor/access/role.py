@@ -19,47 +19,50 @@ OURSELVES: Final = ""
 class Permission(StrEnum):
     """Permission that a route of the portal requires."""
 
-    #: View the state of mail, incidents and notifications.
+    #: Read the health of mail, incidents and their notifications.
     READ = "read"
-    #: View who is on call, with telephone numbers.
+    #: Read who is on call, with telephone numbers.
     READ_PEOPLE = "read_people"
-    #: View the audit log.
+    #: Read the audit log.
     READ_AUDIT_LOG = "read_audit_log"
-    #: Acknowledge, annotate and escalate incidents.
+    #: Acknowledge an incident, add notes, escalate.
     ACKNOWLEDGE = "acknowledge"
-    #: Release announcements to external recipients.
+    #: Release announcements to recipients.
     RELEASE = "release"
-    #: Declare outages, close incidents, mark false alarms, set a notification's status.
+    #: Declare an outage, close an incident, mark a false alarm, set the status of a notification.
     MANAGE_INCIDENTS = "manage_incidents"
-    #: Silence notifications for a limited time.
+    #: Silence an agency or a route for a time.
     SILENCE = "silence"
-    #: Override a rota.
+    #: Override a rota for a time.
     OVERRIDE = "override"
-    #: Print and post letters.
+    #: Print and post letters, and record it.
     POST_LETTERS = "post_letters"
-    #: Change an agency's document: routes, mailboxes, contacts, maintenance.
+    #: Edit an agency's document: routes, mailboxes, contacts, maintenance.
     EDIT_AGENCY = "edit_agency"
-    #: Set where secrets and files of the host are, and which servers get them.
+    #: Edit where secrets and files are, and which servers receive them.
     CONFIGURE_SECRETS = "configure_secrets"
-    #: Run a route or a drill on demand.
+    #: Run a probe or a drill now.
     RUN_TESTS = "run_tests"
     #: Reload the configuration.
     RELOAD = "reload"
-    #: Create users, assign roles, send invitations.
+    #: Create and invite users, and give roles.
     MANAGE_USERS = "manage_users"
 
 
 class Role(StrEnum):
-    """What somebody is, for an agency or for all of them."""
+    """Role of a user, for one agency or for all."""
 
+    #: Reads.
     VIEWER = "viewer"
-    #: Of the agency: schedules the probes of its mail.
+    #: Manages an agency's document: probes, mailboxes, contacts.
     OFFICER = "officer"
+    #: Prints and posts letters.
     CLERK = "clerk"
     #: Is on call.
     DUTY = "duty"
-    #: Of the operations centre.
+    #: Works in the network operations centre.
     NOC = "noc"
+    #: Manages users and the configuration.
     ADMIN = "admin"
 
 

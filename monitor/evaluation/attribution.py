@@ -34,36 +34,40 @@ from probes.model.result import Failure, Outcome, ProbeResult, RefusalCause
 
 
 class FaultDomain(StrEnum):
-    """Fault domain of a failed run."""
+    """Whose fault a failed run is."""
 
+    #: The agency's mail service.
     AGENCY = "agency"
-    #: Our network: no reference mailbox was reachable either.
+    #: Our network: no reference mailbox could be reached either.
     NETWORK = "network"
+    #: A reference mailbox.
     REFERENCE = "reference"
-    #: A server refused our account's password but accepts others.
+    #: An account: a server refuses its password and accepts others.
     CREDENTIALS = "credentials"
-    #: A probed mailbox: over quota, over its sending limit, or locked by other sessions.
+    #: A probe mailbox: it is full, at its sending limit, or in use by another session.
     MAILBOX = "mailbox"
-    #: A bug or a configuration error of ours.
+    #: Pantau: a defect or its configuration.
     OURS = "ours"
-    #: Another site: it is silent or cannot evaluate.
+    #: Another site: nothing is received from it, or it cannot evaluate.
     SITE = "site"
-    #: Too few sites are connected to notify anybody.
+    #: The sites: too few are fresh to decide.
     QUORUM = "quorum"
-    #: Unknown yet, or none.
+    #: Not known yet, or nobody.
     NOBODY = "nobody"
 
 
 class RunVerdict(StrEnum):
-    """Final verdict of a run."""
+    """Final verdict of a run, counted once."""
 
+    #: The message arrived in time.
     GOOD = "good"
-    #: Delivered, but late, as junk, or with an error for the sender.
+    #: It arrived late, in the junk folder, or was reported to its sender as failed.
     SLOW = "slow"
+    #: It failed by the agency's fault.
     FAILED = "failed"
-    #: A fault of the monitoring caused the failure; it does not count against the agency.
+    #: It failed by our own fault.
     MONITORING_FAULT = "monitoring_fault"
-    #: The fault domain was not found in time; or the message was deferred and may still arrive.
+    #: Nothing showed in time whose fault it was; or it was deferred and may still arrive.
     UNDETERMINED = "undetermined"
 
 

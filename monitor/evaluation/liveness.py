@@ -28,17 +28,17 @@ PROBES_WITHIN = timedelta(minutes=2)
 
 
 class LivenessFailure(StrEnum):
-    """Reason why heartbeats are suppressed."""
+    """Reason why the heartbeat is suppressed."""
 
-    #: The engine's cycle has stopped: nobody would be notified.
+    #: The engine has not finished a cycle in time: nobody would be notified.
     ENGINE = "engine"
-    #: The database cannot be written: results are lost.
+    #: Nothing can be written to the store.
     STORE = "store"
-    #: The auditor has stopped: overdue notifications would stay undetected.
+    #: The auditor has not run in time: missed actions would not be found.
     AUDIT = "audit"
-    #: A notification is overdue.
+    #: Somebody who should have been notified was not.
     OVERDUE = "overdue"
-    #: Probes do not start on time: outages would stay undetected.
+    #: Probes do not start on time: outages would not be found.
     PROBING = "probing"
 
 

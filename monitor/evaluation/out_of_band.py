@@ -16,11 +16,11 @@ from alerts.hours.elapsed import TOLERANCE
 
 
 class OutOfBandReason(StrEnum):
-    """Reason of an out-of-band alert."""
+    """Reason why the NOC is called without the store."""
 
-    #: The database cannot be written: outages are not recorded and nobody is notified.
+    #: Nothing can be written to the store: incidents do not open and nobody is notified.
     STORE = "store"
-    #: Another process on the database is silent.
+    #: Another process on the store has stopped.
     PEER = "peer"
 
 

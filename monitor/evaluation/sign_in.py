@@ -31,16 +31,17 @@ _CONNECTION: Final = PollingPolicy().renewal
 
 
 class SignInFault(StrEnum):
-    """Cause of a refusal."""
+    """Why an account is refused at sign-in."""
 
-    #: The account: the server says so, accepts more others than it refuses, or never accepted this secret.
+    #: The account: the server says so, or accepts more other accounts than it refuses, or never accepted this one with
+    #: its present secret.
     ACCOUNT = "account"
-    #: Undecided: others, or the account itself, have not been tried since, or not since a restart or a silence.
+    #: Not decided: other accounts have not been tried since, or this one has not been tried since they were accepted or
+    #: since a restart.
     UNDECIDED = "undecided"
-    #: Perhaps the service: the account was accepted recently with the same secret, and there is no other to compare
-    #: with.
+    #: Perhaps the sign-in service: it accepted the account lately, and there is no other account to compare with.
     SUSPECTED = "suspected"
-    #: Probably the service: several accounts are refused together, and no more others are accepted since.
+    #: The sign-in service: it refuses several accounts together, and accepts no more others.
     SERVICE = "service"
 
 

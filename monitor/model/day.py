@@ -21,22 +21,25 @@ _MINUTE = timedelta(minutes=1)
 
 
 class MinuteState(StrEnum):
-    """How an agency's mail stood in a minute. Each outweighs those before it."""
+    """State of an agency's mail in one minute. Each outweighs those before it."""
 
-    #: No data: Pantau was not running, or a fault of the monitoring hid the mail; or the minute is in the future.
+    #: Nothing was measured: Pantau did not run, or had a monitoring fault; or the minute is in the future.
     NO_DATA = "no_data"
-    #: Outside of the hours in which it is to be probed.
+    #: Outside of the hours in which the agency is probed.
     OFF_HOURS = "off_hours"
+    #: In a maintenance window.
     MAINTENANCE = "maintenance"
-    #: Mail worked in every direction.
+    #: Every direction worked.
     UP = "up"
-    #: Slow, or not on every route.
+    #: Mail was slow, or failed on some routes.
     DEGRADED = "degraded"
+    #: Sending failed, as measured or declared.
     NO_SENDING = "no_sending"
+    #: Receiving failed, as measured or declared.
     NO_RECEIVING = "no_receiving"
-    #: Neither sent nor received.
+    #: Sending and receiving failed.
     NO_MAIL = "no_mail"
-    #: An outage as far as was seen or said, and then declared to have been none (`pantau false-alarm`).
+    #: An outage that a person marked as a false alarm.
     FALSE_ALARM = "false_alarm"
 
 

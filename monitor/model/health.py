@@ -7,13 +7,15 @@ from enum import StrEnum
 
 
 class Health(StrEnum):
-    """How healthy a route, a direction or a suspect of our own is."""
+    """Health of a route, a direction or a part of our own."""
 
-    #: Nothing has been proven yet. Not the same as well.
+    #: Nothing is proven yet. Not the same as up.
     UNKNOWN = "unknown"
+    #: Mail works.
     UP = "up"
-    #: Mail arrives, but slowly, or among the junk, or not on every route.
+    #: Mail arrives, but slowly, in the junk folder, or not on every route.
     DEGRADED = "degraded"
+    #: Mail does not work.
     DOWN = "down"
 
 

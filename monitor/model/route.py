@@ -12,15 +12,15 @@ from probes.model.probe import Route, Timeouts
 
 
 class Direction(StrEnum):
-    """Which way a route goes, seen from the agency."""
+    """Direction of a route, seen from the agency."""
 
-    #: Agency to itself.
+    #: From the agency to itself.
     INTERNAL = "internal"
-    #: Agency to a reference mailbox.
+    #: From the agency to a reference mailbox.
     OUTBOUND = "outbound"
-    #: A reference mailbox to the agency.
+    #: From a reference mailbox to the agency.
     INBOUND = "inbound"
-    #: Reference to reference: proves that we and they work.
+    #: From one reference mailbox to another: proves that our own side works.
     CONTROL = "control"
 
 

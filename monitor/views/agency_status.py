@@ -9,21 +9,21 @@ from monitor.model.health import Health
 
 
 class AgencyStatus(StrEnum):
-    """The one state of an agency by which it is counted, sorted and asked for, the worst first."""
+    """Status of an agency by which pages and the API count, sort and filter, the worst first."""
 
-    #: Mail is down in a direction, as enough sites say, or a person has declared so.
+    #: Mail is down in a direction, by a quorum of sites or as a person declared.
     DOWN = "down"
-    #: A fault of the monitoring hides a direction now.
+    #: A direction cannot be evaluated because of a monitoring fault.
     MONITORING_FAULT = "monitoring_fault"
-    #: No result yet for a direction, or perhaps nobody can sign in.
+    #: A direction is not proven yet, or perhaps nobody can sign in.
     UNKNOWN = "unknown"
-    #: Mail is slow, in junk, or only on some routes, or is down as fewer sites say than it takes to tell of it.
+    #: Mail is slow, in the junk folder or works on some routes only; or is down at fewer sites than the quorum.
     DEGRADED = "degraded"
-    #: It is not probed now: so it was planned.
+    #: The agency is not probed now, as planned.
     MAINTENANCE = "maintenance"
-    #: It is well, and nobody would be told if it were not.
+    #: Mail works; if it failed, nobody would be notified.
     SILENCED = "silenced"
-    #: Mail works in every direction.
+    #: Every direction works.
     UP = "up"
 
 

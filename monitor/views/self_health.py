@@ -22,74 +22,87 @@ from probes.model.result import ProbeResult
 
 
 class Component(StrEnum):
-    """What Pantau is made of, in the order in which it is shown."""
+    """Part of Pantau, in the order of the status page; each meaning says when it is well."""
 
-    #: Where everything is kept.
+    #: The store can be written.
     STORE = "store"
-    #: Probes that start on time, over a network and by accounts that work.
+    #: Probes start on time, and our network and accounts work; at a hub, every site is fresh.
     PROBING = "probing"
-    #: Our own mailboxes, and the control routes between them.
+    #: Every control run between the reference mailboxes arrives.
     REFERENCE = "reference"
-    #: The engine that tells people, and the auditor that looks after it.
+    #: The engine and the auditor run, and nobody waits for a notification that is due.
     ENGINE = "engine"
-    #: The ways on which people are told.
+    #: A gateway of every channel works.
     GATEWAY = "gateway"
-    #: Whether what is written in the files is what is in force.
+    #: The newest configuration is accepted and in force.
     CONFIGURATION = "configuration"
-    #: Whether somebody is on call.
+    #: Every rota has somebody on call.
     DUTY = "duty"
 
 
 class ProblemCode(StrEnum):
-    """What can be wrong with a part, or keeps it unproven."""
+    """What is wrong with a part of Pantau, or why it is not proven."""
 
+    #: Nothing can be written to the store.
     STORE_UNAVAILABLE = "store_unavailable"
-    #: The store may be an older copy; letters and faxes wait until somebody has looked.
+    #: The store may be an older copy: letters and faxes wait until a person resumes them.
     PAPER_PAUSED = "paper_paused"
+    #: Probes do not start on time.
     PROBES_LATE = "probes_late"
-    #: Another site is not heard, or cannot judge.
+    #: Another site is not fresh or cannot evaluate.
     SITE = "site"
-    #: So few sites are heard that no outage can be told.
+    #: Too few sites are fresh to decide about any agency.
     QUORUM = "quorum"
+    #: No route is configured.
     NO_ROUTES = "no_routes"
+    #: Our network reaches no reference mailbox.
     NETWORK = "network"
+    #: An account of ours is refused.
     CREDENTIALS = "credentials"
-    #: A mailbox that is probed is full, has sent all that it may, or is held by another session.
+    #: A probe mailbox is full, at its sending limit, or in use by another session.
     MAILBOX = "mailbox"
-    #: Something of ours that broke.
+    #: A part of Pantau failed.
     MONITORING_FAULT = "monitoring_fault"
+    #: A reference mailbox is down.
     REFERENCE = "reference"
-    #: A control route that is judged to be down or degraded, or whose last run failed.
+    #: A control route is down or degraded, or its newest run failed.
     CONTROL = "control"
+    #: The engine has not finished a cycle in time.
     ENGINE_STOPPED = "engine_stopped"
+    #: The auditor has not run in time.
     AUDITOR_STOPPED = "auditor_stopped"
-    #: Somebody who should have been told has not been.
+    #: Somebody who should have been notified was not.
     NOTIFICATION_OVERDUE = "notification_overdue"
-    #: Nobody is told of anything: so it was chosen.
+    #: Nobody is notified, as configured by `mode`.
     MONITOR_ONLY = "monitor_only"
-    #: Nor is anybody told by this site, and a hub that hears it does: so it is meant, and nothing is wrong.
+    #: Nobody is notified by this site: its hub does it. Nothing is wrong.
     FOR_HUB = "for_hub"
-    #: A hub has let this site join, and does not read what it says now.
+    #: The hub does not read this site's data at present, so nobody is notified of it.
     HUB_UNAVAILABLE = "hub_unavailable"
+    #: A gateway does not work; another of its channel may.
     GATEWAY_DOWN = "gateway_down"
-    #: It takes messages, and the receipts that it used to give do not come.
+    #: A gateway accepts messages, and their receipts are overdue.
     RECEIPTS_OVERDUE = "receipts_overdue"
     #: No gateway of a channel works.
     CHANNEL_DOWN = "channel_down"
-    #: What was last read was refused; the old configuration is in force.
+    #: The newest configuration was refused; the one before is in force.
     CONFIGURATION_REJECTED = "configuration_rejected"
-    #: It takes effect at the next start.
+    #: A setting takes effect at the next start.
     AWAITS_RESTART = "awaits_restart"
-    #: An incident is open of an agency that has left the configuration.
+    #: An open incident belongs to an agency that is no longer configured.
     ORPHANED_INCIDENT = "orphaned_incident"
-    #: A rota without anybody, now.
+    #: A rota has nobody on call.
     NOBODY_ON_CALL = "nobody_on_call"
     # Unproven: what is to be waited for.
+    #: No probe has run since the start.
     NO_PROBE_YET = "no_probe_yet"
+    #: The control routes are not proven yet.
     REFERENCE_UNKNOWN = "reference_unknown"
+    #: The engine or the auditor has not finished its first cycle.
     ENGINE_STARTING = "engine_starting"
     #: No gateway of a channel has been used or tested since the start.
     GATEWAY_UNUSED = "gateway_unused"
+    #: The rotas have not been read yet.
     ROTAS_LOADING = "rotas_loading"
 
 

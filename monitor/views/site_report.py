@@ -15,15 +15,15 @@ from probes.model.result import Failure, Outcome, ProbeResult
 
 
 class SiteVerdict(StrEnum):
-    """What a site says, in one word."""
+    """What a site says of an agency, in one word."""
 
-    #: Something is wrong.
+    #: The site finds a fault.
     WRONG = "wrong"
-    #: Mail works in every direction.
+    #: The site finds that mail works.
     UP = "up"
-    #: Neither: not known, or not clear yet.
+    #: The site cannot say yet.
     UNCLEAR = "unclear"
-    #: What it said is too old to count.
+    #: The site's data is too old to count.
     STALE = "stale"
 
     @classmethod

@@ -21,11 +21,11 @@ class Verdict(StrEnum):
 
     #: As it should be.
     PASS = "pass"  # noqa: S105 - a verdict, not a password
-    #: Works, and is weaker than it should be or about to stop working.
+    #: Works, and is weaker than it should be or about to fail.
     WARN = "warn"
-    #: Broken, or absent where it must be.
+    #: Broken, or absent where it is required.
     FAIL = "fail"
-    #: We could not look: no answer, blocked on our side, refused to us in particular. Says nothing about the agency.
+    #: Could not be examined. Says nothing about the agency.
     UNKNOWN = "unknown"
 
 

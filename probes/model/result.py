@@ -9,49 +9,54 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """How a run ended, from the point of view of a mail user. A run has exactly one."""
+    """How a run ended for a user of mail. A run has exactly one."""
 
-    #: The message arrived in the inbox with its content whole.
+    #: The message arrived in the inbox, unchanged.
     DELIVERED = "delivered"
-    #: It arrived whole, but among the junk, or in another folder than the inbox.
+    #: It arrived unchanged, in the junk folder or another folder than the inbox.
     JUNK = "junk"
-    #: A delivery status notification (RFC 3464) said that it will not arrive.
+    #: A delivery status notification says that it will not arrive (RFC 3464).
     BOUNCED = "bounced"
-    #: The submission server refused it for good (5xx).
+    #: The submission server refused it permanently (5xx).
     REJECTED = "rejected"
-    #: The submission server asked to come again (4xx). No verdict within its budget, where it greylists.
+    #: The submission server refused it temporarily (4xx).
     DEFERRED = "deferred"
-    #: It arrived, and is not what was sent.
+    #: It arrived changed.
     CORRUPTED = "corrupted"
-    #: It was accepted, had not arrived at the deadline, and a new sign-in did not show it.
+    #: It was accepted, had not arrived at the deadline, and a final search in all folders did not find it.
     LOST = "lost"
-    #: A server did not let us sign in.
+    #: A server refused the sign-in.
     AUTH = "auth"
-    #: No trusted TLS: not offered, certificate not valid, wrong name.
+    #: A server offered no trusted TLS: none, an invalid certificate or another name.
     TLS = "tls"
     #: A server's name has no address.
     DNS = "dns"
     #: A server's port did not open, or the connection broke.
     CONNECT = "connect"
-    #: A server stopped answering in the middle of a session.
+    #: A server stopped answering during a session.
     TIMEOUT = "timeout"
-    #: We could not look: our own bug, configuration or shutdown. Says nothing about the mail service.
+    #: The run could not be completed: our own defect, configuration or shutdown. Says nothing about mail.
     INCONCLUSIVE = "inconclusive"
 
 
 class Phase(StrEnum):
-    """The stretch of the round trip that a run was in. Each is timed apart."""
+    """Part of a round trip. Each is timed."""
 
+    #: Resolve the server's name.
     DNS = "dns"
+    #: Open the connection.
     CONNECT = "connect"
+    #: Negotiate TLS.
     TLS = "tls"
+    #: Sign in.
     AUTH = "auth"
-    #: Naming who writes to whom.
+    #: Send the envelope: MAIL and RCPT.
     SUBMIT = "submit"
-    #: The message, until the server has answered for it (RFC 5321 4.1.1.4), or the connection has ended without.
+    #: Send the message, until the server answers for it (RFC 5321 4.1.1.4) or the connection ends.
     DATA = "data"
-    #: From the server's acceptance of the message until it is in the mailbox.
+    #: From the server's acceptance until the message is in the mailbox.
     TRANSIT = "transit"
+    #: Read the message that arrived.
     RETRIEVE = "retrieve"
 
 
@@ -63,16 +68,16 @@ class Party(StrEnum):
 
 
 class Arrival(StrEnum):
-    """Mail with a token that no running probe waits for. Counted apart from outcomes."""
+    """Message with a token that no run waits for. Counted apart from outcomes."""
 
-    #: A verified token whose run ended before the message came: lost turns into slow.
+    #: Valid token; its run ended before the message came. The run changes from lost to slow.
     LATE = "late"
-    #: A verified token that has already arrived, or a copy of it in a mailbox where it is not looked for.
+    #: Valid token that has already arrived, or a copy in a mailbox where it is not expected.
     DUPLICATE = "duplicate"
-    #: Looks like our token and does not verify. Ignored and never deleted.
+    #: The token is invalid. The message is ignored and never deleted.
     FORGED = "forged"
-    #: A verified token under this prober's name that this process did not send: another machine has the same name. Its
-    #: mail is deleted only after the retention time.
+    #: Valid token of this prober's name that this process did not issue: another process uses the same name. The
+    #: message is not deleted until it is old.
     PROBER_CONFLICT = "prober_conflict"
 
 

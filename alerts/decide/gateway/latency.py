@@ -19,13 +19,14 @@ from alerts.model.notification import Plan, Purpose
 
 
 class Milestone(StrEnum):
-    """How far telling has come."""
+    """Milestone of a notification; its latency is measured from the decision."""
 
-    #: A gateway took it.
+    #: A gateway accepted the notification.
     ACCEPTED = "accepted"
     #: The handset, the fax machine or the post has it.
     DELIVERED = "delivered"
-    #: One of the staff has taken on what it tells of: by a key, by SMS, or by a command; then it is by how they were told.
+    #: A member of the staff acknowledged, by a key, by SMS or by a command; it counts for the channel of the
+    #: notification.
     ACKNOWLEDGED = "acknowledged"
 
 

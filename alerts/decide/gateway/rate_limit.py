@@ -18,11 +18,11 @@ from alerts.model.gateway import CALL_LASTS
 
 
 class RateLimitScope(StrEnum):
-    """What holds a notice back for a while."""
+    """What a rate limit counts messages of."""
 
-    #: The person has had many lately.
+    #: The person got as many messages as one number may get in this time.
     CONTACT = "contact"
-    #: The gateway takes only so many a minute.
+    #: The gateway sends only so many messages a minute.
     GATEWAY = "gateway"
 
 

@@ -57,11 +57,11 @@ from probes.model.egress import EgressPolicy
 
 
 class ServiceMode(StrEnum):
-    """Whether people are told of what is found out."""
+    """Whether people are notified."""
 
-    #: Staff, offices outside and the NOC are told.
+    #: Staff, recipients and the NOC are notified.
     TELL = "tell"
-    #: Mail is probed, judged and shown; no gateway is asked and nobody is told.
+    #: Mail is probed, evaluated and shown. No gateway is used and nobody is notified.
     WATCH = "watch"
 
 

@@ -7,21 +7,21 @@ from enum import StrEnum
 
 
 class ReplicationState(StrEnum):
-    """State of a site's replication."""
+    """State of the replication from a site to its hub."""
 
-    #: Data arrives and is complete.
+    #: The site's data arrives at the hub and is complete.
     WORKS = "works"
     #: The site is configured and has not joined.
     NOT_JOINED = "not_joined"
-    #: The subscription was disabled.
+    #: Somebody disabled the subscription.
     STOPPED = "stopped"
-    #: The hub's PostgreSQL rejects a row and retries.
+    #: The hub's PostgreSQL refuses a row and retries.
     REFUSED = "refused"
-    #: The site's replication slot is lost, so data for the hub is not kept.
+    #: The site does not keep what the hub has not received: its replication slot is lost.
     SLOT_LOST = "slot_lost"
-    #: Data is missing at the hub for good: a standby that lacked it was promoted, or a backup was restored.
+    #: Some data will never arrive: a standby without it was promoted, or a copy was restored.
     INCOMPLETE = "incomplete"
-    #: The site cannot be queried. It keeps the data for the hub.
+    #: The site cannot be reached. It keeps its data for the hub.
     UNREACHABLE = "unreachable"
 
 
