@@ -498,7 +498,7 @@ def test_the_command_says_what_it_did_how_it_stands_and_what_is_wrong(world: Sit
     assert site("add", "johor", "--by", "Siti") == (0, "johor was added; its results are here.\n")
     assert site("add", "johor") == (0, "johor was added before.\n")
     code, said = site("check")
-    assert (code, re.sub(r"[\d.,]*\d", "N", said)) == (0, "johor: fresh, beat N s ago, N bytes lag, N errors\n")
+    assert (code, re.sub(r"[\d.,]*\d", "N", said)) == (0, "johor: fresh, heartbeat N s ago, N bytes lag, N errors\n")
     assert site("rejoin", "johor", "--by", "Ali")[0] == 0
     code, said = site("add", "muar")
     assert (code, "no site 'muar' below `hub: sites:`; there is johor" in said) == (2, True)
