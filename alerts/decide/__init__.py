@@ -1,1 +1,1 @@
-"""What is decided: functions of values and `now` that return a named value. No I/O."""
+"""Decisions: pure functions of values and `now` that return a named value. No I/O."""

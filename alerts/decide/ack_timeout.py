@@ -1,8 +1,8 @@
-"""Decide whether an acknowledgement still stands. Pure: the caller passes the time.
+"""Expiry of acknowledgements. Pure: the caller passes the time.
 
-An acknowledgement is a promise, and it has an end: `acknowledge_for` after whoever has taken the incident on was last
-heard of. They are reminded before it, and nobody loses an incident without having been: a service that was down when it was
-time reminds first, and gives them as long as it always does.
+An acknowledgement ends `acknowledge_for` after the assignee's last answer. The assignee is reminded first, and no
+acknowledgement expires without a reminder: a service that was down at that time sends the reminder first, and then
+grants the usual time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from alerts.model.oncall import Override
 
 @dataclass(frozen=True, slots=True)
 class AckReminderDue:
-    """It is about to expire. Empty: nobody knows where to reach them."""
+    """The acknowledgement expires soon. Without notifications: the assignee has no known address."""
 
     drafts: tuple[NotificationDraft, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AckTimedOut:
-    """They were reminded in time, and are not heard of."""
+    """The assignee was reminded in time and has not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,16 @@ class AckValid:
 
 @dataclass(frozen=True, slots=True)
 class NotAcknowledged:
-    """Nobody has taken it on, or it is over."""
+    """The incident is not acknowledged, or is over."""
 
 
 Promise = AckReminderDue | AckTimedOut | AckValid | NotAcknowledged
 
 
 def promise(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> Promise:
-    """Decide about an incident. Whoever reminds writes down that they have (`Incident.reminded_at`).
+    """Decide about an incident. The caller records a reminder (`Incident.reminded_at`).
 
-    *overrides*: those that may stand now, of any rota; they say who is told when it expires.
+    *overrides*: those that may apply now, of any rota; they decide who is notified after the expiry.
     """
     until = incident.acknowledged_until
     if until is None:
@@ -61,7 +61,7 @@ def promise(incident: Incident, now: datetime, overrides: Sequence[Override] = (
 
 
 def _reminders(incident: Incident, now: datetime, overrides: Sequence[Override]) -> Iterator[NotificationDraft]:
-    """Yield the reminder to whoever has taken it on; nothing for somebody whom the policy does not know."""
+    """Yield the reminder to the assignee; nothing for a person who is not in the policy."""
     person = incident.brief.escalation.named(incident.acknowledged_by or "")
     until = replace(incident, reminded_at=now).acknowledged_until
     if person is None or until is None or incident.heard_at is None:
@@ -81,5 +81,5 @@ def _reminders(incident: Incident, now: datetime, overrides: Sequence[Override])
         wave=at.wave,
         round=at.round,
         step=at.step,
-        once=incident.heard_at.isoformat(timespec="seconds"),  # One a promise.
+        once=incident.heard_at.isoformat(timespec="seconds"),  # One per acknowledgement.
     )

@@ -1,9 +1,9 @@
-"""Decide whether and whom to tell outside the agency. Pure: the caller passes the time.
+"""Announcement of outages outside the agency. Pure: the caller passes the time.
 
 The circular (paragraph 4) moves official business to letter, fax and telephone while mail is down; the agency's
-correspondents must know that. But a false letter cannot be called back, so a duty officer releases the announcement,
-unless the agency has opted in to automatic release. One that waits is offered again and again, each time to others: to whoever
-has the incident, the staff of the next step, and so on. From when on the operations centre hears of it the auditor says.
+correspondents must be informed. A false letter cannot be recalled, so a duty officer releases the announcement, unless
+the agency has opted in to automatic release. An unreleased announcement is offered repeatedly: to the assignee, then to
+the staff of the next step, and so on. The auditor decides when the operations centre is notified.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from alerts.model.notification import Plan, Purpose
 from alerts.model.oncall import Override
 from alerts.model.policy_snapshot import AnnouncementPlan
 
-#: A fax that is not through after a working day is laid before a person; a letter waits for its clerk.
+#: A fax without success after a working day is left to a person; a letter waits for its clerk.
 EXPIRY: dict[Channel, timedelta] = {
     Channel.SMS: timedelta(hours=2),
     Channel.VOICE: timedelta(hours=2),
@@ -29,21 +29,21 @@ EXPIRY: dict[Channel, timedelta] = {
     Channel.LETTER: timedelta(days=7),
 }
 
-#: Whether a gateway has got it is not known, or it has not.
+#: States in which a gateway may not have received the notification.
 _NOT_ATTEMPTED = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NO_TRACE, AttemptState.NEVER_SENT})
 
-#: In its first hour an offer goes to others after so long: time to be called three times, think, and find the PIN.
+#: Interval of offers in the first hour: enough for three calls, a decision, and finding the PIN.
 OFFERED_ANEW_AFTER = timedelta(minutes=15)
-#: Then after so long. All know by now; who leaves it unreleased on purpose is not rung all the time for it.
+#: Interval afterwards. All staff are informed; a deliberate refusal must not cause constant calls.
 OFFERED_LATER_AFTER = timedelta(hours=1)
 _QUICK_TURNS = 4
-#: Turns end at full quarters of an hour from it, so that the offers of a mass outage go together.
+#: Turns end at full quarters of an hour, so that the offers of a mass outage coincide.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseNow:
-    """The agency opted in to automatic release, and its time has come."""
+    """The agency has opted in to automatic release, and it is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +55,31 @@ class NotBefore:
 
 @dataclass(frozen=True, slots=True)
 class AwaitStaffNotified:
-    """Automatic release is due, and no notice to staff has left: nobody outside hears of it before them."""
+    """Automatic release is due, but no notification to staff has been sent, and staff come first."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitRelease:
     """A duty officer decides."""
 
-    #: When it is offered, or offered again; `None`: the calls of the escalation offer it, because nobody has it.
+    #: Time of the next offer; `None`: the escalation's calls offer it, because nobody has acknowledged.
     at: datetime | None
-    #: Whose turn it is to be called about it.
+    #: Notifications to the people of this turn.
     drafts: tuple[NotificationDraft, ...] = ()
-    #: Those of them who are called because of an override, and whom the brief does not know yet.
+    #: People on an override whom the policy does not contain yet.
     stand_ins: tuple[Contact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Released: these are to be told."""
+    """Released: send these notifications."""
 
     drafts: tuple[NotificationDraft, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NoRecipients:
-    """Nobody outside is to hear of this."""
+    """Nobody outside is notified."""
 
 
 Announcement = ReleaseNow | NotBefore | AwaitStaffNotified | AwaitRelease | Announce | NoRecipients
@@ -88,9 +88,9 @@ Announcement = ReleaseNow | NotBefore | AwaitStaffNotified | AwaitRelease | Anno
 def announce(
     incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override] = ()
 ) -> Announcement:
-    """Decide about an incident, given its notices. Asking again changes nothing: drafts carry unique keys.
+    """Decide about an incident with its notifications. Idempotent: drafts have unique keys.
 
-    *overrides*: those that may stand now, of any rota; they say whom a release is offered to.
+    *overrides*: those that may apply now, of any rota; they decide to whom a release is offered.
     """
     plan = incident.brief.announcement
     if incident.matter not in OUTAGES or not plan.recipients or not incident.is_open:
@@ -98,7 +98,7 @@ def announce(
     if incident.released_at is not None:
         return Announce(tuple(_draft(incident, r, a, now) for r in plan.recipients for a in r.addresses))
     if incident.present not in OUTAGES:
-        return NoRecipients()  # It is only slow by now.
+        return NoRecipients()  # Mail is only slow by now.
     if not plan.automatic:
         return _offer(incident, notices, now, overrides)
     lasted = incident.since + plan.offered_after
@@ -108,12 +108,13 @@ def announce(
 
 
 def waits_for_staff(notice: Notification, notices: Sequence[Notification]) -> bool:
-    """Return whether a notice to somebody outside must wait: one to staff that was due no later has not been attempted yet.
+    """Return whether a notification outside must wait for one to staff that was due before and not attempted yet.
 
-    Attempted is what a gateway took or refused. What it may not have got at all (the process died while it called) is not, and is
-    sent again. Each notice to staff leaves, fails or expires, and then nothing waits for it.
+    An attempt counts once a gateway accepted or refused it. One that may not have arrived, because the process died
+    during the call, does not count and is sent again. Every notification to staff is sent, fails or expires, so the
+    wait ends.
 
-    *notices*: those of one incident that *notice* tells of.
+    *notices*: the notifications of one incident of *notice*.
     """
     if notice.plan is not Plan.ANNOUNCEMENT or notice.attempts:
         return False
@@ -127,13 +128,13 @@ def waits_for_staff(notice: Notification, notices: Sequence[Notification]) -> bo
 
 
 def offered_from(incident: Incident) -> datetime:
-    """Return when people begin to be called about the release: the outage has lasted, and somebody outside could be told."""
+    """Return when offers of the release begin: the outage has lasted, and a recipient is reachable."""
     plan = incident.brief.announcement
     return _reachable(plan, incident.since + plan.offered_after)
 
 
 def _reachable(plan: AnnouncementPlan, at: datetime) -> datetime:
-    """Return when somebody outside could be told, *at* or later. A letter says nothing of it: it waits for its clerk."""
+    """Return when a recipient is reachable, *at* or later. Letters do not count, because they wait for a clerk."""
     lines = [a for recipient in plan.recipients for a in recipient.addresses if a.channel is not Channel.LETTER]
     return min((at if line.hours is None else line.hours.opening(at) for line in lines), default=at)
 
@@ -141,13 +142,13 @@ def _reachable(plan: AnnouncementPlan, at: datetime) -> datetime:
 def _offer(
     incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override]
 ) -> AwaitRelease:
-    """Return whose turn it is, and when the next is. Turns that were missed are let go."""
+    """Return the people of the current turn, and when the next begins. Missed turns are skipped."""
     plan, policy = incident.brief.announcement, incident.brief.escalation
     since = incident.acknowledged_at
     if since is None:
         return AwaitRelease(at=None)
     begins = max(offered_from(incident), _reachable(plan, since))
-    # Nobody is rung at night for what could only leave in the morning.
+    # Call nobody at night for what could only be sent in the morning.
     at = max(begins, _reachable(plan, now))
     if now < at:
         return AwaitRelease(at=at)
@@ -163,7 +164,7 @@ def _offer(
 
 
 def _turn(begins: datetime, now: datetime) -> tuple[int, datetime]:
-    """Return the number of the turn, the first being 0, and when it ends. The first lasts a quarter of an hour at least."""
+    """Return the number of the turn, from 0, and its end. The first lasts a quarter of an hour at least."""
     full = begins + (_EPOCH - begins) % OFFERED_ANEW_AFTER
     number = max(now - full, timedelta(0)) // OFFERED_ANEW_AFTER
     if number < _QUICK_TURNS:
@@ -174,12 +175,12 @@ def _turn(begins: datetime, now: datetime) -> tuple[int, datetime]:
 
 
 def _people(incident: Incident, number: int, now: datetime, overrides: Sequence[Override]) -> Sequence[Contact]:
-    """Return whose turn it is: first whoever has it, then step by step after the last that began, and nobody twice a round."""
+    """Return the people of a turn: first the assignee, then step by step after the last that began, nobody twice a round."""
     policy, following = incident.brief.escalation, incident.position.step + 1
     holder = policy.named(incident.acknowledged_by or "")
     groups = [] if holder is None else [[holder]]
     if incident.unsteady:
-        # Mail works now and then. Whether to tell of that is for whoever has it to say, and they are asked once.
+        # Mail works intermittently. The assignee decides whether to announce that, and is asked once.
         return groups[number] if number < len(groups) else ()
     asked = {person.key for group in groups for person in group}
     for step in (*policy.steps[following:], *policy.steps[:following]):
@@ -190,7 +191,7 @@ def _people(incident: Incident, number: int, now: datetime, overrides: Sequence[
 
 
 def _has_listened(person: Contact, notices: Sequence[Notification]) -> bool:
-    """Whether a person took a call about the release: they know, and who leaves it unreleased has a reason."""
+    """Whether a person took a call about the release, and so knows of it."""
     return any(
         n.purpose is Purpose.RELEASE
         and n.person == person.key
@@ -210,14 +211,14 @@ def _call(incident: Incident, person: Contact, turn: int, now: datetime, ends: d
         addresses=person.addresses_on([Channel.VOICE, Channel.SMS]),
         wave=incident.position.wave,
         round=turn,
-        once=ends.isoformat(timespec="seconds"),  # One a turn.
+        once=ends.isoformat(timespec="seconds"),  # One per turn.
     )
 
 
 def expiry(address: Address, now: datetime) -> datetime:
-    """Return until when an announcement to *address* that is decided on *now* is tried.
+    """Return the expiry of an announcement to *address* that is decided *now*.
 
-    An office that has closed is told after it has opened; what is due at night would be over before.
+    For a closed office the time counts from its opening; otherwise an announcement of the night would expire.
     """
     span = EXPIRY[address.channel]
     if address.hours is None:

@@ -1,8 +1,8 @@
-"""Decide whether anybody who should have been told has not been: the escalation's auditor. Pure.
+"""Audit of escalations: overdue actions and failed escalations. Pure.
 
-It looks at what is stored and not at the cycle, and reckons for itself when each step was due: a cycle that stands
-still, goes round without getting on, or decides wrongly, looks the same from here. What waits on purpose (a silence, the
-opening hours of an office, a gateway that is tried again later) is not overdue.
+The auditor reads the store, independently of the engine's cycle, and computes by itself when each step was due: a cycle
+that has stopped, makes no progress or decides wrongly is detected the same way. Deliberate waits (a silence, office
+hours, a gateway's retry) are not overdue.
 """
 
 from __future__ import annotations
@@ -24,70 +24,71 @@ from alerts.model.delivery import Notification, NotificationState
 from alerts.model.incident import Incident, IncidentState, release_is_offered
 from alerts.model.notification import OF_TELLING, IncidentType, Plan, Purpose
 
-#: How late something may be before it counts: a busy cycle, a gateway whose slots are taken for a moment.
+#: Tolerated delay: a busy cycle, a gateway without free slots.
 GRACE = timedelta(minutes=2)
-#: How long an announcement may wait once it is offered: until whoever has the incident and the next step were called.
+#: How long an offered announcement may wait: until the assignee and the next step were called.
 RELEASED_WITHIN = 2 * OFFERED_ANEW_AFTER
 
 
 class MissedAction(StrEnum):
     """Action that is due and did not happen."""
 
-    #: A step is due and has not started, or it notified nobody; or an acknowledgement expired and no step followed.
+    #: A step is due and has not begun, or has begun without notifications; or nothing follows an expired
+    #: acknowledgement.
     STEP = "step"
-    #: A notification is due and was not passed to a gateway.
+    #: A notification waits for nothing and is not sent.
     NOTICE = "notice"
     #: An announcement was released and was not sent.
     ANNOUNCEMENT = "announcement"
-    #: A person was notified of an outage and not of its end.
+    #: A person who was notified of an outage was not notified of its end.
     RECOVERY = "recovery"
 
 
 class EscalationFailure(StrEnum):
     """Reason why an incident's notifications reached nobody or came to nothing."""
 
-    #: All rounds are over and nobody acknowledged, or the last person of the policy escalated.
+    #: All rounds are over, and nobody has acknowledged, or the assignee does not answer any more.
     NOBODY_ANSWERED = "nobody_answered"
-    #: No member of the staff could be notified.
+    #: No staff member could be notified.
     NOBODY_REACHED = "nobody_reached"
-    #: A recipient could not be notified by any address, or its letter is not posted after a workday; or a notification
-    #: failed and nobody who could be told so released it.
+    #: A recipient outside could not be notified by any address, or a letter is not posted after a workday; or a
+    #: notification failed and nobody can be informed of that.
     RECIPIENT_UNTOLD = "recipient_untold"
-    #: An announcement waits for its release, and those who were asked did not release it.
+    #: An announcement waits for its release, and the people who were asked have not released it.
     UNRELEASED = "unreleased"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverdueAction:
-    """One lapse."""
+    """An overdue action."""
 
     incident: Incident
     lapse: MissedAction
-    #: When it should have happened.
+    #: When it was due.
     since: datetime
     notice_id: int | None = None
 
     @property
     def key(self) -> str:
-        """What it is about: the same lapse keeps its key from look to look."""
+        """Identifies the same overdue action in successive audits."""
         return f"{self.incident.id}/{self.lapse}/{self.notice_id or ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """What was found about one incident."""
+    """Result for one incident."""
 
     overdue: tuple[OverdueAction, ...] = ()
-    #: In what way its notices came to nothing, and since when.
+    #: Reasons of failure, each with its start.
     unheard_since: Mapping[EscalationFailure, datetime] = field(default_factory=dict)
-    #: Notices to people outside of which a person has to find out whether they arrived.
+    #: Notifications outside whose delivery a person must find out.
     doubtful: tuple[int, ...] = ()
-    #: It is quiet because somebody wants it so: nothing is found about it, good or bad.
+    #: Silenced or paused on purpose: nothing is examined.
     held: bool = False
 
     @property
     def unheard(self) -> frozenset[EscalationFailure]:
-        """In what way its notices came to nothing."""
+        """The reasons of failure."""
         return frozenset(self.unheard_since)
 
 
@@ -102,11 +103,10 @@ def examine(
     paper_held: bool = False,
     busy: Collection[Address] = (),
 ) -> Examination:
-    """Return what is overdue about *incident*, and in what way its notices came to nothing.
+    """Return the overdue actions and the escalation failures of *incident*.
 
-    *gateways* as for `alerts.decide.gateway.next_action.next_move`. *held*: nothing of it may leave now, because somebody wants it so;
-    *paper_held*: nothing on paper, until somebody has confirmed that the store is an older copy. *busy*: telephones that another
-    call of ours occupies.
+    *gateways*: as for `alerts.decide.gateway.next_action.next_move`. *held*: all notifications are silenced;
+    *paper_held*: paper is paused until a person confirms a restored store. *busy*: telephones in another call.
     """
     doubtful = tuple(n.id for n in notices if n.plan is Plan.ANNOUNCEMENT and n.state is NotificationState.UNKNOWN)
     if held:
@@ -130,7 +130,10 @@ def examine(
 
 
 def deserves_own_incident(incident: Incident) -> bool:
-    """Whether the NOC is told when *incident* is unheard. Not of its own incidents: that would never end."""
+    """Whether the NOC gets an incident about a failed escalation of *incident*.
+
+    Not of its own incidents: that would never end.
+    """
     return incident.matter not in {IncidentType.MONITORING_FAULT, *OF_TELLING}
 
 
@@ -148,7 +151,7 @@ def _step(incident: Incident, notices: Sequence[Notification], now: datetime) ->
     if at.step >= 0:
         failed = bool(of_step) and all(n.state is NotificationState.FAILED for n in of_step)
         if failed and due is not None and _has_another_step(incident) and not calls_again(incident, notices):
-            # Waiting helps nobody then: the next step starts at once.
+            # Waiting is useless then: the next step starts at once.
             due = min(due, max(_given_up_at(n) for n in of_step))
         elif now - at.since > GROUP_INTERVAL + GRACE and not (
             _told_since(notices, at.since) or is_left_to_nobody(incident)
@@ -160,29 +163,29 @@ def _step(incident: Incident, notices: Sequence[Notification], now: datetime) ->
 
 
 def _told_since(notices: Sequence[Notification], since: datetime) -> bool:
-    """Whether staff were told, or are about to be, since a step began: by its time and not its number.
+    """Whether staff were notified, or are about to be, since a step began: by time, not by the step's number.
 
-    One notice may tell of several incidents, and a step adds none of its own to one that a brake holds.
+    One notification may contain several incidents, and a step adds none to a throttled one.
     """
     since -= GRACE
     return any(
         n.state is NotificationState.PENDING
         or n.created_at >= since
         or any(a.started_at >= since for a in n.attempts)
-        # A brake held it over that time, until it was of no use.
+        # Throttled beyond its expiry.
         or (n.due_at >= since and (n.state is NotificationState.WITHDRAWN or n.attempts))
         for n in _to_staff(notices)
     )
 
 
 def _has_another_step(incident: Incident) -> bool:
-    """Whether a step of the same round follows the last that began."""
+    """Whether a step of the same round follows."""
     at, policy = incident.position, incident.brief.escalation
     return at.round < policy.rounds and at.step + 1 < len(policy.steps)
 
 
 def _next_step_due(incident: Incident) -> datetime | None:
-    """Return when the step after the last that began is due at the latest; `None` when there is nobody to tell."""
+    """Return when the next step is due at the latest; `None` when there is nobody to notify."""
     at, policy = incident.position, incident.brief.escalation
     if not policy.steps:
         return None
@@ -190,7 +193,7 @@ def _next_step_due(incident: Incident) -> datetime | None:
         return at.since + policy.steps[at.step + 1].after
     if at.round + 1 < policy.rounds:
         return at.since + policy.repeat_after
-    # What is only slow wakes nobody every hour.
+    # A degradation repeats once a day only.
     least = timedelta(days=1 if incident.matter is IncidentType.DEGRADED else 0)
     return at.since + max(policy.repeat_interval, least)
 
@@ -202,9 +205,9 @@ def _stuck(
     policy: DeliveryPolicy,
     now: datetime,
 ) -> Iterator[OverdueAction]:
-    """Yield notices for which something was to be done a while ago, and still is."""
+    """Yield notifications with an action that was due a while ago and is still open."""
     for notice in notices:
-        # A bundle is looked after by the first of its incidents, and is overdue once.
+        # The first incident of a bundle sends it, so that it is overdue once.
         if notice.state is not NotificationState.PENDING or not notice.leads:
             continue
         since = _last_event(notice)
@@ -216,12 +219,12 @@ def _stuck(
 
 
 def _address(notice: Notification) -> Address:
-    """Return where a notice goes now."""
+    """Return the current address of a notification."""
     return notice.deliveries[-1].address if notice.deliveries else notice.addresses[0]
 
 
 def _last_event(notice: Notification) -> datetime:
-    """Return when the notice last came on, or was to be looked at."""
+    """Return when the notification last progressed, or was to be checked."""
     last = decisive(notice)
     if last is None:
         return notice.due_at
@@ -229,7 +232,7 @@ def _last_event(notice: Notification) -> datetime:
 
 
 def _given_up_at(notice: Notification) -> datetime:
-    """Return when a notice that failed did so, as far as is known."""
+    """Return when a failed notification failed, as far as known."""
     last = decisive(notice)
     return notice.created_at if last is None else max(notice.created_at, last.ended_at or last.started_at)
 
@@ -259,7 +262,7 @@ def _recovery(incident: Incident, notices: Sequence[Notification], now: datetime
         if (n.purpose is Purpose.OUTAGE or n.facts.is_handover)
         and n.was_told
         and n.state is not NotificationState.PENDING
-        # Of what was closed without a recovery nobody outside hears.
+        # Nobody outside is notified of an incident that was closed without a recovery.
         if n.plan is Plan.ESCALATION or not incident.ended_untold
     }
     told = {_reader(n) for n in notices if n.purpose in {Purpose.RECOVERY, Purpose.CORRECTION, Purpose.CLOSED}}
@@ -269,7 +272,7 @@ def _recovery(incident: Incident, notices: Sequence[Notification], now: datetime
 
 
 def _reader(notice: Notification) -> tuple[Plan, str, Channel | None]:
-    """Return who read a notice: of an announcement each channel reaches its own reader, of staff one message is enough."""
+    """Return the reader of a notification: outside one per channel, for staff one per person."""
     return notice.plan, notice.person, notice.channel if notice.plan is Plan.ANNOUNCEMENT else None
 
 
@@ -281,7 +284,7 @@ def _unheard(
 ) -> Iterator[tuple[EscalationFailure, datetime]]:
     if incident.state is IncidentState.TRIGGERED:
         staff = [n for n in _to_staff(notices) if n.created_at >= incident.since - GRACE]
-        # Not since it opened: somebody may have had it, and released the announcement.
+        # Not since the opening: it may have been acknowledged, and the announcement released.
         since = max(incident.since, incident.heard_at or incident.since)
         if _is_exhausted(incident, now):
             yield EscalationFailure.NOBODY_ANSWERED, since
@@ -289,13 +292,13 @@ def _unheard(
             yield EscalationFailure.NOBODY_REACHED, since
     if incident.released_at is not None and _untold(incident, notices, now):
         yield EscalationFailure.RECIPIENT_UNTOLD, incident.released_at
-    # People owe it, and nothing of ours stands still: no lapse, for which the heartbeat would be withheld.
+    # A person is late, but no component: no overdue action, which would suppress the heartbeat.
     if release_is_offered(incident, now) and not incident.unsteady and now - offered_from(incident) >= RELEASED_WITHIN:
         yield EscalationFailure.UNRELEASED, offered_from(incident)
 
 
 def _is_exhausted(incident: Incident, now: datetime) -> bool:
-    """Whether the last round is over; its last step is given as long as lies between two rounds."""
+    """Whether the last round is over; its last step lasts as long as the pause between two rounds."""
     at, policy = incident.position, incident.brief.escalation
     if at.round >= policy.rounds or not policy.steps:
         return True
@@ -306,7 +309,7 @@ def _is_exhausted(incident: Incident, now: datetime) -> bool:
 def _untold(incident: Incident, notices: Sequence[Notification], now: datetime) -> bool:
     lost = undelivered(incident, notices, now)
     if lost and releaser(incident) is None:
-        return True  # Nobody else is told.
+        return True  # No further step follows.
     outside = [n for n in notices if n.plan is Plan.ANNOUNCEMENT and n.purpose is Purpose.OUTAGE]
     return incident.is_open and bool(
         {n.person for n in outside if n in lost} - {n.person for n in outside if n not in lost}

@@ -1,8 +1,8 @@
-"""Decide which notices go to a person together. Pure: the caller passes the time.
+"""Bundling of notifications to one person. Pure: the caller passes the time.
 
-When many agencies fail at once, the first is told at once. Those that follow within `GROUP_INTERVAL`, and would go to the same
-addresses as the same kind of news, are gathered into one notice: a bundle. It leaves when that time is over, and opens
-the next one. A letter is signed by one agency and never bundled.
+When many agencies fail at once, the first is notified at once. Those that follow within `GROUP_INTERVAL`, with the same
+addresses and purpose, are collected in one notification: a bundle. It is sent at the end of the interval, and the next
+one begins. A letter is signed by one agency and never bundled.
 """
 
 from __future__ import annotations
@@ -19,38 +19,37 @@ from alerts.model.incident import OUTAGES
 from alerts.model.notification import Purpose
 from alerts.model.urgency import Urgency
 
-#: For how long others are gathered after a person was told of one (GoAlert bundles by cycle, Alertmanager by group).
+#: Interval of a bundle after a single notification (GoAlert bundles by cycle, Alertmanager by group).
 GROUP_INTERVAL = timedelta(seconds=120)
-#: For how long results of releases are gathered before the first is told: it presses nobody, and an officer may have released
-#: the announcements of forty agencies.
+#: Interval for results of releases: they are not urgent, and an officer may have released forty announcements.
 RESULT_INTERVAL = timedelta(minutes=15)
-#: For how long further offers of a release are gathered after one: each call about one asks for a PIN.
+#: Interval for repeated offers of a release: each call asks for a PIN.
 OFFER_INTERVAL = timedelta(minutes=10)
-#: For how long offers to others than the first are gathered: their turns begin at the same moment, those of a mass outage as well.
+#: Interval for offers to further people: the turns of a mass outage begin at the same moment.
 TURN_DELAY = timedelta(seconds=30)
-#: How far back to look: a brake holds a notice for three hours at most.
+#: How far back to search: throttling delays a notification by three hours at most.
 REACH = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleCandidate:
-    """A notice that others may be bundled with, or wait after."""
+    """An earlier notification that may become, or delay, a bundle."""
 
     notice_id: int
-    #: When it left, or may leave.
+    #: When it was sent or may be sent.
     due_at: datetime
     state: NotificationState
-    #: A gateway was called: nothing is added to it any more.
+    #: A gateway was called: nothing is added any more.
     begun: bool
-    #: It tells of the incident that is decided about.
+    #: It contains the incident in question.
     of_this: bool
-    #: It was to tell of that incident and does not any more; once out, it cannot be put in again.
+    #: It contained that incident and does not any more; an incident is not added twice.
     was_of_this: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SendAtOnce:
-    """Nothing of the kind was told to the person a moment ago."""
+    """No similar notification was sent recently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +61,29 @@ class StartBundle:
 
 @dataclass(frozen=True, slots=True)
 class JoinBundle:
-    """Be told in this notice, which still waits."""
+    """Join this notification, which still waits."""
 
     notice_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyPending:
-    """A notice about this incident still waits to go there (a brake holds it): a second one would say the same."""
+    """A notification about this incident is throttled: a second one would say the same."""
 
 
 Bundling = SendAtOnce | StartBundle | JoinBundle | AlreadyPending
 
 
-#: The others come one at a time.
+#: Purposes that are bundled.
 _GATHERED = frozenset(
     {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RECOVERY, Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose.RESULT}
 )
 
 
 def gathering(draft: NotificationDraft, urgency: Urgency) -> str | None:
-    """Return what *draft* may be bundled with: equal keys go together; `None`: it always goes alone.
+    """Return the bundle key of *draft*: equal keys are bundled; `None`: it is always sent alone.
 
-    People are told apart by their addresses: two agencies may call different people by the same name.
+    People are identified by their addresses: two agencies may use one name for different people.
     """
     if draft.purpose not in _GATHERED or not draft.addresses:
         return None
@@ -99,7 +98,7 @@ def gathering(draft: NotificationDraft, urgency: Urgency) -> str | None:
     if draft.purpose is Purpose.RESULT:
         kind = "unposted" if draft.facts.unposted else "delivered"
     if draft.facts.is_handover:
-        # Taken on or not: it is told of each, and they are told of together.
+        # Acknowledged or not: all are listed and sent together.
         kind = "open"
     return f"{draft.plan}/{news}/{urgency}/{kind}/{digest}"
 
@@ -107,9 +106,9 @@ def gathering(draft: NotificationDraft, urgency: Urgency) -> str | None:
 def bundle(
     recent: Sequence[BundleCandidate], now: datetime, purpose: Purpose = Purpose.OUTAGE, *, is_turn: bool = False
 ) -> Bundling:
-    """Decide about a notice, given those with the same key that were decided on within `REACH`.
+    """Decide about a notification, given those with the same key within `REACH`.
 
-    *is_turn*: it offers a release that was offered before.
+    *is_turn*: it offers a release again.
     """
     recent = [g for g in recent if not g.was_of_this]
     waiting = [g for g in recent if g.state is NotificationState.PENDING and not g.begun]
@@ -117,8 +116,8 @@ def bundle(
         return AlreadyPending()
     if waiting:
         return JoinBundle(waiting[-1].notice_id)
-    # Who could not be told has not been told a moment ago; and an incident does not wait for itself. What lies in the
-    # future (a clock that was set back) counts as just now.
+    # A failed notification informed nobody, and an incident does not wait for itself. A time in the future (the clock
+    # was set back) counts as now.
     if purpose is Purpose.RESULT:
         return StartBundle(now + RESULT_INTERVAL)
     told = [min(g.due_at, now) for g in recent if g.state not in _CAME_TO_NOTHING and not g.of_this]

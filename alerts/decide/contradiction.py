@@ -1,7 +1,7 @@
-"""Decide who reads what because of a person's order, and whether that contradicts what is measured. Pure.
+"""Effects of a person's command, and contradictions to the newest runs. Pure.
 
-A release states that mail fails; a recovery and a correction state that it does not. Neither is true because a person says so:
-an order whose notices contradict the newest runs is carried out only when the person repeats it by the name of the contradiction.
+A release states that mail fails; a recovery or a correction states that it works. A command whose notifications
+contradict the newest runs needs the name of the contradiction as confirmation.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from alerts.model.notification import IncidentType
 
 Order = Release | Close | MarkFalseAlarm
 
-#: When the newest run in each direction (`SENDING`, `RECEIVING`) began, where its message arrived.
+#: Start of the newest run in each direction (`SENDING`, `RECEIVING`) whose message arrived.
 Delivered = Mapping[IncidentType, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderEffect:
-    """What an order leads to."""
+    """Effect of a command."""
 
-    #: What people would read because of it.
+    #: The notifications that it would cause.
     drafts: Sequence[NotificationDraft]
     contradiction: Contradiction | None
-    #: The directions that work, or what is wrong still.
+    #: The directions that work, or the type that still fails.
     found: tuple[IncidentType, ...] = ()
 
 
 def effect(
     incident: Incident, order: Order, notices: Sequence[Notification], delivered: Delivered, now: datetime
 ) -> OrderEffect:
-    """Return what *order* leads to; *notices*: those of the incident."""
+    """Return the effect of *order*; *notices*: the notifications of the incident."""
     after = apply(incident, order)
     if after is incident:
         return OrderEffect(drafts=(), contradiction=None)
@@ -55,7 +55,7 @@ def effect(
 
 
 def ways(matter: IncidentType | None) -> frozenset[IncidentType]:
-    """Return the directions that an outage is about."""
+    """Return the directions of an outage."""
     return _WAYS if matter is IncidentType.BOTH else _WAYS & {matter}
 
 
@@ -63,16 +63,16 @@ _WAYS: frozenset[IncidentType] = frozenset({IncidentType.SENDING, IncidentType.R
 
 
 def _working(incident: Incident, delivered: Delivered) -> tuple[IncidentType, ...]:
-    """Return the directions in which a message has arrived since they are said to fail.
+    """Return the failing directions in which a message has arrived since.
 
-    What a person has declared no run contradicts: it is declared because no run shows it.
+    Runs do not contradict a declared outage: it is declared because no run shows it.
     """
     told = ways(incident.to_be_told) & ways(incident.measured) - ways(incident.standing)
     return tuple(sorted(way for way in told if _is_delivered(way, incident, delivered)))
 
 
 def _still_wrong(incident: Incident, delivered: Delivered) -> IncidentType | None:
-    """Return what is measured to be wrong, unless the newest message arrived in each direction of it."""
+    """Return the type that still fails, unless the newest message in each of its directions arrived."""
     if not incident.is_open or incident.measured is None:
         return None
     of_measured = ways(incident.measured)

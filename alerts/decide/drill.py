@@ -1,8 +1,8 @@
-"""Decide what a drill exercises, when, and whether a person was reached. Pure: the caller passes the time.
+"""Planning of drills, and results of their notifications. Pure: the caller passes the time.
 
-A drill is a test of people's numbers and of the gateways, marked as one in every text. Its notices are no notices of an
-incident: they are kept apart from those, have no part in brakes, bundles or escalations, and give way to anything
-real. None is ever sent a second time: what went wrong is the result.
+A drill tests people's numbers and the gateways; every text is marked as a drill. Its notifications are separate from
+those of incidents: no rate limits, bundles or escalations apply, and real notifications come first. Nothing is resent:
+a failure is the result.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from alerts.model.notification import Facts, IncidentType, IssuingOffice, Plan, 
 
 
 class DrillState(StrEnum):
-    """State of one notification of a drill."""
+    """State of a drill notification."""
 
-    #: Stored; the gateway is being called, or the process ended during the call.
+    #: The gateway is being called, or the process died during the call.
     CALLING = "calling"
     #: The gateway accepted it. There may never be a receipt.
     ACCEPTED = "accepted"
-    #: It reached the handset, the fax machine or the tray.
+    #: It arrived at the handset, the fax machine or the tray.
     DELIVERED = "delivered"
     #: The person pressed the key.
     CONFIRMED = "confirmed"
     #: It did not arrive.
     FAILED = "failed"
-    #: It was not tried: a real notification came first, or the office was closed.
+    #: Not sent: a real notification came first, or the office was closed.
     SKIPPED = "skipped"
 
 
-#: Nothing more is expected.
+#: Final states.
 ENDED = frozenset({DrillState.DELIVERED, DrillState.CONFIRMED, DrillState.FAILED, DrillState.SKIPPED})
 
-#: A later member never gives way to an earlier one; a failure reported late does not undo an arrival.
+#: A state is not replaced by one of a lower rank; a late failure does not undo an arrival.
 _RANKS = (
     {DrillState.CALLING},
     {DrillState.ACCEPTED},
@@ -55,33 +55,33 @@ _RANK = {state: rank for rank, states in enumerate(_RANKS) for state in states}
 
 
 def may_follow(before: DrillState, after: DrillState) -> bool:
-    """Whether what was heard later may be written over what is known."""
+    """Whether *after* may replace *before*."""
     return _RANK[after] > _RANK[before]
 
 
 def standing(channel: Channel, attempt: Attempt) -> DrillState:
-    """Return how an exercise stands by its one attempt. Of a doubtful one nothing is found out: it did not arrive."""
+    """Return the state by the only attempt. A doubtful attempt is not examined: it did not arrive."""
     if attempt.state not in LEFT:
         return DrillState.FAILED
-    # The tray has a letter; nothing more is to become of it.
+    # The letter is in the tray, which completes a drill.
     has_arrived = attempt.state is AttemptState.DELIVERED or channel is Channel.LETTER
     return DrillState.DELIVERED if has_arrived else DrillState.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillTarget:
-    """Somebody whose numbers are tried, or ("" as key) an office whose gateways are."""
+    """A person whose numbers are tested or, with the key "", an office whose gateways are."""
 
-    #: The agency whose file names the contact; "" for those of all agencies and of the NOC.
+    #: The agency that defines the contact; "" for shared contacts and the NOC.
     agency: str
     contact: Contact
-    #: Who speaks.
+    #: The sender.
     office: IssuingOffice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillNotification:
-    """One notice of a drill that is to be sent: to one address by one gateway."""
+    """One notification of a drill: to one address by one gateway."""
 
     trainee: DrillTarget
     address: Address
@@ -89,7 +89,7 @@ class DrillNotification:
 
     @property
     def key(self) -> str:
-        """What it is, within its drill. Without the number: keys are seen where numbers are not."""
+        """Identifies it within its drill. It does not contain the number, because keys are shown more widely."""
         place = self.trainee.contact.addresses.index(self.address)
         who = f"{self.trainee.agency}/{self.trainee.contact.key}"
         return f"{who}/{self.address.channel}/{place}/{self.gateway}"
@@ -98,10 +98,10 @@ class DrillNotification:
 def plan(
     trainees: Sequence[DrillTarget], gateways: Mapping[Channel, Sequence[str]], turn: int
 ) -> tuple[DrillNotification, ...]:
-    """Return what a drill exercises: every address once, and every gateway at least once.
+    """Return the notifications of a drill: every address once, and every gateway at least once.
 
-    *gateways* by channel, as configured. *turn* is the drill's number: from one to the next each address is tried by
-    the channel's next gateway. A channel that no address is on has nothing to try its gateways with.
+    *gateways*: by channel, as configured. *turn*: the drill's number, which rotates the gateways of each address.
+    Gateways of a channel without addresses are not tested.
     """
     found: list[DrillNotification] = []
     for channel in Channel:
@@ -115,7 +115,7 @@ def plan(
         ]
         used = {exercise.gateway for exercise in chosen}
         rest = [line for line in lines if line not in used]
-        # Fewer addresses than gateways: somebody is asked twice.
+        # Fewer addresses than gateways: some get two.
         chosen += [
             DrillNotification(
                 trainee=targets[place % len(targets)][0], address=targets[place % len(targets)][1], gateway=line
@@ -129,9 +129,9 @@ def plan(
 def rest_of(
     exercises: Sequence[DrillNotification], begun: Mapping[str, datetime], pace: timedelta, now: datetime
 ) -> Iterator[DrillNotification]:
-    """Yield what may be begun now: the first that is left of each gateway, if its last one was *pace* ago.
+    """Yield the notifications to start now: the next one of each gateway if its last was *pace* ago.
 
-    *begun*: when each exercise was begun, by its key. A person is never called by two gateways at once, either.
+    *begun*: start times by key. A person is never called by two gateways at once.
     """
     gateways: dict[str, datetime] = {}
     people: dict[tuple[str, str], datetime] = {}
@@ -151,10 +151,10 @@ def rest_of(
 
 
 def obstacle(exercise: DrillNotification, *, engaged: AbstractSet[str], pending: bool, now: datetime) -> str | None:
-    """Return why *exercise* must not be begun now, or `None`. It may be over before the drill is.
+    """Return why *exercise* must not start now, or `None`.
 
-    *engaged*: keys and numbers of the contacts that an open incident may tell, or has told: one person may be a contact
-    of several agencies, under several keys. *pending*: a real notice waits.
+    *engaged*: keys and numbers of contacts in open incidents: one person may be a contact of several agencies, under
+    several keys. *pending*: a real notification waits.
     """
     contact = exercise.trainee.contact
     if not engaged.isdisjoint({contact.key, *(address.number for address in contact.addresses)}):
@@ -167,7 +167,7 @@ def obstacle(exercise: DrillNotification, *, engaged: AbstractSet[str], pending:
 
 
 def facts(office: IssuingOffice, channel: Channel, number: str, now: datetime) -> Facts:
-    """Return what a notice of a drill tells. A page of an agency is the page that its recipients would get."""
+    """Return the facts of a drill notification. A page of an agency has the letterhead that its recipients know."""
     page = channel in ON_PAPER and bool(office.domain)
     return Facts(
         purpose=Purpose.DRILL,
@@ -180,15 +180,15 @@ def facts(office: IssuingOffice, channel: Channel, number: str, now: datetime) -
     )
 
 
-#: Of lines that say nothing of their own hours.
+#: For numbers without hours of their own.
 _USUAL_HOURS = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
 
 
 def is_answered(address: Address, at: datetime) -> bool:
-    """Whether a drill may ring there at *at*: never an office line outside of office hours.
+    """Whether a drill may call there at *at*: an office number only during office hours.
 
-    A line without hours of its own counts as an office's when it has an extension, is a fax machine, or is no Malaysian
-    mobile, whose numbers begin with 1; then the usual hours hold.
+    A number without hours counts as an office's if it has an extension, is a fax machine, or is no Malaysian mobile
+    (which begin with 1); then the usual hours apply.
     """
     if address.hours is not None:
         return address.answers(at)

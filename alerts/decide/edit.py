@@ -1,9 +1,9 @@
-"""Decide what an open incident takes over of an edited configuration. Pure: the caller passes the time.
+"""Effects of an edited configuration on open incidents. Pure: the caller passes the time.
 
-People and numbers follow the edit: another number is used from the next message on, whoever was told at the old one is told
-again, and whoever was removed is told no more. What is done when stays as it was when the incident opened: the steps with
-their times and channels, the rounds, when an announcement is offered. Where the steps are the same, those whom each of them
-names are taken over with the rotas; else only who is in both.
+People and numbers follow the edit: a new number is used from the next message on, people who were notified at the old
+one are notified again, and removed people are not notified any more. The schedule stays as it was at the opening: steps
+with their times and channels, rounds, offers of announcements. If the steps are unchanged, their people and rotas are
+replaced; otherwise only people in both remain.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Pol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edited:
-    """The incident by the edit, and what follows for its notices."""
+    """The incident after the edit, and its consequences."""
 
     incident: Incident
-    #: To withdraw: they have not left, and would go to whom or where they are not to go any more.
+    #: To withdraw: not sent yet, and addressed to a removed person or number.
     withdrawn: tuple[Notification, ...] = ()
-    #: In their place, and to whoever was told at a number that is not theirs.
+    #: To send instead, and again to people notified at a number that is not theirs.
     drafts: tuple[NotificationDraft, ...] = ()
 
 
 def follow_edit(
     incident: Incident, present: PolicySnapshot, notices: Sequence[Notification], now: datetime
 ) -> Edited | None:
-    """Return what an incident takes over; `None`: nothing.
+    """Return the changes to an incident; `None` without any.
 
-    *present*: whom it would tell if it opened now, with its stand-ins as they are by now.
+    *present*: the policy of an incident that opened now, with current substitutes.
     """
     before = incident.brief
     brief = edited(before, present, is_released=incident.released_at is not None)
@@ -44,7 +44,7 @@ def follow_edit(
         return _follow_late(incident, notices, now)
     after = replace(incident, brief=brief)
     if brief.escalation.steps and not _same_steps(before, brief):
-        # All whom it named are gone, and the whole plan is the present one.
+        # All its people are gone: the whole policy is replaced.
         after = replace(after, position=Position(wave=incident.position.wave + 1, since=now))
     waiting = [n for n in notices if _is_left(brief, n)]
     drafts = [draft for n in waiting if (draft := _again(after, n, now)) is not None]
@@ -56,23 +56,24 @@ def follow_edit(
 
 
 def _follow_late(incident: Incident, notices: Sequence[Notification], now: datetime) -> Edited | None:
-    """Return what follows for notices that an earlier edit left alone, because a message was under way, and that failed since."""
+    """Return the consequences for notifications that were under way during an earlier edit and failed since."""
     brief = incident.brief
-    # A notice without an attempt was written by this brief. A recovery also goes to people who are no longer named.
+    # A notification without an attempt already follows this policy. A recovery also goes to people who are no longer
+    # named.
     waiting = [
         n for n in notices if n.attempts and _is_left(brief, n) and (n.purpose is Purpose.OUTAGE or _reached(brief, n))
     ]
     failed = [n for n in _failed_elsewhere(brief, notices, now) if n not in waiting]
-    # Staff were told of the outage at the new number when the edit was followed.
+    # At the edit, staff were notified of the outage at the new number.
     again = [n for n in (*waiting, *failed) if n.plan is Plan.ANNOUNCEMENT or n.purpose is not Purpose.OUTAGE]
     drafts = [draft for n in again if (draft := _again(incident, n, now)) is not None]
     return Edited(incident=incident, withdrawn=tuple(waiting), drafts=tuple(drafts)) if waiting or drafts else None
 
 
 def edited(before: PolicySnapshot, present: PolicySnapshot, *, is_released: bool = False) -> PolicySnapshot:
-    """Return a brief with the people and numbers of *present*.
+    """Return a policy with the people and numbers of *present*.
 
-    *is_released*: nobody is added whom the announcement, once released, would go to.
+    *is_released*: add nobody to whom a released announcement would go.
     """
     if present.tells_nobody or before.tells_nobody:
         return before
@@ -82,7 +83,7 @@ def edited(before: PolicySnapshot, present: PolicySnapshot, *, is_released: bool
 
 
 def keeps_plan(before: PolicySnapshot, present: PolicySnapshot) -> bool:
-    """Whether an incident goes on by a plan that is another in the configuration by now, whoever its people are."""
+    """Whether an incident keeps its steps although the configuration has others now."""
     if before.tells_nobody or present.tells_nobody:
         return False
     return _without_people(before) != _without_people(present)
@@ -130,7 +131,7 @@ def _edited_announcement(before: AnnouncementPlan, present: AnnouncementPlan, *,
 
 
 def _shape(steps: Iterable[Step]) -> Sequence[Step]:
-    """Return what of steps is not people."""
+    """Return the steps without people."""
     return [replace(step, contacts=(), rotas=()) for step in steps]
 
 
@@ -139,7 +140,7 @@ def _same_steps(before: PolicySnapshot, after: PolicySnapshot) -> bool:
 
 
 def _is_left(brief: PolicySnapshot, notice: Notification) -> bool:
-    """Whether a notice waits to go to whom or where it is not to go any more. A call that is under way ends by itself."""
+    """Whether a notification waits for a removed person or address. A call under way ends by itself."""
     return (
         notice.state is NotificationState.PENDING
         and not set(notice.addresses) <= set(_reached(brief, notice))
@@ -148,7 +149,7 @@ def _is_left(brief: PolicySnapshot, notice: Notification) -> bool:
 
 
 def _reached(brief: PolicySnapshot, notice: Notification) -> Sequence[Address]:
-    """Return all addresses of the reader of a notice, in their order; nothing for somebody whom the brief does not name."""
+    """Return all addresses of a notification's reader in order; nothing for a person outside the policy."""
     reader: Contact | Recipient | None
     if notice.plan is Plan.ESCALATION:
         reader = brief.escalation.contact(notice.person)
@@ -158,7 +159,7 @@ def _reached(brief: PolicySnapshot, notice: Notification) -> Sequence[Address]:
 
 
 def _again(incident: Incident, notice: Notification, now: datetime) -> NotificationDraft | None:
-    """Return a notice that has not left, to where whoever it is for is reached now; `None`: nowhere."""
+    """Return an unsent notification to the reader's present addresses; `None` without any."""
     part = next((part for part in notice.parts if part.incident_id == incident.id), None)
     addresses = _addresses(incident.brief, notice)
     if part is None or not addresses:
@@ -179,7 +180,7 @@ def _again(incident: Incident, notice: Notification, now: datetime) -> Notificat
 
 
 def _addresses(brief: PolicySnapshot, notice: Notification) -> tuple[Address, ...]:
-    """Return where the reader of a notice is reached now, by the channels that it names."""
+    """Return the present addresses of a notification's reader, for its channels."""
     if notice.plan is Plan.ESCALATION:
         return reached_at(brief, notice.person, notice.addresses)
     channels = {address.channel for address in notice.addresses}
@@ -187,7 +188,7 @@ def _addresses(brief: PolicySnapshot, notice: Notification) -> tuple[Address, ..
 
 
 def reached_at(brief: PolicySnapshot, person: str, addresses: Sequence[Address]) -> tuple[Address, ...]:
-    """Return *addresses* of a member of the staff as they are now; nothing for somebody whom the plan does not name."""
+    """Return a staff member's *addresses* as they are now; nothing for a person outside the policy."""
     contact = brief.escalation.contact(person)
     if contact is None:
         return ()
@@ -199,7 +200,7 @@ def reached_at(brief: PolicySnapshot, person: str, addresses: Sequence[Address])
 
 
 def _told_elsewhere(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[NotificationDraft]:
-    """Yield the news for whoever was told of it only at numbers that are not theirs, while nobody has it."""
+    """Yield the outage for people notified only at numbers that are not theirs, while nobody has acknowledged."""
     if incident.state is not IncidentState.TRIGGERED:
         return
     told: dict[str, list[Notification]] = {}
@@ -227,7 +228,7 @@ def _told_elsewhere(incident: Incident, notices: Sequence[Notification], now: da
 
 
 def _failed_elsewhere(brief: PolicySnapshot, notices: Sequence[Notification], now: datetime) -> Iterator[Notification]:
-    """Yield the last page to each office on a channel that failed, where none of its numbers is the office's any more."""
+    """Yield the last page to each office on a failed channel whose former numbers are all replaced."""
     last = {(n.person, n.addresses[0].channel): n for n in notices if n.plan is Plan.ANNOUNCEMENT}
     for n in last.values():
         if (
@@ -239,5 +240,5 @@ def _failed_elsewhere(brief: PolicySnapshot, notices: Sequence[Notification], no
 
 
 def _once(now: datetime) -> str:
-    # To the microsecond: two edits within a second are two.
+    # In microseconds: two edits within a second are two.
     return f"edited/{now.isoformat()}"

@@ -1,15 +1,15 @@
-"""Decide whom of the staff to tell next, and when, and whom to call again. Pure: the caller passes the time.
+"""Escalation: which staff to notify next, when, and whom to call again. Pure: the caller passes the time.
 
-Only recovery ends an escalation; an acknowledgement stops it for as long as that stands (`alerts.decide.ack_timeout`). That
-a delivery failed is another matter (`alerts.decide.gateway.next_action` falls back to the person's next address); but when every
-contact of a step has failed, waiting helps nobody and the next step of the round starts at once. So it does when a step has
-nobody to tell. A step that calls again has failed when it has called as often as it may.
+Only a recovery ends an escalation; an acknowledgement stops it until it expires (`alerts.decide.ack_timeout`). A failed
+delivery is handled elsewhere (`alerts.decide.gateway.next_action` uses the person's next address); but when every
+contact of a step has failed, the next step of the round starts at once. The same holds for a step without anybody. A
+step with redial has failed after its last call.
 
-All steps are taken in each of `rounds` rounds. Then the escalation repeats without end: the staff on duty are called every
-`repeat_interval` (what is no outage, once a day), and everybody of the plan at each start of office hours and each handover.
-A repeat is a round of one step.
+Each of `rounds` rounds takes all steps. Then the escalation repeats without end: the staff on duty are called every
+`repeat_interval` (once a day unless it is an outage), and everybody in the policy at each start of office hours and
+each handover. A repeat is a round of one step.
 
-Who is on call is decided when a step starts, and stays decided: a handover in the middle of a step changes the next one.
+The people on call are determined when a step starts: a handover during a step affects the next one.
 """
 
 from __future__ import annotations
@@ -36,51 +36,51 @@ from alerts.model.notification import Facts, IncidentType, Plan, Purpose, Succes
 from alerts.model.oncall import Override, next_handover, on_call
 from alerts.model.policy_snapshot import EscalationPolicy, Step
 
-#: In a call about one of these an announcement can be released.
+#: Purposes whose calls can release an announcement.
 _CALLS_FOR_ACTION = frozenset({Purpose.OUTAGE, Purpose.RELEASE})
 
-#: Staff are told for as long as an incident runs; a message older than this would only confuse.
+#: An older message would only confuse.
 EXPIRY = timedelta(minutes=30)
 
-#: By what a repeat is told, first ones first.
+#: Channels of a repeat, by preference.
 _LOUDEST = (Channel.VOICE, Channel.SMS, Channel.FAX, Channel.LETTER)
 
-#: Repeats fall on full quarters of an hour from it, so that those of a mass outage go together.
+#: Repeats coincide at full quarters of an hour, so that those of a mass outage are bundled.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _GRID = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartStep:
-    """Begin this step: write its notices and remember the position."""
+    """Start this step: create its notifications and store the position."""
 
     position: Position
     drafts: tuple[NotificationDraft, ...]
-    #: Rotas, by name, that have nobody on call; each once.
+    #: Names of rotas without anybody on call.
     deserted: tuple[str, ...] = ()
-    #: Who is told because of an override, and whom the brief does not know yet.
+    #: People on an override whom the policy does not contain yet.
     stand_ins: tuple[Contact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redial:
-    """A call of the present step ended without a keypress: call again. The position stays."""
+    """A call of the current step ended without a key press: call again. The position stays."""
 
     drafts: tuple[NotificationDraft, ...]
-    #: When something is due after that.
+    #: Time of the next action after that.
     then: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """Nobody has acknowledged; the next step, or the next call of this one, is due then."""
+    """Not acknowledged: the next step, or the next call of this one, is due then."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class EscalationStopped:
-    """Acknowledged or over, or nobody is to be told: nothing to escalate."""
+    """Acknowledged or over, or nobody to notify."""
 
 
 Escalation = StartStep | Redial | WaitUntil | EscalationStopped
@@ -88,20 +88,20 @@ Escalation = StartStep | Redial | WaitUntil | EscalationStopped
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Following:
-    """The step that comes next."""
+    """The following step."""
 
     position: Position
     due: datetime
-    #: Whether it tells all of the plan, and not the people of one step.
+    #: Whether it notifies everybody in the policy, not only the people of one step.
     everybody: bool = False
 
 
 def escalate(
     incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override] = ()
 ) -> Escalation:
-    """Decide about an incident, given its notices. Asking again changes nothing: drafts carry unique keys.
+    """Decide about an incident with its notifications. Idempotent: drafts have unique keys.
 
-    *overrides*: those that may stand now, of any rota.
+    *overrides*: those that may apply now, of any rota.
     """
     policy, at = incident.brief.escalation, incident.position
     if incident.state is not IncidentState.TRIGGERED or not policy.steps:
@@ -110,13 +110,13 @@ def escalate(
     calls = tuple(_calls_due(incident, notices))
     following = _following(incident)
     due = following.due
-    # Only within a round: the next one would ring the same people again.
+    # Only within a round: the next one would call the same people again.
     is_in_vain = bool(of_step) and not calls and all(n.state is NotificationState.FAILED for n in of_step)
     if is_in_vain and following.position.round == at.round:
         due = now
     if now >= due:
-        # `since` is the due time, not now: a late cycle does not push the later steps back. But after a long pause
-        # the steps missed meanwhile must not all fire at once.
+        # Start from the due time, so that a late cycle does not delay later steps. After a long pause, missed steps
+        # must not all start at once.
         since = due if now - due < timedelta(minutes=1) else now
         position = replace(following.position, since=since)
         return _start(incident, notices, replace(following, position=position), now, overrides)
@@ -126,7 +126,7 @@ def escalate(
 
 
 def staff_know(incident: Incident, notices: Sequence[Notification]) -> bool:
-    """Whether staff know what *incident* is about now: a notice to one of them has left, or somebody has taken it on."""
+    """Whether staff were notified of what *incident* is now, or somebody has acknowledged it."""
     return incident.acknowledged_at is not None or any(
         n.plan is Plan.ESCALATION
         and n.purpose is Purpose.OUTAGE
@@ -137,10 +137,10 @@ def staff_know(incident: Incident, notices: Sequence[Notification]) -> bool:
 
 
 def put_back(incident: Incident, withheld: Sequence[Notification], now: datetime) -> Incident:
-    """Return *incident*, of which nobody is to be told for a while, with its escalation before the step that was *withheld*.
+    """Return a silenced *incident* with its escalation set back before the step that was *withheld*.
 
-    Else that step would count as done, and its people be passed over; if it is the last, for good. It begins when they may
-    be told again. In a wave of its own, because its notices have been decided on.
+    Otherwise that step would count as done and its people be skipped. It starts when the silence ends, in a new
+    restart, because its notifications have been decided already.
     """
     at, policy = incident.position, incident.brief.escalation
     steps = [(n.round, n.step) for n in withheld if n.wave == at.wave and n.step < len(policy.steps)]
@@ -151,10 +151,10 @@ def put_back(incident: Incident, withheld: Sequence[Notification], now: datetime
 
 
 def go_on(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> Incident:
-    """Return *incident*, which nobody has any more, with the step after the one that was reached due *now*.
+    """Return an *incident* without an assignee, with the step after the one that was reached due *now*.
 
-    All rounds are to come again: an acknowledgement that expires takes no step away. After the last step comes the first.
-    What was handed on goes to the first step that names somebody else; if none does, its repeats are all that is left.
+    All rounds come again: an expired acknowledgement loses no step. The first step follows the last. After an
+    escalation by hand the first step with another person follows; without any, only repeats are left.
     """
     at, policy = incident.position, incident.brief.escalation
     if not policy.steps:
@@ -170,13 +170,13 @@ def go_on(incident: Incident, now: datetime, overrides: Sequence[Override] = ())
 
 
 def is_left_to_nobody(incident: Incident) -> bool:
-    """Whether the last of the plan has handed it on: nobody is told before the next repeat."""
+    """Whether the last person of the policy has escalated: nobody is notified before the next repeat."""
     at = incident.position
     return incident.handed_on and incident.heard_at == at.since and at.round >= incident.brief.escalation.rounds
 
 
 def successors(incident: Incident, at: datetime, overrides: Sequence[Override] = ()) -> Successors:
-    """Return who is told when the acknowledgement of *incident* expires *at* that time."""
+    """Return who is notified when the acknowledgement of *incident* expires *at* that time."""
     policy = incident.brief.escalation
     holder = policy.named(incident.acknowledged_by or "")
     expired = go_on(apply(incident, Expire(incident_id=incident.id, at=at)), at, overrides)
@@ -189,18 +189,18 @@ def successors(incident: Incident, at: datetime, overrides: Sequence[Override] =
 
 
 def told_again_at(incident: Incident) -> datetime:
-    """Return when staff are told next if nobody takes *incident* on."""
+    """Return when staff are notified next without an acknowledgement."""
     return _following(incident).due
 
 
 def repeat_interval(incident: Incident) -> timedelta:
-    """Return how often staff on duty are told again after the last round. Nobody is woken every hour because mail is slow."""
+    """Return the interval of repeats after the last round. A degradation wakes nobody every hour."""
     interval = incident.brief.escalation.repeat_interval
     return max(interval, timedelta(days=1)) if incident.matter is IncidentType.DEGRADED else interval
 
 
 def _before(incident: Incident, round_: int, step: int, now: datetime) -> Position:
-    """Return the position before a step that is due *now*. In a wave of its own: notices of that step may be written already."""
+    """Return the position before a step that is due *now*, in a new restart: the step's notifications may exist."""
     at, policy = incident.position, incident.brief.escalation
     wait = repeat_interval(incident) if round_ >= policy.rounds else policy.steps[step].after
     return replace(at, wave=at.wave + 1, round=round_, step=step - 1, since=now - wait)
@@ -213,10 +213,10 @@ def _start(
     now: datetime,
     overrides: Sequence[Override],
 ) -> StartStep:
-    """Begin the step that comes next, or the first after it in its round that has somebody to tell.
+    """Start the next step, or the first after it in its round that has somebody to notify.
 
-    Not to whoever has handed it on, unless there is nobody else. A repeat does not say again what somebody who comes on duty
-    is told at the same moment by the same channel.
+    The person who escalated is left out unless nobody else is left. A repeat skips people whom a handover notifies at
+    the same moment by the same channel.
     """
     policy, position = incident.brief.escalation, following.position
     left = policy.named(incident.had_by or "") if incident.handed_on and not following.everybody else None
@@ -246,7 +246,7 @@ def _start(
 def _people(
     incident: Incident, number: int, now: datetime, overrides: Sequence[Override], *, but: Contact | None
 ) -> tuple[Sequence[Contact], Sequence[str]]:
-    """Return as `people_of` does whom a step tells, leaving one out."""
+    """Return the people of a step as `people_of`, leaving one out."""
     policy = incident.brief.escalation
     people, deserted = people_of(policy.steps[number], policy, now, overrides)
     return [person for person in people if person != but], deserted
@@ -255,7 +255,7 @@ def _people(
 def people_of(
     step: Step, policy: EscalationPolicy, now: datetime, overrides: Sequence[Override]
 ) -> tuple[Sequence[Contact], Sequence[str]]:
-    """Return whom a step tells, each once, and its rotas that have nobody on call: the fallback stands in for them."""
+    """Return the people of a step, each once, and its rotas without anybody on call, for whom the fallback is used."""
     people, deserted = {contact.key: contact for contact in step.contacts}, []
     for name in step.rotas:
         rota = policy.rota(name)
@@ -280,10 +280,10 @@ def _following(incident: Incident) -> _Following:
 
 
 def _repeat(incident: Incident, following: Position) -> _Following:
-    """Return when staff are told again: a start of office hours, a handover, or an interval after the last time."""
+    """Return the next repeat: a start of office hours, a handover, or an interval after the last one."""
     at, policy, interval = incident.position, incident.brief.escalation, repeat_interval(incident)
     due = at.since + interval
-    if at.round >= policy.rounds:  # The first comes a whole interval after the last round.
+    if at.round >= policy.rounds:  # The first one comes a whole interval after the last round.
         due -= (due - _EPOCH) % min(interval / 4, _GRID)
     opening = policy.office_hours.next_opening(at.since) if policy.office_hours else None
     handovers = (next_handover(rota, (), at.since, within=interval) for rota in policy.rotas)
@@ -294,7 +294,7 @@ def _repeat(incident: Incident, following: Position) -> _Following:
 
 
 def _of_step(incident: Incident, notices: Sequence[Notification]) -> Sequence[Notification]:
-    """Return the notices of the step that was started last, in their order."""
+    """Return the notifications of the last started step, in order."""
     at = incident.position
     return [
         n
@@ -306,12 +306,12 @@ def _of_step(incident: Incident, notices: Sequence[Notification]) -> Sequence[No
 
 
 def calls_again(incident: Incident, notices: Sequence[Notification]) -> bool:
-    """Return whether somebody is still to be called again in the step that was started last."""
+    """Return whether the last started step has further calls."""
     return any(_calls_due(incident, notices))
 
 
 def _calls_due(incident: Incident, notices: Sequence[Notification]) -> Iterator[tuple[Notification, int, datetime]]:
-    """Yield the last call to each person, the number of the one that is to follow, and when."""
+    """Yield the last call to each person, the number of the next one, and its time."""
     at, policy = incident.position, incident.brief.escalation
     if not 0 <= at.step < len(policy.steps) or at.round >= policy.rounds:
         return
@@ -321,7 +321,7 @@ def _calls_due(incident: Incident, notices: Sequence[Notification]) -> Iterator[
     latest: dict[str, list[Notification]] = {}
     for notice in _of_step(incident, notices):
         latest.setdefault(notice.person, []).append(notice)
-    # One of an earlier step that a brake holds will ring soon enough.
+    # A throttled call of an earlier step is enough.
     held = {n.person for n in notices if n.plan is Plan.ESCALATION and n.state is NotificationState.PENDING}
     for person in (person for person in latest if person not in held):
         calls = latest[person]
@@ -331,7 +331,7 @@ def _calls_due(incident: Incident, notices: Sequence[Notification]) -> Iterator[
 
 
 def _ended_in_vain(notice: Notification) -> datetime | None:
-    """Return when a call ended that nobody acknowledged; `None` if it goes on, was none, or cannot be repeated."""
+    """Return when an unacknowledged call ended; `None` if it lasts, was no call, or cannot be repeated."""
     last = notice.last_attempt
     over = {NotificationState.DELIVERED, NotificationState.FAILED}
     if notice.channel is not Channel.VOICE or notice.state not in over or last is None:
@@ -341,7 +341,7 @@ def _ended_in_vain(notice: Notification) -> datetime | None:
 
 
 def _draft_again(incident: Incident, notice: Notification, number: int, now: datetime) -> NotificationDraft:
-    """Return the draft of call *number* (the first is 1) to the person of *notice*, at the numbers that ring."""
+    """Return the draft of call *number* (from 1) to the person of *notice*, at the numbers that ring."""
     return NotificationDraft(
         incident_id=incident.id,
         person=notice.person,
@@ -371,10 +371,10 @@ def _draft(incident: Incident, position: Position, contact: Contact, now: dateti
 
 
 def _addresses(contact: Contact, position: Position, policy: EscalationPolicy) -> tuple[Address, ...]:
-    """Return where to reach a contact. What is called again is rung once a notice, not by the gateways' own table.
+    """Return a contact's addresses. Each redial is one call per notification, without the gateways' retries.
 
-    A repeat is a call where the plan calls at all. Who stands in for somebody may have no address on the step's channels:
-    then all they have, because silence is worse.
+    A repeat is a call if the policy calls at all. A substitute without addresses on the step's channels is notified at
+    all addresses, because silence is worse.
     """
     step = policy.steps[position.step]
     is_repeat = position.round >= policy.rounds
@@ -386,9 +386,9 @@ def _addresses(contact: Contact, position: Position, policy: EscalationPolicy) -
 
 
 def staff_addresses(incident: Incident, notice: Notification) -> tuple[Address, ...]:
-    """Return where to tell whoever of the staff got *notice* what became of it: by SMS where there is one.
+    """Return where to inform a staff member about the result of *notice*: by SMS if possible.
 
-    It rings nobody out of bed, unless no SMS gets there (STOP, no gateway): then it goes by the way they were told.
+    An SMS wakes nobody. Without one (STOP, no gateway) the notification's own addresses are used.
     """
     contact = incident.brief.escalation.contact(notice.person)
     by_sms = contact.addresses_on([Channel.SMS]) if contact else ()
@@ -398,7 +398,7 @@ def staff_addresses(incident: Incident, notice: Notification) -> tuple[Address, 
 def facts(
     incident: Incident, plan: Plan, purpose: Purpose, now: datetime, first_noticed_at: datetime | None = None
 ) -> Facts:
-    """Return what a notice about *incident*, decided on *now*, has to tell."""
+    """Return the facts of a notification about *incident* that is decided *now*."""
     tells_staff = plan is Plan.ESCALATION and purpose is Purpose.OUTAGE
     return Facts(
         purpose=purpose,

@@ -1,15 +1,15 @@
-"""Decide who is told again of an outage that lasts or changes, and number the letters. Pure: the caller passes the time.
+"""Follow-ups of an outage that lasts or changes, and enclosure numbers of letters. Pure: the caller passes the time.
 
-Whoever was told to write letters instead of mail asks, a day later, whether that still holds. On each working day of the
-agency on which they have not been told anything yet they get a follow-up: on paper, where they were told on paper, else by
-SMS; never by a call. It goes to nobody of whom it is not known that they got what it cites, and not while an earlier page
-to them still waits to be posted: a clerk signs one letter at a time.
+An office that was told to write letters instead of mail asks a day later whether that still applies. On each of the
+agency's working days without another notification it gets a follow-up: on paper if it was notified on paper, otherwise
+by SMS; never by a call. A recipient whose earlier notification is not known to have arrived gets none, nor one with an
+unposted page: a clerk signs one letter at a time.
 
-That something else is wrong now (mail can be sent again, and not received) is told once it has lasted: to staff by SMS, to
-people outside by every way by which they were told. While it is only slow, staff alone hear so.
+A change of type (sending works again, receiving does not) is reported once it has lasted: to staff by SMS, outside by
+all channels used before. A degradation is reported to staff only.
 
-The release of the announcement covers its follow-ups: they tell nothing but what became of what an officer has let go
-out. A silence stops them, and so does the end of the outage.
+The release of an announcement covers its follow-ups, because they only report what became of it. A silence or the end
+of the outage stops them.
 """
 
 from __future__ import annotations
@@ -28,29 +28,28 @@ from alerts.model.delivery import SETTLED, Notification, NotificationDraft, Noti
 from alerts.model.incident import OUTAGES, Incident
 from alerts.model.notification import TELLS_OF_IT, Plan, Purpose
 
-#: So long something else is wrong before staff hear of it. For people outside it is as long as until the announcement is
-#: offered: what is over sooner needs no page.
+#: How long a change must last before staff are notified. Outside, it is as long as before an announcement is offered.
 STANDS = timedelta(minutes=10)
 
-#: Of use to staff for so long; then they have asked, or hear of the end.
+#: Expiry for staff; by then they have asked, or were notified of the end.
 NEWS_FOR = timedelta(hours=2)
 
-#: Nobody is told anew of what they were told less than this ago: an outage of an afternoon needs no second page.
+#: Minimum time between two notifications: an outage of an afternoon needs no second page.
 NO_SOONER = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """What is due now, and when something is due again by itself; `None`: not before something else has happened."""
+    """Notifications due now, and the next time; `None`: nothing is due without another event."""
 
     drafts: tuple[NotificationDraft, ...] = ()
     then: datetime | None = None
-    #: Since when the first of the drafts is due.
+    #: Since when the first draft is due.
     since: datetime | None = None
 
 
 def follow_up(incident: Incident, notices: Sequence[Notification], now: datetime) -> FollowUp:
-    """Decide about an incident, given its notices. Asking again changes nothing: what is written is not due any more."""
+    """Decide about an incident with its notifications. Idempotent: what is written is not due any more."""
     if not incident.is_open or incident.matter not in OUTAGES:
         return FollowUp()
     found = [*_to_staff(incident, notices, now), *_to_outside(incident, notices, now)]
@@ -63,10 +62,10 @@ def follow_up(incident: Incident, notices: Sequence[Notification], now: datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Due:
-    """Somebody is to be told: now, or only then."""
+    """A notification that is due now or then."""
 
     at: datetime
-    #: Since when that has been due; at night it waits.
+    #: Since when it is due; at night it waits.
     due: datetime
     draft: NotificationDraft | None
 
@@ -75,7 +74,7 @@ class _Due:
 
 
 def _to_staff(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[_Due]:
-    """Yield that something else is wrong, for each of the staff who was told of the outage."""
+    """Yield the change of type for each staff member who was notified of the outage."""
     if incident.unsteady:
         return
     latest_to: dict[str, Notification] = {}
@@ -95,7 +94,7 @@ def _to_staff(incident: Incident, notices: Sequence[Notification], now: datetime
 def _to_officer(
     incident: Incident, last: Notification, addresses: tuple[Address, ...], now: datetime
 ) -> NotificationDraft:
-    """Return what tells somebody of the staff, who was told *last*, what is wrong by now."""
+    """Return the draft for a staff member who was notified *last* of another type."""
     told = facts(incident, Plan.ESCALATION, Purpose.UPDATE, now)
     return NotificationDraft(
         incident_id=incident.id,
@@ -131,7 +130,7 @@ def _to_outside(incident: Incident, notices: Sequence[Notification], now: dateti
             if (last := latest(told)) is None:
                 continue
             due = [*_on_change(incident, last), *(_on_the_day(incident, last, now) if address in daily else ())]
-            # One page a reader: what tells of a change tells that it lasts, too.
+            # One page per reader: a change also says that the outage lasts.
             ripe = next((each for each in due if each.at <= now), None)
             for each in [ripe] if ripe else due:
                 draft = _draft(incident, recipient, address, notices, now, once=each.once) if ripe else None
@@ -140,11 +139,11 @@ def _to_outside(incident: Incident, notices: Sequence[Notification], now: dateti
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Occasion:
-    """Why a reader outside is told again."""
+    """Reason for a follow-up outside."""
 
     at: datetime
     due: datetime
-    #: The day, or when it became what it is now: the notice's key ends with it.
+    #: The day, or the time of the change: the end of the notification's key.
     once: str
 
 
@@ -159,19 +158,19 @@ def _on_the_day(incident: Incident, last: Notification, now: datetime) -> Iterat
     hours = plan.updates
     if hours is not None and plan.follows_up:
         due = hours.opening(_again(hours, _told_at(last)))
-        # Not at night, when a service was down or a silence has ended; nor while it may be another again in a moment.
+        # Not at night after a downtime or a silence, and not while the type may change again.
         at = hours.opening(max(due, now, *(each.at for each in _on_change(incident, last))))
         yield _Occasion(at=at, due=due, once=now.astimezone(hours.zone).date().isoformat())
 
 
 def _daily(recipient: Recipient) -> Sequence[Address]:
-    """Return where somebody outside is told that an outage still lasts."""
+    """Return the addresses for daily follow-ups of a recipient."""
     on_paper = [address for address in recipient.addresses if address.channel in ON_PAPER]
     return on_paper or [address for address in recipient.addresses if address.channel is Channel.SMS]
 
 
 def to_reader(notices: Sequence[Notification], person: str, channel: Channel) -> Sequence[Notification]:
-    """Return what somebody outside was told, or was to be told, of the outage on a channel, oldest first."""
+    """Return the notifications of the outage to a recipient on a channel, oldest first."""
     return [
         n
         for n in notices
@@ -180,7 +179,7 @@ def to_reader(notices: Sequence[Notification], person: str, channel: Channel) ->
 
 
 def latest(told: Sequence[Notification]) -> Notification | None:
-    """Return the latest of what one reader was told, if nothing is on its way to them; `None`: nothing can be cited."""
+    """Return the latest notification to a reader, unless another is under way; `None`: nothing can be cited."""
     if any(n.state not in SETTLED and not is_known(n) for n in told):
         return None
     tried = [n for n in told if n.state is not NotificationState.WITHDRAWN]
@@ -188,22 +187,22 @@ def latest(told: Sequence[Notification]) -> Notification | None:
 
 
 def is_known(notice: Notification) -> bool:
-    """Whether somebody outside is known to have got *notice*, as far as its channel can tell.
+    """Whether *notice* is known to have arrived, as far as its channel can report.
 
-    Of a page it must be known that it arrived: the next one cites it. An SMS or a call that left is as much as many
-    providers ever say.
+    A page must have arrived, because the next one cites it. For an SMS or a call, many providers only report the
+    submission.
     """
     return notice.has_arrived if notice.channel in ON_PAPER else notice.has_left
 
 
 def _told_at(notice: Notification) -> datetime:
-    """Return when *notice* arrived, was posted, or came to nothing, as far as is known."""
+    """Return when *notice* arrived, was posted, or failed, as far as known."""
     last = notice.last_attempt
     return max(notice.created_at, last.ended_at) if last is not None and last.ended_at else notice.created_at
 
 
 def _again(hours: OfficeHours, told_at: datetime) -> datetime:
-    """Return from when on whoever was told something at *told_at* may be told again that it lasts: on another day."""
+    """Return the earliest time of a follow-up after *told_at*: on another day."""
     day_after = told_at.astimezone(hours.zone).date() + timedelta(days=1)
     midnight = first_showing(datetime.combine(day_after, time()), hours.zone)
     return max(midnight, told_at + NO_SOONER)
@@ -218,7 +217,7 @@ def _draft(
     *,
     once: str,
 ) -> NotificationDraft:
-    """Return what tells somebody outside how things stand. *once*: see `_Occasion`."""
+    """Return the draft for a recipient. *once*: see `_Occasion`."""
     cited = next(n for n in reversed(to_reader(notices, recipient.key, address.channel)) if is_known(n))
     told = facts(incident, Plan.ANNOUNCEMENT, Purpose.UPDATE, now, first_noticed_at=cited.created_at)
     return NotificationDraft(
@@ -241,10 +240,10 @@ def _draft(
 def next_enclosure(
     incident: Incident, notices: Sequence[Notification], person: str, purpose: Purpose | None = None
 ) -> int:
-    """Return the number of the next page to somebody outside.
+    """Return the number of the next page to a recipient.
 
-    It counts what was taken back, too: that may have been posted after all. What is told by fax and by letter at the same
-    time bears the same number, and so does a page of *purpose* that comes after others of its kind.
+    Withdrawn pages count, because they may have been posted after all. A fax and a letter of the same time have the
+    same number, and so does a page of *purpose* after others of its kind.
     """
     return 1 + max((incident.pages_left_out, *_enclosures(notices, person, purpose)))
 
@@ -252,5 +251,5 @@ def next_enclosure(
 def _enclosures(notices: Sequence[Notification], person: str, purpose: Purpose | None) -> Iterator[int]:
     for n in notices:
         if n.plan is Plan.ANNOUNCEMENT and n.person == person and n.purpose is not purpose:
-            # Before pages were counted the first was the outage.
+            # Before pages were numbered, the first was the outage.
             yield n.facts.enclosure or 1

@@ -1,9 +1,8 @@
-"""Decide who comes on duty while an incident is open, and hears of it. Pure: the caller passes the time.
+"""Notification of people who come on duty while an incident is open. Pure: the caller passes the time.
 
-Whoever takes the duty over in the morning was told of nothing that began in the night: they get an SMS (or a call, where no
-SMS gets there) that says since when what fails, from whom they have the duty, who has taken it on or that nobody has, and
-whether an announcement waits. It changes nothing else: whoever has taken it on has it still, until whoever comes on duty
-says that they take it over, and steps tell whom they tell.
+A person who takes over in the morning was not notified of the night's incidents. They get an SMS (or a call if an SMS
+is not possible) with the start and type, who was on duty, who has acknowledged, and whether an announcement waits.
+Nothing else changes: the assignee stays until the new person takes over, and steps notify as before.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from alerts.model.incident import Incident, release_is_offered
 from alerts.model.notification import TELLS_OF_IT, Plan, Purpose
 from alerts.model.oncall import Handover, Override, Rota, last_handover, next_change
 
-#: A handover longer ago is no news: a service that was down for so long finds other things to tell.
+#: An older handover is not reported: after such a downtime other notifications matter.
 LOOKS_BACK = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandoverNotification:
-    """Who is to hear of an incident now that they have the duty."""
+    """People to notify because they have come on duty."""
 
     drafts: tuple[NotificationDraft, ...] = ()
-    #: When somebody else may come on duty.
+    #: Time of the next possible handover.
     then: datetime | None = None
-    #: Who is told because of an override, and whom the brief does not know yet.
+    #: People on an override whom the policy does not contain yet.
     stand_ins: tuple[Contact, ...] = ()
 
 
 def come_on_duty(
     incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override] = ()
 ) -> HandoverNotification:
-    """Decide about an incident. Asking again changes nothing: drafts carry unique keys.
+    """Decide about an incident. Idempotent: drafts have unique keys.
 
-    *overrides*: of the rotas that steps name, those that were not over `LOOKS_BACK` ago.
+    *overrides*: of the rotas of its steps, those that ended at most `LOOKS_BACK` ago.
     """
     rotas = rotas_of(incident)
     if not incident.is_open or not rotas:
@@ -60,7 +59,7 @@ def come_on_duty(
 
 
 def rotas_of(incident: Incident) -> Sequence[Rota]:
-    """Return the rotas that the steps of an incident's plan name."""
+    """Return the rotas of the steps of an incident's policy."""
     policy = incident.brief.escalation
     names = dict.fromkeys(name for step in policy.steps for name in step.rotas)
     return [rota for rota in policy.rotas if rota.name in names]
@@ -69,7 +68,7 @@ def rotas_of(incident: Incident) -> Sequence[Rota]:
 def _takers(
     incident: Incident, rotas: Sequence[Rota], overrides: Sequence[Override], now: datetime
 ) -> Iterator[tuple[Contact, Handover]]:
-    """Yield who has come on duty since the incident opened; for a rota that has nobody the fallback."""
+    """Yield the people who came on duty since the opening; the fallback for an empty rota."""
     since = max(incident.opened_at, now - LOOKS_BACK)
     for rota in rotas:
         handover = last_handover(rota, overrides, since, now)
@@ -81,12 +80,12 @@ def _takers(
 
 
 def _is_told(incident: Incident, notices: Sequence[Notification]) -> bool:
-    """Whether staff have been told at all: before that the steps tell whoever is on call."""
+    """Whether any staff were notified: before that, steps notify the people on call."""
     return incident.acknowledged_at is not None or any(n.plan is Plan.ESCALATION and n.was_told for n in notices)
 
 
 def _knows(incident: Incident, notices: Sequence[Notification], person: Contact, handover: Handover) -> bool:
-    """Whether somebody has it already, or was told of it since they have the duty."""
+    """Whether the person has acknowledged, or was notified since coming on duty."""
     return incident.brief.escalation.named(incident.acknowledged_by or "") == person or any(
         n.plan is Plan.ESCALATION
         and n.purpose in TELLS_OF_IT
@@ -114,7 +113,7 @@ def _draft(incident: Incident, person: Contact, handover: Handover, now: datetim
             relieved=handover.of.name if handover.of is not None else "",
             may_release=release_is_offered(incident, now),
         ),
-        # Of use as long as they have the duty; a day at most.
+        # Valid while they are on duty, for a day at most.
         expires_at=now + LOOKS_BACK,
         addresses=person.addresses_on([Channel.SMS, Channel.VOICE]),
         wave=incident.position.wave,

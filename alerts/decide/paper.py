@@ -1,8 +1,8 @@
-"""What a clerk does with a letter after it was laid in the tray: it is printed and posted, each once. Pure.
+"""Handling of queued letters by clerks: printed and posted, once each. Pure.
 
-Printed and posted are words of people: who says so first is written down, and whoever says so again hears who did. What
-nobody has recorded as printed is recorded as posted only by somebody who says that; and that a letter was posted can be taken
-back, as long as no other page rests on it.
+Both are statements of people: the first is recorded, and a repeated one gets the name of the first. A letter without a
+recorded printing is recorded as posted only on explicit confirmation; a posting can be undone as long as no other page
+depends on it.
 """
 
 from __future__ import annotations
@@ -22,75 +22,75 @@ from alerts.model.notification import Addressee, Plan, Purpose
 class LetterStep(StrEnum):
     """Progress of a letter. A clerk records printing and posting."""
 
-    #: The letter is in the tray.
+    #: It is in the tray.
     LAID = "laid"
-    #: A clerk printed it. It has to be signed and posted.
+    #: Printed by a clerk; to be signed and posted.
     PRINTED = "printed"
     #: A clerk posted it. Its recipient gets a letter when mail works again.
     POSTED = "posted"
-    #: The outage ended before it was posted. A printed copy must not be posted.
+    #: The incident ended before it was posted: printed copies must not be posted.
     TAKEN_BACK = "taken_back"
 
 
-#: It is for a clerk to do something with it.
+#: Steps in which a clerk must act.
 WAITING = (LetterStep.LAID, LetterStep.PRINTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handling:
-    """Who has printed or posted a letter, and when that was written down."""
+    """Who printed or posted a letter, and when that was recorded."""
 
     by: str
     at: datetime
-    #: On which day it was posted, where that was said; `None`: on the day of `at`.
+    #: The stated day; `None`: the day of `at`.
     day: date | None = None
 
     def on(self, zone: ZoneInfo) -> date:
-        """Return on which day it was done."""
+        """Return the day of the action."""
         return self.day or self.at.astimezone(zone).date()
 
 
 class ImpossibleDay(StrEnum):
-    """Why a letter cannot have been posted on a day."""
+    """Reason why a letter cannot have been posted on a day."""
 
-    #: It has not come yet.
+    #: The day is in the future.
     FUTURE = "future"
-    #: There was no letter then.
+    #: The letter did not exist yet.
     BEFORE_LAID = "before_laid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedLetter:
-    """What was laid in a tray."""
+    """A letter in a tray."""
 
     gateway: str
-    #: Of the attempt.
+    #: Reference of the attempt.
     reference: str
-    #: Of its octets, as the journal has it.
+    #: Hash of its octets, as in the audit log.
     sha256: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrayLetter:
-    """A letter, from the tray on."""
+    """A letter from its queueing on."""
 
     notice_id: int
-    #: Of its incident.
+    #: Number of the incident.
     number: str
-    #: Short code; "" for something of ours.
+    #: Short code of the agency; "" for a monitoring fault.
     agency: str
     purpose: Purpose
     addressee: Addressee | None
     laid_at: datetime
     printed: Handling | None = None
     posted: Handling | None = None
-    #: It has left the tray by a clerk's hand, whether or not it was written down by whose.
+    #: A clerk has removed it from the tray, recorded or not.
     is_posted: bool = False
     taken_back_at: datetime | None = None
 
     @property
     def step(self) -> LetterStep:
-        """How far it has come."""
+        """The current step."""
         if self.taken_back_at is not None:
             return LetterStep.TAKEN_BACK
         if self.is_posted:
@@ -98,26 +98,26 @@ class TrayLetter:
         return LetterStep.LAID if self.printed is None else LetterStep.PRINTED
 
     def is_overdue(self, hours: OfficeHours, now: datetime) -> bool:
-        """Whether it should have been posted by *now* by a clerk who works these *hours*."""
+        """Whether a clerk with these *hours* should have posted it by *now*."""
         return self.step in WAITING and now >= post_by(self.laid_at, hours)
 
 
 def post_by(laid_at: datetime, hours: OfficeHours) -> datetime:
-    """Return until when a letter is to be posted: the end of the first workday after the day it was laid on."""
+    """Return when a letter must be posted: the end of the first workday after the day it was queued."""
     return hours.end_of_next_workday(laid_at)
 
 
 def why_not_posted_on(day: date, laid_at: datetime, now: datetime, zone: ZoneInfo) -> ImpossibleDay | None:
-    """Return why a letter cannot have been posted on a *day*, as the clerk's clock has it; `None`: it can."""
+    """Return why a letter cannot have been posted on a *day* in the clerk's time zone; `None` if it can."""
     if day > now.astimezone(zone).date():
         return ImpossibleDay.FUTURE
     return ImpossibleDay.BEFORE_LAID if day < laid_at.astimezone(zone).date() else None
 
 
 def page_resting_on(letter: Notification, notices: Sequence[Notification]) -> Notification | None:
-    """Return a later letter to the same reader that cites *letter*, so that it stays posted; `None`: there is none.
+    """Return a later letter to the same reader that cites *letter*, which prevents undoing; `None` without any.
 
-    One that tells the end and is still in its tray is no obstacle: it is taken back with it.
+    A letter about the end that is still in the tray does not count: it is withdrawn too.
     """
     later = (
         n

@@ -1,12 +1,12 @@
-"""Decide what whoever released an announcement is told of its delivery. Pure: the caller passes the time.
+"""Result of a release, for the person who released. Pure: the caller passes the time.
 
-What went out together is a batch: the announcement, a follow-up, the recovery, the correction. Of each batch one message
-says how many arrived and whom it did not reach, once no gateway works on it any more; of a follow-up, a recovery or a
-correction, and after the end, only where somebody was not reached. One more says how many letters are not posted at the end of the next workday. Results of
-several agencies that come within `RESULT_INTERVAL` go out as one message (`alerts.decide.bundle`).
+Notifications that were sent together are a batch: the announcement, a follow-up, the recovery, the correction. One
+message per batch states how many arrived and who was not reached, after the gateways have finished; for a follow-up, a
+recovery or a correction, and after the end, only if somebody was not reached. Another states how many letters are
+unposted at the end of the next workday. Results of several agencies within `RESULT_INTERVAL` are bundled
+(`alerts.decide.bundle`).
 
-Where nobody of the staff released it (`releaser`), the operations centre is told of what was not delivered
-(`alerts.decide.auditor`).
+Without a releasing staff member (`releaser`), the operations centre is notified of failures (`alerts.decide.auditor`).
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from alerts.model.delivery import SETTLED, Notification, NotificationDraft, Noti
 from alerts.model.incident import Incident
 from alerts.model.notification import Plan, Purpose
 
-#: After that a result is of no use to the person.
+#: Expiry of a result.
 EXPIRY = timedelta(hours=12)
-#: Where the agency's office hours are not known.
+#: For agencies without known office hours.
 _A_WORKDAY = timedelta(days=1)
-#: Digits of a number by which an officer knows the line. More would be blocked in an SMS.
+#: Last digits that identify a number to an officer. More would be blocked in an SMS.
 _TAIL = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseResult:
-    """What is to be told now, and when something may be due again by itself."""
+    """Notifications due now, and the time of the next."""
 
     drafts: tuple[NotificationDraft, ...] = ()
     then: datetime | None = None
 
 
 def release_result(incident: Incident, notices: Sequence[Notification], now: datetime) -> ReleaseResult:
-    """Decide about an incident, given its notices. Asking again changes nothing: drafts carry unique keys."""
+    """Decide about an incident with its notifications. Idempotent: drafts have unique keys."""
     person = releaser(incident)
     if person is None:
         return ReleaseResult()
@@ -62,25 +62,25 @@ def release_result(incident: Incident, notices: Sequence[Notification], now: dat
 
 
 def releaser(incident: Incident) -> Contact | None:
-    """Return who of the staff released the announcement and can be told by SMS or call; `None`: nobody."""
+    """Return the staff member who released the announcement and is reachable by SMS or call; `None` without any."""
     person = incident.brief.escalation.named(incident.released_by or "")
     return person if person is not None and person.addresses_on([Channel.SMS, Channel.VOICE]) else None
 
 
 def undelivered(incident: Incident, notices: Sequence[Notification], now: datetime) -> Sequence[Notification]:
-    """Return the notices to people outside that did not arrive, letters that should have been posted by *now* among them."""
+    """Return the failed notifications outside, including letters that should have been posted by *now*."""
     outside = [n for n in notices if n.plan is Plan.ANNOUNCEMENT]
     late = _unposted(incident, [n for n in outside if n.channel is Channel.LETTER], now)
     return [n for n in outside if n.state is NotificationState.FAILED or n in late]
 
 
 def post_until(incident: Incident, notice: Notification) -> datetime:
-    """Return until when a letter is to be posted."""
+    """Return when a letter must be posted."""
     hours = incident.brief.announcement.updates
     return notice.created_at + _A_WORKDAY if hours is None else post_by(notice.created_at, hours)
 
 
-#: Why notices went out, and when that was decided.
+#: Purpose of notifications and the time of their decision.
 _Begun = tuple[Purpose, datetime]
 
 
@@ -93,10 +93,9 @@ def _batches(notices: Sequence[Notification]) -> Mapping[_Begun, Sequence[Notifi
 
 
 def _over_at(incident: Incident, notice: Notification) -> datetime:
-    """Return when nothing more becomes of a notice; what is settled is over since it was decided on.
+    """Return when a notification is final; a settled one is final since its decision.
 
-    One without a receipt is waited for until it expires. What became of one of unknown fate a person finds out, who has a
-    workday for it.
+    Without a receipt it is final when it expires. A person has a workday to find out the unknown result of another.
     """
     if notice.state is NotificationState.UNKNOWN:
         return post_until(incident, notice)
@@ -108,7 +107,7 @@ def _is_done(letter: Notification) -> bool:
 
 
 def _unposted(incident: Incident, letters: Sequence[Notification], now: datetime) -> Sequence[Notification]:
-    """Return the letters that are in a tray, or not even there, though a workday is over."""
+    """Return the letters that are still in a tray, or not even there, after a workday."""
     return [n for n in letters if not _is_done(n) and now >= post_until(incident, n)]
 
 
@@ -124,7 +123,7 @@ def _delivered(
 
 
 def _called(notice: Notification) -> str:
-    """Return who was not reached, with the last digits of the number that did not take it."""
+    """Return who was not reached, with the last digits of the failed number."""
     whom = notice.addressee.organisation if notice.addressee else notice.person
     tail = "".join(filter(str.isdecimal, notice.addresses[0].number))[-_TAIL:]
     return f"{whom} (no. {tail})" if tail else whom

@@ -1,9 +1,9 @@
-"""What a person's SMS means. Pure: text in, meaning out.
+"""Meaning of a person's SMS. Pure: text in, meaning out.
 
 People answer at three in the morning, with a telephone that corrects their words: `1A`, `Balas 1A untuk sahkan`, `"ack
-1"`, `saya terima`. What is asked for is a code that their phone was given. A printed code ("1A") accepts in any text that
-has no word of denial, question or hand-on; without one every word has to be known, and what cannot be understood stays so.
-docs/reference/sms-replies.md has the rules, tests/data/sms-replies.md examples that the tests read.
+1"`, `saya terima`. The expected answer is a code that their phone received. A printed code ("1A") accepts in any text
+without a word of denial, question or escalation; without a code every word must be known, and other texts are not
+recognised. docs/reference/sms-replies.md describes the accepted answers; the tests read tests/data/sms-replies.md.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import re
 import unicodedata
 from dataclasses import dataclass, replace
 
-#: The letter behind a code in an SMS: "Balas 1A untuk sahkan".
+#: Letter after a code in an SMS: "Balas 1A untuk sahkan".
 ACCEPT_LETTER = "A"
 
-#: Says by itself that somebody takes it on.
+#: Words that accept by themselves.
 _TAKES = frozenset(
     {"a", "ack", "acknowledge", "acknowledged", "acknowledging", "accept", "accepted", "confirm", "confirmed", "noted"}
     | {"received", "terima", "trima", "diterima", "menerima", "sahkan", "disahkan", "mengesahkan", "ambil", "faham"}
     | {"difahami", "maklum", "dimaklumi"}
 )
-#: Says yes; beside thanks it only ends a conversation, about whatever that was.
+#: Words of agreement; together with thanks they only end a conversation.
 _AGREES = frozenset({"ok", "okay", "okey", "oke", "okie", "yes", "yup", "ya", "ye", "baik", "baiklah"})
-#: What may stand around it without meaning anything.
+#: Words without a meaning of their own.
 _FILLERS = frozenset(
     {"balas", "membalas", "reply", "replying", "utk", "untuk", "to", "saya", "sy", "i", "we", "kami", "akan", "will"}
     | {
@@ -42,102 +42,102 @@ _FILLERS = frozenset(
     }
     | {"kod", "code", "ruj", "ref", "tuan", "puan", "encik", "cik", "please", "sila", "ini", "with"}
 )
-#: Thanks alone accept nothing: whoever thanks for one answer has not heard of the next outage. "Terima" is "accept",
-#: and "terima kasih" is "thank you".
+#: Thanks alone accept nothing: they may refer to an earlier answer. "Terima" is "accept", "terima kasih" is "thank
+#: you".
 _THANKS = re.compile(
     r"\b(?:t(?:e?r)?ima[ -]?kasih|t\.? ?kasih|makasih|thank(?:s|[ -]?you)?|thx|tq(?:vm|sm)?|ty|kasih)\b"
 )
-#: Hands it on to the next; stronger than any yes, and nothing beside it may say that it is taken on.
+#: Words that escalate; they override any agreement, and no acceptance may accompany them.
 _HANDS_ON = re.compile(
     r"\b(?:(?:di|men?y?)?serah(?:kan)?|menyerah(?:kan)?|hand(?:s|ed|ing)?[ -]?(?:it[ -])?(?:on|over)|"
     r"pass(?:es|ed|ing)?(?:[ -]?it)?(?:[ -]?on)?|escalated?)(?![^\W\d])"
 )
-#: To whom: whoever is next, in any case.
+#: The recipient of an escalation, which is always the next person.
 _NEXT = frozenset({"kepada", "kpd", "pegawai", "seterusnya", "lain", "orang", "next", "officer", "person", "the", "it"})
-#: Pictures that say no. Other pictures say nothing.
+#: Emoji that deny. Others have no meaning.
 _NO = re.compile(
     "[\N{THUMBS DOWN SIGN}\N{CROSS MARK}\N{NO ENTRY SIGN}\N{HEAVY MULTIPLICATION X}\N{FACE WITH NO GOOD GESTURE}]"
 )
-#: Says no, or that somebody else is meant: beside one of these a code accepts nothing.
+#: Words that deny, or refer to somebody else: together with one of these a code accepts nothing.
 _DENIES = re.compile(
     r"\b(?:tak\w*|tdk|td(?:a|i)k|tidak\w*|x|x[a-z]+|bukan\w*|belum|blm|jangan|jgn|tiada|enggan|(?:di|men)?tolak|batal\w*|"
     r"dibatalkan|abaikan|salah|silap|tolong|tlg|cuti|mc|sakit|berhenti|lain|ganti|no|nope|not|none|nobody|never|unable|"
     r"cannot|(?:do|does|did|is|are|was|were|ca|can|could|wo|would|should|have|has|had)n'?t|refus\w+|reject\w*|"
     r"declin\w+|cancel\w*|stop\w*|unsubscribe|quit|wrong|mistake|ignore|sick|leave|someone|somebody|else)\b"
 )
-#: Asks. A tag ("1A ke") asks at the end only.
+#: Words that ask. A tag ("1A ke") asks at the end only.
 _ASKS = re.compile(
     r"\b(?:apa|apakah|ape|kenapa|knp|mengapa|bila|siapa|sape|mana|manakah|bagaimana|macamana|camne|patut|"
     r"(?:ada|boleh|perlu|betul|benar|sudah|harus)kah|what|whats|why|who|whom|when|where|which|how|does|should)\b|\bke\W*$"
 )
-#: CTIA's words, which providers act on as well, and the Malay one.
+#: CTIA's keywords, which providers interpret too, and the Malay one.
 _STOP = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "berhenti"})
 _START = frozenset({"start", "unstop", "mula"})
 
 _CODE = re.compile(r"(\d{1,4})-?a{0,2}|a-?(\d{1,4})")
-#: A code with its letter: what an SMS has printed, and no telephone number, time or floor.
+#: A code with its letter, as printed in an SMS; no telephone number, time or floor.
 _PRINTED = re.compile(r"(?<![\w-])(?:(\d{1,4})[ -]?a{1,2}|a-?(\d{1,4}))(?![\w-])")
-#: An incident's number, as an SMS quotes it.
+#: An incident number, as quoted in an SMS.
 _QUOTED = re.compile(r"(?<![\w-])[a-z][a-z0-9]{1,10}-\d{1,6}(?![\w-])")
-#: Our own SMS begin so: sent back whole they are no answer.
+#: Prefix of our own SMS, which are no answer when sent back whole.
 _OURS = "rm0"
-#: An incident's number, or an agency's code and a number; which of the digits are the code's is not known here.
+#: An incident number, or an agency's code and a number; where the code ends is not known here.
 _NUMBER = re.compile(r"(?=[\d-]*[a-z])[a-z0-9-]{1,18}\d")
-#: What stands apart from the code's letters: "JCM 01", "PPD 01-01", "JBA 1001 01".
+#: The number apart from the code: "JCM 01", "PPD 01-01", "JBA 1001 01".
 _NUMBER_END = re.compile(r"[\d-]+")
-#: "ack1", "balas1A": what was typed without the space.
+#: "ack1", "balas1A": typed without a space.
 _GLUED = re.compile(
     rf"\b({'|'.join(sorted(_TAKES | _AGREES | _FILLERS, key=len, reverse=True))})(\d{{1,4}}a{{0,2}})\b(?!-\d)"
 )
-#: "JCM - 01" and "JCM 01" are one word to whoever typed them.
+#: "JCM - 01" and "JCM 01" are one word.
 _SPLIT_NUMBER = re.compile(r"\b(\d*[a-z][a-z0-9]{1,10})\s*-\s*(\d{1,6})\b")
-#: Everything but letters, digits and the hyphen of a number. Letters of every script are words: who writes "no" in
-#: Chinese or Tamil before the code has not said yes.
+#: Everything but letters, digits and the hyphen of a number. Letters of all scripts form words: a "no" in Chinese or
+#: Tamil before the code is no acceptance.
 _NOISE = re.compile(r"(?:[^\w-]|_)+")
-#: Longer than any answer. Cut off there, a text could lose the word that takes the rest back.
+#: Longer than any answer. A truncated text could lose a word that denies.
 _LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The person takes on what the code or the incident's number stands for; with neither, what they were told of."""
+    """The person acknowledges the incidents of the code or number; without both, what they were notified of."""
 
     code: int | None = None
-    #: As it was written, in capital letters: `alerts.model.number.is_quoted` says whether it means an incident. Beside a code
-    #: it may be anything: the code decides, unless it is another alert's number.
+    #: As typed, in capital letters: `alerts.model.number.is_quoted` tells whether it names an incident. Beside a code
+    #: it is ignored unless it belongs to another alert.
     number: str | None = None
-    #: They hand it on instead; with neither, what they have or were told of.
+    #: The person escalates instead.
     hands_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """The person wants no more SMS."""
+    """The person opts out of SMS."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptIn:
-    """The person wants SMS again."""
+    """The person opts in to SMS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unrecognised:
-    """It cannot be understood."""
+    """The text is not recognised."""
 
 
 Meaning = Acknowledgement | OptOut | OptIn | Unrecognised
 
 
 def printed(code: int) -> str:
-    """Return a code as an SMS prints it: "1A"."""
+    """Return a code as printed in an SMS: "1A"."""
     return f"{code}{ACCEPT_LETTER}"
 
 
 def understand(text: str) -> Meaning:
-    """Return what an SMS means. Any text is taken; an empty one is unclear, and so is a question."""
+    """Return the meaning of an SMS. Empty texts and questions are not recognised."""
     if len(text) > _LONGEST:
         return Unrecognised()
-    # NFKC makes full-width letters and digits plain; a phone's curly quotes are noise like straight ones.
+    # NFKC converts full-width letters and digits; curly quotes are noise like straight ones.
     plain = unicodedata.normalize("NFKC", text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     words = _words(plain)
     if len(words) == 1 and words[0] in _STOP:
@@ -145,7 +145,7 @@ def understand(text: str) -> Meaning:
     if len(words) == 1 and words[0] in _START:
         return OptIn()
     if "?" in plain or _NO.search(plain):
-        return Unrecognised()  # "ya?" and "1A?" ask what it is about.
+        return Unrecognised()  # "ya?" and "1A?" are questions.
     thanked = _THANKS.search(plain) is not None
     hands_on = _HANDS_ON.search(plain) is not None
     fillers = _FILLERS | _NEXT if hands_on else _FILLERS
@@ -161,7 +161,7 @@ def understand(text: str) -> Meaning:
 
 
 def _among_other_words(plain: str) -> Acknowledgement | None:
-    """Return the one printed code in a text whose other words need not be known; `None`: they may take it back."""
+    """Return the only printed code of a text with unknown words; `None` if they may deny it."""
     words = _words(plain)
     text = " ".join(words)
     codes = {int(found[1] or found[2]) for found in _PRINTED.finditer(text)}
@@ -174,7 +174,7 @@ def _among_other_words(plain: str) -> Acknowledgement | None:
 
 
 def _handed(said: list[str]) -> Meaning:
-    """Return what is handed on, of the words beside that; a yes says nothing more."""
+    """Return what is escalated by the remaining words; agreement adds nothing."""
     rest = [word for word in said if word not in _AGREES]
     if not rest:
         return Acknowledgement(hands_on=True)
@@ -183,7 +183,7 @@ def _handed(said: list[str]) -> Meaning:
 
 
 def _named(rest: list[str]) -> Acknowledgement | None:
-    """Return the one code or number that these words are; `None`: they are more or something else."""
+    """Return the only code or number in these words; `None` if there is more or something else."""
     head, *ends = rest
     if 1 <= len(ends) <= 2 and not _CODE.fullmatch(head) and all(_NUMBER_END.fullmatch(end) for end in ends):
         rest = ["-".join(rest)]

@@ -1,10 +1,9 @@
-"""Decide what an acknowledgement, a recovery and a correction mean for the notices of an incident. Pure.
+"""Consequences of an acknowledgement, a recovery or a correction for an incident's notifications. Pure.
 
-Recovery is told to those who were told of the outage, by the way they were told, and to nobody else. What has not
-left is withdrawn; a letter still in the tray is taken back and then needs no recovery letter. After a false alarm the
-same people get a correction, and no recovery besides. When it was closed and nobody says that mail works again, staff hear
-that it is closed, and people outside nothing. What was over before any notice had left for staff is told to them
-all the same, once, as something that was.
+A recovery goes to those who were notified of the outage, by the same channels, and to nobody else. Unsent notifications
+are cancelled; a letter in the tray is withdrawn and needs no recovery letter. After a false alarm the same people get a
+correction instead of a recovery. After closing without a recovery, staff are notified of the closing, and nobody
+outside. An incident that ended before any notification to staff is reported to them once, as past.
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """Whether it was sent cannot be found out, and it is no longer needed: it is not sent again."""
+    """Perhaps sent, and no longer needed: it is not sent again."""
 
     notice: Notification
 
 
 @dataclass(frozen=True, slots=True)
 class WithdrawLetter:
-    """Lies in the tray: take it back before a clerk posts it."""
+    """In the tray: withdraw it before a clerk posts it."""
 
     notice: Notification
     attempt: Attempt
@@ -57,9 +56,9 @@ class WithdrawLetter:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """A person was told of the outage, and is owed this: who has taken it on, that it is over, or that there was none.
+    """A follow-up that is due to a person who was notified: the assignee, the end, or the correction.
 
-    Or staff could not be told of it in time, and are owed that there was one.
+    Or a past incident that staff were not notified of in time.
     """
 
     draft: NotificationDraft
@@ -67,14 +66,14 @@ class Notify:
 
 Conclusion = Cancel | Abandon | WithdrawLetter | Notify
 
-#: Who has taken it on is news for so long; after that they have asked, or sleep again.
+#: How long the name of the assignee is news; after that staff have asked, or sleep again.
 NEWS_FOR = timedelta(minutes=15)
 
 
 def conclude(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[Conclusion]:
-    """Yield what is owed to the notices of an incident that was acknowledged or is over.
+    """Yield the consequences for the notifications of an acknowledged or ended incident.
 
-    While it is neither, nothing but that an offer to release what was released is needed no more.
+    For another one only offers of a completed release are cancelled.
     """
     if incident.state is IncidentState.TRIGGERED:
         notices = [notice for notice in notices if notice.purpose is Purpose.RELEASE]
@@ -84,7 +83,7 @@ def conclude(incident: Incident, notices: Sequence[Notification], now: datetime)
     told: set[str] = set()
     for notice in notices:
         needless = is_concluded(incident, notice) or _ends_nothing(notice, notices)
-        # Who came on duty later was told by no notice but that; it stays true when somebody takes the incident on.
+        # A handover notification remains true and is the only one its reader got.
         if not needless and not notice.facts.is_handover:
             continue
         last = decisive(notice)
@@ -92,7 +91,7 @@ def conclude(incident: Incident, notices: Sequence[Notification], now: datetime)
             if last is None or last.state in CAME_TO_NOTHING:
                 yield Abandon(notice) if _is_doubtful(notice) else Cancel(notice)
             elif over and notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
-                # An error: it was tried, and the tray could not be reached. Again after a pause.
+                # An error means that the tray was not reachable: retry after a pause.
                 if last.error is None or now >= last.look_at:
                     yield WithdrawLetter(notice, last)
                 continue
@@ -111,14 +110,14 @@ def conclude(incident: Incident, notices: Sequence[Notification], now: datetime)
 
 
 def _may_have_heard(incident: Incident, notices: Sequence[Notification]) -> bool:
-    """Whether anybody of the staff may have heard of an incident, or hear of it at this moment."""
+    """Whether any staff member may have been notified of the incident."""
     staff = [n for n in notices if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE]
     calling = (last for n in staff if (last := n.last_attempt) and last.state is AttemptState.CALLING)
     return incident.acknowledged_at is not None or any(n.was_told for n in staff) or any(calling)
 
 
 def _was_to_be_told(notice: Notification) -> bool:
-    """Whether a notice to staff was still wanted when it was over: not one that somebody has silenced."""
+    """Whether a notification to staff was still needed at the end, and not silenced."""
     last = decisive(notice)
     return (
         notice.plan is Plan.ESCALATION
@@ -129,12 +128,12 @@ def _was_to_be_told(notice: Notification) -> bool:
 
 
 def is_concluded(incident: Incident, notice: Notification) -> bool:
-    """Whether *notice* is no longer needed by an incident that was acknowledged or is over."""
+    """Whether an acknowledged or ended incident no longer needs *notice*."""
     match notice.purpose:
         case Purpose.OUTAGE:
             return not incident.is_open or notice.plan is Plan.ESCALATION
         case Purpose.RECOVERY | Purpose.CLOSED:
-            # Nothing has recovered: nothing was broken.
+            # After a false alarm nothing has recovered.
             return incident.corrected_at is not None
         case Purpose.UPDATE:
             return not incident.is_open
@@ -145,26 +144,26 @@ def is_concluded(incident: Incident, notice: Notification) -> bool:
         case Purpose.RELEASE:
             return not incident.is_open or incident.released_at is not None
         case Purpose.RESULT:
-            # That all arrived is of no interest when it is over.
+            # Full success does not matter after the end.
             return not incident.is_open and not notice.facts.undelivered and not notice.facts.unposted
         case _:
             return False
 
 
 def _ends_nothing(notice: Notification, notices: Sequence[Notification]) -> bool:
-    """Whether a letter tells the end to somebody who got none about the beginning: a clerk had not posted it after all."""
+    """Whether a letter reports the end to a reader without an earlier letter, because that was never posted."""
     if notice.purpose not in {Purpose.RECOVERY, Purpose.CORRECTION} or notice.channel is not Channel.LETTER:
         return False
     told = to_reader(notices, notice.person, Channel.LETTER)
     return notice.plan is Plan.ANNOUNCEMENT and not any(n.was_told for n in told)
 
 
-#: What becomes of these decides whether a recovery is owed; a letter among them may still be taken back.
+#: States that decide whether a recovery is due; a letter may still be withdrawn.
 _UNDER_WAY = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN})
 
 
 def _is_doubtful(notice: Notification) -> bool:
-    """Whether an attempt may have left without a trace. A call in which no key was pressed is no doubt: it was made."""
+    """Whether an attempt may have been sent without a trace. A call without a key press was certainly made."""
     return any(a.state in DOUBTFUL for a in notice.attempts)
 
 
@@ -174,7 +173,7 @@ def _last_word(
     purpose = Purpose.RECOVERY if incident.corrected_at is None else Purpose.CORRECTION
     if incident.ended_untold:
         if notice.plan is Plan.ANNOUNCEMENT:
-            return None  # Whether they can write to the agency again nobody has said.
+            return None  # A closing without a recovery says nothing about mail.
         purpose = Purpose.CLOSED
     if notice.plan is Plan.ESCALATION:
         addresses = staff_addresses(incident, notice)
@@ -204,14 +203,14 @@ def _last_word(
 
 
 def _who_has_it(incident: Incident, notice: Notification, now: datetime) -> NotificationDraft | None:
-    """Return what tells somebody of the staff who has taken on what they were told of; nothing to who it is."""
+    """Return the notification of the assignee's name to a staff member; `None` for the assignee."""
     by, at = incident.acknowledged_by or "", incident.acknowledged_at
     person, holder = incident.brief.escalation.contact(notice.person), incident.brief.escalation.named(by)
-    # Whoever was told before the last of them had it need not hear of each who has it next.
+    # People notified before the previous assignee do not need each new name.
     is_long_ago = notice.wave < incident.position.wave - 1 or has_got_worse(incident, notice.facts.matter)
     if at is None or person is None or person == holder or is_long_ago:
         return None
-    # By SMS or not at all: it rings nobody out of bed.
+    # By SMS only: it must not wake anybody.
     addresses = person.addresses_on([Channel.SMS])
     if not addresses or not is_recent(at, now, NEWS_FOR):
         return None
@@ -228,10 +227,10 @@ def _who_has_it(incident: Incident, notice: Notification, now: datetime) -> Noti
 
 
 def _last_known(notice: Notification, notices: Sequence[Notification]) -> Notification | None:
-    """Return what the reader of *notice* outside is known to have got last; it is what they have at hand."""
+    """Return the latest notification that the reader of *notice* is known to have."""
     return next((n for n in reversed(to_reader(notices, notice.person, notice.channel)) if is_known(n)), None)
 
 
 def _is_known(notice: Notification) -> bool:
-    """Whether the reader is to be reminded of *notice*: a page never cites one that may not have arrived."""
+    """Whether a follow-up may cite *notice*: a page that may not have arrived is never cited."""
     return is_known(notice) if notice.plan is Plan.ANNOUNCEMENT else notice.was_told

@@ -1,1 +1,1 @@
-"""Brings incidents forward: reads what is true, asks `alerts.decide`, writes what follows, calls gateways."""
+"""Engine: reads the store, calls `alerts.decide`, writes the results, calls gateways."""

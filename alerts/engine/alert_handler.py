@@ -1,7 +1,6 @@
-"""What alerts of the NOC's own monitoring do to the store, inside one transaction.
+"""Effects of alerts from the NOC's monitoring on the store, within one transaction.
 
-What they mean, and which incident each belongs to, is decided in `alerts.model.alert`; what becomes of their incidents in
-`alerts.model.incident`.
+`alerts.model.alert` decides their effect and their incidents; `alerts.model.incident` applies it.
 """
 
 from __future__ import annotations
@@ -31,26 +30,26 @@ from alerts.model.notification import IncidentType
 from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.persistence.store import AuditEntry, UnitOfWork
 
-#: Whom an alert tells that opens an incident now.
+#: Returns the policy of an incident that the alert opens.
 BriefOf = Callable[[ReceivedAlert], PolicySnapshot]
 
-#: Who brings them, in the journal.
+#: Actor in the audit log.
 ACTOR = "alertmanager"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertsHandled:
-    """What came of some alerts."""
+    """Result of handling alerts."""
 
     news: Sequence[AlertEffect]
-    #: The incidents that it changes something for.
+    #: Ids of the affected incidents.
     concerned: Sequence[int]
 
 
 async def take_alerts(
     ledger: UnitOfWork, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup = UNGROUPED
 ) -> AlertsHandled:
-    """Take in what Alertmanager says of some alerts of a group, a hundred or two."""
+    """Process up to some two hundred alerts of a group from Alertmanager."""
     news, concerned = list[AlertEffect](), list[int]()
     for part in _apart(alerts):
         decided = await _decide(ledger, part, brief, now, group)
@@ -64,7 +63,7 @@ async def take_alerts(
 async def known_before(
     ledger: UnitOfWork, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup = UNGROUPED
 ) -> Sequence[AlertEffect] | None:
-    """Return what some alerts come to where nothing is to be written for any of them; `None`: something is."""
+    """Return the result if nothing needs to be written; `None` otherwise."""
     if len({each.fingerprint for each in alerts}) < len(alerts):
         return None
     decided = await _decide(ledger, alerts, brief, now, group)
@@ -73,21 +72,21 @@ async def known_before(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decided:
-    """What some alerts come to."""
+    """Effects of alerts."""
 
     news: Sequence[AlertEffect]
-    #: What is to be written down of them.
+    #: Alerts to store.
     changed: Sequence[KnownAlert]
-    #: What opens and ends incidents of one alert each, with the alert.
+    #: Events of incidents with one alert, with the alert.
     own: Sequence[tuple[ReceivedAlert, Trigger | Resolve]]
-    #: The alerts of incidents that are shared, by dedup key, with what each comes to.
+    #: Alerts of shared incidents with their effects, by dedup key.
     folded: Mapping[str, Sequence[tuple[ReceivedAlert, AlertEffect]]]
-    #: Whether one of those that fire has no incident.
+    #: Whether a firing alert has no incident.
     opens_folded: bool
 
 
 def _apart(alerts: Sequence[ReceivedAlert]) -> Iterator[Sequence[ReceivedAlert]]:
-    """Return alerts in their order, in parts in which none comes twice: as a rule all of them."""
+    """Return the alerts in order, in parts without duplicates: usually one."""
     part: dict[str, ReceivedAlert] = {}
     for alert in alerts:
         if alert.fingerprint in part:
@@ -100,7 +99,7 @@ def _apart(alerts: Sequence[ReceivedAlert]) -> Iterator[Sequence[ReceivedAlert]]
 async def _take_own(
     ledger: UnitOfWork, events: Sequence[tuple[ReceivedAlert, Trigger | Resolve]], now: datetime
 ) -> Sequence[int]:
-    """Open and end the incidents of one alert each; return their ids."""
+    """Open and end incidents of one alert each; return their ids."""
     concerned = await take_in_all(ledger, [event for _, event in events])
     told = {alert.dedup_key: alert.told() for alert, _ in events}
     for incident in concerned:
@@ -112,7 +111,7 @@ async def _take_own(
 async def _take_folded(
     ledger: UnitOfWork, folded: Mapping[str, Sequence[tuple[ReceivedAlert, AlertEffect]]], brief: BriefOf, now: datetime
 ) -> Sequence[int]:
-    """Open, change and end the incidents that alerts share; return the ids of those that were opened or ended."""
+    """Open, change and end shared incidents; return the ids of those opened or ended."""
     firing, before = await ledger.firing_among(folded), await ledger.last_incidents(folded)
     events = list[Trigger | Resolve]()
     incidents = dict[str, Incident]()
@@ -140,8 +139,8 @@ async def _take_folded(
 
 
 def _shared(brief: PolicySnapshot, key: str, alerts: Sequence[ReceivedAlert], count: int) -> PolicySnapshot:
-    """Return *brief* for the incident *key*, which *count* alerts share, of which *alerts* have just come."""
-    # What the rest is called must not change with each that joins it.
+    """Return *brief* for the shared incident *key* of *count* alerts, of which *alerts* are new."""
+    # The name of the rest must not change with each alert.
     malay, english = folded_subject(() if key == rest_key(brief.told_by) else alerts, count)
     agency = folded_agency(alerts)
     of_agency = agency if not brief.subject or brief.of_agency == agency else ""
@@ -191,7 +190,7 @@ async def _decide(
         if after is not before:
             changed.append(replace(after, folded_into=None if key == alert.dedup_key else key))
         if fires and key not in open_keys:
-            # It is, after this one.
+            # It is open from now on.
             open_keys.add(key)
             room -= 1
     return _Decided(news=news, changed=changed, own=own, folded=folded, opens_folded=opens_folded)
@@ -200,13 +199,13 @@ async def _decide(
 def _event(
     alert: ReceivedAlert, news: AlertEffect, brief: BriefOf, now: datetime, *, is_open: bool
 ) -> Trigger | Resolve | None:
-    """Return what opens or ends the incident about an alert, where its word does."""
+    """Return the event of an alert with an incident of its own, if its effect needs one."""
     key, began_at = alert.dedup_key, min(alert.starts_at, now)
     if news in {AlertEffect.FIRES, AlertEffect.GOES_ON} and not is_open:
-        # What goes on and is not open was closed by a person: that holds for a while.
+        # A firing alert without an open incident was closed by a person, which holds for a while.
         told = replace(brief(alert), subject=alert.subject, subject_en=alert.subject, of_agency=alert.agency)
         return Trigger(dedup_key=key, at=now, matter=IncidentType.ALERT, began_at=began_at, brief=told)
-    # Also one of which nothing is known any more.
+    # Also for an unknown earlier alert.
     if alert.ended_at is not None and (news is AlertEffect.IS_OVER or (news is AlertEffect.WAS_OVER and is_open)):
         return Resolve(dedup_key=key, at=now, ended_at=max(min(alert.ended_at, now), began_at))
     return None

@@ -1,4 +1,4 @@
-"""From a stored notice to what a gateway sends: the same facts always give the same words."""
+"""Composition of messages from stored notifications: equal facts give equal texts."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from alerts.wording.call import compose as compose_call
 from alerts.wording.sms import compose as compose_sms
 from alerts.wording.texts import Wording
 
-#: Who sends a list where nobody has said who runs Pantau.
+#: Sender of a list if the operator is not configured.
 NOBODY = IssuingOffice(short="PANTAU", name="Pantau", domain="")
 
 
 class Composer(Protocol):
-    """Puts a notice into words for a channel."""
+    """Composes the content of a notification for a channel."""
 
     async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
-        """Return what to send. *response*: the code by which the person can answer this SMS, or nothing."""
+        """Return the content. *response*: the code for a reply to this SMS, or ""."""
 
 
 class WordingComposer:
-    """The composer that reads the editable wording."""
+    """Composer with the editable wording."""
 
     def __init__(
         self,
@@ -38,9 +38,9 @@ class WordingComposer:
         operator: Callable[[], IssuingOffice] = lambda: NOBODY,
         crest: Callable[[str], Crest | None] = lambda _: None,
     ) -> None:
-        """*may_release*: whether the person of a notice has a PIN, now; *operator*: the office that runs Pantau.
+        """*may_release*: whether the person has a PIN now; *operator*: the office that operates Pantau.
 
-        *crest*: that of an office by its short name; it may read a file, and is asked in a thread.
+        *crest*: returns an office's crest by its short name; it may read a file and is called in a thread.
         """
         self._wording = wording
         self._may_release = may_release
@@ -48,7 +48,7 @@ class WordingComposer:
         self._crest = crest
 
     async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
-        """Return what to send; pages are set in a thread, because typst blocks for some 50 ms."""
+        """Return the content; pages are rendered in a thread, because typst blocks for about 50 ms."""
         if len(notice.parts) > 1:
             return await self._compose_bundle(notice, channel, response)
         match channel:
@@ -83,5 +83,5 @@ class WordingComposer:
 def _addressee(notice: Notification) -> Addressee:
     if notice.addressee is not None:
         return notice.addressee
-    # Staff can be told by fax too (an office without mobile reception); the page then names the person.
+    # Staff may be notified by fax (an office without mobile reception); the page names the person.
     return Addressee(title=notice.person, organisation=notice.facts.office.name)

@@ -1,8 +1,7 @@
-"""Run the cycle: read what is true, decide, write what follows, send, write what came back.
+"""The engine's cycle: read, decide, write, send, record results.
 
-A shell: every decision is in `escalation`, `announcement`, `conclusion` and `move`; every truth is in the store. It
-runs until nothing changes and then sleeps until the next due time or until somebody pokes it. Killed at any point
-and started again, it goes on from what is stored.
+It holds no policy: `alerts.decide` decides, and all state is in the store. It runs until nothing changes, and then
+sleeps until the next due time or a wake-up. After a crash it continues from the store.
 """
 
 from __future__ import annotations
@@ -47,18 +46,18 @@ log = structlog.get_logger()
 
 
 class Dispatcher:
-    """Takes events in, and sees to it that everybody who is owed a notice gets it."""
+    """Accepts events and delivers all resulting notifications."""
 
-    #: Even with nothing due, look at the store this often: it may have been changed by another process.
+    #: Interval of cycles without due work, because another process may have changed the store.
     IDLE = timedelta(seconds=30)
-    #: Incidents that are looked at in one transaction, and in one cycle.
+    #: Incidents per transaction, and per cycle.
     BATCH = 16
     AT_A_TIME = 512
-    #: After something that should not happen, before it is tried again.
+    #: Pause after an unexpected error.
     AFTER_A_FAULT = timedelta(seconds=5)
-    #: How long an incident is an engine's that does not say again that it lives, where several share a store.
+    #: Duration of an engine's lease on an incident, with several engines on a store.
     CLAIM = timedelta(seconds=30)
-    #: How often it says so, and looks for what another has left, or has heard about what is ours.
+    #: Interval for renewing leases and looking for orphaned incidents.
     CLAIMS_EVERY = timedelta(seconds=5)
 
     def __init__(
@@ -76,10 +75,10 @@ class Dispatcher:
         brief: Callable[[Incident], PolicySnapshot | None] = lambda _: None,
         note_page: NotePage = no_notes,
     ) -> None:
-        """*owner*: what this engine is called among those that share the store, `PROCESS/LIFE`; `None`: it is alone there.
+        """*owner*: this engine's name among those on the store, `PROCESS/LIFE`; `None` if it is alone.
 
-        While it *rests* events are taken in, and nobody is told of them; *brief* says whom such an incident tells then.
-        *note_page* is told what a page bears, before it leaves.
+        While *rests* returns true events are recorded and nobody is notified; *brief* then returns the policy of such
+        an incident. *note_page* is called with a page before it is sent.
         """
         self._store = store
         self._pool = pool
@@ -89,7 +88,7 @@ class Dispatcher:
         self._policy = policy or DeliveryPolicy()
         self._poked = asyncio.Event()
         self._agenda = WorkQueue()
-        # Apart: an answer is not to wait for a thousand events.
+        # Separate units of work: an answer must not wait for a thousand events.
         self._events, self._answers = with_ledger(store), with_ledger(store)
         self._calls = GatewayCaller(
             pool=pool,
@@ -98,7 +97,7 @@ class Dispatcher:
             observer=observer,
             policy=self._policy,
             write_down=self._write_down,
-            ended=lambda call: self.stir(call.notice.incident_id),  # The one that looks after it.
+            ended=lambda call: self.stir(call.notice.incident_id),  # The incident that sends the notification.
             note_page=note_page,
         )
         pool.on_free = self._poked.set
@@ -108,17 +107,17 @@ class Dispatcher:
         self._rests = rests
         self._brief = brief
         self._claimed_at: datetime | None = None
-        #: When the last cycle was, by our clock and by the loop's, which nobody sets.
+        #: Time of the last cycle by the wall clock and by the loop's monotonic clock.
         self._last_cycle: tuple[datetime, float] | None = None
-        #: The cycle has been through at least once and has not ended.
+        #: The first cycle has finished and the engine has not stopped.
         self.is_running = False
 
     # -- what comes in -------------------------------------------------------------------------------------------
 
     async def submit(self, event: Event) -> Incident | None:
-        """Take an event in and return the incident it is about, as it stands after it; `None` if there is none.
+        """Process an event. Return its incident after the event; `None` without one.
 
-        Committed when this returns. Repeating an event changes nothing.
+        Committed on return. Idempotent.
         """
         incident: Incident | None
         incident, tellings = await self._events.write(lambda ledger: take_word(ledger, event))
@@ -130,17 +129,17 @@ class Dispatcher:
     async def take_alerts(
         self, alerts: Sequence[ReceivedAlert], brief: BriefOf, group: AlertGroup = UNGROUPED
     ) -> Sequence[AlertEffect]:
-        """Take in what Alertmanager says of alerts of a group, a hundred or two, and return what of it is news.
+        """Process up to some two hundred alerts of a group from Alertmanager. Return those with an effect.
 
-        *brief*: whom each tells if it is. Committed when this returns. Repeating them changes nothing.
+        *brief*: returns the policy of an incident. Committed on return. Idempotent.
         """
         now = self._clock.now()
-        # As a rule it says what was said before, and then nobody waits for anybody who writes.
+        # Usually nothing has changed, and no writer has to wait.
         async with self._store.reading() as ledger:
             before = await known_before(ledger, alerts, brief, now, group)
         if before is not None:
             return before
-        # By itself: what is as large would share a commit with fifteen others, and a pressed key wait for all of them.
+        # In a transaction of its own: otherwise fifteen other writers, such as a key press, would wait for its commit.
         async with self._store.transaction() as ledger:
             taken = await take_alerts(ledger, alerts, brief, now, group)
         self._agenda.stir(taken.concerned, first=False)
@@ -148,7 +147,7 @@ class Dispatcher:
         return taken.news
 
     async def record(self, gateway: str, heard: CallbackEvent) -> AckResult:
-        """Commit what a provider's callback told, and say how its acknowledgement stands."""
+        """Commit the event of a provider's callback. Return the state of its acknowledgement."""
         now = self._clock.now()
         taken: ReportResult = await self._answers.write(
             lambda ledger: take_report(ledger, gateway, heard, self._policy, now)
@@ -158,14 +157,14 @@ class Dispatcher:
         return taken.result
 
     def note_told(self, tellings: Iterable[NotificationLatency]) -> None:
-        """Tell whoever counts what was committed."""
+        """Report committed latencies to the observer."""
         for telling in tellings:
             self._observer.told(telling)
 
     async def _write_down(self, call: GatewayCall, outcome: CallResult) -> bool:
-        """Commit what a gateway answered when it was called, if it is news; return whether it is.
+        """Commit the result of a gateway call if it is new. Return whether it is.
 
-        Of an answer that took until the next question, it is when that is to be asked: not at once.
+        A result that arrives after the next query was due postpones that query.
         """
         now, attempt = self._clock.now(), outcome.attempt
         if not outcome.is_news(call) and now < call.attempt.look_at:
@@ -173,10 +172,10 @@ class Dispatcher:
 
         async def answer(ledger: UnitOfWork) -> tuple[Sequence[NotificationLatency], Sequence[int]]:
             has_changed = attempt.state is not call.attempt.state
-            # A callback may have been quicker than the answer to the call.
+            # A callback may have preceded the result.
             before = await ledger.attempt_state(attempt.id) if has_changed else attempt.state
             written = await ledger.save_attempt(attempt)
-            # A letter is looked for every minute for as long as it lies in its tray: only what changed is journalled.
+            # A letter in the tray is checked every minute: only changes are logged.
             if call.kind is not CallKind.CHECK or has_changed:
                 told = told_by(attempt.gateway, call.notice, attempt, call.kind, now)
                 await ledger.journal(replace(told, detail={**told.detail, "sha256": outcome.sha256}))
@@ -191,12 +190,12 @@ class Dispatcher:
     async def note_letter(
         self, reference: str, step: LetterStep, by: str, *, day: date | None = None, unprinted: bool = False
     ) -> Handling | None:
-        """Write down, once, that a clerk has printed or posted a letter.
+        """Record once that a clerk has printed or posted a letter.
 
-        *day*: on which it was posted, if the clerk says so; *unprinted*: nobody has recorded that it was printed. What was to be told follows from the moment at which it is said all
-        the same: before that nobody knew.
+        *day*: day of posting, if stated; *unprinted*: the printing was not recorded. Follow-ups are decided by the time
+        of the record, because the posting was unknown before.
 
-        Return who had said so before; `None`: nobody, or there is no such letter.
+        Return the earlier record; `None`: none, or no such letter.
         """
         handling = Handling(by=by, at=self._clock.now(), day=day)
         async with self._store.transaction() as ledger:
@@ -211,7 +210,7 @@ class Dispatcher:
             if step is LetterStep.POSTED and attempt.state is AttemptState.WITHDRAWN:
                 await ledger.not_withdrawn(notice, attempt)
                 posted = replace(attempt, state=AttemptState.SENT)
-                # Whom it reached is owed what followed.
+                # Its readers are due follow-ups.
                 for incident_id in notice.incident_ids:
                     await ledger.rouse(incident_id)
             elif step is LetterStep.POSTED:
@@ -234,9 +233,9 @@ class Dispatcher:
         return None
 
     async def undo_posting(self, reference: str, by: str) -> bool:
-        """Write down that a letter was not posted after all; return whether it counted as posted.
+        """Record that a letter was not posted after all. Return whether it counted as posted.
 
-        What follows for its reader is decided anew.
+        Follow-ups for its reader are decided again.
         """
         async with self._store.transaction() as ledger:
             found = await ledger.attempt(reference)
@@ -257,7 +256,7 @@ class Dispatcher:
         return True
 
     async def settle(self, settlement: ManualStatusRequest) -> str | None:
-        """Take in what a person says became of a notice; return why that cannot be said, or `None`."""
+        """Apply a person's delivery status of a notification. Return why it is not possible, or `None`."""
         async with self._store.transaction() as ledger:
             settled = await settle(ledger, settlement)
         if isinstance(settled, str):
@@ -267,7 +266,7 @@ class Dispatcher:
         return None
 
     async def content(self, reference: str) -> Content | None:
-        """Return what an attempt carries, for a gateway that is asked for it later."""
+        """Return the content of an attempt, for a gateway that fetches it later."""
         async with self._store.transaction() as ledger:
             found = await ledger.attempt(reference)
         if found is None:
@@ -278,7 +277,7 @@ class Dispatcher:
     # -- the cycle -----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run until cancelled. Calls of gateways are tasks of this one's group: none outlives it."""
+        """Run until cancelled. Gateway calls are tasks in its task group and end with it."""
         await self._take_up()
         try:
             async with asyncio.TaskGroup() as calls:
@@ -293,7 +292,7 @@ class Dispatcher:
             await self._hand_over()
 
     async def _take_up(self) -> None:
-        """Ask soon what became of calls that a dead process was in, where it is known to be dead."""
+        """Query calls of a process that is known to be dead."""
         while True:
             try:
                 async with self._store.transaction() as ledger:
@@ -306,34 +305,34 @@ class Dispatcher:
             return
 
     async def _hand_over(self) -> None:
-        """Leave to the others what is ours, now that no call of ours is under way any more."""
+        """Release the leases, after all calls have ended."""
         if self._owner is None:
             return
         try:
             async with asyncio.timeout(self.AFTER_A_FAULT.total_seconds()), self._store.transaction() as ledger:
                 await ledger.hand_over(self._owner, self._clock.now())
-        # They will have it all the same, when the claims end.
+        # The others get them when the leases expire.
         except (StoreUnavailable, TimeoutError) as error:
             log.warning("could not hand over to the other engines; they wait for our claims to end", why=str(error))
 
     async def cycle(self, calls: asyncio.TaskGroup) -> ProcessingResult:
-        """Bring forward the incidents that have something due, the most pressing first, and start the calls that follow.
+        """Process the incidents with due work, the most urgent first, and start the resulting calls.
 
-        Return what came of it; `wake` is when something is due next.
+        Return the result; `wake` is the next due time.
         """
         whole = ProcessingResult()
         try:
             await self._look_around()
         except StoreUnavailable:
             return ProcessingResult(wake=self._clock.now() + self.AFTER_A_FAULT)
-        # Whatever it is, it must not end the cycle.
+        # No error may end the cycle.
         except Exception:
             log.exception("the store could not be read; trying again")
             return ProcessingResult(wake=self._clock.now() + self.AFTER_A_FAULT)
         looked_at = 0
         while looked_at < self.AT_A_TIME and (ids := self._following()):
             if looked_at:
-                # Calls begin and answers come in, however many incidents there are.
+                # Yield: calls start and results arrive, however many incidents there are.
                 await asyncio.sleep(0)
             looked_at += len(ids)
             for incident_id, advance in (await self._bring_forward(ids)).items():
@@ -344,13 +343,13 @@ class Dispatcher:
                     self._start(calls, incident_id, advance)
         whole.wake, whole.oldest_pending = self._agenda.wake, self._agenda.oldest_pending
         if not self._agenda.is_empty or self._pool.in_turn():
-            whole.wake_at(self._clock.now())  # More than are looked at in one cycle.
+            whole.wake_at(self._clock.now())  # More incidents are due than one cycle processes.
         self._observer.outages_declared(self._agenda.declared, all_known=self._agenda.has_seen_all)
         self._observer.cycle_finished(self._clock.now(), whole.oldest_pending, self._agenda.open)
         return whole
 
     async def _look_around(self) -> None:
-        """See which incidents there are, from time to time; and say that we live, to those who share the store."""
+        """Look for new incidents from time to time, and renew leases."""
         now = self._clock.now()
         if self._owner is not None and not self._is_claimed(now):
             async with self._store.transaction() as ledger:
@@ -359,21 +358,21 @@ class Dispatcher:
         if self._agenda.is_sweep_due(now):
             async with self._store.transaction() as ledger:
                 if back := await ledger.move_back(now, self._expected_time()):
-                    # The times of the entries before this one may be later than its own: this says by how much.
+                    # Earlier entries may have later times; this one states the difference.
                     detail = {"seconds": str(round(back.total_seconds()))}
                     await ledger.journal(AuditEntry(at=now, actor="engine", event=CLOCK_SET_BACK, detail=detail))
                     log.warning("the clock was set back; recorded times are moved back", by=str(back))
                 if self._owner is None:
                     active = await ledger.active_incidents()
                 else:
-                    # Of another's incident, too, we may have heard something; then that engine is nudged.
+                    # Events may concern an incident of another engine, which is then woken.
                     active = [*await ledger.claimable(self._owner, now), *self._agenda.heard_of]
             await self._doubter.look()
             self._agenda.swept(active, now, shared=self._owner is not None)
         self._last_cycle = now, asyncio.get_running_loop().time()
 
     def _expected_time(self) -> datetime | None:
-        """Return what time it would be, had nobody set the clock since the last cycle; `None`: before the first."""
+        """Return the time without changes of the clock since the last cycle; `None` before the first."""
         if self._last_cycle is None:
             return None
         at, then = self._last_cycle
@@ -386,7 +385,7 @@ class Dispatcher:
         return self._agenda.following(self._pool.in_turn(), self._clock.now(), self.BATCH)
 
     def _start(self, calls: asyncio.TaskGroup, incident_id: int, advance: ProcessingResult) -> None:
-        """Start the calls that a look at an incident left, and note what it showed."""
+        """Start the calls of an incident's processing, and record the result."""
         for call in advance.calls:
             self._calls.begin(call, calls)
         for entered in advance.entered:
@@ -402,9 +401,9 @@ class Dispatcher:
         self._agenda.stir(advance.stirred)
 
     async def _bring_forward(self, incident_ids: Sequence[int]) -> Mapping[int, ProcessingResult | None]:
-        """Look at incidents in one transaction: a commit waits for the disk, and in a mass outage there are hundreds.
+        """Process incidents in one transaction, because each commit waits for the disk and a mass outage has hundreds.
 
-        Return what came of it; `None`: it could not be done.
+        Return the results; `None` for an incident that failed.
         """
         now = self._clock.now()
         advances = {incident_id: ProcessingResult() for incident_id in incident_ids}
@@ -425,20 +424,20 @@ class Dispatcher:
                 )
                 for incident_id, advance in advances.items():
                     self._pool.forget(incident_id)
-                    # One that rests leaves them to those that may tell somebody.
+                    # While this engine rests, others may process them.
                     if self._owner and (rests or not await ledger.claim(incident_id, self._owner, now, self.CLAIM)):
-                        advance.at_rest = True  # For us: it is another engine's to look at.
+                        advance.at_rest = True  # Another engine has the lease.
                         continue
                     await cycle.bring_forward(incident_id, advance)
             committed = True
         except StoreUnavailable:
             return dict.fromkeys(incident_ids)
-        # One incident that cannot be handled (our bug) must not silence all others.
+        # A bug in one incident must not block all others.
         except Exception:
             if len(incident_ids) == 1:
                 log.exception("an incident could not be brought forward; trying again", incident=incident_ids[0])
         finally:
-            if not committed:  # Rolled back: these calls will be decided on again.
+            if not committed:  # Rolled back: the calls will be decided again.
                 for advance in advances.values():
                     for gateway in advance.taken:
                         self._pool.give_back(gateway)
@@ -446,7 +445,7 @@ class Dispatcher:
             return advances
         if len(incident_ids) == 1:
             return {incident_ids[0]: None}
-        # Each by itself: only the one that is at fault is left out.
+        # One by one: only the faulty incident is skipped.
         apart: dict[int, ProcessingResult | None] = {}
         for incident_id in incident_ids:
             apart |= await self._bring_forward([incident_id])
@@ -463,12 +462,12 @@ class Dispatcher:
             return
 
     def poke(self) -> None:
-        """Look at everything soon: something has changed, and nobody knows for which incidents."""
+        """Run a cycle soon: something has changed, in unknown incidents."""
         self._agenda.sweep()
         self._poked.set()
 
     async def take_over(self, processes: Collection[str]) -> None:
-        """Continue soon what engines of these processes have claimed, which are dead. Raise `StoreUnavailable`."""
+        """Take over the incidents of dead processes soon. Raise `StoreUnavailable`."""
         if self._owner is None:
             return
         async with self._store.transaction() as ledger:
@@ -477,11 +476,11 @@ class Dispatcher:
         self._poked.set()
 
     def poke_about(self, agencies: Collection[str]) -> None:
-        """Look soon at what is open of these agencies: something about them has changed."""
+        """Process the open incidents of these agencies soon."""
         self._agenda.stir_about(agencies)
         self._poked.set()
 
     def stir(self, *incident_ids: int) -> None:
-        """Look at these soon: something has happened to them."""
+        """Process these incidents soon."""
         self._agenda.stir(incident_ids)
         self._poked.set()

@@ -1,6 +1,6 @@
-"""What an event, a report and an acknowledgement do to the store, inside one transaction.
+"""Effects of events, delivery reports and acknowledgements on the store, within one transaction.
 
-What they mean is decided in `alerts.model.incident`; here it is looked up, written and journalled.
+`alerts.model.incident` decides them; this module reads, writes and logs.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from alerts.persistence.store import AuditEntry, UnitOfWork
 
 log = structlog.get_logger()
 
-#: Of more at once a log has one line: the journal has each.
+#: Beyond so many at once the log has one line; the audit log has each.
 _LOGGED_EACH = 10
 
 
 async def take_in(ledger: UnitOfWork, event: Event) -> Incident | None:
-    """Take an event in and return the incident it is about, as it stands after it; `None` if there is none."""
+    """Process an event. Return its incident after the event; `None` without one."""
     before = await _find(ledger, event)
     if _opens(event, before):
         [opened] = await _open(ledger, [event])
@@ -61,9 +61,9 @@ async def take_in(ledger: UnitOfWork, event: Event) -> Incident | None:
 
 
 async def take_in_all(ledger: UnitOfWork, events: Sequence[Trigger | Resolve]) -> Sequence[Incident]:
-    """Take in a hundred or two, as `take_in` does each, in few statements; return the incidents that they open or change.
+    """Process up to some two hundred events about different incidents in few statements.
 
-    No two of them are about the same.
+    Return the changed incidents.
     """
     known = await ledger.last_incidents([event.dedup_key for event in events])
     opening, changes = list[Trigger | Declare](), list[tuple[Event, Incident, Incident]]()
@@ -78,14 +78,14 @@ async def take_in_all(ledger: UnitOfWork, events: Sequence[Trigger | Resolve]) -
 
 
 def _opens(event: Event, before: Incident | None) -> TypeGuard[Trigger | Declare]:
-    """Whether *event* opens an incident, where *before* is the last about the same."""
+    """Whether *event* opens an incident; *before*: the last one with the same key."""
     if before is not None and (before.is_open or (isinstance(event, Trigger) and is_held(before, event))):
         return False
     return isinstance(event, Trigger | Declare)
 
 
 async def overrides_for(ledger: UnitOfWork, incident: Incident, now: datetime) -> Sequence[Override]:
-    """Return the overrides that stand *now* of the rotas that an incident's plan names."""
+    """Return the overrides that apply *now* to the rotas of an incident's policy."""
     rotas = {rota.name for rota in incident.brief.escalation.rotas}
     return await ledger.overrides(rotas, now) if rotas else ()
 
@@ -103,13 +103,13 @@ async def _open(ledger: UnitOfWork, events: Sequence[Trigger | Declare]) -> Sequ
 
 
 async def _change(ledger: UnitOfWork, changes: Sequence[tuple[Event, Incident, Incident]]) -> None:
-    """Write events, each with the incident before it and after it."""
+    """Write events with their incidents before and after."""
     await ledger.save_incidents([after for _, before, after in changes if after is not before])
     for event, before, after in changes:
         if after.brief is not before.brief:
             await ledger.save_brief(after)
         if after is not before and isinstance(event, MarkFalseAlarm):
-            # It may have been put to rest: now those who were told are owed something again.
+            # It may be inactive: its recipients are due follow-ups now.
             await ledger.rouse(after.id)
         if after is not before or isinstance(event, AddNote):
             what = _what_happened(event, before, after)
@@ -121,7 +121,7 @@ async def _change(ledger: UnitOfWork, changes: Sequence[tuple[Event, Incident, I
 
 
 async def take_word(ledger: UnitOfWork, event: Event) -> tuple[Incident | None, Sequence[NotificationLatency]]:
-    """Take in what a person or a program says without a gateway; return the incident after it, and what was come to by it."""
+    """Process an event of a person or program without a gateway. Return the incident after it, and latencies."""
     if not isinstance(event, Acknowledge):
         return await take_in(ledger, event), ()
     before = await ledger.incident(event.incident_id)
@@ -131,7 +131,7 @@ async def take_word(ledger: UnitOfWork, event: Event) -> tuple[Incident | None, 
     person = after.brief.escalation.named(event.by)
     told = told_last(await ledger.notices(after.id), person.key if person else "")
     if told is None:
-        return after, ()  # Nobody was told: they saw it themselves.
+        return after, ()  # Nobody was notified: they saw it on a page.
     notice, attempt = told
     channel, took = notice.delivery_of(attempt).address.channel, event.at - await _due_at(ledger, notice)
     return after, [_telling(notice, channel, attempt.gateway, Milestone.ACKNOWLEDGED, took)]
@@ -142,22 +142,22 @@ _TAKEN_ON = (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportResult:
-    """What came of a provider's report."""
+    """Result of a provider's report."""
 
-    #: How the acknowledgement in it stands.
+    #: State of its acknowledgement.
     result: AckResult
-    #: The incidents that it changes something for.
+    #: Ids of the affected incidents.
     concerned: Sequence[int] = ()
-    #: The milestones that were come to by it.
+    #: Milestones that were reached.
     tellings: Sequence[NotificationLatency] = ()
 
 
 async def take_report(
     ledger: UnitOfWork, gateway: str, heard: CallbackEvent, policy: DeliveryPolicy, now: datetime
 ) -> ReportResult:
-    """Take in what a provider told of an attempt; what it tells a second time changes nothing."""
+    """Record a provider's report on an attempt. Idempotent."""
     found = await ledger.attempt(heard.reference)
-    # Whoever has one provider's key may say nothing of what another was given.
+    # A provider may only report on its own attempts.
     if found is None or found[1].gateway != gateway:
         return ReportResult(result=AckResult.OVER)
     notice, attempt = found
@@ -183,7 +183,7 @@ async def take_report(
 
 
 async def freed_by(ledger: UnitOfWork, notice: Notification, attempt: Attempt) -> tuple[int, ...]:
-    """Return the incidents that have a call to make to the telephone of *attempt*, if its call has ended."""
+    """Return the incidents with a call due to the telephone of *attempt*, if its call has ended."""
     address = notice.delivery_of(attempt).address
     if address.channel is not Channel.VOICE or attempt.ended_at is None:
         return ()
@@ -193,7 +193,7 @@ async def freed_by(ledger: UnitOfWork, notice: Notification, attempt: Attempt) -
 async def come_to(
     ledger: UnitOfWork, notice: Notification, attempt: Attempt, before: AttemptState, now: datetime
 ) -> Sequence[NotificationLatency]:
-    """Return the milestones that an attempt has come to, now that it is written; *before*: as it was written until then."""
+    """Return the milestones that a written attempt has reached; *before*: its stored state until then."""
     channel = notice.delivery_of(attempt).address.channel
     milestones = reached(channel, before, attempt.state)
     if not milestones:
@@ -205,7 +205,7 @@ async def come_to(
 async def taken_on(
     ledger: UnitOfWork, notice: Notification, result: AckResult, now: datetime, *, channel: Channel, gateway: str
 ) -> Sequence[NotificationLatency]:
-    """Return that somebody has taken on what *notice* tells of, if they have by this answer."""
+    """Return the latency of an acknowledgement of *notice* by this answer, if there is one."""
     if result is not AckResult.TAKEN or notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
         return ()
     took = now - await _due_at(ledger, notice)
@@ -214,7 +214,7 @@ async def taken_on(
 
 async def _due_at(ledger: UnitOfWork, notice: Notification) -> datetime:
     incident = await ledger.incident(notice.incident_id) if is_first(notice) else None
-    # Most are decided on at once.
+    # Most are decided at once.
     late = incident is not None and notice.created_at - incident.opened_at > timedelta(minutes=1)
     return due_at(notice, incident, await ledger.silences(incident.opened_at) if late and incident else ())
 
@@ -222,7 +222,7 @@ async def _due_at(ledger: UnitOfWork, notice: Notification) -> datetime:
 def _telling(
     notice: Notification, channel: Channel, gateway: str, milestone: Milestone, took: timedelta
 ) -> NotificationLatency:
-    # Engines that share a store may have clocks that differ.
+    # Clocks of engines on one store may differ.
     took = max(took, timedelta(0))
     return NotificationLatency(
         channel=channel, gateway=gateway, milestone=milestone, took=took, incident=notice.facts.number
@@ -230,14 +230,14 @@ def _telling(
 
 
 async def acknowledge(ledger: UnitOfWork, notice: Notification, now: datetime) -> AckResult:
-    """Take in that the person who got *notice* pressed the key, and say how the acknowledgement stands."""
+    """Record a key press that acknowledges *notice*. Return the state of the acknowledgement."""
     if notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
-        # Somebody outside has confirmed that they heard it, and the escalation waits for one of the staff; or another has
-        # the incident, and this person only says that they have heard.
+        # A recipient outside has confirmed, while the escalation waits for staff; or another person has acknowledged,
+        # and this one only confirms.
         await ledger.journal(_confirmed(notice, now))
         for part in notice.parts if notice.purpose is Purpose.RELEASE else ():
             before = await ledger.incident(part.incident_id)
-            # What nobody has is theirs, and what is theirs is theirs for longer.
+            # An unacknowledged incident becomes theirs, and their own acknowledgement is extended.
             if before and before.acknowledged_by in {None, by := before.holder_name(part.person)}:
                 await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=by))
         return AckResult.OVER if await _is_past(ledger, notice) else AckResult.TAKEN
@@ -246,7 +246,7 @@ async def acknowledge(ledger: UnitOfWork, notice: Notification, now: datetime) -
 
 
 async def hand_on(ledger: UnitOfWork, notice: Notification, now: datetime) -> AckResult:
-    """Take in that the person who got *notice* hands on what it tells of, and say how that stands."""
+    """Record that the person escalates the incidents of *notice*. Return the result."""
     if notice.plan is Plan.ANNOUNCEMENT:
         return AckResult.OVER
     results = [await _hand_on(ledger, part, now) for part in notice.parts]
@@ -258,7 +258,7 @@ async def _hand_on(ledger: UnitOfWork, part: NotificationIncident, now: datetime
     if before is None or not before.is_open:
         return AckResult.OVER
     name = before.holder_name(part.person)
-    # What another has is theirs to hand on.
+    # Only the assignee may escalate.
     if before.acknowledged_by not in {None, name}:
         return AckResult.ALREADY
     after = await take_in(ledger, Escalate(incident_id=before.id, at=now, by=name))
@@ -266,14 +266,14 @@ async def _hand_on(ledger: UnitOfWork, part: NotificationIncident, now: datetime
 
 
 async def _is_past(ledger: UnitOfWork, notice: Notification) -> bool:
-    """Whether a notice tells of what is over by now: whoever confirms it must not go on as if it were not."""
+    """Whether a notification is about something that is over, so that a confirmation is only recorded."""
     if notice.purpose not in {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RELEASE}:
         return False
     incidents = [await ledger.incident(part.incident_id) for part in notice.parts]
     return all(incident is None or not incident.is_open for incident in incidents)
 
 
-#: What a bundle is answered with: the first of these that holds for any of its incidents.
+#: The result for a bundle: the first of these that applies to any of its incidents.
 _WEIGHT = (
     AckResult.HANDED_ON,
     AckResult.NOBODY_LEFT,
@@ -295,7 +295,7 @@ async def _acknowledge(
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.OVER
     if notice.purpose is not Purpose.UPDATE and has_got_worse(before, part.facts.matter):
-        # A notice about what it was before it got worse: this person has not heard yet what it is now.
+        # The notification is older than a worse state, of which this person is not notified yet.
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.WORSE
     name = before.holder_name(part.person)
@@ -303,10 +303,10 @@ async def _acknowledge(
         await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
         return AckResult.TAKEN
     if part.facts.is_handover and before.acknowledged_by == part.facts.by != name:
-        # They have the duty now, and know who has it. What a third took on meanwhile is not theirs to take.
+        # They have come on duty and were told the assignee. A later assignee keeps it.
         await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name, of=part.facts.by))
         return AckResult.TAKEN
-    # Told that another officer has it, they would go back to sleep.
+    # The name of another assignee would let them go back to sleep.
     if before.acknowledged_by != name:
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.ALREADY

@@ -1,6 +1,6 @@
-"""What a cycle leaves to be done outside its transaction: one call of one gateway, and how its answer is written down.
+"""Gateway calls, made after the transaction, and the interpretation of their results.
 
-`make_call` does the I/O and returns the attempt as it now stands; it decides nothing but how an answer is read.
+`make_call` does the I/O and returns the changed attempt; it decides nothing else.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ log = structlog.get_logger()
 
 
 class CallKind(StrEnum):
-    """What to do with an attempt."""
+    """Kind of a gateway call."""
 
     SEND = "send"
-    #: Ask whether the gateway has it at all.
+    #: Query whether the gateway has the message.
     ASK = "ask"
-    #: Ask what became of it.
+    #: Query the status of the message.
     CHECK = "check"
     WITHDRAW = "withdraw"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayCall:
-    """One call to make. The attempt is already stored."""
+    """A call to make. Its attempt is stored already."""
 
     kind: CallKind
     notice: Notification
@@ -59,28 +59,29 @@ class GatewayCall:
 
     @property
     def delivery(self) -> Delivery:
-        """The delivery that the attempt belongs to."""
+        """The delivery of the attempt."""
         return self.notice.delivery_of(self.attempt)
 
     @property
     def address(self) -> Address:
-        """Where it goes."""
+        """The address of the delivery."""
         return self.delivery.address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallResult:
-    """An attempt after a call, and what the call says of the gateway (`None`: nothing)."""
+    """The attempt after a call, and the gateway's health (`None`: unknown)."""
 
     attempt: Attempt
     gateway_up: bool | None
-    #: Of what was handed over to be sent: the journal tells by it what a person got. "" when nothing was.
+    #: Hash of the sent content, for the audit log. "" if nothing was sent.
     sha256: str = ""
 
     def is_news(self, call: GatewayCall) -> bool:
-        """Whether it says anything that was not written when *call* was decided on.
+        """Whether the result contains anything new since *call* was decided.
 
-        That a letter still lies in its tray, or no receipt has come yet, is none; it is asked about again when it was to be.
+        A letter that is still in the tray, or a receipt that is still missing, is not new; the next query stays as
+        planned.
         """
         return call.kind is not CallKind.CHECK or replace(self.attempt, look_at=call.attempt.look_at) != call.attempt
 
@@ -88,10 +89,10 @@ class CallResult:
 async def make_call(
     call: GatewayCall, line: ConfiguredGateway, composer: Composer, policy: DeliveryPolicy, clock: Clock
 ) -> CallResult:
-    """Make the call and read its answer. A bug in a gateway is logged and counts as an unknown fate."""
+    """Make the call and interpret the result. A bug in a gateway is logged and counts as an unknown result."""
     try:
         order = await _order(call, composer, clock.now())
-    # Our bug, or an edited wording. Nothing was sent, and the words for another channel may be sound.
+    # A bug, or an edited wording. Nothing was sent, and another channel may work.
     except Exception:
         log.exception("a notice could not be put into words", reference=call.attempt.reference)
         speechless = DeliveryError(ErrorClass.PERMANENT, "it could not be put into words; see the log")
@@ -111,7 +112,7 @@ async def _carry_out(
         return _refused(call, error, policy, clock.now())
     except TimeoutError:
         return _refused(call, DeliveryError(ErrorClass.UNKNOWN, "it did not come back"), policy, clock.now())
-    # A gateway's bug must not stop the others' deliveries, and may strike after the message has left.
+    # A bug in a gateway must not stop other deliveries, and may occur after the message was sent.
     except Exception:
         log.exception("a gateway failed unexpectedly", gateway=line.name, reference=call.attempt.reference)
         bug = DeliveryError(ErrorClass.UNKNOWN, "the gateway's code failed; see the log")
@@ -120,7 +121,7 @@ async def _carry_out(
 
 
 def content_digest(content: Content) -> str:
-    """Return the SHA-256 of a text in UTF-8, of a PDF, or of what a call says: headlines and blocks in UTF-8, a line each."""
+    """Return the SHA-256 of a text in UTF-8, of a PDF, or of a call's headlines and blocks in UTF-8, one per line."""
     match content:
         case SmsContent(text=text):
             octets = text.encode()
@@ -133,7 +134,7 @@ def content_digest(content: Content) -> str:
 
 async def _order(call: GatewayCall, composer: Composer, now: datetime) -> SendRequest:
     channel = call.address.channel
-    # See `Order.content`. In a mass outage hundreds of letters lie in the tray, and each is looked for every minute.
+    # See `SendRequest.content`. In a mass outage hundreds of letters are in the tray, each queried every minute.
     has_content = call.kind is CallKind.SEND or (call.kind is CallKind.ASK and channel not in ON_PAPER)
     return SendRequest(
         reference=call.attempt.reference,
@@ -146,7 +147,7 @@ async def _order(call: GatewayCall, composer: Composer, now: datetime) -> SendRe
     )
 
 
-#: What a gateway says: to SEND and CHECK a report, to ASK also that it has nothing, to WITHDRAW whether it could.
+#: Result of a gateway: a report for SEND and CHECK, also "not found" for ASK, and success or failure for WITHDRAW.
 _Answer = DeliveryReport | SubmissionNotFound | bool
 
 
@@ -174,11 +175,11 @@ def _answered(call: GatewayCall, answer: _Answer, policy: DeliveryPolicy, now: d
             if call.kind is CallKind.ASK and attempt.state is AttemptState.UNKNOWN:
                 attempt = _still_unknown(attempt, policy, now, enough=enough)
         case SubmissionNotFound(certain=True):
-            # A first one is made good at once. One that never gets there again and again is not in a hurry.
+            # The first attempt is repeated at once. One that fails repeatedly is not urgent.
             again = now if attempt.n == 1 else retry_at(call.delivery, attempt.gateway, policy, now, None)
             attempt = replace(attempt, state=AttemptState.NEVER_SENT, look_at=again, ended_at=now)
         case SubmissionNotFound():
-            # An index may lag behind: one more look before it counts.
+            # A search index may lag: query once more before it counts.
             attempt = _still_unknown(attempt, policy, now, enough=attempt.asked > 1)
         case True:
             attempt = replace(attempt, state=AttemptState.WITHDRAWN, ended_at=now)
@@ -190,7 +191,7 @@ def _answered(call: GatewayCall, answer: _Answer, policy: DeliveryPolicy, now: d
 def reported(
     delivery: Delivery, attempt: Attempt, report: DeliveryReport, policy: DeliveryPolicy, now: datetime
 ) -> Attempt:
-    """Return the attempt after a report, whichever way it came: an answer, a callback or a question."""
+    """Return the attempt after a report from a result, a callback or a query."""
     state = AttemptState(report.progress)
     if report.progress is SubmissionState.FAILED and report.error is ErrorClass.UNKNOWN:
         state = AttemptState.UNKNOWN
@@ -200,7 +201,7 @@ def reported(
     if report.in_call:
         ended_at = attempt.ended_at
     if channel is Channel.LETTER and state is AttemptState.SENT:
-        # Posted: nothing more is heard of it.
+        # Posted: no further status follows.
         ended_at = attempt.ended_at or now
     if state is AttemptState.FAILED:
         look_at = retry_at(delivery, attempt.gateway, policy, now, None)
@@ -217,7 +218,7 @@ def reported(
 
 
 def _refused(call: GatewayCall, error: DeliveryError, policy: DeliveryPolicy, now: datetime) -> CallResult:
-    """Read an error. Only an error of SEND says that the message failed; the others leave its fate as it was."""
+    """Interpret an error. Only an error of SEND means that the message failed; others leave its status."""
     attempt = call.attempt
     if call.kind is CallKind.ASK:
         attempt = _still_unknown(attempt, policy, now, enough=attempt.asked >= len(policy.ask_after))
@@ -225,7 +226,7 @@ def _refused(call: GatewayCall, error: DeliveryError, policy: DeliveryPolicy, no
         look_at = now + policy.check_every[call.address.channel]
         attempt = replace(attempt, error=error.error, code=error.code, detail=error.detail, look_at=look_at)
     elif call.kind is CallKind.CHECK:
-        # Ask again after a while; look_at was already moved when the call was decided on.
+        # Query again later; the time was set when the call was decided.
         pass
     elif error.error is ErrorClass.UNKNOWN:
         attempt = replace(
@@ -253,7 +254,7 @@ def _still_unknown(attempt: Attempt, policy: DeliveryPolicy, now: datetime, *, e
 
 
 def told_by(gateway: str, notice: Notification, attempt: Attempt, how: str, now: datetime) -> AuditEntry:
-    """Return what the journal says of what a gateway told of an attempt."""
+    """Return the audit entry of a gateway's report on an attempt."""
     return AuditEntry(
         at=now,
         actor=gateway,

@@ -1,4 +1,4 @@
-"""Call gateways as the cycle left it, and write down what they answered."""
+"""Execution of gateway calls, and storage of their results."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from alerts.persistence.store import StoreUnavailable
 log = structlog.get_logger()
 
 
-#: Told what a page bears.
+#: Called with the facts of a page.
 NotePage = Callable[[Sequence[Facts]], Awaitable[None]]
 
 
 async def no_notes(_: Sequence[Facts]) -> None:
-    """Note nothing."""
+    """Do nothing."""
 
 
 class GatewayCaller:
-    """The calls that are under way. Their slots were taken, and their attempts written, when they were decided on."""
+    """Calls under way. Their slots were taken and their attempts stored when they were decided."""
 
-    #: While the store is away, before it is asked again to take an answer.
+    #: Retry interval of storing a result while the database is unavailable.
     AFTER_A_FAULT = timedelta(seconds=5)
 
     def __init__(
@@ -50,10 +50,10 @@ class GatewayCaller:
         ended: Callable[[GatewayCall], None] = lambda _: None,
         note_page: NotePage = no_notes,
     ) -> None:
-        """*write_down* stores what came of a call, and returns whether that was news.
+        """*write_down* stores a call's result, and returns whether it was new.
 
-        *ended* is told of a call that is over and written down, if it brought news or somebody waited for its end.
-        *note_page* is told what a page bears, before it leaves.
+        *ended* is called after a stored call if its result was new or another call waits for its end. *note_page* is
+        called with a page before it is sent.
         """
         self._pool = pool
         self._composer = composer
@@ -63,14 +63,13 @@ class GatewayCaller:
         self._write_down = write_down
         self._ended = ended
         self._note_page = note_page
-        #: Ids of the attempts whose gateway is being called, or whose answer is not written down yet. Each with whether
-        #: somebody waits for its end, to make another call about it.
+        #: Ids of attempts with a call under way or an unstored result, each with whether another call waits for it.
         self.under_way: dict[int, bool] = {}
-        #: Of SMS to one number each is handed over before the next.
+        #: SMS to one number are submitted one after the other.
         self._turns = WeakValueDictionary[Address, asyncio.Lock]()
 
     def begin(self, call: GatewayCall, calls: asyncio.TaskGroup) -> None:
-        """Make a call, as a task of the group *calls*. About its attempt none may be under way."""
+        """Start a call as a task of *calls*. Its attempt must have none under way."""
         self.under_way[call.attempt.id] = False
         in_turn = call.kind is CallKind.SEND and call.address.channel is Channel.SMS
         turn = self._turns.setdefault(call.address, asyncio.Lock()) if in_turn else nullcontext()
@@ -83,7 +82,7 @@ class GatewayCaller:
                 outcome = await self._call(call)
             if outcome is not None:
                 is_news = await self._write_down_for_sure(call, outcome)
-        # What cannot be written down stays CALLING in the store; a notice is asked about when its lease ends.
+        # An unstored attempt stays CALLING; it is queried when its lease ends.
         except Exception:
             log.exception("a call could not be completed", gateway=gateway, reference=call.attempt.reference)
         finally:
@@ -91,11 +90,11 @@ class GatewayCaller:
                 self._ended(call)
 
     async def _call(self, call: GatewayCall) -> CallResult | None:
-        """Call the gateway, and let others have its slot: writing down may take a while."""
+        """Call the gateway and release its slot: storing the result may take a while."""
         name = call.attempt.gateway
         try:
             if call.kind is CallKind.SEND and self._clock.now() >= call.attempt.look_at:
-                # We were stopped in between. By now another engine may have asked for it, and sent it again.
+                # The process was suspended before the call; another engine may have queried and sent it since.
                 log.warning("a call came too late to be made; asking for it first", reference=call.attempt.reference)
                 return None
             line = self._pool[name]
@@ -111,7 +110,7 @@ class GatewayCaller:
             self._pool.give_back(name)
 
     async def _write_down_for_sure(self, call: GatewayCall, outcome: CallResult) -> bool:
-        """Write down what came of a call, as soon as the store takes it: nobody else knows."""
+        """Store the result of a call, retrying while the database is unavailable: no other copy exists."""
         while True:
             try:
                 return await self._write_down(call, outcome)

@@ -1,4 +1,4 @@
-"""The gateways in use: which to try first on a channel, how many calls each takes at a time, and whose turn it is."""
+"""Gateways in use: order of preference per channel, slots, and the queue for them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from alerts.model.urgency import Priority
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredGateway:
-    """A configured gateway. `name` is unique; the order on a channel is the order of preference."""
+    """A configured gateway. `name` is unique; the order within a channel is the preference."""
 
     name: str
     channel: Channel
     gateway: Gateway
-    #: Calls at a time: a slow gateway holds back only its own.
+    #: Concurrent calls: a slow gateway delays only its own.
     slots: int = 4
-    #: Messages a minute, by its contract; `None`: as many as it takes. The first notice of an incident always goes.
+    #: Contracted messages per minute; `None`: no limit. The first notification of an incident is never limited.
     per_minute: int | None = None
 
 
@@ -30,36 +30,36 @@ class ConfiguredGateway:
 class _Standing:
     up: bool | None = None
     since: datetime | None = None
-    #: It takes what it is given, and no receipts come.
+    #: It accepts messages, and receipts are overdue.
     doubt: OverdueReceipts | None = None
-    #: When it was last given something to send.
+    #: Last message sent through it.
     used_at: datetime | None = None
     busy: int = 0
-    #: Who waits for a slot: by incident, what of it and with which priority.
+    #: Incidents that wait for a slot, with what of them and its priority.
     waiting: dict[int, dict[str, Priority]] = field(default_factory=dict)
 
 
 class GatewayPool:
-    """Knows the lines, their health and their free slots. Holds nothing that a restart may not forget."""
+    """Gateways with health and free slots. All state may be lost in a restart."""
 
-    #: A line that failed is tried first again after this long: nobody tells us when it is repaired.
+    #: A failed gateway is preferred again after this long: no event reports its repair.
     REST = timedelta(minutes=5)
 
     def __init__(self, lines: Iterable[ConfiguredGateway]) -> None:
         self._lines = {line.name: line for line in lines}
         self._standing = {name: _Standing() for name in self._lines}
-        #: Told when a slot is given back, by whomever: somebody may wait for it.
+        #: Called when a slot is released.
         self.on_free: Callable[[], object] = lambda: None
 
     def replace(self, lines: Iterable[ConfiguredGateway]) -> list[ConfiguredGateway]:
-        """Use *lines* from now on; return those that were used before. The standing of a gateway that is kept is kept."""
+        """Replace the gateways; return the former ones. A gateway that stays keeps its health."""
         before, retired = self._lines, list(self._lines.values())
         self._lines = {line.name: line for line in lines}
         for name, line in self._lines.items():
             if name in before and line.gateway is not before[name].gateway:
-                # With other credentials, say: whether these work is not known.
+                # For example with other credentials, which are unproven.
                 self._standing[name].up = self._standing[name].since = None
-        # Those taken out are kept too: calls of theirs may be under way, and they may be put back.
+        # Removed gateways are kept: their calls may be under way, and they may come back.
         self._standing |= {name: _Standing() for name in self._lines if name not in self._standing}
         return retired
 
@@ -73,9 +73,9 @@ class GatewayPool:
         return iter(self._lines.values())
 
     def preference(self, now: datetime, *, trying: bool = False) -> Mapping[Channel, Sequence[str]]:
-        """Return the names to use on each channel, best first: as configured, then those that are doubted, then those that failed.
+        """Return the names for each channel, best first: as configured, then with overdue receipts, then failed.
 
-        *trying*: for something that is no news to anybody, by which a doubted one may prove itself when it is time.
+        *trying*: for a repeated message, with which a gateway with overdue receipts may prove itself.
         """
 
         def rank(line: ConfiguredGateway) -> tuple[bool, bool]:
@@ -90,33 +90,33 @@ class GatewayPool:
         return preference
 
     def _is_to_be_tried(self, name: str, now: datetime) -> bool:
-        """Whether it is long enough ago that a doubted line was given anything, by us or by another engine."""
+        """Whether a gateway with overdue receipts has not been used recently, by any engine."""
         standing = self._standing[name]
         given = [standing.used_at] if standing.used_at else []
         given += [standing.doubt.tried_at] if standing.doubt else []
         return not any(timedelta(0) <= now - at < TRY_AGAIN for at in given)
 
     def doubt(self, name: str, doubt: OverdueReceipts | None) -> bool:
-        """Note whether a line is doubted; return whether that is news."""
+        """Record whether receipts are overdue; return whether that is new."""
         standing = self._standing[name]
         changed = (standing.doubt is None) is not (doubt is None)
         if standing.doubt and doubt:
-            # Of many that are overdue only the latest are counted.
+            # Only the latest overdue receipts are counted.
             doubt = replace(doubt, since=min(doubt.since, standing.doubt.since))
         standing.doubt = doubt
         return changed
 
     def doubted_since(self, name: str) -> datetime | None:
-        """Return since when a line takes messages and gives no receipts as it used to; `None`: it is not doubted."""
+        """Return since when a gateway's receipts are overdue; `None` if they are not."""
         doubt = self._standing[name].doubt
         return None if doubt is None else doubt.since
 
     def note_use(self, name: str, now: datetime) -> None:
-        """Note that a line was given something to send: a doubted one is not tried again at once."""
+        """Record that a gateway was used, so that one with overdue receipts is not tried again at once."""
         self._standing[name].used_at = now
 
     def doubted_before(self, name: str) -> Sequence[str]:
-        """Return the lines that stand before this one in the configuration and come after it because they are doubted."""
+        """Return the gateways that are configured before this one and used after it, because receipts are overdue."""
         lines = list(self._lines.values())
         earlier = lines[: lines.index(self._lines[name])]
         channel = self._lines[name].channel
@@ -125,33 +125,33 @@ class GatewayPool:
 
     def _is_resting(self, name: str, now: datetime) -> bool:
         standing = self._standing[name]
-        # A clock that was set back must not let it rest until it has caught up.
+        # After the clock was set back it must not rest until the clock has caught up.
         return standing.up is False and standing.since is not None and timedelta(0) <= now - standing.since < self.REST
 
     def judge(self, name: str, *, up: bool, now: datetime) -> bool:
-        """Note how a call went; return whether the line's standing changed."""
+        """Record the result of a call; return whether the gateway's health changed."""
         standing = self._standing.setdefault(name, _Standing())
         changed = standing.up is not up
         standing.up, standing.since = up, now
         return changed
 
     def is_up(self, name: str) -> bool | None:
-        """Return whether the last call on a line went well; `None`: there has been none yet."""
+        """Return whether the last call succeeded; `None` before the first."""
         return self._standing[name].up
 
     def hears_people(self, name: str) -> bool:
-        """Whether people can answer what this line sends."""
+        """Whether people can reply to messages of this gateway."""
         gateway: object = self._lines[name].gateway if name in self._lines else None
         return isinstance(gateway, SupportsReplies) and gateway.hears_people
 
     def free_slots(self, name: str) -> int:
-        """Return how many calls may begin now. Fewer slots than calls under way, after a reload, are none."""
+        """Return the number of calls that may start now; zero if a reload has reduced the slots below the calls under way."""
         return max(0, self._lines[name].slots - self._standing[name].busy)
 
     def take(self, name: str, *, incident_id: int, what: str, priority: Priority) -> bool:
-        """Take a slot if one is free and nobody who waits for it comes first; else wait for it, until `forget`.
+        """Take a slot if one is free and no waiter comes first; otherwise wait for it until `forget`.
 
-        A gateway that is no longer configured has none. *what*: a name for what waits, of its own within the incident.
+        A removed gateway has no slots. *what*: identifies the waiter within its incident.
         """
         standing = self._standing.get(name)
         if standing is None or name not in self._lines:
@@ -164,7 +164,7 @@ class GatewayPool:
         return False
 
     def take_spare(self, name: str) -> bool:
-        """Take a slot if one is free besides one more, and nobody waits: for a drill, which gives way to everything."""
+        """Take a slot if two are free and nobody waits: for a drill, which has the lowest priority."""
         standing = self._standing.get(name)
         if standing is None or name not in self._lines or standing.waiting:
             return False
@@ -174,15 +174,15 @@ class GatewayPool:
         return True
 
     def forget(self, incident_id: int) -> None:
-        """Take an incident out of the queues, before each look at it: it may not want any more what it waited for.
+        """Remove an incident from the queues, before each processing: its needs may have changed.
 
-        It may not even be ours any more: then nobody here would ever take it out.
+        An incident of another engine would otherwise stay for ever.
         """
         for standing in self._standing.values():
             standing.waiting.pop(incident_id, None)
 
     def in_turn(self) -> list[tuple[Priority, int]]:
-        """Return the incidents that wait for slots which are free, with their priorities, the first to go first."""
+        """Return the incidents that wait for free slots, with their priorities, in order."""
         waiters: list[tuple[Priority, int]] = []
         for name in self._lines:
             waits_here = self._standing[name].waiting
@@ -192,7 +192,7 @@ class GatewayPool:
         return sorted(waiters)
 
     def give_back(self, name: str) -> None:
-        """Return a slot."""
+        """Release a slot."""
         if name in self._standing:
             self._standing[name].busy -= 1
             self.on_free()

@@ -1,4 +1,4 @@
-"""Test the gateways that have not been used since the start, without sending anything."""
+"""Verification of gateways that have not been used since the start, without sending anything."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ log = structlog.get_logger()
 
 
 class GatewayVerifier:
-    """Tests each unused gateway until one request succeeds.
+    """Verifies each unused gateway until one request succeeds.
 
-    A failed test leaves the gateway unused: credentials that may not read may still send.
+    A failed verification leaves the gateway unused: credentials that may not read may still send.
     """
 
     EVERY = timedelta(minutes=1)
@@ -29,12 +29,12 @@ class GatewayVerifier:
     def __init__(
         self, *, pool: GatewayPool, clock: Clock, observer: Observer, rests: Callable[[], bool] = lambda: False
     ) -> None:
-        """While it *rests*, it tests nothing."""
+        """While *rests* returns true, it verifies nothing."""
         self._pool = pool
         self._clock = clock
         self._observer = observer
         self._rests = rests
-        #: Gateway -> why its last test failed.
+        #: By gateway: the error of its last verification.
         self._failed: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -44,7 +44,7 @@ class GatewayVerifier:
             await asyncio.sleep(self.EVERY.total_seconds())
 
     async def verify(self) -> None:
-        """Test every unused gateway once."""
+        """Verify every unused gateway once."""
         if self._rests():
             return
         async with asyncio.TaskGroup() as tests:
@@ -61,14 +61,14 @@ class GatewayVerifier:
                 await gateway.verify()
         except (DeliveryError, TimeoutError) as error:
             self._fail(line, str(error) or "no answer in time")
-        # A bug in one gateway must not end the tests of the others.
+        # A bug in one gateway must not stop the others' verification.
         except Exception:
             if line.name not in self._failed:
                 log.exception("a gateway could not be tested", gateway=line.name)
             self._failed[line.name] = "a bug"
         else:
             self._failed.pop(line.name, None)
-            # A message sent meanwhile says more than a request that sends nothing, and another gateway may have the name by now.
+            # A message sent meanwhile is the better evidence, and another gateway may have the name by now.
             is_its_own = line.name in self._pool and self._pool[line.name].gateway is line.gateway
             if is_its_own and self._pool.is_up(line.name) is None:
                 self._pool.judge(line.name, up=True, now=self._clock.now())

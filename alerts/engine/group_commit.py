@@ -1,8 +1,8 @@
-"""Writes that share a commit: whoever comes while another's transaction is under way shares the next one.
+"""Group commit: work that arrives during a transaction shares the next one.
 
-A commit that survives a power cut waits for the disk: thousands of runs a minute write twice each, and in a mass outage a
-thousand events and answers come within seconds. Who is alone is written at once. A caller goes on only when its own work
-is stored, as if it had come alone.
+A durable commit waits for the disk: thousands of runs a minute write twice each, and a mass outage brings a thousand
+events and results within seconds. Single work is committed at once. A caller continues only after its own work is
+stored.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from alerts.persistence.store import Store, StoreUnavailable, UnitOfWork
 
 Work = TypeVar("Work")
 
-#: What somebody wants done with the ledger. It reads and writes nothing else: where another's cannot be stored, it is done
-#: once more.
+#: Work on the unit of work. It has no other effects: if the shared transaction fails it is repeated.
 LedgerWork = Callable[[UnitOfWork], Awaitable[Any]]
 
 
 @dataclass(slots=True)
 class _Waiting(Generic[Work]):
-    """Work that somebody waits for, until it is answered."""
+    """Work with its waiting caller."""
 
     work: Work
     answer: asyncio.Future[Any] | None
@@ -38,13 +37,14 @@ class _Waiting(Generic[Work]):
             answer.set_exception(error)
 
     def _taken(self) -> asyncio.Future[Any] | None:
-        # Let go of at once: an error holds the call that raised it, which holds this, and this held the answer with the error.
+        # Release the future at once: an exception refers to its call, which refers to this object, which would form a
+        # cycle.
         answer, self.answer = self.answer, None
-        return None if answer is None or answer.done() else answer  # Whoever waited may have been cancelled.
+        return None if answer is None or answer.done() else answer  # The caller may have been cancelled.
 
 
 class GroupCommit(Generic[Work]):
-    """Commits what waits, as long as anything does."""
+    """Commits waiting work while there is any."""
 
     def __init__(
         self,
@@ -53,38 +53,38 @@ class GroupCommit(Generic[Work]):
         at_once: int | None = None,
         apart: float = 0,
     ) -> None:
-        """*commit* does all of some work in one transaction, and returns what comes of each.
+        """*commit* executes a batch of work in one transaction and returns the results.
 
-        *at_once*: so much of it; while that lasts, nothing else is written. *apart*: from the beginning of a commit to that
-        of the next, in seconds.
+        *at_once*: maximum size of a batch; other writes wait meanwhile. *apart*: minimum seconds between the start of
+        two commits.
         """
         self._commit = commit
         self._at_once = at_once
         self._apart = apart
         self._waiting: list[_Waiting[Work]] = []
         self._committing: asyncio.Task[None] | None = None
-        #: When the next commit may begin, by the loop's clock.
+        #: Earliest start of the next commit, by the loop's clock.
         self._next_at = -math.inf
 
     async def write(self, work: Work) -> Any:
-        """Do *work* and return what comes of it; it is stored when this returns, also for one who is cancelled meanwhile.
+        """Execute *work* and return its result. It is stored on return, even for a caller that is cancelled meanwhile.
 
-        Raise what it or the store raises; then nothing of it is stored. `StoreUnavailable` is raised to all who wait; of a
-        connection that broke during the commit, nobody knows.
+        Raise the errors of the work or the store; then nothing of it is stored. All waiting callers get a
+        `StoreUnavailable`; after a connection failure during the commit the result is unknown.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(work, answer))
         if self._committing is None or self._committing.done():
-            # Not the caller's own work: it may be cancelled, and others wait for the same commit.
+            # A task of its own: a caller may be cancelled while others wait for the same commit.
             self._committing = asyncio.create_task(self._keep_committing())
         try:
             return await answer
         finally:
-            # Its error would hold this call, and this call it: only the collector would free them.
+            # The exception refers to this call and back: only the garbage collector would free the cycle.
             del answer
 
     async def settle(self) -> None:
-        """Wait until nothing waits any more: before the store is closed."""
+        """Wait until no work is left, before the store is closed."""
         while self._committing is not None and not self._committing.done():
             await asyncio.wait({self._committing})
 
@@ -98,19 +98,19 @@ class GroupCommit(Generic[Work]):
             await self._store(batch)
 
     async def _store(self, batch: Sequence[_Waiting[Work]]) -> None:
-        """Do work in one transaction; if that fails each by itself, so that one costs no other its own."""
+        """Execute work in one transaction; if that fails, one by one, so that a failure affects no other."""
         apart = False
         try:
             results = await self._commit([each.work for each in batch])
         except StoreUnavailable as error:
             for each in batch:
-                # To each its own, without where it was raised: that is no bug of ours, and holds all who wait.
+                # A copy for each caller, without the traceback, which would refer to all of them.
                 each.fail(type(error)(*error.args))
-        # What else is raised belongs to one of those who wait, and is raised there.
+        # Other errors belong to one caller, and are raised there.
         except Exception as error:  # noqa: BLE001 - as above
             apart = len(batch) > 1
             if not apart:
-                # Without this call, which holds whom it is told to.
+                # Without this frame, which refers to the receiver of the exception.
                 batch[0].fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
         else:
             for each, result in zip(batch, results, strict=True):
@@ -121,7 +121,7 @@ class GroupCommit(Generic[Work]):
 
 
 def with_ledger(store: Store) -> GroupCommit[LedgerWork]:
-    """Return a group whose work is done with the ledger of *store*."""
+    """Return a group commit for the units of work of *store*."""
 
     async def commit(works: Sequence[LedgerWork]) -> Sequence[Any]:
         async with store.transaction() as ledger:

@@ -1,7 +1,7 @@
-"""Bring incidents forward, inside one transaction: decide, and write what follows.
+"""Incident processing within one database transaction.
 
-What has to happen outside the transaction (a call of a gateway) is returned as gateway calls, whose attempts are already
-written. Nothing here is remembered: asked again with the same store and time, it writes nothing new.
+Gateway calls are returned and made after the commit; their attempts are stored already. Processing is idempotent: with
+the same store and time it writes nothing new.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.model.urgency import urgency
 from alerts.persistence.store import AuditEntry, UnitOfWork
 
-#: What is silent for the sake of a route may be more than that route by then.
+#: A silence of a route may end because the incident has become more than that route.
 _LOOK_AGAIN = timedelta(seconds=30)
 
 
 class IncidentProcessor:
-    """Looks at incidents, one after the other, in one transaction. Made anew for each."""
+    """Processes incidents one after the other in one transaction. Created for each transaction."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class IncidentProcessor:
         rests: bool = False,
         brief: Callable[[Incident], PolicySnapshot | None] = lambda _: None,
     ) -> None:
-        """*mover*: makes the one that moves the notices of an incident, with the same ledger and time.
+        """*mover*: creates the processor of an incident's notifications, with the same unit of work and time.
 
-        *rests*: nobody is told of anything for now. *brief*: whom one tells that opened meanwhile, as it would open now.
+        *rests*: nobody is notified for now. *brief*: returns the policy of an incident that opened meanwhile.
         """
         self._ledger = ledger
         self._now = now
@@ -90,12 +90,12 @@ class IncidentProcessor:
         self._brief = brief
         self._silences: Sequence[Silence] | None = None
         self._known: Sequence[Notification] | None = None
-        #: Those that may have stood lately, by the rotas: hundreds of incidents may name the same.
+        #: Recent overrides by rotas: hundreds of incidents may share them.
         self._overrides: dict[frozenset[str], Sequence[Override]] = {}
         self.advance = ProcessingResult()
 
     async def bring_forward(self, incident_id: int, advance: ProcessingResult) -> None:
-        """Take all the steps of one incident that are due, and note in *advance* what came of it."""
+        """Process all due steps of one incident. Record the result in *advance*."""
         self.advance = advance
         self._known = None
         incident = await self._ledger.incident(incident_id)
@@ -110,7 +110,7 @@ class IncidentProcessor:
         await self._conclude(incident)
         await self._tell_result(incident)
         for notice in await self._notices(incident):
-            # Of a bundle the first incident looks after it.
+            # The first incident sends the bundle, so that it is sent once.
             if notice.state not in SETTLED and notice.leads:
                 await self._mover.deliver(notice)
         if self._mover.has_moved:
@@ -119,7 +119,7 @@ class IncidentProcessor:
         waiting = [n for n in notices if n.state is NotificationState.PENDING and n.due_at <= self._now and n.leads]
         waiting = [n for n in waiting if n.id not in self._mover.waiting]
         if any(n.channel in ON_PAPER for n in waiting) and await self._ledger.is_paper_held():
-            # A person is told of that by itself.
+            # Paused paper has a notification of its own.
             waiting = [n for n in waiting if n.channel not in ON_PAPER]
         self.advance.oldest_pending = min((n.due_at for n in waiting), default=None)
         if incident.is_open:
@@ -128,16 +128,16 @@ class IncidentProcessor:
             await self._put_to_rest(incident)
 
     async def _leave_untold(self, incident: Incident) -> None:
-        """Decide nothing and call nobody: when people are told again it goes on from what is stored, as after a stop."""
+        """Decide nothing and make no calls: processing continues from the store when notifications are allowed again."""
         if incident.is_open:
             self._count(incident)
         elif not await self._notices(incident):
             await self._put_to_rest(incident)
 
     async def _briefed(self, incident: Incident) -> Incident:
-        """Give an open incident that has nobody to tell those whom it would have if it opened now; else follow an edit.
+        """Set the current policy of an open incident without any; otherwise apply an edit of the configuration.
 
-        Its escalation begins at the first step: none has begun. Of many that wait they hear together.
+        Its escalation starts at the first step. Many such incidents are bundled.
         """
         if not incident.is_open or (brief := self._brief(incident)) is None:
             return incident
@@ -149,7 +149,7 @@ class IncidentProcessor:
         return incident
 
     async def _follow_edit(self, incident: Incident, present: PolicySnapshot) -> Incident:
-        """Let people and numbers of an open incident be those of the configuration."""
+        """Apply edited people and numbers to an open incident."""
         present = await self._with_stand_ins(incident, present)
         edit = follow_edit(incident, present, await self._notices(incident), self._now)
         if edit is None:
@@ -165,7 +165,7 @@ class IncidentProcessor:
         return edit.incident
 
     async def _with_stand_ins(self, incident: Incident, present: PolicySnapshot) -> PolicySnapshot:
-        """Add those whom the configuration does not have, and an override that stands does: another process has its own."""
+        """Add people whom only an active override names: another process has their configuration."""
         before, policy = incident.brief.escalation, present.escalation
         unknown = {each.key: each for each in before.stand_ins if policy.contact(each.key) is None}
         if not unknown:
@@ -202,7 +202,7 @@ class IncidentProcessor:
             return incident
         self.advance.wake_at(min(silence.ends, self._now + _LOOK_AGAIN))
         incident = await self._fall_silent(incident)
-        # What a person has released goes out all the same: they knew better than the silence.
+        # A person's release goes out despite a silence.
         return await self._announce(incident) if incident.released_at is not None else incident
 
     async def _silence(self, incident: Incident) -> Silence | None:
@@ -211,9 +211,9 @@ class IncidentProcessor:
         return self._muter(incident, self._silences, self._now)
 
     async def _fall_silent(self, incident: Incident) -> Incident:
-        """Withdraw what has not left to staff: when the silence ends, the escalation goes on and tells what is true then.
+        """Withdraw unsent notifications to staff: when the silence ends the escalation continues with current facts.
 
-        Also that it lasts, to whomever. What a person has released is another matter.
+        Follow-ups are withdrawn too; a released announcement is not.
         """
         withheld = [
             notice
@@ -237,7 +237,7 @@ class IncidentProcessor:
             await self._mover.enter(notice, NotificationState.WITHDRAWN)
 
     async def _hold_to_promise(self, incident: Incident) -> Incident:
-        """Remind whoever has taken it on, and let the escalation go on when they are not heard of."""
+        """Remind the assignee, and continue the escalation if there is no answer."""
         decision = promise(incident, self._now)
         if isinstance(decision, AckReminderDue):
             decision = promise(incident, self._now, await overrides_for(self._ledger, incident, self._now))
@@ -279,12 +279,13 @@ class IncidentProcessor:
         decision = escalate(incident, notices, self._now)
         if not isinstance(decision, StartStep):
             return decision
-        # They say whom a step tells and not whether one begins: hundreds of incidents that wait need not read them.
+        # Overrides determine the people of a step, not whether it starts: hundreds of waiting incidents need not read
+        # them.
         overrides = await overrides_for(self._ledger, incident, self._now)
         return escalate(incident, notices, self._now, overrides) if overrides else decision
 
     async def _acquaint(self, incident: Incident, stand_ins: Sequence[Contact]) -> Incident:
-        """Let the incident know who stands in for somebody: their names are asked for when they answer."""
+        """Add substitutes to the incident's policy: their names are needed when they answer."""
         if not stand_ins:
             return incident
         policy = incident.brief.escalation
@@ -316,23 +317,23 @@ class IncidentProcessor:
                 await self._add(incident, drafts)
                 self.advance.wake_at(at)
             case NoRecipients() | AwaitStaffNotified():
-                pass  # What becomes of their notices is heard of.
+                pass  # Reports on their notifications will wake the engine.
         return incident
 
     async def _next_word(self, incident: Incident) -> Announcement:
-        # Overrides say whom a release is offered to: what does not wait for one need not read them.
+        # Overrides determine to whom a release is offered: without an offer they need not be read.
         asks = release_is_offered(incident, self._now)
         overrides = await overrides_for(self._ledger, incident, self._now) if asks else ()
         return announce(incident, await self._notices(incident), self._now, overrides)
 
     async def _follow_up(self, incident: Incident) -> None:
-        """Tell people outside that what they were told of lasts."""
+        """Create follow-ups for recipients outside."""
         decision = follow_up(incident, await self._notices(incident), self._now)
         await self._add(incident, decision.drafts)
         self.advance.wake_at(decision.then)
 
     async def _hand_over(self, incident: Incident) -> Incident:
-        """Tell whoever comes on duty what is still open."""
+        """Notify people who come on duty of the open incident."""
         rotas = frozenset(rota.name for rota in rotas_of(incident))
         if not rotas or not incident.is_open:
             return incident
@@ -358,7 +359,7 @@ class IncidentProcessor:
                     await self._add(incident, [draft])
 
     async def _tell_result(self, incident: Incident) -> None:
-        """Tell whoever released the announcement what came of it, also after the end and during a silence."""
+        """Notify the person who released of the result, also after the end and during a silence."""
         if incident.released_at is None:
             return
         result = release_result(incident, await self._notices(incident), self._now)
@@ -370,26 +371,26 @@ class IncidentProcessor:
         if notice.tells_of == 1:
             await self._mover.enter(notice, NotificationState.UNKNOWN)
         elif not incident.is_open:
-            # The others still need it. Who acknowledged may get it once more: a recovery is owed to them later.
+            # Other recipients still need it. A person who acknowledged may get it once more: a recovery follows later.
             await self._mover.leave(notice)
 
     async def _add(self, incident: Incident, drafts: Sequence[NotificationDraft], *, once: bool = False) -> None:
-        """Write notices that were not written before. *once*: nobody will ask for these again."""
+        """Write notifications that do not exist yet. *once*: they are not requested again."""
         for draft in drafts:
             if draft.plan is Plan.ESCALATION:
-                # What was decided before an edit may name a number, or somebody, that is no more.
+                # A draft from before an edit may name a removed number or person.
                 addresses = reached_at(incident.brief, draft.person, draft.addresses)
                 draft = replace(draft, addresses=addresses)  # noqa: PLW2901 - the same draft, to where it goes
             if draft.addresses and not await self._is_decided(incident, draft.key):
                 await self._decide(incident, draft, once=once)
 
     async def _is_decided(self, incident: Incident, key: str) -> bool:
-        # Most is asked for at each look. Only of what is in another's bundle, or has left one, its notice does not tell.
+        # Most are requested at each processing. The database is needed only for those that joined or left a bundle.
         known = any(notice.key == key for notice in await self._notices(incident))
         return known or await self._ledger.is_decided(key)
 
     async def _decide(self, incident: Incident, draft: NotificationDraft, *, once: bool) -> None:
-        """Write a notice: one of its own, or as a part of one that still waits."""
+        """Write a notification: one of its own, or a part of one that waits."""
         presses = urgency(
             draft.plan,
             draft.purpose,
@@ -412,7 +413,7 @@ class IncidentProcessor:
                 # Another engine is sending it at this moment.
                 not_before = self._now + GROUP_INTERVAL
             case AlreadyPending():
-                # A step begins once; what is asked for at each look would be written down at each look.
+                # A step starts once; other requests would be logged at each processing.
                 if once:
                     await self._write("notice superseded", incident, person=draft.person, channel=channel)
                 return
@@ -438,7 +439,7 @@ class IncidentProcessor:
         await self._ledger.journal(entry)
 
     def _owes_nothing(self, notice: Notification) -> bool:
-        """Whether a notice of a resolved incident needs no more looking after: settled, or sent and past its use."""
+        """Whether a notification of a resolved incident needs no further processing: settled, or sent and expired."""
         if notice.state in SETTLED:
             return True
         last = decisive(notice)
@@ -449,16 +450,16 @@ class IncidentProcessor:
 def _is_untold(incident: Incident) -> bool:
     """Whether nothing can have been decided about an incident yet."""
     at = incident.position
-    # Who takes it on before its first step is reminded all the same, and called about the release.
+    # An incident that was acknowledged before its first step still has reminders and offers of the release.
     is_untouched = incident.heard_at is None and incident.released_at is None
     return incident.is_open and at.step < 0 and at.wave == 0 and is_untouched
 
 
 def _has_heard(incident: Incident, notices: Sequence[Notification], draft: NotificationDraft) -> bool:
-    """Whether a person was told, or is about to be, of what an incident is about now.
+    """Whether a person was notified, or is about to be, of the incident's present state.
 
-    Also if an earlier step has rung them in vain: else whoever sleeps would be rung without any limit. A step itself calls as
-    often as it says.
+    Also if an earlier step called in vain: otherwise a sleeping person would be called without limit. A step itself
+    calls as often as configured.
     """
     place = draft.wave, draft.round, draft.step
     return any(

@@ -1,7 +1,7 @@
-"""A person says what became of a notice of which no machine can tell whether it arrived.
+"""Delivery status set by a person, for notifications whose delivery no machine can determine.
 
-A fax or a letter that may have left is not sent again by itself; somebody rings its reader, and their word is written down
-in the same transaction as what follows from it.
+A fax or a letter that may have been sent is not resent automatically; somebody telephones the reader, and the answer is
+stored in one transaction with its consequences.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from alerts.persistence.store import AuditEntry, UnitOfWork
 
 
 class ManualStatus(StrEnum):
-    """What a person says became of a notice, or is to become of it."""
+    """Status that a person sets."""
 
     DELIVERED = "delivered"
-    #: It never arrived, and is not sent again.
+    #: It did not arrive, and is not resent.
     LOST = "lost"
-    #: It never arrived, and goes out once more.
+    #: It did not arrive, and is resent.
     RESEND = "resend"
 
 
-#: The audit log keeps the word that its older entries have.
+#: The audit log keeps the value of older entries.
 _AUDITED = {ManualStatus.DELIVERED: "arrived"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManualStatusRequest:
-    """Somebody's word on one notice."""
+    """A person's status of one notification."""
 
     notice_id: int
     ruling: ManualStatus
     by: str
-    #: In the person's words; for the journal, never for a notice.
+    #: In the person's words; for the audit log, never for a notification.
     why: str
     at: datetime
 
 
 def objection(notice: Notification, incident: Incident, ruling: ManualStatus, *, is_held: bool = False) -> str | None:
-    """Return why nobody can say so of *notice*; `None`: they can.
+    """Return why the status cannot be set for *notice*; `None` if it can.
 
-    *is_held*: it waits because the store is an older copy, and may have been posted before.
+    *is_held*: it is paused after a restore, and may have been posted before.
     """
     if is_held and ruling is not ManualStatus.RESEND:
         return None
@@ -63,13 +63,13 @@ def objection(notice: Notification, incident: Incident, ruling: ManualStatus, *,
 
 
 def settled(notice: Notification, ruling: ManualStatus, now: datetime) -> Sequence[Attempt]:
-    """Return the attempts of *notice* that are known to stand otherwise now."""
+    """Return the attempts of *notice* with their status."""
     doubtful = [a for a in notice.attempts if a.state in DOUBTFUL]
     match ruling:
         case ManualStatus.DELIVERED:
             return [replace(doubtful[-1], state=AttemptState.DELIVERED, ended_at=now)] if doubtful else []
         case ManualStatus.LOST | ManualStatus.RESEND:
-            # One that goes out once more is tried like any that failed and may be tried again, at once.
+            # A notification to resend is retried at once, like one with a transient failure.
             error = ErrorClass.PERMANENT if ruling is ManualStatus.LOST else ErrorClass.TRANSIENT
             said = "somebody has found that it did not arrive"
             return [
@@ -79,7 +79,7 @@ def settled(notice: Notification, ruling: ManualStatus, now: datetime) -> Sequen
 
 
 async def _posted_before(ledger: UnitOfWork, notice: Notification, settlement: ManualStatusRequest) -> None:
-    """Write the attempt that the store has forgotten: who was told is owed what follows."""
+    """Write the attempt that the restored store lacks: its reader is due follow-ups."""
     delivery = notice.deliveries[-1] if notice.deliveries else await ledger.add_delivery(notice.id, notice.addresses[0])
     attempt = await ledger.add_attempt(delivery, "by hand", settlement.at, look_at=settlement.at)
     posted = replace(attempt, state=AttemptState.DELIVERED, detail=settlement.why, ended_at=settlement.at)
@@ -88,16 +88,16 @@ async def _posted_before(ledger: UnitOfWork, notice: Notification, settlement: M
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManualStatusResult:
-    """What came of a person's word."""
+    """Result of setting a status."""
 
-    #: The incidents that it changes something for.
+    #: Ids of the affected incidents.
     concerned: Sequence[int]
-    #: The milestones that were come to by it.
+    #: Milestones that were reached.
     tellings: Sequence[NotificationLatency]
 
 
 async def settle(ledger: UnitOfWork, settlement: ManualStatusRequest) -> ManualStatusResult | str:
-    """Write a person's word down, and what follows from it; return that, or why it cannot be said."""
+    """Store a status with its consequences. Return the result, or why it cannot be set."""
     try:
         notice = await ledger.notice(settlement.notice_id)
     except LookupError:
@@ -120,7 +120,7 @@ async def settle(ledger: UnitOfWork, settlement: ManualStatusRequest) -> ManualS
         case ManualStatus.LOST:
             await ledger.settle(notice.id, NotificationState.FAILED)
         case ManualStatus.RESEND:
-            # It has the time to arrive that it had at first.
+            # It has its original time to arrive.
             await ledger.reopen_notice(notice.id, settlement.at + (notice.expires_at - notice.created_at))
     await ledger.journal(
         AuditEntry(
@@ -133,6 +133,6 @@ async def settle(ledger: UnitOfWork, settlement: ManualStatusRequest) -> ManualS
         )
     )
     for incident_id in notice.incident_ids:
-        # It may have been put to rest.
+        # It may be inactive.
         await ledger.rouse(incident_id)
     return ManualStatusResult(concerned=notice.incident_ids, tellings=tellings)

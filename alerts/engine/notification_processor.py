@@ -1,4 +1,4 @@
-"""Make the moves of notices, inside a transaction: write what follows, heed the brakes, leave the calls of gateways."""
+"""Processing of notifications within a transaction: next actions, rate limits, gateway calls to make."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from alerts.persistence.store import AuditEntry, UnitOfWork
 
 
 class NotificationProcessor:
-    """Moves the notices of one incident. Made anew for each look at it."""
+    """Processes the notifications of one incident. Created for each processing."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class NotificationProcessor:
         now: datetime,
         under_way: MutableMapping[int, bool],
     ) -> None:
-        """*under_way*: ids of the attempts whose gateway is being called at this moment, each with whether we wait for that."""
+        """*under_way*: ids of attempts with a gateway call at this moment, each with whether its end is awaited."""
         self._ledger = ledger
         self._pool = pool
         self._policy = policy
@@ -57,15 +57,15 @@ class NotificationProcessor:
         self._preference, self._trying = pool.preference(now), pool.preference(now, trying=True)
         self._advance = advance
         self._incident_id = incident_id
-        #: Whether the notices are not any more as they were read.
+        #: Whether notifications have changed since they were read.
         self.has_moved = False
-        #: Ids of notices that wait for other notices: no gateway and no decision of ours delays them.
+        #: Ids of notifications that wait for others, not for a gateway or a decision.
         self.waiting = set[int]()
 
     async def deliver(self, notice: Notification) -> None:
-        """Make the moves of one notice until it has to wait for something."""
+        """Take the next actions of one notification until it has to wait."""
         while True:
-            # Whoever has not heard yet is told by what is sure to arrive.
+            # A first notification uses the most reliable gateway.
             preference = self._preference if notice.urgency in ALWAYS_GOES else self._trying
             match next_move(notice, preference, self._policy, self._now):
                 case FallBack(to=address):
@@ -84,7 +84,7 @@ class NotificationProcessor:
                     continue
                 case Finish(state=state):
                     await self.enter(notice, _settled(notice, state))
-                    # A step whose contacts all failed makes way for the next at once.
+                    # After a step whose contacts all failed the next one starts at once.
                     self._advance.wake_at(self._now)
                     return
                 case Wait(until=until):
@@ -93,7 +93,7 @@ class NotificationProcessor:
             return
 
     async def _call_instead(self, notice: Notification) -> Address | None:
-        """Return where to call somebody of the staff who sent STOP."""
+        """Return the number to call for a staff member who sent STOP."""
         incident = await self._ledger.incident(notice.incident_id) if wants_call_instead(notice, self._now) else None
         person = incident.brief.escalation.contact(notice.person) if incident is not None else None
         tried = {delivery.address for delivery in notice.deliveries}
@@ -107,15 +107,15 @@ class NotificationProcessor:
             self._advance.wake_at(notice.not_before)
             return
         if notice.channel in ON_PAPER and await self._ledger.is_paper_held():
-            return  # Whoever lets it go has everything looked at again.
+            return  # Releasing it triggers processing.
         if notice.urgency not in ALWAYS_GOES and await self._is_held(notice, gateway):
             return
         if await self._is_telephone_busy(notice) or await self._waits_for_staff(notice):
             return
         if not self._take(gateway, f"notice {notice.id}", priority(notice.urgency, notice.due_at, notice.id)):
-            return  # It is looked at again when its turn comes.
+            return  # It is processed when its turn comes.
         lease = self._now + self._policy.lease_on(notice.channel)
-        # What joins a bundle later is not in what is sent now.
+        # A notification that joins the bundle later is not in the sent message.
         await self._ledger.lock_notice(notice.id)
         whole = await self._whole(notice)
         response = await self._response(whole, gateway)
@@ -130,7 +130,7 @@ class NotificationProcessor:
         self._advance.wake_at(lease)
 
     async def _has_stopped(self, notice: Notification, gateway: str) -> bool:
-        """Whether the person wants no SMS on this phone; then it is written down as failed, and the next address tried."""
+        """Whether the person has opted out of SMS on this phone; then the attempt fails, and the next address is used."""
         address = notice.deliveries[-1].address
         if address.channel is not Channel.SMS:
             return False
@@ -153,7 +153,7 @@ class NotificationProcessor:
         return True
 
     async def _response(self, notice: Notification, gateway: str) -> str:
-        """Return the code by which the person can answer an SMS about an outage; nothing where no answer is heard."""
+        """Return the code for a reply to an SMS about an outage; "" if replies are not received."""
         address = notice.deliveries[-1].address
         asked = notice.purpose in {Purpose.OUTAGE, Purpose.REMINDER} or notice.facts.is_handover
         answerable = notice.plan is Plan.ESCALATION and asked
@@ -162,13 +162,13 @@ class NotificationProcessor:
         return printed(await self._ledger.responses.code_for(address.number, notice, self._now))
 
     async def _whole(self, notice: Notification) -> Notification:
-        """Return a notice with all that it tells of."""
+        """Return a notification with all its incidents."""
         return notice if notice.tells_of == len(notice.parts) else await self._ledger.notice(notice.id)
 
     async def _is_telephone_busy(self, notice: Notification) -> bool:
-        """Whether another call of ours occupies the telephone. Its end makes this one due, and meanwhile it cannot expire.
+        """Whether another call occupies the telephone. The end of that call makes this one due, and meanwhile it does not expire.
 
-        The transaction excludes those of other engines, so that no two calls to a telephone begin.
+        The transaction excludes other engines, so that no two calls to a telephone start.
         """
         address = notice.deliveries[-1].address
         if address.channel is not Channel.VOICE:
@@ -196,7 +196,7 @@ class NotificationProcessor:
         return False
 
     async def _is_held(self, notice: Notification, gateway: str) -> bool:
-        """Whether a brake holds a notice back. Counted is what the store says was taken: nothing in memory."""
+        """Whether a rate limit delays a notification. The store counts, not memory."""
         address, now = notice.deliveries[-1].address, self._now
         until, brake = now, RateLimitScope.CONTACT
         limits = () if notice.urgency in NEVER_TOO_MANY else CONTACT_LIMITS.get(address.channel, ())
@@ -218,7 +218,7 @@ class NotificationProcessor:
 
     async def _question(self, kind: CallKind, notice: Notification, attempt: Attempt) -> None:
         if kind is CallKind.ASK and attempt.gateway not in self._pool and attempt.id not in self._under_way:
-            # It was taken out of the configuration: nobody is left to ask.
+            # The gateway was removed from the configuration and cannot be queried.
             lost = replace(attempt, state=AttemptState.NO_TRACE, ended_at=self._now)
             await self._ledger.save_attempt(lost)
             self._advance.stirred.update(await freed_by(self._ledger, notice, lost))
@@ -233,30 +233,30 @@ class NotificationProcessor:
         self._advance.wake_at(asking.look_at)
 
     async def take_back(self, notice: Notification, attempt: Attempt) -> None:
-        """Have a letter taken out of its tray before a clerk posts it."""
+        """Withdraw a letter from its tray before a clerk posts it."""
         if attempt.gateway in self._pool:
             await self._call(CallKind.WITHDRAW, notice, attempt)
             self._advance.wake_at(self._now + self._policy.lease)
         else:
-            # Nobody can take it out of that tray any more, or say whether it was posted: a person looks, and what is owed to
-            # its reader is told.
+            # The letter cannot be withdrawn, and its posting is unknown: a person decides, and follow-ups to its reader
+            # are due.
             await self.enter(notice, NotificationState.UNKNOWN)
             self._advance.wake_at(self._now)
 
     async def _call(
         self, kind: CallKind, notice: Notification, attempt: Attempt, due_at: datetime | None = None
     ) -> bool:
-        """Leave a call to be made about an attempt; return whether it can be made now.
+        """Add a gateway call about an attempt; return whether it can be made now.
 
-        *due_at*: since when it waits for a slot. It must not change from look to look: whoever is looked at would go behind
-        all others each time, and none would ever go.
+        *due_at*: since when it waits for a slot. It must be the same at each processing, or the waiter would move to
+        the end of the queue each time.
         """
         if attempt.id in self._under_way:
             self._under_way[attempt.id] = True
             return False
         if any(attempt.id == e.attempt.id for e in self._advance.calls):
             return False
-        # What became of it may decide whether it is sent again; whether it has arrived can wait for all else.
+        # A query may decide about resending; a status check has the lowest priority.
         rank = len(RANK) if kind is CallKind.CHECK else RANK[notice.urgency]
         if not self._take(attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.look_at, notice.id)):
             return False
@@ -266,30 +266,30 @@ class NotificationProcessor:
     def _take(self, gateway: str, what: str, wanted: Priority) -> bool:
         if not self._pool.take(gateway, incident_id=self._incident_id, what=what, priority=wanted):
             return False
-        # At once: whatever breaks from here on, it is known that there is one to give back.
+        # Record the slot at once, so that it is released after any error.
         self._advance.taken.append(gateway)
         return True
 
     async def enter(self, notice: Notification, state: NotificationState) -> None:
-        """Write that a notice has come into a state, if it is another than before."""
+        """Write the notification's state if it has changed."""
         if state is notice.state:
             return
         self.has_moved = True
         await self._ledger.settle(notice.id, state)
         self._advance.entered.append(StateChange(channel=notice.channel, purpose=notice.purpose, state=state))
         await self._write(notice, f"notice {state}", person=notice.person, purpose=notice.purpose)
-        # Their next steps may begin at once, and whoever released hears what came of it. What else went well they find when
+        # The next steps of the other incidents may be due, and the result of a release. Other changes are read when
         # they are due.
         is_news = state is NotificationState.FAILED or (notice.plan is Plan.ANNOUNCEMENT and state in SETTLED)
         if notice.tells_of > 1 and is_news:
             self._advance.stirred.update((await self._whole(notice)).incident_ids)
 
     async def leave(self, notice: Notification) -> None:
-        """Take this incident out of a bundle that still has others to tell of."""
+        """Remove this incident from a bundle with others."""
         await self._ledger.leave_notice(notice.id, self._incident_id, self._now)
         await self._write(notice, "left a bundle", person=notice.person, purpose=notice.purpose)
         if notice.leads and (other := await self._ledger.lead_of(notice.id)) is not None:
-            self._advance.stirred.add(other)  # It looks after the notice from now on.
+            self._advance.stirred.add(other)  # It sends the notification from now on.
 
     async def _write(self, notice: Notification, event: str, **detail: str) -> None:
         entry = AuditEntry(
@@ -304,7 +304,7 @@ class NotificationProcessor:
 
 
 def _settled(notice: Notification, state: NotificationState) -> NotificationState:
-    """Return where a notice that has come to its end belongs: what only a brake held too long has not failed."""
+    """Return the final state of a notification: one that was throttled too long has not failed."""
     held = notice.not_before is not None and notice.urgency not in ALWAYS_GOES
     if state is NotificationState.FAILED and held and notice.last_attempt is None:
         return NotificationState.WITHDRAWN

@@ -1,4 +1,4 @@
-"""What the dispatcher says about its work to whoever counts it."""
+"""Metrics interface of the engine."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from alerts.model.notification import IncidentType, Purpose
 
 
 class Observer(Protocol):
-    """Told of what happened, after it was committed."""
+    """Receives what happened, after the commit."""
 
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
-        """Count a notice that came into this state."""
+        """Count a notification that has reached this state."""
 
     def told(self, telling: NotificationLatency) -> None:
-        """Note how long it took to come to a milestone of telling somebody: each once."""
+        """Record the latency of a milestone, once each."""
 
     def nobody_on_call(self, agency: str, rotas: int) -> None:
-        """Count rotas that an incident was to tell somebody by, and that had nobody on call."""
+        """Count rotas of a started step without anybody on call."""
 
     def notices_bundled(self, channel: Channel, notices: int) -> None:
-        """Count notices that were joined to others instead of being sent by themselves."""
+        """Count notifications that joined a bundle."""
 
     def notices_held(self, channel: Channel, brake: RateLimitScope, notices: int) -> None:
-        """Count notices that a brake has begun to hold back."""
+        """Count notifications that a rate limit delays from now on."""
 
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
-        """Note that a gateway answered, or did not."""
+        """Record whether a gateway call succeeded."""
 
     def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
-        """Note whether a gateway's receipts are overdue against its habit; `None`: it has none."""
+        """Record whether a gateway's receipts are overdue; `None`: it has no baseline."""
 
     def callback_refused(self, gateway: str, reason: str) -> None:
-        """Count a provider's callback that could not be trusted or understood."""
+        """Count a provider's callback that was rejected."""
 
     def outages_declared(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
-        """Note what people have declared of agencies that nobody has said to be over.
+        """Record the declared outages that have not ended.
 
-        *all_known*: every open incident has been looked at since the start; else there may be more.
+        *all_known*: every open incident was processed since the start; otherwise there may be more.
         """
 
     def cycle_finished(
         self, now: datetime, oldest_pending: datetime | None, open_incidents: Collection[OpenIncident]
     ) -> None:
-        """Note that all that was due is done, and which incidents are open.
+        """Record the end of a cycle and the open incidents.
 
-        *oldest_pending*: creation of the oldest notice not yet sent.
+        *oldest_pending*: creation of the oldest unsent notification.
         """

@@ -1,4 +1,4 @@
-"""What came of bringing an incident forward. Data only."""
+"""Result of processing incidents. Data only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alerts.model.notification import IncidentType, Purpose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChange:
-    """A notice came into a state; for those who count."""
+    """A changed notification state, for metrics."""
 
     channel: Channel
     purpose: Purpose
@@ -24,43 +24,43 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenIncident:
-    """An incident that is open; for those who show it."""
+    """An open incident, for metrics."""
 
-    #: Whose it is; "" for something of ours.
+    #: Short code of the agency; "" for a monitoring fault.
     agency: str
-    #: What people quote.
+    #: The incident number that people quote.
     number: str
     opened_at: datetime
-    #: What a person has declared about it that nobody has said to be over.
+    #: A declared type that has not ended.
     declared: IncidentType | None = None
 
 
 @dataclass(slots=True)
 class ProcessingResult:
-    """What came of bringing an incident forward."""
+    """Result of processing an incident."""
 
     calls: list[GatewayCall] = field(default_factory=list)
-    #: The gateways of which a slot was taken, once for each: they are given back if all this comes to nothing.
+    #: Gateways with a taken slot, once for each; released after a rollback.
     taken: list[str] = field(default_factory=list)
     entered: list[StateChange] = field(default_factory=list)
-    #: When there is something to do again.
+    #: When the next action is due.
     wake: datetime | None = None
-    #: Since when the oldest of its notices is due and not sent.
+    #: Since when the oldest unsent notification is due.
     oldest_pending: datetime | None = None
-    #: The incident, while it is open.
+    #: The incident while it is open.
     open: OpenIncident | None = None
-    #: Rotas that were to tell somebody and had nobody on call, by agency.
+    #: Rotas of started steps without anybody on call, by agency.
     deserted: Counter[str] = field(default_factory=Counter)
-    #: Notices that were bundled into others.
+    #: Notifications that joined a bundle.
     bundled: Counter[Channel] = field(default_factory=Counter)
-    #: Notices that a brake holds back.
+    #: Notifications that a rate limit delays.
     held: Counter[tuple[Channel, RateLimitScope]] = field(default_factory=Counter)
-    #: Other incidents that share a notice whose state has changed.
+    #: Other incidents of a notification with a changed state.
     stirred: set[int] = field(default_factory=set)
-    #: Nothing more is owed to anybody.
+    #: No action is due without another event.
     at_rest: bool = False
 
     def wake_at(self, at: datetime | None) -> None:
-        """Remember the earliest time at which something is due."""
+        """Keep the earliest due time."""
         if at is not None and (self.wake is None or at < self.wake):
             self.wake = at

@@ -1,6 +1,6 @@
-"""See from the store which gateways give no receipts any more as they used to, and let the pool know.
+"""Detects gateways with overdue receipts in the store and informs the pool.
 
-A shell: `receipt` decides. All engines that share a store see the same, and so does one that has just started.
+`alerts.decide.gateway.receipt` decides. All engines on a store, and one that has just started, detect the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class ReceiptMonitor:
-    """Looks when it is told to."""
+    """Examines the gateways when called."""
 
     def __init__(self, *, store: Store, pool: GatewayPool, clock: Clock, observer: Observer) -> None:
         self._store = store
@@ -29,23 +29,23 @@ class ReceiptMonitor:
         self._observer = observer
 
     async def look(self) -> None:
-        """Look once at every gateway but those of letters: a clerk may take days, and no provider is to blame."""
+        """Examine every gateway except trays: a clerk may take days, and no provider is at fault."""
         lines = [line for line in self._pool if line.channel is not Channel.LETTER]
         if not await self._look_at(lines):
-            # Each by itself: only the one that is at fault is left out.
+            # One by one: only the faulty gateway is skipped.
             for line in lines:
                 await self._look_at([line])
 
     async def _look_at(self, lines: Sequence[ConfiguredGateway]) -> bool:
-        """Look at gateways in one view of the store; return `False` when one of them could not be weighed."""
+        """Examine gateways in one read transaction. Return `False` if one of them failed."""
         try:
-            # Nobody who writes waits for it.
+            # A read transaction blocks no writer.
             async with self._store.reading() as ledger:
                 answered = await ledger.answered([line.name for line in lines], LATEST)
                 seen = [(line, *await self._examine(ledger, line, answered[line.name])) for line in lines]
         except StoreUnavailable:
             return True
-        # It says in which order gateways are tried, and must not stand in the way of those that are.
+        # It only affects the order of gateways, and must not stop deliveries.
         except Exception:
             if len(lines) == 1:
                 log.exception("the receipts of a gateway could not be weighed", gateway=lines[0].name)

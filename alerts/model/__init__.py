@@ -1,1 +1,1 @@
-"""The words of the alerting side as values, and the contract of a gateway. No I/O."""
+"""Values of the alerting side, and the protocol of gateways. No I/O."""

@@ -1,8 +1,7 @@
-"""An alert of the NOC's Alertmanager, and what becomes of it. Pure.
+"""Alerts of the NOC's Alertmanager and their effects. Pure.
 
-Everything that decides whether a word of Alertmanager is news lives in this file. It repeats all that it knows of a group,
-forgets what fires when it starts anew, and promises nothing but the state in the end: what comes again, late or out of
-order must tell nobody, and what does not come must never mean that it is over.
+Alertmanager repeats a whole group, loses its state in a restart, and guarantees only the final state: repeated, late or
+unordered notifications must not notify anybody, and missing ones never mean that an alert is over.
 """
 
 from __future__ import annotations
@@ -16,35 +15,35 @@ from enum import StrEnum
 
 from alerts.hours.elapsed import TOLERANCE
 
-#: What our own incidents are called where they are told to an Alertmanager: if it brings them back, they are no news.
+#: Name of the alerts that we send to Alertmanager: they are ignored when they come back.
 OWN_ALERT = "PantauIncident"
 
-#: An attempt that failed is made again until the next flush of its group, which is after five minutes (`group_interval`): so
-#: long what says that it fires may come behind what says that it is over.
+#: A failed notification is retried until the next flush of its group, after five minutes (`group_interval`): so long a
+#: "firing" may arrive after the "resolved".
 LATE_FOR = timedelta(minutes=5)
 
-#: How often it is written down that it fires still.
+#: Interval of recording that an alert still fires.
 HEARD_EVERY = timedelta(days=1)
 
-#: So many incidents of alerts are open at a time; what fires besides is one incident more for each plan by which it is told.
+#: Maximum of open incidents of alerts; further alerts share one incident per policy.
 MOST_OPEN = 500
 
-#: Dedup keys of alerts begin so. An agency's has no slash.
+#: Prefix of dedup keys of alerts. An agency's key has no slash.
 _KEY = "alert/"
 
-#: What strangers call their alerts and machines is quoted in SMS, and spoken: so many characters of it.
+#: Characters of foreign names that are quoted in SMS and calls.
 _NAME_ROOM, _INSTANCE_ROOM = 30, 24
 _LABELS_ROOM, _SUMMARY_ROOM = 1000, 300
-#: Of alerts that are told as one, so many are named in the journal.
+#: Alerts of a shared incident named in the audit log.
 _NAMED = 20
-#: More than the longest code has.
+#: More than the longest code.
 _AGENCY_ROOM = 64
 
 
 class AlertEffect(StrEnum):
     """What an alert from Alertmanager changed."""
 
-    #: The alert fires and did not before.
+    #: It fires, and did not before.
     FIRES = "fires"
     #: The alert still fires.
     GOES_ON = "goes_on"
@@ -58,27 +57,27 @@ class AlertEffect(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedAlert:
-    """What Alertmanager says of one alert."""
+    """One alert in a notification of Alertmanager."""
 
-    #: 16 hexadecimal digits, of the labels alone.
+    #: 16 hexadecimal digits, computed from the labels.
     fingerprint: str
     starts_at: datetime
-    #: `None`: it fires.
+    #: `None`: firing.
     ended_at: datetime | None
     labels: Mapping[str, str]
-    #: Its annotation of this name, or its description; "" without either.
+    #: The annotation `summary`, or `description`; "" without either.
     summary: str = ""
 
     @property
     def dedup_key(self) -> str:
-        """What its incident is about: the same labels are the same trouble, whenever it began."""
+        """The key of its incident: equal labels are the same problem, whenever it began."""
         return f"{_KEY}{self.fingerprint}"
 
     @property
     def subject(self) -> str:
-        """What people are told that it is called: "CakeraPenuh (web01 9100)"; "" where nothing of that is legible.
+        """The name for people: "CakeraPenuh (web01 9100)"; "" if no character is usable.
 
-        Letters, digits and little else: it goes into SMS, is spoken, and is printed.
+        Letters, digits and few others: it is used in SMS, calls and print.
         """
         name = _plain(self.labels.get("alertname", ""), _NAME_ROOM)
         instance = _plain(self.labels.get("instance", ""), _INSTANCE_ROOM)
@@ -86,11 +85,11 @@ class ReceivedAlert:
 
     @property
     def agency(self) -> str:
-        """The code of the agency that its label of this name is about; "" where that is none's."""
+        """The code in the label `agency`; "" without a valid one."""
         return _plain(self.labels.get("agency", ""), _AGENCY_ROOM)
 
     def told(self) -> Mapping[str, str]:
-        """Return what the journal keeps of it, on one line and within bounds."""
+        """Return the details for the audit log, on one line and bounded."""
         labels = ", ".join(f'{name}="{value}"' for name, value in sorted(self.labels.items()))
         found = {"labels": _line(labels, _LABELS_ROOM), "summary": _line(self.summary, _SUMMARY_ROOM)}
         return {name: text for name, text in found.items() if text}
@@ -98,40 +97,40 @@ class ReceivedAlert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownAlert:
-    """The latest that is known of the alert with these labels."""
+    """Latest known state of the alert with these labels."""
 
     fingerprint: str
-    #: When it last began. With the fingerprint this is which alert it is.
+    #: Start of the last occurrence, which with the fingerprint identifies it.
     starts_at: datetime
-    #: `None`: it fires.
+    #: `None`: firing.
     ended_at: datetime | None
-    #: When that was heard.
+    #: When the state was received.
     heard_at: datetime
-    #: The dedup key of the incident that it shares with others; `None`: it has one of its own.
+    #: Dedup key of a shared incident; `None`: it has one of its own.
     folded_into: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertGroup:
-    """The group in which Alertmanager brings alerts."""
+    """A group of alerts in Alertmanager."""
 
-    #: As Alertmanager calls it (`groupKey`); another one when routing is edited.
+    #: Its `groupKey`, which changes with the routing configuration.
     name: str = ""
-    #: So many of its alerts fire that those that begin now share an incident.
+    #: So many of its alerts fire that new ones share an incident.
     is_folded: bool = False
 
     def key(self, told_by: str) -> str:
-        """Return the dedup key of its incident, of those alerts that are *told_by* the same plan."""
+        """Return the dedup key of the shared incident of alerts *told_by* one policy."""
         digest = hashlib.sha256(f"{self.name}\0{told_by}".encode()).hexdigest()
         return f"{_KEY}group/{digest[:16]}"
 
 
-#: Of alerts that come in none, or in a small one.
+#: For alerts without a group or in a small one.
 UNGROUPED = AlertGroup()
 
 
 def rest_key(told_by: str) -> str:
-    """Return the dedup key of the incident of what fires while `MOST_OPEN` others are open."""
+    """Return the dedup key of the shared incident for alerts beyond `MOST_OPEN`."""
     return f"{_KEY}rest/{told_by}"
 
 
@@ -144,10 +143,10 @@ def incident_key(
     open_keys: Collection[str],
     has_room: bool,
 ) -> str:
-    """Return the dedup key of the incident that an alert belongs to: its own, its group's or that of the rest.
+    """Return the dedup key of an alert's incident: its own, its group's, or that beyond the limit.
 
-    It belongs to that one for as long as it fires, whatever group brings it. *open_keys*: of incidents that are open;
-    *has_room*: one more may be opened.
+    It stays the same while the alert fires, whatever its group. *open_keys*: keys of open incidents; *has_room*:
+    another incident may be opened.
     """
     if known is not None and known.ended_at is None:
         return known.folded_into or alert.dedup_key
@@ -160,9 +159,9 @@ def incident_key(
 
 
 def folded_subject(alerts: Iterable[ReceivedAlert], count: int) -> tuple[str, str]:
-    """Return what *count* alerts that share an incident are called in Malay and English, where *alerts* are of them.
+    """Return the name of *count* alerts with a shared incident in Malay and English; *alerts*: some of them.
 
-    "CakeraPenuh (40 amaran)"; "40 amaran" where they are not all called the same.
+    "CakeraPenuh (40 amaran)"; "40 amaran" with different names.
     """
     names = {_plain(each.labels.get("alertname", ""), _NAME_ROOM) for each in alerts}
     name = names.pop() if len(names) == 1 else ""
@@ -171,22 +170,22 @@ def folded_subject(alerts: Iterable[ReceivedAlert], count: int) -> tuple[str, st
 
 
 def folded_agency(alerts: Iterable[ReceivedAlert]) -> str:
-    """Return the agency that all of some alerts are about; "": none, or several, whose incident no silence of one holds for."""
+    """Return the common agency of alerts; "" for none or several, to which no silence of one agency applies."""
     agencies = {each.agency for each in alerts}
     return agencies.pop() if len(agencies) == 1 else ""
 
 
 def told_together(alerts: Collection[ReceivedAlert], firing: int) -> Mapping[str, str]:
-    """Return what the journal keeps of alerts that share an incident, of which *firing* fire by now."""
+    """Return the details of a shared incident for the audit log; *firing*: number of firing alerts."""
     named = ", ".join(filter(None, [each.subject for each in alerts][:_NAMED]))
     return {"alerts": str(len(alerts)), "firing": str(firing), "named": _line(named, _LABELS_ROOM)}
 
 
 def heed(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple[AlertEffect, KnownAlert]:
-    """Return what *alert* says that is new, and what is known after it: the same object if nothing is.
+    """Return the effect of *alert* and the known state after it: the same object if nothing has changed.
 
-    An alert that begins anew before the last is known to be over goes on: its end was lost, or who evaluates it has started
-    anew. Whoever was told of it is not told again.
+    An alert that starts again before its end is known still fires: the end was lost, or the evaluating server
+    restarted. Nobody is notified again.
     """
     heard = KnownAlert(fingerprint=alert.fingerprint, starts_at=alert.starts_at, ended_at=alert.ended_at, heard_at=now)
     if known is None:
@@ -199,7 +198,7 @@ def heed(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple
             heard, starts_at=max(alert.starts_at, known.starts_at)
         )
     if max(alert.starts_at, alert.ended_at) < known.starts_at <= now + TOLERANCE:
-        # That was the time before. A beginning that lies ahead was written by a clock that has been set back since.
+        # That was an earlier occurrence. A start in the future comes from a clock that was set back since.
         return AlertEffect.LATE, known
     return AlertEffect.IS_OVER, replace(heard, starts_at=max(alert.starts_at, known.starts_at))
 
@@ -210,16 +209,16 @@ def _after_the_end(alert: ReceivedAlert, known: KnownAlert, heard: KnownAlert) -
         return AlertEffect.WAS_OVER, heard if begins_anew else known
     if not begins_anew and timedelta(0) <= heard.heard_at - known.heard_at < LATE_FOR:
         return AlertEffect.LATE, known
-    # Also the same one: Alertmanager calls over what it hears no more of, and it fired all the time.
+    # Also for the same start: Alertmanager resolves alerts that it receives no more, and it was firing all the time.
     return AlertEffect.FIRES, heard
 
 
 def _plain(text: str, room: int) -> str:
-    """Return *text* without all that is no letter, digit, dot, hyphen or underscore of ASCII."""
+    """Return *text* with only ASCII letters, digits, dots, hyphens and underscores."""
     return " ".join(re.sub(r"[^A-Za-z0-9._-]+", " ", text[: 4 * room], flags=re.ASCII).split())[:room].strip()
 
 
 def _line(text: str, room: int) -> str:
-    """Return the beginning of *text* on one line, with nothing that a terminal would obey."""
+    """Return the beginning of *text* on one line, without control characters."""
     line = "".join(character if character.isprintable() else " " for character in text[: room + 1])
     return line[: room - 3] + "..." if len(line) > room else line.strip()

@@ -1,7 +1,7 @@
 """The sanctioned channels: a closed set.
 
 MAMPU's circular of 1 June 2007, paragraph 4: when the e-mail system fails, communication is allowed only through
-official channels such as letter, fax or telephone. There is no e-mail and no chat here, and nothing can add them.
+official channels such as letter, fax or telephone. E-mail and chat are not members, and no configuration can add them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Channel(StrEnum):
-    """Way to reach a person while mail is down. The set is closed."""
+    """A channel that works while mail is down."""
 
     #: A text message of one segment.
     SMS = "sms"
@@ -22,5 +22,5 @@ class Channel(StrEnum):
     LETTER = "letter"
 
 
-#: Channels that leave paper in an outside office: never sent twice by the product itself.
+#: Channels that leave paper in an outside office: Pantau never resends automatically.
 ON_PAPER = frozenset({Channel.FAX, Channel.LETTER})

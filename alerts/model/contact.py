@@ -1,4 +1,4 @@
-"""People, and the addresses at which they can be reached by a sanctioned channel."""
+"""People, and their addresses on the sanctioned channels."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from alerts.model.notification import Addressee, Language
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """One place where a person answers on one channel."""
+    """An address of a person on one channel."""
 
     channel: Channel
     #: E.164 for SMS, voice and fax; the organisation's name for a letter.
     number: str = field(repr=False)
-    #: Digits to press after an office line answers ("W1234#"), or empty.
+    #: Digits to dial after an office line answers ("W1234#"), or empty.
     extension: str = field(default="", repr=False)
-    #: When somebody is there; `None`: always. Says nothing about which address it is.
+    #: Office hours; `None`: always available. Not part of the identity.
     hours: OfficeHours | None = field(default=None, compare=False, repr=False)
-    #: Rung once a notice: whoever decided on the notice decides when to ring again. Says nothing about which it is.
+    #: Called once per notification: redials are decided with the notification. Not part of the identity.
     once: bool = field(default=False, compare=False, repr=False)
-    #: When somebody last answered there, as written down; `None`: never.
+    #: Last recorded answer; `None`: never.
     verified: date | None = field(default=None, compare=False, repr=False)
 
     def answers(self, at: datetime) -> bool:
-        """Return whether somebody may answer there at *at*."""
+        """Return whether the address is available *at* that time."""
         return self.hours is None or self.hours.is_open(at)
 
     def is_verified(self, within: timedelta, day: date) -> bool:
-        """Return whether somebody is known to have answered there, *within* so many days before *day*."""
+        """Return whether somebody has answered *within* so many days before *day*."""
         return self.verified is not None and self.verified <= day <= self.verified + within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
-    """A member of staff. Addresses are in the order in which they are tried."""
+    """A staff member. Addresses are in order of preference."""
 
     key: str
     name: str
     language: Language
     addresses: tuple[Address, ...]
-    #: What they sign in to the portal with; empty: nothing, or not known.
+    #: Portal account; empty: none or unknown.
     user: str = ""
 
     def addresses_on(self, channels: Iterable[Channel]) -> tuple[Address, ...]:
-        """Return the addresses to try, in the order of *channels* and then of the contact's own list."""
+        """Return the addresses to use, in the order of *channels*, then of the contact."""
         return tuple(a for channel in channels for a in self.addresses if a.channel is channel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
-    """Somebody outside who is told that the agency's mail is down. Each channel is used, not the first that works."""
+    """A recipient outside who is notified of an outage. Each channel is used, not only the first that works."""
 
     key: str
     language: Language
     addressee: Addressee
-    #: One address a channel: a fax now and a letter for the file, say.
+    #: One address per channel, for example a fax now and a letter for the file.
     addresses: tuple[Address, ...]

@@ -1,4 +1,4 @@
-"""How an order of a person may contradict what is measured."""
+"""Contradictions between a person's command and the newest runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Contradiction(StrEnum):
-    """How the notices of a person's order contradict what is measured (`alerts.decide.contradiction`)."""
+    """Contradiction of a command's notifications to the newest runs (`alerts.decide.contradiction`)."""
 
     #: The text says that a direction fails, and its newest message arrived.
     WORKS_AGAIN = "works-again"

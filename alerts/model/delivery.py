@@ -1,7 +1,7 @@
-"""Notices on their way: what is recorded of them. Data only.
+"""Notifications with their deliveries and attempts. Data only.
 
-Notice 1-n part (one incident it tells of), notice 1-n delivery (one address) 1-n attempt (one call of a gateway). An
-attempt is recorded as CALLING before the gateway is called; what happens to the process in between decides nothing.
+Notification 1-n part (one incident), notification 1-n delivery (one address) 1-n attempt (one gateway call). An attempt
+is stored as CALLING before the gateway is called, so that a crash loses nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from alerts.model.urgency import Urgency
 
 
 class AttemptState(StrEnum):
-    """How an attempt stands. Ranked by `RANK`: an earlier rank never overwrites a later one."""
+    """State of an attempt. By `RANK`, a state is never replaced by a lower one."""
 
-    #: Stored; the gateway is being called, or the process ended during the call.
+    #: Stored; the gateway is being called, or the process died during the call.
     CALLING = "calling"
-    #: It may have been sent. The gateway is asked before anything is sent again.
+    #: Perhaps sent: the gateway is queried before anything is resent.
     UNKNOWN = "unknown"
     #: The gateway does not find it and is not certain.
     NO_TRACE = "no_trace"
-    #: The gateway is certain that it never received it.
+    #: The gateway certainly did not receive it.
     NEVER_SENT = "never_sent"
     #: The gateway accepted it.
     ACCEPTED = "accepted"
@@ -36,7 +36,7 @@ class AttemptState(StrEnum):
     DELIVERED = "delivered"
     #: It will not arrive.
     FAILED = "failed"
-    #: It was withdrawn before it left.
+    #: Withdrawn before it was sent.
     WITHDRAWN = "withdrawn"
 
 
@@ -52,10 +52,10 @@ RANK: dict[AttemptState, int] = {
     AttemptState.WITHDRAWN: 6,
 }
 
-#: The message has left our hands, as far as anybody knows.
+#: States of a submitted message.
 LEFT = frozenset({AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED})
 
-#: It may have left without a trace.
+#: States of a message that may have been sent without a trace.
 DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NO_TRACE})
 
 
@@ -64,19 +64,19 @@ class NotificationState(StrEnum):
 
     #: Decided, and not accepted by a gateway yet.
     PENDING = "pending"
-    #: A gateway accepted it. It may not have arrived.
+    #: A gateway accepted it. Arrival is unknown.
     SENT = "sent"
-    #: The handset, the fax machine or the post has it. The person may not have read it.
+    #: It arrived at the handset, the fax machine or the post. Whether a person read it is unknown.
     DELIVERED = "delivered"
     #: Every address failed.
     FAILED = "failed"
     #: Nobody can find out whether it was sent. A person sets its status.
     UNKNOWN = "unknown"
-    #: It was not needed any more before it left.
+    #: Cancelled before it was sent.
     WITHDRAWN = "withdrawn"
 
 
-#: Nothing more is done by itself for a notice in one of these.
+#: Final states without a person's action.
 SETTLED = frozenset(
     {NotificationState.DELIVERED, NotificationState.FAILED, NotificationState.UNKNOWN, NotificationState.WITHDRAWN}
 )
@@ -84,31 +84,31 @@ SETTLED = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One call of one gateway."""
+    """One gateway call."""
 
     id: int
     n: int
-    #: Ours, unique, known to the gateway.
+    #: Our unique reference, which the gateway receives.
     reference: str
     gateway: str
     state: AttemptState
     started_at: datetime
-    #: When to look at it next: the lease while calling, the next question, the next check.
+    #: Time of the next action: end of the lease, next query or check.
     look_at: datetime
-    #: Questions asked about it so far.
+    #: Number of queries so far.
     asked: int = 0
     provider_id: str | None = None
     error: ErrorClass | None = None
     code: str = ""
     detail: str = ""
     ended_at: datetime | None = None
-    #: The response code that its SMS asks for: "1A"; empty where nobody answers by SMS.
+    #: Response code of its SMS: "1A"; empty if replies are not received.
     response: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A notice to one address."""
+    """Delivery of a notification to one address."""
 
     id: int
     address: Address
@@ -117,11 +117,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationIncident:
-    """What a notice tells of one incident. A bundle has several, and each incident stands elsewhere in its plan."""
+    """One incident within a notification. A bundle has several, each at its own position in its policy."""
 
     incident_id: int
-    #: Contact or recipient key in the incident's own plan. Two agencies may call one person by different keys, and two
-    #: people by the same.
+    #: Contact or recipient key in the incident's policy. Keys of different agencies are unrelated.
     person: str
     facts: Facts
     wave: int = 0
@@ -131,15 +130,15 @@ class NotificationIncident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """One message to one person, as stored. `key` is unique: deciding twice writes once.
+    """One message to one person, as stored. `key` is unique: a repeated decision writes once.
 
-    `person`, `facts`, `wave`, `round` and `step` are those of the incident by which the notice was looked up, or of its first.
+    `person`, `facts`, `wave`, `round` and `step` are those of the incident by which it was looked up, or of its first.
     """
 
     id: int
     key: str
-    #: What it has to tell, by incident, the oldest first; empty only in a drill. What was acknowledged or over before it left
-    #: is gone. Looked up by an incident, only the part about that one.
+    #: Its incidents, the oldest first; empty only in a drill. Incidents acknowledged or over before it was sent are
+    #: removed. Looked up by an incident, it has that part only.
     parts: tuple[NotificationIncident, ...]
     plan: Plan
     purpose: Purpose
@@ -149,29 +148,29 @@ class Notification:
     facts: Facts
     state: NotificationState
     created_at: datetime
-    #: It is of no use to the person after this moment; no attempt begins later.
+    #: Expiry: no attempt starts later.
     expires_at: datetime
-    #: All addresses it may be sent to, in order of trying.
+    #: All possible addresses, in order of preference.
     addresses: tuple[Address, ...]
-    #: One for each address tried so far, in the same order.
+    #: One per address tried so far, in the same order.
     deliveries: tuple[Delivery, ...] = ()
-    #: To whom a page is addressed; `None` for staff.
+    #: Addressee of a page; `None` for staff.
     addressee: Addressee | None = None
     wave: int = 0
     round: int = 0
     step: int = 0
-    #: Whose turn it is at a gateway.
+    #: Priority at a gateway.
     urgency: Urgency = Urgency.FIRST
-    #: How many incidents it tells of.
+    #: Number of incidents.
     tells_of: int = 1
-    #: Whether its first part is the bundle's first: that incident looks after it, so that nothing is done twice.
+    #: Whether its first part is the bundle's first: that incident sends it, so that nothing is sent twice.
     leads: bool = True
-    #: Gathering more, or held by a brake: no attempt begins earlier.
+    #: Bundled or throttled: no attempt starts earlier.
     not_before: datetime | None = None
 
     @property
     def incident_ids(self) -> tuple[int, ...]:
-        """The incidents that it tells of."""
+        """Ids of its incidents."""
         return tuple(part.incident_id for part in self.parts)
 
     @property
@@ -186,43 +185,43 @@ class Notification:
 
     @property
     def channel(self) -> Channel:
-        """The channel it is on now."""
+        """The current channel."""
         return (self.deliveries[-1].address if self.deliveries else self.addresses[0]).channel
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """All attempts so far, in their order."""
+        """All attempts so far, in order."""
         return tuple(a for d in self.deliveries for a in d.attempts)
 
     @property
     def was_told(self) -> bool:
-        """Whether the person may have got it: then a recovery is owed."""
+        """Whether the person may have received it, so that a recovery is due."""
         return any(a.state in LEFT | DOUBTFUL or a.code == NO_KEY for a in self.attempts)
 
     @property
     def has_left(self) -> bool:
-        """Whether it is known to have left for the person."""
+        """Whether it is known to be submitted."""
         return any(a.state in LEFT or a.code == NO_KEY for a in self.attempts)
 
     @property
     def has_arrived(self) -> bool:
-        """Whether it is known to have arrived, as far as its channel can tell: of a letter, that it was posted."""
+        """Whether it is known to have arrived, as far as its channel reports: for a letter, that it was posted."""
         arrived = {AttemptState.DELIVERED, AttemptState.SENT if self.channel is Channel.LETTER else None}
         return any(a.state in arrived for a in self.attempts)
 
     def delivery_of(self, attempt: Attempt) -> Delivery:
-        """Return the delivery that an attempt belongs to, however it stood when it was read."""
+        """Return the delivery of an attempt, whatever its state."""
         return next(d for d in self.deliveries if any(a.id == attempt.id for a in d.attempts))
 
     @property
     def last_attempt(self) -> Attempt | None:
-        """The attempt that decides how the notice stands."""
+        """The attempt that determines the notification's state."""
         return self.deliveries[-1].attempts[-1] if self.deliveries and self.deliveries[-1].attempts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationDraft:
-    """A notice that was decided on. Written once: if its key is there already, nothing happens."""
+    """A decided notification. Written once: a draft with an existing key has no effect."""
 
     incident_id: int
     person: str
@@ -234,23 +233,23 @@ class NotificationDraft:
     wave: int = 0
     round: int = 0
     step: int = 0
-    #: What tells it apart from others of its purpose to the same person in the same step.
+    #: Distinguishes it from others with the same purpose, person and step.
     once: str = ""
 
     @property
     def plan(self) -> Plan:
-        """The plan that it belongs to."""
+        """The plan it belongs to."""
         return self.facts.plan
 
     @property
     def purpose(self) -> Purpose:
-        """Why it is sent."""
+        """The purpose."""
         return self.facts.purpose
 
     @property
     def key(self) -> str:
-        """What it is: decided on anew, it has the same key."""
-        # An announcement tells a recipient by each channel.
+        """The unique key: a repeated decision has the same."""
+        # An announcement uses each channel of a recipient.
         channel = self.addresses[0].channel if self.plan is Plan.ANNOUNCEMENT else ""
         key = f"{self.incident_id}/{self.plan}/{self.wave}.{self.round}.{self.step}/{self.purpose}/{self.person}"
         return "/".join(filter(None, (key, channel, self.once)))

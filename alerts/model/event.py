@@ -1,4 +1,4 @@
-"""What the outside world may tell us about a problem. Data only."""
+"""Events of incidents. Data only."""
 
 from __future__ import annotations
 
@@ -12,77 +12,77 @@ from alerts.model.policy_snapshot import PolicySnapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """Something is wrong. Repeated for as long as it is; a worse `matter` is news, and so is a lesser one that lasts."""
+    """Something is wrong. Repeated while it lasts; a worse `matter` is new, and so is a lesser one that lasts."""
 
-    #: What the trouble is about: one open incident a key.
+    #: Key of the problem: one open incident per key.
     dedup_key: str
     at: datetime
     matter: IncidentType
-    #: When it began, as far as is known: the first failing run.
+    #: Start, as far as known: the first failed run.
     began_at: datetime
-    #: Who is to be told, as configured now. Frozen into the incident if this opens one.
+    #: Policy as configured now, frozen when this event opens an incident.
     brief: PolicySnapshot
-    #: It has gone down and up again and again; the incident will stay open until it is steady.
+    #: Flapping: the incident stays open until the state is stable.
     unsteady: bool = False
-    #: When the latest of what is wrong began; `None`: all of it at `began_at`.
+    #: Start of its latest part; `None`: all at `began_at`.
     latest_at: datetime | None = None
-    #: Where less is wrong by now than was told: since when; `None`: since just now.
+    #: Since when less is wrong than was notified; `None`: since now.
     less_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declare:
-    """A person knows of an outage, whatever is measured: users cannot read or send mail."""
+    """A person reports an outage, whatever is detected: users cannot read or send mail."""
 
-    #: What the trouble is about: one open incident a key, declared or measured.
+    #: Key of the problem: one open incident per key, declared or detected.
     dedup_key: str
     at: datetime
     by: str
-    #: An outage.
+    #: Type of the outage.
     matter: IncidentType
-    #: Since when, as far as the person knows.
+    #: Start, as far as the person knows.
     began_at: datetime
-    #: In the person's words; for the journal, never for a notice.
+    #: In the person's words; for the audit log, never for a notification.
     why: str
-    #: Who is to be told, as configured now. Frozen into the incident if this opens one.
+    #: Policy as configured now, frozen when this event opens an incident.
     brief: PolicySnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolve:
-    """The trouble is over, as far as it is measured."""
+    """The problem is over, as far as it is detected."""
 
     dedup_key: str
     at: datetime
-    #: When it ended, as far as is known: the first good run.
+    #: End, as far as known: the first good run.
     ended_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledge:
-    """A person has taken the incident on; or says again that they have it."""
+    """A person acknowledges the incident, or confirms an acknowledgement."""
 
     incident_id: int
     at: datetime
     by: str
-    #: Whom they take it over from: they have come on duty, or say so.
+    #: The previous assignee, when a person comes on duty or takes over.
     of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddNote:
-    """A person says something about the incident: somebody is at work on it."""
+    """A person adds a note: somebody is at work on the incident."""
 
     incident_id: int
     at: datetime
     by: str
-    #: In the person's words; for the journal, never for a notice.
+    #: In the person's words; for the audit log, never for a notification.
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Escalate:
-    """A person does not have it, or not any more: the next of the staff are to be told at once."""
+    """A person gives the incident away: the next staff are notified at once."""
 
     incident_id: int
     at: datetime
@@ -91,53 +91,53 @@ class Escalate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
-    """The acknowledgement has come to its end: whoever has taken the incident on was not heard of since."""
+    """The acknowledgement has expired without an answer of the assignee."""
 
     incident_id: int
     at: datetime
 
 
-#: In whose name an announcement is released that waits for nobody, and an incident closed that nobody watches any more.
+#: Actor of an automatic release, and of closing an incident that is no longer monitored.
 AUTOMATIC = "automatic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A duty officer lets the announcement go out; or it goes by itself (`AUTOMATIC`)."""
+    """A duty officer releases the announcement, or it is released automatically (`AUTOMATIC`)."""
 
     incident_id: int
     at: datetime
     by: str
-    #: What the person was shown, and orders it in spite of.
+    #: The contradiction that the person was shown and overrides.
     despite: Contradiction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkFalseAlarm:
-    """A person has found that it was a false alarm: nothing was wrong, and whoever was told must hear so."""
+    """A person marks a false alarm: nothing was wrong, and everybody notified gets a correction."""
 
     incident_id: int
     at: datetime
     by: str
-    #: In the person's words; for the journal, never for a notice.
+    #: In the person's words; for the audit log, never for a notification.
     why: str
-    #: What the person was shown, and orders it in spite of.
+    #: The contradiction that the person was shown and overrides.
     despite: Contradiction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Close:
-    """A person says that it is over; or nobody watches any more what it is about (`AUTOMATIC`)."""
+    """A person closes the incident, or it is no longer monitored (`AUTOMATIC`)."""
 
     incident_id: int
     at: datetime
     by: str
-    #: In the person's words; for the journal, never for a notice.
+    #: In the person's words; for the audit log, never for a notification.
     why: str
-    #: Whether mail works again, and whoever was told hears so. `None`: it does as far as it was declared, and what is measured
-    #: goes on.
+    #: Whether mail works again, so that everybody notified gets a recovery. `None`: as far as it was declared; a
+    #: detected outage continues.
     recovered: bool | None = None
-    #: What the person was shown, and orders it in spite of.
+    #: The contradiction that the person was shown and overrides.
     despite: Contradiction | None = None
 
 

@@ -1,7 +1,7 @@
-"""The life of an incident.
+"""Life cycle of an incident.
 
-Everything that changes an incident's state lives in this file, and nothing else does. `TRANSITIONS` is the
-specification: the tests read it, and so does the table in docs/explanation/incident.md.
+This module alone changes an incident's state. `TRANSITIONS` is the specification: the tests read it, and the table in
+docs/explanation/incident.md.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from alerts.model.policy_snapshot import PolicySnapshot
 class IncidentState(StrEnum):
     """State of an incident."""
 
-    #: Nobody has acknowledged. Escalation runs.
+    #: Not acknowledged: escalation runs.
     TRIGGERED = "triggered"
-    #: A person has acknowledged. Escalation stops until the acknowledgement expires; the announcement continues.
+    #: Acknowledged: escalation stops until the expiry, the announcement does not.
     ACKNOWLEDGED = "acknowledged"
     #: It ended. Everybody who was notified of it is notified of the end.
     RESOLVED = "resolved"
 
 
-#: (state, event) -> next state. A pair that is not listed changes nothing.
+#: (state, event) to next state. Pairs that are not listed have no effect.
 TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
     (IncidentState.TRIGGERED, Trigger): IncidentState.TRIGGERED,
     (IncidentState.TRIGGERED, Declare): IncidentState.TRIGGERED,
@@ -69,18 +69,17 @@ TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
     (IncidentState.RESOLVED, MarkFalseAlarm): IncidentState.RESOLVED,
 }
 
-#: What a person says again within this time changes nothing: a provider brings a key twice, and a telephone may answer every
-#: answer with "OK".
+#: Repeated commands within this time have no effect: a provider reports a key twice, and a telephone may answer every
+#: reply with "OK".
 SAID_TWICE = timedelta(minutes=1)
 
-#: How long after its end an incident can still be declared a false alarm. Later, a correction would only puzzle those
-#: who have long gone back to their mail.
+#: How long after its end an incident may be marked as a false alarm. A later correction would only puzzle its readers.
 CORRECTABLE_FOR = timedelta(hours=24)
 
-#: So long what is measured all the same opens no new incident after a person has ended one. Then somebody has to say so again.
+#: How long after a person has closed an incident its continued detection opens no new one.
 HOLDS_FOR = timedelta(hours=24)
 
-#: How much is wrong.
+#: Severity of a type.
 SEVERITY: dict[IncidentType, int] = {
     IncidentType.MONITORING_FAULT: 0,
     IncidentType.UNREACHED: 0,
@@ -95,59 +94,59 @@ SEVERITY: dict[IncidentType, int] = {
     IncidentType.BOTH: 4,
 }
 
-#: Mail does not work: people outside may need to know.
+#: Mail does not work: people outside may be notified.
 OUTAGES = frozenset({IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """How far the escalation has come."""
+    """Position in the escalation."""
 
-    #: Counts the times the escalation began anew, because things got worse, or a step of it, because a silence withheld it.
+    #: Number of restarts of the escalation, because the incident became worse, or of a step, after a silence.
     wave: int = 0
     round: int = 0
-    #: Index of the last step that was started; -1 before the first.
+    #: Index of the last started step; -1 before the first.
     step: int = -1
-    #: When that step was started (before the first: when the wave began).
+    #: Start of that step (before the first: of the restart).
     since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """A person's word that mail does not work. Stands until a person says that it does again."""
+    """A person's report that mail does not work, valid until a person ends it."""
 
     matter: IncidentType
     at: datetime
     by: str
     why: str
-    #: When it was said to be over, and by whom.
+    #: End of the declaration, and who ended it.
     over_at: datetime | None = None
     over_by: str | None = None
 
     @property
     def stands(self) -> bool:
-        """Whether nobody has said yet that it is over."""
+        """Whether it has not ended."""
         return self.over_at is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManualClosure:
-    """How an incident ended by a person's word, or because nobody watches it any more (`AUTOMATIC`)."""
+    """Closing by a person, or of an incident that is no longer monitored (`AUTOMATIC`)."""
 
     at: datetime
     by: str
     why: str
-    #: Whether mail works again, as the person says: else nobody is told of a recovery.
+    #: Whether mail works again according to the person: otherwise no recovery is sent.
     recovered: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """One stretch of trouble, and whom it was decided to tell."""
+    """One problem with its notifications' policy."""
 
     id: int
     dedup_key: str
-    #: What people quote: "JKR-07".
+    #: The number that people quote: "JKR-07".
     number: str
     matter: IncidentType
     state: IncidentState
@@ -155,61 +154,61 @@ class Incident:
     began_at: datetime
     opened_at: datetime
     position: Position
-    #: When it became what it is about now: an outage may begin as slowness.
+    #: Since when it has its type: an outage may begin as a degradation.
     since: datetime
-    #: After which enclosure its pages go on, because the store was an older copy (`alerts.persistence.restoration`).
+    #: Last used enclosure number after a restore of the database (`alerts.persistence.restoration`).
     pages_left_out: int = 0
-    #: What is wrong now, as far as was seen: while an outage ends it may be less than `matter`, and slowness in the end.
+    #: Current type: while an outage ends it may be less than `matter`.
     present: IncidentType
     present_since: datetime
-    #: When what `matter` and `present` say began, as it was measured or declared, and when mail first failed in it; `None`: with
-    #: the incident, or never. Junk from 22.16 is no failure of sending from 22.16.
+    #: Start of `matter` and `present`, detected or declared, and the first failure in it; `None`: at the start of the
+    #: incident, or never. Junk since 22.16 is no failed sending since 22.16.
     matter_began_at: datetime | None = None
     present_began_at: datetime | None = None
     outage_began_at: datetime | None = None
-    #: It went down and up again and again before it opened.
+    #: It flapped before it opened.
     unsteady: bool = False
-    #: What was last measured to be wrong; `None`: nothing, or nothing any more, and it is open by a person's word alone, or
-    #: was closed by one.
+    #: Last detected type; `None`: nothing is detected, and the incident is open by a declaration, or was closed by a
+    #: person.
     measured: IncidentType | None = None
-    #: By whose word it is an outage, or was; `None`: it was measured alone.
+    #: Its declaration, current or past; `None`: it was only detected.
     declared: Declaration | None = None
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
-    #: When anything was last heard of whoever has taken it on, or had.
+    #: Last answer of the current or previous assignee.
     heard_at: datetime | None = None
-    #: When they were reminded that it is about to expire; `None`: not since they were heard of.
+    #: When the assignee was reminded; `None`: not since the last answer.
     reminded_at: datetime | None = None
-    #: Who had taken it on when that expired, or has handed it on; `None`: nobody, or somebody has taken it on again.
+    #: The assignee at the expiry or escalation; `None`: none, or acknowledged again.
     had_by: str | None = None
-    #: Whether they handed it on, and were not just heard of no more.
+    #: Whether the previous assignee escalated, and the acknowledgement did not just expire.
     handed_on: bool = False
     released_at: datetime | None = None
     released_by: str | None = None
     resolved_at: datetime | None = None
     ended_at: datetime | None = None
-    #: When a person said that it was a false alarm, who, and in which words why.
+    #: When a person marked it as a false alarm, who, and the reason.
     corrected_at: datetime | None = None
     corrected_by: str | None = None
     corrected_why: str | None = None
-    #: By whose word it ended; `None`: it is open, or the probes have seen it end, or it was a false alarm.
+    #: Closing by a person; `None`: open, ended by detection, or a false alarm.
     closed: ManualClosure | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the trouble goes on."""
+        """Whether the problem lasts."""
         return self.state is not IncidentState.RESOLVED
 
     @property
     def ended_untold(self) -> bool:
-        """Whether it was closed, and nobody says that mail works again."""
+        """Whether it was closed without a recovery."""
         return self.closed is not None and not self.closed.recovered and self.corrected_at is None
 
     @property
     def held_since(self) -> datetime | None:
-        """When a person has ended it though it was measured: that opens nothing for a while (`is_held`).
+        """When a person closed it while it was detected, which suppresses a new incident for a while (`is_held`).
 
-        Not when it was corrected after its end: what is measured since is another trouble.
+        Not after a correction of an ended incident: what is detected since is another problem.
         """
         by_hand = self.closed.at if self.closed is not None and self.closed.by != AUTOMATIC else None
         at = max(filter(None, (self.corrected_at, by_hand)), default=None)
@@ -218,12 +217,12 @@ class Incident:
 
     @property
     def to_be_told(self) -> IncidentType:
-        """What a notice that is decided on now says is wrong: of an outage what is left of it."""
+        """The type in a notification decided now: for an outage what is left of it."""
         return self.present if {self.matter, self.present} <= OUTAGES else self.matter
 
     @property
     def told_began_at(self) -> datetime:
-        """When that began which a notice that is decided on now says is wrong (`to_be_told`); of what is over, all of it."""
+        """Start of `to_be_told`; for an ended incident, of all of it."""
         if not self.is_open:
             return self.worst_began_at
         began_at = self.present_began_at if self.to_be_told is self.present else self.matter_began_at
@@ -231,17 +230,17 @@ class Incident:
 
     @property
     def worst_began_at(self) -> datetime:
-        """When mail first failed in it or, where it never did, when it began."""
+        """When mail first failed in it, or its start without a failure."""
         return (self.outage_began_at or self.began_at) if self.matter in OUTAGES else self.began_at
 
     @property
     def standing(self) -> IncidentType | None:
-        """What is declared and not yet said to be over."""
+        """The declared type that has not ended."""
         return self.declared.matter if self.declared is not None and self.declared.stands else None
 
     @property
     def known_from(self) -> str:
-        """Who has declared it, as long as that says more than is measured; "": it is known from what is measured."""
+        """Who declared it, while that exceeds what is detected; "" otherwise."""
         said = self.declared
         return (
             said.by
@@ -251,21 +250,21 @@ class Incident:
 
     @property
     def held_by(self) -> IncidentType | None:
-        """By what it is held open: what is measured, what is declared, or both together; `None`: by nothing."""
+        """The type that keeps it open: detected, declared, or both; `None`: none."""
         return joined(self.measured, self.standing)
 
     def name_of(self, person: str) -> str:
-        """Return the name of a contact of the frozen plan, by its key; the key itself when there is none."""
+        """Return the name of a contact in the frozen policy by its key; the key without a contact."""
         contact = self.brief.escalation.contact(person)
         return contact.name if contact else person
 
     def holder_name(self, person: str) -> str:
-        """Return by what name a contact acts: the one by which they have the incident already, or their own."""
+        """Return the name under which a contact acts: the assignee's name if they have the incident, or their own."""
         by = self.acknowledged_by
         return by if by is not None and self.is_had_by({self.name_of(person)}) else self.name_of(person)
 
     def is_had_by(self, names: AbstractSet[str]) -> bool:
-        """Whether one of *names* is that of whoever has it, or of the same contact (`EscalationPolicy.named`)."""
+        """Whether one of *names* is the assignee's, or of the same contact (`EscalationPolicy.named`)."""
         by, named = self.acknowledged_by, self.brief.escalation.named
         if by is None or by in names:
             return by is not None
@@ -273,14 +272,14 @@ class Incident:
         return holder is not None and any(named(name) == holder for name in names)
 
     def reader(self, notice: Notification) -> str:
-        """Return whom a notice is for, as people know them."""
+        """Return the reader of a notification, as people name them."""
         return str(notice.addressee or self.name_of(notice.person))
 
     @property
     def acknowledged_until(self) -> datetime | None:
-        """When the acknowledgement expires if nothing is heard; `None`: nobody has taken it on, or it is over.
+        """Expiry of the acknowledgement without further answers; `None`: not acknowledged, or over.
 
-        Whoever is reminded late has as long to answer as anybody else.
+        After a late reminder the assignee has the usual time to answer.
         """
         if self.state is not IncidentState.ACKNOWLEDGED or self.heard_at is None:
             return None
@@ -314,7 +313,7 @@ def open_incident(event: Trigger | Declare, *, incident_id: int, number: str) ->
 
 
 def apply(incident: Incident, event: Event) -> Incident:
-    """Return the incident after *event*; the same object if nothing changed."""
+    """Return the incident after *event*; the same object without a change."""
     state = TRANSITIONS.get((incident.state, type(event)))
     if state is None:
         return incident
@@ -344,7 +343,7 @@ def apply(incident: Incident, event: Event) -> Incident:
 
 
 def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
-    """Let a person take it on. Whoever has it already has it for longer; only who says from whom takes it from another."""
+    """Acknowledge. The assignee extends the acknowledgement; another person takes over only by naming the assignee."""
     if incident.state is IncidentState.ACKNOWLEDGED and (event.of is None or event.of != incident.acknowledged_by):
         if event.by != incident.acknowledged_by or _was_heard_just_before(incident, event.at):
             return incident
@@ -376,28 +375,28 @@ def _was_heard_just_before(incident: Incident, at: datetime) -> bool:
 
 
 def _prolong(incident: Incident, at: datetime) -> Incident:
-    """Let the acknowledgement, if there is one, stand for its whole time from now on."""
+    """Extend the acknowledgement, if there is one, to its full time from now."""
     if incident.state is not IncidentState.ACKNOWLEDGED:
         return incident
     return replace(incident, heard_at=at, reminded_at=None)
 
 
 def _let_go(incident: Incident) -> Incident:
-    """Let nobody have it, and nobody have had it."""
+    """Remove the current and the previous assignee."""
     return replace(incident, acknowledged_at=None, acknowledged_by=None, reminded_at=None, had_by=None, handed_on=False)
 
 
 def is_news(matter: IncidentType, told: IncidentType) -> bool:
-    """Whether *matter* is to be told where *told* was: more is wrong than before, or as much and something else.
+    """Whether *matter* must be notified after *told*: more is wrong than before, or as much of another type.
 
-    While an outage ends less is wrong from run to run: that is no news. Where sending was down and now receiving is,
-    what was told would be false.
+    While an outage ends, less is wrong from run to run, which is no news. A change from sending to receiving would make
+    the notification wrong.
     """
     return matter is not told and SEVERITY[matter] >= SEVERITY[told]
 
 
 def joined(one: IncidentType | None, other: IncidentType | None) -> IncidentType | None:
-    """Return what is wrong where two things are, or one of them: nothing sent and nothing received is both."""
+    """Return the type of both problems together: no sending and no receiving is both."""
     if one is None or other is None:
         return one or other
     if one is not other and {one, other} <= OUTAGES:
@@ -406,20 +405,20 @@ def joined(one: IncidentType | None, other: IncidentType | None) -> IncidentType
 
 
 def _trigger(incident: Incident, event: Trigger) -> Incident:
-    """Take in what is measured; what was declared is wrong besides, for as long as that stands."""
+    """Apply a detection; a declared type is wrong besides."""
     wrong = joined(event.matter, incident.standing) or event.matter
-    # What is declared besides began before: both are wrong since the later of the two.
+    # The declared part began before: both are wrong since the later start.
     began_at = event.began_at if wrong is event.matter else max(event.began_at, incident.told_began_at)
     after = _worsen(incident, wrong, event.less_since or event.at, event.brief.cause, began_at)
     return after if event.matter is incident.measured else replace(after, measured=event.matter)
 
 
 def _declare(incident: Incident, event: Declare) -> Incident:
-    """Take in a person's word. What it is held open by already they need not say."""
+    """Apply a declaration. The part that keeps the incident open already need not be repeated."""
     wrong = joined(event.matter, incident.held_by) or event.matter
     if wrong is incident.held_by:
         return incident
-    # Whoever says more than was said before takes none of it back.
+    # A declaration of more withdraws nothing.
     said = joined(event.matter, incident.standing) or event.matter
     began_at = event.began_at if wrong is event.matter else max(event.began_at, incident.told_began_at)
     return replace(
@@ -434,7 +433,7 @@ def _declaration(event: Declare) -> Declaration:
 
 
 def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incident:
-    """Let it be measured no more: over, unless a person's word stands that it is not, or had ended it before."""
+    """End the detection: the incident is over unless a declaration keeps it open, or a person closed it before."""
     if not incident.is_open:
         if incident.closed is None or incident.measured is None:
             return incident
@@ -450,17 +449,17 @@ def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incide
 
 
 def _end(incident: Incident, ended_at: datetime, found_at: datetime) -> datetime:
-    """Return when an incident ended that was found to be over.
+    """Return when an ended incident ended.
 
-    What is left may have worked since before it began, because what failed has left the configuration, or is blamed on
-    something else by now. Then nobody saw it end.
+    The remaining parts may have worked since before its start, when the failing part was removed or is attributed
+    elsewhere. Then its end was not observed.
     """
     began_at = incident.worst_began_at
     return ended_at if ended_at > began_at else max(found_at, began_at)
 
 
 def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
-    """Let a person's word stand no more: over, unless it is measured that it is not, and they have not said about that."""
+    """End the declaration: the incident is over unless it is still detected and the person did not close that too."""
     said, after = incident.declared, incident
     if said is not None and said.stands:
         after = replace(incident, declared=replace(said, over_at=event.at, over_by=event.by))
@@ -468,26 +467,26 @@ def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
         return after if after is incident else _prolong(_measured_alone(after, incident.measured, event.at), event.at)
     recovered = event.recovered is not False
     closing = ManualClosure(at=event.at, by=event.by, why=event.why, recovered=recovered)
-    # When it ended nobody knows who does not say that mail works again.
+    # Without a recovery the time of the end is unknown.
     ended_at = event.at if recovered else None
     return replace(after, state=state, resolved_at=event.at, ended_at=ended_at, closed=closing)
 
 
 def _measured_alone(incident: Incident, measured: IncidentType, at: datetime) -> Incident:
-    """Return an incident of which nothing is declared any more."""
+    """Return an incident without a declaration."""
     return _worsen(incident, measured, at, incident.brief.cause, incident.told_began_at)
 
 
 def _worsen(incident: Incident, matter: IncidentType, at: datetime, why: Cause | None, began_at: datetime) -> Incident:
-    """Take in another matter, since when it is taken to be so, *why*, where that was measured, and when it began.
+    """Change the type, with the time of the change, its cause *why* if detected, and its start.
 
-    When slowness has become an outage, staff who acknowledged the slowness have not yet heard of the outage: the
-    escalation begins anew. An outage that spreads, moves to the other direction or ends in one is told in the notices still
-    to come, and to those who were told before by `alerts.decide.followup`.
+    When a degradation becomes an outage, staff who acknowledged the degradation are not notified of the outage yet: the
+    escalation restarts. An outage that spreads, changes its direction or loses one is reported in later notifications,
+    and by `alerts.decide.followup` to people notified before.
     """
     if matter is incident.present:
         return incident
-    # The plan stays as it was frozen; why it fails may be another reason by now.
+    # The policy stays frozen; the cause may have changed.
     brief = incident.brief
     brief = brief if brief.cause is why else replace(brief, cause=why)
     changed = replace(
@@ -514,21 +513,21 @@ def _worsen(incident: Incident, matter: IncidentType, at: datetime, why: Cause |
 
 
 def has_got_worse(incident: Incident, told: IncidentType) -> bool:
-    """Whether somebody who was told of *told* has not heard what it is now: slowness has become an outage."""
+    """Whether a person notified of *told* is not notified of the outage that a degradation has become."""
     return told not in OUTAGES and incident.matter in OUTAGES
 
 
 def may_correct(incident: Incident, now: datetime) -> bool:
-    """Whether it can be declared a false alarm: once, while it is open or within `CORRECTABLE_FOR` of its end."""
+    """Whether it may be marked as a false alarm: once, while open or within `CORRECTABLE_FOR` of its end."""
     if incident.corrected_at is not None:
         return False
     return incident.resolved_at is None or -TOLERANCE <= now - incident.resolved_at <= CORRECTABLE_FOR
 
 
 def release_is_offered(incident: Incident, now: datetime) -> bool:
-    """Whether a duty officer is asked to release the announcement: the outage has lasted long enough, and nobody has.
+    """Whether a duty officer is asked to release the announcement: the outage has lasted, and it is not released.
 
-    Not while mail is only slow by now: of that nobody outside hears.
+    Not while mail is only slow, of which nobody outside is notified.
     """
     plan = incident.brief.announcement
     return (
@@ -549,11 +548,11 @@ def _correct(incident: Incident, event: MarkFalseAlarm) -> Incident:
 
 
 def is_held(ended: Incident, event: Trigger) -> bool:
-    """Whether *event* tells of nothing but what a person has ended by hand: *ended* is the last incident about it.
+    """Whether *event* only detects what a person has closed: *ended* is the last incident with its key.
 
-    What a prober measures does not change because a person knows better: without this the next run would open the same
-    incident again. Trouble of which anything began afterwards, or that is worse, is another matter, and after a day a person
-    has to say so again. Where nothing was measured, the person has ended nothing but what another had said.
+    Detection does not change because a person knows better: without this the next run would reopen the incident. A
+    problem that began later, or is worse, is another one, and after a day a person has to close again. Where nothing
+    was detected, the person has only ended a declaration.
     """
     since = ended.held_since
     return (

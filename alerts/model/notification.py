@@ -1,4 +1,4 @@
-"""A notice: one message to one person about an incident, and the facts it tells."""
+"""Notification: one message to one person about an incident, and its facts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 
 
 class Plan(StrEnum):
-    """Which of an incident's two plans a notification belongs to."""
+    """One of an incident's two plans."""
 
-    #: Notifies staff, step by step, and stops at an acknowledgement.
+    #: Notifies staff step by step; stops at an acknowledgement.
     ESCALATION = "escalation"
-    #: Notifies the agency's recipients; waits for a release and ends with a recovery or a correction.
+    #: Notifies the agency's recipients; waits for a release, and ends with a recovery or a correction.
     ANNOUNCEMENT = "announcement"
 
 
@@ -136,21 +136,21 @@ class Language(StrEnum):
     ENGLISH = "en-GB"
 
 
-#: What tells somebody that something is wrong, as opposed to that it is over.
+#: Purposes that report a problem, as opposed to its end.
 TELLS_OF_IT = frozenset({Purpose.OUTAGE, Purpose.UPDATE})
 
-#: What is wrong with telling people. Told to the NOC, and of no interest any more when it is over.
+#: Types about notifications. The NOC is notified, and not of their end.
 OF_TELLING = frozenset({IncidentType.UNREACHED, IncidentType.DOUBTFUL, IncidentType.UNRELEASED, IncidentType.RESTORED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuingOffice:
-    """Who speaks in a notice: the agency (or the NOC, for our own faults). Frozen into the incident."""
+    """Sender of a notification: the agency (or the NOC, for monitoring faults). Frozen into the incident."""
 
-    #: At most 11 characters: "JKR". What an SMS calls the agency.
+    #: At most 11 characters: "JKR". The agency's name in an SMS.
     short: str
     name: str
-    #: The mail domain, e.g. "jabatan-contoh.gov.my". Never put in an SMS (link-like).
+    #: The mail domain, e.g. "jabatan-contoh.gov.my". Never in an SMS (it looks like a link).
     domain: str
     #: Postal address lines without the name; the last is "<postcode> <TOWN>".
     address: tuple[str, ...] = ()
@@ -162,7 +162,7 @@ class IssuingOffice:
     hours_en: str = ""
     website: str = ""
     division: str = ""
-    #: The file that a clerk has given for these letters, without an enclosure number, or "" (a line to fill in by hand).
+    #: File reference for these letters, without an enclosure number, or "" (to fill in by hand).
     reference: str = ""
     signatory_name: str = ""
     signatory_post: str = ""
@@ -171,7 +171,7 @@ class IssuingOffice:
     contact_name: str = ""
     contact_post: str = ""
     contact_telephone: str = ""
-    #: Quoted lines above the signature, changing with governments and states.
+    #: Quoted lines above the signature, which change with governments and states.
     slogans: tuple[str, ...] = ('"MALAYSIA MADANI"', '"BERKHIDMAT UNTUK NEGARA"')
     copies: tuple[str, ...] = ()
     #: Print "Surat ini ialah cetakan komputer dan tidak memerlukan tandatangan."
@@ -182,7 +182,7 @@ class IssuingOffice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addressee:
-    """To whom a page is addressed."""
+    """Addressee of a page."""
 
     #: "Ketua Setiausaha"
     title: str
@@ -195,72 +195,72 @@ class Addressee:
     salutation: str = "Tuan/Puan,"
 
     def __str__(self) -> str:
-        """Return it as it is listed."""
+        """Return it as in a list."""
         return f"{self.title}, {self.organisation}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a notice tells. All that wording and documents need, whatever the channel."""
+    """Facts of a notification, for all channels."""
 
     purpose: Purpose
     plan: Plan
     matter: IncidentType
     office: IssuingOffice
-    #: "JKR-07": letters and few digits; the same for all notices of an incident.
+    #: "JKR-07": letters and few digits; the same for all notifications of an incident.
     number: str
-    #: When the incident began (aware UTC).
+    #: Start of the incident (aware UTC).
     began_at: datetime
-    #: When this notice was decided on (aware UTC); printed as the date of a page.
+    #: Time of the decision (aware UTC); the date of a page.
     noticed_at: datetime
-    #: Date of the notice that an update, recovery or correction refers to; `None`: none had left for staff when it was over,
-    #: or it may not have arrived outside.
+    #: Date of the notification that an update, a recovery or a correction refers to; `None`: none was sent to staff
+    #: before the end, or it may not have arrived outside.
     first_noticed_at: datetime | None = None
     ended_at: datetime | None = None
-    #: Which of the notices about the incident this is to an office outside, from 1: a page's reference ends with it, so
-    #: that no two letters of an office bear the same. 0: nobody has counted.
+    #: Number of this page to an outside office within the incident, from 1, at the end of its reference. 0: not
+    #: numbered.
     enclosure: int = 0
-    #: That of the page of `first_noticed_at`.
+    #: Number of the page of `first_noticed_at`.
     cited: int = 1
-    #: What the reader of an update was told before, where something else is wrong by now.
+    #: Type in the reader's previous notification, if it has changed.
     was: IncidentType | None = None
-    #: For our own fault: what is affected, in the words of `monitor` ("peti rujukan A"); empty otherwise.
+    #: For a monitoring fault: what is affected, in Malay ("peti rujukan A"); empty otherwise.
     subject: str = ""
     #: The same in English.
     subject_en: str = ""
-    #: Why, where that is known; staff alone are told.
+    #: Cause, if known; for staff only.
     cause: Cause | None = None
-    #: Who has declared it, where no probe sees it or not all of it; staff alone are told.
+    #: Who declared it, if the probes do not detect all of it; for staff only.
     declared_by: str = ""
-    #: It has gone down and up again and again, and is told only once until it is steady.
+    #: Flapping: notified once until it is stable.
     unsteady: bool = False
-    #: Whoever is told of it outside gets a follow-up on each working day on which it lasts.
+    #: Whether recipients outside get a follow-up on each working day.
     followed_up: bool = False
-    #: When this notice was decided on, a duty officer could release the announcement: key 5 in a call.
+    #: A duty officer could release the announcement at the decision: key 5 in a call.
     may_release: bool = False
-    #: Who has taken it on (`Purpose.TAKEN`) or closed it (`Purpose.CLOSED`), or had when that expired, or has handed it on (`Purpose.OUTAGE`); "" where it is
-    #: nobody's.
+    #: Who acknowledged (`Purpose.TAKEN`) or closed it (`Purpose.CLOSED`), or was the assignee at an expiry or
+    #: escalation (`Purpose.OUTAGE`); "" without one.
     by: str = ""
     handed_on: bool = False
-    #: Who had the duty before whoever is told of it now that they have it (`Purpose.UPDATE`); "": nobody.
+    #: Who was on duty before the reader (`Purpose.UPDATE`); "": nobody.
     relieved: str = ""
-    #: When anything was last heard of whoever has taken it on, or had.
+    #: Last answer of the current or previous assignee.
     heard_at: datetime | None = None
-    #: When that is about to expire, and who is told then.
+    #: Expiry of the acknowledgement, and who is notified then.
     until: datetime | None = None
     successors: Successors = Successors.OTHERS
-    #: Of a release (`Purpose.RESULT`): how many notices arrived, whom the others did not reach, and how many letters that
-    #: were issued at `first_noticed_at` are not posted.
+    #: Result of a release (`Purpose.RESULT`): number of arrived notifications, readers that were not reached, and
+    #: number of unposted letters of `first_noticed_at`.
     arrived: int = 0
     undelivered: tuple[str, ...] = ()
     unposted: int = 0
 
     @property
     def is_handover(self) -> bool:
-        """Whether it tells somebody of the staff who comes on duty of what is still open."""
+        """Whether it notifies a person who comes on duty."""
         return self.purpose is Purpose.UPDATE and self.plan is Plan.ESCALATION and self.was is None
 
     @property
     def is_belated(self) -> bool:
-        """Whether it tells staff of something that was over before they could be told of it."""
+        """Whether it reports a past problem of which staff could not be notified."""
         return self.purpose is Purpose.RECOVERY and self.plan is Plan.ESCALATION and self.first_noticed_at is None

@@ -1,6 +1,6 @@
-"""The number of an incident: how it is written, and which one people mean.
+"""Incident numbers: format, and interpretation of quoted numbers.
 
-`monitor.store.engine.incidents` counts, where the incident is opened.
+`monitor.store.engine.incidents` assigns them.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-#: What the numbers of drills begin with, and those of incidents should not.
+#: Prefix of drill numbers, which incidents should not have.
 DRILLS_BEGIN: Final = "LATIH"
 _MORE_DIGITS = re.compile(r"(?<=\d\d)\d+$")
-#: With the hyphen. The code may hold others: "PPD-01-01".
+#: With the hyphen. The code may contain others: "PPD-01-01".
 _QUOTED = re.compile(r"([A-Z0-9][A-Z0-9-]*)-(\d{1,6})", re.ASCII)
 
 
 def number_prefix(agency: str) -> str:
-    """Return what an agency's incidents' numbers begin with: few letters, to fit an SMS and be quick to spell.
+    """Return the prefix of an agency's incident numbers: few letters, short for an SMS and quick to spell.
 
-    It ends with two digits at most: with four behind them there are fewer than a carrier takes for a telephone number.
+    It ends with at most two digits: with four more, carriers do not take it for a telephone number.
     """
     return _MORE_DIGITS.sub("", agency[:5].upper()) or "NOC"
 
@@ -30,9 +30,9 @@ def incident_number(prefix: str, count: int) -> str:
 
 
 def numbers_quoted(quoted: str) -> Sequence[str]:
-    """Return the numbers that *quoted* may stand for: JCONT-01 of "jcontoh-1". Whose it is, `is_quoted` says.
+    """Return the numbers that *quoted* may mean: JCONT-01 for "jcontoh-1". `is_quoted` decides.
 
-    NOC-01, too: the SMS about it begins with what the centre calls itself, and people put that before the number.
+    Also NOC-01: an SMS begins with the centre's name, which people put before the number.
     """
     if not (found := _QUOTED.fullmatch(quoted.upper())):
         return [quoted.upper()]
@@ -41,10 +41,10 @@ def numbers_quoted(quoted: str) -> Sequence[str]:
 
 
 def is_quoted(quoted: str, number: str, agency: str) -> bool:
-    """Whether somebody who writes *quoted* means the incident of *agency* with that *number*.
+    """Whether *quoted* means the incident of *agency* with that *number*.
 
-    People write the agency's whole code for what the number begins with, and leave out the hyphen and zeros. Without the
-    hyphen "PPD0101" may be PPD01-01 as well as PPD-101.
+    People write the agency's whole code instead of the prefix, and leave out the hyphen and zeros. Without the hyphen
+    "PPD0101" may be PPD01-01 or PPD-101.
     """
     prefix, _, count = number.upper().rpartition("-")
     text = quoted.upper()

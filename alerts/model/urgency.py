@@ -1,6 +1,6 @@
-"""Whose turn it is at a gateway. Pure.
+"""Priority of notifications at a gateway. Pure.
 
-Within one class whatever came first goes first.
+Within one class the oldest comes first.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ class Urgency(StrEnum):
     ANNOUNCEMENT = "announcement"
     #: A later round.
     REPEAT = "repeat"
-    #: Good news waits for bad news.
+    #: Good news, after bad news.
     RECOVERY = "recovery"
 
 
 RANK = MappingProxyType({urgency: rank for rank, urgency in enumerate(Urgency)})
 
-#: What a brake never holds back: else somebody would not hear at all, or act on what is known to be wrong.
+#: Never limited: otherwise a person would not be notified at all, or act on wrong information.
 ALWAYS_GOES = frozenset({Urgency.FIRST, Urgency.ANNOUNCEMENT})
-#: What the brake of a person does not hold back, only that of a gateway: they are gathered, so they come every two minutes
-#: at the most, and whoever was told that mail fails must not be the last to hear that it works.
+#: Limited per gateway, not per person: they are bundled, so they come every two minutes at most, and a recovery must
+#: not come last.
 NEVER_TOO_MANY = ALWAYS_GOES | {Urgency.RECOVERY}
 
-#: Sorts notices into the order in which they are handed to a gateway: rank, then age, then number.
+#: Sort key at a gateway: rank, age, number.
 Priority = tuple[int, datetime, int]
 
 
 def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> Urgency:  # noqa: A002 - our word
-    """Return how much a notice presses. *heard_before*: the person was owed a notice about this wave already."""
+    """Return the urgency of a notification. *heard_before*: the person had one in this restart before."""
     match purpose:
         case Purpose.RECOVERY | Purpose.TAKEN | Purpose.CLOSED:
             return Urgency.RECOVERY
@@ -55,5 +55,5 @@ def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> 
 
 
 def priority(urgency: Urgency, due_at: datetime, notice_id: int) -> Priority:
-    """Return the place of a notice in the order."""
+    """Return the sort key of a notification."""
     return RANK[urgency], due_at, notice_id

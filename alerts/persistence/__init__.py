@@ -1,1 +1,1 @@
-"""What is kept, and by which time: the port to the store, the chain of its journal, the clock."""
+"""Persistence: protocol of the store, hash chain of the audit log, clock."""

@@ -1,7 +1,7 @@
-"""The audit: the journal as a chain of hashes, how an entry is sealed, and whether a chain that is handed over is whole.
+"""Audit log as a hash chain: sealing of entries, and verification. Pure.
 
-Each entry has the hash of the one before it, so none can be changed, taken out, put in or moved without every later
-hash becoming another. docs/explanation/audit.md says how a third person checks a chain with nothing but this form. Decisions only.
+Each entry contains the hash of the previous one, so changing, removing, inserting or moving one changes all later
+hashes. docs/explanation/audit.md describes how a third party verifies a chain from this format alone.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any
 
 from alerts.persistence.store import AuditEntry
 
-#: What stands before the first entry.
+#: The hash before the first entry.
 BEGINNING = "0" * 64
 
-#: The journal's word for a purge, which is also what a tombstone must point to.
+#: Event of a purge, to which each tombstone must refer.
 PURGED = "records purged"
 
-#: The journal's word for having been followed whole up to here. It names the last such entry before it by number and
-#: hash, and so vouches for it: who follows a part of the chain may go from one to the next.
+#: Event of a complete verification up to here. It refers to the previous such entry by number and hash, so that a
+#: verifier of a part of the chain may continue from one to the next.
 CHECKPOINT = "journal followed"
 
-#: An entry that says by how much the clock was set back.
+#: Event that states by how much the clock was set back.
 CLOCK_SET_BACK = "clock set back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainedEntry:
-    """An entry in its place in the chain.
+    """An entry in the chain.
 
-    A *tombstone* is an entry whose content was purged with an authority: number, time and hashes stay, `purged_by` is
-    the number of the entry that tells of the purge, and the rest is empty.
+    A *tombstone* is an entry whose content was purged with authority: number, time and hashes remain, `purged_by` is
+    the number of the purge's entry, and the rest is empty.
     """
 
     number: int
@@ -44,38 +44,38 @@ class ChainedEntry:
     incident_id: int | None
     notice_id: int | None
     detail: Mapping[str, Any]
-    #: The hash of the entry before it.
+    #: Hash of the previous entry.
     previous: str
-    #: SHA-256 of what it says (`canonical`).
+    #: SHA-256 of the content (`canonical`).
     content: str
-    #: SHA-256 of `previous` and `content`. So whoever is handed a few entries with their contents, and of the others
-    #: only this hash of a hash, can still follow the chain, and learns nothing of what is not theirs.
+    #: SHA-256 of `previous` and `content`. So the chain can be verified with the contents of some entries and only this
+    #: hash of the others, without disclosing them.
     hash: str
     purged_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainHead:
-    """The end of a chain. Whoever keeps a copy of one outside can show later that nothing before it was rewritten."""
+    """End of a chain. A copy kept elsewhere proves later that nothing before it was rewritten."""
 
     number: int = 0
     hash: str = BEGINNING
 
     @property
     def fingerprint(self) -> int:
-        """The first 13 digits of the hash as a number: as much as a metric's value holds exactly (52 bits)."""
+        """First 13 digits of the hash as a number: the exact range of a metric's value (52 bits)."""
         return int(self.hash[:13], 16)
 
 
 def moment(at: datetime) -> str:
-    """Return *at* as it is hashed: UTC with microseconds, "2026-11-24T06:15:00.000000Z"."""
+    """Return *at* in the hashed format: UTC with microseconds, "2026-11-24T06:15:00.000000Z"."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def canonical(entry: ChainedEntry) -> str:
     r"""Return the text whose SHA-256, in UTF-8, is the entry's `content`: JSON in the form of RFC 8785.
 
-    That is: one object, keys sorted, no blanks, characters as they are and only `"`, `\` and controls escaped.
+    That is one object with sorted keys, no blanks, and only `"`, `\\` and control characters escaped.
     """
     return compact(_said(entry))
 
@@ -93,18 +93,18 @@ def _said(entry: ChainedEntry) -> dict[str, Any]:
 
 
 def link(previous: str, content: str) -> str:
-    """Return the hash of an entry: of the hash before it, a blank, and its content's hash."""
+    """Return the hash of an entry: of the previous hash, a blank, and the hash of its content."""
     return digest(f"{previous} {content}")
 
 
 def as_json(entry: ChainedEntry) -> dict[str, Any]:
-    """Return the entry as it is exported: what it says, its three hashes, and for a tombstone `purged_by`."""
+    """Return the export format of an entry: content, three hashes, and for a tombstone `purged_by`."""
     values = _said(entry) | {"previous": entry.previous, "content": entry.content, "hash": entry.hash}
     return values if entry.purged_by is None else values | {"purged_by": entry.purged_by}
 
 
 def of_json(values: Mapping[str, Any]) -> ChainedEntry:
-    """Return the entry of an exported line. Raise `KeyError` or `ValueError` when it is none."""
+    """Return the entry of an exported line. Raise `KeyError` or `ValueError` for an invalid one."""
     return ChainedEntry(
         number=values["number"],
         at=datetime.fromisoformat(values["at"]),
@@ -120,12 +120,12 @@ def of_json(values: Mapping[str, Any]) -> ChainedEntry:
     )
 
 
-# Made once: a journal of years is as many texts.
+# Created once: an audit log of years has as many texts.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def compact(values: Mapping[str, Any]) -> str:
-    """Return JSON in the form of RFC 8785, as far as we have need of it: integers, texts and what holds them."""
+    """Return JSON in the form of RFC 8785, limited to integers, texts and containers."""
     return _ENCODER.encode(values)
 
 
@@ -135,7 +135,7 @@ def digest(text: str) -> str:
 
 
 def seal(entry: AuditEntry, head: ChainHead) -> ChainedEntry:
-    """Return the entry as it follows *head*."""
+    """Return the entry as the successor of *head*."""
     sealed = ChainedEntry(
         number=head.number + 1,
         at=entry.at,
@@ -153,18 +153,18 @@ def seal(entry: AuditEntry, head: ChainHead) -> ChainedEntry:
 
 
 def tombstones_digest(entries: Iterable[ChainedEntry]) -> str:
-    """Return what the entry of a purge says of the entries whose content it takes away, in the order of the chain."""
+    """Return the digest of purged entries for the purge's entry, in the order of the chain."""
     return digest("".join(epitaph(entry) for entry in entries))
 
 
 def epitaph(entry: ChainedEntry) -> str:
-    """Return what stays of a purged entry, as a line: its number, its time, its content's hash and its own."""
+    """Return the remaining data of a purged entry as a line: number, time, hash of the content, hash."""
     return f"{entry.number} {moment(entry.at)} {entry.content} {entry.hash}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainViolation:
-    """Something that is not as it was written. `number` is the entry where it shows."""
+    """A violation of the chain at entry `number`."""
 
     number: int
     what: str
@@ -175,26 +175,26 @@ class ChainViolation:
 
 @dataclass(slots=True)
 class _Grave:
-    """What was seen of one purge's tombstones."""
+    """Tombstones of one purge."""
 
     first: int
     lines: Any = field(default_factory=hashlib.sha256)
 
 
 def checkpoint(at: datetime, actor: str, last: ChainHead) -> AuditEntry:
-    """Return the entry that says that all before it was followed and is whole; *last*: the checkpoint before it."""
+    """Return the entry of a complete verification; *last*: the previous checkpoint."""
     return AuditEntry(at=at, actor=actor, event=CHECKPOINT, detail={"number": str(last.number), "hash": last.hash})
 
 
 class Verifier:
-    """Follows a chain from its beginning, entry by entry, and notes what is wrong. Give the entries in their order."""
+    """Verifies a chain entry by entry from its beginning, and collects violations. Pass the entries in order."""
 
     def __init__(self, since: ChainHead | None = None) -> None:
-        """*since*: the checkpoint to begin after, instead of the beginning; only what follows it is vouched for then."""
+        """*since*: a checkpoint to start after; then only later entries are verified."""
         self.flaws: list[ChainViolation] = []
-        #: The last entry that was taken.
+        #: The last verified entry.
         self.head = since or ChainHead()
-        #: The last checkpoint that was.
+        #: The last checkpoint.
         self.checkpoint = self.head
         self._is_whole = since is None
         self.entries = 0
@@ -203,7 +203,7 @@ class Verifier:
         self._purges: dict[int, Mapping[str, Any]] = {}
 
     def take(self, entry: ChainedEntry) -> None:
-        """Look at the next entry."""
+        """Verify the next entry."""
         self.entries += 1
         expected = self.head.number + 1
         if entry.number > expected:
@@ -223,18 +223,18 @@ class Verifier:
         self.head = ChainHead(number=max(entry.number, self.head.number), hash=entry.hash)
 
     def unreadable(self, number: int) -> None:
-        """Note an entry of which not even the form is right; the next one will not follow either."""
+        """Record an entry with an invalid form; the next one will not match either."""
         self.entries += 1
         self._note(number, "cannot be read: it was changed")
         self.head = ChainHead(number=max(number, self.head.number), hash="")
 
     @property
     def knows_all(self) -> bool:
-        """Whether what it has seen can be judged by itself: what a purge emptied lies anywhere before it."""
+        """Whether the verified part is self-contained: a purge may refer to any earlier entry."""
         return self._is_whole or not (self._purges or self._graves)
 
     def end(self, head: ChainHead) -> None:
-        """Compare with *head*, which the store keeps apart from the entries, and account for every purge."""
+        """Compare with *head*, which the store keeps separately, and account for every purge."""
         if self.head.number < head.number:
             self._note(head.number, f"is the last one written, and entry {self.head.number} is the last one there")
         elif self.head.number == head.number and self.head.hash != head.hash:
@@ -252,7 +252,7 @@ class Verifier:
                 self._note(number, "tells of a purge, and nothing is empty")
 
     def against(self, head: ChainHead, found: str | None) -> None:
-        """Compare with a head that somebody kept outside; *found* is the hash of that entry here, `None` if not here."""
+        """Compare with a head that was kept elsewhere; *found*: the hash of that entry here, `None` if missing."""
         if found is None:
             self._note(head.number, "is not there, and was when the copy of the head was made")
         elif found != head.hash:

@@ -1,4 +1,4 @@
-"""Where the time comes from. The only place in `alerts` that asks the system."""
+"""Source of time: the only module of `alerts` that reads the system's clock."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time; tests hand in one that they advance."""
+    """A clock; tests pass one that they advance."""
 
     def now(self) -> datetime:
-        """Return the present moment, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
 
 
 class SystemClock:

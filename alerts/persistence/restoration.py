@@ -1,8 +1,8 @@
-"""Whether a store is an older copy of itself, and which numbers may be on paper that it does not know of. Pure.
+"""Detection of a restored database, and of numbers used on paper that it does not contain. Pure.
 
-An old copy that is put back believes to be the present. A *mark* is what was kept outside of the store of how far it had
-come: the head of its journal, and the highest numbers that were given. Where no mark is further than the store, only its
-silence can tell: whoever was still for an hour may have missed an hour, or be a snapshot of a machine.
+A restored copy takes itself for the present. A *high-water mark* outside of the database holds the head of its audit
+log and the highest assigned numbers. Without a mark beyond the database, only a silence indicates a copy: after an hour
+without writes an hour may be missing, or the machine is a snapshot.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ from typing import Any
 
 from alerts.persistence.audit import ChainHead
 
-#: A store in which nothing was written for longer may be an older copy. An upgrade takes less.
+#: A database without writes for longer may be an older copy. An upgrade takes less.
 SILENT_FOR = timedelta(hours=1)
-#: So many numbers are left out where nobody knows which were given: far more than there are incidents between two copies.
+#: Numbers skipped when the assigned ones are unknown: far more than the incidents between two backups.
 LEFT_OUT = 100
-#: Staff are told of what the copy believes to be open only after so long: the probes see first whether it still is.
+#: Delay of notifications about incidents that the copy has open: the probes first see whether they are.
 SEE_FIRST = timedelta(minutes=10)
-#: Of so many incidents, the latest, a mark keeps which pages went out.
+#: Number of incidents, the latest, whose pages a mark records.
 _KEPT = 500
 
 _WORD = re.compile(r"([A-Z0-9]+)-(\d{1,6})(?:/(\d{1,4}))?", re.ASCII)
 
 
 class DetectionMethod(StrEnum):
-    """By what it was noticed that a store may be an older copy."""
+    """How a possibly older copy was detected."""
 
-    #: `pantau restore` has put it there.
+    #: `pantau restore` restored it.
     RESTORED = "restored"
-    #: A mark is further than the store, or knows another journal.
+    #: A mark is beyond the database, or belongs to another audit log.
     OLDER = "older"
-    #: The store is empty, and a mark is not.
+    #: The database is empty, and a mark is not.
     EMPTY = "empty"
-    #: Nothing was written into it for longer than an hour.
+    #: Nothing was written for longer than an hour.
     SILENT = "silent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HighWaterMark:
-    """How far a store had come, as it was kept outside of it."""
+    """Progress of a database, kept outside of it."""
 
-    #: The hash of the journal's first entry, by which one store is told from another.
+    #: Hash of the audit log's first entry, which identifies a database.
     chain: str
     head: ChainHead
-    #: The highest number that was given, by what the numbers begin with: {"JCM": 7}.
+    #: Highest assigned number by prefix: {"JCM": 7}.
     numbers: Mapping[str, int] = field(default_factory=dict)
-    #: The highest enclosure that went on paper, by the incident's number: {"JCM-07": 3}; the latest last.
+    #: Highest enclosure on paper by incident number: {"JCM-07": 3}; the latest last.
     pages: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as it is written into a file."""
+        """Return the file format."""
         return {
             "chain": self.chain,
             "number": self.head.number,
@@ -65,14 +65,14 @@ class HighWaterMark:
 
 
 def mark_of(values: Any) -> HighWaterMark:
-    """Return the mark of a file. Raise `KeyError`, `TypeError` or `ValueError` when it is none."""
+    """Return the mark of a file's content. Raise `KeyError`, `TypeError` or `ValueError` when it is invalid."""
     head = ChainHead(number=int(values["number"]), hash=str(values["hash"]))
     numbers, pages = ({str(k): int(v) for k, v in values[name].items()} for name in ("numbers", "pages"))
     return HighWaterMark(chain=str(values["chain"]), head=head, numbers=numbers, pages=pages)
 
 
 def highest(maps: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Return the highest number of each, the latest that were named last."""
+    """Return the highest number of each key, the last named keys last."""
     found: dict[str, int] = {}
     for each in maps:
         for name, number in each.items():
@@ -87,21 +87,21 @@ def latest(pages: Mapping[str, int]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorePosition:
-    """How far a store has come, as it says itself."""
+    """Progress of a database by its own content."""
 
-    #: The hash of the journal's first entry; "": it is empty.
+    #: Hash of the audit log's first entry; "": empty.
     chain: str
     head: ChainHead
-    #: The hashes that it has at the marks' heads; nothing where it has no such entry.
+    #: Hashes of the entries at the marks' heads; missing where there is no such entry.
     hashes: Mapping[int, str]
-    #: When something was last written into it; `None`: never.
+    #: Last write; `None`: never.
     heard_at: datetime | None
-    #: The next number, by what the numbers begin with.
+    #: Next number by prefix.
     following: Mapping[str, int]
 
 
 def ahead(standing: StorePosition, marks: Collection[HighWaterMark]) -> Sequence[HighWaterMark]:
-    """Return the marks that know more than the store, or something else. One of another store says nothing of this."""
+    """Return the marks beyond or beside the database. A mark of another database says nothing."""
     return [
         mark
         for mark in marks
@@ -113,9 +113,9 @@ def ahead(standing: StorePosition, marks: Collection[HighWaterMark]) -> Sequence
 def noticed(
     standing: StorePosition, marks: Collection[HighWaterMark], now: datetime, *, was_away: bool
 ) -> DetectionMethod | None:
-    """Return by what a store shows that it may be an older copy; `None`: it does not.
+    """Return how the database appears to be an older copy; `None`: it does not.
 
-    *was_away*: nobody of ours has watched it meanwhile, so that its silence says something.
+    *was_away*: none of our processes was running, so that a silence is significant.
     """
     if ahead(standing, marks):
         return DetectionMethod.OLDER if standing.chain else DetectionMethod.EMPTY
@@ -127,9 +127,9 @@ def noticed(
 def left_out(
     standing: StorePosition, marks: Collection[HighWaterMark], words: Mapping[str, int], prefixes: Collection[str]
 ) -> Mapping[str, tuple[int, int]]:
-    """Return which numbers are not given, the first and the last, by what they begin with.
+    """Return the numbers to skip, the first and the last by prefix.
 
-    Those that a mark knows to be given, or a person (*words*); where neither knows anything, the next hundred.
+    Those known from a mark or from a person (*words*); without either the next hundred.
     """
     further = ahead(standing, marks)
     known = highest([*(mark.numbers for mark in further), words])
@@ -144,18 +144,18 @@ def left_out(
 
 
 def pages_left_out(number: str, marks: Collection[HighWaterMark], words: Mapping[str, int]) -> int:
-    """Return after which enclosure the pages about an incident go on. *marks*: those that know more than the store."""
+    """Return the last used enclosure of an incident. *marks*: those beyond the database."""
     if not marks and number not in words:
         return LEFT_OUT
     return highest([*(mark.pages for mark in marks), words]).get(number, 0)
 
 
 class BadNumberError(ValueError):
-    """Somebody has written a number as no letter bears it."""
+    """A number in an invalid format."""
 
 
 def last_on_paper(words: Iterable[str]) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """Return the numbers and the pages after which it goes on, as a person says: "JCM-23", or "JCM-07/3" of its pages.
+    """Return the last used numbers and pages as a person states them: "JCM-23", or "JCM-07/3" for pages.
 
     Raise `BadNumberError`.
     """
@@ -173,19 +173,19 @@ def last_on_paper(words: Iterable[str]) -> tuple[Mapping[str, int], Mapping[str,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restoration:
-    """One time that a store was, or may have been, an older copy. Until somebody confirms it, paper waits."""
+    """A detected or possible restore of an older copy. Paper is paused until a person confirms it."""
 
     id: int
     how: DetectionMethod
     noticed_at: datetime
-    #: The last that the store knew.
+    #: Last write of the restored copy.
     since: datetime | None
-    #: Who put it back; "": it was noticed.
+    #: Who restored it; "": detected.
     by: str
-    #: After which numbers it goes on, as that person said.
+    #: Last used numbers, as stated by that person.
     numbers: Mapping[str, int] = field(default_factory=dict)
     pages: Mapping[str, int] = field(default_factory=dict)
-    #: The numbers that are not given, the first and the last; `None`: that has still to be found out.
+    #: Skipped numbers, the first and the last; `None`: to be determined.
     left_out: Mapping[str, tuple[int, int]] | None = None
     confirmed_at: datetime | None = None
     confirmed_by: str = ""

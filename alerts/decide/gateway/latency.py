@@ -1,7 +1,7 @@
-"""How long it takes to tell somebody: from the verdict until a gateway has it, they have it, and answer. Pure.
+"""Notification latency: from the verdict to acceptance, delivery and acknowledgement. Pure.
 
-Told once: when an attempt comes to a milestone in the transaction that writes so. Whoever writes it a second time, after a
-restart or as another engine on the same store, finds it there.
+Each milestone is counted once, in the transaction that writes it. A repeated write, after a restart or by another
+engine on the store, finds it present.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ class Milestone(StrEnum):
 
     #: A gateway accepted the notification.
     ACCEPTED = "accepted"
-    #: The handset, the fax machine or the post has it.
+    #: It arrived at the handset, the fax machine or the post.
     DELIVERED = "delivered"
-    #: A member of the staff acknowledged, by a key, by SMS or by a command; it counts for the channel of the
-    #: notification.
+    #: A staff member acknowledged it by key, SMS or command; a command counts for the channel of the notification.
     ACKNOWLEDGED = "acknowledged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationLatency:
-    """How long it took to come to a milestone; for those who count."""
+    """Time to a milestone, for metrics."""
 
     channel: Channel
     gateway: str
@@ -42,15 +41,15 @@ class NotificationLatency:
     incident: str
 
 
-#: What ended badly may have come as far as a gateway before.
+#: States in which the attempt may have been accepted before.
 _MAY_HAVE_LEFT = LEFT | {AttemptState.FAILED, AttemptState.WITHDRAWN}
 
 
 def reached(channel: Channel, before: AttemptState, after: AttemptState) -> Sequence[Milestone]:
-    """Return the milestones that an attempt has newly come to."""
+    """Return the milestones that an attempt has newly reached."""
     arrived, may_have_arrived = {AttemptState.DELIVERED}, {AttemptState.DELIVERED}
     if channel is Channel.LETTER:
-        # It has arrived, as far as anybody hears, when it is posted.
+        # A letter counts as delivered when it is posted.
         arrived |= {AttemptState.SENT}
         may_have_arrived |= {AttemptState.SENT, AttemptState.FAILED}
     new = [Milestone.ACCEPTED] if after in LEFT and before not in _MAY_HAVE_LEFT else []
@@ -58,16 +57,15 @@ def reached(channel: Channel, before: AttemptState, after: AttemptState) -> Sequ
 
 
 def is_first(notice: Notification) -> bool:
-    """Whether it is one of those that an incident begins with: its verdict is the opening."""
+    """Whether it is among the first of its incident, whose start is the opening."""
     is_outage = notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE
     return is_outage and (notice.wave, notice.round, notice.step) == (0, 0, 0)
 
 
 def due_at(notice: Notification, incident: Incident | None, silences: Iterable[Silence]) -> datetime:
-    """Return since when *notice* was due: the opening of its incident for the first, for others when it was decided on.
+    """Return since when *notice* was due: the first ones since the opening of the incident, others since their decision.
 
-    *incident*: of a first one. *silences*: those since its opening. Where nobody was to be told then, it is due since
-    the silence ended.
+    *incident*: of a first one. *silences*: those since its opening; their end counts instead.
     """
     if incident is None or not is_first(notice):
         return notice.created_at
@@ -76,9 +74,9 @@ def due_at(notice: Notification, incident: Incident | None, silences: Iterable[S
 
 
 def told_last(notices: Iterable[Notification], person: str) -> tuple[Notification, Attempt] | None:
-    """Return which of an incident's notices moved *person* to take it on, and how it came; `None`: nobody was told.
+    """Return the notification that led *person* to acknowledge, and its attempt; `None`: nobody was notified.
 
-    The last that a gateway took: of those to them, or else to anybody of the staff.
+    The last that a gateway accepted: to this person, or otherwise to any staff member.
     """
     left = [
         (notice, attempt)

@@ -1,16 +1,16 @@
-"""Decide what is done next with a notice: try, try again, ask, fall back, give up. Pure: the caller passes the time.
+"""Next action for a notification: try, retry, query, fall back, give up. Pure: the caller passes the time.
 
-The order of the rules: never send twice what may have been sent (ask first); try the same gateway again after a
-passing error; then the channel's next gateway; then the person's next address; then give up.
+Order of the rules: never resend what may have been sent (query first); retry the same gateway after a transient error;
+then the channel's next gateway; then the person's next address; then give up.
 
-A page to somebody outside is not given up before it expires, unless its address is wrong: once each gateway has had its
-attempts, the best one redials at widening intervals (`redial_after`). It has no second round by which it could arrive.
+A page to a recipient outside is not given up before it expires, unless its address is wrong: after the attempts of
+every gateway the best one redials at growing intervals (`redial_after`). It has no later round.
 
-An address with office hours is not tried outside of them. Staff are told at their next address that answers now; if none
-does, at this one all the same, because silence is worse. An office outside is told when it opens.
+An address with office hours is not used outside of them. Staff are notified at the next address that answers now;
+without any, at this one, because silence is worse. An office outside is notified when it opens.
 
-A call that ended without a keypress has failed and is tried again like one that nobody took. Of a step that says
-`call_again` it is not: there `alerts.decide.escalation` decides about another call. Nor is one that says that it is over.
+A call without a key press has failed and is retried like an unanswered one, except in a step with `call_again`, for
+which `alerts.decide.escalation` decides, and except for an all-clear.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ from alerts.model.notification import Plan, Purpose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryPolicy:
-    """How long to wait for what, by channel. Numbers follow the conventions of the trade (HylaFAX, GoAlert)."""
+    """Delays and limits by channel. The values follow common practice (HylaFAX, GoAlert)."""
 
-    #: A call of a gateway that has not come back by then is asked about, unless it still goes on.
+    #: A call to a gateway without a result by then is queried, unless it still runs.
     lease: timedelta = timedelta(seconds=30)
-    #: A call is cut off after this long. Gateways keep deadlines of their own (at most 60 s); this is for those that
-    #: cannot: a tray on a network share that hangs would hold its slots for ever.
+    #: A call to a gateway is cancelled after this. Gateways have deadlines of their own (at most 60 s); this is for
+    #: those that cannot: a tray on a hanging network share would occupy its slots for ever.
     deadline: timedelta = timedelta(seconds=90)
-    #: The same on paper: longer than any call can take. An engine that was cut off from the store may still be calling
-    #: while another asks, hears that nothing is there, and sends a second page.
+    #: Lease for paper: longer than any call. An engine without a database connection may still be calling while another
+    #: queries, finds nothing, and sends a second page.
     lease_on_paper: timedelta = timedelta(seconds=100)
-    #: Waits between attempts on one gateway after a transient error; their number bounds the attempts.
+    #: Delays between attempts on one gateway after a transient error; their number limits the attempts.
     retry_after: Mapping[Channel, tuple[timedelta, ...]] = field(
         default_factory=lambda: {
             Channel.SMS: (timedelta(seconds=15), timedelta(seconds=60)),
             Channel.VOICE: (timedelta(seconds=60), timedelta(seconds=120)),
-            # A busy line is free again after a page or two: 3 min, as HylaFAX does.
+            # A busy fax line is free after a page or two: 3 min, as in HylaFAX.
             Channel.FAX: (timedelta(minutes=3), timedelta(minutes=3), timedelta(minutes=5), timedelta(minutes=10)),
             Channel.LETTER: (timedelta(seconds=30), timedelta(minutes=5), timedelta(minutes=30)),
         }
     )
-    #: Waits between the further attempts of a page to somebody outside; the last one repeats until the page expires. A line
-    #: without paper is busy for hours. Widening, because a person may answer a wrong number each time.
+    #: Delays between further attempts of a page to a recipient outside; the last one repeats until the page expires. A
+    #: fax machine without paper is busy for hours. Growing, because a person may answer a wrong number each time.
     redial_after: Mapping[Channel, tuple[timedelta, ...]] = field(
         default_factory=lambda: {
             Channel.FAX: (timedelta(minutes=20), timedelta(minutes=40), timedelta(hours=1)),
             Channel.LETTER: (timedelta(hours=1),),
         }
     )
-    #: How long after acceptance, and then how often, the provider is asked for an overdue receipt.
+    #: Interval, from acceptance on, of queries for an overdue receipt.
     check_every: Mapping[Channel, timedelta] = field(
         default_factory=lambda: {
-            # Where no callback comes this is how it is known: whom to call again waits for it.
+            # Without callbacks the query is the only source, and redials wait for it.
             Channel.SMS: timedelta(seconds=30),
             Channel.VOICE: timedelta(seconds=30),
             Channel.FAX: timedelta(minutes=2),
             Channel.LETTER: timedelta(minutes=1),
         }
     )
-    #: Waits between questions about an attempt of unknown fate; their number bounds the questions.
+    #: Delays between queries about an attempt of unknown result; their number limits the queries.
     ask_after: tuple[timedelta, ...] = (
         timedelta(0),
         timedelta(seconds=5),
@@ -76,58 +76,58 @@ class DeliveryPolicy:
     )
 
     def lease_on(self, channel: Channel) -> timedelta:
-        """Return how long a call on a channel is left alone."""
+        """Return the lease of a call on a channel."""
         return self.lease_on_paper if channel in ON_PAPER else self.lease
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Call this gateway now; record the attempt first."""
+    """Call this gateway now; store the attempt first."""
 
     gateway: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Ask the gateway whether it has this attempt (reconcile before sending again)."""
+    """Query whether the gateway has this attempt (reconcile before resending)."""
 
     attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)
 class AskForReceipt:
-    """Ask the provider what became of an accepted attempt whose receipt is overdue."""
+    """Query the status of an accepted attempt whose receipt is overdue."""
 
     attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do before `until`; `None`: nothing to do by itself."""
+    """Nothing to do before `until`; `None`: without another event."""
 
     until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class FallBack:
-    """Give this address up and use the person's next one."""
+    """Give up this address and use the person's next one."""
 
     to: Address
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The notice has come to its end."""
+    """The notification has reached its final state."""
 
     state: NotificationState
 
 
-#: Nothing more is expected of an attempt in one of these.
+#: Final states without delivery.
 CAME_TO_NOTHING = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NO_TRACE})
 
-#: Why an SMS is not taken: its reader sent STOP to us, or to Twilio.
+#: Codes of a refused SMS whose reader sent STOP to us or to Twilio.
 STOPPED = frozenset({"STOP", "21610"})
-#: Asks nothing of whoever is told.
+#: Purposes that need no action of the reader.
 _TELLS_THE_END = frozenset({Purpose.RECOVERY, Purpose.CLOSED, Purpose.CORRECTION})
 
 Move = Try | Reconcile | AskForReceipt | Wait | FallBack | Finish
@@ -136,9 +136,9 @@ Move = Try | Reconcile | AskForReceipt | Wait | FallBack | Finish
 def next_move(
     notice: Notification, gateways: Mapping[Channel, Sequence[str]], policy: DeliveryPolicy, now: datetime
 ) -> Move:
-    """Decide what to do for a notice that is not settled.
+    """Return the next action of an unsettled notification.
 
-    *gateways* are the names to use for each channel, best first; those known not to work come last or not at all.
+    *gateways*: names by channel, best first; gateways known to be down come last or are absent.
     """
     if not notice.deliveries:
         return _next_address(notice, now)
@@ -166,9 +166,9 @@ def next_move(
 
 
 def decisive(notice: Notification) -> Attempt | None:
-    """Return the attempt that decides how the notice stands: the last one.
+    """Return the attempt that determines the notification's state: the last one.
 
-    Unless it came to nothing and an earlier one, given up as lost, turns out to have left after all: a late receipt.
+    Unless it failed and an earlier one, given up as lost, turns out to have been sent: a late receipt.
     """
     attempts = notice.attempts
     if attempts and attempts[-1].state in CAME_TO_NOTHING:
@@ -177,9 +177,9 @@ def decisive(notice: Notification) -> Attempt | None:
 
 
 def _await_receipt(notice: Notification, last: Attempt, now: datetime) -> Move:
-    """Decide about a message that left: ask for its receipt for as long as it matters.
+    """Decide about a submitted message: query its receipt as long as it matters.
 
-    A letter in the tray is asked about for ever: only a clerk's record ends it.
+    A letter in the tray is queried for ever: only a clerk's record ends it.
     """
     in_the_tray = notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED
     if now >= notice.expires_at and not in_the_tray:
@@ -188,9 +188,9 @@ def _await_receipt(notice: Notification, last: Attempt, now: datetime) -> Move:
 
 
 def _without_trace(notice: Notification, delivery: Delivery, lines: Sequence[str], now: datetime) -> Move:
-    """Decide about an attempt that nobody can say was sent.
+    """Decide about an attempt that may not have been sent.
 
-    A second SMS or call beats silence, once. A second fax or letter under somebody's name does not: a person looks.
+    A second SMS or call is better than silence, once. A second signed fax or letter is not: a person decides.
     """
     if delivery.address.channel in ON_PAPER:
         return Finish(NotificationState.UNKNOWN)
@@ -211,7 +211,7 @@ def _after_failure(
     if last.error is ErrorClass.PERMANENT:
         return _next_address(notice, now)
     if last.code == NO_KEY and notice.purpose in _TELLS_THE_END:
-        return _next_address(notice, now)  # Nobody has to do anything about it: heard once is enough.
+        return _next_address(notice, now)  # No action is needed, so one delivery is enough.
     if rang_in_vain(last) and _as_decided(notice, delivery).once:
         return _next_address(notice, now)
     passing = last.state is AttemptState.NEVER_SENT or last.error is ErrorClass.TRANSIENT
@@ -230,9 +230,10 @@ def _after_failure(
 
 
 def wants_call_instead(notice: Notification, now: datetime) -> bool:
-    """Return whether a notice that failed by SMS is to go on as a call, although its step names none.
+    """Return whether a notification that failed as SMS continues as a call, although its step has none.
 
-    Its reader sent STOP. Where a number is wrong the next step begins at once. Who has taken something on rings nobody.
+    Its reader sent STOP. After a wrong number the next step starts at once instead. Nobody is called about an
+    acknowledged incident.
     """
     last = notice.last_attempt
     stopped = last is not None and last.code in STOPPED and notice.channel is Channel.SMS
@@ -242,12 +243,12 @@ def wants_call_instead(notice: Notification, now: datetime) -> bool:
 
 
 def rang_in_vain(last: Attempt) -> bool:
-    """Whether a call was made and ended: nobody took it, or nobody pressed a key. One that was not made has no id."""
+    """Whether a call was placed and ended unanswered or without a key press. A call that was not placed has no id."""
     return last.state is AttemptState.FAILED and last.error is ErrorClass.TRANSIENT and last.provider_id is not None
 
 
 def _as_decided(notice: Notification, delivery: Delivery) -> Address:
-    """Return the address of a delivery with all that the notice says of it: a delivery is stored by what tells it apart."""
+    """Return the address of a delivery with all details of the notification; a delivery stores its identity only."""
     return next((a for a in notice.addresses if a == delivery.address), delivery.address)
 
 
@@ -260,15 +261,18 @@ def _next_address(notice: Notification, now: datetime) -> Move:
 
 
 def _at_the_office(notice: Notification, delivery: Delivery, move: Move, now: datetime) -> Move:
-    """Put a try at an office outside off until it opens. To staff it goes at once: nothing of theirs answers now."""
+    """Delay an attempt to an outside office until it opens.
+
+    For staff without any available address it is not delayed.
+    """
     hours = _as_decided(notice, delivery).hours
     if isinstance(move, Try) and notice.plan is Plan.ANNOUNCEMENT and hours and (opening := hours.opening(now)) > now:
         return Wait(opening)
-    return move  # Open; or closed for months, when to wait would be to wait for ever.
+    return move  # Open; or closed for months, when waiting would be useless.
 
 
 def _failures(delivery: Delivery, gateway: str) -> int:
-    """Count what certainly did not go out by *gateway*."""
+    """Count the attempts that *gateway* certainly did not send."""
     definite = {AttemptState.FAILED, AttemptState.NEVER_SENT}
     return sum(a.gateway == gateway and a.state in definite for a in delivery.attempts)
 
@@ -276,7 +280,7 @@ def _failures(delivery: Delivery, gateway: str) -> int:
 def retry_at(
     delivery: Delivery, gateway: str, policy: DeliveryPolicy, now: datetime, asked: timedelta | None
 ) -> datetime:
-    """When a transient failure may be tried again; *asked* is the provider's own wish (Retry-After)."""
+    """Return when a transient failure may be retried; *asked*: the provider's Retry-After."""
     channel = delivery.address.channel
     waits = (*policy.retry_after[channel], *policy.redial_after.get(channel, ()))
     wait = waits[min(_failures(delivery, gateway), len(waits) - 1)]
@@ -284,6 +288,6 @@ def retry_at(
 
 
 def shown_state(notice: Notification) -> NotificationState:
-    """Return how an unsettled notice stands."""
+    """Return the state of an unsettled notification."""
     last = decisive(notice)
     return NotificationState.SENT if last and last.state in LEFT else NotificationState.PENDING

@@ -1,8 +1,9 @@
-"""Decide when one more message may go: so many to a number, so many by a gateway. Pure: the caller passes the time.
+"""Rate limits: messages per number and per gateway. Pure: the caller passes the time.
 
-`alerts.engine.notification_processor` asks before each attempt and holds the notice; the store counts (`UnitOfWork.taken_since`). The first
-notice of an incident to a person is never asked about here (`alerts.model.urgency.ALWAYS_GOES`). Only what a gateway took
-is counted: else an outage of a provider would use up what the next one needs.
+`alerts.engine.notification_processor` checks them before each attempt and delays the notification; the store counts
+(`UnitOfWork.taken_since`). The first notification of an incident to a person is never limited
+(`alerts.model.urgency.ALWAYS_GOES`). Only accepted messages count: otherwise an outage of a provider would use up the
+limit.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ class RateLimitScope(StrEnum):
 
     #: The person got as many messages as one number may get in this time.
     CONTACT = "contact"
-    #: The gateway sends only so many messages a minute.
+    #: Messages of a gateway per minute.
     GATEWAY = "gateway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """So many within so long."""
+    """A number of messages within a span."""
 
     count: int
     within: timedelta
@@ -41,7 +42,7 @@ def _limits(*counts: tuple[int, timedelta]) -> tuple[RateLimit, ...]:
     return tuple(RateLimit(count=count, within=within) for count, within in counts)
 
 
-#: To one number. As GoAlert has them (`notification/throttle.go`); faxes and letters are few by themselves.
+#: Per number, as in GoAlert (`notification/throttle.go`). Faxes and letters need no limit.
 CONTACT_LIMITS: Mapping[Channel, Sequence[RateLimit]] = MappingProxyType(
     {
         Channel.VOICE: _limits((3, 15 * _MINUTE), (7, 60 * _MINUTE), (15, 180 * _MINUTE)),
@@ -51,24 +52,23 @@ CONTACT_LIMITS: Mapping[Channel, Sequence[RateLimit]] = MappingProxyType(
 
 
 def telephone_free_at(began: Sequence[datetime], now: datetime) -> datetime:
-    """Return when the next call to a telephone may begin: it takes one call of ours at a time, whatever each is about.
+    """Return when the next call to a telephone may start: it takes one call at a time.
 
-    *began*: when the calls to it began whose end is not known. A call that began in the future (a clock that was set back) is
-    over.
+    *began*: start of each call without a known end. A start in the future (the clock was set back) does not count.
     """
     under_way = [at for at in began if at <= now < at + CALL_LASTS]
     return max(under_way) + CALL_LASTS if under_way else now
 
 
 def minute_limit(count: int) -> tuple[RateLimit, ...]:
-    """Return what a gateway that takes *count* messages a minute allows."""
+    """Return the limit of a gateway that accepts *count* messages a minute."""
     return _limits((count, _MINUTE))
 
 
 def free_at(taken: Sequence[datetime], limits: Sequence[RateLimit], now: datetime) -> datetime:
-    """Return when one more may go: *now*, or when the oldest that stands in the way is long enough ago.
+    """Return when one more message may be sent: *now*, or when the oldest that counts leaves the span.
 
-    *taken*: when the others went, oldest first; what lies in the future (a clock that was set back) counts as just now.
+    *taken*: times of the messages, oldest first; times in the future (the clock was set back) count as now.
     """
     free = now
     for limit in limits:

@@ -1,10 +1,10 @@
-"""Decide whether a gateway that takes messages is to be doubted: receipts are overdue against its own habit. Pure.
+"""Overdue receipts of a gateway, compared with its baseline. Pure.
 
-Operators filter without a word: an SMS is accepted, and never comes to a phone. A gateway that never gives receipts has no
-habit, and its silence says nothing. One that always gave them within seconds and gives none for a while is tried after the
-others of its channel. That is all that a doubt does: where all are doubted the order is as configured, and what it was
-given is neither sent again nor called lost. For there may be nothing wrong: when our listener for callbacks cannot be
-reached and the provider cannot be asked either, the messages arrive, and only we do not hear of it.
+Operators filter silently: an SMS is accepted and never arrives. A gateway without any receipts has no baseline, and
+missing ones say nothing. A gateway whose receipts used to come within seconds and are missing for a while is used after
+the others of its channel. There is no other effect: if all are affected the configured order applies, and nothing is
+resent or counted as lost. There may be no fault: when callbacks cannot reach us and the provider cannot be queried,
+messages arrive unnoticed.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-#: So many receipts make a habit, and of so many, the latest, it is made.
+#: Receipts needed for a baseline, and the number of latest ones it uses.
 ENOUGH, LATEST = 3, 20
-#: All but one in ten came within what is usual; the others were phones that were off. Nothing is overdue before so many
-#: times that, nor before a provider without callbacks has been asked a few times.
+#: Nine of ten came within the usual time; the others were phones that were off. A receipt is overdue after this
+#: multiple of it, but not before a provider without callbacks has been queried a few times.
 PATIENCE, AT_LEAST = 3, timedelta(minutes=3)
-#: What was sent longer ago says nothing any more.
+#: Older messages say nothing.
 RECENT = timedelta(days=1)
-#: So many must be overdue, to two people at least: one phone may be off. To a single one so many more.
+#: Overdue receipts needed, to at least two people because one phone may be off; or this many to a single one.
 OVERDUE, OVERDUE_TO_ONE = 3, 10
-#: How often a doubted gateway is given one message first all the same, so that it can prove itself.
+#: Interval at which the gateway gets one message first, to prove itself.
 TRY_AGAIN = timedelta(hours=1)
 
 
@@ -32,54 +32,54 @@ class ReceivedReceipt:
     """A message that arrived."""
 
     taken_at: datetime
-    #: When we heard that it had.
+    #: When its receipt arrived.
     heard_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingReceipt:
-    """A message that a gateway took and of which nothing was heard since."""
+    """An accepted message without a receipt."""
 
     taken_at: datetime
-    #: Tells people apart, and nothing else.
+    #: Identifies the person.
     number: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptBaseline:
-    """How a gateway gives receipts."""
+    """Usual receipts of a gateway."""
 
-    #: Nearly all come within this time.
+    #: Time within which nearly all arrive.
     usual: timedelta
-    #: Without a receipt for this long a message is overdue.
+    #: Time after which a receipt is overdue.
     patience: timedelta
-    #: When the newest of what has arrived was sent.
+    #: Submission of the newest message with a receipt.
     proven_at: datetime
-    #: When a receipt last came.
+    #: Arrival of the newest receipt.
     heard_at: datetime
 
     def span(self, now: datetime) -> tuple[datetime, datetime]:
-        """Return between which times that was sent which may be overdue now. What has arrived since proves the gateway."""
+        """Return the range of submission times that may be overdue now. A later receipt proves the gateway."""
         return max(self.proven_at, now - RECENT), now - self.patience
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverdueReceipts:
-    """Why a gateway is doubted."""
+    """Overdue receipts of a gateway."""
 
     since: datetime
     usual: timedelta
-    #: The messages whose receipts are overdue, as far as they were looked at.
+    #: Number of overdue messages among those examined.
     overdue: int
-    #: When it was last given one of those.
+    #: Submission of the last of them.
     tried_at: datetime
 
 
 def habit(answered: Sequence[ReceivedReceipt]) -> ReceiptBaseline | None:
-    """Return a gateway's habit by what arrived last; `None`: it has none."""
+    """Return a gateway's baseline by the latest receipts; `None` without one."""
     if len(answered) < ENOUGH:
         return None
-    # A clock that was set back in between makes no receipt come before its message.
+    # After the clock was set back no receipt precedes its message.
     took = sorted(max(a.heard_at - a.taken_at, timedelta(0)) for a in answered)
     usual = took[math.ceil(len(took) * 0.9) - 1]
     return ReceiptBaseline(
@@ -91,7 +91,7 @@ def habit(answered: Sequence[ReceivedReceipt]) -> ReceiptBaseline | None:
 
 
 def doubt(habit: ReceiptBaseline, unanswered: Sequence[MissingReceipt], now: datetime) -> OverdueReceipts | None:
-    """Return why a gateway of this habit is doubted; `None`: it is not. A fresh receipt ends every doubt."""
+    """Return the overdue receipts of a gateway with this baseline; `None` without any. A new receipt clears them."""
     earliest, latest = habit.span(now)
     overdue = sorted(
         (u for u in unanswered if earliest < u.taken_at <= latest and u.taken_at + habit.patience > habit.heard_at),
