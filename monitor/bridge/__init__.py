@@ -1,1 +1,1 @@
-"""From a judged run to an event: the only bridge between probing and alerting."""
+"""Bridge from health evaluation to incidents: the only connection between probing and alerting."""

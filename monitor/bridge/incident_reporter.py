@@ -1,8 +1,7 @@
-"""What was told is compared with how things stand, and what differs is told: the bridge to the alerting side.
+"""Incident reporter: compares the joint status of the sites with the open incidents, and submits the differences.
 
-Level-triggered: whenever a site says how something stands, what the sites say together is compared with what the alerting
-side was last told, and told again if it differs. At start that is read from the open incidents, so nothing depends on
-having seen a change happen.
+Level-triggered: whenever a site reports a status, the joint status is compared with what was submitted last. At the
+start the open incidents are read, so no change has to be observed.
 """
 
 from __future__ import annotations
@@ -37,48 +36,48 @@ from monitor.runtime.repeat import run_periodically
 
 log = structlog.get_logger()
 
-#: Dedup keys of what is our own; an agency's is its short code.
+#: Prefix of dedup keys of monitoring faults; an agency's key is its short code.
 OURS = "ours/"
 
-#: Of these, those of other sites, which no judge here knows.
+#: Keys of other sites, which no evaluator here covers.
 SITES = f"{OURS}{FaultDomain.SITE}/"
 
-#: And that too few are heard for anything to be told, which no judge knows, either.
+#: Key of a missing quorum, which no evaluator covers either.
 QUORUM = f"{OURS}{FaultDomain.QUORUM}"
 OF_HUB = (SITES, QUORUM)
 
-#: What could not be told is told again after this.
+#: Retry interval of failed events.
 _RETRY = timedelta(seconds=2)
 
-#: This often it is looked up which incidents are open: a person may have closed one, or declared it a false alarm.
+#: Interval for reading the open incidents: a person may have closed one, or marked a false alarm.
 _LOOK_UP = timedelta(minutes=1)
 
-#: So long one direction works again, and the other not, before that is told; and so long sites deny an outage that none of
-#: them has seen, before it is over. By then a recovery has gone round all routes at usual intervals.
+#: How long one direction must work again before a lesser type is reported; and how long sites must deny an outage that
+#: none of them has seen. By then a recovery has reached all routes with usual intervals.
 _LASTS = timedelta(minutes=10)
 
-#: What the metrics call a fault of ours; the others are called as they are here.
+#: Names of monitoring faults in metrics that differ from ours.
 _CAUSES = {str(FaultDomain.OURS): "configuration"}
 
 
 class Alerting(Protocol):
-    """The part of `alerts.engine.dispatcher.Dispatcher` that is needed here."""
+    """The part of `alerts.engine.dispatcher.Dispatcher` used here."""
 
     async def submit(self, event: Event) -> Incident | None:
-        """Take an event in."""
+        """Process an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Briefs:
-    """Whom to tell about what, as configured now."""
+    """Policies for incidents, as configured now."""
 
     agencies: Mapping[str, PolicySnapshot]
-    #: The brief for something of ours.
+    #: Returns the policy for a monitoring fault.
     ours: Callable[[FaultSource], PolicySnapshot]
 
 
 class IncidentReporter:
-    """Hears from sites how things stand, and tells the alerting side what differs from what it was told."""
+    """Receives the statuses of sites and reports differences to the engine."""
 
     def __init__(
         self,
@@ -94,50 +93,50 @@ class IncidentReporter:
         others: AbstractSet[str] = frozenset(),
         flapping: FlappingPolicy | None = None,
     ) -> None:
-        """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: how many votes decide.
+        """*open_incidents*: the reported type of each open incident, by dedup key; *quorum*: number of votes.
 
-        *site*: ours; until it has said how an agency stands, nothing is told of it: others would be taken for all that see it.
-        *open_keys* asks which keys they have now; without it nobody else ends an incident. Those that are open by a
-        person's word alone are in neither: nobody was told of what is measured. *others*: the other sites that have a say.
+        *site*: this site; until it has a status of an agency, nothing is reported about it, because the others would
+        count as all. *open_keys* returns the present keys; without it nobody else ends an incident. Incidents open by a
+        declaration alone are in neither. *others*: the other sites with a vote.
         """
         self._briefs = briefs
-        #: Those that are told of; the briefs themselves are few that are ever asked for.
+        #: The reported agencies; few policies are ever needed.
         self._agencies = set(briefs.agencies)
         self._alerting = alerting
         self._metrics = metrics
         self._clock = clock
         self._quorum = quorum or Quorum()
         self._others = others
-        #: Those of them that have said anything of an agency.
+        #: Those of them with a status of an agency.
         self._spoken: set[str] = set()
         self._site = site
         #: By dedup key and site.
         self._said: dict[str, dict[str, SiteStatus]] = {}
-        #: Those that have a vote; `None`: all.
+        #: Sites with a vote; `None`: all.
         self._fresh: AbstractSet[str] | None = None
         self._told: dict[str, IncidentType] = {}
-        #: By agency: since when it is as was told, and when that was.
+        #: By agency: start of the reported outage, and the time of the report.
         self._outages: dict[str, tuple[datetime, datetime]] = {}
-        #: By dedup key: what is wrong by now where more was told, and since when that is so.
+        #: By dedup key: a lesser type than reported, and since when.
         self._less: dict[str, tuple[IncidentType, datetime]] = {}
-        #: How much was told of what is ours, by what the metrics call it.
+        #: Number of reported monitoring faults by metric labels.
         self._told_of: Counter[tuple[str, str]] = Counter()
-        #: Of which agencies several sites that have a vote say something, and whether they disagree.
+        #: Agencies with statuses of several voting sites, and whether they disagree.
         self._disputed: dict[str, bool] = {}
         self._open_keys = open_keys
         self._looked_up_at = clock.now()
-        #: By dedup key: the incident that a person has ended by hand, while what it was about is measured all the same.
+        #: By dedup key: an incident that a person closed while it is still detected.
         self.ended_by_hand: dict[str, Incident] = {}
-        #: By dedup key: what the alerting side could not take in.
+        #: Dedup keys of failed events.
         self._untold: set[str] = set()
-        #: Something may be to be told.
+        #: Set when something may have to be reported.
         self._poked = asyncio.Event()
-        #: By dedup key: what may stand otherwise than was last told. Few: most runs change nothing, and there are thousands.
+        #: Dedup keys whose status may differ from the report. Few: most runs change nothing, and there are thousands.
         self._unsettled: set[str] = set()
-        #: When what several sites say of an agency goes down and up too often to be believed: each may have seen too little of it.
+        #: Flapping of the joint status: each site may have seen too little of it.
         self._flapping_policy = flapping or FlappingPolicy()
         self._flapping: dict[str, Flapping] = {}
-        #: By agency: until when it is not believed that it is over, and when that was found.
+        #: By agency: until when a recovery is doubted, and when it was found.
         self._unbelieved: dict[str, tuple[datetime, datetime]] = {}
         for key, matter in open_incidents.items():
             self._note_told(key, matter)
@@ -146,69 +145,69 @@ class IncidentReporter:
 
     @property
     def agencies(self) -> AbstractSet[str]:
-        """Those of which is told."""
+        """The reported agencies."""
         return self._agencies
 
     @property
     def told(self) -> Mapping[str, IncidentType]:
-        """What was last told and is not over, by dedup key."""
+        """Reported types that are not over, by dedup key."""
         return MappingProxyType(self._told)
 
     def brief(self, briefs: Briefs) -> None:
-        """Tell by *briefs* from now on. An incident that is open goes on by its own."""
+        """Replace the policies. An open incident keeps its own."""
         self._briefs = briefs
 
     def believe(self, flapping: FlappingPolicy) -> None:
-        """Believe by *flapping* from now on; when something fell is not forgotten."""
+        """Replace the flapping policy; the recorded falls stay."""
         self._flapping_policy = flapping
         for each in self._flapping.values():
             each.policy = flapping
 
     def restore_falls(self, falls: Mapping[str, Sequence[datetime]], unsteady: AbstractSet[str]) -> None:
-        """Take up when agencies fell lately, by their incidents, and whose incident is held open; after `gain`."""
+        """Restore recent falls of agencies from their incidents, and those held open; after `gain`."""
         for agency in falls.keys() & self._agencies - self._flapping.keys():
             flapping = self._flapping[agency] = Flapping(self._flapping_policy)
             flapping.restore(falls[agency], is_down=agency in self._told, is_unsteady=agency in unsteady)
 
     def restore_outages(self, outages: Mapping[str, tuple[datetime, datetime]]) -> None:
-        """Restore when what was told of agencies began, and when it was told; after `gain`."""
+        """Restore start and report time of outages; after `gain`."""
         self._outages |= {key: outages[key] for key in outages.keys() & self._told.keys() & self._agencies}
 
     def gain(self, agencies: AbstractSet[str], open_incidents: Mapping[str, IncidentType]) -> None:
-        """Tell of *agencies* from now on, too, of which there are briefs; *open_incidents*: what was told of them."""
+        """Report *agencies* from now on, for which there are policies; *open_incidents*: what was reported."""
         self._agencies |= agencies
         self._unsettled |= agencies
         for agency in agencies:
-            # What another process of ours has said of it: this one judges from now on.
+            # Drop what another process of this site said: this one evaluates from now on.
             self._said.get(agency, {}).pop(self._site, None)
         for key, matter in open_incidents.items():
             if agency_of(key) in agencies:
                 self._note_told(key, matter)
 
     def release(self, agencies: AbstractSet[str]) -> None:
-        """Tell of *agencies* no more. What is open of them stays open: nobody here knows when it ends.
+        """Stop reporting *agencies*. Their incidents stay open, because their end is unknown here.
 
-        What other sites say of them is kept, for when they come back.
+        Statuses of other sites are kept until they come back.
         """
         self._leave(agencies)
         for agency in agencies:
             self._said.get(agency, {}).pop(self._site, None)
 
     def hand_over(self, agencies: AbstractSet[str]) -> None:
-        """Tell of *agencies* no more, nor of our accounts there: another process here does from now on, and ends what is open."""
+        """Stop reporting *agencies* and our accounts there: another process does, and ends their incidents."""
         self._leave(agencies)
         for key in [key for key in self._told.keys() | self._said.keys() if agency_of(key) in agencies]:
             self._note_told(key, None)
-            # What was said of an agency stands, until the other has it said otherwise.
+            # The last status stays valid until the other process replaces it.
             if key.startswith(OURS):
                 self._said.get(key, {}).pop(self._site, None)
 
     def inherit(self, open_incidents: Mapping[str, IncidentType]) -> AbstractSet[str]:
-        """Answer for what was told of what is our own, by processes that are gone; return what of it was not known here.
+        """Take over the reported monitoring faults of dead processes; return the unknown ones.
 
-        Who sees that it is well ends it. One that lives and is in trouble tells of it again.
+        A process that sees the recovery ends them. A live one in trouble reports again.
         """
-        # The operations centre has incidents, too, of which no site speaks: an alert, or somebody who could not be told.
+        # The operations centre also has incidents without a site: an alert, or an unreachable person.
         left = {
             key for key in open_incidents.keys() - self._told.keys() if key.startswith(OURS) and agency_of(key) is None
         }
@@ -233,9 +232,9 @@ class IncidentReporter:
     # -- how things stand ----------------------------------------------------------------------------------------
 
     def hear(self, site: str, key: str, standing: SiteStatus) -> None:
-        """Take in what *site* says of an agency, or of what is our own; it is told by `tell`.
+        """Record a *site*'s status of an agency or a monitoring fault; `tell` reports it.
 
-        Of an agency that another process of ours tells of it is only remembered: it may come to this one.
+        For an agency of another process it is only stored: the agency may come to this one.
         """
         if not key.startswith(OURS):
             self._spoken.add(site)
@@ -245,16 +244,16 @@ class IncidentReporter:
             self._unsettle(key)
 
     def forget(self, site: str, key: str) -> None:
-        """Take in that *site* says nothing of something any more."""
+        """Record that *site* has no status of something any more."""
         said = self._said.get(key, {})
         if said.pop(site, None) is not None:
             if not said:
-                # A site may speak of ever other things.
+                # Keys of a site change over time.
                 del self._said[key]
             self._unsettle(key)
 
     def fresh(self, sites: AbstractSet[str]) -> None:
-        """Count what *sites* say from now on, and nobody else. Until somebody says so, all count."""
+        """Count only *sites* from now on. Until the first call all count."""
         if self._fresh != sites:
             self._fresh = frozenset(sites)
             for key in self._said:
@@ -265,7 +264,7 @@ class IncidentReporter:
             self._unsettled.add(key)
 
     def says(self, agency: str) -> Mapping[str, SiteStatus | None]:
-        """Return what each site says of an agency, by its name; `None`: it has no vote. Empty where no two say anything."""
+        """Return each site's status of an agency by name; `None`: no vote. Empty with fewer than two statuses."""
         said = self._said.get(agency, {})
         if len(said) < 2:
             return {}
@@ -274,33 +273,33 @@ class IncidentReporter:
         }
 
     def troubled(self, agency: str) -> AbstractSet[str]:
-        """Return the routes of an agency that are in trouble at a site that has a vote, whoever of ours tells of it."""
+        """Return the unhealthy routes of an agency at voting sites, whichever process reports it."""
         said = self._said.get(agency, {}).items()
         voices = (each for site, each in said if self._fresh is None or site in self._fresh)
         return frozenset(route for each in voices for route in each.troubled)
 
     def together(self, agency: str) -> SiteStatus | None:
-        """Return how an agency stands by all that have a vote; `None`: no two do that say anything of it, or it makes no sense."""
+        """Return the joint status of an agency; `None`: fewer than two voting sites have one, or it is invalid."""
         said, silent = self._votes(agency)
         try:
             return agreed(said, self._quorum, silent) if len(said) + len(silent) > 1 else None
         except (TypeError, OverflowError):
-            # Whoever compares says so in the log; a page is shown all the same.
+            # The comparison logs the error; the page is shown nevertheless.
             return None
 
     def ails_us(self, key: str) -> bool:
-        """Whether something of what is our own is in trouble as this site sees it."""
+        """Whether a monitoring fault is active at this site."""
         standing = self._said.get(key, {}).get(self._site)
         return standing is not None and standing.trouble is not None
 
     def ailing_sites(self) -> Mapping[str, datetime]:
-        """Return other sites that are not heard, or cannot judge, by name, and since when."""
+        """Return other sites that are silent or cannot evaluate, and since when."""
         said = ((key, self._said[key].get(self._site)) for key in self._said if key.startswith(SITES))
         troubles = ((key, standing.trouble) for key, standing in said if standing is not None)
         return {key.removeprefix(SITES): trouble.since for key, trouble in troubles if trouble is not None}
 
     def short_of_sites_since(self) -> datetime | None:
-        """Return since when so few sites are heard that nothing can be told of an agency; `None`: enough are."""
+        """Return since when too few sites are connected for any report; `None`: enough are."""
         standing = self._said.get(QUORUM, {}).get(self._site)
         return None if standing is None or standing.trouble is None else standing.trouble.since
 
@@ -308,17 +307,17 @@ class IncidentReporter:
         return key.startswith(OURS) or key in self._agencies
 
     def told_faults(self) -> AbstractSet[tuple[str, str]]:
-        """Return the faults of ours that were told and are not over, as the metrics call them (`fault_of`)."""
+        """Return the reported monitoring faults as metric labels (`fault_of`)."""
         return {fault for fault, incidents in self._told_of.items() if incidents > 0}
 
     # -- telling -------------------------------------------------------------------------------------------------
 
     def poke(self) -> None:
-        """Have `keep_telling` tell at once. Nobody waits for it: probing must not wait for a store that may not even refuse."""
+        """Wake `keep_telling`. Not awaited: probes must not wait for a database that may not even refuse."""
         self._poked.set()
 
     async def keep_telling(self) -> NoReturn:
-        """Tell whenever somebody pokes, and what could not be told again and again until it is: the next run may be minutes away."""
+        """Report whenever woken, and retry failed events: the next run may be minutes away."""
         await run_periodically("telling the alerting side", self._tell_when_poked, timedelta(0))
 
     async def _tell_when_poked(self) -> None:
@@ -329,15 +328,15 @@ class IncidentReporter:
             await asyncio.sleep(_RETRY.total_seconds())
 
     async def tell(self) -> bool:
-        """Tell what stands otherwise than was last told; return whether all of it could be told.
+        """Report all differences; return whether all events succeeded.
 
-        It is for one at a time: what was told is noted after it is.
+        Not reentrant: a report is recorded after its event.
         """
         now = self._clock.now()
         try:
             await self._look_up(now)
             self._unsettled |= {*self._ripe(now), *self._quiet(now)}
-            # Agencies first: a short code is capital letters and digits.
+            # Agencies first: a short code consists of capital letters and digits.
             for number, key in enumerate(sorted(self._unsettled), 1):
                 await self._compare(key, now)
                 if number % AT_A_TIME == 0:
@@ -347,10 +346,10 @@ class IncidentReporter:
         return not self._untold & self._unsettled
 
     async def _look_up(self, now: datetime) -> None:
-        """Forget what was told of incidents that have ended without us.
+        """Drop the reports of incidents that were closed elsewhere.
 
-        What is wrong is told again then. The alerting side keeps quiet about what a person has ended by hand, for a while,
-        and about nothing else: an agency of which one route never worked again would never be told of again.
+        Then a present problem is reported again. Only the engine suppresses what a person closed, for a while:
+        otherwise an agency whose one route never recovers would never be reported again.
         """
         if self._open_keys is None or timedelta(0) <= now - self._looked_up_at < _LOOK_UP:
             return
@@ -359,7 +358,7 @@ class IncidentReporter:
             ended = self._told.keys() - await self._open_keys()
         except StoreUnavailable:
             raise
-        # Our bug must not keep anybody from being told.
+        # A bug here must not prevent reports.
         except Exception:
             log.exception("could not look up what is open; trying again")
             return
@@ -368,18 +367,17 @@ class IncidentReporter:
         self._unsettled |= ended
 
     async def _compare(self, key: str, now: datetime) -> None:
-        # Before, not after: it may move again while it is told of.
+        # Discard first: the status may change during the report.
         self._unsettled.discard(key)
         if not self._is_told_of(key):
-            return  # It has left, or another process has it, since somebody was being told of it.
+            return  # Removed, or taken by another process, during an earlier report.
         try:
             if len(self._said.get(key, ())) > 1 or key in self._disputed:
                 said = self._counted(key)
                 self._show_dispute(key, is_so=disagree(said) if len(said) > 1 else None)
             standing = self._agreed(key)
             if standing is None:
-                # Nobody has said anything of it, or of what has left (that is ended by a person), or nobody sees it now: what is
-                # less by then has not lasted meanwhile.
+                # No status, or removed (a person ends that), or invisible now: a lesser type has not lasted.
                 self._less.pop(key, None)
                 return
             if standing.trouble is not None:
@@ -389,13 +387,16 @@ class IncidentReporter:
         except StoreUnavailable:
             self._unsettled.add(key)
             raise
-        # What a site says of one may make no sense: that must not keep the others from being told.
+        # An invalid status of one must not prevent other reports.
         except Exception:
             if self._owe(key):
                 log.exception("could not compare what was told with what sites say; trying again", key=key)
 
     def _as_it_flaps(self, key: str, trouble: ActiveProblem, now: datetime) -> ActiveProblem:
-        """Note that something fell, and return its trouble with whether it is believed. Of what one site sees that one has said it."""
+        """Record a fall, and return the problem with whether it flaps.
+
+        A site detects the flapping of its own status.
+        """
         if key.startswith(OURS) or len(self._said[key]) < 2:
             return trouble
         flapping = self._flapping.setdefault(key, Flapping(self._flapping_policy))
@@ -404,7 +405,7 @@ class IncidentReporter:
         return replace(trouble, unsteady=trouble.unsteady or flapping.is_unsteady)
 
     def _is_believed(self, key: str, now: datetime) -> bool:
-        """Note that something is well, and return whether it stays so long enough that it may be told."""
+        """Record a recovery; return whether it has lasted long enough to be reported."""
         if (flapping := self._flapping.get(key)) is None or len(self._said[key]) < 2:
             return True
         if (until := flapping.rose(now, now)) is None:
@@ -416,7 +417,7 @@ class IncidentReporter:
     async def _tell(self, key: str, trouble: ActiveProblem, standing: SiteStatus, now: datetime) -> None:
         told, less_since = self._told.get(key), None
         if told is not None and not is_news(trouble.matter, told):
-            # While a recovery spreads, the matter grows less from run to run; what is left of it once it has lasted is told.
+            # During a recovery the type becomes lesser from run to run; what remains is reported once it has lasted.
             less_since = self._less_since(key, trouble.matter, told, standing, now)
             if less_since is None or now - less_since < _LASTS:
                 return
@@ -437,7 +438,7 @@ class IncidentReporter:
 
     def _agreed(self, key: str) -> SiteStatus | None:
         if key.startswith(OURS):
-            # Only this site speaks of what is its own, and always has a vote in it.
+            # A site's own fault needs its own vote only.
             return agreed(self._said.get(key, {}).values(), Quorum())
         if self._site not in self._said.get(key, {}):
             return None
@@ -445,9 +446,9 @@ class IncidentReporter:
         return agreed(said, self._quorum, silent)
 
     def _votes(self, agency: str) -> tuple[Sequence[SiteStatus], Sequence[SiteStatus]]:
-        """Return how an agency stands by each vote, and by what those last said that have none now.
+        """Return the voting statuses of an agency, and the last ones of sites without a vote.
 
-        One that has never said anything may see all that others see.
+        A site that never reported may see everything.
         """
         said = self._said.get(agency, {})
         if self._fresh is None:
@@ -458,12 +459,12 @@ class IncidentReporter:
         return [*heard.values()], [each for voter, each in silent.items() if voter not in heard]
 
     def _counted(self, agency: str) -> Sequence[SiteStatus]:
-        """Return what those say of an agency that have a vote."""
+        """Return the statuses of an agency with a vote."""
         said = self._said.get(agency, {})
         return [each for site, each in said.items() if self._fresh is None or site in self._fresh]
 
     def _show_dispute(self, agency: str, *, is_so: bool | None) -> None:
-        """Show whether sites disagree about an agency; `None`: no two that have a vote say anything of it."""
+        """Export whether sites disagree about an agency; `None`: fewer than two voting sites have a status."""
         if self._disputed.get(agency) == is_so:
             return
         self._disputed.pop(agency, None)
@@ -473,7 +474,7 @@ class IncidentReporter:
         self._show_told(agency)
 
     def _show_told(self, key: str) -> None:
-        """Show which outage sites have told of together, or that they have told of none; one that is alone says it by its judge."""
+        """Export the joint outage reported by several sites; a single site's is exported by its evaluator."""
         if not self._others or key.startswith(OURS):
             return
         told = self._told.get(key)
@@ -487,9 +488,9 @@ class IncidentReporter:
         return self._briefs.ours(FaultSource(FaultDomain(blame), name))
 
     def _ended_at(self, key: str, standing: SiteStatus, now: datetime) -> datetime | None:
-        """Return when what was told ended; `None`: it has not, or that is not believed yet.
+        """Return the end of a reported problem; `None`: not over, or doubted.
 
-        Sites that saw it may be lost. Those that are left may have been well all along because they have not probed since.
+        Sites that saw it may be lost, and the others may have been well only because they have not probed since.
         """
         ended_at = standing.well_since
         if ended_at is None or not (key.startswith(OURS) or can_end(self._told[key], standing.directions)):
@@ -508,7 +509,7 @@ class IncidentReporter:
     def _less_since(
         self, key: str, matter: IncidentType, told: IncidentType, standing: SiteStatus, now: datetime
     ) -> datetime | None:
-        """Return since when it is proven that no more than *matter* is wrong, which is less than was told."""
+        """Return since when it is proven that no more than *matter* is wrong, which is less than reported."""
         if not is_proven_less(matter, told, standing.directions):
             self._less.pop(key, None)
             return None
@@ -517,14 +518,14 @@ class IncidentReporter:
         return self._less[key][1]
 
     def _ripe(self, now: datetime) -> Collection[str]:
-        """Return what has been less for long enough: no run need say anything new for that to be told."""
-        # After a clock was set back it lasts from now on: what was before cannot be told any more.
+        """Return the keys whose lesser type has lasted long enough, without a new status."""
+        # After the clock was set back the time counts from now.
         self._less = {key: (matter, min(since, now)) for key, (matter, since) in self._less.items()}
         return [key for key, (_, since) in self._less.items() if now - since >= _LASTS]
 
     def _quiet(self, now: datetime) -> Collection[str]:
-        """Return what has been quiet for long enough to be believed: no site need say anything new for that to be told."""
-        # A clock that was set back begins the quiet anew.
+        """Return the keys whose recovery is not doubted any more, without a new status."""
+        # A clock set back restarts the stable time.
         return [key for key, (until, found_at) in self._unbelieved.items() if not found_at <= now < until]
 
     async def _tell_over(self, key: str, ended_at: datetime, now: datetime) -> None:
@@ -532,7 +533,7 @@ class IncidentReporter:
             self._note_told(key, None)
 
     def _note_told(self, key: str, matter: IncidentType | None) -> None:
-        """Remember what was told; `None`: that it is over."""
+        """Record the reported type; `None`: over."""
         before = self._told.pop(key, None)
         for notes in (self._outages, self._less, self._unbelieved):
             notes.pop(key, None)
@@ -545,34 +546,34 @@ class IncidentReporter:
             self._told_of[fault_of(blame, name)] += (matter is not None) - (before is not None)
 
     async def _submit(self, event: Trigger | Resolve) -> bool:
-        """Submit an event; return whether it is taken in, and what it is about still for this process to tell."""
+        """Submit an event; return whether it succeeded and its key still belongs to this process."""
         key = event.dedup_key
         try:
             incident = await self._alerting.submit(event)
         except StoreUnavailable:
             raise
-        # One event that cannot be taken in (our bug) must not keep the others from being told.
+        # A bug in one event must not prevent others.
         except Exception:
             if self._owe(key):
                 log.exception("could not tell the alerting side; telling it until it hears", key=key)
             return False
         self._untold.discard(key)
         if not self._is_told_of(key) or self._site not in self._said.get(key, ()):
-            # It has left meanwhile, or another process has it: of what is noted here this one would tell that it is over.
+            # Removed, or taken by another process meanwhile: a record here would end its incident.
             return False
         is_held = isinstance(event, Trigger) and incident is not None and not incident.is_open
         self._note_ended_by_hand(key, incident if is_held else None)
         return True
 
     def _owe(self, key: str) -> bool:
-        """Come back to what could not be told for an exception; return whether that is news, and to be logged."""
+        """Mark a failed event for a retry; return whether it is new and must be logged."""
         is_first = key not in self._untold
         self._untold.add(key)
         self._unsettled.add(key)
         return is_first
 
     def _note_ended_by_hand(self, key: str, incident: Incident | None) -> None:
-        """Remember and show what is measured though a person has ended it: whoever looks must not take it for well."""
+        """Record and export a problem that is detected although a person closed it: it must not look healthy."""
         self.ended_by_hand.pop(key, None)
         if incident is not None:
             self.ended_by_hand[key] = incident
@@ -581,11 +582,11 @@ class IncidentReporter:
 
 
 def outages_of(incidents: Iterable[Incident]) -> Mapping[str, tuple[datetime, datetime]]:
-    """Return since when each incident that was measured is as was told, and when that was told at the earliest, by dedup key."""
+    """Return start and earliest report time of each detected incident, by dedup key."""
     measured = {each.dedup_key: each for each in incidents if each.measured is not None}
     return {key: (each.told_began_at, max(each.told_began_at, each.opened_at)) for key, each in measured.items()}
 
 
 def fault_of(blame: str, name: str) -> tuple[str, str]:
-    """Return what the metrics call a fault of ours: its cause, and the mailbox or site that is meant, or ""."""
+    """Return the metric labels of a monitoring fault: its cause, and the mailbox or site, or ""."""
     return _CAUSES.get(blame, blame), name

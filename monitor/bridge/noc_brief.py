@@ -1,4 +1,4 @@
-"""Whom to tell of something of ours that is broken: the NOC, and nobody outside."""
+"""Policy of monitoring faults: the NOC is notified, and nobody outside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.evaluation.monitoring_faults import FaultSource
 from monitor.model.route import Direction
 from probes.model.reply import Reason
 
-#: How an incident names what is affected, in Malay and English.
+#: Name of the affected part, in Malay and English.
 WORDS: dict[FaultDomain, tuple[str, str]] = {
     FaultDomain.NETWORK: ("rangkaian Pantau", "our own network"),
     FaultDomain.REFERENCE: ("peti mel {name}", "mailbox {name}"),
@@ -25,10 +25,10 @@ WORDS: dict[FaultDomain, tuple[str, str]] = {
     FaultDomain.MAILBOX: ("peti mel ujian {name}", "probe mailbox {name}"),
 }
 
-#: Stands between a dedup key and the process of a site that speaks of it.
+#: Separates a dedup key from the process that reports it.
 _BY = "@"
 
-#: What staff are told of why runs fail. What is not here says nothing of the agency's mail.
+#: Cause of failed runs for staff. Other reasons say nothing about the agency's mail.
 CAUSES: dict[str, Cause] = {
     Reason.NAME_UNKNOWN: Cause.DNS,
     Reason.NAME_SERVER_SILENT: Cause.DNS,
@@ -60,21 +60,21 @@ CAUSES: dict[str, Cause] = {
 
 
 def cause_of(matter: IncidentType, reasons: Iterable[tuple[Direction, str]]) -> Cause | None:
-    """Return why most of an agency's routes fail: of *reasons*, those of the direction that *matter* is about.
+    """Return the prevailing cause of an agency's failing routes in the direction of *matter*.
 
-    `None` when no reason is known, or none prevails.
+    `None` without a known or a prevailing reason.
     """
     if matter not in OUTAGES:
         return None
-    # What goes round within the agency fails with either way.
+    # Mail within the agency fails with either direction.
     ways = {*WAYS[matter], Direction.INTERNAL}
     return prevailing(CAUSES[reason] for direction, reason in reasons if direction in ways and reason in CAUSES)
 
 
 def agency_of(key: str) -> str | None:
-    """Return the agency that an incident with this dedup key is about, or an account at which; `None`: no agency.
+    """Return the agency of a dedup key, also for an account there; `None`: no agency.
 
-    Who watches the agency watches its accounts: nobody else knows when they can be signed in to again.
+    The process that monitors an agency monitors its accounts: no other can see a sign-in succeed.
     """
     if "/" not in key:
         return key
@@ -86,24 +86,24 @@ def agency_of(key: str) -> str | None:
 
 
 def subject_of(key: str, process: str) -> str:
-    """Return as what a process of a site says how the thing with this dedup key stands.
+    """Return the key under which a process reports a status.
 
-    What belongs to no agency each judges by itself, of its own machine and network: none speaks for another there.
+    Each process reports its own machine and network separately.
     """
     return key if agency_of(key) is not None or not process else f"{key}{_BY}{process}"
 
 
 def key_of(subject: str) -> str:
-    """Return the dedup key of what a site speaks of, whichever process of it does."""
+    """Return the dedup key of a reported key, of whichever process."""
     return subject.partition(_BY)[0]
 
 
 def speaker_of(subject: str) -> str | None:
-    """Return the process that says it; `None`: it is said by whoever has the agency. An older one has named nobody: ""."""
+    """Return the reporting process; `None`: the process that has the agency. Older versions named none: ""."""
     return subject.partition(_BY)[2] if agency_of(subject) is None else None
 
 
 def own_brief(settings: Settings, suspect: FaultSource) -> PolicySnapshot:
-    """Return the brief for an incident about *suspect*."""
+    """Return the policy of an incident about *suspect*."""
     malay, english = WORDS.get(suspect.blame, (str(suspect), str(suspect)))
     return settings.noc_brief(subject=malay.format(name=suspect.name), subject_en=english.format(name=suspect.name))

@@ -1,4 +1,4 @@
-"""Result -> health -> standing: what each run means is judged, shown and written down, and the consensus hears of it."""
+"""Pipeline of results: evaluation, export, storage, and statuses for the incident reporter."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class ResultPipeline:
-    """Takes each end of a run through to the alerting side."""
+    """Processes the result of each run."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class ResultPipeline:
         process: str = "",
         is_read: bool = False,
     ) -> None:
-        """*routes* are the judge's, as they change; *site* is where they are probed, and *process* who does it there.
+        """*routes*: the evaluator's, updated in place; *site*: where they are probed; *process*: by which process.
 
-        *is_read*: others may read what it says of agencies, and all is said, also where nothing is wrong.
+        *is_read*: other processes read the statuses, so all are written, including healthy ones.
         """
         self._judge = judge
         self._routes = routes
@@ -56,40 +56,40 @@ class ResultPipeline:
         self._site = site
         self._process = process
         self._is_read = is_read
-        #: Somebody weighs again what waited.
+        #: `_weigh_the_rest` is running.
         self._is_weighing = False
-        #: How each route's last run ended, and why.
+        #: Outcome and reason of each route's last run.
         self._endings: dict[str, tuple[Outcome, str]] = {}
-        #: By agency and route: which way it goes, and why its last run failed ("": it did not).
+        #: By agency and route: its direction, and why its last run failed ("" if it did not).
         self._reasons: dict[str, dict[str, tuple[Direction, str]]] = {}
-        #: By dedup key: what was last found of how it stands.
+        #: Last determined status by dedup key.
         self._standings: dict[str, SiteStatus] = {}
-        #: Of these, what the consensus has not heard yet, and what is not written down.
+        #: Keys whose status is not reported yet, and not stored yet.
         self._unsaid: set[str] = set()
         self._unkept: set[str] = set()
-        #: Judgements that could not be written down yet.
+        #: Health that could not be stored yet.
         self._unwritten: dict[str, tuple[Health, datetime]] = {}
         self._unwritten_streaks: dict[str, tuple[GradedRun, ...]] = {}
-        #: By dedup key: what may stand otherwise than the consensus has heard. Few: most runs change nothing, and there are
-        #: thousands. What was told of ours may have left the configuration, of which the judge says nothing.
+        #: Dedup keys whose status may differ from the report. Few: most runs change nothing, and there are thousands.
+        #: Removed monitoring faults, unknown to the evaluator, are included.
         ours = (key for key in consensus.told if key.startswith(OURS) and not key.startswith(OF_HUB))
         self._moved = {*consensus.agencies, *ours}
-        # All are shown here: thousands would be once more with the first run, and hold the loop.
+        # All are exported here: thousands at the first run would block the loop.
         judge.moved()
         for agency in consensus.agencies:
             self._show(agency)
         self._show_faults(clock.now())
 
     def look_again(self, gained: AbstractSet[str] = frozenset()) -> None:
-        """Show how agencies stand after routes have come, gone or changed; what is news is told with the next run.
+        """Export the statuses after a change of routes; news are reported with the next run.
 
-        *gained*: those of which is told from now on; a run may have ended since they are judged, and before they were told of.
+        *gained*: agencies that are reported from now on; a run may have ended before.
         """
         self._moved |= gained
         for agency in gained:
             self._show(agency)
         self._show_moved(self._clock.now())
-        # The consensus has forgotten those that have left, and what was said of those that are gained: it is said again.
+        # The reporter has dropped removed agencies and the statuses of gained ones: report them again.
         self._standings = {
             key: said for key, said in self._standings.items() if key not in gained and self._is_ours_to_say(key)
         }
@@ -100,25 +100,25 @@ class ResultPipeline:
             self._reasons[agency] = {name: reason for name, reason in reasons.items() if name in self._routes}
 
     def say_again(self) -> None:
-        """Write anew all that this process says, with the next run: others may have taken it back, or said otherwise."""
+        """Write all statuses of this process again with the next run: others may have changed them."""
         self._history.say_again()
         self._unkept |= self._standings.keys()
 
     def inherit(self, open_incidents: Mapping[str, IncidentType]) -> None:
-        """Answer for what was told of what is our own by processes that are gone: their network, our references."""
+        """Take over the reported monitoring faults of dead processes: their network, our references."""
         self._moved |= {key for key in self._consensus.inherit(open_incidents) if not key.startswith(OF_HUB)}
 
     # -- runs ----------------------------------------------------------------------------------------------------
 
     async def take(self, result: ProbeResult) -> None:
-        """Take in the end of a run.
+        """Process the result of a run.
 
-        How things stand is judged and shown at once, and told by `IncidentReporter.keep_telling`, for which nobody waits. Raise
-        what the store raises when the run cannot be written because of a bug; all the rest happens all the same.
+        Health is evaluated and exported at once, and reported by `IncidentReporter.keep_telling`, which is not awaited.
+        Raise the store's error if the run cannot be written because of a bug; everything else is done nevertheless.
         """
         route = self._routes.get(result.route)
         if route is None:
-            return  # It left the configuration while its last run was under way.
+            return  # The route was removed during its last run.
         now = self._clock.now()
         verdict = self._judge.take_in(result, now)
         self._metrics.probe_finished(
@@ -142,7 +142,7 @@ class ResultPipeline:
             await self._weigh_the_rest()
 
     async def _weigh_the_rest(self) -> None:
-        """Weigh again what a proof has brought thousands of runs at once, and let others do their work in between."""
+        """Attribute the rest of the runs with new evidence, yielding in between."""
         if self._is_weighing:
             return
         self._is_weighing, now = True, None
@@ -159,7 +159,7 @@ class ResultPipeline:
             self._say()
 
     def _show_moved(self, now: datetime) -> None:
-        """Show what stands otherwise, and remember that it is to be told."""
+        """Export changed statuses, and mark them for a report."""
         for (agency, direction, verdict), runs in self._judge.counted().items():
             self._metrics.runs_judged(agency, direction, verdict, runs)
         moved = self._judge.moved() & self._consensus.agencies
@@ -169,7 +169,7 @@ class ResultPipeline:
         self._show_faults(now)
 
     async def _find_standings(self, now: datetime) -> None:
-        """Find out how what has moved stands now."""
+        """Determine the statuses that may have changed."""
         for number, key in enumerate(sorted(self._moved), 1):
             self._moved.discard(key)
             if not self._is_ours_to_say(key):
@@ -183,15 +183,15 @@ class ResultPipeline:
                 await asyncio.sleep(0)
 
     def _is_ours_to_say(self, key: str) -> bool:
-        """Whether this process knows how it stands: not of an agency that another one watches, or of an account there.
+        """Whether this process determines the status: not of another process's agency or account.
 
-        Of an account that has left the configuration it does, once more, where people were told of it.
+        Of a removed account once more, if it was reported.
         """
         agency, consensus = agency_of(key), self._consensus
         return agency is None or agency in consensus.agencies or key in consensus.told
 
     async def speak(self) -> None:
-        """Let the consensus hear of what it has not heard, though no run has ended since: what others say waits for that."""
+        """Report pending statuses although no run has ended: other sites wait for them."""
         await self._find_standings(self._clock.now())
         self._let_hear()
 
@@ -200,13 +200,13 @@ class ResultPipeline:
         self._consensus.poke()
 
     def _let_hear(self) -> None:
-        """Tell the consensus what it has not heard: of each the latest, whoever has found it out."""
+        """Pass the latest pending statuses to the reporter."""
         unsaid, self._unsaid = self._unsaid, set()
         for key in unsaid:
             self._consensus.hear(self._site, key, self._standings[key])
 
     def _standing(self, key: str, now: datetime) -> SiteStatus:
-        # What is well, and since when, is dear to find out after each run, and of no use while nothing was told.
+        # Since when an agency is well is expensive to determine, and needed only after a report.
         is_told = key in self._consensus.told
         if not key.startswith(OURS):
             standing = self._judge.standing(key, now, is_told=is_told or self._is_read)
@@ -215,13 +215,13 @@ class ResultPipeline:
             why = cause_of(standing.trouble.matter, self._reasons.get(key, {}).values())
             return replace(standing, cause=why)
         suspect = self._judge.suspect(key.removeprefix(OURS))
-        # A reference or account that has left the configuration cannot trouble us any more.
+        # A removed reference or account cannot be at fault any more.
         return (
             SiteStatus(well_since=now) if suspect is None else self._judge.own_standing(suspect, now, is_told=is_told)
         )
 
     def _log(self, result: ProbeResult) -> None:
-        """Write a line when a route ends otherwise than the time before, and none while it goes on like that."""
+        """Log a changed outcome of a route, once."""
         reason = result.failure.reason if result.failure else ""
         before = self._endings.get(result.route, (Outcome.DELIVERED, ""))
         self._endings[result.route] = ending = (result.outcome, reason)
@@ -230,8 +230,7 @@ class ResultPipeline:
             log.info(event, route=result.route, outcome=result.outcome, why=reason)
 
     async def _write_down(self, result: ProbeResult, route: MonitoredRoute, grade: Grade | None) -> None:
-        # Taken before it is written: runs that end meanwhile write what has changed since, in this order, in the same
-        # commit.
+        # Take the changes before writing: runs that end meanwhile write theirs afterwards, in order.
         changed, self._unwritten = self._unwritten | self._judge.rejudged(), {}
         streaks, self._unwritten_streaks = self._unwritten_streaks | self._judge.other_streaks(), {}
         kept, self._unkept = {key: self._standings[key] for key in self._unkept}, set()
@@ -242,12 +241,12 @@ class ResultPipeline:
                 result, route.agency, changed, streaks=streaks, grade=grade, every=every, standings=said
             )
         except asyncio.CancelledError:
-            # Its route has left; what it found out of others may not have been written.
+            # The route was removed; its statuses of others may not be written.
             self._keep_again(kept)
             raise
         except Exception:
             self._keep_again(kept)
-            # What could not be written is written with the next run.
+            # Retry with the next run.
             self._unwritten = changed | self._unwritten
             self._unwritten_streaks = streaks | self._unwritten_streaks
             raise
@@ -255,11 +254,11 @@ class ResultPipeline:
             log.info("health changed", subject=name, health=health)
 
     def _keep_again(self, kept: Mapping[str, SiteStatus]) -> None:
-        # Some may have left meanwhile.
+        # Some may have been removed meanwhile.
         self._unkept |= kept.keys() & self._standings.keys()
 
     def _show_faults(self, now: datetime) -> None:
-        # What was told is so until it is proven to be over: after a start nothing has been seen to fail yet.
+        # A reported fault lasts until its recovery is proven: after a start no failure has been seen yet.
         seen = {fault_of(each.blame, each.name) for each in self._judge.own_faults(now)}
         self._metrics.own_faults(self._consensus.told_faults() | seen)
 
@@ -267,8 +266,8 @@ class ResultPipeline:
         mail = self._judge.mail(agency)
         directions, unseen = mail.directions(), mail.unseen()
         for direction in map(Direction, AGENCY_DIRECTIONS):
-            # One that is probed no more is as good as unknown: what was last known of it says nothing. Nor does it of one that
-            # cannot be seen now, unless it is down: that lasts until something proves otherwise.
+            # A direction that is not probed any more is unknown. So is an invisible one, unless it is down, which lasts
+            # until disproven.
             health = directions.get(direction, Health.UNKNOWN)
             if direction in unseen and health is not Health.DOWN:
                 health = Health.UNKNOWN

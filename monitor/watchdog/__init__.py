@@ -1,1 +1,1 @@
-"""Who watches the watcher: the escalation auditor, the heartbeat for an outside switch, the lifeline without a store."""
+"""Self-monitoring: escalation auditor, heartbeat to a dead man's switch, out-of-band alerts without a database."""

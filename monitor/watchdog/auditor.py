@@ -1,7 +1,7 @@
-"""Look again and again whether anybody who should have been told has not been, and see to it.
+"""Escalation auditor: periodic audit of all active incidents.
 
-A shell of its own beside the cycle: it reads the store for itself, asks `alerts.decide.auditor`, and goes on when the
-cycle does not.
+It is independent of the engine's cycle: it reads the store by itself, calls `alerts.decide.auditor`, and continues when
+the cycle stops.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ log = structlog.get_logger()
 
 EVERY = timedelta(seconds=30)
 
-#: Dedup keys of incidents about incidents; the number of the other one follows.
+#: Prefixes of dedup keys, followed by the number of the incident concerned.
 PREFIX = "unreached/"
-#: And about announcements that wait for their release; that number, too.
+#: Of unreleased announcements, followed by that number.
 WAITING = "unreleased/"
-#: And about notices of unknown fate; the notice's id follows.
+#: Of notifications of unknown delivery, followed by their id.
 DOUBT = "doubtful/"
-#: And about paper that waits because the store may be an older copy; when that was noticed follows.
+#: Of paused paper after a restore, followed by the time of detection.
 RESTORED = "restored/"
 
 
 class AlertingEngine(Alerting, Protocol):
-    """The part of `alerts.engine.dispatcher.Dispatcher` that is needed here."""
+    """The part of `alerts.engine.dispatcher.Dispatcher` used here."""
 
     def poke(self) -> None:
-        """Run the cycle soon."""
+        """Wake the engine."""
 
 
 class EscalationAuditor:
-    """Looks until cancelled."""
+    """Audits until cancelled."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class EscalationAuditor:
         muter: Muter = silence_over,
         rests: Callable[[], bool] = lambda: False,
     ) -> None:
-        """*muter* and *rests*: as the cycle's; *brief*: whom the NOC's incident about that incident or notice tells, called by its subject."""
+        """*muter*, *rests*: as the engine's; *brief*: returns the policy of the NOC's incident by its subject."""
         self._store = store
         self._pool = pool
         self._alerting = alerting
@@ -77,20 +77,20 @@ class EscalationAuditor:
         self._policy = DeliveryPolicy()
         self._muter = muter
         self._rests = rests
-        #: What was overdue at the last look, by its key.
+        #: Overdue actions of the last audit by key.
         self._known: Mapping[str, OverdueAction] = {}
 
     async def run(self) -> NoReturn:
-        """Look until cancelled; first after a while, in which the cycle catches up with what a stop has missed."""
+        """Audit until cancelled. The first audit waits until the cycle has caught up after a stop."""
         await asyncio.sleep(EVERY.total_seconds())
-        # While it cannot look, for a store that is away or a bug of ours, the heartbeat stops.
+        # While audits fail, the heartbeat stops.
         await run_periodically("auditor", self.look, EVERY)
 
     async def look(self) -> None:
-        """Look once: show what is found, write it down once, poke the cycle, and tell the NOC what came to nothing."""
+        """Audit once: export the result, log changes, wake the engine, and notify the NOC of failed escalations."""
         now = self._clock.now()
         if self._rests():
-            # Nobody is to be told, so nobody is left untold.
+            # Without notifications nothing is overdue.
             self._known = {}
             self._metrics.audited(now, [], [])
             return
@@ -109,13 +109,13 @@ class EscalationAuditor:
         gateways = self._pool.preference(now)
         async with self._store.reading() as ledger:
             active = await ledger.active_incidents()
-            # Also those that have just ended: what they held back is begun by the next cycle.
+            # Include silences that have just ended: the next cycle starts what they delayed.
             silences = await ledger.silences(now - GRACE)
             restoration = await ledger.restorations.waiting()
             busy = {telephone for telephone, _ in await ledger.calls_under_way(now - CALL_LASTS)}
         found = []
         for incident_id in active:
-            # One at a time: nobody is to wait for the auditor.
+            # One transaction each: nobody must wait for the auditor.
             async with self._store.reading() as ledger:
                 incident = await ledger.incident(incident_id)
                 notices = await ledger.notices(incident_id)
@@ -135,7 +135,7 @@ class EscalationAuditor:
         return found, restoration
 
     async def _write_down(self, overdue: Mapping[str, OverdueAction], now: datetime) -> None:
-        """Journal each lapse when it is found and when it is made good, and not at every look."""
+        """Log an overdue action when it is found and when it is done, not at every audit."""
         new = [lapse for key, lapse in overdue.items() if key not in self._known]
         gone = [lapse for key, lapse in self._known.items() if key not in overdue]
         if new or gone:
@@ -152,7 +152,7 @@ class EscalationAuditor:
     def _owed(
         self, found: Sequence[tuple[Incident, Examination]], restoration: Restoration | None, now: datetime
     ) -> Iterator[Trigger]:
-        """Yield what the NOC is to be told of."""
+        """Yield the events for the NOC."""
 
         def event(key: str, matter: IncidentType, subject: str, began_at: datetime) -> Trigger:
             return Trigger(dedup_key=key, at=now, matter=matter, began_at=began_at, brief=self._brief(subject))
@@ -163,7 +163,7 @@ class EscalationAuditor:
                 subject = f"{i.number} ({i.had_by})" if i.had_by else i.number
                 yield event(f"{PREFIX}{i.number}", IncidentType.UNREACHED, subject, min(since))
         for i, e in found:
-            # While nobody has the incident the operations centre hears of that, and need not hear twice of one outage.
+            # While an incident is not acknowledged the NOC is notified of that, and need not be twice.
             if e.unheard == {EscalationFailure.UNRELEASED}:
                 yield event(
                     f"{WAITING}{i.number}",
@@ -173,13 +173,13 @@ class EscalationAuditor:
                 )
         for i, e in found:
             for notice_id in e.doubtful:
-                # As `pantau set-status` asks for it, and whom it is about.
+                # In the format that `pantau set-status` expects, with the incident.
                 yield event(f"{DOUBT}{notice_id}", IncidentType.DOUBTFUL, f"{notice_id} ({i.number})", i.opened_at)
         if restoration is not None:
             yield event(f"{RESTORED}{restoration.id}", IncidentType.RESTORED, "", restoration.noticed_at)
 
     async def _tell_noc(self, owed: Mapping[str, Trigger], still: AbstractSet[str], now: datetime) -> None:
-        """Tell of what is *owed*, and that it is over of what was told and is not any more; nothing of *still*."""
+        """Submit the *owed* events, and end reported ones that are over, except those of *still*."""
         async with self._store.reading() as ledger:
             open_keys = {
                 key for key in await ledger.measured_keys() if key.startswith((PREFIX, WAITING, DOUBT, RESTORED))

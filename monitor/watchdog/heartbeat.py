@@ -1,7 +1,7 @@
-"""Tell whoever listens outside that this process does its work, for as long as it does.
+"""Heartbeats to external receivers while this process works.
 
-A dead-man's switch over HTTP, and a file whose time is set; systemd's watchdog hears of it by the pulse. Nothing is said
-when something is wrong, so that a failure of this program, of its machine and of its line all sound the same: silence.
+A dead man's switch over HTTP, and the timestamp of a file; the process heartbeat feeds systemd's watchdog. A fault is
+never reported, so that a failure of the program, its machine or its line has one effect: silence.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from monitor.metrics.watchdog import WatchdogSeries
 
 log = structlog.get_logger()
 
-#: The names of those who may listen, as metrics and log have them.
+#: Names of the receivers in metrics and log.
 SWITCH: Final = "switch"
 FILE: Final = "file"
 SYSTEMD: Final = "systemd"
 
-#: Shorter than any interval between two.
+#: Shorter than any interval.
 _DEADLINE_SECONDS = 10.0
 
 
 class HeartbeatError(Exception):
-    """A heartbeat did not arrive. The message holds neither the address nor the token."""
+    """A heartbeat was not delivered. The message contains neither the address nor the token."""
 
 
 class HeartbeatSender:
-    """Sends one beat to a switch and a file. A failure is noted, and the next beat is sent all the same."""
+    """Sends a heartbeat to a switch and a file. A failure is recorded, and the next heartbeat is sent nevertheless."""
 
     def __init__(self, settings: HeartbeatSettings, metrics: WatchdogSeries, clock: Clock) -> None:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
         self._heard: dict[str, bool] = {}
-        # The transport and not the client, which logs addresses and asks the environment for proxies.
+        # The transport, not the client, which logs addresses and reads proxies from the environment.
         self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
         for receiver, place in ((SWITCH, settings.url), (FILE, settings.file)):
             if place is not None:
                 metrics.watch_heartbeat(receiver)
 
     async def send(self) -> None:
-        """Tell all who listen."""
+        """Send to all receivers."""
         if self._settings.url is not None:
             await self._tell(SWITCH, self._ask(self._settings.url))
         if self._settings.file is not None:
@@ -96,7 +96,7 @@ class HeartbeatSender:
             trouble = "no answer in time"
         except httpx.HTTPError as error:
             trouble = type(error).__name__
-        if trouble:  # Raised here: httpx's error holds the request, and with it the token.
+        if trouble:  # Raised here: httpx's error contains the request, with the token.
             raise HeartbeatError(trouble)
 
 

@@ -1,7 +1,7 @@
-"""Ring the NOC when no notice can be written: by gateways that need no store, to numbers from a file of their own.
+"""Out-of-band alerts to the NOC when no notification can be written: gateways without a store, numbers from a file.
 
-It is the last thing that works. So it reads nothing but its file, remembers nothing but a few hundred octets, and asks
-for no key: there would be nowhere to write it down.
+The last resort: it reads only its file, keeps a few hundred octets of state, and accepts no key, because nothing could
+be stored.
 """
 
 from __future__ import annotations
@@ -30,33 +30,32 @@ from monitor.metrics.watchdog import WatchdogSeries
 
 _MEMORY = TypeAdapter(dict[OutOfBandReason, ActiveReason])
 
-#: One block of any disk: it is written whole or not at all, as far as disks promise anything.
+#: One disk block, which is written atomically as far as disks guarantee it.
 _SIZE = 512
 
 
 class MemoryFile:
-    """What is remembered from one life of the process to the next, in a small file beside the store.
+    """State across restarts, in a small file beside the store.
 
-    It is made once, at its full size, and then written over in place: on a disk that is full, which is what it is for, a
-    new file could not be written. One that cannot be read is as good as none. Both block, and writing for as long as a disk
-    hangs.
+    It is created once in full size and overwritten in place: a full disk has no room for a new file. An unreadable file
+    counts as missing. Both methods block, writing as long as a disk hangs.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> Memory:
-        """Return what is remembered; nothing when there is no file, or none that makes sense."""
+        """Return the state; empty without a valid file."""
         try:
             return _MEMORY.validate_json(self._path.read_bytes().rstrip(b" \0"))
         except (OSError, ValidationError):
             return {}
 
     def write(self, memory: Memory) -> bool:
-        """Remember; return whether it could be written."""
+        """Write the state; return whether it succeeded."""
         octets = _MEMORY.dump_json(dict(memory))
         if len(octets) > _SIZE:
-            # Names are short; but a name that is not must cost the name and not the memory.
+            # Names are short; a long one is dropped, not the state.
             octets = _MEMORY.dump_json({trouble: _nameless(spell) for trouble, spell in memory.items()})
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -78,18 +77,18 @@ def _nameless(spell: ActiveReason) -> ActiveReason:
 
 log = structlog.get_logger()
 
-#: A gateway keeps deadlines of its own, at most a minute; this is for one that does not.
+#: A gateway has its own deadline, at most a minute; this is for one without.
 _DEADLINE_SECONDS = 90.0
-#: A small file takes no time, or the disk does not answer.
+#: Writing a small file takes no time unless the disk hangs.
 _WRITTEN_WITHIN_SECONDS = 5.0
-#: Telephones that are rung at a time.
+#: Concurrent calls.
 _AT_ONCE = 4
-#: After this nobody needs to hear of it.
+#: Expiry of an alert.
 _USE = timedelta(minutes=15)
 
 
 class OutOfBandAlerter:
-    """Knows the numbers and the gateways, and what was told."""
+    """Sends out-of-band alerts and keeps their state."""
 
     def __init__(
         self,
@@ -102,7 +101,7 @@ class OutOfBandAlerter:
         metrics: WatchdogSeries,
         clock: Clock,
     ) -> None:
-        """*lines*: voice and SMS gateways in the order of preference, built without a callback address."""
+        """*lines*: voice and SMS gateways in order of preference, built without a callback address."""
         self._settings = settings
         self._lines = lines
         self._office = office
@@ -112,16 +111,16 @@ class OutOfBandAlerter:
         self._clock = clock
         self._memory: Memory = memory_file.read()
         self._numbers: tuple[Number, ...] = ()
-        #: Size and time of the file as it was last read; `None`: it was not there.
+        #: Size and time of the last read file; `None`: missing.
         self._seen: tuple[int, int] | None = (-1, -1)
-        #: The memory file has been made, at its full size, while the disk has room.
+        #: The state file exists in full size.
         self._is_made = False
-        # Of its own: one that waits for a disk must not keep those waiting that look up names.
+        # A thread of its own: waiting for a disk must not block name resolution.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lifeline")
         self.read_numbers()
 
     def read_numbers(self) -> None:
-        """Read the file if it has changed; one that cannot be used leaves the numbers as they were."""
+        """Read the file if it has changed; an invalid one leaves the numbers unchanged."""
         path = self._settings.numbers_file
         if self._seen == (seen := _trace(path)):
             return
@@ -134,7 +133,7 @@ class OutOfBandAlerter:
         self._metrics.lifeline_known(len(self._numbers))
 
     async def look(self, present: Memory, unknown: AbstractSet[OutOfBandReason] = frozenset()) -> None:
-        """Take in the troubles there are, each with since when, and ring if it is time; of *unknown* nothing is known."""
+        """Process the present problems, each with its start, and alert if due; *unknown*: reasons that cannot be examined."""
         self.read_numbers()
         memory, rings = recall(self._memory, present, self._settings.patience(), self._clock.now(), unknown)
         if memory != self._memory or not self._is_made:
@@ -156,13 +155,13 @@ class OutOfBandAlerter:
     async def _remember(self, memory: Memory) -> None:
         self._memory, self._is_made = memory, True
         writing = asyncio.get_running_loop().run_in_executor(self._thread, self._memory_file.write, memory)
-        # The store that cannot be written may be a disk that hangs, and this file lies beside it.
+        # The unavailable database may be a hanging disk, and this file is beside it.
         done, _ = await asyncio.wait({writing}, timeout=_WRITTEN_WITHIN_SECONDS)
         if not done or not writing.result():
             log.warning("what the lifeline has told cannot be remembered over a restart")
 
     async def _ring(self, ring: SendOutOfBand) -> int:
-        """Ring every number by every channel; return to how many telephones something went out."""
+        """Alert every number on every channel; return the number of telephones reached."""
         at = self._clock.now() if ring.clear else ring.since
         situation = "clear" if ring.clear else str(ring.trouble)
         plight = words.OutOfBandMessage(situation=situation, office=self._office, at=at, whose=ring.whose)
@@ -174,7 +173,7 @@ class OutOfBandAlerter:
 
         async def reach(place: int, number: Number) -> bool:
             async with room:
-                # Good news rings nobody out of bed, where an SMS can be read.
+                # An all-clear wakes nobody if an SMS is possible.
                 channels = [c for c in CHANNELS if c is Channel.VOICE or number.is_mobile]
                 if ring.clear and number.is_mobile and any(line.channel is Channel.SMS for line in self._lines):
                     channels = [Channel.SMS]
@@ -200,7 +199,7 @@ class OutOfBandAlerter:
                     report = await line.gateway.send(order)
             except (DeliveryError, TimeoutError) as error:
                 log.warning("a gateway of the lifeline failed", gateway=line.name, why=str(error) or "no answer")
-            # Our bug in a gateway, and the next one may be sound: this is the last thing that works.
+            # A bug in a gateway; the next one may work, and this is the last resort.
             except Exception:
                 log.exception("a gateway of the lifeline broke", gateway=line.name)
             else:

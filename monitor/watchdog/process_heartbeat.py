@@ -1,7 +1,7 @@
-"""The pulse: write into the store that this process runs, see who else does, and let the heartbeat go out.
+"""Process heartbeat: writes to the database, reads the other processes, and triggers external heartbeats.
 
-The write is the proof that the store can be written; it goes on trying while the store is away. What was found is there
-for whoever has to know of it: since when nothing can be written, and who the others are.
+A successful write proves that the database is writable; it is retried while it is unavailable. The results are public:
+since when writes fail, and the other processes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from monitor.watchdog.heartbeat import SYSTEMD, HeartbeatSender
 log = structlog.get_logger()
 
 _EVERY = timedelta(seconds=15)
-#: A write that takes longer has failed: a disk that is full or gone, a database that does not answer.
+#: A slower write counts as failed: a full or missing disk, a database without an answer.
 _PATIENCE_SECONDS = 10.0
 
 
 class ProcessHeartbeat:
-    """Beats until cancelled."""
+    """Writes heartbeats until cancelled."""
 
     def __init__(
         self,
@@ -42,7 +42,10 @@ class ProcessHeartbeat:
         metrics: WatchdogSeries,
         clock: Clock,
     ) -> None:
-        """*signs* is told when the store was last written. *heartbeat*: the one in force, and how often it is sent."""
+        """*signs* is called with the time of the last write.
+
+        *heartbeat*: returns the configured sender and its interval.
+        """
         self._processes = processes
         self._signs = signs
         self._heartbeat = heartbeat
@@ -50,27 +53,27 @@ class ProcessHeartbeat:
         self._metrics = metrics
         self._clock = clock
         self._started_at = clock.now()
-        #: The heartbeat that was sent last, and when.
+        #: The last used sender and the time.
         self._latest: HeartbeatSender | None = None
         self._sent_at: datetime | None = None
         self._ailing: frozenset[LivenessFailure] = frozenset()
-        #: The write that is under way, if it has not ended in time.
+        #: A write that exceeded its time.
         self._writing: asyncio.Task[Sequence[Process]] | None = None
-        #: The log says that the store cannot be written.
+        #: The failure is logged.
         self._is_logged = False
-        #: When the store was last written; `None`: never since the start.
+        #: Last successful write; `None`: none since the start.
         self.written_at: datetime | None = None
-        #: Since when it cannot be written; `None`: the last write went through.
+        #: Since when writes fail; `None`: the last one succeeded.
         self.away_since: datetime | None = None
-        #: Since when the others have been seen without a gap.
+        #: Since when the others are observed without a gap.
         self.watching_since: datetime | None = None
-        #: The others on this store, as last seen.
+        #: The other processes, as last read.
         self.peers: Sequence[Process] = ()
         if manager.has_watchdog:
             metrics.watch_heartbeat(SYSTEMD)
 
     async def run(self) -> NoReturn:
-        """Beat until cancelled."""
+        """Run until cancelled."""
         try:
             await run_periodically("pulse", self.beat, _EVERY)
         finally:
@@ -79,7 +82,7 @@ class ProcessHeartbeat:
                 await asyncio.wait({self._writing}, timeout=_PATIENCE_SECONDS)
 
     async def beat(self) -> None:
-        """Write, look at what there is, and say so outside where all is well."""
+        """Write, evaluate liveness, and send heartbeats if this process works."""
         await self._write()
         now = self._clock.now()
         signs = self._signs(self.written_at)
@@ -91,11 +94,11 @@ class ProcessHeartbeat:
             await self._send(now)
 
     async def stop(self) -> None:
-        """Write that this process ends as it was told to."""
+        """Write that this process stops in order."""
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._processes.stop(self._clock.now())
-        # The end must not hang on a store that is away; the others will miss this process, and be right to ask.
+        # The stop must not hang on an unavailable database; the others will report this process.
         except (StoreUnavailable, TimeoutError) as error:
             log.warning("it could not be written that this process ends", why=str(error) or "no answer in time")
         except Exception:
@@ -104,10 +107,10 @@ class ProcessHeartbeat:
     async def _write(self) -> None:
         try:
             self.peers = await self._written_in_time()
-        # Whatever keeps the store from being written: it is tried again at the next beat.
+        # Any error: retried at the next heartbeat.
         except Exception as error:  # noqa: BLE001 - told once, and not with its whole story every 15 s
             self.away_since = self.away_since or self._clock.now()
-            # A store that knows that it is away has logged it.
+            # An unavailable store has logged it.
             if not self._is_logged and not isinstance(error, StoreUnavailable):
                 log.warning("the store cannot be written", why=type(error).__name__)
                 self._is_logged = True
@@ -118,14 +121,14 @@ class ProcessHeartbeat:
         self._is_logged = False
         self.away_since = None
         self.written_at = self._clock.now()
-        # After the clock was set back the others have as long as at a start to beat by it.
+        # After the clock was set back the others have as long as at a start.
         if self.watching_since is None or self.watching_since > self.written_at:
             self.watching_since = self.written_at
 
     async def _written_in_time(self) -> Sequence[Process]:
-        """Return the others once the write is done. Raise `TimeoutError`; then it is left to itself, and no other begun.
+        """Return the others after the write. Raise `TimeoutError`; the write then continues, and no other starts.
 
-        Whoever waits for a disk that hangs is not let go by being cancelled: SQLAlchemy rolls back first, on the same disk.
+        Cancelling does not interrupt a hanging disk: SQLAlchemy rolls back first, on the same disk.
         """
         if self._writing is None:
             self._writing = asyncio.create_task(self._processes.beat(self._started_at, self._clock.now()))
@@ -147,9 +150,9 @@ class ProcessHeartbeat:
         if configured is None:
             return
         heartbeat, every = configured
-        if heartbeat is not self._latest:  # A reload made another: whoever listens there has heard nothing yet.
+        if heartbeat is not self._latest:  # A reload changed the receiver, which has no heartbeat yet.
             self._latest, self._sent_at = heartbeat, None
-        # A beat early rather than late: half a pulse of tolerance. And at once after the clock was set back.
+        # Tolerate half an interval early rather than late; send at once after the clock was set back.
         if self._sent_at is None or not timedelta(0) <= now - self._sent_at < every - _EVERY / 2:
             self._sent_at = now
             await heartbeat.send()

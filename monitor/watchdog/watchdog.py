@@ -1,4 +1,4 @@
-"""Pantau watches itself: builds the pulse, the heartbeat, the auditor, the lifeline and the drills, and runs them."""
+"""Self-monitoring of a process: builds and runs process heartbeat, auditor, out-of-band alerts and drills."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _LIFELINE_EVERY = timedelta(seconds=15)
 
 
 class Watchdog:
-    """Everything that watches the watcher. Make it when the store is open; `run` it beside the rest."""
+    """All self-monitoring. Created with an open store, and run beside the rest."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Watchdog:
         manager: ServiceManager,
         wording: Wording,
     ) -> None:
-        """*watch* returns the one in force. *name*: this process's own. *directory*: where relative paths start."""
+        """*watch* returns the current runtime. *name*: this process. *directory*: base of relative paths."""
         self._metrics = metrics
         self._clock = clock
         self._watch = watch
@@ -86,7 +86,7 @@ class Watchdog:
             heartbeat=self._heartbeat_in_force,
             manager=manager,
             metrics=metrics.watchdog,
-            # One clock for all who write there: two machines may differ by more than a peer may be silent.
+            # One clock for all writers: two machines may differ by more than the limit for a silent peer.
             clock=database.clock,
         )
         self.auditor = EscalationAuditor(
@@ -113,7 +113,7 @@ class Watchdog:
         )
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Run until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 keep_lifeline = run_periodically("lifeline", self._look_at_lifeline, _LIFELINE_EVERY)
@@ -123,13 +123,13 @@ class Watchdog:
             await self._close()
 
     def ailments(self) -> AbstractSet[LivenessFailure]:
-        """Return what is wrong with this process now."""
+        """Return the current failures of this process."""
         return ailments(self._signs(self.pulse.written_at), self._clock.now())
 
     def store_away(self) -> tuple[datetime, str] | None:
-        """Return since when the store is away, and why; `None`: it is there.
+        """Return since when the database is unavailable, and why; `None`: available.
 
-        A store that is locked says so only after its own patience is over: the pulse does not wait for that.
+        A locked database reports only after its own time-out, which the process heartbeat does not wait for.
         """
         if (since := self._presence.away_since) is not None:
             return since, self._presence.why
@@ -152,7 +152,7 @@ class Watchdog:
         )
 
     def _heartbeat_in_force(self) -> tuple[HeartbeatSender, timedelta] | None:
-        # The switch outside relies on it that people are told: it is to miss us when they are not.
+        # The external switch relies on notifications: it must alert when they are off.
         settings = self._settings.heartbeat if self._settings.tells else None
         if self._heartbeat is None or self._heartbeat[0] != settings:
             for receiver in (SWITCH, FILE):
@@ -164,7 +164,7 @@ class Watchdog:
     async def _look_at_lifeline(self) -> None:
         configuration = self._watch().configuration
         settings = configuration.settings.lifeline if configuration.settings.tells else None
-        # Whatever has changed: its gateways may have other tokens now, and it must not find that out when it rings.
+        # After any change: the gateways may have other tokens, which must not be found out during an alert.
         if self._lifeline is not None and self._lifeline[0] is not configuration:
             await self._lifeline[1].close()
             self._lifeline = None
@@ -188,14 +188,14 @@ class Watchdog:
 def troubles(
     name: str, pulse: ProcessHeartbeat, patience: OutOfBandPolicy, now: datetime
 ) -> tuple[Mapping[OutOfBandReason, ActiveReason], AbstractSet[OutOfBandReason]]:
-    """Return the troubles that the lifeline is to hear of, each with since when, and those of which nobody can know."""
+    """Return the present reasons for an out-of-band alert, each with its start, and those that cannot be examined."""
     if pulse.away_since is not None:
-        # What is known of the others is as old as that.
+        # Knowledge about the others is as old as the failure.
         return {OutOfBandReason.STORE: ActiveReason(since=pulse.away_since)}, {OutOfBandReason.PEER}
     if pulse.watching_since is None:
         return {}, set(OutOfBandReason)  # Nothing has been written yet.
     if -TOLERANCE <= now - pulse.watching_since <= patience.peer:
-        # All who come back from an outage of the store, or of the power, find that the others have said nothing.
+        # After an outage of the database, or a power failure, the others have not written yet either.
         return {}, {OutOfBandReason.PEER}
     beats = {peer.name: (peer.beat_at, peer.stopped_at) for peer in pulse.peers}
     spell = silent_peer(name, beats, patience, now)
@@ -205,7 +205,7 @@ def troubles(
 def lifeline(
     configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock
 ) -> OutOfBandAlerter | None:
-    """Build the lifeline of a configuration, with gateways of its own; `None`: it has none, or tells nobody."""
+    """Build the out-of-band alerter of a configuration, with its own gateways; `None`: none configured, or no notifications."""
     settings = configuration.settings
     if settings.lifeline is None or not settings.tells:
         return None
@@ -215,7 +215,7 @@ def lifeline(
         ConfiguredGateway(
             name=name,
             channel=entries[name].channel,
-            # Without an address for callbacks: what is said must not be asked for, and no key be waited for.
+            # Without a callback address: no content is fetched and no key awaited.
             gateway=kinds[entries[name].kind].build(
                 entries[name].config, GatewayContext(callback_base=None, directory=str(directory))
             ),
@@ -237,9 +237,9 @@ def lifeline(
 async def store_opening(
     configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock
 ) -> AsyncIterator[None]:
-    """Let the lifeline look when the store is not opened in the block: we are started again and again, and it counts.
+    """Examine out-of-band alerts if the store does not open in the block: repeated starts count.
 
-    A store that another process has is not away: that one watches.
+    A store in use by another process is available; that process monitors.
     """
     try:
         yield
@@ -259,6 +259,6 @@ async def _look_once(configuration: Configuration, directory: Path, metrics: Wat
             await made.look({OutOfBandReason.STORE: ActiveReason(since=clock.now())}, {OutOfBandReason.PEER})
         finally:
             await made.close()
-    # A bug here must not hide why the store was not opened.
+    # A bug here must not hide the original error.
     except Exception:
         log.exception("the lifeline could not look")
