@@ -1,1 +1,1 @@
-"""Who may do what in the portal, and what makes a sign-in good: roles, passwords, waits, codes. Decisions only."""
+"""Permissions and sign-in rules of the portal: roles, passwords, lockout, codes. Pure."""

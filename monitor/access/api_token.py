@@ -1,4 +1,4 @@
-"""Tokens by which programs ask and order: for how long one is good, and what none ever may."""
+"""API tokens of programs: lifetime, and permissions that no token may have."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from typing import Final
 
 from monitor.access.role import PERMISSIONS, Permission, RoleAssignment, scope_of
 
-#: What is found in a log or a repository by it is one of ours.
+#: Prefix by which secret scanners recognise our tokens in logs and repositories.
 PREFIX: Final = "pantau_"
-#: Somebody looks at each once a year.
+#: A token must be renewed at least once a year.
 LONGEST_TOKEN: Final = timedelta(days=366)
-#: Who has found a token must not be able to make himself an account by it, or the next token.
+#: A leaked token must not create an account or another token.
 NEVER_BY_TOKEN: Final = frozenset({Permission.MANAGE_USERS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiToken:
-    """What a program may, as long as it shows the secret of it."""
+    """Permissions of a program that shows the token's secret."""
 
     id: int
-    #: Of the program: "konsol-noc". A program may have two while one takes the other's place.
+    #: Name of the program: "konsol-noc". It may have two tokens during a rotation.
     name: str
     assignments: AbstractSet[RoleAssignment]
     made_by: str
     made_at: datetime
     ends_at: datetime
-    #: To the minute; `None`: never yet.
+    #: To the minute; `None`: never used.
     used_at: datetime | None = None
     revoked_at: datetime | None = None
 
     @property
     def by(self) -> str:
-        """How the journal and other people read what did something."""
+        """The actor in the audit log."""
         return f"program {self.name}"
 
     def stands(self, now: datetime) -> bool:
-        """Whether it opens."""
+        """Whether the token is valid."""
         return self.revoked_at is None and now < self.ends_at
 
 
 def exceeding(wanted: Iterable[RoleAssignment], own: AbstractSet[RoleAssignment]) -> RoleAssignment | None:
-    """Return the first of the assignments *wanted* that permits what *own* do not; `None`: there is none."""
+    """Return the first *wanted* assignment whose permissions *own* does not have; `None` without any."""
     return next(
         (
             each

@@ -1,6 +1,6 @@
-"""What Malaysians put into passwords, most used first: what guessers try after the lists that zxcvbn has, which know no Malay.
+"""Words common in Malaysian passwords, most used first. zxcvbn's own lists contain no Malay.
 
-Written by hand: words for secrets and sign-ins, greetings, what people love, their country and office, names, teams and food.
+Written by hand: words for secrets and sign-ins, greetings, affection, country and office, names, teams and food.
 """
 
 from __future__ import annotations
@@ -38,5 +38,5 @@ tutup kunci dunia akhirat jabatankerajaan kementeriankerajaan sayangmalaysia ter
 tanahtumpahnyadarahku negarakutanahtumpahnyadarahku
 """
 
-#: Small letters, without blanks. Several words that people write as one are one.
+#: Lower case, without blanks. Phrases that people write as one word are one.
 GUESSED: Final[tuple[str, ...]] = tuple(_WRITTEN.split())

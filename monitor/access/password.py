@@ -1,7 +1,7 @@
-"""What makes a password good enough.
+"""Password policy.
 
-Figures of OWASP (Authentication cheat sheet, ASVS 5.0 section 6.2): fifteen characters where no second factor stands beside it,
-no rules about its composition, no rotation, and nothing that guessers try first.
+Figures of OWASP (Authentication cheat sheet, ASVS 5.0 section 6.2): fifteen characters without a second factor, no
+composition rules, no rotation, and no common password.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Final
 
 from monitor.access.common_password import GUESSED
 
-#: Characters. More than this is a sentence; longer than the other is a book.
+#: Characters. The minimum is a sentence, the maximum protects the hash function.
 SHORTEST: Final = 15
 LONGEST: Final = 200
 
-#: What zxcvbn calls "safely unguessable" without access to what is stored: 3 of 0 to 4.
+#: zxcvbn's "safely unguessable" without access to the hash: 3 of 0 to 4.
 _GOOD: Final = 3
-#: It takes time that grows with the square of what it looks at, and knows enough by then.
+#: zxcvbn takes quadratic time, and so many characters decide.
 _LOOKED_AT: Final = 72
 
 
 def password_problem(password: str, names: Iterable[str]) -> str | None:
-    """Return what is wrong with a password, as a key of the portal's words; `None`: it is good. Takes some milliseconds.
+    """Return what is wrong with a password, as a key of the portal's texts; `None`: acceptable. Takes milliseconds.
 
-    *names*: of the person and the agencies, which a stranger would try.
+    *names*: of the person and the agencies, which an attacker would try.
     """
     if len(password) < SHORTEST:
         return "password_short"

@@ -1,4 +1,4 @@
-"""Who may do what: which permissions a role has, and for which agencies somebody has it. The one place where this is decided."""
+"""Roles and their permissions. This module alone decides them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 
 from monitor.model.lazy_text import said
 
-#: In an assignment instead of an agency's code: each of them, and Pantau itself.
+#: All agencies and Pantau itself, in place of an agency's code.
 ALL_AGENCIES: Final = "*"
-#: Of what is about no agency but about Pantau; incidents of our own have this code.
+#: Code of incidents and settings of Pantau itself.
 OURSELVES: Final = ""
 
 
@@ -103,30 +103,30 @@ PERMISSIONS: Final[Mapping[Role, AbstractSet[Permission]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class RoleAssignment:
-    """A role for one agency, by its code, or for `ALL_AGENCIES`."""
+    """A role for one agency by its code, or for `ALL_AGENCIES`."""
 
     role: Role
     agency: str
 
     def __str__(self) -> str:
-        """Return it as people write it: "officer:JCONTOH", or "noc" for all agencies."""
+        """Return the written form: "officer:JCONTOH", or "noc" for all agencies."""
         return str(self.role) if self.agency == ALL_AGENCIES else f"{self.role}:{self.agency}"
 
 
 @dataclass(frozen=True, slots=True)
 class AgencyScope:
-    """For which agencies something is permitted."""
+    """Agencies for which something is permitted."""
 
     everything: bool = False
-    #: By code; of no account where it is everything.
+    #: Codes; unused where everything is permitted.
     agencies: AbstractSet[str] = frozenset()
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Whether any agency is included."""
         return self.everything or bool(self.agencies)
 
     def __contains__(self, agency: str) -> bool:
-        """Whether it is permitted for this one; `OURSELVES` is a part of everything only."""
+        """Whether an agency is included; `OURSELVES` only if everything is."""
         return self.everything or agency in self.agencies
 
 
@@ -134,7 +134,7 @@ EVERYTHING: Final = AgencyScope(everything=True)
 
 
 def scope_of(assignments: Iterable[RoleAssignment], permission: Permission) -> AgencyScope:
-    """Return for which agencies these assignments give a permission."""
+    """Return the agencies for which the assignments grant a permission."""
     agencies = {each.agency for each in assignments if permission in PERMISSIONS[each.role]}
     if ALL_AGENCIES in agencies:
         return EVERYTHING
@@ -142,7 +142,7 @@ def scope_of(assignments: Iterable[RoleAssignment], permission: Permission) -> A
 
 
 def parse_assignment(text: str) -> RoleAssignment:
-    """Read "officer:JCONTOH" or "noc". Raise `ValueError` that says what to write instead."""
+    """Parse "officer:JCONTOH" or "noc". Raise `ValueError` that says what to write instead."""
     role, colon, agency = text.strip().partition(":")
     roles = ", ".join(Role)
     if role.lower() not in set(Role):

@@ -1,6 +1,6 @@
-"""One-time codes of an authenticator app (RFC 6238), and the recovery codes that stand in for it.
+"""One-time codes of an authenticator app (RFC 6238), and recovery codes.
 
-SHA-1, six digits, thirty seconds: what every app knows. That a code counts once is the store's business, which keeps the last step.
+SHA-1, six digits, thirty seconds: supported by every app. The store ensures single use by keeping the last step.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from typing import Final
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
-#: How long somebody may take from the password to the code: a telephone is in a pocket.
+#: Time from the password to the code: the telephone is in a pocket.
 HALF_FOR: Final = timedelta(minutes=5)
-#: At once; each is used once.
+#: Number of codes; each is used once.
 RECOVERY_CODES: Final = 10
-#: In octets (RFC 4226, 4: 160 bits are recommended).
+#: Octets (RFC 4226, section 4: 160 bits are recommended).
 SECRET_OCTETS: Final = 20
 _DIGITS: Final = 6
 _STEP: Final = 30
-#: Steps on either side (RFC 6238, 5.2: one for what is typed slowly); a telephone's clock is a little off.
+#: Accepted steps on either side (RFC 6238, section 5.2: one for slow typing); a telephone's clock may be off.
 _WINDOW: Final = (-1, 0, 1)
 
 
 def written_secret(octets: bytes) -> str:
-    """Return a secret as apps take it: base 32 without padding."""
+    """Return a secret in the format of apps: base 32 without padding."""
     return b32encode(octets).decode().rstrip("=")
 
 
 def in_groups(secret: str) -> str:
-    """Return a secret as people type it: "ABCD EFGH ..."."""
+    """Return a secret in groups for typing: "ABCD EFGH ..."."""
     return " ".join(secret[first : first + 4] for first in range(0, len(secret), 4))
 
 
 def one_time_digits(typed: str) -> str | None:
-    """Return the digits of a one-time code, whatever was put between them; `None`: it is none."""
+    """Return the digits of a one-time code, without separators; `None` if it is none."""
     digits = re.sub(r"[\s-]", "", typed)
     return digits if re.fullmatch(r"\d{6}", digits, re.ASCII) else None
 
 
 def step_of(secret: str, digits: str, now: datetime) -> int | None:
-    """Return the step whose code it is; `None`: of none that is near enough to *now*. Takes as long whatever the answer."""
+    """Return the step of a code; `None`: of none near *now*. Constant time."""
     totp, here = _totp(secret), int(now.timestamp()) // _STEP
     found = None
     for away in _WINDOW:
@@ -53,7 +53,7 @@ def step_of(secret: str, digits: str, now: datetime) -> int | None:
 
 
 def app_address(secret: str, name: str, issuer: str) -> str:
-    """Return what an app reads from the picture (otpauth URI); *issuer*: how it calls the account beside its name."""
+    """Return the otpauth URI for an app; *issuer*: its name for the service."""
     address: str = _totp(secret).get_provisioning_uri(name, issuer)
     return address
 

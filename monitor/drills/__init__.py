@@ -1,1 +1,1 @@
-"""Exercises in telling people, so that a number that does not answer is found before it is needed."""
+"""Drills: test notifications that find unreachable numbers and broken gateways before they are needed."""

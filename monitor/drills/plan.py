@@ -1,4 +1,4 @@
-"""Who takes part in drills, as configured."""
+"""Participants of drills by the configuration."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from monitor.config.model.settings import Settings, SharedSettings
 from monitor.drills.runner import DrillPlan
 from monitor.model.window import WindowOccurrence
 
-#: Of drills that are only held when somebody asks.
+#: For drills on request only.
 _PACE = timedelta(seconds=30)
 
 
 class DrillPlans:
-    """Makes the roster of each configuration. Of thousands of agencies few change, and of the others it is kept."""
+    """Creates the drill plan of each configuration. Unchanged agencies are cached among thousands."""
 
     def __init__(self) -> None:
         self._shared: SharedSettings | None = None
         self._known: dict[str, tuple[Agency, tuple[DrillTarget, ...]]] = {}
 
     def make(self, configuration: Configuration) -> DrillPlan:
-        """Return the roster of a configuration."""
+        """Return the drill plan of a configuration."""
         settings = configuration.settings
         drills = settings.drills
         window = drills.when.build(settings.time_zone) if drills else None
@@ -63,7 +63,7 @@ def _people(agency: str, office: IssuingOffice, contacts: Iterable[Contact]) -> 
 
 
 def _office(office: IssuingOffice, settings: Settings) -> Iterator[DrillTarget]:
-    """Yield ourselves: the letters of a drill are addressed to nobody else, and taken out of the tray again."""
+    """Yield the office itself: letters of a drill are addressed to it and withdrawn from the tray."""
     if settings.gateways.get(Channel.LETTER):
         to_ourselves = (Address(channel=Channel.LETTER, number=office.name),)
         ourselves = Contact(key="", name=office.name, language=Language.MALAY, addresses=to_ourselves)

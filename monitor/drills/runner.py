@@ -1,7 +1,6 @@
-"""Hold drills: begin them on time or when asked, send what is due, and write down what became of it.
+"""Drill runner: starts drills on schedule or on request, sends due notifications, records results.
 
-Nothing here is sent twice. A process that dies leaves an exercise as it was, and what its provider says later is still
-heard.
+Nothing is sent twice. After a crash a drill notification stays as it was, and later callbacks are still recorded.
 """
 
 from __future__ import annotations
@@ -31,34 +30,34 @@ from monitor.store.engine.ledger import SqlStore
 log = structlog.get_logger()
 
 _EVERY = timedelta(seconds=5)
-#: A call that has not come back by then was cut off by a stop.
+#: A call without a result by then was interrupted by a stop.
 _CALLING_AT_MOST = timedelta(minutes=2)
-#: A drill has come to its end so long after its time, whatever it gave way to and whoever was asked about it.
+#: A drill ends so long after its time at the latest.
 _OVER_WITHIN = timedelta(days=1)
 _DAY = timedelta(days=1)
-#: For so long the people of an agency see what their drills came to.
+#: How long an agency's people see the results of their drills.
 _LATELY = timedelta(days=92)
-#: It goes through all exercises that there ever were.
+#: Export interval: it reads all drill notifications.
 _SHOWN_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillPlan:
-    """Who is drilled and how, as configured now."""
+    """Participants and schedule of drills, as configured."""
 
     trainees: Sequence[DrillTarget]
-    #: Between two exercises on one gateway, and of one person.
+    #: Minimum time between two notifications by one gateway, or to one person.
     pace: timedelta
-    #: The time of a drill that begins by itself, now or next; `None`: none does.
+    #: Returns the current or next scheduled drill; `None`: none is scheduled.
     stretch: Callable[[datetime], WindowOccurrence | None]
-    #: Whether a contact takes part in those.
+    #: Whether a contact takes part in scheduled drills.
     concerns: Callable[[str], bool]
-    #: What is another one when those times are others.
+    #: Identity of the schedule, which changes with it.
     schedule: object = None
 
 
 class DrillRunner:
-    """Holds drills until cancelled."""
+    """Runs drills until cancelled."""
 
     def __init__(
         self,
@@ -72,7 +71,7 @@ class DrillRunner:
         clock: Clock,
         rests: Callable[[], bool] = lambda: False,
     ) -> None:
-        """While it *rests* no drill is begun, and none goes on."""
+        """While *rests* returns true no drill starts or continues."""
         self._drills = drills
         self._store = store
         self._pool = pool
@@ -81,17 +80,17 @@ class DrillRunner:
         self._metrics = metrics
         self._clock = clock
         self._rests = rests
-        #: By drill that is under way: why those of its exercises that are left cannot begin, by key.
+        #: By drill in progress: why its remaining notifications cannot start, by key.
         self._obstacles: dict[int, dict[str, str]] = {}
-        #: The open incidents when last looked at, and whom their policies name, by key and by number.
+        #: Open incidents at the last look, and the keys and numbers of their policies' people.
         self._named: tuple[Sequence[int], frozenset[str]] = ((), frozenset())
         self._shown_at: datetime | None = None
-        #: The schedule in force, and from when on it is gone by; `None`: it was not looked at yet.
+        #: The present schedule, and since when it applies; `None`: not read yet.
         self._expected: tuple[object, datetime] | None = None
 
     async def run(self) -> NoReturn:
-        """Hold drills until cancelled. Calls of gateways are tasks of this one's group."""
-        # Of thousands of agencies it is made for a while, once; and then of those that have changed.
+        """Run until cancelled. Gateway calls are tasks in its task group."""
+        # With thousands of agencies the first plan takes a while; later only changes do.
         await asyncio.to_thread(self._roster)
         async with asyncio.TaskGroup() as calls:
             await run_periodically("drills", lambda: self.look(calls), _EVERY)
@@ -99,11 +98,11 @@ class DrillRunner:
     async def ask(
         self, contact: str, by: str, within: timedelta, *, after: int | None = None
     ) -> tuple[Drill, int] | None:
-        """Begin a drill of a contact, or of "all", now; return it with how much there is to try.
+        """Start a drill of a contact, or of "all", now; return it with the number of notifications.
 
-        "JCONTOH/siti" is a contact of one agency, "JCONTOH/all" are all of its own. *after*: the latest drill of the agency's
-        within a day (`asked_of`), after which only one is begun on this day, here or by another process. `None`: there is no such contact, nothing to
-        try, or one was begun after that already.
+        "JCONTOH/siti" is a contact of one agency, "JCONTOH/all" all of its own. *after*: the agency's latest drill
+        within a day (`asked_of`), so that only one starts, here or in another process. `None`: no such contact, nothing
+        to test, or another drill started.
         """
         now = self._clock.now()
         planned = self._planned(contact, 0, asked=True)
@@ -115,7 +114,7 @@ class DrillRunner:
         return None if begun is None else (begun, len(planned))
 
     async def look(self, calls: asyncio.TaskGroup) -> None:
-        """Look once at what is due."""
+        """Process what is due, once."""
         if self._rests():
             return
         now = self._clock.now()
@@ -129,7 +128,7 @@ class DrillRunner:
             await self.show()
 
     async def show(self) -> None:
-        """Show when whoever takes part was last reached: by the key, or where there is no telephone to ring, by an SMS."""
+        """Export when each participant was last reached: by a key press, or by SMS without a voice number."""
         confirmed, delivered = await self._drills.confirmed(), await self._drills.delivered()
         reached: dict[str, dict[str, datetime | None]] = {}
         roster = self._roster()
@@ -141,15 +140,15 @@ class DrillRunner:
                 reached.setdefault(trainee.agency, {})[person.key] = at
         self._metrics.watchdog.reached(reached)
         now = self._clock.now()
-        # Where none comes by itself, none is late.
+        # Without a schedule no drill is late.
         is_planned = roster.stretch(now) is not None
         last = await self._drills.last_ended() if is_planned else None
         self._metrics.watchdog.drill_ended(last, overdue_at=self._overdue_at(roster, last, now))
 
     def _overdue_at(self, roster: DrillPlan, last: datetime | None, now: datetime) -> datetime | None:
-        """Return from when on the drill after the *last* is overdue; `None`: none is planned.
+        """Return when the drill after *last* is overdue; `None`: none is scheduled.
 
-        By a schedule that has just become another no drill was missed.
+        A changed schedule has missed none.
         """
         if self._expected is None:
             self._expected = (roster.schedule, last or now)
@@ -218,7 +217,7 @@ class DrillRunner:
                 free.append(exercise)
             else:
                 self._obstacles[drill.id][exercise.key] = why
-        # Slots first: a gateway that has none to spare must not keep its people from being tried by another.
+        # Slots first: a gateway without a spare one must not prevent tests by another.
         wanted = {exercise.gateway for exercise in free if exercise.key not in begun}
         slots = {name for name in wanted if self._pool.take_spare(name)}
         try:
@@ -236,7 +235,7 @@ class DrillRunner:
                 self._pool.give_back(name)
 
     async def _written(self, drill: Drill, exercise: DrillNotification, told: Facts, now: datetime) -> Record | None:
-        """Write an exercise before its gateway is called; the slot goes back when there is nothing to call for."""
+        """Store a notification before its gateway is called; the slot is released if no call is needed."""
         record = None
         try:
             record = await self._drills.write(drill, exercise, told, DrillState.CALLING, now)
@@ -246,10 +245,10 @@ class DrillRunner:
         return record
 
     async def _engaged(self) -> frozenset[str]:
-        """Return the keys of all whom an open incident may tell or has told, and the numbers of those it may tell."""
+        """Return keys and numbers of all people that open incidents may notify, and keys of those notified."""
         ids, told = await self._drills.open_incidents()
         if ids != self._named[0]:
-            # A brief is long, and there may be a thousand: they are read when others have opened or ended.
+            # Policies are long, and there may be a thousand: read them only after incidents have opened or ended.
             named: set[str] = set()
             async with self._store.reading() as ledger:
                 for incident in await ledger.open_incidents():
@@ -277,37 +276,37 @@ class DrillRunner:
         over = not is_recent(record.begun_at, now, ASK_FOR)
         look_at = None if over else now + ASK_EVERY
         await self._drills.change(record.reference, record.state, now, look_at=look_at)
-        # An answer sets the time of the next question: asked once more, one that never tells would be asked for ever.
+        # A result sets the time of the next query: otherwise a silent provider would be queried for ever.
         known = record.provider_id and record.gateway in self._pool and not self._exerciser.is_called_for(record)
         if not over and known and self._pool.take_spare(record.gateway):
             self._exerciser.check(record, calls)
 
     def people(self, agency: str) -> Sequence[Contact]:
-        """Return the people whom an agency's file names."""
+        """Return the people of an agency's document."""
         return [each.contact for each in self._roster().trainees if each.agency == agency and each.contact.key]
 
     async def of_agency(self, agency: str) -> tuple[Sequence[Drill], Sequence[Record]]:
-        """Return the drills of an agency's own people that are under way, and what was tried lately, the newest first."""
+        """Return the drills of an agency's own people in progress, and recent notifications, the newest first."""
         now = self._clock.now()
         under_way = [each for each in await self._drills.under_way() if each.contact.startswith(f"{agency}/")]
         tried = await self._drills.during(agency, now - _LATELY, now + timedelta(seconds=1))
         return under_way, list(reversed(tried))
 
     async def asked_of(self, agency: str) -> tuple[int, int]:
-        """Return the id of the latest drill of an agency's own people within a day, 0 of none, and how many there were."""
+        """Return the id of the latest drill of an agency's own people within a day, 0 without any, and their number."""
         return await self._drills.asked_of(agency, self._clock.now() - _DAY)
 
     async def tried_lately(self, agency: str) -> int:
-        """Return how many numbers of an agency's people were tried within a day."""
+        """Return how many numbers of an agency's people were tested within a day."""
         now = self._clock.now()
         return len(await self._drills.during(agency, now - _DAY, now + timedelta(seconds=1)))
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
-        """Return what became of the newest drills."""
+        """Return the results of the newest drills."""
         return await self._drills.latest(drills)
 
 
 def _may_change(record: Record, now: datetime) -> bool:
-    """Whether a drill is to wait for this: a call that is under way, or a provider that is still asked."""
+    """Whether a drill must wait: a call is under way, or the provider is still queried."""
     calling = record.state is DrillState.CALLING and is_recent(record.begun_at, now, _CALLING_AT_MOST)
     return record.state not in ENDED and (calling or record.look_at is not None)

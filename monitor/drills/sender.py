@@ -1,4 +1,4 @@
-"""One notice of a drill: its gateway is called as for any notice, once, and what is heard of it later is written down."""
+"""Sender of drill notifications: one gateway call each; later results are recorded."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from monitor.store.engine.drills import Drills, Record
 
 log = structlog.get_logger()
 
-#: How often a provider without callbacks is asked, and until when.
+#: Interval of queries to a provider without callbacks, and their end.
 ASK_EVERY = timedelta(minutes=1)
 ASK_FOR = timedelta(minutes=15)
-#: What the references of exercises begin with; those of attempts begin with another letter.
+#: Prefix of references of drill notifications; those of attempts have another letter.
 _OURS = "d"
 _POLICY = DeliveryPolicy()
 
 
 class DrillSender:
-    """Has gateways called for exercises that are written, and writes down what came back."""
+    """Calls gateways for stored drill notifications, and records the results."""
 
     def __init__(self, *, drills: Drills, pool: GatewayPool, wording: Wording, metrics: Metrics, clock: Clock) -> None:
         self._drills = drills
@@ -52,19 +52,19 @@ class DrillSender:
         )
 
     def send(self, record: Record, expires_at: datetime, calls: asyncio.TaskGroup) -> None:
-        """Hand it to its gateway, once, as a task of the group *calls*; the gateway's slot is given back."""
+        """Send once, as a task of *calls*; the gateway's slot is released."""
         self.calls.begin(_call(CallKind.SEND, record, expires_at), calls)
 
     def check(self, record: Record, calls: asyncio.TaskGroup) -> None:
-        """Ask its provider what became of it, in the same way; not while its gateway is called for it."""
+        """Query the provider in the same way, unless a call is under way."""
         self.calls.begin(_call(CallKind.CHECK, record), calls)
 
     def is_called_for(self, record: Record) -> bool:
-        """Whether its gateway is being called for it, or what that answered is not written down yet."""
+        """Whether a gateway call is under way or its result is not stored."""
         return record.id in self.calls.under_way
 
     async def take_back(self, record: Record) -> None:
-        """Take a letter out of its tray: one of a drill is not for the post."""
+        """Withdraw a letter from its tray: a drill's letter must not be posted."""
         call = _call(CallKind.WITHDRAW, record)
         outcome = await make_call(call, self._pool[record.gateway], self.composer, _POLICY, self._clock)
         if outcome.attempt.error is not None:
@@ -72,13 +72,13 @@ class DrillSender:
             log.warning("the letter of a drill still lies in its tray", gateway=record.gateway, why=why)
 
     async def _write_down(self, call: GatewayCall, outcome: CallResult) -> bool:
-        # Else it was asked about in vain, and is asked again.
+        # Without a result it is queried again.
         if is_news := outcome.attempt is not call.attempt:
             await self._note(call.address.channel, outcome.attempt)
         return is_news
 
     async def _note(self, channel: Channel, attempt: Attempt) -> None:
-        before = await self._drills.find(attempt.reference)  # A callback may have told more meanwhile.
+        before = await self._drills.find(attempt.reference)  # A callback may have reported more meanwhile.
         now, state = self._clock.now(), standing(channel, attempt)
         failed = state is DrillState.FAILED
         after = await self._drills.change(
@@ -98,7 +98,7 @@ class DrillSender:
     # -- what providers say --------------------------------------------------------------------------------------
 
     async def record(self, heard: CallbackEvent) -> AckResult | None:
-        """Write down what a callback told of an exercise, and say how its keypress stands; `None`: it is none of ours."""
+        """Record a callback of a drill notification, and return the state of its key press; `None`: not a drill's."""
         before = await self._find(heard.reference)
         if before is None:
             return None
@@ -113,7 +113,7 @@ class DrillSender:
         return AckResult.AGAIN if before.state is DrillState.CONFIRMED else AckResult.TAKEN
 
     async def content(self, reference: str) -> Content | None:
-        """Return what an exercise carries; `None`: it is none of ours."""
+        """Return the content of a drill notification; `None`: not a drill's."""
         record = await self._find(reference)
         if record is None:
             return None
@@ -124,7 +124,7 @@ class DrillSender:
 
 
 def _call(kind: CallKind, record: Record, expires_at: datetime | None = None) -> GatewayCall:
-    """Return what a gateway is called for: a notice that tells of no incident, and of which nobody else hears."""
+    """Return the gateway call: a notification without an incident."""
     until = expires_at or record.begun_at + ASK_FOR
     address = Address(channel=record.channel, number=record.number, extension=record.extension)
     attempt = Attempt(
