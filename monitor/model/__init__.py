@@ -1,1 +1,1 @@
-"""What is known of a route: when it may run, what its accounts may send, how healthy it is. No I/O."""
+"""Values of routes and agencies: probing policies, quotas, health, documents, windows. No I/O."""

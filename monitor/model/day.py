@@ -1,7 +1,7 @@
-"""A day of an agency: how its mail stood in each of its 1,440 minutes. Pure.
+"""Timeline of a day: the state of an agency's mail in each of its 1,440 minutes. Pure.
 
-A day begins at midnight in Malaysia, where no clock is ever changed: every day has as many minutes. A minute has one state,
-and marking it again never counts it again, whoever does: what outweighs the other stays.
+A day begins at midnight in Malaysia, which has no clock changes: every day has as many minutes. A minute has one state,
+and marking is idempotent and commutative: the state with precedence stays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from alerts.wording.moment import MALAYSIA
 
-#: Of a day.
+#: Per day.
 MINUTES = 24 * 60
 
 _MINUTE = timedelta(minutes=1)
@@ -44,25 +44,25 @@ class MinuteState(StrEnum):
 
 
 _STATES = tuple(MinuteState)
-#: What each is written as. A letter never gets another meaning: days are kept for years.
+#: Stored letters. A letter never changes its meaning: days are kept for years.
 _LETTERS = "-hmwdsrbx"
 _SENDING, _RECEIVING = _STATES.index(MinuteState.NO_SENDING), _STATES.index(MinuteState.NO_RECEIVING)
 
 
 def _joined(one: int, other: int) -> int:
-    """Return the state of a minute that two have marked, by their places in `_STATES`."""
+    """Return the state of a minute with two marks, by their indices in `_STATES`."""
     if {one, other} == {_SENDING, _RECEIVING}:
         return _STATES.index(MinuteState.NO_MAIL)
     return max(one, other)
 
 
-#: By the state that is marked: what becomes of each that is there.
+#: By marked state: the result for each present state.
 _MARKED = tuple(bytes(_joined(there, state) for there in range(256)) for state in range(len(_STATES)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineSpan:
-    """A state that lasted from one moment to another; the minutes of both are part of it."""
+    """A state between two times, including the minutes of both."""
 
     state: MinuteState
     begins: datetime
@@ -70,12 +70,12 @@ class TimelineSpan:
 
 
 class DayTimeline:
-    """The minutes of one day. Nothing is marked in it at first."""
+    """The minutes of one day, unmarked at first."""
 
     __slots__ = ("_minutes",)
 
     def __init__(self, written: str = "") -> None:
-        """Read what `str` wrote. A state that is not known here, from a later version, counts as no data."""
+        """Parse the format of `str`. An unknown state, from a later version, counts as no data."""
         self._minutes = bytearray(MINUTES)
         at = 0
         for letter, length in re.findall(r"(.)(\d+)", written):
@@ -84,7 +84,7 @@ class DayTimeline:
             at = end
 
     def __str__(self) -> str:
-        """Return it as it is stored: "-480w615s30", each state with how many minutes it lasted."""
+        """Return the stored format: "-480w615s30", each state with its number of minutes."""
         return "".join(f"{_LETTERS[state]}{end - begin}" for state, begin, end in self._runs())
 
     def __eq__(self, other: object) -> bool:
@@ -93,25 +93,25 @@ class DayTimeline:
     __hash__ = None  # type: ignore[assignment]  # it changes
 
     def mark(self, state: MinuteState, begin: int, end: int) -> None:
-        """Mark the minutes from *begin* on, up to *end* but without it."""
+        """Mark the minutes from *begin* up to *end*, exclusive."""
         self._mark(_STATES.index(state), begin, end)
 
     def add(self, other: DayTimeline) -> None:
-        """Mark all that is marked in another sheet of the same day."""
+        """Add the marks of another timeline of the same day."""
         for state, begin, end in other._runs():
             self._mark(state, begin, end)
 
     def counts(self, end: int = MINUTES) -> Mapping[MinuteState, int]:
-        """Return how many minutes were in each state, up to *end* but without it."""
+        """Return the number of minutes in each state, up to *end*, exclusive."""
         return {state: self._minutes.count(number, 0, end) for number, state in enumerate(MinuteState)}
 
     def last(self) -> tuple[MinuteState, int] | None:
-        """Return the last minute that is marked, and its state; `None`: nothing is."""
+        """Return the last marked minute with its state; `None` without any."""
         watched = self._minutes.rstrip(b"\0")
         return (_STATES[watched[-1]], len(watched) - 1) if watched else None
 
     def runs(self) -> Iterator[tuple[MinuteState, int, int]]:
-        """Yield each state with the minute in which it begins and that in which it does no more, up to the last marked."""
+        """Yield each state with its first minute and the one after its last, up to the last mark."""
         return ((_STATES[state], begin, end) for state, begin, end in self._runs())
 
     def _mark(self, state: int, begin: int, end: int) -> None:
@@ -123,23 +123,23 @@ class DayTimeline:
 
 
 def day_of(at: datetime) -> date:
-    """Return the day of a moment."""
+    """Return the day of a time."""
     return at.astimezone(MALAYSIA).date()
 
 
 def moment_of(day: date, minute: int) -> datetime:
-    """Return when a minute of a day begins."""
+    """Return the start of a minute."""
     return datetime.combine(day, time(), MALAYSIA) + minute * _MINUTE
 
 
 def minute_of(at: datetime) -> int:
-    """Return which minute of its day a moment is in, from 0 on."""
+    """Return the minute of the day, from 0."""
     local = at.astimezone(MALAYSIA)
     return local.hour * 60 + local.minute
 
 
 def cut(marks: Iterable[TimelineSpan]) -> Iterator[tuple[date, MinuteState, int, int]]:
-    """Yield the parts of *marks* in each day that they are in: from which minute on, and to which, without it."""
+    """Yield the parts of *marks* by day: first minute, and the one after the last."""
     for mark in marks:
         first, last = day_of(mark.begins), day_of(mark.until)
         for number in range((last - first).days + 1):

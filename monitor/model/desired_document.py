@@ -1,7 +1,7 @@
-"""What a hub wants a site to go by, of agencies' documents: what differs there, and what is to be offered. Pure.
+"""Desired agency documents that a hub distributes to a site, and the differences. Pure.
 
-The hub writes its documents beside those of the site, as offers, and never over them: which of them can be used there, with
-the secrets that the site has, only the site knows. It takes up what it can, and says of the rest why not.
+The hub writes its documents beside the site's, never over them: only the site can decide which of them work with its
+own secrets. It applies what it can and reports why it rejects the rest.
 """
 
 from __future__ import annotations
@@ -15,57 +15,57 @@ from monitor.model.document import WrittenDocument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredDocument:
-    """A document that a hub offers, as the site reads it."""
+    """A desired document, as the site reads it."""
 
     agency: str
-    #: Of the file: "jcontoh.yaml".
+    #: File name: "jcontoh.yaml".
     name: str
-    #: `None`: the agency is to be watched no more.
+    #: `None`: the agency is to be removed.
     text: str | None = field(repr=False)
     #: The hub.
     by: str
     at: datetime
-    #: Why it was not taken up when the site last looked at it.
+    #: Why the site rejected it at the last attempt.
     refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualDocument:
-    """What a site goes by, of one agency."""
+    """The document of one agency that a site uses."""
 
-    #: "": the agency is watched no more.
+    #: "": the agency is removed.
     digest: str
-    #: Whether that was written by the hub's pen.
+    #: Whether the hub wrote it.
     is_by_hub: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredDocumentState:
-    """What was offered to a site, of one agency, and what became of it."""
+    """State of a desired document of one agency."""
 
-    #: "": the agency is to be watched no more.
+    #: "": the agency is to be removed.
     digest: str
     is_looked_at: bool = False
     refusal: str | None = None
 
     @property
     def is_done(self) -> bool:
-        """Whether the site has taken it up, and nothing comes of it any more."""
+        """Whether the site has applied it."""
         return self.is_looked_at and self.refusal is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferDifference:
-    """What is to be written at a site, and how far it is behind."""
+    """Changes to write to a site, and its lag."""
 
     offered: tuple[WrittenDocument, ...] = ()
-    #: Agencies that are to be watched no more.
+    #: Agencies to remove.
     leaving: tuple[str, ...] = ()
-    #: Agencies of which nothing is wanted any more, whatever was offered.
+    #: Agencies without a desired document any more.
     withdrawn: tuple[str, ...] = ()
-    #: Of how many agencies it does not go by what is wanted.
+    #: Number of agencies whose desired document is not in use.
     behind: int = 0
-    #: Of these, why not, as far as the site has said it.
+    #: Reasons of rejection, as reported by the site.
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,10 +74,10 @@ def offer_difference(
     there: Mapping[str, ActualDocument],
     offered: Mapping[str, DesiredDocumentState],
 ) -> OfferDifference:
-    """Return what is to be offered to a site, by what it goes by and what it was offered before; all by agency.
+    """Return the changes for a site from its actual and its previous desired documents, by agency.
 
-    An agency leaves only by the pen of the hub, and none leaves where nothing at all is wanted: a hub whose store is empty
-    would blind its sites.
+    Only agencies written by the hub are removed, and none if no document is desired at all: a hub with an empty store
+    would disable its sites.
     """
     if not wanted:
         return OfferDifference()
@@ -88,12 +88,12 @@ def offer_difference(
         present, offer = there.get(agency), offered.get(agency)
         is_new = offer is None or offer.digest != digest
         if present is not None and present.digest == digest:
-            # What was offered before, and is wanted no more, must not be taken up after all.
+            # An outdated desired document must not be applied any more.
             if offer is not None and is_new:
                 offering.append(agency)
             continue
         behind += 1
-        # What was taken up, and has been written over there since, is offered anew.
+        # A document that was changed at the site is sent again.
         if offer is None or is_new or offer.is_done:
             offering.append(agency)
         elif offer.refusal is not None:

@@ -1,6 +1,6 @@
-"""Decide what a change of the configuration, or of whose agencies are whose, means for routes. Pure.
+"""Difference between two sets of routes after a change of configuration or ownership. Pure.
 
-Whatever is the same before and after is not named: its runs under way, its watchers and its streaks go on.
+Unchanged routes are not included: their runs, watchers and streaks continue.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from monitor.model.route import MonitoredRoute
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What is to be done about routes. Those of all three are different ones."""
+    """Changed routes, in disjoint sets."""
 
-    #: New ones.
+    #: New routes.
     gained: tuple[MonitoredRoute, ...] = ()
-    #: Those that are watched no more.
+    #: Removed routes.
     released: tuple[MonitoredRoute, ...] = ()
-    #: Those that are watched otherwise, as they are from now on.
+    #: Changed routes in their new form.
     altered: tuple[MonitoredRoute, ...] = ()
 
     @property
@@ -29,29 +29,29 @@ class Difference:
 
 
 def difference(before: Mapping[str, MonitoredRoute], after: Mapping[str, MonitoredRoute]) -> Difference:
-    """Return what makes the routes *before*, by name, those *after*."""
+    """Return the difference between *before* and *after*, by name."""
     return Difference(
         gained=tuple(route for name, route in after.items() if name not in before),
         released=tuple(route for name, route in before.items() if name not in after),
         altered=tuple(
             route
             for name, route in after.items()
-            # Of thousands most are the very same.
+            # Most of thousands are the same object.
             if (was := before.get(name)) is not None and was is not route and was != route
         ),
     )
 
 
 def goes_elsewhere(before: MonitoredRoute, after: MonitoredRoute) -> bool:
-    """Whether a route of the same name goes another way: nothing that was seen on the old one holds for it.
+    """Whether a route of the same name uses other mailboxes, so that earlier results do not apply.
 
-    A mailbox is another one as soon as its address, a server, the sign-in or the trust in its servers is. How often the
-    route is probed, and when, and how it is judged, make no other way.
+    A mailbox is replaced when its address, a server, the sign-in or the trust in its servers changes. Interval, hours
+    and evaluation do not matter.
     """
     return (before.route, before.forwarded) != (after.route, after.forwarded)
 
 
 def exchanged(before: MonitoredRoute, after: MonitoredRoute) -> frozenset[str]:
-    """Return the names of the mailboxes that are others under the same name."""
+    """Return the names of the replaced mailboxes."""
     ends = {end.name: end for end in (before.route.sender, before.route.recipient)}
     return frozenset(end.name for end in (after.route.sender, after.route.recipient) if ends.get(end.name, end) != end)

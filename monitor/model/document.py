@@ -1,8 +1,8 @@
-"""An agency's configuration as one document with versions, and what somebody's edit of many of them changes. Pure.
+"""Versioned agency documents, and the changes of an edit. Pure.
 
-Whoever writes holds a pen: the files of a directory (`pantau apply`), the API, later the portal's forms. Two pens may be
-at work on one document; whoever comes second is told what the other has written meanwhile, and nothing is written over
-unseen. What a pen started from it knows by the digest of the text.
+A writer is an edit source: the files of a directory (`pantau apply`), the API, the portal's forms. Two may edit one
+document: the second is shown what the other has written, and nothing is overwritten unseen. The digest of the text
+identifies the version an edit started from.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-#: What a file of an agency is called: its name leads into no other directory, and is read in its own.
+#: Valid file names: in the directory itself.
 FILE_NAME: Final = r"^[^./\x00][^/\x00]*\.ya?ml$"
 
-#: What a document calls a secret by that somebody has typed: 80 bits, so that no name is given twice.
+#: Name of a stored secret in documents: 80 random bits, so that no name is repeated.
 SECRET_NAME: Final = re.compile(r"typed-[a-z2-7]{16}")
 
 
 def secrets_named(text: str) -> frozenset[str]:
-    """Return the typed secrets that a document names, also in its remarks."""
+    """Return the stored secrets named in a document, including its comments."""
     return frozenset(SECRET_NAME.findall(text))
 
 
 class EditSource(StrEnum):
-    """With what a version was written."""
+    """Source of a version."""
 
-    #: The files of a directory.
+    #: Files of a directory.
     FILES = "files"
-    #: The forms of the portal.
+    #: Forms of the portal.
     PORTAL = "portal"
     #: A program.
     API = "api"
@@ -42,16 +42,16 @@ class EditSource(StrEnum):
 
 
 def digest_of(text: str) -> str:
-    """Return the SHA-256 of a document's text, as `sha256sum` prints it of its file."""
+    """Return the SHA-256 of a document's text, as `sha256sum` prints it."""
     return sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenDocument:
-    """An agency's document as a pen brings it."""
+    """An agency's document in an edit."""
 
     agency: str
-    #: Of the file: "jcontoh.yaml".
+    #: File name: "jcontoh.yaml".
     name: str
     text: str = field(repr=False)
 
@@ -63,87 +63,87 @@ class WrittenDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentVersion:
-    """A version of an agency's document, as the store has it."""
+    """A stored version of an agency's document."""
 
     agency: str
-    #: From 1; each is kept.
+    #: From 1; all are kept.
     number: int
-    #: Of the file: "jcontoh.yaml".
+    #: File name: "jcontoh.yaml".
     name: str
-    #: `None`: by this version the agency is watched no more.
+    #: `None`: this version removes the agency.
     text: str | None = field(repr=False)
     pen: EditSource
-    #: Who wrote it.
+    #: The author.
     by: str
     at: datetime
 
     @property
     def document(self) -> WrittenDocument | None:
-        """What was written, if the agency is watched by it."""
+        """The document, unless this version removes the agency."""
         return None if self.text is None else WrittenDocument(agency=self.agency, name=self.name, text=self.text)
 
     @property
     def digest(self) -> str:
-        """That of the text; "" when there is none."""
+        """Digest of the text; "" without one."""
         return "" if self.text is None else digest_of(self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentEdit:
-    """What a pen wants the documents to be."""
+    """Desired documents of an edit."""
 
     #: By agency.
     documents: Mapping[str, WrittenDocument] = field(default_factory=dict)
-    #: By agency, the digest of the version that the pen started from: of the last that it has seen; "": there was none.
+    #: By agency: digest of the version that the edit started from; "": none.
     started_from: Mapping[str, str] = field(default_factory=dict)
-    #: Whether an agency that the pen has seen, and does not bring, is to be watched no more.
+    #: Whether agencies that the author has seen and left out are removed.
     prune: bool = False
-    #: Agencies that are to be watched no more, whatever is brought.
+    #: Agencies to remove, whatever the documents.
     gone: AbstractSet[str] = frozenset()
-    #: By agency, the number of the other pen's version that somebody has looked at and wants written over.
+    #: By agency: number of another source's version that the author has seen and overwrites.
     over: Mapping[str, int] = field(default_factory=dict)
 
     def takes_out(self, agency: str) -> bool:
-        """Whether an agency that is not brought is to be watched no more."""
+        """Whether an agency without a document is removed."""
         return self.prune or agency in self.gone
 
     def has_seen(self, theirs: DocumentVersion) -> bool:
-        """Whether who writes knows this version: it may be written over."""
+        """Whether the author has seen this version, so that it may be overwritten."""
         agency = theirs.agency
         return self.started_from.get(agency) == theirs.digest or self.over.get(agency) == theirs.number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditConflict:
-    """What another pen has written meanwhile, in the way of an edit."""
+    """A version of another source that conflicts with an edit."""
 
     theirs: DocumentVersion
-    #: `None`: the edit takes the agency out.
+    #: `None`: the edit removes the agency.
     ours: WrittenDocument | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentDifference:
-    """What an edit changes. No agency is named twice."""
+    """Changes of an edit. No agency occurs twice."""
 
     added: tuple[WrittenDocument, ...] = ()
-    #: With the version that each replaces.
+    #: With the replaced versions.
     changed: tuple[tuple[DocumentVersion, WrittenDocument], ...] = ()
     removed: tuple[DocumentVersion, ...] = ()
-    #: While there is one of these, nothing is written.
+    #: Conflicts: with any, nothing is written.
     clashes: tuple[EditConflict, ...] = ()
-    #: What another pen has written, and this one has not touched: it stays.
+    #: Changes of other sources that the edit does not touch: they stay.
     newer: tuple[DocumentVersion, ...] = ()
-    #: What this pen does not bring, and has not asked to be taken out.
+    #: Agencies that the edit leaves out without removing them.
     missing: tuple[DocumentVersion, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether there is anything to be written."""
+        """Whether there is anything to write."""
         return bool(self.added or self.changed or self.removed)
 
 
 def document_difference(present: Mapping[str, DocumentVersion], edit: DocumentEdit) -> DocumentDifference:
-    """Return what *edit* changes of the latest versions *present*, by agency; a removal is a version, too."""
+    """Return the changes of *edit* to the latest versions *present*, by agency; a removal is a version too."""
     added, changed = list[WrittenDocument](), list[tuple[DocumentVersion, WrittenDocument]]()
     clashes, newer = list[EditConflict](), list[DocumentVersion]()
     for agency, ours in edit.documents.items():
@@ -177,7 +177,7 @@ def document_difference(present: Mapping[str, DocumentVersion], edit: DocumentEd
 
 
 def edited(present: Mapping[str, DocumentVersion], change: DocumentDifference) -> Mapping[str, WrittenDocument]:
-    """Return all documents as they are once *change* is written, by agency."""
+    """Return all documents after *change*, by agency."""
     documents = {agency: each.document for agency, each in present.items() if each.document is not None}
     documents |= {ours.agency: ours for ours in (*change.added, *(ours for _, ours in change.changed))}
     gone = {each.agency for each in change.removed}

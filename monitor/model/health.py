@@ -1,4 +1,4 @@
-"""How healthy something is, what one run says of that, and how long a streak has to be."""
+"""Health states, grades of runs, and lengths of streaks."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthPolicy:
-    """How long a streak has to be."""
+    """Lengths of streaks that change the health."""
 
     failures_to_down: int = 3
     successes_to_up: int = 2
 
     @property
     def memory(self) -> int:
-        """How many graded runs decide."""
+        """Number of graded runs that decide."""
         return max(self.failures_to_down, self.successes_to_up)
 
     @property
     def patience(self) -> int:
-        """After so many graded runs, none of which settled anything, that it is now this and now that is what it is."""
+        """Number of graded runs without a streak after which alternating results are a state of their own."""
         return self.memory + 2

@@ -1,4 +1,4 @@
-"""A text in English that remembers its pattern and what was filled in, so that a page can say it in another language."""
+"""Text that keeps its pattern and values for a later translation, as Django's lazy translation."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Self
 
 
 class LazyText(str):
-    """A text made of a pattern. To whatever does not ask it is that text: commands, programs and logs read English.
+    """An English text with its pattern. Commands, programs and logs use it as plain text.
 
-    What is filled in may be such a text itself. A text with nothing to fill in is its own pattern, and needs no `LazyText`.
+    Values may be lazy texts too. A text without values is its own pattern, and needs no `LazyText`.
     """
 
     __slots__ = ("pattern", "words")
@@ -18,22 +18,22 @@ class LazyText(str):
     words: Mapping[str, object]
 
     def __new__(cls, pattern: str, words: Mapping[str, object]) -> Self:
-        """Return *pattern* with *words* filled in, as `str.format` does it."""
+        """Return *pattern* with *words* filled in as by `str.format`."""
         said = super().__new__(cls, pattern.format(**words))
         said.pattern, said.words = pattern, words
         return said
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Return what a copy is made of."""
+        """Return the constructor and its arguments for a copy."""
         return LazyText, (self.pattern, self.words)
 
     def __str__(self) -> str:
-        """Return it as it is: an exception that was given one says it, and not a copy that has forgotten its pattern."""
+        """Return the object itself, so that an exception keeps the pattern."""
         return self
 
 
 def said(pattern: str, /, **words: object) -> LazyText:
-    """Return *pattern* with *words* filled in. A test asks for the Malay of each, with the same words."""
+    """Return *pattern* with *words* filled in. A test requires the Malay pattern with the same words."""
     return LazyText(pattern, words)
 
 
@@ -43,12 +43,12 @@ def either(texts: Iterable[str]) -> str:
 
 
 def both(texts: Iterable[str]) -> str:
-    """Return all the *texts*: "a and b and c"."""
+    """Return all *texts*: "a and b and c"."""
     return _chain("{before} and {after}", texts)
 
 
 def in_other_words(text: str, patterns: Mapping[str, str]) -> str | None:
-    """Return *text* by the pattern that *patterns* have for its own, what is filled in likewise; `None`: they have none."""
+    """Return *text* by the translated pattern, with translated values; `None` without one in *patterns*."""
     if not isinstance(text, LazyText):
         return patterns.get(text)
     other = patterns.get(text.pattern)

@@ -22,40 +22,40 @@ class MailProvider:
     """One who runs mail for many."""
 
     name: str
-    #: Of its submission servers: the name itself, or the end of it from a dot on (".gmail.com").
+    #: Of submission servers: the name, or its end from a dot on (".gmail.com").
     hosts: tuple[str, ...]
-    #: Of the servers beside them that its mailboxes are read at.
+    #: Further servers at which its mailboxes are read.
     inboxes: tuple[str, ...] = ()
-    #: Domains of addresses that are meant, where that makes a difference; empty: all.
+    #: Domains of addresses, where that matters; empty: all.
     domains: tuple[str, ...] = ()
-    #: For each account; `None`: no limit is known.
+    #: Per account; `None`: no known limit.
     messages_per_day: int | None = None
     messages_per_minute: int | None = None
-    #: What comes to each account.
+    #: Received by each account.
     received_per_minute: int | None = None
     received_per_hour: int | None = None
-    #: Sessions at a time, of all accounts together.
+    #: Concurrent sessions of all accounts.
     concurrency: int
-    #: Sessions at a time of one account.
+    #: Concurrent sessions of one account.
     account_concurrency: int = 10
 
     def serves(self, host: str, address: str) -> bool:
-        """Whether mail of *address* that is submitted at *host* goes through this provider."""
+        """Whether mail of *address* submitted at *host* uses this provider."""
         return is_within(host, self.hosts) and self._has(address)
 
     def keeps(self, host: str, address: str) -> bool:
-        """Whether mail to *address* that is read at *host* is received by this provider."""
+        """Whether this provider receives mail to *address* that is read at *host*."""
         return is_within(host, (*self.hosts, *self.inboxes)) and self._has(address)
 
     def _has(self, address: str) -> bool:
         return not self.domains or address.rpartition("@")[2].lower() in self.domains
 
 
-#: Where mail at Google is read.
+#: Servers at which Google's mailboxes are read.
 _GOOGLES = ("imap.gmail.com", "imap.googlemail.com", "pop.gmail.com", "pop.googlemail.com")
 
 
-#: The first that serves an account is its provider.
+#: The first match is the provider.
 KNOWN = (
     MailProvider(
         name="gmail",
@@ -67,7 +67,7 @@ KNOWN = (
         received_per_hour=3600,
         concurrency=10,
     ),
-    # An account with a domain of its own there is one of Google Workspace.
+    # An account with its own domain there belongs to Google Workspace.
     MailProvider(
         name="google",
         hosts=("smtp.gmail.com", "smtp.googlemail.com", "smtp-relay.gmail.com"),
@@ -84,7 +84,7 @@ KNOWN = (
         messages_per_minute=30,
         received_per_hour=3600,
         concurrency=20,
-        # The fourth is answered 432 4.3.2.
+        # The fourth is rejected with 432 4.3.2.
         account_concurrency=3,
     ),
 )
@@ -92,29 +92,29 @@ KNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class MailProviders:
-    """All that are known here, those of the configuration first."""
+    """All known providers, those of the configuration first."""
 
     known: Sequence[MailProvider] = KNOWN
 
     def of(self, mailbox: Mailbox) -> MailProvider | None:
-        """Return whom *mailbox* sends through; `None` when that is nobody in particular."""
+        """Return the provider that *mailbox* sends through; `None` without a known one."""
         if mailbox.smtp is None:
             return None
         host, address = mailbox.smtp.host, mailbox.address
         return next((one for one in self.known if one.serves(host, address)), None)
 
     def receiving(self, mailbox: Mailbox) -> MailProvider | None:
-        """Return who receives the mail of *mailbox*; `None` when that is nobody in particular, or nothing is read."""
+        """Return the provider that receives the mail of *mailbox*; `None` without a known one, or without reading."""
         server = mailbox.imap or mailbox.pop3
         if server is None:
             return None
         return next((one for one in self.known if one.keeps(server.host, mailbox.address)), None)
 
     def lanes(self, sender: Mailbox) -> tuple[str, ...]:
-        """Return the lanes of what is sent from *sender*: its server, or its account and its provider.
+        """Return the concurrency limits of *sender*: its server, or its account and provider.
 
-        A recipient has none: its mailbox is read over one connection, whatever is sent to it. If what is sent had to
-        wait for room there, an agency whose server is slow to take it would keep others from the same reference.
+        A recipient has none: its mailbox is read over one connection. A limit there would let an agency with a slow
+        server delay others that use the same reference.
         """
         if sender.smtp is None:
             return ()
@@ -123,7 +123,7 @@ class MailProviders:
         return (f"server {sender.smtp.host}:{sender.smtp.port}",)
 
     def room(self, senders: Iterable[Mailbox]) -> Mapping[str, int]:
-        """Return how many sessions each lane of *senders* takes at a time, where that is not the usual number."""
+        """Return the limits of *senders* that differ from the default."""
         room = {_provider(provider): provider.concurrency for provider in self.known}
         return room | {
             _account(sender): provider.account_concurrency

@@ -1,4 +1,4 @@
-"""Decide which mailbox of a reference's pool a process uses, and how much of the messages each has. Pure."""
+"""Assignment of a reference's pool mailboxes to processes, and their share of messages. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final
 
 from monitor.model.route import MonitoredRoute
 
-#: The last number in a name: that of "pantau-2", and of "pantau-2.contoh.gov.my".
+#: The last number in a name: of "pantau-2", and of "pantau-2.contoh.gov.my".
 _NUMBER = re.compile(r"\d+(?=\D*\Z)", re.ASCII)
 
 
 def dealt(addresses: Collection[str], process: str) -> Sequence[str]:
-    """Return *addresses*, the one first that the process called *process* uses: the same whenever and by whomever it is asked.
+    """Return *addresses*, first the one for *process*: equal for all callers.
 
-    Processes whose names differ in a number only are dealt out in turn, so that no two of them share a mailbox while there
-    are enough. All others draw by lot, and may draw the same. The order in which addresses are written means nothing; one
-    more or one less deals them anew.
+    Processes whose names differ in a number only take turns, so that no two share a mailbox while there are enough.
+    Others are hashed, and may share one. The order of *addresses* does not matter; a change of their number reassigns
+    them.
     """
     found = _NUMBER.search(process)
     stem, number = (process, 0) if found is None else (_NUMBER.sub("#", process), int(found[0]))
@@ -34,17 +34,17 @@ def _lot(stem: str, address: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """From how many places routes are probed, and over how many mailboxes what a reference does is shared out."""
+    """Number of sites that probe, and of mailboxes that share a reference's messages."""
 
-    #: Each probes every agency, with the same accounts.
+    #: Each probes every agency with the same accounts.
     sites: int = 1
-    #: By the names of references: how many mailboxes of a pool are used.
+    #: By reference: number of pool mailboxes in use.
     pools: Mapping[str, int] = field(default_factory=dict)
 
     def share(self, route: MonitoredRoute, account: str) -> float:
-        """Return how much of what a route sends, or receives, is one account's: of a control route all, since each process runs it."""
+        """Return an account's share of a route's messages: of a control route all, because each process runs it."""
         return self.sites / (self.pools.get(account, 1) if route.agency else 1)
 
 
-#: One site, and one process that uses one mailbox of each reference.
+#: One site with one process, which uses one mailbox of each reference.
 ALONE: Final = Spread()

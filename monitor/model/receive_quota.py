@@ -1,4 +1,4 @@
-"""Decide whether more comes to a reference mailbox than its provider lets an account receive. Pure."""
+"""Receive quotas of reference mailboxes. Pure."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from probes.model.mailbox import Mailbox
 
 _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
-#: Routes are spread over their intervals by lot: in few minutes more comes than so many standard deviations above the mean.
+#: Routes are spread over their intervals by hash: few minutes exceed the mean by more standard deviations.
 _DEVIATIONS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiveQuotaExceeded:
-    """An account to which more would come than it may receive."""
+    """An account that would receive more than allowed."""
 
     recipient: Mailbox
     mail_provider: MailProvider
-    #: Of which there is too much: a minute, or an hour.
+    #: The exceeded span: a minute or an hour.
     span: timedelta
-    #: In the fullest of these spans, in whole messages.
+    #: Messages in the fullest of these spans.
     messages: int
     allowed: int
-    #: With this interval on all routes that lead there, it would not.
+    #: Interval of all its routes that would suffice.
     interval: timedelta
-    #: So many sites send that together.
+    #: Number of sites that send together.
     sites: int
-    #: Of this many mailboxes in a pool, for as many processes, none would be; `None`: no pool is large enough.
+    #: Number of pool mailboxes, and processes, that would suffice; `None`: no pool does.
     mailboxes: int | None
 
 
 def floods(
     routes: Iterable[MonitoredRoute], mail_providers: MailProviders, spread: Spread = ALONE
 ) -> list[ReceiveQuotaExceeded]:
-    """Return the reference mailboxes to which the runs of *routes* would send too much."""
+    """Return the reference mailboxes that the runs of *routes* would overload."""
     by_recipient: dict[str, list[MonitoredRoute]] = {}
     for route in routes:
         if comes_to_us(route):
@@ -50,7 +50,7 @@ def floods(
 
 
 def comes_to_us(route: MonitoredRoute) -> bool:
-    """Whether what is sent on a route arrives in a reference mailbox."""
+    """Whether a route's messages arrive in a reference mailbox."""
     return route.direction in (Direction.OUTBOUND, Direction.CONTROL) or route.forwarded
 
 
@@ -74,7 +74,7 @@ def _over(
     mean = sum(means)
     if mean <= fitting:
         return None
-    # What agencies send is shared out; control runs come from each process.
+    # Messages from agencies are shared by the processes; control runs come from each of them.
     own = sum(mean for mean, route in zip(means, routes, strict=True) if not route.agency)
     together = (mean - own) * spread.pools.get(recipient.name, 1)
     return ReceiveQuotaExceeded(
@@ -90,5 +90,5 @@ def _over(
 
 
 def _fitting(allowed: int) -> float:
-    """Return how many may come on the average, that *allowed* is enough for the fullest span."""
+    """Return the mean at which *allowed* suffices for the fullest span."""
     return ((math.sqrt(_DEVIATIONS**2 + 4 * allowed) - _DEVIATIONS) / 2) ** 2

@@ -1,4 +1,4 @@
-"""What hangs on the name of an agency or a mailbox, and how it is called under another one. Pure."""
+"""Renaming of agencies and mailboxes: all names derived from theirs. Pure."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from enum import StrEnum
 
 from monitor.model.route import Direction
 
-#: Dedup keys of what is our own begin with it.
+#: Prefix of dedup keys of monitoring faults.
 _OURS = "ours/"
 
 
 class Renamed(StrEnum):
-    """What is called otherwise from now on."""
+    """Kind of the renamed object."""
 
     #: By its code.
     AGENCY = "agency"
-    #: An agency's, by its code and key ("JCM/utama"), or a reference by its key.
+    #: An agency's mailbox as "JCM/utama", or a reference by its key.
     MAILBOX = "mailbox"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renaming:
-    """One thing and its two names."""
+    """An object with its two names."""
 
     what: Renamed
     old: str
     new: str
 
     def agency(self, code: str) -> str:
-        """Return what an agency is called."""
+        """Return an agency's new name."""
         return self.new if self.what is Renamed.AGENCY and code == self.old else code
 
     def route(self, name: str) -> str:
-        """Return what a route is called: "JCM/outbound/rujukan-a" and what may follow, "JCM/internal", "control/a/b"."""
+        """Return a route's new name: "JCM/outbound/rujukan-a" with a possible suffix, "JCM/internal", "control/a/b"."""
         parts = name.split("/")
         if self.what is Renamed.AGENCY:
             return "/".join([self.agency(parts[0]), *parts[1:]])
@@ -41,8 +41,8 @@ class Renaming:
         new_key = self.new.rpartition("/")[2]
         if own and parts[0] != code:
             return name
-        # A reference stands right behind the direction, and an agency's mailbox behind it or at its place; the address that
-        # a forwarded route goes to may follow.
+        # A reference follows the direction, an agency's mailbox follows it or replaces it; the address of a forwarded
+        # route may follow.
         places: tuple[int, ...]
         match parts[0], own:
             case Direction.CONTROL, "":
@@ -54,14 +54,14 @@ class Renaming:
         return "/".join(new_key if n in places and part == old_key else part for n, part in enumerate(parts))
 
     def mailbox(self, name: str) -> str:
-        """Return what a mailbox is called: "JCM/utama", "rujukan-a"."""
+        """Return a mailbox's new name: "JCM/utama", "rujukan-a"."""
         if self.what is Renamed.MAILBOX:
             return self.new if name == self.old else name
         code, own, key = name.partition("/")
         return f"{self.agency(code)}/{key}" if own else name
 
     def subject(self, name: str) -> str:
-        """Return what is judged: a route, or a suspect of our own ("ours/credentials/JCM/utama#sender")."""
+        """Return the new name of a health tracker: a route or an own part ("ours/credentials/JCM/utama#sender")."""
         if name.startswith(_OURS):
             return _OURS + self._suspect(name.removeprefix(_OURS))
         return self.route(name)
@@ -72,9 +72,9 @@ class Renaming:
         return f"{blame}{slash}{self.mailbox(suspect)}{mark}{server}"
 
     def key(self, name: str) -> str:
-        """Return what an incident or a silence is about: an agency, a route, or what is our own."""
+        """Return the new dedup key of an incident or a silence: an agency, a route, or a monitoring fault."""
         return self.subject(name) if "/" in name else self.agency(name)
 
     def rota(self, name: str) -> str:
-        """Return what a rota is called: an agency's "JCM/bertugas"."""
+        """Return a rota's new name: an agency's "JCM/bertugas"."""
         return self.mailbox(name) if self.what is Renamed.AGENCY else name

@@ -1,4 +1,4 @@
-"""What the service knows of a route beside its two mailboxes."""
+"""Monitored routes with their probing policies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from probes.model.probe import Route, Timeouts
 class Direction(StrEnum):
     """Direction of a route, seen from the agency."""
 
-    #: From the agency to itself.
+    #: Agency to itself.
     INTERNAL = "internal"
-    #: From the agency to a reference mailbox.
+    #: Agency to a reference mailbox.
     OUTBOUND = "outbound"
-    #: From a reference mailbox to the agency.
+    #: Reference mailbox to the agency.
     INBOUND = "inbound"
     #: From one reference mailbox to another: proves that our own side works.
     CONTROL = "control"
@@ -26,10 +26,10 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbingPolicy:
-    """How a route is probed and judged."""
+    """Policy for probing and evaluating a route."""
 
     interval: timedelta = timedelta(minutes=5)
-    #: A run that contradicts the present health is repeated this soon.
+    #: A run that contradicts the current health is repeated after this.
     confirmation: timedelta = timedelta(seconds=60)
     patience: Timeouts = field(default_factory=Timeouts)
     #: A message that takes longer is slow.
@@ -42,14 +42,14 @@ class ProbingPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitoredRoute:
-    """A route, whose it is, and how it is probed."""
+    """A route with its agency and policy."""
 
     route: Route
     #: The agency's short code, or "" for a control route.
     agency: str
     direction: Direction
     probing: ProbingPolicy
-    #: The message is sent to an address of the agency and looked for in a reference mailbox, to which it is forwarded.
+    #: The message is sent to an address of the agency and read in a reference mailbox, to which it is forwarded.
     forwarded: bool = False
 
     @property
@@ -68,7 +68,7 @@ class MonitoredRoute:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Names of all its ends that are ours; none of internal and control routes."""
+        """Names of all reference mailboxes at its ends; empty for internal and control routes."""
         if self.forwarded:
             return (self.route.sender.name, self.route.recipient.name)
         return () if self.reference is None else (self.reference,)

@@ -1,6 +1,6 @@
-"""Decide how many messages an account may send: what a configuration would need, and what is left while it runs. Pure.
+"""Send quotas of accounts: what a configuration needs, and what is left at run time. Pure.
 
-It is about probes. How often a telephone rings is limited in `alerts.decide.gateway.rate_limit`.
+For probes only. `alerts.decide.gateway.rate_limit` limits notifications.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from monitor.model.pool import ALONE, Spread
 from monitor.model.route import MonitoredRoute
 from probes.model.mailbox import Mailbox
 
-#: A failure is looked at again soon, and a proof may be wanted of a control route: a tenth more than the intervals alone.
+#: Repeated runs after failures, and control runs for evidence: a tenth more than the intervals alone.
 CONFIRMATIONS = 1.1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
-#: A Monday; windows differ from day to day, and all of their days are looked at.
+#: A Monday; windows differ by day, and all weekdays are examined.
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
-#: What was sent is counted in pieces of a day.
+#: Sent messages are counted in parts of a day.
 _PIECE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaExceeded:
-    """An account that would have to send more than it may."""
+    """An account that would have to send more than allowed."""
 
     sender: Mailbox
     mail_provider: MailProvider
-    #: On the busiest day, in whole messages.
+    #: Messages on the busiest day.
     messages_per_day: int
-    #: With this interval on all routes that it sends on, it would not.
+    #: Interval of all its routes that would suffice.
     interval: timedelta
-    #: So many sites come to that together, if all use the account; and it takes more than one of them.
+    #: Number of sites that exceed it together with this account; and whether one alone would not.
     sites: int = 1
     takes_several: bool = False
 
     @property
     def allowed(self) -> str:
-        """What the provider allows, in words."""
+        """The provider's limit as text."""
         a_day, a_minute = self.mail_provider.messages_per_day, self.mail_provider.messages_per_minute
         limits = [f"{a_day} a day" if a_day else "", f"{a_minute} a minute" if a_minute else ""]
         return " and ".join(filter(None, limits))
@@ -54,7 +54,7 @@ class QuotaExceeded:
 def overdrafts(
     routes: Iterable[MonitoredRoute], mail_providers: MailProviders, spread: Spread = ALONE
 ) -> list[QuotaExceeded]:
-    """Return the accounts that the runs of *routes* would overdraw."""
+    """Return the accounts whose quota the runs of *routes* would exceed."""
     by_sender: dict[str, list[MonitoredRoute]] = {}
     for route in routes:
         by_sender.setdefault(route.route.sender.name, []).append(route)
@@ -93,7 +93,7 @@ def _over(routes: list[MonitoredRoute], mail_provider: MailProvider, spread: Spr
 
 
 def _messages(runs: Iterable[float]) -> float:
-    # Without what floating point adds to 2,880 times 1.1.
+    # Remove the floating-point error of 2,880 times 1.1.
     return round(CONFIRMATIONS * sum(runs), 6)
 
 
@@ -108,13 +108,13 @@ class _Account:
     address: str
     a_day: float
     a_minute: float
-    #: How many messages were sent in each piece of the last day.
+    #: Messages per part of the last day.
     pieces: dict[int, int] = field(default_factory=dict)
-    #: The messages of the last minute, where there is a limit for that.
+    #: Messages of the last minute, if limited.
     latest: deque[datetime] = field(default_factory=deque)
-    #: By route: when the latest message was sent that was taken in.
+    #: By route: time of the latest recorded message.
     until: dict[str, datetime] = field(default_factory=dict)
-    #: Of all of them.
+    #: The latest of all routes.
     newest: datetime = _EPOCH
 
     def spend(self, at: datetime, route: str) -> None:
@@ -123,13 +123,13 @@ class _Account:
         piece = _piece(at)
         self.pieces[piece] = self.pieces.get(piece, 0) + 1
         if self.a_minute < math.inf:
-            # Those of another process come later than they were sent.
+            # Messages of another process arrive late.
             insort(self.latest, at)
             while len(self.latest) > self.a_minute:
                 self.latest.popleft()
 
     def put_right(self, now: datetime) -> None:
-        """Count what was sent while a clock was ahead as sent *now*: it would shut the account out until that time comes."""
+        """Move messages in the future, counted by a clock that was ahead, to *now*: they would block the account until then."""
         self.newest = now
         here = _piece(now)
         if ahead := [piece for piece in self.pieces if piece > here]:
@@ -141,12 +141,12 @@ class _Account:
 
 @dataclass(slots=True)
 class SendQuota:
-    """What accounts with a limit have sent in the last day and the last minute."""
+    """Messages of accounts with a limit in the last day and minute."""
 
     _accounts: dict[str, _Account] = field(default_factory=dict)
 
     def follow(self, senders: Iterable[Mailbox], mail_providers: MailProviders) -> None:
-        """Keep an account for each of *senders* whose provider has a limit; what one has sent is not forgotten."""
+        """Track the accounts of *senders* whose provider has a limit; recorded messages stay."""
         before, self._accounts = self._accounts, {}
         for sender in senders:
             mail_provider = mail_providers.of(sender)
@@ -160,15 +160,15 @@ class SendQuota:
             self._accounts[sender.name] = account
 
     def spent(self, sender: str, at: datetime, route: str = "") -> None:
-        """Take in that a message is sent at *at*, on a route."""
+        """Record a message on a route at *at*."""
         account = self._accounts.get(sender)
         if account is not None:
             account.spend(at, route)
 
     def recall(self, sender: str, at: datetime, route: str) -> None:
-        """Take in that a message was sent before a start, or by another process; what was sent before that is known.
+        """Record a message from before a start or of another process, unless it is recorded.
 
-        A route may come and go while its account stays: that of a reference.
+        A route may be removed while its account stays, as with references.
         """
         account = self._accounts.get(sender)
         if account is not None and at > account.until.get(route, _EPOCH):

@@ -1,4 +1,4 @@
-"""What came of an agency's runs at one site, counted by the hour and summed."""
+"""Sums of an agency's runs at one site, by hour."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSums:
-    """The sums; runs that say nothing of mail are left out."""
+    """Sums; inconclusive runs are left out."""
 
     site: str
     runs: int
     delivered: int
-    #: Runs of which it is known how long the message was on its way; in seconds, of all together and of the slowest.
+    #: Number of runs with a known transit time; sum and maximum in seconds.
     timed: int
     transit: float
     slowest: float

@@ -1,6 +1,6 @@
-"""When something may be probed: hours and maintenance. Pure: the caller passes the time.
+"""Time windows of probes: active hours and maintenance. Pure: the caller passes the time.
 
-A window is a stretch of time that comes once, or again and again by a cron expression in a time zone.
+A window occurs once, or repeatedly by a cron expression in a time zone.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from cronsim import CronSim, CronSimError
 
 from monitor.model.lazy_text import said
 
-#: Whatever does not come within so many steps from one window to the next never comes.
+#: Steps between two windows after which a third is considered impossible.
 _STEPS = 1000
 
 
 class InvalidCronError(ValueError):
-    """The text is no cron expression that ever comes."""
+    """The text is no cron expression, or one that never matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +28,25 @@ class WindowOccurrence:
     """One occurrence of a window."""
 
     starts_at: datetime
-    #: No longer part of it.
+    #: Exclusive.
     ends_at: datetime
     reason: str = ""
 
     def holds(self, at: datetime) -> bool:
-        """Whether *at* is in it."""
+        """Whether *at* is inside."""
         return self.starts_at <= at < self.ends_at
 
 
 class Window(Protocol):
-    """Stretches of time."""
+    """A window of time."""
 
     def following(self, at: datetime) -> WindowOccurrence | None:
-        """Return the first stretch that ends after *at*, which may have begun; `None` when there is none."""
+        """Return the first occurrence that ends after *at*, which may have begun; `None` without any."""
 
 
 @dataclass(frozen=True, slots=True)
 class OneTimeWindow:
-    """A window that comes once."""
+    """A window that occurs once."""
 
     stretch: WindowOccurrence
 
@@ -56,13 +56,13 @@ class OneTimeWindow:
 
 @dataclass(slots=True)
 class Recurring:
-    """A window that begins whenever a cron expression of five fields matches, in local time (Debian's cron)."""
+    """A window that begins whenever a five-field cron expression matches, in local time (Debian's cron)."""
 
     cron: str
     lasts: timedelta
     zone: ZoneInfo
     why: str = ""
-    #: The last answer, and from when on it is right: thousands of routes ask the same.
+    #: Cached answer, and since when it is valid: thousands of routes ask for the same.
     _known: tuple[datetime, WindowOccurrence] | None = field(default=None, compare=False, repr=False)
 
     def following(self, at: datetime) -> WindowOccurrence | None:
@@ -78,7 +78,7 @@ class Recurring:
 
 
 def check_cron(cron: str) -> None:
-    """Raise `InvalidCronError`, with a word on what is wrong, unless *cron* has five fields and comes at some time."""
+    """Raise `InvalidCronError` with the reason unless *cron* has five fields and matches at some time."""
     if len(cron.split()) != 5:
         raise InvalidCronError(
             said("has {count} fields and not five: minute hour day month weekday", count=len(cron.split()))
@@ -93,13 +93,13 @@ def check_cron(cron: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hours:
-    """When a route is probed: inside one of its windows, if it has any, and outside of all maintenance."""
+    """Active hours of a route: inside one of its windows, if it has any, and outside of all maintenance."""
 
     when: Sequence[Window] = ()
     maintenance: Sequence[Window] = ()
 
     def opens(self, at: datetime) -> datetime | None:
-        """Return the first moment from *at* on that it is probed; `None` when there is none."""
+        """Return the first active time from *at* on; `None` without any."""
         if not self.when and not self.maintenance:
             return at
         for _ in range(_STEPS):
@@ -118,11 +118,11 @@ class Hours:
         return None
 
     def closed_by(self, at: datetime) -> WindowOccurrence | None:
-        """Return the maintenance that *at* falls into, of several the one that ends last."""
+        """Return the maintenance at *at*, of several the one that ends last."""
         return self.closed_during(at, at)
 
     def closed_during(self, begins: datetime, ends: datetime) -> WindowOccurrence | None:
-        """Return a maintenance that what lasted from *begins* to *ends* touched; `None` if there was none."""
+        """Return a maintenance that overlaps the span from *begins* to *ends*; `None` without any."""
         following: Iterable[WindowOccurrence | None] = (window.following(begins) for window in self.maintenance)
         touched = [stretch for stretch in following if stretch is not None and stretch.starts_at <= ends]
         return max(touched, key=lambda stretch: stretch.ends_at, default=None)

@@ -1,1 +1,1 @@
-"""When mail is proven: the loops that run probes and checks, and wait for their turn."""
+"""Probing loops: scheduled probes and checks, their permits, and mail that arrives late."""

@@ -1,7 +1,7 @@
-"""Check on time: the loop that joins the schedule, the checks, and those who are told what they found.
+"""Check runner: runs checks on schedule and exports their findings.
 
-A check never moves an agency's mail health and opens no incident. What it finds is told to Prometheus, whose alert
-rules tell the NOC, and shown on the status page.
+A check never changes an agency's health and opens no incident. Findings are exported to Prometheus, whose alerts notify
+the NOC, and shown on the status page.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from probes.model.check import Finding, Verdict
 
 log = structlog.get_logger()
 
-#: Some checks read in threads, and other work needs those too.
+#: Some checks read in threads, which other work needs too.
 _AT_ONCE = 4
-#: Nothing found is kept over a restart. All is looked at soon after the start instead, one thing after the other, ...
+#: Findings are not stored. All checks run soon after the start instead, one after the other, ...
 _APART = timedelta(seconds=2)
-#: ... and in a large service closer together, so that the last of them is not blank for longer than this.
+#: ... and in a large service closer together, so that the last finding is not missing for longer than this.
 _ALL_WITHIN = timedelta(minutes=5)
-#: A first look that left something unknown is repeated once after this: no mail had come yet, or our network had not.
+#: A first run with unknown findings is repeated once after this: no message had arrived, or the network was down.
 _SECOND_LOOK = timedelta(minutes=10)
 
-#: The latest inspections, by agency and kind.
+#: The latest runs, by agency and kind.
 Inspections = dict[tuple[str, str], CheckRun]
 
 
 class CheckRunner:
-    """Runs checks until cancelled: each on its own schedule, a few at a time, each at most once at a time."""
+    """Runs checks until cancelled: each on its schedule, a few at a time."""
 
     def __init__(
         self,
@@ -50,21 +50,21 @@ class CheckRunner:
         apart: timedelta = _APART,
         second_look: timedelta = _SECOND_LOOK,
     ) -> None:
-        """*latest*: what was found before, to go on with. *apart*: between first looks."""
+        """*latest*: previous results. *apart*: delay between first runs."""
         self._assignments: dict[str, CheckAssignment] = {}
         self._latest = latest
-        #: By agency: the names of its assignments by their kinds.
+        #: By agency: names of its assignments by kind.
         self._kinds: dict[str, dict[str, str]] = {}
         self._metrics = metrics
         self._clock = clock
         self._most_apart = apart
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._second_look = second_look
-        #: What is to be looked at for the first time.
+        #: Assignments that have not run yet.
         self._new: set[str] = set()
-        #: Of those that have been: what was unknown, of which the log has the number only.
+        #: Unknown findings of first runs, of which only the number is logged.
         self._unknown: dict[tuple[str, str], set[tuple[str, str]]] = {}
-        #: When the next of them is to be.
+        #: Time of the next first run.
         self._first_at = clock.now()
         self._schedule = Schedule()
         self._ticker = Ticker(self._schedule, clock)
@@ -73,20 +73,20 @@ class CheckRunner:
     # -- what is checked -----------------------------------------------------------------------------------------
 
     def assign(self, assignments: Sequence[CheckAssignment], agencies: Collection[str] = ()) -> None:
-        """Let these be all assignments of their agencies, and of *agencies*, from now on; others stay as they are.
+        """Replace the assignments of their agencies and of *agencies*; others stay.
 
-        What was found holds for as long as the premises are the same, and when it is looked at next stays, too.
+        Findings and the next run stay while the scope is the same.
         """
         self._let_go(assignments, agencies)
         self._plan(assignments, [each for each in assignments if self._take_on(each)])
 
     async def assign_in_turn(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
-        """Do as `assign` does, and let others have their turn: of thousands of agencies all may be others."""
+        """As `assign`, but yielding: a change may concern all of thousands of agencies."""
         self._let_go(assignments, agencies)
         self._plan(assignments, [each async for each in yielding(assignments) if self._take_on(each)])
 
     def _let_go(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
-        """Forget what these agencies have that is not among their *assignments*."""
+        """Remove assignments of these agencies that are not among *assignments*."""
         mine = {each.key for each in assignments}
         concerned = {*agencies, *(agency for agency, _ in mine)}
         for key in [key for key in self._latest if key[0] in concerned and key not in mine]:
@@ -103,7 +103,7 @@ class CheckRunner:
                 self._kinds[agency] = kept
 
     def _plan(self, assignments: Sequence[CheckAssignment], wanting: Sequence[CheckAssignment]) -> None:
-        """Have *assignments*, of which some want a look that is not planned yet."""
+        """Add *assignments*, of which those *wanting* have no planned run."""
         kinds: dict[str, dict[str, str]] = {}
         for each in assignments:
             agency, kind = each.key
@@ -113,11 +113,11 @@ class CheckRunner:
         self._ticker.poke()
 
     def release(self, agencies: Collection[str]) -> None:
-        """Check these no more, and forget what was found."""
+        """Remove the assignments and findings of these agencies."""
         self.assign((), agencies)
 
     def _take_on(self, assignment: CheckAssignment) -> bool:
-        """Plan an assignment; return whether it wants a look that is not planned yet."""
+        """Add an assignment; return whether it needs a run that is not planned."""
         name, now = "/".join(assignment.key), self._clock.now()
         before = self._assignments.get(name)
         self._assignments[name] = assignment
@@ -126,7 +126,7 @@ class CheckRunner:
         else:
             self._schedule.change(name, assignment.interval, now, assignment.hours)
         if assignment.kind.opt_in:
-            # At its own times only: a service that is restarted over and over must not lock an account.
+            # On schedule only: a service that restarts repeatedly must not lock an account.
             return False
         known = self._latest.get(assignment.key)
         if before is not None and before.premises == assignment.premises:
@@ -138,7 +138,7 @@ class CheckRunner:
     def _look_first_at(self, assignments: Sequence[CheckAssignment]) -> None:
         apart = min(self._most_apart, _ALL_WITHIN / max(1, len(self._assignments)))
         now = self._clock.now()
-        # Planned further ahead than all may be, it was planned before the clock was set back.
+        # A later time was planned before the clock was set back.
         self._first_at = max(now, self._first_at) if self._first_at <= now + _ALL_WITHIN else now
         for assignment in assignments:
             name = "/".join(assignment.key)
@@ -149,11 +149,11 @@ class CheckRunner:
     # -- what was found ------------------------------------------------------------------------------------------
 
     def latest(self, agency: str) -> dict[str, CheckRun | None]:
-        """Return the latest inspection of each kind that is run for an agency; `None`: not looked at yet."""
+        """Return the latest run of each kind for an agency; `None`: not run yet."""
         return {kind: self._latest.get((agency, kind)) for kind in self._kinds.get(agency, ())}
 
     async def run(self) -> None:
-        """Check until cancelled. Checks are tasks of this one's group."""
+        """Run until cancelled. Checks are tasks in its task group."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 for name in await self._ticker.due():
@@ -163,13 +163,13 @@ class CheckRunner:
         try:
             async with self._room:
                 findings = await self._look(assignment) if self._is_current(assignment) else ()
-        # A check that breaks is a bug of ours: it must not end the others, or leave an old finding standing.
+        # A bug in a check must not stop the others, or leave an outdated finding.
         except Exception:
             log.exception("a check broke", **_whose(assignment))
             findings = self._nothing(assignment, "we could not look, by a fault of ours")
         now = self._clock.now()
         self._schedule.finished(name, now)
-        # Or it was looked at what is no more.
+        # Otherwise its scope has changed meanwhile.
         if self._is_current(assignment):
             self._take(assignment, findings)
             if name in self._new and any(finding.verdict is Verdict.UNKNOWN for finding in findings):
@@ -210,7 +210,7 @@ class CheckRunner:
         agency, kind = assignment.key
         known, now = self._latest.get(assignment.key), self._clock.now()
         self._latest[assignment.key] = CheckRun(findings=findings, at=now, premises=assignment.premises)
-        # At a start most that is unknown waits for mail or for the network: hundreds of lines that say nothing.
+        # After a start most unknown findings wait for mail or the network: hundreds of useless log lines.
         if known is None and "/".join(assignment.key) in self._new:
             self._unknown[assignment.key] = {(f.aspect, f.subject) for f in findings if f.verdict is Verdict.UNKNOWN}
         for change in changes(known.findings if known else (), findings):
@@ -228,7 +228,7 @@ class CheckRunner:
         self._metrics.checks_finished(agency, kind, findings, now)
 
     def _is_no_news(self, assignment: CheckAssignment, change: VerdictChange) -> bool:
-        """Whether it is unknown at the first look, or passes after nothing else was known of it."""
+        """Whether a finding is unknown at the first run, or passes after nothing else was known."""
         unknown, finding = self._unknown.get(assignment.key, set()), change.finding
         if (what := (finding.aspect, finding.subject)) not in unknown or finding.verdict is Verdict.UNKNOWN:
             return what in unknown

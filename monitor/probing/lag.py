@@ -1,8 +1,7 @@
-"""How late the event loop wakes: a loop that something blocks probes late, answers nobody, and takes good mail for lost.
+"""Lag of the event loop: a blocked loop starts probes late, answers no request, and reports good mail as lost.
 
-It may be late because it has too much to do, because the machine has other work, or because the process or the whole
-machine was stopped. On a virtual machine that is suspended no time passes, but the clock on the wall has moved when it
-wakes.
+It lags when it has too much to do, when the machine is busy, or when the process or the machine was suspended. On a
+suspended virtual machine no time passes, but the wall clock has moved when it resumes.
 """
 
 from __future__ import annotations
@@ -20,48 +19,48 @@ from typing import NoReturn
 from monitor.metrics import Metrics
 from monitor.planning.loop_lag import HARMLESS, LoopLag
 
-#: Between two looks, in seconds. Each costs some microseconds.
+#: Seconds between two measurements, which cost microseconds.
 _EVERY = 0.05
-#: What is exported is the worst of so many seconds.
+#: The maximum of so many seconds is exported.
 _EXPORT_EVERY = 1.0
-#: After so many seconds `LagMeter.share` has mostly forgotten what was.
+#: Time constant of `LagMeter.share` in seconds.
 _MEMORY = 1.0
-#: A single lag counts for no more than so many seconds of it: that the machine stood still, however long, says nothing of
-#: how much it carries. Where it has too much to do, the next look is late as well.
+#: A single lag counts as so many seconds at most: a suspension, however long, says nothing about the load. Under load
+#: the next measurement is late as well.
 _ONE_STOP = 0.5
-#: The clock on the wall is put right by less than this, in seconds, all the time.
+#: Time synchronization adjusts the wall clock by less than this all the time, in seconds.
 _PUT_RIGHT = 1.0
-#: How many lags are remembered one by one. Those that matter are rare, and a run lasts some minutes.
+#: Number of recorded lags. Those that matter are rare, and a run takes minutes.
 _REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class LagSample:
-    """A moment, on the loop's clock, and how late the loop had been in all until then."""
+    """A time of the loop's clock with the total lag until then."""
 
     at: float
     late: float
 
 
 class LagMeter:
-    """Measures how late the loop is; before it is told to `keep_measuring`, it never is."""
+    """Measures the lag of the loop; zero before `keep_measuring`."""
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        """*wall*: the clock that goes on while the machine is suspended."""
+        """*wall*: a clock that continues during a suspension."""
         self._wall = wall
-        #: Of the last second or so, the part in which the loop was late.
+        #: Recent share of time in which the loop lagged.
         self.share = 0.0
-        #: When the next look is due.
+        #: Time of the next measurement.
         self._due = math.inf
-        #: Of what is more than harmless: all of it, and when each ended and how long it was.
+        #: Lags above `HARMLESS`: the sum, and end and length of each.
         self._late = 0.0
         self._lags: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
         self._worst = 0.0
-        #: How far the clock on the wall is ahead of the loop's.
+        #: Lead of the wall clock over the loop's clock.
         self._ahead = 0.0
 
     async def keep_measuring(self, metrics: Metrics) -> NoReturn:
-        """Measure, and export the worst of each second, until cancelled."""
+        """Measure and export the maximum of each second, until cancelled."""
         loop = asyncio.get_running_loop()
         self._ahead = self._wall() - loop.time()
         self._look_next(loop)
@@ -75,12 +74,12 @@ class LagMeter:
             self._due = math.inf
 
     def mark(self) -> LagSample:
-        """Return where the count stands now."""
+        """Return the present total."""
         now = time.monotonic()
         return LagSample(now, self._late + _harmful(now - self._due))
 
     def since(self, mark: LagSample) -> LoopLag:
-        """Return how late the loop has been since *mark*, what is under way included."""
+        """Return the lag since *mark*, including one in progress."""
         now = time.monotonic()
         under_way = _harmful(now - self._due)
         lags = [lag for _, lag in takewhile(lambda each: each[0] >= mark.at, reversed(self._lags))]
@@ -89,7 +88,7 @@ class LagMeter:
 
     def _look_next(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = loop.time() + _EVERY
-        # No task that sleeps: the loop would first wake those runs whose deadlines have passed meanwhile.
+        # Not a sleeping task: the loop would first resume runs whose deadlines have passed.
         self._looking = loop.call_at(self._due, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:

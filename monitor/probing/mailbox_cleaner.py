@@ -1,7 +1,7 @@
-"""Take away what nobody else does from the mailboxes of pools that other processes use.
+"""Cleans pool mailboxes that no process uses any more.
 
-A process that is gone for good leaves the mail of the runs that were under way. Whoever lives looks through its mailbox
-now and then, and deletes there what any prober has plainly forgotten.
+A process that is gone leaves the messages of its last runs. Every live process visits such a mailbox now and then, and
+deletes what any prober has evidently abandoned.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from probes.model.probe import ProbeFailedError
 
 _log = structlog.get_logger(__name__)
 
-#: One mailbox in so long. What is there is deleted a day after its run at the earliest, and in nobody's way.
+#: Interval per mailbox. Messages are deleted a day after their run at the earliest, and disturb nobody.
 _EVERY: Final = timedelta(hours=1)
 _WITHIN: Final = timedelta(minutes=5)
 
 
 class MailboxCleaner:
-    """Looks through one mailbox at a time, in turn."""
+    """Cleans one mailbox at a time, in turn."""
 
     def __init__(self, at_rest: Callable[[], Sequence[Mailbox]], signer: TokenSigner) -> None:
-        """*at_rest*: the mailboxes that this process does not use."""
+        """*at_rest*: returns the mailboxes that this process does not use."""
         self._at_rest = at_rest
         self._signer = signer
         self._turn = 0
 
     async def keep_sweeping(self) -> NoReturn:
-        """Sweep until cancelled."""
+        """Clean until cancelled."""
         await asyncio.sleep(_EVERY.total_seconds())
         await run_periodically("sweep the mailboxes of pools", self.sweep_next, _EVERY)
 
     async def sweep_next(self) -> None:
-        """Look once through the mailbox whose turn it is, and delete what is forgotten there."""
-        # A POP3 server would refuse whoever uses the mailbox for as long as we are there.
+        """Visit the next mailbox once, and delete abandoned messages."""
+        # A POP3 server would refuse other users of the mailbox meanwhile.
         mailboxes = [each for each in self._at_rest() if each.imap is not None]
         if not mailboxes:
             return
@@ -53,5 +53,5 @@ class MailboxCleaner:
             async with asyncio.timeout(_WITHIN.total_seconds()):
                 await watcher.look_once()
         except (ProbeFailedError, TimeoutError) as failure:
-            # Whoever uses it tells of that.
+            # The process that uses it reports the failure.
             _log.debug("a mailbox of a pool was not swept", mailbox=mailbox.name, why=str(failure))

@@ -1,4 +1,4 @@
-"""Signs in to one mailbox to send and to read, for somebody who waits: nothing is sent, and nobody is told."""
+"""Test sign-in of one mailbox for submission and reading, without sending or notifying."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from probes.model.result import Outcome, ProbeResult
 from probes.run.runner import run_probe
 from probes.run.trace import TraceRecorder
 
-#: In this order: a password that is wrong is said once, by the first, and not by both.
+#: In this order: a wrong password is tried once, by the first, and not by both.
 SENDING: Final = "submission"
 READING: Final = "retrieval"
 
 
 class MailboxSignIn:
-    """A check of one mailbox, as a probe: so that its end is told as that of any run."""
+    """A sign-in as a probe, so that its result is reported as that of any run."""
 
     def __init__(self, kind: str, mailbox: Mailbox) -> None:
         """*kind*: `SENDING` or `READING`."""
@@ -30,14 +30,14 @@ class MailboxSignIn:
         self._mailbox = mailbox
 
     async def run(self, trace: Trace) -> Outcome:
-        """Try it. Raise `ProbeFailedError`."""
+        """Try the sign-in. Raise `ProbeFailedError`."""
         await self._check.attempt(self._mailbox, trace)
         return Outcome.DELIVERED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignInResult:
-    """How it ended to sign in for sending or for reading."""
+    """Result of a sign-in for submission or reading."""
 
     #: `SENDING` or `READING`.
     kind: str
@@ -45,12 +45,12 @@ class SignInResult:
 
     @property
     def is_well(self) -> bool:
-        """Whether it was let in."""
+        """Whether it was accepted."""
         return self.result.failure is None and self.result.outcome is Outcome.DELIVERED
 
 
 async def try_mailbox(mailbox: Mailbox, patience: Timeouts) -> Sequence[SignInResult]:
-    """Sign in to send and to read, as far as *mailbox* has servers for it, and no further than the first failure."""
+    """Sign in for submission and reading, as far as *mailbox* has servers, until the first failure."""
     tried: list[SignInResult] = []
     for kind, is_there in ((SENDING, mailbox.sends), (READING, mailbox.is_read)):
         if is_there and all(each.is_well for each in tried):

@@ -1,4 +1,4 @@
-"""Show which agencies are not probed as planned. That they are not follows from their hours, not from this."""
+"""Exports maintenance and active hours of agencies. The schedule itself uses their hours directly."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from monitor.runtime.cooperative import yielding
 
 log = structlog.get_logger()
 
-#: It is shown so much later than it begins and ends.
+#: Delay of the export.
 _LOOK_EVERY = timedelta(seconds=5)
 
 
 async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: Clock) -> NoReturn:
-    """Tell the metrics and the log when maintenance and hours begin and end.
+    """Export and log starts and ends of maintenance and hours.
 
-    *hours* are those of each agency; they change as the configuration does.
+    *hours*: by agency; updated in place.
     """
-    #: What was last shown, by agency.
+    #: The exported state by agency.
     active: dict[str, bool] = {}
     with_hours: set[str] = set()
     while True:
@@ -34,7 +34,7 @@ async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: 
             del active[gone]
         async for agency, theirs in yielding([*hours.items()]):
             if agency not in hours:
-                continue  # It has left meanwhile.
+                continue  # Removed meanwhile.
             maintenance = theirs.closed_by(now) if theirs.maintenance else None
             if theirs.when or agency in with_hours:
                 (with_hours.add if theirs.when else with_hours.discard)(agency)

@@ -1,4 +1,4 @@
-"""A run that somebody has asked for and looks on at: what of it has happened so far."""
+"""An on-demand run and its progress, for a person who waits."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from probes.run.trace import TraceRecorder
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class OnDemandRun:
-    """One run of a route, from the order to its end. The prober fills it in; it is a run like any other."""
+    """One run of a route, from its request to its end. The prober fills it in; it is a run like any other."""
 
-    #: As it was when it was asked for.
+    #: The route at the time of the request.
     route: MonitoredRoute
     asked_at: datetime
-    #: `None`: another run of the route is under way, or there is no room for it yet.
+    #: `None`: another run of the route is in flight, or capacity is missing.
     begun_at: datetime | None = None
-    #: `None`: it looks whether the mailbox can be read, or waits for its turn at the server.
+    #: `None`: it waits for the mailbox to be readable, or for a permit at the server.
     recorder: TraceRecorder | None = field(default=None, repr=False)
     result: ProbeResult | None = None
-    #: When it was known how it ended, or that it comes to nothing.
+    #: Time of the result, or of the cancellation.
     ended_at: datetime | None = None
-    #: The account has sent all that its mail provider allows, and may send again then: no message was sent.
+    #: The account's send quota is used up until then: no message was sent.
     room_at: datetime | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def end(self, at: datetime) -> None:
-        """Let whoever waits go on: nothing more happens."""
+        """Wake the waiting person: nothing more happens."""
         self.ended_at = at
         self.over.set()
 
@@ -42,13 +42,13 @@ class OnDemandRun:
 
     @property
     def phases(self) -> Mapping[Phase, timedelta]:
-        """How long each phase took that is over."""
+        """Durations of the finished phases."""
         if self.result is not None:
             return self.result.phases
         return self.recorder.phases if self.recorder is not None else {}
 
     @property
     def phase(self) -> Phase | None:
-        """The phase that it is in."""
-        # One may be entered again: connecting is, for the server's greeting.
+        """The current phase."""
+        # A phase may be entered again: connecting, for the server's greeting.
         return None if self.is_over or self.recorder is None else self.recorder.current

@@ -1,4 +1,4 @@
-"""Lets runs wait for their turn at a server. Which may start is decided by `monitor.planning.concurrency`."""
+"""Submission permits: runs wait for the concurrency limits of `monitor.planning.concurrency`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from probes.model.result import Phase
 
 
 class SubmissionPermit:
-    """The turn of one run, which is over once the message is handed over.
+    """Permit of one run, which ends when the message is submitted.
 
-    Waiting for the message to arrive keeps no server busy, and where mail is lost it takes minutes.
+    Waiting for the arrival uses no server, and takes minutes where mail is lost.
     """
 
     def __init__(self, name: str, turns: SubmissionPermits) -> None:
@@ -21,19 +21,19 @@ class SubmissionPermit:
         self._turns: SubmissionPermits | None = turns
 
     def follow(self, phase: Phase) -> None:
-        """Hear that the run enters *phase*."""
+        """Record that the run enters *phase*."""
         if phase is Phase.TRANSIT:
             self.end()
 
     def end(self) -> None:
-        """Let the next one have it. Again is the same as once."""
+        """Release the permit. Idempotent."""
         if self._turns is not None:
             self._turns.give(self._name)
             self._turns = None
 
 
 class SubmissionPermits:
-    """Who has a turn, and who waits for one."""
+    """Permits in use, and runs that wait for one."""
 
     def __init__(self, lanes: ConcurrencyLimits) -> None:
         self._lanes = lanes
@@ -41,7 +41,7 @@ class SubmissionPermits:
 
     @asynccontextmanager
     async def take(self, name: str, needs: Sequence[str]) -> AsyncIterator[SubmissionPermit]:
-        """Wait until there is room in all lanes that the run *name* needs."""
+        """Wait for the slots *needs* of the run *name*."""
         if not self._lanes.enter(name, needs):
             await self._let_in(name)
         turn = SubmissionPermit(name, self)
@@ -55,7 +55,7 @@ class SubmissionPermits:
         try:
             await waiting
         except asyncio.CancelledError:
-            # Its route is watched no more: whoever waits behind it must not wait for it.
+            # Its route was removed: release it, so that nobody waits for it.
             if self._waiting.pop(name, None) is None:
                 self.give(name)
             else:
@@ -63,16 +63,16 @@ class SubmissionPermits:
             raise
 
     def give(self, name: str) -> None:
-        """End the turn of the run *name*, and begin those that have waited for it."""
+        """Release the permit of the run *name*, and grant waiting ones."""
         self._begin(self._lanes.leave(name))
 
     def resize(self, room: Mapping[str, int]) -> None:
-        """Let *room* be how many may be in a lane at a time from now on."""
+        """Replace the limits."""
         self._begin(self._lanes.resize(room))
 
     def _begin(self, names: Iterable[str]) -> None:
         for name in names:
             waiting = self._waiting.pop(name)
-            # It may have been cancelled a moment ago; it gives its turn back itself then.
+            # It may just have been cancelled, and then releases its permit itself.
             if not waiting.done():
                 waiting.set_result(None)

@@ -1,4 +1,4 @@
-"""Probe on time: the loop that joins the schedule, the probes and whoever takes in their results."""
+"""Prober: runs probes on schedule and passes on their results."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from probes.run.trace import TraceRecorder
 
 log = structlog.get_logger()
 
-#: Between the openings of two mailboxes at the start: a thousand handshakes at once would be late for everybody.
+#: Delay between opening two mailboxes at the start: a thousand handshakes at once would delay all.
 _APART = timedelta(milliseconds=5)
 
 
 class Prober:
-    """Probes a set of routes until cancelled: one watcher a mailbox, one run a route at a time."""
+    """Probes routes until cancelled: one watcher per mailbox, one run per route at a time."""
 
     def __init__(
         self,
@@ -68,9 +68,9 @@ class Prober:
         specimens: MutableMapping[str, bytes] | None = None,
         lag: LagMeter | None = None,
     ) -> None:
-        """*known_tokens*: of earlier runs, the oldest first (`History.tokens`). *specimens*: where they are put.
+        """*known_tokens*: of earlier runs, the oldest first (`History.tokens`). *specimens*: store of sample messages.
 
-        *last_runs*: when routes were last run that others have probed until now.
+        *last_runs*: last runs of routes that other processes probed until now.
         """
         self._routes: dict[str, MonitoredRoute] = {}
         self._kind = kind
@@ -81,48 +81,48 @@ class Prober:
         self._metrics = metrics
         self._clock = clock
         self._mail_providers = mail_providers or MailProviders()
-        #: By the name of the mailbox; and those that are at work.
+        #: Watchers by mailbox name; and those at work.
         self._watchers: dict[str, MailboxWatcher] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
-        #: By the name of the route: its run under way.
+        #: The run in flight by route.
         self._runs: dict[str, asyncio.Task[None]] = {}
-        #: Routes that begin no run, because they are being altered, with where it is noted that one was due.
+        #: Routes that start no run because they are being changed, with those that became due meanwhile.
         self._held: dict[str, set[str]] = {}
-        #: By the name of the route: a run that somebody has asked for, and that has not begun.
+        #: On-demand runs that have not started, by route.
         self._trials: dict[str, OnDemandRun] = {}
-        #: That of `run`.
+        #: The task group of `run`.
         self._tasks: asyncio.TaskGroup | None = None
-        #: When each agency is probed.
+        #: Hours by agency.
         self._hours: dict[str, Hours] = {}
         self._arrivals = Arrivals({}, routes=self._routes, judge=judge, history=history, metrics=metrics, clock=clock)
         self._budget = SendQuota()
-        #: Accounts that have sent all that they may today.
+        #: Accounts whose daily quota is used up.
         self._exhausted: set[str] = set()
         self._turns = SubmissionPermits(ConcurrencyLimits())
-        #: By the name of the sender.
+        #: By sender.
         self._lanes: dict[str, Sequence[str]] = {}
         self._schedule = Schedule(seed=signer.prober)
         self._last_runs = last_runs or {}
         self._expectations = OverdueTracker()
-        #: Whoever runs the loop keeps it measuring.
+        #: The caller keeps the lag meter running.
         self._lag = lag or LagMeter()
         self._ticker = Ticker(self._schedule, clock, self._lag)
-        #: The latest message from each agency that arrived at a reference mailbox, whole, by its code.
+        #: The latest intact message from each agency at a reference mailbox, by code.
         self._specimens: MutableMapping[str, bytes] = {} if specimens is None else specimens
         self._enter(routes.values(), known_tokens)
 
     def undeleted(self) -> Mapping[str, int]:
-        """Return how many of our messages stay in each mailbox that is read, although they were deleted."""
+        """Return the number of undeleted messages in each mailbox."""
         return {name: watcher.undeleted for name, watcher in self._watchers.items()}
 
     def quotas(self) -> Mapping[str, MailboxQuota | None]:
-        """Return how full each mailbox is that is read; `None`: its server does not tell."""
+        """Return the quota of each mailbox; `None`: its server does not report it."""
         return {name: watcher.quota for name, watcher in self._watchers.items()}
 
     def run_now(self, name: str) -> OnDemandRun:
-        """Run a route now, or when its run under way is over, and return what will be seen of it. Raise `KeyError`.
+        """Run a route now, or after its run in flight, and return its progress. Raise `KeyError`.
 
-        It is a run like any other: it uses the same sessions, keeps within the budget, takes its turn, and counts.
+        A run like any other: it uses the same sessions, quotas and permits, and counts.
         """
         now = self._clock.now()
         trial = self._trials.get(name)
@@ -140,12 +140,12 @@ class Prober:
         known_tokens: Mapping[str, SentToken],
         last_runs: Mapping[str, datetime] | None = None,
     ) -> None:
-        """Probe *routes* from now on, too, which the judge has gained; *known_tokens* are of earlier runs of theirs.
+        """Probe *routes* from now on, which the evaluator has gained; *known_tokens*: of their earlier runs.
 
-        *last_runs*: when each was last run elsewhere. It is run again an interval later, and not only at its time here.
+        *last_runs*: their last runs in another process. They run again an interval later.
         """
         self._enter(routes, known_tokens)
-        # Of thousands that alone takes a second.
+        # With thousands this alone takes a second.
         await asyncio.sleep(0)
         self._watch_mailboxes()
         await self._plan(routes)
@@ -153,7 +153,7 @@ class Prober:
         self._ticker.poke()
 
     async def release(self, routes: Collection[MonitoredRoute]) -> None:
-        """Probe *routes* no more, before the judge releases them: their runs under way come to nothing."""
+        """Stop probing *routes*, before the evaluator releases them: their runs in flight are cancelled."""
         names = {route.name for route in routes}
         async with self._holding(names):
             for route in routes:
@@ -168,9 +168,9 @@ class Prober:
             self._specimens.pop(agency, None)
 
     async def alter(self, routes: Collection[MonitoredRoute]) -> None:
-        """Probe *routes* as they are from now on.
+        """Change *routes*.
 
-        The run of a route that goes the same way goes on. On another way it is begun anew, and soon.
+        A run in flight continues if the mailboxes are the same; otherwise it is cancelled and repeated soon.
         """
         elsewhere = {route.name for route in routes if goes_elsewhere(self._routes[route.name], route)}
         async with self._holding(elsewhere) as interrupted:
@@ -190,13 +190,13 @@ class Prober:
         self._ticker.poke()
 
     def allow(self, mail_providers: MailProviders) -> None:
-        """Keep within what *mail_providers* allow from now on."""
+        """Replace the limits of mail providers."""
         self._mail_providers = mail_providers
         self._keep_books()
 
     @asynccontextmanager
     async def _holding(self, names: AbstractSet[str]) -> AsyncIterator[set[str]]:
-        """End the runs of these routes, and begin none for the length of the block; yield whose were to go on."""
+        """Cancel the runs of these routes, and start none during the block; yield the routes to resume."""
         interrupted = {name for name in names if name in self._runs}
         self._held |= dict.fromkeys(names, interrupted)
         try:
@@ -213,15 +213,15 @@ class Prober:
         self._keep_books()
         self._keep_times()
         for sent in known.values():
-            # Of a pool nobody knows which mailbox it was sent from: all of them together would shut one out for a day.
+            # For a pool the sending mailbox is unknown: charging all would block one for a day.
             if (route := self._routes.get(sent.route)) is not None and not route.route.sender.pooled:
                 self._budget.recall(route.route.sender.name, sent.at, sent.route)
 
     async def _follow(self) -> None:
-        """Let the watchers and the books follow the routes."""
+        """Update watchers and quotas after a change of routes."""
         wanted = {mailbox.name: mailbox for mailbox in _mailboxes(self._routes.values())}
         gone = {name for name, watcher in self._watchers.items() if wanted.get(name) != watcher.mailbox}
-        # One connection a mailbox: where there is a lock on it, the next one would be refused.
+        # One connection per mailbox: a server with a lock would refuse the next one.
         await _ended([self._watching.pop(name) for name in gone if name in self._watching])
         for name in gone:
             del self._watchers[name]
@@ -231,7 +231,7 @@ class Prober:
         self._keep_times()
 
     def _make_watchers(self, known: Mapping[str, SentToken]) -> None:
-        #: A mailbox hears of the tokens that were sent to it, not of everybody's.
+        #: A watcher gets the tokens sent to its mailbox only.
         expected: dict[str, dict[str, bool]] = {}
         for token_id, sent in known.items():
             if (route := self._routes.get(sent.route)) is not None:
@@ -253,14 +253,14 @@ class Prober:
                 )
 
     def _keep_books(self) -> None:
-        """Let the accounts and the lanes be those of the routes."""
+        """Update quotas and limits from the routes."""
         senders = {route.route.sender.name: route.route.sender for route in self._routes.values()}
         self._budget.follow(senders.values(), self._mail_providers)
         self._turns.resize(self._mail_providers.room(senders.values()))
         self._lanes = {name: self._mail_providers.lanes(sender) for name, sender in senders.items()}
 
     def _keep_times(self) -> None:
-        """Let the hours, and the patience of the watchers, be those of the routes."""
+        """Update hours and the watchers' time-outs from the routes."""
         self._hours.clear()
         self._hours.update((route.agency, route.probing.hours) for route in self._routes.values())
         for name, patience in _patiences(self._routes.values()).items():
@@ -268,7 +268,7 @@ class Prober:
                 watcher.be_patient(patience)
 
     async def run(self) -> None:
-        """Probe until cancelled. Runs and watchers are tasks of this one's group."""
+        """Run until cancelled. Runs and watchers are tasks in its task group."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             await self.plan()
@@ -282,11 +282,11 @@ class Prober:
                 self._metrics.runs_skipped(self._schedule.take_skipped())
 
     async def plan(self) -> None:
-        """Put every route into the schedule."""
+        """Add every route to the schedule."""
         await self._plan(self._routes.values())
 
     def confirm(self) -> None:
-        """Run the routes soon whose agency is in trouble by a stale judgement."""
+        """Run the routes of agencies with a stale problem soon."""
         now = self._clock.now()
         for name, route in self._routes.items():
             if self._judge.is_to_be_confirmed(name):
@@ -295,15 +295,14 @@ class Prober:
 
     async def _plan(self, routes: Iterable[MonitoredRoute]) -> None:
         async for name in yielding([route.name for route in routes]):
-            # It may have been altered, or released, meanwhile.
+            # It may have been changed or removed meanwhile.
             if (route := self._routes.get(name)) is not None:
                 now = self._clock.now()
                 self._schedule.add(route.name, route.probing.interval, now, route.probing.hours)
                 self._expectations.begin(route, now)
                 self._show_overdue(route.agency)
                 if self._judge.is_suspicious(name) or self._judge.is_to_be_confirmed(name):
-                    # Somebody was about to look again when the service ended, or the process that had it; or what was
-                    # judged then is stale.
+                    # A repeated run was due when the service or its process ended, or the health is stale.
                     self._schedule.bring_forward_within(name, route.probing.confirmation, now)
                 if name in self._trials:
                     self._schedule.order(name, now)
@@ -311,7 +310,7 @@ class Prober:
 
     def _watch_mailboxes(self) -> None:
         if self._tasks is None:
-            return  # All begin with `run`.
+            return  # All start with `run`.
         for number, name in enumerate(self._watchers.keys() - self._watching.keys()):
             self._watching[name] = self._tasks.create_task(_begin_after(number * _APART, self._watchers[name]))
 
@@ -330,7 +329,7 @@ class Prober:
         run.add_done_callback(forget)
 
     def late(self, now: datetime) -> timedelta:
-        """Return by how much the run that is due next is late: nothing, unless the loop stands still."""
+        """Return the delay of the next due run; zero unless the loop is blocked."""
         due = self._schedule.wake()
         return timedelta(0) if due is None else max(timedelta(0), now - due)
 
@@ -344,7 +343,7 @@ class Prober:
                 self._ticker.ended()
             else:
                 self._ticker.refused()
-        # A result that cannot be stored or judged (our bug) must not end the probing of all others.
+        # A result that cannot be stored or evaluated (a bug) must not stop other probes.
         except Exception:
             log.exception("a probe's result was lost", route=route.name)
         finally:
@@ -405,7 +404,7 @@ class Prober:
             trial.result = result
         await self._take(result, route)
         if came and result.outcome not in CAME:
-            # It is here, however late we heard of it: its copy is a duplicate after the next start, too.
+            # The message is there, however late it was seen: its copy is a duplicate after a restart too.
             await self._history.came_late(token.id, self._clock.now())
         self._expectations.ended(route, self._clock.now(), proven=result.outcome is Outcome.DELIVERED)
         self._show_overdue(route.agency)
@@ -418,7 +417,7 @@ class Prober:
             self._metrics.expected(agency, run_by=overdue.run, proof_by=overdue.proof)
 
     def _believed(self, result: ProbeResult, route: MonitoredRoute, began: LagSample) -> ProbeResult:
-        """Return *result*, or that it is not known how the run ended because we stood still meanwhile."""
+        """Return *result*, or an inconclusive one if the loop lagged meanwhile."""
         lateness = self._lag.since(began)
         if is_valid(result, lateness, route.probing):
             return result
@@ -426,10 +425,10 @@ class Prober:
         return invalid_result(result, lateness)
 
     async def _settled(self, route: MonitoredRoute, token: Token) -> timedelta:
-        """Wait until it is known whether the recipient's mailbox can be read, before taking a turn at the sender's.
+        """Wait until the recipient's mailbox is known to be readable, before taking a permit at the sender's server.
 
-        Where it cannot, nothing will be sent: an agency whose server hangs must not keep others from the reference.
-        Return how long that took; it is the server that was late then, and not we.
+        Otherwise nothing is sent: an agency whose server hangs must not block others. Return the duration, which is the
+        server's delay and not ours.
         """
         loop = asyncio.get_running_loop()
         began, watcher = loop.time(), self._watchers[route.route.recipient.name]
@@ -439,13 +438,13 @@ class Prober:
         return timedelta(seconds=loop.time() - began)
 
     async def _take(self, result: ProbeResult, began_as: MonitoredRoute) -> None:
-        # As it is now: what somebody has just begun to work on may have failed for that.
+        # The current policy: the result may be due to work that has just begun.
         route = self._routes.get(result.route, began_as)
         disturbance = route.probing.hours.closed_during(result.started_at, self._clock.now())
         if disturbance is None or (is_prompt(route, result) and was_taken_well(route, result)):
             await self._pipeline.take(result)
             return
-        # Somebody works on it: what fails then is neither held against the agency nor counted.
+        # During maintenance a failure is neither attributed nor counted.
         log.info("a run was disturbed by maintenance", route=route.name, outcome=result.outcome, why=disturbance.reason)
         await self._history.ended(result, route.agency, {}, every=route.probing.interval)
 
@@ -453,7 +452,7 @@ class Prober:
         now = self._clock.now()
         self._schedule.finished(route.name, now)
         for name, at in self._judge.looks(route.name, now).items():
-            # What is being released is looked at no more.
+            # A route that is being removed is not repeated.
             if name in self._routes:
                 self._schedule.bring_forward(name, at)
         self._ticker.poke()
@@ -464,12 +463,12 @@ class Prober:
 
 
 def _begun_by(result: ProbeResult, now: datetime) -> ProbeResult:
-    """Return *result*, which has just ended, as begun when its duration says where the clock was set back meanwhile."""
+    """Return *result* with a start derived from its duration if the clock was set back meanwhile."""
     return result if result.started_at <= now else replace(result, started_at=now - result.duration)
 
 
 async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel tasks, and wait until they are over."""
+    """Cancel tasks and wait for their end."""
     for task in tasks:
         task.cancel()
     if tasks:
@@ -482,12 +481,12 @@ async def _begin_after(delay: timedelta, watcher: MailboxWatcher) -> None:
 
 
 def _mailboxes(routes: Iterable[MonitoredRoute]) -> Iterable[Mailbox]:
-    """Return each mailbox once, by its name."""
+    """Return each mailbox once, by name."""
     return {m.name: m for r in routes for m in (r.route.sender, r.route.recipient)}.values()
 
 
 def _patiences(routes: Iterable[MonitoredRoute]) -> Mapping[str, Timeouts]:
-    """Return the patience of the most patient route that uses each mailbox, by its name."""
+    """Return the longest time-outs of the routes of each mailbox, by name."""
     found: dict[str, Timeouts] = {}
     for route in routes:
         patience = route.probing.patience

@@ -1,4 +1,4 @@
-"""Waits until something on a schedule comes due."""
+"""Ticker: waits for the next due run of a schedule."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from monitor.planning.admission import Admission
 from monitor.planning.schedule import Schedule
 from monitor.probing.lag import LagMeter
 
-#: A clock that is set back is noticed within this.
+#: A clock that was set back is noticed within this.
 _LONGEST_SLEEP = timedelta(seconds=30)
 
 
 class Ticker:
-    """Sleeps until a schedule's next time, or until somebody who changed the schedule pokes it."""
+    """Sleeps until a schedule's next due time, or until it is woken after a change."""
 
     def __init__(self, schedule: Schedule, clock: Clock, lag: LagMeter | None = None) -> None:
-        """*lag*: what is due is begun no faster than this loop keeps up with."""
+        """*lag*: limits how many runs start."""
         self._schedule = schedule
         self._clock = clock
         self._lag = lag or LagMeter()
@@ -26,19 +26,19 @@ class Ticker:
         self._poked = asyncio.Event()
 
     def poke(self) -> None:
-        """Look at the schedule again: something may come sooner than was planned."""
+        """Wake: the schedule has changed."""
         self._poked.set()
 
     def ended(self) -> None:
-        """Hear that a run has ended: so many does the machine carry."""
+        """Record that a run has finished."""
         self._admission.ended()
 
     def refused(self) -> None:
-        """Hear that a run that was due did not run after all: another may be begun in its place."""
+        """Record that a due run did not run, so that another may start."""
         self._admission.refused()
 
     async def due(self) -> list[str]:
-        """Wait for what is to be started and return it, the most urgent first. It is marked as running."""
+        """Wait for due runs and return them, the most urgent first, marked as running."""
         loop = asyncio.get_running_loop()
         while True:
             self._poked.clear()
