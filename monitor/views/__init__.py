@@ -1,1 +1,1 @@
-"""How things stand, as people are shown it. No I/O."""
+"""Views of the current state for people and programs. No I/O."""

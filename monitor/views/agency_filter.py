@@ -1,4 +1,4 @@
-"""Which agencies somebody has asked for, and which of them come first. No clock, no I/O."""
+"""Filter and order of agency lists. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def place(agency: AgencyView) -> tuple[int, datetime, str]:
-    """Return by what an agency is sorted: the worst first, then the oldest; else by code, so that none jumps."""
+    """Return the sort key of an agency: the worst first, then the oldest; otherwise by code, so that none jumps."""
     return _ORDER[agency.state], agency.since or _LAST, agency.agency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgencyFilter:
-    """Which agencies somebody wants to see."""
+    """Filter of agencies."""
 
     #: In the code, the name or the domain; "": all.
     text: str = ""
-    #: In one of these states; none: in any.
+    #: In one of these states; empty: in any.
     standings: AbstractSet[AgencyStatus] = frozenset()
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it leaves any out."""
+        """Whether it excludes any."""
         return bool(self.text or self.standings)
 
     def takes(self, agency: AgencyView) -> bool:
-        """Whether an agency is among them."""
+        """Whether an agency matches."""
         if self.standings and agency.state not in self.standings:
             return False
         words: Sequence[str] = self.text.casefold().split()
@@ -46,7 +46,7 @@ class AgencyFilter:
 
 
 def state_in(agency: AgencyView, directions: Collection[Direction]) -> AgencyStatus | None:
-    """Return the state of an agency as far as it is about these directions; `None`: none of them is probed."""
+    """Return the agency's state with regard to these directions only; `None`: none of them is probed."""
     found = {each: health for each, health in agency.health.items() if each in directions}
     if not found:
         return None
@@ -54,7 +54,7 @@ def state_in(agency: AgencyView, directions: Collection[Direction]) -> AgencySta
     if declared is not None and not set(WAYS.get(declared, ())).intersection(directions):
         declared = None
     agreed = agency.quorum_type
-    # Which direction is only slow is not said.
+    # It is unknown which direction is only slow.
     if agreed in OUTAGES and not set(WAYS[agreed]).intersection(directions):
         agreed = None
     unseen = [each for each in agency.unobserved if each in directions]

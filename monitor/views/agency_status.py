@@ -1,4 +1,4 @@
-"""In which state an agency is: the one notion of it that the page, the API and whoever counts go by. No clock, no I/O."""
+"""Status of an agency: one definition for pages, API and counts. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class AgencyStatus(StrEnum):
 def standing(
     found: Collection[Health], *, is_declared: bool, is_hidden: bool, in_maintenance: bool, is_silenced: bool
 ) -> AgencyStatus:
-    """Return the state of an agency whose directions are as they were *found*. What is not known to be well is not well.
+    """Return the status of an agency with the health *found* for its directions. Without a proof it is not up.
 
-    *is_declared*: a person has said that mail is down, whatever is measured. *is_hidden*: a fault of ours hides a direction.
+    *is_declared*: a person has declared an outage. *is_hidden*: a monitoring fault hides a direction.
     """
     if is_declared or Health.DOWN in found:
         return AgencyStatus.DOWN
-    # Of what is under maintenance nothing new is known, and that is nobody's fault.
+    # During maintenance nothing new is known, which is nobody's fault.
     if not in_maintenance:
         if is_hidden:
             return AgencyStatus.MONITORING_FAULT

@@ -1,4 +1,4 @@
-"""An agency's days, and how available its mail was, for people: all of it from the same minutes. No clock, no I/O."""
+"""An agency's days and availability, all from the same minutes. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from functools import lru_cache
 
 from monitor.model.day import MINUTES, DayTimeline, MinuteState, day_of, minute_of
 
-#: Mail was down: measured or declared, and not taken back.
+#: States of a detected or declared outage, unless retracted.
 OUTAGES = (MinuteState.NO_SENDING, MinuteState.NO_RECEIVING, MinuteState.NO_MAIL)
-#: It is known how mail was. The rest says nothing of it.
+#: States in which the state of mail is known.
 WATCHED = (MinuteState.UP, MinuteState.DEGRADED, *OUTAGES)
-#: Over so many days availability is told.
+#: Days over which availability is shown.
 SPANS = (30, 90)
 
-#: What the latest runs have shown is settled by the next ones; until then it is not missing.
+#: The next runs settle what the latest have shown; until then a minute is not missing.
 _SETTLES = timedelta(minutes=15)
-#: Of a share, so many decimals. Cut off and not rounded: what was down for a minute a year was not always there.
+#: Decimals of a share. Truncated, not rounded: a minute of downtime in a year must not vanish.
 _DECIMALS = 1_000_000
 
 _NOTHING: Mapping[MinuteState, int] = dict.fromkeys(MinuteState, 0)
@@ -31,20 +31,20 @@ class DayView:
     """A day, from midnight to midnight in Malaysia."""
 
     day: date
-    #: How many of its minutes were in each state; of today, those that have passed and are settled.
+    #: Number of minutes in each state; of today, the settled ones.
     minutes: Mapping[MinuteState, int]
-    #: As of `Availability`, of this day alone.
+    #: As in `Availability`, of this day.
     availability: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
-    """How available mail was over some days, the present one included."""
+    """Availability of mail over some days, including today."""
 
     days: int
-    #: Of the minutes that were watched, the share in which mail was not down: 0 to 1. `None`: none was watched.
+    #: Share of the observed minutes in which mail was not down: 0 to 1. `None`: none was observed.
     availability: float | None
-    #: How many minutes were in each state.
+    #: Number of minutes in each state.
     minutes: Mapping[MinuteState, int]
 
 
@@ -53,7 +53,7 @@ class AgencyDays:
     """An agency's latest days."""
 
     agency: str
-    #: In which zone a day begins and ends.
+    #: Time zone in which a day begins and ends.
     time_zone: str
     availability: Sequence[Availability]
     #: The oldest first, without gaps; the last is today.
@@ -61,17 +61,17 @@ class AgencyDays:
 
 
 def watched(minutes: Mapping[MinuteState, int]) -> int:
-    """Return how many minutes were watched."""
+    """Return the number of observed minutes."""
     return sum(minutes[state] for state in WATCHED)
 
 
 def outage(minutes: Mapping[MinuteState, int]) -> int:
-    """Return how many minutes mail was down in."""
+    """Return the number of minutes in which mail was down."""
     return sum(minutes[state] for state in OUTAGES)
 
 
 def view_days(agency: str, sheets: Mapping[date, DayTimeline], now: datetime, count: int) -> AgencyDays:
-    """Return the latest *count* days. *sheets* holds those of the longest of `SPANS` at least, as far as they are known."""
+    """Return the latest *count* days. *sheets*: the known days, of the longest of `SPANS` at least."""
     today = day_of(now)
     every = [today - timedelta(days=ago) for ago in reversed(range(max(count, *SPANS)))]
     days = [_view(on, sheets.get(on, DayTimeline()), now) for on in every]
@@ -84,22 +84,22 @@ def view_days(agency: str, sheets: Mapping[date, DayTimeline], now: datetime, co
 
 
 def read_days(gathered: str) -> Mapping[date, str]:
-    """Return what stands in a text of days and their minutes, "2026-11-24 w1440 2026-11-25 w60", by day."""
+    """Return the stored days of a text such as "2026-11-24 w1440 2026-11-25 w60"."""
     words = iter(gathered.split(" ") if gathered else ())
     return {date.fromisoformat(on): minutes for on, minutes in zip(words, words, strict=True)}
 
 
 def past_minutes(days: Mapping[date, str], today: date) -> Sequence[Mapping[MinuteState, int]]:
-    """Return how many minutes were in each state, over each of `SPANS` without *today*. It holds until one of them changes."""
+    """Return the number of minutes in each state, over each of `SPANS` without *today*. Valid until a day changes."""
     ages = [((today - on).days, minutes) for on, minutes in days.items()]
-    # Nearly all days are like another, of one agency too: each kind is counted once, and not day by day.
+    # Nearly all days are alike, also those of one agency: each kind is counted once.
     return [_added(Counter(minutes for ago, minutes in ages if 0 < ago < span), span - 1) for span in SPANS]
 
 
 def availability_of(
     past: Sequence[Mapping[MinuteState, int]], today: DayTimeline, now: datetime
 ) -> Sequence[Availability]:
-    """Return the availability over each of `SPANS`, as `view_days` does, from what `past_minutes` has returned."""
+    """Return the availability over each of `SPANS`, as `view_days`, from the result of `past_minutes`."""
     minutes = today.counts(_settled(today, now))
     whole = [_sum((before, minutes)) for before in past]
     return [
@@ -110,12 +110,12 @@ def availability_of(
 
 @lru_cache(maxsize=4096)
 def _counted(minutes: str) -> Mapping[MinuteState, int]:
-    """Return the minutes of a whole day. Nearly all days are like another: they are counted once."""
+    """Return the minutes of a whole day. Cached: nearly all days are alike."""
     return DayTimeline(minutes).counts()
 
 
 def _added(kinds: Counter[str], days: int) -> Mapping[MinuteState, int]:
-    """Return how many minutes were in each state over so many *days*, of which some are unknown."""
+    """Return the number of minutes in each state over so many *days*, some of them unknown."""
     whole = dict(_NOTHING)
     for minutes, times in (*kinds.items(), ("", days - kinds.total())):
         for state, count in _counted(minutes).items():
@@ -129,7 +129,7 @@ def _view(on: date, sheet: DayTimeline, now: datetime) -> DayView:
 
 
 def _settled(sheet: DayTimeline, now: datetime) -> int:
-    """Return up to which minute today is told of: to the last that is marked, or should be by now."""
+    """Return the number of today's settled minutes: up to the last mark, or as many as are due by now."""
     due, last = now - _SETTLES, sheet.last()
     marked = last[1] + 1 if last else 0
     return min(minute_of(now) + 1, max(marked, minute_of(due) if day_of(due) == day_of(now) else 0))

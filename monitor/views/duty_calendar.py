@@ -1,4 +1,4 @@
-"""A rota as a calendar (RFC 5545), for people's own calendar programs: names and times, and nobody's number."""
+"""Calendar of a rota (RFC 5545) for calendar programs: names and times, without numbers."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from icalendar import Calendar, Event
 
 from alerts.model.oncall import OnCallPeriod
 
-#: How often a program is asked to look again.
+#: Refresh interval for calendar programs.
 _AGAIN = timedelta(hours=1)
 
 
 def duty_calendar(rota: str, spells: Iterable[OnCallPeriod], now: datetime) -> bytes:
-    """Return the calendar of a rota, with an event for each spell; also where nobody is on call, which shall be seen.
+    """Return the calendar of a rota, with an event for each period, including those without anybody.
 
-    An event has its name from the rota and its beginning: what ends otherwise or falls to somebody else takes the place of
-    what was there. All times are UTC.
+    An event is identified by the rota and its start, so a changed end or person replaces it. All times are UTC.
     """
     calendar = Calendar()
     calendar.add("prodid", "-//Pantau//Rota//MS")
     calendar.add("version", "2.0")
     calendar.add("name", rota)
-    # The same for programs that do not know RFC 7986.
+    # The same for programs without RFC 7986.
     calendar.add("x-wr-calname", rota)
     calendar.add("refresh-interval", _AGAIN, parameters={"value": "DURATION"})
     calendar.add("x-published-ttl", "PT1H")
@@ -35,7 +34,7 @@ def duty_calendar(rota: str, spells: Iterable[OnCallPeriod], now: datetime) -> b
         event.add("dtstart", begins)
         event.add("dtend", spell.ends.astimezone(UTC))
         event.add("summary", f"{spell.person.name} ({rota})" if spell.person else f"TIADA SESIAPA BERTUGAS ({rota})")
-        # Whoever is on call can still be invited elsewhere.
+        # A person on call is still available for invitations.
         event.add("transp", "TRANSPARENT")
         calendar.add_component(event)
     made: bytes = calendar.to_ical()

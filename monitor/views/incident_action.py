@@ -1,4 +1,4 @@
-"""What a person may do to an incident as it stands, and which permission that needs. Decisions only."""
+"""Possible actions of a person on an incident, and the required permissions. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.access.role import Permission
 
 
 class IncidentAction(StrEnum):
-    """What staff may do to an incident, as addresses of the portal have it."""
+    """Action of staff on an incident, as in the portal's addresses."""
 
     #: Take it on, or keep it for longer.
     ACKNOWLEDGE = "acknowledge"
@@ -43,9 +43,9 @@ PERMISSION_FOR: Final[Mapping[IncidentAction, Permission]] = {
 
 
 def possible(incident: Incident, names: AbstractSet[str], now: datetime) -> AbstractSet[IncidentAction]:
-    """Return what somebody could do to an incident, whatever they may. What another has they take over, or nothing.
+    """Return the possible actions on an incident, whatever the permissions. An assigned incident can only be taken over.
 
-    *names*: by which an incident is theirs.
+    *names*: the person's names as an assignee.
     """
     found = {IncidentAction.REMARK}
     if incident.is_open:
@@ -60,7 +60,10 @@ def possible(incident: Incident, names: AbstractSet[str], now: datetime) -> Abst
 
 
 def may_release(incident: Incident) -> bool:
-    """Whether somebody outside would hear of it by a release. It need not be offered yet: people may know how long it will last."""
+    """Whether a release would notify anybody outside.
+
+    It need not be offered yet: people may know the outage's duration.
+    """
     return (
         incident.is_open
         and incident.released_at is None

@@ -1,4 +1,4 @@
-"""What an Alertmanager is told of our incidents, as its API takes alerts (`POST /api/v2/alerts`)."""
+"""Our incidents as alerts of an Alertmanager's API (`POST /api/v2/alerts`)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from alerts.model.alert import OWN_ALERT
 from alerts.model.incident import OUTAGES, Incident
 from alerts.model.notification import IncidentType
 
-#: An alert that is not told again is over for Alertmanager after this. Our death must end nothing soon: `PantauDown` rings then.
+#: Alertmanager resolves an alert that is not repeated for so long. A dead process must not resolve alerts soon:
+#: `PantauDown` fires then.
 LASTS = timedelta(hours=1)
 
-#: The agency of what is our own. Not nothing: to inhibition rules two labels that are missing are equal.
+#: Agency label of monitoring faults. Not empty: inhibition rules treat two missing labels as equal.
 OURS = "pantau"
 
 #: One sentence, without values.
@@ -36,19 +37,19 @@ SUMMARIES: Mapping[IncidentType, str] = MappingProxyType(
     }
 )
 
-#: What somebody has to act upon at once.
+#: Types that need action at once.
 _CRITICAL = OUTAGES | {IncidentType.UNREACHED, IncidentType.UNRELEASED}
 
 
 def is_told(incident: Incident) -> bool:
-    """Whether an Alertmanager is told of it: not of what one has brought."""
+    """Whether an incident is sent to Alertmanager: not one that an alert opened."""
     return incident.matter in SUMMARIES
 
 
 def labels_of(incident: Incident) -> Mapping[str, str]:
-    """Return what tells its alert from others. It changes once at most: when slowness becomes an outage.
+    """Return the labels that identify the alert. They change once at most: when a degradation becomes an outage.
 
-    Which direction fails is no label: an outage that spreads would be called resolved.
+    The direction is no label: otherwise an outage that spreads would be resolved.
     """
     return _labels(incident, incident.matter)
 
@@ -63,7 +64,7 @@ def _labels(incident: Incident, matter: IncidentType) -> Mapping[str, str]:
 
 
 def former_alert_of(incident: Incident, now: datetime) -> Mapping[str, Any] | None:
-    """Return the alert that an outage was while it was slowness; `None`: it was none, or none that Alertmanager has still."""
+    """Return the alert of the degradation that an outage was before; `None`: none, or already expired."""
     if (
         incident.matter not in OUTAGES
         or incident.since <= incident.opened_at
@@ -74,7 +75,7 @@ def former_alert_of(incident: Incident, now: datetime) -> Mapping[str, Any] | No
 
 
 def alert_of(incident: Incident, now: datetime, silence: Silence | None = None) -> Mapping[str, Any]:
-    """Return the alert about an incident that is open, or as it stood when it was. *silence*: the one that it falls under."""
+    """Return the alert of an open or ended incident. *silence*: the active one."""
     brief, by = incident.brief, incident.acknowledged_by
     told = [f"{brief.office.name}, since {incident.told_began_at.isoformat(timespec='seconds')}."]
     told += [f"Affected: {brief.subject_en or brief.subject}."] if brief.subject or brief.subject_en else []
@@ -92,7 +93,7 @@ def alert_of(incident: Incident, now: datetime, silence: Silence | None = None) 
     return {
         "labels": labels_of(incident),
         "annotations": annotations | ({"silenced": silenced} if silenced else {}),
-        # An alert that begins after it ends is refused: the clock may have been set back.
+        # Alertmanager rejects an alert that starts after its end: the clock may have been set back.
         "startsAt": min(incident.told_began_at, now).isoformat(),
         "endsAt": (now + LASTS).isoformat(),
     }

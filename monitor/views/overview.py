@@ -1,6 +1,6 @@
-"""How things stand, for people: what the page, the API and the command line show. Read from the store and the judge.
+"""Current state for pages, API and commands, read from the store and the evaluator.
 
-No telephone number leaves the service this way: a person's name and the channel say enough.
+No telephone number leaves the service this way: a person's name and the channel are enough.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
 _Row = TypeVar("_Row")
 
-#: Of a run that arrived whole, and whose sender was left without a word.
+#: Reason of a run that arrived, although the sender got no answer.
 TAKEN_UNANSWERED = "no answer, though it was taken"
 
 
@@ -43,28 +43,28 @@ class RouteView:
     health: Health
     last_run_at: datetime | None = None
     outcome: Outcome | None = None
-    #: What the last run is counted as; `None`: it waits for a proof, or ended before Pantau was started.
+    #: Verdict of the last run; `None`: pending, or from before the start.
     verdict: RunVerdict | None = None
-    #: Where and why the last run failed, in words for an operator; empty if it did not.
+    #: Where and why the last run failed, for an operator; empty if it did not.
     reason: str = ""
-    #: The same in its parts.
+    #: The same in parts.
     failure: Failure | None = None
-    #: How long the sender's server took to answer for the message.
+    #: Time that the sender's server took to answer the message.
     data_seconds: float | None = None
     transit_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckView:
-    """What one kind of check last found. It says nothing about whether mail flows."""
+    """Latest findings of one kind of check. They say nothing about mail flow."""
 
     kind: str
-    #: The gravest of all; `None`: not looked at yet.
+    #: The most severe verdict; `None`: not run yet.
     verdict: Verdict | None = None
     last_run_at: datetime | None = None
-    #: How many things are as they should be.
+    #: Number of findings that passed.
     passed: int = 0
-    #: Those that are not, the gravest first.
+    #: The others, the most severe first.
     findings: Sequence[Finding] = ()
 
 
@@ -79,39 +79,38 @@ class AgencyView:
     health: Mapping[Direction, Health]
     routes: Sequence[RouteView]
     checks: Sequence[CheckView] = ()
-    #: What is going on while its mail may be down.
+    #: Current maintenance.
     maintenance: WindowOccurrence | None = None
-    #: By whose order nobody is told about it, or about one of its routes, for a while.
+    #: Active silence of the agency or of one of its routes.
     silence: Silence | None = None
     #: Number of the open incident, or `None`.
     incident: str | None = None
-    #: What people have declared, whatever `health` says of what is measured, and who has.
+    #: Declared type, regardless of `health`, and who declared it.
     declared: IncidentType | None = None
     declared_by: str = ""
-    #: The incident that a person has ended by hand, while the probes see it still; or `None`.
+    #: An incident that a person closed while it is still detected; or `None`.
     closed_manually: IncidentView | None = None
-    #: Since when it is as bad as that; `None`: it is not, or nobody knows.
+    #: Since when it has its status; `None`: it is up, or unknown.
     since: datetime | None = None
-    #: The directions of which, for a fault of ours or because sign-in is refused, nothing is known now; `health` has what was
-    #: judged last.
+    #: Directions that are unknown now because of a monitoring fault or refused sign-ins; `health` has their last state.
     unobserved: Sequence[Direction] = ()
-    #: People were told that perhaps nobody can sign in: what `unseen` hides may be no fault of ours.
+    #: An incident about sign-in is open: what `unseen` hides may be no monitoring fault.
     sign_in_refused: bool = False
-    #: What each site says of it, at a hub that hears several; empty elsewhere.
+    #: Status at each site, at a hub with several; empty elsewhere.
     sites: Sequence[SiteReport] = ()
-    #: What is wrong with it as enough sites say, or have said and not taken back: `health` is what this one measures.
+    #: Type by the quorum of sites; `health` is what this site detects.
     quorum_type: IncidentType | None = None
-    #: The directions that are down as this site measures or another says, and not enough say so.
+    #: Directions that are down at some site, without a quorum.
     disputed: Sequence[Direction] = ()
-    #: The process that probes it, where that is another than the one that answers: what the checks found is in its memory.
+    #: The process that probes it, if another one: its memory has the check findings.
     probed_by: str = ""
-    #: All of that in one word, by which agencies are counted, sorted and asked for. It is found; what is given is not heeded.
+    #: The combined status for counts, order and filters. Computed; a given value is ignored.
     state: AgencyStatus = AgencyStatus.UNKNOWN
-    #: Over 30 and 90 days; empty where it is not asked for.
+    #: Over 30 and 90 days; empty unless requested.
     availability: Sequence[Availability] = ()
 
     def __post_init__(self) -> None:
-        """Find the state: whoever shows an agency shows the same. What is told of it goes before what this site measures."""
+        """Compute the status, so that all views show the same. Reports have precedence over what this site detects."""
         found = [
             Health.UNKNOWN
             if self.sign_in_refused and direction in self.unobserved and health is not Health.DOWN
@@ -138,14 +137,14 @@ class IncidentView:
 
     id: int
     number: str
-    #: Short code, or "" for something of ours.
+    #: Short code, or "" for a monitoring fault.
     agency: str
     subject: str
     matter: IncidentType
-    #: Why mail fails or failed, as far as was seen; `None`: it was not, or there is no single one.
+    #: Cause as detected; `None`: unknown or not unique.
     cause: Cause | None = None
     state: IncidentState
-    #: What the probes see of it; `None`: nothing, or nothing any more.
+    #: Detected type; `None`: nothing is detected any more.
     measured: IncidentType | None = None
     #: Whose word it is open by, or was.
     declared_at: datetime | None = None
@@ -154,31 +153,31 @@ class IncidentView:
     opened_at: datetime
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
-    #: When that expires if nothing is heard of them.
+    #: Expiry of the acknowledgement without a further answer.
     acknowledged_until: datetime | None = None
-    #: Who had taken it on when that expired, or has handed it on; or `None`.
+    #: The assignee at an expiry or escalation; or `None`.
     had_by: str | None = None
     handed_on: bool = False
-    #: When staff are told again, where the last of the plan has handed it on; or `None`.
+    #: When staff are notified again after the last step was escalated; or `None`.
     told_again_at: datetime | None = None
-    #: "none" (nobody outside is to hear of it), "waiting" (for a duty officer), "released".
+    #: "none" (no recipients outside), "waiting" (for a duty officer), "released".
     announcement: str
     released_by: str | None = None
     resolved_at: datetime | None = None
-    #: Who declared it a false alarm, or `None`.
+    #: Who marked it as a false alarm, or `None`.
     corrected_by: str | None = None
-    #: Who closed it ("": nobody watches it any more), or `None`; and whether they said that mail works again.
+    #: Who closed it ("": no longer monitored), or `None`; and whether with a recovery.
     closed_by: str | None = None
     recovered: bool | None = None
-    #: Until when what is measured of it, though a person has ended it, opens no new one by itself; `None`: nothing is.
+    #: Until when a closed but still detected incident opens no new one; `None`: nothing is detected.
     held_until: datetime | None = None
-    #: It opened while mail was only watched: nobody is told of it.
+    #: It opened in monitor-only mode: nobody is notified of it.
     untold: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationView:
-    """A notice."""
+    """A notification."""
 
     id: int
     incident: str
@@ -186,34 +185,34 @@ class NotificationView:
     plan: Plan
     purpose: Purpose
     channel: Channel
-    #: Whose name it goes to.
+    #: The recipient's name.
     person: str
     state: NotificationState
     created_at: datetime
     attempts: int
-    #: The gateway's word on the last attempt, if it failed.
+    #: The gateway's error of the last attempt.
     why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
-    """One call of one gateway for a notice."""
+    """One gateway call for a notification."""
 
     channel: Channel
     gateway: str
     state: AttemptState
     started_at: datetime
     ended_at: datetime | None = None
-    #: The gateway's word, if it failed.
+    #: The gateway's error.
     why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationDetail:
-    """A notice, all that it tells of, and every attempt to bring it."""
+    """A notification with its incidents and all attempts."""
 
     notice: NotificationView
-    #: Numbers of the incidents that it tells of, the oldest first.
+    #: Numbers of its incidents, the oldest first.
     incidents: Sequence[str]
     #: The oldest first.
     attempts: Sequence[AttemptView]
@@ -224,12 +223,12 @@ class ListPage(Generic[_Row]):
     """A page of a list."""
 
     rows: Sequence[_Row]
-    #: After which id the next page begins, negative where its row is among those that come first; `None`: this is the last.
+    #: Id after which the next page begins, negative within the rows that come first; `None`: the last page.
     after: int | None = None
 
 
 def view_incident(incident: Incident) -> IncidentView:
-    """Return what people are shown of an incident."""
+    """Return the view of an incident."""
     plan = incident.brief.announcement
     announcement = "none"
     if incident.released_at is not None:
@@ -273,11 +272,11 @@ def _closed_by(incident: Incident) -> str | None:
 
 
 def view_notice(notice: Notification, incident: Incident) -> NotificationView:
-    """Return what people are shown of a notice."""
+    """Return the view of a notification."""
     last = notice.last_attempt
     return NotificationView(
         id=notice.id,
-        # Of a bundle the first, and how many more.
+        # For a bundle the first number, and how many more.
         incident=incident.number + (f" +{notice.tells_of - 1}" if notice.tells_of > 1 else ""),
         agency=incident.brief.agency,
         plan=notice.plan,
@@ -292,7 +291,7 @@ def view_notice(notice: Notification, incident: Incident) -> NotificationView:
 
 
 def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, str]) -> NotificationDetail:
-    """Return all that people are shown of a notice. *numbers*: of the incidents that it tells of, by their ids."""
+    """Return the detailed view of a notification. *numbers*: of its incidents, by id."""
     return NotificationDetail(
         notice=view_notice(notice, incident),
         incidents=[numbers[each] for each in notice.incident_ids if each in numbers],
@@ -312,7 +311,7 @@ def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, 
 
 
 def _why(attempt: Attempt) -> str:
-    """Return why an attempt failed, which gateways say in words of ours: without a number."""
+    """Return why an attempt failed, in the gateway's words of ours: without a number."""
     if not attempt.error:
         return ""
     return " ".join(filter(None, (attempt.detail, f"({attempt.code})" if attempt.code else "")))
@@ -321,7 +320,7 @@ def _why(attempt: Attempt) -> str:
 def view_route(
     name: str, direction: Direction, health: Health, last: ProbeResult | None, verdict: RunVerdict | None = None
 ) -> RouteView:
-    """Return what people are shown of a route."""
+    """Return the view of a route."""
     if last is None:
         return RouteView(name=name, direction=direction, health=health)
     data, transit = last.phases.get(Phase.DATA), last.phases.get(Phase.TRANSIT)
@@ -340,7 +339,7 @@ def view_route(
 
 
 def why_failed(result: ProbeResult) -> str:
-    """Return where and why a run failed, in words for an operator; "" if it did not."""
+    """Return where and why a run failed, for an operator; "" if it did not."""
     failure = _failure_of(result)
     if failure is None:
         return ""
@@ -356,9 +355,9 @@ def _failure_of(result: ProbeResult) -> Failure | None:
 
 
 def view_checks(latest: Mapping[str, CheckRun | None]) -> Sequence[CheckView]:
-    """Return what people are shown of the latest inspections, by the kinds of checks.
+    """Return the views of the latest check runs.
 
-    A kind that finds nothing to look at (our own mailboxes have no domain of ours) is left out: that is not a pass.
+    A kind without anything to check is left out (reference mailboxes have no domain of ours): that is no pass.
     """
     return [
         CheckView(kind=kind)

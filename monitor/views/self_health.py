@@ -1,6 +1,6 @@
-"""How Pantau itself stands, for people: what is proven to work, and what is wrong, by its parts. No clock, no I/O.
+"""Health of Pantau itself, by component. No clock, no I/O.
 
-What is not known is unknown here, too, and never well.
+Unknown components are unknown here too, never up.
 """
 
 from __future__ import annotations
@@ -108,22 +108,21 @@ class ProblemCode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentProblem:
-    """One thing that is wrong."""
+    """A problem of a component."""
 
     code: ProblemCode
-    #: `DOWN`, or `DEGRADED` where the part still does its work; `UNKNOWN` of what is waited for; `UP` of what is only to
-    #: be known.
+    #: `DOWN`, or `DEGRADED` if the component still works; `UNKNOWN` while waiting; `UP` for information only.
     health: Health
-    #: Name of the mailbox, route, site, gateway, setting, rota.
+    #: Name of the mailbox, route, site, gateway, setting or rota.
     target: str = ""
-    #: In words for an operator.
+    #: Reason, for an operator.
     reason: str = ""
     since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartView:
-    """A part of Pantau."""
+    """A component of Pantau."""
 
     component: Component
     health: Health
@@ -133,7 +132,7 @@ class PartView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """A control route, and its last run."""
+    """A control route and its last run."""
 
     route: str
     health: Health
@@ -142,56 +141,56 @@ class Control:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayStatus:
-    """Whether a gateway works; `None`: it has not been used yet."""
+    """Whether a gateway works; `None`: not used yet."""
 
     channel: Channel
     gateway: str
     up: bool | None = None
-    #: Since when its receipts are overdue by its own habit.
+    #: Since when its receipts are overdue.
     receipts_overdue_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceView:
-    """A mailbox of ours, by which the agencies' mail is proven."""
+    """A reference mailbox."""
 
     name: str
     health: Health
-    #: What of it is judged to be broken, if anything is, and since when: the mailbox, or our account for it.
+    #: Its monitoring fault, if any, and since when: the mailbox, or our account for it.
     fault: FaultDomain | None = None
     since: datetime | None = None
-    #: The routes between it and the others of ours.
+    #: The control routes of this mailbox.
     controls: Sequence[RouteView] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfHealthInputs:
-    """What the service knows of itself, apart from what its probes and gateways tell."""
+    """State of the service, without its probes and gateways."""
 
-    #: Since when the store is away, and why; `None`: it is there.
+    #: Since when the database is unavailable, and why; `None`: available.
     away: tuple[datetime, str] | None = None
     ailments: AbstractSet[LivenessFailure] = frozenset()
-    #: Since when paper waits, because the store may be an older copy.
+    #: Since when paper is paused, because the database may be an older copy.
     paper_held_since: datetime | None = None
-    #: The engine has come round since the start, and the auditor has looked.
+    #: The engine's cycle and the auditor have run since the start.
     is_under_way: bool = False
-    #: When a configuration was refused, if that was the last one read.
+    #: When the last read configuration was rejected; `None`: it was not.
     refused_at: datetime | None = None
-    #: Settings that take effect at the next start.
+    #: Settings that need a restart.
     awaiting_restart: Sequence[str] = ()
-    #: What is open of agencies that have left: its number, and when it is closed.
+    #: Open incidents of removed agencies: number, and time of closing.
     departed: Mapping[str, datetime] = field(default_factory=dict)
-    #: Rotas that have nobody on call now; `None`: not counted yet.
+    #: Rotas without anybody on call; `None`: not counted yet.
     deserted: Sequence[str] | None = None
-    #: Mail is watched, and nobody is told.
+    #: Monitor-only mode.
     watch_only: bool = False
-    #: Mail is watched for a hub, which tells.
+    #: Monitor-only mode for a hub, which notifies.
     for_hub: bool = False
-    #: And the hub does not read now what is seen here.
+    #: The hub does not read this site at present.
     is_unheard: bool = False
-    #: Other sites, by name, that this hub does not hear or that cannot judge, and since when.
+    #: Sites that are silent or cannot evaluate, by name, and since when.
     ailing_sites: Mapping[str, datetime] = field(default_factory=dict)
-    #: Since when so few of them are heard that no outage can be told; `None`: enough are.
+    #: Since when too few of them are connected for any report; `None`: enough are.
     short_of_sites_since: datetime | None = None
 
 
@@ -203,9 +202,9 @@ def own_health(
     troubles: Mapping[FaultSource, ActiveProblem],
     gateways: Sequence[GatewayStatus],
 ) -> Sequence[PartView]:
-    """Return how each part stands. *routes*: how many there are; *troubles*: what the judge holds against us."""
+    """Return the health of each component. *routes*: their number; *troubles*: monitoring faults."""
     blamed = list(_blamed(troubles))
-    # What is wrong with a part, and what it waits for while it is unproven.
+    # Problems of a component, and what it waits for while it is unknown.
     known: dict[Component, tuple[Iterable[ComponentProblem], Iterable[ComponentProblem]]] = {
         Component.STORE: (_of_store(signs), ()),
         Component.PROBING: (
@@ -230,14 +229,14 @@ def own_health(
 def view_reference(
     name: str, controls: Sequence[RouteView], troubles: Mapping[FaultSource, ActiveProblem]
 ) -> ReferenceView:
-    """Return how a mailbox of ours stands. *troubles*: what the judge holds against us."""
+    """Return the view of a reference mailbox. *troubles*: monitoring faults."""
     for suspect, trouble in troubles.items():
         if suspect.name == name:
             since = trouble.since
             return ReferenceView(name=name, health=Health.DOWN, fault=suspect.blame, since=since, controls=controls)
     found = {control.health for control in controls}
     if Health.DOWN in found or Health.DEGRADED in found:
-        # Another end of that route may be the one that is broken.
+        # The other end of the route may be at fault.
         health = Health.DEGRADED
     else:
         health = Health.UP if found == {Health.UP} else Health.UNKNOWN
@@ -245,7 +244,7 @@ def view_reference(
 
 
 def worst(parts: Iterable[PartView | ComponentProblem]) -> Health:
-    """Return the health of whichever is worst off."""
+    """Return the worst health."""
     found = {each.health for each in parts}
     return next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in found), Health.UP)
 
@@ -312,7 +311,7 @@ def _of_controls(controls: Sequence[Control]) -> Iterator[ComponentProblem]:
         last = control.last
         failed = last is not None and last.outcome not in ARRIVED
         judged = control.health if control.health in IN_TROUBLE else None
-        # One failure proves nothing yet, but a mailbox of ours that refuses is not to be called well meanwhile.
+        # One failure proves nothing yet, but a reference mailbox that refuses must not look up meanwhile.
         if judged or failed:
             why = why_failed(last) if failed and last is not None else ""
             yield ComponentProblem(
@@ -353,7 +352,7 @@ def _of_gateways(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem
                 target=f"{each.channel}: {each.gateway}",
             )
         elif each.receipts_overdue_since is not None:
-            # What it takes may arrive all the same, and the others of its channel are tried first.
+            # Its messages may arrive all the same, and the channel's other gateways are used first.
             about = f"{each.channel}: {each.gateway}"
             yield ComponentProblem(
                 code=ProblemCode.RECEIPTS_OVERDUE,

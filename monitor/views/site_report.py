@@ -1,4 +1,4 @@
-"""What each site says of an agency and has seen of it, for people. No clock, no I/O."""
+"""Status and runs of an agency at each site. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class SiteVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteReport:
-    """What one site says of an agency."""
+    """Status of an agency at one site."""
 
     site: str
     says: SiteVerdict
-    #: What is wrong, and since when; `None`: nothing is, as far as it is known.
+    #: Type of the problem, and since when; `None`: none known.
     type: IncidentType | None = None
     since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteRun:
-    """The last run of a route that did not deliver at a site, by that site's clock."""
+    """The last failed run of a route at a site, by that site's clock."""
 
     route: str
     started_at: datetime
@@ -55,52 +55,52 @@ class SiteRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteIncidentSummary:
-    """What one site says of an agency, and has seen of it in the time of an incident."""
+    """Status and failed runs of an agency at one site during an incident."""
 
     site: str
-    #: What it says now; `None`: the incident is over, or it says nothing.
+    #: Current status; `None`: the incident is over, or none.
     report: SiteReport | None = None
     #: Of each route, the newest first.
     last_failures: Sequence[SiteRun] = ()
-    #: How many it told of that make no sense.
+    #: Number of implausible runs.
     unclear: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteIncidentData:
-    """What one site says of an agency, and its runs that did not deliver in the time of an incident, by its own clock."""
+    """Status and failed runs of an agency at one site during an incident, by its own clock."""
 
     site: str
-    #: What it says now; `None`: the incident is over, or it says nothing.
+    #: Current status; `None`: the incident is over, or none.
     report: SiteReport | None = None
     #: The oldest first.
     results: Sequence[ProbeResult] = ()
-    #: How many it told of that make no sense.
+    #: Number of implausible runs.
     unclear: int = 0
 
     @property
     def last(self) -> Sequence[ProbeResult]:
-        """The last of each route, the newest first."""
+        """The last run of each route, the newest first."""
         by_route = {each.route: each for each in self.results}
         return sorted(by_route.values(), key=lambda each: each.started_at, reverse=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSumsView:
-    """What came of a site's runs of an agency; of those that the site had reason to believe."""
+    """Results of a site's valid runs of an agency."""
 
     site: str
     runs: int
     delivered: int
-    #: The share that was delivered; `None`: there were no runs.
+    #: Share of delivered runs; `None`: no runs.
     share: float | None = None
-    #: Seconds on the way, on average and at most, of those of which it is known.
+    #: Mean and maximum transit time in seconds, where known.
     transit_seconds: float | None = None
     slowest_seconds: float | None = None
 
 
 def view_evidence(told: SiteIncidentData) -> SiteIncidentSummary:
-    """Return what is shown of it."""
+    """Return the summary."""
     last = [
         SiteRun(route=each.route, started_at=each.started_at, outcome=each.outcome, failure=each.failure)
         for each in told.last
@@ -109,7 +109,7 @@ def view_evidence(told: SiteIncidentData) -> SiteIncidentSummary:
 
 
 def view_sums(sums: SiteSums) -> SiteSumsView:
-    """Return what is shown of it. A share is rounded down: what failed once was not all delivered."""
+    """Return the view of sums. A share is rounded down: one failure must not vanish."""
     return SiteSumsView(
         site=sums.site,
         runs=sums.runs,
@@ -120,21 +120,21 @@ def view_sums(sums: SiteSums) -> SiteSumsView:
     )
 
 
-#: The event of the journal that tells what sites say, and the key of its detail.
+#: Event of the audit log with the sites' statuses, and the key of its detail.
 SITES_SAY, WORDS_OF_SITES = "sites say", "sites"
 
 
 def written_word(report: SiteReport) -> str:
-    """Return what a site says as the journal has it: "both 2026-11-24T06:15:00+00:00", "up"."""
+    """Return a site's status in the format of the audit log: "both 2026-11-24T06:15:00+00:00", "well"."""
     if report.type is None or report.since is None:
         return str(report.says)
     return f"{report.type} {report.since.isoformat()}"
 
 
 def read_words(written: Sequence[str]) -> Mapping[str, SiteReport]:
-    """Return what each site said, by what the journal has of it in order: what was wrong first, if anything was, else the last.
+    """Return each site's first reported problem, or otherwise its last status, from the audit log's entries in order.
 
-    What is not understood is left out.
+    Unknown formats are left out.
     """
     found: dict[str, SiteReport] = {}
     for entry in written:
@@ -160,7 +160,7 @@ def _read_word(site: str, word: str) -> SiteReport | None:
 
 
 def view_sites(said: Mapping[str, SiteStatus | None]) -> Sequence[SiteReport]:
-    """Return what each site says; `None`: it has no vote."""
+    """Return the report of each site; `None`: it has no vote."""
     return [_report(site, standing) for site, standing in said.items()]
 
 
@@ -170,5 +170,5 @@ def _report(site: str, standing: SiteStatus | None) -> SiteReport:
     if standing.trouble is not None:
         trouble = standing.trouble
         return SiteReport(site=site, says=SiteVerdict.WRONG, type=trouble.matter, since=trouble.since)
-    # Since when it is well is not said: that moves with each run where one route is probed less often than others.
+    # Since when a site is well is left out: it changes with each run where one route is probed less often.
     return SiteReport(site=site, says=SiteVerdict.UNCLEAR if standing.well_since is None else SiteVerdict.UP)
