@@ -1,4 +1,4 @@
-"""The composition root: build everything, run it in one task group, shut it down cleanly."""
+"""Composition root: builds all parts, runs them in one task group, and shuts down in order."""
 
 from __future__ import annotations
 
@@ -169,33 +169,33 @@ from probes.mail.token import TokenSigner
 
 log = structlog.get_logger()
 
-#: For results that wait for the store at a stop: longer than a server that hangs is waited for.
+#: For results that wait for the database at a stop: longer than the time-out of a server.
 _LAST_WRITES = timedelta(seconds=15)
-#: What the command line waits for at the longest.
+#: The longest wait of the command line.
 _OWN_WORK = timedelta(hours=1)
-#: How often the service manager is told how the service does.
+#: Interval of the status for systemd.
 _STATUS_EVERY = timedelta(seconds=5)
-#: How soon what could not be kept is tried again.
+#: Retry interval of what could not be stored.
 _RENEWED = timedelta(seconds=30)
-#: How often it is looked whether another service goes by other documents, as the pulse has last read it.
+#: Interval for comparing documents with other processes, as last read by the process heartbeat.
 _PACE = timedelta(seconds=5)
-#: How often a site says that it lives, and the hub looks what sites say.
+#: Interval of site heartbeats, and of reading the sites at the hub.
 _BEATS_EVERY = timedelta(seconds=1)
-#: A slot is lost after hours, and what a look costs both ends is not nothing.
+#: A replication slot is lost after hours, and examining it costs both ends.
 _WIRES = timedelta(minutes=1)
-#: A failed run is evidence, and judged where it failed: a hub need not hear of it at once.
+#: A failed run is evaluated at its site: the hub does not need it at once.
 _TELLS_EVERY = timedelta(seconds=5)
 
 
 class App:
-    """The service. Make it in a running loop."""
+    """The service. Created in a running loop."""
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         """*path*: the settings file."""
         self._path = path
         self._environ = environ
         self._manager = ServiceManager(environ)
-        #: The store's, once that is open.
+        #: The store's clock, once it is open.
         self._clock: Clock = MachineClock()
         self._metrics = Metrics(version=own_version(), now=self._now)
         self._renewals = RefreshTokenRotation()
@@ -204,22 +204,22 @@ class App:
         self._briefs = PerConfiguration(self._configuration, PresentBriefs)
         self._stopping = asyncio.Event()
         self._reload_wanted = asyncio.Event()
-        #: Why this process ends by itself: another has taken its name on the store.
+        #: Set when another process has taken this one's name on the store.
         self._ousted: StoreInUseError | None = None
 
     def stop(self) -> None:
-        """Ask `run` to end."""
+        """Request `run` to end."""
         self._stopping.set()
 
     def want_reload(self) -> None:
-        """Ask for the configuration to be read again (SIGHUP)."""
+        """Request a reload of the configuration (SIGHUP)."""
         self._reload_wanted.set()
 
     async def run(self) -> None:
-        """Run until `stop` is called, or until another process on the store has our name.
+        """Run until `stop` is called, or until another process takes this one's name on the store.
 
         Raise `ConfigurationError`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, `StoreBarredError`, or
-        `OSError` when a port cannot be had; everything that was begun is ended.
+        `OSError` when a port is not available; everything that was started is stopped.
         """
         raise_open_files_limit()
         async with AsyncExitStack() as life:
@@ -236,7 +236,7 @@ class App:
                 await life.enter_async_context(self._built(configuration))
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(loop) for loop in self._loops()]
-                # Its doors are open, the store is its own, and the schedule is made.
+                # Its ports are open, the store is locked, and the schedule is planned.
                 self._manager.ready()
                 await self._stopping.wait()
                 self._manager.stopping()
@@ -247,10 +247,10 @@ class App:
             raise self._ousted
 
     async def _give_up(self, away: DocumentsAwayError) -> NoReturn:
-        """Let the lifeline look, and end: which agencies there are only the store knows, and it is away."""
+        """Examine out-of-band alerts and end: the agencies are in the database, which is unavailable."""
         try:
             settings_alone = await read(self._path, self._environ, LoadCache(), ())
-        except ConfigurationError:  # They name what an agency has: its contacts in a drill.
+        except ConfigurationError:  # Documents may be missing that define the contacts of a drill.
             raise StoreUnusableError(str(away)) from None
         async with store_opening(settings_alone, self._path.parent, self._metrics.watchdog, self._clock):
             raise StoreUnusableError(str(away)) from None
@@ -261,7 +261,7 @@ class App:
             self._dispatcher.run(),
             self._poller.run(),
             self._verifier.run(),
-            # All that probes and checks: the prober, the inspector, and who tells what they found.
+            # All probes and checks: prober, check runner, and their reporters.
             self._reloader.keep_watching(),
             self._reloader.keep_reloading(self._reload_wanted),
             self._reloader.retirement.keep_closing(),
@@ -318,7 +318,7 @@ class App:
             self._clock = database.clock
             database.presence.on_change = lambda there: self._metrics.store_judged(there=there)
             self._metrics.store_judged(there=True)
-            # Ports before work: whoever cannot be seen should not probe.
+            # Ports first: a service without metrics should not probe.
             faces = [self._opened(("listen",), settings.listen)]
             stack.callback(faces[0].close)
             faces.append(self._opened(("callbacks", "listen"), settings.callbacks.listen))
@@ -331,10 +331,11 @@ class App:
             try:
                 await self._build(configuration, database)
             except StoreUnavailable as away:
-                # It can be opened and read: a full disk, a server that takes no writes. To the lifeline that is the same.
+                # The database can be opened and read but not written: a full disk. For out-of-band alerts that is the
+                # same.
                 async with opening():
                     raise StoreUnusableError(f"the store cannot be used: {away}") from None
-            # When nobody is served any more, and while the store is still ours.
+            # After all requests have ended, and while the store is still locked.
             stack.push_async_exit(self._farewell)
             stack.push_async_callback(self._close_lines)
             await self._serve(stack, faces)
@@ -348,7 +349,7 @@ class App:
             raise OSError(str(port_problem(self._path, key, listen, error, self._environ))) from error
 
     def _leave_signpost(self, stack: AsyncExitStack, socket_file: Path) -> None:
-        """Let the command line find the control socket while the configuration cannot be read."""
+        """Link the control socket for clients that cannot read the configuration."""
         try:
             link = link_socket(socket_file, self._environ)
         except OSError as error:
@@ -504,9 +505,9 @@ class App:
             settings=lambda: self._configuration().settings,
             muter=self._muter,
         )
-        # Before anything is written into it that an older copy has not.
+        # Before anything is written that an older copy lacks.
         await self._restorer.look()
-        # The first that is asked of the store: one that takes no writes is no store.
+        # The first write: a database that rejects writes is unusable.
         await self._lifecycle.started(version=own_version(), user=f"uid {os.getuid()}")
         self._documents = Documents(database)
         self._reloader = Reloader(
@@ -530,7 +531,7 @@ class App:
                 history=history,
                 reloader=self._reloader,
                 around=self._around,
-                # One clock for all: two machines may differ by more than a process may be silent.
+                # One clock for all processes: two machines may differ by more than a takeover timeout.
                 clock=database.clock,
                 policy=TakeoverPolicy(within=settings.probing.take_over_within),
                 take_over=self._dispatcher.take_over,
@@ -541,23 +542,23 @@ class App:
         share = await self._sharing.begin() if self._sharing else WHOLE
         agencies = configuration.registry.agencies
         owned = share.of(agencies)
-        # Before anybody asks for it: it is set aside with all else that stays, or the collector would hold the loop for it.
+        # Load first: the result is frozen with all else that stays, or collecting it would block the loop.
         await history.latest(owned if len(owned) < len(agencies) else None)
         await self._reloader.begin(configuration, share)
 
     def _speaks_for_all(self) -> bool:
-        """Return whether this process does what one of those that share the store does for all."""
+        """Return whether this process does the tasks that one process does for all on the store."""
         return self._sharing is None or self._sharing.speaks_for_all
 
     def _sites_say(self, agency: str) -> Mapping[str, SiteStatus | None]:
-        # Of an agency that another process of the hub probes that one writes.
+        # Another process of the hub writes the agencies that it probes.
         watch = self._watch()
         return watch.consensus.says(agency) if agency in watch.owned else {}
 
     def _with_other_sites(
         self, settings: Settings, standings: SiteStatuses
     ) -> Sequence[Callable[[], Awaitable[object]]]:
-        """Return what is done each second for other sites: a hub may read that this one lives, and it may be one itself."""
+        """Return the tasks of each second for other sites: for the hub of this site, and for the sites of this hub."""
         if not self._database.is_shared:
             return []
         does: list[Callable[[], Awaitable[object]]] = [
@@ -567,7 +568,7 @@ class App:
                 owes=lambda: self._around.history.owes,
                 look=self._continuity.look,
                 fresh_for=_fresh_for(settings),
-                # A row that ten write each second is written ten times, in its log, on the wire and at the hub.
+                # One writer is enough: each write is logged, sent and applied at the hub.
                 is_ours=self._speaks_for_all,
             ).beat
         ]
@@ -663,7 +664,7 @@ class App:
             metrics=self._metrics,
             clock=self._clock,
             settings=lambda: self._configuration().settings,
-            # Each holds a connection: the portal's other callers keep three quarters.
+            # Each holds a connection: the portal's other clients keep three quarters.
             intake=AlertIntake(connection_limits(open_files_limit()).in_all // 4),
         )
         silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
@@ -795,11 +796,11 @@ class App:
         past = door.scrapers if door else ()
         await stack.enter_async_context(serve(seen, faces[0], certificate=certificate, proxies=proxies, past_them=past))
         await stack.enter_async_context(serve(callbacks(facade), faces[1]))
-        # On our own socket nobody is hung up on: a purge of years of records takes minutes.
+        # The control socket has no time-out: purging years of records takes minutes.
         await stack.enter_async_context(serve(orders, faces[2], answering=_OWN_WORK))
 
     def _signs(self) -> SelfHealthInputs:
-        """Return what this process knows of itself."""
+        """Return the state of this process."""
         watchdog, metrics = self._watchdog, self._metrics.watchdog
         has_hub = self._telling is not None and self._telling.has_hub
         return SelfHealthInputs(
@@ -842,20 +843,20 @@ class App:
         return list(self._configuration().registry.agencies)
 
     def _brief(self, agency: str) -> PolicySnapshot:
-        """Return whom an incident of an agency tells."""
+        """Return the policy of an agency's incident."""
         return self._briefs().of_agency(agency)
 
     def _present_brief(self, incident: Incident) -> PolicySnapshot | None:
-        """Return whom an incident would tell if it opened now; `None`: its agency is watched no more."""
+        """Return the policy of an incident that opened now; `None`: its agency was removed."""
         return self._briefs().of(incident.brief)
 
     def _can_be_silent(self) -> Mapping[str, str]:
-        """Return the agencies and the routes that are watched, each with the code of its agency."""
+        """Return the agencies and routes that may be silenced, with the agency's code."""
         routes = {route.name: route.agency for route in self._configuration().registry.routes}
         return routes | {code: code for code in self._configuration().registry.agencies}
 
     async def _farewell(self, failure: type[BaseException] | None, *_: object) -> None:
-        """Write that the service ends as it was told to, unless it does not."""
+        """Write that the service stops in order, if it does."""
         if failure is not None:
             return
         await self._watchdog.pulse.stop()
@@ -863,7 +864,7 @@ class App:
             await self._around.history.drain(_LAST_WRITES)
             await self._daybook.look()
             await self._lifecycle.stopped()
-        # Then the stop looks like a crash in the journal, and the next start is none the worse.
+        # The stop then looks like a crash in the audit log, without further effect.
         except StoreUnavailable as away:
             log.warning("the stop could not be written down", why=str(away))
         except Exception:
@@ -899,18 +900,18 @@ class App:
         return self._reloader.watch.configuration
 
     def _rests(self) -> bool:
-        """Return whether nobody is told of anything."""
+        """Return whether nobody is notified of anything."""
         return not self._configuration().settings.tells
 
     def _may_release(self, notice: Notification) -> bool:
-        # An office is called by its agency's code.
+        # An office has its agency's code as its short name.
         return self._pins().has(notice.facts.office.short, notice.person)
 
     def _operator(self) -> IssuingOffice:
         return self._configuration().settings.noc.build_office()
 
     def _crest(self, office: str) -> Crest | None:
-        """Return the crest of an agency, as its file holds it now; without it a letter is still a letter."""
+        """Return an agency's crest from its file; a letter without one is valid."""
         agency = self._configuration().registry.agencies.get(office)
         if agency is None or agency.office.crest is None:
             return None
@@ -925,11 +926,11 @@ class App:
 
 
 def _nothing() -> None:
-    """Tell nobody: there are no sessions."""
+    """Do nothing: there are no sessions."""
 
 
 def _members(settings: Settings) -> Sequence[SiteConnection]:
-    """Return the sites that this hub hears; none where it is no hub."""
+    """Return the sites of this hub; empty if it is none."""
     if settings.hub is None or settings.store is None:
         return []
     store = settings.store.build()
@@ -946,5 +947,5 @@ def _prober(settings: Settings) -> str:
 
 
 def _owner(settings: Settings) -> str:
-    """Return what an engine is called that others share the store with: a new name each time it starts."""
+    """Return this engine's name among those on the store, new at each start."""
     return f"{_prober(settings)}/{token_hex(4)}"

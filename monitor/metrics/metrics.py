@@ -1,8 +1,8 @@
-"""Takes in what happened, and shows it to Prometheus.
+"""Metrics: records events and exports them to Prometheus.
 
-Every label is bounded: agencies, routes and gateways are announced before they get a series and lose it when they
-leave, all other labels are closed sets or a bounded number of what an agency's configuration and DNS name. A value is
-absent until it is proven.
+Every label is bounded: agencies, routes and gateways are registered before they get a series and lose it when they are
+removed; all other labels are closed sets, or a bounded number of names from an agency's configuration and DNS. A value
+is absent until it is proven.
 """
 
 from __future__ import annotations
@@ -47,53 +47,53 @@ from monitor.model.route import Direction
 from probes.model.check import Finding
 from probes.model.result import Arrival, Outcome, Path, Phase, ProbeResult
 
-#: What `render` returns: the text format that every Prometheus reads.
+#: Content type of `render`: the text format.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-#: And for whoever asks for it, as Prometheus does by itself: the same, with exemplars.
+#: On request, as by Prometheus itself: the same, with exemplars.
 OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-#: The agency of what belongs to none: control routes between our reference mailboxes, and incidents about ourselves.
+#: Agency label of control routes between reference mailboxes, and of incidents about Pantau itself.
 NO_AGENCY: Final = ""
 
-#: Of so many routes the phases are told unless a configuration says otherwise. They are seven lines a route: of ten
-#: thousand routes as much as all else together.
+#: Default limit of routes with phase series. They are seven lines per route: with ten thousand routes as much as all
+#: else.
 PHASES_OF: Final = 500
 
 _ARRIVED: Final = frozenset({Outcome.DELIVERED, Outcome.JUNK})
 
-#: The only part of an agency in a family that has one series for each.
+#: The only part of an agency in a family with one series per agency.
 _WHOLE: Final = ""
 
 
 class Metrics:
-    """What Prometheus is told. Called from the event loop; `pieces` and `render` may be read from another thread."""
+    """All metrics. Called from the event loop; `pieces` and `render` may be read in another thread."""
 
     def __init__(self, *, version: str, now: Callable[[], datetime]) -> None:
         self._now = now
         self._pending_since: datetime | None = None
         self._routes: dict[str, set[str]] = {}
         self._phases_of = PHASES_OF
-        #: The routes whose phases are told.
+        #: Routes with phase series.
         self._phased: set[str] = set()
         self._gateways: set[tuple[Channel, str]] = set()
         self._references: set[str] = set()
-        #: What of ours is broken, by cause and reference.
+        #: Active monitoring faults, by cause and reference.
         self._faults: set[tuple[str, str]] = set()
         #: By agency and direction.
         self._judged: dict[tuple[str, str], Counter[RunVerdict]] = {}
-        #: By agency: which incidents it has open.
+        #: Open incidents by agency.
         self._open: dict[str, Sequence[OpenIncident]] = {}
-        #: By agency, those that are not watched too: one may come back while its outage stands.
+        #: By agency, including those that are not monitored: one may come back during its outage.
         self._declared: Mapping[str, IncidentType] = {}
-        #: What was so at the start, as long as the engine has not looked for itself.
+        #: Restored declarations, until the engine has processed all incidents.
         self._declared_before: Mapping[str, IncidentType] = {}
         self._all = Definitions()
         self._checks = CheckSeries(self._all)
-        #: Who is on call.
+        #: On-call metrics.
         self.duty = OnCallSeries(self._all)
-        #: What watches the watcher.
+        #: Self-monitoring metrics.
         self.watchdog = WatchdogSeries(self._all)
-        #: When a configuration was refused; `None`: the one that was last read was accepted.
+        #: When a configuration was rejected; `None`: the last one was accepted.
         self.refused_at: datetime | None = None
         self._letters_are_late = False
         self._all.oldest_pending.set_function(self._pending_age)
@@ -103,23 +103,23 @@ class Metrics:
     # What exists
 
     def watch_agency(self, agency: str, *, routes: Collection[str], checks: Collection[str] | None = None) -> None:
-        """Announce an agency, its routes and checks, at start and after each reload; what is not named is forgotten.
+        """Register an agency with its routes and checks, at start and after each reload; others are removed.
 
-        What is told of an agency or route that was not announced, or has left (a run that was still under way), gets
-        no series. Control routes are announced as those of `NO_AGENCY`. *checks*: `None` keeps all that has been seen.
+        Events of an unregistered agency or route, such as a run that was in flight, get no series. Control routes
+        belong to `NO_AGENCY`. *checks*: `None` keeps all.
         """
         had_none = agency in self._routes and not self._routes[agency]
         for route in self._routes.get(agency, set()) - set(routes):
             self.forget_route(agency, route)
         self._routes[agency] = set(routes)
         if not routes and agency != NO_AGENCY:
-            # Nothing is there to be probed at any hour yet: nobody is to be called because of that.
+            # Nothing can be probed yet, which must not cause an alert.
             self.off_hours(agency, active=True)
         elif had_none:
             self._all.off_hours.drop(agency)
         if checks is not None:
             self._checks.keep(agency, checks)
-        # The mailboxes may be others now; those that stay tell again when they next sign in.
+        # Mailboxes may have been replaced; the others report again at their next sign-in.
         self._all.token_expiry.drop(agency)
         self._all.credential_unavailable.drop(agency)
         self._all.used.drop(agency)
@@ -132,7 +132,7 @@ class Metrics:
         self._count_routes()
 
     def forget_agency(self, agency: str) -> None:
-        """Remove every series of an agency that has left."""
+        """Remove every series of an agency."""
         self._phased -= self._routes.pop(agency, set())
         self._open.pop(agency, None)
         self._checks.forget(agency)
@@ -144,7 +144,7 @@ class Metrics:
         self._count_routes()
 
     def watch_references(self, names: Collection[str]) -> None:
-        """Announce our reference mailboxes; what is not named is forgotten."""
+        """Register the reference mailboxes; others are removed."""
         for gone in self._references - set(names):
             for cause in OF_A_REFERENCE:
                 self._all.monitoring_fault.remove_by_labels({"cause": cause, "reference": gone})
@@ -157,7 +157,7 @@ class Metrics:
         start_at_zero(self._all.monitoring_fault, OF_A_REFERENCE, names)
 
     def forget_route(self, agency: str, route: str) -> None:
-        """Remove every series of a route that has left."""
+        """Remove every series of a route."""
         self._routes.get(agency, set()).discard(route)
         self._phased.discard(route)
         for family in (self._all.success, self._all.last_success, self._all.last_run, self._all.phase_duration):
@@ -169,20 +169,20 @@ class Metrics:
         self._all.routes.set(self._watched)
 
     def tell_phases_of(self, routes: int) -> None:
-        """Tell how long each phase took of so many routes at most: all if there are no more, else those in trouble.
+        """Export phases of at most so many routes: of all if there are no more, otherwise of unhealthy ones.
 
-        It holds for each route from its next run on.
+        Effective for each route from its next run on.
         """
         self._phases_of = routes
 
     def watch_gateway(self, channel: Channel, gateway: str) -> None:
-        """Announce a gateway, so that it can be judged and its refused callbacks counted under its name."""
+        """Register a gateway for its health and its rejected callbacks."""
         self._gateways.add((channel, gateway))
         start_at_zero(self._all.callbacks_refused, [gateway], REFUSAL_REASONS)
         start_at_zero(self._all.notification_latency, [channel], [gateway], Milestone)
 
     def forget_gateway(self, channel: Channel, gateway: str) -> None:
-        """Remove every series of a gateway that has left."""
+        """Remove every series of a gateway."""
         self._gateways.discard((channel, gateway))
         self._all.gateway_up.remove(channel, gateway)
         self._all.receipts_overdue.remove(channel, gateway)
@@ -193,16 +193,16 @@ class Metrics:
     # Who probes what
 
     def agencies_shared(self, *, owned: int, unowned: int = 0) -> None:
-        """Show how many agencies this process probes, and of how many it should, and does not yet."""
+        """Export how many agencies this process probes, and how many it should and does not yet."""
         self._all.owned.set(owned)
         self._all.takeover_pending.set(unowned)
 
     def agencies_lacking(self, count: int) -> None:
-        """Show of how many agencies others on the store have documents that this process has not."""
+        """Export for how many agencies other processes have documents that this one lacks."""
         self._all.config_missing.set(count)
 
     def agencies_taken_over(self, count: int) -> None:
-        """Count agencies that another process has probed until now."""
+        """Count agencies taken over from another process."""
         self._all.takeovers.inc(count)
 
     # What happened to mail
@@ -210,9 +210,9 @@ class Metrics:
     def probe_finished(
         self, result: ProbeResult, *, agency: str, direction: str, site: str, went_well: bool = True
     ) -> None:
-        """Count a run. An inconclusive one leaves what was known of the route as it was.
+        """Count a run. An inconclusive one leaves the route's series unchanged.
 
-        *went_well*: its message arrived in good time, and was taken so.
+        *went_well*: its message arrived in time, and was accepted in time.
         """
         self._all.outcomes.labels(_one_of(DIRECTIONS, direction), result.outcome).inc()
         transit = result.phases.get(Phase.TRANSIT)
@@ -241,8 +241,8 @@ class Metrics:
             self._all.phase_duration.drop(agency, route)
             return
         self._phased.add(route)
-        # Not the time of an earlier, better run: phases that this one has not finished have none. The answer to the message
-        # is in the submission, and has a histogram.
+        # Unfinished phases have no value, not that of an earlier run. The answer to the message is part of the
+        # submission, and has a histogram.
         handed_over = [span for phase in (Phase.SUBMIT, Phase.DATA) if (span := result.phases.get(phase)) is not None]
         told = {
             **result.phases,
@@ -253,18 +253,18 @@ class Metrics:
         self._all.phase_duration.put(agency, route, [((route, phase), span.total_seconds()) for phase, span in spans])
 
     def expected(self, agency: str, *, run_by: datetime, proof_by: datetime) -> None:
-        """Show by when a run of an agency's next route must have ended, and by when its mail must be proven again."""
+        """Export by when a run of an agency's next route must end, and by when a delivery must succeed."""
         if agency in self._routes:
             self._all.run_overdue.put(agency, _WHOLE, [((agency,), int(run_by.timestamp()))])
             self._all.success_overdue.put(agency, _WHOLE, [((agency,), int(proof_by.timestamp()))])
 
     def nothing_expected(self, agency: str) -> None:
-        """Show that no run of an agency is waited for."""
+        """Export that no run of an agency is due."""
         self._all.run_overdue.drop(agency)
         self._all.success_overdue.drop(agency)
 
     def runs_judged(self, agency: str, direction: str, verdict: RunVerdict, runs: int) -> None:
-        """Count runs by what they were judged to be: our own faults are no failures of an agency's."""
+        """Count runs by verdict: monitoring faults are no failures of an agency."""
         if (judged := self._judged.get((agency, _one_of(DIRECTIONS, direction)))) is not None:
             judged[verdict] += runs
             self._show_runs(agency, direction)
@@ -275,10 +275,10 @@ class Metrics:
         self._all.runs.put(agency, direction, shown)
 
     def path_known(self, agency: str, direction: str, path: Path) -> None:
-        """Show how long a message took from relay to relay, and how far their clocks are from ours.
+        """Export the delay between relays, and the difference of their clocks to ours.
 
-        Of one agency it is told where its message stayed longest, if that was for long.
-        Relays that agree with us, as far as can be told, have a skew of 0; headers that tell nothing change nothing.
+        For one agency also the slowest relay, if it was slow. Relays without a noticeable difference have a skew of 0;
+        headers without times change nothing.
         """
         _one_of(DIRECTIONS, direction)
         for place, hop in enumerate(path.hops):
@@ -294,13 +294,13 @@ class Metrics:
             self._all.relay_clock_skew.put(agency, direction, [((agency, direction), skew)])
 
     def arrived(self, arrival: Arrival, *, direction: str | None = None, transit: timedelta | None = None) -> None:
-        """Count mail that no run was waiting for; of a late one, also how long it took."""
+        """Count a message without a waiting run; of a late one also its delay."""
         self._all.arrivals.labels(arrival).inc()
         if arrival is Arrival.LATE and direction is not None and transit is not None:
             self._all.transit.labels(_one_of(DIRECTIONS, direction)).observe(transit.total_seconds())
 
     def mail_judged(self, agency: str, direction: str, *, up: bool | None, degraded: bool = False) -> None:
-        """Show an agency's health; `None` is unknown, and shows nothing."""
+        """Export an agency's health; `None` (unknown) removes the series."""
         _one_of(AGENCY_DIRECTIONS, direction)
         if up is None or (up and not degraded):
             self._all.failure_cause.drop(agency, direction)
@@ -312,20 +312,20 @@ class Metrics:
             self._all.mail_degraded.put(agency, direction, [((agency, direction), up and degraded)])
 
     def cause_known(self, agency: str, direction: str, cause: PresentCause) -> None:
-        """Show why mail is down or degraded in a direction, in place of what was shown; until it is judged well or unknown."""
+        """Export why mail is down or degraded in a direction, until it is healthy or unknown."""
         if agency in self._routes:
             labels = (agency, _one_of(AGENCY_DIRECTIONS, direction), cause.outcome, cause.party)
             self._all.failure_cause.put(agency, direction, [(labels, 1)])
 
     def restore_declared(self, declared: Mapping[str, IncidentType]) -> None:
-        """Show what people had declared before the start: nobody may take it for over until the engine has looked."""
+        """Export declarations from before the start, until the engine has processed all incidents."""
         self._declared_before = declared
         self.outages_declared({}, all_known=False)
 
     def outages_declared(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
-        """Show what people have declared of agencies, in the directions that it is about; else nothing is shown.
+        """Export declared outages in the directions of their type, and remove all others.
 
-        *all_known*: every open incident has been looked at; else what was restored and is not among them stays.
+        *all_known*: every open incident has been processed; otherwise restored ones stay.
         """
         unseen = {} if all_known else {a: said for a, said in self._declared_before.items() if a not in declared}
         self._declared_before = unseen
@@ -341,50 +341,50 @@ class Metrics:
             self._all.declared.put(agency, _WHOLE, [((agency, way), 1) for way in WAYS.get(said, ())])
 
     def ended_by_hand(self, agency: str, *, is_so: bool) -> None:
-        """Show that a person has ended an agency's incident, and the probes see it still; else nothing is shown."""
+        """Export whether a person has closed an incident that is still detected."""
         self._all.closed_manually.drop(agency)
         if is_so and agency in self._routes:
             self._all.closed_manually.put(agency, _WHOLE, [((agency,), 1)])
 
     def outage_agreed(self, agency: str, ways: Collection[Direction], *, is_known: bool) -> None:
-        """Show the *ways* in which mail of an agency does not go as several sites have told together; nothing unless *is_known*."""
+        """Export the *ways* that are down by a quorum of sites; removed unless *is_known*."""
         self._all.quorum_outage.drop(agency)
         if is_known and agency in self._routes:
             shown = [((agency, way), way in ways) for way in WAYS[IncidentType.BOTH]]
             self._all.quorum_outage.put(agency, _WHOLE, shown)
 
     def disputed(self, agency: str, *, is_so: bool | None) -> None:
-        """Show whether sites say of an agency what cannot both be so; `None`: no two say anything, and nothing is shown."""
+        """Export whether sites contradict each other about an agency; `None` removes the series."""
         self._all.disputed.drop(agency)
         if is_so is not None and agency in self._routes:
             self._all.disputed.put(agency, _WHOLE, [((agency,), is_so)])
 
     def incidents_departed(self, count: int) -> None:
-        """Show how many incidents are open of agencies that have left the configuration."""
+        """Export how many incidents of removed agencies are open."""
         self._all.orphaned.set(count)
 
     def maintenance(self, agency: str, *, active: bool) -> None:
-        """Show whether an agency's mail may fail for a while, as planned."""
+        """Export whether an agency is in maintenance."""
         if agency in self._routes:
             self._all.maintenance.put(agency, _WHOLE, [((agency,), active)])
 
     def off_hours(self, agency: str, *, active: bool) -> None:
-        """Show whether an agency that has hours is not probed now because of them."""
+        """Export whether an agency is outside its active hours."""
         if agency in self._routes:
             self._all.off_hours.put(agency, _WHOLE, [((agency,), active)])
 
     def checks_finished(self, agency: str, kind: str, findings: Sequence[Finding], at: datetime) -> None:
-        """Show the findings of a whole run of a kind of check, in place of those of the run before.
+        """Replace the findings of a kind of check.
 
-        What could not be looked at is counted, and has no state. Of one kind and agency at most
-        `FINDINGS_AT_MOST` are shown, the worst.
+        Unknown ones are counted and have no state. Of one kind and agency at most `FINDINGS_AT_MOST` are exported, the
+        worst.
         """
         if agency not in self._routes:
             return
         self._checks.show(agency, kind, findings, at)
 
     def token_known(self, mailbox: str, expires_at: datetime | None) -> None:
-        """Show when the access token expires that *mailbox* is signed in with; `None`: its issuer does not say.
+        """Export when the access token of *mailbox* expires; `None`: its issuer does not say.
 
         An agency's mailbox is called "CODE/key", a reference mailbox by its key.
         """
@@ -395,7 +395,7 @@ class Metrics:
             self._all.token_expiry.put(agency, mailbox, [((agency, mailbox), expires_at.timestamp())])
 
     def mailbox_seen(self, mailbox: str, *, locked: bool) -> None:
-        """Show whether the secret cannot be had with which *mailbox*, called as in `token_known`, is signed in to."""
+        """Export whether the secret of *mailbox*, called as in `token_known`, is unavailable."""
         agency = _owner_of(mailbox)
         if not locked:
             self._all.credential_unavailable.drop(agency, mailbox)
@@ -403,14 +403,14 @@ class Metrics:
             self._all.credential_unavailable.put(agency, mailbox, [((agency, mailbox), 1)])
 
     def mail_undeleted(self, mailbox: str, count: int) -> None:
-        """Show how many of our messages stay in *mailbox*, called as in `token_known`, although they were deleted."""
+        """Export how many of our messages remain in *mailbox*, called as in `token_known`, after their deletion."""
         agency = _owner_of(mailbox)
         self._all.undeleted.drop(agency, mailbox)
         if count and agency in self._routes:
             self._all.undeleted.put(agency, mailbox, [((agency, mailbox), count)])
 
     def mailbox_used(self, mailbox: str, share: float | None) -> None:
-        """Show how much of its quota *mailbox*, called as in `token_known`, uses; 1: all of it, `None`: not known."""
+        """Export the used share of the quota of *mailbox*, called as in `token_known`; 1: full, `None`: unknown."""
         agency = _owner_of(mailbox)
         self._all.used.drop(agency, mailbox)
         if share is not None and agency in self._routes:
@@ -419,11 +419,11 @@ class Metrics:
     # What happened to notices
 
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
-        """Count a notice that has just entered *state*, once that is stored."""
+        """Count a notification that has reached *state*, once that is stored."""
         self._all.notifications.labels(channel, purpose, state).inc()
 
     def told(self, telling: NotificationLatency) -> None:
-        """Count how long it took to come to a milestone of telling somebody, by a gateway that is known."""
+        """Record the latency of a milestone, for a registered gateway."""
         channel, gateway = telling.channel, telling.gateway
         if (channel, gateway) in self._gateways:
             series = self._all.notification_latency.labels(channel, gateway, telling.milestone)
@@ -432,10 +432,10 @@ class Metrics:
     def cycle_finished(
         self, now: datetime, oldest_pending: datetime | None, open_incidents: Collection[OpenIncident]
     ) -> None:
-        """Note that the incident engine is alive, which incidents each agency has, and how old the oldest notice is.
+        """Record that the engine is alive, the open incidents by agency, and the age of the oldest notification.
 
-        Incidents about ourselves are `NO_AGENCY`'s. The age is reckoned at each scrape: it goes on growing when the
-        engine stands still.
+        Incidents about Pantau belong to `NO_AGENCY`. The age is computed at each scrape, so that it grows when the
+        engine stops.
         """
         is_first = self.watchdog.cycled_at is None
         self._all.cycle_at.set(now.timestamp())
@@ -451,12 +451,12 @@ class Metrics:
 
     @property
     def open_incidents(self) -> int | None:
-        """How many incidents are open; `None`: the engine has not looked since the start."""
+        """Number of open incidents; `None`: the engine has not run since the start."""
         return None if self.watchdog.cycled_at is None else sum(map(len, self._open.values()))
 
     def _show_open(self, agency: str, incidents: Sequence[OpenIncident]) -> None:
         self._open[agency] = incidents
-        # Until the engine has looked, nobody knows how many are open, not even that none is.
+        # Unknown until the engine has run.
         count = math.nan if self.watchdog.cycled_at is None else len(incidents)
         self._all.incidents_open.put(agency, _WHOLE, [((agency,), count)])
         opened = [((agency, each.number), each.opened_at.timestamp()) for each in incidents]
@@ -464,25 +464,25 @@ class Metrics:
 
     def _pending_age(self) -> float:
         if self.watchdog.cycled_at is None:
-            return math.nan  # The engine has not looked yet: nothing is known to wait, and nothing not to.
+            return math.nan  # Unknown until the engine has run.
         since = self._pending_since
         return 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())
 
     def notices_bundled(self, channel: Channel, notices: int) -> None:
-        """Count notices that were joined to others."""
+        """Count notifications that joined a bundle."""
         self._all.notifications_bundled.labels(channel).inc(notices)
 
     def notices_held(self, channel: Channel, brake: RateLimitScope, notices: int) -> None:
-        """Count notices that a brake has begun to hold back."""
+        """Count notifications that a rate limit delays from now on."""
         self._all.notifications_throttled.labels(channel, brake).inc(notices)
 
     def letters_known(self, steps: Mapping[LetterStep, int] | None, *, overdue: int) -> None:
-        """Show how many letters wait in the trays, and how many are late; `None`: nobody knows."""
+        """Export how many letters wait in the trays, and how many are late; `None`: unknown."""
         if steps is not None:
             self._letters_are_late = overdue > 0
             self._all.letters_overdue.set(overdue)
         elif not self._letters_are_late:
-            # What was late is late until somebody can write down that it was posted.
+            # The number of late letters is unknown until postings can be recorded.
             self._all.letters_overdue.set(math.nan)
         for step in WAITING:
             if steps is None:
@@ -491,27 +491,27 @@ class Metrics:
                 self._all.letters.labels(step).set(steps.get(step, 0))
 
     def nobody_on_call(self, agency: str, rotas: int) -> None:
-        """Count rotas that an incident was to tell somebody by, and that had nobody on call."""
+        """Count rotas of a started step without anybody on call."""
         self.duty.deserted(agency, rotas)
 
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool | None) -> None:
-        """Show whether a gateway works; `None` is unknown, and shows nothing."""
+        """Export whether a gateway works; `None` (unknown) removes the series."""
         if up is None:
             self._all.gateway_up.remove(channel, gateway)
         elif (channel, gateway) in self._gateways:
             self._all.gateway_up.labels(channel, gateway).set(up)
 
     def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
-        """Show whether a gateway's receipts are overdue against its habit; where it has none, nothing is shown."""
+        """Export whether a gateway's receipts are overdue; `None` (no baseline) removes the series."""
         if doubted is None:
             self._all.receipts_overdue.remove(channel, gateway)
         elif (channel, gateway) in self._gateways:
             self._all.receipts_overdue.labels(channel, gateway).set(doubted)
 
     def callback_refused(self, gateway: str, reason: str) -> None:
-        """Count a callback that was answered with an error; *reason* is one of `REFUSALS`.
+        """Count a rejected callback; *reason* is one of `REFUSALS`.
 
-        Both come from strangers, or are free text: what is not known becomes "none" and "other", never a label.
+        Both values come from unauthenticated clients: unknown ones become "none" and "other", never a label.
         """
         known = any(name == gateway for _, name in self._gateways)
         self._all.callbacks_refused.labels(
@@ -519,73 +519,73 @@ class Metrics:
         ).inc()
 
     def alerts_received(self, news: AlertEffect, alerts: int) -> None:
-        """Count what a webhook of Alertmanager said of some alerts."""
+        """Count the effects of alerts from Alertmanager."""
         self._all.alerts_received.labels(news).inc(alerts)
 
     def alert_webhook_refused(self, status: int) -> None:
-        """Count a webhook of Alertmanager that was answered with an error, by its status."""
+        """Count a rejected webhook of Alertmanager by its status."""
         self._all.alert_webhooks_refused.labels(REFUSALS.get(status, OTHER_REFUSAL)).inc()
 
     def alertmanager_told(self, member: str, *, taken: bool) -> None:
-        """Show whether an Alertmanager has taken what it was told of our incidents."""
+        """Export whether an Alertmanager has accepted our incidents."""
         self._all.alertmanager_up.labels(member).set(taken)
 
     def forget_alertmanager(self, member: str) -> None:
-        """Remove the series of one that is told no more."""
+        """Remove the series of an Alertmanager that is not configured any more."""
         self._all.alertmanager_up.remove_by_labels({"member": member})
 
     # What happened to ourselves
 
     def reload_finished(self, *, ok: bool, now: datetime) -> None:
-        """Show how reading the configuration went, at start and at each reload."""
+        """Export the result of reading the configuration, at start and at each reload."""
         self._all.reload_success.set(ok)
         self.refused_at = None if ok else now
         if ok:
             self._all.reload_at.set(now.timestamp())
 
     def restart_needed(self, *, needed: bool) -> None:
-        """Show whether settings of the configuration in force wait for the next start."""
+        """Export whether settings wait for a restart."""
         self._all.restart_needed.set(needed)
 
     def watch_only(self, *, on: bool) -> None:
-        """Show whether mail is only watched, and nobody is told."""
+        """Export monitor-only mode."""
         self._all.monitor_only.set(on)
 
     def audit_head(self, head: ChainHead) -> None:
-        """Show where the journal ends."""
+        """Export the head of the audit log."""
         self._all.audit_entries.set(head.number)
         self._all.audit_fingerprint.set(head.fingerprint)
 
     def audit_followed(self, flaws: int) -> None:
-        """Show what came of following the journal from its beginning."""
+        """Export the result of verifying the audit log from its beginning."""
         self._all.audit_chain_violations.set(flaws)
 
     def paper_judged(self, held_since: datetime | None) -> None:
-        """Show since when paper waits for a person; `None`: it goes out."""
+        """Export since when paper is paused; `None`: it is not."""
         self._all.paper_paused.set(held_since.timestamp() if held_since else 0)
 
     def store_judged(self, *, there: bool) -> None:
-        """Show whether the store can be used."""
+        """Export whether the database is available."""
         self._all.store_up.set(there)
 
     def loop_lagged(self, lag: timedelta) -> None:
-        """Show how late the event loop woke at most in the last second."""
+        """Export the maximum lag of the event loop in the last second."""
         self._all.loop_lag.set(lag.total_seconds())
 
     def schedule_lagged(self, lag: timedelta) -> None:
-        """Count a run by how much later it was started than it was due."""
+        """Count a run by the delay of its start."""
         self._all.schedule_lag.observe(lag.total_seconds())
 
     def runs_skipped(self, runs: int) -> None:
-        """Count runs that were let go because they could not be started in time."""
+        """Count runs that were skipped because they could not start in time."""
         self._all.runs_skipped.inc(runs)
 
     def run_disbelieved(self) -> None:
-        """Count a run that came to nothing because this process stood still meanwhile."""
+        """Count a run that was inconclusive because this process was suspended."""
         self._all.runs_discarded.inc()
 
     def own_faults(self, present: Collection[tuple[str, str]]) -> None:
-        """Show what of ours is broken: causes, each with the name of the mailbox or the site that is meant, or ""."""
+        """Export the active monitoring faults: causes, each with the name of the mailbox or site, or ""."""
         named = {cause: self.watchdog.sites if cause == "site" else self._references for cause in MONITORING_FAULTS}
         shown = {
             (_one_of(MONITORING_FAULTS, cause), name if name in named[cause] or _is_agencys(name) else "")
@@ -593,7 +593,7 @@ class Metrics:
         }
         for cause, name in shown ^ self._faults:
             if _is_agencys(name) and (cause, name) not in shown:
-                # There are thousands of them, and nearly all are well.
+                # Nearly all of thousands are healthy, and are removed.
                 self._all.monitoring_fault.remove_by_labels({"cause": cause, "reference": name})
             else:
                 self._all.monitoring_fault.labels(cause, name).set((cause, name) in shown)
@@ -602,19 +602,19 @@ class Metrics:
     # What is read
 
     def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
-        """Return all of it as text (`CONTENT_TYPE`, or `OPEN_METRICS` with exemplars), a piece at a time.
+        """Return the exposition (`CONTENT_TYPE`, or `OPEN_METRICS` with exemplars), a piece at a time.
 
         The first piece takes some milliseconds: fetch it with `asyncio.to_thread`. The others take well under one.
         """
         return self._all.pieces(open_metrics=open_metrics)
 
     def render(self, *, open_metrics: bool = False) -> bytes:
-        """Return all of it as text, as `pieces` does."""
+        """Return the exposition as one text, as `pieces`."""
         return b"".join(self.pieces(open_metrics=open_metrics))
 
 
 def _exemplar(result: ProbeResult) -> dict[str, str] | None:
-    """Return the run that a histogram shows for one of its buckets; `None`: its route's name is too long for that."""
+    """Return the exemplar of a run for a histogram; `None`: its route's name is too long."""
     run = {"run": result.token_id, "route": result.route}
     # OpenMetrics 1.0: 128 characters, of all names and values.
     return run if sum(map(len, (*run.keys(), *run.values()))) <= 128 else None
