@@ -127,7 +127,7 @@ async def test_without_a_script_an_officer_adds_a_step_and_a_recipient_on_a_tele
     site: RunningSite, door: Door
 ) -> None:
     ravi = await door.admit("ravi", screen=NARROW, script=False)
-    await ravi.go(f"{PLACE}/telling")
+    await ravi.go(f"{PLACE}/notifications")
     steps = (await site.document(MDC.code))["escalation"]["steps"]
     added = await ravi.unfold("edit.step_add")
     wait = added.get_by_label(ravi.say("edit.after"))

@@ -171,7 +171,7 @@ async def test_an_older_copy_of_the_store_sends_nothing_on_paper_unseen_and_give
     async with theatre(tmp_path, program=IMPATIENT) as play:
         await one_outage_to_its_end(play)
         copy = tmp_path / "copy.sqlite"
-        assert "is a whole copy of" in await pantau(play, "backup", str(copy))
+        assert "is a verified copy of" in await pantau(play, "backup", str(copy))
         await a_second_outage(play)
         await play.kill()
         kept = _Kept.of(play, tmp_path / "kept")

@@ -81,7 +81,7 @@ async def test_a_drill_reaches_everybody_and_no_incident_comes_of_it(tmp_path: P
             phone.keys = ["1"] * 5
 
         said = await command(play, "drill", "all", "--by", "Ali Contoh")
-        assert "Drill LATIH-01 has begun: 7 to try" in said
+        assert "Drill LATIH-01 has started: 7 notifications" in said
         for phone in people:
             await phone.expect_sms("LATIHAN SAHAJA", "Ruj LATIH-01")
             call = await phone.expect_call("Ini ialah latihan sahaja")

@@ -215,7 +215,7 @@ async def test_a_second_copy_and_a_forgery_are_told_apart_after_the_next_start(
     Pantau: Both are recognised as before.
     """
     believed = {Outcome.DELIVERED: not stood_still}
-    monkeypatch.setattr("monitor.probing.prober.is_believable", lambda run, *_: believed.get(run.outcome, True))
+    monkeypatch.setattr("monitor.probing.prober.is_valid", lambda run, *_: believed.get(run.outcome, True))
     state, system = tmp_path / "state", network.systems["rujukan-a"]
     address = network.mailboxes()["rujukan-a"].address
     async with life(state, network, OFTEN) as first:

@@ -246,7 +246,7 @@ def test_an_account_is_not_locked_by_somebody_who_goes_on_guessing(
         for guess in ("dua", "tiga"):
             person.answer("User name", "")
             person.answer("Password", guess, hidden=True)
-        person.expect("many lock an account")
+        person.expect("many lock the account")
         assert person.end() == 16
     assert are_refused(mail_server, before + 3)
     assert not place.exists()
