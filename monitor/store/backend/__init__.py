@@ -1,1 +1,1 @@
-"""SQLite and PostgreSQL behind one face: transactions, locks, clocks, and what to do while the store is away."""
+"""SQLite and PostgreSQL behind one interface: transactions, locks, clocks, availability."""

@@ -1,7 +1,7 @@
-"""When the store cannot be used: another has it, or it is away; which errors mean that, and since when.
+"""Availability of the database: which errors mean that it is unavailable or in use, and since when.
 
-Away is the disk that is full, the server that restarts, the connection that broke, the transaction that lost a race
-and may be repeated. Everything else that a database raises is our own bug, and passes through as it is.
+Unavailable are a full disk, a restarting server, a broken connection, and a transaction that lost a race and may be
+repeated. All other database errors are bugs of ours and are raised unchanged.
 """
 
 from __future__ import annotations
@@ -25,29 +25,30 @@ log = structlog.get_logger()
 #: SQLite's primary result codes: no permission, busy, locked, out of memory, read-only, I/O error, corrupt, disk full,
 #: cannot be opened, not a database.
 _SQLITE_AWAY = frozenset({3, 5, 6, 7, 8, 10, 11, 13, 14, 26})
-#: The first two characters of PostgreSQL's SQLSTATE: connection, transaction rolled back, out of resources, not in a
-#: state for it (a lock not had in time), stopped by an operator, error of the system.
+#: Classes of PostgreSQL's SQLSTATE: connection, transaction rolled back, insufficient resources, object not in
+#: prerequisite state (a lock not obtained in time), operator intervention, system error.
 _POSTGRES_AWAY = frozenset({"08", "40", "53", "55", "57", "58"})
-#: A server that became a standby; a transaction that the server ended because we said nothing for too long.
+#: A server that became a standby; a transaction that the server ended because it was idle.
 _POSTGRES_AWAY_STATES = frozenset({"25006", "25P03", "25P04"})
-#: Of a standby that is asked to begin a transaction that writes; anything else by this state is a bug of ours.
+#: A standby that is asked to begin a write transaction; anything else with this state is a bug.
 _STANDBY = ("0A000", "during recovery")
-#: Another transaction was in the way, and this one may be repeated at once: rolled back, or a lock not had in time.
+#: Conflicts with another transaction, after which this one may be repeated at once: rolled back, or a lock not obtained
+#: in time.
 _LOST_RACES = ("40", "55")
-#: In seconds; so often a store that is away is tried.
+#: Seconds between two attempts on an unavailable database.
 _TRIED_EVERY = 1.0
 
 
 class StoreInUseError(Exception):
-    """Another process has the store, or our name there. The message says what to do."""
+    """Another process has the store, or this process's name there. The message says what to do."""
 
 
 class TransactionConflictError(StoreUnavailable):
-    """Another transaction was in the way. The store is there."""
+    """A conflict with another transaction. The database is available."""
 
 
 def reason_of(error: BaseException) -> str | None:
-    """Return why the store is away, in one line without any value of ours; `None` when it is not."""
+    """Return why the database is unavailable, in one line without any value; `None` when the error means something else."""
     if isinstance(error, TimeoutError | PoolTimeoutError):
         return "it does not answer in time"
     if not isinstance(error, DBAPIError):
@@ -71,39 +72,39 @@ def raising_away() -> Iterator[None]:
     except Exception as error:
         if (why := reason_of(error)) is None:
             raise
-        # Without its cause: forty lines of libraries, in the log of everybody who asks meanwhile.
+        # Without the cause: each caller would log forty lines of libraries.
         state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
         _untie(error)
         raise (TransactionConflictError if state.startswith(_LOST_RACES) else StoreUnavailable)(why) from None
 
 
 def _untie(error: BaseException | None) -> None:
-    """Let an error and those behind it go of where they were raised: SQLAlchemy's calls hold them, and they the calls."""
+    """Break the reference cycle of exceptions and their frames, which SQLAlchemy's calls form."""
     while error is not None:
         error.__traceback__ = None
         error = error.__context__
 
 
 class StoreAvailability:
-    """Whether the store can be used. One line in the log when that changes, however many want it meanwhile."""
+    """Whether the database is available. A change is logged once, however many callers there are."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        #: When it was last found away, by the clock that nobody sets.
+        #: Last failure, by the monotonic clock.
         self._failed_at = -math.inf
-        #: Why, when it was last away.
+        #: Reason of the last failure.
         self.why = ""
-        #: Since when it is away; `None` while it is there.
+        #: Since when it is unavailable; `None` while it is available.
         self.away_since: datetime | None = None
-        #: Told when it goes away (`False`) and when it is back (`True`).
+        #: Called with `False` when it becomes unavailable and with `True` when it is available again.
         self.on_change: Callable[[bool], None] = lambda there: None  # noqa: ARG005 - nobody wants to know yet
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Raise `StoreUnavailable` for an error of the block that means it, or at once while it is known to be away.
+        """Raise `StoreUnavailable` for an error of the block that means it, or at once while it is known to be unavailable.
 
-        While it is away it is tried now and then, and not by everybody: who waits for a server that hangs would be
-        many. Only a write shows that it is back; a full disk can be read.
+        Meanwhile it is tried now and then, not by each caller: too many would wait for a server that hangs. Only a
+        write proves that it is available; a full disk can be read.
         """
         if self.away_since is not None and time.monotonic() - self._failed_at < _TRIED_EVERY:
             raise StoreUnavailable(self.why)

@@ -1,4 +1,4 @@
-"""A copy of the embedded store, made while it is used; and a file that is whole under its name, or not there at all."""
+"""Online copy of the embedded store, and atomic creation of files."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-#: What is still written begins so, and ends so: whoever copies a directory's copies elsewhere leaves it out.
+#: Prefix and suffix of incomplete files, which backups should exclude.
 _PREFIX, _SUFFIX = ".pantau-", ".part"
-#: In seconds: so long a writer may keep us from beginning.
+#: Seconds to wait for a writer before the copy starts.
 _PATIENCE = 30.0
-#: In seconds: younger than that, a file may be somebody's who is about to lock it.
+#: Seconds: a younger file may not be locked yet by its writer.
 _YOUNG = 60.0
 
 
 class BadCopyError(Exception):
-    """A file is no whole store. The message says what is wrong with it."""
+    """A file is no valid store. The message gives the reason."""
 
 
 @contextmanager
 def made_whole(final: Path) -> Iterator[Path]:
-    """Give the block a file to write that only we can read; at its end it gets the name *final*, on the disk for good.
+    """Provide a private temporary file; at the end of the block it is renamed to *final* durably.
 
-    Whatever happens before leaves nothing under that name. Raise `FileExistsError` when somebody has it, `OSError`.
+    After an error there is no file of that name. Raise `FileExistsError` when the name is taken, `OSError`.
     """
     if final.exists():
         raise FileExistsError(final)
@@ -38,7 +38,7 @@ def made_whole(final: Path) -> Iterator[Path]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield part
-        # By the name and not by `descriptor`: the block may have written another file there.
+        # Open by name, not by `descriptor`: the block may have replaced the file.
         with part.open("rb+") as file:
             os.fchmod(file.fileno(), 0o600)
             os.fsync(file.fileno())
@@ -55,19 +55,19 @@ def made_whole(final: Path) -> Iterator[Path]:
 
 
 def _name(part: Path, final: Path) -> None:
-    """Give the file its name, unless another has taken it meanwhile."""
+    """Rename the file, unless the name has been taken meanwhile."""
     try:
         os.link(part, final)
     except FileExistsError:
         raise
-    except OSError:  # FAT, and many a network share.
+    except OSError:  # FAT and many network shares have no hard links.
         if final.exists():
             raise FileExistsError(final) from None
         part.rename(final)
 
 
 def _clear(directory: Path) -> None:
-    """Remove what those left behind who were killed; whoever is at work has a lock."""
+    """Remove incomplete files of killed processes; a live writer holds a lock."""
     for part in directory.glob(f"{_PREFIX}*{_SUFFIX}"):
         with suppress(OSError), part.open("rb") as file:
             if time.time() - os.fstat(file.fileno()).st_mtime < _YOUNG:
@@ -78,21 +78,21 @@ def _clear(directory: Path) -> None:
 
 
 def copy(store: Path, to: Path) -> None:
-    """Copy the SQLite file *store* as it is at one moment, whoever writes meanwhile, into the one file *to*.
+    """Copy the SQLite file *store* in a consistent state, during writes, into the file *to*.
 
-    Nobody waits for it: a reader of a write-ahead log keeps no writer. Raise `sqlite3.Error`.
+    No writer waits: a reader of a write-ahead log does not block. Raise `sqlite3.Error`.
     """
     with _opened(store, "ro") as source, closing(sqlite3.connect(to)) as target:
-        # It counts once it is whole and on the disk; until then it needs no care.
+        # The copy counts once it is complete and synced; until then it needs no protection.
         target.execute("PRAGMA synchronous=OFF")
-        # In one go: copied in parts it begins anew whenever somebody writes, and would never end.
+        # In one step: a copy in parts restarts at each write, and would never end.
         source.backup(target, pages=-1)
-        # The copy is to be one file, and to be read where nothing can be written.
+        # The copy is a single file, readable on read-only media.
         target.execute("PRAGMA journal_mode=DELETE")
 
 
 def see_whole(file: Path) -> None:
-    """Look at every page and every index of a SQLite file. Raise `BadCopyError`."""
+    """Check every page and every index of a SQLite file. Raise `BadCopyError`."""
     try:
         with _opened(file, "ro") as connection:
             found = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
@@ -103,7 +103,7 @@ def see_whole(file: Path) -> None:
 
 
 def schema_of(file: Path) -> str:
-    """Return the number of a store's schema, such as "0018". Raise `BadCopyError` when the file is no store."""
+    """Return the schema number of a store, such as "0018". Raise `BadCopyError` when the file is no store."""
     try:
         with _opened(file, "ro") as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()

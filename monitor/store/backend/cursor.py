@@ -1,7 +1,7 @@
-"""A connection to the file that asks its thread once for a statement and its result.
+"""SQLite connection that executes a statement and fetches its rows in one call to its thread.
 
-The driver hands its thread each step by itself: to make a cursor, to execute, to fetch, to close. Each of them waits for the
-thread and then for its turn of the loop, which together cost more than most statements do.
+aiosqlite makes one call per step: create a cursor, execute, fetch, close. Each waits for the thread and then for the
+event loop, which together cost more than most statements.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any, Final, Self
 
 import aiosqlite
 
-#: Rows that are read with a statement: of most results all, and of a long one never more than so many beforehand.
+#: Rows fetched with a statement: of most results all.
 AT_ONCE: Final = 1000
 
 
 class PrefetchingConnection(aiosqlite.Connection):
-    """Has cursors that SQLAlchemy's dialect uses as it does the driver's."""
+    """Connection whose cursors SQLAlchemy's dialect uses like aiosqlite's."""
 
     def cursor(self) -> PrefetchingCursor:  # type: ignore[override]  # the dialect enters it, and nothing else
-        """Return a cursor; there is none in the thread yet."""
+        """Return a cursor, without a call to the thread."""
         return PrefetchingCursor(self)
 
     async def ask(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """Run *function* in the connection's thread. Raise what it raises."""
+        """Run *function* in the connection's thread. Raise its errors."""
         return await self._execute(function, *arguments)  # type: ignore[no-untyped-call]  # the driver has no types there
 
     def begin(self, execute: Callable[[sqlite3.Cursor], object]) -> tuple[sqlite3.Cursor, Sequence[Any]]:
-        """Execute a statement and return its first rows; where those are all, the cursor is closed. In the thread."""
+        """Execute a statement and return its first rows; if there are no more, close the cursor. Runs in the thread."""
         cursor = self._conn.cursor()
         rows: Sequence[Any] = ()
         try:
@@ -42,7 +42,7 @@ class PrefetchingConnection(aiosqlite.Connection):
 
 
 class PrefetchingCursor:
-    """Has the first rows of the latest statement, and asks for those that follow."""
+    """Cursor with the first rows of the latest statement, which fetches the others on demand."""
 
     arraysize = 1
 
@@ -58,11 +58,11 @@ class PrefetchingCursor:
         return self
 
     async def execute(self, operation: str, parameters: Sequence[Any] = ()) -> Self:
-        """Execute a statement. Raise what the driver raises."""
+        """Execute a statement. Raise the driver's errors."""
         return await self._begin(lambda cursor: cursor.execute(operation, parameters))
 
     async def executemany(self, operation: str, parameters: Iterable[Sequence[Any]]) -> Self:
-        """Execute a statement for each of *parameters*. Raise what the driver raises."""
+        """Execute a statement for each of *parameters*. Raise the driver's errors."""
         return await self._begin(lambda cursor: cursor.executemany(operation, parameters))
 
     async def _begin(self, execute: Callable[[sqlite3.Cursor], object]) -> Self:
@@ -78,7 +78,7 @@ class PrefetchingCursor:
         return rows[0] if rows else None
 
     async def fetchmany(self, size: int | None = None) -> Sequence[Any]:
-        """Return so many of the rows that follow, or those that are left."""
+        """Return up to *size* of the next rows."""
         size = size or self.arraysize
         if len(self._rows) < size and self._open is not None:
             more = await self._connection.ask(self._open.fetchmany, max(size, AT_ONCE))
@@ -89,7 +89,7 @@ class PrefetchingCursor:
         return found
 
     async def fetchall(self) -> Sequence[Any]:
-        """Return all rows that are left."""
+        """Return all remaining rows."""
         found, self._rows = self._rows, ()
         if self._open is not None:
             found = [*found, *await self._connection.ask(self._open.fetchall)]
@@ -102,7 +102,7 @@ class PrefetchingCursor:
                 yield row
 
     async def close(self) -> None:
-        """Forget what is left of the result."""
+        """Discard the remaining rows."""
         self._rows = ()
         await self._let_go()
 

@@ -1,4 +1,4 @@
-"""The database: writing transactions, consistent views, and whether it can be had. The same for both stores."""
+"""Database: write transactions, consistent reads, availability. The same for both backends."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from monitor.store.backend.sqlite import READING, OpenFile, Writer, embedded
 
 __all__ = ["Database", "StoreInUseError", "StoreUnusableError"]
 
-#: In seconds. A transaction on a server takes milliseconds; one that takes so long meets a server that hangs.
+#: Seconds. A transaction on a server takes milliseconds; one that takes so long meets a server that hangs.
 _DEADLINE = 10.0
-#: In seconds: however little is in a commit, it costs a flush of the disk and a tenth of what a run does.
+#: Seconds between two group commits: each costs a disk flush and a tenth of a run.
 _APART = 0.01
 
 Upsert = sqlite.Insert | postgresql.Insert
@@ -36,7 +36,7 @@ V = TypeVar("V")
 
 
 class Database:
-    """A store at work: the embedded SQLite file, or a PostgreSQL that several engines share."""
+    """An open store: the embedded SQLite file, or a PostgreSQL that several engines share."""
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class Database:
         self._writer = writer
         self._file = file
         self._name = name
-        #: The time that decisions are taken by: the server's, where there is one.
+        #: The time of decisions: the server's, if there is one.
         self.clock = clock
         self.presence = StoreAvailability(clock)
         self._is_shared = isinstance(clock, ServerClock)
-        # SQLite has one writer. Waiting here is fair and free; waiting in SQLite is a loop of sleeps that can time out.
-        # In front of a server, those wait here who would wait there and hold a connection meanwhile.
+        # SQLite has one writer. Waiting for this lock is fair and cheap; SQLite itself polls and may time out. With a
+        # server, callers wait here instead of holding a connection.
         self._writing = asyncio.Lock()
-        #: For writes that are many and small, each of some statements; see `joined` for their order.
+        #: Group commit for many small writes; `joined` defines their order.
         self.together = GroupCommit[Sequence[Statement]](self._store, apart=_APART)
 
     @classmethod
@@ -66,10 +66,10 @@ class Database:
     async def open(
         cls, directory: Path, server: PostgresServer | None = None, *, name: str = "pantau"
     ) -> AsyncIterator[Database]:
-        """Open the store, bringing its schema up to date; close it at the end of the block.
+        """Open the store and migrate its schema; close it at the end of the block.
 
-        It is the file in *directory*, or *server*, where nobody else may have our *name*. Raise `StoreInUseError`,
-        `StoreUnusableError`, `StoreTooNewError` or `StoreBarredError` with what to do.
+        It is the file in *directory*, or *server*, where no other process may have the same *name*. Raise
+        `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError` or `StoreBarredError` with what to do.
         """
         clock = ServerClock()
         _make(directory)
@@ -90,33 +90,32 @@ class Database:
             yield database
 
     async def keep_name(self) -> None:
-        """See to it that nobody else can take our name on a server, until cancelled; a file's lock cannot be lost.
+        """Keep the process name locked on a server, until cancelled; a file's lock cannot be lost.
 
-        Raise `StoreInUseError` when somebody has taken it, as is possible while the server restarts.
+        Raise `StoreInUseError` when another process has taken it, as is possible while the server restarts.
         """
         if self._name is not None:
             await self._name.keep()
 
     @property
     def is_shared(self) -> bool:
-        """Whether other engines may be at work on it."""
+        """Whether other engines may use it."""
         return self._is_shared
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Begin a writing transaction: committed at the end of the block, rolled back on an error.
+        """Begin a write transaction: committed at the end of the block, rolled back on an error.
 
-        Raise `StoreUnavailable` when it cannot be had; then nothing was written, or all, if the connection broke during the
-        commit.
+        Raise `StoreUnavailable` without any write, or with all if the connection broke during the commit.
         """
         async with nullcontext() if self.is_shared else self._writing, self._transaction() as connection:
             yield connection
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[AsyncConnection]:
-        """Begin a writing transaction while no other one like it is under way, in this process or in another.
+        """Begin a write transaction that excludes all others like it, in this and other processes.
 
-        What it reads stays true until it ends, as far as it is written by such transactions only.
+        What it reads stays valid until its end, as far as only such transactions write it.
         """
         async with self._writing, self._transaction() as connection:
             if isinstance(self.clock, ServerClock):
@@ -125,7 +124,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Give a consistent view; readers do not wait for writers, nor these for them."""
+        """Begin a consistent read transaction; readers and writers do not block each other."""
         options = (
             {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if self.is_shared else {READING: True}
         )
@@ -135,34 +134,34 @@ class Database:
                 yield await connection.execution_options(**options)
 
     async def rows(self, query: TypedReturnsRows[*Ts]) -> Sequence[Row[*Ts]]:
-        """Return what one question finds, in a view of its own."""
+        """Return the rows of one query, in a transaction of its own."""
         async with self.read() as connection:
             return (await connection.execute(query)).all()
 
     async def row(self, query: TypedReturnsRows[*Ts]) -> Row[*Ts] | None:
-        """Return the only row that one question can find, in a view of its own."""
+        """Return the only row of a query, in a transaction of its own."""
         return next(iter(await self.rows(query)), None)
 
     async def values(self, query: TypedReturnsRows[V]) -> Sequence[V]:
-        """Return what one question finds that asks for one column, in a view of its own."""
+        """Return the values of a query with one column, in a transaction of its own."""
         return [row[0] for row in await self.rows(query)]
 
     async def value(self, query: TypedReturnsRows[V]) -> V | None:
-        """Return the only value that one question can find, in a view of its own."""
+        """Return the only value of a query, in a transaction of its own."""
         return next(iter(await self.values(query)), None)
 
     async def change(self, statement: UpdateBase) -> int:
-        """Carry out one statement in a transaction of its own; return how many rows it has changed."""
+        """Execute one statement in a transaction of its own; return the number of changed rows."""
         async with self.write() as connection:
             return (await connection.execute(statement)).rowcount
 
     @property
     def upsert(self) -> Callable[[Table], Upsert]:
-        """Return the insert that can say what happens on a conflict: the one thing that the dialects write apart."""
+        """Return the insert with a conflict clause, which the dialects write differently."""
         return postgresql.insert if self.is_shared else sqlite.insert
 
     def put(self, table: Table) -> Upsert:
-        """Return the insert of rows that take the place of those with the same keys."""
+        """Return the insert that replaces rows with the same keys."""
         made = self.upsert(table)
         anew = {each.name: made.excluded[each.name] for each in table.c if not each.primary_key}
         return made.on_conflict_do_update(index_elements=list(table.primary_key), set_=anew)
@@ -187,15 +186,15 @@ class Database:
         return [None] * len(writes)
 
     def _see_file(self) -> None:
-        # Also for those who only read: who opens what is not there makes an empty file.
+        # Also for reads: opening a missing file would create an empty one.
         if self._file is not None:
             self._file.see()
 
     def _in_time(self) -> asyncio.Timeout:
-        # A file answers or fails; its driver's thread could not be cut off anyway.
+        # A file answers or fails; its driver's thread could not be interrupted anyway.
         return asyncio.timeout(_DEADLINE if self.is_shared else None)
 
 
 def _make(directory: Path) -> None:
-    # It holds more than the store: the control socket, the key that signs tokens.
+    # It also contains the control socket and the key that signs tokens.
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,4 @@
-"""The shared store: a PostgreSQL server that several engines use, its clock, and whether a server can be one."""
+"""PostgreSQL backend shared by several engines: connection, clock, and requirements of the server."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from monitor.store.schema.migrations import upgrade
 log = structlog.get_logger()
 
 _OLDEST = 15
-#: So many connections a process opens at most, and keeps while there is less to do.
+#: Connections of a process: maximum, and kept when idle.
 CONNECTIONS, _KEPT = 10, 5
-#: Smaller differences are the network's. Following them would set the clock back again and again.
+#: Smaller differences are network delays, and would set the clock back repeatedly.
 _TOLERANCE = timedelta(milliseconds=100)
-#: Where Debian keeps the authorities that the machine trusts. The library brings an OpenSSL that looks elsewhere.
+#: Debian's trusted authorities. The library's own OpenSSL searches elsewhere.
 _SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
-#: Of the session, whatever the server's or the role's defaults are. An engine that hangs must hold up nobody for long.
+#: Session settings, whatever the defaults. An engine that hangs must not block others for long.
 _SESSION = {
     "timezone": "UTC",
     "datestyle": "ISO",
@@ -47,69 +47,70 @@ _SESSION = {
 
 
 class StoreUnusableError(Exception):
-    """The server cannot be reached, or cannot be our store. The message says what to do; it holds no secret."""
+    """The server is not reachable or cannot be the store. The message says what to do and contains no secret."""
 
 
 class ServerClock:
-    """One time for all engines that share a store, whatever their machines' clocks say.
+    """Common time of all engines on a store, independent of their machines' clocks.
 
-    It goes on from what the server last said; also while that is away, and when this machine's clock is set.
+    It continues from the server's last time, also during an outage and when this machine's clock is set.
     """
 
     def __init__(self) -> None:
-        #: The server's time when this machine's uptime was nothing.
+        #: The server's time at zero uptime of this machine.
         self._zero = datetime.now(UTC) - uptime()
         self._told = False
 
     def tell(self, moment: datetime) -> None:
-        """Take in what the server's clock says at this moment."""
+        """Record the server's time at this moment."""
         zero = moment.astimezone(UTC) - uptime()
         if not self._told or abs(zero - self._zero) > _TOLERANCE:
             self._zero, self._told = zero, True
 
     def now(self) -> datetime:
-        """Return the present moment, aware, in UTC."""
+        """Return the current time, aware, in UTC."""
         return self._zero + uptime()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresServer:
-    """Where the shared store is."""
+    """Address and credentials of the shared store."""
 
-    #: A name, an address, or the directory of a Unix socket; or several of these with commas: a primary and its standbys.
+    #: A name, an address, or the directory of a Unix socket; or several of these with commas: a primary and its
+    #: standbys.
     host: str
     port: int = 5432
     database: str
     user: str
     password: str | None = field(default=None, repr=False)
-    #: TLS, with a certificate that is right for `host`.
+    #: TLS with a certificate that is valid for `host`.
     tls: bool
-    #: Authorities, as PEM; `None`: those this machine trusts.
+    #: Authorities as PEM; `None`: those that this machine trusts.
     ca_file: Path | None = None
-    #: By what it knows us, and the key to that, as PEM; `None`: by neither.
+    #: Client certificate and key as PEM; `None`: none.
     cert_file: Path | None = None
     key_file: Path | None = None
 
     def __str__(self) -> str:
-        """Return it as people know it."""
+        """Return the server for messages."""
         return f"database {self.database} of the PostgreSQL at {self.host}, port {self.port}"
 
     def url(self) -> URL:
-        """Return what SQLAlchemy connects to; it has the password in it."""
+        """Return the URL for SQLAlchemy; it contains the password."""
         return URL.create(
             "postgresql+psycopg",
             username=self.user,
             password=self.password,
             database=self.database,
-            # Not as the host of the URL: there a path has no place. SQLAlchemy wants a port with each.
+            # In the query, because the host part of a URL takes no path. SQLAlchemy requires a port for each host.
             query={"host": self.host, "port": ",".join([str(self.port)] * len(self.host.split(",")))},
         )
 
     def arguments(self) -> dict[str, Any]:
-        """Return how it is connected to."""
+        """Return the connection arguments."""
         arguments: dict[str, Any] = {
             "connect_timeout": 5,
-            # What is sent and not confirmed for so long is lost: the other machine is gone.
+            # Unconfirmed data after so long means that the other machine is gone.
             "tcp_user_timeout": 10_000,
             "keepalives_idle": 10,
             "keepalives_interval": 5,
@@ -120,7 +121,7 @@ class PostgresServer:
             "sslmode": "disable",
         }
         if "," in self.host:
-            # Whichever it is by now. Of one alone it is looked at afterwards, and said in words that it is none.
+            # The present primary. A single server is checked afterwards, with a better message.
             arguments["target_session_attrs"] = "primary"
         if self.tls:
             system = _SYSTEM_AUTHORITIES if _SYSTEM_AUTHORITIES.exists() else "system"
@@ -130,7 +131,7 @@ class PostgresServer:
         return arguments
 
     def environ(self) -> dict[str, str]:
-        """Return by which variables PostgreSQL's own programs connect to it: on a command line all could read them."""
+        """Return environment variables for PostgreSQL's programs: a command line would be visible to all users."""
         arguments = self.arguments()
         told = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGDATABASE": self.database}
         told |= {f"PG{name.upper()}": arguments[name] for name in ("sslmode", "sslrootcert") if name in arguments}
@@ -143,15 +144,15 @@ class PostgresServer:
 async def shared(
     server: PostgresServer, clock: ServerClock, name: str
 ) -> AsyncIterator[tuple[AsyncEngine, ProcessNameLock]]:
-    """Connect to *server*, bringing its schema up to date; disconnect at the end of the block.
+    """Connect to *server* and migrate its schema; disconnect at the end of the block.
 
-    *name*: the prober's, which it is to `keep`. Raise `StoreInUseError` when another has it,
-    `StoreUnusableError` when the server cannot be reached or used, `StoreTooNewError` when a newer version has used it,
-    `StoreBarredError` when nobody may.
+    *name*: this process's, to be kept locked. Raise `StoreInUseError` when another process has it, `StoreUnusableError`
+    when the server is not reachable or not usable, `StoreTooNewError` after a newer version, `StoreBarredError` when
+    the store is blocked.
     """
     async with connected(server, clock) as engine:
         own = ProcessNameLock(engine, name, str(server))
-        # Before anything is made there: whoever copies a store to it looks who has a name, and then shuts it.
+        # Lock the name first: `store copy` checks the names on a target before it blocks it.
         await own.take()
         try:
             await migrate(server)
@@ -161,17 +162,17 @@ async def shared(
 
 
 def _leave_writing_to_the_server(connection: DBAPIConnection, *_: object) -> None:
-    # After a reading SQLAlchemy asks for READ WRITE, which overrules a server or a database that is to take no writes.
+    # After a read SQLAlchemy sets READ WRITE, which would override a read-only server or database.
     connection.set_read_only(None)
 
 
 @asynccontextmanager
 async def connected(server: PostgresServer, clock: ServerClock) -> AsyncIterator[AsyncEngine]:
-    """Connect to *server*, if it can be a store; disconnect at the end of the block. Raise `StoreUnusableError`."""
+    """Connect to *server* if it can be a store; disconnect at the end of the block. Raise `StoreUnusableError`."""
     engine = create_async_engine(
         server.url(),
         connect_args=server.arguments(),
-        # Connections that broke while nobody used them are replaced, and nobody notices.
+        # Connections that broke while idle are replaced transparently.
         pool_pre_ping=True,
         pool_size=_KEPT,
         max_overflow=CONNECTIONS - _KEPT,
@@ -187,7 +188,7 @@ async def connected(server: PostgresServer, clock: ServerClock) -> AsyncIterator
 
 
 async def take_turn(connection: AsyncConnection, clock: ServerClock) -> None:
-    """Wait until no other engine decides, and keep the others waiting until this transaction ends."""
+    """Exclude the other engines from deciding until this transaction ends."""
     asked = text("SELECT pg_advisory_xact_lock(:locks, :deciding), clock_timestamp() AS now")
     row = (await connection.execute(asked, {"locks": LOCKS, "deciding": Lock.DECIDING})).one()
     clock.tell(row.now)
@@ -213,7 +214,7 @@ async def _examine(engine: AsyncEngine, server: PostgresServer, clock: ServerClo
 
 
 def objection(*, version: int, standby: bool, encoding: str) -> str | None:
-    """Return why a server cannot be the store, and what to do. *version*: as 150004, of 15.4."""
+    """Return why a server cannot be the store, and what to do. *version*: 150004 for 15.4."""
     if version < _OLDEST * 10_000:
         return f"is version {version // 10_000}; Pantau needs PostgreSQL {_OLDEST} or newer"
     if standby:
@@ -224,7 +225,7 @@ def objection(*, version: int, standby: bool, encoding: str) -> str | None:
 
 
 async def migrate(server: PostgresServer) -> None:
-    """Bring its schema up to date. Raise `StoreUnusableError`, `StoreTooNewError` or `StoreBarredError`."""
+    """Migrate the schema. Raise `StoreUnusableError`, `StoreTooNewError` or `StoreBarredError`."""
     try:
         await asyncio.to_thread(upgrade, server.url(), arguments=server.arguments())
     except DBAPIError as error:

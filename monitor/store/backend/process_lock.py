@@ -1,4 +1,4 @@
-"""An engine's name on a shared store: a lock that ends with the session that took it, and is taken again after that."""
+"""Lock on a process name in a shared store: bound to a database session, and renewed after its end."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from monitor.store.schema.lock import NAMES
 
 log = structlog.get_logger()
 
-#: A process that was just killed may still be known to the server.
+#: A process that was just killed may still have a session on the server.
 _TRIES, _BETWEEN_TRIES = 6, 0.5
-#: In seconds. So often it is seen whether the session lives.
+#: Seconds between two checks of the session.
 _LOOKED_EVERY = 5.0
-#: In seconds; an answer that takes longer will not come.
+#: Seconds; a slower answer counts as missing.
 _ANSWERED_WITHIN = 10.0
-#: In seconds. A session of ours that only the network has ended lives on at the server until its keepalives give up,
-#: which is half of this.
+#: Seconds. A session lost by the network lives on at the server until its keepalives fail, after half of this.
 LET_GO_WITHIN = 60.0
 
 _TAKE = text("SELECT pg_try_advisory_lock(:names, hashtext(:name))")
@@ -36,19 +35,19 @@ _BROKEN = (DBAPIError, PoolTimeoutError, TimeoutError, OSError)
 
 
 class ProcessNameLock:
-    """Held by one process at a time: two of one name would delete each other's mail."""
+    """Held by one process at a time: two of one name would delete each other's messages."""
 
     def __init__(self, engine: AsyncEngine, name: str, server: str) -> None:
-        """*server*: as people know it."""
+        """*server*: its name for messages."""
         self._engine = engine
         self._name = name
         self._server = server
         self._session: AsyncConnection | None = None
-        #: Since when somebody has it who is not this session.
+        #: Since when another session holds the lock.
         self._refused_at: float | None = None
 
     async def take(self) -> None:
-        """Take it. Raise `StoreInUseError` when another process has it."""
+        """Take the lock. Raise `StoreInUseError` when another process has it."""
         for _ in range(_TRIES):
             if await self._try():
                 return
@@ -56,7 +55,7 @@ class ProcessNameLock:
         raise self._taken()
 
     async def keep(self) -> NoReturn:
-        """Take it again whenever the session that held it has ended, until cancelled.
+        """Take the lock again whenever its session has ended, until cancelled.
 
         Raise `StoreInUseError` when another process has it by then.
         """
@@ -65,13 +64,13 @@ class ProcessNameLock:
             await self.look(time.monotonic())
 
     async def look(self, now: float) -> None:
-        """See once whether it is held, at *now* seconds of the clock that nobody sets; raise what `keep` raises."""
+        """Check the lock once, at *now* seconds of the monotonic clock; raise the errors of `keep`."""
         try:
             if await self._is_held():
                 return
             taken = await self._try()
         except _BROKEN:
-            return  # Nobody else gets it either; it is tried again.
+            return  # No other process gets it either; retried later.
         if taken:
             log.warning("the session that held our name on the store had ended; the name is taken again")
             self._refused_at = None
@@ -81,11 +80,11 @@ class ProcessNameLock:
             raise self._taken()
 
     async def let_go(self) -> None:
-        """End the session, and with it the lock."""
+        """End the session, which releases the lock."""
         session, self._session = self._session, None
         if session is not None:
             with suppress(*_BROKEN):
-                # Closed and not given back to the pool, whose next user would hold the lock.
+                # Close it instead of returning it to the pool, whose next user would hold the lock.
                 await session.invalidate()
                 await session.close()
 

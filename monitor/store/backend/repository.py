@@ -1,4 +1,4 @@
-"""What is done in one transaction: by the parts of the ledger, or as statements of many who share it."""
+"""Work within one transaction: repositories, and batches of statements."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-#: A statement and the values of its parameters. The statement is a constant: equal ones are run together.
+#: A statement with its parameters. The statement is a constant: equal ones are executed together.
 Statement = tuple[Executable, Mapping[str, Any]]
-#: Statements of one transaction, each with the values of all its runs.
+#: Statements of one transaction, each with the parameters of all its executions.
 Batch = Sequence[tuple[Executable, Sequence[Mapping[str, Any]]]]
 
 
 def joined(writes: Iterable[Sequence[Statement]]) -> Batch:
-    """Return the statements of many *writes*, those of one kind in the order in which they came.
+    """Return the statements of many *writes*, grouped by statement, in order within each group.
 
-    Kinds are not kept apart: no statement may depend on another kind's.
+    The order between groups is lost: no statement may depend on another one.
     """
     kinds: dict[int, tuple[Executable, list[Mapping[str, Any]]]] = {}
     for write in writes:
@@ -27,7 +27,7 @@ def joined(writes: Iterable[Sequence[Statement]]) -> Batch:
 
 
 class Repository:
-    """One subject of the ledger, inside a transaction that somebody else begins and ends."""
+    """A part of the unit of work, within a transaction that the caller manages."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection

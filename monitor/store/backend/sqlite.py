@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file, and a lock so that no second process uses it."""
+"""Embedded backend: one SQLite file, locked against a second process."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from monitor.store.schema.migrations import upgrade
 
 log = structlog.get_logger()
 
-#: Set for a transaction that only reads.
+#: Execution option of read transactions.
 READING = "pantau_read"
 
 
 @asynccontextmanager
 async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, OpenFile]]:
-    """Open the file in *directory*, bringing its schema up to date; close it at the end of the block.
+    """Open the file in *directory* and migrate its schema; close it at the end of the block.
 
-    Raise `StoreInUseError` when another process has it: two schedulers on one file would notify twice;
-    `StoreTooNewError` when a newer version has used it, `StoreBarredError` when it was moved.
+    Raise `StoreInUseError` when another process has it, because two engines on one file would notify twice;
+    `StoreTooNewError` after a newer version, `StoreBarredError` when it was moved.
     """
-    # Where it really is: whoever comes by a symbolic link must meet the same lock.
+    # Resolve symbolic links, so that all paths lead to one lock.
     file = (directory / "pantau.sqlite").resolve()
     with alone(file.parent):
         opened = OpenFile(path=file, identity=_make_private(file))
@@ -61,14 +61,14 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, 
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """The file that is written, which may go on without its name: deleted or moved while it is open."""
+    """The open file, which may have been deleted or moved since."""
 
     path: Path
     #: Device and inode.
     identity: tuple[int, int]
 
     def see(self) -> None:
-        """Raise `StoreUnavailable` when whoever opens the store next would not find what is written now. Costs microseconds."""
+        """Raise `StoreUnavailable` when the next process would not find what is written now. Takes microseconds."""
         with suppress(FileNotFoundError):
             if _identity(os.stat(self.path)) == self.identity:  # noqa: PTH116 - asked before each transaction
                 return
@@ -83,19 +83,19 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 class Writer:
-    """Runs whole transactions in a thread of its own.
+    """Executes whole transactions in a thread of its own.
 
-    The driver that does not block hands its thread each statement by itself, and each waits for its turn of the loop: a
-    small transaction costs three times the CPU, and ten turns of the loop, which is a second where the loop is busy.
+    The asynchronous driver makes one call per statement, each of which waits for the event loop: a small transaction
+    costs three times the CPU and ten turns of the loop, which is a second under load.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        # Not that of all: a resolver that hangs keeps all of those threads busy.
+        # Not the default threads, all of which a hanging resolver may occupy.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     async def store(self, batch: Batch) -> None:
-        """Run *batch* in one transaction. Raise what the database raises; then nothing of it is stored."""
+        """Execute *batch* in one transaction. Raise the database's errors without storing anything."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store, batch)
 
     def _store(self, batch: Batch) -> None:
@@ -104,16 +104,16 @@ class Writer:
                 connection.execute(statement, rows)
 
     def close(self) -> None:
-        """Close the file, once what is under way is stored."""
+        """Close the file after the transaction in progress."""
         self._thread.shutdown()
         self.engine.dispose()
 
 
 class _Connection(sqlite3.Connection):
-    """Lets go of the file when it is closed, whatever is left open in it.
+    """Releases the file when it is closed, even with open cursors.
 
-    Whoever is cancelled in the middle of a statement has the connection closed without a rollback. SQLite keeps such a
-    connection, and its lock, for as long as somebody holds a cursor: a traceback does.
+    A statement that is cancelled has its connection closed without a rollback. SQLite keeps such a connection and its
+    lock while a cursor exists, as a traceback holds one.
     """
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class _Connection(sqlite3.Connection):
 
 
 async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connection:
-    """Open the file, or leave nothing open: the driver forgets what its thread opens for somebody who is cancelled."""
+    """Open the file, or close it again: the driver loses a connection whose opening is cancelled."""
     connection = PrefetchingConnection(partial(sqlite3.connect, file, **arguments), iter_chunk_size=64)
     connection._thread.daemon = True  # noqa: SLF001 - whatever is left open must not keep the process from ending
     opening = asyncio.ensure_future(connection)
@@ -137,10 +137,11 @@ async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connect
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """Keep every other process from the file in *directory*. Raise `StoreInUseError` when one has it."""
+    """Lock the file in *directory*. Raise `StoreInUseError` when another process has it."""
     with ExitStack() as locks:
         locks.enter_context(_locked(directory / "pantau.lock", os.O_RDWR | os.O_CREAT))
-        # Of a lock's file somebody may believe that it was left behind, and delete it. Not all file systems can do this.
+        # Lock the directory too, because a person may delete a lock file as a leftover. Not all file systems support
+        # this.
         with suppress(OSError):
             locks.enter_context(_locked(directory, os.O_RDONLY | os.O_DIRECTORY))
         yield
@@ -159,7 +160,7 @@ def _locked(path: Path, flags: int) -> Iterator[None]:
         ) from None
     except OSError:
         os.close(descriptor)
-        raise  # A file system without locks is another trouble than a second process.
+        raise  # A file system without locks is another error than a second process.
     try:
         yield
     finally:
@@ -167,11 +168,9 @@ def _locked(path: Path, flags: int) -> Iterator[None]:
 
 
 def _make_private(path: Path) -> tuple[int, int]:
-    """See to it that only we can read the file, also in a directory that others made and can look into.
+    """Make the file private, also in a directory that others can read.
 
-    Return what tells it from another one of that name.
-
-    SQLite gives its -wal and -shm files the same mode.
+    Return its identity. SQLite creates its -wal and -shm files with the same mode.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -187,14 +186,15 @@ def _make_private(path: Path) -> tuple[int, int]:
 
 
 def _prepare(connection: Any, _record: Any) -> None:
-    """Set what SQLite forgets between connections. FULL: a committed notice survives a power cut."""
-    connection.isolation_level = None  # The transaction is ours; the driver's own BEGIN comes too late.
+    """Set what SQLite does not keep between connections. FULL: a committed notification survives a power cut."""
+    connection.isolation_level = None  # Transactions are begun here; the driver's own BEGIN comes too late.
     cursor = connection.cursor()
     try:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
             cursor.execute(f"PRAGMA {pragma}")
     except BaseException:
-        # Nobody else does: while the disk is full, each attempt would keep the file open until its error is collected.
+        # No other code does: while the disk is full, each attempt would keep the file open until its exception is
+        # collected.
         cursor.close()
         connection.close()
         raise
@@ -202,6 +202,6 @@ def _prepare(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Any) -> None:
-    # IMMEDIATE takes the write lock at once; a reader that becomes a writer later may fail at the worst moment.
+    # IMMEDIATE takes the write lock at once; a reader that becomes a writer later may fail halfway.
     read_only = connection.get_execution_options().get(READING, False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,1 +1,1 @@
-"""What the alerting engine keeps: implements the port `alerts.persistence.store`, and the journal."""
+"""Store of the engine: implements `alerts.persistence.store`, and the audit log."""

@@ -1,4 +1,4 @@
-"""Deliveries and attempts in the database, and what gateways told of them."""
+"""Deliveries and attempts, and reports of gateways."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from monitor.store.engine.statements import (
 from monitor.store.schema.rows import from_row, named, new_id, portions
 from monitor.store.schema.tables import attempt, clean, delivery, heard, notice, notice_incident
 
-#: Of each gateway it is three questions, and SQLite joins no more than 500.
+#: Three queries per gateway, and SQLite joins no more than 500.
 _GATEWAYS_AT_ONCE = 50
 
 
 class SqlAttempts(SqlNotifications):
-    """The part of `alerts.persistence.store.UnitOfWork` that is about deliveries and attempts; an attempt is found with its notice."""
+    """The part of `alerts.persistence.store.UnitOfWork` for deliveries and attempts."""
 
     async def add_delivery(self, notice_id: int, address: Address) -> Delivery:
-        """Begin a delivery to one more address."""
+        """Add a delivery to another address."""
         values = {"channel": address.channel, "number": address.number, "extension": address.extension}
         result = await self._connection.execute(ADD_DELIVERY, {"notice_id": notice_id, **values})
         return Delivery(id=new_id(result), address=address)
@@ -43,9 +43,9 @@ class SqlAttempts(SqlNotifications):
     async def add_attempt(
         self, of: Delivery, gateway: str, now: datetime, look_at: datetime, *, response: str = ""
     ) -> Attempt:
-        """Record an attempt as CALLING, before the gateway is called."""
+        """Write an attempt as CALLING, before the gateway is called."""
         n = len(of.attempts) + 1
-        # Unique across installations too: a restored backup must not find another's submissions at the provider.
+        # Unique across installations: a restored backup must not find another's submissions at the provider.
         reference = f"p{of.id}-{n}-{now.timestamp():.0f}"
         values: dict[str, Any] = {
             "n": n,
@@ -64,13 +64,13 @@ class SqlAttempts(SqlNotifications):
         return Attempt(id=new_id(result), **values)
 
     async def attempt_state(self, attempt_id: int) -> AttemptState:
-        """Return how an attempt stands as written."""
+        """Return the stored state of an attempt."""
         return AttemptState((await self._connection.execute(ATTEMPT_STATE, {"attempt_id": attempt_id})).scalar_one())
 
     async def save_attempt(self, changed: Attempt) -> bool:
         """Write an attempt; return `False` and write nothing if the stored state ranks higher."""
         rank = RANK[changed.state]
-        # Of the same rank, and providers' reports overtake each other: what arrived has arrived.
+        # Equal ranks, and reports that overtake each other: an arrival is final.
         barred = AttemptState.DELIVERED if changed.state is AttemptState.FAILED else None
         result = await self._connection.execute(
             CHANGE_ATTEMPT,
@@ -88,7 +88,7 @@ class SqlAttempts(SqlNotifications):
         return bool(result.rowcount)
 
     async def attempt(self, reference: str) -> tuple[Notification, Attempt] | None:
-        """Return an attempt by the reference that its gateway knows, with its notice."""
+        """Return an attempt by its reference, with its notification."""
         query = (
             select(delivery.c.notice_id)
             .join(attempt, attempt.c.delivery_id == delivery.c.id)
@@ -103,9 +103,9 @@ class SqlAttempts(SqlNotifications):
     async def taken_since(
         self, since: datetime, *, address: Address | None = None, gateway: str | None = None
     ) -> Sequence[datetime]:
-        """Return when a gateway was called, oldest first, of what it took and of what it is being handed now.
+        """Return the times of gateway calls that were accepted or are under way, oldest first.
 
-        *address*: to it alone, by whatever gateway; *gateway*: by it alone. What a gateway refused counts for nothing.
+        *address*: only to it, by any gateway; *gateway*: only by it. Refused calls do not count.
         """
         taken = attempt.c.state.in_([*LEFT, AttemptState.CALLING]) | (
             (attempt.c.state == AttemptState.FAILED) & attempt.c.provider_id.is_not(None)
@@ -120,7 +120,7 @@ class SqlAttempts(SqlNotifications):
     async def calls_under_way(
         self, since: datetime, telephone: Address | None = None
     ) -> Sequence[tuple[Address, datetime]]:
-        """Return the calls, to one telephone or to all, that began after *since* and whose end is not known."""
+        """Return the calls, to one telephone or to all, that began after *since* and have no known end."""
         query = (
             select(delivery.c.number, delivery.c.extension, attempt.c.started_at)
             .join(delivery, delivery.c.id == attempt.c.delivery_id)
@@ -133,7 +133,7 @@ class SqlAttempts(SqlNotifications):
         ]
 
     async def end_call(self, attempt_id: int, now: datetime) -> None:
-        """Write that a call has ended, if that is not written: its outcome was known before."""
+        """Write the end of a call unless it is written: its outcome was known before."""
         this = (attempt.c.id == attempt_id) & attempt.c.ended_at.is_(None)
         await self._connection.execute(update(attempt).where(this).values(ended_at=now))
 
@@ -151,7 +151,7 @@ class SqlAttempts(SqlNotifications):
         return [row.lead for row in sorted(found, key=lambda row: priority(row.urgency, row.created_at, row.id))]
 
     async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[ReceivedReceipt]]:
-        """Return the latest messages that arrived by each of these gateways, notices and exercises of drills."""
+        """Return the latest messages that arrived by each of these gateways, including drills."""
         found: dict[str, list[ReceivedReceipt]] = {name: [] for name in gateways}
         for some in portions(list(found), _GATEWAYS_AT_ONCE):
             names = {f"gateway_{n}": name for n, name in enumerate(some)}
@@ -162,15 +162,15 @@ class SqlAttempts(SqlNotifications):
     async def unanswered(
         self, gateway: str, after: datetime, until: datetime, at_most: int
     ) -> Sequence[MissingReceipt]:
-        """Return the latest messages sent by a gateway after one time and until another of which nothing was heard."""
+        """Return the latest messages of a gateway between two times without a receipt."""
         between = {"after": after, "until": until, "gateway": gateway, "at_most": at_most}
         rows = await self._connection.execute(UNANSWERED, between)
         found = (from_row(MissingReceipt, row) for row in rows)
         return sorted(found, key=lambda unanswered: unanswered.taken_at)[-at_most:]
 
     async def first_heard(self, gateway: str, event_id: str, now: datetime) -> bool:
-        """Return whether this callback is heard for the first time."""
-        # As long as it is, and with whatever in it: two must not become one.
+        """Return whether this callback is new."""
+        # An id may have any length and content: two must not become one.
         fits = len(event_id) <= 200 and "\0" not in event_id
         known = event_id if fits else sha256(event_id.encode("utf-8", "surrogatepass")).hexdigest()
         try:

@@ -1,4 +1,4 @@
-"""The journal in the database, as `alerts.persistence.audit` means it: added to at its end, read in its order, verified."""
+"""Audit log in the database, by `alerts.persistence.audit`: append, read in order, verify."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from monitor.store.schema.tables import journal, journal_head, notice_incident
 if TYPE_CHECKING:
     from monitor.store.backend.database import Database
 
-#: Read and hashed in one go, five milliseconds' work: others want the loop, too.
+#: Entries read and hashed at a time: five milliseconds, so that the event loop stays responsive.
 BATCH = 200
 
 _IS_HEAD = journal_head.c.id == 1
@@ -33,15 +33,15 @@ _LOCKED_HEAD = _HEAD.with_for_update()
 _ADD = insert(journal)
 _MOVE_HEAD = update(journal_head).where(_IS_HEAD)
 
-#: Gives a consistent view of the store.
+#: Begins a consistent read transaction.
 Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
 async def append(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> Sequence[ChainedEntry]:
-    """Add *entries* to the end of the journal, in the transaction that *connection* is in, and return them sealed.
+    """Append *entries* to the audit log within the transaction of *connection*, and return them sealed.
 
-    To be the last thing that a transaction does: who adds holds the head until it ends, and everybody else who has
-    something to tell waits. Locked any earlier, two transactions could wait for each other.
+    Must be the last action of a transaction: it locks the head until the end, and all other writers wait. An earlier
+    lock could cause deadlocks.
     """
     if not entries:
         return ()
@@ -57,7 +57,7 @@ async def append(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> 
 
 @asynccontextmanager
 async def journalled(database: Database, entry: AuditEntry) -> AsyncIterator[AsyncConnection]:
-    """Begin a writing transaction whose last deed is to add *entry* to the journal."""
+    """Begin a write transaction that finally appends *entry* to the audit log."""
     async with database.write() as connection:
         yield connection
         await append(connection, [entry])
@@ -68,26 +68,26 @@ async def _locked_head(connection: AsyncConnection) -> ChainHead:
 
 
 async def head(connection: AsyncConnection) -> ChainHead:
-    """Return the journal's last entry, as the store keeps it apart."""
-    # Whatever rows somebody has put beside it.
+    """Return the head of the audit log, which is stored separately."""
+    # Ignore rows that were added by hand.
     row = (await connection.execute(_HEAD)).one_or_none()
-    # Taken away by somebody: then no chain ends where it should.
+    # The row was removed by hand: no chain matches.
     return ChainHead(number=0, hash="") if row is None else from_row(ChainHead, row)
 
 
 async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATCH) -> Sequence[ChainedEntry | int]:
-    """Return the entries that follow number *after*, in their order; of one that cannot be read, the number."""
+    """Return the entries after number *after*, in order; for an unreadable one its number."""
     query = select(journal).where(journal.c.id > after).order_by(journal.c.id).limit(limit)
     try:
         return [to_sealed(row) for row in await connection.execute(query)]
-    # A moment or a JSON text that is none any more: somebody has written into the file.
+    # An invalid time or JSON text: the file was edited by hand.
     except (ValueError, TypeError):
         numbers = select(journal.c.id).where(journal.c.id > after).order_by(journal.c.id).limit(limit)
         return [await entry_of(connection, number) for number in (await connection.execute(numbers)).scalars().all()]
 
 
 async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence[ChainedEntry]:
-    """Return the entries about an incident and about the notices that tell of it, in their order."""
+    """Return the entries about an incident and its notifications, in order."""
     theirs = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id == incident_id)
     found: dict[int, ChainedEntry] = {}
     for about in (journal.c.incident_id == incident_id, journal.c.notice_id.in_(theirs)):
@@ -98,19 +98,18 @@ async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainLinks:
-    """What leads through the chain from some entries to others, with no content of those in between."""
+    """Proof of the chain between some entries, without the contents of those in between."""
 
     #: Number and content hash, in the order of the chain.
     links: Sequence[tuple[int, str]]
-    #: Those of them that follow a checkpoint and not the entry before them.
+    #: Entries that follow a checkpoint and not the entry before them.
     checkpoints: Sequence[ChainedEntry]
 
 
 async def trail(connection: AsyncConnection, stops: Sequence[int]) -> ChainLinks:
-    """Return what leads from the first of *stops*, the numbers of entries in their order, over the others to the last.
+    """Return the links from the first of *stops*, entry numbers in order, over the others to the last.
 
-    Where there are checkpoints in between it goes from one to the next: of a year there is a day on either side, and one
-    link for each day.
+    Checkpoints in between shorten them: a year takes a day at either end, and one link for each day.
     """
     is_one = journal.c.event == literal_column(f"'{CHECKPOINT}'")
     between = (journal.c.id > stops[0]) & (journal.c.id <= stops[-1])
@@ -129,13 +128,13 @@ async def trail(connection: AsyncConnection, stops: Sequence[int]) -> ChainLinks
 
 
 async def links(connection: AsyncConnection, first: int, last: int) -> Sequence[tuple[int, str]]:
-    """Return number and content hash of the entries from *first* to *last*, both among them."""
+    """Return number and content hash of the entries from *first* to *last*, inclusive."""
     query = select(journal.c.id, journal.c.content).where(journal.c.id.between(first, last)).order_by(journal.c.id)
     return [(row.id, row.content) for row in await connection.execute(query)]
 
 
 async def hash_of(connection: AsyncConnection, number: int) -> str | None:
-    """Return the hash of an entry; `None` if there is no such entry."""
+    """Return the hash of an entry; `None` without such an entry."""
     found = (await connection.execute(select(journal.c.hash).where(journal.c.id == number))).scalar_one_or_none()
     return None if found is None else str(found)
 
@@ -143,10 +142,10 @@ async def hash_of(connection: AsyncConnection, number: int) -> str | None:
 async def verify(
     read: Reading, against: ChainHead | None = None, *, since: ChainHead | None = None, pause: timedelta = timedelta(0)
 ) -> Verifier:
-    """Follow the whole chain and return what was found; *against* is a head that somebody kept outside.
+    """Verify the whole chain and return the violations; *against*: a head that was kept elsewhere.
 
-    *read* gives a consistent view, such as `Database.read`. It is taken anew for each batch: others write meanwhile, and
-    a server lets nobody hold a view for minutes. *since*: a checkpoint to begin after; *pause*: between two batches.
+    *read* begins a consistent read transaction, such as `Database.read`, for each batch: a server does not allow one
+    for minutes. *since*: a checkpoint to start after; *pause*: between two batches.
     """
     verifier = Verifier(since)
     after = verifier.head.number
@@ -172,10 +171,10 @@ def _take(verifier: Verifier, batch: Sequence[ChainedEntry | int]) -> None:
 
 
 async def last_checkpoint(connection: AsyncConnection) -> ChainedEntry | None:
-    """Return the newest entry up to which the journal was followed whole; `None`: there is none, or it is none any more.
+    """Return the newest checkpoint; `None`: none, or an invalid one.
 
-    It says nothing by itself: whoever can write into the database can write one. Who begins there has to follow the
-    whole of it before long.
+    It proves nothing by itself, because anybody with write access can add one. A verification that starts there must be
+    completed by a full one before long.
     """
     is_one = journal.c.event == literal_column(f"'{CHECKPOINT}'")
     query = select(journal).where(is_one).order_by(journal.c.id.desc()).limit(1)
@@ -187,9 +186,9 @@ async def last_checkpoint(connection: AsyncConnection) -> ChainedEntry | None:
 
 
 async def add_checkpoint(connection: AsyncConnection, verifier: Verifier, at: datetime, actor: str) -> None:
-    """Let *verifier* follow what has come since, and add a checkpoint if that is whole, too.
+    """Verify what was added since, and append a checkpoint if that is intact too.
 
-    In a transaction that does nothing else: nobody adds to the journal meanwhile.
+    In a transaction of its own, which excludes other appends.
     """
     end = await _locked_head(connection)
     while batch := await entries(connection, verifier.head.number):
@@ -201,15 +200,15 @@ async def add_checkpoint(connection: AsyncConnection, verifier: Verifier, at: da
 
 
 def number_of(entry: ChainedEntry | int) -> int:
-    """Return the number of an entry that could be read, or could not."""
+    """Return the number of a readable or an unreadable entry."""
     return entry if isinstance(entry, int) else entry.number
 
 
 @asynccontextmanager
 async def in_file(path: Path) -> AsyncIterator[AsyncConnection]:
-    """Read the SQLite file of a service that does not run; nothing is written into it or beside it.
+    """Read the SQLite file of a stopped service; nothing is written into or beside it.
 
-    Raise `FileNotFoundError` when there is none, `sqlalchemy.exc.DatabaseError` when it is no store with a chain.
+    Raise `FileNotFoundError` without a file, `sqlalchemy.exc.DatabaseError` when it is no store with a chain.
     """
     engine = create_async_engine(read_only(path))
     try:
@@ -221,9 +220,9 @@ async def in_file(path: Path) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def on_server(server: PostgresServer) -> AsyncIterator[AsyncConnection]:
-    """Read a server, or a standby of it, whatever services use it; nothing is written there.
+    """Read a server or a standby, whatever services use it; nothing is written.
 
-    Raise `sqlalchemy.exc.OperationalError` when it cannot be reached, another `DatabaseError` when it is no store with a
+    Raise `sqlalchemy.exc.OperationalError` when it is not reachable, another `DatabaseError` when it is no store with a
     chain.
     """
     engine = create_async_engine(
@@ -241,15 +240,15 @@ def read_only(path: Path) -> URL:
     if not path.is_file():
         raise FileNotFoundError(path)
     beside = path.with_name(f"{path.name}-wal")
-    # After a clean stop everything is in the one file, and it can be read where nothing may be written (a copy on a
-    # medium that is locked). After a crash the rest lies beside it, and SQLite must be let at both.
+    # After a clean stop the single file is complete, and readable on read-only media. After a crash the rest is beside
+    # it, and SQLite needs access to both.
     whole = not beside.exists() or beside.stat().st_size == 0
     query = {"mode": "ro", "uri": "true"} | ({"immutable": "1"} if whole else {})
     return URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query=query)
 
 
 async def entry_of(connection: AsyncConnection, number: int) -> ChainedEntry | int:
-    """Return an entry that is there, or its number if it cannot be read."""
+    """Return an entry, or its number if it is unreadable."""
     try:
         return to_sealed((await connection.execute(select(journal).where(journal.c.id == number))).one())
     except (ValueError, TypeError):
@@ -257,9 +256,9 @@ async def entry_of(connection: AsyncConnection, number: int) -> ChainedEntry | i
 
 
 def to_sealed(row: Row[Any]) -> ChainedEntry:
-    """Return the entry of a row. Raise `ValueError` or `TypeError` when it is none any more."""
+    """Return the entry of a row. Raise `ValueError` or `TypeError` for an invalid one."""
     texts = (row.actor, row.event, row.previous, row.content, row.hash)
-    # SQLite keeps anything in any column; what cannot be hashed must not keep anybody from looking at the others.
+    # SQLite stores any type in any column; an entry that cannot be hashed must not hide the others.
     if not all(isinstance(text, str) for text in texts) or not all(
         isinstance(number, int | None) for number in (row.incident_id, row.notice_id, row.purged_by)
     ):

@@ -1,6 +1,6 @@
-"""Pages of the journal for people who read it: the newest first, of some agencies, of one incident, by who did what.
+"""Pages of the audit log: the newest first, by agencies, incident, actor and event.
 
-What is asked for costs what is listed, and not what there is: each way to ask goes by an index from the newest entry down.
+A query costs as much as it lists, not as much as exists: each filter uses an index from the newest entry down.
 """
 
 from __future__ import annotations
@@ -20,56 +20,56 @@ from monitor.store.engine import audit
 from monitor.store.engine.listing import NEWEST
 from monitor.store.schema.tables import incident, journal, notice_incident
 
-#: Of an agency so many incidents are looked into for a page, the newest that had opened by then.
+#: Number of an agency's incidents examined for a page, the newest at that time.
 INCIDENTS: Final = 100
-#: Among so many entries of one actor the next of an event is looked for.
+#: Number of an actor's entries among which the next of an event is searched.
 LOOKED_THROUGH: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLogFilter:
-    """Which entries. What is empty is not asked."""
+    """Filter of entries. Empty fields do not filter."""
 
-    #: About incidents of these agencies, by code, and about nothing else; `None`: about anything, and about nothing.
+    #: Only entries about incidents of these agencies, by code; `None`: all entries.
     agencies: AbstractSet[str] | None = None
-    #: About this incident and its notices, by its number.
+    #: Only entries about the incident with this number, and its notifications.
     number: str = ""
-    #: Exactly as the journal has them.
+    #: Exact values.
     actor: str = ""
     event: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLogRow:
-    """An entry, and what it is about."""
+    """An entry with its incident."""
 
     number: int
-    #: `None`: somebody has written into the store, and it cannot be read.
+    #: `None`: unreadable, because the store was edited by hand.
     entry: ChainedEntry | None
-    #: The number of the incident that it is about; "": it is about none.
+    #: Number of the incident; "" without one.
     incident: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLogPage:
-    """A part of the journal."""
+    """A page of the audit log."""
 
     #: Newest first.
     rows: Sequence[AuditLogRow]
-    #: The next page is of entries before this number; `None`: there are none.
+    #: The next page has entries before this number; `None`: the last page.
     before: int | None = None
-    #: From when on incidents were looked into: of an agency that has had more there may be entries about older ones.
+    #: Opening of the oldest examined incident: older ones of the agency may have further entries.
     since: datetime | None = None
 
 
 class AuditLogPages:
-    """Reads the journal. Raises `StoreUnavailable` when the store is."""
+    """Reader of the audit log. Raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def page(self, wanted: AuditLogFilter, *, most: int, before: int = NEWEST) -> AuditLogPage:
-        """Return the newest *most* entries that fit, of those before number *before*."""
+        """Return the newest *most* matching entries before number *before*."""
         async with self._database.read() as connection:
             if wanted.number:
                 ids, further, since = *await _of_incident(connection, wanted, most, before), None
@@ -90,13 +90,13 @@ class AuditLogPages:
 async def _of_all(
     connection: AsyncConnection, wanted: AuditLogFilter, most: int, before: int
 ) -> tuple[Sequence[int], int | None]:
-    # By the number itself where nothing else is asked, else by an index that ends in the number.
+    # By number without a filter, otherwise by an index that ends with the number.
     both = bool(wanted.actor and wanted.event)
     query = _narrowed(select(journal.c.id), AuditLogFilter(actor=wanted.actor) if both else wanted)
     query = query.where(journal.c.id < before).order_by(journal.c.id.desc())
     if not both:
         return _cut((await connection.execute(query.limit(most + 1))).scalars().all(), most)
-    # Somebody's entries, of which few may be this: so many are looked through, and then there is a next page.
+    # An actor's entries, of which few may match: so many are examined, and then a next page follows.
     theirs = query.add_columns(journal.c.event).limit(LOOKED_THROUGH)
     rows = (await connection.execute(theirs)).all()
     found = [row.id for row in rows if row.event == wanted.event]
@@ -127,7 +127,7 @@ async def _of_agencies(
     last = select(journal.c.at).where(journal.c.id < before).order_by(journal.c.id.desc()).limit(1)
     if (at := (await connection.execute(last)).scalar_one_or_none()) is None:
         return [], None, None
-    # Without an order in the question: their index is gone by, and what there is of them is sorted here.
+    # Without ORDER BY: the index of the agencies is used, and the result sorted here.
     known = sorted((await connection.execute(theirs.where(incident.c.opened_at <= at))).all(), reverse=True)
     looked_into = known[:INCIDENTS]
     about = journal.c.incident_id.in_([row.id for row in looked_into])
@@ -155,7 +155,7 @@ async def _rows(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[tup
     try:
         found |= {row.id: audit.to_sealed(row) for row in await connection.execute(query)}
     except (ValueError, TypeError):
-        # One of them holds what no entry does: the others are shown all the same.
+        # One of them is unreadable: the others are shown nevertheless.
         for each in ids:
             found[each] = await _readable(connection, each)
     return [*found.items()]
@@ -168,20 +168,20 @@ async def _readable(connection: AsyncConnection, number: int) -> ChainedEntry | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Abouts:
-    """What some entries are about."""
+    """Incidents of some entries."""
 
-    #: By the id of the incident.
+    #: By incident id.
     numbers: dict[int, str]
     agencies: dict[int, str]
-    #: By the id of the notice: the incidents that it tells of.
+    #: By notification id: its incidents.
     told: dict[int, set[int]]
 
     def number_of(self, entry: ChainedEntry | None) -> str:
-        """Return the number of the incident that an entry is about; "": of none."""
+        """Return the incident number of an entry; "" without one."""
         return self.numbers.get(entry.incident_id or 0, "") if entry is not None else ""
 
     def agencies_of(self, entry: ChainedEntry | None) -> AbstractSet[str]:
-        """Return the agencies that an entry tells of; one of ours is ""."""
+        """Return the agencies of an entry; "" for a monitoring fault."""
         if entry is None:
             return {""}
         about = {entry.incident_id} | self.told.get(entry.notice_id or 0, set())

@@ -1,7 +1,7 @@
-"""Instants that lie ahead, because the clock was set back after they were written.
+"""Correction of times in the future after the clock was set back.
 
-What is decided by them would wait until the clock has caught up, and what people read would have begun in the future. All of
-them are moved back by the same span, so that how long everything took stays as it was. The audit log stays as it is.
+Otherwise decisions would wait until the clock has caught up, and events would begin in the future. All times are moved
+back by the same span, so that durations stay. The audit log is not changed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from monitor.store.schema.tables import (
     silence,
 )
 
-#: No claim of an incident lasts so long, and no gateway is left so long without a question about what it has.
+#: Upper bounds of a lease, and of the interval between two queries of a gateway.
 _NO_CLAIM = timedelta(minutes=5)
 _NO_WAIT = timedelta(minutes=10)
 _QUARTER = timedelta(minutes=15)
-#: What a gateway is asked about, however old the attempt is.
+#: States in which a gateway is queried, whatever the attempt's age.
 _ASKED_ABOUT = (AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.ACCEPTED, AttemptState.SENT)
 
 _NOW: BindParameter[datetime] = bindparam("now")
@@ -43,8 +43,8 @@ _AHEAD: BindParameter[datetime] = bindparam("ahead")
 _PAST_CLAIMS: BindParameter[datetime] = bindparam("past_claims")
 _PAST_WAITS: BindParameter[datetime] = bindparam("past_waits")
 
-#: Every decision, attempt and answer is an entry of the audit log. What is looked at are the last ones: since a start a few were
-#: added by the clock as it is now, and what comes before an entry of this kind has been moved.
+#: Every decision, attempt and answer has an entry in the audit log. The last ones are examined: since a start a few
+#: have the present clock's time, and those before a correction have been moved.
 _LATELY = 1000
 _LAST_MOVED = select(func.coalesce(func.max(journal.c.id), 0)).where(journal.c.event == CLOCK_SET_BACK)
 _LATEST = select(func.max(journal.c.at)).where(
@@ -53,7 +53,7 @@ _LATEST = select(func.max(journal.c.at)).where(
 )
 
 _ACTIVE = incident.c.at_rest.is_(False)
-#: What ended in the future would hold up a new incident about the same, and what opened there is listed there.
+#: An end in the future would block a new incident with the same key, and an opening would list it there.
 _INCIDENTS = _ACTIVE | (incident.c.opened_at > _AHEAD) | (incident.c.resolved_at > _AHEAD)
 _NOTICES = select(notice_incident.c.notice_id).where(
     notice_incident.c.incident_id.in_(select(incident.c.id).where(_INCIDENTS))
@@ -64,15 +64,15 @@ _DRILLS = select(drill.c.id).where(drill.c.ended_at.is_(None))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instants:
-    """Which columns of which rows are instants of the engine."""
+    """Time columns of a table, and its rows."""
 
     table: Table
     rows: ColumnElement[bool]
-    #: What has happened: it cannot lie ahead. The first is when the row was written.
+    #: Past events, which cannot be in the future. The first is the creation of the row.
     past: tuple[str, ...]
-    #: What is counted from the first of these.
+    #: Times relative to the first of these.
     following: tuple[str, ...] = ()
-    #: When to look again: sooner costs a question.
+    #: Due times: an earlier one costs a query.
     due: tuple[str, ...] = ()
 
     @property
@@ -111,7 +111,7 @@ TABLES = (
     ),
 )
 
-#: What is written without an entry, with until when it can be at the most.
+#: Times without an entry in the audit log, with their latest possible value.
 _FAR_OFF = (
     (incident, _ACTIVE & (incident.c.owned_until > _PAST_CLAIMS), "owned_until"),
     (attempt, attempt.c.state.in_(_ASKED_ABOUT) & (attempt.c.look_at > _PAST_WAITS), "look_at"),
@@ -121,15 +121,15 @@ _BRING_NEAR = [update(table).where(rows).values({column: _NOW}) for table, rows,
 
 
 class SqlSetBack(Repository):
-    """The part of `alerts.persistence.store.UnitOfWork` that is about clocks which were set back."""
+    """The part of `alerts.persistence.store.UnitOfWork` for clocks that were set back."""
 
     async def move_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
-        """Move what lies ahead of *now* back; return by how much, which is nothing where the clock was not set back.
+        """Move times after *now* back; return by how much, zero if the clock was not set back.
 
-        *latest*: what time it would be by an engine that has seen the time go on; without one the audit log says it.
+        *latest*: the expected time, from an engine that was running; otherwise the audit log tells.
         """
         times = {"now": now, "past_claims": now + _NO_CLAIM, "past_waits": now + _NO_WAIT}
-        # Asked twice a minute for as long as the engine runs, and nearly always there is nothing.
+        # Called twice a minute, and nearly always without effect.
         if (await self._connection.execute(_IS_ANY_FAR_OFF, times)).scalar_one():
             for each in _BRING_NEAR:
                 await self._connection.execute(each, times)
@@ -144,7 +144,7 @@ class SqlSetBack(Repository):
         return back
 
     async def _move(self, instants: Instants, now: datetime, back: timedelta) -> Sequence[int]:
-        """Move the instants of a table; return the ids of the rows that have changed."""
+        """Move the times of a table; return the ids of the changed rows."""
         table, columns = instants.table, instants.columns
         found = await self._connection.execute(
             select(table.c.id, *(table.c[name] for name in columns)).where(instants.rows), {"ahead": now}
@@ -157,7 +157,7 @@ class SqlSetBack(Repository):
         return [each["row"] for each in moved]
 
     async def _move_keys(self, notice_ids: Sequence[int], now: datetime, back: timedelta) -> None:
-        """Move the instants at the end of notices' keys: who was told of what is still to come is told when it has come."""
+        """Move the times in the keys of notifications: a notification of a future event must be sent again when it comes."""
         for ids in portions(notice_ids):
             for table, its in ((notice, notice.c.id), (notice_incident, notice_incident.c.notice_id)):
                 found = (await self._connection.execute(select(table.c.key).where(its.in_(ids)))).scalars()
@@ -169,16 +169,16 @@ class SqlSetBack(Repository):
 
 
 def _as_zones_differ(back: timedelta) -> timedelta:
-    """Return the whole quarters of an hour that it is nearly: a clock of another zone is the usual cause.
+    """Return whole quarters of an hour for a span near one: a clock of another time zone is the usual cause.
 
-    It is known with an error of a few seconds, and turns of people end at full quarters: none begins a second time then.
+    The span is known to a few seconds, and turns end at full quarters: so none begins twice.
     """
     whole = round(back / _QUARTER) * _QUARTER
     return whole if whole and abs(whole - back) <= TOLERANCE else back
 
 
 def _moved(row: Row[Any], instants: Instants, now: datetime, back: timedelta) -> dict[str, datetime | None]:
-    """Return the columns of a row as they are from now on, by the name of the parameter; nothing where none lies ahead."""
+    """Return the new values of a row by parameter name; empty if none is in the future."""
     before: dict[str, datetime | None] = {name: getattr(row, name) for name in instants.columns}
     anew = dict(before)
     is_ahead = (first := before[instants.past[0]]) is not None and first > now
@@ -200,6 +200,6 @@ def _moved_key(key: str, now: datetime, back: timedelta) -> str:
         at = datetime.fromisoformat(end)
     except ValueError:
         return key
-    if at.tzinfo is None or at <= now:  # A date has no zone.
+    if at.tzinfo is None or at <= now:  # A date has no time zone.
         return key
     return f"{begin}{slash}{(at - back).isoformat(timespec='seconds')}"

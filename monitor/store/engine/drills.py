@@ -1,4 +1,4 @@
-"""Drills and their exercises in the database. Each change of theirs is journalled in the same transaction."""
+"""Drills and their notifications in the database. Each change is logged in the same transaction."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from monitor.store.schema.tables import attempt, delivery, drill, exercise, inci
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
-    """One pass over contacts and gateways."""
+    """One drill of contacts and gateways."""
 
     id: int
     number: str
     asked_by: str
-    #: Whom it is for: a contact's key, or "all"; "JCONTOH/siti" and "JCONTOH/all" are of one agency.
+    #: A contact's key, or "all"; "JCONTOH/siti" and "JCONTOH/all" belong to one agency.
     contact: str
     begins_at: datetime
     ends_at: datetime
 
 
 def drill_called(drill_id: int) -> str:
-    """Return the number of a drill, as its notices bear it."""
+    """Return the number of a drill, as in its notifications."""
     return f"{DRILLS_BEGIN}-{drill_id:02d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """An exercise that was begun, as it stands."""
+    """A drill notification and its state."""
 
     id: int
     key: str
@@ -63,13 +63,13 @@ class Record:
     why: str
     provider_id: str | None
     begun_at: datetime
-    #: When its provider is asked next; `None`: no more.
+    #: Time of the next query to its provider; `None`: none.
     look_at: datetime | None
     confirmed_at: datetime | None
 
 
 class Drills:
-    """Reads and writes them."""
+    """Store of drills."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -77,7 +77,7 @@ class Drills:
     async def begin(
         self, key: str, *, contact: str, asked_by: str, begins_at: datetime, ends_at: datetime
     ) -> Drill | None:
-        """Write that a drill begins; `None` if one of that *key* was begun before, here or by another process."""
+        """Write the start of a drill; `None` if one with that *key* exists, from this or another process."""
         values: dict[str, Any] = {
             "contact": contact,
             "asked_by": asked_by,
@@ -98,13 +98,13 @@ class Drills:
         return Drill(id=drill_id, number=number, **values)
 
     async def under_way(self) -> Sequence[Drill]:
-        """Return the drills that have not ended, the oldest first."""
+        """Return the drills in progress, the oldest first."""
         query = select(drill).where(drill.c.ended_at.is_(None))
         return by_id(from_row(Drill, row) for row in await self._database.rows(query))
 
     async def asked_of(self, agency: str, since: datetime) -> tuple[int, int]:
-        """Return the id of the latest drill of an agency's own people from *since* on, 0 of none, and how many there were."""
-        # What began then has not ended, or has ended since: that narrows it down to a few.
+        """Return the id of the latest drill of an agency's own people since *since*, 0 without any, and their number."""
+        # A drill that began then is in progress, or has ended since, which limits the rows.
         lately = (drill.c.begins_at >= since) & (drill.c.ended_at.is_(None) | (drill.c.ended_at >= since))
         theirs = drill.c.contact.startswith(f"{agency}/")
         query = select(func.coalesce(func.max(drill.c.id), 0), func.count()).where(lately & theirs)
@@ -112,7 +112,7 @@ class Drills:
         return latest, count
 
     async def end(self, of: Drill, now: datetime) -> None:
-        """Write that a drill has ended, with how its exercises stand."""
+        """Write the end of a drill with the states of its notifications."""
         states = select(exercise.c.state, func.count()).where(exercise.c.drill_id == of.id).group_by(exercise.c.state)
         async with self._database.write() as connection:
             counted = {str(state): str(number) for state, number in await connection.execute(states)}
@@ -124,7 +124,7 @@ class Drills:
     async def write(
         self, of: Drill, planned: DrillNotification, facts: Facts, state: DrillState, now: datetime, *, why: str = ""
     ) -> Record | None:
-        """Write that an exercise begins (or is left out), before its gateway is called; `None` if it was before."""
+        """Write a drill notification as started (or skipped), before its gateway is called; `None` if it exists."""
         key = f"{of.id}/{planned.key}"
         agency, contact, address = planned.trainee.agency, planned.trainee.contact, planned.address
         if await self._is_there(exercise, key):
@@ -147,7 +147,7 @@ class Drills:
             exercise_id = await self._add(connection, exercise, values)
             if exercise_id is None:
                 return None
-            # Unique across installations too, as an attempt's is; and told from those by its first letter.
+            # Unique across installations, like an attempt's, and distinguished by its first letter.
             reference = f"d{exercise_id}-1-{now.timestamp():.0f}"
             await connection.execute(update(exercise).where(exercise.c.id == exercise_id).values(reference=reference))
             event = "exercise left out" if state is DrillState.SKIPPED else "exercise begun"
@@ -171,10 +171,10 @@ class Drills:
         provider_id: str | None = None,
         look_at: datetime | None = None,
     ) -> Record | None:
-        """Write what became of an exercise, and return it as it now stands; `None` if there is none.
+        """Write the state of a drill notification and return it; `None` without one.
 
-        What is known better already is not written over, nor is anything by a *why* or *provider_id* that is not
-        given. *look_at*: when its provider is asked next; `None`: no more.
+        A better known state is not replaced, nor are *why* or *provider_id* if they are not given. *look_at*: time of
+        the next query; `None`: none.
         """
         query = select(exercise).where(exercise.c.reference == reference).with_for_update()
         async with self._database.write() as connection:
@@ -198,40 +198,40 @@ class Drills:
         return await self._one(exercise.c.reference == reference)
 
     async def exercises(self, drill_id: int) -> Sequence[Record]:
-        """Return what of a drill was begun or left out, the oldest first."""
+        """Return the notifications of a drill, started or skipped, the oldest first."""
         return await self._many(exercise.c.drill_id == drill_id)
 
     async def during(self, agency: str, begin: datetime, end: datetime) -> Sequence[Record]:
-        """Return what was begun with an agency's contacts from *begin* on and before *end*, the oldest first."""
+        """Return the notifications to an agency's contacts from *begin* and before *end*, the oldest first."""
         at = exercise.c.begun_at
         return await self._many((exercise.c.agency == agency) & (at >= begin) & (at < end))
 
     async def find(self, reference: str) -> Record | None:
-        """Return an exercise by the reference that its gateway knows."""
+        """Return a drill notification by its reference."""
         return await self._one(exercise.c.reference == reference)
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
-        """Return the exercises of the newest *drills*, the newest drill first."""
+        """Return the notifications of the newest *drills*, the newest drill first."""
         newest = select(drill).order_by(drill.c.id.desc()).limit(drills)
         found = [from_row(Drill, row) for row in await self._database.rows(newest)]
         return [(each, record) for each in found for record in await self.exercises(each.id)]
 
     async def last_ended(self) -> datetime | None:
-        """Return when a drill of everybody last ended."""
+        """Return when a drill of all contacts last ended."""
         query = select(func.max(drill.c.ended_at)).where(drill.c.contact == "all")
         return await self._database.value(query)
 
     async def confirmed(self) -> Mapping[tuple[str, str], datetime]:
-        """Return when each contact, by agency and key, last pressed the key."""
+        """Return when each contact, by agency and key, last pressed a key."""
         return await self._last(exercise.c.confirmed_at, exercise.c.confirmed_at.is_not(None))
 
     async def delivered(self) -> Mapping[tuple[str, str], datetime]:
-        """Return when each contact, by agency and key, was last sent an SMS that reached the handset."""
+        """Return when an SMS last reached each contact, by agency and key."""
         arrived = (exercise.c.channel == Channel.SMS) & (exercise.c.state == DrillState.DELIVERED)
         return await self._last(exercise.c.begun_at, arrived)
 
     async def is_notice_pending(self, now: datetime) -> bool:
-        """Whether a real notice waits for a gateway: neither is one that a brake holds, nor one that is tried again later."""
+        """Whether a real notification waits for a gateway: not a throttled one, nor one with a later retry."""
         may_go = notice.c.not_before.is_(None) | (notice.c.not_before <= now)
         theirs = (attempt.c.delivery_id == delivery.c.id) & (delivery.c.notice_id == notice.c.id)
         later = exists().where(theirs & (attempt.c.look_at > now))
@@ -239,7 +239,7 @@ class Drills:
         return await self._database.row(query) is not None
 
     async def open_incidents(self) -> tuple[Sequence[int], frozenset[str]]:
-        """Return the ids of the incidents that are open, and the keys of all who have been told of one."""
+        """Return the ids of open incidents, and the keys of all people notified of one."""
         ids = select(incident.c.id).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
         told = select(notice_incident.c.person).where(notice_incident.c.incident_id.in_(ids)).distinct()
         async with self._database.read() as connection:

@@ -1,4 +1,4 @@
-"""Incidents in the database, and which number the next one gets."""
+"""Incidents in the database, and assignment of their numbers."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from monitor.store.engine.statements import (
 from monitor.store.schema.rows import BRIEF, by_id, from_row, incident_values, portions, to_incident
 from monitor.store.schema.tables import counter, incident
 
-#: A brief is some 5 kB of JSON that is validated when it is read: a tenth of a millisecond each.
+#: A policy is some 5 kB of JSON, whose validation takes a tenth of a millisecond.
 _READ_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenNumber:
-    """The number of an incident that is open, what is measured of it, and what a person says."""
+    """An open incident: its number, its detected type, and its declaration."""
 
     number: str
-    #: When what is wrong now began.
+    #: Start of the current problem.
     began_at: datetime
-    #: What was last measured to be wrong; `None`: nothing, or nothing any more.
+    #: Last detected type; `None`: none, or none any more.
     measured: IncidentType | None = None
-    #: What is declared and not yet said to be over, and by whom.
+    #: Declared type that has not ended, and who declared it.
     declared: IncidentType | None = None
     declared_by: str = ""
-    #: Since when, as that person said who opened the incident; who joined one that was open spoke of the present.
+    #: Start, as stated by the person who opened the incident; a later declaration refers to the present.
     declared_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FalseAlarm:
-    """An incident that was none, and of which time it had told."""
+    """A false alarm, and the time it had reported."""
 
     id: int
     agency: str
@@ -70,10 +70,10 @@ def _open_number(row: Row[Any]) -> OpenNumber:
 
 
 class SqlIncidents(Repository):
-    """The part of `alerts.persistence.store.UnitOfWork` that is about incidents, and what else is asked about them."""
+    """The part of `alerts.persistence.store.UnitOfWork` for incidents, and further queries."""
 
     async def active_incidents(self) -> Sequence[int]:
-        """Ids of the incidents that are open or still owe somebody something, oldest first."""
+        """Return the ids of the incidents that are open or have actions due, oldest first."""
         return (await self._connection.execute(ACTIVE)).scalars().all()
 
     async def incident(self, incident_id: int) -> Incident | None:
@@ -81,11 +81,11 @@ class SqlIncidents(Repository):
         return await self._one_incident(INCIDENT, incident_id=incident_id)
 
     async def last_incident(self, dedup_key: str) -> Incident | None:
-        """Return the newest incident about *dedup_key*, open or over."""
+        """Return the newest incident with *dedup_key*, open or over."""
         return await self._one_incident(LAST_INCIDENT, dedup_key=dedup_key)
 
     async def last_incidents(self, dedup_keys: Collection[str]) -> Mapping[str, Incident]:
-        """Return the newest incident about each of some dedup keys, a hundred or two, where there is one."""
+        """Return the newest incident of each of up to some two hundred dedup keys."""
         if not dedup_keys:
             return {}
         newest = select(func.max(incident.c.id)).where(incident.c.dedup_key.in_(dedup_keys))
@@ -93,10 +93,10 @@ class SqlIncidents(Repository):
         return {each.dedup_key: each for each in (await self.incidents(ids)).values()}
 
     async def incident_numbered(self, quoted: str) -> Incident | None:
-        """Return the incident whose number people quote so: "jcontoh-1" is JCONT-01, if that is JCONTOH's."""
+        """Return the incident with a quoted number: "jcontoh-1" is JCONT-01, if that belongs to JCONTOH."""
         query = select(incident).where(incident.c.number.in_(numbers_quoted(quoted)))
         found = [to_incident(row) for row in await self._connection.execute(query)]
-        # An agency's own first: a centre may be called like one.
+        # An agency's first: a centre may have the same name.
         found.sort(key=lambda each: not each.brief.agency)
         return next((i for i in found if is_quoted(quoted, i.number, i.brief.agency or i.brief.office.short)), None)
 
@@ -105,17 +105,17 @@ class SqlIncidents(Repository):
         return None if row is None else to_incident(row)
 
     async def open_incidents(self) -> Sequence[Incident]:
-        """Return all that are open, oldest first."""
+        """Return all open incidents, oldest first."""
         query = select(incident.c.id).where(incident.c.resolved_at.is_(None))
         return by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
 
     async def measured_keys(self) -> Collection[str]:
-        """Return the dedup keys of all that are open and were measured to be: not by a person's word alone."""
+        """Return the dedup keys of the open incidents that are detected, not only declared."""
         query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None), incident.c.measured.is_not(None))
         return (await self._connection.execute(query)).scalars().all()
 
     async def open_numbers(self) -> Mapping[str, OpenNumber]:
-        """Return the numbers of all that are open, by their dedup keys, oldest first."""
+        """Return the open incidents' numbers by dedup key, oldest first."""
         query: Select[Any] = select(
             *(incident.c.id, incident.c.dedup_key, incident.c.number),
             *(incident.c.declared_matter, incident.c.declared_at, incident.c.declared_by, incident.c.declared_over_at),
@@ -124,7 +124,7 @@ class SqlIncidents(Repository):
         return {row.dedup_key: _open_number(row) for row in by_id(await self._connection.execute(query))}
 
     async def false_alarms(self, since: datetime) -> Sequence[FalseAlarm]:
-        """Return the incidents that have ended since then and were declared to have been none."""
+        """Return the incidents that ended since then and were marked as false alarms."""
         columns = (incident.c.id, incident.c.agency, incident.c.began_at, incident.c.ended_at, incident.c.resolved_at)
         query = select(*columns).where(incident.c.resolved_at >= since, incident.c.corrected_at.is_not(None))
         return [
@@ -133,7 +133,7 @@ class SqlIncidents(Repository):
         ]
 
     async def incidents(self, ids: Collection[int]) -> Mapping[int, Incident]:
-        """Return these incidents by their ids, however many, and hold nobody up for long."""
+        """Return any number of incidents by id, without blocking others for long."""
         found = dict[int, Incident]()
         for some in portions(sorted(ids), _READ_AT_ONCE):
             query = select(incident).where(incident.c.id.in_(some))
@@ -141,21 +141,21 @@ class SqlIncidents(Repository):
         return found
 
     async def unreleased(self, agencies: Collection[str]) -> Sequence[Incident]:
-        """Return the open incidents of these agencies of which nothing was released, oldest first."""
+        """Return the open incidents of these agencies without a release, oldest first."""
         waits = incident.c.resolved_at.is_(None) & incident.c.released_at.is_(None)
         query = select(incident.c.id).where(waits, incident.c.agency.in_(agencies))
         return by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
 
     async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
-        """Return the dedup key and the opening of each incident since then that was measured, oldest first."""
-        # One that was closed by hand is measured no more, once the probes are well.
+        """Return dedup key and opening of each detected incident since then, oldest first."""
+        # A closed incident is not detected any more once the probes succeed.
         was = incident.c.measured.is_not(None) | (incident.c.closed_at.is_not(None) & incident.c.declared_at.is_(None))
         query = select(incident.c.dedup_key, incident.c.opened_at).where(incident.c.opened_at > since, was)
         query = query.order_by(incident.c.opened_at, incident.c.id)
         return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
 
     async def open_incidents_first(self, limit: int = 5) -> Sequence[Incident]:
-        """Return the open incidents that most want a person: those that nobody has taken on, outages first, then the oldest."""
+        """Return the most urgent open incidents: unacknowledged ones, outages first, then the oldest."""
         taken = incident.c.acknowledged_at.is_not(None)
         no_outage = func.coalesce(incident.c.present, incident.c.matter).not_in(OUTAGES)
         query = select(incident).where(incident.c.resolved_at.is_(None))
@@ -168,10 +168,10 @@ class SqlIncidents(Repository):
         return [to_incident(row) for row in await self._connection.execute(query)]
 
     async def add_incidents(self, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
-        """Open incidents, a hundred or two, and give each its agency's next number; return them in the same order.
+        """Open up to some two hundred incidents with their agency's next number; return them in the same order.
 
-        Nobody else gets the same: transactions of this kind come one after the other, over all processes
-        (`Database.exclusive`). If they did not, the second would be refused: `incident.number` is unique.
+        Numbers are unique: such transactions exclude each other in all processes (`Database.exclusive`); otherwise the
+        constraint on `incident.number` would reject the second.
         """
         if not events:
             return ()
@@ -185,7 +185,7 @@ class SqlIncidents(Repository):
             for each in opened
         ]
         await self._connection.execute(ADD_INCIDENT, rows)
-        # And not returned by the insert: that takes one statement with ten thousand values, a tenth of a second of the loop.
+        # Not by RETURNING: one statement with ten thousand values would block the event loop for a tenth of a second.
         theirs = select(incident.c.number, incident.c.id).where(incident.c.number.in_([each.number for each in opened]))
         ids = {row.number: row.id for row in await self._connection.execute(theirs)}
         return [replace(each, id=ids[each.number]) for each in opened]
@@ -199,24 +199,24 @@ class SqlIncidents(Repository):
         return (incident_number(prefix, count) for count in range(following - times, following))
 
     async def save_incident(self, changed: Incident) -> None:
-        """Write an incident's state."""
+        """Write the state of an incident."""
         await self.save_incidents([changed])
 
     async def save_incidents(self, changed: Sequence[Incident]) -> None:
-        """Write the states of some, a hundred or two."""
+        """Write the states of up to some two hundred incidents."""
         if changed:
             rows = [{"incident_id": each.id, **incident_values(each)} for each in changed]
             await self._connection.execute(CHANGE_INCIDENT, rows)
 
     async def save_brief(self, changed: Incident) -> None:
-        """Write an incident's brief."""
+        """Write the policy of an incident."""
         text = BRIEF.dump_json(changed.brief).decode()
         await self._connection.execute(update(incident).where(incident.c.id == changed.id).values(brief=text))
 
     async def put_to_rest(self, incident_id: int) -> None:
-        """Leave it out of `active_incidents`."""
+        """Remove an incident from `active_incidents`."""
         await self._connection.execute(update(incident).where(incident.c.id == incident_id).values(at_rest=True))
 
     async def rouse(self, incident_id: int) -> None:
-        """Put it back among the active ones."""
+        """Add an incident to the active ones again."""
         await self._connection.execute(update(incident).where(incident.c.id == incident_id).values(at_rest=False))

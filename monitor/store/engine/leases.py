@@ -1,7 +1,6 @@
-"""Which engine brings which incident forward, where several are at work on one store.
+"""Leases of incidents, for several engines on one store.
 
-A claim is a lease: whoever holds it renews it for as long as it lives. When it has run out, the first who comes takes
-the incident over.
+The holder renews its leases while it lives. After the expiry the first engine to ask takes the incident over.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _THIS = incident.c.id == bindparam("incident_id")
 _OURS = incident.c.owner == bindparam("engine")
 _RUN_OUT = incident.c.owned_until <= bindparam("now")
 _NOT_ANOTHERS = incident.c.owner.is_(None) | _OURS | _RUN_OUT
-# Each look and each turn asks these: to build one takes as long as to run it.
+# Prepared once: each cycle uses them, and building one takes as long as executing it.
 _CLAIMABLE = select(incident.c.id).where(_ACTIVE, _NOT_ANOTHERS).order_by(incident.c.id)
 _TO_CLAIM = (
     select(incident.c.owner, incident.c.owned_until).where(_THIS, _NOT_ANOTHERS).with_for_update(skip_locked=True)
@@ -28,7 +27,7 @@ _TO_CLAIM = (
 _CLAIM = update(incident).where(_THIS, _NOT_ANOTHERS).values(owner=bindparam("engine"), owned_until=bindparam("until"))
 _NUDGE = update(incident).where(_THIS).values(nudged=True)
 _NEWS = select(incident.c.id).where(_OURS, incident.c.nudged)
-# One after the other: of either alone there are few, and each has its index.
+# Separate statements: each matches few rows and has its index.
 _RENEWALS = [
     update(incident).where(_OURS, which).values(owned_until=bindparam("until"), nudged=False)
     for which in (incident.c.nudged, _ACTIVE)
@@ -42,17 +41,17 @@ _LEFT = (
 
 
 class SqlLeases(Repository):
-    """The part of `alerts.persistence.store.UnitOfWork` that is about engines which share a store."""
+    """The part of `alerts.persistence.store.UnitOfWork` for engines that share a store."""
 
     async def claimable(self, owner: str, now: datetime) -> Sequence[int]:
-        """Return the active incidents that *owner* has or may claim, the oldest first."""
+        """Return the active incidents that *owner* has or may lease, the oldest first."""
         return (await self._connection.execute(_CLAIMABLE, {"engine": owner, "now": now})).scalars().all()
 
     async def claim(self, incident_id: int, owner: str, now: datetime, lease: timedelta) -> bool:
-        """Claim an incident until *lease* after *now*; return whether it is *owner*'s.
+        """Lease an incident until *lease* after *now*; return whether *owner* has it.
 
-        One that another is claiming at this moment is skipped, not waited for. Whoever has it is nudged: who asks has heard
-        something about it.
+        An incident that another engine is leasing at this moment is skipped. Its holder is woken, because the caller
+        has a new event.
         """
         values = {"incident_id": incident_id, "engine": owner, "now": now}
         found = (await self._connection.execute(_TO_CLAIM, values)).one_or_none()
@@ -60,13 +59,14 @@ class SqlLeases(Repository):
             await self._connection.execute(_NUDGE, {"incident_id": incident_id})
             return False
         if found.owner == owner and found.owned_until > now + lease / 2:
-            return True  # Written anew only when half of it is over: most looks write nothing.
+            return True  # Renewed only after half of the lease: most cycles write nothing.
         return (await self._connection.execute(_CLAIM, values | {"until": now + lease})).rowcount == 1
 
     async def keep_claims(self, owner: str, now: datetime, lease: timedelta) -> Sequence[int]:
-        """Renew what *owner* has and take over what its owner has left; return that and what others nudged, oldest first.
+        """Renew the leases of *owner* and take over expired ones; return those and the ones that others have woken, oldest first.
 
-        What nobody has claimed yet is left to whoever looks at it first: in a mass outage the work is shared like that.
+        Incidents without a lease are left to the first engine that processes them, which shares the work of a mass
+        outage.
         """
         until = now + lease
         news = (await self._connection.execute(_NEWS, {"engine": owner})).scalars().all()
@@ -82,9 +82,9 @@ class SqlLeases(Repository):
         return sorted({*news, *found})
 
     async def end_claims(self, processes: Collection[str], owner: str, now: datetime) -> None:
-        """End the claims of engines of these *processes*, which are dead, but not those of *owner*.
+        """End the leases of dead *processes*, but not those of *owner*.
 
-        What a transaction still holds that stands still there is left: its claim runs out.
+        Rows locked by a suspended transaction are skipped: their leases expire.
         """
         theirs = or_(*(incident.c.owner.startswith(f"{process}/", autoescape=True) for process in processes))
         held = select(incident.c.id).where(_ACTIVE, theirs, incident.c.owner != owner, incident.c.owned_until > now)
@@ -93,7 +93,7 @@ class SqlLeases(Repository):
             await self._connection.execute(update(incident).where(incident.c.id.in_(ids)).values(owned_until=now))
 
     async def hand_over(self, owner: str, now: datetime) -> None:
-        """Let go of all that *owner* has; calls that it was making are asked about at once."""
+        """End all leases of *owner*; its calls are queried at once."""
         ours = incident.c.owner == owner
         cut_off = (attempt.c.state == AttemptState.CALLING) & _is_about(ours)
         await self._connection.execute(update(attempt).where(cut_off).values(look_at=now))
@@ -101,10 +101,10 @@ class SqlLeases(Repository):
             await self._connection.execute(update(incident).where(ours, which).values(owned_until=now))
 
     async def orphan_calls(self, now: datetime) -> int:
-        """Make the calls that a dead process left behind due for a question now; return how many there were.
+        """Make the queries of all calls of dead processes due now; return their number.
 
-        So are receipts that it waited for. On a file, everybody but us is dead. On a server others may be calling at this
-        moment: there a call is asked about when its own time (`look_at`) has come.
+        Also for awaited receipts. On a file all other processes are dead. On a server others may be calling: a call is
+        queried at its own time (`look_at`).
         """
         if self._connection.dialect.name != "sqlite":
             return 0
@@ -114,14 +114,14 @@ class SqlLeases(Repository):
         return orphans
 
     async def _ask_for_receipts(self, of: ColumnElement[bool], now: datetime) -> None:
-        """Have providers asked now what became of what they took: receipts that came meanwhile found nobody to hear them."""
+        """Make the receipts of these attempts due for a query now: callbacks during the downtime were lost."""
         awaited = attempt.c.state.in_((AttemptState.ACCEPTED, AttemptState.SENT)) & (attempt.c.look_at > now)
         await self._connection.execute(update(attempt).where(awaited, _is_about(of)).values(look_at=now))
 
 
 def _is_about(of: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether an attempt is one of a notice about such incidents."""
-    # From the few attempts to their incidents, and not the other way round.
+    """Whether an attempt belongs to a notification of such incidents."""
+    # From the few attempts to their incidents, not the other way round.
     return exists().where(
         delivery.c.id == attempt.c.delivery_id,
         notice_incident.c.notice_id == delivery.c.notice_id,

@@ -1,4 +1,4 @@
-"""The ledger in the database: the implementation of `alerts.persistence.store`, put together from its parts."""
+"""Store on a database: implements `alerts.persistence.store` from its parts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SqlStore:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqlUnitOfWork]:
-        """Begin a writing transaction; they come one after the other, also those of other engines."""
+        """Begin a write transaction, which excludes those of all engines."""
         async with self._database.exclusive() as connection:
             ledger = SqlUnitOfWork(connection)
             yield ledger
@@ -43,58 +43,58 @@ class SqlStore:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlUnitOfWork]:
-        """Give a consistent view, for those who only look."""
+        """Begin a consistent read transaction."""
         async with self._database.read() as connection:
             yield SqlUnitOfWork(connection)
 
 
 class SqlUnitOfWork(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilences, SqlLeases, SqlSetBack):
-    """`alerts.persistence.store.UnitOfWork` inside one transaction."""
+    """`alerts.persistence.store.UnitOfWork` within one transaction."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         super().__init__(connection)
-        #: What the journal is told when everything else of the transaction is written.
+        #: Entries for the audit log, written at the end of the transaction.
         self._told: list[AuditEntry] = []
 
     @property
     def duty(self) -> SqlOnCall:
-        """Return the overrides of duties, in this transaction."""
+        """Return the on-call overrides in this transaction."""
         return SqlOnCall(self._connection)
 
     @property
     def listing(self) -> SqlListing:
-        """Return what is listed for those who look, in this transaction."""
+        """Return the list queries in this transaction."""
         return SqlListing(self._connection)
 
     @property
     def restorations(self) -> SqlRestorations:
-        """Return when the store was an older copy, in this transaction."""
+        """Return the restorations in this transaction."""
         return SqlRestorations(self._connection)
 
     async def is_paper_held(self) -> bool:
-        """Whether the store may be an older copy, and nobody has confirmed it."""
+        """Whether paper is paused: the database may be an older copy, and nobody has confirmed it."""
         return await self.restorations.waiting() is not None
 
     @property
     def responses(self) -> SqlResponses:
-        """What people answered."""
+        """Answers of people."""
         return SqlResponses(self._connection)
 
     async def overrides(self, rotas: Collection[str], now: datetime) -> Sequence[Override]:
-        """Return the overrides of these rotas that are not over at *now*, in the order they were made."""
+        """Return the overrides of these rotas that have not ended at *now*, in the order of their creation."""
         return await self.duty.standing(now, rotas)
 
     async def journal(self, entry: AuditEntry) -> None:
-        """Add a line to the journal, at the end of the transaction."""
-        # Before it is sealed: what is hashed is what is kept.
+        """Add an entry to the audit log, at the end of the transaction."""
+        # Clean before sealing: the stored text must be the hashed one.
         kept = {key: clean(str(value)) for key, value in entry.detail.items()}
         self._told.append(replace(entry, actor=clean(entry.actor, 200), event=clean(entry.event, 200), detail=kept))
 
     async def journal_number(self) -> int:
-        """Return the number of the journal's last entry: whatever is done adds one."""
+        """Return the number of the last audit entry, which every change increases."""
         return (await audit.head(self._connection)).number
 
     async def seal_journal(self) -> None:
-        """Write the lines of this transaction to the end of the chain: the last thing before the commit."""
+        """Append this transaction's entries to the chain: the last action before the commit."""
         told, self._told = self._told, []
         await audit.append(self._connection, told)
