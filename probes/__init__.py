@@ -1,5 +1,5 @@
 """Round-trip mail probes.
 
-They send a real message, wait for it to arrive, and say what became of it. They know nothing of agencies' health,
-incidents, storage or metrics: a probe takes mailboxes and returns a `ProbeResult`.
+A probe sends a real message, waits for its arrival, and reports the result. It does not depend on agencies' health,
+incidents, storage or metrics: it takes mailboxes and returns a `ProbeResult`.
 """

@@ -1,1 +1,1 @@
-"""What follows from the configuration in force and runs beside the probing: gateways, duties, silences, letters."""
+"""Services that depend on the configuration in force and run beside the probing: gateways, duties, silences, letters."""

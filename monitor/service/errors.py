@@ -1,4 +1,4 @@
-"""Orders of people that cannot be carried out, and questions about what is not there."""
+"""Errors of commands that cannot be executed and of queries about objects that do not exist."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class OperationRejectedError(Exception):
 
 
 class NotFoundError(OperationRejectedError):
-    """What the order is about does not exist."""
+    """The object of the command does not exist."""
 
 
 def no_incident(number: str) -> NotFoundError:

@@ -14,12 +14,12 @@ from alerts.persistence.store import AuditEntry
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
-#: Nobody needs a longer one, and a forgotten one must end by itself.
+#: Nobody needs a longer one, and a forgotten one must expire.
 LONGEST = timedelta(days=7)
 
 
 class Silencer:
-    """Carries out the orders of operators about silences."""
+    """Operators' commands about silences."""
 
     def __init__(
         self, store: SqlStore, dispatcher: Dispatcher, clock: Clock, known: Callable[[], Mapping[str, str]]
@@ -61,7 +61,7 @@ class Silencer:
         return self._known().get(about, "")
 
     async def current(self) -> Sequence[Silence]:
-        """Return those that have not ended, oldest first."""
+        """Return the silences that have not ended, oldest first."""
         async with self._store.reading() as ledger:
             return await ledger.silences(self._clock.now())
 

@@ -1,4 +1,4 @@
-"""Why the service cannot start on this machine, as a problem of the setting that asked for it."""
+"""Reasons why the service cannot start on this machine, as problems of the setting concerned."""
 
 from __future__ import annotations
 

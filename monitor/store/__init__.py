@@ -1,1 +1,1 @@
-"""Where everything that must outlive the process is kept."""
+"""Persistent storage: everything that must outlive the process."""

@@ -1,5 +1,5 @@
-"""What the service shows and hears over HTTP: status page, API, metrics, providers' callbacks, the control socket.
+"""The HTTP interfaces of the service: status page, API, metrics, providers' callbacks and the control socket.
 
-Three listeners, apart: people and Prometheus (`portal`), telephone providers (`callbacks`), the command line (`control`,
-a Unix socket).
+There are three separate listeners: people and Prometheus (`portal`), telephone providers (`callbacks`), the command
+line (`control`, a Unix socket).
 """

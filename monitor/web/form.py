@@ -1,4 +1,4 @@
-"""Forms: the pages that they stand in, and what browsers send of them, read up to a bound and taken from our own pages only."""
+"""Forms: the pages that contain them, and the parser of posted forms, bounded in size and limited to our own pages."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from monitor.model.lazy_text import said
 from monitor.web.page import PageLanguage
 from monitor.web.page_query import asked, others_asked, remember
 
-#: In octets. What a person types.
+#: For typed input, in octets.
 LARGEST_FORM: Final = 16 * 1024
-#: With the whole text of a document, of which an octet may be three in a form.
+#: For the whole text of a document, of which an octet may take three in a form.
 LARGEST_TEXT_FORM: Final = 3 * LARGEST + 4096
 _FIELDS: Final = 100
 #: In octets.
 _PART: Final = 16 * 1024
-#: Of what a browser says of a field or a file before it: in octets.
+#: Longest head of a field or a file, in octets.
 _LONGEST_HEAD: Final = 2048
 #: RFC 2046 5.1.1.
 _BOUNDARY: Final = re.compile(
@@ -36,19 +36,20 @@ _BOUNDARY: Final = re.compile(
 _DISPOSITION: Final = re.compile(rb"^content-disposition:\s*form-data([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _PARAMETER: Final = re.compile(rb";\s*([a-z]+)\*?=(?:\"([^\"]*)\"|([^\";\s]*))", re.IGNORECASE)
 
-#: What is typed into fields of these names stands in no answer.
+#: Values of these fields appear in no response.
 SECRET_FIELDS: Final = ("password", "client_secret")
-#: Forms at these addresses have little but secrets.
+#: Forms at these addresses contain little but secrets.
 _OF_SECRETS: Final = ("/sign-in", "/sign-out", "/welcome", "/account/")
 _URLENCODED: Final = "application/x-www-form-urlencoded"
-#: The field that says in whose page a form stood. Every form that is posted has it.
+#: The field that names the user of the form's page. Every posted form has it.
 _OWNER: Final = "form_owner"
 _LONGEST_NAME: Final = 64
 _POSTED: Final = re.compile(r'<form method="post"[^>]*>')
-#: Where a request has what was sent, once it was read.
+#: Key in the request of the body, once it was read.
 _BODY: Final = "form_body"
 
-#: Of a page of forms: no script, and the sender's origin, which tells our own page from a stranger's where a browser says no more.
+#: Headers of a page of forms: no script, and the sender's origin, which distinguishes our own page from a foreign one
+#: where a browser sends nothing else.
 MAY_SEND_FORMS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
@@ -56,13 +57,13 @@ MAY_SEND_FORMS: Final[Mapping[str, str]] = {
 }
 
 
-#: What was wrong with what was sent, as a key of words and as whoever refused it says it, and what that was: nothing.
+#: No problem: its key of words, the reason of the refusal, and the input.
 _FINE: Final[Mapping[str, object]] = {"problem": "", "why": "", "written": {}}
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Answers with pages, in the language that is asked for."""
+    """Renderer of pages, in the requested language."""
 
     templates: Mapping[PageLanguage, Environment]
 
@@ -92,7 +93,7 @@ class Pages:
         facts = {**common, **facts}
         text = self.templates[asked(request).language].get_template(name).render(facts)
         if isinstance(principal := facts["principal"], Principal) and principal.user is not None:
-            # Here, and not in each template: a form that is added cannot lack it.
+            # Added here, and not in each template, so that no new form can lack it.
             field = f'<input type="hidden" name="{_OWNER}" value="{escape(principal.user.name)}">'
             text = _POSTED.sub(lambda form: form[0] + field, text)
         return remember(request, HTMLResponse(text, status_code=status, headers=headers))
@@ -100,16 +101,16 @@ class Pages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptForm:
-    """A form that was not taken, to be sent again from the page that says so."""
+    """Form that was not accepted, to be sent again from the page that reports it."""
 
     action: str
     fields: Sequence[tuple[str, str]] = field(repr=False)
-    #: Of the fields that no page repeats: they are typed again.
+    #: Fields that no page repeats: they are typed again.
     secrets: Sequence[str] = ()
 
 
 async def kept_form(request: Request) -> KeptForm | None:
-    """Return what was sent, to be sent again; `None`: no form of ours, or one in which nothing is typed but secrets."""
+    """Return the posted form, to be sent again; `None`: it is no form of ours, or has only secrets."""
     path, kind = request.url.path, request.headers.get("content-type", "")
     if request.method != "POST" or not kind.startswith(_URLENCODED) or path.startswith(_OF_SECRETS):
         return None
@@ -129,26 +130,26 @@ async def kept_form(request: Request) -> KeptForm | None:
 
 
 def is_from_our_page(request: Request) -> bool:
-    """Whether a form was sent by a page of ours: browsers say so, and tools must."""
+    """Whether a page of ours sent a form: browsers state it, and tools must."""
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site == "same-origin"
     return urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "")
 
 
 async def form_of(request: Request, *, largest: int = LARGEST_FORM, most: int = _FIELDS) -> Mapping[str, str]:
-    """Return the fields of a form; of one that is there twice, the last. Raise `HTTPException`."""
+    """Return the fields of a form; of a repeated field, the last value. Raise `HTTPException`."""
     return last_of(await fields_of(request, largest=largest, most=most))
 
 
 def last_of(fields: Mapping[str, list[str]]) -> Mapping[str, str]:
-    """Return of each field the last value."""
+    """Return the last value of each field."""
     return {name: values[-1] for name, values in fields.items()}
 
 
 async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int = _FIELDS) -> Mapping[str, list[str]]:
-    """Return the fields of a form with all their values, in their order: at most so many. Raise `HTTPException`.
+    """Return the fields of a form with all their values, in their order, at most *most*. Raise `HTTPException`.
 
-    It is not taken from a stranger's page, and not read any further than it may be long.
+    A form from a foreign page is refused, and the body is read only up to its largest size.
     """
     body = await _body_of(request, largest=largest)
     if body.count(b"&") >= most:
@@ -160,7 +161,7 @@ async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int 
 
 
 def _check_owner(request: Request, owners: Sequence[str]) -> None:
-    """Raise `HTTPException` for a form of somebody else: another user has signed in since, in the same browser."""
+    """Raise `HTTPException` for a form of another user, who has signed in earlier in the same browser."""
     user = getattr(request.state, "principal", Principal()).user
     owner = next((each for each in owners if user is not None and each != user.name), None)
     if user is None or owner is None:
@@ -180,7 +181,10 @@ def _parsed(body: bytes) -> dict[str, list[str]]:
 
 
 def _unquoted(octets: bytes) -> str:
-    """Return the text of a name or value. It is read in parts: a call for a megabyte would keep all other threads waiting."""
+    """Return the text of a name or value.
+
+    It is decoded in parts: one call for a megabyte would block all other threads.
+    """
     octets, at, parts = octets.replace(b"+", b" "), 0, []
     while at < len(octets):
         # An escape has three octets, and stays in one part.
@@ -192,9 +196,13 @@ def _unquoted(octets: bytes) -> str:
 
 
 async def file_of(request: Request, *, largest: int) -> tuple[Mapping[str, str], bytes]:
-    """Return the fields of a form with a file (RFC 7578), and the file; empty if none was chosen. Raise `HTTPException`."""
+    """Return the fields of a form with a file (RFC 7578), and the file; empty if none was chosen.
+
+    Raise `HTTPException`.
+    """
     body = await _body_of(request, largest=largest + LARGEST_FORM)
-    # Not by the library's parsers of mail: a line of semicolons keeps them busy for minutes, and all of the service waits.
+    # The library's mail parsers are not used: a line of semicolons keeps them busy for minutes and blocks the whole
+    # service.
     if (boundary := _BOUNDARY.match(request.headers.get("content-type", ""))) is None:
         raise HTTPException(422, "a form with a file is multipart/form-data")
     fields: dict[str, str] = {}
@@ -213,7 +221,7 @@ async def file_of(request: Request, *, largest: int) -> tuple[Mapping[str, str],
 
 
 def _disposition(head: bytes) -> Mapping[bytes, bytes]:
-    """Return the parameters of what a part of a form is (RFC 7578 4.2), as browsers write them; of anything else none."""
+    """Return the parameters of a part's disposition (RFC 7578 4.2), as browsers write them; none for anything else."""
     said = _DISPOSITION.search(head) if len(head) <= _LONGEST_HEAD else None
     if said is None:
         return {}
@@ -232,7 +240,7 @@ async def _body_of(request: Request, *, largest: int) -> bytes:
 
 
 async def read_body(request: Request, largest: int) -> bytes | None:
-    """Return what was sent, read no further than it may be long; `None`: it is longer."""
+    """Return the body, read only up to *largest*; `None`: it is longer."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -247,9 +255,9 @@ def as_text(pasted: str) -> str:
 
 
 def own_path(address: str) -> str:
-    """Return where somebody wanted to go, if it is here; else the first page.
+    """Return the requested address, if it is local; else the first page.
 
-    What browsers read as another site's address, with two slashes or a backslash, is none of ours.
+    An address that browsers read as another site's, with two slashes or a backslash, is not local.
     """
     is_ours = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
     return address if is_ours and "\\" not in address and not urlsplit(address).netloc else "/"

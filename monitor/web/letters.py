@@ -31,9 +31,9 @@ from monitor.web.access.access_control import RequirePermission, permit
 from monitor.web.form import Pages, fields_of, form_of, last_of
 from monitor.web.request import CommandRequest, Id
 
-#: In one file, and whoever asks for it waits. The rest comes with the next file.
+#: Letters in one file, for which the clerk waits. The next file has the rest.
 MOST_STACKED: Final = 100
-#: As many as a tray shows, and a few fields more.
+#: Largest number of form fields: as many as a page shows, and a few more.
 _TICKS: Final = 1100
 _DAY = TypeAdapter(date)
 _Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS))]
@@ -44,9 +44,9 @@ class LetterAction(StrEnum):
 
     PRINTED = "printed"
     POSTED = "posted"
-    #: Before it was taken back, which the clerk did not know.
+    #: The letter was posted before it was withdrawn, which the clerk did not know.
     POSTED_ALREADY = "posted-already"
-    #: Though nobody has recorded that it was printed.
+    #: The letter was posted, though no print was recorded.
     POSTED_UNPRINTED = "posted-unprinted"
 
     @property
@@ -56,12 +56,12 @@ class LetterAction(StrEnum):
 
     @property
     def already_posted(self) -> bool:
-        """Whether it is said of a letter that was taken back."""
+        """Whether the action concerns a letter that was withdrawn."""
         return self is LetterAction.POSTED_ALREADY
 
     @property
     def unprinted(self) -> bool:
-        """Whether it is said of a letter that nobody has recorded as printed."""
+        """Whether the action concerns a letter without a recorded print."""
         return self is LetterAction.POSTED_UNPRINTED
 
 
@@ -75,7 +75,7 @@ class _Written(TypedDict):
 class LetterRequest(CommandRequest):
     """What is said of a letter."""
 
-    #: The day on which it was posted; else the day on which it is said.
+    #: The day on which the letter was posted; by default the day of the command.
     day: date | None = None
 
 
@@ -156,7 +156,7 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
             await tray.note(notice_id, deed.step, name, already_posted=deed.already_posted, unprinted=deed.unprinted)
         except OperationRejectedError as wrong:
             return await shown(request, principal, "not_noted", wrong, status=409)
-        # So that a page that is loaded again does not order again.
+        # A reload of the page must not repeat the command.
         return RedirectResponse("/letters", status_code=303)
 
     async def see_that_it_is_theirs(notice_id: int, principal: Principal) -> None:
@@ -194,7 +194,7 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
             "first": waiting[:MOST_STACKED],
             "printed": [each for each in waiting if each.step is LetterStep.PRINTED][:MOST_STACKED],
         }
-        # There may be two thousand of them: half a megabyte.
+        # A page may have two thousand letters: half a megabyte.
         return await asyncio.to_thread(pages.show, request, "letters.html", facts, status)
 
     return router

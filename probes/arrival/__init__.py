@@ -1,1 +1,1 @@
-"""How an arrival is seen: one watcher a mailbox, what it reads it through, and the second look."""
+"""Detection of arrivals: one watcher per mailbox, its mail readers, and the final search."""

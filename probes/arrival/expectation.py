@@ -1,4 +1,4 @@
-"""What a run waits for in a mailbox: its message, or a report about it."""
+"""The expectation of a run in a mailbox: its message, or a report about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from probes.model.result import Party
 
 
 class FolderKind(StrEnum):
-    """Where the message was found."""
+    """Folder in which the message was found."""
 
     INBOX = "inbox"
     JUNK = "junk"
@@ -25,19 +25,19 @@ class FolderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """The message is in the mailbox. Its content is still to be fetched."""
+    """Arrival of the message in the mailbox; its content is not fetched yet."""
 
     folder: FolderKind
     at: datetime
-    #: When it came to the server, by the server's clock; `None` when it was not asked for that, as while all is well.
+    #: Arrival time by the server's clock; `None` when it was not requested, as in normal operation.
     since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivedElsewhere:
-    """The message lies in a folder of the mailbox that is not watched."""
+    """Arrival of the message in a folder of the mailbox that is not watched."""
 
-    #: The folder's name, as people read it.
+    #: The display name of the folder.
     name: str
     content: bytes
     at: datetime
@@ -55,15 +55,15 @@ class Expectation:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.token = token
-        #: The side of the run that waits here: the recipient for the message, the sender for a report only.
+        #: The waiting side of the run: the recipient for the message, the sender only for a report.
         self.party = party
-        #: The mailbox is being read (`None`) or cannot be.
+        #: The result is `None` when the mailbox is being read, otherwise the failure.
         self.ready: asyncio.Future[ProbeFailedError | None] = loop.create_future()
         self.seen: asyncio.Future[Arrived | DsnReport | ProbeFailedError] = loop.create_future()
         self.content: asyncio.Future[bytes | ProbeFailedError] = loop.create_future()
         #: Found in another folder. It may come to the inbox all the same: this counts when nothing more is waited for.
         self.elsewhere: ArrivedElsewhere | None = None
-        #: When looking became worth the while, on the loop's clock.
+        #: Time from which quick polling is worthwhile, on the loop's clock.
         self.hurried_at: float | None = None
         self._stir = stir
         self._over = over
@@ -77,7 +77,7 @@ class Expectation:
         self._over(self)
 
     def hurry(self) -> None:
-        """Ask to look quickly from now on: the server has taken the message."""
+        """Request quick polling from now on: the server has accepted the message."""
         self.hurried_at = asyncio.get_running_loop().time()
         self._stir()
 
@@ -94,7 +94,7 @@ class Expectation:
             self.content.set_result(content)
 
     def fail(self, failure: ProbeFailedError) -> None:
-        """Tell the run that the mailbox cannot be read. A report is waited for in spite of it."""
+        """Report to the run that the mailbox cannot be read; a report is still awaited."""
         if self.party is Party.SENDER:
             return
         for future in (self.ready, self.seen, self.content):

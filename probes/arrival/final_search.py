@@ -34,22 +34,22 @@ _log = structlog.get_logger(__name__)
 #: Of each folder as many of the newest mails are asked for their size, and as many of those may be ours by it are read.
 _SIZED = 400
 _READ = 50
-#: Of a folder that is watched, more: a session that was blind for long has left much behind.
+#: More for a watched folder: a session that showed no new mail for long leaves much unread.
 _READ_WATCHED = 400
-#: Mails asked for at once. Small, so that new mail is looked at in between.
+#: Mails requested at once; small, so that new mail is processed in between.
 CHUNK = 25
-#: Folders that are named, and of those opened beside the ones that are watched.
+#: Limit of listed folders, and of folders opened in addition to the watched ones.
 _LISTED = 10_000
 _OPENED = 40
-#: Octets of headers read in all of them together.
+#: Octets of headers read in all folders together.
 _OCTETS = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class _Sweep:
-    """How far one look has come."""
+    """Progress of one search."""
 
-    #: How long it waits for the watch.
+    #: The maximum wait for the watch.
     patience: timedelta
     looked: int = 0
     octets: int = 0
@@ -66,7 +66,7 @@ class _Sweep:
 
 
 class FinalSearch:
-    """Goes through one mailbox over IMAP, once for each call."""
+    """Search of one mailbox over IMAP, once per call."""
 
     def __init__(self, reception: MessageHandler, *, junk: Iterable[str], caught_up: CaughtUp) -> None:
         """*junk*: the folders that are watched beside the inbox, as the server writes them."""
@@ -107,7 +107,7 @@ class FinalSearch:
             try:
                 await self._through(session, name, FolderKind.JUNK, sweep)
             except CommandRejectedError:
-                # As in the watch: not there, or not now.
+                # As in the watch: the folder is missing or temporarily unavailable.
                 continue
 
     async def _unwatched(self, session: ImapSession, sweep: _Sweep) -> None:
@@ -124,7 +124,7 @@ class FinalSearch:
                 continue
 
     async def _through(self, session: ImapSession, name: str, watched: FolderKind | None, sweep: _Sweep) -> None:
-        """Look through one folder; *watched* is what it is to the watch, `None` when it is not watched."""
+        """Search one folder; *watched* is its kind in the watch, `None` when it is not watched."""
         position = await session.examine(name)
         sweep.looked += 1
         sized = await session.newest(_SIZED, position.exists)
@@ -161,6 +161,6 @@ class FinalSearch:
 
 
 def chunks(mails: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Yield so many of *mails* at a time."""
+    """Yield *mails* in chunks of *size*."""
     for start in range(0, len(mails), size):
         yield mails[start : start + size]

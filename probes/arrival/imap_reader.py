@@ -1,4 +1,4 @@
-"""Reads a mailbox over IMAP: its folders, where reading them stands, and what is done with each mail."""
+"""Mail reader over IMAP: folders, read positions, and the processing of each mail."""
 
 from __future__ import annotations
 
@@ -30,46 +30,46 @@ from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
-#: At the start, and now and then, as many of the newest mails are searched for what was left behind.
+#: Number of the newest mails searched for leftovers, at the start and periodically.
 _LEFTOVERS = 200
 #: The server announces news; how often it is asked for them all the same, in seconds.
 _LIST_ANYWAY = 2.0
 #: No answer is waited for longer than this part of the time for a session: who ends a little earlier can say why.
 _LEG = 0.9
-#: A mail that the server cannot show is left alone after so many attempts, or it would keep us from all that comes after.
+#: A mail that the server cannot show is skipped after this many attempts; otherwise it would block all later mail.
 _TRIES = 3
-#: How long a folder that was refused is left alone, in seconds.
+#: Seconds for which a refused folder is skipped.
 _AFTER_REFUSAL = 60.0
-#: For a shorter pause IDLE is not begun: it takes a command to begin and one to end.
+#: For a shorter pause IDLE is not started: it takes one command to start and one to end.
 _WORTH_LISTENING = timedelta(seconds=1)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Place:
-    """A folder, and how far it has been read."""
+    """A folder and its read position."""
 
     name: str
     folder: FolderKind
     validity: int | None = None
     next_uid: int = 1
-    #: UIDs below `next_uid` still to be searched for leftovers, oldest first.
+    #: UIDs below `next_uid` that are still to be searched for leftovers, oldest first.
     backlog: list[int] = field(default_factory=list)
-    #: UIDs whose mail has been dealt with and is to be deleted.
+    #: UIDs whose mail has been processed and is to be deleted.
     done: set[int] = field(default_factory=set)
     #: UIDs of ours that are marked as deleted and not gone yet, because others are marked, too (no UIDPLUS).
     marked: set[int] = field(default_factory=set)
-    #: How often in a row the server could not show what comes next.
+    #: Number of consecutive failures of the server to show the next mail.
     broke: int = 0
     #: What is found in the backlog has not been counted before.
     first_time: bool = True
-    #: The server has refused to show it; said once.
+    #: The server has refused to show the folder; logged once.
     refused: bool = False
     looked_at: float = float("-inf")
     swept_at: float = float("-inf")
 
 
 class ImapReader:
-    """Implements `probes.arrival.reader.MailReader` over IMAP: one connection for as long as it lives."""
+    """IMAP implementation of `probes.arrival.reader.MailReader`: one connection for its lifetime."""
 
     def __init__(
         self, reception: MessageHandler, *, patience: Timeouts, pace: PollingPolicy, stir: Callable[[], None]
@@ -84,7 +84,7 @@ class ImapReader:
         self._inbox = _Place(name=folder_name(self._mailbox.inbox), folder=FolderKind.INBOX)
         self._junk: dict[str, _Place] = {}
         self._cost = 0
-        #: How often in a row the server has announced mail that was not there.
+        #: Number of consecutive announcements of mail that was not there.
         self._false_alarms = 0
         self.tidy = asyncio.Event()
         self.tidy.set()
@@ -94,12 +94,12 @@ class ImapReader:
 
     @property
     def has_more(self) -> bool:
-        """Whether there are leftovers still to be searched for."""
+        """Whether leftovers remain to be searched for."""
         return bool(self._inbox.backlog)
 
     @property
     def cost(self) -> int:
-        """What it has cost to read what the server said, over all connections."""
+        """Return the cost of parsing the server's responses, over all connections."""
         return self._cost + (self._session.cost if self._session is not None else 0)
 
     async def open(self, trace: Trace) -> None:
@@ -120,12 +120,12 @@ class ImapReader:
         session.hasten(min(self._pace.answer, self.patience.session))
 
     async def look(self, *, junk_every: timedelta, sweep: timedelta) -> None:
-        """Read what is new in the inbox, a piece of what was left behind, and the junk when it is its turn."""
+        """Read new mail in the inbox, a part of the backlog, and the junk folders when due."""
         with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
             await self._look(self._opened(), junk_every=junk_every, sweep=sweep)
 
     async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
-        """Wait for news in IDLE, or for the next look when that is soon."""
+        """Wait for news in IDLE, or for the next poll when that is soon."""
         session = self._opened()
         # Or it would be looked as often as the server speaks.
         await asyncio.sleep(self._pace.after_false_alarms(self._false_alarms).total_seconds())
@@ -144,11 +144,11 @@ class ImapReader:
         return pace.listening if self._opened().can_idle else pace.unheard
 
     async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
-        """Look through all folders, over a connection that is opened for it."""
+        """Search all folders over a connection that is opened for it."""
         return await FinalSearch(self._reception, junk=self._junk, caught_up=caught_up).look(trace, within)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._session is not None:
             self._session.close()
             self._cost += self._session.cost

@@ -1,1 +1,1 @@
-"""The sections of an agency's file, some of which the settings file has, too."""
+"""Sections of an agency's file; the settings file shares some of them."""

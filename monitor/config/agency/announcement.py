@@ -1,4 +1,4 @@
-"""Announcement as it is configured: whom outside the agency to tell of an outage."""
+"""Configuration of announcements: the recipients outside the agency who are notified of an outage."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from monitor.config.files.section import Extension, Line, Section, Slug, Span
 
 
 class ReleaseMode(StrEnum):
-    """Who lets an announcement go out."""
+    """How an announcement is released."""
 
-    #: A duty officer does.
+    #: A duty officer releases it.
     MANUAL = "manual"
-    #: It goes by itself. A false letter cannot be called back.
+    #: It is released automatically. A letter sent in error cannot be recalled.
     AUTOMATIC = "automatic"
 
 
 class UpdateDays(StrEnum):
-    """When whoever was told of an outage is told again that it lasts."""
+    """When recipients of an announcement are notified again that the outage continues."""
 
     #: Once on each working day of the agency, in its office hours.
     WORKDAYS = "workdays"
-    #: Not before it ends, or changes.
+    #: Not before the outage ends or changes.
     NEVER = "never"
 
 
 class RecipientSettings(Section):
-    """Somebody outside. Each of `channels` is used, not the first that works."""
+    """Recipient outside the agency. Every one of `channels` is used, not only the first that works."""
 
     title: Line = Field(examples=["Ketua Setiausaha"])
     """The office held, not the person: "Ketua Setiausaha"."""
@@ -62,11 +62,11 @@ class RecipientSettings(Section):
     language: Language = Language.MALAY
 
     def answers_on(self, channel: Channel) -> bool:
-        """Return whether there is an address for *channel*."""
+        """Return whether the recipient has an address for *channel*."""
         return bool(self.address if channel is Channel.LETTER else getattr(self, channel.value))
 
     def build(self, key: str, calendar: CalendarSettings, zone: ZoneInfo) -> Recipient:
-        """Return the recipient as notices are addressed, with one address a channel."""
+        """Return the recipient of notifications, with one address per channel."""
         hours = calendar.build(zone, self.state) if self.hours is Presence.OFFICE else None
         return Recipient(
             key=key,
@@ -76,7 +76,7 @@ class RecipientSettings(Section):
         )
 
     def build_addressee(self) -> Addressee:
-        """Return to whom pages are addressed."""
+        """Return the addressee of pages."""
         return Addressee(
             title=self.title,
             organisation=self.organisation,
@@ -93,7 +93,7 @@ class RecipientSettings(Section):
 
 
 class AnnouncementSettings(Section):
-    """Whom to tell, and who lets it go out."""
+    """Recipients of announcements, and how announcements are released."""
 
     release: ReleaseMode = ReleaseMode.MANUAL
     offered_after: Span = timedelta(minutes=30)
@@ -103,7 +103,7 @@ class AnnouncementSettings(Section):
     recipients: Mapping[Slug, RecipientSettings] = {}
 
     def build(self, calendar: CalendarSettings, zone: ZoneInfo) -> AnnouncementPlan:
-        """Return the plan as incidents freeze it; *calendar* and *zone* are the agency's."""
+        """Return the plan that incidents freeze; *calendar* and *zone* are the agency's."""
         return AnnouncementPlan(
             recipients=tuple(recipient.build(key, calendar, zone) for key, recipient in self.recipients.items()),
             automatic=self.release is ReleaseMode.AUTOMATIC,

@@ -1,4 +1,4 @@
-"""The calendar as it is configured: the state, its gazetted days, and office hours."""
+"""Configuration of the calendar: the state, its gazetted days, and office hours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monitor.model.lazy_text import said
 
 
 class GazettedDay(Section):
-    """A day that the library of holidays does not know."""
+    """Day that the holiday library does not contain."""
 
     date: Day = Field(examples=["2026-12-07"])
     what: Line = Field(examples=["Cuti peristiwa"])
@@ -30,7 +30,7 @@ class GazettedDay(Section):
 
 
 class Gazette(Section):
-    """Days gazetted after the library of holidays was made: a file of its own, or a part of `calendar`."""
+    """Days gazetted after the release of the holiday library: a separate file, or a part of `calendar`."""
 
     holidays: tuple[GazettedDay, ...] = ()
     """Days on which offices are closed after all."""
@@ -39,7 +39,7 @@ class Gazette(Section):
 
 
 class CalendarSettings(Gazette):
-    """Which days are worked, and when an office answers. Holds for every agency that does not say otherwise."""
+    """Working days and office hours. They apply to every agency that does not override them."""
 
     state: State = State.PUTRAJAYA
     """Whose weekends and holidays: a federal office rests as the state does in which it is."""
@@ -49,17 +49,17 @@ class CalendarSettings(Gazette):
     """A file with `holidays` and `workdays`, which is read beside those written here."""
 
     def days(self, state: State | None = None) -> Calendar:
-        """Return the days of a state; default: our own."""
+        """Return the calendar of a state; default: the configured state."""
         where = state or self.state
         days = Calendar(state=where, holidays=_in(where, self.holidays), workdays=_in(where, self.workdays))
         return days.fetched()
 
     def build(self, zone: ZoneInfo, state: State | None = None) -> OfficeHours:
-        """Return when offices of a state answer; default: our own."""
+        """Return the office hours of a state; default: the configured state."""
         return OfficeHours(calendar=self.days(state), zone=zone, spans=self.office_hours)
 
     def with_gazette(self, gazette: Gazette | None) -> CalendarSettings:
-        """Return it with the days of a file."""
+        """Return these settings with the days of a gazette file."""
         if gazette is None:
             return self
         holidays, workdays = (*self.holidays, *gazette.holidays), (*self.workdays, *gazette.workdays)
@@ -67,7 +67,7 @@ class CalendarSettings(Gazette):
 
 
 class CalendarOverrides(Section):
-    """What differs in an agency."""
+    """Calendar settings that an agency overrides."""
 
     state: State | None = None
     office_hours: tuple[DaySpan, ...] | None = None
@@ -83,13 +83,13 @@ def _in(state: State, days: Sequence[GazettedDay]) -> tuple[date, ...]:
 
 
 def read_gazette(findings: Findings, vault: SecretResolver) -> Gazette | None:
-    """Return the days of a file, with blanks for what is broken; `None` when it cannot be understood at all."""
+    """Return the days of a file, with blanks for invalid values; `None` if the file cannot be parsed at all."""
     document = findings.document
     return Reader(findings, vault).read(Gazette, document.data) if document.readable else None
 
 
 def check_gazette(gazette: Gazette, findings: Findings) -> None:
-    """Note days that are written down as both."""
+    """Record days that are listed as both."""
     worked = {(day.date, state): day for day in gazette.workdays for state in day.states or State}
     for number, day in enumerate(gazette.holidays):
         if any((day.date, state) in worked for state in day.states or State):
@@ -98,7 +98,7 @@ def check_gazette(gazette: Gazette, findings: Findings) -> None:
 
 
 def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Findings) -> None:
-    """Note hours that are none, or that run into each other."""
+    """Record invalid or overlapping office hours."""
     if spans is None:
         return
     if not spans:

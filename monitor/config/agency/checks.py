@@ -44,7 +44,7 @@ def _end(written: object) -> object:
     end = parse_listen(text)
     host, port = (end.host, end.port) if end is not None else (text, _DNS_PORT)
     try:
-        # A name would have to be asked for, and whom should we ask?
+        # A host name would need a DNS query, for which no resolver is configured yet.
         address = ipaddress.ip_address(host)
     except ValueError:
         address = None
@@ -65,7 +65,7 @@ NameServer = Annotated[tuple[str, int], BeforeValidator(_end), InvalidValue(("12
 
 
 class CheckSettings(Section):
-    """What was written of one kind of check."""
+    """Configuration of one kind of check."""
 
     on: ClassVar[bool] = True
     interval: Span | None
@@ -89,28 +89,28 @@ ON, OFF = CheckSettings(interval=None), _Off(interval=None)
 
 
 class ChecksSettings(Section):
-    """What the settings file and an agency's may both say. `checks_model` adds the kinds, which are keys as well."""
+    """Keys that the settings file and an agency's file share. `checks_model` adds the kinds, which are keys as well."""
 
     ask_recipients: Annotated[bool | None, BeforeValidator(_asks)] = None
     """Whether an MX host may be asked (RCPT) if it would take mail; `None`: as it is elsewhere, and yes if nowhere."""
 
     @property
     def kinds(self) -> Mapping[str, CheckSettings]:
-        """By kind; those that were not written are missing."""
+        """Settings by kind; kinds that are not configured are missing."""
         return {
             name: each for name in type(self).model_fields if isinstance(each := getattr(self, name), CheckSettings)
         }
 
 
 class ServiceChecksSettings(ChecksSettings):
-    """The section of the settings file."""
+    """Section `checks` of the settings file."""
 
     name_servers: Annotated[tuple[NameServer, ...], AfterValidator(_on_one_port), InvalidValue(())] = Field(
         default=(), examples=["[192.0.2.53], or nothing: those of this machine"]
     )
 
     def resolvers(self) -> NameServers:
-        """Return whom checks ask."""
+        """Return the name servers that checks query."""
         if not self.name_servers:
             return NameServers()
         return NameServers(addresses=tuple(host for host, _ in self.name_servers), port=self.name_servers[0][1])
@@ -121,13 +121,13 @@ C = TypeVar("C", bound=ChecksSettings)
 
 @cache
 def _with_kinds(section: type[C], kinds: tuple[str, ...]) -> type[C]:
-    """Return *section* with a key for each of the *kinds* that ship."""
+    """Return *section* with a key for each of the shipped *kinds*."""
     keys: dict[str, Any] = {kind: (CheckSettings, Field(default=None, examples=["on"])) for kind in kinds}
     return create_model(section.__name__, __base__=section, **keys)
 
 
 def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]) -> C:
-    """Return the section of a document; what is broken is left out."""
+    """Return the section of a document, without invalid values."""
     findings, written = reader.findings[_SECTION], reader.findings.document.data.get(_SECTION, {})
     if not isinstance(written, Mapping):
         findings.broken("must be kinds of checks", f"posture: {_WAYS}")
@@ -147,7 +147,7 @@ def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]
 def intervals(
     kinds: Mapping[str, CheckKind], service: Mapping[str, CheckSettings], agency: Mapping[str, CheckSettings]
 ) -> dict[str, timedelta]:
-    """Return how often each kind runs for an agency; kinds that are off are left out. What the agency says goes."""
+    """Return the interval of each kind for an agency, without disabled kinds. The agency's settings take precedence."""
     found = {}
     for name, kind in kinds.items():
         said = [settings[name] for settings in (agency, service) if name in settings]

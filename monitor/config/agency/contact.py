@@ -1,4 +1,4 @@
-"""Staff: who is told, where they answer, and with which PIN."""
+"""Staff: contacts, their addresses and their PINs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from monitor.model.lazy_text import said
 
 
 def _kept(pin: SecretStr) -> SecretStr:
-    """Return the hash of a PIN. Raise `ValueError`, which does not repeat it, for one that will not do."""
+    """Return the hash of a PIN. Raise `ValueError`, which does not contain the PIN, for an unacceptable one."""
     if (why := objection(pin.get_secret_value())) is not None:
         raise wrong(why, "another PIN, alone in the file")
     return SecretStr(hashed(pin.get_secret_value()))
 
 
-#: The salted hash of what the file or the variable holds.
+#: Salted hash of the PIN in the file or the variable.
 Pin = Annotated[SecretStr, AfterValidator(_kept)]
 
 
@@ -36,9 +36,9 @@ _SHORT = ("sms", "voice", "extension", "fax", "verified")
 
 
 class ContactSettings(Section):
-    """A member of staff. Numbers are kept as they were written.
+    """Member of staff. Numbers are kept as written.
 
-    Either a list of `addresses`, in the order in which they are tried, or the short form with one number a channel.
+    Either a list of `addresses`, in the order in which they are tried, or the short form with one number per channel.
     """
 
     name: Line = Field(examples=["Siti Contoh"])
@@ -62,18 +62,18 @@ class ContactSettings(Section):
     """Mobiles, landlines and fax machines, in the order in which they are tried."""
 
     def answers_on(self, channel: Channel) -> bool:
-        """Return whether there is an address for *channel*."""
+        """Return whether the contact has an address for *channel*."""
         if self.addresses is not None:
             return any(channel in address.channels for address in self.addresses)
         return channel is not Channel.LETTER and bool(getattr(self, channel.value))
 
     @property
     def numbers(self) -> frozenset[str]:
-        """The numbers of the short form (E.164)."""
+        """Numbers of the short form (E.164)."""
         return frozenset(e164(number) for number in (self.sms, self.voice, self.fax) if number)
 
     def build(self, key: str, hours: OfficeHours) -> Contact:
-        """Return the contact as notices are addressed; *hours* are those of the office."""
+        """Return the contact for notifications; *hours* are the office hours."""
         return Contact(
             key=key, name=self.name, language=self.language, addresses=tuple(self._lines(hours)), user=self.user or ""
         )
@@ -90,12 +90,12 @@ Contacts = Mapping[Slug, ContactSettings]
 
 
 def lines_of(contacts: Contacts) -> Sequence[tuple[str, Channel]]:
-    """Return the keys of contacts, each with a channel that they answer on."""
+    """Return the keys of contacts, each with a channel on which they have an address."""
     return [(key, channel) for key, each in contacts.items() for channel in Channel if each.answers_on(channel)]
 
 
 def unknown_users(document: Document, known: Collection[str]) -> Iterator[Problem]:
-    """Yield a warning for each contact of *document* whose `user` is none of the *known*, who may sign in."""
+    """Yield a warning for each contact of *document* whose `user` is not among the *known* users, who may sign in."""
     for section in (("contacts",), ("noc", "contacts")):
         contacts: object = document.data
         for key in section:
@@ -112,7 +112,7 @@ def unknown_users(document: Document, known: Collection[str]) -> Iterator[Proble
 
 
 def check_contacts(contacts: Mapping[str, ContactSettings], findings: Findings) -> None:
-    """Note numbers that cannot be reached."""
+    """Record numbers that cannot be reached."""
     for key, contact in contacts.items():
         there = findings[key]
         if contact.addresses is not None:

@@ -1,4 +1,4 @@
-"""Escalation as it is configured: which staff are told, step by step, until somebody acknowledges."""
+"""Configuration of escalation: the staff who are notified, step by step, until one acknowledges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monitor.config.files.section import Count, Duration, Section, Slug, Span
 
 
 class CallAgainSettings(Section):
-    """A call that ended without a keypress is made again while its step runs."""
+    """Redial policy: a call that ended without a keypress is repeated while its step runs."""
 
     every: Span = Field(examples=["2m"])
     """From the end of a call to the next."""
@@ -26,7 +26,7 @@ class CallAgainSettings(Section):
 
 
 class StepSettings(Section):
-    """Whom to tell next while nobody has acknowledged: contacts, whoever is on call, or both."""
+    """Escalation step, which runs while the incident is not acknowledged: contacts, on-call contacts, or both."""
 
     after: Duration = timedelta(0)
     """How long after the step before (the first: after the opening)."""
@@ -41,7 +41,7 @@ class StepSettings(Section):
 
 
 class EscalationSettings(Section):
-    """The steps, and how often to go through them."""
+    """Escalation steps, and how often they repeat."""
 
     steps: tuple[StepSettings, ...] = Field(examples=["[{contacts: [siti], channels: [sms, voice]}]"])
     rounds: Count = 3
@@ -57,13 +57,13 @@ class EscalationSettings(Section):
 
     @cached_property
     def rotas_named(self) -> frozenset[str]:
-        """The keys of the rotas that its steps name."""
+        """Keys of the rotas that the steps name."""
         return frozenset(key for step in self.steps for key in step.rotas)
 
     def build(self, people: Mapping[str, Contact], rotas: Mapping[str, Rota], hours: OfficeHours) -> EscalationPolicy:
-        """Return the policy as incidents freeze it.
+        """Return the policy that incidents freeze.
 
-        *people* and *rotas* are all that steps may name, by key; *hours* are those of the office.
+        *people* and *rotas* are all that steps may name, by key; *hours* are the office hours.
         """
         named = dict.fromkeys(key for step in self.steps for key in step.rotas)
         return EscalationPolicy(
@@ -87,7 +87,7 @@ class EscalationSettings(Section):
         )
 
 
-#: Where no escalation is written. People are told only where there is one.
+#: Used where no escalation is configured: nobody is notified.
 NOBODY = EscalationSettings(steps=())
 
 

@@ -1,4 +1,4 @@
-"""A letterhead as it is configured: the office whose it is, its crest, and who signs what is printed under it."""
+"""Configuration of a letterhead: its office, its crest, and the signatory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from monitor.model.lazy_text import both, said
 
 
 def load_crest(file: Path) -> Crest:
-    """Return the crest in *file*, once it has been drawn for a trial. Raise `InvalidCrestError`."""
+    """Return the crest in *file* after a trial rendering. Raise `InvalidCrestError`."""
     try:
         crest = read_crest(read_regular(file, LARGEST))
     except NotRegularFileError as error:
@@ -37,14 +37,14 @@ def load_crest(file: Path) -> Crest:
 
 
 class Signatory(Section):
-    """Who signs letters."""
+    """Signatory of letters."""
 
     name: Line
     post: Line
 
 
 class ContactOfficer(Section):
-    """Whom recipients may ask."""
+    """Contact officer for questions of recipients."""
 
     name: Line
     post: Line
@@ -53,7 +53,7 @@ class ContactOfficer(Section):
 
 
 class LetterheadSettings(Section):
-    """What letters and fax pages print. SMS and calls need none of it."""
+    """Texts that letters and fax pages print. SMS and calls need none of them."""
 
     address: tuple[Line, ...] = ()
     """Postal address without the name; the last line is "<postcode> <TOWN>"."""
@@ -87,7 +87,7 @@ class LetterheadSettings(Section):
     """Attach the English translation to the letter."""
 
     def build(self, *, short: str, name: str, domain: str) -> IssuingOffice:
-        """Return the office as notices quote it."""
+        """Return the office that notifications name."""
         signatory, officer = self.signatory, self.contact_officer
         return IssuingOffice(
             short=short,
@@ -114,7 +114,7 @@ class LetterheadSettings(Section):
         )
 
 
-#: What each kind of page cannot do without, with an example; the fax number alone may be missing (not every office has one).
+#: Required keys of each kind of page, with an example; only the fax number is optional (not every office has one).
 _NEEDED = {
     "address": ("[Aras 1, Blok Contoh, 62000 PUTRAJAYA]", {Channel.LETTER, Channel.FAX}),
     "telephone": ("telephone: 03-1234 5678", {Channel.LETTER, Channel.FAX}),
@@ -123,12 +123,12 @@ _NEEDED = {
     "contact_officer": ("contact_officer: {name: NAME, post: POST, telephone: NUMBER}", {Channel.LETTER}),
 }
 _LAST_LINE = re.compile(r"\d{5} \S.*", re.ASCII)
-#: What the window of an envelope shows, and a letterhead has room for, at their smallest.
+#: Minimum capacity of an envelope window and of a letterhead.
 _MOST_LINES, _MOST_LETTERS, _LONGEST_WORD = 10, 300, 40
 
 
 def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], findings: Findings) -> None:
-    """Note what the pages on the *used* channels would lack, and numbers that could not be dialled as printed."""
+    """Record what pages on the *used* channels lack, and numbers that cannot be dialled as printed."""
     pages = set(used) & {Channel.FAX, Channel.LETTER}
     for field, (example, channels) in _NEEDED.items():
         if (wanting := pages & channels) and not getattr(letterhead, field):
@@ -159,7 +159,7 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
 
 
 def check_glyphs(printed: object, findings: Findings) -> None:
-    """Note texts anywhere in *printed* that pages cannot show as they are written."""
+    """Record texts anywhere in *printed* that pages cannot render as written."""
     match printed:
         case str() if strange := lost(printed):
             findings.warning(
@@ -180,7 +180,7 @@ def check_glyphs(printed: object, findings: Findings) -> None:
 
 
 def check_postal(address: tuple[str, ...], findings: Findings) -> None:
-    """Note when *address* is too long or too wide to be printed, or its last line does not lead the post to a town."""
+    """Record an *address* that is too long or too wide to print, or whose last line does not identify a town."""
     whole = ", ".join(address)
     if len(address) > _MOST_LINES or len(whole) > _MOST_LETTERS:
         findings.error(

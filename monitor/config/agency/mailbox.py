@@ -1,4 +1,4 @@
-"""Mailboxes as they are configured: their servers, and how they are signed in to."""
+"""Configuration of mailboxes: their servers and logins."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from probes.credentials.oauth_local import TokenCommand, TokenFile
 from probes.model.egress import EgressPolicy
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server, UnavailableLogin
 
-#: What a login has one of; secrets stand there by file or variable.
+#: A login has exactly one of these; secrets are given by file or variable.
 _WAYS: Final = ("password", "oauth", "token_file", "token_command")
 
 
 class LoginSettings(Section):
-    """How to sign in, the same for sending and reading: by one of password, oauth, token_file and token_command."""
+    """Login for sending and reading: one of password, oauth, token_file and token_command."""
 
     username: Line = Field(examples=["peti-pantau@jabatan-contoh.gov.my"])
     """With an access token, the address of the mailbox to open; a shared one is named here."""
@@ -43,7 +43,7 @@ class LoginSettings(Section):
 
     @property
     def typed(self) -> Mapping[str, StoredSecret]:
-        """Its secrets that were typed in the portal, by their keys."""
+        """Secrets that were typed in the portal, by key."""
         oauth = self.oauth
         found = {
             "password": self.password,
@@ -54,7 +54,10 @@ class LoginSettings(Section):
         return {key: secret for key, secret in found.items() if isinstance(secret, StoredSecret)}
 
     def build(self, trust: Trust, rotations: Rotations | None = None) -> Password | OAuth:
-        """Return what probes sign in with. Raise `TrustStoreError` when a file of authorities cannot be used. *rotations*: see `OAuthSettings`."""
+        """Return the login for probes.
+
+        Raise `TrustStoreError` if a file of authorities cannot be used. *rotations*: see `OAuthSettings`.
+        """
         if self.oauth is not None:
             return OAuth(username=self.username, tokens=TokenCache(self.oauth.build(trust, self.username, rotations)))
         if self.token_file is not None:
@@ -65,9 +68,9 @@ class LoginSettings(Section):
 
 
 def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
-    """Note a login with no way in, or with two."""
+    """Record a login with no method, or with more than one."""
     ways = [way for way in _WAYS if getattr(login, way) is not None]
-    # What was written and is wrong was noted as that.
+    # An invalid value already has its own problem.
     if not ways and not any(is_faulty(findings, way) for way in _WAYS):
         findings["password"].error(
             "is missing", said("{source}; or oauth, token_file or token_command", source=by_source("password"))
@@ -85,13 +88,13 @@ def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
         check_oauth(login.oauth, findings["oauth"], trust)
 
 
-#: The registered ports of each protocol (RFC 8314, 7), by the key under which its server stands.
+#: Registered ports of each protocol (RFC 8314, 7), by the key of its server.
 _PORTS = {
     "smtp": {Security.IMPLICIT: 465, Security.STARTTLS: 587},
     "imap": {Security.IMPLICIT: 993, Security.STARTTLS: 143},
     "pop3": {Security.IMPLICIT: 995, Security.STARTTLS: 110},
 }
-#: Whose each port is, and how a connection to it begins. Old servers take submissions on 25 as well.
+#: Protocol of each port, and how a connection to it begins. Old servers accept submissions on 25 as well.
 _KNOWN_PORTS = {
     25: ("smtp", Security.STARTTLS),
     **{port: (key, begins) for key, ports in _PORTS.items() for begins, port in ports.items()},
@@ -100,7 +103,7 @@ _MICROSOFT = next(provider for provider in KNOWN if provider.name == "microsoft"
 
 
 class ServerSettings(Section):
-    """Where a server is and how it is met."""
+    """Address of a server, and how to connect to it."""
 
     host: Host = Field(examples=["mel.jabatan-contoh.gov.my"])
     """Host name; a name of Google or Microsoft is fine, only the address must be the agency's own."""
@@ -112,16 +115,16 @@ class ServerSettings(Section):
     """The name in the certificate, when it is not `host`."""
 
     def port_of(self, key: str) -> int:
-        """Return its port, as what stands at *key*."""
+        """Return the port of the server at *key*."""
         return self.port or _PORTS[key][self.security]
 
     def hearer(self, key: str) -> str:
-        """Return what it is as one that a secret is told, as what stands at *key*."""
+        """Return the server at *key* as a recipient of secrets."""
         name = f" ({self.tls_name.lower()})" if self.tls_name else ""
         return f"{self.host.lower()}:{self.port_of(key)} {self.security}{name}"
 
     def build(self, key: str, trust: Trust, ca_file: Path | None, bounds: EgressPolicy | None) -> Server:
-        """Return the server as probes meet it."""
+        """Return the server for probes."""
         return Server(
             host=self.host,
             port=self.port_of(key),
@@ -133,7 +136,7 @@ class ServerSettings(Section):
 
 
 class MailboxSettings(Section):
-    """A mailbox that probe messages are sent from and arrive in. Use one that nobody reads."""
+    """Mailbox that probe messages are sent from and arrive in. Use one that nobody reads."""
 
     address: MailAddress = Field(examples=["peti-pantau@jabatan-contoh.gov.my"])
     smtp: ServerSettings | None = None
@@ -152,28 +155,28 @@ class MailboxSettings(Section):
 
     @property
     def sends(self) -> bool:
-        """Whether messages can be sent from it."""
+        """Whether messages can be sent from the mailbox."""
         return self.smtp is not None
 
     @property
     def is_read(self) -> bool:
-        """Whether it can be seen what arrives in it."""
+        """Whether messages that arrive in the mailbox can be read."""
         return self.imap is not None or self.pop3 is not None
 
     @property
     def servers(self) -> Mapping[str, ServerSettings]:
-        """Its servers, by their keys."""
+        """Servers of the mailbox, by key."""
         servers = {"smtp": self.smtp, "imap": self.imap, "pop3": self.pop3}
         return {key: server for key, server in servers.items() if server is not None}
 
     @property
     def hosts(self) -> frozenset[str]:
-        """The hosts of its servers."""
+        """Hosts of the servers."""
         return frozenset(server.host for server in self.servers.values())
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
-        """Those that its secrets are told; of an application's, which may open others, in whose name, too."""
+        """Recipients of the mailbox's secrets; for an application's secrets, which may open other mailboxes, with the user name."""
         oauth = self.login.oauth
         told = [server.hearer(key) for key, server in self.servers.items()]
         if oauth is not None and oauth.endpoint is not None:
@@ -183,13 +186,13 @@ class MailboxSettings(Section):
         return frozenset(told)
 
     def unheard_of(self, secret: StoredSecret) -> Sequence[str]:
-        """Return those that would be told a secret, and whom it was not typed for."""
+        """Return the recipients that would receive a secret that was not typed for them."""
         return () if secret.why else sorted(self.allowed_hosts - secret.allowed_hosts)
 
     def build(self, name: str, trust: Trust, bounds: EgressPolicy, rotations: Rotations | None = None) -> Mailbox:
-        """Return the mailbox as probes use it, called *name*. Raise `TrustStoreError` when a `ca_file` cannot be used.
+        """Return the mailbox for probes, named *name*. Raise `TrustStoreError` if a `ca_file` cannot be used.
 
-        *bounds*: of servers whose names others than operators may have written (docs/adr/0055).
+        *bounds*: for servers whose names others than operators may have written (ADR 0055).
         """
         typed = self.login.typed.values()
 
@@ -220,7 +223,7 @@ class MailboxSettings(Section):
 
 
 def check_servers(mailbox: MailboxSettings, findings: Findings, trust: Trust) -> None:
-    """Note a mailbox that is of no use, that is read in two ways, or that cannot be signed in to."""
+    """Record a mailbox that has no use, is read in two ways, or has no valid login."""
     if any(findings[server].is_broken for server in ("smtp", "imap", "pop3")):
         return
     if not mailbox.sends and not mailbox.is_read:
@@ -240,7 +243,7 @@ def check_servers(mailbox: MailboxSettings, findings: Findings, trust: Trust) ->
 
 
 def _check_hearers(mailbox: MailboxSettings, findings: Findings) -> None:
-    """Note a secret that would be told to others than it was typed for: whoever names a server would have it."""
+    """Record a secret that would be sent to a server it was not typed for: otherwise anyone who names a server would receive it."""
     for key, secret in mailbox.login.typed.items():
         if others := mailbox.unheard_of(secret):
             source = sources(key)[-1]
@@ -255,7 +258,7 @@ def _check_hearers(mailbox: MailboxSettings, findings: Findings) -> None:
 
 
 def hearers_as_written(mailbox: Mapping[str, Any]) -> frozenset[str]:
-    """Return whom the secrets of a mailbox are told that is written so; of what is wrong nobody."""
+    """Return the recipients of the secrets of a mailbox document; invalid parts have none."""
     try:
         return MailboxSettings.model_validate(_heard(mailbox)).allowed_hosts
     except ValidationError:
@@ -263,7 +266,7 @@ def hearers_as_written(mailbox: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _heard(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return as much of a mailbox as says who hears its secrets."""
+    """Return the part of a mailbox document that determines the recipients of its secrets."""
     login = mailbox.get("login")
     oauth = login.get("oauth") if isinstance(login, Mapping) else None
     told = (
@@ -280,7 +283,7 @@ def _heard(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:
-    """Note a port that is registered for something else than what stands at *key*."""
+    """Record a port that is registered for another protocol than that of *key*."""
     if server.port not in _KNOWN_PORTS:
         return
     whose, begins = _KNOWN_PORTS[server.port]
@@ -302,7 +305,7 @@ def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:
 
 
 def _check_microsoft(mailbox: MailboxSettings, findings: Findings) -> None:
-    """Note a password that Microsoft does not take, or will not (MC786329 in its message centre)."""
+    """Record a password that Microsoft rejects, or will reject (MC786329 in its message centre)."""
     if mailbox.login.password is None:
         return
     theirs = [key for key, server in mailbox.servers.items() if _MICROSOFT.serves(server.host, mailbox.address)]

@@ -1,4 +1,4 @@
-"""Where access tokens come from, as it is configured (RFC 6749)."""
+"""Configuration of access tokens (RFC 6749)."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from probes.credentials.oauth import Issuer
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, Rotations
 from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount
 
-#: Exchange Online takes no other for a service's own token.
+#: Exchange Online accepts no other scope for a service's own token.
 MICROSOFT_SCOPE = "https://outlook.office365.com/.default"
 
 
 class KnownAuthorizationServer(StrEnum):
-    """An authorization server (RFC 6749 1.1) whose endpoint and scope need not be written."""
+    """Authorization server (RFC 6749 1.1) whose endpoint and scope may be omitted."""
 
     MICROSOFT = "microsoft"
     GOOGLE = "google"
 
 
 class Flow(StrEnum):
-    """What a token is asked for with."""
+    """Grant by which a token is requested."""
 
-    #: The client's own credentials (RFC 6749 4.4): nobody's consent runs out.
+    #: The client's own credentials (RFC 6749 4.4): no consent expires.
     CLIENT_CREDENTIALS = "client_credentials"
-    #: A token that a person consented to once (RFC 6749 6).
+    #: A token to which a person consented once (RFC 6749 6).
     REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a grant
-    #: What a service account signs that the domain's administrator has delegated to (RFC 7523), as Google has it.
+    #: An assertion signed by a service account with delegation from the domain's administrator (RFC 7523), as at
+    #: Google.
     SERVICE_ACCOUNT = "service_account"
 
 
@@ -47,14 +48,14 @@ _USUAL_SCOPES: Mapping[tuple[KnownAuthorizationServer | None, Flow], str] = {
 
 
 def usual_endpoint(provider: KnownAuthorizationServer, tenant: str | None) -> str | None:
-    """Return where a known authorization server gives tokens; `None`: that takes a tenant."""
+    """Return the token endpoint of a known authorization server; `None`: it requires a tenant."""
     if provider is KnownAuthorizationServer.GOOGLE:
         return "https://oauth2.googleapis.com/token"
     return None if tenant is None else f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
 
 
 class OAuthSettings(Section):
-    """How access tokens are asked for."""
+    """How access tokens are requested."""
 
     provider: KnownAuthorizationServer | None = None
     """microsoft (with `tenant`) or google: fills in `token_url` and `scope`."""
@@ -80,21 +81,21 @@ class OAuthSettings(Section):
 
     @property
     def endpoint(self) -> str | None:
-        """The token endpoint: as written, or that of `provider`."""
+        """Token endpoint: as configured, or that of `provider`."""
         if self.token_url is not None:
             return self.token_url
         return None if self.provider is None else usual_endpoint(self.provider, self.tenant)
 
     def build(self, trust: Trust, username: str, rotations: Rotations | None = None) -> Issuer:
-        """Return who asks for tokens to the mailbox of *username*. Raise `TrustStoreError` when `ca_file` cannot be used.
+        """Return the issuer of tokens for the mailbox of *username*. Raise `TrustStoreError` if `ca_file` cannot be used.
 
-        *rotations*: which refresh token follows one that was typed; `None`: that is known in memory.
+        *rotations*: which refresh token follows a typed one; `None`: rotations are kept in memory.
         """
         client = Client(
             token_url=self.endpoint or "",
             client_id=self.client_id,
             client_secret=self.client_secret.get_secret_value() if self.client_secret else None,
-            # With a refresh token, none means what was consented to.
+            # With a refresh token, no scope means the scope of the consent.
             scope=self.scope or _USUAL_SCOPES.get((self.provider, self.flow)),
             tls=trust.context(self.ca_file, for_http=True),
         )
@@ -108,7 +109,7 @@ class OAuthSettings(Section):
         return RefreshToken(client, Rotation(token, self.rotation_file))
 
 
-#: What each flow asks with.
+#: Secret that each flow uses.
 _SECRETS = {
     Flow.CLIENT_CREDENTIALS: "client_secret",
     Flow.REFRESH_TOKEN: "refresh_token",
@@ -117,7 +118,7 @@ _SECRETS = {
 
 
 def check_oauth(oauth: OAuthSettings, findings: Findings, trust: Trust) -> None:
-    """Note what is missing for the flow, what does not belong to it, and an endpoint that is not met with TLS."""
+    """Record what the flow lacks, what does not belong to it, and an endpoint without TLS."""
     for key, message, instead in (*_of_provider(oauth), *_of_flow(oauth)):
         if not is_faulty(findings, key):
             written = next((each for each in (key, *sources(key)) if findings[each].is_written), key)
@@ -126,7 +127,7 @@ def check_oauth(oauth: OAuthSettings, findings: Findings, trust: Trust) -> None:
 
 
 def is_faulty(findings: Findings, key: str) -> bool:
-    """Whether *key*, or the source of the secret of that name, has been found wrong already."""
+    """Whether *key*, or the source of the secret of that name, already has a problem."""
     return any(findings[each].is_broken for each in (key, *sources(key)))
 
 

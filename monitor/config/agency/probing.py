@@ -1,4 +1,4 @@
-"""When and how often mail is probed, and how results are judged: the sections `probing`, `maintenance` and `flapping`."""
+"""When and how often mail is probed, and how results are evaluated: the sections `probing`, `maintenance` and `flapping`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from monitor.model.route import ProbingPolicy
 from monitor.model.window import Hours, OneTimeWindow, Recurring, Window, WindowOccurrence
 from probes.model.probe import Timeouts
 
-#: Within what time a dead process may be replaced.
+#: Limits of the time within which a dead process may be replaced.
 _SOONEST, _LATEST = timedelta(seconds=5), timedelta(minutes=5)
 
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 class MaintenanceSettings(Section):
-    """One maintenance window: once, by `from` and `until`, or again and again, by `cron` and `for`."""
+    """One maintenance window: once, by `from` and `until`, or recurring, by `cron` and `for`."""
 
     begins: Moment | None = Field(default=None, alias="from", examples=["2026-12-01 22:00"])
     """When it begins, in local time or with an offset."""
@@ -38,7 +38,7 @@ class MaintenanceSettings(Section):
     """What is done then; the log quotes it."""
 
     def build(self, zone: ZoneInfo) -> Window:
-        """Return it as it comes in *zone*."""
+        """Return the window in *zone*."""
         if self.cron is not None and self.lasts is not None:
             return Recurring(self.cron, self.lasts, zone, self.why)
         begins, ends = self.begins or _SOME_DAY, self.ends or _SOME_DAY
@@ -46,12 +46,12 @@ class MaintenanceSettings(Section):
 
 
 def build_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo) -> tuple[Window, ...]:
-    """Return *windows* as they come in *zone*."""
+    """Return *windows* in *zone*."""
     return tuple(window.build(zone) for window in windows)
 
 
 def check_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, findings: Findings) -> None:
-    """Note windows that are neither the one kind nor the other, or end before they begin."""
+    """Record windows that are neither one-time nor recurring, or that end before they begin."""
     for number, window in enumerate(windows):
         there = findings[number]
         if there.is_broken:
@@ -70,10 +70,10 @@ def check_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, fi
             there.error("is not one kind of window", "from: and until:, or cron: and for:")
 
 
-#: Whoever works longer than this on a mail server has rather mistaken the year.
+#: A longer maintenance of a mail server is more likely a wrong year.
 _LONGEST_WORK = timedelta(days=31)
 
-#: Longer, and nobody would be told for days that mail works again.
+#: With a longer value the recovery of mail would not be notified for days.
 _LONGEST = timedelta(days=1)
 
 
@@ -102,19 +102,19 @@ def _soon_and_not_too_soon(span: timedelta) -> timedelta:
 
 
 class FlappingSettings(Section):
-    """So many falls within so long are too many: the incident stays open until it has been quiet for as long."""
+    """Flapping limit: after so many failures within the span the incident stays open until no failure has occurred for as long."""
 
     falls: Annotated[int, AfterValidator(_more_than_one), InvalidValue(3)] = 3
     """How often an agency may go down; the fall with this number is told as unsteady, and its recovery not at once."""
     within: Annotated[Span, AfterValidator(_within_a_day)] = timedelta(hours=2)
 
     def build(self) -> FlappingPolicy:
-        """Return it as the judge holds it."""
+        """Return the policy for the evaluator."""
         return FlappingPolicy(falls=self.falls, within=self.within)
 
 
 class ProbingSettings(Section):
-    """The defaults of all agencies. Those written here are what a ministry can live with."""
+    """Defaults of all agencies. They suit a ministry."""
 
     interval: Span = timedelta(minutes=5)
     """From one probe of a route to the next."""
@@ -140,7 +140,7 @@ class ProbingSettings(Section):
     """So soon others probe the agencies of a service that has died; after 0.4 of it without a sign of life it is dead."""
 
     def build(self, zone: ZoneInfo, maintenance: Sequence[Window]) -> ProbingPolicy:
-        """Return how a route is probed and judged; local times are those of *zone*."""
+        """Return how a route is probed and evaluated; local times are those of *zone*."""
         return ProbingPolicy(
             interval=self.interval,
             confirmation=self.confirmation,
@@ -153,7 +153,7 @@ class ProbingSettings(Section):
 
 
 class ProbingOverrides(Section):
-    """What one agency does differently; see `ProbingSettings`."""
+    """Probing settings that an agency overrides; see `ProbingSettings`."""
 
     interval: Span | None = None
     session_timeout: Span | None = None
@@ -166,7 +166,7 @@ class ProbingOverrides(Section):
     when: tuple[WindowSettings, ...] | None = None
 
     def over(self, defaults: ProbingSettings) -> ProbingSettings:
-        """Return *defaults* with what is set here; a longer interval alone extends the deferral budget to itself."""
+        """Return *defaults* with these overrides; a longer interval alone extends the deferral budget to itself."""
         own = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
         if self.interval is not None and self.deferred_budget is None:
             own["deferred_budget"] = max(self.interval, defaults.deferred_budget)
@@ -174,11 +174,12 @@ class ProbingOverrides(Section):
 
 
 def check_probing(probing: ProbingSettings, written: Section, findings: Findings) -> None:
-    """Note what does not go together; *written* at *path* is what the file sets of *probing*, the effective values."""
+    """Record conflicting values; *written* at *path* is what the file sets of *probing*, the effective values."""
     own = {name for name in written.model_fields_set if getattr(written, name) is not None}
 
     def compare(lesser: str, greater: str, message: str) -> None:
-        # Reported where it was written; where this file wrote neither, another file has the problem.
+        # The problem is reported in the file that sets the value; if this file sets neither, another file has the
+        # problem.
         if (low := getattr(probing, lesser)) <= (high := getattr(probing, greater)) or not own & {lesser, greater}:
             return
         if findings[lesser].is_blank or findings[greater].is_blank:

@@ -1,4 +1,4 @@
-"""Rotas as they are configured: who has duty when."""
+"""Configuration of rotas: who is on call when."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def _shift(text: str) -> int:
     return shift
 
 
-#: How many days somebody has duty at a time.
+#: Days of one shift.
 Shift = Annotated[int, as_text(_shift), InvalidValue(1)]
 
 
 class LayerSettings(Section):
-    """People who follow one another in shifts, on all days or only on some."""
+    """Contacts who take shifts in turn, on all days or only on some."""
 
     days: Days = Days.ALL
     """On which days: all, workdays, or rest (weekends and public holidays)."""
@@ -53,7 +53,7 @@ class LayerSettings(Section):
 
 
 class RotaSettings(Section):
-    """Who has duty when. Of its layers the first that has somebody on a day decides."""
+    """On-call rota. The first layer that has a contact on a day decides."""
 
     handover: TimeOfDay = time(8)
     """When a day of duty begins, and the one before ends."""
@@ -64,7 +64,7 @@ class RotaSettings(Section):
     layers: tuple[LayerSettings, ...] = Field(examples=["[{every: weekly, from: 2026-11-30, people: [siti, ali]}]"])
 
     def build(self, name: str, people: Mapping[str, Contact], calendar: CalendarSettings, zone: ZoneInfo) -> Rota:
-        """Return the rota as incidents freeze it; *people* are all contacts that it may name."""
+        """Return the rota that incidents freeze; *people* are all contacts that it may name."""
         return Rota(
             name=name,
             zone=self.time_zone or zone,
@@ -86,7 +86,7 @@ Rotas = Mapping[Slug, RotaSettings]
 
 
 def check_rotas(rotas: Mapping[str, RotaSettings], people: Mapping[str, object] | None, findings: Findings) -> None:
-    """Note rotas that put nobody, or somebody unknown, on duty. *people*: whom they may name; `None`: not known."""
+    """Record rotas that have no contact, or an unknown one. *people*: contacts that they may name; `None`: unknown."""
     for key, rota in rotas.items():
         there = findings[key, "layers"]
         if not rota.layers:

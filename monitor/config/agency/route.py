@@ -1,4 +1,4 @@
-"""Routes as they are configured: which mailbox is probed towards which."""
+"""Configuration of routes: the sender and the recipient mailbox of each probe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from probes.model.domain import normal_domain
 
 
 class RouteDirection(StrEnum):
-    """The directions an agency may list; control routes follow from the references."""
+    """Directions that an agency may list; control routes follow from the references."""
 
     INTERNAL = "internal"
     OUTBOUND = "outbound"
@@ -41,24 +41,24 @@ class RouteSettings(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
-    """A route by the names of its mailboxes: the agency's own, or `references`'."""
+    """Route by the names of its mailboxes: the agency's own, or those of `references`."""
 
     name: str
     direction: Direction
     sender: str
     recipient: str
-    #: The address it is sent to, when that is not the recipient's own.
+    #: Address that the message is sent to, if it is not the recipient's own.
     to: str | None = None
-    #: It arrives in a reference, though it is sent to the agency.
+    #: The message is sent to the agency, but arrives in a reference mailbox.
     forwarded: bool = False
 
 
-#: Mailboxes by their names.
+#: Mailboxes by name.
 Mailboxes = Mapping[str, MailboxSettings]
 
 
 def default_routes(mailboxes: Mailboxes, references: Mailboxes) -> tuple[RouteSettings, ...]:
-    """Return what an agency is probed on when it lists nothing: inside, and both ways with every reference."""
+    """Return the routes of an agency that lists none: internal, and both ways with every reference."""
     ours, own = _Ends.of(references), _Ends.of(mailboxes)
     routes = [RouteSettings(direction=RouteDirection.INTERNAL, mailbox=each) for each in own.senders if own.readers]
     for direction, near, far in (
@@ -74,9 +74,9 @@ def default_routes(mailboxes: Mailboxes, references: Mailboxes) -> tuple[RouteSe
 
 
 def leg(code: str, route: RouteSettings, mailboxes: Mailboxes, domain: str) -> Leg:
-    """Return the route of agency *code*, whose first domain is *domain*, as it is run.
+    """Return the effective route of agency *code*, whose first domain is *domain*.
 
-    The first mailbox stays unnamed: adding a second renames nothing.
+    The first mailbox stays unnamed, so that adding a second renames nothing.
     """
     names = tuple(mailboxes)
     own = route.mailbox or next(iter(names), "")
@@ -102,10 +102,10 @@ def leg(code: str, route: RouteSettings, mailboxes: Mailboxes, domain: str) -> L
 
 
 def control_legs(references: Mailboxes) -> tuple[Leg, ...]:
-    """Return the routes among our own mailboxes, each to the next: while they fail, nothing across sides is proven."""
+    """Return the routes among the reference mailboxes, each to the next: while they fail, routes across sides prove nothing."""
     names, ends = tuple(references), _Ends.of(references)
     pairs = dict.fromkeys((one, _following(one, names, ends.readers, itself=False)) for one in ends.senders)
-    # One that is only read is written to as well; in a ring where all can do both, each already is.
+    # A read-only mailbox needs a sender too; in a ring where all mailboxes do both, each has one.
     reached = {other for _, other in pairs}
     for lonely in (name for name in ends.readers if name not in reached):
         pairs[(_following(lonely, names[::-1], ends.senders, itself=False), lonely)] = None
@@ -118,7 +118,7 @@ def control_legs(references: Mailboxes) -> tuple[Leg, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ends:
-    """Which mailboxes messages can leave from, and which they can be seen to arrive in."""
+    """Mailboxes that can send, and mailboxes that can be read."""
 
     senders: tuple[str, ...]
     readers: tuple[str, ...]
@@ -139,7 +139,7 @@ def _following(name: str, names: Sequence[str], wanted: Sequence[str], *, itself
 
 
 def _called(to: str | None, domain: str) -> Iterator[str]:
-    """Yield what an address adds to a route's name: its first part, or all of it when it is at another domain."""
+    """Yield the part of a route's name that an address adds: its local part, or all of it at another domain."""
     if to is not None:
         local, _, _ = to.lower().partition("@")
         yield local if normal_domain(domain_of(to)) == normal_domain(domain) else to.lower()

@@ -1,1 +1,1 @@
-"""What single keys hold: days, hours, numbers, addresses to listen on, certificates."""
+"""Types of single keys: days, hours, numbers, listen addresses, certificates."""

@@ -1,6 +1,6 @@
-"""Which domains and addresses may be used: the circular of 1 June 2007, paragraphs 3c to 3f.
+"""Permitted domains and addresses: the circular of 1 June 2007, paragraphs 3c to 3f.
 
-The address decides, never the server behind it: the official service of the government runs on Google.
+The address decides, never its server: the official service of the government runs on Google.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from monitor.config.files.findings import Findings
 from monitor.model.lazy_text import either, said
 from probes.model.domain import is_within, normal_domain, parent_of
 
-#: What a government domain ends with (3d), each for one kind of body.
+#: Suffixes of government domains (3d), each for one kind of body.
 OFFICIAL_SUFFIXES = ("gov.my", "edu.my", "mil.my")
 
-#: Where anybody can have an address (3f: "yahoo.com, gmail.com, streamyx.com.my dan sebagainya").
+#: Providers with open registration (3f: "yahoo.com, gmail.com, streamyx.com.my dan sebagainya").
 PRIVATE_PROVIDERS = (
     *("yahoo.com", "yahoo.com.my", "ymail.com", "rocketmail.com"),
     *("gmail.com", "googlemail.com"),
@@ -26,14 +26,14 @@ PRIVATE_PROVIDERS = (
 
 
 def domain_of(address: str) -> str:
-    """Return the domain of a mail address, as domains are compared."""
+    """Return the domain of a mail address in the form used for comparison."""
     return normal_domain(address.rpartition("@")[2])
 
 
 def check_domains(
     domains: Iterable[str], suffixes: Collection[str], private_providers: Collection[str], findings: Findings
 ) -> None:
-    """Note registered domains that are no agency's."""
+    """Record registered domains that belong to no agency."""
     written = list(domains)
     for number, domain in enumerate(written):
         there = findings[number]
@@ -52,7 +52,7 @@ def check_domains(
 
 
 def check_address(address: str, domains: Iterable[str], private_providers: Collection[str], findings: Findings) -> None:
-    """Note an address of an agency that is not at one of its registered *domains*."""
+    """Record an address of an agency that is not at one of its registered *domains*."""
     domain, registered = domain_of(address), list(domains)
     if is_within(domain, private_providers):
         findings.error(
@@ -71,7 +71,7 @@ def check_address(address: str, domains: Iterable[str], private_providers: Colle
 def check_reference(
     address: str, suffixes: Collection[str], private_providers: Collection[str], findings: Findings
 ) -> None:
-    """Note a reference mailbox that auditors would ask about; it belongs to no agency that is probed."""
+    """Record a reference mailbox that auditors would question; it belongs to no probed agency."""
     domain = domain_of(address)
     if is_within(domain, private_providers):
         findings.error(

@@ -1,4 +1,4 @@
-"""Where the service listens: "127.0.0.1:8080"."""
+"""Listen address of the service: "127.0.0.1:8080"."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FORM = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.AS
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """An address and a port; port 0 lets the system choose one."""
+    """Address and port; with port 0 the system chooses one."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        """Return it as it is written."""
+        """Return the address in its configured form."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
@@ -34,7 +34,7 @@ class Listen:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether *host* is this machine itself."""
+    """Return whether *host* is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -56,7 +56,7 @@ def _listen(written: str) -> Listen:
 
 
 def safe_url(text: str) -> SplitResult | None:
-    """Return the parts of an https address, or of an http address on this machine: what is sent there does not leave it."""
+    """Return the parts of an https address, or of an http address on this machine, where the traffic does not leave it."""
     try:
         url = urlsplit(text)
         host, _ = url.hostname or "", url.port
@@ -67,14 +67,14 @@ def safe_url(text: str) -> SplitResult | None:
 
 
 def is_here(url: str) -> bool:
-    """Return whether an address leads to this machine itself."""
+    """Return whether an address is on this machine."""
     parts = safe_url(url)
     return parts is not None and is_loopback(parts.hostname or "")
 
 
 def _public_url(text: str) -> str:
     url = safe_url(text)
-    # No name of a host holds an underscore (RFC 1123, 2.1), and a provider that knows refuses every notice for it.
+    # No host name contains an underscore (RFC 1123, 2.1); a strict provider rejects every notification because of it.
     if url is None or "_" in (url.hostname or "") or url.query or url.fragment:
         raise wrong(
             "must be an https address, without a login, that providers can reach", "https://pantau.contoh.gov.my"
@@ -90,7 +90,7 @@ def _endpoint(text: str) -> str:
 
 
 def is_tenant(text: str) -> bool:
-    """Whether *text* can be a tenant's domain or id: it becomes a part of an address."""
+    """Whether *text* can be a tenant's domain or id: it becomes a part of a URL."""
     return text.isascii() and all(part.isalnum() for part in text.replace(".", "-").split("-"))
 
 
@@ -102,11 +102,12 @@ def _tenant(text: str) -> str:
 
 ListenAddress = Annotated[Listen, as_text(_listen), InvalidValue(Listen("127.0.0.1", 0))]
 
-#: Where providers reach the callback listener, without a slash at the end; plain http only on this machine (demo, tests).
+#: Public URL of the callback listener for providers, without a trailing slash; plain http only on this machine (demo,
+#: tests).
 PublicUrl = Annotated[str, AfterValidator(_public_url), InvalidValue("https://x.invalid")]
 
-#: Where an authorization server is asked for tokens, or for what leads to one.
+#: Endpoint of an authorization server for tokens, or for a step towards one.
 TokenEndpoint = Annotated[Line, AfterValidator(_endpoint), InvalidValue("https://x.invalid")]
 
-#: Who is asked there, at Microsoft.
+#: Tenant at Microsoft.
 Tenant = Annotated[Line, AfterValidator(_tenant), InvalidValue("x")]

@@ -33,7 +33,7 @@ _SERVICE = frozenset({PhoneNumberType.TOLL_FREE, PhoneNumberType.SHARED_COST, Ph
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objection:
-    """Why a number should not be used."""
+    """Reason against the use of a number."""
 
     severity: Severity
     message: str
@@ -83,13 +83,13 @@ def is_possible(text: str) -> bool:
 
 
 def is_abroad(text: str) -> bool:
-    """Return whether *text* is a number of another country, or of none, as satellites have; what is no number is not."""
+    """Return whether *text* is a foreign number, or one of no country, such as a satellite number; `False` for an invalid number."""
     number = _parsed(text)
     return number is not None and number.country_code != _COUNTRY
 
 
 def e164(text: str) -> str:
-    """Return *text* as gateways want it: "+60312345678". Raise `ValueError` when it is no number."""
+    """Return *text* in the form for gateways: "+60312345678". Raise `ValueError` if it is not a number."""
     number = _parsed(text)
     if number is None:
         raise ValueError("no telephone number")
@@ -97,7 +97,7 @@ def e164(text: str) -> str:
 
 
 def printed(text: str) -> str:
-    """Return *text* as letters print it: "03-1234 5678"; with the country code when it is abroad."""
+    """Return *text* in the form for letters: "03-1234 5678"; with the country code for a foreign number."""
     number = _parsed(text)
     if number is None:
         raise ValueError("no telephone number")
@@ -108,7 +108,7 @@ def printed(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> phonenumbers.PhoneNumber | None:
-    """Return the number, which nobody may change: each is looked at from several sides."""
+    """Return the parsed number, which must not be modified: the cache shares it."""
     try:
         return phonenumbers.parse(text, REGION)
     except NumberParseException:
@@ -138,14 +138,14 @@ def _warning(message: str, instead: str) -> Objection:
 
 
 class Presence(StrEnum):
-    """When somebody is there."""
+    """When a contact is available."""
 
     ALWAYS = "always"
     #: On workdays, in office hours.
     OFFICE = "office"
 
 
-#: By what each kind of number is reached.
+#: Channels of each kind of number.
 _KINDS: dict[str, tuple[Channel, ...]] = {
     "mobile": (Channel.SMS, Channel.VOICE),
     "landline": (Channel.VOICE,),
@@ -169,7 +169,7 @@ class AddressSettings(Section):
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """By which channels it is reached."""
+        """Channels of the number."""
         return tuple(channel for kind, channels in _KINDS.items() if getattr(self, kind) for channel in channels)
 
     @property
@@ -178,7 +178,7 @@ class AddressSettings(Section):
         return frozenset(e164(number) for number in (self.mobile, self.landline, self.fax) if number)
 
     def build(self, hours: OfficeHours) -> Iterator[Address]:
-        """Yield the address on each of its channels; *hours* are those of the office."""
+        """Yield the address on each of its channels; *hours* are the office hours."""
         there = hours if self.hours is Presence.OFFICE else None
         for kind, channels in _KINDS.items():
             if number := getattr(self, kind):
@@ -194,7 +194,7 @@ def line(
     hours: OfficeHours | None = None,
     verified: date | None = None,
 ) -> Address:
-    """Return the address of a telephone line; *extension* is pressed on a call and means nothing elsewhere."""
+    """Return the address of a telephone line; *extension* is dialled on a call and has no effect elsewhere."""
     digits = ""
     if channel is Channel.VOICE and extension is not None:
         # A second of silence first: an exchange that has just answered does not hear the first digit.
@@ -203,7 +203,7 @@ def line(
 
 
 def check_addresses(addresses: Sequence[AddressSettings], findings: Findings) -> None:
-    """Note numbers that cannot be reached, and entries that are no one number."""
+    """Record numbers that cannot be reached, and entries that do not have exactly one number."""
     if not addresses:
         findings.error("there is no address", f"[{{{_EXAMPLE.partition(',')[0]}}}]")
     for position, address in enumerate(addresses):
@@ -218,7 +218,7 @@ def check_addresses(addresses: Sequence[AddressSettings], findings: Findings) ->
 
 
 def check_number(number: str, channel: Channel, findings: Findings) -> None:
-    """Note what speaks against reaching *number* on *channel*."""
+    """Record objections to *number* on *channel*."""
     if (found := objection(number, channel)) is None:
         return
     note = findings.error if found.severity is Severity.ERROR else findings.warning
@@ -226,6 +226,6 @@ def check_number(number: str, channel: Channel, findings: Findings) -> None:
 
 
 def check_extension(extension: str | None, number: str | None, findings: Findings, key: str) -> None:
-    """Note an extension without the line that it belongs to, which stands at *key*."""
+    """Record an extension without its line, whose key is *key*."""
     if extension and not number and not findings[key].is_broken:
         findings["extension"].error("is the extension of no line", said("{key}: 03-1234 5678 beside it", key=key))

@@ -1,4 +1,4 @@
-"""The certificate authorities that mail servers are met with."""
+"""Certificate authorities for connections to mail servers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.regular import NotRegularFileError, read_regular, why
 from monitor.model.lazy_text import said
 
-#: Some thirty times what a system trusts.
+#: About thirty times the size of the system's authorities.
 _AUTHORITIES_AT_MOST = 8 * 1024 * 1024
 
 
 class TrustStoreError(Exception):
-    """A file of authorities could not be used; the message says why."""
+    """A file of authorities cannot be used; the message gives the reason."""
 
 
 class Trust:
@@ -34,7 +34,7 @@ class Trust:
         self._looked_at: set[tuple[Path | None, bool]] = set()
 
     def look_again(self) -> None:
-        """Look into each file anew when it is next asked for."""
+        """Check each file for changes at its next use."""
         self._looked_at.clear()
 
     def context(self, ca_file: Path | None, *, for_http: bool = False) -> ssl.SSLContext:
@@ -55,7 +55,7 @@ class Trust:
 
 
 def check_authorities(ca_file: Path | None, trust: Trust, findings: Findings) -> None:
-    """Note a file of authorities that cannot be used."""
+    """Record a file of authorities that cannot be used."""
     try:
         trust.context(ca_file)
     except TrustStoreError as error:
@@ -68,7 +68,7 @@ def _read(ca_file: Path) -> bytes:
     except NotRegularFileError as error:
         raise TrustStoreError(said("{file} {error}", file=ca_file, error=str(error))) from None
     except (OSError, ValueError) as error:
-        # Without its name: it may be a password, written in the wrong place.
+        # The name is omitted: it may be a misplaced password.
         raise TrustStoreError(said("cannot be read: {error}", error=why(error))) from None
 
 

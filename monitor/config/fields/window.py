@@ -1,4 +1,4 @@
-"""Days, times of the day, time zones and windows as they are configured."""
+"""Types of days, times of day, time zones and windows."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def _span(text: str) -> tuple[time, time]:
     return span
 
 
-#: A day of the calendar.
+#: Calendar day.
 Day = Annotated[date, as_text(_day), InvalidValue(date(2026, 1, 1))]
 
-#: A time as a clock on the wall shows it, to the minute.
+#: Local time of day, to the minute.
 TimeOfDay = Annotated[time, as_text(_clock), InvalidValue(time(8))]
 
-#: From one time of a day to a later one.
+#: Span from one time of day to a later one.
 DaySpan = Annotated[tuple[time, time], as_text(_span), InvalidValue((time(8), time(17)))]
 
 
@@ -84,7 +84,7 @@ def _moment(text: str) -> datetime:
     return at
 
 
-#: When something begins, in cron's five fields.
+#: Start times as a cron expression of five fields.
 Cron = Annotated[str, AfterValidator(_cron), InvalidValue("0 0 * * *")]
 
 #: A time zone by its name.
@@ -95,7 +95,7 @@ Moment = Annotated[datetime, as_text(_moment), InvalidValue(datetime(2026, 1, 1,
 
 
 class WindowSettings(Section):
-    """A window that comes again and again."""
+    """Recurring window."""
 
     cron: Cron = Field(examples=['"0 7 * * mon-fri"'])
     """When it begins: minute, hour, day, month and weekday, in local time."""
@@ -103,7 +103,7 @@ class WindowSettings(Section):
     """How long it lasts."""
 
     def build(self, zone: ZoneInfo) -> Recurring:
-        """Return it as it comes in *zone*."""
+        """Return the window in *zone*."""
         return Recurring(self.cron, self.lasts, zone)
 
 

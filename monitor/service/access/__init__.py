@@ -1,1 +1,1 @@
-"""Who signs in to the portal, and who may: users, invitations, sessions."""
+"""Sign-in and authorization of the portal: users, invitations, sessions."""

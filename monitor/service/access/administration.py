@@ -1,4 +1,4 @@
-"""Makes users, gives them roles, and gives them codes by which they choose a password; nobody else ever knows it."""
+"""User administration: users, roles, and codes with which users choose a password that nobody else learns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invitation:
-    """A code, to be told to its person once. Only what it is compared with is kept."""
+    """A code, shown once for its user. Only its hash is kept."""
 
     user: User
     way: CodeWay
@@ -32,12 +32,15 @@ class Invitation:
     ends_at: datetime
 
     def __repr__(self) -> str:
-        """Never show the code."""
+        """Omit the code."""
         return f"Invitation({self.user.name!r}, {self.way.value!r})"
 
 
 class Administration:
-    """What administrators do. Raises `OperationRejectedError` and `NotFoundError` with what to do instead, and `StoreUnavailable`."""
+    """User administration.
+
+    Raises `OperationRejectedError` and `NotFoundError` with what to do instead, and `StoreUnavailable`.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class Administration:
         factors: SecondFactors,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Have *agencies* return the codes of those that are watched; *changed* is called when somebody may do other things."""
+        """*agencies* returns the codes of the monitored agencies; *changed* is called when permissions may have changed."""
         self._users = users
         self._clock = clock
         self._agencies = agencies
@@ -60,7 +63,7 @@ class Administration:
         return await self._users.all()
 
     async def page(self, wanted: str, *, after: str = "", most: int) -> Sequence[User]:
-        """Return some users, by name; see `Users.page`."""
+        """Return a page of users, by name; see `Users.page`."""
         return await self._users.page(wanted.strip(), after=after, most=most)
 
     async def user(self, name: str) -> User:
@@ -71,7 +74,7 @@ class Administration:
         return kept.user
 
     async def add(self, name: str, full_name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
-        """Make a user, who can do nothing before an invitation."""
+        """Create a user, who has no access before an invitation."""
         login = name.strip().lower()
         if not _NAME.fullmatch(login):
             raise OperationRejectedError.said("no_user_name", name=name[:64])
@@ -86,13 +89,13 @@ class Administration:
         return await self.user(login)
 
     async def assign(self, name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
-        """Let a user have these roles, and no others."""
+        """Replace the roles of a user."""
         user, assignments = await self.user(name), self._read(roles)
         await self._assign(user, assignments, by, address)
         return await self.user(name)
 
     async def invite(self, name: str, way: CodeWay, *, by: str, address: str = "") -> Invitation:
-        """Give a user a code by which a password is chosen, for the first time or anew; the code before opens no more."""
+        """Create a code for choosing a first or new password; the previous code becomes invalid."""
         user = await self.user(name)
         if user.disabled_at is not None:
             raise OperationRejectedError.said("user_disabled", name=user.name)
@@ -106,7 +109,7 @@ class Administration:
         return Invitation(user=user, way=way, code=code, ends_at=ends_at)
 
     async def disable(self, name: str, *, by: str, address: str = "") -> User:
-        """Let a user sign in no more; what is begun ends."""
+        """Disable the sign-in of a user and end open sessions."""
         user = await self.user(name)
         entry = self._entry("user disabled", by, address, user=user.name)
         try:
@@ -117,19 +120,19 @@ class Administration:
         return await self.user(name)
 
     async def unlink(self, name: str, *, by: str, address: str = "") -> User:
-        """Let a user sign in with no account elsewhere, until one is linked again."""
+        """Unlink a user's external account; a new link is required before it can sign in again."""
         user = await self.user(name)
         await self._users.unlink(user.id, self._entry("accounts unlinked", by, address, user=user.name))
         return user
 
     async def enable(self, name: str, *, by: str, address: str = "") -> User:
-        """Let a user sign in again."""
+        """Enable the sign-in of a user."""
         user = await self.user(name)
         await self._users.disable(user.id, None, self._entry("user enabled", by, address, user=user.name))
         return await self.user(name)
 
     async def unlock(self, name: str, *, by: str, address: str = "") -> User:
-        """Let a user sign in without waiting for what strangers have tried on the account, for `UNLOCKED_FOR`."""
+        """Exempt a user for `UNLOCKED_FOR` from the delay that failed attempts of unauthenticated clients cause."""
         user, until = await self.user(name), self._clock.now() + UNLOCKED_FOR
         if user.disabled_at is not None:
             raise OperationRejectedError.said("user_disabled", name=user.name)
@@ -138,11 +141,11 @@ class Administration:
         return await self.user(name)
 
     def is_unlocked(self, user: User) -> bool:
-        """Whether a user signs in without waiting now."""
+        """Whether a user is exempt from the delay now."""
         return user.is_unlocked(self._clock.now())
 
     async def take_second_factor(self, name: str, *, by: str, address: str = "") -> User:
-        """Take somebody's second factor away, who has lost it; what is begun ends."""
+        """Remove the lost second factor of a user and end open sessions."""
         user = await self.user(name)
         if not user.has_second_factor:
             raise OperationRejectedError.said("no_second_factor", name=user.name)
@@ -170,7 +173,7 @@ class Administration:
 
 
 def read_roles(roles: Iterable[str], known: Collection[str]) -> frozenset[RoleAssignment]:
-    """Return the assignments that people write as "officer:JCONTOH", of the agencies *known*. Raise `OperationRejectedError`."""
+    """Parse assignments such as "officer:JCONTOH" of the agencies *known*. Raise `OperationRejectedError`."""
     try:
         found = frozenset(parse_assignment(each) for each in roles)
     except ValueError as wrong:

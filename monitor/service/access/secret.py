@@ -40,14 +40,14 @@ def is_password(password: str, kept: str) -> bool:
 
 
 def new_code(way: CodeWay) -> str:
-    """Return a code in groups, as it is read out: "7K3QM-9T0XZ"."""
+    """Return a code in groups, for reading aloud: "7K3QM-9T0XZ"."""
     signs = "".join(choice(SIGNS) for _ in range(way.signs))
     size = 5 if way is CodeWay.TELEPHONE else 4
     return "-".join(signs[first : first + size] for first in range(0, len(signs), size))
 
 
 def new_recovery_codes() -> list[str]:
-    """Return codes of 120 bits, as they are written on paper."""
+    """Return codes of 120 bits, in the form for paper."""
     return [new_code(CodeWay.LETTER) for _ in range(RECOVERY_CODES)]
 
 
@@ -57,7 +57,7 @@ def new_one_time_secret() -> str:
 
 
 def new_nonce() -> str:
-    """Return the name of a browser that nobody else has."""
+    """Return a unique name for a browser."""
     return token_urlsafe(12)
 
 
@@ -78,20 +78,20 @@ class PresentedKey:
         return sha256(self.text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def __repr__(self) -> str:
-        """Never show it."""
+        """Omit the secret."""
         return f"{type(self).__name__}(...)"
 
 
 class SessionKey(PresentedKey):
-    """What a browser shows."""
+    """The key of a browser."""
 
 
 class FeedKey(PresentedKey):
-    """What a calendar program shows."""
+    """The key of a calendar program."""
 
 
 class TokenSecret(PresentedKey):
-    """What any other program shows."""
+    """The secret of any other program."""
 
     @classmethod
     def new(cls) -> Self:

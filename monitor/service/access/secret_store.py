@@ -1,4 +1,4 @@
-"""Keeps secrets that people type into the portal: encrypted in the store, written once, and shown to nobody again."""
+"""Secrets entered in the portal: encrypted in the store, written once, never shown again."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from monitor.store.admin.secrets import Secrets
 
 log = structlog.get_logger()
 
-#: In one transaction, so that nobody else waits long.
+#: Per transaction, so that other writers do not wait long.
 _AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretCount:
-    """How many secrets of a purpose are encrypted with a key."""
+    """Number of secrets of a purpose that are encrypted with a key."""
 
     purpose: str
     key_id: str
     count: int
-    #: Whether the settings name that key.
+    #: Whether the settings contain that key.
     is_readable: bool
-    #: Whether it is the key that others are encrypted with now.
+    #: Whether new secrets are encrypted with this key.
     is_current: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretRotation:
-    """What became of secrets that another key was to be used for."""
+    """Result of a key rotation."""
 
     key_id: str
     changed: int
-    #: Those that cannot be read, and stay as they are.
+    #: Secrets that cannot be read and stay unchanged.
     locked: int
 
 
@@ -48,7 +48,7 @@ class SecretStore:
     """Reads and encrypts secrets. Raises `StoreUnavailable` when the store is."""
 
     def __init__(self, secrets: Secrets, clock: Clock, keyring: Keyring | None) -> None:
-        """Without a *keyring* nothing can be kept, and nothing read."""
+        """Without a *keyring* no secret can be stored or read."""
         self._secrets = secrets
         self._clock = clock
         self._keyring = keyring
@@ -64,15 +64,15 @@ class SecretStore:
         return None if kept is None else self.decrypt(place, kept)
 
     def encrypt(self, place: SecretPlace, secret: str) -> Ciphertext:
-        """Return what may be kept of a secret. Raise `SecretLockedError` without a key."""
+        """Encrypt a secret for storage. Raise `SecretLockedError` without a key."""
         return self._keys().encrypt(place, secret)
 
     def decrypt(self, place: SecretPlace, kept: Ciphertext) -> str:
-        """Return the secret. Raise `SecretLockedError`."""
+        """Decrypt a secret. Raise `SecretLockedError`."""
         return self._keys().decrypt(place, kept)
 
     async def counts(self) -> Sequence[SecretCount]:
-        """Return how many secrets there are, by what they are for and which key reads them."""
+        """Return the number of secrets by purpose and key."""
         keyring = self._keyring
         return [
             SecretCount(
@@ -86,7 +86,7 @@ class SecretStore:
         ]
 
     async def look(self) -> None:
-        """Say in the log which secrets cannot be read, as the service starts. Nothing is changed about them."""
+        """Log at start which secrets cannot be read. Change nothing."""
         for each in await self.counts():
             if not each.is_readable:
                 log.error(

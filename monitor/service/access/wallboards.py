@@ -1,4 +1,4 @@
-"""Walls that nobody signs in at: links that show how mail stands, and let nobody do or read anything else."""
+"""Wallboards without sign-in: links that show the status of mail and grant no other access."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from monitor.store.admin.wallboards import WallboardLink, WallboardLinks
 
 log = structlog.get_logger()
 
-#: A link is made anew once a year: somebody is to think of it.
+#: A link must be renewed once a year, so that its need is reviewed.
 LONGEST: Final = timedelta(days=366)
-#: In seconds. So late a wall notices at the latest that its link was revoked.
+#: In seconds: the maximum delay until a wallboard notices that its link was revoked.
 _LOOKED_AT: Final = 5.0
-#: So many keys are remembered, good ones and others.
+#: Maximum number of keys in memory, valid and invalid.
 _REMEMBERED: Final = 1_000
 
 
@@ -40,19 +40,19 @@ class Wallboards:
     """Makes and revokes links, and knows the browsers that were opened by one. Raises `StoreUnavailable`, but for those known already."""
 
     def __init__(self, links: WallboardLinks, clock: Clock, *, agencies: Callable[[], Collection[str]]) -> None:
-        """Have *agencies* return the codes of those that are watched."""
+        """*agencies* returns the codes of the monitored agencies."""
         self._links = links
         self._clock = clock
         self._agencies = agencies
-        #: By the digest of a key: its link as last read, and when by the loop's clock.
+        #: By digest of a key: its link as last read, and when by the loop's clock.
         self._known: OrderedDict[str, tuple[WallboardLink | None, float]] = OrderedDict()
 
     async def links(self) -> Sequence[WallboardLink]:
-        """Return the links that are good, the newest first."""
+        """Return the valid links, newest first."""
         return await self._links.at(self._clock.now())
 
     async def make(self, name: str, agencies: Sequence[str], days: int, *, by: str, address: str = "") -> NewWallboard:
-        """Make a link for some agencies; for none in particular: for all. Raise `OperationRejectedError`."""
+        """Create a link for *agencies*; for all if empty. Raise `OperationRejectedError`."""
         if not timedelta(0) < timedelta(days=days) <= LONGEST:
             raise OperationRejectedError.said("wall_span", days=LONGEST.days)
         codes = frozenset(agency_called(each, self._agencies()) for each in agencies)
@@ -70,7 +70,7 @@ class Wallboards:
         return NewWallboard(key=key, link=link)
 
     async def revoke(self, link_id: int, *, by: str, address: str = "") -> None:
-        """Let a link, and the browsers that were opened by it, show nothing any more. Raise `NotFoundError`."""
+        """Revoke a link and the browsers opened by it. Raise `NotFoundError`."""
         named = next((each.name for each in await self.links() if each.id == link_id), None)
         detail = {"wall": named or "", "address": address}
         entry = AuditEntry(at=self._clock.now(), actor=by, event="wall's link revoked", detail=detail)
@@ -79,7 +79,7 @@ class Wallboards:
         self._known.clear()
 
     async def open(self, key: SessionKey, address: str) -> WallboardLink | None:
-        """Let a browser in by a link, and write that down; `None`: it is no good."""
+        """Open a browser by a link and record it; `None`: the link is not valid."""
         link = await self._read(key.digest)
         if link is None or link.ends_at <= self._clock.now():
             return None

@@ -1,4 +1,4 @@
-"""How many webhooks are held at a time, and how much of the time is spent on them. A storm of alerts must not delay mail."""
+"""Limits on concurrent webhooks and on the time spent on them, so that a storm of alerts does not delay mail."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Final
 
-#: Two of the largest, or some three hundred of a hundred alerts each.
+#: Two of the largest, or about three hundred of a hundred alerts each.
 MOST_OCTETS: Final = 16 * 1024 * 1024
-#: When whoever is refused may try again.
+#: Delay after which a refused client may retry.
 RETRY_AFTER: Final = timedelta(seconds=30)
-#: After each part the next one waits for so many times as long as that took: a quarter of the time is the alerts'.
+#: After each part the next waits this many times as long as that part took: alerts use a quarter of the time.
 _REST: Final = 3
 #: In seconds, at most.
 _LONGEST_REST: Final = 5.0
 
 
 class IntakeFullError(Exception):
-    """More webhooks are held than there is room for."""
+    """The webhooks in memory exceed the limit."""
 
 
 def rest_after(took: float) -> float:
-    """Return how long nothing is stored for alerts after something was that *took* so long, in seconds."""
+    """Return the pause in seconds before the next part is stored; *took*: seconds that the last one took."""
     return min(_LONGEST_REST, _REST * took)
 
 
 class AlertIntake:
-    """Admits webhooks, and lets their parts be stored one after the other, with rests in between."""
+    """Admission of webhooks; their parts are stored one after the other, with pauses in between."""
 
     def __init__(self, most: int = 256) -> None:
-        """*most*: webhooks at a time; each holds a connection."""
+        """*most*: concurrent webhooks; each holds a connection."""
         self._most = most
         self._held = 0
         self._octets = 0
@@ -41,7 +41,7 @@ class AlertIntake:
 
     @contextmanager
     def place(self, octets: int) -> Iterator[None]:
-        """Hold a webhook of so many octets. Raise `IntakeFullError`."""
+        """Reserve memory for a webhook of so many octets. Raise `IntakeFullError`."""
         if self._held >= self._most or (self._held and self._octets + octets > MOST_OCTETS):
             raise IntakeFullError
         self._held += 1
@@ -54,7 +54,7 @@ class AlertIntake:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait until the next part may be stored, and store it."""
+        """Wait until the next part may be stored, then hold the turn while it is stored."""
         loop = asyncio.get_running_loop()
         async with self._turn:
             await asyncio.sleep(self._next_at - loop.time())

@@ -1,1 +1,1 @@
-"""The days of agencies: kept minute by minute, and told of all at once and a month at a time."""
+"""Day records of agencies: recorded minute by minute, reported for all agencies at once and per month."""

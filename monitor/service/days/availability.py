@@ -1,4 +1,4 @@
-"""How available the mail of all agencies was, for whoever asks for all at once: read once a minute, and reckoned in a thread."""
+"""Availability of the mail of all agencies: read once a minute, computed in a thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FRESH = timedelta(minutes=1)
 
 
 class AvailabilityCache:
-    """Knows the availability of all agencies. What the store raises when it is away is the caller's to handle."""
+    """Cache of the availability of all agencies. The caller handles the database errors."""
 
     def __init__(self, days: DayRecords, clock: Clock) -> None:
         self._days = days
@@ -25,11 +25,11 @@ class AvailabilityCache:
         self._read_at: datetime | None = None
         self._codes: frozenset[str] = frozenset()
         self._known: Mapping[str, Sequence[Availability]] = {}
-        #: By code: of which past days, and their minutes. Only today's change from minute to minute.
+        #: By agency code: a hash of the past days, and their minutes. Only today's minutes change.
         self._past: dict[str, tuple[int, Sequence[Mapping[MinuteState, int]]]] = {}
 
     async def of(self, agencies: Sequence[str]) -> Mapping[str, Sequence[Availability]]:
-        """Return the availability of these, as it was a minute ago at most. However many ask, it is read once."""
+        """Return the availability of *agencies*, at most one minute old. Concurrent requests share one read."""
         async with self._looking:
             now, codes = self._clock.now(), frozenset(agencies)
             is_fresh = self._read_at is not None and timedelta(0) <= now - self._read_at < _FRESH
@@ -48,7 +48,7 @@ class AvailabilityCache:
         for code in agencies:
             days = dict(read_days(gathered.get(code, "")))
             of_today = DayTimeline(days.pop(today, ""))
-            # Kept for a thousand agencies, the days themselves would be seven megabytes.
+            # The hash replaces the days themselves, which take seven megabytes for a thousand agencies.
             mark = hash((today, frozenset(days.items())))
             past = before.get(code)
             if past is None or past[0] != mark:

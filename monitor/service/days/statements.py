@@ -1,4 +1,4 @@
-"""Makes an agency's monthly statement when somebody asks for it, and writes into the journal that it did."""
+"""Monthly reports of an agency: made on request and recorded in the audit log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.views.overview import CheckView
 
-#: So many months back a page offers; others are asked for by their address.
+#: Number of past months that a page offers; older ones are requested by their address.
 OFFERED: Final = 13
 #: In days.
 _JUST_BEGUN: Final = 5
@@ -41,15 +41,15 @@ _JUST_BEGUN: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonthGathered:
-    """What there is to tell of a month."""
+    """Content of one month's report."""
 
     statement: MonthlyReport
-    #: How many minutes of each day were in each state.
+    #: Number of minutes per day in each state.
     days: Sequence[tuple[date, Mapping[MinuteState, int]]]
 
 
 class Statements:
-    """Reads what a statement tells from the store, and what the checks found from memory."""
+    """Reader of the content of monthly reports, from the database, and of the latest check results, from memory."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class Statements:
         checks: Callable[[str], Sequence[CheckView]],
         probed_by: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """Ask *configuration* for the one in force. *checks* returns what the checks of an agency last found.
+        """Read the current configuration with *configuration*. *checks* returns the latest check results of an agency.
 
-        *probed_by*: the process that knows that, where it is another one.
+        *probed_by*: the process that has these results, if it is another one.
         """
         self._store = store
         self._days = days
@@ -87,7 +87,7 @@ class Statements:
         return files
 
     async def gathered(self, quoted: str, written_month: str) -> MonthGathered:
-        """Return what a statement tells, and journal nothing: it is looked at. Raise as `statement` does."""
+        """Return the content of a monthly report without an audit log entry, for display. Raise as `statement` does."""
         configuration, now = self._configuration(), self._clock.now()
         agency = agency_called(quoted, configuration.registry.agencies)
         try:
@@ -119,17 +119,17 @@ class Statements:
         return MonthGathered(statement=statement, days=days)
 
     def cause(self, incident: Incident, language: Language) -> str:
-        """Return why mail failed, in words; "" where nobody has seen it."""
+        """Return the cause of a mail failure in words; "" if it is unknown."""
         cause = incident.brief.cause
         return "" if cause is None else self._configuration().wording.say(language, f"call.cause.{cause}")
 
     def months(self) -> Sequence[date]:
-        """Return the first days of the months that a page offers, the present one first."""
+        """Return the first days of the months that a page offers, the current month first."""
         now = day_of(self._clock.now())
         counted = [12 * now.year + now.month - 1 - ago for ago in range(OFFERED)]
         return [date(count // 12, count % 12 + 1, 1) for count in counted]
 
     def usual_month(self) -> date:
-        """Return the month that is looked at first: of one that has just begun there is nothing to tell."""
+        """Return the month that is shown first: a month that has just begun has no data."""
         present, before = self.months()[:2]
         return before if day_of(self._clock.now()).day <= _JUST_BEGUN else present

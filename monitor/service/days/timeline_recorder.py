@@ -1,7 +1,7 @@
-"""Keeps the days of agencies: once a minute what was proven, declared and closed since is added to what the store has.
+"""Recorder of the days of agencies: adds once a minute what was proven, declared and closed since.
 
-What is written is what is true then, so a minute that could not be written is written with a later one; a clock that is set
-back, a reload and a second prober add nothing twice (docs/adr/0048).
+A record holds what is true at the time of writing, so a minute that could not be written is written with a later one; a
+clock set back, a reload and a second prober add nothing twice (ADR 0048).
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords, Key
 
-#: So often it is looked, and written down.
+#: Interval of evaluation and writing.
 LOOKS = timedelta(minutes=1)
-#: Nobody has watched while nobody looked for longer than this: a restart takes seconds, that of a machine two minutes.
+#: A longer gap between evaluations counts as unmonitored: a restart takes seconds, that of a machine two minutes.
 AWAY = timedelta(minutes=3)
-#: So long after an incident's end it is looked whether it was declared to have been none, and a day more after a restart.
+#: How long after its end an incident is checked for a declaration as false alarm, with one more day for a restart.
 _CORRECTED_FOR = CORRECTABLE_FOR + timedelta(days=1)
 
 
 class TimelineRecorder:
-    """Looks at all agencies, and adds to their days."""
+    """Recorder that evaluates all agencies and adds to their days."""
 
     def __init__(
         self, *, records: DayRecords, store: SqlStore, clock: Clock, watch: Callable[[], ProbingRuntime]
     ) -> None:
-        """*watch* returns the one in force."""
+        """Read the current watch with *watch*."""
         self._records = records
         self._store = store
         self._clock = clock
         self._watch = watch
         self._looked_at: datetime | None = None
         self._followed: dict[str, TimelineBuilder] = {}
-        #: Agencies that another process watched when it was last looked.
+        #: Agencies that another process monitored at the last evaluation.
         self._elsewhere: AbstractSet[str] = frozenset()
-        #: Agencies of which nothing was to be probed when it was last looked.
+        #: Agencies that were not to be probed at the last evaluation.
         self._closed: set[str] = set()
-        #: By agency: up to when what is declared is marked, and what that was.
+        #: By agency: the latest declaration, and the time up to which it is marked.
         self._declared: dict[str, tuple[OpenNumber, datetime]] = {}
         #: Incidents whose correction is marked.
         self._corrected: set[int] = set()
-        #: What people have said, as far as the store could be asked: it stands until they say otherwise.
+        #: Latest declarations that were read from the database: each applies until it is changed.
         self._open: Mapping[str, OpenNumber] = {}
-        #: What is not stored yet.
+        #: Records that are not stored yet.
         self._owed: dict[Key, DayTimeline] = {}
 
     async def begin(self, last_seen: datetime | None) -> None:
-        """Take up where this process was, if it was *last_seen* at work a moment ago. Raise `StoreUnavailable`."""
+        """Resume the state of this process, if it was *last_seen* at work a moment ago. Raise `StoreUnavailable`."""
         now = self._clock.now()
         if last_seen is None or not timedelta(0) <= now - last_seen <= AWAY:
             return
@@ -65,7 +65,7 @@ class TimelineRecorder:
         self._looked_at = now
 
     async def _resume(self, now: datetime, among: AbstractSet[str] | None = None) -> None:
-        """Take up where somebody was who watched until a moment ago; *among*: these agencies."""
+        """Resume the state of a process that monitored until a moment ago; *among*: these agencies."""
         today = day_of(now)
         for (agency, on), sheet in sorted((await self._records.on([today - timedelta(days=1), today])).items()):
             if (last := sheet.last()) is not None and (among is None or agency in among):
@@ -73,7 +73,10 @@ class TimelineRecorder:
                 continuity.resume(last[0], moment_of(on, last[1]))
 
     async def look(self) -> None:
-        """Mark what is settled since the last look, and write it down. Raise `StoreUnavailable` when that has to wait."""
+        """Mark what is settled since the last evaluation, and write it.
+
+        Raise `StoreUnavailable` when writing must wait.
+        """
         now, away = self._clock.now(), None
         since = self._looked_at if self._looked_at and timedelta(0) <= now - self._looked_at <= AWAY else now
         if since == now:
@@ -90,7 +93,7 @@ class TimelineRecorder:
             away = error
         self._elsewhere = registry.agencies.keys() - watch.owned
         for code in self._elsewhere & self._followed.keys():
-            # Should it come back, somebody else has seen what was between.
+            # If the agency returns, another process has monitored it meanwhile.
             self._followed[code].interrupt()
         async for code in yielding(registry.agencies):
             routes = registry.routes_of(code)
@@ -107,20 +110,20 @@ class TimelineRecorder:
     ) -> Iterator[TimelineSpan]:
         continuity = self._followed.setdefault(code, TimelineBuilder())
         if (closed := _closed(list(hours), now)) is not None:
-            # What was seen before does not reach over it, and its runs are held against nobody.
+            # Earlier evidence does not extend over the closed time, and runs in it do not count.
             continuity.interrupt()
             yield TimelineSpan(state=closed, begins=since if code in self._closed else now, until=now)
             self._closed.add(code)
         elif watch.judge.knows(code):
             mail = watch.judge.mail(code)
-            # What is probed every few seconds is looked at less often than that.
+            # An agency that is probed every few seconds is evaluated less often than that.
             yield from continuity.follow(mail.sight(), max(mail.seen_within(), 2 * LOOKS))
         if closed is None:
             self._closed.discard(code)
         yield from self._of_people(code, now)
         ended = watch.consensus.ended_by_hand.get(code)
         if ended is not None and ended.corrected_at is not None:
-            # Measured all the same, and known to be nothing.
+            # The agency is measured all the same; the result is a declared false alarm.
             yield TimelineSpan(state=MinuteState.FALSE_ALARM, begins=since, until=now)
 
     def _of_people(self, code: str, now: datetime) -> Iterator[TimelineSpan]:
@@ -129,14 +132,15 @@ class TimelineRecorder:
             self._declared.pop(code, None)
             return
         known, until = self._declared.get(code, (None, now))
-        # From its beginning, which may be long ago, once; then from look to look. It stands also while nobody looks.
+        # The first mark starts at the declaration, which may be long ago; later ones continue from the last evaluation.
+        # A declaration also applies while no evaluation runs.
         begins = until if known == said else said.declared_since or now
         self._declared[code] = said, now
         for state in ways_of(said.declared):
             yield TimelineSpan(state=state, begins=begins, until=now)
 
     async def _ask(self, now: datetime) -> None:
-        """Ask what people have said. Raise `StoreUnavailable`."""
+        """Read the declarations. Raise `StoreUnavailable`."""
         async with self._store.reading() as ledger:
             self._open = await ledger.open_numbers()
             corrected = await ledger.false_alarms(now - _CORRECTED_FOR)
@@ -152,7 +156,10 @@ class TimelineRecorder:
 
 
 def _closed(hours: list[Hours], now: datetime) -> MinuteState | None:
-    """Return why nothing of an agency is probed now; `None`: it is. Maintenance is the whole agency's."""
+    """Return the reason why an agency is not probed now; `None`: it is probed.
+
+    Maintenance applies to the whole agency.
+    """
     if not hours:
         return None
     if hours[0].closed_by(now) is not None:

@@ -1,1 +1,1 @@
-"""What the portal's pages and the API's orders rest on: editing an agency, testing a route, what waits for somebody, each order once."""
+"""Basis of the portal's pages and the API's commands: editing an agency, testing a route, pending work, each command once."""

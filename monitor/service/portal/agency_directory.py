@@ -1,4 +1,4 @@
-"""Which agencies there are, for administrators: all of them, what a code was before, and what goes and stays with one."""
+"""Directory of agencies for administrators: all agencies, earlier holders of a code, and the consequences of a removal."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from monitor.store.admin.documents import Documents, DocumentVersionInfo
 from monitor.store.admin.traces import AgencyTrace, AgencyTraces
 from monitor.store.engine.drills import Drill, drill_called
 
-#: On a page: thousands would hold the loop, and nobody reads them.
+#: Number of agencies on a page: thousands would block the event loop.
 AT_A_TIME: Final = 100
-#: Of users with a role so many are named.
+#: Number of users with a role that are named.
 _NAMED: Final = 20
 
 
@@ -27,43 +27,43 @@ class AgencyListItem:
     """One agency."""
 
     mark: DocumentVersionInfo
-    #: "": the service does not go by its document.
+    #: "": the service does not use the agency's document.
     name: str = ""
     has_mailbox: bool = False
-    #: Whether anybody is told.
+    #: Whether anyone is notified.
     tells: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviousAgency:
-    """What there is under a code that somebody wants to give to an agency, and that is watched no more or never was."""
+    """Remains of an earlier agency under a code that is to be given to a new one."""
 
     trace: AgencyTrace
-    #: By which it was taken out; `None`: there never was a document.
+    #: The version that removed the agency; `None`: there never was a document.
     gone: DocumentVersion | None
-    #: Who has a role for it still.
+    #: The users who still have a role for it.
     users: Sequence[User]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalPreview:
-    """What goes with an agency that is taken out, and what stays."""
+    """Preview of a removal: what is removed with an agency, and what remains."""
 
     version: DocumentVersion
     name: str
     mailboxes: Sequence[str]
-    #: How many passwords that were typed in the portal are forgotten.
+    #: Number of passwords typed in the portal that are deleted.
     secrets: int
     trace: AgencyTrace
-    #: How many letters about it wait to be printed or posted.
+    #: Number of letters about the agency that wait to be printed or posted.
     letters: int
-    #: Numbers of the drills of its people that are under way.
+    #: Numbers of the running drills of the agency's users.
     drills: Sequence[str]
     users: Sequence[User]
 
 
 class AgencyDirectory:
-    """Reads them. Raises `StoreUnavailable`, and `NotFoundError` of an agency that there is not."""
+    """Reader of the directory. Raises `StoreUnavailable`, and `NotFoundError` for an unknown agency."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class AgencyDirectory:
         letters: Callable[[], Awaitable[Sequence[LetterView]]],
         drills: Callable[[], Awaitable[Sequence[Drill]]],
     ) -> None:
-        """*letters*: of all agencies, as their clerks see them. *drills*: those under way."""
+        """*letters*: those of all agencies, as their clerks see them. *drills*: the running ones."""
         self._editor = editor
         self._documents = documents
         self._traces = traces
@@ -84,7 +84,7 @@ class AgencyDirectory:
         self._drills = drills
 
     async def page(self, wanted: str = "", *, after: str = "") -> tuple[Sequence[AgencyListItem], bool]:
-        """Return some agencies, by code, *after* one, whose code or name has *wanted* in it; and whether there are more."""
+        """Return a page of agencies by code, *after* one, whose code or name contains *wanted*, and whether there are more."""
         agencies = self._editor.configuration().registry.agencies
         sought = wanted.casefold()
         named = [code for code, each in agencies.items() if sought in each.name.casefold()] if sought else []
@@ -98,7 +98,7 @@ class AgencyDirectory:
                 else AgencyListItem(
                     mark=mark,
                     name=known.name,
-                    # Without one of its own all of its routes end elsewhere.
+                    # An agency without a mailbox of its own has only routes that end elsewhere.
                     has_mailbox=bool(known.mailboxes or known.routes),
                     tells=bool(known.escalation.steps),
                 )
@@ -106,7 +106,7 @@ class AgencyDirectory:
         return entries, len(found) > AT_A_TIME
 
     async def past(self, agency: str) -> PreviousAgency | None:
-        """Return what there is under a code that no agency has now; `None`: nothing, or an agency has it."""
+        """Return the remains under a code that no agency has now; `None`: there are none, or an agency has the code."""
         gone = await self._editor.last(agency)
         if gone is not None and gone.text is not None:
             return None
@@ -114,7 +114,7 @@ class AgencyDirectory:
         return PreviousAgency(trace=trace, gone=gone, users=users) if gone or trace or users else None
 
     async def departure(self, agency: str) -> RemovalPreview:
-        """Return what taking an agency out would do."""
+        """Return a preview of the removal of an agency."""
         version = await self._editor.latest(agency)
         known = self._editor.configuration().registry.agencies.get(agency)
         waiting = [each for each in await self._letters() if each.agency == agency and each.step in WAITING]
@@ -131,6 +131,6 @@ class AgencyDirectory:
         )
 
     async def _users(self, agency: str) -> Sequence[User]:
-        # Also found are those whose name has the code in it.
+        # The search also finds users whose name contains the code.
         found = await self._people.page(agency, most=AT_A_TIME)
         return [each for each in found if any(given.agency == agency for given in each.assignments)][:_NAMED]

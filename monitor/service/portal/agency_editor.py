@@ -1,4 +1,4 @@
-"""Takes edits of one agency's document, from the portal's forms and from programs, and has the running service take them up."""
+"""Editor of one agency's document, for the portal's forms and for programs, that has the running service apply the edits."""
 
 from __future__ import annotations
 
@@ -29,61 +29,65 @@ from monitor.service.portal.documents import DocumentsResult, DocumentWriter, Su
 from monitor.store.admin.documents import Documents
 from probes.model.egress import EgressPolicy
 
-#: Of what an officer writes, in octets: a document has a few KiB, and ten times this keeps a processor busy for half a minute.
+#: Largest draft of an officer, in octets: a document has a few KiB, and ten times this limit occupies a processor for
+#: half a minute.
 LARGEST_DRAFT: Final = 128 * 1024
-#: Of the versions of an agency so many are listed at once.
+#: Number of versions of an agency that are listed at once.
 LISTED: Final = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgencyDraft:
-    """What somebody wants an agency's document to be."""
+    """Draft of an agency's document."""
 
     agency: str
     text: str
-    #: The digest of the version that was looked at; "": there was none.
+    #: The digest of the version that the draft started from; "": there was none.
     started_from: str
-    #: What was typed with it to sign in with, by the names that the text has of it (`typed_mailbox`).
+    #: The credentials typed with the draft, by the names that the text uses for them (`typed_mailbox`).
     typed: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftResult:
-    """What became of a draft."""
+    """Result of a draft."""
 
-    #: What is wrong with it. With an error in it nothing is written.
+    #: Problems of the draft. Nothing is written if one of them is an error.
     problems: tuple[Problem, ...] = ()
-    #: Errors that are about what is not this agency's, and for others to see.
+    #: Errors outside this agency, for others to see.
     others: tuple[Problem, ...] = ()
-    #: Written by another pen meanwhile, and not looked at yet: nothing is written.
+    #: The version written meanwhile by another edit source, and not reviewed yet: nothing is written.
     theirs: DocumentVersion | None = None
-    #: What both have started from, where that is known.
+    #: The common ancestor of both, where it is known.
     common: str | None = None
-    #: The version that was written; `None`: none was, or nothing is different.
+    #: The version that was written; `None`: none was, or nothing changed.
     written: DocumentVersion | None = None
-    #: Whether the service has taken it up.
+    #: Whether the service has applied it.
     taken: bool = False
-    #: Of a draft that was only looked at: the configuration that there would be; `None`: it cannot be used.
+    #: The configuration that a previewed draft would produce; `None`: it is unusable.
     would_be: Configuration | None = None
 
     @property
     def elsewhere(self) -> int:
-        """How many errors are about what is not this agency's."""
+        """Number of errors outside this agency."""
         return len(self.others)
 
     @property
     def is_refused(self) -> bool:
-        """Whether it was to be written, and was not."""
+        """Whether the draft was to be written, and was not."""
         return self.theirs is not None or (self.written is None and bool(self.errors or self.others))
 
     @property
     def errors(self) -> Sequence[Problem]:
-        """What keeps it from being written, or taken up."""
+        """Errors that prevent writing or applying the draft."""
         return [each for each in self.problems if each.severity is Severity.ERROR]
 
 
 class AgencyEditor:
-    """Edits documents in the store. Raises `StoreUnavailable`, and `NotFoundError` of an agency that is not watched."""
+    """Editor of documents in the database.
+
+    Raises `StoreUnavailable`, and `NotFoundError` for an agency that is not monitored.
+    """
 
     def __init__(
         self,
@@ -92,33 +96,33 @@ class AgencyEditor:
         configuration: Callable[[], Configuration],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
     ) -> None:
-        """Let *configuration* return the one in force, and *reload* read it again, by whose word."""
+        """Read the current configuration with *configuration*; *reload* reads it again, in the name of a principal."""
         self._writer = writer
         self._documents = documents
         self.configuration = configuration
         self._reload = reload
-        #: By agency, for as long as somebody wants it: whoever sends many drafts waits for themselves, and not all of us for them.
+        #: One lock per agency while it is in use: a sender of many drafts delays only their own.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def is_in_store(self) -> bool:
-        """Whether the documents of the store are what counts."""
+        """Whether the documents in the database are in force."""
         return self.configuration().settings.agencies == IN_THE_STORE
 
     def file_of(self, version: DocumentVersion) -> str | None:
-        """Return the file that an operator edits, where files are what counts; `None`: the store's documents are."""
+        """Return the file that an operator edits, where files are in force; `None`: the database's documents are."""
         place = self.configuration().settings.agencies
         return None if place == IN_THE_STORE else str(place / version.name)
 
     async def latest(self, agency: str) -> DocumentVersion:
-        """Return the latest version of a document, by which the agency is watched."""
+        """Return the latest version of a document, by which the agency is monitored."""
         found = await self.last(agency)
         if found is None or found.text is None:
             raise _unknown(agency)
         return found
 
     async def last(self, agency: str) -> DocumentVersion | None:
-        """Return the latest version, if there is any; by that the agency may be watched no more."""
+        """Return the latest version, if there is any; the agency may no longer be monitored by it."""
         return next(iter(await self._documents.versions(agency)), None)
 
     async def _last(self, agency: str) -> DocumentVersion:
@@ -131,12 +135,15 @@ class AgencyEditor:
         return await self._documents.versions(agency, below=below, at_most=LISTED)
 
     async def numbered(self, agency: str, number: int) -> DocumentVersion | None:
-        """Return one version, if there is one of that number."""
+        """Return the version with this number, if there is one."""
         found = next(iter(await self._documents.versions(agency, below=number + 1)), None)
         return found if found is not None and found.number == number else None
 
     async def started_from(self, agency: str, digest: str) -> str:
-        """Return the text that somebody has looked at. Raise `OperationRejectedError` when there never was one of that digest."""
+        """Return the text that a draft started from.
+
+        Raise `OperationRejectedError` if there never was one of that digest.
+        """
         latest = await self._last(agency)
         text = latest.text if latest.digest == digest else await self._documents.text(agency, digest)
         if text is None:
@@ -146,14 +153,14 @@ class AgencyEditor:
     async def save(
         self, draft: AgencyDraft, *, by: str, may_place: bool, pen: EditSource = EditSource.PORTAL, address: str = ""
     ) -> DraftResult:
-        """Write a draft and take it up, if nothing is wrong with it and nobody has written meanwhile.
+        """Write a draft and apply it, if it has no errors and no one has written meanwhile.
 
-        *address*: where it comes from, for the journal.
+        *address*: the client address, for the audit log.
 
-        *may_place*: whether who writes may say where secrets are, which servers are given them, which domains are the agency's
-        and which numbers abroad are rung; and so make an agency.
-        Raise `OperationRejectedError` where files are what counts or what was typed cannot be kept, `VersionConflictError` when others
-        write again and again meanwhile.
+        *may_place*: whether the author may set where secrets are, which servers receive them, which domains are the
+        agency's and which foreign numbers are called; and so create an agency. Raise `OperationRejectedError` where
+        files are in force or the typed credentials cannot be stored, `VersionConflictError` when others write
+        repeatedly meanwhile.
         """
         async with self._turns.setdefault(draft.agency, asyncio.Lock()):
             brought = await self._brought(draft, by=by, may_place=may_place, pen=pen, address=address)
@@ -162,14 +169,14 @@ class AgencyEditor:
     async def take_out(
         self, agency: str, started_from: str, *, pen: EditSource, by: str, address: str = ""
     ) -> DraftResult:
-        """Let an agency be watched no more, as `save` writes."""
+        """Stop monitoring an agency; write as `save` does."""
         edit = DocumentEdit(started_from={agency: started_from}, gone=frozenset({agency}))
         gone = SubmittedDocuments(edit=edit, sources=[])
         written = await self._written(agency, gone, pen=pen, by=by, address=address)
         return written if isinstance(written, DraftResult) else await self._taken_up(agency, written, by)
 
     async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftResult:
-        """Return what would become of a draft, and write nothing. Raise as `save` does."""
+        """Return the result that a draft would have, and write nothing. Raise as `save` does."""
         async with self._turns.setdefault(draft.agency, asyncio.Lock()):
             brought = await self._brought(draft, by=by, may_place=may_place, dry=True)
         if isinstance(brought, DraftResult):
@@ -187,7 +194,7 @@ class AgencyEditor:
         address: str = "",
         dry: bool = False,
     ) -> DocumentsResult | DraftResult:
-        """Bring a draft to the writer; return what there is to say where that was not reached, or others wrote meanwhile."""
+        """Pass a draft to the writer; return the result where the writer was not reached, or others wrote meanwhile."""
         latest = await self.last(draft.agency)
         if latest is None and not may_place:
             raise _unknown(draft.agency)
@@ -198,7 +205,7 @@ class AgencyEditor:
         name = latest.name if latest else f"{draft.agency.lower()}.yaml"
         source = stored_source(WrittenDocument(agency=draft.agency, name=name, text=draft.text))
         before = (latest and latest.text) or ""
-        # Half a MiB of brackets is read for a while, and the probes do not wait.
+        # Parsing half a MiB of brackets takes a while, and must not delay the probes.
         bounds = self.configuration().settings.bounds
         if refused := await asyncio.to_thread(partial(_refused, source, before, draft, bounds, may_place=may_place)):
             return DraftResult(problems=listed(refused))
@@ -219,7 +226,7 @@ class AgencyEditor:
         address: str = "",
         dry: bool = False,
     ) -> DocumentsResult | DraftResult:
-        """Write one document beside all others as they are; return what others wrote meanwhile, if they did."""
+        """Write one document and leave all others as they are; return what others wrote meanwhile, if they did."""
         answer = await self._writer.write(brought, pen=pen, by=by, address=address, dry=dry)
         if answer.difference.clashes:
             (clash,) = answer.difference.clashes
@@ -227,13 +234,13 @@ class AgencyEditor:
         return answer
 
     async def _taken_up(self, agency: str, written: DocumentsResult, by: str) -> DraftResult:
-        """Let the service go by what was written, if anything was."""
+        """Have the service apply what was written, if anything was."""
         problems, others = _about(agency, written.problems)
         if written.is_refused or not written.difference:
             return DraftResult(problems=problems, others=others)
         found = await self._reload(by)
         taken = all(each.severity is not Severity.ERROR for each in found)
-        # First what is about this agency: of all others there are thousands of warnings, the same twice.
+        # Problems of this agency come first: the other agencies have thousands of warnings, the same twice.
         own, besides = _about(agency, found)
         return DraftResult(
             problems=tuple(dict.fromkeys((*problems, *own))),
@@ -250,7 +257,7 @@ def _unknown(agency: str) -> NotFoundError:
 def _refused(
     source: AgencySource, text_before: str, draft: AgencyDraft, bounds: EgressPolicy, *, may_place: bool
 ) -> tuple[Problem, ...]:
-    """Return why a draft is refused whatever it says besides: it is another agency's, or moves what it may not."""
+    """Return why a draft is refused regardless of its other content: it is another agency's, or moves what it may not."""
     largest = LARGEST if may_place else max(LARGEST_DRAFT, len(text_before.encode()))
     if len(draft.text.encode()) > largest:
         return (Problem(file=source.called, message=said("has more than {size} KiB", size=largest // 1024)),)
@@ -273,7 +280,7 @@ def _refused(
 
 
 def _typed(draft: AgencyDraft) -> Mapping[str, StoredSecret]:
-    """Return what was typed with a draft, each for those whom the text names beside it."""
+    """Return the credentials typed with a draft, each with the users that the text names beside it."""
     mailboxes = document_of(draft.text, draft.agency).data.get("mailboxes")
     heard = {
         name: hearers_as_written(mailbox)
@@ -289,7 +296,7 @@ def _typed(draft: AgencyDraft) -> Mapping[str, StoredSecret]:
 
 
 def _about(agency: str, problems: Sequence[Problem]) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """Return what is about an agency's document, and what errors there are besides it: those are others' to see."""
+    """Return the problems of an agency's document, and the errors outside it: those are for others to see."""
     called = called_in_store(agency)
     own: list[Problem] = []
     others: list[Problem] = []

@@ -1,4 +1,4 @@
-"""An application that a mail administrator lets into mailboxes, in nobody's presence: what is typed of one, and how it asks for tokens.
+"""Application that a mail administrator grants unattended access to mailboxes: its typed settings, and how it requests tokens.
 
 At Google a service account with domain-wide delegation, at Microsoft a client with its own credentials.
 """
@@ -19,15 +19,15 @@ from probes.credentials.oauth_endpoint import Client, ClientCredentials
 from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
-#: What is secret of what is typed of one.
+#: The secret ones of the typed fields.
 APPLICATION_SECRETS: Final = ("client_secret", "service_account")
-#: In characters, of an id and of a client secret.
+#: Longest id and client secret, in characters.
 _LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelegationProvider:
-    """Where applications ask for tokens at one provider, and the servers that are shown those."""
+    """Token endpoint of a provider, and the servers that receive the tokens."""
 
     token_url: str
     servers: tuple[str, ...]
@@ -35,25 +35,25 @@ class DelegationProvider:
 
 
 class BadApplicationError(Exception):
-    """What was typed is no application. The message is a key of the pages' words."""
+    """Error for typed settings that are no application. The message is a key of the pages' words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """An application, as its administrator has handed it over."""
+    """Application as its administrator has registered it."""
 
     platform: MailPlatform
     client_id: str
-    #: Microsoft's.
+    #: Microsoft only.
     tenant: str = ""
     #: Its client secret, or the JSON of its key.
     secret: str = field(repr=False)
 
     @classmethod
     def read(cls, platform: MailPlatform, typed: Mapping[str, str], domain: str) -> Self:
-        """Read what was typed by "tenant", "client_id", "client_secret" and "service_account". Raise `BadApplicationError`.
+        """Read the typed "tenant", "client_id", "client_secret" and "service_account". Raise `BadApplicationError`.
 
-        *domain*: of the mailbox; Microsoft knows a tenant by each of its domains.
+        *domain*: of the mailbox; Microsoft identifies a tenant by each of its domains.
         """
         if platform is MailPlatform.GOOGLE:
             text = typed.get("service_account", "").strip()
@@ -78,18 +78,18 @@ class Application:
 
     @property
     def written(self) -> Mapping[str, str]:
-        """What `login.oauth` of a mailbox says of it, beside its secret."""
+        """Return the settings of `login.oauth` of a mailbox, without the secret."""
         flow = Flow.SERVICE_ACCOUNT if self.platform is MailPlatform.GOOGLE else Flow.CLIENT_CREDENTIALS
         tenant = {"tenant": self.tenant} if self.tenant else {}
         return {"provider": str(self.platform), **tenant, "flow": str(flow), "client_id": self.client_id}
 
     @property
     def secrets(self) -> Mapping[str, str]:
-        """Its secret, by the key under which `login.oauth` names it."""
+        """Return the secret, by the key under which `login.oauth` names it."""
         return {"service_account" if self.platform is MailPlatform.GOOGLE else "client_secret": self.secret}
 
     def issuer(self, desk: DelegationProvider, username: str) -> Issuer:
-        """Return who asks for tokens to the mailbox of *username*."""
+        """Return the issuer of tokens for the mailbox of *username*."""
         is_google = self.platform is MailPlatform.GOOGLE
         client = Client(
             token_url=desk.token_url,
@@ -102,7 +102,7 @@ class Application:
 
 
 def delegation_desk(application: Application, trust: Trust) -> DelegationProvider:
-    """Return where an application asks."""
+    """Return the provider where an application requests tokens."""
     return DelegationProvider(
         token_url=usual_endpoint(KnownAuthorizationServer(application.platform), application.tenant) or "",
         servers=PLATFORM_SERVERS[application.platform],

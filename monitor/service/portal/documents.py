@@ -1,4 +1,4 @@
-"""Writes agencies' documents into the store: what a pen brings is compared with what is there, checked as a whole, and kept."""
+"""Writer of agencies' documents into the database: compares what an edit source submits with what is stored, checks it as a whole, and stores it."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ from monitor.service.errors import OperationRejectedError
 from monitor.store.admin.documents import Documents, VersionConflictError
 from monitor.store.admin.keyring import SecretLockedError
 
-#: How often it is begun anew when others write meanwhile.
+#: Number of attempts when others write meanwhile.
 _TRIES = 5
-#: As nearly everybody writes it; all else is read as a document is.
+#: The usual notation; any other is read by the document parser.
 _CODE = re.compile(r"^agency:[ \t]+([A-Z0-9]+)[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmittedDocuments:
-    """What a pen brings, before anybody has looked at it."""
+    """Submission of an edit source, unchecked."""
 
-    #: What it wants, but for the documents themselves.
+    #: The edit without the documents themselves.
     edit: DocumentEdit
     sources: Sequence[AgencySource]
-    #: What people have typed for them, by the names that they have of it.
+    #: The credentials typed for the documents, by the names that they use.
     typed: Mapping[str, StoredSecret] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentsResult:
-    """What became of what a pen has brought."""
+    """Result of a submission."""
 
-    #: What is wrong. With an error in it nothing is written.
+    #: Problems found. Nothing is written if one of them is an error.
     problems: tuple[Problem, ...] = ()
     difference: DocumentDifference = field(default_factory=DocumentDifference)
-    #: By agency, the digest of what the pen has seen from now on; "": that there is none.
+    #: By agency, the digest of the version that the edit source has seen from now on; "": there is none.
     seen: Mapping[str, str] | None = None
-    #: By agency, for each clash, the text that both have started from, where that is known.
+    #: By agency, for each conflict, the common ancestor, where it is known.
     common: Mapping[str, str] | None = None
-    #: Of what was only looked at: the configuration that there would be.
+    #: The configuration that a dry run would produce.
     would_be: Configuration | None = None
 
     @property
@@ -67,7 +67,10 @@ class DocumentsResult:
 
 
 class DocumentWriter:
-    """Takes one edit at a time. The settings are read where they stand; the agencies are those of the store."""
+    """Writer that processes one edit at a time.
+
+    It reads the settings from their file; the agencies are those of the database.
+    """
 
     def __init__(
         self,
@@ -79,9 +82,9 @@ class DocumentWriter:
         safe: SecretStore | None = None,
         memory: LoadCache | None = None,
     ) -> None:
-        """*path*: the settings file. *safe*: encrypts what is typed; without it nothing can be.
+        """*path*: the settings file. *safe*: encrypts typed credentials; without it none can be stored.
 
-        *memory*: of how the service has read the documents of the store, and will again.
+        *memory*: cache of the documents of the database, as the service parsed them.
         """
         self._path = path
         self._environ = environ
@@ -105,11 +108,11 @@ class DocumentWriter:
         """
         async with self._writing:
             secrets, present = self._encrypted(brought.typed), await self._documents.latest()
-            # Files are called as whoever brings them calls them, and the service does not read those again.
+            # The sender names the files, and the service does not read those again.
             memory = LoadCache() if pen is EditSource.FILES else self._memory
             checked_with = partial(load, self._path, self._environ, memory=memory, typed=brought.typed)
             beside = [] if brought.edit.prune else await asyncio.to_thread(_beside, present, brought)
-            # What is brought comes last: of two that do not go together it is told at the newcomer.
+            # The submission comes last: a conflict of two documents is reported at the new one.
             loaded = await asyncio.to_thread(checked_with, documents=[*beside, *brought.sources])
             problems, checked = loaded.problems, _documents_of(loaded)
             if checked is None:
@@ -172,14 +175,14 @@ class DocumentWriter:
 
 
 def _documents_of(loaded: Loaded) -> Mapping[str, WrittenDocument] | None:
-    """Return what was read, by agency; `None` when it cannot be used."""
+    """Return the parsed documents, by agency; `None` when they are unusable."""
     if loaded.configuration is None:
         return None
     return {each.agency: each for each in loaded.configuration.documents}
 
 
 def _beside(present: Mapping[str, DocumentVersion], brought: SubmittedDocuments) -> Sequence[AgencySource]:
-    """Return the documents of the store that nothing is brought in the place of: what is brought may name what they have."""
+    """Return the stored documents that the submission does not replace: it may refer to their content."""
     codes = {*brought.edit.gone, *(_code_of(each) for each in brought.sources)}
     names = {each.name for each in brought.sources}
     there = [each.document for agency, each in present.items() if agency not in codes and each.name not in names]
@@ -187,14 +190,14 @@ def _beside(present: Mapping[str, DocumentVersion], brought: SubmittedDocuments)
 
 
 def _code_of(source: AgencySource) -> str:
-    """Return the code of the agency whose document it is; "" where none can be read."""
+    """Return the code of the document's agency; "" if it is unreadable."""
     if (line := _CODE.search(source.text)) is not None:
         return line[1]
     return str(source.read().data.get("agency", ""))
 
 
 def _sources(wanted: Mapping[str, WrittenDocument], brought: Sequence[AgencySource]) -> Sequence[AgencySource]:
-    """Return the documents as they are to be read; what the pen brings is called as the pen calls it."""
+    """Return the documents to be read; submitted ones keep the names of the edit source."""
     called = {(each.name, each.text): each for each in brought}
     return [
         called.get((each.name, each.text)) or stored_source(each)

@@ -1,4 +1,4 @@
-"""Carries an order out once, however often a program sends it: one that has not heard the answer sends it again with the same key."""
+"""Idempotent execution of commands: a program that has received no response sends the command again with the same key."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from monitor.store.admin.idempotency import IdempotencyKey, IdempotencyRecords, 
 
 log = structlog.get_logger()
 
-#: So long an answer is kept. Whoever sends an order again does so within minutes.
+#: Retention of a response. Programs repeat a command within minutes.
 KEPT_FOR: Final = timedelta(days=1)
-#: Of one visitor, in that time.
+#: Per principal, within the retention.
 MOST_KEPT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedResponse:
-    """What an order was answered."""
+    """Response to a command."""
 
     status: int
     #: JSON.
@@ -33,11 +33,11 @@ class RecordedResponse:
 
 
 class IdempotencyKeyReusedError(Exception):
-    """The key was sent with another order before."""
+    """Error for a key that was sent with another command before."""
 
 
 class IdempotencyStore:
-    """Knows which orders it has carried out."""
+    """Store of the executed commands."""
 
     def __init__(self, answers: IdempotencyRecords, clock: Clock, lifecycle: Lifecycle) -> None:
         self._answers = answers
@@ -45,20 +45,20 @@ class IdempotencyStore:
         self._lifecycle = lifecycle
 
     async def taken(self, by: str, order: str, address: str) -> None:
-        """Write into the journal that an order was carried out, and where it came from."""
+        """Record in the audit log that a command was executed, and its client address."""
         try:
             await self._lifecycle.told(by, "order over the API", {"order": order, "address": address})
         except StoreUnavailable as away:
-            # It is done, and is in the journal by what it did.
+            # The command is done, and its effect is in the audit log.
             log.warning("where an order came from is not in the journal", by=by, why=str(away))
 
     async def do(
         self, order: IdempotencyKey, digest: str, act: Callable[[], Awaitable[RecordedResponse]]
     ) -> RecordedResponse:
-        """Return what *act* answers, or has answered before. *digest*: of the order. Raise `IdempotencyKeyReusedError`, `OperationRejectedError`.
+        """Return the response of *act*, or its earlier one. *digest*: of the command. Raise `IdempotencyKeyReusedError`, `OperationRejectedError`.
 
-        What is refused may be sent again. Of what was begun, and has not come to its end, nobody knows whether it was done:
-        that is never carried out a second time.
+        A refused command may be sent again. The outcome of one that was begun and did not end is unknown: it is never
+        executed a second time.
         """
         now = self._clock.now()
         try:
@@ -85,6 +85,6 @@ class IdempotencyStore:
         try:
             await self._answers.finish(order, answered.status, answered.body.decode())
         except StoreUnavailable as away:
-            # It is done, and whoever gave it hears so.
+            # The command is done, and its sender receives the response.
             log.warning("the answer to an order was not kept", principal=order.visitor, why=str(away))
         return answered

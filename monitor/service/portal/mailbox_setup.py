@@ -47,9 +47,9 @@ from probes.preauth import session
 from probes.preauth.capabilities import ServerCapabilities, look
 from probes.preauth.discovery import DiscoveredServers, ServerCandidate, find_servers, platform_at
 
-#: How long one can be gone on with.
+#: Lifetime of a setup.
 KEPT: Final = timedelta(minutes=30)
-#: Of all people, and of one.
+#: Limit for all users, and for one.
 _MOST: Final = 300
 _MOST_OF_ONE: Final = 5
 #: Of one person, searches and trials together, within ten minutes and within a day.
@@ -57,19 +57,19 @@ IN_TEN_MINUTES: Final = 15
 IN_A_DAY: Final = 100
 _TEN_MINUTES: Final = timedelta(minutes=10)
 _DAY: Final = timedelta(days=1)
-#: Accounts are locked after three to ten refusals, those of people's own mail programs among them.
+#: Accounts are locked after three to ten refusals, which include those of users' own mail programs.
 REFUSALS_AT_MOST: Final = 3
 _REFUSALS_WITHIN: Final = timedelta(minutes=30)
 #: At a time, of all people: each is up to twelve connections.
 _AT_ONCE: Final = 4
-#: Somebody waits at the browser.
+#: A user waits at the browser.
 _PATIENCE: Final = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=3))
 _PROVIDER_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerChoice:
-    """A server as somebody has chosen it."""
+    """Server as a user has chosen it."""
 
     protocol: session.Protocol
     host: str
@@ -93,7 +93,7 @@ class ChosenServers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenServer:
-    """A server that was found, and how it looks."""
+    """Server that was found, and its state."""
 
     candidate: ServerCandidate
     look: ServerCapabilities
@@ -101,7 +101,7 @@ class SeenServer:
 
 @dataclass(slots=True, kw_only=True)
 class MailboxSetup:
-    """A mailbox that is being set up, for one person."""
+    """Mailbox that is being set up, for one user."""
 
     key: str
     agency: str

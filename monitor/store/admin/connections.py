@@ -1,4 +1,4 @@
-"""How many connections a server has for the processes on a store, and how many these may take."""
+"""The connection budget of a database server: how many connections it has, and how many Pantau's processes may open."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monitor.store.admin.unopened import DocumentsAwayError, read_unopened
 from monitor.store.backend.postgres import CONNECTIONS, PostgresServer
 from monitor.store.schema.tables import process
 
-#: For commands, a copy of the store, and whoever looks into it.
+#: Reserve for commands, database backups and manual queries.
 _SPARE = 5
 
 _MOST = "current_setting('max_connections')::int"
@@ -23,19 +23,19 @@ _LIMIT = """least(
  (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user))"""
 _OTHERS = """(SELECT count(*)::int FROM pg_stat_activity
  WHERE backend_type = 'client backend' AND datname <> current_database())"""
-#: Those that have not ended as they were told to, and were at work within a day.
+#: Processes that have not stopped in order and sent a heartbeat within a day.
 _NAMES = "ARRAY(SELECT name FROM process WHERE stopped_at IS NULL AND beat_at > now() - interval '1 day')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionBudget:
-    """What a server has, and what is taken of it."""
+    """The connection limits of a server, and the connections in use."""
 
-    #: For all that connect as our role.
+    #: Limit for all connections of our role.
     room: int
-    #: And kept back for administrators.
+    #: Connections that the server reserves for administrators.
     reserved: int
-    #: What other databases of the server have open now.
+    #: Connections that are open now to other databases of the server.
     others: int
     processes: frozenset[str]
 

@@ -1,4 +1,4 @@
-"""The agencies' documents: every version is kept, and one is written only over what its writer has seen."""
+"""The agencies' documents: every version is kept, and a write succeeds only over the version that its author has read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from monitor.store.schema.tables import document
 
 
 class VersionConflictError(Exception):
-    """Somebody has written a document meanwhile. Nothing of what was to be written is."""
+    """An agency's document has a newer version; nothing of the write is applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +36,17 @@ class DocumentVersionInfo:
 
     agency: str
     number: int
-    #: Who wrote it.
+    #: The author.
     by: str
     at: datetime
 
 
 class Documents:
-    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+    """Reads and writes agencies' documents. Raises `StoreUnavailable` when the database is unavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        #: The latest versions as last read. A version that is written stays as it is.
+        #: The latest versions as last read. A written version never changes.
         self.known: Mapping[str, DocumentVersion] = {}
 
     async def latest(self) -> Mapping[str, DocumentVersion]:

@@ -15,7 +15,7 @@ from monitor.store.schema.tables import kept_answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyKey:
-    """By what somebody knows their own order again."""
+    """The key by which a principal repeats a request."""
 
     #: "token 3", "user 1".
     visitor: str
@@ -24,7 +24,7 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyRecord:
-    """An order that was begun before."""
+    """A request that began before."""
 
     #: Of the order.
     digest: str
@@ -35,11 +35,11 @@ class IdempotencyRecord:
 
 
 class TooManyKeptError(Exception):
-    """A visitor has as many kept as anybody may."""
+    """The principal has the maximum number of stored requests."""
 
 
 class IdempotencyRecords:
-    """Keeps them. Raises `StoreUnavailable` when the store is."""
+    """Stores idempotency records. Raises `StoreUnavailable` when the database is unavailable."""
 
     def __init__(self, database: Database, *, most: int) -> None:
         """*most*: so many are kept for one visitor."""
@@ -64,17 +64,17 @@ class IdempotencyRecords:
                     values = {"visitor": order.visitor, "key": order.key, "digest": digest, "begun_at": now}
                     await connection.execute(insert(kept_answer).values(**values))
                     return None
-        # Another process has begun it at this moment.
+        # Another process has begun the same request concurrently.
         except IntegrityError:
             return IdempotencyRecord(digest=digest, begun_at=now, status=None, body=None)
         return from_row(IdempotencyRecord, row)
 
     async def finish(self, order: IdempotencyKey, status: int, body: str) -> None:
-        """Keep what an order was answered."""
+        """Store the response to a request."""
         await self._database.change(update(kept_answer).where(_of(order)).values(status=status, body=body))
 
     async def forget(self, order: IdempotencyKey) -> None:
-        """Forget an order that was refused."""
+        """Delete the record of a request that was refused."""
         await self._database.change(delete(kept_answer).where(_of(order)))
 
 

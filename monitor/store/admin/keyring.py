@@ -22,7 +22,7 @@ _FORM: Final = "1"
 
 
 class SecretLockedError(Exception):
-    """A secret cannot be read with the keys that are there. The message says with which it could be."""
+    """A secret cannot be decrypted with the available keys. The message names the key that can."""
 
 
 def new_key() -> str:
@@ -31,7 +31,7 @@ def new_key() -> str:
 
 
 class Keyring:
-    """The key that secrets are encrypted with, and the one of before while not all are."""
+    """The current encryption key, and the previous key until every secret is encrypted anew."""
 
     def __init__(self, key: str, old: str | None = None) -> None:
         """Raise `BadKeyError`."""
@@ -73,7 +73,7 @@ class Keyring:
         return plain.decode()
 
     def __repr__(self) -> str:
-        """Never show a key."""
+        """Return a representation without the keys."""
         return f"Keyring({self._key.id})"
 
 

@@ -1,4 +1,4 @@
-"""Writes into the hub's journal that a site has joined or left, and by whose order."""
+"""Records in the hub's audit log that a site has joined or left, and on whose order."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class SiteConnection:
 
 
 class SiteRefusedError(Exception):
-    """Something cannot be done with a site. The message says why and what to do; it holds no secret."""
+    """An operation on a site failed. The message gives the reason and the remedy; it contains no secret."""
 
 
 class SiteUnheardError(SiteRefusedError):

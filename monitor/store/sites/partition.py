@@ -17,12 +17,12 @@ TABLES = (*LEVELS, *RUNS)
 
 
 def part(table: str, site: str) -> str:
-    """Return what the part of a site is called."""
+    """Return the name of a site's partition of *table*."""
     return f"{table}_{site}"
 
 
 def owner(connection: Connection) -> str | None:
-    """Return who owns the tables; `None`: there are none."""
+    """Return the owner of the tables; `None`: there are none."""
     found = connection.execute(
         "SELECT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE oid = to_regclass(%s)", [TABLES[0]]
     ).fetchone()

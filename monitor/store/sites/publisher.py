@@ -35,7 +35,7 @@ def slot_of(hub: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """What a site keeps for the hub."""
+    """The replication slot that a site keeps for the hub."""
 
     #: The process that the hub reads it by; `None`: it does not.
     reader: int | None
@@ -151,7 +151,7 @@ class Publisher:
         return self.place() if written else None
 
     def place(self) -> str:
-        """Return up to where its log is written by now."""
+        """Return the current write position of the site's log."""
         return str(one(self.connection, "SELECT pg_current_wal_flush_lsn()::text AS place").place)
 
     def has_heard(self, place: str) -> bool:

@@ -41,7 +41,7 @@ def subscription_of(site: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """How it stands with what a site says."""
+    """The state of the subscription to a site."""
 
     is_enabled: bool
     #: Its worker is connected to the site, or tries to be.
@@ -178,7 +178,7 @@ class Subscriber:
         self._of_it("DROP SUBSCRIPTION {}")
 
     def forget(self) -> None:
-        """Leave nothing of what the site has said."""
+        """Delete all data received from the site."""
         self.unsubscribe()
         with as_owner(self.connection):
             unmake_parts(self.connection, self.site, keep=False)

@@ -1,1 +1,1 @@
-"""Who may see and do what in a browser: the gate before every route, signing in, users."""
+"""Access control in the browser: the permission check of every route, sign-in, users."""

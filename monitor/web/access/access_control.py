@@ -1,6 +1,6 @@
-"""Stands before every route: knows who asks by their session's cookie or token, and lets them on if they have the permission that it names.
+"""The permission check of every route: it identifies the principal by session cookie or token and requires the permission that the route names.
 
-A route that names none is refused when the portal is built. There is a way in for everybody, and it says so.
+A route that names none is refused when the portal is built. A public route declares so explicitly.
 """
 
 from __future__ import annotations
@@ -33,44 +33,44 @@ from monitor.store.admin.users import WebSession
 from monitor.web.form import is_from_our_page
 from monitor.web.problem import problem
 
-#: With the prefix no other site's page can put one of its own into its place (RFC 6265bis, 4.1.3.2).
+#: The prefix prevents a page of another site from setting this cookie (RFC 6265bis, 4.1.3.2).
 _COOKIE: Final = "__Host-pantau"
-#: Over plain HTTP, on this machine alone.
+#: Over plain HTTP, on this machine only.
 _COOKIE_HERE: Final = "pantau"
-#: Of a wall; beside the session's, which ends sooner.
+#: Of a wallboard; separate from the session cookie, which expires sooner.
 _WALL: Final = "__Host-pantau-wall"
 _WALL_HERE: Final = "pantau-wall"
-#: What a wall shows, and the part of it that is asked for again and again.
+#: The paths that a wallboard may request: the page and the fragment that it polls.
 _OF_A_WALL: Final = frozenset({"/", "/fragment"})
-#: What a page of ours asks for by itself, in a tab that nobody may look at: by its script, or without scripts by a refresh.
+#: Requests that a page sends by itself, possibly in an unattended tab: by its script, or without scripts by a refresh.
 _FRAGMENT: Final = "/fragment"
 _REFRESH: Final = "polled"
-#: By which the script says that somebody has clicked or typed.
+#: The header by which the script reports that the user has clicked or typed.
 _USED: Final = "x-pantau-used"
-#: Of half a sign-in, which is no sign-in: another cookie, so that neither is ever taken for the other.
+#: Of a pending session, which is not a sign-in: a separate cookie prevents confusion of the two.
 _HALF: Final = "-half"
 #: Of what any database counts.
 _DIGITS: Final = 9
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
-#: Returns the agency that a request is about; an agency's code, or `OURSELVES`.
+#: Returns the agency that a request is about: an agency's code, or `OURSELVES`.
 AgencyOf = Callable[[Request], Awaitable[str]]
 
 
 class SignInNeededError(Exception):
-    """Nobody has signed in, and what was asked for is not for everybody."""
+    """An unauthenticated request for a route that is not public."""
 
 
 class SecondFactorNeededError(Exception):
-    """Somebody has signed in whose role asks for a second factor, and has set up none."""
+    """A signed-in user whose role requires a second factor, and who has set up none."""
 
 
 class RouteWithoutPermissionError(Exception):
-    """A route names neither a permission nor why it needs none."""
+    """A route that names neither a permission nor why it needs none."""
 
 
 class AccessControl:
-    """Knows who asks."""
+    """The identification of the principal of a request."""
 
     def __init__(
         self,
@@ -94,10 +94,10 @@ class AccessControl:
         self._cookie = _COOKIE if is_secure else _COOKIE_HERE
 
     async def principal(self, request: Request) -> Principal:
-        """Return who asks.
+        """Return the principal of a request.
 
-        A cookie that a stranger's page has sent along with an order of its own is no sign-in. A token is: no page can send the
-        header unasked. Raise `HTTPException` for one that opens nothing.
+        A cookie that another site's page has sent with a request that changes something does not count. A token does:
+        no page can send the header by itself. Raise `HTTPException` for an invalid token.
         """
         if self.authenticator is None:
             return Principal(open=OPEN_HERE)
@@ -111,7 +111,7 @@ class AccessControl:
         return Principal(user=session.user, is_held=self.authenticator.is_held(session.user))
 
     async def _wall(self, request: Request) -> AgencyScope:
-        """Return what a wall at which nobody has signed in may show: of the page as a wall has it, and of nothing else."""
+        """Return what an unauthenticated wallboard may see: only the page in its wallboard form."""
         key = request.cookies.get(self._wall_cookie)
         is_asked = request.url.path in _OF_A_WALL and "wallboard" in request.query_params and request.method in _SAFE
         if key is None or self._walls is None or not is_asked:
@@ -119,7 +119,7 @@ class AccessControl:
         return await self._walls.scope(SessionKey(text=key))
 
     def is_near(self, request: Request) -> bool:
-        """Whether a request comes from this machine, or from where scrapers ask."""
+        """Whether a request comes from this machine or from a scraper's network."""
         try:
             address = ip_address(request.client.host if request.client else "")
         except ValueError:
@@ -127,7 +127,7 @@ class AccessControl:
         return address.is_loopback or any(address in network for network in self._scrapers)
 
     async def session(self, request: Request) -> WebSession | None:
-        """Return the session of the browser that asks. What a page asks by itself does not extend it."""
+        """Return the browser's session. Requests that a page sends by itself do not extend it."""
         key = request.cookies.get(self._cookie)
         if key is None or self.authenticator is None:
             return None
@@ -136,7 +136,7 @@ class AccessControl:
         return await self.authenticator.session(SessionKey(text=key), is_use=is_use)
 
     async def own_session(self, request: Request) -> WebSession:
-        """Return the session of whoever looks at their own account. Raise as `RequirePermission` does."""
+        """Return the session of a user who opens their own account. Raise as `RequirePermission` does."""
         if (session := await self.session(request)) is None:
             raise SignInNeededError
         if self.authenticator is not None and self.authenticator.is_held(session.user):
@@ -144,13 +144,13 @@ class AccessControl:
         return session
 
     def let_on(self, signed_in: NewSession | NewPendingSession, wanted: str) -> Response:
-        """Send a browser on to where it wanted to go, or first to where its code is asked for."""
+        """Redirect a browser to the page that it wanted, or first to the form for its code."""
         if isinstance(signed_in, NewPendingSession):
             return self.wait(RedirectResponse(f"/sign-in/code?next={quote(wanted)}", status_code=303), signed_in)
         return self.admit(RedirectResponse(wanted, status_code=303), signed_in)
 
     def admit(self, response: Response, signed_in: NewSession) -> Response:
-        """Let the browser be known from now on, until the session ends or the browser does."""
+        """Set the session cookie, which is valid until the session ends or the browser is closed."""
         self._give(response, self._cookie, signed_in.key.text)
         if signed_in.device:
             name = self._cookie + device_cookie(signed_in.session.user.name)
@@ -158,24 +158,24 @@ class AccessControl:
         return self._take(response, self._cookie + _HALF)
 
     def device_shown(self, request: Request) -> DeviceShown:
-        """Return by what a browser says that somebody has signed in there before."""
+        """Return the evidence that a browser presents of an earlier sign-in."""
         return lambda name: request.cookies.get(self._cookie + device_cookie(name), "")
 
     def half_key(self, request: Request) -> SessionKey | None:
-        """Return what a browser shows whose password was right, and whose code is awaited."""
+        """Return the key of a pending session: the password was right, and the code is awaited."""
         key = request.cookies.get(self._cookie + _HALF)
         return None if key is None else SessionKey(text=key)
 
     def wait(self, response: Response, half: NewPendingSession) -> Response:
-        """Let the browser be known as one whose code is awaited."""
+        """Set the cookie of a pending session, whose code is awaited."""
         return self._give(response, self._cookie + _HALF, half.key.text)
 
     def hang(self, response: Response, key: SessionKey, lasts: timedelta) -> Response:
-        """Let the browser of a wall be known by the key of its link for so long."""
+        """Set the cookie of a wallboard to the key of its link, for the duration *lasts*."""
         return self._give(response, self._wall_cookie, key.text, lasts=lasts)
 
     def dismiss(self, response: Response) -> Response:
-        """Let the browser be known no more."""
+        """Delete the session cookies."""
         return self._take(response, self._cookie)
 
     def _give(
@@ -187,7 +187,7 @@ class AccessControl:
         lasts: timedelta | None = None,
         samesite: Literal["lax", "strict"] = "lax",
     ) -> Response:
-        """Let the browser show a cookie, for so long or until it is closed."""
+        """Set a cookie for the duration *lasts*, or until the browser is closed."""
         seconds = None if lasts is None else int(lasts.total_seconds())
         response.set_cookie(name, value, seconds, secure=self.is_secure, httponly=True, samesite=samesite)
         return response
@@ -199,19 +199,19 @@ class AccessControl:
 
 @dataclass(frozen=True, slots=True)
 class RequirePermission:
-    """What a route asks for; as its dependency it returns who asks.
+    """The permission that a route requires; as its dependency it returns the principal.
 
     Raises `SignInNeededError`, `SecondFactorNeededError` or `HTTPException`.
     """
 
     permission: Permission
-    #: `None`: for any agency. Then the route shows or does no more than the visitor may.
+    #: `None`: for any agency. Then the route shows or does no more than the principal may.
     agency: AgencyOf | None = None
 
     async def __call__(self, request: Request) -> Principal:
-        """Let a visitor on who has the permission."""
+        """Return the principal if it has the permission."""
         principal = await access_control_of(request).principal(request)
-        # Pages show who looks at them.
+        # Pages show the signed-in user.
         request.state.principal = principal
         if not principal.may(self.permission):
             if not principal.is_known:
@@ -219,7 +219,7 @@ class RequirePermission:
             if principal.is_held:
                 raise SecondFactorNeededError
             raise forbidden(principal, self.permission)
-        # Whoever may for all need not wait for whose it is to be found.
+        # A principal with the permission for all agencies does not need the look-up of the agency.
         if self.agency is not None and not principal.scope(self.permission).everything:
             permit(principal, self.permission, await self.agency(request))
         return principal
@@ -227,20 +227,20 @@ class RequirePermission:
 
 @dataclass(frozen=True, slots=True)
 class PublicRoute:
-    """Says of a route that it needs no permission, and why; as its dependency it does nothing."""
+    """The declaration that a route needs no permission, and why; as its dependency it does nothing."""
 
     why: str
 
     async def __call__(self) -> None:
-        """Let everybody on."""
+        """Accept every request."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequireTrustedNetwork:
-    """Lets on who asks from this machine, or from where scrapers may; and whoever may see everything."""
+    """The restriction to this machine, scrapers' networks and principals that may see everything."""
 
     async def __call__(self, request: Request) -> None:
-        """Let a scraper on."""
+        """Accept a scraper's request."""
         access_control = access_control_of(request)
         if access_control.is_near(request):
             return
@@ -252,13 +252,13 @@ class RequireTrustedNetwork:
 
 
 def permit(principal: Principal, permission: Permission, agency: str) -> None:
-    """Raise `HTTPException` unless a visitor has a permission for an agency."""
+    """Raise `HTTPException` unless a principal has a permission for an agency."""
     if not principal.may(permission, agency):
         raise forbidden(principal, permission, agency)
 
 
 def forbidden(principal: Principal, permission: Permission, agency: str | None = None) -> HTTPException:
-    """Return how it is said that something is not for a visitor."""
+    """Return the error for a principal without a permission."""
     pattern = {
         None: "{who} has no permission to {permission}; an administrator gives roles",
         OURSELVES: "{who} has no permission to {permission} for Pantau itself; an administrator gives roles",
@@ -268,7 +268,7 @@ def forbidden(principal: Principal, permission: Permission, agency: str | None =
 
 
 def _bearer(request: Request) -> str | None:
-    """Return what stands behind "Bearer" in the header; `None`: it does not."""
+    """Return the token after "Bearer" in the header; `None` if there is none."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
@@ -290,7 +290,7 @@ async def _token(tokens: ProgramTokens, secret: str, request: Request) -> ApiTok
 
 
 def access_control_of(request: Request) -> AccessControl:
-    """Return the gate of the portal that is asked."""
+    """Return the access control of the portal."""
     access_control: AccessControl = request.app.state.access_control
     return access_control
 
@@ -306,7 +306,7 @@ async def agency_in_path(request: Request) -> str:
 
 
 def incident_in_path(source: ServiceFacade) -> AgencyOf:
-    """Return what finds the agency of the incident that the path names as {number}. Raises `NotFoundError`."""
+    """Return a function that finds the agency of the incident {number} in the path. It raises `NotFoundError`."""
 
     async def agency(request: Request) -> str:
         return (await source.numbered(str(request.path_params["number"]))).brief.agency
@@ -315,7 +315,10 @@ def incident_in_path(source: ServiceFacade) -> AgencyOf:
 
 
 def notification_in_path(source: ServiceFacade) -> AgencyOf:
-    """Return what finds the agency of the notice that the path names as {notification_id}. Raises `NotFoundError`."""
+    """Return a function that finds the agency of the notification {notice_id} in the path.
+
+    It raises `NotFoundError`.
+    """
 
     async def agency(request: Request) -> str:
         written = str(request.path_params["notification_id"])
@@ -337,7 +340,7 @@ def put_access_control(app: FastAPI, access_control: AccessControl) -> None:
 
 
 def routes_of(app: FastAPI) -> Iterator[APIRoute]:
-    """Return the routes of *app*. Files that are the same for everybody are none. Raise `RouteWithoutPermissionError`."""
+    """Return the routes of *app*, without static files. Raise `RouteWithoutPermissionError`."""
     for route in app.routes:
         if isinstance(route, APIRoute):
             yield route
@@ -346,9 +349,9 @@ def routes_of(app: FastAPI) -> Iterator[APIRoute]:
 
 
 def need_of(route: APIRoute) -> RequirePermission | RequireTrustedNetwork | PublicRoute | None:
-    """Return what a route asks for; `None`: it does not say."""
+    """Return what a route requires; `None` if it declares nothing."""
     calls = [each.call for each in route.dependant.dependencies]
-    # What stands nearest to the route counts.
+    # The declaration nearest to the route counts.
     return next(
         (call for call in reversed(calls) if isinstance(call, RequirePermission | RequireTrustedNetwork | PublicRoute)),
         None,
@@ -360,7 +363,7 @@ def _is_file(route: BaseRoute) -> bool:
 
 
 async def _sign_in(request: Request, _error: Exception) -> Response:
-    """Show a person the way; tell a program."""
+    """Redirect a person to the sign-in; answer a program with an error."""
     if access_control_of(request).authenticator is None:
         return problem(HTTPStatus.FORBIDDEN, "this portal has no sign-in (`portal` in the settings), and so not this")
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
@@ -370,7 +373,7 @@ async def _sign_in(request: Request, _error: Exception) -> Response:
 
 
 async def _set_up(request: Request, _error: Exception) -> Response:
-    """Show a person the way; tell a program."""
+    """Redirect a person to the set-up of a second factor; answer a program with an error."""
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/account/second-factor", status_code=303)
     return problem(
@@ -393,5 +396,5 @@ def require(permission: Permission, agency: AgencyOf | None = None) -> list[para
 
 
 def public_route(why: str) -> list[params.Depends]:
-    """Return the `dependencies` of a route that needs none, and says *why*."""
+    """Return the `dependencies` of a public route; *why* gives the reason."""
     return [Depends(PublicRoute(why))]
