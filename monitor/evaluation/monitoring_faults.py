@@ -307,8 +307,11 @@ class MonitoringFaultDetector:
         return min(since, default=None)
 
     def accepted_since(self, routes: Iterable[MonitoredRoute]) -> Iterator[datetime]:
-        """Yield since when formerly refused accounts on *routes* are accepted."""
-        for part in {part for route in routes for part in _sign_in_parts(route)}:
+        """Yield since when the accounts of an agency's own mailboxes on *routes* are accepted.
+
+        Accounts of reference mailboxes are on routes of many agencies, and say nothing about one of them.
+        """
+        for part in {part for route in routes for part in _sign_in_parts(route) if _is_agencys(part)}:
             subject = self._parts.get(part.suspect, {}).get(part)
             if subject is not None and subject.health is Health.UP and subject.working_since is not None:
                 yield subject.working_since

@@ -37,6 +37,8 @@ def standing(judge: HealthEvaluator, agency: str, now: datetime) -> object:
 
 # Routes fail several times in a row, or nothing would ever be down.
 @given(st.lists(st.tuples(st.integers(0, 16), st.integers(0, len(ENDS) - 1), st.integers(1, 4)), max_size=40))
+# The first message that reaches a reference mailbox proves its account, which routes of all agencies use.
+@example([(5, 0, 2), (6, 0, 2), (8, 0, 2), (2, 0, 2)])
 @settings(max_examples=150, deadline=None)
 def test_who_has_not_moved_stands_as_before(runs: list[tuple[int, int, int]]) -> None:
     all_of: World = world(*AGENCIES)

@@ -542,8 +542,11 @@ def worse(site: SiteStatus, matter: IncidentType | None) -> SiteStatus:
         return replace(site, well_since=None)
     if site.trouble and not set(WAYS[matter]) > set(WAYS[site.trouble.matter]):
         return site
+    if all(health is UNKNOWN for health in site.directions.values()):
+        # It can report a refused sign-in; a fault of the mail would come with votes on directions that it had none on.
+        return site
     found = ActiveProblem(matter=matter, since=at(3))
-    return replace(site, well_since=None, trouble=found, directions=site.directions or dict.fromkeys(ALL, UP))
+    return replace(site, well_since=None, trouble=found)
 
 
 @given(several, quorums, st.integers(0, 4), st.sampled_from([None, SLOW, SENDING, BOTH]))
