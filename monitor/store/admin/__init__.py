@@ -1,1 +1,1 @@
-"""What people do to records that stand: write agencies' documents anew, let records follow a name, take them out."""
+"""Administrative changes of stored records: writing agencies' documents, renaming, and purging."""

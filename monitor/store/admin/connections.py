@@ -40,12 +40,15 @@ class ConnectionBudget:
     processes: frozenset[str]
 
     def needed(self, *, own: str, sites: int) -> int:
-        """Return how many may be open at a time when the process *own* runs as well; *sites*: those that a hub looks at."""
+        """Return the maximum number of open connections while the process *own* runs as well; *sites*: the number that a hub checks."""
         return len(self.processes | {own}) * (CONNECTIONS + sites) + self.others + _SPARE
 
 
 def connection_budget(server: PostgresServer, state: Path) -> ConnectionBudget | None:
-    """Return what a server has; *state*: the service's directory. `None`: it cannot be asked, or holds no store yet."""
+    """Return the connection limits of a server; *state*: the service's directory.
+
+    `None`: the server is unreachable or holds no store yet.
+    """
     of_each = {"most": _MOST, "reserved": _RESERVED, "limit": _LIMIT, "others": _OTHERS, "names": _NAMES}
     columns: list[ColumnElement[Any]] = [literal_column(each).label(name) for name, each in of_each.items()]
     query = cast("Select[Any]", select(*columns))

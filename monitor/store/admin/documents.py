@@ -32,7 +32,7 @@ class VersionConflictError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentVersionInfo:
-    """The latest version of an agency's document, without its text."""
+    """Latest version of an agency's document, without its text."""
 
     agency: str
     number: int
@@ -50,9 +50,9 @@ class Documents:
         self.known: Mapping[str, DocumentVersion] = {}
 
     async def latest(self) -> Mapping[str, DocumentVersion]:
-        """Return the latest version of each, by agency; that may say that the agency is watched no more.
+        """Return the latest version of each document, by agency. A version may say that the agency is no longer monitored.
 
-        Of thousands few are new since they were last read, and only those are.
+        Only versions that are new since the last call are read.
         """
         known, found = self.known, dict[str, DocumentVersion]()
         async with self._database.read() as connection:
@@ -64,7 +64,7 @@ class Documents:
         return self.known
 
     async def level(self, documents: Iterable[WrittenDocument]) -> int:
-        """Return a number for what the store has, greater with each version that is written; 0: it has not *documents*."""
+        """Return a number that increases with each version that is written; 0: *documents* are not in the database."""
         latest = await self.latest()
         there = [each.document for each in latest.values() if each.document is not None]
         if {each.agency: each for each in there} != {each.agency: each for each in documents}:
@@ -74,12 +74,12 @@ class Documents:
     async def marks(
         self, *, wanted: str = "", named: Collection[str] = (), after: str = "", at_most: int
     ) -> Sequence[DocumentVersionInfo]:
-        """Return of whom there are documents, by their codes *after* one: that have *wanted* in their code, or are *named*."""
+        """Return the agencies that have documents, by their codes *after* one: those whose code contains *wanted*, and those *named*."""
         query = select(document.c.agency, document.c.number, document.c.written_by, document.c.written_at).where(
             document.c.replaced_at.is_(None), document.c.text.is_not(None), document.c.agency > after
         )
         if wanted:
-            # Of more than fit on the page none is shown.
+            # If more match than fit on the page, the list of named agencies is cut at the page size.
             some = sorted(each for each in named if each > after)[:at_most]
             query = query.where(
                 document.c.agency.contains(wanted.upper(), autoescape=True) | document.c.agency.in_(some)
@@ -95,7 +95,7 @@ class Documents:
         return [_version(row) for row in await self._database.rows(query)]
 
     async def text(self, agency: str, digest: str) -> str | None:
-        """Return the text of an agency's document that has this digest, if there ever was one."""
+        """Return the text of an agency's document with this digest; `None`: there never was one."""
         query = select(document.c.text).where(document.c.agency == agency, document.c.text.is_not(None))
         texts = await self._database.values(query.order_by(document.c.number.desc()))
         return next((text for text in texts if digest_of(text) == digest), None)
@@ -112,12 +112,11 @@ class Documents:
         secrets: Mapping[str, Ciphertext] = MappingProxyType({}),
         address: str = "",
     ) -> Applied:
-        """Write a new version of each that is *wanted*, and of the agencies that are *gone*, all or none.
+        """Write a new version of each *wanted* document and of the agencies that are *gone*, in one transaction.
 
-        With them *secrets* are kept that people have typed, by the names that the documents have of them. Those go that
-        documents have named and no latest version of any does.
-        The journal has *address* as where that came from. They were checked beside all others as they were at *present*. Raise `VersionConflictError` when one of all is
-        another by now.
+        Store *secrets*, typed in the portal, under the names that the documents use. Delete secrets that earlier
+        versions name and no latest version does. Record *address* as the client address in the audit log. The documents
+        were checked against the versions *present*. Raise `VersionConflictError` if one of these has changed since.
         """
         async with self._database.exclusive() as connection:
             query = select(document.c.agency, document.c.number).where(document.c.replaced_at.is_(None))
@@ -132,7 +131,7 @@ class Documents:
             return written
 
     async def follow(self, documents: Iterable[WrittenDocument], *, by: str, now: datetime) -> Applied:
-        """Write what the files say where they are what counts: a new version of each that has changed."""
+        """Store the content of the files where the files are in force: a new version of each document that has changed."""
         wanted = {each.agency: each for each in documents}
         async with self._database.exclusive() as connection:
             present = _by_agency((await connection.execute(_latest())).all())
@@ -186,7 +185,7 @@ async def _replace(
 
 
 async def _let_go(connection: AsyncConnection, present: Mapping[str, DocumentVersion], now: Mapping[str, str]) -> None:
-    """Forget the typed secrets that documents have named, and that none of them names now."""
+    """Delete the typed secrets that earlier documents name and none names now."""
     before = {agency: each.text or "" for agency, each in present.items()}
     named = {agency: secrets_named(before.get(agency, "")) - secrets_named(text) for agency, text in now.items()}
     if gone := frozenset[str]().union(*named.values()):
@@ -203,10 +202,10 @@ def _place(name: str) -> SecretPlace:
 def read_documents(
     directory: Path, server: PostgresServer | None, known: Mapping[str, DocumentVersion] = MappingProxyType({})
 ) -> Mapping[str, DocumentVersion]:
-    """Return the latest version of each, by agency, from a store that this process need not have opened.
+    """Return the latest version of each document, by agency, from a store that this process need not have opened.
 
-    It is the file in *directory*, or *server*. A store that is not there, or of before there were documents, has none.
-    *known*: versions as read before, by agency; those that are the latest still are not read again. Raise
+    The store is the file in *directory*, or *server*. A store that does not exist, or that predates documents, has
+    none. *known*: versions as read before, by agency; those that are still the latest are not read again. Raise
     `DocumentsAwayError`.
     """
     if known:
@@ -218,7 +217,7 @@ def read_documents(
         latest = {row.agency: found.get(row.agency) or known.get(row.agency) for row in marks}
         if not _unknown(marks, {agency: each for agency, each in latest.items() if each is not None}):
             return {agency: each for agency, each in latest.items() if each is not None}
-        # Somebody wrote between one question and the next.
+        # Another process has written between the two queries.
     return _by_agency(read_unopened(directory, server, _latest(), document.name))
 
 
@@ -232,7 +231,7 @@ def _marks() -> Select[Any]:
 
 
 def _unknown(marks: Iterable[Row[Any]], known: Mapping[str, DocumentVersion]) -> Sequence[str]:
-    """Return the agencies whose latest version is none of those that are *known*. One that is written stays as it is."""
+    """Return the agencies whose latest version is not among the *known* ones; a written version never changes."""
     return [
         row.agency
         for row in marks

@@ -1,4 +1,4 @@
-"""What the store has of duties and no file has."""
+"""On-call records that are in the database and in no file."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from monitor.store.schema.tables import exercise, override
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DutyRecords:
-    """Overrides, and which numbers answered, as the running service counts them."""
+    """Overrides, and which numbers were confirmed by drills, as the running service counts them."""
 
     overrides: Sequence[Override] = ()
-    #: When somebody last confirmed a drill, by number (E.164).
+    #: When a drill was last confirmed, by number (E.164).
     answered: Mapping[str, datetime] = field(default_factory=dict)
     #: Why neither could be read; empty when both were.
     unread: str = ""
 
 
 def read_duty(directory: Path, server: PostgresServer | None, now: datetime) -> DutyRecords:
-    """Return what a store has of duties at *now*; it may be at rest, or a service may use it."""
+    """Return the on-call records of a store at *now*, whether or not a service uses the store."""
     if server is None and not has_store(directory):
         return DutyRecords(unread=f"there is no store in {directory}")
     try:

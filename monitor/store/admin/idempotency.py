@@ -1,4 +1,4 @@
-"""What orders that bear a key were answered, in the database, so that the same order again is answered the same after a restart too."""
+"""Stored responses to requests with an idempotency key, so that a repeated request gets the same response even after a restart."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class IdempotencyKey:
 class IdempotencyRecord:
     """A request that began before."""
 
-    #: Of the order.
+    #: Digest of the request.
     digest: str
     begun_at: datetime
-    #: `None`: it is being carried out, or nobody knows whether it was.
+    #: `None`: the request is being executed, or its outcome is unknown.
     status: int | None
     body: str | None = field(repr=False)
 
@@ -42,14 +42,14 @@ class IdempotencyRecords:
     """Stores idempotency records. Raises `StoreUnavailable` when the database is unavailable."""
 
     def __init__(self, database: Database, *, most: int) -> None:
-        """*most*: so many are kept for one visitor."""
+        """*most*: the maximum number of stored requests of one principal."""
         self._database = database
         self._most = most
 
     async def begin(
         self, order: IdempotencyKey, digest: str, now: datetime, since: datetime
     ) -> IdempotencyRecord | None:
-        """Keep that an order begins, and forget those before *since*; return what is kept if it was begun before.
+        """Record that a request begins, and delete those before *since*; return the record if the request was begun before.
 
         Raise `TooManyKeptError`.
         """

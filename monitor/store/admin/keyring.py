@@ -1,7 +1,7 @@
-"""Encrypts secrets that the store keeps, each for one purpose and one owner, and reads them with the key of before, too.
+"""Encryption of stored secrets, each bound to one purpose and one owner. The previous key still decrypts.
 
-AES-256-GCM with a nonce of chance. What a secret is for and whose it is are authenticated with it: whoever can write the
-database cannot let one account's secret pass for another's.
+AES-256-GCM with a random nonce. Purpose and owner are authenticated with the secret, so that a writer to the database
+cannot present one account's secret as another's.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from monitor.access.encryption import KEY_OCTETS, Ciphertext, EncryptionKey, SecretPlace
 
-#: In octets (NIST SP 800-38D, 8.2.2). By chance two are alike after some billions of secrets.
+#: In octets (NIST SP 800-38D, 8.2.2). Two random nonces coincide only after some billions of secrets.
 _NONCE: Final = 12
-#: Of the form of a ciphertext: what another version writes is told from what is broken.
+#: Version of the ciphertext format: distinguishes what another version wrote from corrupt data.
 _FORM: Final = "1"
 
 
@@ -26,7 +26,7 @@ class SecretLockedError(Exception):
 
 
 def new_key() -> str:
-    """Return a key as it is kept in a file."""
+    """Return a new key in the form in which a file contains it."""
     return urlsafe_b64encode(token_bytes(KEY_OCTETS)).decode()
 
 
@@ -40,22 +40,22 @@ class Keyring:
 
     @property
     def key_id(self) -> str:
-        """The name of the key that secrets are encrypted with."""
+        """Identifier of the key that encrypts."""
         return self._key.id
 
     @property
     def key_ids(self) -> frozenset[str]:
-        """The names of all keys that can read."""
+        """Identifiers of all keys that decrypt."""
         return frozenset(self._keys)
 
     def encrypt(self, place: SecretPlace, secret: str) -> Ciphertext:
-        """Encrypt what is kept at *place*."""
+        """Encrypt the secret of *place*."""
         nonce = token_bytes(_NONCE)
         octets = nonce + AESGCM(self._key.octets).encrypt(nonce, secret.encode(), _bound_to(place, self._key.id))
         return Ciphertext(key_id=self._key.id, text=f"{_FORM}.{urlsafe_b64encode(octets).decode()}")
 
     def decrypt(self, place: SecretPlace, kept: Ciphertext) -> str:
-        """Return the secret that is kept at *place*. Raise `SecretLockedError`."""
+        """Return the secret of *place*. Raise `SecretLockedError`."""
         key = self._keys.get(kept.key_id)
         if key is None:
             raise SecretLockedError(
@@ -78,5 +78,5 @@ class Keyring:
 
 
 def _bound_to(place: SecretPlace, key_id: str) -> bytes:
-    # None of them holds a NUL: no two places look alike.
+    # None of the parts contains a NUL, so the joined texts of two places differ.
     return "\0".join(("pantau", _FORM, key_id, str(place.purpose), place.owner)).encode()

@@ -1,4 +1,4 @@
-"""What recipients were told of planned maintenance beforehand, in the database; each has its entry in the journal."""
+"""Notices of planned maintenance that recipients have received, in the database; each has an entry in the audit log."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from monitor.store.engine import audit
 from monitor.store.schema.rows import from_row, named
 from monitor.store.schema.tables import advance_notice
 
-#: In the journal.
+#: Name of the audit event.
 MADE: Final = "advance notice made"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentMaintenanceNotice:
-    """What an agency's recipients were told, of work that is not over."""
+    """Notices to an agency's recipients about work that is not over."""
 
     #: In the order in which they were made.
     notices: Sequence[MaintenanceNotice]
-    #: The numbers of those whose place another one has taken.
+    #: Numbers of those that a later notice replaces.
     replaced: AbstractSet[str]
 
 
 class MaintenanceNoticeRecords:
-    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+    """Reads and writes maintenance notices. Raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def of(self, agency: str, now: datetime) -> SentMaintenanceNotice:
-        """Return what an agency's recipients were told of work that ends after *now*."""
+        """Return the notices to an agency's recipients about work that ends after *now*."""
         async with self._database.read() as connection:
             return await _told(connection, agency, now)
 
     async def find(self, agency: str, number: str) -> MaintenanceNotice | None:
-        """Return the one of an agency that has this number, however long its work is over."""
-        if "\0" in number:  # PostgreSQL does not take it as a text.
+        """Return the agency's notice with this number, however long ago its work ended."""
+        if "\0" in number:  # PostgreSQL rejects a NUL in a text.
             return None
         this = (advance_notice.c.number == number) & (advance_notice.c.agency == agency)
         async with self._database.read() as connection:
@@ -54,14 +54,14 @@ class MaintenanceNoticeRecords:
         return found[0] if found else None
 
     async def taken(self, numbers: Collection[str]) -> AbstractSet[str]:
-        """Return those of the *numbers* that there are."""
+        """Return those of the *numbers* that exist."""
         async with self._database.read() as connection:
             return await _taken(connection, numbers)
 
     async def add(self, agency: str, notice: MaintenanceNotice, known: SentMaintenanceNotice) -> bool:
-        """Keep one with its entry, if what there is of the agency is what was *known*; return whether it was.
+        """Store a notice with its audit entry if the agency's notices still equal *known*; return whether they did.
 
-        Neither two clicks nor two services tell of the same work twice.
+        This prevents two clicks or two services from announcing the same work twice.
         """
         async with self._database.exclusive() as connection:
             if await _told(connection, agency, notice.made_at) != known or await _taken(connection, [notice.number]):
@@ -92,7 +92,7 @@ def _detail(agency: str, notice: MaintenanceNotice, before: str) -> Mapping[str,
 async def _told(connection: AsyncConnection, agency: str, now: datetime) -> SentMaintenanceNotice:
     theirs = (advance_notice.c.agency == agency) & (advance_notice.c.ends > now)
     rows = sorted((await connection.execute(select(advance_notice).where(theirs))).all(), key=lambda row: row.id)
-    # One that was moved forward is over itself, and what it replaced is not told again.
+    # A notice that was moved to an earlier time may have ended, and what it replaced is not sent again.
     numbers = select(advance_notice.c.replaces).where(advance_notice.c.replaces.in_([row.number for row in rows]))
     replaced = frozenset((await connection.execute(numbers)).scalars()) if rows else frozenset()
     return SentMaintenanceNotice(notices=await _notices(connection, rows), replaced=replaced)

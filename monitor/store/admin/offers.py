@@ -1,4 +1,4 @@
-"""What a hub has offered to this site, of agencies' documents: read here, and said what became of it."""
+"""Desired documents that the hub has written for this site: reads them and stores their results."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from monitor.store.backend.database import Database
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import offered_document
 
-#: What was refused is looked at again: the secret that was missing may be there.
+#: Interval after which a refused document is tried again: a secret that was missing may exist by then.
 AGAIN = timedelta(minutes=1)
 
 
 class Offers:
-    """Reads them, and writes what became of them. Raises `StoreUnavailable` when the store is."""
+    """Reads desired documents and writes their results. Raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def due(self, now: datetime) -> Sequence[DesiredDocument]:
-        """Return those that were not looked at, and those that were refused a while ago."""
+        """Return the documents that were not processed yet, and those that were refused a while ago."""
         row = offered_document.c
-        # Or it was looked at before the clock was set back.
+        # The second condition: it was processed before the clock was set back.
         refused = row.refusal.is_not(None) & ((row.looked_at < now - AGAIN) | (row.looked_at > now + AGAIN))
         query = select(offered_document).where(row.looked_at.is_(None) | refused).order_by(row.agency)
         rows = await self._database.rows(query)
         return [from_row(DesiredDocument, each, by=each.offered_by, at=each.offered_at) for each in rows]
 
     async def looked_at(self, offers: Iterable[DesiredDocument], refusals: Mapping[str, str], now: datetime) -> None:
-        """Write that these were looked at, and why some were refused; but not of what the hub has offered meanwhile."""
+        """Record that these were processed and why some were refused, except where the hub has written a newer one meanwhile."""
         row = offered_document.c
         async with self._database.write() as connection:
             for each in offers:

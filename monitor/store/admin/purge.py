@@ -1,6 +1,6 @@
-"""Takes records out of the store for good, on somebody's authority: incidents, their notices, and what the journal says.
+"""Permanent deletion of incidents, their notifications and the content of audit entries.
 
-Of the journal only the content goes; a tombstone stays for each entry, and the chain goes on as it was.
+Of the audit log only the content is deleted: a tombstone remains for each entry, so the hash chain stays valid.
 """
 
 from __future__ import annotations
@@ -19,57 +19,58 @@ from monitor.store.engine import audit
 from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import advance_notice, incident, journal, metadata, notice, notice_incident
 
-#: Incidents, and entries about none, that go in one transaction: others want to write, too.
+#: Maximum of incidents, or of entries about none, per transaction, so that other writers do not wait long.
 AT_ONCE = 200
-#: Incidents that are looked at, and written notices of theirs, without letting anybody else on: some milliseconds' work.
+#: Maximum of incidents, or of their notifications, that are examined without yielding: a few milliseconds of work.
 _LOOKED_AT_ONCE = 100
 
-#: Entries that never go: by them the chain is understood.
+#: Entries that are never purged: the chain cannot be verified without them.
 _KEPT = (PURGED, CHECKPOINT, "journal chained")
-#: Before everything that is stored.
+#: Earlier than every stored time.
 _BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurgeSet:
-    """What a purge takes, in the order of the store."""
+    """Records that a purge deletes, in the order of the store."""
 
     #: Id and number of each incident.
     incidents: Sequence[tuple[int, str]]
     notices: Sequence[int]
-    #: Their numbers: of a hundred thousand, the content would take longer than a server lets anybody look.
+    #: Only the numbers: reading the content of a hundred thousand entries exceeds the statement timeout.
     entries: Sequence[int]
 
     @property
     def counts(self) -> str:
-        """What a person repeats to say that they have seen it: incidents/notices/entries."""
+        """Confirmation that a person repeats: incidents/notifications/entries."""
         return f"{len(self.incidents)}/{len(self.notices)}/{len(self.entries)}"
 
 
 class Search:
-    """Goes once over what is over and done with, a part at a time; what it has seen it does not read again.
+    """Search for purgeable records, one part per call; it reads nothing twice.
 
-    An incident goes when it was resolved before a day and owes nobody anything, and together with every other one that
-    its notices tell of. An entry goes with its incident; one about no incident, when it is from before.
+    An incident is purgeable if it was resolved before a day and has nothing pending, and only together with every other
+    incident in its notifications. An entry is purged with its incident; an entry about no incident, if it is older than
+    the day.
     """
 
     def __init__(self, before: datetime) -> None:
         self._before = before
-        #: How far it has come among the incidents, and then among the entries about none; `None`: to the end.
+        #: Position among the incidents, and then among the entries about none; `None`: at the end.
         self._incidents: tuple[datetime, int] | None = (_BEGINNING, 0)
         self._entries: tuple[datetime, int] | None = (_BEGINNING, 0)
-        #: Incidents further on that were looked at with an earlier one.
+        #: Later incidents that were examined together with an earlier one.
         self._seen: set[int] = set()
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing more to be found."""
+        """Whether the search is complete."""
         return self._incidents is None and self._entries is None
 
     async def further(self, connection: AsyncConnection, limit: int = _LOOKED_AT_ONCE) -> PurgeSet:
-        """Return what is next; nothing is changed. *limit*: incidents to look at, or entries about none.
+        """Return the next part; nothing is changed. *limit*: incidents or entries to examine.
 
-        More than so many incidents are returned when notices join them, and fewer when some of them stay.
+        More incidents are returned if notifications join them, and fewer if some of them must stay.
         """
         found = PurgeSet(incidents=(), notices=(), entries=())
         if self._incidents is not None:
@@ -96,7 +97,7 @@ class Search:
         told = await _joined(connection, new)
         numbers = await self._over(connection, {i for about in told.values() for i in about}.union(new))
         going = set(numbers) - _staying(told.values(), numbers)
-        # What was looked at and comes again: with a bundle that began before it.
+        # Incidents that were examined already, as part of a bundle that began earlier.
         self._seen |= set(numbers).difference(new)
         notices = sorted(n for n, about in told.items() if about <= going)
         return PurgeSet(
@@ -106,7 +107,7 @@ class Search:
         )
 
     async def _over(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, str]:
-        """Return the numbers of those that are over, by id."""
+        """Return the numbers of the purgeable incidents, by id."""
         over = incident.c.at_rest.is_(True) & (incident.c.resolved_at < self._before)
         found: dict[int, str] = {}
         for some in portions(sorted(ids)):
@@ -130,13 +131,13 @@ class Search:
 
 
 def _beyond(place: tuple[datetime, int], at: Column[datetime], number: Column[int]) -> ColumnElement[bool]:
-    """Say that a row comes after *place* in the order of a time and a number."""
-    # Not as a row that is greater than another: SQLite would go through all that are earlier than the day to it.
+    """Return the condition that a row comes after *place* in the order of time and number."""
+    # Not as a row comparison: SQLite would scan all rows before the day.
     return (at >= place[0]) & ((at > place[0]) | (number > place[1]))
 
 
 async def carry_out(connection: AsyncConnection, doomed: PurgeSet, told: AuditEntry) -> None:
-    """Take it out, and tell the journal of it: *told* says by whom and on whose authority."""
+    """Delete the records and add *told* to the audit log: who purged, and on whose authority."""
     sealed = await _sealed(connection, doomed.entries)
     detail = {
         **told.detail,
@@ -147,13 +148,13 @@ async def carry_out(connection: AsyncConnection, doomed: PurgeSet, told: AuditEn
     }
     (purge,) = await audit.append(connection, [AuditEntry(at=told.at, actor=told.actor, event=PURGED, detail=detail)])
     if connection.dialect.name == "sqlite":
-        # What is deleted is overwritten: a purge that can be read back from the file is none.
+        # Deleted data is overwritten, so that it cannot be recovered from the file.
         await connection.exec_driver_sql("PRAGMA secure_delete = ON")
     empty: dict[str, Any] = {"actor": "", "event": "", "incident_id": None, "notice_id": None, "detail": {}}
     empty["purged_by"] = purge.number
     for numbers in portions(doomed.entries):
         await connection.execute(update(journal).where(journal.c.id.in_(numbers)).values(**empty))
-        # It says what its entry said.
+        # The notice repeats the content of its entry.
         await connection.execute(delete(advance_notice).where(advance_notice.c.entry.in_(numbers)))
     for ids in portions(doomed.notices):
         await _delete(connection, {notice: notice.c.id.in_(ids)})
@@ -162,7 +163,7 @@ async def carry_out(connection: AsyncConnection, doomed: PurgeSet, told: AuditEn
 
 
 async def _joined(connection: AsyncConnection, ids: Collection[int]) -> dict[int, set[int]]:
-    """Return the notices that tell of these incidents, and of all that notices join with them: what each tells of."""
+    """Return the notifications of these incidents and of all incidents that notifications join with them: the incidents of each."""
     told: dict[int, set[int]] = {}
     asked: set[int] = set()
     asking = set(ids)
@@ -181,7 +182,7 @@ async def _joined(connection: AsyncConnection, ids: Collection[int]) -> dict[int
 
 
 def _staying(told: Iterable[Collection[int]], over: Collection[int]) -> set[int]:
-    """Return the incidents that notices join, directly or by others, with one that is not over."""
+    """Return the incidents that notifications join, directly or indirectly, with one that is not purgeable."""
     group_of: dict[int, set[int]] = {}
     for about in told:
         joined = set().union(*(group_of.get(i, {i}) for i in about))
@@ -210,7 +211,7 @@ async def _sealed(connection: AsyncConnection, numbers: Sequence[int]) -> Sequen
 
 
 async def _delete(connection: AsyncConnection, doomed: dict[Table, ColumnElement[bool]]) -> None:
-    """Delete rows, and before them all that refer to them, whatever tables there are."""
+    """Delete rows, and first all rows of any table that refer to them."""
     for table in metadata.sorted_tables:
         refers = [
             key.parent.in_(select(key.column).where(doomed[key.column.table]))

@@ -1,4 +1,4 @@
-"""Lets the records of an agency or a mailbox follow it when it is called otherwise. The journal stays as it was written."""
+"""Renaming of an agency or a mailbox in all records except the audit log, which stays as written."""
 
 from __future__ import annotations
 
@@ -44,36 +44,36 @@ from monitor.store.schema.tables import (
     wall,
 )
 
-#: What is written into the journal; its readers find by it what an agency was called.
+#: Name of the audit event; readers of the log find by it what an agency was called.
 RENAMED = "renamed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the store has of an agency."""
+    """Records of an agency."""
 
-    #: Since when it was probed, by the hours that are kept; `None`: it never was.
+    #: Start of its probing, by the hours that are stored; `None`: it was never probed.
     since: datetime | None
     incidents: int
-    #: Number of the open one.
+    #: Number of the open incident.
     open: str | None = None
 
     @property
     def is_anything(self) -> bool:
-        """Whether there is anything."""
+        """Whether there are any records."""
         return self.since is not None or self.incidents > 0
 
 
 class Renames:
-    """Renames in the store, each in one transaction."""
+    """Renames records, each time in one transaction."""
 
     def __init__(self, database: Database, site: str = "") -> None:
-        """*site*: our own; what the others say they rename themselves."""
+        """*site*: our own; the other sites publish their own renames."""
         self._database = database
         self._site = site
 
     async def known(self, agency: str) -> Known:
-        """Return what there is of an agency under this name."""
+        """Return the records of an agency under this name."""
         about = incident.c.dedup_key == agency
         async with self._database.read() as connection:
             since = (await connection.execute(select(func.min(hour.c.begins)).where(hour.c.agency == agency))).scalar()
@@ -82,13 +82,13 @@ class Renames:
             return Known(since=since, incidents=count, open=(await connection.execute(numbers)).scalar())
 
     async def has_any(self, renaming: Renaming) -> bool:
-        """Whether any records of the probes hang on the old name."""
+        """Whether probe records exist under the old name."""
         async with self._database.read() as connection:
             subjects = (await connection.execute(select(health.c.subject))).scalars()
             return any(renaming.subject(each) != each for each in subjects) or bool(await _routes(connection, renaming))
 
     async def agencies(self) -> list[str]:
-        """Return whatever agencies there are records of, the control routes apart."""
+        """Return all agencies that have records, without the control routes."""
         codes = distinct(hour.c.agency)
         async with self._database.read() as connection:
             found = set((await connection.execute(select(codes.c.agency))).scalars())
@@ -96,7 +96,7 @@ class Renames:
         return sorted(found - {""} - {None})
 
     async def was_done(self, renaming: Renaming) -> bool:
-        """Whether this was renamed before: what another process wrote under the old name meanwhile may follow."""
+        """Whether this rename was done before: rows that another process wrote meanwhile under the old name may still follow."""
         query = select(journal.c.detail).where(journal.c.event == RENAMED)
         return any(
             (row.detail.get("what"), row.detail.get("old"), row.detail.get("new"))
@@ -105,12 +105,12 @@ class Renames:
         )
 
     async def rename(self, renaming: Renaming, *, by: str, now: datetime, is_rest: bool = False) -> Mapping[str, int]:
-        """Let all records follow, and write that into the journal; return how many there were of which kind.
+        """Rename all records and add that to the audit log; return the number of each kind.
 
-        *is_rest*: only what was written under the old name meanwhile, of which the journal knows already.
+        *is_rest*: only rows that were written under the old name meanwhile; the audit log has the rename already.
         """
         async with self._database.exclusive() as connection:
-            # In the order in which a site that joins locks these tables: each would wait for the other.
+            # In the order in which a joining site locks these tables; another order could deadlock.
             await _move_standings(connection, self._site, renaming)
             counts, still_open = await _follow(connection, self._database, renaming)
             if not is_rest:
@@ -118,7 +118,7 @@ class Renames:
                 told = AuditEntry(
                     at=now, actor=by, event=RENAMED, detail=names | {n: str(c) for n, c in counts.items()}
                 )
-                # What is open has it in its own record, too.
+                # An open incident also gets an entry of its own.
                 about = [replace(told, incident_id=incident_id, detail=names) for incident_id in still_open]
                 await audit.append(connection, [told, *about])
         return counts
@@ -127,7 +127,7 @@ class Renames:
 async def _follow(
     connection: AsyncConnection, database: Database, renaming: Renaming
 ) -> tuple[dict[str, int], list[int]]:
-    """Return how many of which followed, and the incidents among them that are open."""
+    """Return the number of renamed records of each kind, and the open incidents among them."""
     counts = {"routes": 0, "runs": 0, "incidents": 0}
     for agency, route in await _routes(connection, renaming):
         new = {"agency": renaming.agency(agency), "route": renaming.route(route)}
@@ -156,12 +156,12 @@ async def _follow(
 
 
 async def _routes(connection: AsyncConnection, renaming: Renaming) -> list[tuple[str, str]]:
-    """Return the routes that are called otherwise, with their agencies."""
+    """Return the routes that are renamed, with their agencies."""
     found: set[tuple[str, str]] = set()
     for table in (hour, run):
         each = distinct(table.c.agency, table.c.route)
         found |= {(row.agency, row.route) for row in await connection.execute(select(each)) if row.route is not None}
-    # Of those that are not moved yet: few or none.
+    # Among those not moved yet: few or none.
     rows = await connection.execute(select(run_before.c.agency, run_before.c.route).distinct())
     found |= {(row.agency, row.route) for row in rows}
     return sorted(
@@ -174,7 +174,7 @@ async def _routes(connection: AsyncConnection, renaming: Renaming) -> list[tuple
 async def _move_hours(
     connection: AsyncConnection, database: Database, agency: str, route: str, new: Mapping[str, str]
 ) -> None:
-    """Add the hours of a route to those that it may have under its new name already."""
+    """Add the hours of a route to those that exist under its new name."""
     old = (hour.c.agency == agency) & (hour.c.route == route)
     columns = [literal(new[each.name]) if each.name in new else each for each in hour.c]
     moved = database.upsert(hour).from_select([each.name for each in hour.c], select(*columns).where(old))
@@ -184,16 +184,16 @@ async def _move_hours(
 
 
 async def _move_told(connection: AsyncConnection, agency: str, route: str, new: Mapping[str, str]) -> None:
-    """Let what sites have told of a route follow; what they tell from now on they call by the new name."""
+    """Rename what sites have published about a route; later rows use the new name."""
     for table in (site_run, site_hour):
-        # Site by site: what it is kept by begins with them.
+        # Site by site: the primary key begins with the site.
         sites = distinct(table.c.site)
         theirs = table.c.site.in_(select(sites.c.site)) & (table.c.agency == agency) & (table.c.route == route)
         await connection.execute(update(table).where(theirs).values(new))
 
 
 async def _move_days(connection: AsyncConnection, database: Database, renaming: Renaming) -> None:
-    """Add the days of an agency to those that it may have under its new name already."""
+    """Add the days of an agency to those that exist under its new name."""
     days = select(day).where(day.c.agency.in_((renaming.old, renaming.new)))
     whole: dict[date, DayTimeline] = {}
     rows = (await connection.execute(days)).all()
@@ -210,7 +210,7 @@ async def _move_days(connection: AsyncConnection, database: Database, renaming: 
 
 
 async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Renaming) -> None:
-    """Let what was judged follow. What is judged under the new name already is newer."""
+    """Rename the health records. A record that exists under the new name is newer."""
     known = set((await connection.execute(select(table.c.subject))).scalars())
     for subject in known:
         new = renaming.subject(subject)
@@ -223,7 +223,7 @@ async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Re
 
 
 async def _move_standings(connection: AsyncConnection, site: str, renaming: Renaming) -> None:
-    """Let what the site says follow, as what was judged."""
+    """Rename the site's statuses, as the health records."""
     ours = standing.c.site == site
     rows = (await connection.execute(select(standing.c.subject, standing.c.troubled).where(ours))).all()
     known = {row.subject for row in rows}
@@ -249,7 +249,7 @@ async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tu
         )
         for row in rows.all():
             if taken and row.resolved_at is None:
-                continue  # One open incident about a thing; this one is closed as one whose agency has left.
+                continue  # At most one open incident per subject; this one is closed like one of an agency that has left.
             brief = BRIEF.validate_json(row.brief)
             rotas = tuple(replace(rota, name=renaming.rota(rota.name)) for rota in brief.escalation.rotas)
             agency = renaming.agency(brief.agency)
@@ -265,7 +265,7 @@ async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tu
 
 
 async def _move_access(connection: AsyncConnection, renaming: Renaming) -> None:
-    """Let those who may do something for an agency may it still; whoever comes under the old code is another's."""
+    """Transfer roles for the agency to its new code; an agency that later gets the old code is another one."""
     for table, who in ((role_assignment, role_assignment.c.user_id), (token_role, token_role.c.token_id)):
         given = select(who, table.c.role).where(table.c.agency == renaming.new)
         there = {tuple(row) for row in await connection.execute(given)}

@@ -1,4 +1,7 @@
-"""Secrets in the database, encrypted: what each is for, whose it is, and with which key it was encrypted. Never one in the clear."""
+"""Encrypted secrets in the database: the purpose and the owner of each, and the key that encrypted it.
+
+None is stored in plain text.
+"""
 
 from __future__ import annotations
 
@@ -21,36 +24,36 @@ from monitor.store.engine import audit
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import kept_secret
 
-#: Who writes what nobody has typed.
+#: Author of secrets that nobody has typed.
 _OURSELVES = "Pantau"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotatedToken:
-    """A token that came in exchange for another, and when."""
+    """Refresh token that replaced another one, and when."""
 
     secret: Ciphertext
     at: datetime
 
 
 class Secrets:
-    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+    """Reads and writes secrets. Raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @property
     def are_away(self) -> bool:
-        """Whether the store is known to be away: whoever asks all the same may wait for a server that does not even refuse."""
+        """Whether the database is known to be unavailable: a query then may wait for a server that does not even refuse."""
         return self._database.presence.away_since is not None
 
     async def find(self, place: SecretPlace) -> Ciphertext | None:
-        """Return what is kept at a place."""
+        """Return the secret of a place."""
         row = await self._database.row(select(kept_secret).where(*_at(place)))
         return None if row is None else _ciphertext(row)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
-        """Return how many secrets there are of each purpose and key."""
+        """Return the number of secrets by purpose and key."""
         query = select(kept_secret.c.purpose, kept_secret.c.key_id, func.count()).group_by(
             kept_secret.c.purpose, kept_secret.c.key_id
         )
@@ -59,7 +62,7 @@ class Secrets:
     async def under(
         self, keys: AbstractSet[str], after: SecretPlace | None, at_most: int
     ) -> Sequence[tuple[SecretPlace, Ciphertext]]:
-        """Return some of those that were encrypted with one of these keys, by their places, after one of them."""
+        """Return some of the secrets encrypted with one of these keys, in the order of their places, after one of them."""
         place = tuple_(kept_secret.c.purpose, kept_secret.c.owner)
         query = select(kept_secret).where(kept_secret.c.key_id.in_(sorted(keys)))
         if after is not None:
@@ -69,13 +72,13 @@ class Secrets:
         return [(from_row(SecretPlace, row), _ciphertext(row)) for row in rows]
 
     async def renewed(self, name: str) -> RotatedToken | None:
-        """Return the latest token that came in exchange for the typed secret of a name."""
+        """Return the latest token that replaced the typed secret of a name."""
         place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
         row = await self._database.row(select(kept_secret).where(*_at(place)))
         return None if row is None else RotatedToken(secret=_ciphertext(row), at=row.written_at)
 
     async def renew(self, name: str, later: RotatedToken) -> bool:
-        """Keep a token that came in exchange, unless there is a later one; return whether the typed secret is still there."""
+        """Store a replacing token, unless there is a later one; return whether the typed secret still exists."""
         place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
         async with self._database.exclusive() as connection:
             typed = _at(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name))
@@ -87,7 +90,7 @@ class Secrets:
             return True
 
     async def replace(self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: AuditEntry) -> int:
-        """Put other ciphertexts of the same secrets in the place of those before; return how many were still those."""
+        """Replace ciphertexts by others of the same secrets; return how many were unchanged until now."""
         done = 0
         async with audit.journalled(self._database, entry) as connection:
             for place, before, after in changes:
@@ -98,7 +101,7 @@ class Secrets:
 
 
 def read_secrets(directory: Path, server: PostgresServer | None, purpose: SecretPurpose) -> Mapping[str, Ciphertext]:
-    """Return all secrets of a purpose, by their owners, from a store that this process need not have opened.
+    """Return all secrets of a purpose, by owner, from a store that this process need not have opened.
 
     Raise `DocumentsAwayError`.
     """
@@ -109,12 +112,12 @@ def read_secrets(directory: Path, server: PostgresServer | None, purpose: Secret
 
 
 async def keep_secret(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, entry: AuditEntry) -> None:
-    """Keep a secret in the place of the one before, in the transaction that *connection* is in."""
+    """Store a secret, replacing the previous one, in the transaction of *connection*."""
     await _put(connection, place, secret, by=entry.actor, at=entry.at)
 
 
 async def drop_secret(connection: AsyncConnection, place: SecretPlace) -> None:
-    """Forget a secret, in the transaction that *connection* is in."""
+    """Delete a secret in the transaction of *connection*."""
     await connection.execute(delete(kept_secret).where(*_at(place)))
 
 

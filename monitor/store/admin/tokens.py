@@ -1,4 +1,4 @@
-"""Programs' tokens in the database: what each may, and the digest of its secret."""
+"""API tokens of programs in the database: the permissions of each, and the digest of its secret."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from monitor.store.schema.tables import api_token, token_role
 
 
 class TokenRecords:
-    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+    """Reads and writes API tokens. Raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def all(self) -> Sequence[ApiToken]:
-        """Return every token there was, the newest first."""
+        """Return all tokens ever made, the newest first."""
         return [token for _, token in await self._found(select(api_token).order_by(api_token.c.id.desc()))]
 
     async def page(self, *, before: int, most: int) -> Sequence[ApiToken]:
-        """Return the newest tokens that there were *before* a number."""
+        """Return the newest tokens *before* a number."""
         query = select(api_token).where(api_token.c.id < before).order_by(api_token.c.id.desc()).limit(most)
         return [token for _, token in await self._found(query)]
 
     async def standing(self, now: datetime) -> Mapping[str, ApiToken]:
-        """Return those that open, by the digest of their secrets."""
+        """Return the valid tokens, by the digest of their secrets."""
         query = select(api_token).where(api_token.c.revoked_at.is_(None), api_token.c.ends_at > now)
         return {row.digest: token for row, token in await self._found(query)}
 
@@ -54,7 +54,7 @@ class TokenRecords:
     async def add(
         self, name: str, digest: str, assignments: AbstractSet[RoleAssignment], ends_at: datetime, entry: AuditEntry
     ) -> int:
-        """Keep a token; return its number."""
+        """Store a token; return its number."""
         values = {"name": name, "digest": digest, "made_by": entry.actor, "made_at": entry.at, "ends_at": ends_at}
         async with audit.journalled(self._database, entry) as connection:
             made = new_id(await connection.execute(insert(api_token).values(**values)))
@@ -63,10 +63,10 @@ class TokenRecords:
         return made
 
     async def use(self, number: int, now: datetime) -> None:
-        """Keep that a token is in use."""
+        """Record the use of a token."""
         await self._database.change(update(api_token).where(api_token.c.id == number).values(used_at=now))
 
     async def revoke(self, number: int, entry: AuditEntry) -> None:
-        """Let a token open no more."""
+        """Revoke a token."""
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(api_token).where(api_token.c.id == number).values(revoked_at=entry.at))

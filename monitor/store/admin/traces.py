@@ -1,4 +1,4 @@
-"""What the store has of an agency besides its document: since when it was watched, its incidents, what it is called since."""
+"""Records of an agency besides its document: when its monitoring began, its incidents, and its present name."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from monitor.store.admin.renames import RENAMED
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import day, incident, journal
 
-#: Of agencies and mailboxes, ever: so many are looked through.
+#: Maximum of renames, of all agencies and mailboxes, that are searched.
 _RENAMES = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgencyTrace:
-    """What there is under an agency's code."""
+    """Records under an agency's code."""
 
-    #: The first and the last day that is kept; `None`: none is.
+    #: The first and the last day that is stored; `None`: there is none.
     since: date | None = None
     until: date | None = None
-    #: Number of the latest incident, and of the one that is open; "": there is none.
+    #: Number of the latest and of the open incident; "": there is none.
     latest: str = ""
     open: str = ""
-    #: What the agency that was called so is called since; "": none was renamed.
+    #: The present name of the agency that had this code; "": none was renamed.
     renamed_to: str = ""
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
+        """Whether there are any records."""
         return bool(self.since or self.latest or self.renamed_to)
 
 
 class AgencyTraces:
-    """Reads them. Raises `StoreUnavailable` when the store is."""
+    """Reads the records. Raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def of(self, agency: str) -> AgencyTrace:
-        """Return what there is under this code."""
+        """Return the records under this code."""
         about = incident.c.dedup_key == agency
         days = [select(each).where(day.c.agency == agency) for each in (func.min(day.c.date), func.max(day.c.date))]
         latest = select(incident.c.number).where(about).order_by(incident.c.id.desc()).limit(1)

@@ -1,4 +1,4 @@
-"""Reads a store that this process need not have opened: which agencies there are, and what they name, is known before it is."""
+"""Queries on a store that this process need not have opened: agencies and their secrets are read before the store is opened."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FILE = "pantau.sqlite"
 
 
 class DocumentsAwayError(StoreUnavailable):
-    """The documents cannot be read now. The message says why, and holds no secret."""
+    """The documents cannot be read now. The message gives the reason, and contains no secret."""
 
 
 def read_unopened(directory: Path, server: PostgresServer | None, query: Select[Any], table: str) -> Sequence[Row[Any]]:
-    """Return what a query finds in a store that this process need not have opened: nothing where there is no such table.
+    """Return the result of a query on a store that this process need not have opened; empty if the table does not exist.
 
     Raise `DocumentsAwayError`.
     """
@@ -43,7 +43,7 @@ def read_unopened(directory: Path, server: PostgresServer | None, query: Select[
 
 
 def has_store(directory: Path) -> bool:
-    """Whether a store is in *directory*; one that is closed to this user counts."""
+    """Whether there is a store in *directory*; one that this user must not read counts."""
     try:
         return (directory / _FILE).exists()
     except OSError:
@@ -51,7 +51,7 @@ def has_store(directory: Path) -> bool:
 
 
 def _reading(file: Path) -> Engine:
-    # Nothing is written beside a store that is at rest.
+    # Without a WAL file nothing is written beside the store.
     at_rest = "" if file.with_name(f"{file.name}-wal").exists() else "&immutable=1"
     uri = f"{file.absolute().as_uri()}?mode=ro{at_rest}"
     return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=10), poolclass=NullPool)

@@ -1,4 +1,7 @@
-"""Users, their roles, second factors, sessions and codes in the database. Each change is in the journal, with who made it and from where."""
+"""Users, their roles, second factors, sessions and codes in the database.
+
+Each change is audited with its author and client address.
+"""
 
 from __future__ import annotations
 
@@ -36,34 +39,34 @@ from monitor.store.schema.tables import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRecord:
-    """A user, with what decides about a sign-in."""
+    """User with the state that decides on a sign-in."""
 
     user: User
-    #: A PHC string; `None`: no password was chosen yet.
+    #: A PHC string; `None`: no password has been chosen yet.
     password: str | None = field(repr=False)
     failures: Failures
-    #: Of one-time codes.
+    #: Failed one-time codes.
     code_failures: Failures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSession:
-    """Somebody who is signed in with a browser."""
+    """Session of a user in a browser."""
 
-    #: Of the key that the browser shows.
+    #: Digest of the key in the session cookie.
     digest: str
     user: User
     begun_at: datetime
     seen_at: datetime
-    #: However much it is used.
+    #: Expiry that use does not extend.
     ends_at: datetime
-    #: From where it was begun.
+    #: Client address at the sign-in.
     address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessCodeRecord:
-    """The code by which a user may choose a password."""
+    """Code with which a user may choose a password."""
 
     way: CodeWay
     kept: str = field(repr=False)
@@ -72,21 +75,21 @@ class AccessCodeRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingSession:
-    """A sign-in whose password was right, and whose code is awaited. It opens nothing."""
+    """Sign-in with a correct password whose second factor is awaited. It grants no access."""
 
     digest: str
     user_id: int
-    #: With which the user signs in.
+    #: Name that the user signs in with.
     name: str
     ends_at: datetime
 
 
 class FailedAttempt(StrEnum):
-    """What somebody has tried in vain, each with a count of its own."""
+    """Kinds of failed attempts, each counted separately."""
 
-    #: A password, or a code that an administrator has given.
+    #: A password, or a code from an administrator.
     FIRST_STEP = "first step"
-    #: A one-time code, after the password was right.
+    #: A one-time code, after a correct password.
     SECOND_STEP = "second step"
 
 
@@ -104,24 +107,24 @@ _NO_FAILURES: Final = {
 
 
 def one_time_place(user_id: int) -> SecretPlace:
-    """Return where the secret of somebody's one-time codes is kept."""
+    """Return the place of the secret of a user's one-time codes."""
     return SecretPlace(purpose=SecretPurpose.ONE_TIME, owner=str(user_id))
 
 
 class IdentityTakenError(Exception):
-    """Another user is who signs in so already."""
+    """The external account belongs to another user."""
 
 
 class LastAdministratorError(Exception):
-    """No other administrator would be left who can sign in."""
+    """No other administrator could sign in any more."""
 
 
 class UserExistsError(Exception):
-    """There is a user of this name already."""
+    """A user of this name exists already."""
 
 
 class Users:
-    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+    """Reads and writes users. Raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -131,7 +134,7 @@ class Users:
         return [user for _, user in await self._found(select(portal_user).order_by(portal_user.c.name))]
 
     async def page(self, wanted: str, *, after: str = "", most: int) -> Sequence[User]:
-        """Return users by name, *after* one: whose name or full name has *wanted* in it, or who are something for that agency."""
+        """Return users by name, *after* one: those whose name or full name contains *wanted*, or who have a role for that agency."""
         of_agency = select(role_assignment.c.user_id).where(role_assignment.c.agency == wanted.upper())
         is_called = portal_user.c.name.icontains(wanted, autoescape=True)
         fits = is_called | portal_user.c.full_name.icontains(wanted, autoescape=True) | portal_user.c.id.in_(of_agency)
@@ -150,7 +153,7 @@ class Users:
         return None
 
     async def _found(self, query: Select[*tuple[Any, ...]]) -> Sequence[tuple[Row[*tuple[Any, ...]], User]]:
-        """Return the rows that *query* finds, each with the user whose columns it has."""
+        """Return the rows of *query*, each with the user whose columns it contains."""
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
             whose = query.with_only_columns(portal_user.c.id)
@@ -170,7 +173,7 @@ class Users:
         ]
 
     async def add(self, name: str, full_name: str, entry: AuditEntry) -> int:
-        """Make a user without any role or password; return its id. Raise `UserExistsError`."""
+        """Create a user without roles and password; return its id. Raise `UserExistsError`."""
         values = {"name": name, "full_name": full_name, "failures": 0, "made_by": entry.actor, "made_at": entry.at}
         try:
             async with audit.journalled(self._database, entry) as connection:
@@ -180,7 +183,7 @@ class Users:
         return made
 
     async def assign(self, user_id: int, assignments: AbstractSet[RoleAssignment], entry: AuditEntry) -> None:
-        """Let a user have these roles, and no others. Raise `LastAdministratorError`."""
+        """Replace the roles of a user. Raise `LastAdministratorError`."""
         rows = [{"user_id": user_id, "role": str(each.role), "agency": each.agency} for each in sorted(assignments)]
         async with audit.journalled(self._database, entry) as connection:
             if all(each.role is not Role.ADMIN for each in assignments):
@@ -190,7 +193,10 @@ class Users:
                 await connection.execute(insert(role_assignment), rows)
 
     async def disable(self, user_id: int, at: datetime | None, entry: AuditEntry) -> None:
-        """Let a user sign in no more from *at* on, which ends what is begun; `None`: again. Raise `LastAdministratorError`."""
+        """Disable the sign-in of a user from *at* on and end sessions; `None`: enable it.
+
+        Raise `LastAdministratorError`.
+        """
         async with audit.journalled(self._database, entry) as connection:
             if at is not None:
                 await _keep_an_administrator(connection, user_id)
@@ -200,7 +206,10 @@ class Users:
                 await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
 
     async def choose_password(self, user_id: int, kept: str, entry: AuditEntry) -> None:
-        """Keep a new password. What was begun with the old one ends, and the code that allowed it is used up."""
+        """Store a new password.
+
+        End sessions that began with the old one, and delete the code that allowed the change.
+        """
         values = {"password": kept, **_NO_FAILURES}
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
@@ -208,9 +217,9 @@ class Users:
             await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
 
     async def fail(self, user_id: int, entry: AuditEntry, *, counted: FailedAttempt | None) -> None:
-        """Keep that a sign-in failed, and count it where whoever tries next is to wait.
+        """Record a failed sign-in, and count it if it delays the next attempt.
 
-        It is counted by what the store says: another service may have counted one meanwhile.
+        The count is that of the database: another service may have counted one meanwhile.
         """
         mine = portal_user.c.id == user_id
         count, last = _COUNTED[counted] if counted is not None else (None, None)
@@ -224,7 +233,7 @@ class Users:
                 await connection.execute(update(portal_user).where(mine).values(values))
 
     async def unlock(self, user_id: int, until: datetime, entry: AuditEntry) -> None:
-        """Forget the failures of a user, and let attempts wait for nothing until then."""
+        """Reset the failures of a user, and exempt the user from delays until then."""
         values = {**_NO_FAILURES, "unlocked_until": until}
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
@@ -232,19 +241,19 @@ class Users:
     # -- codes ---------------------------------------------------------------------------------------------------
 
     async def code(self, user_id: int) -> AccessCodeRecord | None:
-        """Return the code that was made last for a user and not used."""
+        """Return the latest unused code of a user."""
         row = await self._database.row(select(access_code).where(access_code.c.user_id == user_id))
         return None if row is None else from_row(AccessCodeRecord, row)
 
     async def invite(self, user_id: int, code: AccessCodeRecord, entry: AuditEntry) -> None:
-        """Keep a code in the place of the one before."""
+        """Store a code, replacing the previous one."""
         values = named(code, ("way", "kept", "ends_at"))
         values |= {"user_id": user_id, "made_by": entry.actor, "made_at": entry.at}
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
             await connection.execute(insert(access_code).values(**values))
 
-    # -- identities elsewhere ------------------------------------------------------------------------------------
+    # -- external accounts ---------------------------------------------------------------------------------------
 
     async def identified(self, issuer: str, subject: str) -> User | None:
         """Return the user who is *subject* at *issuer*."""
@@ -253,12 +262,12 @@ class Users:
         return next((user for _, user in await self._found(query.where(is_theirs))), None)
 
     async def identities(self, user_id: int) -> Sequence[str]:
-        """Return the issuers at which it is known who a user is."""
+        """Return the issuers at which the user has an external account."""
         query = select(openid_identity.c.issuer).where(openid_identity.c.user_id == user_id)
         return list(await self._database.values(query.order_by(openid_identity.c.issuer)))
 
     async def link(self, user_id: int, issuer: str, subject: str, entry: AuditEntry) -> None:
-        """Let a user be *subject* at *issuer*, and nobody else there. Raise `IdentityTakenError` when another user is."""
+        """Link a user to *subject* at *issuer*. Raise `IdentityTakenError` if another user is linked to it."""
         values = {"issuer": issuer, "subject": subject, "user_id": user_id, "linked_at": entry.at}
         mine = (openid_identity.c.issuer == issuer) & (openid_identity.c.user_id == user_id)
         try:
@@ -269,20 +278,20 @@ class Users:
             raise IdentityTakenError from None
 
     async def unlink(self, user_id: int, entry: AuditEntry) -> None:
-        """Let a user be known nowhere else any more."""
+        """Remove all external accounts of a user."""
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(openid_identity).where(openid_identity.c.user_id == user_id))
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
     async def session(self, digest: str) -> WebSession | None:
-        """Return the session with this digest, whether it is over or not."""
+        """Return the session with this digest, expired or not."""
         query = select(portal_user, web_session).join(web_session, web_session.c.user_id == portal_user.c.id)
         found = await self._found(query.where(web_session.c.digest == digest))
         return next((from_row(WebSession, row, user=user) for row, user in found), None)
 
     async def begin(self, session: WebSession, entry: AuditEntry) -> None:
-        """Keep a session that begins, and forget failures before it, the half that led to it, and what has ended by then."""
+        """Store a new session; delete earlier failures, its pending session, and expired sessions."""
         values = named(session, ("digest", "begun_at", "seen_at", "ends_at", "address"))
         values["user_id"] = session.user.id
         mine = portal_user.c.id == session.user.id
@@ -293,11 +302,11 @@ class Users:
             await connection.execute(insert(web_session).values(**values))
 
     async def see(self, digest: str, now: datetime) -> None:
-        """Keep that a session is in use."""
+        """Record the use of a session."""
         await self._database.change(update(web_session).where(web_session.c.digest == digest).values(seen_at=now))
 
     async def end(self, digest: str, entry: AuditEntry) -> None:
-        """Forget a session."""
+        """Delete a session."""
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(web_session).where(web_session.c.digest == digest))
 
@@ -305,7 +314,7 @@ class Users:
 async def assignments(
     connection: AsyncConnection, holder: Column[int], among: Select[Any]
 ) -> Mapping[int, AbstractSet[RoleAssignment]]:
-    """Return what each of *among* may, whose id is in the column *holder* of the table that says so."""
+    """Return the roles of each of *among*, whose id is in the column *holder* of the table of roles."""
     found: dict[int, set[RoleAssignment]] = {}
     for row in await connection.execute(select(holder.table).where(holder.in_(among))):
         assignment = RoleAssignment(role=Role(row.role), agency=row.agency)
@@ -314,7 +323,7 @@ async def assignments(
 
 
 class SecondFactors:
-    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+    """Reads and writes second factors. Raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -322,7 +331,7 @@ class SecondFactors:
     async def set_up(
         self, user_id: int, secret: Ciphertext, step: int, digests: Iterable[str], entry: AuditEntry
     ) -> bool:
-        """Keep a second factor, of which the code of *step* is used up; all sessions end. Return whether there was none yet."""
+        """Store a second factor, whose code of *step* is used; end all sessions. Return whether there was none yet."""
         fresh = (portal_user.c.id == user_id, portal_user.c.one_time_step.is_(None))
         async with self._database.write() as connection:
             changed = await connection.execute(update(portal_user).where(*fresh).values(one_time_step=step))
@@ -335,7 +344,7 @@ class SecondFactors:
         return True
 
     async def take_away(self, user_id: int, entry: AuditEntry, *, ends_sessions: bool) -> None:
-        """Forget a second factor, with its recovery codes."""
+        """Delete a second factor with its recovery codes."""
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(one_time_step=None))
             await drop_secret(connection, one_time_place(user_id))
@@ -344,12 +353,12 @@ class SecondFactors:
                 await end_sessions(connection, user_id)
 
     async def use_step(self, user_id: int, step: int) -> bool:
-        """Use up the code of a step, and those before it. Return whether it was not used up already, whoever else tries."""
+        """Use the code of a step and those before it. Return whether it was unused, even under concurrent attempts."""
         later = (portal_user.c.id == user_id, portal_user.c.one_time_step < step)
         return await self._database.change(update(portal_user).where(*later).values(one_time_step=step)) > 0
 
     async def use_recovery_code(self, user_id: int, digest: str, entry: AuditEntry) -> bool:
-        """Use up a recovery code. Return whether there was one."""
+        """Use a recovery code. Return whether it existed."""
         this = (recovery_code.c.user_id == user_id, recovery_code.c.digest == digest)
         async with self._database.write() as connection:
             used = bool((await connection.execute(delete(recovery_code).where(*this))).rowcount)
@@ -358,24 +367,24 @@ class SecondFactors:
         return used
 
     async def recovery_codes(self, user_id: int) -> int:
-        """Return how many recovery codes a user has left."""
+        """Return the number of unused recovery codes of a user."""
         query = select(func.count()).select_from(recovery_code).where(recovery_code.c.user_id == user_id)
         return await self._database.value(query) or 0
 
     async def renew_recovery_codes(self, user_id: int, digests: Iterable[str], entry: AuditEntry) -> None:
-        """Keep new recovery codes; those before are void."""
+        """Store new recovery codes; the previous ones become invalid."""
         async with audit.journalled(self._database, entry) as connection:
             await _put_codes(connection, user_id, digests)
 
     async def begin_half(self, half: PendingSession, entry: AuditEntry) -> None:
-        """Keep a sign-in that waits for a code, and forget those that have waited too long."""
+        """Store a pending session, and delete the expired ones."""
         values = named(half, ("digest", "user_id", "ends_at"))
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(half_session).where(half_session.c.ends_at <= entry.at))
             await connection.execute(insert(half_session).values(**values))
 
     async def half(self, digest: str) -> PendingSession | None:
-        """Return the sign-in with this digest, whether it has waited too long or not."""
+        """Return the pending session with this digest, expired or not."""
         query = (
             select(half_session, portal_user.c.name)
             .join(portal_user, portal_user.c.id == half_session.c.user_id)
@@ -389,7 +398,7 @@ async def _keep_an_administrator(connection: AsyncConnection, user_id: int) -> N
     """Raise `LastAdministratorError` if a user is the only administrator who can sign in, in this transaction."""
     appointed = select(role_assignment.c.user_id).where(role_assignment.c.role == Role.ADMIN)
     them = select(portal_user.c.id).where(portal_user.c.id.in_(appointed)).order_by(portal_user.c.id)
-    # Whoever takes another one away at the same time waits here; what is read next is read after their commit.
+    # A concurrent removal of another administrator waits here; the next query sees its commit.
     await connection.execute(them.with_for_update())
     able = them.where(portal_user.c.disabled_at.is_(None))
     others = able.where(portal_user.c.password.is_not(None), portal_user.c.id != user_id)
@@ -405,6 +414,6 @@ async def _put_codes(connection: AsyncConnection, user_id: int, digests: Iterabl
 
 
 async def end_sessions(connection: AsyncConnection, user_id: int) -> None:
-    """End all that a user has begun, in the transaction that *connection* is in."""
+    """End all sessions of a user, in the transaction of *connection*."""
     await connection.execute(delete(web_session).where(web_session.c.user_id == user_id))
     await connection.execute(delete(half_session).where(half_session.c.user_id == user_id))

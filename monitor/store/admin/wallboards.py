@@ -1,4 +1,4 @@
-"""Links by which a wall is read without signing in, in the database. Each that is made or revoked is in the journal."""
+"""Links by which a wallboard is read without a sign-in, in the database. Creation and revocation are audited."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from monitor.store.schema.tables import wall
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WallboardLink:
-    """A link for one wall, or some that hang together. Its key is kept nowhere."""
+    """Link of one wallboard, or of several at one place. Its key is not stored."""
 
-    #: 0: it is not kept yet.
+    #: 0: not stored yet.
     id: int = 0
     #: Where it hangs.
     name: str
-    #: What it shows.
+    #: The agencies that it shows.
     scope: AgencyScope
     made_by: str
     made_at: datetime
@@ -32,24 +32,24 @@ class WallboardLink:
 
 
 class WallboardLinks:
-    """Reads and writes them. Raises `StoreUnavailable` when the store is."""
+    """Reads and writes wallboard links. Raises `StoreUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def at(self, now: datetime) -> Sequence[WallboardLink]:
-        """Return those that are good, the newest first."""
+        """Return the valid links, the newest first."""
         query = select(wall).where(wall.c.ends_at > now)
         found = map(_link, await self._database.rows(query))
         return sorted(found, key=lambda each: each.id, reverse=True)
 
     async def find(self, digest: str) -> WallboardLink | None:
-        """Return the link whose key has this digest, whether its time is over or not."""
+        """Return the link whose key has this digest, expired or not."""
         row = await self._database.row(select(wall).where(wall.c.digest == digest))
         return None if row is None else _link(row)
 
     async def add(self, link: WallboardLink, digest: str, entry: AuditEntry) -> int:
-        """Keep a link and return its id; forget those whose time is over by then."""
+        """Store a link and return its id; delete expired ones."""
         agencies = None if link.scope.everything else sorted(link.scope.agencies)
         values = {"digest": digest, "agencies": agencies, **named(link, ("name", "made_by", "made_at", "ends_at"))}
         async with audit.journalled(self._database, entry) as connection:
@@ -57,12 +57,12 @@ class WallboardLinks:
             return new_id(await connection.execute(insert(wall).values(**values)))
 
     async def open(self, entry: AuditEntry) -> None:
-        """Write down that a browser has been let in by a link."""
+        """Record that a browser was admitted by a link."""
         async with self._database.write() as connection:
             await audit.append(connection, [entry])
 
     async def revoke(self, link_id: int, entry: AuditEntry) -> bool:
-        """Forget a link. Return whether there was one."""
+        """Delete a link. Return whether there was one."""
         async with self._database.write() as connection:
             gone = (await connection.execute(delete(wall).where(wall.c.id == link_id))).rowcount > 0
             if gone:

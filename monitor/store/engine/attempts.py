@@ -138,7 +138,7 @@ class SqlAttempts(SqlNotifications):
         await self._connection.execute(update(attempt).where(this).values(ended_at=now))
 
     async def waiting_for(self, telephone: Address) -> Sequence[int]:
-        """Return the incidents that send the notices pending to a telephone, the most urgent first."""
+        """Return the incidents whose pending notifications go to a telephone, the most urgent first."""
         lead = func.min(notice_incident.c.incident_id).label("lead")
         query = (
             select(lead, notice.c.urgency, notice.c.created_at, notice.c.id)

@@ -1,4 +1,4 @@
-"""Notices in the database, each with its parts, and with its deliveries and attempts as they stand."""
+"""Notifications in the database, with their incidents, deliveries and attempts."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ from monitor.store.engine.statements import (
 from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, PART, from_row, named, new_id, portions, to_notice
 from monitor.store.schema.tables import notice, notice_incident
 
-#: The facts of each are JSON that is validated when it is read.
+#: Limited because the facts of each are JSON that is validated when read.
 _READ_AT_ONCE = 50
 
 
 class SqlNotifications(Repository):
-    """The part of `alerts.persistence.store.UnitOfWork` that is about notices."""
+    """Implements the notifications of `alerts.persistence.store.UnitOfWork`."""
 
     async def notices(self, incident_id: int) -> Sequence[Notification]:
-        """All notices of an incident with their deliveries and attempts, oldest first.
+        """All notifications of an incident with their deliveries and attempts, oldest first.
 
-        Of a bundle only what it tells of this incident: a thousand incidents may share one, and each is looked at.
+        A bundle has only the part about this incident: a thousand incidents may share one, and each reads it.
         """
         return await self._notices(NOTICES_OF, {"incident_id": incident_id}, whole=False)
 
     async def notice(self, notice_id: int) -> Notification:
-        """Return a notice. Raise `LookupError` if there is none."""
+        """Return a notification. Raise `LookupError` if there is none."""
         found = await self._notices(NOTICE, {"notice_id": notice_id})
         if not found:
             raise LookupError(f"no notice {notice_id}")
@@ -62,9 +62,9 @@ class SqlNotifications(Repository):
     async def recent_notices(
         self, limit: int = 500, *, states: Collection[NotificationState] = (), most: int | None = None
     ) -> Sequence[Notification]:
-        """Return the newest notices, newest first; of a bundle with only the first of the incidents that it tells of.
+        """Return the newest notifications, newest first; a bundle has only the first of its incidents.
 
-        *states*: only those of the newest *limit* that are in one of them, *most* at the most.
+        *states*: only those in one of these states among the newest *limit*, at most *most*.
         """
         newest = select(notice.c.id, notice.c.state).order_by(notice.c.id.desc()).limit(limit).subquery()
         these = select(newest.c.id).order_by(newest.c.id.desc()).limit(most)
@@ -73,7 +73,7 @@ class SqlNotifications(Repository):
         return await self.listed_notices((await self._connection.execute(these)).scalars().all())
 
     async def listed_notices(self, ids: Sequence[int], of: int | None = None) -> Sequence[Notification]:
-        """Return these, newest first, however many; of a bundle with only the incident *of*, or else its first."""
+        """Return all of these, newest first; a bundle has only the incident *of*, or else its first."""
         query, values = (LED, dict[str, int]()) if of is None else (NOTICES_OF, {"incident_id": of})
         found: list[Notification] = []
         for some in portions(ids, _READ_AT_ONCE):
@@ -83,7 +83,7 @@ class SqlNotifications(Repository):
     async def _notices(
         self, query: Select[Any], values: Mapping[str, int] | None = None, *, whole: bool = True
     ) -> list[Notification]:
-        """Return notices, oldest first; *whole*: with all parts, or else only with the one that *query* names."""
+        """Return notifications, oldest first; *whole*: with all incidents, otherwise only with the one that *query* names."""
         rows: dict[int, list[Any]] = {}
         for row in await self._connection.execute(query, values or {}):
             rows.setdefault(row.id, []).append(row)
@@ -109,7 +109,7 @@ class SqlNotifications(Repository):
         return deliveries
 
     async def is_decided(self, key: str) -> bool:
-        """Whether the notice with this key was decided on before, by itself or in a bundle."""
+        """Whether the notification with this key was decided before, alone or in a bundle."""
         return (await self._connection.execute(DECIDED, {"part_key": key})).first() is not None
 
     async def add_notice(
@@ -122,7 +122,7 @@ class SqlNotifications(Repository):
         gathering: str | None = None,
         not_before: datetime | None = None,
     ) -> Notification | None:
-        """Write a notice and return it; `None`: its key was there."""
+        """Write a notification and return it; `None`: its key exists."""
         if await self.is_decided(draft.key):
             return None
         facts = FACTS.dump_json(draft.facts).decode()
@@ -136,7 +136,7 @@ class SqlNotifications(Repository):
         }
         notice_id = new_id(await self._connection.execute(ADD_NOTICE, values | kept))
         await self._add_part(notice_id, of, draft, facts)
-        # As it would be read: that takes two queries, and a thousand agencies may fail at once.
+        # Built as it would be read: reading takes two queries, and a thousand agencies may fail at once.
         part = NotificationIncident(incident_id=of.id, facts=draft.facts, **named(draft, PART))
         return Notification(id=notice_id, parts=(part,), **values, **named(draft, ("facts", "addresses", "addressee")))
 
@@ -145,7 +145,7 @@ class SqlNotifications(Repository):
         await self._connection.execute(ADD_PART, values)
 
     async def join_notice(self, notice_id: int, of: Incident, draft: NotificationDraft) -> bool:
-        """Let a notice tell of one more incident, unless a gateway is being called meanwhile; return whether it does."""
+        """Add an incident to a notification unless an attempt is in progress; return whether it was added."""
         await self.lock_notice(notice_id)
         if (await self._connection.execute(BEGUN, {"notice_id": notice_id})).first() is not None:
             return False
@@ -153,25 +153,25 @@ class SqlNotifications(Repository):
         return True
 
     async def lock_notice(self, notice_id: int) -> None:
-        """Keep a notice as it is until the end of the transaction: nobody joins it, and nobody sends it."""
-        if self._connection.dialect.name != "sqlite":  # There nobody else writes meanwhile.
+        """Lock a notification until the end of the transaction: no incident joins it, and no attempt begins."""
+        if self._connection.dialect.name != "sqlite":  # SQLite has a single writer.
             await self._connection.execute(LOCK_NOTICE, {"notice_id": notice_id})
 
     async def leave_notice(self, notice_id: int, incident_id: int, now: datetime) -> None:
-        """Let a notice tell no more of an incident."""
+        """Remove an incident from a notification."""
         this = (notice_incident.c.notice_id == notice_id) & (notice_incident.c.incident_id == incident_id)
         await self._connection.execute(update(notice_incident).where(this).values(left_at=now))
 
     async def lead_of(self, notice_id: int) -> int | None:
-        """Return the incident that looks after a notice: the first of those that it tells of; `None`: of none any more."""
-        # And not the notice, whose facts are read with each of a thousand others.
+        """Return the incident that processes a notification: the first of its incidents; `None`: it has none any more."""
+        # Not from the notification table: its facts would be read for each of a thousand others.
         this = (notice_incident.c.notice_id == notice_id) & notice_incident.c.left_at.is_(None)
         lead = select(func.min(notice_incident.c.incident_id)).where(this)
         found: int | None = (await self._connection.execute(lead)).scalar_one_or_none()
         return found
 
     async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[BundleCandidate]:
-        """Return the notices that were gathered under a key since then, oldest first, for a decision on an incident."""
+        """Return the notifications that were bundled under a key since then, oldest first, for a decision on an incident."""
         values = {"key": gathering, "since": since, "incident_id": incident_id}
         return [
             from_row(
@@ -181,14 +181,14 @@ class SqlNotifications(Repository):
         ]
 
     async def hold(self, notice_id: int, until: datetime) -> None:
-        """Let no attempt of a notice begin before then."""
+        """Delay the attempts of a notification until then."""
         await self._connection.execute(update(notice).where(notice.c.id == notice_id).values(not_before=until))
 
     async def reopen_notice(self, notice_id: int, expires_at: datetime) -> None:
-        """Let a settled notice be sent again, until then."""
+        """Reopen a final notification until then."""
         values = {"state": NotificationState.PENDING, "expires_at": expires_at}
         await self._connection.execute(update(notice).where(notice.c.id == notice_id).values(**values))
 
     async def settle(self, notice_id: int, state: NotificationState) -> None:
-        """Write how a notice stands."""
+        """Write the state of a notification."""
         await self._connection.execute(SETTLE, {"notice_id": notice_id, "new_state": state})

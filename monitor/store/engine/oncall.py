@@ -1,4 +1,4 @@
-"""Overrides of duties in the database, and which numbers answered."""
+"""On-call overrides in the database, and the numbers that drills have confirmed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CONTACT = TypeAdapter(Contact)
 
 
 class SqlOnCall(Repository):
-    """Overrides, and which numbers answered, inside one transaction."""
+    """On-call overrides and confirmed numbers, inside one transaction."""
 
     async def standing(self, now: datetime, rotas: Collection[str] | None = None) -> Sequence[Override]:
-        """Return those that are not over at *now* and were not taken back, in the order they were made.
+        """Return the overrides that are not over at *now* and were not removed, in the order of their creation.
 
         *rotas*: names; default: all.
         """
@@ -51,12 +51,12 @@ class SqlOnCall(Repository):
         return _to_override((await self._connection.execute(written)).one())
 
     async def update_contact(self, override_id: int, contact: Contact) -> None:
-        """Write by which numbers whoever takes the duty over is reached."""
+        """Update the numbers of the contact of an override."""
         written = _CONTACT.dump_json(contact).decode()
         await self._connection.execute(update(override).where(override.c.id == override_id).values(contact=written))
 
     async def remove(self, override_id: int, by: str, now: datetime) -> Override | None:
-        """Take an override back and return it; `None` when none with this id stands."""
+        """Remove an override and return it; `None` if none with this id is in force."""
         taken_back = (
             update(override)
             .where(override.c.id == override_id, override.c.removed_at.is_(None), override.c.ends > now)
@@ -67,17 +67,17 @@ class SqlOnCall(Repository):
         return None if row is None else _to_override(row)
 
     async def answered(self) -> Mapping[str, datetime]:
-        """Return when somebody last pressed the key in a drill, by number (E.164)."""
+        """Return the last confirmed drill of each number (E.164)."""
         return answers_of(await self._connection.execute(answers()))
 
 
 def overrides_after(now: datetime) -> Select[Any]:
-    """Return the query for the overrides that are not over at *now* and were not taken back."""
+    """Return the query for the overrides that are not over at *now* and were not removed."""
     return select(override).where(override.c.removed_at.is_(None), override.c.ends > now)
 
 
 def overrides_of(rows: Iterable[Row[Any]]) -> Sequence[Override]:
-    """Return the overrides that `overrides_after` finds, in the order they were made."""
+    """Return the overrides that `overrides_after` finds, in the order of their creation."""
     return by_id(map(_to_override, rows))
 
 
@@ -89,7 +89,7 @@ def answers() -> Select[Any]:
 
 
 def answers_of(rows: Iterable[Row[Any]]) -> Mapping[str, datetime]:
-    """Return when somebody last confirmed a drill, by number (E.164), of what `answers` finds."""
+    """Return the last confirmed drill of each number (E.164), from the rows of `answers`."""
     return {row.number: row.at for row in rows if row.at is not None}
 
 

@@ -1,7 +1,6 @@
-"""What people answer by SMS and by PIN, in the database: implements `alerts.persistence.store.Responses`.
+"""Answers by SMS and PIN attempts in the database: implements `alerts.persistence.store.Responses`.
 
-Writers take turns (`monitor.store.backend.database`), so that what is read here is still true when something is
-written.
+Writers take turns (`monitor.store.backend.database`), so what is read here is still true when something is written.
 """
 
 from __future__ import annotations
@@ -22,16 +21,15 @@ from monitor.store.engine.statements import SMS_NUMBER
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import delivery, incident, notice_incident, pin_entry, response_code, sms_number
 
-#: A code that was given in this time is not given to something else: whoever finds the SMS in the morning and answers
-#: must not take on another incident.
+#: A code is not reassigned within this time: an answer to yesterday's SMS must not acknowledge another incident.
 _REMEMBERED = timedelta(hours=24)
 
 
 class SqlResponses(Repository):
-    """`alerts.persistence.store.Responses` inside one transaction."""
+    """Implements `alerts.persistence.store.Responses` inside one transaction."""
 
     async def code_for(self, number: str, notice: Notification, now: datetime) -> int:
-        """Return the code for a notice on a phone: the same for the same trouble, or else the smallest free one."""
+        """Return the code of a notification on a phone: the same for the same trouble, otherwise the smallest free one."""
         about = _about(notice)
         this = (response_code.c.number == number) & (response_code.c.about == about)
         code = (await self._connection.execute(select(response_code.c.code).where(this))).scalar_one_or_none()
@@ -49,7 +47,7 @@ class SqlResponses(Repository):
         return free
 
     async def _answer_again(self, number: str) -> None:
-        """Let whoever is asked to answer be answered again, whatever they sent before."""
+        """Reset the count of unrecognised answers of a number: it was asked a question."""
         await self._connection.execute(update(sms_number).where(sms_number.c.number == number).values(puzzled=0))
 
     async def _taken(self, number: str, now: datetime) -> set[int]:
@@ -64,7 +62,7 @@ class SqlResponses(Repository):
         return set((await self._connection.execute(query)).scalars())
 
     async def told(self, number: str) -> Sequence[CodedNotification]:
-        """Return what a phone was told of with a code, the newest first."""
+        """Return the notifications with a code that a phone has received, the newest first."""
         query = (
             select(response_code.c.code, response_code.c.notice_id, response_code.c.given_at)
             .where(response_code.c.number == number)
@@ -75,24 +73,24 @@ class SqlResponses(Repository):
         return [from_row(CodedNotification, row) for row in rows]
 
     async def knows(self, number: str) -> bool:
-        """Whether an SMS was ever meant for this number."""
+        """Whether an SMS to this number was ever decided."""
         query = select(delivery.c.id).where(delivery.c.channel == Channel.SMS, delivery.c.number == number).limit(1)
         return (await self._connection.execute(query)).first() is not None
 
     async def sms_number(self, number: str) -> SmsNumber:
-        """Return what is known of a number."""
+        """Return the record of a number."""
         row = (await self._connection.execute(SMS_NUMBER, {"number": number})).one_or_none()
         return SmsNumber() if row is None else from_row(SmsNumber, row)
 
     async def save_sms_number(self, number: str, known: SmsNumber) -> None:
-        """Write what is known of a number."""
+        """Write the record of a number."""
         of_it = update(sms_number).where(sms_number.c.number == number)
         written = await self._connection.execute(of_it.values(**asdict(known)))
         if not written.rowcount:
             await self._connection.execute(insert(sms_number).values(number=number, **asdict(known)))
 
     async def add_pin_entry(self, entry: PinAttempt) -> None:
-        """Note that a PIN was typed."""
+        """Record a PIN attempt."""
         await self._connection.execute(insert(pin_entry).values(**asdict(entry)))
 
     async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinAttempt]:
@@ -103,7 +101,7 @@ class SqlResponses(Repository):
 
 
 def _about(notice: Notification) -> str:
-    """Return what a notice is about: told again it is the same, and an outage is another thing than the slowness before it."""
+    """Return what a notification is about: a repetition is the same, an outage differs from the slowness before it."""
     about = ",".join(
         f"{part.incident_id}.{'outage' if part.facts.matter in OUTAGES else 'other'}" for part in notice.parts
     )

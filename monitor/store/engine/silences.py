@@ -15,20 +15,20 @@ from monitor.store.schema.tables import silence
 
 
 class SqlSilences(Repository):
-    """The part of `alerts.persistence.store.UnitOfWork` that is about silences."""
+    """Implements the silences of `alerts.persistence.store.UnitOfWork`."""
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""
         return by_id(from_row(Silence, row) for row in await self._connection.execute(SILENCES, {"now": now}))
 
     async def add_silence(self, about: str, begins: datetime, ends: datetime, why: str, by: str) -> Silence:
-        """Let nobody be told about something for a while."""
+        """Add a silence."""
         values = {"about": about, "begins": begins, "ends": ends, "why": why, "by": by}
         result = await self._connection.execute(insert(silence).values(**values))
         return Silence(id=new_id(result), about=about, begins=begins, ends=ends, why=why, by=by)
 
     async def end_silence(self, silence_id: int, now: datetime) -> Silence | None:
-        """End a silence; return it, or `None` when there is none that goes on."""
+        """End a silence; return it, or `None` if there is none in force."""
         found = next((s for s in await self.silences(now) if s.id == silence_id), None)
         if found is not None:
             await self._connection.execute(update(silence).where(silence.c.id == silence_id).values(ends=now))

@@ -1,4 +1,4 @@
-"""The statements that the engine runs all the time, built once: to build one takes as long as to run it."""
+"""Statements that the engine runs constantly, built once: building one takes as long as running it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _LEAD = select(func.min(_THEIRS.c.incident_id)).where(_OF_THIS).scalar_subquery(
 
 
 def _notices() -> Select[Any]:
-    """Return notices with a row for each part, and how many parts there are, whatever else is asked of them."""
+    """Return the query for notifications with a row per incident, and the number of incidents."""
     return (
         select(
             notice,
@@ -56,14 +56,14 @@ def _notices() -> Select[Any]:
 
 #: To be narrowed further.
 NOTICES = _notices()
-#: Each with one row: a thousand incidents may share a notice, and who only lists them wants none of their facts.
+#: Each with one row: a thousand incidents may share a notification, and a list needs none of their facts.
 LED = NOTICES.where(notice_incident.c.incident_id == _LEAD)
 #: *incident_id*
 NOTICES_OF = NOTICES.where(notice_incident.c.incident_id == bindparam("incident_id"))
 #: *notice_id*
 NOTICE = NOTICES.where(notice.c.id == bindparam("notice_id"))
 
-#: *notice_ids*. A row for each attempt, or one without for a delivery that has none.
+#: *notice_ids*. A row for each attempt, and one for a delivery without attempts.
 DELIVERIES = (
     select(
         delivery.c.id.label("delivery"),
@@ -87,7 +87,7 @@ INCIDENT = select(incident).where(incident.c.id == bindparam("incident_id"))
 _NEWEST = select(func.max(incident.c.id)).where(incident.c.dedup_key == bindparam("dedup_key"))
 #: *dedup_key*
 LAST_INCIDENT = select(incident).where(incident.c.id == _NEWEST.scalar_subquery())
-#: *prefix*, *times*. Returns the number after the ones that are taken by it.
+#: *prefix*, *times*. Returns the number after those that it assigns.
 NEXT_NUMBER = (
     update(counter)
     .where(counter.c.name == bindparam("prefix"))
@@ -104,8 +104,8 @@ ADD_NOTICE = insert(notice)
 ADD_PART = insert(notice_incident)
 ADD_DELIVERY = insert(delivery)
 ADD_ATTEMPT = insert(attempt)
-#: *attempt_id*, *reached* (the rank of the new state: a higher one is left as it is), *barred* (a state that is left as it
-#: is, or none), and the columns that change.
+#: *attempt_id*, *reached* (the rank of the new state: a higher stored one stays), *barred* (a state that stays, or
+#: none), and the columns that change.
 CHANGE_ATTEMPT = update(attempt).where(
     attempt.c.id == bindparam("attempt_id"),
     attempt.c.rank <= bindparam("reached"),
@@ -125,7 +125,7 @@ BEGUN = (
     .where(delivery.c.notice_id == bindparam("notice_id"))
     .limit(1)
 )
-#: *notice_id*. On SQLite nobody else writes anyway.
+#: *notice_id*. SQLite has a single writer anyway.
 LOCK_NOTICE = select(notice.c.id).where(notice.c.id == bindparam("notice_id")).with_for_update()
 #: *notice_id*, *new_state*
 SETTLE = update(notice).where(notice.c.id == bindparam("notice_id")).values(state=bindparam("new_state"))
@@ -153,7 +153,7 @@ GATHERED = _gathered()
 
 
 def _latest(query: Select[Any], at: ColumnElement[Any]) -> Select[Any]:
-    """Narrow a query to its latest rows, as a part of a union: each walks down its own index, and no history is read."""
+    """Limit a query to its latest rows, as part of a union: each follows its own index and reads no history."""
     latest = query.order_by(at.desc()).limit(bindparam("at_most", type_=Integer)).subquery()
     return select(latest)
 
@@ -178,7 +178,7 @@ def _answered(gateway: str) -> list[Select[Any]]:
 
 @cache
 def answered_by(gateways: int) -> CompoundSelect[Any]:
-    """Return the question for so many gateways at once: *gateway_0*, *gateway_1* and so on, *at_most*."""
+    """Return the query for so many gateways at once: *gateway_0*, *gateway_1* and so on, *at_most*."""
     return union_all(*(latest for n in range(gateways) for latest in _answered(f"gateway_{n}")))
 
 

@@ -1,1 +1,1 @@
-"""A store moved to another: from the embedded file to a server, in parts, and compared before it counts."""
+"""Move of a store from the embedded file to a server, in parts, and verified before it is valid."""

@@ -1,4 +1,4 @@
-"""A store copied from its file into a server's database, whole or to be gone on with; neither runs until it is whole."""
+"""Copy of a store from its file into a server's database, resumable; neither store is usable until the copy is complete."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from monitor.store.schema.tables import journal, metadata
 
 
 class MoveStage(StrEnum):
-    """What is done with all rows."""
+    """Stages of the move, each over all rows."""
 
     COPIED = "copied"
     COMPARED = "compared"
-    #: The journal's only.
+    #: Verification of the audit log only.
     FOLLOWED = "followed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveProgress:
-    """How many rows of all were dealt with, those of an earlier attempt among them."""
+    """Number of rows processed, including those of an earlier attempt."""
 
     stage: MoveStage
     table: str
@@ -37,34 +37,34 @@ class MoveProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """What was copied, and was found equal."""
+    """Result of a verified copy."""
 
     #: By table.
     rows: Mapping[str, int]
-    #: How the chain was followed on the server.
+    #: Verification of the hash chain on the server.
     verifier: Verifier
-    #: Where the journal ends there, behind the entry that tells of this.
+    #: End of the audit log there, after the entry about the move.
     head: ChainHead
 
 
 class AlreadyMovedError(Exception):
-    """The file was moved before. The message says where to."""
+    """The file was moved before. The message names its target."""
 
     def __init__(self, why: str, *, there: bool) -> None:
-        """*there*: to the database that it was to be moved to now."""
+        """*there*: it was moved to the present target."""
         super().__init__(why)
         self.there = there
 
 
 class UnequalError(Exception):
-    """What was copied is not what is in the file. The message says where."""
+    """The copy differs from the file. The message names the place."""
 
 
 async def move(source: Source, target: Target, by: str, tell: Callable[[MoveProgress], None]) -> Moved:
-    """Copy all of *source* into *target*, see that it is the same, and let services run there and nowhere else.
+    """Copy *source* into *target*, verify the copy, and make the target usable and the source unusable.
 
-    Whatever ends it before that, the same call goes on with it. *by*: who does it, for the journal. Raise `AlreadyMovedError`,
-    `UnequalError`, `TargetRefusedError`, `RowRefusedError`, `BadCopyError`, `StoreInUseError`, or what the databases raise.
+    After an interruption the same call resumes. *by*: the author, for the audit log. Raise `AlreadyMovedError`,
+    `UnequalError`, `TargetRefusedError`, `RowRefusedError`, `BadCopyError`, `StoreInUseError`, or database errors.
     """
     if source.bar is not None and not await target.is_half():
         raise AlreadyMovedError(source.bar.why, there=await target.is_moved_to(source.origin))
@@ -72,7 +72,7 @@ async def move(source: Source, target: Target, by: str, tell: Callable[[MoveProg
     with source.reading(anew=not goes_on) as reading:
         sizes = {table: rows.count(reading, table) for table in metadata.sorted_tables}
         told = _Teller(sizes, tell)
-        # Parents before their children: `sorted_tables` goes by the foreign keys.
+        # Parents before their children: `sorted_tables` follows the foreign keys.
         for table in sizes:
             await rows.copy(reading, target, table, told.of(MoveStage.COPIED, table))
         for table in sizes:
@@ -85,14 +85,14 @@ async def move(source: Source, target: Target, by: str, tell: Callable[[MoveProg
     verifier = await target.follow()
     await target.number_on()
     async with target.completed(_entry(source, target, by, sizes, verifier)) as head:
-        # Before the commit: who is killed in between leaves two stores of which none can be used, and not two that both can.
+        # Before the commit: an interruption in between leaves two unusable stores, not two usable ones.
         source.leave(str(target.server), target.clock.now())
     source.tidy()
     return Moved(rows={table.name: size for table, size in sizes.items()}, verifier=verifier, head=head)
 
 
 class _Teller:
-    """Counts over all tables."""
+    """Counter over all tables."""
 
     def __init__(self, sizes: Mapping[Table, int], tell: Callable[[MoveProgress], None]) -> None:
         self._sizes, self._tell = sizes, tell

@@ -1,4 +1,4 @@
-"""The rows of a table, from one store to another: in the order of its key, and compared in it."""
+"""Rows of a table, copied from one store to another and compared, in the order of the primary key."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.store.backend.availability import reason_of
 from monitor.store.move.target import Target
 
-#: Rows that are in memory, and in a transaction, at a time.
+#: Maximum of rows in memory and per transaction.
 BATCH = 5000
 
 
 class RowRefusedError(Exception):
-    """A row that SQLite holds, and PostgreSQL does not: it minds lengths and kinds. The message says which."""
+    """A row that SQLite holds and PostgreSQL rejects, for its length or type. The message names it."""
 
 
 def count(source: Connection, table: Table) -> int:
-    """Return how many rows the file has."""
+    """Return the number of rows in the file."""
     return int(source.execute(select(func.count()).select_from(table)).scalar_one())
 
 
 async def copy(source: Connection, target: Target, table: Table, tell: Callable[[int], None]) -> None:
-    """Copy what is still missing of *table*; *tell* is told after each batch how many rows are there.
+    """Copy the missing rows of *table*; call *tell* after each batch with the number of rows copied.
 
-    A batch is there or not, and they come in the order of the key: what is there are the first of them. Raise
-    `RowRefusedError`, or what the databases raise.
+    A batch is complete or absent, and batches follow the order of the key: the copied rows are always the first ones.
+    Raise `RowRefusedError`, or database errors.
     """
     there = await target.count(table)
     tell(there)
@@ -48,7 +48,7 @@ async def copy(source: Connection, target: Target, table: Table, tell: Callable[
 
 
 async def difference(source: Connection, target: Target, table: Table, tell: Callable[[int], None]) -> str:
-    """Return where the first difference between the two is, in words; "" where there is none."""
+    """Return the place of the first difference, in words; "" if there is none."""
     seen = 0
     async with target.transaction() as connection:
         theirs = await connection.stream(_there(table))
@@ -67,7 +67,7 @@ async def difference(source: Connection, target: Target, table: Table, tell: Cal
 
 
 async def _insert(connection: AsyncConnection, table: Table, rows: Sequence[Row[Any]]) -> None:
-    """Insert rows as `pg_restore` does, by COPY: inserted one by one they take three times as long."""
+    """Insert rows by COPY, as `pg_restore` does: single inserts take three times as long."""
     dialect = connection.dialect
     columns = [(c.name, c.type.dialect_impl(dialect).bind_processor(dialect)) for c in table.columns]
     names = ", ".join(dialect.identifier_preparer.quote(name) for name, _ in columns)
@@ -87,7 +87,7 @@ def _here(table: Table) -> Select[Any]:
 
 
 def _there(table: Table) -> Select[Any]:
-    # SQLite compares texts by their octets. A server has the order of a language.
+    # SQLite compares texts by octets; a server uses the collation of a language.
     return select(table).order_by(*(c.collate("C") if isinstance(c.type, String) else c for c in table.primary_key))
 
 
@@ -106,7 +106,7 @@ def _first_difference(table: Table, ours: Sequence[Row[Any]], theirs: Sequence[R
 
 
 async def _refused(target: Target, table: Table, rows: Sequence[Row[Any]], error: DBAPIError) -> Exception:
-    """Find out which row of a batch it was, by trying each."""
+    """Return the error for the row of a batch that was rejected, found by trying each."""
     for each in rows:
         try:
             async with target.transaction() as connection:

@@ -1,4 +1,4 @@
-"""The file that is moved: kept from everybody meanwhile, read and not changed, and marked as left behind in the end."""
+"""The file that is moved: locked meanwhile, read without changes, and finally marked as moved."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from monitor.store.schema.block import BlockReason, StoreBlock
 from monitor.store.schema.migrations import known, upgrade
 from monitor.store.schema.tables import journal, journal_head
 
-#: What a service opens; a file of any other name is a copy, on which none can run.
+#: Name of the file that a service opens; a file of another name is a copy, which no service uses.
 SERVED = "pantau.sqlite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOrigin:
-    """Which store something is copied from, and how far that had come."""
+    """Identity of a store, and its position."""
 
-    #: The hash of its journal's first entry, by which installations differ; "": it has none.
+    #: Hash of the first entry of its audit log, which identifies the installation; "": it has none.
     first: str
-    #: Whatever service starts on it, adds to it.
+    #: Every service that starts on it adds entries.
     head: ChainHead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A SQLite file of any schema, while nobody writes into it."""
+    """A SQLite file of any schema revision, without concurrent writers."""
 
     file: Path
     schema: str
     origin: StoreOrigin
-    #: Since it was left behind.
+    #: Set since it was marked as moved.
     bar: StoreBlock | None
 
     @property
@@ -51,10 +51,10 @@ class Source:
 
     @contextmanager
     def reading(self, *, anew: bool) -> Iterator[Connection]:
-        """Read it in the present schema. Raise `BadCopyError` when that cannot be done.
+        """Read it in the present schema. Raise `BadCopyError` when that is impossible.
 
-        A file in an older schema is read from a copy, which is brought up to date and kept until the end: a migration
-        may write the time at which it was made, and then another copy would be another store. *anew*: make it again.
+        A file in an older schema is read from a migrated copy, which is kept until the end: a migration may write the
+        time at which it ran, and another copy would then differ. *anew*: make the copy again.
         """
         read = self.file
         if self.schema != known()[0]:
@@ -76,24 +76,27 @@ class Source:
         return self.file.with_name(f"{self.file.name}.moving")
 
     def leave(self, to: str, at: datetime) -> None:
-        """Let no service start on it any more; nothing else in it is changed. Raise `OSError` or `sqlite3.Error`."""
+        """Mark the file as moved, so that no service starts on it; nothing else is changed.
+
+        Raise `OSError` or `sqlite3.Error`.
+        """
         if self.is_served and self.bar is None:
             bar = StoreBlock(barred=BlockReason.MOVED, schema=self.schema, at=at, to=to)
             _write(self.file, str(bar))
 
     def tidy(self) -> None:
-        """Remove what was needed to read it."""
+        """Remove the migrated copy."""
         self._copy.unlink(missing_ok=True)
 
 
 @contextmanager
 def opened(file: Path) -> Iterator[Source]:
-    """Keep everybody else from *file* for as long as the block lasts.
+    """Lock *file* for the duration of the block.
 
     Raise `FileNotFoundError`, `StoreInUseError` when a service runs on it, `BadCopyError` when it is no store, and
     `OSError`.
     """
-    # Where it really is: whoever comes by a symbolic link must meet the same lock.
+    # The real path: a process that uses a symbolic link must meet the same lock.
     file = file.resolve(strict=True)
     with alone(file.parent) if file.name == SERVED else nullcontext():
         number = schema_of(file)
@@ -105,7 +108,7 @@ def opened(file: Path) -> Iterator[Source]:
 
 
 def lift(file: Path) -> None:
-    """Let a service start again on a file that was left behind, or on a copy of it: whoever puts it back has said so."""
+    """Remove the mark from a moved file, or from a copy of it: the caller has been told that it is put back."""
     bar = StoreBlock.of(schema_of(file))
     if bar is not None:
         _write(file, bar.schema)

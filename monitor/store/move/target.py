@@ -1,4 +1,4 @@
-"""The database on a server that a store is copied into: empty at first, barred to services, and theirs in the end."""
+"""The database on a server that a store is copied into: empty at first, blocked for services, and usable at the end."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from monitor.store.schema.lock import LOCKS, NAMES, Lock
 from monitor.store.schema.migrations import known
 from monitor.store.schema.tables import journal_head, metadata
 
-#: Nobody else copies into a database while somebody holds this name there.
+#: Advisory lock that prevents two copies into the same database.
 _NAME = "pantau store copy"
-#: What is there while half of a store is. It is none of a store's tables, and goes with the bar.
+#: Exists while the copy is incomplete. It belongs to no store's schema, and is dropped with the block.
 _HALF = Table(
     "half_copy",
     MetaData(),
@@ -50,35 +50,35 @@ _HALF = Table(
 
 
 class TargetRefusedError(Exception):
-    """A database holds what no store may be copied over. The message says what, and what to do."""
+    """The database contains something that must not be overwritten. The message names it and the remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A database, while nobody else copies into it."""
+    """A database, locked against other copies."""
 
     server: PostgresServer
     clock: ServerClock
     engine: AsyncEngine
 
     async def is_half(self) -> bool:
-        """Whether half a store is there, of which one ever."""
+        """Whether the database contains an incomplete copy."""
         async with self.transaction() as connection:
             number = await _number(connection)
             return number is not None and StoreBlock.of(number) is not None
 
     async def is_moved_to(self, origin: StoreOrigin) -> bool:
-        """Whether all of *origin* is there, and a service may run on it."""
+        """Whether the database contains all of *origin* and a service may use it."""
         async with self.transaction() as connection:
             if await _number(connection) not in known():
                 return False
             return await audit.hash_of(connection, origin.head.number) == origin.head.hash
 
     async def begin(self, origin: StoreOrigin, file: str) -> bool:
-        """Make it ready to be copied into, and return whether what was begun before goes on; else it is empty.
+        """Prepare the database for the copy; return whether an earlier copy is resumed; otherwise the database is empty.
 
-        From here on no service starts on it. Raise `TargetRefusedError`, `StoreInUseError` when a service runs on it, or
-        what bringing its schema up to date raises.
+        From here on no service starts on it. Raise `TargetRefusedError`, `StoreInUseError` when a service runs on it,
+        or errors of the migrations.
         """
         async with self.transaction() as connection:
             number = await _number(connection)
@@ -92,7 +92,7 @@ class Target:
                     )
                 if (half.number, half.hash, bar.schema) == (*_flat(origin.head), known()[0]):
                     return True
-                # Half of what that store was earlier is worth nothing to anybody.
+                # An incomplete copy of an earlier position of that store is worthless.
                 await self._empty_again(connection, bar)
             elif number is None:
                 await self._see_no_stranger(connection)
@@ -107,8 +107,8 @@ class Target:
 
     async def _bar(self, origin: StoreOrigin, file: str) -> None:
         async with self.transaction() as connection:
-            # A service has its name before it looks at the schema, and waits there for this lock: it is seen here, or
-            # sees the bar.
+            # A service takes its name before it reads the schema revision, and waits there for this lock: it is either
+            # seen here, or sees the block.
             locking = text("SELECT pg_advisory_xact_lock(:locks, :migrating)")
             await connection.execute(locking, {"locks": LOCKS, "migrating": Lock.MIGRATING})
             named = text(
@@ -152,16 +152,16 @@ class Target:
         )
 
     async def count(self, table: Table) -> int:
-        """Return how many rows are there."""
+        """Return the number of rows copied."""
         async with self.transaction() as connection:
             return int((await connection.execute(select(func.count()).select_from(table))).scalar_one())
 
     async def follow(self) -> Verifier:
-        """Follow the chain of its journal from the beginning."""
+        """Verify the hash chain of its audit log from the beginning."""
         return await audit.verify(self.transaction)
 
     async def number_on(self) -> None:
-        """Let new rows get ids after those that were copied, and the server know how much of what there is."""
+        """Set the sequences after the copied ids, and update the server's statistics."""
         async with self.transaction() as connection:
             for table in metadata.sorted_tables:
                 if (column := table.autoincrement_column) is not None:
@@ -172,7 +172,7 @@ class Target:
 
     @asynccontextmanager
     async def completed(self, entry: AuditEntry) -> AsyncIterator[ChainHead]:
-        """Make it a store like any other at the end of the block, whose journal goes on with *entry* and ends there."""
+        """Make it a usable store at the end of the block, with *entry* as the last entry of its audit log."""
         async with self.transaction() as connection:
             (added,) = await audit.append(connection, [entry])
             await _end_half(connection, known()[0])
@@ -180,7 +180,7 @@ class Target:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """Begin one that may take as long as it does: to sort or to count a year takes more than a decision may."""
+        """Begin a transaction without a statement timeout: sorting or counting a year takes longer than a decision may."""
         async with self.engine.begin() as connection:
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
             yield connection
@@ -188,7 +188,10 @@ class Target:
 
 @asynccontextmanager
 async def taken(server: PostgresServer) -> AsyncIterator[Target]:
-    """Connect to *server*, if it can be a store. Raise `StoreUnusableError`, or `StoreInUseError` when somebody copies."""
+    """Connect to *server*, if it can be a store.
+
+    Raise `StoreUnusableError`, or `StoreInUseError` during another copy.
+    """
     clock = ServerClock()
     async with connected(server, clock) as engine:
         name = ProcessNameLock(engine, _NAME, str(server))
@@ -209,14 +212,14 @@ def _flat(head: ChainHead) -> tuple[int, str]:
 
 
 async def _number(connection: AsyncConnection) -> str | None:
-    """Return what stands where the schema's number does; `None` where nothing has been made yet."""
+    """Return the value in place of the schema revision; `None`: the database is empty."""
     if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
         return None
     return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
 
 
 async def _truncate(connection: AsyncConnection, tables: Sequence[Table]) -> None:
-    """Empty tables, the journal's too, in which there is nothing that has ever been a service's."""
+    """Empty tables, including the audit log, which no service has ever used."""
     for table in tables:
         await connection.execute(text(f"ALTER TABLE {table.name} DISABLE TRIGGER USER"))
     await connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables)}"))

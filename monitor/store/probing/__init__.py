@@ -1,1 +1,1 @@
-"""What the probing keeps: runs, hours and tokens, which processes there are and what was configured."""
+"""Stored results of probing: runs, hours, tokens, processes and the applied configuration."""

@@ -1,4 +1,4 @@
-"""The days of agencies as they are kept: whoever has seen some minutes adds them to what others have."""
+"""Stored days of agencies, to which each process adds the minutes that it has seen."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from monitor.store.backend.database import Database
 from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import day
 
-#: Days that are added to in one transaction: some milliseconds, in which nobody else writes into a file.
+#: Number of days per transaction: a few milliseconds, during which no other process writes into a file.
 AT_ONCE = 100
-#: In seconds, between two of those.
+#: In seconds, between two transactions.
 _PAUSE = 0.01
 
 _CHANGE = (
@@ -26,27 +26,27 @@ _CHANGE = (
     .values(minutes=bindparam("minutes"))
 )
 
-#: Whose day, and which.
+#: Agency and date.
 Key = tuple[str, date]
 
 
 class DayRecords:
-    """Reads and adds to days. What the store raises when it is away is the caller's to handle."""
+    """Reads and adds to days. The caller handles database errors."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._begin = database.upsert(day).on_conflict_do_nothing()
 
     async def since(self, agency: str, first: date) -> Mapping[date, DayTimeline]:
-        """Return the days of an agency from *first* on, by date; those of which nothing is known are missing."""
+        """Return the days of an agency from *first* on, by date; unknown days are missing."""
         query = select(day.c.date, day.c.minutes).where(day.c.agency == agency, day.c.date >= first)
         rows = await self._database.rows(query)
         return {row.date: DayTimeline(row.minutes) for row in rows}
 
     async def gathered(self, agencies: Sequence[str], first: date) -> Mapping[str, str]:
-        """Return the days of some agencies from *first* on: of each one text, "2026-11-24 w1440 2026-11-25 w60", in any order.
+        """Return the days of some agencies from *first* on, as one text each: "2026-11-24 w1440 2026-11-25 w60", in any order.
 
-        A row for each of ninety days of a thousand agencies would hold the loop for as long as all else that is asked of it.
+        A row for each of ninety days of a thousand agencies would block the event loop.
         """
         one = cast(day.c.date, String) + " " + day.c.minutes
         query = select(day.c.agency, func.aggregate_strings(one, " ").label("days")).group_by(day.c.agency)
@@ -54,13 +54,16 @@ class DayRecords:
         return {row.agency: row.days for row in await self._database.rows(query)}
 
     async def on(self, dates: Sequence[date]) -> Mapping[Key, DayTimeline]:
-        """Return what is known of all agencies on some days."""
+        """Return the days of all agencies on some dates."""
         query = select(day).where(day.c.date.in_(dates))
         rows = await self._database.rows(query)
         return {(row.agency, row.date): DayTimeline(row.minutes) async for row in yielding(rows)}
 
     async def add(self, sheets: dict[Key, DayTimeline]) -> None:
-        """Add *sheets* to what is kept, and take out of them what is. Raise `StoreUnavailable` with the rest left in it."""
+        """Add *sheets* to the stored days, and remove each from *sheets* once it is stored.
+
+        Raise `StoreUnavailable` with the rest left in it.
+        """
         for number, some in enumerate(portions(sorted(sheets), AT_ONCE)):
             if number:
                 await asyncio.sleep(_PAUSE)
@@ -71,13 +74,13 @@ class DayRecords:
 
     async def _add(self, connection: AsyncConnection, sheets: Mapping[Key, DayTimeline]) -> None:
         key = (day.c.agency, day.c.date)
-        # Locked in the order of their keys: two that add to the same days wait for each other, and none for ever.
+        # Locked in the order of the keys, which prevents deadlocks between two writers of the same days.
         there = select(day).where(tuple_(*key).in_([*sheets])).order_by(*key).with_for_update()
         rows = {(row.agency, row.date): row.minutes for row in await connection.execute(there)}
         if missing := [each for each in sheets if each not in rows]:
             begun = [{"agency": agency, "date": on, "minutes": ""} for agency, on in missing]
             await connection.execute(self._begin, begun)
-            # Another may have begun some of them meanwhile.
+            # Another process may have created some of them meanwhile.
             rows = {(row.agency, row.date): row.minutes for row in await connection.execute(there)}
         changed = []
         for (agency, on), sheet in sheets.items():

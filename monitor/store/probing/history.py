@@ -1,4 +1,4 @@
-"""What was probed: ends of runs, tokens under way, and how things were last judged."""
+"""Probe history: ends of runs, tokens in transit, and the latest health of everything."""
 
 from __future__ import annotations
 
@@ -24,92 +24,92 @@ from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import health, hour, run, run_before, streak, token
 from probes.model.result import Outcome, ProbeResult
 
-#: Late mail is looked for this long after its token was sent; then the token is forgotten.
+#: Retention of a token: late mail is recognised for this long.
 TOKEN_MEMORY = timedelta(days=7)
-#: Mail that has come once is known for a second one for this long.
+#: Time within which a second arrival of the same mail is recognised as a duplicate.
 CAME_MEMORY = timedelta(days=1)
-#: So many of each, the newest, are looked for after a restart: a large service sends as many in a few minutes.
+#: Maximum of each kind that is searched after a restart, the newest: a large service sends as many in a few minutes.
 _TOKENS_AT_MOST = 50_000
 
-#: Outcomes of runs whose message came.
+#: Outcomes of runs whose message arrived.
 CAME = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
 #: Outcomes that end a deferral.
 _ARRIVED = (Outcome.DELIVERED, Outcome.JUNK)
 
-#: Ten thousand rows at one stroke would hold the loop for a tenth of a second.
+#: Ten thousand rows at once would block the event loop for a tenth of a second.
 _READ_AT_ONCE = 200
 
-#: Of so many routes what is known is asked for by their names; of more, all that is known is read.
+#: Up to this many routes are queried by name; for more, everything is read.
 _FEW = 1000
-#: So many agencies are asked about one by one; of more, the latest runs of all are read at once.
+#: Up to this many agencies are queried one by one; for more, the latest runs of all are read at once.
 APART = 50
-#: What is judged and is no route.
+#: Prefix of health subjects that are not routes.
 _OURS = "ours/"
 
-# A constant, so that those of many callers are run together (`monitor.store.backend.repository`).
+# A constant, so that the updates of many callers are executed together (`monitor.store.backend.repository`).
 _CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_at=bindparam("at"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentToken:
-    """A token of an earlier run."""
+    """Token of an earlier run."""
 
     route: str
     at: datetime
-    #: Its mail has come, in time or late.
+    #: Its mail has arrived, in time or late.
     came: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourlyTransit:
-    """How long an agency's messages were on their way in one hour, on all its routes; of those of which it is known."""
+    """Transit times of an agency's messages in one hour, on all routes, as far as known."""
 
     begins: datetime
     runs: int
-    #: In seconds, of all together and of the slowest.
+    #: In seconds: the sum, and the maximum.
     together: float
     slowest: float
 
 
 class History:
-    """Reads and writes the past of the probes.
+    """Reads and writes the history of the probes.
 
-    Nobody who writes waits for a store that is away: what is written then is kept, and stored when it is back.
+    No writer waits while the database is unavailable: writes are buffered and executed when it is back.
     """
 
     def __init__(self, database: Database, standings: SiteStatuses | None = None) -> None:
-        """*standings*: by which it is written how the site judges; without it nothing is."""
+        """*standings*: converts the site's statuses to statements; without it none are written."""
         self._database = database
         self._standings = standings
-        # A commit whose connection broke may have been one, and is repeated.
+        # A commit whose connection broke may have succeeded, and is repeated.
         self._sent = database.upsert(token).on_conflict_do_nothing()
         self._judged, self._streak = database.put(health), database.put(streak)
         self._counted = counting(database)
         self._backlog = WriteBuffer(database.together, database.presence, first=self._sent)
-        #: The latest run of each route: of those that ended here, and of those before, once they have been read.
+        #: The latest run of each route: of those that ended here, and of earlier ones once they have been read.
         self._latest: dict[str, ProbeResult] = {}
         self._is_read = False
 
     async def keep_writing(self) -> NoReturn:
-        """Write what could not be written while the store was away, once it is back, until cancelled."""
+        """Write the buffered data whenever the database is available, until cancelled."""
         await self._backlog.keep_writing()
 
     async def catch_up(self) -> int:
-        """Write what could not be written, as far as the store takes it; return how many writes still wait."""
+        """Write as much of the buffered data as possible; return the number of writes left."""
         await self._backlog.catch_up()
         return len(self._backlog)
 
     async def drain(self, within: timedelta) -> None:
-        """Write before the end what could not be written, as far as the store takes it *within* that time."""
+        """Write as much of the buffered data as possible *within* that time, before the end."""
         await self._backlog.drain(within)
 
     async def sent(self, token_id: str, route: str, sent_at: datetime, deadline: datetime) -> None:
-        """Remember a token before its message is sent."""
+        """Store a token before its message is sent."""
         values = {"id": token_id, "route": route, "sent_at": sent_at, "deadline": deadline}
         await self._backlog.write((self._sent, values))
 
     async def came_late(self, token_id: str, seen_at: datetime) -> None:
-        """Remember that the mail of a token came, after its run or in one that is not believed: when it comes again, it is a duplicate."""
+        """Record that the mail of a token arrived after its run, or in a run that does not count: a second arrival is a duplicate."""
         await self._backlog.write((_CAME_AT, {"token_id": token_id, "at": seen_at}))
 
     async def ended(
@@ -123,10 +123,11 @@ class History:
         every: timedelta = timedelta(0),
         standings: Mapping[str, SiteStatus] | None = None,
     ) -> None:
-        """Write the end of a run and how things stand after it, in one transaction.
+        """Write the end of a run and the health after it, in one transaction.
 
-        *streaks*: those that are others now, by route; *grade*: how the run itself was judged, and *every* the interval of its route, as far as that is known.
-        *standings*: what the site says of what may stand otherwise, by subject; what it has said already is not written again.
+        *streaks*: the changed ones, by route; *grade*: the grade of the run, and *every* the interval of its route, as
+        far as known. *standings*: statuses of the site that may have changed, by subject; unchanged ones are not
+        written again.
         """
         self._latest[result.route] = result
         counted = hour_values(result, agency, grade, every)
@@ -138,7 +139,7 @@ class History:
         if says is not None:
             standings = says.otherwise(standings or {})
             levels.update(says.saying(standings))
-            # Before it is written: what is otherwise meanwhile, and perhaps as it was before, is written behind it.
+            # Before the write: a status that changes meanwhile is written after it.
             says.said(standings)
         try:
             await self._backlog.write(
@@ -150,24 +151,24 @@ class History:
             raise
 
     def say_again(self) -> None:
-        """Write anew how the site judges, whatever was written here: another process may have written it since."""
+        """Write the site's statuses again: another process may have written others since."""
         if self._standings is not None:
             self._standings.say_again()
 
     async def say_no_more(self, has_left: Callable[[str], bool]) -> None:
-        """Let the site say nothing any more of subjects that have left: whoever reads it would count it for ever."""
+        """Delete the site's statuses of subjects that have left: readers would count them for ever."""
         if self._standings is not None and (left := [*filter(has_left, await self._standings.subjects())]):
             await self._standings.forget(left)
 
     @property
     def owes(self) -> bool:
-        """Whether something that was judged waits to be written."""
+        """Whether health data waits to be written."""
         return len(self._backlog) > 0
 
     async def tokens(self, now: datetime, routes: AbstractSet[str] | None = None) -> Mapping[str, SentToken]:
-        """Return the tokens that mail may still come with, the oldest first; *routes*: only those of these.
+        """Return the tokens whose mail may still arrive, the oldest first; *routes*: only those of these routes.
 
-        A token whose run was cut off by a stop has ended like any other: nobody waits for it any more.
+        The token of a run that a stop interrupted is treated like any other: no run awaits it any more.
         """
         missing = select(token).where(token.c.came_at.is_(None), token.c.sent_at >= now - TOKEN_MEMORY)
         come = select(token).where(token.c.came_at.is_not(None), token.c.sent_at >= now - CAME_MEMORY)
@@ -176,7 +177,7 @@ class History:
             for query in (missing, come):
                 newest = query.order_by(token.c.sent_at.desc()).limit(_TOKENS_AT_MOST)
                 if _is_few(routes):
-                    # Of the newest, and not the newest of these: the index has no routes, and most tokens are others'.
+                    # A filter on the newest ones: the index has no routes, and most tokens belong to others.
                     some = newest.subquery()
                     newest = select(some).where(some.c.route.in_(routes))
                 rows += (await connection.execute(newest)).all()
@@ -188,7 +189,7 @@ class History:
         }
 
     async def healths(self, routes: AbstractSet[str] | None = None) -> Mapping[str, tuple[Health, datetime]]:
-        """Return how everything was last judged; *routes*: of all routes at least these, and all that is our own."""
+        """Return the latest health of everything; *routes*: of all routes at least these, and all of our own parts."""
         query = select(health)
         if _is_few(routes):
             query = query.where(health.c.subject.in_(routes) | health.c.subject.startswith(_OURS))
@@ -200,16 +201,16 @@ class History:
         return found
 
     async def streaks(self, routes: AbstractSet[str] | None = None) -> Mapping[str, Sequence[GradedRun]]:
-        """Return the latest runs of each route that contradict how it is judged, the oldest first; *routes*: as in `healths`."""
+        """Return the latest runs of each route that contradict its health, the oldest first; *routes*: as in `healths`."""
         query = select(streak).where(streak.c.runs != _written(()))
         if _is_few(routes):
             query = query.where(streak.c.subject.in_(routes) | streak.c.subject.startswith(_OURS))
         return {row.subject: _graded(row.runs) for row in await self._database.rows(query)}
 
     async def deferrals(self, since: datetime) -> Mapping[str, datetime]:
-        """Return from when on each route has only been deferred, as far as runs since *since* tell."""
-        # Few are deferred, and where one is, its route's own runs are asked: grouped by the database, all runs would be
-        # read that there are, for the sake of their order.
+        """Return since when each route has only been deferred, from the runs since *since*."""
+        # Few are deferred, and only for those the route's own runs are queried: a GROUP BY would read and sort all
+        # runs.
         later = run.alias("later")
         arrived = exists().where(
             later.c.agency == run.c.agency,
@@ -225,10 +226,10 @@ class History:
         return {row.route: row.started_at for row in await self._database.rows(query)}
 
     async def latest(self, agencies: AbstractSet[str] | None = None) -> Mapping[str, ProbeResult]:
-        """Return the latest run of each route, by its name; those before the start are read from the store once.
+        """Return the latest run of each route, by name; those from before the start are read from the database once.
 
-        *agencies*: only theirs, and of the routes that are our own; those of others are `look_up`ed when somebody wants them.
-        Raise `StoreUnavailable` when they could not be read yet; `known` has the others.
+        *agencies*: only their routes and our own; those of others are read by `look_up`. Raise `StoreUnavailable` when
+        they could not be read yet; `known` has the others.
         """
         if not self._is_read:
             among = None if agencies is None else run.c.agency.in_(["", *agencies])
@@ -242,19 +243,22 @@ class History:
         return self._latest
 
     def forget(self, routes: Iterable[str]) -> None:
-        """Let go of the latest runs of routes that have left, or whose runs end elsewhere from now on."""
+        """Drop the latest runs of routes that have left, or that another process probes from now on."""
         for route in routes:
             self._latest.pop(route, None)
 
     def rename(self, called: Callable[[str], str]) -> None:
-        """Call routes otherwise in memory, whose records have been renamed."""
+        """Rename routes in memory, after their records have been renamed."""
         for route in list(self._latest):
             if (new := called(route)) != route:
                 self._latest[new] = replace(self._latest.pop(route), route=new)
         self.say_again()
 
     async def look_up(self, agencies: Collection[str]) -> None:
-        """Read the latest run of each route of *agencies* anew, whose runs end in other processes. Raise `StoreUnavailable`."""
+        """Read the latest runs of the routes of *agencies* again, which other processes probe.
+
+        Raise `StoreUnavailable`.
+        """
         for some in agencies if len(agencies) <= APART else [None]:
             for route, result in (await self._read_latest(some)).items():
                 known = self._latest.get(route)
@@ -264,7 +268,7 @@ class History:
     async def _read_latest(
         self, agency: str | None = None, among: ColumnElement[bool] | None = None
     ) -> Mapping[str, ProbeResult]:
-        # From one to the next by the index: there are thousands of runs of each.
+        # A skip scan of the index: there are thousands of runs of each route.
         routes = distinct(run.c.agency, run.c.route)
         if agency is not None:
             routes = distinct(run.c.agency, run.c.route, among=run.c.agency == agency)
@@ -285,7 +289,7 @@ class History:
         return found
 
     async def transits(self, agency: str, since: datetime) -> Sequence[HourlyTransit]:
-        """Return for each hour from *since* on how long the messages that came were on their way, in any order."""
+        """Return the transit times per hour from *since* on, in any order."""
         routes = distinct(hour.c.route, among=hour.c.agency == agency)
         theirs = (hour.c.agency == agency) & (hour.c.route == routes.c.route) & (hour.c.begins >= since)
         came = theirs & (hour.c.transit > 0) & hour.c.outcome.in_(CAME)
@@ -295,16 +299,16 @@ class History:
         return [HourlyTransit(begins=at, runs=runs, together=sum_, slowest=most) for at, runs, sum_, most in rows]
 
     async def failed(self, agency: str, since: datetime, until: datetime, most: int) -> Sequence[ProbeResult]:
-        """Return an agency's runs that started in a stretch of time and did not deliver, the oldest first: the last *most* of them."""
+        """Return the last *most* of an agency's runs that started in a period and did not deliver, the oldest first."""
         failed = _runs(agency, since, until).where(run.c.outcome != Outcome.DELIVERED)
         newest = failed.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(most)
         rows = await self._database.rows(newest)
         return [to_result(row) for row in reversed(rows)]
 
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
-        """Return an agency's runs that started in a stretch of time, the oldest first; as far as they are still kept."""
+        """Return an agency's runs that started in a period, the oldest first, as far as they are still stored."""
         query = _runs(agency, since, until)
-        # Of those that are not moved yet.
+        # Among those that are not moved yet.
         before = select(run_before).where(
             run_before.c.started_at >= since, run_before.c.started_at <= until, run_before.c.agency == agency
         )

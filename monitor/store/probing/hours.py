@@ -1,7 +1,7 @@
-"""Ends of runs as they are stored, and counted by the hour: what stays of them when they are deleted.
+"""Ends of runs in the database, and their hourly counts, which remain when the runs are deleted.
 
-A run is counted in the transaction that stores it, and only there. So its hour is right however late it is written,
-whatever the clock does, and whoever else counts the same hour.
+A run is counted only in the transaction that stores it. So its hour is right however late it is written, whatever the
+clock does, and however many processes count the same hour.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from probes.model.result import Phase, ProbeResult
 
 _RESULT = TypeAdapter(ProbeResult)
 _JSON = TypeAdapter(dict[str, Any])
-#: Of a result, what has a column of its own.
+#: Fields of a result that have a column of their own.
 _COLUMNS = ("route", "token_id", "started_at", "duration", "outcome")
 _RUN = [column.name for column in run.c if column.name != "id"]
 
-#: That the run is stored already: a commit whose connection broke may have been one, and is repeated.
+#: The run is stored already: a commit whose connection broke may have succeeded, and is repeated.
 _IS_STORED = exists().where(
     run.c.agency == bindparam("agency"),
     run.c.route == bindparam("route"),
@@ -33,17 +33,17 @@ _IS_STORED = exists().where(
     run.c.token_id == bindparam("token_id"),
 )
 
-#: `run_values`. Stores a run, unless it is stored. A constant, so that those of many callers are run together
-#: (`monitor.store.backend.repository`).
+#: `run_values`. Stores a run, unless it is stored. A constant, so that the inserts of many callers are executed
+#: together (`monitor.store.backend.repository`).
 STORE = insert(run).from_select(
     _RUN, select(*(bindparam(name, type_=run.c[name].type) for name in _RUN)).where(~_IS_STORED)
 )
 
 
 def counting(database: Database) -> Executable:
-    """Return the statement that counts a run by `hour_values`, unless it is stored: to be run before `STORE`.
+    """Return the statement that counts a run by `hour_values`, unless it is stored; it is executed before `STORE`.
 
-    The same for all who write into a kind of store: in a commit that they share, all is counted before any is stored.
+    It is the same for all writers of a kind of store: in a shared commit all runs are counted before any is stored.
     """
     return _counting(database.upsert)
 
@@ -59,7 +59,7 @@ def _counting(upsert: Callable[[Table], Upsert]) -> Executable:
 
 
 def with_added(new: Any) -> dict[str, Any]:
-    """Return what becomes of the columns of an hour when the runs of *new*, the same hour, are added to it."""
+    """Return the new columns of an hour when the runs of *new*, the same hour, are added to it."""
     sums = {name: hour.c[name] + new[name] for name in ("runs", "duration", "transit")}
     most = {name: case((hour.c[name] > new[name], hour.c[name]), else_=new[name]) for name in ("longest", "slowest")}
     return {**sums, **most, "minutes": hour.c.minutes.bitwise_or(new.minutes)}
@@ -79,7 +79,7 @@ def run_values(result: ProbeResult, agency: str) -> dict[str, Any]:
 
 
 def hour_values(result: ProbeResult, agency: str, grade: Grade | None, every: timedelta) -> Mapping[str, Any]:
-    """Return what a run adds to its hour, and by what it is seen whether it was added."""
+    """Return what a run adds to its hour, and the columns that show whether it was added."""
     duration = result.duration.total_seconds()
     transit = result.phases.get(Phase.TRANSIT, timedelta(0)).total_seconds()
     return {

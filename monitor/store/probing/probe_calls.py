@@ -1,4 +1,4 @@
-"""Of which agencies all routes are to be run at once, as somebody has asked who need not be where they are probed."""
+"""Requests to run all routes of an agency now, from processes that may not probe it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from sqlalchemy import select
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import probe_call
 
-#: An agency is called for no more often, and what is older is answered by nobody: it came late, or nobody was there.
+#: Minimum interval of requests for an agency, and their lifetime: an older one came late, or no process was there.
 CALL_LASTS = timedelta(minutes=1)
-#: What is further ahead was written before the store's clock was set back.
+#: A request further in the future was written before the database clock was set back.
 CALL_AHEAD = timedelta(seconds=5)
 
 
 class ProbeRequests:
-    """Reads and writes the rows of this store. What the store raises when it is away is the caller's to handle."""
+    """Reads and writes the requests. The caller handles database errors."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def place(self, agency: str, now: datetime) -> bool:
-        """Call for the routes of an agency; return whether that was written: it is not where one was just called for."""
+        """Request a run of the routes of an agency; return whether it was written: not if one was requested just before."""
         called = self._database.upsert(probe_call)
         is_over = (probe_call.c.called_at <= now - CALL_LASTS) | (probe_call.c.called_at > now + CALL_AHEAD)
         placed = called.on_conflict_do_update(
@@ -33,7 +33,7 @@ class ProbeRequests:
             return (await connection.execute(placed, {"agency": agency, "called_at": now})).first() is not None
 
     async def fresh(self, now: datetime) -> Mapping[str, datetime]:
-        """Return which agencies are called for now, with when they were."""
+        """Return the agencies that are requested now, with the times of their requests."""
         query = select(probe_call).where(
             probe_call.c.called_at > now - CALL_LASTS, probe_call.c.called_at <= now + CALL_AHEAD
         )

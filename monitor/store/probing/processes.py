@@ -1,4 +1,4 @@
-"""Which processes work on this store: each writes a row of its own, again and again, and reads the others'."""
+"""Processes on this store: each writes its own row repeatedly, and reads the rows of the others."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ from monitor.store.backend.database import Database
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import process
 
-#: What is read each second: not which agencies there are.
+#: Columns that are read each second, without the agencies.
 _SEEN = tuple(column for column in process.c if column.name not in {"agencies", "continuous_since"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One process, as it last wrote of itself."""
+    """One process, by its latest heartbeat."""
 
     name: str
     started_at: datetime
     beat_at: datetime
-    #: When it ended as it was told to; `None` for one that runs, or was killed.
+    #: When it was stopped in order; `None` for one that runs, or was killed.
     stopped_at: datetime | None = None
-    #: By which versions of the agencies' documents it goes: greater with each that was written before it took them up.
+    #: Level of the agencies' documents that it uses: greater with each version that was written before it applied them.
     documents: int | None = None
-    #: Of the agencies of which it has documents; `None`: it has not said so, as one that has just begun, or is older.
+    #: Digest of the agencies of which it has documents; `None`: not written yet, by a process that has just begun or an
+    #: older version.
     agencies_digest: str | None = None
 
 
 class Processes:
-    """Reads and writes the rows. What the store raises when it is away is the caller's to handle."""
+    """Reads and writes the processes. The caller handles database errors."""
 
     def __init__(self, database: Database, name: str) -> None:
-        """*name*: this process's own, unique among those on the store."""
+        """*name*: this process's own, unique on the store."""
         self._database = database
         self._name = name
-        #: Since when the site has judged without a silence, as this process knows it (`continuous_since`).
+        #: Since when the site has evaluated health without interruption, as far as this process knows
+        #: (`continuous_since`).
         self.continuous_since: datetime | None = None
 
     async def continuity(self) -> tuple[datetime | None, datetime | None]:
-        """Return when any process last wrote that it runs, and since when the site has judged without a silence."""
+        """Return the latest heartbeat of any process, and since when the site has evaluated health without interruption."""
         found = await self._database.row(select(func.max(process.c.beat_at), func.max(process.c.continuous_since)))
         return (None, None) if found is None else (found[0], found[1])
 
     async def beat(self, started_at: datetime, now: datetime) -> Sequence[Process]:
-        """Write that this process runs and can write; return the others, by name."""
+        """Write a heartbeat that proves that this process can write; return the others, by name."""
         values = {"started_at": started_at, "beat_at": now, "stopped_at": None}
         values["continuous_since"] = self.continuous_since
         others = process.c.name != self._name
@@ -59,15 +61,15 @@ class Processes:
             if not known.rowcount:
                 await connection.execute(insert(process).values(name=self._name, **values))
             if not self._database.is_shared:
-                # Its lock lets nobody else in: other names are those that this process once had.
+                # The lock on the name excludes a second process: other names are former names of this process.
                 await connection.execute(delete(process).where(others))
                 return []
             return await self._others(connection)
 
     async def lives(self, now: datetime) -> Sequence[Process]:
-        """Write that this process is alive, which it does far more often than it proves all else; return the others.
+        """Write that this process is alive, far more often than the full heartbeat; return the others.
 
-        One that has not begun to `beat` is not there yet.
+        A process without a first `beat` does not count yet.
         """
         values = {"beat_at": now, "stopped_at": None, "continuous_since": self.continuous_since}
         async with self._database.write() as connection:
@@ -84,16 +86,16 @@ class Processes:
         return [from_row(Process, row) for row in rows]
 
     async def goes_by(self, documents: int | None) -> bool:
-        """Write by which versions of the agencies' documents this process goes; return whether it has beaten before."""
+        """Write the level of the documents that this process uses; return whether it has had a heartbeat."""
         return await self._write(documents=documents)
 
     async def knows(self, agencies: Collection[str]) -> bool:
-        """Write of which agencies this process has documents; return whether it has beaten before."""
+        """Write the agencies of which this process has documents; return whether it has had a heartbeat."""
         written = json.dumps(sorted(agencies))
         return await self._write(agencies=written, agencies_digest=sha256(written.encode()).hexdigest())
 
     async def known(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
-        """Return of which agencies the processes with these *names* have documents, by `Process.agencies_digest`."""
+        """Return the agencies of the processes with these *names*, by `Process.agencies_digest`."""
         query = select(process.c.agencies_digest, process.c.agencies).where(
             process.c.name.in_(names), process.c.agencies.is_not(None)
         )
@@ -101,12 +103,12 @@ class Processes:
         return {row.agencies_digest: frozenset(json.loads(row.agencies)) for row in rows}
 
     async def last_beat(self) -> datetime | None:
-        """Return when a process of this name last wrote that it runs; `None`: there was none."""
+        """Return the latest heartbeat of a process of this name; `None`: there was none."""
         query = select(process.c.beat_at).where(process.c.name == self._name)
         return await self._database.value(query)
 
     async def stop(self, now: datetime) -> None:
-        """Write that this process ends as it was told to: nobody is to miss it."""
+        """Write that this process stops in order, so that it is not reported as missing."""
         await self._write(stopped_at=now)
 
     async def _write(self, **values: object) -> bool:

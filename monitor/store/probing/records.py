@@ -1,4 +1,4 @@
-"""What is configured, as applied: each record keeps where it came from."""
+"""The applied configuration: each record has its source."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sqlalchemy import delete, select
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import record
 
-#: Keys that are named; more are counted.
+#: Maximum of keys that are named; more are counted.
 _NAMED = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What an apply changed, by key."""
+    """Changes by an apply, by key."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
 
     def detail(self) -> dict[str, str]:
-        """Return it as an entry of the journal has it."""
+        """Return it as the detail of an audit entry."""
         found = {"added": self.added, "changed": self.changed, "removed": self.removed}
         return {what: _named(keys) for what, keys in found.items() if keys}
 
@@ -35,7 +35,7 @@ def _named(keys: Sequence[str]) -> str:
 
 
 class ConfigurationRecords:
-    """The applied configuration in the store. Documents hold no secret: those stay in their files."""
+    """The applied configuration in the database. It contains no secrets: those stay in their files."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -46,7 +46,7 @@ class ConfigurationRecords:
     ) -> Applied:
         """Make the records of *kind* equal to *documents* (key -> (document, source)), in one transaction.
 
-        *kept*: the keys of others, which are recorded as they are. Of thousands few change, as a rule.
+        *kept*: keys that are left as they are. Of thousands few change, as a rule.
         """
         of_kind = record.c.kind == kind
         texts = select(record.c.key, record.c.document).where(of_kind)

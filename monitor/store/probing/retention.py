@@ -1,6 +1,7 @@
-"""Takes out of the store what was kept long enough: runs, hours, days, tokens. A part at a time, and nobody waits for long.
+"""Retention of runs, hours, days and tokens: deletes in small parts, so that no other writer waits long.
 
-Incidents, notices and the journal are none of it (Act 629): they leave with an authority only (`monitor.store.admin.purge`).
+Incidents, notifications and the audit log are not included (Act 629): they are deleted by an authorised purge only
+(`monitor.store.admin.purge`).
 """
 
 from __future__ import annotations
@@ -27,30 +28,30 @@ from probes.model.result import Outcome
 
 log = structlog.get_logger()
 
-#: Rows that go in one transaction, in about ten milliseconds where the disk is slow: others want to write, too.
+#: Number of rows per transaction, about ten milliseconds on a slow disk, so that other writers do not wait long.
 AT_ONCE = 200
-#: In seconds, between two of those: after an upgrade there may be a hundred million rows to be moved, and results of
-#: probes are written meanwhile.
+#: In seconds, between two transactions: after an upgrade a hundred million rows may have to be moved while results of
+#: probes are written.
 _PAUSE = 0.01
 
-#: A day's worth at once would be two million rows where there are ten thousand routes.
+#: A day's worth at once would be two million rows with ten thousand routes.
 _EVERY = timedelta(hours=1)
 
-#: An alert that fires is heard of once a day at least, or its incident was closed by a person long ago.
+#: A firing alert is received at least once a day; otherwise a person closed its incident long ago.
 _ALERT_MEMORY = timedelta(days=90)
-#: Further ahead than a clock that is wrong: what another site tells of then would be kept for ever.
+#: Further in the future than a wrong clock: such rows of another site would be kept for ever.
 _AHEAD = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPolicy:
-    """How long ends of runs are kept, and what they are counted in."""
+    """Retention of ends of runs and of their counts."""
 
     delivered: timedelta
     #: All other ends.
     failed: timedelta
     hourly: timedelta
-    #: Days of agencies: what history bars and availability are shown from.
+    #: Days of agencies, for history bars and availability.
     daily: timedelta = timedelta(days=1096)
 
     def since(self, outcome: str, now: datetime) -> datetime:
@@ -59,21 +60,21 @@ class RetentionPolicy:
 
 
 class Retention:
-    """Deletes what is older than it is to be."""
+    """Deletes what exceeds its retention."""
 
-    #: A start has other work, and what is old can wait.
+    #: A start has more urgent work.
     FIRST_AFTER = timedelta(minutes=1)
 
     def __init__(self, database: Database, site: str = "") -> None:
-        """*site*: our own; of what it has told its hub it keeps no more than what it may tell of."""
+        """*site*: our own; published rows of ours are kept only as long as they may be published."""
         self._database = database
         self._site = site
         self._counted = counting(database)
 
     async def keep_disposing(self, keep: Callable[[], RetentionPolicy], clock: Clock) -> NoReturn:
-        """Delete what is old after a while, and once an hour from then on; *keep* says how old things become.
+        """Delete expired rows after a while, and then once an hour; *keep* returns the policy.
 
-        What cannot be deleted today may be tomorrow: until then it is kept too long, which harms nobody.
+        What cannot be deleted now is deleted later; keeping it longer does no harm.
         """
 
         async def tidy() -> None:
@@ -85,7 +86,7 @@ class Retention:
         await run_periodically("deletion of what is old", tidy, _EVERY)
 
     async def dispose(self, keep: RetentionPolicy, now: datetime) -> int:
-        """Delete what was kept long enough: runs, hours, days, tokens, what was known of alerts; return how many runs that were."""
+        """Delete expired runs, hours, days, tokens and alerts; return the number of runs."""
         runs = await self._move(keep, now)
         for outcome in Outcome:
             ended = (run.c.outcome == outcome) & (run.c.started_at < keep.since(outcome, now))
@@ -106,12 +107,12 @@ class Retention:
         return runs
 
     async def _move(self, keep: RetentionPolicy, now: datetime) -> int:
-        """Count the runs that an earlier version stored, and keep the young ones of them; return how many were not.
+        """Count the runs that an earlier version stored, and keep the recent ones; return how many were deleted.
 
-        The newest come first: those are asked for.
+        The newest come first: they are requested most.
         """
         newest = select(run_before.c.id).order_by(run_before.c.id.desc()).limit(AT_ONCE).scalar_subquery()
-        # Each row is given to one engine only, and counted in the transaction that takes it away.
+        # Each row is returned to one engine only, and counted in the transaction that removes it.
         taking = delete(run_before).where(run_before.c.id.in_(newest)).returning(run_before)
         gone = 0
         while True:
@@ -125,7 +126,7 @@ class Retention:
     async def _keep_young(
         self, connection: AsyncConnection, rows: Sequence[Row[Any]], keep: RetentionPolicy, now: datetime
     ) -> int:
-        """Count what was taken away, and store again what is still to be kept; return how much that is."""
+        """Count the removed runs, and store those again that are to be kept; return the number of these."""
         results = [(to_result(row), row.agency) for row in rows]
         await connection.execute(self._counted, [hour_values(*each, None, timedelta(0)) for each in results])
         young = [each for each in results if each[0].started_at >= keep.since(each[0].outcome, now)]
@@ -134,7 +135,7 @@ class Retention:
         return len(young)
 
     async def _delete(self, table: Table, old: ColumnElement[bool], order: Column[Any]) -> int:
-        """Delete the rows that are *old*, in the *order* of an index that leads to them; return how many there were."""
+        """Delete the rows that are *old*, in the *order* of a suitable index; return their number."""
         key = tuple(table.primary_key)
         some = select(*key).where(old).order_by(order).limit(AT_ONCE)
         deletion = delete(table).where((tuple_(*key) if len(key) > 1 else key[0]).in_(some))

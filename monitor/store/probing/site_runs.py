@@ -1,7 +1,7 @@
-"""What sites tell their hub of runs: each that did not deliver, and all by the hour. Of what a site tells nothing is trusted.
+"""Runs that sites publish to their hub: each that did not deliver, and hourly counts of all. The hub trusts no row.
 
-A site tells in parts, beside its runs and after them: a run costs no more for it, and its beat waits behind no more than a part
-(docs/adr/0060).
+A site publishes in parts, apart from its runs and after them: a run costs no more, and a heartbeat waits for no more
+than one part (docs/adr/0060).
 """
 
 from __future__ import annotations
@@ -38,23 +38,24 @@ from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.schema.tables import Moment, hour, run, site_hour, site_run
 from probes.model.result import Outcome, ProbeResult
 
-#: Runs that one part is of, or hours: the hub writes them in some tenths of a second, and only then the beat that follows.
+#: Number of runs or hours in one part: the hub writes them in some tenths of a second, and then the heartbeat that
+#: follows.
 AT_ONCE = 5000
-#: What was told is known at the site for so long; what is older than that is not told any more.
+#: How long a site remembers what it has published; older rows are not published any more.
 TOLD_MEMORY = timedelta(days=8)
-#: Characters of what is told of a run. Ours are far shorter: a server's own words are cut where they are heard.
+#: Maximum of characters of a run. Ours are far shorter: a server's reply is truncated when it is received.
 _RESULT_AT_MOST = 8000
-#: Of texts that are shown.
+#: Maximum of characters of displayed texts.
 _WORDS_AT_MOST = 500
 _FAILED = [each for each in Outcome if each is not Outcome.DELIVERED]
-#: Hours of one agency at one site that are summed: a year of ten routes.
+#: Maximum of summed hours of one agency at one site: a year of ten routes.
 _HOURS_AT_MOST = 200_000
-#: Seconds that no message can have been on its way.
+#: In seconds; no message is in transit for longer.
 _NEVER = 1e9
 
 _TRY_TURN = text("SELECT pg_try_advisory_xact_lock(:locks, :telling)")
 _PART = text("SELECT to_regclass(:part) IS NOT NULL")
-#: What first copies a table has slots of its own, and reads nothing else.
+#: The initial copy of a table uses slots of its own, and reads nothing else.
 _READS = text(
     "SELECT EXISTS (SELECT FROM pg_replication_slots"
     " WHERE database = current_database() AND plugin = 'pgoutput' AND active AND NOT temporary)"
@@ -62,9 +63,9 @@ _READS = text(
 
 
 class SiteRunWriter:
-    """Tells at a site. What the store raises when it is away is the caller's to handle.
+    """Publishes the runs of a site. The caller handles database errors.
 
-    What tells, tells a part, and returns of how many rows; `None`: another process of the site tells.
+    A method that publishes returns the number of rows of the part; `None`: another process of the site publishes.
     """
 
     def __init__(self, database: Database, site: str) -> None:
@@ -72,25 +73,25 @@ class SiteRunWriter:
         self._site = site
 
     async def has_hub(self) -> bool:
-        """Whether a hub listens to this site: then it has a part of its own here."""
+        """Whether a hub subscribes to this site: then the site has a partition here."""
         if not self._database.is_shared:
             return False
         async with self._database.read() as connection:
             return bool((await connection.execute(_PART, {"part": f'"site_run_{self._site}"'})).scalar_one())
 
     async def is_heard(self) -> bool:
-        """Whether a hub reads now what this site says; of one that cannot be reached that is known after some seconds."""
+        """Whether a hub reads this site now; an unreachable one is noticed after some seconds."""
         if not self._database.is_shared:
             return False
         async with self._database.read() as connection:
             return bool((await connection.execute(_READS)).scalar_one())
 
     async def newest(self) -> int:
-        """Return the number of the newest run; others that are being written may have lower ones."""
+        """Return the number of the newest run; runs that are being written may have lower ones."""
         return await self._database.value(select(func.max(run.c.id))) or 0
 
     async def before(self, since: datetime) -> int:
-        """Return the number after which runs did not deliver that began at *since* or later, about: they end in another order."""
+        """Return the approximate number before the runs that began at *since* or later: runs end in another order than they begin."""
         firsts = [
             select(run.c.id)
             .where(run.c.outcome == outcome, run.c.started_at >= since)
@@ -104,7 +105,7 @@ class SiteRunWriter:
         return min(numbers) - 1 if numbers else await self.newest()
 
     async def tell_failed(self, beyond: int, upto: int, now: datetime) -> int | None:
-        """Tell of runs that did not deliver, of those whose number is *beyond* one, and *upto* another."""
+        """Publish runs that did not deliver, with numbers after *beyond* and up to *upto*."""
         is_told = exists().where(
             site_run.c.site == self._site,
             site_run.c.agency == run.c.agency,
@@ -116,14 +117,14 @@ class SiteRunWriter:
         return await self._tell(site_run, self._rows(site_run, run, now, result=short).where(*failed))
 
     async def first_hour(self, begins: datetime, upto: datetime) -> datetime | None:
-        """Return the first hour of those between two, with both, in which anything was counted; `None`: nothing was."""
+        """Return the first hour between the two, inclusive, that has counts; `None`: there is none."""
         counted = select(func.min(hour.c.begins)).where(hour.c.begins >= begins, hour.c.begins <= upto)
         async with self._database.read() as connection:
             found: datetime | None = (await connection.execute(counted)).scalar_one()
             return found
 
     async def tell_hour(self, begins: datetime, now: datetime) -> int | None:
-        """Tell what was counted in an hour and is not told yet, or was counted since, and of that at most `AT_ONCE` rows."""
+        """Publish the counts of an hour that are new or changed, at most `AT_ONCE` rows."""
         key = [each for each in hour.primary_key if each.name != "begins"]
         is_told = exists().where(
             site_hour.c.site == self._site,
@@ -135,7 +136,7 @@ class SiteRunWriter:
         return await self._tell(site_hour, counted.limit(AT_ONCE))
 
     def _rows(self, of: Table, ours: Table, now: datetime, **given: ColumnElement[Any]) -> Select[Any]:
-        """Return rows of our own as they are told; what is *given* stands in the place of a column."""
+        """Return our rows in the form in which they are published; *given* replaces columns."""
         given |= {"site": literal(self._site), "told_at": literal(now, Moment)}
         return select(*(given[each.name] if each.name in given else ours.c[each.name] for each in of.c))
 
@@ -144,7 +145,7 @@ class SiteRunWriter:
         async with self._database.write() as connection:
             if not await self._is_our_turn(connection):
                 return None
-            # What is not asked for is not counted.
+            # Rows are counted only on request.
             return (await connection.execute(into.execution_options(preserve_rowcount=True))).rowcount
 
     async def _is_our_turn(self, connection: AsyncConnection) -> bool:
@@ -156,25 +157,25 @@ class SiteRunWriter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteFailures:
-    """Runs of a site that did not deliver, by its own clock and the oldest first."""
+    """Runs of a site that did not deliver, by its own clock, the oldest first."""
 
     site: str
     results: Sequence[ProbeResult]
-    #: How many were told that make no sense.
+    #: Number of published rows that are invalid.
     unclear: int = 0
 
 
 class SiteRecords:
-    """Reads at the hub what sites have told of an agency. It may be anything: what makes no sense is left out, and counted."""
+    """Reads at the hub what sites have published about an agency. Invalid rows are skipped and counted."""
 
     def __init__(self, database: Database, site: str, others: Collection[str]) -> None:
-        """*site* is the hub's own, and *others* are those that it listens to."""
+        """*site* is the hub's own, and *others* are those that it subscribes to."""
         self._database = database
         self._site = site
         self.others = tuple(sorted(others))
 
     async def failed(self, agency: str, since: datetime, until: datetime, most: int) -> Sequence[SiteFailures]:
-        """Return the runs of each other site that began in a stretch of time, of each at most the newest *most*."""
+        """Return the runs of each other site that began in a period, at most the newest *most* of each."""
         if not self.others:
             return ()
         found = []
@@ -189,7 +190,7 @@ class SiteRecords:
         return found
 
     async def sums(self, agency: str, since: datetime) -> Sequence[SiteSums]:
-        """Return what came of each site's runs from *since* on, our own first; nothing where there is no other site."""
+        """Return the results of each site's runs from *since* on, our own first; empty if there is no other site."""
         if not self.others:
             return ()
         async with self._database.read() as connection:
@@ -204,14 +205,14 @@ class SiteRecords:
 def _failed(site: str, agency: str, since: datetime, until: datetime) -> Select[Any]:
     short = case((func.length(site_run.c.result) <= _RESULT_AT_MOST, site_run.c.result), else_=literal(""))
     columns = (site_run.c.token_id, site_run.c.started_at, site_run.c.route, site_run.c.duration, site_run.c.outcome)
-    # Before it is read: the server has times that no program here can read.
+    # Before it is read: the server supports times that Python does not.
     theirs = (site_run.c.site == site, site_run.c.agency == agency, site_run.c.started_at.between(since, until))
     newest = (site_run.c.started_at.desc(), site_run.c.token_id.desc(), site_run.c.told_at.desc())
     return select(*columns, short.label("result")).where(*theirs).order_by(*newest)
 
 
 def _understood(row: Row[Any], agency: str) -> ProbeResult | None:
-    """Return the end of a run; `None`: it makes no sense."""
+    """Return the end of a run; `None`: the row is invalid."""
     try:
         result = to_result(row)
     except (ValueError, TypeError, AttributeError, OverflowError):
@@ -233,18 +234,21 @@ def _understood(row: Row[Any], agency: str) -> ProbeResult | None:
 
 
 def _tame(words: str) -> str:
-    """Return what can be shown to anybody: on one line, and of a length."""
+    """Return a text that is safe to display: on one line, and of limited length."""
     return "".join(each if each.isprintable() else "\ufffd" for each in words[:_WORDS_AT_MOST])
 
 
 def _latest(site: str, agency: str, since: datetime) -> FromClause:
-    """Return a site's hours, each as it was told last: with most runs, whatever its clock said. What was counted stays."""
+    """Return a site's hours, each as published last: the row with the most runs, whatever the site's clock.
+
+    Counts never decrease.
+    """
     theirs = (site_hour.c.site == site, site_hour.c.agency == agency, site_hour.c.begins >= since)
     of_one = (site_hour.c.begins, site_hour.c.route, site_hour.c.outcome, site_hour.c.grade)
     latest = (site_hour.c.runs.desc(), site_hour.c.told_at.desc())
     place = func.row_number().over(partition_by=of_one, order_by=latest).label("place")
     told = select(site_hour.c.outcome, site_hour.c.runs, site_hour.c.transit, site_hour.c.slowest, place)
-    # A site that tells more hours than an agency can have must not hold up who asks.
+    # A site that publishes more hours than an agency can have must not delay the reader.
     ranked = told.where(*theirs).order_by(site_hour.c.begins.desc()).limit(_HOURS_AT_MOST).subquery()
     return select(ranked).where(ranked.c.place == 1).subquery()
 

@@ -1,4 +1,4 @@
-"""How each site judges what it watches, and when it last lived: a row of each, written anew when it is otherwise."""
+"""Statuses of each site about what it monitors, and its heartbeat: one row each, rewritten when it changes."""
 
 from __future__ import annotations
 
@@ -41,78 +41,79 @@ from monitor.store.schema.tables import beat, standing
 
 log = structlog.get_logger()
 
-#: A moment, as a transaction's number.
+#: A point in time, as a transaction id.
 Mark = NewType("Mark", int)
 
-#: What neither says that something is wrong, nor that all is well.
+#: Neither trouble nor recovery.
 _UNCLEAR = dict.fromkeys(("matter", "cause", "since", "latest", "well_since")) | {"unsteady": False}
 
 _MICROSECOND = timedelta(microseconds=1)
 
-#: Characters of a text that is read: an agency of ten thousand routes has fewer, and one of a gigabyte would end the hub.
+#: Maximum of characters of a text that is read: an agency with ten thousand routes has fewer, and one of a gigabyte
+#: would exhaust the hub's memory.
 _LONG = 1_000_000
 
-#: In seconds: so often it is logged of a site that it makes no sense. It may write something else each second.
+#: In seconds, between log messages about invalid rows of a site, which may write others each second.
 _LOG_EVERY = 60.0
 
-#: The first transaction that is under way.
+#: The oldest running transaction.
 _SNAPSHOT = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 
-#: How many transactions ago a row was written, and how many ago a mark was: counted from the same one, which others that
-#: begin between two questions would move.
+#: The age of a row and of a mark, in transactions: both are measured from the same transaction, because others may
+#: begin between two queries.
 _AGE = literal_column("age(standing.xmin)", Integer)
 _AGE_OF_MARK = text("age(mod(:mark, 4294967296)::text::xid)")
 
 
 class SiteStatuses:
-    """Reads what all sites say, and writes what one does.
+    """Reads the statuses of all sites, and converts those of one to statements.
 
-    What it says is written by `monitor.store.probing.history`, with the run that made it say so.
+    `monitor.store.probing.history` executes them together with the run that changed the status.
     """
 
     def __init__(self, database: Database, site: str, *, steady: Callable[[], float] = time.monotonic) -> None:
-        """*site*: the one that is written of; *steady*: seconds."""
+        """*site*: the one whose statuses are written; *steady*: returns seconds."""
         self._database = database
         self._site = site
         self._say, self._beat = database.put(standing), database.put(beat)
-        #: What was last said here, by subject.
+        #: Latest status by subject.
         self._said: dict[str, SiteStatus] = {}
         self._steady = steady
-        #: By site: when it was last logged that it makes no sense.
+        #: By site: time of the last log message about invalid rows.
         self._logged: dict[str, float] = {}
 
     def otherwise(self, standings: Mapping[str, SiteStatus]) -> Mapping[str, SiteStatus]:
-        """Return those of *standings*, by subject, that are not what was last said of it here."""
+        """Return those of *standings*, by subject, that differ from the latest ones."""
         return {subject: level for subject, level in standings.items() if self._said.get(subject) != level}
 
     def saying(self, standings: Mapping[str, SiteStatus]) -> Mapping[str, Statement]:
-        """Return by what each is written, by subject."""
+        """Return the statement that writes each status, by subject."""
         return {
             subject: (self._say, {"site": self._site, "subject": subject, **_values(level)})
             for subject, level in standings.items()
         }
 
     def said(self, standings: Mapping[str, SiteStatus]) -> None:
-        """Remember what is being written, so that it is not said again, and what takes its place is."""
+        """Record statuses that are being written, so that unchanged ones are not written again."""
         self._said.update(standings)
 
     def unsaid(self, standings: Mapping[str, SiteStatus]) -> None:
-        """Take in that this was not written."""
+        """Record that these were not written."""
         for subject, level in standings.items():
             if self._said.get(subject) is level:
                 del self._said[subject]
 
     def say_again(self) -> None:
-        """Forget what was said: its rows are called otherwise now, or another process has written them meanwhile."""
+        """Reset the latest statuses: their rows were renamed, or another process has written them."""
         self._said.clear()
 
     async def subjects(self) -> Collection[str]:
-        """Return of what the site says anything."""
+        """Return the subjects about which the site has a status."""
         query = select(standing.c.subject).where(standing.c.site == self._site)
         return await self._database.values(query)
 
     async def spoken_of(self) -> Mapping[str, AbstractSet[str]]:
-        """Return of which subjects each site says anything, by site."""
+        """Return the subjects about which each site has a status, by site."""
         found: dict[str, set[str]] = {}
         rows = await self._database.rows(select(standing.c.site, standing.c.subject))
         async for site, subject in yielding(rows):
@@ -120,28 +121,28 @@ class SiteStatuses:
         return found
 
     async def forget(self, subjects: Collection[str]) -> None:
-        """Say nothing of *subjects* any more, which have left the configuration."""
+        """Delete the statuses of *subjects*, which have left the configuration."""
         for subject in subjects:
             self._said.pop(subject, None)
         theirs = (standing.c.site == self._site) & standing.c.subject.in_(subjects)
         await self._database.change(delete(standing).where(theirs))
 
     async def mark_stale(self) -> None:
-        """Let the site say of no agency that it is in trouble or well: nobody knows by now."""
+        """Reset the site's statuses of agencies: they are unknown by now."""
         said = standing.c.matter.is_not(None) | standing.c.well_since.is_not(None)
         of_agencies = (standing.c.site == self._site) & standing.c.subject.not_like("ours/%") & said
         await self._database.change(update(standing).where(of_agencies).values(**_UNCLEAR))
 
     async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStatus]], Mark]:
-        """Return what sites say otherwise than at *mark*, by site and subject, and the mark of now; `None`: all they say.
+        """Return the statuses that changed since *mark*, by site and subject, and the new mark; `None`: all statuses.
 
-        PostgreSQL knows by which transaction a row was written; of a file, which is no hub's, it is always all. What is said
-        no more is not among it.
+        PostgreSQL has the transaction id of each row; a file, which no hub uses, always returns all. Deleted statuses
+        are not included.
         """
         query, first = select(*map(_short, standing.c)), 0
         async with self._database.read() as connection:
             if self._database.is_shared:
-                # All that was written by transactions before the first was under way then, `mark` has seen.
+                # The previous call has seen all rows of transactions before the oldest one that ran then.
                 first = (await connection.execute(_SNAPSHOT)).scalar_one()
                 if mark is not None:
                     query = query.where(_AGE_OF_MARK.bindparams(bindparam("mark", mark, BigInteger)) >= _AGE)
@@ -152,10 +153,10 @@ class SiteStatuses:
         return found, Mark(first)
 
     def _understood(self, row: Row[Any]) -> SiteStatus:
-        """Return what a row says; of one that makes no sense, nothing: it is one site's, and all are read together."""
+        """Return the status in a row; an invalid row of a site is an unknown status, because all are read together."""
         try:
             return _standing(row)
-        # The last of these: brackets within brackets within brackets.
+        # `RecursionError`: deeply nested brackets.
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             now = self._steady()
             if now - self._logged.get(row.site, -_LOG_EVERY) >= _LOG_EVERY:
@@ -165,13 +166,13 @@ class SiteStatuses:
             return UNTROUBLED
 
     async def beat(self, beaten: SiteHeartbeat) -> None:
-        """Write that the site lives. Whoever reads this knows all that it has said before."""
+        """Write a heartbeat of the site. Its readers have received every earlier status."""
         values = {"at": beaten.at, "steady": beaten.steady // _MICROSECOND, "life": beaten.life}
         async with self._database.write() as connection:
             await connection.execute(self._beat, {"site": self._site, **values})
 
     async def beats(self) -> Mapping[str, SiteHeartbeat]:
-        """Return when each site last wrote that it lives."""
+        """Return the latest heartbeat of each site."""
         return {
             row.site: SiteHeartbeat(at=row.at, steady=row.steady * _MICROSECOND, life=row.life)
             for row in await self._database.rows(select(beat))
@@ -179,7 +180,7 @@ class SiteStatuses:
 
 
 def _short(column: Column[Any]) -> ColumnElement[Any]:
-    """Return a column; of a text that is too long, nothing, which makes no sense."""
+    """Return a column; a text that is too long is replaced by an invalid value."""
     if not isinstance(column.type, Text):
         return column
     return case((func.length(column) <= _LONG, column), else_=literal("")).label(column.name)

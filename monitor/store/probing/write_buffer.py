@@ -1,7 +1,7 @@
-"""What could not be written while the store was away, kept in memory until it is back.
+"""Buffer in memory of writes during an outage of the database.
 
-Probing does not wait for the store: a run that ends while it is away is written when it is back. What is kept is
-bounded; the oldest goes first. Of a level, which takes the place of what was said before it, only the latest is kept.
+Probing does not wait for the database: a run that ends during an outage is written afterwards. The buffer is bounded;
+the oldest write is dropped first. Of a level, which replaces its earlier value, only the latest is kept.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from monitor.store.backend.repository import Statement
 
 log = structlog.get_logger()
 
-#: So many writes are kept: ten thousand routes that are probed every five minutes write as many in twelve.
+#: Ten thousand routes with an interval of five minutes cause as many writes in twelve minutes.
 AT_MOST = 50_000
-#: Written in one commit when the store is back.
+#: Number of writes per commit when the database is back.
 _TOGETHER = 500
-#: In seconds, between two looks whether it is back: a little longer than it is refused without being tried
+#: In seconds, between two attempts: a little longer than writes are refused without an attempt
 #: (`monitor.store.backend.availability`).
 _PAUSE = 1.1
 
-#: In seconds. A commit takes milliseconds; a server that stands still is given up after ten seconds, and the driver waits for
-#: twice as long. No run waits for that.
+#: In seconds. A commit takes milliseconds; a suspended server is given up after ten seconds, and the driver waits twice
+#: as long. No run waits for that.
 _PATIENCE = 2.0
 
 
 class WriteBuffer:
-    """Writes now if it can be, and later if it cannot."""
+    """Writes now if possible, otherwise later."""
 
     def __init__(
         self,
@@ -46,12 +46,12 @@ class WriteBuffer:
         first: Executable,
         at_most: int = AT_MOST,
     ) -> None:
-        """*first*: the statement that comes before all others when many are written in one commit."""
+        """*first*: the statement that precedes all others when many are written in one commit."""
         self._together = together
         self._presence = presence
         self._first = first
         self._waiting: deque[Sequence[Statement]] = deque(maxlen=at_most)
-        #: By what they are about: levels that are not stored yet.
+        #: By subject: levels that are not stored yet.
         self._levels: dict[str, Statement] = {}
         self._lost = 0
         self._has_some = asyncio.Event()
@@ -59,25 +59,26 @@ class WriteBuffer:
         self._under_way = 0
 
     def __len__(self) -> int:
-        """Return how many writes are not stored yet."""
+        """Return the number of writes that are not stored yet."""
         return len(self._waiting) + self._under_way
 
     async def write(self, *statements: Statement, levels: Mapping[str, Statement] | None = None) -> None:
-        """Return when all is stored, or at once when the store is away: then *statements* wait, and the latest *levels*.
+        """Return when everything is stored, or at once if the database is unavailable: then *statements* and the latest *levels* are buffered.
 
-        So they do after a while when the store stands still. *levels*: by what they are about, each a statement that leaves
-        nothing of what was stored of it before. Raise what the database raises otherwise: a bug of ours, and nothing of it
-        waits.
+        They are also buffered after a while if the database does not respond. *levels*: by subject, each a statement
+        that replaces the stored row completely. Raise any other database error: it is a bug of ours, and nothing is
+        buffered.
         """
         levels = levels or {}
-        # Before they are written: one that is said meanwhile takes the place of one that cannot be.
+        # Before the write: a level set meanwhile replaces one that cannot be written.
         self._levels |= levels
-        # Where others wait, it waits behind them: a later judgement must not be overwritten by an earlier one.
+        # If others are buffered, it is buffered after them: an earlier level must not overwrite a later one.
         if self._presence.away_since is None and not len(self):
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await self._together.write((*statements, *levels.values()))
-            # The commit may go on, and reports its failure to nobody. What is written twice is stored once.
+            # The commit may continue, and nobody awaits its failure. A statement that is executed twice stores its row
+            # once.
             except (StoreUnavailable, TimeoutError):
                 pass
             except asyncio.CancelledError:
@@ -105,7 +106,7 @@ class WriteBuffer:
         self._has_some.set()
 
     async def keep_writing(self) -> NoReturn:
-        """Write what waits as soon as the store takes it, until cancelled."""
+        """Write the buffer whenever the database is available, until cancelled."""
         while True:
             await self._has_some.wait()
             self._has_some.clear()
@@ -115,7 +116,7 @@ class WriteBuffer:
                     await asyncio.sleep(_PAUSE)
 
     async def drain(self, within: timedelta) -> None:
-        """Write what waits before the process ends; log how many writes are lost when the store has not taken them *within*."""
+        """Write the buffer before the process ends; log the number of writes that are lost if that takes longer than *within*."""
         loop = asyncio.get_running_loop()
         until = loop.time() + within.total_seconds()
         await self.catch_up()
@@ -126,7 +127,7 @@ class WriteBuffer:
             log.error("the store stayed away until the end; results of probes are lost", runs_and_tokens=len(self))
 
     async def catch_up(self) -> None:
-        """Write what waits, as far as the store takes it."""
+        """Write as much of the buffer as possible."""
         async with self._catching_up:
             written = 0
             try:
@@ -134,11 +135,12 @@ class WriteBuffer:
                     some = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
                     self._under_way = len(some)
                     written += len(some)
-                    # With the first of what waits: how things stand now is what others wait for.
+                    # With the first part: other sites and processes wait for the present levels.
                     levels, self._levels = self._levels, {}
                     some.append(stand := [*levels.values()])
                     await self._store(some)
-            # A service that stops while the store hangs is cancelled here, and writes once more at its end.
+            # A service that stops while the database does not respond is cancelled here, and writes once more at its
+            # end.
             except (StoreUnavailable, asyncio.CancelledError) as failure:
                 self._levels = levels | self._levels
                 self._put_back([each for each in some if each is not stand])
@@ -152,12 +154,12 @@ class WriteBuffer:
             self._lost = 0
 
     async def _store(self, some: list[Sequence[Statement]]) -> None:
-        """Write *some*; raise `StoreUnavailable` with those left in it that are not written."""
+        """Write *some*; raise `StoreUnavailable` with the unwritten ones left in it."""
         try:
             await self._together.write(self._in_order(some))
         except StoreUnavailable:
             raise
-        # One that cannot be written (our bug) must not keep the others waiting for ever.
+        # A write that fails because of a bug must not block the others for ever.
         except Exception:  # noqa: BLE001 - it is met again below
             while some:
                 try:
@@ -170,7 +172,7 @@ class WriteBuffer:
 
     def _put_back(self, some: Sequence[Sequence[Statement]]) -> None:
         for statements in reversed(some):
-            # Full in the meantime: what came later stays.
+            # The buffer filled up in the meantime: later writes stay.
             if len(self._waiting) == self._waiting.maxlen:
                 self._lost += 1
             else:
@@ -179,8 +181,8 @@ class WriteBuffer:
     def _in_order(self, some: Iterable[Sequence[Statement]]) -> Sequence[Statement]:
         """Return all statements in the order of their writes, but *first* before the others.
 
-        A commit runs equal statements together, in the order in which each is first met: the token that is sent must
-        come before what is told of its arrival, whichever write was met first.
+        A commit executes equal statements together, in the order of their first occurrence: a sent token must precede
+        its arrival, whichever write came first.
         """
         every = [statement for statements in some for statement in statements]
         return sorted(every, key=lambda statement: statement[0] is not self._first)

@@ -1,1 +1,1 @@
-"""The tables, their rows as values, and the migrations that made them."""
+"""Tables, conversion of rows to values, and migrations."""

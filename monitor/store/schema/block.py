@@ -1,6 +1,6 @@
-"""What stands where a schema's number stands in a store that no service may use: half a copy, or a file left behind.
+"""Value in place of the schema revision in a store that no service may use: an incomplete copy, or a moved file.
 
-No version knows such a number, so none opens the store: not even one from before there were any.
+No version knows such a revision, so none opens the store, not even an older one.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from enum import StrEnum
 
 
 class BlockReason(StrEnum):
-    """Why no service may use a store."""
+    """Reasons why no service may use a store."""
 
-    #: It is being copied to, or was until somebody broke that off.
+    #: It is the target of a copy that runs or was interrupted.
     COPYING = "copying"
-    #: All of it was copied to another, where it goes on.
+    #: It was copied completely to another store, which replaces it.
     MOVED = "moved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreBlock:
-    """Why a store is barred, and which schema it has."""
+    """Why a store is blocked, and its schema revision."""
 
     barred: BlockReason
     schema: str
@@ -30,13 +30,13 @@ class StoreBlock:
     to: str = ""
 
     def __str__(self) -> str:
-        """Return it as it is written: "copying/0021", at most 32 characters, or "moved/0021/2026-11-27T05:00:00+00:00/TO"."""
+        """Return the stored form: "copying/0021", at most 32 characters, or "moved/0021/2026-11-27T05:00:00+00:00/TO"."""
         words = (self.barred, self.schema, *(() if self.at is None else (self.at.isoformat(), self.to)))
         return "/".join(words)
 
     @classmethod
     def of(cls, number: str) -> StoreBlock | None:
-        """Return what was written; `None` where a schema's number stands, be it one that is not known here."""
+        """Parse the stored form; `None`: it is a schema revision, known here or not."""
         barred, *rest = number.split("/", 3)
         match barred, rest:
             case BlockReason.COPYING, [schema]:
@@ -47,7 +47,7 @@ class StoreBlock:
 
     @property
     def why(self) -> str:
-        """Say why the store cannot be used, and what to do."""
+        """Return why the store cannot be used, and the remedy."""
         if self.at is None:
             return (
                 "this store is half a copy of another: finish it with `pantau store copy`, which goes on where it was "

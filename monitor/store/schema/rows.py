@@ -1,4 +1,4 @@
-"""From rows to values and back. Nested values are JSON, validated when they are read."""
+"""Conversion of rows to values and back. Nested values are JSON, validated when read."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FACTS = TypeAdapter(Facts)
 ADDRESSES = TypeAdapter(tuple[Address, ...])
 ADDRESSEE = TypeAdapter(Addressee | None)
 
-#: Of an incident, what never changes, is written by itself (the brief), or has several columns.
+#: Columns of an incident that never change, are written separately (the policy), or form one field together.
 _ELSEWHERE = frozenset({"id", "dedup_key", "number", "brief", "position", "declared", "closed"})
 _PLACE = ("wave", "round", "step")
-#: To whom a part of a notice goes, and where in its incident's plan.
+#: Recipient of a notification's incident, and its place in the incident's policy.
 PART = ("person", *_PLACE)
-#: Of what a notice tells of one incident.
+#: Columns of one incident in a notification.
 PART_COLUMNS = ("incident_id", "facts", *PART)
 
 
@@ -42,21 +42,20 @@ T = TypeVar("T")
 
 
 def by_id(found: Iterable[N]) -> list[N]:
-    """Return what was found, oldest first.
+    """Return the values, oldest first.
 
-    Asked for that order SQLite rather reads a table from its beginning, where it already is in it, than the few rows
-    that an index leads to.
+    With an ORDER BY, SQLite reads the table in its stored order rather than the few rows of an index.
     """
     return sorted(found, key=lambda each: each.id)
 
 
 def portions(of: Sequence[T], at_most: int = 500) -> Iterator[Sequence[T]]:
-    """Yield what there is, so much at a time; else as much as one statement may name."""
+    """Yield the values in portions of at most *at_most*; by default as many as one statement may name."""
     return (of[first : first + at_most] for first in range(0, len(of), at_most))
 
 
 def new_id(result: CursorResult[Any]) -> int:
-    """Return the id of the row that was just inserted."""
+    """Return the id of the row just inserted."""
     key = result.inserted_primary_key
     if key is None:
         raise RuntimeError("the insert made no row")
@@ -64,7 +63,7 @@ def new_id(result: CursorResult[Any]) -> int:
 
 
 def named(of: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Return what has these names in a value or a row."""
+    """Return the attributes of these names."""
     return {name: getattr(of, name) for name in names}
 
 
@@ -75,21 +74,21 @@ def _fields(kind: Any) -> tuple[str, ...]:
 
 @cache
 def _columns(kind: Any, prefix: str, given: tuple[str, ...]) -> tuple[tuple[str, str, type[StrEnum] | None], ...]:
-    """Return which fields of *kind* are read from which columns, and whose words they hold: of thousands of rows the same."""
+    """Return the columns and enumerations of the fields of *kind*. Cached: thousands of rows share them."""
     hints = get_type_hints(kind)
     return tuple((name, f"{prefix}{name}", _words_of(hints[name])) for name in _fields(kind) if name not in given)
 
 
 def _words_of(hint: Any) -> type[StrEnum] | None:
-    """Return the enumeration that a field is of; `None`: it is of none."""
+    """Return the enumeration of a field's type; `None`: it has none."""
     kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     return next((each for each in kinds if isinstance(each, type) and issubclass(each, StrEnum)), None)
 
 
 def from_row(kind: type[T], row: Any, prefix: str = "", **given: Any) -> T:
-    """Return the dataclass that a row holds: what is not *given* of it is in columns that are called like its fields.
+    """Return the dataclass of a row: fields that are not *given* are read from the columns of the same names.
 
-    *prefix*: what stands before the names of those columns.
+    *prefix*: the prefix of those columns.
     """
     for name, column, words in _columns(cast(Any, kind), prefix, tuple(given)):
         value = getattr(row, column)
@@ -123,7 +122,7 @@ def to_incident(row: Row[Any]) -> Incident:
 
 
 def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Notification:
-    """Return the notice of its rows, one for each part, with its deliveries."""
+    """Return the notification of its rows, one for each incident, with its deliveries."""
     row = rows[0]
     parts = tuple(
         from_row(NotificationIncident, each, "part_", facts=FACTS.validate_json(each.part_facts)) for each in rows

@@ -1,4 +1,4 @@
-"""The distinct values in an index, from one to the next: what costs as much as there are values, and not rows.
+"""Distinct values of an index by a skip scan, whose cost depends on the number of values and not of rows.
 
 Also called a loose index scan. Neither SQLite nor PostgreSQL does it by itself.
 """
@@ -12,12 +12,12 @@ from sqlalchemy import CTE, Column, ColumnElement, ScalarSelect, func, select
 
 
 def distinct(*columns: Column[Any], among: ColumnElement[bool] | None = None) -> CTE:
-    """Return the distinct values of *columns*, none of which may be NULL and which an index begins with.
+    """Return the distinct values of *columns*, none of which may be NULL and which begin an index.
 
-    *among*: what the index begins with before them. Behind them are rows that end with NULL.
+    *among*: a condition on the columns before them in the index. The last row is NULL.
     """
     found: CTE | None = None
-    # A column at a time. Asked for what is greater than a whole row, SQLite goes through all rows with its first value.
+    # One column at a time. For a comparison of whole rows SQLite reads all rows with the first value.
     for place, column in enumerate(columns):
         known = () if found is None else tuple(found.c)
         first = select(*known, _least(columns[:place], known, column, among).label(column.name))
@@ -39,7 +39,7 @@ def _least(
     among: ColumnElement[bool] | None,
     beyond: ColumnElement[Any] | None = None,
 ) -> ScalarSelect[Any]:
-    """Return the least of a column's values where *columns* have *values*, and that is greater than *beyond*."""
+    """Return the least value of a column that is greater than *beyond*, where *columns* have *values*."""
     least = select(func.min(column)).where(*(one == value for one, value in zip(columns, values, strict=True)))
     if among is not None:
         least = least.where(among)

@@ -1,4 +1,4 @@
-"""The tables. Names are the words of the design; what must happen once has a unique key.
+"""Tables. What must happen once has a unique key.
 
 Migrations under `migrations/` create them; a test compares the two.
 """
@@ -44,13 +44,13 @@ metadata = MetaData(
 
 
 class Moment(TypeDecorator[datetime]):
-    """An aware UTC datetime. SQLite forgets zones, so one is put back on the way out."""
+    """Aware UTC datetime. SQLite stores no time zone, so it is added when read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Refuse what has no zone: it would be a guess."""
+        """Raise `ValueError` for a naive datetime: its zone would be a guess."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -58,17 +58,17 @@ class Moment(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return it aware."""
+        """Return an aware datetime."""
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def clean(text: str, length: int | None = None) -> str:
-    """Return what a database can keep of what somebody outside has said: PostgreSQL has no NUL, and minds lengths."""
+    """Return an external text in a form that a database accepts: PostgreSQL rejects NUL and limits lengths."""
     return text.replace("\0", "")[:length]
 
 
 def _only(rows: str) -> dict[str, Any]:
-    """Return what lets an index have these rows only, in both databases."""
+    """Return the arguments of a partial index with these rows, for both databases."""
     return {"sqlite_where": text(rows), "postgresql_where": text(rows)}
 
 
@@ -76,7 +76,7 @@ def _id() -> Column[int]:
     return Column("id", Integer, primary_key=True, autoincrement=True)
 
 
-#: What is configured, as applied from files (later also from the portal), with where it came from.
+#: The configuration as applied, with its source.
 record = Table(
     "record",
     metadata,
@@ -94,34 +94,34 @@ document = Table(
     Column("agency", String(64), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("name", String(255), nullable=False),
-    #: NULL: by this version the agency is watched no more.
+    #: NULL: with this version the agency is no longer monitored.
     Column("text", Text),
     Column("pen", String(16), nullable=False),
     Column("written_by", String(200), nullable=False),
     Column("written_at", Moment, nullable=False),
-    #: NULL: the latest one.
+    #: NULL: the latest version.
     Column("replaced_at", Moment),
     Index("uq_document_latest", "agency", unique=True, **_only("replaced_at IS NULL")),
 )
 
-#: At a site: what its hub has written for it, an agency a row, until the site has looked at it (`monitor.model.desired_document`).
+#: At a site: documents that its hub has written for it, one row per agency (`monitor.model.desired_document`).
 offered_document = Table(
     "offered_document",
     metadata,
     Column("agency", String(64), primary_key=True),
     Column("name", String(255), nullable=False),
-    #: NULL: the agency is to be watched no more.
+    #: NULL: the agency is to be monitored no more.
     Column("text", Text),
-    #: What the hub is called.
+    #: Name of the hub.
     Column("offered_by", String(200), nullable=False),
     Column("offered_at", Moment, nullable=False),
-    #: NULL: the site has not looked at it.
+    #: NULL: the site has not processed it.
     Column("looked_at", Moment),
-    #: Why the site has not taken it up; NULL: it has, or has not looked at it.
+    #: Why the site has refused it; NULL: it has not, or has not processed it.
     Column("refusal", Text),
 )
 
-#: Counted in days and not in years where there are ten thousand routes: more than fit 32 bits.
+#: With ten thousand routes, 32 bits suffice for days only.
 _Many = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -134,12 +134,12 @@ def _ends_of_runs(ids: TypeEngine[int]) -> tuple[Column[Any], ...]:
         Column("started_at", Moment, nullable=False),
         Column("duration", Float, nullable=False),
         Column("outcome", String(16), nullable=False),
-        #: As JSON, what the other columns do not say.
+        #: The remaining fields, as JSON.
         Column("result", Text, nullable=False),
     )
 
 
-#: Ends of probe runs. Those that delivered are kept for a month, the others for a year (`keep_results`).
+#: Ends of probe runs. Delivered ones are kept for a month, the others for a year (`keep_results`).
 run = Table(
     "run",
     metadata,
@@ -148,8 +148,8 @@ run = Table(
     Index("ix_run_of_outcome", "outcome", "started_at"),
 )
 
-#: Ends of runs from before they were counted by the hour. They are moved into `run` bit by bit, and then it is empty: an
-#: index on a hundred million rows would be made for an hour, and nothing be probed meanwhile.
+#: Ends of runs from before they were counted hourly. They are moved into `run` in small parts, after which the table is
+#: empty: an index on a hundred million rows would take an hour, during which nothing could be probed.
 run_before = Table(
     "run_before",
     metadata,
@@ -163,48 +163,49 @@ run_before = Table(
 def _counts() -> tuple[Column[Any], ...]:
     return (
         Column("runs", Integer, nullable=False),
-        #: In which minutes they began: bit 0 is the first. Where no bit is set for longer than `every`, nobody watched.
+        #: Minutes in which runs began: bit 0 is the first. A gap longer than `every` means that the route was not
+        #: monitored.
         Column("minutes", BigInteger, nullable=False),
-        #: The interval at which the route was probed, in seconds; 0: that is not known.
+        #: The probe interval of the route, in seconds; 0: unknown.
         Column("every", Integer, nullable=False),
-        #: Seconds from the beginning of a run to its end: of all together, and of the longest.
+        #: Seconds from the begin to the end of a run: sum and maximum.
         Column("duration", Float, nullable=False),
         Column("longest", Float, nullable=False),
-        #: Seconds that the messages were on their way, where that is known: of all together, and of the slowest.
+        #: Seconds in transit, where known: sum and maximum.
         Column("transit", Float, nullable=False),
         Column("slowest", Float, nullable=False),
     )
 
 
-#: The runs of a route that began in one hour and ended alike, counted: what is left of them when they are deleted.
+#: Counts of the runs of a route that began in one hour and ended alike: what remains when they are deleted.
 hour = Table(
     "hour",
     metadata,
     Column("agency", String(64), primary_key=True),
     Column("route", String(200), primary_key=True),
-    #: When the hour begins.
+    #: Begin of the hour.
     Column("begins", Moment, primary_key=True),
     Column("outcome", String(16), primary_key=True),
-    #: How they were judged when they ended (`monitor.model.health.Grade`); "": that is not known.
+    #: Grade at their end (`monitor.model.health.Grade`); "": unknown.
     Column("grade", String(8), primary_key=True),
     *_counts(),
     Index("ix_hour_begins", "begins"),
     sqlite_with_rowid=False,
 )
 
-#: How an agency's mail stood in each minute of a day in Malaysia (`monitor.model.day`).
+#: State of an agency's mail in each minute of a day in Malaysia (`monitor.model.day`).
 day = Table(
     "day",
     metadata,
     Column("agency", String(64), primary_key=True),
     Column("date", Date, primary_key=True),
-    #: "-480w615s30": each state with how many minutes it lasted. Whoever writes adds to what is there.
+    #: "-480w615s30": each state with its number of minutes. Writers add to the stored value.
     Column("minutes", Text, nullable=False),
     Index("ix_day_date", "date"),
     sqlite_with_rowid=False,
 )
 
-#: Tokens that were sent: what is late, doubled or forged is known also after a restart.
+#: Sent tokens: late, duplicate and forged mail is recognised after a restart.
 token = Table(
     "token",
     metadata,
@@ -212,14 +213,14 @@ token = Table(
     Column("route", String(200), nullable=False),
     Column("sent_at", Moment, nullable=False),
     Column("deadline", Moment, nullable=False),
-    #: When its mail was there, in time or late.
+    #: When its mail arrived, in time or late.
     Column("came_at", Moment),
-    #: Few have not come, and those are looked for after every restart. They are kept for longer than the others.
+    #: Few have not arrived; those are searched after every restart, and kept longer than the others.
     Index("ix_token_missing", "sent_at", **_only("came_at IS NULL")),
     Index("ix_token_came", "sent_at", **_only("came_at IS NOT NULL")),
 )
 
-#: How each route and each suspect of our own was last judged.
+#: The latest health of each route and of each part of our own.
 health = Table(
     "health",
     metadata,
@@ -228,56 +229,55 @@ health = Table(
     Column("since", Moment, nullable=False),
 )
 
-#: The latest runs of a route that contradict how it is judged: a restart must not forget that it has failed twice.
+#: The latest runs of a route that contradict its health: a restart must not forget two failures.
 streak = Table(
     "streak",
     metadata,
     Column("subject", String(200), primary_key=True),
-    #: JSON, the oldest first (`monitor.evaluation.health_tracker.GradedRun`); [] where nothing contradicts.
+    #: JSON, the oldest first (`monitor.evaluation.health_tracker.GradedRun`); [] if nothing contradicts.
     Column("runs", Text, nullable=False),
 )
 
-#: How a site judges an agency, or something of its own: a level, which says all that is to be known of it
-#: (`monitor.evaluation.joint.site_status`). On PostgreSQL each other site has a partition, into which nobody else's can be written;
-#: the rows of all others are in `rest_of_standing`.
+#: A site's status of an agency or of a part of its own (`monitor.evaluation.joint.site_status`). On PostgreSQL each
+#: other site has its own partition; the rows of all others are in `rest_of_standing`.
 standing = Table(
     "standing",
     metadata,
     Column("site", String(64), primary_key=True),
     #: As an incident's `dedup_key`.
     Column("subject", String(200), primary_key=True),
-    #: What is wrong; NULL: nothing is, or it is not known. Only then `since` is NULL.
+    #: The trouble; NULL: none, or unknown. Only then `since` is NULL.
     Column("matter", String(16)),
     Column("cause", String(16)),
     Column("since", Moment),
     Column("latest", Moment),
     Column("unsteady", Boolean, nullable=False),
-    #: NULL beside a `matter` that is, too: not clear.
+    #: NULL together with a `matter` of NULL: unclear.
     Column("well_since", Moment),
-    #: JSON: the health of each direction that is probed.
+    #: JSON: the health of each probed direction.
     Column("directions", Text, nullable=False),
-    #: JSON: the routes that are in trouble.
+    #: JSON: the routes in trouble.
     Column("troubled", Text, nullable=False),
     sqlite_with_rowid=False,
     postgresql_partition_by="LIST (site)",
 )
 
-#: That a site lives, in order behind all that it has said before. Partitioned as `standing`.
+#: A site's heartbeat, ordered after all its earlier statuses. Partitioned as `standing`.
 beat = Table(
     "beat",
     metadata,
     Column("site", String(64), primary_key=True),
     #: By the site's clock.
     Column("at", Moment, nullable=False),
-    #: By the steady clock of the process that beat, in microseconds; and which life of it that was (`freshness.SiteHeartbeat`).
+    #: The monotonic clock of the process, in microseconds, and the process's incarnation (`freshness.SiteHeartbeat`).
     Column("steady", BigInteger, nullable=False),
     Column("life", String(64), nullable=False),
     sqlite_with_rowid=False,
     postgresql_partition_by="LIST (site)",
 )
 
-#: Runs of other sites that did not deliver, as they have told them (`monitor.store.probing.site_runs`); at a site, what it has
-#: told of its own. Partitioned as `standing`. What is told twice is there twice: on a server nothing holds it up, no key either.
+#: Published runs of other sites that did not deliver (`monitor.store.probing.site_runs`); at a site, its own published
+#: ones. Partitioned as `standing`. A run that is published twice has two rows: the server enforces no key here.
 site_run = Table(
     "site_run",
     metadata,
@@ -296,7 +296,7 @@ site_run = Table(
     postgresql_partition_by="LIST (site)",
 )
 
-#: Hours of other sites, as `hour` and told as `site_run`: of an hour that was told twice the later counts.
+#: Published hours of other sites, as `hour`; if an hour was published twice, the later row counts.
 site_hour = Table(
     "site_hour",
     metadata,
@@ -327,10 +327,10 @@ incident = Table(
     Column("began_at", Moment, nullable=False),
     Column("opened_at", Moment, nullable=False),
     Column("since", Moment, nullable=False),
-    #: What is wrong now, and since when; empty: as it opened, before this was written down.
+    #: The present trouble and since when; empty: as at opening, in rows of older versions.
     Column("present", String(16)),
     Column("present_since", Moment),
-    #: When what it is about began, what is wrong now, and the first outage in it; empty: with the incident.
+    #: Begin of the trouble, of the present one, and of the first outage in it; empty: with the incident.
     Column("matter_began_at", Moment),
     Column("present_began_at", Moment),
     Column("outage_began_at", Moment),
@@ -340,48 +340,48 @@ incident = Table(
     Column("step_since", Moment, nullable=False),
     Column("acknowledged_at", Moment),
     Column("acknowledged_by", String(200)),
-    #: When whoever has taken it on was last heard of, and reminded that this expires; and who it was when it had.
+    #: The latest action of the assignee, the reminder before the acknowledgement expires, and the previous assignee.
     Column("heard_at", Moment),
     Column("reminded_at", Moment),
     Column("had_by", String(200)),
-    #: Whether that person handed it on.
+    #: Whether the assignee escalated it.
     Column("handed_on", Boolean, nullable=False, server_default=false()),
     Column("released_at", Moment),
     Column("released_by", String(200)),
     Column("resolved_at", Moment),
     Column("ended_at", Moment),
-    #: When a person declared it a false alarm.
+    #: When a person marked it as a false alarm.
     Column("corrected_at", Moment),
     Column("corrected_by", String(200)),
     Column("corrected_why", Text),
-    #: It went up and down again and again before it opened.
+    #: It flapped before it opened.
     Column("unsteady", Boolean, nullable=False, server_default=false()),
-    #: What was last measured to be wrong; nothing: it is open by a person's word alone.
+    #: The type that probes detected last; empty: only a person has declared it.
     Column("measured", String(16)),
-    #: By whose word it is an outage, or was.
+    #: Who declared the outage.
     Column("declared_matter", String(16)),
     Column("declared_at", Moment),
     Column("declared_by", String(200)),
     Column("declared_why", Text),
     Column("declared_over_at", Moment),
     Column("declared_over_by", String(200)),
-    #: By whose word it ended, if by anybody's, and whether they said that mail works again.
+    #: Who closed it, if anyone, and whether mail was declared to work.
     Column("closed_at", Moment),
     Column("closed_by", String(200)),
     Column("closed_why", Text),
     Column("closed_recovered", Boolean),
-    #: After which enclosure its pages go on, because the store was an older copy; 0: it was not.
+    #: The number of pages after which its pages continue, because the store was an older copy; 0: it was not.
     Column("pages_left_out", Integer, nullable=False, server_default=text("0")),
-    #: Nothing more is owed to anybody about it.
+    #: It has nothing pending.
     Column("at_rest", Boolean, nullable=False, default=False),
-    #: The engine that brings it forward, and until when nobody else may. Where one engine is alone, its own.
+    #: The engine that processes it, and its lease. A single engine holds its own.
     Column("owner", String(200)),
     Column("owned_until", Moment),
-    #: Another engine has something new about it for the owner to look at.
+    #: Another engine has queued something new for its owner.
     Column("nudged", Boolean, nullable=False, server_default=false()),
-    #: One open incident about a thing, whatever two processes may decide at the same time.
+    #: One open incident per subject, even if two processes decide at the same time.
     Index("uq_incident_open", "dedup_key", unique=True, **_only("resolved_at IS NULL")),
-    #: Few are active, and all that are over are none of what the cycle asks for.
+    #: Few are active, and the closed ones are not processed.
     Index("ix_incident_active", "id", sqlite_where=text("at_rest IS 0"), postgresql_where=text("at_rest IS false")),
     Index("ix_incident_nudged", "owner", sqlite_where=text("nudged = 1"), postgresql_where=text("nudged")),
     Index("ix_incident_dedup_key", "dedup_key"),
@@ -393,7 +393,7 @@ notice = Table(
     "notice",
     metadata,
     _id(),
-    #: (incident, plan, step, round, purpose, person) in one string: deciding twice writes once.
+    #: Incident, plan, step, round, purpose and person in one string: a repeated decision writes once.
     Column("key", String(300), nullable=False, unique=True),
     Column("plan", String(16), nullable=False),
     Column("purpose", String(16), nullable=False),
@@ -409,7 +409,7 @@ notice = Table(
     Column("urgency", String(16), nullable=False, server_default="first"),
     #: What it may be bundled with (`alerts.decide.bundle`).
     Column("gathering", String(120)),
-    #: It is gathering more, or a brake holds it.
+    #: It waits for more incidents to join, or for a rate limit.
     Column("not_before", Moment),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
@@ -417,26 +417,26 @@ notice = Table(
     Index("ix_notice_gathering_created_at", "gathering", "created_at"),
 )
 
-#: A notice tells of one incident or, when many fail at once, of several.
+#: The incidents of a notification: one, or several that failed at once.
 notice_incident = Table(
     "notice_incident",
     metadata,
     Column("notice_id", ForeignKey("notice.id"), primary_key=True),
     Column("incident_id", ForeignKey("incident.id"), primary_key=True),
-    #: Of the decision that put the incident in: deciding twice writes once, bundle or not.
+    #: Key of the decision that added the incident: a repeated decision writes once, bundled or not.
     Column("key", String(300), nullable=False, unique=True),
-    #: What this incident's plan calls whom it is told to: another agency may use the name for somebody else.
+    #: The recipient's name in this incident's policy: another agency may use the name for another person.
     Column("person", String(64), nullable=False),
     Column("facts", Text, nullable=False),
     Column("wave", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),
-    #: When it was acknowledged or over before the notice left: it is not told of it.
+    #: When it was acknowledged or resolved before the notification was sent, which no longer mentions it.
     Column("left_at", Moment),
     Index("ix_notice_incident_incident_id", "incident_id"),
 )
 
-#: Whom nobody is to be told about for a while.
+#: Subjects that cause no notifications for a while.
 silence = Table(
     "silence",
     metadata,
@@ -444,7 +444,7 @@ silence = Table(
     #: An incident's dedup key: an agency's code, or "ours/...".
     Column("about", String(200), nullable=False),
     Column("begins", Moment, nullable=False),
-    #: No longer part of it; one that was removed ended then.
+    #: Exclusive end; for a removed silence, the time of the removal.
     Column("ends", Moment, nullable=False),
     Column("why", Text, nullable=False),
     Column("by", String(200), nullable=False),
@@ -472,7 +472,7 @@ attempt = Table(
     Column("reference", String(64), nullable=False, unique=True),
     Column("gateway", String(64), nullable=False),
     Column("state", String(16), nullable=False),
-    #: Rank of the state: a late callback never goes back.
+    #: Rank of the state: a late callback never lowers it.
     Column("rank", Integer, nullable=False),
     Column("started_at", Moment, nullable=False),
     Column("look_at", Moment, nullable=False),
@@ -482,7 +482,7 @@ attempt = Table(
     Column("code", String(64), nullable=False),
     Column("detail", Text, nullable=False),
     Column("ended_at", Moment),
-    #: The response code that its SMS holds; empty for what nobody answers by SMS.
+    #: The response code in its SMS; empty for one that needs no response.
     Column("response", String(8), nullable=False, server_default=text("''")),
     UniqueConstraint("delivery_id", "n"),
     Index("ix_attempt_started_at", "started_at"),
@@ -490,7 +490,7 @@ attempt = Table(
     Index("ix_attempt_gateway_started_at", "gateway", "state", "started_at"),
 )
 
-#: What a clerk has done with a letter: printed and posted it, each once. Who says so first is written down.
+#: A clerk's records about a letter: printed and posted, each once. The first record counts.
 letter_handling = Table(
     "letter_handling",
     metadata,
@@ -498,44 +498,44 @@ letter_handling = Table(
     Column("step", String(16), primary_key=True),
     Column("at", Moment, nullable=False),
     Column("by", String(200), nullable=False),
-    #: On which it was posted, where that was said.
+    #: The day of the post, where given.
     Column("day", Date),
 )
 
-#: Which short code tells, on a person's phone, which notice their SMS is about.
+#: Short codes on a person's phone, each for one notification.
 response_code = Table(
     "response_code",
     metadata,
     _id(),
     Column("number", String(32), nullable=False),
     Column("code", Integer, nullable=False),
-    #: The incidents, each with whether it is an outage: the same trouble has the same code on a phone, however often it is told
-    #: there.
+    #: The incidents, each with whether it is an outage: repeated notifications of the same trouble have the same code
+    #: on a phone.
     Column("about", String(200), nullable=False),
-    #: The notice that told of it last.
+    #: The latest notification with it.
     Column("notice_id", ForeignKey("notice.id"), nullable=False),
     Column("given_at", Moment, nullable=False),
     UniqueConstraint("number", "about"),
     Index("ix_response_code_notice_id", "notice_id"),
 )
 
-#: What is known of a number that SMS came from.
+#: Numbers that have sent an SMS.
 sms_number = Table(
     "sms_number",
     metadata,
     Column("number", String(32), primary_key=True),
-    #: Its owner has asked for no more SMS.
+    #: Its owner has opted out of SMS.
     Column("stopped_at", Moment),
-    #: Answers to SMS that did nothing, since one from it last did something.
+    #: Number of unrecognised answers in a row.
     Column("puzzled", Integer, nullable=False),
 )
 
-#: PINs typed in calls, right and wrong. The digits are not here.
+#: PINs typed in calls, right and wrong, without the digits.
 pin_entry = Table(
     "pin_entry",
     metadata,
     _id(),
-    #: Of the attempt, that is, of the call.
+    #: Reference of the attempt, that is, of the call.
     Column("reference", String(64), nullable=False),
     Column("agency", String(64), nullable=False),
     Column("person", String(64), nullable=False),
@@ -544,7 +544,7 @@ pin_entry = Table(
     Index("ix_pin_entry_person_at", "person", "at"),
 )
 
-#: Callbacks already heard; providers repeat them.
+#: Processed callbacks; providers repeat them.
 heard = Table(
     "heard",
     metadata,
@@ -553,18 +553,18 @@ heard = Table(
     Column("at", Moment, nullable=False),
 )
 
-#: The latest that is known of each alert of the NOC's own monitoring, by the fingerprint of its labels.
+#: The latest state of each alert of the NOC's own monitoring, by the fingerprint of its labels.
 alert = Table(
     "alert",
     metadata,
     Column("fingerprint", String(16), primary_key=True),
-    #: When it last began: with the fingerprint, which alert it is.
+    #: When it last began; it identifies the alert together with the fingerprint.
     Column("starts_at", Moment, nullable=False),
-    #: Nothing: it fires.
+    #: NULL: it fires.
     Column("ended_at", Moment),
-    #: When that was heard, or heard again.
+    #: When the alert was last received.
     Column("heard_at", Moment, nullable=False),
-    #: The dedup key of the incident that it shares; nothing: it has its own.
+    #: Dedup key of the incident that it shares; NULL: it has its own.
     Column("folded_into", String(200)),
     Index("ix_alert_heard_at", "heard_at"),
     Index("ix_alert_folded_into", "folded_into", **_only("folded_into IS NOT NULL")),
@@ -578,13 +578,13 @@ counter = Table(
     Column("next", Integer, nullable=False),
 )
 
-#: What was decided, sent, received, and by whom: a chain of hashes (`alerts.persistence.audit`). Only ever added to;
-#: triggers in the database see to it. A migration that copies this table (batch mode on SQLite) loses them and must
-#: make them again.
+#: The audit log: decisions, messages, answers and actions with their authors, in a hash chain
+#: (`alerts.persistence.audit`). Append-only, enforced by triggers. A migration that copies this table (batch mode on
+#: SQLite) loses the triggers and must recreate them.
 journal = Table(
     "journal",
     metadata,
-    #: The entry's number in the chain, without gaps.
+    #: Number of the entry in the chain, without gaps.
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("at", Moment, nullable=False),
     Column("actor", String(200), nullable=False),
@@ -592,25 +592,25 @@ journal = Table(
     Column("incident_id", Integer),
     Column("notice_id", Integer),
     Column("detail", JSON, nullable=False),
-    #: Hash of the entry before. Unique: the chain cannot fork.
+    #: Hash of the previous entry. Unique: the chain cannot fork.
     Column("previous", String(64), nullable=False, unique=True),
-    #: Hash of what the entry says, and of that together with `previous`.
+    #: Hash of the content, and hash of that together with `previous`.
     Column("content", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
-    #: The entry that tells of the purge which took this one's content away.
+    #: The entry about the purge that removed this one's content.
     Column("purged_by", Integer),
-    #: Only entries that are about one: SQLite would go by these for those that are about none.
+    #: Only entries about an incident: SQLite would otherwise use this index for those about none.
     Index("ix_journal_incident_id", "incident_id", **_only("incident_id IS NOT NULL")),
     Index("ix_journal_notice_id", "notice_id", **_only("notice_id IS NOT NULL")),
-    #: What somebody did, and where something happened, the newest first.
+    #: Entries of an actor or of an event, the newest first.
     Index("ix_journal_actor", "actor", "id"),
     Index("ix_journal_event", "event", "id"),
     Index("ix_journal_checkpoint", "id", **_only(f"event = '{CHECKPOINT}'")),
-    #: What a purge takes by its time: entries about no incident that have not been emptied. Few are.
+    #: Entries that a purge deletes by time: about no incident, and not purged yet. Few are.
     Index("ix_journal_about_none", "at", **_only("incident_id IS NULL AND notice_id IS NULL AND purged_by IS NULL")),
 )
 
-#: The journal's last entry. One row, locked by whoever adds to the journal.
+#: The last entry of the audit log. One row, locked by each writer.
 journal_head = Table(
     "journal_head",
     metadata,
@@ -619,46 +619,46 @@ journal_head = Table(
     Column("hash", String(64), nullable=False),
 )
 
-#: When the store was, or may have been, an older copy of itself. Until one is confirmed, paper waits.
+#: Times when the store was, or may have been, an older copy. Until confirmed, paper is held.
 restoration = Table(
     "restoration",
     metadata,
     _id(),
     Column("how", String(16), nullable=False),
     Column("noticed_at", Moment, nullable=False),
-    #: The last that the store knew.
+    #: The last time that the store contained.
     Column("since", Moment),
-    #: Who put it back; empty: it was noticed.
+    #: Who restored it; empty: it was detected.
     Column("by", String(200), nullable=False),
-    #: After which numbers and pages it goes on, as that person said.
+    #: Numbers and pages after which it continues, as that person entered.
     Column("numbers", JSON, nullable=False),
     Column("pages", JSON, nullable=False),
-    #: The numbers that are not given; NULL: that has still to be found out.
+    #: The skipped numbers; NULL: not determined yet.
     Column("left_out", JSON(none_as_null=True)),
     Column("confirmed_at", Moment),
     Column("confirmed_by", String(200), nullable=False),
     Column("why", Text, nullable=False),
 )
 
-#: Which processes work on this store, and when each was last able to write into it.
+#: Processes on this store, and their latest writes.
 process = Table(
     "process",
     metadata,
     Column("name", String(64), primary_key=True),
     Column("started_at", Moment, nullable=False),
     Column("beat_at", Moment, nullable=False),
-    #: When it ended as it was told to; one that was killed never says so.
+    #: When it was stopped in order; a killed process never writes it.
     Column("stopped_at", Moment),
-    #: By which versions of the agencies' documents it goes (`Documents.level`); NULL: by files, or that is not known.
+    #: Level of the agencies' documents that it uses (`Documents.level`); NULL: files are in force, or unknown.
     Column("documents", BigInteger),
-    #: The agencies of which it has documents, as JSON, and by what others see that they are others; NULL: it has not said so.
+    #: The agencies of which it has documents, as JSON, with a digest; NULL: not written yet.
     Column("agencies", Text),
     Column("agencies_digest", String(64)),
-    #: Since when the site has judged without a silence; NULL: as far back as is known.
+    #: Since when the site has evaluated health without interruption; NULL: for as long as is known.
     Column("continuous_since", Moment),
 )
 
-#: When somebody last asked for all routes of an agency to be run at once. A hub writes that into the stores of its sites.
+#: The latest request to run all routes of an agency now. A hub writes it into the stores of its sites.
 probe_call = Table(
     "probe_call",
     metadata,
@@ -671,22 +671,23 @@ drill = Table(
     "drill",
     metadata,
     _id(),
-    #: What it was begun by: two processes that see the same hour begin it once.
+    #: Its trigger: two processes that reach the same hour begin it once.
     Column("key", String(64), nullable=False, unique=True),
-    #: What its notices are numbered with.
+    #: Prefix of the numbers of its notifications.
     Column("number", String(32), nullable=False),
     Column("asked_by", String(200), nullable=False),
-    #: Whom it is for: a contact's key, or "all".
+    #: Key of the contact, or "all".
     Column("contact", String(64), nullable=False),
     Column("begins_at", Moment, nullable=False),
-    #: What has not been tried by then is not tried any more.
+    #: After this time nothing more is sent.
     Column("ends_at", Moment, nullable=False),
     Column("ended_at", Moment),
     Index("ix_drill_contact_ended_at", "contact", "ended_at"),
     Index("ix_drill_ended_at", "ended_at"),
 )
 
-#: One notice of a drill: to one address by one gateway. Written before the gateway is called, and never sent again.
+#: One notification of a drill: to one address by one gateway. Written before the gateway is called, and never sent
+#: again.
 exercise = Table(
     "exercise",
     metadata,
@@ -708,7 +709,7 @@ exercise = Table(
     Column("provider_id", String(200)),
     Column("begun_at", Moment, nullable=False),
     Column("look_at", Moment),
-    #: When we heard that it had arrived.
+    #: When its arrival was reported.
     Column("delivered_at", Moment),
     #: When the person pressed the key.
     Column("confirmed_at", Moment),
@@ -719,14 +720,14 @@ exercise = Table(
     Index("ix_exercise_gateway_begun_at", "gateway", "state", "begun_at"),
 )
 
-#: Somebody takes a duty over for a while. Taken back, it stays: who was on call is a part of the record.
+#: On-call overrides. A removed one stays: who was on call is part of the record.
 override = Table(
     "override",
     metadata,
     _id(),
-    #: "CODE/key" of an agency's rota, "key" of one that all may name.
+    #: "CODE/key" of an agency's rota, "key" of a shared one.
     Column("rota", String(100), nullable=False),
-    #: The person as JSON, as known when it was made.
+    #: The person as JSON, as configured when it was created.
     Column("contact", Text, nullable=False),
     Column("begins", Moment, nullable=False),
     Column("ends", Moment, nullable=False),
@@ -737,7 +738,8 @@ override = Table(
     Index("ix_override_ends", "ends"),
 )
 
-#: A calendar of a rota, for programs that cannot sign in: they show a key. Revoked, it stays: who could read is a part of the record.
+#: Calendar feeds of rotas, for programs that cannot sign in and send a key. A revoked one stays: who could read is part
+#: of the record.
 rota_feed = Table(
     "rota_feed",
     metadata,
@@ -745,7 +747,7 @@ rota_feed = Table(
     Column("rota", String(100), nullable=False),
     #: SHA-256 of the key.
     Column("digest", String(64), nullable=False, unique=True),
-    #: Name of the user; it is good for as long as they may see the rota themselves.
+    #: Name of the user; the feed is valid while that user may see the rota.
     Column("user", String(64), nullable=False),
     Column("made_at", Moment, nullable=False),
     Column("revoked_by", String(200)),
@@ -753,31 +755,31 @@ rota_feed = Table(
     Index("ix_rota_feed_rota", "rota"),
 )
 
-#: Who may sign in to the portal. Nobody is deleted: the journal and old sessions name them.
+#: Users of the portal. None is deleted: the audit log and old sessions name them.
 portal_user = Table(
     "portal_user",
     metadata,
     _id(),
     Column("name", String(64), nullable=False, unique=True),
     Column("full_name", String(100), nullable=False),
-    #: A PHC string of argon2id; NULL: none was chosen yet.
+    #: A PHC string of argon2id; NULL: none has been chosen yet.
     Column("password", Text),
-    #: Failed sign-ins in a row, and when the last was (`monitor.access.lockout`).
+    #: Failed sign-ins in a row, and the time of the last one (`monitor.access.lockout`).
     Column("failures", Integer, nullable=False),
     Column("failed_at", Moment),
-    #: The same of one-time codes, which only somebody with the password can try.
+    #: The same for one-time codes, which require the password first.
     Column("code_failures", Integer, nullable=False, server_default="0"),
     Column("code_failed_at", Moment),
-    #: Until when attempts do not wait.
+    #: Exempt from delays until this time.
     Column("unlocked_until", Moment),
     Column("made_by", String(200), nullable=False),
     Column("made_at", Moment, nullable=False),
     Column("disabled_at", Moment),
-    #: The step (RFC 6238) of the one-time code that was used last; NULL: there is no second factor.
+    #: The step (RFC 6238) of the last used one-time code; NULL: there is no second factor.
     Column("one_time_step", Integer),
 )
 
-#: What a user is, for which agency.
+#: Roles of users, per agency.
 role_assignment = Table(
     "role_assignment",
     metadata,
@@ -786,35 +788,35 @@ role_assignment = Table(
     Column("agency", String(64), primary_key=True),
 )
 
-#: Somebody who is signed in with a browser.
+#: Sessions of users in browsers.
 web_session = Table(
     "web_session",
     metadata,
-    #: SHA-256 of what the browser shows.
+    #: SHA-256 of the key in the cookie.
     Column("digest", String(64), primary_key=True),
     Column("user_id", ForeignKey("portal_user.id"), nullable=False),
     Column("begun_at", Moment, nullable=False),
-    #: To the minute.
+    #: Rounded to the minute.
     Column("seen_at", Moment, nullable=False),
     Column("ends_at", Moment, nullable=False),
     Column("address", String(64), nullable=False),
     Index("ix_web_session_user_id", "user_id"),
 )
 
-#: The code by which a user may choose a password: the last that was made, until it is used.
+#: The code with which a user may choose a password: the latest one, until it is used.
 access_code = Table(
     "access_code",
     metadata,
     Column("user_id", ForeignKey("portal_user.id"), primary_key=True),
     Column("way", String(16), nullable=False),
-    #: A digest, or a PHC string of argon2id of a short one.
+    #: A digest, or a PHC string of argon2id for a short code.
     Column("kept", Text, nullable=False),
     Column("made_by", String(200), nullable=False),
     Column("made_at", Moment, nullable=False),
     Column("ends_at", Moment, nullable=False),
 )
 
-#: Which user somebody is who signs in with an account elsewhere (OpenID Connect Core 1.0, 5.7: issuer and subject, nothing else).
+#: External accounts of users (OpenID Connect Core 1.0, 5.7: identified by issuer and subject alone).
 openid_identity = Table(
     "openid_identity",
     metadata,
@@ -825,23 +827,23 @@ openid_identity = Table(
     Index("ix_openid_identity_user_id", "user_id"),
 )
 
-#: By what programs ask and order. None is deleted: the journal names them by number.
+#: Tokens of programs. None is deleted: the audit log names them by number.
 api_token = Table(
     "api_token",
     metadata,
     _id(),
     Column("name", String(64), nullable=False),
-    #: SHA-256 of what the program shows.
+    #: SHA-256 of the token.
     Column("digest", String(64), nullable=False, unique=True),
     Column("made_by", String(200), nullable=False),
     Column("made_at", Moment, nullable=False),
     Column("ends_at", Moment, nullable=False),
-    #: To the minute.
+    #: Rounded to the minute.
     Column("used_at", Moment),
     Column("revoked_at", Moment),
 )
 
-#: What a token permits, for which agency.
+#: Roles of tokens, per agency.
 token_role = Table(
     "token_role",
     metadata,
@@ -850,34 +852,34 @@ token_role = Table(
     Column("agency", String(64), primary_key=True),
 )
 
-#: What an order that bears a key was answered: for a day, so that it is carried out once however often it is sent.
+#: Responses to requests with an idempotency key, for a day: a repeated request is executed once.
 kept_answer = Table(
     "kept_answer",
     metadata,
     #: "token 3", "user 1", "api konsol-noc".
     Column("visitor", String(100), primary_key=True),
     Column("key", String(200), primary_key=True),
-    #: SHA-256 of the order.
+    #: SHA-256 of the request.
     Column("digest", String(64), nullable=False),
     Column("begun_at", Moment, nullable=False),
-    #: NULL: it is being carried out, or nobody knows whether it was.
+    #: NULL: it is being executed, or its outcome is unknown.
     Column("status", Integer),
     Column("body", Text),
     Index("ix_kept_answer_begun_at", "begun_at"),
 )
 
-#: Half a sign-in: the password was right, and the second factor is awaited.
+#: Pending sessions: the password was correct, and the second factor is awaited.
 half_session = Table(
     "half_session",
     metadata,
-    #: SHA-256 of what the browser shows.
+    #: SHA-256 of the key in the cookie.
     Column("digest", String(64), primary_key=True),
     Column("user_id", ForeignKey("portal_user.id"), nullable=False),
     Column("ends_at", Moment, nullable=False),
     Index("ix_half_session_user_id", "user_id"),
 )
 
-#: What stands in for a second factor that is lost, until it is used.
+#: Recovery codes, each valid once instead of a lost second factor.
 recovery_code = Table(
     "recovery_code",
     metadata,
@@ -891,16 +893,16 @@ kept_secret = Table(
     "kept_secret",
     metadata,
     Column("purpose", String(32), primary_key=True),
-    #: Whose it is, as its purpose says. The ciphertext is bound to both.
+    #: The owner, as the purpose defines it. The ciphertext is bound to both.
     Column("owner", String(200), primary_key=True),
-    #: The name of the key.
+    #: Identifier of the key.
     Column("key_id", String(16), nullable=False),
     Column("ciphertext", Text, nullable=False),
     Column("written_by", String(200), nullable=False),
     Column("written_at", Moment, nullable=False),
 )
 
-#: Links by which a wall is read without signing in.
+#: Links by which a wallboard is read without a sign-in.
 wall = Table(
     "wall",
     metadata,
@@ -915,15 +917,15 @@ wall = Table(
     Column("ends_at", Moment, nullable=False),
 )
 
-#: What recipients were told of planned maintenance beforehand. Each has its entry in the journal, and goes with that in a purge.
+#: Notices of planned maintenance to recipients. Each has an entry in the audit log, and is purged with it.
 advance_notice = Table(
     "advance_notice",
     metadata,
     _id(),
-    #: The number of the entry that tells that it was made.
+    #: Number of the entry about its creation.
     Column("entry", Integer, nullable=False, unique=True),
     Column("agency", String(64), nullable=False),
-    #: What it is quoted by. Agencies whose codes begin alike have numbers that do.
+    #: Its reference number. Agencies whose codes begin alike share a sequence.
     Column("number", String(32), nullable=False, unique=True),
     Column("news", String(32), nullable=False),
     Column("begins", Moment, nullable=False),
@@ -931,9 +933,9 @@ advance_notice = Table(
     Column("why", Text, nullable=False),
     Column("made_by", String(200), nullable=False),
     Column("made_at", Moment, nullable=False),
-    #: The number of the one whose place it takes.
+    #: Number of the notice that it replaces.
     Column("replaces", String(32)),
-    #: Whatever is told of the past is not read again.
+    #: Notices about past work are not read again.
     Index("ix_advance_notice_agency_ends", "agency", "ends"),
     Index("ix_advance_notice_replaces", "replaces"),
 )

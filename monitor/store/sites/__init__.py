@@ -1,1 +1,1 @@
-"""Sites and their hub: what each site says is replicated by PostgreSQL from its store into the hub's."""
+"""Sites and their hub: PostgreSQL replicates each site's statuses from its store into the hub's."""

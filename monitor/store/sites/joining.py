@@ -1,4 +1,4 @@
-"""Sites join the hub and leave it. What was broken off is gone on with when it is called again."""
+"""Joining and leaving of sites. A repeated call resumes what was interrupted."""
 
 from __future__ import annotations
 
@@ -28,46 +28,46 @@ from monitor.store.sites.subscriber import Subscriber, subscription_of
 
 __all__ = ["SiteLinkStatus", "add", "check", "look", "rejoin", "remove", "slot_of"]
 
-#: In seconds, for what a site has said anew to be heard.
+#: In seconds, until the hub has received what a site has published anew.
 _PATIENCE = 15.0
-#: In seconds: so long after a wire was mended the hub reads again, at most, as PostgreSQL tries by itself; and so long it then
-#: goes on reading, unless what it reads is refused.
+#: In seconds: the maximum delay after which PostgreSQL reconnects by itself; and how long a new connection must last to
+#: count, since it ends if a row is refused.
 _AGAIN, _GOES_ON = 15.0, 0.5
-#: In seconds, for both ends to be seen to have the same: a command can wait for that, and a service that is to end cannot.
+#: In seconds, for comparing both ends: a command can wait that long, a service that stops cannot.
 _SETTLES, _LOOKS_AGAIN = 3.0, 0.2
-#: In seconds: so long the hub's server may still know a command that has just ended, or was killed.
+#: In seconds: the hub's server may list a command that has ended or was killed for this long.
 _LET_GO_WITHIN = 5.0
-#: Clocks that are further apart are told of.
+#: A larger difference of the clocks is reported.
 APART = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteLinkStatus:
-    """How it stands with a site, by its two ends."""
+    """State of a link to a site, from both ends."""
 
     site: str
-    #: Since it last said that it lives; `None`: it never has.
+    #: Time since its last heartbeat; `None`: there was none.
     beat_age: timedelta | None
     is_fresh: bool
-    #: Bytes that it keeps for the hub; `None`: it could not be asked.
+    #: Bytes that it retains for the hub; `None`: it is unreachable.
     behind: int | None
-    #: What could not be written at the hub.
+    #: Number of rows that could not be written at the hub.
     errors: int
-    #: What is wrong, and what to do.
+    #: Problems, each with its remedy.
     troubles: tuple[str, ...]
-    #: What is not wrong and is to be known.
+    #: Hints that are no problems.
     advice: tuple[str, ...] = ()
 
 
 def add(member: SiteConnection, *, beside: bool = False) -> bool:
-    """Let a site join; return whether it did, and had not before. Raise `SiteRefusedError`.
+    """Let a site join; return whether it had not joined before. Raise `SiteRefusedError`.
 
-    *beside*: also where another hub reads it. Two that tell people would tell each of them twice.
+    *beside*: even if another hub reads it. Two hubs that notify people would notify each of them twice.
     """
     with _ends(member) as (hub, site):
         there = hub.subscription()
         if there is not None and not there.is_enabled and hub.beat() is None:
-            # It was broken off before the hub listened.
+            # It was interrupted before the hub had subscribed.
             hub.unsubscribe()
             there = None
         if there is not None:
@@ -77,11 +77,12 @@ def add(member: SiteConnection, *, beside: bool = False) -> bool:
                     f"`pantau site rejoin {member.site}` if it is the same, else name one of them otherwise"
                 )
             if not there.hears_of_runs and site.can_tell_of_runs():
-                # It joined before it told of them. A subscription that reads on cannot be seen through before it writes.
+                # It joined with a version that published no runs. A subscription that is reading cannot be verified
+                # before it writes.
                 hub.unsubscribe()
                 _join(member, hub, site)
             elif hub.beat() is None:
-                # It was broken off before the site had said everything anew, or nothing lives there yet.
+                # It was interrupted before the site had published everything anew, or no process runs there yet.
                 _be_heard(member, site)
             return False
         _see_slot(site)
@@ -96,14 +97,14 @@ def add(member: SiteConnection, *, beside: bool = False) -> bool:
 
 
 def rejoin(member: SiteConnection) -> None:
-    """Let a site join anew, whatever is left of before: all that it says is said again. Raise `SiteRefusedError`."""
+    """Let a site join again regardless of the present state; it publishes all rows again. Raise `SiteRefusedError`."""
     with _ends(member) as (hub, site):
         hub.unsubscribe()
         _join(member, hub, site)
 
 
 def remove(member: SiteConnection, *, gone: bool) -> None:
-    """Let nothing of a site be left at the hub; *gone*: nor be asked for at the site. Raise `SiteRefusedError`."""
+    """Remove all data of a site at the hub; *gone*: without connecting to the site. Raise `SiteRefusedError`."""
     with dialled(member.store, "the hub's store") as connection:
         _be_the_only_one(connection)
         hub = Subscriber(connection, member.site, member.hub)
@@ -116,7 +117,7 @@ def remove(member: SiteConnection, *, gone: bool) -> None:
 
 
 def check(member: SiteConnection, fresh_for: timedelta) -> SiteLinkStatus:
-    """Look at both ends. Raise `SiteRefusedError` when the hub's own store cannot be asked."""
+    """Return the state of both ends. Raise `SiteRefusedError` when the hub's own database is unavailable."""
     troubles: list[str] = []
     behind, advice = None, list[str]()
     with dialled(member.store, "the hub's store") as connection:
@@ -128,7 +129,7 @@ def check(member: SiteConnection, fresh_for: timedelta) -> SiteLinkStatus:
             with dialled(member.server, f"site {member.site}") as there:
                 site = Publisher(there, member.site, member.hub)
                 troubles += [*_open_doors(member), *_troubles(hub, site)]
-                # Beats bear the site's time, which may be another.
+                # Heartbeats have the time of the site's clock, which may differ.
                 beat, now = hub.beat(), time_of(site.connection)
                 slot, advice = site.slot(), site.advice()
                 behind = None if slot is None or slot.is_lost else slot.behind
@@ -153,7 +154,10 @@ def check(member: SiteConnection, fresh_for: timedelta) -> SiteLinkStatus:
 
 
 def look(member: SiteConnection) -> Replication:
-    """Look at both ends as `check` does, with nothing to say about it. Raise `SiteRefusedError` when the hub's own cannot be asked."""
+    """Return the state of both ends as `check`, without messages.
+
+    Raise `SiteRefusedError` when the hub's own database is unavailable.
+    """
     with dialled(member.store, "the hub's store") as connection:
         hub = Subscriber(connection, member.site, member.hub)
         subscription = hub.subscription()
@@ -178,9 +182,9 @@ def look(member: SiteConnection) -> Replication:
 
 
 def _is_whole(hub: Subscriber, site: Publisher, within: float) -> bool | None:
-    """Return whether the hub has all that the site says.
+    """Return whether the hub has all rows of the site.
 
-    `None`: for so many seconds it went on saying other things, or the hub did not get on.
+    `None`: the site kept changing, or the hub made no progress, for so many seconds.
     """
     until = time.monotonic() + within
     while True:
@@ -188,7 +192,7 @@ def _is_whole(hub: Subscriber, site: Publisher, within: float) -> bool | None:
         if site.has_heard(place):
             if said(hub.connection, site.site) == theirs:
                 return True
-            # Said a moment ago, it would be underway.
+            # A row that changed a moment ago may be in transit.
             if said(site.connection, site.site) == theirs:
                 return False
         if time.monotonic() > until:
@@ -211,7 +215,7 @@ def _troubles(hub: Subscriber, site: Publisher) -> Iterator[str]:
         return
     if (apart := _schemas(hub, site)) is not None:
         yield apart
-    # It was read between the two, however long the wire takes.
+    # The site's clock was read between the two readings of ours, however long the transfer took.
     before, there, after = (time_of(each) for each in (hub.connection, site.connection, hub.connection))
     yield from clock_troubles(before, there, after)
     slot, subscription = site.slot(), hub.subscription()
@@ -245,14 +249,14 @@ def _troubles(hub: Subscriber, site: Publisher) -> Iterator[str]:
 
 
 def clock_troubles(before: datetime, there: datetime, after: datetime) -> Iterator[str]:
-    """Yield that a site's clock is wrong, which read *there* at some moment between *before* and *after* by ours."""
+    """Yield the problem that a site's clock is wrong; it showed *there* at some moment between *before* and *after* by ours."""
     for offset, word in ((there - after, "ahead"), (before - there, "behind")):
         if offset > APART:
             yield f"its clock is {offset.total_seconds():.0f} s {word}: set it"
 
 
 def _is_read(site: Publisher) -> bool:
-    """Return whether the hub reads what the site keeps for it, and goes on reading, or does so before long."""
+    """Return whether the hub reads the site's slot and continues to, or will shortly."""
     until = time.monotonic() + _AGAIN
     while True:
         before = site.slot()
@@ -275,7 +279,7 @@ def _schemas(hub: Subscriber, site: Publisher) -> str | None:
 
 @contextmanager
 def _ends(member: SiteConnection) -> Iterator[tuple[Subscriber, Publisher]]:
-    """Connect to both ends, if they can be what they are to be. Raise `SiteRefusedError`."""
+    """Connect to both ends and check that they meet the requirements. Raise `SiteRefusedError`."""
     with (
         dialled(member.store, "the hub's store") as ours,
         dialled(member.server, f"site {member.site}") as theirs,
@@ -292,7 +296,7 @@ def _ends(member: SiteConnection) -> Iterator[tuple[Subscriber, Publisher]]:
 
 
 def _be_the_only_one(hub: Connection) -> None:
-    """Let nobody else be at work until *hub* is closed: they would drop each other's slots. Raise `SiteRefusedError`."""
+    """Lock out other commands until *hub* is closed: they would drop each other's slots. Raise `SiteRefusedError`."""
     asked, until = "SELECT pg_try_advisory_lock(%s, %s) AS is_ours", time.monotonic() + _LET_GO_WITHIN
     while not one(hub, asked, [LOCKS, Lock.JOINING]).is_ours:
         if time.monotonic() > until:
@@ -312,7 +316,7 @@ def _see_slot(site: Publisher) -> None:
 
 def _join(member: SiteConnection, hub: Subscriber, site: Publisher) -> None:
     tables = site.publish()
-    # Of an attempt that was broken off, or of before: what it kept is not of use to anybody.
+    # The slot of an interrupted or earlier attempt is worthless.
     site.drop_slot()
     hub.make_room()
     site.make_slot()
@@ -326,13 +330,13 @@ def _join(member: SiteConnection, hub: Subscriber, site: Publisher) -> None:
 
 
 def _be_heard(member: SiteConnection, site: Publisher) -> None:
-    """Let the site say everything anew, and see that it is heard. Raise `SiteRefusedError`."""
+    """Let the site publish all rows anew, and verify that the hub receives them. Raise `SiteRefusedError`."""
     if (place := site.say_anew()) is not None:
         _wait(member, site, place)
 
 
 def _wait(member: SiteConnection, site: Publisher, place: str) -> None:
-    """Wait until the hub has heard all up to *place*. Raise `SiteRefusedError`."""
+    """Wait until the hub has received everything up to *place*. Raise `SiteRefusedError`."""
     until = time.monotonic() + _PATIENCE
     while not site.has_heard(place):
         if time.monotonic() > until:

@@ -12,9 +12,9 @@ from monitor.store.sites.link import SiteRefusedError
 
 
 async def write(store: PostgresServer, event: str, *, by: str, detail: Mapping[str, str]) -> None:
-    """Add an entry to the journal of *store*, whoever else writes there. Raise `SiteRefusedError`.
+    """Add an entry to the audit log of *store* while others may write to it. Raise `SiteRefusedError`.
 
-    The schema is left as it is: a service may be at work on it that is older than this command.
+    The schema is not migrated: a running service may be older than this command.
     """
     clock = ServerClock()
     try:

@@ -1,4 +1,4 @@
-"""How the hub comes to a site's store, and in words what keeps it from there. No word has a password or a key in it."""
+"""The hub's connection to a site's database, and its errors in words, which contain no password or key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from monitor.store.schema.migrations import UNNUMBERED
 
 Connection = psycopg.Connection[Any]
 
-#: What libpq or the server says, and what it means.
+#: Messages of libpq or the server, and their meaning.
 _WORDS: tuple[tuple[str, str], ...] = (
     (
         "certificate verify failed",
@@ -58,7 +58,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("(database|role) .* does not exist", "it has no such database or role"),
 )
 
-#: Of how we connect, what a server that connects can do, too.
+#: Connection parameters that a server that connects back can use as well.
 _KEPT = (
     *("connect_timeout", "tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"),
     *("gssencmode", "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs"),
@@ -67,11 +67,11 @@ _KEPT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteConnection:
-    """A site, as the hub's settings have it."""
+    """A site as the hub's settings define it."""
 
     site: str
     server: PostgresServer
-    #: What the hub itself is called among the sites.
+    #: The hub's own name among the sites.
     hub: str
     store: PostgresServer
 
@@ -81,14 +81,14 @@ class SiteRefusedError(Exception):
 
 
 class SiteUnheardError(SiteRefusedError):
-    """A site has joined, and does not say anything that would be heard."""
+    """A site has joined and publishes nothing that would be received."""
 
 
 @contextmanager
 def dialled(server: PostgresServer, whose: str) -> Iterator[Connection]:
-    """Connect to the store of *whose* ("site johor"), each statement a transaction of its own.
+    """Connect to the store of *whose* ("site johor"), with autocommit.
 
-    Raise `SiteRefusedError` when that fails, or whatever is asked there.
+    Raise `SiteRefusedError` when the connection or a query fails.
     """
     name = _shown_name(server.cert_file, whose)
     try:
@@ -98,7 +98,7 @@ def dialled(server: PostgresServer, whose: str) -> Iterator[Connection]:
     except psycopg.OperationalError as error:
         words = in_words(error)
         if "password authentication" in words and name not in (None, server.user):
-            # It does not say more, to whoever may be a stranger.
+            # The server gives no details to a client that it has not authenticated.
             words = f"our certificate in {server.cert_file} is for {name}, and must be for {server.user}"
         raise SiteRefusedError(f"{whose} ({server}) cannot be reached: {words}") from None
     try:
@@ -110,10 +110,10 @@ def dialled(server: PostgresServer, whose: str) -> Iterator[Connection]:
 
 
 def is_let_in_without_certificate(server: PostgresServer) -> bool:
-    """Whether a server that knows us by a certificate lets in whoever has only the password, too."""
+    """Whether a server that identifies us by a certificate also accepts the password alone."""
     if server.cert_file is None:
         return False
-    # A path that cannot be there: without any, libpq takes a certificate from the user's home.
+    # A path that cannot exist: without any, libpq uses a certificate in the user's home.
     arguments = server.arguments() | {"sslcert": f"{server.cert_file}/none"}
     try:
         psycopg.connect(**_where(server), **arguments).close()
@@ -123,7 +123,7 @@ def is_let_in_without_certificate(server: PostgresServer) -> bool:
 
 
 def one(connection: Connection, asked: LiteralString, values: Sequence[object] = ()) -> Any:
-    """Return the only row that *asked* has, always."""
+    """Return the row of a query that always returns one."""
     (row,) = connection.execute(asked, values)
     return row
 
@@ -134,7 +134,7 @@ def is_there(connection: Connection, table: str) -> bool:
 
 
 def schema_of(connection: Connection) -> str:
-    """Return the number of a store's schema. Raise `SiteRefusedError` when it has none."""
+    """Return the schema revision of a store. Raise `SiteRefusedError` when it has none."""
     row = connection.execute("SELECT version_num AS number FROM alembic_version").fetchone()
     if row is None:
         raise SiteRefusedError(f"database {connection.info.dbname} at {connection.info.host} {UNNUMBERED}")
@@ -148,7 +148,7 @@ def time_of(connection: Connection) -> datetime:
 
 
 def conninfo(server: PostgresServer) -> str:
-    """Return by what the hub's own PostgreSQL connects to *server*. The password is in it."""
+    """Return the connection string by which the hub's PostgreSQL connects to *server*. It contains the password."""
     arguments = server.arguments()
     kept = {name: arguments[name] for name in _KEPT if name in arguments}
     return make_conninfo(**_where(server), **kept)
@@ -160,9 +160,9 @@ def _where(server: PostgresServer) -> dict[str, Any]:
 
 
 def in_words(error: psycopg.Error) -> str:
-    """Return what is wrong. What was said to the server is left out: it may hold a password."""
+    """Return a message for an error, without the statement: it may contain a password."""
     said = error.diag.message_primary or str(error)
-    # Of a key that it may not read libpq says what it happens to have in memory, too.
+    # If libpq cannot read a key file, its message contains arbitrary memory.
     said = " ".join("".join(each if each.isprintable() else " " for each in said).split())
     for pattern, words in _WORDS:
         if re.search(pattern, said):
@@ -171,7 +171,10 @@ def in_words(error: psycopg.Error) -> str:
 
 
 def _shown_name(file: Path | None, whose: str) -> str | None:
-    """Return the name in our own certificate. Raise `SiteRefusedError` when it is of no use: a server would only say "bad"."""
+    """Return the name in our own certificate.
+
+    Raise `SiteRefusedError` when the certificate is unusable: the server would only report "bad".
+    """
     if file is None:
         return None
     try:

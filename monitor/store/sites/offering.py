@@ -1,4 +1,4 @@
-"""Writes agencies' documents into a site's store, for the site to take up: they go down as plain SQL."""
+"""Writer of desired documents into a site's store, in plain SQL; the site applies them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from monitor.store.sites.publisher import Publisher
 
 
 def offer(member: SiteConnection, wanted: Mapping[str, WrittenDocument]) -> OfferDifference | None:
-    """Offer a site what differs there from what is *wanted*; return what did. Said again, nothing more comes of it.
+    """Write what differs at a site from *wanted*; return the difference. Repeating the call changes nothing.
 
-    `None`: it has not joined, keeps its agencies in files, or is of a Pantau that knows no offers. Raise `SiteRefusedError`.
+    `None`: the site has not joined, keeps its agencies in files, or runs a version without desired documents. Raise
+    `SiteRefusedError`.
     """
     with dialled(member.server, f"site {member.site}") as connection:
         if not _takes(connection) or Publisher(connection, member.site, member.hub).slot() is None:
@@ -27,7 +28,7 @@ def offer(member: SiteConnection, wanted: Mapping[str, WrittenDocument]) -> Offe
 
 
 def offer_troubles(connection: Connection) -> Iterator[str]:
-    """Yield what a site has been offered and does not go by."""
+    """Yield the desired documents that a site does not apply."""
     if not _takes(connection):
         return
     refused = connection.execute(
@@ -47,17 +48,17 @@ def offer_troubles(connection: Connection) -> Iterator[str]:
 
 
 def withdraw_offers(connection: Connection, hub: str) -> None:
-    """Let a hub offer nothing to a site any more. What the site goes by it keeps."""
+    """Delete the desired documents of a hub at a site. The site keeps what it has applied."""
     if is_there(connection, "offered_document"):
         connection.execute("DELETE FROM offered_document WHERE offered_by = %s", [hub])
 
 
-#: So many refusals are told one by one.
+#: Maximum of refusals that are reported one by one.
 _NAMED = 5
 
 
 def _takes(connection: Connection) -> bool:
-    """Whether the site knows offers, and goes by the documents in its store: it says so of its last process."""
+    """Whether the site supports desired documents and uses the documents in its database, by its last process."""
     if not is_there(connection, "offered_document"):
         return False
     last = connection.execute("SELECT documents FROM process ORDER BY beat_at DESC LIMIT 1").fetchone()
@@ -89,7 +90,7 @@ def _write(connection: Connection, hub: str, difference: OfferDifference) -> Non
     ]
     rows += [(agency, f"{agency.lower()}.yaml", None, hub) for agency in difference.leaving]
     with connection.cursor() as cursor:
-        # Another process of the hub may have written the same a moment ago: what waits to be looked at is left alone.
+        # Another process of the hub may have just written the same: what waits to be processed stays unchanged.
         cursor.executemany(
             "INSERT INTO offered_document AS o (agency, name, text, offered_by, offered_at)"
             " VALUES (%s, %s, %s, %s, clock_timestamp())"

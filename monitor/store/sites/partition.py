@@ -1,4 +1,4 @@
-"""The part of each table of standings that is one site's: into it nobody else's row can be written."""
+"""Partitions of the replicated tables, one per site, into which no other site's rows can be written."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from psycopg import sql
 
 from monitor.store.sites.link import Connection, SiteRefusedError, is_there
 
-#: What a site says, and that it lives: what flows from it to the hub.
+#: Tables of a site's statuses and heartbeat, replicated to the hub.
 LEVELS = ("standing", "beat")
-#: What it tells of its runs, by rows that are only ever added. One of an older Pantau has none of these.
+#: Tables of its runs, to which rows are only added. A site with an older version has none of these.
 RUNS = ("site_run", "site_hour")
 TABLES = (*LEVELS, *RUNS)
 
@@ -31,17 +31,17 @@ def owner(connection: Connection) -> str | None:
 
 @contextmanager
 def as_owner(connection: Connection) -> Iterator[None]:
-    """Let all in the block be the owner's: what we make must be theirs, as all other tables are."""
+    """Execute the block as the owner of the tables, so that new tables belong to the same owner."""
     name = owner(connection)
     if name is not None:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(name)))
     yield
-    # After an error there is no next: the connection ends.
+    # After an error the connection ends, so there is nothing to reset.
     connection.execute("RESET ROLE")
 
 
 def strangers(connection: Connection) -> list[str]:
-    """Return the sites that have said something and have no part of their own, by name."""
+    """Return the sites that have rows and no partition, by name."""
     every = sql.SQL(" UNION ").join(
         sql.SQL("SELECT site FROM {}").format(sql.Identifier(f"rest_of_{table}")) for table in LEVELS
     )
@@ -49,12 +49,12 @@ def strangers(connection: Connection) -> list[str]:
 
 
 def known_tables(connection: Connection, site: str = "") -> tuple[str, ...]:
-    """Return those of `TABLES` that the store has, or of which *site* has a part there."""
+    """Return those of `TABLES` that the store has, or of which *site* has a partition there."""
     return tuple(table for table in TABLES if is_there(connection, part(table, site) if site else table))
 
 
 def said(connection: Connection, site: str) -> str:
-    """Return what *site* says, as a short text that is another one when it says anything else; beats are not in it."""
+    """Return a short text that changes with any row of *site*, without heartbeats."""
     own = sql.Identifier(part(LEVELS[0], site))
     asked = "SELECT count(*) || ':' || coalesce(sum(('x' || left(md5(t::text), 15))::bit(60)::bigint), 0) AS said FROM {} AS t"
     (row,) = connection.execute(sql.SQL(asked).format(own))
@@ -62,7 +62,7 @@ def said(connection: Connection, site: str) -> str:
 
 
 def make_parts(connection: Connection, site: str) -> tuple[str, ...]:
-    """Give *site* its parts, with what it has said already, unless it has them; return of which tables.
+    """Create the partitions of *site* with its existing rows, unless they exist; return of which tables.
 
     Raise `SiteRefusedError`.
     """
@@ -95,13 +95,13 @@ def _make(connection: Connection, table: str, site: str) -> None:
 
 
 def empty_parts(connection: Connection, site: str) -> None:
-    """Forget how *site* stands, which it says anew. What it has told of runs stays: that is told once."""
+    """Delete the statuses of *site*, which it publishes anew. Its runs stay: they are published once."""
     parts = [sql.Identifier(part(table, site)) for table in LEVELS]
     connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(parts)))
 
 
 def unmake_parts(connection: Connection, site: str, *, keep: bool) -> None:
-    """Take its parts from *site*; *keep*: how it stands stays, among how the others do."""
+    """Remove the partitions of *site*; *keep*: its statuses move to the common partition."""
     with connection.transaction():
         for table in known_tables(connection):
             words = _words(table, site)

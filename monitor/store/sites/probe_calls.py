@@ -1,4 +1,4 @@
-"""A hub asks a site to run all routes of an agency at once: it writes that into the site's store, by the site's own clock."""
+"""Requests of a hub that a site runs all routes of an agency now, written into the site's store with the time of its clock."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WHERE known.called_at <= excluded.called_at - %s OR known.called_at > excluded.c
 
 
 class SiteOutdatedError(SiteRefusedError):
-    """A site is of an older version, which cannot be asked."""
+    """A site runs an older version that does not support requests."""
 
 
 def place_call(member: SiteConnection, agency: str) -> bool:
-    """Call for the routes of an agency at a site, as `ProbeRequests.place` does. Raise `SiteRefusedError`."""
+    """Request a run of all routes of an agency at a site, as `ProbeRequests.place` does. Raise `SiteRefusedError`."""
     with dialled(member.server, f"site {member.site}") as site:
         try:
             return site.execute(_PLACE, [agency, CALL_LASTS, CALL_AHEAD]).rowcount > 0

@@ -1,4 +1,4 @@
-"""A site's end: what it publishes, and the slot that keeps what the hub has not heard yet."""
+"""The publishing end of a link: a site's publications, and the slot that retains what the hub has not received."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from monitor.store.sites.partition import (
 )
 
 PUBLICATION = "pantau_site"
-#: Of what is only ever added: what the site deletes, the hub keeps by rules of its own.
+#: Publication of rows that are only added: the site's deletions do not apply at the hub, which has its own retention.
 OF_RUNS = "pantau_site_runs"
 _OLDEST = 15
-#: In seconds, for a slot that is read no more to be let go of.
+#: In seconds, until a slot without a reader is released.
 _PATIENCE = 10.0
 
 
 def slot_of(hub: str) -> str:
-    """Return what the slot of a hub is called: a site has one for each hub that reads it."""
+    """Return the name of a hub's slot: a site has one for each hub that reads it."""
     return f"pantau_{hub.replace('-', '_')}"
 
 
@@ -37,9 +37,9 @@ def slot_of(hub: str) -> str:
 class Slot:
     """The replication slot that a site keeps for the hub."""
 
-    #: The process that the hub reads it by; `None`: it does not.
+    #: Process id of the server process by which the hub reads it; `None`: the hub does not.
     reader: int | None
-    #: It was to keep more than it may, and what it kept is gone.
+    #: The slot exceeded its limit, and what it retained is gone.
     is_lost: bool
     #: Bytes of the log that the hub has not confirmed.
     behind: int
@@ -47,14 +47,14 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """What is asked of a site's PostgreSQL and done there."""
+    """Queries and commands on a site's PostgreSQL."""
 
     connection: Connection
     site: str
     hub: str
 
     def objections(self) -> list[str]:
-        """Return why it cannot be a site, and what to do about it; nothing: it can."""
+        """Return the reasons why it cannot be a site, with their remedies; empty: it can."""
         found = one(
             self.connection,
             "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role, current_database() AS db,"
@@ -100,7 +100,7 @@ class Publisher:
         ]
 
     def advice(self) -> list[str]:
-        """Return what is not wrong, and will be or may be."""
+        """Return hints about what is not wrong yet."""
         said = []
         found = one(self.connection, "SELECT current_setting('max_slot_wal_keep_size') AS most")
         if found.most == "-1":
@@ -116,8 +116,11 @@ class Publisher:
         return said
 
     def publish(self) -> tuple[str, ...]:
-        """Make the site's parts, and publish them and nothing else; return of which tables. Raise `SiteRefusedError`."""
-        # Whoever has read and is not heard any more holds the slot for so long, and nobody else can read it meanwhile.
+        """Create the site's partitions and publish them and nothing else; return of which tables.
+
+        Raise `SiteRefusedError`.
+        """
+        # A reader that has disconnected silently holds the slot for this long, and no other can read it meanwhile.
         self.connection.execute("ALTER ROLE CURRENT_USER SET wal_sender_timeout = '10s'")
         with as_owner(self.connection):
             tables = make_parts(self.connection, self.site)
@@ -135,14 +138,14 @@ class Publisher:
         self.connection.execute(how.format(sql.Identifier(name), sql.Literal(what)))
 
     def can_tell_of_runs(self) -> bool:
-        """Whether its store is one that can tell of runs."""
+        """Whether its store has the tables of runs."""
         return {*RUNS} <= {*known_tables(self.connection)}
 
     def say_anew(self) -> str | None:
-        """Write all that the site says once more, in one transaction: in the stream it comes before each later beat.
+        """Write all rows of the site once more, in one transaction: in the stream they precede every later heartbeat.
 
-        The hub hears it as it hears everything else, so that nothing has to be compared or waited for. What it hears before of
-        rows that it does not have, it leaves. Return up to where it was written (`has_heard`); `None`: it says nothing yet.
+        The hub receives them like all other rows, so that nothing must be compared or awaited. It ignores changes of
+        rows that it does not have. Return the log position after them (`has_heard`); `None`: there are no rows yet.
         """
         anew = sql.SQL("WITH gone AS (DELETE FROM {0} RETURNING *) INSERT INTO {0} SELECT * FROM gone")
         with as_owner(self.connection), self.connection.transaction():
@@ -155,7 +158,7 @@ class Publisher:
         return str(one(self.connection, "SELECT pg_current_wal_flush_lsn()::text AS place").place)
 
     def has_heard(self, place: str) -> bool:
-        """Whether the hub has confirmed all up to *place*."""
+        """Whether the hub has confirmed everything up to *place*."""
         asked = "SELECT FROM pg_replication_slots WHERE slot_name = %s AND confirmed_flush_lsn >= %s::pg_lsn"
         return self.connection.execute(asked, [slot_of(self.hub), place]).fetchone() is not None
 
@@ -171,11 +174,11 @@ class Publisher:
         return Slot(reader=found.active_pid, is_lost=found.wal_status == "lost", behind=found.behind or 0)
 
     def make_slot(self) -> None:
-        """Keep from now on what is said for the hub."""
+        """Retain the log for the hub from now on."""
         self.connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot_of(self.hub)])
 
     def drop_slot(self) -> None:
-        """Keep nothing for the hub any more; whoever reads it is sent away."""
+        """Drop the hub's slot; a process that reads it is terminated."""
         name, until = slot_of(self.hub), time.monotonic() + _PATIENCE
         while (slot := self.slot()) is not None:
             if slot.reader is not None:
@@ -198,7 +201,7 @@ class Publisher:
         return [row.name for row in rows]
 
     def withdraw(self) -> None:
-        """Keep nothing for the hub; where no other reads it, publish nothing, and let what the site says be as it was before."""
+        """Drop the hub's slot; if no other hub reads the site, drop the publications and merge the partitions."""
         self.drop_slot()
         if self.other_readers():
             return
@@ -208,7 +211,7 @@ class Publisher:
             unmake_parts(self.connection, self.site, keep=True)
 
     def speaks_for(self) -> list[str]:
-        """Return the sites whose rows are among what this one publishes as its own, itself apart."""
+        """Return the other sites whose rows this one publishes as its own."""
         found = set[str]()
         for own in (sql.Identifier(part(table, self.site)) for table in known_tables(self.connection, self.site)):
             asked = sql.SQL("SELECT DISTINCT site FROM {} WHERE site <> {}").format(own, sql.Literal(self.site))

@@ -1,4 +1,4 @@
-"""The hub's end: a subscription for each site, which writes into the parts of that site and nowhere else."""
+"""The subscribing end of a link: a subscription for each site, which writes only into that site's partitions."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from monitor.store.sites.partition import (
 )
 from monitor.store.sites.publisher import OF_RUNS, PUBLICATION, slot_of
 
-#: From this version on no superuser is needed.
+#: Since this version no superuser is required.
 _OLDEST = 16
 _ROLE = "pg_create_subscription"
 
 
 def _publications(tables: Sequence[str]) -> tuple[str, ...]:
-    # One that is not there would hold up all that is.
+    # A publication that does not exist would stop the replication of all others.
     return (PUBLICATION, OF_RUNS) if {*RUNS} <= {*tables} else (PUBLICATION,)
 
 
 def subscription_of(site: str) -> str:
-    """Return what the subscription to a site is called."""
+    """Return the name of the subscription to a site."""
     return f"pantau_{site}"
 
 
@@ -44,24 +44,24 @@ class Subscription:
     """The state of the subscription to a site."""
 
     is_enabled: bool
-    #: Its worker is connected to the site, or tries to be.
+    #: Its worker is connected to the site, or tries to connect.
     works: bool
-    #: How often something could not be written, since the server's statistics began.
+    #: Number of rows that could not be written, since the server's statistics began.
     errors: int
-    #: It hears of the site's runs, too.
+    #: The subscription includes the site's runs.
     hears_of_runs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """What is asked of the hub's PostgreSQL and done there, about one site."""
+    """Queries and commands on the hub's PostgreSQL, about one site."""
 
     connection: Connection
     site: str
     hub: str
 
     def objections(self) -> list[str]:
-        """Return why it cannot be a hub, and what to do about it; nothing: it can."""
+        """Return the reasons why it cannot be a hub, with their remedies; empty: it can."""
         found = one(
             self.connection,
             "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role,"
@@ -82,7 +82,7 @@ class Subscriber:
         if not (found.super or may):
             said.append(f"the hub's role may not subscribe: GRANT {_ROLE} TO {found.role}")
         if min(found.workers, found.origins) <= found.heard and self.subscription() is None:
-            # Without it nothing is refused, and nothing ever heard.
+            # Without this setting nothing is refused and nothing received.
             which = "max_logical_replication_workers" if found.workers <= found.heard else "max_replication_slots"
             said.append(
                 f"the hub's PostgreSQL hears {found.heard} sites and no more: raise {which} there, and restart it"
@@ -92,7 +92,7 @@ class Subscriber:
         return said
 
     def subscription(self) -> Subscription | None:
-        """Return how it stands; `None`: there is none."""
+        """Return the state of the subscription; `None`: there is none."""
         found = self.connection.execute(
             "SELECT subenabled, %s = ANY (subpublications) AS of_runs, pid IS NOT NULL AS works, coalesce(apply_error_count + sync_error_count, 0) AS errors"
             " FROM pg_subscription AS s LEFT JOIN pg_stat_subscription AS w ON w.subid = s.oid AND w.relid IS NULL"
@@ -107,16 +107,16 @@ class Subscriber:
         )
 
     def make_room(self) -> None:
-        """Give the site parts, and forget how it stood."""
+        """Create partitions for the site, and delete its statuses."""
         with as_owner(self.connection):
             make_parts(self.connection, self.site)
             empty_parts(self.connection, self.site)
 
     def try_out(self, server: PostgresServer) -> None:
-        """See that the hub's own server reaches the site, by dropping the slot there. Raise `SiteRefusedError`.
+        """Test that the hub's own server reaches the site, by dropping the slot there. Raise `SiteRefusedError`.
 
-        A statement that fails is written into the server's log, and what makes a subscription holds the password. So one is
-        made first without connecting, and what connects is that it is dropped.
+        A failed statement is written to the server's log, and the statement that creates a subscription contains the
+        password. So the subscription is first created without connecting; dropping it connects.
         """
         self._make(server, (PUBLICATION,), "connect = false")
         try:
@@ -129,9 +129,12 @@ class Subscriber:
             raise SiteRefusedError(f"the hub's own PostgreSQL cannot reach site {self.site}: {words}") from None
 
     def subscribe(self, server: PostgresServer, tables: Sequence[str]) -> None:
-        """Begin to listen to the site, which publishes its parts of *tables*, and keeps a slot. Raise `SiteRefusedError`."""
-        # What was said before is said anew by the site (`Publisher.say_anew`); a copy beside the stream would let a beat come
-        # before what it is to come after.
+        """Subscribe to the site, which publishes its partitions of *tables* and has a slot.
+
+        Raise `SiteRefusedError`.
+        """
+        # The site publishes earlier rows anew (`Publisher.say_anew`); an initial copy beside the stream could let a
+        # heartbeat arrive before the rows that it follows.
         self._make(server, _publications(tables), "enabled = false, copy_data = false")
         try:
             self._see_tables(tables)
@@ -141,7 +144,7 @@ class Subscriber:
             raise
 
     def _make(self, server: PostgresServer, publications: Sequence[str], how: LiteralString) -> None:
-        # Not `disable_on_error`: a wire that breaks is an error to it, too, and would stop it for good.
+        # Not `disable_on_error`: a broken connection counts as an error and would stop it for good.
         self.connection.execute(
             sql.SQL(
                 "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH"
@@ -159,7 +162,7 @@ class Subscriber:
         self.connection.execute(sql.SQL(statement).format(sql.Identifier(subscription_of(self.site))))
 
     def _see_tables(self, tables: Sequence[str]) -> None:
-        """Raise `SiteRefusedError` when what the site publishes is not just its own: it would be written here."""
+        """Raise `SiteRefusedError` when the site publishes rows that are not its own: they would be written here."""
         found = self.connection.execute(
             "SELECT srrelid::regclass::text AS name FROM pg_subscription_rel AS r"
             " JOIN pg_subscription AS s ON s.oid = r.srsubid WHERE s.subname = %s",
@@ -170,7 +173,7 @@ class Subscriber:
             raise SiteRefusedError(f"site {self.site} publishes other tables than its own: {', '.join(sorted(names))}")
 
     def unsubscribe(self) -> None:
-        """Listen to the site no more. Its slot is left to it: it may not be reached."""
+        """Unsubscribe from the site. Its slot stays, because the site may be unreachable."""
         if self.subscription() is None:
             return
         self._of_it("ALTER SUBSCRIPTION {} DISABLE")
@@ -184,6 +187,6 @@ class Subscriber:
             unmake_parts(self.connection, self.site, keep=False)
 
     def beat(self) -> datetime | None:
-        """Return when the site last said that it lives, by its own clock; `None`: never."""
+        """Return the time of the site's last heartbeat, by its own clock; `None`: never."""
         found = self.connection.execute("SELECT at FROM beat WHERE site = %s", [self.site]).fetchone()
         return None if found is None else found.at

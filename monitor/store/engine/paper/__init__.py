@@ -1,1 +1,1 @@
-"""What is on paper, in the database: letters from the tray to the post, and the numbers that an older copy must not give again."""
+"""Letters in the database, from the tray to the post, and the numbers that an older copy of the store must not assign again."""

@@ -1,4 +1,4 @@
-"""Letters in the database, from the tray to the post, and what clerks said of them."""
+"""Letters in the database, from the tray to the post, and what clerks recorded about them."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from monitor.store.schema.tables import (
     notice_incident,
 )
 
-#: Left the tray, by a clerk's hand or because it was over.
+#: States in which a letter has left the tray.
 _GONE = (AttemptState.SENT, AttemptState.DELIVERED, AttemptState.WITHDRAWN)
-#: A tray with more is no tray that anybody looks through, and the answer is held in memory.
+#: The result is held in memory, and nobody reads a longer list.
 _MOST = 1000
 
 
 class SqlLetters(Repository):
-    """The part of `alerts.persistence.store.UnitOfWork` that is about letters."""
+    """Implements the letters of `alerts.persistence.store.UnitOfWork`."""
 
     async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
-        """Write who has printed or posted a letter; return who had before, and write nothing then."""
+        """Record who printed or posted a letter; if it was recorded before, return that and write nothing."""
         if (before := (await self.handled(attempt_id)).get(step)) is not None:
             return before
         values = asdict(handling) | {"attempt_id": attempt_id, "step": step, "by": clean(handling.by, 200)}
@@ -43,11 +43,11 @@ class SqlLetters(Repository):
         return None
 
     async def handled(self, attempt_id: int) -> Mapping[LetterStep, Handling]:
-        """Return who has printed and posted a letter."""
+        """Return who printed and posted a letter."""
         return (await self._handlings([attempt_id])).get(attempt_id, {})
 
     async def not_posted(self, posted: Attempt) -> bool:
-        """Write that a letter which counts as posted lies in its tray; return whether it counted as posted."""
+        """Record that a letter recorded as posted is still in its tray; return whether it was recorded as posted."""
         lies = {"state": AttemptState.ACCEPTED, "rank": RANK[AttemptState.ACCEPTED], "ended_at": None}
         this = (attempt.c.id == posted.id) & (attempt.c.state == AttemptState.SENT)
         if not (await self._connection.execute(update(attempt).where(this).values(**lies))).rowcount:
@@ -57,7 +57,7 @@ class SqlLetters(Repository):
         return True
 
     async def not_withdrawn(self, of: Notification, withdrawn: Attempt) -> None:
-        """Write that an attempt which was withdrawn has left after all; its notice counts as sent again."""
+        """Record that a withdrawn attempt was sent after all; its notification counts as sent again."""
         sent = {"state": AttemptState.SENT, "rank": RANK[AttemptState.SENT], "ended_at": None}
         this = (attempt.c.id == withdrawn.id) & (attempt.c.state == AttemptState.WITHDRAWN)
         if (await self._connection.execute(update(attempt).where(this).values(**sent))).rowcount:
@@ -66,9 +66,9 @@ class SqlLetters(Repository):
             )
 
     async def letters(self, gateways: Collection[str], gone_since: datetime) -> Sequence[TrayLetter]:
-        """Return what lies in the trays of these gateways, oldest first.
+        """Return the letters in the trays of these gateways, oldest first.
 
-        Behind it what was laid after *gone_since* and has left them, newest first; at most a thousand of each.
+        They are followed by those queued after *gone_since* that have left, newest first; at most a thousand of each.
         """
         lying = _letters(gateways, (AttemptState.ACCEPTED,)).order_by(attempt.c.started_at, attempt.c.id)
         gone = _letters(gateways, _GONE).where(attempt.c.started_at > gone_since)
@@ -85,7 +85,7 @@ class SqlLetters(Repository):
         ]
 
     async def laid(self, notice_ids: Collection[int]) -> Mapping[int, QueuedLetter]:
-        """Return what was laid in a tray for notices, as far as the journal still says."""
+        """Return the letters that were queued for notifications, as far as the audit log still has them."""
         lying = (
             select(attempt.c.reference, attempt.c.gateway, delivery.c.notice_id)
             .join(delivery, delivery.c.id == attempt.c.delivery_id)
@@ -119,7 +119,7 @@ def _letters(gateways: Collection[str], states: Collection[AttemptState]) -> Sel
         )
         .join(delivery, delivery.c.id == attempt.c.delivery_id)
         .join(notice, notice.c.id == delivery.c.notice_id)
-        # A letter is signed by one agency and tells of one incident.
+        # A letter has one issuing agency and one incident.
         .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
         .join(incident, incident.c.id == notice_incident.c.incident_id)
         .where(attempt.c.gateway.in_(gateways), attempt.c.state.in_(states))

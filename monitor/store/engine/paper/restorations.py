@@ -1,4 +1,4 @@
-"""When the store was an older copy of itself: how far it has come, what is left out then, and who has confirmed it."""
+"""Restorations of the store from an older copy: its position, the numbers that are skipped, and the confirmations."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from monitor.store.schema.tables import (
 )
 
 _OPEN = restoration.c.confirmed_at.is_(None)
-#: The one that nobody has confirmed.
+#: The restoration that is not confirmed.
 _WAITING = select(restoration).where(_OPEN).limit(1)
 
 
 class SqlRestorations(Repository):
-    """Restorations, in a transaction that somebody else begins and ends."""
+    """Restorations, in a transaction of the caller."""
 
     async def standing(self, heads: Collection[int]) -> StorePosition:
-        """Return how far the store has come, and the hashes that it has at *heads*."""
+        """Return the position of the store, and the hashes of its entries at *heads*."""
         head = await audit.head(self._connection)
         wanted = select(journal.c.id, journal.c.hash, journal.c.at).where(journal.c.id.in_({1, head.number, *heads}))
         rows = {row.id: row for row in await self._connection.execute(wanted)}
@@ -61,16 +61,16 @@ class SqlRestorations(Repository):
         )
 
     async def lives(self, since: datetime) -> bool:
-        """Whether any process has written since then that it runs, and not that it ends."""
+        """Whether any process has written since then that it runs and has not stopped."""
         living = select(process.c.name).where(process.c.beat_at > since, process.c.stopped_at.is_(None)).limit(1)
         return (await self._connection.execute(living)).first() is not None
 
     async def all(self) -> Sequence[Restoration]:
-        """Return all there ever were, oldest first."""
+        """Return all restorations, oldest first."""
         return [_of(row) for row in await self._connection.execute(select(restoration).order_by(restoration.c.id))]
 
     async def waiting(self) -> Restoration | None:
-        """Return the one that nobody has confirmed; `None`: there is none, and paper goes out."""
+        """Return the unconfirmed restoration; `None`: there is none, and paper is sent."""
         row = (await self._connection.execute(_WAITING)).one_or_none()
         return None if row is None else _of(row)
 
@@ -84,7 +84,7 @@ class SqlRestorations(Repository):
         numbers: Mapping[str, int] | None = None,
         pages: Mapping[str, int] | None = None,
     ) -> None:
-        """Let paper wait from now on. What is left out has still to be found out."""
+        """Hold paper from now on. The numbers to skip are not determined yet."""
         values = {"how": how, "noticed_at": at, "since": since, "by": by, "confirmed_by": "", "why": ""}
         values |= {"numbers": dict(numbers or {}), "pages": dict(pages or {})}
         await self._connection.execute(insert(restoration).values(**values))
@@ -92,14 +92,15 @@ class SqlRestorations(Repository):
     async def put_back(
         self, at: datetime, heard: datetime | None, *, by: str, numbers: Mapping[str, int], pages: Mapping[str, int]
     ) -> None:
-        """Let paper wait because a person says that the store is a copy. What is left out has still to be found out.
+        """Hold paper because a person reports that the store is a copy. The numbers to skip are not determined yet.
 
-        It may be a copy of a store in which paper waited. What was found out then is not enough: numbers were given since.
+        It may be a copy of a store in which paper was held. What was determined then is not enough: more numbers were
+        assigned since.
         """
         since = heard
         if (waiting := await self.waiting()) is not None:
             since = waiting.since or heard
-            if waiting.left_out is None:  # No service was started since: the same, said once more.
+            if waiting.left_out is None:  # No service has started since: the same report again.
                 numbers, pages = highest([waiting.numbers, numbers]), highest([waiting.pages, pages])
                 await self._connection.execute(delete(restoration).where(restoration.c.id == waiting.id))
             else:
@@ -107,13 +108,13 @@ class SqlRestorations(Repository):
         await self.begin(DetectionMethod.RESTORED, at, since, by=by, numbers=numbers, pages=pages)
 
     async def found_out(self, of: Restoration, how: DetectionMethod) -> None:
-        """Write down that a store which was taken for one that was only silent is an older copy."""
+        """Record that a store that was taken for a stopped one is an older copy."""
         await self._change(of, how=how)
 
     async def leave_out(
         self, of: Restoration, numbers: Mapping[str, tuple[int, int]], marks: Collection[HighWaterMark]
     ) -> None:
-        """Go on behind these numbers, and behind the pages that a mark, or a person, knows of."""
+        """Continue after these numbers, and after the pages that a high-water mark or a person reports."""
         left: dict[str, tuple[int, int]] = dict(of.left_out or {})
         for prefix, (first, last) in numbers.items():
             left[prefix] = (left.get(prefix, (first, last))[0], last)
@@ -131,7 +132,7 @@ class SqlRestorations(Repository):
                 await self._number_anew(row.id, after)
 
     async def _number_anew(self, incident_id: int, after: int) -> None:
-        """Let the pages about an incident that were decided on, and never tried, have numbers behind *after*."""
+        """Renumber the pages about an incident that were decided and never attempted, to numbers after *after*."""
         tried = select(delivery.c.notice_id).join(attempt, attempt.c.delivery_id == delivery.c.id)
         waits = (
             (notice_incident.c.incident_id == incident_id)
@@ -149,7 +150,7 @@ class SqlRestorations(Repository):
                 await self._connection.execute(update(notice).where(notice.c.id == row.id).values(facts=anew))
 
     async def look_first(self, now: datetime) -> None:
-        """Let nobody of the staff be told, for a while, of what the copy believes: the probes see whether it is so."""
+        """Hold notifications of staff for a while: the probes first check whether what the copy contains is still true."""
         waits = incident.c.state != IncidentState.RESOLVED
         begun = update(incident).where(_active(), waits).values(step_since=now)
         heard = update(incident).where(_active(), waits, incident.c.heard_at.is_not(None))
@@ -159,7 +160,7 @@ class SqlRestorations(Repository):
         await self._connection.execute(pending.values(not_before=now + SEE_FIRST))
 
     async def give_after_all(self, of: Restoration) -> None:
-        """Give the numbers that were left out, where none behind them was given yet: nothing was lost."""
+        """Assign the skipped numbers after all, where no later one was assigned: nothing was lost."""
         left: dict[str, list[int]] = {}
         for prefix, (first, last) in (of.left_out or {}).items():
             untouched = (counter.c.name == prefix) & (counter.c.next == last + 1)
@@ -170,7 +171,7 @@ class SqlRestorations(Repository):
         await self._change(of, left_out=left)
 
     async def confirm(self, of: Restoration, at: datetime, by: str, why: str) -> None:
-        """Let paper go out again."""
+        """Release paper."""
         await self._change(of, confirmed_at=at, confirmed_by=by, why=why)
 
     async def _change(self, of: Restoration, **values: Any) -> None:
