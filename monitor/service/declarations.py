@@ -1,6 +1,6 @@
-"""What a person says of an outage against the probes: that there is one which they do not see, or that it is over.
+"""Declarations by people that contradict the probes: an outage that the probes do not detect, or the end of one.
 
-Declared are webmail that cannot be opened, a filter that eats all mail. Closed is whatever is open.
+Examples of declared outages: webmail is unavailable, or a filter deletes all mail. Any open incident can be closed.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from monitor.service.oncall import read_moment
 from monitor.service.order_check import OrderCheck
 from monitor.store.engine.ledger import SqlStore
 
-#: Notices quote when it began. Longer ago is a slip in the date, or no outage that anybody is still to be told of.
+#: Notifications quote its begin. An earlier one is a typing error, or an outage that needs no notification any more.
 LONGEST_AGO = timedelta(days=7)
 
-#: What somebody types who has just looked at a clock.
+#: A time of day without a date.
 _CLOCK = re.compile(r"([01]?\d|2[0-3])[:.]([0-5]\d)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredOutage:
-    """An outage that was declared, and whether anybody hears of it."""
+    """A declared outage, and whether notifications are sent."""
 
     incident: Incident
-    #: By whose order nobody is told of it for now.
+    #: The silence that suppresses notifications.
     silence: Silence | None = None
 
 
 class DeclarationService:
-    """Carries out the orders of staff about outages that they know of."""
+    """Executes declarations of staff."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class DeclarationService:
         muter: Muter,
         check: OrderCheck,
     ) -> None:
-        """*known*: the agencies that are watched now; *brief*: whom to tell about one; *zone*: of times that are typed."""
+        """*known* returns the monitored agencies; *brief* the policy for one; *zone* that of typed times."""
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
@@ -66,7 +66,7 @@ class DeclarationService:
         self._check = check
 
     async def declare(self, agency: str, matter: IncidentType, *, since: str, why: str, by: str) -> DeclaredOutage:
-        """Let an outage be told of as a measured one is. *since* as people write it; "": now. Raise `OperationRejectedError`."""
+        """Open an incident for a declared outage. *since* as typed; "": now. Raise `OperationRejectedError`."""
         code, now = agency_called(agency, self._known()), self._clock.now()
         event = Declare(
             dedup_key=code,
@@ -94,10 +94,10 @@ class DeclarationService:
         recovered: bool | None = None,
         despite: Contradiction | None = None,
     ) -> Incident:
-        """Let an incident be over, by a person's word. Raise `OperationRejectedError`, also where it does not work again as measured.
+        """Close an incident manually. Raise `OperationRejectedError`, also if probes contradict.
 
-        *recovered*: whether mail works again, and whoever was told hears so; `None`: it does as far as it was declared, and
-        what is measured goes on.
+        *recovered*: whether mail works again, and recipients are notified of that; `None`: the declared part has
+        recovered, and detected trouble continues.
         """
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
@@ -127,7 +127,7 @@ class DeclarationService:
         return began
 
     def _dated(self, since: str, now: datetime) -> str:
-        """Return a clock time with the day on which clocks last showed it; anything else as it is."""
+        """Return a time of day with the date of its latest occurrence; any other text unchanged."""
         clock = _CLOCK.fullmatch(since)
         if clock is None:
             return since

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from alerts.model.incident import Incident
     from monitor.store.engine.ledger import SqlUnitOfWork
 
-#: By what stands for each: the Malay, the English, and where that names commands the English of a page.
+#: By key: the Malay text, the English text, and, if that names commands, the English text for a page.
 REFUSED: Final[Mapping[str, Sequence[str]]] = sections(Path(__file__).with_suffix(".yaml"))["refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Bilingual:
-    """Words of a refusal that differ by language."""
+    """Words of an error that differ by language."""
 
     english: str
     malay: str
@@ -30,22 +30,22 @@ class Bilingual:
 
 
 class OperationRejectedError(Exception):
-    """An order cannot be carried out. The message says why, and what to do or write instead.
+    """An operation is refused. The message gives the reason, and what to do or write instead.
 
-    It is English, as commands and programs read it. A page says `malay` in its place, or `on_page`; "": there is none.
+    It is in English, for commands and programs. A page shows `malay` instead, or `on_page`; "": there is none.
     """
 
     malay: str = ""
     on_page: str = ""
-    #: What the order has to name to be carried out all the same.
+    #: Name that overrides the refusal.
     despite: str = ""
 
     @classmethod
     def said(cls, key: str, **words: object) -> Self:
-        """Return one in the words of `order.yaml`."""
+        """Return an error with the words of `order.yaml`."""
         malay, english, *on_page = REFUSED[key]
         made = cls(english.format(**words))
-        # What another refusal says is said in the same language.
+        # The words of another error are inserted in the same language.
         made.malay = malay.format(**{key: getattr(word, "malay", "") or word for key, word in words.items()})
         made.on_page = "".join(on_page).format(**words)
         return made
@@ -56,12 +56,12 @@ class NotFoundError(OperationRejectedError):
 
 
 def no_incident(number: str) -> NotFoundError:
-    """Return that nothing has this number."""
+    """Return the error that no incident has this number."""
     return NotFoundError.said("no_incident", number=number)
 
 
 async def numbered(ledger: SqlUnitOfWork, number: str) -> Incident:
-    """Return the incident that people quote as *number*. Raise `NotFoundError`."""
+    """Return the incident with *number* in any notation. Raise `NotFoundError`."""
     found = await ledger.incident_numbered(number)
     if found is None:
         raise no_incident(number)
@@ -69,12 +69,12 @@ async def numbered(ledger: SqlUnitOfWork, number: str) -> Incident:
 
 
 def no_notice(notice_id: int) -> NotFoundError:
-    """Return that no notice has this number."""
+    """Return the error that no notification has this number."""
     return NotFoundError.said("no_notice", notice=notice_id)
 
 
 def agency_called(quoted: str, codes: Iterable[str]) -> str:
-    """Return the code of an agency that people call so, whatever the case. Raise `NotFoundError`."""
+    """Return the code of an agency, whatever the case of the given one. Raise `NotFoundError`."""
     known = {code.casefold(): code for code in codes}
     code = known.get(quoted.strip().casefold())
     if code is not None:

@@ -1,4 +1,4 @@
-"""What the running service shows and answers: joins the web's questions to the store and the watch."""
+"""Interface of the running service for the web: queries and operations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from monitor.views.overview import IncidentView, NotificationView, view_incident
 
 
 class ServiceFacade:
-    """The running service, as the web sees it."""
+    """The running service, as the web uses it."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class ServiceFacade:
         away: Callable[[], tuple[datetime, str] | None] = lambda: None,
         ailments: Callable[[], AbstractSet[LivenessFailure]] = frozenset,
     ) -> None:
-        """*watch* returns the one in force; *reload* reads the configuration again, by whose word.
+        """*watch* returns the current one; *reload* reads the configuration again in the name of a principal.
 
-        *away* returns since when the store is, and why; *ailments* what is wrong with this process.
+        *away* returns since when the database is unavailable, and why; *ailments* the problems of this process.
         """
         self._store = store
-        #: How everything stands.
+        #: Status of everything.
         self.board = board
         self._away = away
         self._ailments = ailments
@@ -74,7 +74,7 @@ class ServiceFacade:
     # -- state ---------------------------------------------------------------------------------------------------
 
     async def content(self, notice_id: int) -> tuple[NotificationView, Content] | None:
-        """Return a notice and what it says, composed again from its facts; `None`: no such notice."""
+        """Return a notification and its content, composed again from its facts; `None`: it does not exist."""
         async with self._store.reading() as ledger:
             try:
                 notice = await ledger.notice(notice_id)
@@ -86,11 +86,11 @@ class ServiceFacade:
         return view_notice(notice, incident), await self._composer.compose(notice, notice.channel)
 
     def metrics(self, *, open_metrics: bool = False) -> Iterator[bytes]:
-        """Return Prometheus' text format, a piece at a time. The first blocks for a while: fetch it in a thread."""
+        """Yield Prometheus' text format in parts. The first one blocks for a while: request it in a thread."""
         return self._metrics.pieces(open_metrics=open_metrics)
 
     def unready(self) -> str | None:
-        """Return why the service does not do all of its work (it starts, the store is away, the engine stands still)."""
+        """Return why the service is not ready (it starts, the database is unavailable, the engine is stuck)."""
         if not self._dispatcher.is_running:
             return "starting"
         if (away := self._away()) is not None:
@@ -99,21 +99,24 @@ class ServiceFacade:
         return unready(self._ailments())
 
     def is_watch_only(self) -> bool:
-        """Return whether mail is only watched, and nobody is told."""
+        """Return whether mail is only monitored, and nobody is notified."""
         return not self._watch().configuration.settings.tells
 
     def now(self) -> datetime:
-        """Return the present moment."""
+        """Return the current time."""
         return self._clock.now()
 
-    # -- orders --------------------------------------------------------------------------------------------------
+    # -- operations ----------------------------------------------------------------------------------------------
 
     async def reload(self, by: str) -> Sequence[Problem]:
-        """Read the configuration again, by somebody's word. Return the problems; with errors among them the old one stays in force."""
+        """Read the configuration again in the name of a principal.
+
+        Return the problems; if one is an error, the old one stays active.
+        """
         return await self._reload(by)
 
     def program(self, token: str) -> str | None:
-        """Return the name of the program whose token this is; `None`: nobody's."""
+        """Return the name of the program with this token; `None`: it is invalid."""
         known = self._watch().configuration.settings.api
         # All are compared, each in constant time.
         found = [
@@ -124,20 +127,20 @@ class ServiceFacade:
         return next(iter(found), None)
 
     async def acknowledge(self, number: str, by: str) -> Incident:
-        """Acknowledge an incident in a person's name. Raise `NotFoundError`, as every order about an incident does."""
+        """Acknowledge an incident in a person's name. Raise `NotFoundError`, as all operations on an incident."""
         return await self._order(number, partial(Acknowledge, by=by))
 
     async def take_over(self, number: str, by: str, of: str) -> Incident:
-        """Let a person have an incident that another has; nothing changes where *of* has it no more.
+        """Transfer an incident from its assignee *of*; nothing changes if *of* is not the assignee any more.
 
-        Whoever was told of it hears by SMS who has it now, and so does whom it was taken over from.
+        The notified staff and the previous assignee are notified of the new assignee by SMS.
         """
         return await self._order(number, partial(Acknowledge, by=by, of=of))
 
     async def remark(self, number: str, by: str, text: str) -> Incident:
-        """Write down what a person says about an incident; whoever has taken it on has it for longer by it.
+        """Add a note to an incident; a note by the assignee extends the acknowledgement.
 
-        What they say again at once changes nothing: a button is pressed twice.
+        The same note sent again at once changes nothing: a button was pressed twice.
         """
         now = self._clock.now()
         async with self._store.transaction() as ledger:
@@ -150,24 +153,30 @@ class ServiceFacade:
         return after or found
 
     async def hand_on(self, number: str, by: str) -> Incident:
-        """Let the next of the staff be told of an incident at once."""
+        """Escalate an incident to the next step at once."""
         return await self._order(number, partial(Escalate, by=by))
 
     async def release(self, number: str, by: str, *, despite: Contradiction | None = None) -> Incident:
-        """Release an incident's announcement. Raise `OperationRejectedError` while nobody is told, or where mail works again as measured."""
+        """Release an incident's announcement.
+
+        Raise `OperationRejectedError` in monitor-only mode, or if probes contradict.
+        """
         if self.is_watch_only():
             raise OperationRejectedError.said("nothing_to_release")
         return await self._order(number, partial(Release, by=by, despite=despite))
 
     async def releases(self) -> Sequence[IncidentView]:
-        """Return the outages whose announcements wait for a release that is offered, oldest first."""
+        """Return the outages whose announcements may be released, oldest first."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await ledger.open_incidents()
         return [view_incident(incident) for incident in found if release_is_offered(incident, now)]
 
     async def correct(self, number: str, by: str, why: str, *, despite: Contradiction | None = None) -> Incident:
-        """Declare an incident a false alarm. Raise `OperationRejectedError` when it is too late for that, was done before, or it is measured still."""
+        """Mark an incident as a false alarm.
+
+        Raise `OperationRejectedError` if it is too late, was done before, or probes contradict.
+        """
         before = await self.numbered(number)
         if before.corrected_at is not None:
             raise OperationRejectedError.said("corrected_before", number=before.number, by=before.corrected_by)
@@ -177,13 +186,13 @@ class ServiceFacade:
         return await self._order(number, partial(MarkFalseAlarm, by=by, why=why, despite=despite))
 
     async def settle(self, notice_id: int, ruling: ManualStatus, by: str, why: str) -> None:
-        """Take in what a person says became of a notice. Raise `OperationRejectedError`."""
+        """Set the status of a notification manually. Raise `OperationRejectedError`."""
         settlement = ManualStatusRequest(notice_id=notice_id, ruling=ruling, by=by, why=why, at=self._clock.now())
         if (problem := await self._dispatcher.settle(settlement)) is not None:
             raise OperationRejectedError(problem)
 
     async def numbered(self, number: str) -> Incident:
-        """Return the incident that people quote as *number*. Raise `NotFoundError`."""
+        """Return the incident with *number* in any notation. Raise `NotFoundError`."""
         async with self._store.reading() as ledger:
             return await numbered(ledger, number)
 
@@ -201,11 +210,14 @@ class ServiceFacade:
     # -- providers -----------------------------------------------------------------------------------------------
 
     def callback_base(self, gateway: str) -> str | None:
-        """Return the public URL that this gateway's provider was given."""
+        """Return the public URL that was given to this gateway's provider."""
         return callback_base(self._watch().configuration.settings, gateway) if gateway in self._pool else None
 
     async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
-        """Hand a provider's callback to its gateway; `None`: no such gateway. Raise `alerts.model.gateway.CallbackRejectedError`."""
+        """Pass a provider's callback to its gateway; `None`: no such gateway.
+
+        Raise `alerts.model.gateway.CallbackRejectedError`.
+        """
         if gateway not in self._pool:
             return None
         try:

@@ -1,4 +1,4 @@
-"""The gateways that are configured: built, replaced by a reload, and closed."""
+"""Configured gateways: built, replaced by a reload, and closed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ log = structlog.get_logger()
 #: Below the callback listener's public URL; the gateway's name follows.
 CALLBACK_PREFIX = "callbacks"
 
-#: What each is allowed for its end, in seconds: a connection that its provider does not close either is left.
+#: In seconds, for closing each: a connection that its provider does not close either is abandoned.
 _CLOSES_WITHIN = 10.0
 
 
 def build_lines(
     settings: Settings, directory: Path, *, before: Settings | None = None, in_use: Iterable[ConfiguredGateway] = ()
 ) -> list[ConfiguredGateway]:
-    """Return a line for each configured gateway, in the order of preference. Relative paths start at *directory*.
+    """Return the configured gateways in the order of preference. Relative paths start at *directory*.
 
-    Of those *in_use*, a gateway that *before* configured just so is kept, with its connections.
+    Of those *in_use*, a gateway whose configuration *before* was the same is kept, with its connections.
     """
     kinds, kept = gateway_kinds(), _unchanged(before, settings, in_use)
     return [
@@ -58,14 +58,14 @@ def _unchanged(before: Settings | None, after: Settings, in_use: Iterable[Config
         entry.name
         for entries in after.gateways.values()
         for entry in entries
-        # How many messages a minute it takes is the line's, not the gateway's.
+        # The rate limit belongs to the configured gateway, not to the implementation.
         if (was := known.get(entry.name)) and replace(was, per_minute=entry.per_minute) == entry
     }
     return {line.name: line.gateway for line in in_use if line.name in same}
 
 
 async def close_lines(lines: Iterable[ConfiguredGateway]) -> None:
-    """Release the connections of gateways, all at once."""
+    """Close gateways, all at once."""
     await asyncio.gather(*map(_close, lines))
 
 
@@ -81,23 +81,23 @@ async def _close(line: ConfiguredGateway) -> None:
 
 
 class Retirement:
-    """Gateways that a reload has replaced. They are closed once the calls that they were in are over."""
+    """Gateways that a reload has replaced. They are closed after their attempts in progress."""
 
-    #: What these calls are allowed: longer than any gateway's own deadline.
+    #: Longer than any gateway's own timeout.
     LASTS = timedelta(seconds=100)
 
     def __init__(self) -> None:
-        #: With when they are to be closed, on the loop's clock: what was replaced first comes first.
+        #: With the time to close them, on the loop's clock, earliest first.
         self._waiting: deque[tuple[float, Sequence[ConfiguredGateway]]] = deque()
         self._entered = asyncio.Event()
 
     def enter(self, lines: Sequence[ConfiguredGateway]) -> None:
-        """Let gateways wait for their end."""
+        """Add gateways that are to be closed."""
         self._waiting.append((asyncio.get_running_loop().time() + self.LASTS.total_seconds(), lines))
         self._entered.set()
 
     async def keep_closing(self) -> NoReturn:
-        """Close them when it is time, until cancelled."""
+        """Close gateways when their time has come, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await self._entered.wait()
@@ -107,13 +107,13 @@ class Retirement:
                 await close_lines(self._waiting.popleft()[1])
 
     async def close(self) -> None:
-        """Close those that still wait: no call is under way any more."""
+        """Close the remaining ones: no attempt is in progress."""
         waiting = [line for _, lines in self._waiting for line in lines]
         self._waiting.clear()
         await close_lines(waiting)
 
 
 def callback_base(settings: Settings, gateway: str) -> str | None:
-    """Return the URL below which this gateway's provider reaches us; `None` if none can."""
+    """Return the URL below which this gateway's provider reaches us; `None` if there is none."""
     public = settings.callbacks.public_url
     return f"{public.rstrip('/')}/{CALLBACK_PREFIX}/{gateway}" if public else None

@@ -1,4 +1,4 @@
-"""Measures an agency's mail for an order that states how it is: what the newest runs show, and new ones where those are old."""
+"""Measurement of an agency's mail for an operation that states its health: the newest runs, repeated if they are old."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, ProbeResult
 
-#: How long an order waits for new runs. One that fails takes longer than one that arrives, and is not waited for.
+#: How long an operation waits for new runs. A failing run takes longer than one that arrives, and is not awaited.
 PATIENCE: Final = timedelta(seconds=6)
 #: A run that began this recently is not repeated.
 FRESH: Final = timedelta(minutes=1)
-#: Of so many agencies the routes are run for one order.
+#: Maximum of agencies whose routes are run for one operation.
 MOST: Final = 20
 _OF: Final[Mapping[IncidentType, Direction]] = {
     matter: way for matter in (IncidentType.SENDING, IncidentType.RECEIVING) for way in WAYS[matter]
@@ -31,7 +31,7 @@ _OF: Final[Mapping[IncidentType, Direction]] = {
 
 
 class MailMeasurement:
-    """Says in which directions the newest message of an agency arrived."""
+    """Returns the directions in which the newest message of an agency arrived."""
 
     def __init__(
         self, *, watch: Callable[[], ProbingRuntime], history: History, clock: Clock, patience: timedelta = PATIENCE
@@ -40,11 +40,11 @@ class MailMeasurement:
         self._history = history
         self._clock = clock
         self._patience = patience
-        #: The runs that were begun for an order, by route.
+        #: Runs that were begun for an operation, by route.
         self._trials: dict[str, OnDemandRun] = {}
 
     def begin(self, agencies: Collection[str]) -> Sequence[OnDemandRun]:
-        """Run the routes of *agencies* at once that this process probes, except those with a fresh run."""
+        """Run the routes of *agencies* that this process probes, except those with a fresh run."""
         watch, now = self._watch(), self._clock.now()
         self._trials = {name: each for name, each in self._trials.items() if not each.is_over}
         for agency in [each for each in agencies if each in watch.owned][:MOST]:
@@ -52,13 +52,13 @@ class MailMeasurement:
                 newest = self._history.known().get(route)
                 is_fresh = newest is not None and abs(now - newest.started_at) < FRESH
                 if not is_fresh and route not in self._trials:
-                    # One that has just left the configuration is not there.
+                    # A route that has just left the configuration is not there.
                     with suppress(KeyError):
                         self._trials[route] = watch.prober.run_now(route)
         return [each for each in self._trials.values() if each.route.agency in agencies]
 
     async def measure(self, agency: str) -> Delivered:
-        """Run the routes of an agency, wait for a while until they end, and return what the newest runs show."""
+        """Run the routes of an agency, wait for a while until they end, and return the result of the newest runs."""
         trials = self.begin([agency])
         with suppress(TimeoutError):
             async with asyncio.timeout(self._patience.total_seconds()):
@@ -67,7 +67,10 @@ class MailMeasurement:
         return (await self.newest([agency]))[agency]
 
     async def newest(self, agencies: Collection[str]) -> Mapping[str, Delivered]:
-        """Return when the newest run in each direction began, where its message arrived, by agency. Raise `StoreUnavailable`."""
+        """Return, by agency and direction, when the newest run began if its message arrived.
+
+        Raise `StoreUnavailable`.
+        """
         # In another process, or before the start.
         await self._history.look_up(agencies)
         return {agency: self._delivered(agency) for agency in agencies}
@@ -75,7 +78,7 @@ class MailMeasurement:
     def _delivered(self, agency: str) -> Delivered:
         watch, known = self._watch(), self._history.known()
         if (together := watch.consensus.together(agency)) is not None:
-            # What arrives at one site may not at another.
+            # Mail that arrives at one site may fail at another.
             works = [way for way, direction in _OF.items() if together.directions.get(direction) in WORKS]
             return dict.fromkeys(works, self._clock.now())
         found: dict[IncidentType, datetime] = {}
@@ -86,7 +89,7 @@ class MailMeasurement:
         return found
 
     def _by_way(self, agency: str) -> Mapping[IncidentType, Sequence[MonitoredRoute]]:
-        """Return the routes that show a direction: those within the agency only where there are no others."""
+        """Return the routes that show a direction: internal routes only if there are no others."""
         routes = self._watch().configuration.registry.routes_of(agency)
         inside = [each for each in routes if each.direction is Direction.INTERNAL]
         return {way: [each for each in routes if each.direction is _OF[way]] or inside for way in _OF}

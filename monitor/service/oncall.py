@@ -1,4 +1,4 @@
-"""Who is on call in the running service: shows it, lets it be overridden, and counts what is missing."""
+"""On-call contacts in the running service: display, overrides, and metrics of gaps."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
 
-#: Time brings gaps closer, and numbers past their limit. An order is counted at once.
+#: Gaps approach and numbers expire with time. An operation is counted at once.
 _EVERY = timedelta(minutes=1)
-#: Rotas are not made for longer, nor public holidays known; and the calendar itself has an end.
+#: Neither rotas nor public holidays are known for longer, and the calendar itself ends.
 _FURTHEST_YEARS = 10
-#: Longer than anybody is away, and short enough that a slip in the year is noticed.
+#: Longer than any absence, and short enough to expose a mistake in the year.
 LONGEST_OVERRIDE = timedelta(days=92)
 
 
@@ -58,41 +58,41 @@ class RotaView:
     at: datetime
     #: `None`: nobody is on call.
     person: Contact | None
-    #: Who made the override by which this person is on call; empty without one.
+    #: Author of the override by which this person is on call; empty without one.
     overridden_by: str
-    #: When that changes; `None`: not for three months.
+    #: When that changes; `None`: not within three months.
     until: datetime | None
-    #: Who comes on then; `None`: nobody.
+    #: The next contact on call; `None`: nobody.
     next: Contact | None
-    #: Of the seven days from that moment.
+    #: In the seven days from that moment.
     gaps: Sequence[Gap]
 
 
 def owner_of(rota: str) -> str:
-    """Return the code of the agency in whose file a rota is; `OURSELVES` of one that all may name."""
+    """Return the code of the agency in whose file a rota is; `OURSELVES` for a shared one."""
     code, slash, _ = rota.rpartition("/")
     return code if slash else OURSELVES
 
 
-#: By whose word an override is taken back whose person is in no file any more.
+#: Author of the removal of an override whose contact is in no file any more.
 _CONFIGURATION = "configuration"
 
 
 class OnCall:
-    """The rotas in force and their overrides."""
+    """The current rotas and their overrides."""
 
     def __init__(
         self, *, store: SqlStore, metrics: Metrics, clock: Clock, configuration: Callable[[], Configuration]
     ) -> None:
-        """Have *configuration* return the one in force."""
+        """Take the current configuration from *configuration*."""
         self._store = store
         self._metrics = metrics
         self._clock = clock
         self._configuration = configuration
         self._roster = PerConfiguration(configuration, _DutyRosters().make)
-        #: The roster that overrides have followed.
+        #: The roster that overrides were last adapted to.
         self._followed: _Roster | None = None
-        #: The rotas that had nobody on call when they were last counted; `None`: they were not yet.
+        #: Rotas without a contact on call at the last count; `None`: not counted yet.
         self.deserted: Sequence[str] | None = None
 
     def rotas(self, agency: str) -> Sequence[str]:
@@ -100,9 +100,10 @@ class OnCall:
         return [rota.name for rota in self._shown(agency)]
 
     def visible(self, scope: AgencyScope) -> Sequence[str]:
-        """Return the names of the rotas that somebody with this scope may see, sorted.
+        """Return the names of the rotas visible in a scope, sorted.
 
-        Those of all agencies and our own; or those that the escalations of one's agencies name, lent ones among them.
+        The scope of everything includes all and our own; another one, the rotas that its agencies' escalations name,
+        including shared ones.
         """
         if scope.everything:
             return sorted(self.rotas(""))
@@ -110,14 +111,14 @@ class OnCall:
         return sorted({name for code in scope.agencies if code in known for name in self.rotas(code)})
 
     def candidates(self, rota: str) -> Sequence[Contact]:
-        """Return who may take the duty of a rota over: those that it knows and that can be reached. Raise `NotFoundError`."""
+        """Return the contacts that may take over a rota: known to it and reachable. Raise `NotFoundError`."""
         named = self._roster().named.get(rota)
         if named is None:
             raise NotFoundError.said("no_rota", rota=rota)
         return [person for person in self._people(named).values() if person.addresses]
 
     async def spells(self, rota: str, first: datetime, last: datetime) -> Sequence[OnCallPeriod]:
-        """Return who has the duty of a rota when, between the two moments. Raise `NotFoundError`."""
+        """Return the on-call periods of a rota between two moments. Raise `NotFoundError`."""
         named = self._roster().named.get(rota)
         if named is None:
             raise NotFoundError.said("no_rota", rota=rota)
@@ -126,9 +127,9 @@ class OnCall:
         return spells(named, overrides, first, last)
 
     async def show(self, agency: str, at: str, *, only: Collection[str] | None = None) -> Sequence[RotaView]:
-        """Return the rotas that an agency's escalation names; of "", all. *at*: a moment as people write it, or "".
+        """Return the rotas that an agency's escalation names; of "", all. *at*: a moment as typed, or "".
 
-        *only*: those of them with these names. To look three months ahead takes some milliseconds for each.
+        *only*: those of them with these names. Looking three months ahead takes some milliseconds for each.
         """
         moment = self._moment(at, first_showing) if at else self._clock.now()
         rotas = [rota for rota in self._shown(agency) if only is None or rota.name in only]
@@ -144,13 +145,13 @@ class OnCall:
         return (await self.records()).overrides
 
     async def records(self) -> DutyRecords:
-        """Return the overrides that are not over, and which numbers answered a drill."""
+        """Return the overrides that are not over, and the numbers that drills have confirmed."""
         async with self._store.reading() as ledger:
             standing = await ledger.duty.standing(self._clock.now())
             return DutyRecords(overrides=standing, answered=await ledger.duty.answered())
 
     async def add(self, *, rota: str, person: str, begins: str, ends: str, by: str) -> Override:
-        """Let a person take a duty over. *begins* ("": now) and *ends* as people write them. Raise `OperationRejectedError`."""
+        """Add an override. *begins* ("": now) and *ends* as typed. Raise `OperationRejectedError`."""
         named = self._named(rota)
         people = self._people(named)
         contact = people.get(person)
@@ -161,7 +162,7 @@ class OnCall:
         if not contact.addresses:
             raise OperationRejectedError.said("no_number", person=person)
         now = self._clock.now()
-        # An hour that comes twice belongs to the override whole: overlap rather than gap.
+        # An hour that the clock shows twice is included completely: an overlap is better than a gap.
         first = self._moment(begins, first_showing) if begins else now
         last = self._moment(ends, last_showing)
         if not max(first, now) < last <= first + LONGEST_OVERRIDE:
@@ -175,7 +176,7 @@ class OnCall:
         return made
 
     async def remove(self, override_id: int, by: str) -> Override:
-        """Take an override back. Raise `NotFoundError`."""
+        """Remove an override. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             gone = await ledger.duty.remove(override_id, by, now)
@@ -187,10 +188,10 @@ class OnCall:
         return gone
 
     async def follow(self) -> bool:
-        """Let overrides follow an edit of contacts; return whether one did.
+        """Adapt overrides to edited contacts; return whether one changed.
 
-        Another number is taken over. The override of somebody who was removed, since this process began, is taken back; who
-        was never known here may be in the files of another process.
+        A new number is applied. The override of a contact that was removed since this process began is removed; a
+        contact unknown to this process may be in the files of another one.
         """
         before, self._followed = self._followed, await asyncio.to_thread(self._roster)
         if before is self._followed:
@@ -216,9 +217,9 @@ class OnCall:
         return changed
 
     async def concerned(self, override: Override) -> Sequence[Contact]:
-        """Return whose duty an override changes, made or taken back: who takes it over first, and who else would have it.
+        """Return the contacts whose duty an override changes: first the substitute, then the others.
 
-        No notice tells them: whoever gives the order does.
+        No notification is sent to them: the author of the override informs them.
         """
         named = self._roster().named.get(override.rota)
         if named is None:
@@ -228,18 +229,18 @@ class OnCall:
             async with self._store.reading() as ledger:
                 standing = await ledger.duty.standing(now, [named.name])
         except StoreUnavailable:
-            # The order is committed, and must not look as if it had failed.
+            # The change is committed, and must not appear to have failed.
             return [override.contact]
         return concerned(named, override, standing, now)
 
     async def keep_counting(self) -> NoReturn:
-        """Export what is missing, once a minute, until cancelled."""
+        """Export the metrics of gaps once a minute, until cancelled."""
         await run_periodically("count of who is on call", self._count, _EVERY)
 
     async def _recount(self) -> None:
         try:
             await self._count()
-        # Whatever it is: the order is committed, and must not look as if it had failed.
+        # Whatever fails: the change is committed, and must not appear to have failed.
         except Exception:
             log.exception("who is on call could not be counted; it is counted within a minute")
 
@@ -248,11 +249,11 @@ class OnCall:
         async with self._store.reading() as ledger:
             overrides, answered = await ledger.duty.standing(now), await ledger.duty.answered()
         settings = self._configuration().settings
-        # A tenth of a second of thousands that are new; later it is made of those that have changed.
+        # A tenth of a second for thousands of new contacts; later only changed ones are processed.
         known = await asyncio.to_thread(self._roster)
         day = now.astimezone(settings.time_zone).date()
         deserted: list[str] = []
-        # Hundreds of agencies must not keep a gateway's answer waiting.
+        # Hundreds of agencies must not delay the answer of a gateway.
         async for agency, rotas in yielding(known.rotas.items()):
             empty = [rota.name for rota in rotas if on_call(rota, overrides, now) is None]
             deserted += empty
@@ -294,7 +295,7 @@ class OnCall:
 def read_moment(
     text: str, now: datetime, zone: ZoneInfo, showing: Callable[[datetime, ZoneInfo], datetime] = first_showing
 ) -> datetime:
-    """Return the moment that *text* says; without an offset it is local time. Raise `OperationRejectedError`."""
+    """Parse a moment; without an offset it is local time. Raise `OperationRejectedError`."""
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -306,7 +307,7 @@ def read_moment(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Roster:
-    """The rotas and contacts of one configuration, by the agency whose file they are in."""
+    """The rotas and contacts of one configuration, by the agency whose file contains them."""
 
     rotas: Mapping[str, Sequence[Rota]]
     staff: Mapping[str, Sequence[Contact]]
@@ -318,18 +319,18 @@ class _Roster:
         return {rota.name: rota for rotas in self.rotas.values() for rota in rotas}
 
     def people(self, rota: str) -> Mapping[str, Contact]:
-        """Return who may have the duty of a rota, by key."""
+        """Return the contacts that may be on call for a rota, by key."""
         agency, slash, _ = rota.partition("/")
         own = self.staff.get(agency, ()) if slash else ()
         return {person.key: person for person in (*self.shared, *own)}
 
     def person(self, override: Override) -> Contact | None:
-        """Return who takes a duty over, as the configuration has them; `None`: it does not."""
+        """Return the contact of an override as configured; `None`: it is not."""
         return self.people(override.rota).get(override.contact.key)
 
 
 class _DutyRosters:
-    """Makes the roster of each configuration; what is an agency's is kept for as long as that is the same."""
+    """Builds the roster of each configuration; the part of an unchanged agency is reused."""
 
     def __init__(self) -> None:
         self._shared: SharedSettings | None = None
@@ -352,7 +353,7 @@ class _DutyRosters:
 
 
 def _verified(person: Contact, answered: Mapping[str, datetime], zone: ZoneInfo) -> Contact:
-    """Return a contact with the later of two days at each number: the one written down, and that of a drill."""
+    """Return a contact with the later of two dates at each number: the configured one, and that of a drill."""
 
     def verified(address: Address) -> date | None:
         drilled = answered.get(address.number)
@@ -377,7 +378,7 @@ def _view(rota: Rota, overrides: Sequence[Override], at: datetime, known: Callab
 
 
 def _key(rota: str) -> str:
-    """Return what a rota is called in the file that has it."""
+    """Return the key of a rota in its file."""
     return rota.rpartition("/")[2]
 
 

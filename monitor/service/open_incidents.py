@@ -1,4 +1,4 @@
-"""What incidents that are open take over of an edited configuration, and what is said of that to whoever has edited it."""
+"""Changes that open incidents adopt from an edited configuration, and the messages about them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import Configuration, called_in_store
 from monitor.model.lazy_text import LazyText, said
 
-#: Of more the last line says how many there are.
+#: The last line gives the number of further ones.
 _SAID_AT_MOST = 20
 
 
 class PresentBriefs:
-    """Whom incidents would tell if they opened by a configuration; each brief is made when it is first asked for."""
+    """Policies that incidents would have if they opened now; each is built on first use."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._settings = configuration.settings
@@ -28,7 +28,7 @@ class PresentBriefs:
         self._people: dict[str, Mapping[str, Contact]] = {}
 
     def of_agency(self, code: str) -> PolicySnapshot:
-        """Return the brief of an agency. Raise `KeyError`: it is not configured."""
+        """Return the policy of an agency. Raise `KeyError`: it is not configured."""
         made = self._made.get((code, "", ""))
         if made is None:
             brief = self._agencies[code].brief(self._settings.shared())
@@ -36,7 +36,7 @@ class PresentBriefs:
         return made
 
     def of(self, before: PolicySnapshot) -> PolicySnapshot | None:
-        """Return the brief that an incident would have which has *before*; `None`: its agency is watched no more."""
+        """Return the policy that an incident with the policy *before* would have now; `None`: its agency is no longer monitored."""
         if before.agency and before.agency not in self._agencies:
             return None
         present = replace(self.of_agency(before.agency), cause=before.cause) if before.agency else self._of_noc(before)
@@ -56,7 +56,7 @@ class PresentBriefs:
         return replace(made, of_agency=before.of_agency)
 
     def _contacts(self, code: str) -> Mapping[str, Contact]:
-        """Return who may stand in for somebody of an agency, or of the operations centre, by key."""
+        """Return the contacts that may replace one of an agency, or of the operations centre, by key."""
         people = self._people.get(code)
         if people is None:
             shared = self._settings.shared()
@@ -66,7 +66,7 @@ class PresentBriefs:
 
 
 def taken_over(incidents: Collection[Incident], configuration: Configuration) -> Sequence[Problem]:
-    """Return what each open incident takes over of an edit, and what it keeps; nothing of those that it does not concern."""
+    """Return the changes that each open incident adopts and what it keeps; incidents that are not affected are left out."""
     found = [*_taken_over(incidents, configuration)]
     if len(found) > _SAID_AT_MOST:
         more = said("and {count} more incidents are open that this concerns", count=len(found) - _SAID_AT_MOST)

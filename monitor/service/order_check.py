@@ -1,4 +1,4 @@
-"""Checks an order about an incident against what is measured, before anybody is told anything by it."""
+"""Check of an operation on an incident against the newest measurements, before notifications are sent because of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alerts.persistence.clock import Clock
 from monitor.service.errors import Bilingual, OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
-#: So many readers are named; the others are counted.
+#: Maximum of readers that are named; the others are counted.
 _NAMED: Final = 8
 _WAYS: Final = {
     IncidentType.SENDING: Bilingual("from the agency", malay="daripada agensi"),
@@ -26,16 +26,19 @@ _WAYS: Final = {
 
 
 class OrderCheck:
-    """Refuses what contradicts the newest runs, until it is ordered in spite of that."""
+    """Refuses operations that contradict the newest runs, unless the contradiction is overridden."""
 
     def __init__(self, *, store: SqlStore, clock: Clock, measure: Callable[[str], Awaitable[Delivered]]) -> None:
-        """*measure* has an agency's mail measured now."""
+        """*measure* measures an agency's mail now."""
         self._store = store
         self._clock = clock
         self._measure = measure
 
     async def check(self, incident: Incident, order: Order) -> None:
-        """Raise `OperationRejectedError` with what to name in `despite`. Measuring takes some seconds: nothing is measured for what no run could contradict."""
+        """Raise `OperationRejectedError` with the value for `despite`.
+
+        A measurement takes some seconds and is omitted if no run could contradict.
+        """
         possible = Contradiction.WORKS_AGAIN if isinstance(order, Release) else Contradiction.STILL_FAILS
         if order.despite is possible or incident.measured is None or apply(incident, order) is incident:
             return
@@ -46,7 +49,7 @@ class OrderCheck:
             raise _contradicted(incident, order, found, found.contradiction)
 
     async def effect(self, incident: Incident, order: Order, delivered: Delivered) -> OrderEffect:
-        """Return what an order would lead to."""
+        """Return the effect that an operation would have."""
         async with self._store.reading() as ledger:
             notices = await ledger.notices(incident.id)
         return effect(incident, order, notices, delivered, self._clock.now())
@@ -76,7 +79,7 @@ def _contradicted(
 
 
 def readers(incident: Incident, drafts: Sequence[NotificationDraft]) -> Bilingual:
-    """Return who would read something: "Siti Contoh (sms), Kementerian Contoh (fax) and 3 more"."""
+    """Return the readers of notifications: "Siti Contoh (sms), Kementerian Contoh (fax) and 3 more"."""
     named = [
         (str(draft.addressee or incident.name_of(draft.person)), draft.addresses[0].channel)
         for draft in drafts[:_NAMED]

@@ -1,7 +1,7 @@
-"""Closes incidents of agencies that have left the configuration: nobody finds out any more when their mail works again.
+"""Closes incidents of agencies that have left the configuration: their recovery would never be detected.
 
-Not at once: a file that was taken away by mistake is put back within minutes, or the agency is only called otherwise, and two
-processes on one store do not read their files in the same moment.
+Not at once: a file that was removed by mistake is restored within minutes, the agency may be renamed, and two processes
+on one store read their files at different moments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
 
-#: So long an incident of an agency that has left stays open, from when this process first saw it there.
+#: How long an incident stays open after its agency has left, from when this process first noticed.
 STAYS = timedelta(minutes=10)
 _EVERY = timedelta(seconds=30)
 _WHY = "its agency has left the configuration"
@@ -30,7 +30,7 @@ _WHY = "its agency has left the configuration"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrphanedIncident:
-    """An open incident whose agency is watched no more, and when it is closed."""
+    """An open incident whose agency is no longer monitored, and when it is closed."""
 
     number: str
     agency: str
@@ -38,7 +38,7 @@ class OrphanedIncident:
 
 
 class OrphanedIncidentCloser:
-    """Looks after the open incidents of agencies that nobody watches any more."""
+    """Closer of open incidents whose agency is no longer monitored."""
 
     def __init__(
         self,
@@ -49,29 +49,29 @@ class OrphanedIncidentCloser:
         clock: Clock,
         known: Callable[[], Collection[str]],
     ) -> None:
-        """*known*: the agencies that are watched now."""
+        """*known* returns the monitored agencies."""
         self._store = store
         self._alerting = alerting
         self._metrics = metrics
         self._clock = clock
         self._known = known
-        #: By agency. In memory only: after a start they stay as long again.
+        #: By agency. In memory only: after a start the period begins again.
         self._departed: Mapping[str, OrphanedIncident] = {}
 
     @property
     def departed(self) -> Sequence[OrphanedIncident]:
-        """What is open of agencies that have left, as it was last looked at."""
+        """The open incidents of agencies that have left, by the last check."""
         return list(self._departed.values())
 
     async def keep_closing(self) -> NoReturn:
-        """Look again and again, until cancelled."""
+        """Check repeatedly, until cancelled."""
         await run_periodically("closing what is watched no more", self.look, _EVERY)
 
     async def look(self) -> None:
-        """Note which incidents are nobody's any more, and close those that have been so for long enough."""
+        """Record incidents without an agency, and close those whose period is over."""
         now, known = self._clock.now(), self._known()
         async with self._store.reading() as ledger:
-            # What is our own has a key with a slash.
+            # Keys of our own parts contain a slash.
             numbers = {
                 key: each.number
                 for key, each in (await ledger.open_numbers()).items()
@@ -93,7 +93,7 @@ class OrphanedIncidentCloser:
                     at=each.closes_at.isoformat(timespec="seconds"),
                 )
         for each in list(self._departed.values()):
-            # A clock that was set back keeps nothing open for longer.
+            # A clock that was set back does not extend the period.
             if not now < each.closes_at <= now + STAYS:
                 await self._close(each, now)
         self._metrics.incidents_departed(len(self._departed))

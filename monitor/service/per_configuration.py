@@ -1,4 +1,4 @@
-"""What follows from the configuration in force: made once for each, however often it is asked for."""
+"""Values derived from the current configuration, computed once for each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ T = TypeVar("T")
 
 
 class PerConfiguration(Generic[T]):
-    """Call it, and it returns what follows. Making that may be slow: an installation has thousands of contacts."""
+    """Callable that returns the derived value.
+
+    The computation may be slow: an installation has thousands of contacts.
+    """
 
     def __init__(self, configuration: Callable[[], Configuration], make: Callable[[Configuration], T]) -> None:
-        """Have *configuration* return the one in force, and *make* what follows from one."""
+        """Take the current configuration from *configuration*; *make* computes the value."""
         self._configuration = configuration
         self._make = make
         self._made: tuple[Configuration, T] | None = None
@@ -42,7 +45,7 @@ def contact_names(configuration: Configuration) -> Mapping[str, frozenset[str]]:
 
 
 def pin_book(configuration: Configuration) -> PinStore:
-    """Return the PINs of all contacts that have one: those of an agency's file, and the shared ones for every agency."""
+    """Return the PINs of all contacts that have one: those of an agency's file for that agency, and the shared ones for all."""
     shared = configuration.settings.contacts
     return PinStore(
         {

@@ -1,7 +1,7 @@
-"""What follows from one configuration (routes, their judge, what is told of them, the prober), and how the next.
+"""Runtime of one configuration (routes, evaluator, reporter, prober), and the transition to the next.
 
-A reload changes what the configuration changes, and nothing else (docs/adr/0026); and a change of who shares the agencies
-changes nothing but whose they are (docs/adr/0061).
+A reload changes what the configuration changes, and nothing else (docs/adr/0026); a change of shards changes only who
+probes which agency (docs/adr/0061).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _TOKENS_EVERY = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeContext:
-    """What a watch is built with."""
+    """Dependencies of a runtime."""
 
     signer: TokenSigner
     store: SqlStore
@@ -68,45 +68,46 @@ class RuntimeContext:
     alerting: Alerting
     metrics: Metrics
     clock: Clock
-    #: A hub may read what is said of agencies.
+    #: A hub may read our statuses.
     is_read: bool = False
-    #: Since when the site has judged without a silence (`monitor.evaluation.joint.freshness.continuous_since`).
+    #: Since when the site has evaluated health without interruption
+    #: (`monitor.evaluation.joint.freshness.continuous_since`).
     continuous_since: Callable[[], datetime | None] = lambda: None
-    #: Whoever runs the loop keeps it measuring.
+    #: Measured by the owner of the event loop.
     lag: LagMeter = field(default_factory=LagMeter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbingRuntime:
-    """A configuration at work. The next one has the same parts: they are told what has changed."""
+    """An applied configuration. The next one has the same parts, which are given the changes."""
 
     configuration: Configuration
-    #: Those that this process probes.
+    #: The routes that this process probes.
     routes: Mapping[str, MonitoredRoute]
     judge: HealthEvaluator
     consensus: IncidentReporter
     pipeline: ResultPipeline
     prober: Prober
     inspector: CheckRunner
-    #: The prober puts them there, and the checks look at them.
+    #: Written by the prober, and read by the checks.
     specimens: MutableMapping[str, bytes]
     share: Shard
     #: The agencies that this process probes, by code.
     owned: AbstractSet[str]
-    #: Of all other routes it says how they stand, as the store has it from those who probe them. It hears no run.
+    #: Evaluator of all other routes, by the health that their processes have stored. It processes no run.
     elsewhere: HealthEvaluator
 
     def judge_of(self, agency: str) -> HealthEvaluator:
-        """Return what says how the routes of an agency stand, or "" those that are our own, whoever probes them."""
-        # Not by what is owned: while a share changes hands that is the old one.
+        """Return the evaluator of an agency's routes; "": of our own routes, whichever process probes them."""
+        # Not by `owned`: during a change of shards that is the old set.
         return self.elsewhere if self.elsewhere.knows(agency) else self.judge
 
     def probed_by(self, agency: str) -> str:
-        """Return the process that probes an agency, where it is another one; else ""."""
+        """Return the process that probes an agency, if it is another one; else ""."""
         return "" if agency in self.owned else self.share.owner(agency)
 
     def is_unseen(self, agency: str) -> bool:
-        """Whether this process has no verdict of its own on an agency's mail: by runs before its start, or none at all."""
+        """Whether this process has not evaluated an agency's mail since its start."""
         return agency not in self.owned or not self.judge.mail(agency).is_current
 
     def troubled(self, agency: str) -> AbstractSet[str]:
@@ -116,27 +117,27 @@ class ProbingRuntime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Past:
-    """What the store says of routes and agencies from before they are watched here."""
+    """Stored state of routes and agencies from before this process monitors them."""
 
     healths: Mapping[str, tuple[Health, datetime]] = field(default_factory=dict)
     streaks: Mapping[str, Sequence[GradedRun]] = field(default_factory=dict)
     deferrals: Mapping[str, datetime] = field(default_factory=dict)
     falls: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
-    #: Agencies whose incident is held open until they are steady.
+    #: Agencies whose incident stays open until they stop flapping.
     unsteady: AbstractSet[str] = frozenset()
     open_incidents: Mapping[str, IncidentType] = field(default_factory=dict)
-    #: By dedup key: since when each is as was told, and when that was.
+    #: By dedup key: since when each has the notified state, and when it was notified.
     outages: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
-    #: What people have declared and nobody has said to be over, by agency.
+    #: Declared and unresolved incident types, by agency.
     declared: Mapping[str, IncidentType] = field(default_factory=dict)
     tokens: Mapping[str, SentToken] = field(default_factory=dict)
-    #: Since when the site has judged without a silence.
+    #: Since when the site has evaluated health without interruption.
     continuous_since: datetime | None = None
 
     def tell(
         self, judge: HealthEvaluator, routes: Iterable[MonitoredRoute], agencies: Collection[str], now: datetime
     ) -> None:
-        """Tell *judge* of *routes* and *agencies* that it has gained."""
+        """Restore the state of the *routes* and *agencies* that *judge* has gained."""
         names = {route.name for route in routes}
         judge.restore_continuity([route.name for route in routes if route.agency], self.continuous_since, now)
         ours = {name: judged for name, judged in self.healths.items() if name not in judge.routes}
@@ -145,26 +146,26 @@ class _Past:
         came = {sent.route: sent.at for sent in self.tokens.values() if sent.came and sent.route in names}
         judge.restore_arrivals(came)
         judge.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
-        # Beside them what is our own, of which the judge keeps what it knows better.
+        # With them those of our own parts, of which the evaluator keeps newer ones.
         falls = {key: at for key, at in self.falls.items() if key in agencies or "/" in key}
         judge.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
 
 
 async def make_watch(configuration: Configuration, around: RuntimeContext, share: Shard = WHOLE) -> ProbingRuntime:
-    """Build a watch of a share of the agencies that takes up where the store says the last one left off."""
+    """Build the runtime of a shard that continues where the stored state ends."""
     settings, registry = configuration.settings, configuration.registry
     owned = share.of(registry.agencies)
     routes = {route.name: route for route in registry.routes if _is_probed(route, owned)}
     past = await _past(routes.values(), settings, around)
     judge = HealthEvaluator(routes.values(), _own_policy(settings), settings.flapping.build())
     past.tell(judge, routes.values(), owned, around.clock.now())
-    # Those of what is our own, which a reload does not interrupt.
+    # Those of our own parts, which a reload does not interrupt.
     ours = {name: runs for name, runs in past.streaks.items() if name not in routes}
     judge.restore_streaks(ours, around.clock.now())
     specimens: dict[str, bytes] = {}
     agencies = (*(code for code in registry.agencies if code in owned), NO_AGENCY)
     assigned = _assigned(configuration, agencies, specimens)
-    # Before anybody can read them.
+    # Before metrics can be scraped.
     around.metrics.restore_declared(past.declared)
     await announce(around.metrics, configuration, assigned, agencies)
     _say_members(registry)
@@ -206,7 +207,7 @@ async def make_watch(configuration: Configuration, around: RuntimeContext, share
         metrics=around.metrics,
         clock=around.clock,
         known_tokens=past.tokens,
-        # Others have run them until now. Whoever begins alone begins each at its own phase, as ever.
+        # Others have run them until now. A process alone starts each route at its own phase.
         last_runs=_last_runs(routes.values(), around.history) if len(share.alive) > 1 else {},
         mail_providers=build_mail_providers(settings.providers),
         specimens=specimens,
@@ -238,7 +239,7 @@ def _say_members(registry: Registry) -> None:
 
 
 def _let_go_of_sites(consensus: IncidentReporter, settings: Settings, now: datetime) -> None:
-    """Let it be told that it is over with sites that are none of ours any more: nobody hears them."""
+    """Resolve the problems of sites that are no longer configured: no site reports on them any more."""
     known = settings.hub.sites if settings.hub else {}
     watched = {f"{SITES}{name}" for name in known} | ({QUORUM} if known else set())
     for key in [key for key in consensus.told if key.startswith(OF_HUB) and key not in watched]:
@@ -246,18 +247,18 @@ def _let_go_of_sites(consensus: IncidentReporter, settings: Settings, now: datet
 
 
 def _is_probed(route: MonitoredRoute, owned: AbstractSet[str]) -> bool:
-    # What is our own is every process's: its evidence is about its own machine and network.
+    # Our own parts belong to every process: they depend on its machine and network.
     return route.agency == NO_AGENCY or route.agency in owned
 
 
 def _ours(told: Mapping[str, IncidentType], owned: AbstractSet[str]) -> Mapping[str, IncidentType]:
-    """Return what of all that people were told of this process has to end."""
+    """Return the notified problems that this process must resolve."""
     return {key: matter for key, matter in told.items() if (agency := agency_of(key)) is None or agency in owned}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationChange:
-    """A configuration that can be taken up. Nothing has been changed yet, and nothing that follows can fail."""
+    """A configuration that can be applied. Nothing has changed yet, and no further step can fail."""
 
     configuration: Configuration
     routes: Mapping[str, MonitoredRoute]
@@ -265,10 +266,10 @@ class ConfigurationChange:
     owned: AbstractSet[str]
     difference: Difference
     past: _Past
-    #: The agencies, and "" for what is our own, of which anything may be otherwise; and what the inspector does for them.
+    #: The agencies, and "" for our own parts, that may have changed; and the assignments of checks for them.
     touched: Collection[str]
     assigned: Sequence[CheckAssignment]
-    #: When routes that are taken over were last run elsewhere, by name.
+    #: Latest runs at other processes of the routes that are taken over, by name.
     last_runs: Mapping[str, datetime] = field(default_factory=dict)
 
 
@@ -279,23 +280,23 @@ async def prepare(
     share: Shard | None = None,
     most: int | None = None,
 ) -> ConfigurationChange:
-    """Find out what *configuration*, and another *share* in it, change, and read what is known of what is new.
+    """Return what *configuration* and *share* change, with the stored state of what is new.
 
-    *most*: so many agencies are gained for now, and no more. Raise `StoreUnavailable`.
+    *most*: the maximum of agencies gained now. Raise `StoreUnavailable`.
     """
     share = share or watch.share
-    # In a thread: of thousands of agencies all may be others.
+    # In a thread: thousands of agencies may have changed.
     change = await asyncio.to_thread(_changed, watch, configuration, share, most)
     if not (gained := change.difference.gained):
         return change
-    # Of what one process owns most is nothing to another.
+    # The agencies that another process owned.
     among = None if len(share.alive) == len(watch.share.alive) == 1 else {route.name for route in gained}
     past = await _past(gained, configuration.settings, around, among)
     last_runs: Mapping[str, datetime] = {}
     known_before = watch.configuration.registry.agencies.keys()
     taken_over = {route.agency for route in gained} & configuration.registry.agencies.keys() - watch.owned
     if len(share.alive) == 1:
-        # Of those that are new here others may have had documents before.
+        # Other processes may have had documents of some that are new here.
         taken_over &= known_before
     if taken_over:
         await around.history.look_up(taken_over)
@@ -332,30 +333,30 @@ def _changed(
 
 
 async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: RuntimeContext) -> ProbingRuntime:
-    """Let the parts of *watch* follow a change, and return the watch that is in force then.
+    """Apply a change to the parts of *watch*, and return the new runtime.
 
-    What the change does not name goes on: runs, watchers, streaks, budgets, places in the schedule.
+    Whatever the change does not name continues: runs, watchers, streaks, budgets, places in the schedule.
     """
     before, after, found = watch.configuration, change.configuration, change.difference
     old, new = watch.owned, change.owned
-    # Those that another process watches from now on.
+    # The agencies that another process monitors from now on.
     handed_over = (old - new) & after.registry.agencies.keys()
     judge, consensus, prober = watch.judge, watch.consensus, watch.prober
     judged_here = judge.healths() if handed_over else {}
     if found.released:
         await prober.release(found.released)
         judge.release(found.released)
-        # What others find of them is looked up: it must not be taken for older than it is, nor kept for ever.
+        # Their latest runs are read from the database: those in memory would become outdated, and never be freed.
         around.history.forget(route.name for route in found.released)
     _follow(watch.elsewhere, change, judged_here)
-    # At once: of an account that the judge does not know any more it would be told that all is well.
+    # At once: the evaluator has dropped the account, whose problem would otherwise be resolved.
     consensus.hand_over(handed_over)
     for agency in handed_over:
         around.metrics.forget_agency(agency)
     if before.settings.providers != after.settings.providers:
         prober.allow(build_mail_providers(after.settings.providers))
     if found.altered:
-        # What their runs under way have said until now was still said of them as they were.
+        # Their runs in progress have reported with the old settings until now.
         await prober.alter(found.altered)
         judge.alter(found.altered)
     if found.gained:
@@ -366,7 +367,7 @@ async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: Ru
     await announce(around.metrics, after, change.assigned, change.touched)
     around.metrics.agencies_shared(owned=len(new))
     if new - old:
-        # Whoever had them has said how they stand, and this process may have, longer ago.
+        # The previous owner has stored their statuses, and this process may have done so earlier.
         around.history.say_again()
     consensus.brief(_briefs(after))
     consensus.release(old - new - handed_over)
@@ -385,7 +386,7 @@ async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: Ru
 def _follow(
     elsewhere: HealthEvaluator, change: ConfigurationChange, judged: Mapping[str, tuple[Health, datetime]]
 ) -> None:
-    """Let *elsewhere* have the routes that are not probed here; of those that were until now it knows what was *judged*."""
+    """Give *elsewhere* the routes that are not probed here, with the health *judged* of those that were until now."""
     others = {route.name: route for route in change.configuration.registry.routes if route.name not in change.routes}
     found = difference(elsewhere.routes, others)
     elsewhere.release(found.released)
@@ -395,11 +396,11 @@ def _follow(
 
 
 def _touched(before: Configuration, after: Configuration, found: Difference) -> Collection[str]:
-    """Return the agencies, and "" for what is our own, of which anything may be otherwise, in the order of their files."""
+    """Return the agencies, and "" for our own parts, that may have changed, in the order of their files."""
     agencies = (*after.registry.agencies, NO_AGENCY)
     was, becomes = before.settings, after.settings
     if (was.checks, was.references) != (becomes.checks, becomes.references):
-        return agencies  # Whom and from where the checks ask.
+        return agencies  # The name servers and addresses of checks.
     known, moved = before.registry.agencies, found.agencies
     return [
         agency for agency in agencies if agency in moved or known.get(agency) is not after.registry.agencies.get(agency)
@@ -412,20 +413,20 @@ async def _past(
     around: RuntimeContext,
     among: AbstractSet[str] | None = None,
 ) -> _Past:
-    """Read what is known of *routes*; *among*: their names, where all that is known is far more."""
+    """Read the stored state of *routes*; *among*: their names, if far more is stored."""
     history, now = around.history, around.clock.now()
     if await history.catch_up():
         raise StoreUnavailable("results still wait to be written")
     budgets = [route.probing.deferred_budget for route in routes]
     falls, still = await _falls(around.store, settings.flapping.build(), now)
     return _Past(
-        # Nothing was so later than now, whatever the clock was when it was written.
+        # Limited to the present: the clock may have been ahead when it was written.
         healths={name: (health, min(at, now)) for name, (health, at) in (await history.healths(among)).items()},
         streaks={
             name: [run.at(min(run.started_at, now)) for run in runs]
             for name, runs in (await history.streaks(among)).items()
         },
-        # What was put off longer ago than twice its budget has used it up however long it has been.
+        # A deferral of more than twice the budget has used it up, however long it has lasted.
         deferrals={
             name: min(at, now)
             for name, at in (await history.deferrals(now - 2 * max(budgets, default=timedelta(0)))).items()
@@ -441,7 +442,7 @@ async def _past(
 
 
 class _Briefs(Mapping[str, PolicySnapshot]):
-    """Whom to tell about each agency, made when it is first asked for: of thousands few are."""
+    """Policies of agencies, built on first use: of thousands few are needed."""
 
     def __init__(self, agencies: Mapping[str, Agency], settings: Settings) -> None:
         self._agencies = agencies
@@ -462,7 +463,7 @@ class _Briefs(Mapping[str, PolicySnapshot]):
 
 
 def _briefs(configuration: Configuration, owned: AbstractSet[str] | None = None) -> Briefs:
-    """Return whom to tell; *owned*: about these agencies only."""
+    """Return the policies; *owned*: of these agencies only."""
     settings, agencies = configuration.settings, configuration.registry.agencies
     if owned is not None:
         agencies = {code: agency for code, agency in agencies.items() if code in owned}
@@ -475,7 +476,7 @@ def _briefs(configuration: Configuration, owned: AbstractSet[str] | None = None)
 async def announce(
     metrics: Metrics, configuration: Configuration, assigned: Sequence[CheckAssignment], agencies: Iterable[str]
 ) -> None:
-    """Tell the metrics what there is of *agencies*, and which gateways; what has left is forgotten by `retire`."""
+    """Create the metrics of *agencies* and gateways; `retire` removes those of what has left."""
     checks: dict[str, list[str]] = {}
     for each in assigned:
         checks.setdefault(each.premises.agency, []).append(each.kind.name)
@@ -491,7 +492,7 @@ async def announce(
 
 
 def show_tokens(metrics: Metrics, routes: Iterable[MonitoredRoute]) -> None:
-    """Tell the metrics when the access tokens expire that mailboxes are signed in with."""
+    """Export when the access tokens of mailboxes expire."""
     ends = (end for route in routes for end in (route.route.sender, route.route.recipient))
     for mailbox in {end.name: end for end in ends}.values():
         if isinstance(mailbox.login, OAuth):
@@ -499,15 +500,15 @@ def show_tokens(metrics: Metrics, routes: Iterable[MonitoredRoute]) -> None:
 
 
 def show_locked(metrics: Metrics, mailboxes: Iterable[Mailbox]) -> None:
-    """Tell the metrics which mailboxes are not signed in to, because their secrets cannot be had."""
+    """Export which mailboxes cannot be signed in to because their secrets are unavailable."""
     for mailbox in mailboxes:
         metrics.mailbox_seen(mailbox.name, locked=isinstance(mailbox.login, UnavailableLogin))
 
 
 async def keep_showing_mailboxes(metrics: Metrics, watch: Callable[[], ProbingRuntime]) -> NoReturn:
-    """Show what is known of mailboxes as often as Prometheus looks, until cancelled.
+    """Update the metrics of mailboxes at every scrape interval, until cancelled.
 
-    Tokens are renewed whenever somebody signs in, and what is deleted is gone or is not, without telling anybody.
+    Tokens are renewed at any sign-in, and deletions succeed or fail, without an event.
     """
     while True:
         show_tokens(metrics, watch().routes.values())
@@ -520,7 +521,7 @@ async def keep_showing_mailboxes(metrics: Metrics, watch: Callable[[], ProbingRu
 
 
 def retire(metrics: Metrics, before: Configuration, after: Configuration) -> None:
-    """Make the metrics forget what *after* no longer has."""
+    """Remove the metrics of what *after* does not contain any more."""
     for agency in before.registry.agencies.keys() - after.registry.agencies.keys():
         metrics.forget_agency(agency)
     kept = {(channel, entry.name) for channel, entries in after.settings.gateways.items() for entry in entries}
@@ -531,13 +532,13 @@ def retire(metrics: Metrics, before: Configuration, after: Configuration) -> Non
 
 
 def abandoned(incidents: Mapping[str, OpenNumber], configuration: Configuration) -> Sequence[Problem]:
-    """Return a warning for each of the open *incidents*, by key, of which *configuration* does not watch what could end it."""
+    """Return a warning for each of the open *incidents*, by key, that *configuration* cannot resolve any more."""
     registry, place = configuration.registry, str(configuration.settings.agencies)
     found: list[Problem] = []
     for agency, incident in incidents.items():
         number, measured = incident.number, incident.measured
         if "/" in agency:
-            continue  # It is about something of ours.
+            continue  # It is about one of our own parts.
         if agency not in registry.agencies:
             message = (
                 f"{number} is open, and its agency is watched no more: in {STAYS // timedelta(minutes=1)} minutes it is closed, "
@@ -564,7 +565,7 @@ def _assigned(
         places,
         settings.checks.kinds,
         {code: registry.agencies[code].checks.kinds for code in known},
-        # Maintenance is a whole agency's, and hours only say when mail is probed.
+        # Maintenance applies to the whole agency; active hours only decide when mail is probed.
         {
             place.agency: Hours(maintenance=routes[0].probing.hours.maintenance)
             for place in places
@@ -581,7 +582,7 @@ def _own_policy(settings: Settings) -> HealthPolicy:
 async def _falls(
     store: SqlStore, policy: FlappingPolicy, now: datetime
 ) -> tuple[Mapping[str, Sequence[datetime]], Sequence[Incident]]:
-    """Return when agencies fell lately, by the incidents that were measured, and what is open still."""
+    """Return the recent falls of agencies, by their detected incidents, and the open ones."""
     async with store.reading() as ledger:
         opened = await ledger.opened_since(now - policy.within)
         still = await ledger.open_incidents()

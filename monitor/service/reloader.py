@@ -1,4 +1,4 @@
-"""Which configuration is in force: reads it, takes up another when asked, and keeps the watch that follows from it."""
+"""Current configuration: reads it, applies a new one on request, and keeps the runtime that results."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ from monitor.store.probing.records import ConfigurationRecords
 
 log = structlog.get_logger()
 
-#: So many agencies are taken over at one stroke: of thousands the loop would stand still for as long as others hold for dead.
+#: Maximum of agencies gained at once: with thousands the event loop would block for as long as makes other processes
+#: declare this one dead.
 _AT_ONCE = 1000
-#: Of so many open incidents, the newest, it is said what an edit means for them.
+#: Maximum of open incidents, the newest, for which the effect of an edit is reported.
 _LOOKED_AT = 200
-#: A slip in a file must not leave people in the dark in the middle of an outage.
+#: A mistake in a file must not stop notifications during an outage.
 _NO_QUIET_END = "a reload does not end the telling: people are told as before, and the old configuration stays in force"
 _BY_RESTART = "mode: tell; or stop the service and start it, if nobody is to be told any more"
 
@@ -51,9 +52,9 @@ _BY_RESTART = "mode: tell; or stop the service and start it, if nobody is to be 
 async def read(
     path: Path, environ: Mapping[str, str], memory: LoadCache, documents: Sequence[AgencySource] | None = None
 ) -> Configuration:
-    """Read the configuration; raise `ConfigurationError` when it cannot be used. *memory*: of earlier readings.
+    """Read the configuration; raise `ConfigurationError` when it is invalid. *memory*: cache of earlier readings.
 
-    *documents*: those of all agencies, wherever the settings say they are. Raise `StoreUnavailable` when they cannot be read.
+    *documents*: those of all agencies, from their configured source. Raise `StoreUnavailable` when they cannot be read.
     """
     with gc_paused():
         loaded = await asyncio.to_thread(partial(load, path, environ, memory=memory, documents=documents))
@@ -61,7 +62,7 @@ async def read(
 
 
 class Reloader:
-    """Keeps a configuration and its watch in force until it is given another. `begin` comes before all else."""
+    """Owner of the current configuration and its runtime. `begin` must be called first."""
 
     def __init__(
         self,
@@ -79,9 +80,9 @@ class Reloader:
         processes: Processes | None = None,
         follow: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        """*path*: the settings file. *memory*: of how the configuration was read that `begin` is given.
+        """*path*: the settings file. *memory*: cache from reading the configuration that `begin` receives.
 
-        *processes*: where other services may be on the store. *follow*: what else follows a configuration that was taken up.
+        *processes*: where other services may use the store. *follow*: called after a configuration was applied.
         """
         self._path = path
         self._environ = environ
@@ -93,28 +94,29 @@ class Reloader:
         self._lifecycle = lifecycle
         self._pool = pool
         self._dispatcher = dispatcher
-        #: The watch in force.
+        #: The current runtime.
         self.watch: ProbingRuntime
         #: Gateways that are not in use any more.
         self.retirement = Retirement()
         self._memory = memory
         memory.versions = lambda: documents.known
         self._manager = manager
-        #: What is only read at the start is as this one says.
+        #: Settings that are only read at the start have the values of this one.
         self._started_with: Configuration
         self._reloading = asyncio.Lock()
-        #: What this process has of the agencies.
+        #: The shard of this process.
         self._share = WHOLE
         self._processes = processes
         self._follow = follow
-        #: By which versions of the documents in the store this service goes, and which it has told of; `None`: by files.
+        #: Level of the documents in the database that this service uses, and the level that it has published; `None`:
+        #: files are used.
         self._level: int | None = None
         self._told_of: int | None = None
-        #: Up to where it has followed others, whether or not it could take up what they go by.
+        #: Level up to which it has followed others, successfully or not.
         self._followed = 0
 
     async def begin(self, configuration: Configuration, share: Shard = WHOLE) -> None:
-        """Take up the first configuration, and a *share* of its agencies."""
+        """Apply the first configuration, and a *share* of its agencies."""
         self._share = share
         _say_losses(configuration)
         await self._record(configuration, "start")
@@ -133,7 +135,7 @@ class Reloader:
 
     @property
     def watched(self) -> frozenset[str]:
-        """Return the agencies of which any process on the store has documents: where this one has none, others watch them."""
+        """Return the agencies of which any process on the store has documents: if this one has none, others monitor them."""
         return self._share.watched_elsewhere.union(self.watch.configuration.registry.agencies)
 
     async def keep_reloading(self, wanted: asyncio.Event) -> NoReturn:
@@ -147,9 +149,10 @@ class Reloader:
         await run_periodically("reload", reload, timedelta(0))
 
     async def reload(self, by: str) -> Sequence[Problem]:
-        """Read the configuration again, by somebody's word.
+        """Read the configuration again in the name of a principal.
 
-        With errors in it, or while the store is away, the old one stays in force, and the problems are returned.
+        With errors in it, or while the database is unavailable, the old one stays active, and the problems are
+        returned.
         """
         async with self._reloading:
             with self._manager.reloading():
@@ -187,13 +190,13 @@ class Reloader:
         return [*taken_up, *perhaps_renamed(was, after, str(configuration.settings.agencies))]
 
     def _unfit(self, configuration: Configuration) -> Problem | None:
-        """Return why a configuration that is as it should be cannot follow the one in force; `None`: it can."""
+        """Return why a valid configuration cannot replace the current one; `None`: it can."""
         if not self.watch.configuration.settings.tells or configuration.settings.tells:
             return None
         return Problem(file=str(self._path), key="mode", message=_NO_QUIET_END, instead=_BY_RESTART)
 
     async def _taken_up(self, configuration: Configuration, by: str) -> Sequence[Problem]:
-        # Before the engine lets them follow.
+        # Before the engine applies the changes to them.
         taken_over = await self._taken_over(configuration)
         await self._take_up(configuration, by)
         if self._follow is not None and await self._follow():
@@ -204,7 +207,7 @@ class Reloader:
         return [*configuration.losses, *waiting, *abandoned, *taken_over]
 
     async def _taken_over(self, configuration: Configuration) -> Sequence[Problem]:
-        """Return what the incidents that are open take over of an edit, and what they keep."""
+        """Return the changes that open incidents adopt from an edit, and what they keep."""
         before = self.watch.configuration
         known, agencies = before.registry.agencies, configuration.registry.agencies
         edited = frozenset(code for code, agency in agencies.items() if known.get(code) is not agency)
@@ -216,31 +219,32 @@ class Reloader:
                 ids = await ledger.listing.open_incidents(wanted)
                 incidents = await ledger.incidents(ids[:_LOOKED_AT])
         except StoreUnavailable:
-            return ()  # They follow all the same.
+            return ()  # They adopt the changes all the same.
         return taken_over([*incidents.values()], configuration)
 
     async def take_share(self, share: Shard) -> frozenset[str]:
-        """Watch another share of the agencies from now on; return those that have been gained. Raise `StoreUnavailable`.
+        """Change the shard; return the gained agencies. Raise `StoreUnavailable`.
 
-        A reload waits for it, and it for a reload.
+        Reloads and changes of shards exclude each other.
         """
         async with self._reloading:
             before, configuration = self.watch.owned, self.watch.configuration
-            # Before it can fail: whatever is taken up next goes by who is alive.
+            # Before a step can fail: the next application uses the processes that are alive now.
             self._share, others_before = share, self._share.known
             wanted = share.of(configuration.registry.agencies)
             while self.watch.share != share or self.watch.owned != wanted:
                 change = await prepare(self.watch, configuration, self._around, share, _AT_ONCE)
                 self.watch = await take_up(self.watch, change, self._around)
             if share.known != others_before:
-                # Others may have let go of what this process has let go of before.
+                # Others may have released agencies that this process has released before.
                 await self._say_no_more(configuration)
             return frozenset(wanted - before)
 
     async def keep_pace(self, others: Iterable[Process]) -> None:
-        """Say by which documents this service goes, and take up what another one goes by, if that was written later.
+        """Publish the level of documents that this service uses, and apply later ones that another service uses.
 
-        What nobody has taken up yet (`pantau apply --no-reload`) is left. What cannot be taken up here is tried once.
+        Documents that no service uses yet (`pantau apply --no-reload`) are left. A configuration that cannot be applied
+        is tried once.
         """
         if self._processes is None:
             return
@@ -261,10 +265,10 @@ class Reloader:
         return await self._documents.level(configuration.documents) if in_store and self._processes else None
 
     async def take_up_after(self, deed: Callable[[Configuration], Awaitable[None]], by: str) -> Sequence[Problem]:
-        """Read the configuration, let *deed* do what has to be done before it is in force, and take it up.
+        """Read the configuration, execute *deed* before it becomes active, and apply it.
 
-        Return what is to be said of it. Raise `ConfigurationError`, `StoreUnavailable`, and what *deed* raises: then the old one
-        stays in force.
+        Return its problems. Raise `ConfigurationError`, `StoreUnavailable`, and errors of *deed*: then the old one
+        stays active.
         """
         async with self._reloading:
             with self._manager.reloading():
@@ -276,7 +280,7 @@ class Reloader:
 
     async def _take_up(self, configuration: Configuration, by: str) -> None:
         before = self.watch.configuration
-        # All that may fail comes before anything is changed.
+        # Steps that may fail precede all changes.
         level = await self._level_of(configuration)
         change = await prepare(self.watch, configuration, self._around, self._share)
         in_use = list(self._pool)
@@ -291,7 +295,7 @@ class Reloader:
         self._level = level
         self._memory.in_force = configuration.registry
         for line in self._pool:
-            # One whose configuration was edited is unproven.
+            # A gateway whose configuration was edited is unproven.
             self._metrics.gateway_judged(line.channel, line.name, up=self._pool.is_up(line.name))
         self._metrics.watch_only(on=not configuration.settings.tells)
         self._let_look(before, configuration, change.difference.agencies)
@@ -299,16 +303,19 @@ class Reloader:
         log.info("configuration taken up", agencies=len(configuration.registry.agencies))
 
     def _let_look(self, before: Configuration, after: Configuration, moved: Collection[str]) -> None:
-        """Let the dispatcher look at what is open, and has something else to go by now. *moved*: whose routes are others."""
+        """Let the dispatcher process open incidents whose policy has changed.
+
+        *moved*: agencies whose routes have changed.
+        """
         was, becomes = before.registry.agencies, after.registry.agencies
         if (before.settings, before.wording, was.keys()) != (after.settings, after.wording, becomes.keys()):
             self._dispatcher.poke()
         else:
-            # Of thousands one was edited, and hundreds of incidents may be open.
+            # One of thousands was edited, and hundreds of incidents may be open.
             self._dispatcher.poke_about({*moved, *(code for code in becomes if becomes[code] is not was[code])})
 
     async def _say_mode(self, settings: Settings) -> None:
-        """Log that nobody is told, and of what people were told before that and hear no more."""
+        """Log that nobody is notified, and which earlier notifications get no follow-up."""
         if settings.tells:
             return
         log.warning("NOBODY IS TOLD of anything: mode is watch; write `mode: tell` when people are to be told")
@@ -320,7 +327,7 @@ class Reloader:
             )
 
     def _waiting_for_restart(self, configuration: Configuration) -> Sequence[Problem]:
-        """Return, log and show which settings are not in force before the service starts anew."""
+        """Return, log and export the settings that require a restart."""
         found = needs_restart(self._started_with, configuration, self._path)
         self._metrics.restart_needed(needed=bool(found))
         if found:
@@ -328,23 +335,23 @@ class Reloader:
         return found
 
     async def _abandoned(self, configuration: Configuration) -> Sequence[Problem]:
-        """Return what is open of agencies that are watched no more; it is logged, too: a start answers nobody."""
+        """Return the open incidents of agencies that are no longer monitored; they are logged, too, because a start returns them to nobody."""
         try:
             async with self._around.store.reading() as ledger:
                 found = abandoned(await ledger.open_numbers(), configuration)
         except StoreUnavailable:
-            return ()  # The configuration is in force all the same.
+            return ()  # The configuration is active all the same.
         for problem in found:
             log.warning("an incident is open of an agency that is watched no more", why=str(problem))
         return found
 
     async def _say_no_more(self, configuration: Configuration) -> None:
-        """Let the site say nothing of what has left: a hub would count what was last said of it for ever.
+        """Delete the site's statuses of what has left: a hub would count them for ever.
 
-        That is agencies, references of ours, and what processes have said that are gone, where no `ShardManager` looks at those.
+        That is agencies, references, and the statuses of processes that are gone if no `ShardManager` handles those.
         """
         agencies = self._share.watched_elsewhere.union(configuration.registry.agencies)
-        # As it goes by them, whatever the next start changes.
+        # Settings that only a restart changes have their old values.
         settings, judge = self._started_with.settings, self.watch.judge
         own = settings.process_name
 
@@ -362,7 +369,7 @@ class Reloader:
             log.warning("what was said of what has left stays until the next reload or start", why=str(away))
 
     async def _perhaps_alive(self) -> AbstractSet[str] | None:
-        """Return the other processes that may be at work: who is wrongly held for gone would not say again what it has said."""
+        """Return the other processes that may be running: one that is wrongly considered gone would not repeat its statuses."""
         if self._processes is None:
             return None
         now = self._clock.now()
@@ -385,7 +392,7 @@ class Reloader:
             log.info("agencies applied", added=applied.added, changed=applied.changed, removed=applied.removed)
 
     async def keep_watching(self) -> None:
-        """Let the watch work, under whatever configuration is in force, until cancelled."""
+        """Run the current runtime, whichever configuration is active, until cancelled."""
         watch = self.watch
         sweeper = MailboxCleaner(lambda: self.watch.configuration.registry.at_rest, self._around.signer)
         async with asyncio.TaskGroup() as tasks:
@@ -414,7 +421,7 @@ def _beside(lines: Iterable[ConfiguredGateway], others: Iterable[ConfiguredGatew
 
 
 def needs_restart(before: Configuration, after: Configuration, path: Path) -> Sequence[Problem]:
-    """Return a warning for each setting that is only read at the start, and was another one then."""
+    """Return a warning for each setting that is only read at the start and has changed since."""
     old, new = before.settings, after.settings
     fixed: dict[str, tuple[object, object]] = {
         "listen": (old.listen, new.listen),

@@ -1,6 +1,6 @@
-"""Renames an agency or a mailbox: its records follow, and the configuration that calls it so is taken up with them.
+"""Renaming of an agency or a mailbox: its records are renamed, and the configuration with the new name is applied.
 
-The files come first: whoever has written the new name into them says with `pantau rename` that it is the same thing.
+The files are edited first: `pantau rename` then declares that the new name denotes the same thing.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from monitor.store.probing.history import History
 
 log = structlog.get_logger()
 
-#: Whoever has more than this under the new name is another agency, and not one whose file was edited a while ago.
+#: An agency with older records under the new name is another one, and not one whose file was edited a moment ago.
 _NEW_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenameResult:
-    """What has followed: how many of which records; and what is to be said of the configuration."""
+    """Result: the number of renamed records of each kind, and the problems of the configuration."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[Problem] = ()
 
 
 class Renamer:
-    """Carries out what people order. Nothing else may take up a configuration meanwhile."""
+    """Executes renames. Nothing else may apply a configuration meanwhile."""
 
     def __init__(
         self, *, renames: Renames, reloader: Reloader, store: SqlStore, history: History, clock: Clock
@@ -49,11 +49,14 @@ class Renamer:
         self._store = store
         self._history = history
         self._clock = clock
-        #: Whoever gives the same order at the same time hears what the other has done.
+        #: A concurrent request for the same rename gets the result of the first.
         self._renaming = asyncio.Lock()
 
     async def rename(self, renaming: Renaming, by: str) -> RenameResult:
-        """Let the records follow, and take up the configuration of the files. Raise `OperationRejectedError`; then nothing has changed."""
+        """Rename the records, and apply the configuration of the files.
+
+        Raise `OperationRejectedError`; then nothing has changed.
+        """
         async with self._renaming:
             return await self._rename(renaming, by)
 
@@ -69,7 +72,7 @@ class Renamer:
 
         try:
             problems = await self._reloader.take_up_after(follow, by)
-            # What ended under the old name before the new one was in force.
+            # Runs that ended under the old name before the new one was active.
             await self._renames.rename(renaming, by=by, now=self._clock.now(), is_rest=True)
             await self._acquaint(renaming)
         except ConfigurationError as bad:
@@ -84,7 +87,7 @@ class Renamer:
         return RenameResult(counts=counts, problems=problems)
 
     async def _acquaint(self, renaming: Renaming) -> None:
-        """Let the new name be known in memory, also where it was watched already before its past came to it."""
+        """Apply the new name in memory, also if it was monitored before its records were renamed."""
         self._history.rename(renaming.route)
         async with self._store.reading() as ledger:
             incidents = await ledger.open_incidents()
@@ -142,7 +145,7 @@ def _is_another(theirs: Known, before: datetime) -> bool:
 
 
 def _in_the_files(renaming: Renaming, known: Iterable[str], what: str, key: str) -> None:
-    """Raise `OperationRejectedError` unless the files call it by its new name, and nothing by the old one."""
+    """Raise `OperationRejectedError` unless the files use the new name and not the old one."""
     names, old, new = list(known), renaming.old, renaming.new
     if old in names:
         raise OperationRejectedError(

@@ -1,7 +1,7 @@
-"""Shares the agencies among the processes on one PostgreSQL: says that this one is alive, sees who else is, takes over.
+"""Distribution of the agencies among the processes on one PostgreSQL: heartbeats, detection of dead processes, takeover.
 
-The store is asked each second who is alive, and for nothing else: whose an agency is follows from that
-(docs/adr/0061). While it is away everybody keeps what they have.
+The database is queried each second for the live processes only: they determine the owner of each agency
+(docs/adr/0061). While it is unavailable every process keeps its agencies.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from monitor.store.probing.processes import Process, Processes
 
 log = structlog.get_logger()
 
-#: A change of shares that had to wait is tried again after this.
+#: Delay before a change of shards that had to wait is tried again.
 _AGAIN = timedelta(seconds=1)
-#: What others have found out of their agencies is read again after this, and so much more for each route.
+#: Interval of reading the results of other processes' agencies, and the addition for each route.
 _FOLLOWED, _FOR_EACH = 2.0, 0.001
 
 
 class ShardManager:
-    """Keeps this process to its share. Whoever `begin`s has it before its first run."""
+    """Manager of this process's shard. `begin` returns it before the first run."""
 
     def __init__(
         self,
@@ -47,7 +47,10 @@ class ShardManager:
         policy: TakeoverPolicy,
         take_over: Callable[[Collection[str]], Awaitable[None]],
     ) -> None:
-        """*name*: this process's own. *clock*: the store's. *take_over*: continues what processes were about to tell that are dead."""
+        """*name*: this process's own.
+
+        *clock*: the database's. *take_over*: continues pending notifications of dead processes.
+        """
         self._name = name
         self._processes = processes
         self._history = history
@@ -60,25 +63,25 @@ class ShardManager:
         self._take_over = take_over
         self._membership = ClusterMembership(name=name, policy=policy)
         self._share = Shard(name=name, alive=frozenset({name}))
-        #: Of which agencies others have documents, by what their rows say of it.
+        #: The agencies of which others have documents, by the digest in their rows.
         self._known: dict[str, frozenset[str]] = {}
-        #: Those of which this process has said that it has documents, and those that others have and it has not.
+        #: The agencies of which this process has published that it has documents, and those that only others have.
         self._said: Collection[str] | None = None
         self._lacking: frozenset[str] = frozenset()
-        #: Those that are dead, and earlier lives of this process.
+        #: Dead processes, and earlier incarnations of this one.
         self._gone = frozenset({name})
-        #: Others are alive than those whose share this process has.
+        #: Set when the live processes differ from those of the current shard.
         self._changed = asyncio.Event()
-        #: Somebody is gone, perhaps before the start, who may have left something behind.
+        #: Set when a process is gone, perhaps before the start, that may have left pending work.
         self._left = asyncio.Event()
         self._left.set()
-        #: When the last sign of life was begun that went through: so old it is to the others, until the next is written.
+        #: Begin of the latest successful heartbeat: this is its age for the others, until the next is written.
         self._lived_at: datetime | None = None
-        #: When all is said once more that was said when it was heard again: others may not have heard that at once.
+        #: When all statuses are written again after a recovery: others may not have noticed it at once.
         self._says_again_at: datetime | None = None
 
     async def begin(self) -> Shard:
-        """Return the share to begin with: among those that are there, and this process. Raise `StoreUnavailable`."""
+        """Return the first shard: among the live processes and this one. Raise `StoreUnavailable`."""
         others = await self._processes.others()
         await self._learn(others)
         self._see(others, self._clock.now())
@@ -86,14 +89,14 @@ class ShardManager:
 
     @property
     def speaks_for_all(self) -> bool:
-        """Whether this process does what one of those that are alive does for all of them."""
+        """Whether this process does the work that one of the live processes does for all."""
         return self._name == min(self._share.alive)
 
     async def keep(self) -> None:
-        """Beat, take over, and follow what others find out, until cancelled."""
+        """Send heartbeats, take over, and read the results of others, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for loop in (
-                # Apart from the taking over, which may read for longer than a process may be silent.
+                # Separate from the takeover, which may read for longer than a process may be silent.
                 run_periodically("signs of life", self._beat, self._policy.beat_every),
                 run_periodically("the share of the agencies", self._take_share, _AGAIN),
                 run_periodically("what processes have left behind", self._take_back, _AGAIN),
@@ -103,7 +106,7 @@ class ShardManager:
 
     async def _beat(self) -> None:
         try:
-            # Whoever is not heard for so long is dead: there is no use in waiting any longer.
+            # After this time others consider this process dead: waiting longer is useless.
             async with asyncio.timeout(self._policy.dead_after.total_seconds()):
                 await self._say_what_is_known()
                 begun = self._clock.now()
@@ -117,7 +120,7 @@ class ShardManager:
             raise
         before = self._share
         if self._lived_at is not None and not is_recent(self._lived_at, self._clock.now(), self._policy.dead_after):
-            # The others may have taken it for dead, and said of its agencies how they found them.
+            # The others may have considered it dead, and written statuses of its agencies.
             self._reloader.watch.pipeline.say_again()
             self._says_again_at = begun + self._policy.within
         elif self._says_again_at is not None and begun >= self._says_again_at:
@@ -141,7 +144,7 @@ class ShardManager:
             self._said = agencies
 
     async def _learn(self, others: Iterable[Process]) -> None:
-        """Read of which agencies others have documents, of those of whom that is another than before."""
+        """Read the agencies of which others have documents, for those whose digest has changed."""
         digests = {other.name: other.agencies_digest for other in others if other.agencies_digest is not None}
         new = [name for name, digest in digests.items() if digest not in self._known]
         if new:
@@ -149,7 +152,7 @@ class ShardManager:
         self._known = {digest: self._known[digest] for digest in digests.values() if digest in self._known}
 
     def _show_what_is_lacking(self) -> None:
-        """Show of how many agencies others have documents and this process has none, and log which where that changes."""
+        """Export the number of agencies of which only others have documents, and log changes."""
         here = self._reloader.watch.configuration.registry.agencies.keys()
         lacking = self._share.watched_elsewhere - here
         self._metrics.agencies_lacking(len(lacking))
@@ -190,14 +193,14 @@ class ShardManager:
             log.info("agencies taken over", agencies=len(gained), some=sorted(gained)[:10])
 
     async def _take_back(self) -> None:
-        """Continue what processes that are gone were about to tell, and take back what they have said of what is our own.
+        """Continue the pending notifications of processes that are gone, and delete their statuses of our own parts.
 
-        Nobody else would take back what they have said of their network and of our references.
+        No other process deletes what they reported about their network and our references.
         """
         await self._left.wait()
         self._left.clear()
         try:
-            # First: somebody waits to be told.
+            # First: notifications are pending.
             await self._take_over(self._gone)
             await self._history.say_no_more(self._is_left)
             async with self._store.reading() as ledger:
@@ -212,7 +215,7 @@ class ShardManager:
         return speaker is not None and speaker not in self._share.alive
 
     async def _follow(self) -> None:
-        """Read after a while how the agencies of others stand, and of those in trouble why."""
+        """Read the health of others' agencies after a while, and the latest runs of those in trouble."""
         elsewhere = self._reloader.watch.elsewhere
         await asyncio.sleep(_FOLLOWED + _FOR_EACH * len(elsewhere.routes))
         if not elsewhere.routes:
@@ -220,7 +223,7 @@ class ShardManager:
         elsewhere.restore(await self._history.healths(elsewhere.routes.keys()))
         agencies = yielding({route.agency for route in elsewhere.routes.values()})
         troubled = [agency async for agency in agencies if elsewhere.mail(agency).troubled()]
-        # Of more of them those of all agencies would be read, every few seconds of a mass outage.
+        # For more of them all agencies would be read, every few seconds of a mass outage.
         await self._history.look_up(sorted(troubled)[:APART])
 
 

@@ -1,4 +1,4 @@
-"""Silences as people order them: of an agency, of a route, or of something of ours."""
+"""Silences: of an agency, of a route, or of one of our own parts."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Silencer:
     def __init__(
         self, store: SqlStore, dispatcher: Dispatcher, clock: Clock, known: Callable[[], Mapping[str, str]]
     ) -> None:
-        """*known*: the agencies and routes that are watched now, each with the code of the agency whose it is."""
+        """*known* returns the monitored agencies and routes, each with the code of its agency."""
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
         self._known = known
 
     async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence:
-        """Let nobody be told about something, however its name is written, for a while. Raise `OperationRejectedError`.
+        """Add a silence for something, however its name is written. Raise `OperationRejectedError`.
 
-        Whoever orders the same again at once has pressed twice: it stands, and is not a second one.
+        The same request repeated at once is a second click and adds none.
         """
         named = self.called(about)
         if not timedelta(0) < lasts <= LONGEST:
@@ -50,14 +50,14 @@ class Silencer:
         return added
 
     def called(self, about: str) -> str:
-        """Return the name of an agency or a route that is watched, however it is written. Raise `OperationRejectedError`."""
+        """Return the name of a monitored agency or route, however it is written. Raise `OperationRejectedError`."""
         named = next((name for name in self._known() if name.casefold() == about.strip().casefold()), None)
         if named is None:
             raise OperationRejectedError.said("nothing_called", about=about)
         return named
 
     def whose(self, about: str) -> str:
-        """Return the code of the agency that a silence is about; "": of something of ours, or that is watched no more."""
+        """Return the agency code of a silence; "": it is about one of our own parts, or something no longer monitored."""
         return self._known().get(about, "")
 
     async def current(self) -> Sequence[Silence]:
@@ -79,15 +79,15 @@ class Silencer:
 
 
 def _is_same(silence: Silence, order: tuple[str, timedelta, str, str], now: datetime) -> bool:
-    """Whether an order is one that was carried out a moment ago."""
+    """Whether a request repeats one that was executed a moment ago."""
     given = (silence.about, silence.ends - silence.begins, silence.why, silence.by)
     return given == order and timedelta(0) <= now - silence.begins < SAID_TWICE
 
 
 def route_muter(troubled: Callable[[str], Collection[str]]) -> Muter:
-    """Return what says whether an incident is silent: by itself, or because every route that is in trouble is.
+    """Return a muter for which an incident is silenced by itself, or because every route in trouble is.
 
-    *troubled* returns those of an agency, by name.
+    *troubled* returns the routes of an agency in trouble, by name.
     """
 
     def over(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
@@ -98,7 +98,7 @@ def route_muter(troubled: Callable[[str], Collection[str]]) -> Muter:
         covering = [[s for s in silences if s.about == route and s.holds(now)] for route in routes]
         if not covering or not all(covering):
             return None
-        # It is over as soon as one of the routes is not silent any more.
+        # It ends with the first of these silences to end.
         return min((max(each, key=lambda s: s.ends) for each in covering), key=lambda s: s.ends)
 
     return over
@@ -107,10 +107,10 @@ def route_muter(troubled: Callable[[str], Collection[str]]) -> Muter:
 def first_verdict_muter(
     muter: Muter, sees_first_since: Callable[[], datetime | None], is_unseen: Callable[[str], bool]
 ) -> Muter:
-    """Return *muter* with a silence over what an older copy of the store has open.
+    """Return *muter* with an additional silence of the incidents that an older copy of the store has open.
 
-    It ends with the first verdict of this process on the agency's mail: until *is_unseen* is false of it, or after
-    `SEE_FIRST`. Of what is no agency's, or open by a person's word alone, there is no verdict to wait for.
+    It ends with the first evaluation of the agency's mail by this process, when *is_unseen* becomes false, or after
+    `SEE_FIRST`. Incidents of no agency, or that were only declared, have no evaluation to wait for.
     """
 
     def over(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:

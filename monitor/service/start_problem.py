@@ -19,7 +19,7 @@ from monitor.store.backend.database import StoreUnusableError
 def port_problem(
     settings_file: Path, key: KeyPath, listen: Listen, error: OSError, environ: Mapping[str, str]
 ) -> Problem:
-    """Return why nothing can listen at *listen*, which *key* asks for (or the environment, for the portal)."""
+    """Return why nothing can listen at *listen*, which is set by *key* (or the environment, for the portal)."""
     free = Listen(listen.host, min(listen.port + 10, 65535))
     match error.errno:
         case errno.EADDRINUSE:
@@ -38,7 +38,7 @@ def port_problem(
 
 
 def state_problem(settings_file: Path, state: Path) -> Problem | None:
-    """Make the directory of the state where there is none; return why it cannot be used, `None` where it can."""
+    """Create the state directory if it is missing; return why it cannot be used, `None` if it can."""
     reason = ""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -57,7 +57,7 @@ def state_problem(settings_file: Path, state: Path) -> Problem | None:
 
 
 def store_problem(settings_file: Path, error: StoreUnusableError) -> Problem:
-    """Return why the store cannot be opened, at the setting that names it; the error says what to do."""
+    """Return why the store cannot be opened, at the setting that names it; the error contains the remedy."""
     document = read_document(settings_file)
     return document.problem(("store",) if "store" in document.data else ("state",), str(error), "")
 

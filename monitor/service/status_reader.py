@@ -1,4 +1,4 @@
-"""How things stand, read for people: agencies from memory, incidents and notices from the store as far as it is there."""
+"""Current status for people: agencies from memory, incidents and notifications from the database while it is available."""
 
 from __future__ import annotations
 
@@ -60,60 +60,61 @@ from monitor.views.self_health import (
 from monitor.views.site_report import SiteIncidentData, SiteIncidentSummary, SiteReport, view_evidence, view_sites
 from probes.model.result import ProbeResult
 
-#: So many incidents and notices are listed for programs, and so many on the page.
+#: Maximum of listed incidents and notifications, for programs and on the page.
 _LISTED = 200
 _INCIDENTS, _NOTICES = 20, 40
-#: So many open incidents are on the page, most of them folded away: those that nobody has taken on first, outages before what is
-#: slow. All have their agency's card or tile.
+#: Maximum of open incidents on the page, most of them folded: first those without an assignee, outages before slow
+#: mail. Each also appears on its agency's card or tile.
 _OPEN = 50
-#: What failed, or may have, is on the page for longer than what went well.
+#: Failed and uncertain notifications stay on the page longer than successful ones.
 _ATTENTION = 20
-#: The journal tells of all that changes; what it should not tell of is seen after this, all the same.
+#: The audit log triggers a new read; changes that it misses appear after this time.
 _READ_AGAIN = timedelta(seconds=15)
-#: Around an incident, runs of other sites are shown; and of each site the last of so many.
+#: Runs of other sites are shown within this time around an incident; the last so many of each site.
 _AROUND = timedelta(minutes=15)
 _SITE_RUNS = 200
-#: No entry of the journal has this number.
+#: No audit entry has this number.
 _NEVER_READ = -1
 #: Days change once a minute.
 _HISTORY_FOR = timedelta(minutes=1)
-#: Of so many agencies they are in memory, some 60 kB each.
+#: Number of agencies whose days are in memory, some 60 kB each.
 _HISTORIES = 32
-#: In seconds. A store that hangs must not keep a page waiting that says so.
+#: In seconds. An unresponsive database must not delay the page that reports it.
 _PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusOverview:
-    """How everything stands, as the page shows it."""
+    """Status of everything, as the page shows it."""
 
     own: Sequence[PartView]
     #: All, by code.
     agencies: Sequence[AgencyView]
-    #: What the checks found at our own reference mailboxes.
+    #: Check results of our own reference mailboxes.
     own_checks: Sequence[CheckView]
-    #: Of the open ones those that nobody has taken on, outages and then the oldest first, then the others; and how many in all.
+    #: The open incidents: first those without an assignee, outages and then the oldest first, then the others; and
+    #: their total number.
     open: Sequence[IncidentView]
     open_count: int
     #: The newest first.
     incidents: Sequence[IncidentView]
     notices: Sequence[NotificationView]
-    #: Notices that want a person.
+    #: Notifications that require a person.
     attention: Sequence[NotificationView]
-    #: When the store was last read, if it cannot be read now; `None`: incidents and notices are the present ones.
+    #: When the database was last read, if it is unavailable now; `None`: incidents and notifications are current.
     recorded_at: datetime | None = None
-    #: `False`: it was not read since the start, so nobody knows which incidents and notices there are.
+    #: `False`: the database was not read since the start, so incidents and notifications are unknown.
     was_read: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Recorded:
-    """What the store says that is on the page."""
+    """The part of the page that comes from the database."""
 
     at: datetime
-    #: The journal's last entry by then.
+    #: The last audit entry at that time.
     journal: int = _NEVER_READ
-    #: Numbers of open incidents, by what they are about.
+    #: Numbers of open incidents, by dedup key.
     open: Mapping[str, OpenNumber] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
     open_first: Sequence[IncidentView] = ()
@@ -123,7 +124,7 @@ class _Recorded:
 
 
 class StatusReader:
-    """Reads how things stand. What has not changed since it was last read is the same object."""
+    """Reads the status. Objects that have not changed since the last read are identical."""
 
     def __init__(
         self,
@@ -137,7 +138,7 @@ class StatusReader:
         signs: Callable[[], SelfHealthInputs],
         told: SiteRecords | None = None,
     ) -> None:
-        """*watch* returns the one in force; *signs* what the service knows of itself; *told* has what other sites told it."""
+        """*watch* returns the current runtime; *signs* the state of the service itself; *told* what other sites have published."""
         self._store = store
         self._history = history
         self._days = days
@@ -148,20 +149,20 @@ class StatusReader:
         self._signs = signs
         self._told = told
         self._recorded: _Recorded | None = None
-        #: By code: when its days were last read, and which they were.
+        #: By code: the days of an agency, and when they were read.
         self._histories: dict[str, tuple[datetime, AgencyDays]] = {}
-        #: When the store last did not tell of days: it is not asked for a while, or every reader would wait for it again.
+        #: When the database last failed to return days: it is not queried for a while, or each reader would wait again.
         self._no_days_at: datetime | None = None
         self._looked_elsewhere_at = datetime.min.replace(tzinfo=UTC)
-        #: By code: all that an agency's view was made of, and the view.
+        #: By code: all inputs of an agency's view, and the view.
         self._made: dict[str, tuple[Any, AgencyView]] = {}
-        #: By name: a route's health, last run and what that is counted as, and its view.
+        #: By name: a route's health, its last run with its verdict, and its view.
         self._routes: dict[str, tuple[Any, RouteView]] = {}
 
     async def overview(self) -> StatusOverview:
-        """Return how everything stands. While the store is away what it says is that of its last hour.
+        """Return the status of everything. While the database is unavailable its part is that of the last read.
 
-        What has not changed is the same object.
+        Unchanged objects are identical.
         """
         recorded, is_present = await self._read_in_time()
         return StatusOverview(
@@ -178,9 +179,9 @@ class StatusReader:
         )
 
     async def testimonies(self, incident: Incident, most: int) -> Sequence[SiteIncidentData]:
-        """Return what each site says of an incident's agency, and saw fail in its time: the last *most* runs of each.
+        """Return each site's status of an incident's agency, and its failed runs during the incident: the last *most* of each.
 
-        Our own comes first. Nothing where there is no other site.
+        Our own site comes first. Empty if there is no other site.
         """
         code = incident.brief.agency
         if self._told is None or not code:
@@ -201,11 +202,11 @@ class StatusReader:
         return [own, *others]
 
     async def site_evidence(self, incident: Incident) -> Sequence[SiteIncidentSummary]:
-        """Return the same as people see it."""
+        """Return the same for display."""
         return [view_evidence(each) for each in await self.testimonies(incident, _SITE_RUNS)]
 
     async def site_sums(self, code: str, days: int) -> Sequence[SiteSums]:
-        """Return what came of each site's runs in the last days, our own first; nothing where there is no other."""
+        """Return the results of each site's runs in the last days, our own first; empty if there is no other."""
         agency = self.called(code)
         if self._told is None:
             return ()
@@ -213,7 +214,7 @@ class StatusReader:
         return await self._told.sums(agency, moment_of(day_of(now) - timedelta(days=days - 1), 0))
 
     def own(self) -> Sequence[PartView]:
-        """Return how Pantau itself stands."""
+        """Return the status of Pantau itself."""
         watch, latest = self._watch(), self._history.known()
         return own_health(
             self._signs(),
@@ -227,7 +228,7 @@ class StatusReader:
         )
 
     def gateways(self) -> Sequence[GatewayStatus]:
-        """Return how the gateways stand: by channel, in the order in which they are tried while all work."""
+        """Return the status of the gateways: by channel, in the order in which they are tried while all work."""
         return [
             GatewayStatus(
                 channel=line.channel,
@@ -239,7 +240,7 @@ class StatusReader:
         ]
 
     def references(self) -> Sequence[ReferenceView]:
-        """Return how our own mailboxes stand."""
+        """Return the status of our own mailboxes."""
         watch, latest = self._watch(), self._history.known()
         configuration, troubles = watch.configuration, watch.judge.own_troubles(self._clock.now())
         controls = configuration.registry.routes_of(NO_AGENCY)
@@ -257,7 +258,7 @@ class StatusReader:
         ]
 
     async def agencies(self) -> Sequence[AgencyView]:
-        """Return all agencies, by code. Raise `StoreUnavailable` while nobody knows which have an incident."""
+        """Return all agencies, by code. Raise `StoreUnavailable` while it is unknown which have an incident."""
         async with self._store.reading() as ledger:
             recorded = await self._standing_orders(ledger)
         await self._history.latest()
@@ -265,7 +266,7 @@ class StatusReader:
         return await self._agencies(recorded)
 
     async def _look_elsewhere(self) -> None:
-        """Read the last runs of what other processes probe, but not for every program that asks."""
+        """Read the latest runs of other processes' routes, but not for every request."""
         watch, now = self._watch(), self._clock.now()
         others = watch.configuration.registry.agencies.keys() - watch.owned
         if others and not timedelta(0) <= now - self._looked_elsewhere_at < _READ_AGAIN:
@@ -273,7 +274,10 @@ class StatusReader:
             await self._history.look_up(others)
 
     async def agency(self, quoted: str) -> AgencyView:
-        """Return the one that people call so. Raise `NotFoundError`, and `StoreUnavailable` as `agencies` does."""
+        """Return an agency by its code in any case.
+
+        Raise `NotFoundError`, and `StoreUnavailable` as `agencies` does.
+        """
         self.called(quoted)
         async with self._store.reading() as ledger:
             recorded = await self._standing_orders(ledger)
@@ -285,19 +289,23 @@ class StatusReader:
         return self._agency(watch, code, watch.configuration.registry.routes_of(code), recorded, self._clock.now())
 
     async def days(self, quoted: str, count: int) -> AgencyDays:
-        """Return the latest *count* days of the one that people call so. Raise `NotFoundError` and `StoreUnavailable`."""
+        """Return the latest *count* days of an agency. Raise `NotFoundError` and `StoreUnavailable`."""
         code, now = self.called(quoted), self._clock.now()
         first = day_of(now) - timedelta(days=max(count, *SPANS) - 1)
         return view_days(code, await self._days.since(code, first), now, count)
 
     async def availabilities(self) -> Mapping[str, Sequence[Availability]]:
-        """Return how available the mail of all agencies was, by code, as of a minute ago at most. Raise `StoreUnavailable`."""
+        """Return the availability of the mail of all agencies, by code, at most a minute old.
+
+        Raise `StoreUnavailable`.
+        """
         return await self._book.of(sorted(self._watch().configuration.registry.agencies))
 
     async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
-        """Return the latest days of some agencies, as they were a minute ago at most; while the store is away, as it last said.
+        """Return the latest days of some agencies, at most a minute old; while the database is unavailable, as last read.
 
-        Of what was never read nothing is returned. For a page: a few, and each the same object until it is read again.
+        Agencies that were never read are left out. For a page: a few agencies, each the same object until it is read
+        again.
         """
         now, found = self._clock.now(), dict[str, AgencyDays]()
         hangs = self._no_days_at is not None and timedelta(0) <= now - self._no_days_at < _READ_AGAIN
@@ -312,7 +320,7 @@ class StatusReader:
                 except NotFoundError:
                     continue  # It has left meanwhile.
                 except (StoreUnavailable, TimeoutError):
-                    is_away, self._no_days_at = True, now  # The next one is not waited for.
+                    is_away, self._no_days_at = True, now  # Further agencies are not read now.
             if known is not None:
                 self._histories[code] = known
                 found[code] = known[1]
@@ -321,24 +329,24 @@ class StatusReader:
         return found
 
     def called(self, quoted: str) -> str:
-        """Return the code of the agency that people call so. Raise `NotFoundError`."""
+        """Return the code of an agency, whatever the case of the given one. Raise `NotFoundError`."""
         return agency_called(quoted, self._watch().configuration.registry.agencies)
 
     def own_checks(self) -> Sequence[CheckView]:
-        """Return what the checks found at our own reference mailboxes."""
+        """Return the check results of our own reference mailboxes."""
         return view_checks(self._watch().inspector.latest(NO_AGENCY))
 
     async def incidents(self) -> Sequence[IncidentView]:
-        """Return the first page of incidents: those that are open, and then the newest of the others."""
+        """Return the first page of incidents: open ones, and then the newest of the others."""
         return (await self.incident_page(IncidentFilter())).rows
 
     async def incident_page(
         self, wanted: IncidentFilter, *, most: int = _LISTED, after: int | None = None
     ) -> ListPage[IncidentView]:
-        """Return at most so many incidents that fit: first all that are open, then what is over, each the newest first.
+        """Return at most so many matching incidents: all open ones, then resolved ones, each the newest first.
 
-        However many came since, nothing that is over keeps what is open from being seen. *after*: the row before, as the page
-        before said: its id, negative where it was open. What ends between two pages comes again, and nothing is left out.
+        New resolved incidents never displace open ones. *after*: the last row of the previous page: its id, negative if
+        it was open. An incident that ends between two pages appears again, and none is left out.
         """
         among_open = after is None or after < 0
         before = NEWEST if after is None else abs(after)
@@ -355,20 +363,20 @@ class StatusReader:
         return ListPage(rows=rows, after=following)
 
     async def notices(self) -> Sequence[NotificationView]:
-        """Return the newest notices, newest first."""
+        """Return the newest notifications, newest first."""
         return (await self.notice_page(NotificationFilter())).rows
 
     async def notice_page(
         self, wanted: NotificationFilter, *, most: int = _LISTED, after: int | None = None
     ) -> ListPage[NotificationView]:
-        """Return notices that fit, newest first, *after* an id."""
+        """Return matching notifications, newest first, *after* an id."""
         async with self._store.reading() as ledger:
             ids = await ledger.listing.notices(wanted, most=most + 1, before=after or NEWEST)
             rows = await _viewed(ledger, await ledger.listed_notices(ids[:most], wanted.incident_id))
         return ListPage(rows=rows, after=ids[most - 1] if len(ids) > most else None)
 
     async def notice(self, notice_id: int) -> NotificationDetail:
-        """Return all that is shown of a notice. Raise `NotFoundError`."""
+        """Return the details of a notification. Raise `NotFoundError`."""
         async with self._store.reading() as ledger:
             try:
                 notice = await ledger.notice(notice_id)
@@ -383,7 +391,7 @@ class StatusReader:
     # -- what the store says -------------------------------------------------------------------------------------
 
     async def _read_in_time(self) -> tuple[_Recorded, bool]:
-        """Return what the store says, and whether it says it now."""
+        """Return the content of the database, and whether it is current."""
         known = self._recorded or _Recorded(at=self._clock.now())
         if self._signs().away is not None:
             return known, False
@@ -451,13 +459,13 @@ class StatusReader:
         mail = watch.judge_of(code).mail(code)
         incident, health = recorded.open.get(code), dict(mail.directions())
         ended = None if incident else watch.consensus.ended_by_hand.get(code)
-        # As people were told, where they were.
+        # As last notified, if it was.
         troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
         since = incident.began_at if incident else mail.troubled_since() if troubled else None
         unseen, sites = mail.unseen(), view_sites(watch.consensus.says(code))
         agreed, disputed = self._together(watch, code, sites, incident, health)
         probed_by = watch.probed_by(code)
-        # Equal objects are compared at a glance, and nearly all are the same as the last time.
+        # Equality of identical objects is fast, and nearly all are identical to the last time.
         orders = (maintenance, silence, incident, ended)
         sign_in_refused = incident is not None and incident.measured is IncidentType.SIGN_IN
         said = (unseen, sign_in_refused, sites, agreed, disputed, probed_by)
@@ -497,17 +505,17 @@ class StatusReader:
         incident: OpenNumber | None,
         health: Mapping[Direction, Health],
     ) -> tuple[IncidentType | None, Sequence[Direction]]:
-        """Return what is wrong with an agency as enough sites say, and which directions too few say are down, this one or others.
+        """Return an agency's trouble by the quorum of sites, and the directions that too few sites report as down.
 
-        Nothing where there is no other site: there what is measured is all that is said.
+        Empty if there is no other site: then our own measurement is all there is.
         """
         if self._told is None or not self._told.others:
             return None, ()
-        # Neither told nor taken back by what sites say now: it stands as people were told.
+        # The sites neither confirm nor resolve it now: it stays as notified.
         agreed = incident.measured if incident else None
         down = [direction for direction, found in health.items() if found is Health.DOWN]
         wrong = [each.type for each in sites if each.type is not None]
-        # Of nearly all nothing is wrong anywhere, and there are thousands.
+        # Nearly all have no trouble anywhere, and there are thousands.
         if not down and not wrong:
             return agreed, ()
         down = list(dict.fromkeys([*down, *(way for matter in wrong for way in WAYS.get(matter, ()))]))

@@ -1,10 +1,11 @@
-"""Lets people sign in with a password, knows them again by their session, and lets them choose one with a code that they were given.
+"""Sign-in with a password, recognition of sessions, and the choice of a password with a code.
 
-Whatever is wrong, the answer is the same and takes as long: a stranger learns nothing about who has an account. Attempts on one
-account are looked at one after the other, so that many at once are no way around the wait.
+Whatever is wrong, the answer and its duration are the same, so that nobody can find out who has an account. Attempts on
+one account are processed one after the other, so that concurrent attempts do not avoid the delay.
 
-What strangers try holds up their own address (`monitor.access.lockout`). A browser in which somebody has signed in before has a count
-of its own (`monitor.access.device`), as has a session: what others try from behind the same address does not hold it up.
+Failed attempts of unauthenticated clients delay their own address (`monitor.access.lockout`). A browser in which the
+user has signed in before has a count of its own (`monitor.access.device`), as has a session: attempts of others behind
+the same address do not delay it.
 """
 
 from __future__ import annotations
@@ -56,65 +57,66 @@ from monitor.store.admin.users import (
 log = structlog.get_logger()
 T = TypeVar("T")
 
-#: Nobody has used it for so long: whoever sits there now may be somebody else.
+#: After this time without use another person may sit at the browser.
 IDLE: Final = timedelta(minutes=30)
-#: A shift.
+#: The length of a shift.
 LONGEST: Final = timedelta(hours=12)
-#: In seconds. So late somebody notices at the latest that they may do less; a page asks several times a minute.
+#: In seconds: the maximum delay until a change of permissions takes effect; a page sends requests several times a
+#: minute.
 _LOOKED_AT: Final = 5.0
-#: That a session is in use is written down no more often.
+#: Minimum interval at which the use of a session is stored.
 _SEEN: Final = timedelta(minutes=1)
-#: Each takes 19 MiB and 50 ms of CPU; probes want the other core.
+#: Each hash takes 19 MiB and 50 ms of CPU; the probes need the other core.
 _AT_ONCE: Final = 2
-#: So many addresses are remembered, and so many browsers that have failed.
+#: Maximum of addresses, and of browsers with failures, that are remembered.
 _ADDRESSES: Final = 10_000
 _DEVICES: Final = 10_000
 
-#: Returns the mark that a browser shows for a name; "": none.
+#: Returns the device mark that a browser presents for a name; "": none.
 DeviceShown = Callable[[str], str]
-#: So many sessions are known while the store is away.
+#: Maximum of sessions that are recognised while the database is unavailable.
 _SESSIONS: Final = 2_000
-#: So many wait for a look at a password; more are a flood, and told to come again.
+#: Maximum of attempts that wait for a password check; more are a flood, and are refused.
 _QUEUE: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSession:
-    """A session that has begun."""
+    """A new session."""
 
     key: SessionKey
     session: WebSession
-    #: By which the browser is known the next time; "": the user has no password that it could be made with.
+    #: Device mark for the browser; "": the user has no password from which it could be derived.
     device: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPendingSession:
-    """A password was right, and a one-time code is to follow."""
+    """The password was correct, and a one-time code is required next."""
 
     key: SessionKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TotpEnrolment:
-    """A secret for an authenticator app that nobody keeps yet."""
+    """New secret for an authenticator app, which is not stored yet."""
 
     secret: str = field(repr=False)
-    #: The same for the form that confirms it: encrypted, and of no use in another session.
+    #: The secret in encrypted form, for the form that confirms it; invalid in another session.
     kept: str = field(repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Turn:
-    """Whose attempts on one account come one after the other."""
+    """Lock that serialises the attempts on one account."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: How many have it or wait for it.
+    #: Number of attempts that hold it or wait for it.
     wanted: int = 0
 
 
 class _Count(Enum):
-    """Failures that an attempt may have to wait for."""
+    """Counts of failures that may delay an attempt."""
 
     ADDRESS = auto()
     #: Of the account, from the address.
@@ -130,16 +132,16 @@ _SECOND_STEP: Final = frozenset({_Count.ADDRESS, _Count.ACCOUNT_THERE, _Count.ON
 
 
 def no_device(_name: str) -> str:
-    """Return that a browser shows no mark."""
+    """Return that a browser presents no device mark."""
     return ""
 
 
 class SignInFailedError(Exception):
-    """Not with this name and these words, or not now. The message is a key of the portal's words."""
+    """Sign-in refused. The message is a key of the portal's words."""
 
 
 class Authenticator:
-    """Knows who signs in. Raises `StoreUnavailable` when the store is, but for those who are known already."""
+    """Authenticates users. Raises `StoreUnavailable`, except for sessions recognised before."""
 
     def __init__(
         self,
@@ -151,9 +153,9 @@ class Authenticator:
         safe: SecretStore,
         required: AbstractSet[Role] = frozenset(),
     ) -> None:
-        """Have *agencies* return the names of those that are watched, which no password may be.
+        """*agencies* returns the names of the monitored agencies, which are no valid passwords.
 
-        *required*: the roles that nobody has without a second factor.
+        *required*: the roles that require a second factor.
         """
         self._users = users
         self._clock = clock
@@ -165,18 +167,18 @@ class Authenticator:
         self._waiting = 0
         self._turns: dict[str, _Turn] = {}
         self._addresses: OrderedDict[str, Failures] = OrderedDict()
-        #: Of browsers in which somebody has signed in before, and of sessions.
+        #: Of browsers in which a user has signed in before, and of sessions.
         self._devices: OrderedDict[str, Failures] = OrderedDict()
-        #: By digest, as last read, and when by the loop's clock.
+        #: By digest: the session as last read, and the loop's time of that.
         self._known: OrderedDict[str, tuple[WebSession, float]] = OrderedDict()
         self._nobody: str | None = None
 
     async def sign_in(
         self, name: str, password: str, address: str, shown: DeviceShown = no_device
     ) -> NewSession | NewPendingSession:
-        """Begin a session, or half of one where a second factor is to follow. Raise `SignInFailedError`.
+        """Begin a session, or a pending one if a second factor is required. Raise `SignInFailedError`.
 
-        *shown*: what the browser shows of having been here before.
+        *shown*: returns the device mark that the browser presents.
         """
         device = await self._device(name, shown)
         async with self._turn(name, device):
@@ -193,14 +195,14 @@ class Authenticator:
     async def second_step(
         self, key: SessionKey | None, code: str, address: str, shown: DeviceShown = no_device
     ) -> NewSession:
-        """Begin the other half of a session, by a one-time or a recovery code. Raise `SignInFailedError`."""
+        """Turn a pending session into a session, by a one-time or a recovery code. Raise `SignInFailedError`."""
         half = await self._factors.half(key.digest) if key else None
         if key is None or half is None:
             raise SignInFailedError("sign_in_again")
         device = await self._device(half.name, shown)
         async with self._turn(half.name, device):
             kept = await self._admitted(half.name, address, device, _SECOND_STEP)
-            # Once more: while others had their turn it may have been used.
+            # Read again: a concurrent attempt may have used it.
             half = await self._factors.half(key.digest)
             if half is None or half.ends_at <= self._clock.now() or kept is None or kept.user.disabled_at is not None:
                 raise SignInFailedError("sign_in_again")
@@ -211,9 +213,9 @@ class Authenticator:
     async def choose_password(
         self, name: str, code: str, password: str, address: str
     ) -> NewSession | NewPendingSession:
-        """Let somebody choose a password by the code that they were given, and sign in with it. Raise `SignInFailedError`."""
+        """Store a password chosen with a code, and sign in with it. Raise `SignInFailedError`."""
         async with self._turn(name):
-            # Nobody guesses a code that an administrator has given: attempts on the account do not hold it up.
+            # A code from an administrator cannot be guessed, so attempts on the account do not delay it.
             kept = await self._admitted(name, address, waits_for=_BY_CODE)
             opening = await self._users.code(kept.user.id) if kept else None
             now = self._clock.now()
@@ -223,31 +225,34 @@ class Authenticator:
                 await self._failed(kept, name, address, "code refused")
                 raise SignInFailedError("code_wrong")
             await self._change(kept.user, password, address, "password chosen by a code")
-            # Whoever was given a code on the telephone has not shown their own yet.
+            # A code that was given by telephone does not replace the second factor.
             return await self._enter(kept.user, address)
 
     async def change_password(self, session: WebSession, old: str, new: str, address: str) -> NewSession:
-        """Let somebody who is signed in choose another password; all other sessions end. Raise `SignInFailedError`."""
+        """Change the password of a signed-in user; all other sessions end. Raise `SignInFailedError`."""
         async with self._turn(session.user.name, session.digest):
             kept = await self._asked_again(session, old, address, "password not changed")
             await self._change(kept.user, new, address, "password changed")
             return await self._begin(kept.user, address, "signed in")
 
     async def enter(self, user: User, address: str, what: str) -> NewSession | NewPendingSession:
-        """Begin a session of somebody whom another provider has known, or half of one. Raise `SignInFailedError`."""
+        """Begin a session, or a pending one, of a user whom another provider has authenticated.
+
+        Raise `SignInFailedError`.
+        """
         if user.disabled_at is not None:
             raise SignInFailedError("sign_in_wrong")
-        # How well the other has looked, Pantau does not know.
+        # Pantau cannot tell whether the provider has checked a second factor.
         return await self._enter(user, address, what)
 
     # -- the second factor ---------------------------------------------------------------------------------------
 
     def is_held(self, user: User) -> bool:
-        """Whether somebody must set up a second factor before anything else."""
+        """Whether the user must set up a second factor first."""
         return not user.has_second_factor and any(each.role in self._required for each in user.assignments)
 
     def offer(self, session: WebSession) -> TotpEnrolment | None:
-        """Return a secret for somebody's authenticator app; `None`: there is no key that it could be kept with."""
+        """Return a new secret for the user's authenticator app; `None`: there is no key to encrypt it."""
         if not self._safe.can_keep:
             return None
         secret = new_one_time_secret()
@@ -255,7 +260,7 @@ class Authenticator:
         return TotpEnrolment(secret=secret, kept=f"{kept.key_id}:{kept.text}")
 
     def offered(self, session: WebSession, kept: str) -> TotpEnrolment:
-        """Return the secret that was offered, from the form that confirms it. Raise `SignInFailedError`."""
+        """Return the new secret from the form that confirms it. Raise `SignInFailedError`."""
         key_id, _, text = kept.partition(":")
         try:
             secret = self._safe.decrypt(_offered_to(session), Ciphertext(key_id=key_id, text=text))
@@ -266,10 +271,10 @@ class Authenticator:
     async def set_up(
         self, session: WebSession, offer: TotpEnrolment, code: str, password: str, address: str
     ) -> tuple[NewSession, Sequence[str]]:
-        """Keep a second factor whose app shows the right code; return recovery codes, to be shown once.
+        """Store a second factor whose app shows the correct code; return recovery codes, shown once.
 
-        All other sessions end. The password is asked for again: whoever sits at somebody's desk could lock them out. Raise
-        `SignInFailedError`.
+        All other sessions end. The password is required again: otherwise a person at another's desk could lock that
+        user out. Raise `SignInFailedError`.
         """
         user = session.user
         async with self._turn(user.name, session.digest):
@@ -288,7 +293,7 @@ class Authenticator:
             return await self._begin(replace(kept.user, has_second_factor=True), address, "signed in"), codes
 
     async def renew_recovery_codes(self, session: WebSession, code: str, address: str) -> Sequence[str]:
-        """Return new recovery codes, to be shown once; those before are void. Raise `SignInFailedError`."""
+        """Return new recovery codes, shown once; the previous ones become invalid. Raise `SignInFailedError`."""
         device = session.digest
         async with self._turn(session.user.name, device):
             await self._prove(await self._admitted(session.user.name, address, device), code, address, device)
@@ -298,7 +303,7 @@ class Authenticator:
             return codes
 
     async def take_off(self, session: WebSession, code: str, address: str) -> None:
-        """Let somebody do without their second factor, who shows it once more. Raise `SignInFailedError`."""
+        """Remove the second factor of a user who enters a valid code. Raise `SignInFailedError`."""
         device = session.digest
         async with self._turn(session.user.name, device):
             await self._prove(await self._admitted(session.user.name, address, device), code, address, device)
@@ -307,16 +312,17 @@ class Authenticator:
             self.forget()
 
     async def recovery_codes(self, user: User) -> int:
-        """Return how many recovery codes somebody has left."""
+        """Return the number of unused recovery codes of the user."""
         return await self._factors.recovery_codes(user.id)
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
     async def session(self, key: SessionKey, *, is_use: bool = True) -> WebSession | None:
-        """Return the session of a browser that shows *key*; `None`: it is over, or never was one.
+        """Return the session of a browser that presents *key*; `None`: it is expired or unknown.
 
-        *is_use*: whether a person asks, which extends the session.
-        While the store is away whoever was known is known still: the page that says so must not be closed to them.
+        *is_use*: whether a person makes the request, which extends the session. While the database is unavailable,
+        sessions recognised before stay valid: otherwise the page that reports the outage would be closed to their
+        users.
         """
         digest, loop = key.digest, asyncio.get_running_loop()
         known = self._known.get(digest)
@@ -331,7 +337,7 @@ class Authenticator:
         now = self._clock.now()
         if session is None or now >= session.ends_at or now - session.seen_at >= IDLE or session.user.disabled_at:
             return None
-        # Also where it was seen by a clock that has been put back since: else nobody would be signed out until it has caught up.
+        # In both directions: after the clock was set back, no session would otherwise expire until it has caught up.
         if is_use and abs(now - session.seen_at) >= _SEEN:
             session = await self._see(session, now)
         return session
@@ -343,17 +349,17 @@ class Authenticator:
         await self._users.end(session.digest, _entry(session.user, "signed out", now, address))
 
     def forget(self) -> None:
-        """Look at every session anew: somebody's roles have changed."""
+        """Read every session again: roles have changed."""
         self._known.clear()
 
     # -- what it is made of --------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _turn(self, name: str, device: str | None = None) -> AsyncIterator[None]:
-        # Strangers fill half of the queue: whoever is known finds room in the other.
+        # Unauthenticated clients fill at most half of the queue; known browsers use the rest.
         if self._waiting >= (_QUEUE if device is None else 2 * _QUEUE):
             raise SignInFailedError("sign_in_busy")
-        # A name has no blank in it.
+        # A name contains no blank.
         name = name if device is None else f"{name} {device}"
         turn = self._turns.setdefault(name, _Turn())
         turn.wanted += 1
@@ -364,12 +370,12 @@ class Authenticator:
         finally:
             self._waiting -= 1
             turn.wanted -= 1
-            # Not by whether it is locked: between two who have it, it is not, and a third would get a lock of their own.
+            # Not by whether the lock is held: between two holders it is free, and a third would get a lock of its own.
             if not turn.wanted:
                 del self._turns[name]
 
     async def _device(self, name: str, shown: DeviceShown) -> str | None:
-        """Return the name of the browser in which somebody of this name has signed in before; `None`: in none that is known."""
+        """Return the key of a browser in which a user of this name has signed in before; `None`: it is unknown."""
         mark = shown(name)
         kept = await self._users.find(name) if mark else None
         return marked_device(mark, kept.user.id, kept.password) if kept is not None and kept.password else None
@@ -377,7 +383,7 @@ class Authenticator:
     async def _admitted(
         self, name: str, address: str, device: str | None = None, waits_for: AbstractSet[_Count] = _BY_PASSWORD
     ) -> UserRecord | None:
-        """Return the user of this name, unless an attempt is not looked at now. *waits_for*: the counts that hold it up."""
+        """Return the user of this name, unless the attempt is delayed. *waits_for*: the counts that delay it."""
         now = self._clock.now()
         if device is not None:
             if self._devices.get(device, Failures()).until(now, OF_ACCOUNT) is not None:
@@ -388,7 +394,7 @@ class Authenticator:
         counts = {
             _Count.ADDRESS: (self._addresses.get(address, none), OF_ADDRESS),
             _Count.ACCOUNT_THERE: (self._addresses.get(_account_at(name, address), none), OF_ACCOUNT),
-            # A name that nobody has waits as one that somebody has.
+            # An unknown name is delayed like a known one.
             _Count.ACCOUNT: (kept.failures if kept else self._addresses.get(f"name {name}", none), OF_ALL),
             _Count.ONE_TIME_CODE: (kept.code_failures if kept else none, OF_ACCOUNT),
         }
@@ -399,7 +405,7 @@ class Authenticator:
         return kept
 
     async def _asked_again(self, session: WebSession, password: str, address: str, failed: str) -> UserRecord:
-        """Return somebody who is signed in, and has typed their password once more. Raise `SignInFailedError`."""
+        """Return a signed-in user who has entered the password again. Raise `SignInFailedError`."""
         user, device = session.user, session.digest
         kept = await self._admitted(user.name, address, device)
         right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
@@ -444,7 +450,7 @@ class Authenticator:
         return NewPendingSession(key=key)
 
     async def _prove(self, kept: UserRecord | None, code: str, address: str, device: str | None = None) -> None:
-        """See that somebody has their second factor, and use the code up. Raise `SignInFailedError`."""
+        """Check the second factor of a user, and use the code. Raise `SignInFailedError`."""
         if kept is None or not kept.user.has_second_factor:
             raise SignInFailedError("sign_in_again")
         if not await self._is_good(kept.user, code, address):
@@ -476,7 +482,7 @@ class Authenticator:
         return NewSession(key=key, session=session, device=mark)
 
     async def _change(self, user: User, password: str, address: str, what: str) -> None:
-        """Keep a new password. Raise `SignInFailedError`, and the old one, or the code, is as good as before."""
+        """Store a new password. On `SignInFailedError` the old one, or the code, stays valid."""
         names = [user.name, *user.full_name.split(), *self._agencies()]
         if (wrong := await self._in_thread(password_problem, password, names)) is not None:
             raise SignInFailedError(wrong)
@@ -490,7 +496,7 @@ class Authenticator:
         return await self._in_thread(is_password, typed_code(code), opening.kept if opening else await self._dummy())
 
     async def _dummy(self) -> str:
-        """Return what is compared where there is nothing to compare with."""
+        """Return a hash to compare with if there is none."""
         if self._nobody is None:
             self._nobody = await self._in_thread(hash_password, SessionKey.new().text)
         return self._nobody
@@ -517,7 +523,7 @@ class Authenticator:
 
 
 def _account_at(name: str, address: str) -> str:
-    """Return how attempts on an account from one address are counted. No address has a blank in it."""
+    """Return the key of the count of attempts on an account from one address. An address contains no blank."""
     return f"{address} {name}"
 
 

@@ -1,7 +1,7 @@
-"""Signing in with an account elsewhere: OpenID Connect by the code flow with PKCE, state and nonce (Authlib does the protocol).
+"""Sign-in with an external account: OpenID Connect, authorization code flow with PKCE, state and nonce (implemented by Authlib).
 
-Whoever comes back is a user only if that user has linked the account before, by issuer and subject: an address of mail, or a
-name, proves nothing, and no account is made of it.
+A user must have linked the account before; it is identified by issuer and subject. An e-mail address or a name is no
+identification, and creates no account.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from monitor.store.admin.users import IdentityTakenError, Users
 
 log = structlog.get_logger()
 
-#: So long may somebody take at the provider.
+#: Time limit for the login at the provider.
 _GOOD_FOR: Final = timedelta(minutes=10)
-#: So many may be there at once; the oldest begins anew.
+#: Maximum of pending logins; the oldest is dropped.
 _AT_ONCE: Final = 1_000
-#: In seconds, for each answer of the provider.
+#: In seconds, for each response of the provider.
 _PATIENCE: Final = 10.0
-#: Signatures that need the provider's private key; "none" and shared secrets are not among them.
+#: Signatures that require the provider's private key: without "none" and shared secrets.
 _SIGNATURES: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
 @dataclass(slots=True, kw_only=True)
 class _PendingLogin:
-    """Somebody who has gone to the provider."""
+    """A login in progress at the provider."""
 
     until: datetime
     next: str
-    #: Who wants to link the account that they come back with; `None`: somebody who signs in.
+    #: The user who links the account; `None`: a sign-in.
     user: User | None
-    #: What Authlib keeps between going and coming back.
+    #: State that Authlib keeps between redirect and callback.
     kept: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginRedirect:
-    """Where a browser is sent, and the key by which its return is known."""
+    """Redirect of a browser to the provider, and the key that identifies its callback."""
 
     address: str
     key: SessionKey
@@ -62,20 +62,23 @@ class LoginRedirect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginCallback:
-    """Somebody who has come back and is known."""
+    """Completed login at the provider."""
 
     next: str
-    #: `None`: an account was linked by somebody who is signed in already.
+    #: `None`: a signed-in user has linked an account.
     session: NewSession | NewPendingSession | None
 
 
 class OpenIdLogin:
-    """One provider. Raises `SignInFailedError`, whose message is a key of the portal's words, and `StoreUnavailable`."""
+    """One provider.
+
+    Raises `SignInFailedError`, whose message is a key of the portal's words, and `StoreUnavailable`.
+    """
 
     def __init__(
         self, client: OpenIdClient, name: str, authenticator: Authenticator, users: Users, clock: Clock
     ) -> None:
-        """*name*: what people call the provider."""
+        """*name*: the provider's name for users."""
         self.name = name
         self._issuer = client.issuer
         self._client_id = client.client_id
@@ -100,7 +103,7 @@ class OpenIdLogin:
         )
 
     async def depart(self, request: Request, to: str, user: User | None) -> LoginRedirect:
-        """Send a browser to the provider; it is to come back to *to*. *user*: who wants to link the account."""
+        """Redirect a browser to the provider, with the callback at *to*. *user*: the one who links the account."""
         errand = _PendingLogin(until=self._clock.now() + _GOOD_FOR, next=to, user=user)
         request.scope["session"] = errand.kept
         try:
@@ -115,7 +118,7 @@ class OpenIdLogin:
         return LoginRedirect(address=answer.headers["location"], key=key)
 
     async def welcome(self, request: Request, key: SessionKey | None, address: str) -> LoginCallback:
-        """Take in a browser that comes back, by the key that it was given. *address*: from where it comes."""
+        """Process the callback of a browser with its key. *address*: the client address."""
         errand = self._errands.pop(key.digest, None) if key else None
         if errand is None or self._clock.now() >= errand.until:
             raise SignInFailedError("openid_too_late")
@@ -141,7 +144,7 @@ class OpenIdLogin:
         return self._issuer in await self._users.identities(user.id)
 
     async def _metadata(self) -> None:
-        """See to it that the provider is the one that was configured, and signs as nobody else can."""
+        """Check that the provider is the configured one and uses permitted signatures."""
         metadata: dict[str, Any] = await self._provider.load_server_metadata()
         if metadata.get("issuer") != self._issuer:
             raise ValueError(f"its metadata names another issuer: {str(metadata.get('issuer'))[:200]!r}")
@@ -149,7 +152,7 @@ class OpenIdLogin:
         metadata["id_token_signing_alg_values_supported"] = [each for each in offered if each in _SIGNATURES]
 
     async def _subject(self, request: Request) -> str:
-        # Authlib itself compares neither the issuer with what was configured nor for whom a token is.
+        # Authlib compares neither the issuer with the configured one nor the audience.
         options: Mapping[str, Any] = {
             "iss": {"essential": True, "values": [self._issuer]},
             "aud": {"essential": True, "values": [self._client_id]},
@@ -173,6 +176,6 @@ class OpenIdLogin:
         return SignInFailedError("openid_away")
 
     def _warn(self, what: str, why: str) -> None:
-        # Anybody may come back from the provider, or pretend to.
+        # Anyone can request the callback address.
         if self._throttle.admit((what, why)) is not None:
             log.warning(what, issuer=self._issuer, why=why)

@@ -1,6 +1,6 @@
-"""What is made of chance, and what is kept of it: passwords, codes, and what a browser or a program shows to be known again.
+"""Random secrets and their stored forms: passwords, codes, and the keys of browsers and programs.
 
-argon2id with 19 MiB and two passes, as OWASP asks for (Password Storage cheat sheet).
+argon2id with 19 MiB and two passes, as OWASP recommends (Password Storage cheat sheet).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PASSES: Final = 2
 
 
 def hash_password(password: str) -> str:
-    """Return what is kept of a password: a PHC string of argon2id. Takes 50 ms of CPU, and is for a thread."""
+    """Return the stored form of a password: a PHC string of argon2id. Takes 50 ms of CPU; call it in a thread."""
     kept: str = Argon2id(
         salt=token_bytes(16), length=32, iterations=_PASSES, lanes=1, memory_cost=_MEMORY
     ).derive_phc_encoded(password.encode())
@@ -31,7 +31,7 @@ def hash_password(password: str) -> str:
 
 
 def is_password(password: str, kept: str) -> bool:
-    """Whether it is the one of which *kept* was made. Takes as long whatever the answer."""
+    """Whether *kept* was made from the password. The duration does not depend on the result."""
     try:
         Argon2id.verify_phc_encoded(password.encode(), kept)
     except InvalidKey:
@@ -52,7 +52,7 @@ def new_recovery_codes() -> list[str]:
 
 
 def new_one_time_secret() -> str:
-    """Return a secret for an authenticator app."""
+    """Return a new secret for an authenticator app."""
     return written_secret(token_bytes(SECRET_OCTETS))
 
 
@@ -63,18 +63,18 @@ def new_nonce() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresentedKey:
-    """What somebody shows to be known by; only its digest is kept, which is enough of 256 bits (ASVS 6.5.2)."""
+    """Key that a client presents; only its digest is stored, which suffices for 256 bits (ASVS 6.5.2)."""
 
     text: str
 
     @classmethod
     def new(cls) -> Self:
-        """Return one that nobody guesses."""
+        """Return a new random key."""
         return cls(text=token_urlsafe(32))
 
     @property
     def digest(self) -> str:
-        """What is kept of it."""
+        """The stored form."""
         return sha256(self.text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def __repr__(self) -> str:
@@ -95,5 +95,5 @@ class TokenSecret(PresentedKey):
 
     @classmethod
     def new(cls) -> Self:
-        """Return one that nobody guesses, and that is known for one of ours where it should not be."""
+        """Return a new random key with a prefix by which leaked tokens can be found."""
         return cls(text=f"{PREFIX}{token_urlsafe(32)}")

@@ -45,7 +45,7 @@ class SecretRotation:
 
 
 class SecretStore:
-    """Reads and encrypts secrets. Raises `StoreUnavailable` when the store is."""
+    """Reads and encrypts secrets. Raises `StoreUnavailable`."""
 
     def __init__(self, secrets: Secrets, clock: Clock, keyring: Keyring | None) -> None:
         """Without a *keyring* no secret can be stored or read."""
@@ -97,9 +97,9 @@ class SecretStore:
                 )
 
     async def rotate(self, *, by: str) -> SecretRotation:
-        """Encrypt all secrets with the present key that are not. Broken off, it goes on when called again.
+        """Encrypt all secrets with the current key that use another one. A repeated call resumes an interrupted one.
 
-        Raise `OperationRejectedError` where there is no key. What somebody writes meanwhile is left as they wrote it.
+        Raise `OperationRejectedError` without a key. Secrets that change meanwhile stay as written.
         """
         if self._keyring is None:
             raise OperationRejectedError(

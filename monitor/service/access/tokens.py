@@ -1,7 +1,7 @@
-"""Makes tokens for programs, takes them back, and knows a program by the one that it shows.
+"""API tokens of programs: creation, revocation, and identification of a program by its token.
 
-Those that open are few and kept in mind for some seconds. So a guess costs the store nothing, and one that is known never waits
-for others behind the same address who guess.
+The valid tokens are few and cached for some seconds. So a guess causes no query, and a program with a known token is
+never delayed by others behind the same address who guess.
 """
 
 from __future__ import annotations
@@ -31,64 +31,67 @@ from monitor.store.admin.tokens import TokenRecords
 log = structlog.get_logger()
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", re.ASCII)
-#: In seconds. So late another process notices at the latest that one was taken back.
+#: In seconds: the maximum delay until another process applies a revocation.
 _LOOKED_AT: Final = 5.0
-#: That one is in use is written down no more often.
+#: Minimum interval at which the use of a token is stored.
 _USED: Final = timedelta(minutes=1)
-#: They are all kept in mind.
+#: All are cached.
 MOST_TOKENS: Final = 500
-#: So many addresses are remembered.
+#: Maximum of addresses that are remembered.
 _ADDRESSES: Final = 10_000
-#: Shorter than anybody means: a slip in the unit.
+#: A shorter lifetime is a mistake in the unit.
 _SHORTEST: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewToken:
-    """A token that was made, with its secret, which is shown once."""
+    """A new token with its secret, which is shown once."""
 
     token: ApiToken
     secret: TokenSecret = field(repr=False)
 
 
 class InvalidTokenError(Exception):
-    """It opens nothing."""
+    """The token is not valid."""
 
 
 class TooManyAttemptsError(InvalidTokenError):
-    """Too many that open nothing came from one address."""
+    """One address has sent too many invalid tokens."""
 
     def __init__(self, until: timedelta) -> None:
-        """*until*: how long nothing more is looked at."""
+        """*until*: how long further tokens from the address are refused."""
         super().__init__(until)
         self.until = until
 
 
 class ProgramTokens:
-    """The tokens. Raises `OperationRejectedError` and `NotFoundError` with what to do instead, and `StoreUnavailable`."""
+    """API tokens.
+
+    Raises `OperationRejectedError` and `NotFoundError` with what to do instead, and `StoreUnavailable`.
+    """
 
     def __init__(self, records: TokenRecords, clock: Clock, *, agencies: Callable[[], Collection[str]]) -> None:
-        """Have *agencies* return the codes of those that are watched."""
+        """*agencies* returns the codes of the monitored agencies."""
         self._records = records
         self._clock = clock
         self._agencies = agencies
         self._reading = asyncio.Lock()
-        #: By digest, as last read, and when by the loop's clock.
+        #: By digest: the tokens as last read, and the loop's time of that.
         self._standing: Mapping[str, ApiToken] | None = None
         self._read_at = 0.0
         self._used: dict[int, datetime] = {}
         self._addresses: OrderedDict[str, Failures] = OrderedDict()
 
     def now(self) -> datetime:
-        """Return the present moment."""
+        """Return the current time."""
         return self._clock.now()
 
     async def all(self) -> Sequence[ApiToken]:
-        """Return every token there was, the newest first."""
+        """Return all tokens ever made, the newest first."""
         return await self._records.all()
 
     async def page(self, *, before: int, most: int) -> Sequence[ApiToken]:
-        """Return the newest tokens that there were *before* a number."""
+        """Return the newest tokens *before* a number."""
         return await self._records.page(before=before, most=most)
 
     async def make(
@@ -101,7 +104,10 @@ class ProgramTokens:
         address: str = "",
         own: AbstractSet[RoleAssignment] | None = None,
     ) -> NewToken:
-        """Make a token that is good for as long as it *lasts*. *own*: what its maker may, of which it is a part; `None`: all."""
+        """Create a token that is valid for *lasts*.
+
+        *own*: the permissions of its author, which limit those of the token; `None`: all.
+        """
         called, now = name.strip(), self._clock.now()
         if not _NAME.fullmatch(called):
             raise OperationRejectedError.said("no_program_name", name=name[:64])
@@ -122,7 +128,7 @@ class ProgramTokens:
         return NewToken(token=await self._numbered(number), secret=secret)
 
     async def revoke(self, number: int, *, by: str, address: str = "") -> ApiToken:
-        """Let a token open no more."""
+        """Revoke a token."""
         token = await self._numbered(number)
         if token.revoked_at is not None:
             raise OperationRejectedError.said("token_gone", number=number, name=token.name)
@@ -132,9 +138,9 @@ class ProgramTokens:
         return await self._numbered(number)
 
     async def shown(self, secret: TokenSecret, address: str) -> ApiToken:
-        """Return the token whose secret a program shows. Raise `InvalidTokenError`.
+        """Return the token with the secret that a program presents. Raise `InvalidTokenError`.
 
-        While the store is away whoever was known is known still.
+        While the database is unavailable, tokens recognised before stay valid.
         """
         now = self._clock.now()
         token = (await self._present(now)).get(secret.digest)

@@ -37,7 +37,10 @@ class NewWallboard:
 
 
 class Wallboards:
-    """Makes and revokes links, and knows the browsers that were opened by one. Raises `StoreUnavailable`, but for those known already."""
+    """Creates and revokes links, and identifies browsers that were opened by one.
+
+    Raises `StoreUnavailable`, except for those recognised before.
+    """
 
     def __init__(self, links: WallboardLinks, clock: Clock, *, agencies: Callable[[], Collection[str]]) -> None:
         """*agencies* returns the codes of the monitored agencies."""
@@ -90,9 +93,9 @@ class Wallboards:
         return link
 
     async def scope(self, key: SessionKey) -> AgencyScope:
-        """Return what a browser that shows *key* may see; nothing: the link is no good any more.
+        """Return the scope of a browser that presents *key*; empty: the link is invalid.
 
-        While the store is away whoever was known is known still: the wall that says so must not go dark.
+        While the database is unavailable, links recognised before stay valid: the wallboard must show the outage.
         """
         digest, loop = key.digest, asyncio.get_running_loop()
         known = self._known.get(digest)

@@ -1,1 +1,1 @@
-"""The NOC's Alertmanager: what it brings that fires, and what it is told of our incidents."""
+"""The NOC's Alertmanager: alerts received from it, and our incidents sent to it."""

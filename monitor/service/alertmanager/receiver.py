@@ -1,4 +1,4 @@
-"""Takes in what the NOC's Alertmanager brings: whether it may, what it says, whom that tells."""
+"""Receiver of the Alertmanager's webhooks: authorization, parsing, and the incidents that result."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from monitor.service.alertmanager.intake import AlertIntake
 
 log = structlog.get_logger()
 
-#: Alerts that are stored in one transaction: others write meanwhile.
+#: Maximum of alerts per transaction, so that other writers do not wait long.
 _AT_ONCE = 250
 
 
 class AlertReceiver:
-    """The door for Alertmanager."""
+    """Receiver of webhooks."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class AlertReceiver:
         settings: Callable[[], Settings],
         intake: AlertIntake | None = None,
     ) -> None:
-        """Ask *settings* for those in force; *intake* says how many webhooks are held."""
+        """Take the current settings from *settings*; *intake* limits the webhooks in memory."""
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._clock = clock
@@ -48,34 +48,36 @@ class AlertReceiver:
         self._throttle = LogThrottle()
 
     def admits(self, token: str) -> bool | None:
-        """Whether this is the token of the Alertmanager; `None`: nobody is admitted, as none is configured."""
+        """Whether this is the token of the Alertmanager; `None`: no token is configured, and nobody is admitted."""
         if (receive := self._receive()) is None:
             return None
         return hmac.compare_digest(receive.token.get_secret_value().encode(), token.encode())
 
     def refuse(self, status: int, why: str) -> None:
-        """Count and log, from time to time, that something was refused."""
+        """Count a refusal, and log refusals from time to time."""
         self._metrics.alert_webhook_refused(status)
         self._say("a webhook was refused; Alertmanager does not send it again", status=status, why=why)
 
     def place(self, octets: int) -> AbstractContextManager[None]:
-        """Hold a webhook of so many octets while it is read and stored. Raise `IntakeFullError`: it is to come again."""
+        """Reserve memory for a webhook of so many octets while it is read and stored.
+
+        Raise `IntakeFullError`: it is to be sent again.
+        """
         return self._intake.place(octets)
 
     async def take(self, body: bytes) -> Mapping[AlertEffect, int]:
-        """Take in what a webhook says; it is stored when this returns. Return how many alerts came to what.
+        """Process a webhook, which is stored on return. Return the number of alerts by effect.
 
-        If it is cut off, Alertmanager says all of it again, and repeating changes nothing.
-
-        Raise `WebhookRejectedError`, or `StoreUnavailable`: then it is to be sent again.
+        After an interruption Alertmanager sends all of it again, and processing is idempotent. Raise
+        `WebhookRejectedError`, or `StoreUnavailable`: then it is to be sent again.
         """
-        # Eight megabytes take a quarter of a second.
+        # Parsing eight megabytes takes a quarter of a second.
         webhook = await asyncio.to_thread(read_webhook, body, self._clock.now())
         if webhook.left_out:
             self._say(
                 "Alertmanager has left out alerts; leave max_alerts out of its webhook_configs", of=webhook.left_out
             )
-        # Our own incidents, which it was told of by us: people hear of them already.
+        # Incidents of ours that we sent it: people are notified of them already.
         alerts = [each for each in webhook.alerts if each.labels.get("alertname") != OWN_ALERT]
         firing, news = sum(each.ended_at is None for each in alerts), Counter[AlertEffect]()
         receive = self._receive()
@@ -93,7 +95,7 @@ class AlertReceiver:
         return section.receive if section is not None else None
 
     def _briefs(self) -> Callable[[ReceivedAlert], PolicySnapshot]:
-        """Return what says whom an alert tells, by the configuration in force now."""
+        """Return the function that gives the policy of an alert by the current configuration."""
         settings, receive, made = self._settings(), self._receive(), dict[str, PolicySnapshot]()
 
         def brief(alert: ReceivedAlert) -> PolicySnapshot:

@@ -1,6 +1,6 @@
-"""Tells the NOC's Alertmanagers of our incidents, for as long as they last.
+"""Sends our open incidents to the NOC's Alertmanagers as alerts.
 
-Beside the engine and never in its way: what an Alertmanager does not take is told again by the next look.
+Independent of the engine: what an Alertmanager does not accept is sent again.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from monitor.views.outgoing import LASTS, alert_of, former_alert_of, is_told, la
 
 log = structlog.get_logger()
 
-#: Alertmanager keeps alerts in memory alone: after a start of its own it knows of none until they are told again.
+#: Alertmanager keeps alerts in memory only: after a restart it has none until they are sent again.
 EVERY = timedelta(seconds=60)
-#: How often it is looked whether anything has happened.
+#: Interval at which changes are looked for.
 _LOOK = timedelta(seconds=5)
-#: An end is told again for so long: one may be lost, or come while a member is away.
+#: A resolved alert is sent for this long: one message may be lost, or come while a member is unavailable.
 OVER_FOR = timedelta(minutes=15)
 _DEADLINE_SECONDS = 10.0
 
 
 class AlertSender:
-    """Tells every member of a cluster by itself: they compare among themselves."""
+    """Sends to each member of a cluster separately: they deduplicate among themselves."""
 
     def __init__(
         self,
@@ -51,32 +51,32 @@ class AlertSender:
         settings: Callable[[], Settings],
         muter: Muter = silence_over,
     ) -> None:
-        """Ask *settings* for those in force, and *muter* which incidents are silent."""
+        """Take the current settings from *settings*; *muter* returns whether an incident is silenced."""
         self._store = store
         self._muter = muter
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
-        #: What is open, by its labels, as it was last read.
+        #: Open alerts by their labels, as last read.
         self._open: dict[frozenset[tuple[str, str]], Mapping[str, Any]] = {}
-        #: What is over, with its end.
+        #: Resolved alerts with their ends.
         self._over: dict[frozenset[tuple[str, str]], tuple[Mapping[str, Any], datetime]] = {}
         self._journal_number: int | None = None
-        #: Whether any of it is silent.
+        #: Whether any of them is silenced.
         self._has_silent = False
         self._told_at: datetime | None = None
         self._heard: dict[str, bool] = {}
 
     async def keep_telling(self) -> NoReturn:
-        """Tell again and again, until cancelled. What is told then stands for an hour."""
-        # The transport and not the client, which logs addresses and asks the environment for proxies.
+        """Send repeatedly, until cancelled. Each alert expires after an hour."""
+        # The transport and not the client, which logs addresses and reads proxies from the environment.
         async with httpx.AsyncHTTPTransport(
             trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
         ) as transport:
             await run_periodically("telling Alertmanager", lambda: self.look(transport), _LOOK)
 
     async def look(self, transport: httpx.AsyncBaseTransport) -> None:
-        """Tell all members what is open and what is over lately, if that is news, or was told a minute ago."""
+        """Send open and recently resolved alerts to all members, if they changed or were last sent a minute ago."""
         settings = self._settings()
         send = settings.alertmanager and settings.alertmanager.send
         if not send or not settings.tells:
@@ -93,16 +93,19 @@ class AlertSender:
         await asyncio.gather(*(self._tell(transport, url, send, body) for url in send.to))
 
     async def _read(self, now: datetime) -> bool:
-        """Read what is open, if anything has happened; return whether it has. While the store is away the last stands."""
+        """Read the open incidents if anything has changed; return whether it has.
+
+        While the database is unavailable the last result stays.
+        """
         try:
             async with self._store.reading() as ledger:
                 number = await ledger.journal_number()
-                # A silence ends without a word, and one of a route depends on what is in trouble.
+                # The end of a silence causes no event, and a silence of a route depends on the routes in trouble.
                 if number == self._journal_number and not self._has_silent:
                     return False
                 found = list(await ledger.open_incidents())
                 silences = await ledger.silences(now)
-                # What has ended while nobody was here.
+                # Incidents that ended while no process ran.
                 ended = () if self._journal_number is not None else await ledger.recent_incidents()
         except StoreUnavailable:
             return False
@@ -112,7 +115,7 @@ class AlertSender:
             silence = self._muter(incident, silences, now)
             self._has_silent |= silence is not None
             self._open[_key(incident)] = alert_of(incident, now, silence)
-            # By who was here before us.
+            # Sent by the previous process.
             if self._journal_number is None and (former := former_alert_of(incident, now)) is not None:
                 self._over[frozenset(former["labels"].items())] = former, now
         for incident in ended:
@@ -122,7 +125,7 @@ class AlertSender:
                 and is_recent(incident.resolved_at, now, OVER_FOR)
             ):
                 self._over[_key(incident)] = alert_of(incident, now), incident.resolved_at
-        # Also what is an outage by now: that is another alert.
+        # Including what has become an outage, which is another alert.
         self._over |= {key: (alert, now) for key, alert in before.items() if key not in self._open}
         is_news = number != self._journal_number or _told(before) != _told(self._open)
         self._journal_number = number
@@ -132,7 +135,7 @@ class AlertSender:
         self._over = {
             key: (alert, at)
             for key, (alert, at) in self._over.items()
-            # Also what ended later than it is now: the clock was set back.
+            # Including ends in the future: the clock was set back.
             if key not in self._open and now - at < OVER_FOR
         }
         over = [_ended(alert, min(at, now)) for alert, at in self._over.values()]
@@ -142,7 +145,7 @@ class AlertSender:
     async def _tell(self, transport: httpx.AsyncBaseTransport, url: str, send: SendSettings, body: bytes) -> None:
         member, why = urlsplit(url).netloc, await _post(transport, url, _authorization(send), body)
         if bool(why) is self._heard.get(member, True):
-            # The address holds no secret, and the reason neither.
+            # Neither the address nor the reason contains a secret.
             (log.warning if why else log.info)(
                 "an Alertmanager does not take our incidents" if why else "an Alertmanager takes our incidents again",
                 member=member,
@@ -152,7 +155,7 @@ class AlertSender:
         self._metrics.alertmanager_told(member, taken=not why)
 
     def _forget(self, but: Sequence[str]) -> None:
-        """Show nothing more of members that are told no more."""
+        """Remove the metrics of members that are no longer configured."""
         kept = {urlsplit(url).netloc for url in but}
         for member in self._heard.keys() - kept:
             del self._heard[member]
@@ -164,13 +167,13 @@ def _key(incident: Incident) -> frozenset[tuple[str, str]]:
 
 
 def _ended(alert: Mapping[str, Any], at: datetime) -> Mapping[str, Any]:
-    # One that begins after it ends is refused.
+    # An alert that begins after its end is refused.
     began_at = min(datetime.fromisoformat(alert["startsAt"]), at)
     return {**alert, "startsAt": began_at.isoformat(), "endsAt": at.isoformat()}
 
 
 def _told(alerts: Mapping[frozenset[tuple[str, str]], Mapping[str, Any]]) -> Mapping[frozenset[tuple[str, str]], Any]:
-    """Return what people read of some alerts."""
+    """Return the alerts without fields that people do not read."""
     return {key: alert["annotations"] for key, alert in alerts.items()}
 
 
@@ -184,7 +187,7 @@ def _authorization(send: SendSettings) -> Mapping[str, str]:
 
 
 async def _post(transport: httpx.AsyncBaseTransport, url: str, headers: Mapping[str, str], body: bytes) -> str:
-    """Tell one member; return why it did not take it, or ""."""
+    """Send to one member; return the reason of a failure, or ""."""
     request = httpx.Request(
         "POST",
         f"{url}/api/v2/alerts",

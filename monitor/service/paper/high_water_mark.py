@@ -1,4 +1,4 @@
-"""The mark in files outside of the store: in the state directory, and in the tray that letters are laid in."""
+"""High-water mark in files outside the store: in the state directory, and in the tray of letters."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from alerts.persistence.restoration import HighWaterMark, highest, latest, mark_
 
 log = structlog.get_logger()
 
-#: Hidden: a clerk has no use for it.
+#: Hidden: clerks do not need it.
 FILE = ".pantau-mark.json"
-#: In seconds: a network share that hangs must keep nobody from telling people.
+#: In seconds: an unresponsive network share must not delay notifications.
 _PATIENCE = 5.0
 
 
 class HighWaterMarkFiles:
-    """One file in each directory. One that cannot be read is no witness; one that cannot be written is logged once."""
+    """One file in each directory. An unreadable one is ignored; an unwritable one is logged once."""
 
     def __init__(self, directories: Callable[[], Sequence[Path]]) -> None:
-        """*directories*: those of now; a reload may bring another tray."""
+        """*directories* returns the current ones; a reload may add a tray."""
         self._directories = directories
         self._written: dict[Path, HighWaterMark] = {}
         self._hanging: set[Path] = set()
@@ -37,12 +37,12 @@ class HighWaterMarkFiles:
         return [directory / FILE for directory in dict.fromkeys(self._directories())]
 
     async def read(self) -> Sequence[HighWaterMark]:
-        """Return the marks that can be read."""
+        """Return the readable marks."""
         found = [await self._in_time(file, _read, file) for file in self._files]
         return [mark for mark in found if mark is not None]
 
     async def write(self, mark: HighWaterMark) -> None:
-        """Write *mark* wherever it is not yet. What others have noted there about the same store stays noted."""
+        """Write *mark* where it is missing. Marks of other processes on the same store are kept."""
         for file in self._files:
             if self._written.get(file) != mark and await self._in_time(file, _write, file, mark) is not None:
                 self._written[file] = mark

@@ -1,4 +1,4 @@
-"""The letters in the trays: what lies there, who has printed and posted it, and what a clerk is late with."""
+"""Letters in the trays: their contents, who printed and posted them, and which are overdue."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from monitor.runtime.repeat import run_periodically
 from monitor.service.errors import OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
-#: What has left a tray is shown for so long: a week and the days around it.
+#: How long a letter that has left a tray is shown: a week and the days around it.
 _GONE_FOR = timedelta(days=10)
-#: A letter that was laid earlier is on no docket: nobody posts one as old as that.
+#: Letters that were queued earlier are on no docket: none is posted that late.
 _ON_DOCKETS = timedelta(days=92)
-#: How often it is looked at what is late: that changes once a day, and a tray seldom.
+#: Interval of checks for overdue letters: a letter becomes overdue at a change of day, and a tray changes rarely.
 EVERY = timedelta(minutes=1)
 
 
@@ -49,7 +49,7 @@ EVERY = timedelta(minutes=1)
 class LetterView:
     """A letter, as the page, the API and the command line show it."""
 
-    #: Of the notice.
+    #: Of the notification.
     id: int
     #: Number of the incident.
     incident: str
@@ -59,38 +59,38 @@ class LetterView:
     to: str
     step: LetterStep
     laid_at: datetime
-    #: Until when it is to be posted.
+    #: Latest day of posting.
     post_by: datetime
     overdue: bool
     printed_at: datetime | None = None
     printed_by: str | None = None
     posted_at: datetime | None = None
     posted_by: str | None = None
-    #: The day that its clerk named, or on which it was said.
+    #: The day that the clerk entered, or the day of the record.
     posted_on: date | None = None
     taken_back_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterRecord:
-    """Who has printed or posted a letter, as it is written down."""
+    """Record of who has printed or posted a letter."""
 
     by: str
     at: datetime
-    #: Whether it was written down just now.
+    #: Whether it was recorded just now.
     anew: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterNotRecorded:
-    """A letter of several that could not be written down as printed or posted, and why."""
+    """A letter that could not be recorded as printed or posted, and why."""
 
     id: int
     why: str
 
 
 class Letters:
-    """Knows what lies in the trays, and takes clerks at their word."""
+    """Reads the trays, and records what clerks report."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Letters:
         clock: Clock,
         hours: Callable[[str], OfficeHours],
     ) -> None:
-        """*hours*: those of an agency's office by its code, or our own by ""."""
+        """*hours* returns the office hours of an agency by its code, or our own by ""."""
         self._store = store
         self._pool = pool
         self._dispatcher = dispatcher
@@ -111,7 +111,7 @@ class Letters:
         self._hours = hours
 
     async def letters(self) -> Sequence[LetterView]:
-        """Return what lies in the trays, oldest first, and then what has left them of late, newest first."""
+        """Return the letters in the trays, oldest first, and then those that have left them recently, newest first."""
         return await self._views(_GONE_FOR)
 
     async def _views(self, since: timedelta) -> Sequence[LetterView]:
@@ -122,9 +122,9 @@ class Letters:
         return [_view(each, hours(each.agency), now) async for each in yielding(found)]
 
     async def lying(self, notice_ids: Collection[int]) -> Mapping[int, bytes]:
-        """Return the PDFs of letters that lie in their trays as they were laid there, by notice, to be printed.
+        """Return the PDFs of unchanged letters in their trays, by notification, for printing.
 
-        What somebody has changed or taken out meanwhile is left out, and what a tray has that cannot be read now.
+        Letters that were changed or removed meanwhile are left out, as are those in an unreadable tray.
         """
         async with self._store.reading() as ledger:
             laid = await ledger.laid(notice_ids)
@@ -141,15 +141,15 @@ class Letters:
         return [line.name for line in self._pool if line.channel is Channel.LETTER]
 
     def today(self) -> date:
-        """Return the day that it is where letters are posted."""
+        """Return the current date at the place of posting."""
         return self._clock.now().astimezone(self._hours("").zone).date()
 
     async def note_all(
         self, notice_ids: Iterable[int], step: LetterStep, by: str, *, day: date | None = None
     ) -> Sequence[LetterNotRecorded]:
-        """Write down of several letters that a clerk has printed or posted them; return those of which that cannot be said.
+        """Record several letters as printed or posted; return those that could not be recorded.
 
-        *day*: on which they were posted.
+        *day*: the day of posting.
         """
         unnoted: list[LetterNotRecorded] = []
         for notice_id in dict.fromkeys(notice_ids):
@@ -160,7 +160,7 @@ class Letters:
         return unnoted
 
     async def posted_on(self, day: date) -> Sequence[LetterView]:
-        """Return the letters that were posted on a day, in the order in which they were laid; of the last quarter only."""
+        """Return the letters that were posted on a day, in the order in which they were queued; of the last quarter only."""
         views = [each for each in await self._views(_ON_DOCKETS) if each.posted_on == day]
         return sorted(views, key=lambda each: (each.laid_at, each.id))
 
@@ -174,11 +174,11 @@ class Letters:
         unprinted: bool = False,
         day: date | None = None,
     ) -> LetterRecord:
-        """Write down, once, that a clerk has printed or posted a letter. Raise `OperationRejectedError`.
+        """Record once that a clerk has printed or posted a letter. Raise `OperationRejectedError`.
 
-        *already_posted*: it had been posted before it was taken back, and the clerk says so only now. Then its reader is owed
-        what was told to others since. *unprinted*: it was posted though nobody has recorded that it was printed. *day*: on
-        which it was posted; else it is the day on which this is said.
+        *already_posted*: it had been posted before it was withdrawn, and the clerk reports that only now. Then its
+        recipient also gets the notifications that others have received since. *unprinted*: it was posted without a
+        record that it was printed. *day*: the day of posting; by default the day of the record.
         """
         try:
             async with self._store.reading() as ledger:
@@ -203,7 +203,7 @@ class Letters:
             day = None
         elif day is not None:
             self._check(day, incident.brief.agency if incident else "", last.started_at)
-        # First the file: when the process dies before this is written, a clerk who says it again is still heard.
+        # The file first: if the process dies before the record is written, a clerk can report it again.
         if step is LetterStep.POSTED:
             await self._dispatch(gateway, notice_id, last.reference, already_posted=already_posted)
         before = await self._dispatcher.note_letter(last.reference, step, by, day=day, unprinted=is_unprinted)
@@ -212,7 +212,7 @@ class Letters:
         return LetterRecord(by=by, at=self._clock.now(), anew=True)
 
     async def undo_posting(self, notice_id: int, by: str) -> None:
-        """Take back that a letter was posted: it lies in its tray again. Raise `OperationRejectedError`."""
+        """Undo the record that a letter was posted: it returns to its tray. Raise `OperationRejectedError`."""
         try:
             async with self._store.reading() as ledger:
                 notice = await ledger.notice(notice_id)
@@ -225,7 +225,7 @@ class Letters:
         if (other := page_resting_on(notice, notices)) is not None:
             raise OperationRejectedError.said("letter_cited", notice=notice_id, other=other.id)
         tray = self._tray_of(notice, last)
-        # First the file, as when it was posted: in between it counts as posted, and a clerk who says this again is heard.
+        # The file first, as when it was posted: in between it counts as posted, and a clerk can repeat the operation.
         try:
             is_there = await tray.undispatch(last.reference)
         except DeliveryError as error:
@@ -262,7 +262,7 @@ class Letters:
             raise OperationRejectedError.said("tray_left", notice=notice_id)
 
     async def keep_in_order(self) -> NoReturn:
-        """Clear what was left half-written in the trays, and show Prometheus what waits there, until cancelled."""
+        """Remove incomplete files from the trays, and export metrics of pending letters, until cancelled."""
         await run_periodically("letters", self.look, EVERY)
 
     async def look(self) -> None:
@@ -271,13 +271,13 @@ class Letters:
         await self.count()
 
     async def tidy(self) -> None:
-        """Clear what was left half-written in the trays. One that cannot be reached is told of when a letter is laid."""
+        """Remove incomplete files from the trays. An unreachable tray is reported when a letter is queued."""
         for _, tray in self._dispatching():
             with suppress(DeliveryError):
                 await tray.tidy()
 
     async def count(self) -> None:
-        """Show what waits in the trays, and what is late; nothing while the store cannot say."""
+        """Export the numbers of pending and overdue letters; NaN while the database is unavailable."""
         try:
             found = await self.letters()
         except StoreUnavailable:
@@ -316,7 +316,7 @@ def _view(letter: TrayLetter, hours: OfficeHours, now: datetime) -> LetterView:
 
 
 def office_hours(configuration: Configuration, agency: str) -> OfficeHours:
-    """Return when an agency's office is open; our own when there is no such agency."""
+    """Return the office hours of an agency; our own for an unknown agency."""
     shared = configuration.settings.shared()
     found = configuration.registry.agencies.get(agency)
     return shared.calendar.build(shared.zone) if found is None else found.build_hours(shared)

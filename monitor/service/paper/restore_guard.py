@@ -1,7 +1,7 @@
-"""Notice that the store is an older copy of itself, let paper wait for a person then, and hear that person.
+"""Detects that the store is an older copy of itself, holds paper until a person confirms, and processes the confirmation.
 
-What is decided is in `alerts.persistence.restoration`. The store is compared with the marks outside at the start and every
-fifteen seconds: a database may fall back to a standby that lags while we run.
+The decisions are in `alerts.persistence.restoration`. The store is compared with the marks outside it at the start and
+every fifteen seconds: a database may fail over to a standby that lags.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ _EVERY = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumePaper:
-    """Somebody of staff lets paper go out again, and says what they know of numbers on paper."""
+    """Operation of staff that releases paper, with what they know about numbers on paper."""
 
     by: str
     why: str
-    #: As they stand on the letters: "JCM-23", "JCM-07/3".
+    #: As printed on the letters: "JCM-23", "JCM-07/3".
     after: Sequence[str] = ()
     #: The store is no older copy: the machine was only off.
     nothing_lost: bool = False
@@ -69,7 +69,7 @@ class ResumePaper:
 class PausedPage:
     """A page that waits."""
 
-    #: Of the notice.
+    #: Of the notification.
     id: int
     #: Number of the incident.
     incident: str
@@ -82,16 +82,16 @@ class PausedPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperView:
-    """What is known of older copies, and what waits for a person."""
+    """Older copies that were detected, and what waits for a confirmation."""
 
     restorations: Sequence[Restoration]
     pages: Sequence[PausedPage]
-    #: Letters in the trays that the store does not know, as their files are called.
+    #: File names of letters in the trays that the store does not contain.
     unknown: Sequence[str]
 
 
 class RestoreGuard:
-    """Looks until cancelled."""
+    """Guard that runs until cancelled."""
 
     def __init__(
         self,
@@ -105,9 +105,9 @@ class RestoreGuard:
         metrics: Metrics,
         let_go: Callable[[], None],
     ) -> None:
-        """*state*: the state directory. *service* names this process in the journal; *prefixes*: what the numbers of all agencies begin with.
+        """*state*: the state directory. *service* names this process in the audit log; *prefixes*: the prefixes of the incident numbers of all agencies.
 
-        *let_go* is called when paper may go out again.
+        *let_go* is called when paper is released.
         """
         self._store = store
         self._files = HighWaterMarkFiles(lambda: [state, *(tray.directory for tray in self._trays())])
@@ -118,26 +118,26 @@ class RestoreGuard:
         self._metrics = metrics
         self._let_go = let_go
         self._mark: HighWaterMark | None = None
-        #: Whoever notes the mark has it from reading the store on: nobody writes an older one over a newer.
+        #: Held from the read of the store to the write of the mark: a newer mark is never overwritten by an older one.
         self._noting = asyncio.Lock()
-        #: Marks that were taken in, and lie where nobody can write them anew.
+        #: Marks that were processed, in places that cannot be written.
         self._taken_in: set[ChainHead] = set()
-        #: Since when paper waits, as last seen; `None`: it goes out.
+        #: Since when paper is held, by the last check; `None`: it is not.
         self.held_since: datetime | None = None
-        #: Since when this process waits to see how things stand before staff are told of what the store believes; `None`: it
-        #: is no older copy that was noticed in this life.
+        #: Since when this process holds notifications of staff about what the store contains, until runs confirm it;
+        #: `None`: this process has not detected an older copy.
         self.sees_first_since: datetime | None = None
-        #: When it was last looked, by the clock on the wall and by the machine's uptime; `None`: not since the start.
+        #: Time of the last check, by the wall clock and by the machine's uptime; `None`: not since the start.
         self._looked: tuple[datetime, float] | None = None
 
     async def keep(self) -> NoReturn:
-        """Look until cancelled."""
+        """Check until cancelled."""
         await run_periodically("restorer", self.look, _EVERY)
 
     async def look(self) -> None:
-        """Compare the store with the marks; if it is behind them, let paper wait and leave numbers out."""
+        """Compare the store with the marks; if it is behind them, hold paper and skip numbers."""
         was_away = self._was_away()
-        # Before the store: another engine may write both meanwhile, and the store first.
+        # Before the store is read: another engine may write both meanwhile, the store first.
         marks = [mark for mark in await self._files.read() if mark.head not in self._taken_in]
         async with self._noting:
             await self._compare(marks, was_away=was_away)
@@ -166,7 +166,7 @@ class RestoreGuard:
         self._metrics.paper_judged(held_since)
 
     def _was_away(self) -> bool:
-        """Whether nobody has watched the store meanwhile: before the start, or while the whole machine was put back."""
+        """Whether no process has checked the store meanwhile: before the start, or while the whole machine was restored."""
         if self._looked is None:
             return True
         at, uptime = self._looked
@@ -189,7 +189,8 @@ class RestoreGuard:
         numbers = left_out(standing, marks, waiting.numbers, self._prefixes())
         await restorations.leave_out(waiting, numbers, further)
         if waiting.how is DetectionMethod.SILENT and how is not None:
-            # The mark may come later, with the share that it lies on; "nothing was lost" is no answer from then on.
+            # The mark may become readable later, with its share; then "nothing was lost" is no longer a valid
+            # confirmation.
             await restorations.found_out(waiting, how)
         self._taken_in |= {mark.head for mark in further}
         if waiting.left_out is None:
@@ -218,9 +219,9 @@ class RestoreGuard:
         await self._files.write(self._mark)
 
     async def note_page(self, told: Sequence[Facts]) -> None:
-        """Write into the marks how far the store is, and which numbers a page bears, before it leaves.
+        """Write the position of the store and the numbers of a page to the marks, before the page is sent.
 
-        A copy that was made a moment ago has the head of the latest look, and does not know of the page.
+        A copy made a moment ago has the head of the latest check, and does not contain the page.
         """
         async with self._noting:
             await self._note_further(told)
@@ -248,7 +249,7 @@ class RestoreGuard:
     # -- what people say ----------------------------------------------------------------------------------------------
 
     async def view(self) -> PaperView:
-        """Return all there is to know before paper is let go."""
+        """Return what is needed to decide on a release."""
         lying = [letter for tray in self._trays() for letter in await _lying(tray)]
         async with self._store.reading() as ledger:
             restorations = await ledger.restorations.all()
@@ -260,7 +261,7 @@ class RestoreGuard:
         return PaperView(restorations=restorations, pages=pages, unknown=unknown)
 
     async def confirm(self, order: ResumePaper) -> Restoration:
-        """Let paper go out again. Raise `OperationRejectedError` with what is missing."""
+        """Release paper. Raise `OperationRejectedError` with what is missing."""
         try:
             numbers, pages = last_on_paper(order.after)
         except BadNumberError as wrong:
@@ -284,7 +285,8 @@ class RestoreGuard:
                 _see_known(numbers, {*standing.following, *self._prefixes()})
                 said = {p: (standing.following.get(p, 1), n) for p, n in numbers.items()}
                 behind = {p: both for p, both in said.items() if both[1] >= both[0]}
-                # By an incident that has a number on paper since: its pages stay apart from those of the other.
+                # Numbers assigned since to an incident whose number is on paper: its pages stay apart from those of the
+                # other one.
                 since = [
                     i
                     for i in (await ledger.incidents(await ledger.active_incidents())).values()
@@ -307,7 +309,7 @@ class RestoreGuard:
 
 
 def _see_known(said: Collection[str], known: Collection[str]) -> None:
-    """Raise `OperationRejectedError` when somebody names numbers that no agency has: those that were meant would be given again."""
+    """Raise `OperationRejectedError` for numbers that no agency has: the numbers that were meant would be assigned again."""
     for prefix in said:
         if prefix not in known:
             near = nearest(prefix, [each.lower() for each in known])
@@ -316,7 +318,7 @@ def _see_known(said: Collection[str], known: Collection[str]) -> None:
 
 
 def _may_be_on_paper(incident: Incident, waiting: Restoration, numbers: Mapping[str, int]) -> bool:
-    """Whether an incident was given a number, while paper waited, that a person has seen on paper since."""
+    """Whether an incident was given a number, while paper was held, that is on paper since."""
     prefix, _, count = incident.number.rpartition("-")
     return incident.opened_at > waiting.noticed_at and count.isdecimal() and int(count) <= numbers.get(prefix, 0)
 
@@ -330,7 +332,7 @@ async def _lying(tray: SupportsManualPosting) -> Sequence[tuple[str, str]]:
 
 
 def _may_be_lost(place: str, waiting: Restoration) -> bool:
-    """Whether a letter was laid after the last that the store knew: of older ones the record may have been purged."""
+    """Whether a letter was queued after the last record of the store: records of older ones may have been purged."""
     known_until = waiting.since or waiting.noticed_at - timedelta(days=365)
     # Its name begins with a date, in Malaysia.
     return Path(place).name[:10] >= (known_until - timedelta(days=1)).date().isoformat()
@@ -352,5 +354,5 @@ def _pages(notices: Sequence[Notification]) -> Sequence[PausedPage]:
 
 
 def _uptime() -> float:
-    # It goes on while the machine sleeps, and nobody sets it.
+    # It runs while the machine is suspended, and cannot be set.
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -95,16 +95,16 @@ class DocumentWriter:
         self._writing = asyncio.Lock()
 
     async def latest(self) -> Mapping[str, DocumentVersion]:
-        """Return the latest version of each, by agency."""
+        """Return the latest version of each document, by agency."""
         return await self._documents.latest()
 
     async def write(
         self, brought: SubmittedDocuments, *, pen: EditSource, by: str, address: str = "", dry: bool = False
     ) -> DocumentsResult:
-        """Write what is new in what is *brought*, all or none; only look when it is *dry*. *address*: where it comes from.
+        """Write the new documents among *brought*, in one transaction; with *dry*, only check. *address*: the client address.
 
-        Raise `StoreUnavailable`, `VersionConflictError` when others write again and again meanwhile, or `OperationRejectedError` when
-        something was typed that cannot be kept.
+        Raise `StoreUnavailable`, `VersionConflictError` when others write repeatedly meanwhile, or
+        `OperationRejectedError` for a typed credential that cannot be stored.
         """
         async with self._writing:
             secrets, present = self._encrypted(brought.typed), await self._documents.latest()

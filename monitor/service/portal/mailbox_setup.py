@@ -1,8 +1,8 @@
-"""The guided setup of a mailbox: servers are found and looked at, an officer chooses and signs in, and it is tried before it is kept.
+"""Guided setup of a mailbox: servers are discovered and examined, an officer chooses and signs in, and the login is tested before it is stored.
 
-What is typed meanwhile, a password among it, stays in the memory of this process for half an hour, for whoever typed it. It is
-counted how much each of them tries: a page that connects to what is typed into it is a port scanner otherwise, and a password
-that is tried again and again locks the account.
+Typed data, including a password, stays in the memory of this process for half an hour, for its author only. Attempts
+are counted per user: a page that connects to typed addresses could otherwise serve as a port scanner, and repeated
+attempts with a password lock the account.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ KEPT: Final = timedelta(minutes=30)
 #: Limit for all users, and for one.
 _MOST: Final = 300
 _MOST_OF_ONE: Final = 5
-#: Of one person, searches and trials together, within ten minutes and within a day.
+#: For one user, searches and sign-in attempts together, within ten minutes and within a day.
 IN_TEN_MINUTES: Final = 15
 IN_A_DAY: Final = 100
 _TEN_MINUTES: Final = timedelta(minutes=10)
@@ -60,7 +60,7 @@ _DAY: Final = timedelta(days=1)
 #: Accounts are locked after three to ten refusals, which include those of users' own mail programs.
 REFUSALS_AT_MOST: Final = 3
 _REFUSALS_WITHIN: Final = timedelta(minutes=30)
-#: At a time, of all people: each is up to twelve connections.
+#: Concurrent attempts of all users: each opens up to twelve connections.
 _AT_ONCE: Final = 4
 #: A user waits at the browser.
 _PATIENCE: Final = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=3))
@@ -79,7 +79,7 @@ class ServerChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenServers:
-    """Those that a mailbox is to be sent from and read at."""
+    """The servers for sending and for reading."""
 
     smtp: ServerChoice | None
     #: IMAP or POP3.
@@ -87,7 +87,7 @@ class ChosenServers:
 
     @property
     def all(self) -> Sequence[ServerChoice]:
-        """Return those that there are."""
+        """Return the chosen servers."""
         return [each for each in (self.smtp, self.reading) if each is not None]
 
 
@@ -112,37 +112,40 @@ class MailboxSetup:
     seen: Sequence[SeenServer]
     chosen: ChosenServers | None = None
     username: str = ""
-    #: What was typed, or consented to; of all there is only the latest one.
+    #: The latest typed or consented credential; there is only one.
     password: str | None = field(default=None, repr=False)
     consent: Consent | None = field(default=None, repr=False)
     application: Application | None = None
-    #: The short name of the mailbox that it takes the place of; "": it is a new one.
+    #: Key of the mailbox that it replaces; "": it is a new one.
     takes_over: str = ""
-    #: What `login.oauth` says beside its secrets.
+    #: Content of `login.oauth` besides its secrets.
     way: ConsentWay | None = None
-    #: While a person is about to consent: by a code, or in a browser.
+    #: While the consent is awaited: by a device code, or in a browser.
     device: DeviceCode | None = field(default=None, repr=False)
     out: AuthorizationRequest | None = field(default=None, repr=False)
     no_consent: NoConsentReason | None = None
-    #: How it ended to sign in, and with which mailbox.
+    #: Result of the sign-in attempts, and the mailbox that was used.
     tried: Sequence[SignInResult] = ()
     mailbox: Mailbox | None = None
 
     @property
     def works(self) -> bool:
-        """Whether it was signed in at all servers that were chosen."""
+        """Whether all chosen servers accepted the sign-in."""
         there = len(self.chosen.all) if self.chosen else 0
         return bool(there) and len(self.tried) == there and all(each.is_well for each in self.tried)
 
     @property
     def platform(self) -> MailPlatform | None:
-        """Whose servers they are, as far as that is known."""
+        """The mail platform of the servers, if known."""
         hosts = [each.host for each in self.chosen.all] if self.chosen else []
         return next((found for each in hosts if (found := platform_at(each))), None) or self.found.platform
 
 
 def typed_mailbox(setup: MailboxSetup, key: str) -> EnteredMailbox:
-    """Return a mailbox that works as it is to be kept, under the short name *key*. Raise `SetupRejectedError`: it does not work."""
+    """Return a working mailbox in the form in which it is stored, under *key*.
+
+    Raise `SetupRejectedError`: it does not work.
+    """
     chosen = setup.chosen
     if chosen is None or not setup.works:
         raise SetupRejectedError("works_not")
@@ -162,7 +165,7 @@ def typed_mailbox(setup: MailboxSetup, key: str) -> EnteredMailbox:
 
 
 def _tokens(setup: MailboxSetup) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Return what a document says of how tokens are had, and with which secrets they are."""
+    """Return the document's settings for tokens, and the secrets that belong to them."""
     if setup.application is not None:
         return setup.application.written, setup.application.secrets
     if setup.consent is None or setup.way is None:
@@ -172,41 +175,41 @@ def _tokens(setup: MailboxSetup) -> tuple[Mapping[str, str], Mapping[str, str]]:
 
 
 class SetupRejectedError(Exception):
-    """It is not done. The message is a key of the portal's words."""
+    """The step is refused. The message is a key of the portal's words."""
 
 
 class SetupSite(Protocol):
-    """What the configuration in force says that a setup goes by."""
+    """Interface to the current configuration."""
 
     def domains(self, agency: str) -> Collection[str]:
         """Return the registered domains of an agency. Raise `NotFoundError`."""
 
     def name_servers(self) -> NameServers | None:
-        """Return whom to ask for names; `None`: those of this machine."""
+        """Return the name servers; `None`: those of this machine."""
 
     def server(self, choice: ServerChoice) -> Server:
-        """Return a server as it is met."""
+        """Return the server of a choice."""
 
     def consent(self, platform: MailPlatform, domain: str) -> ConsentWay | None:
-        """Return how a person consents for a mailbox of a domain; `None`: there is no such way here."""
+        """Return the way of consent for a mailbox of a domain; `None`: there is none."""
 
     def desk(self, application: Application) -> DelegationProvider:
-        """Return where an application asks for tokens."""
+        """Return where an application requests tokens."""
 
 
 class MailboxSetups:
-    """Sets mailboxes up, and remembers what people have come to. Raises `NotFoundError`, `SetupRejectedError` and `StoreUnavailable`."""
+    """Pending setups of mailboxes. Raises `NotFoundError`, `SetupRejectedError` and `StoreUnavailable`."""
 
     def __init__(self, lifecycle: Lifecycle, clock: Clock, site: SetupSite) -> None:
-        """*lifecycle* writes down who has tried what."""
+        """*lifecycle* writes the audit entries."""
         self._lifecycle = lifecycle
         self._clock = clock
         self._site = site
         #: By key, the oldest first.
         self._kept: dict[str, MailboxSetup] = {}
-        #: By person: when they searched or tried.
+        #: By user: times of searches and attempts.
         self._deeds: dict[str, list[datetime]] = {}
-        #: By server and user name: when it was refused.
+        #: By server and user name: times of refusals.
         self._refusals: dict[tuple[str, str], list[datetime]] = {}
         self._room = asyncio.Semaphore(_AT_ONCE)
 
@@ -215,7 +218,10 @@ class MailboxSetups:
     async def begin(
         self, agency: str, address: str, *, by: str, seen_from: str = "", takes_over: str = ""
     ) -> MailboxSetup:
-        """Find the servers of an address and look at each. *takes_over*: the short name of the mailbox that has it already."""
+        """Find the servers of an address and examine each.
+
+        *takes_over*: the key of the mailbox that has the address already.
+        """
         domain = domain_of(address)
         if not is_within(domain, self._site.domains(agency)):
             raise SetupRejectedError("not_own_domain")
@@ -241,14 +247,14 @@ class MailboxSetups:
         return setup
 
     def find(self, agency: str, key: str, *, by: str) -> MailboxSetup:
-        """Return what somebody has begun. Another's is not there."""
+        """Return a user's setup. Raise `NotFoundError` for another user's."""
         setup = self._fresh().get(key)
         if setup is None or (setup.agency, setup.by) != (agency, by):
             raise NotFoundError.said("setup_gone")
         return setup
 
     def forget(self, setup: MailboxSetup) -> None:
-        """Let go of a setup, and of what was typed."""
+        """Delete a setup with its typed data."""
         self._kept.pop(setup.key, None)
 
     # -- signing in ---------------------------------------------------------------------------------------------------
@@ -256,7 +262,7 @@ class MailboxSetups:
     async def try_password(
         self, setup: MailboxSetup, chosen: ChosenServers, username: str, password: str, *, seen_from: str = ""
     ) -> None:
-        """Sign in with a password, once at each server and no further than the first refusal."""
+        """Sign in with a password, once at each server, up to the first refusal."""
         self._choose(setup, chosen, username)
         await self._try(setup, chosen, Password(username=username, secret=password), "password", seen_from)
         setup.password, setup.consent, setup.application = password, None, None
@@ -270,7 +276,7 @@ class MailboxSetups:
         *,
         seen_from: str = "",
     ) -> None:
-        """Sign in as an application that the mail's administrator has let in."""
+        """Sign in as an application that the mail administrator has authorised."""
         desk = self._site.desk(application)
         self._see_to_own(chosen, desk.servers)
         self._choose(setup, chosen, username)
@@ -281,7 +287,7 @@ class MailboxSetups:
     async def ask_consent(
         self, setup: MailboxSetup, chosen: ChosenServers, username: str, *, seen_from: str = ""
     ) -> None:
-        """Have a person asked for their consent: by a code that `setup.device` shows, or by `setup.out`."""
+        """Begin a consent: by a code that `setup.device` shows, or by `setup.out`."""
         self._choose(setup, chosen, username)
         if (way := self.consent_way(setup)) is None:
             raise SetupRejectedError("no_consent_way")
@@ -302,17 +308,17 @@ class MailboxSetups:
             setup.no_consent = NoConsentReason.AWAY
 
     def consent_way(self, setup: MailboxSetup) -> ConsentWay | None:
-        """Return how a person may consent for this mailbox; `None`: there is no such way here."""
+        """Return the way of consent for this mailbox; `None`: there is none."""
         platform = setup.platform
         return self._site.consent(platform, domain_of(setup.address)) if platform else None
 
     async def look_for_consent(self, setup: MailboxSetup) -> None:
-        """Ask whether the code was typed, if it is time to; with the consent, sign in."""
+        """Query whether the code was entered, if the interval has passed; with the consent, sign in."""
         device, way = setup.device, setup.way
         now = self._clock.now()
         if device is None or way is None or not (device.is_due(now) or now >= device.until):
             return
-        # Whoever loads the page twice at once asks once.
+        # Two concurrent requests of the page cause one query.
         setup.device = None
         answer: Consent | DeviceCode = device
         try:
@@ -330,7 +336,7 @@ class MailboxSetups:
             await self._consented(setup, answer, way)
 
     async def come_back(self, state: str, *, by: str, code: str, error: str) -> MailboxSetup:
-        """Take in a browser that comes back from the provider, once, and only that of who went there."""
+        """Process the callback of a browser from the provider, once, and only for the user who was redirected."""
         setup = next((each for each in self._fresh().values() if each.out and each.out.state == state), None)
         if setup is None or setup.by != by or setup.out is None or setup.way is None:
             raise NotFoundError.said("consent_gone")
@@ -354,7 +360,7 @@ class MailboxSetups:
         if setup.chosen is None:
             raise ValueError("no servers were chosen")
         await self._try(setup, setup.chosen, OAuth(username=setup.username, tokens=tokens), "consent", "")
-        # Where each is taken only once, the trial has spent the first.
+        # If each token is valid once, the attempt has used the first.
         setup.consent = Consent(refresh_token=await rotation.current())
         setup.password, setup.application, setup.way = None, None, way
 
@@ -374,7 +380,7 @@ class MailboxSetups:
         mailbox = self._mailbox(setup, chosen, login)
         async with self._room:
             tried = await try_mailbox(mailbox, _PATIENCE)
-        # Together, and last: whoever sends two forms at once has what the later one has tried, and not something of both.
+        # Together, and last: of two concurrent forms the setup has the result of the later one, and no mixture.
         setup.chosen, setup.username = chosen, login.username
         setup.tried, setup.mailbox = tried, mailbox
         if isinstance(login, Password):
@@ -395,7 +401,7 @@ class MailboxSetups:
 
     @staticmethod
     def _see_to_own(chosen: ChosenServers, servers: Collection[str]) -> None:
-        """Raise `SetupRejectedError` where tokens would be shown to a server that is not their provider's: it would have the mailbox."""
+        """Raise `SetupRejectedError` if tokens would be sent to a server that is not their provider's: it could read the mailbox."""
         if not all(is_within(each.host, servers) for each in chosen.all):
             raise SetupRejectedError("not_its_servers")
 
@@ -412,14 +418,17 @@ class MailboxSetups:
 
     def _count(self, by: str) -> None:
         now = self._clock.now()
-        # What is in the future was done before the clock was put back, and nobody waits for that to come again.
+        # A time in the future is from before the clock was set back, and does not count.
         deeds = [at for at in self._deeds.get(by, ()) if at <= now < at + _DAY]
         if len(deeds) >= IN_A_DAY or sum(now - at < _TEN_MINUTES for at in deeds) >= IN_TEN_MINUTES:
             raise SetupRejectedError("too_many")
         self._deeds[by] = [*deeds, now]
 
     def _spare(self, chosen: ChosenServers, username: str) -> None:
-        """Raise `SetupRejectedError` if an account would be locked by one refusal more. A trial is a refusal until it has ended otherwise."""
+        """Raise `SetupRejectedError` if one more refusal would lock an account.
+
+        An attempt counts as a refusal until it has ended otherwise.
+        """
         now = self._clock.now()
         self._refusals = {
             key: fresh
@@ -433,14 +442,14 @@ class MailboxSetups:
             self._refusals.setdefault(each, []).append(now)
 
     def _forgive(self, chosen: ChosenServers, username: str, tried: Sequence[SignInResult]) -> None:
-        """Take back what was no refusal."""
+        """Remove the attempts that were not refused."""
         refused = {
             choice.host.lower()
             for choice, each in zip(chosen.all, tried, strict=False)
             if each.result.failure is not None and each.result.failure.credentials_refused
         }
         for host in {each.host.lower() for each in chosen.all} - refused:
-            # It is gone where the clock was moved meanwhile, and somebody else has tried.
+            # The entry is missing if the clock was set meanwhile and another attempt was made.
             if known := self._refusals.get((host, username.lower())):
                 known.pop()
 
@@ -454,7 +463,7 @@ class MailboxSetups:
         kept[setup.key] = setup
 
     def _fresh(self) -> dict[str, MailboxSetup]:
-        """Return those that are kept, without those of which the time is over."""
+        """Return the setups that have not expired."""
         oldest = self._clock.now() - KEPT
         for key in [key for key, each in self._kept.items() if each.begun_at < oldest]:
             del self._kept[key]
@@ -469,7 +478,7 @@ def _choice(candidate: ServerCandidate) -> ServerChoice:
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredSite:
-    """Implements `SetupSite` by the configuration in force, and by what the system trusts at that moment."""
+    """Implements `SetupSite` with the current configuration and the current trust store."""
 
     configuration: Callable[[], Configuration]
 
@@ -479,11 +488,11 @@ class ConfiguredSite:
         return agencies[agency_called(agency, agencies)].domains
 
     def name_servers(self) -> NameServers | None:
-        """Return whom to ask for names."""
+        """Return the name servers."""
         return self.configuration().settings.checks.resolvers()
 
     def server(self, choice: ServerChoice) -> Server:
-        """Return a server as it is met: within the bounds of what people name."""
+        """Return the server of a choice, within the bounds for typed names."""
         return Server(
             host=choice.host,
             port=choice.port,
@@ -493,7 +502,7 @@ class ConfiguredSite:
         )
 
     def consent(self, platform: MailPlatform, domain: str) -> ConsentWay | None:
-        """Return how a person consents for a mailbox of a domain; `None`: there is no such way here."""
+        """Return the way of consent for a mailbox of a domain; `None`: there is none."""
         portal = self.configuration().settings.portal
         ways = portal.mailbox_consent if portal else None
         match platform:
@@ -504,5 +513,5 @@ class ConfiguredSite:
         return None
 
     def desk(self, application: Application) -> DelegationProvider:
-        """Return where an application asks for tokens, and the servers that are shown those."""
+        """Return where an application requests tokens, and the servers that receive them."""
         return delegation_desk(application, Trust())

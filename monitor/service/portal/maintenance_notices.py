@@ -1,4 +1,4 @@
-"""Tells an agency's recipients of planned maintenance, on paper that people print, sign and send; nothing is sent from here."""
+"""Maintenance notices for an agency's recipients, on paper that people print, sign and send; nothing is sent automatically."""
 
 from __future__ import annotations
 
@@ -30,37 +30,38 @@ from monitor.model.window import Window, WindowOccurrence, next_to_begin
 from monitor.service.errors import NotFoundError, OperationRejectedError, agency_called
 from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords, SentMaintenanceNotice
 
-#: In the journal.
+#: Name of the audit event.
 DOWNLOADED: Final = "advance notice downloaded"
-#: Of so many minutes one is free: nobody makes more in them.
+#: A free number exists within this many minutes: nobody makes more notices in that time.
 _MINUTES: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedMaintenance:
-    """Maintenance that is still to begin: of a window that comes again and again, the next time."""
+    """Maintenance that has not begun; of a recurring window, the next occurrence."""
 
     begins: datetime
     ends: datetime
     why: str
-    #: What recipients were told of it.
+    #: The notice that recipients received about it.
     told: MaintenanceNotice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaintenanceOverview:
-    """What is planned, and what was told of it."""
+    """Planned maintenance, and the notices about it."""
 
     agency: str
     works: Sequence[PlannedMaintenance]
-    #: Told, still to begin, and not planned any more: recipients are to hear of a change, or that it is cancelled.
+    #: Notices about maintenance that is not planned any more: recipients need a notice of the change or the
+    #: cancellation.
     outdated: Sequence[MaintenanceNotice]
-    #: All that still matter, the newest first.
+    #: All notices that still matter, the newest first.
     made: Sequence[MaintenanceNotice]
 
 
 class MaintenanceNotices:
-    """Makes advance notices, and knows which were made. Raises `StoreUnavailable` when the store is."""
+    """Creates and reads maintenance notices. Raises `StoreUnavailable`."""
 
     def __init__(
         self,
@@ -71,17 +72,17 @@ class MaintenanceNotices:
         configuration: Callable[[], Configuration],
         crest: Callable[[str], Crest | None],
     ) -> None:
-        """Ask *configuration* for the one in force. *crest* may read a file, and is asked in a thread."""
+        """Take the current configuration from *configuration*. *crest* may read a file, and is called in a thread."""
         self._records = records
         self._lifecycle = lifecycle
         self._clock = clock
         self._configuration = configuration
         self._crest = crest
-        #: To set type takes a core, and the probes need it, too.
+        #: Typesetting occupies a core, which the probes need too.
         self._setting = asyncio.Lock()
 
     async def overview(self, quoted: str) -> MaintenanceOverview:
-        """Return what is planned. Raise `NotFoundError` of an agency that is not watched."""
+        """Return the planned maintenance. Raise `NotFoundError` for an agency that is not monitored."""
         now = self._clock.now()
         return self._seen(quoted, now, await self._told(quoted, now))
 
@@ -98,13 +99,13 @@ class MaintenanceNotices:
         )
 
     def recipients(self, quoted: str) -> Sequence[RecipientSettings]:
-        """Return whom the agency tells of outages, and so of this."""
+        """Return the recipients of the agency's announcements, who also receive these notices."""
         return list(self._called(quoted)[1].announcement.recipients.values())
 
     async def draft(self, quoted: str, begins: datetime | None, before: str = "") -> MaintenanceNotice:
-        """Return what would be made now: of the work that *begins* then, in the place of the notice called *before*.
+        """Return the notice that would be made now: about the maintenance that *begins* then, replacing the notice *before*.
 
-        Work alone is planned, both are a change, a notice alone is cancelled. Raise `OperationRejectedError`.
+        Maintenance alone is planned, both are a change, a notice alone is cancelled. Raise `OperationRejectedError`.
         """
         now = self._clock.now()
         return await self._draft(quoted, (begins, before), now, await self._told(quoted, now))
@@ -141,28 +142,28 @@ class MaintenanceNotices:
         )
 
     async def make(self, quoted: str, begins: datetime | None, before: str, by: str) -> MaintenanceNotice:
-        """Make one, and write down that it was. Raise `OperationRejectedError`, also when it was made already."""
+        """Create a notice with its audit entry. Raise `OperationRejectedError`, also if it exists already."""
         code = self._called(quoted)[0]
         while True:
             now = self._clock.now()
             told = await self._told(code, now)
             made = replace(await self._draft(code, (begins, before), now, told), made_by=by)
-            # Somebody has made one meanwhile: perhaps this one.
+            # Another user has created one meanwhile, perhaps the same.
             if await self._records.add(code, made, told):
                 return made
 
     def said(self, quoted: str, notice: MaintenanceNotice, language: Language) -> Body:
-        """Return what its letter says: to a recipient of letters, if there is one."""
+        """Return the text of its letter, to the first recipient of letters, if there is one."""
         recipients = sorted(self.recipients(quoted), key=lambda each: Channel.LETTER not in each.channels)
         addressee = next((each.build_addressee() for each in recipients), Addressee(title="", organisation=""))
         return self._page(quoted, notice, addressee).body("letter", language)
 
     async def papers(self, quoted: str, number: str, channel: Channel, by: str, *, both_sides: bool = False) -> bytes:
-        """Return the pages of one that was made, to today's recipients, as one PDF to be printed. Raise `NotFoundError`."""
+        """Return the pages of a notice, to the current recipients, as one PDF for printing. Raise `NotFoundError`."""
         code, _ = self._called(quoted)
         notice = await self._records.find(code, number)
         theirs = [each.build_addressee() for each in self.recipients(code) if channel in papers_of(each)]
-        # A purge may have taken the one that it says is changed or cancelled.
+        # A purge may have deleted the notice that it changes or cancels.
         is_whole = notice is not None and (notice.news is MaintenanceNoticeKind.PLANNED or notice.before is not None)
         if notice is None or not theirs or not is_whole:
             raise NotFoundError.said("advance_unknown", number=number[:40])
@@ -195,9 +196,10 @@ class MaintenanceNotices:
         return await self._records.of(self._called(quoted)[0], now)
 
     async def _free_number(self, agency: str, now: datetime) -> str:
-        """Return what a notice is quoted by: the minute in which it is made, or the next that is free.
+        """Return a reference number: the minute of creation, or the next free one.
 
-        It is no number of a row: an older copy of the store would give those again, and two letters would bear the same.
+        It is not the id of a row: an older copy of the store would assign that again, and two letters would have the
+        same number.
         """
         minutes = [now.astimezone(MALAYSIA) + timedelta(minutes=each) for each in range(_MINUTES)]
         numbers = [f"{number_prefix(agency)}-P{at:%y%m%d-%H%M}" for at in minutes]
@@ -209,7 +211,7 @@ class MaintenanceNotices:
 
 
 def papers_of(recipient: RecipientSettings) -> Sequence[Channel]:
-    """Return the channels by which a recipient can be sent such a page."""
+    """Return the channels by which a recipient can receive such a page."""
     return [each for each in recipient.channels if each in ON_PAPER]
 
 
@@ -220,7 +222,7 @@ def _coming(
     found: dict[datetime, PlannedMaintenance] = {}
     for window in windows:
         stretch: WindowOccurrence | None = next_to_begin(window.following, now)
-        # Of two that begin at once the longer is told.
+        # Of two that begin at the same time the longer one is announced.
         if stretch is None or (stretch.starts_at in found and found[stretch.starts_at].ends >= stretch.ends_at):
             continue
         span = (stretch.starts_at, stretch.ends_at)

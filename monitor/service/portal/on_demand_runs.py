@@ -1,7 +1,8 @@
-"""'Test now': a run of one route for somebody who looks on. It is a run of the service itself, and counts as any.
+"""On-demand runs: a run of one route for a user who watches it. It is a run of the service, and counts like any other.
 
-A trip of its own would need sessions of its own: a mailbox that is read by POP3 has one at a time, and a server that counts
-sessions may refuse ours for it. So it disturbs nothing, keeps within what the mail provider allows, and is in the history.
+A separate test would need sessions of its own: a mailbox that is read by POP3 permits one at a time, and a server that
+limits sessions might refuse ours. A run of the service disturbs nothing, stays within the provider's limits, and is in
+the history.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from monitor.probing.on_demand_run import OnDemandRun
 from monitor.service.errors import NotFoundError, agency_called
 from monitor.service.probing_runtime import ProbingRuntime
 
-#: How long one can be looked at.
+#: How long a run can be viewed.
 KEPT: Final = timedelta(minutes=15)
-#: Of an agency, within a minute and within an hour: its mailboxes are not to be flooded by a button.
+#: Of an agency, within a minute and within an hour, so that a button cannot flood its mailboxes.
 IN_A_MINUTE: Final = 3
 IN_AN_HOUR: Final = 30
 _MINUTE: Final = timedelta(minutes=1)
@@ -31,7 +32,7 @@ _HOUR: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """A trial by the key of its address."""
+    """A run by the key in its address."""
 
     key: str
     agency: str
@@ -40,22 +41,22 @@ class StoredRun:
 
 
 class OnDemandRunRejectedError(Exception):
-    """Not now. The message is a key of the portal's words."""
+    """Refused for now. The message is a key of the portal's words."""
 
 
 class OnDemandRuns:
-    """Lets somebody test a route, one at a time of an agency, and keeps for some minutes what was seen."""
+    """On-demand runs, one at a time per agency, whose results are kept for some minutes."""
 
     def __init__(self, lifecycle: Lifecycle, clock: Clock, watch: Callable[[], ProbingRuntime]) -> None:
-        """*lifecycle* writes down who has tested what."""
+        """*lifecycle* writes the audit entries."""
         self._lifecycle = lifecycle
         self._clock = clock
         self._watch = watch
         #: By key, the oldest first.
         self._kept: dict[str, StoredRun] = {}
-        #: Agencies of which one is being begun: whoever presses twice presses once.
+        #: Agencies with a run that is being started: a second click does nothing.
         self._beginning: set[str] = set()
-        #: By agency: when the latest were begun.
+        #: By agency: start times of the latest runs.
         self._begun: dict[str, list[datetime]] = {}
 
     def routes(self, agency: str) -> Sequence[MonitoredRoute]:
@@ -64,13 +65,17 @@ class OnDemandRuns:
         return registry.routes_of(agency_called(agency, registry.agencies))
 
     def is_proven(self, route: MonitoredRoute) -> bool:
-        """Whether a route is held to be well now. One that has left is not."""
+        """Whether the health of a route is up now; false for one that has left."""
         watch = self._watch()
         there = {each.name for each in watch.configuration.registry.routes_of(route.agency)}
         return route.name in there and watch.judge_of(route.agency).route_health(route.name) is Health.UP
 
     async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> StoredRun:
-        """Test a route of an agency. Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`: what is not written is not done."""
+        """Run a route of an agency.
+
+        Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`: without an audit entry nothing is
+        run.
+        """
         if route not in {each.name for each in self.routes(agency)}:
             raise NotFoundError.said("no_route", agency=agency, route=route[:100])
         watch = self._watch()
@@ -78,7 +83,7 @@ class OnDemandRuns:
         if code not in watch.owned:
             raise NotFoundError.said("watched_elsewhere", agency=code, prober=watch.share.owner(code))
         now = self._clock.now()
-        # What is in the future was begun before the clock was put back, and nobody waits for that to come again.
+        # A time in the future is from before the clock was set back, and does not count.
         begun = [at for at in self._begun.get(agency, ()) if at <= now < at + _HOUR]
         if agency in self._beginning or self.under_way(agency) is not None:
             raise OnDemandRunRejectedError("under_way")
@@ -98,22 +103,22 @@ class OnDemandRuns:
         return kept
 
     def find(self, agency: str, key: str) -> StoredRun:
-        """Return a trial of an agency. Raise `NotFoundError`: it was too long ago."""
+        """Return a run of an agency. Raise `NotFoundError`: it has expired."""
         kept = self._fresh().get(key)
         if kept is None or kept.agency != agency:
             raise NotFoundError.said("trial_gone")
         return kept
 
     def latest(self, agency: str) -> Sequence[StoredRun]:
-        """Return what was tested lately, newest first."""
+        """Return recent runs, newest first."""
         return [each for each in reversed(self._fresh().values()) if each.agency == agency]
 
     def under_way(self, agency: str) -> StoredRun | None:
-        """Return the trial of an agency that is not over."""
+        """Return the unfinished run of an agency."""
         return next((each for each in self.latest(agency) if not each.trial.is_over), None)
 
     def _fresh(self) -> dict[str, StoredRun]:
-        """Return those that are kept, without those of which the time is over, whatever has become of them."""
+        """Return the runs that have not expired, finished or not."""
         oldest = self._clock.now() - KEPT
         for key in [key for key, each in self._kept.items() if each.trial.asked_at < oldest]:
             del self._kept[key]

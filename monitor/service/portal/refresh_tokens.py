@@ -1,9 +1,9 @@
-"""Follows refresh tokens that officers have consented to: what a provider gives in exchange is kept, encrypted, in the store.
+"""Rotation of refresh tokens from consents: a new token from the provider is stored, encrypted, in the database.
 
-A restart goes on with the newest, and so does another service on the same store, which looks before it asks. Of two that ask at once
-the one that was answered last counts. Killed between an answer and the store, the next start asks with the one before: Microsoft
-takes it until it ends by itself (learn.microsoft.com, "Refresh tokens in the Microsoft identity platform"), Google exchanges none.
-Who takes each only once will want a consent anew.
+A restart uses the newest, and so does another service on the same store, which reads it before each request. Of two
+concurrent requests the later response counts. If the process is killed between a response and the write, the next start
+uses the previous token: Microsoft accepts it until it expires (learn.microsoft.com, "Refresh tokens in the Microsoft
+identity platform"), Google does not rotate. A provider that accepts each token only once then requires a new consent.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from probes.credentials.oauth_endpoint import RefreshTokens
 
 log = structlog.get_logger()
 
-#: The least that one is later than another, as stores tell times apart.
+#: The smallest difference of times that databases store.
 _LATER: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _AtHand:
-    """The newest token that this process knows."""
+    """The newest token that this process has."""
 
     token: str = field(repr=False)
     at: datetime
@@ -38,31 +38,35 @@ class _AtHand:
 
 
 class RefreshTokenRotation:
-    """Knows which token follows each that was typed. It is opened before anybody signs in."""
+    """Replacements of each typed token. It is opened before any sign-in."""
 
     def __init__(self) -> None:
         self._secrets: Secrets | None = None
         self._safe: SecretStore
         self._clock: Clock
-        #: By the name of what was typed.
+        #: By the name of the typed token.
         self._at_hand: dict[str, _AtHand] = {}
-        #: Names of which the store has said since the start what followed; and whether it answered when it was last asked.
+        #: Names that were read from the database since the start; and whether its last query succeeded.
         self._seen: set[str] = set()
         self._answers = True
 
     def open(self, secrets: Secrets, safe: SecretStore, clock: Clock) -> None:
-        """Keep them there from now on. *clock*: the same for all services on the store."""
+        """Store tokens in the database from now on. *clock*: the same for all services on the store."""
         self._secrets, self._safe, self._clock = secrets, safe, clock
 
     def rotation(self, name: str, typed: str) -> RefreshTokens:
-        """Return which token follows the one that was *typed* under a name."""
+        """Return the source of tokens that replace the one *typed* under a name."""
         return _Followed(self, name, typed)
 
     async def newest(self, name: str) -> str | None:
-        """Return the newest token that has followed; `None`: none has. While the store is away it is the newest known here."""
+        """Return the newest replacement; `None`: there is none.
+
+        While the database is unavailable, it is the newest in memory.
+        """
         known = self._at_hand.get(name)
         if self._is_away and not self._answers and name in self._seen:
-            # Not once more: it may not even refuse, and whoever signs in has a session that waits. A full disk can be read.
+            # Without a further attempt, which may not even be refused: a waiting session depends on it. A full disk can
+            # be read.
             return known.token if known else None
         answers = False
         try:
@@ -77,22 +81,22 @@ class RefreshTokenRotation:
         except SecretLockedError as locked:
             log.warning("a renewed refresh token cannot be read", secret=name, why=str(locked))
         finally:
-            # Also where whoever asked has waited long enough, and is cancelled.
+            # Also if the caller has waited long enough, and is cancelled.
             self._answers = answers
         return known.token if known else None
 
     async def keep(self, name: str, following: str) -> None:
-        """Keep what came in exchange. What cannot be kept now is tried again later, and holds here meanwhile."""
+        """Store a replacement. If that fails, it is stored later, and used from memory meanwhile."""
         known, now = self._at_hand.get(name), self._clock.now()
-        # A clock that was put back does not make it older than what it came in exchange for.
+        # After the clock was set back it must still be newer than the token that it replaces.
         at = now if known is None else max(now, known.at + _LATER)
-        # First of all: whatever happens to the store, the one before may be good for nothing by now.
+        # Before anything else: whatever happens to the database, the previous token may be invalid by now.
         self._at_hand[name] = _AtHand(token=following, at=at, is_kept=False)
         if not self._is_away:
             await self._try_to_keep(name)
 
     async def catch_up(self) -> None:
-        """Keep what could not be kept before."""
+        """Store what could not be stored before."""
         for name in [name for name, each in self._at_hand.items() if not each.is_kept]:
             await self._try_to_keep(name)
 
@@ -111,11 +115,11 @@ class RefreshTokenRotation:
             log.warning("a renewed refresh token is not kept yet", secret=name, why=str(why))
             return
         if self._at_hand.get(name) is not held:
-            return  # Another has come meanwhile.
+            return  # A newer one was set meanwhile.
         if is_wanted:
             self._at_hand[name] = replace(held, is_kept=True)
         else:
-            # No document names what it follows any more.
+            # No document names the typed token any more.
             del self._at_hand[name]
 
 
@@ -124,7 +128,7 @@ def _place(name: str) -> SecretPlace:
 
 
 class _Followed:
-    """Implements `RefreshTokens` of one that was typed."""
+    """Implements `RefreshTokens` for one typed token."""
 
     def __init__(self, renewals: RefreshTokenRotation, name: str, typed: str) -> None:
         self._renewals = renewals
@@ -132,7 +136,7 @@ class _Followed:
         self._typed = typed
 
     async def current(self) -> str:
-        """Return the token to use."""
+        """Return the current token."""
         return await self._renewals.newest(self._name) or self._typed
 
     async def turn(self, following: str) -> None:

@@ -1,4 +1,4 @@
-"""Calendars of rotas for programs that cannot sign in: each is read with a key of its own, which is shown once."""
+"""Calendar feeds of rotas for programs that cannot sign in: each has its own key, shown once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AHEAD: Final = timedelta(days=56)
 
 
 class RotaFeedService:
-    """Makes and revokes them, and answers with the calendar."""
+    """Creates, revokes and serves calendar feeds."""
 
     def __init__(self, feeds: RotaFeeds, duty: OnCall, users: Users, clock: Clock) -> None:
         self._feeds = feeds
@@ -31,25 +31,28 @@ class RotaFeedService:
         self._clock = clock
 
     async def feeds(self, rota: str) -> Sequence[RotaFeed]:
-        """Return those of a rota that may be read."""
+        """Return the valid feeds of a rota."""
         return await self._feeds.of(rota)
 
     async def make(self, rota: str, user: User, *, address: str = "") -> FeedKey:
-        """Make one for a user who may see the rota; return its key. *address*: from where. Raise `NotFoundError`."""
+        """Create a feed for a user who may see the rota; return its key.
+
+        *address*: the client address. Raise `NotFoundError`.
+        """
         self._duty.candidates(rota)
         key = FeedKey.new()
         await self._feeds.add(rota, user.name, key.digest, self._entry("calendar made", rota, user, address))
         return key
 
     async def revoke(self, feed_id: int, rota: str, user: User, *, address: str = "") -> None:
-        """Let one be read no more. Raise `NotFoundError`."""
+        """Revoke a feed. Raise `NotFoundError`."""
         if not await self._feeds.revoke(feed_id, rota, self._entry("calendar revoked", rota, user, address)):
             raise NotFoundError.said("no_calendar", rota=rota, number=feed_id)
 
     async def read(self, rota: str, key: FeedKey) -> bytes:
-        """Return a rota's calendar. Raise `NotFoundError`, whatever is wrong: nobody learns which it was.
+        """Return a rota's calendar. Raise `NotFoundError` whatever is wrong, so that the cause stays undisclosed.
 
-        It is read for as long as whoever had it made may see the rota themselves.
+        The feed is valid while its author may see the rota.
         """
         feed, gone = await self._feeds.find(key.digest), NotFoundError("there is no such calendar")
         if feed is None or feed.rota != rota:

@@ -1,4 +1,7 @@
-"""A mailbox as somebody types it in the portal, and what that makes of their agency's document. Pure, but for the name of a secret."""
+"""A mailbox as typed in the portal, and the resulting edits of the agency's document.
+
+Pure, except for the random name of a secret.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from monitor.config.files.reading import sources
 from monitor.service.portal.agency_editor import AgencyDraft
 from monitor.service.portal.delegation import Application
 
-#: What a server is written with.
+#: Keys of a server.
 SERVER_KEYS: Final = ("host", "port", "security", "tls_name")
 PROTOCOLS: Final = ("smtp", "imap", "pop3")
 _TOKENS: Final = ("token_file", "token_command")
@@ -23,31 +26,31 @@ _TOKENS: Final = ("token_file", "token_command")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnteredMailbox:
-    """A mailbox, as it is to be from now on. What is wrong with it the checks of the document say."""
+    """The desired state of a mailbox. The checks of the document report its problems."""
 
-    #: Its short name.
+    #: Its key.
     key: str
     address: str
-    #: By protocol ("smtp", "imap", "pop3"), each by `SERVER_KEYS`; what is left out is taken out.
+    #: By protocol ("smtp", "imap", "pop3"), each by `SERVER_KEYS`; missing servers are removed.
     servers: Mapping[str, Mapping[str, str]]
     username: str
-    #: "": the one of before, as it is.
+    #: "": unchanged.
     password: str = field(default="", repr=False)
-    #: In the place of a password: provider, tenant, flow, client_id, scope.
+    #: Instead of a password: provider, tenant, flow, client_id, scope.
     oauth: Mapping[str, str] = field(default_factory=dict)
-    #: What was typed or consented to with it, by the key of the document that it stands for; what is empty is none.
+    #: Typed or consented secrets, by the key of the document; empty ones are ignored.
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def secrets(self) -> Mapping[str, str]:
-        """What was typed to sign in with, by the key of the document that it stands for."""
+        """Typed secrets, by the key of the document."""
         return {key: secret for key, secret in {"password": self.password, **self.tokens}.items() if secret}
 
 
 def mailbox_draft(agency: str, before: str, started_from: str, typed: EnteredMailbox) -> AgencyDraft:
-    """Return the draft that adds a mailbox to the document that says *before*, or makes the one of that key so.
+    """Return the draft that adds a mailbox to the document *before*, or changes the one of that key.
 
-    *started_from*: the digest of the version that was looked at. Raise `NotEditableError`.
+    *started_from*: the digest of the edited version. Raise `NotEditableError`.
     """
     names = {key: new_secret_name() for key in typed.secrets}
     mailboxes = document_of(before, agency).data.get("mailboxes")
@@ -64,9 +67,9 @@ def mailbox_draft(agency: str, before: str, started_from: str, typed: EnteredMai
 
 
 def login_draft(agency: str, before: str, started_from: str, key: str, way: str | Application) -> AgencyDraft:
-    """Return the draft by which the mailbox of that key signs in with a password, or as an application, and with nothing else.
+    """Return the draft by which the mailbox of that key signs in with a password, or as an application, and in no other way.
 
-    Raise `NotEditableError`, or `KeyError` where there is no such mailbox.
+    Raise `NotEditableError`, or `KeyError` if there is no such mailbox.
     """
     mailboxes = document_of(before, agency).data.get("mailboxes")
     if not isinstance(mailboxes, Mapping) or key not in mailboxes:
@@ -79,7 +82,7 @@ def login_draft(agency: str, before: str, started_from: str, key: str, way: str 
 
 
 def new_secret_name() -> str:
-    """Return a name by which a document may call what somebody is typing now."""
+    """Return a name by which a document refers to a secret that is being typed."""
     return f"typed-{b32encode(token_bytes(10)).decode().lower()}"
 
 
@@ -110,8 +113,8 @@ def _changed(
 
 
 def _signed_in(login: Path, ways: Mapping[str, Any]) -> Iterator[TextEdit]:
-    """Yield what makes a login one by these ways alone."""
-    # First what is new, so that nothing is ever empty.
+    """Yield the edits that leave only these ways of signing in."""
+    # New keys first, so that the section is never empty.
     for key, value in ways.items():
         yield RemoveValue(path=(*login, key))
         yield SetValue(path=(*login, key), value=value)
@@ -120,7 +123,7 @@ def _signed_in(login: Path, ways: Mapping[str, Any]) -> Iterator[TextEdit]:
 
 
 def _ways(oauth: Mapping[str, str], names: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return what stands in a login beside the user's name."""
+    """Return the keys of a login besides the user name."""
     kept = {sources(key)[-1]: name for key, name in names.items()}
     return {"oauth": {**{key: value for key, value in oauth.items() if value}, **kept}} if oauth else kept
 

@@ -1,6 +1,6 @@
-"""What waits for people who have signed in, and one incident with all that was done about it.
+"""Pending tasks of signed-in users, and one incident with its whole history.
 
-What would go out by a release is decided and composed as a release does it, and is stored nowhere.
+The notifications that a release would send are decided and composed as for a release, and not stored.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from monitor.store.engine.listing import DoneEntry, IncidentFilter, Notification
 from monitor.views.incident_action import may_release
 from monitor.views.overview import NotificationView, view_notice
 
-#: Nobody reads more of a list; of each the number of all is told.
+#: Maximum of each list; the total number is given as well.
 MOST: Final = 50
 _LOOKED_AT: Final = 2 * MOST
-#: What the journal has of an incident beside what every notice went through.
+#: Audit events of an incident besides those of its notifications.
 _DONE: Final = frozenset(
     {
         "incident opened",
@@ -64,75 +64,75 @@ _DONE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingTasks:
-    """What waits for somebody. Of each list the first `MOST`."""
+    """Pending tasks of a user. The first `MOST` of each list."""
 
-    #: Open incidents that nobody has, outages first, then the oldest.
+    #: Open incidents without an assignee, outages first, then the oldest.
     untaken: Sequence[Incident]
     untaken_count: int
-    #: Those that they have taken on.
+    #: Incidents assigned to the user.
     theirs: Sequence[Incident]
     has_more_theirs: bool
-    #: Outages whose announcements are offered for release, oldest first.
+    #: Outages whose announcements may be released, oldest first.
     releases: Sequence[Incident]
     has_more_releases: bool
-    #: Notices of which somebody has to say what became of them, newest first.
+    #: Notifications with unknown status, newest first.
     unsettled: Sequence[NotificationView]
     has_more_unsettled: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentPage:
-    """An incident, and what was done about it."""
+    """An incident, and its history."""
 
     incident: Incident
     #: The newest first.
     done: Sequence[DoneEntry]
-    #: By whose order nobody is told of it for now.
+    #: The silence that suppresses its notifications.
     silence: Silence | None
-    #: Who would read that it is over, or that nothing was wrong, if a person said so now.
+    #: Recipients of a notification of recovery, and of a false alarm, if a person declared one now.
     told_recovery: Bilingual
     told_correction: Bilingual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedNotification:
-    """One notice that a release would let go."""
+    """One notification that a release would send."""
 
-    #: Counted from 1: with which its page is asked for.
+    #: Counted from 1; identifies its page.
     place: int
     #: The office, by its title and name.
     to: str
     channel: Channel
-    #: When it opens; `None`: it is open.
+    #: When the office opens; `None`: it is open.
     not_before: datetime | None
-    #: What an SMS or a call says; of a page nothing, it is looked at by itself.
+    #: Text of an SMS or a call; empty for a page, which is shown separately.
     says: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasePreview:
-    """What a release would let go, to be looked at before."""
+    """Preview of a release."""
 
     incident: Incident
-    #: What the offices would be told.
+    #: The incident type that the offices would be notified of.
     matter: IncidentType
     goes: Sequence[PlannedNotification]
-    #: Whether duty officers are asked for it by now.
+    #: Whether duty officers are asked to release it by now.
     is_offered: bool
-    #: Whether letters and faxes wait, because the store may be an older copy.
+    #: Whether letters and faxes are held because the store may be an older copy.
     is_paper_held: bool
     silence: Silence | None
 
     @property
     def mark(self) -> str:
-        """Return a mark that is another one if something else would go, or to others: what was looked at is what is released."""
+        """Return a digest of the notifications and recipients: a release applies only to the previewed ones."""
         goes = [f"{each.channel} {each.to}" for each in self.goes]
         said = "\n".join([self.incident.number, self.matter, self.incident.told_began_at.isoformat(), *goes])
         return blake2b(said.encode(), digest_size=8).hexdigest()
 
 
 class Worklist:
-    """Reads what people are to act on."""
+    """Reads pending tasks."""
 
     def __init__(
         self,
@@ -144,9 +144,9 @@ class Worklist:
         begin: Callable[[Collection[str]], object],
         called: Callable[[str], AbstractSet[str]],
     ) -> None:
-        """*muter*: says which silence an incident falls under; *begin* has agencies measured anew.
+        """*muter*: returns the silence of an incident; *begin* measures agencies.
 
-        *called*: the names of the contacts that name a user: an answer by telephone is recorded under one of them.
+        *called*: names of the contacts that name a user: an answer by telephone is recorded under one of them.
         """
         self._store = store
         self._composer = composer
@@ -156,7 +156,7 @@ class Worklist:
         self._called = called
 
     async def waiting(self, principal: Principal) -> PendingTasks:
-        """Return what waits for somebody, of the agencies for which they may act."""
+        """Return the pending tasks of a user, of the agencies for which the user has permissions."""
         now = self._clock.now()
         takes, releases = principal.scope(Permission.ACKNOWLEDGE), principal.scope(Permission.RELEASE)
         async with self._store.reading() as ledger:
@@ -164,11 +164,12 @@ class Worklist:
             untaken, count = await listing.untaken(theirs, most=MOST) if takes else ((), 0)
             names = principal.names | (self._called(principal.user.name) if principal.user else frozenset())
             taken = await listing.taken_by(names, theirs, most=MOST + 1) if takes else ()
-            # Whether it is offered its brief says, and a brief is large: of a mass outage the oldest are looked at.
+            # Whether a release is offered depends on the policy, which is large: in a mass outage only the oldest
+            # incidents are read.
             waiting = await listing.unreleased_outages(_of(releases), most=_LOOKED_AT) if releases else ()
             found = await ledger.incidents({*untaken, *taken, *waiting})
             unsettled = await _unsettled(ledger, principal.scope(Permission.MANAGE_INCIDENTS))
-        # Of another agency a contact of that name may be somebody else.
+        # At another agency a contact of that name may be another person.
         had = [found[each] for each in taken if found[each].is_had_by(principal.names)]
         offered = [found[each] for each in waiting if release_is_offered(found[each], now)]
         return PendingTasks(
@@ -183,7 +184,7 @@ class Worklist:
         )
 
     async def sheet(self, number: str) -> IncidentPage:
-        """Return the incident that people quote so. Raise `NotFoundError`."""
+        """Return an incident by its number in any notation. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
@@ -201,7 +202,7 @@ class Worklist:
         )
 
     async def look(self, number: str) -> ReleasePreview:
-        """Return what a release would let go now. Raise `NotFoundError`."""
+        """Return the preview of a release. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
@@ -209,7 +210,7 @@ class Worklist:
             silence = await self._silence(ledger, found)
         notices = [_unwritten(draft, found, now) for draft in _drafts(found, now)]
         if notices and found.measured is not None:
-            # They are over when it was looked at.
+            # The measurement ends by the time the preview has been read.
             self._begin([found.brief.agency])
         return ReleasePreview(
             incident=found,
@@ -221,7 +222,7 @@ class Worklist:
         )
 
     async def page(self, number: str, place: int) -> PageContent:
-        """Return the page of what a release would let go, by its place in the look. Raise `NotFoundError`."""
+        """Return the page of a previewed notification, by its place. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
@@ -240,7 +241,7 @@ class Worklist:
     async def _outgoing(self, notice: Notification, place: int, now: datetime) -> PlannedNotification:
         [address] = notice.addresses
         opens = now if address.hours is None else address.hours.opening(now)
-        # Pages are set for whoever wants to see them: each takes typst a while.
+        # Pages are typeset on request: each takes some time.
         is_page = notice.channel in ON_PAPER
         said = () if is_page else _words(await self._composer.compose(notice, notice.channel))
         return PlannedNotification(
@@ -253,7 +254,7 @@ class Worklist:
 
 
 def _of(scope: AgencyScope) -> IncidentFilter:
-    """Return which incidents are in a scope that there is; what is about no agency only in that of everything."""
+    """Return the filter of the incidents in a scope; incidents of no agency are only in that of everything."""
     return IncidentFilter(agencies=frozenset() if scope.everything else scope.agencies)
 
 
@@ -268,19 +269,19 @@ async def _unsettled(ledger: SqlUnitOfWork, scope: AgencyScope) -> Sequence[Noti
     return [
         view_notice(each, about)
         for each in notices
-        # Of a bundle the first incident says who may settle it.
+        # The first incident of a bundle decides who may set its status.
         if (about := incidents.get(each.incident_id)) is not None and about.brief.agency in scope
     ]
 
 
 def _drafts(incident: Incident, now: datetime) -> Sequence[NotificationDraft]:
-    """Return what would be decided if the announcement were released now."""
+    """Return the notifications that would be decided if the announcement were released now."""
     release = Release(incident_id=incident.id, at=now, by="")
     return effect(incident, release, (), {}, now).drafts if may_release(incident) else ()
 
 
 def _unwritten(draft: NotificationDraft, incident: Incident, now: datetime) -> Notification:
-    """Return the notice that a draft would become."""
+    """Return the notification of a draft."""
     return Notification(
         id=0,
         key=draft.key,

@@ -1,1 +1,1 @@
-"""A site among others: it beats and tells of its runs, and at the hub hears what the others say."""
+"""A site among others: its heartbeat and published runs; at the hub, the statuses of the others."""

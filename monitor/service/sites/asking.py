@@ -1,4 +1,4 @@
-"""Other sites' PostgreSQLs are asked all at a time: one that does not answer holds up no other, and nobody who makes pages."""
+"""Concurrent queries of other sites' PostgreSQL servers: one that does not answer delays neither the others nor pages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ async def ask_each(
     ask: Callable[[SiteConnection], _Answer],
     hear: Callable[[SiteConnection, _Answer | SiteRefusedError], None],
 ) -> None:
-    """Let *ask* wait for each of *members*, in a thread of its own, and *hear* have each answer as it comes. Raise what *ask* raises."""
-    # psycopg's own connections, since these are other servers than the store's engine knows.
+    """Call *ask* for each of *members* in a thread of its own, and *hear* with each result as it arrives.
+
+    Raise what *ask* raises.
+    """
+    # psycopg connections of their own, since these are other servers than the store's.
     threads = ThreadPoolExecutor(max(1, len(members)), thread_name_prefix="sites")
 
     async def asked(member: SiteConnection) -> None:

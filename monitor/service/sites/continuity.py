@@ -1,4 +1,4 @@
-"""Whether this site has judged without a break. What it judged before one counts for nobody until runs confirm it."""
+"""Whether this site has evaluated health without interruption. Older statuses do not count until runs confirm them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ log = structlog.get_logger()
 
 
 class SiteContinuity:
-    """Marks what was judged before a start, or while this process stood still, as stale.
+    """Marks statuses from before a start, or a suspension of this process, as stale.
 
-    A break is a silence of the whole site for longer than *fresh_for*: of a shorter one, or while another process of the
-    site goes on, no judgement is too old.
+    An interruption is a silence of the whole site for longer than *fresh_for*: after a shorter one, or while another
+    process of the site continues, no status is too old.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class SiteContinuity:
         self._lag = lag
         self._watch = watch
         self._mark: LagSample | None = None
-        #: Rows of the site are to be marked, as soon as the store takes it.
+        #: Rows of the site must be marked as soon as the database is available.
         self._owes = False
 
     async def begin(self) -> None:
-        """Find out, before anything is judged, whether the site was silent before this start. Raise `StoreUnavailable`."""
+        """Determine, before any evaluation, whether the site was silent before this start. Raise `StoreUnavailable`."""
         since = await self._continuous_since(self._clock.now())
         self._processes.continuous_since = since
 
     async def look(self) -> None:
-        """Mark what was judged here as stale if this process has stood still since the last look. Raise `StoreUnavailable`."""
+        """Mark statuses as stale if this process was suspended since the last call. Raise `StoreUnavailable`."""
         before, self._mark = self._mark, self._lag.mark()
         if before is not None and self._lag.since(before).longest > self._fresh_for:
             await self._stood_still()
@@ -65,18 +65,19 @@ class SiteContinuity:
         self._owes, self._processes.continuous_since = True, now
         watch.judge.mark_stale([name for name, route in watch.routes.items() if route.agency], now)
         watch.prober.confirm()
-        # What is confirmed is written anew, over rows that are marked meanwhile.
+        # Confirmed statuses are written again, over rows that are marked meanwhile.
         watch.pipeline.say_again()
         watch.pipeline.look_again()
         await watch.pipeline.speak()
 
     async def _continuous_since(self, now: datetime) -> datetime | None:
         last_beat, known = await self._processes.continuity()
-        # Only what beats for the site writes that, and not before `look`; a process writes its own beat at any time.
+        # Only the process that sends the site's heartbeat writes that row, after `look`; every process writes its own
+        # heartbeat at any time.
         beat = (await self._standings.beats()).get(self._site)
         since = continuous_since(now, last_beat if beat is None else beat.at, known, self._fresh_for)
         if since == now:
-            # Before the next beat, by which others believe what these rows say.
+            # Before the next heartbeat, which makes others trust these rows.
             await self._standings.mark_stale()
         self._owes = False
         return since

@@ -1,4 +1,4 @@
-"""Takes up what the hub offers of agencies' documents, as far as it can be used here; what cannot holds up nothing else."""
+"""Applies the hub's desired documents, as far as they are valid here; an invalid one does not block the others."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from monitor.store.admin.offers import Offers
 
 log = structlog.get_logger()
 
-#: What is noted of such a key is that the secret is not to be had here, which stops probing and is no error.
+#: Such a key names a secret that is unavailable here, which stops probing and is no error.
 _KEPT = "_kept"
-#: Of what is wrong with an offer so much is told to the hub.
+#: Maximum of characters of a refusal that is reported to the hub.
 _TOLD = 500
 
 
 class DocumentApplier:
-    """Looks at what the hub offers, and writes it into the documents of this site by the hub's own pen."""
+    """Applies desired documents, with the hub as their edit source."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class DocumentApplier:
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
         is_ours: Callable[[], bool],
     ) -> None:
-        """*reload* takes up what the store has; *is_ours*: whether this process does it for all that share the store."""
+        """*reload* applies the stored documents; *is_ours*: whether this process does it for all on the store."""
         self._offers = offers
         self._writer = writer
         self._clock = clock
@@ -46,9 +46,12 @@ class DocumentApplier:
         self._is_ours = is_ours
 
     async def take(self) -> None:
-        """Look once. Raise `StoreUnavailable`, or `VersionConflictError` when others write meanwhile."""
+        """Process the desired documents once.
+
+        Raise `StoreUnavailable`, or `VersionConflictError` when others write meanwhile.
+        """
         settings = self._configuration().settings
-        # What a hub leaves out is what people are told by: whoever tells goes by documents of its own.
+        # A hub leaves out contacts: a site that notifies uses documents of its own.
         if settings.agencies != IN_THE_STORE or settings.tells or not self._is_ours():
             return
         offers = await self._offers.due(self._clock.now())
@@ -65,11 +68,11 @@ class DocumentApplier:
     async def _written(
         self, offers: Sequence[DesiredDocument], present: Mapping[str, DocumentVersion]
     ) -> Mapping[str, str]:
-        """Write all that can be used; return by agency why the rest cannot."""
+        """Write all valid documents; return the reasons for the others, by agency."""
         by, left, refusals = offers[0].by, {each.agency: each for each in offers}, dict[str, str]()
         while left:
             brought = _brought(left.values(), present)
-            # Before anything is written: a mailbox without its password is no error, and yet probed no more.
+            # Before the write: a mailbox without its password is no error, and yet probed no more.
             answer = await self._writer.write(brought, pen=EditSource.HUB, by=by, dry=True)
             if answer.difference.clashes:
                 raise VersionConflictError
@@ -84,7 +87,7 @@ class DocumentApplier:
         return refusals
 
     async def _not_taken_up(self, offers: Mapping[str, DesiredDocument], by: str) -> str:
-        """Let the service go by what is written, if it does not yet; return why it does not, or ""."""
+        """Apply the written documents, unless they are active; return why they are not, or ""."""
         in_force = {each.agency: each.text for each in self._configuration().documents}
         if all(in_force.get(agency) == each.text for agency, each in offers.items()):
             return ""
@@ -96,7 +99,7 @@ def _brought(offers: Collection[DesiredDocument], present: Mapping[str, Document
     known = [each for each in offers if each.agency in present]
     leaving = frozenset(e.agency for e in known if e.text is None and present[e.agency].text is not None)
     return SubmittedDocuments(
-        # The hub is who keeps them: whatever somebody has written here is written over, and stays in the history.
+        # The hub owns them: local edits are overwritten, and stay in the history.
         edit=DocumentEdit(over={each.agency: present[each.agency].number for each in known}, gone=leaving),
         sources=[
             AgencySource(called=called_in_store(each.agency), name=each.name, text=each.text)
@@ -107,7 +110,7 @@ def _brought(offers: Collection[DesiredDocument], present: Mapping[str, Document
 
 
 def _wrong(answer: DocumentsResult, offers: Collection[str]) -> Mapping[str, str]:
-    """Return what keeps offers from being used, by agency; where it cannot be told of which, it is all of them."""
+    """Return the problems by agency; a problem without an agency counts for all."""
     called = {called_in_store(agency): agency for agency in offers}
     found = dict[str, str]()
     for problem in answer.problems:

@@ -1,4 +1,4 @@
-"""Lets the sites of this hub go by its documents of agencies: what differs there is offered to them, again and again."""
+"""Distributes this hub's agency documents to its sites, repeatedly, as desired documents."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from monitor.store.sites.offering import offer
 
 log = structlog.get_logger()
 
-#: Each site is asked this often, and at once when something else is in force here.
+#: Interval per site; a changed configuration is distributed at once.
 _EVERY = timedelta(minutes=1)
 
 
 class DocumentDistributor:
-    """Writes the documents that are in force here for each site, less what a site is not given, and shows what became of it."""
+    """Writes the current documents for each site, without the parts that sites do not receive, and exports the results."""
 
     def __init__(
         self,
@@ -38,26 +38,26 @@ class DocumentDistributor:
         offer: Callable[[SiteConnection, Mapping[str, WrittenDocument]], OfferDifference | None] = offer,
         steady: Callable[[], timedelta] = steady,
     ) -> None:
-        """*is_ours*: whether this process does it for all that share the hub's store."""
+        """*is_ours*: whether this process does it for all on the hub's store."""
         self._members = members
         self._metrics = metrics
         self._configuration = configuration
         self._is_ours = is_ours
         self._offer = offer
         self._steady = steady
-        #: What was in force when sites were last asked, and when that was.
+        #: The documents at the last distribution, and its time.
         self._asked_with: Sequence[WrittenDocument] | None = None
         self._asked_at = timedelta(0)
-        #: By agency, a document and what a site is given of it.
+        #: By agency: a document, and its part for sites.
         self._given: dict[str, tuple[WrittenDocument, WrittenDocument]] = {}
-        #: By site and agency, what was logged.
+        #: By site and agency: the logged result.
         self._logged: dict[str, Mapping[str, str]] = {}
 
     async def look(self) -> None:
-        """Offer what differs, where it is time for that. A site that does not answer holds up no other."""
+        """Distribute changes if it is time. An unreachable site does not delay the others."""
         configuration = self._configuration()
         if configuration.settings.agencies != IN_THE_STORE or not self._is_ours():
-            # Another process may show it.
+            # Another process exports the metrics.
             self._asked_with = None
             for member in self._members:
                 self._metrics.watchdog.site_goes_by(member.site, None)
@@ -70,7 +70,7 @@ class DocumentDistributor:
         await ask_each(self._members, lambda each: self._offer(each, wanted), self._show)
 
     async def _wanted(self, documents: Sequence[WrittenDocument]) -> Mapping[str, WrittenDocument]:
-        """Return what a site is given, by agency. Of thousands few have changed, and only those are written anew."""
+        """Return the documents for sites, by agency. Of thousands few have changed, and only those are converted."""
         given = dict[str, tuple[WrittenDocument, WrittenDocument]]()
         async for each in yielding(documents):
             known = self._given.get(each.agency)
@@ -80,7 +80,7 @@ class DocumentDistributor:
 
     def _show(self, member: SiteConnection, found: OfferDifference | SiteRefusedError | None) -> None:
         if isinstance(found, SiteRefusedError):
-            # That a wire is cut others tell. It is asked again in a minute.
+            # Other checks report a broken connection. It is tried again in a minute.
             log.debug("a site could not be offered documents", site=member.site, why=str(found))
             self._metrics.watchdog.site_goes_by(member.site, None)
             return

@@ -1,4 +1,4 @@
-"""That this site lives, said each second behind all that it has judged before."""
+"""Heartbeat of this site, written each second after all its earlier statuses."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from alerts.persistence.clock import Clock
 from monitor.evaluation.joint.freshness import FRESH_FOR, SiteHeartbeat
 from monitor.store.probing.standings import SiteStatuses
 
-#: Clocks that go so far apart within a second were set, or the machine stood still: nothing is known of the time between.
+#: If wall clock and monotonic clock differ by more within a second, the clock was set or the machine was suspended:
+#: nothing is known about the time between.
 _APART = timedelta(seconds=1)
 
 
 def steady() -> timedelta:
-    """Return the time by a clock that is never set."""
+    """Return the time by the monotonic clock."""
     return timedelta(seconds=time.monotonic())
 
 
 class SiteHeartbeatWriter:
-    """Writes each second that the site lives, behind all that it has judged before."""
+    """Writes the site's heartbeat each second, after all its earlier statuses."""
 
     def __init__(
         self,
@@ -34,12 +35,12 @@ class SiteHeartbeatWriter:
         is_ours: Callable[[], bool] = lambda: True,
         steady: Callable[[], timedelta] = steady,
     ) -> None:
-        """*owes*: whether something judged is not written yet; then the site does not beat.
+        """*owes*: whether a status is not written yet; then no heartbeat is sent.
 
-        *look*: marks what was judged before this process stood still (`SiteContinuity.look`), ahead of the beat that follows.
-        *fresh_for*: after a silence that is longer another life begins, in which a hub learns anew that nothing waits here.
+        *look*: marks stale statuses (`SiteContinuity.look`) before the heartbeat. *fresh_for*: after a longer silence a
+        new incarnation begins, for which a hub first establishes that nothing is pending here.
 
-        *is_ours*: whether it is this process of the site that beats.
+        *is_ours*: whether this process sends the site's heartbeat.
         """
         self._standings = standings
         self._clock = clock
@@ -48,14 +49,14 @@ class SiteHeartbeatWriter:
         self._is_ours = is_ours
         self._steady = steady
         self._life = token_hex(8)
-        #: The wall clock when the steady one read zero, as it was at the last beat.
+        #: The wall-clock time at zero of the monotonic clock, as of the last heartbeat.
         self._origin: datetime | None = None
         self._fresh_for = fresh_for
-        #: When it last beat, by the steady clock.
+        #: Time of the last heartbeat, by the monotonic clock.
         self._beaten: timedelta | None = None
 
     async def beat(self) -> None:
-        """Beat once. Raise `StoreUnavailable`."""
+        """Send a heartbeat. Raise `StoreUnavailable`."""
         await self._look()
         now, steady = self._clock.now(), self._steady()
         was_silent = self._beaten is not None and steady - self._beaten > self._fresh_for

@@ -1,4 +1,4 @@
-"""What the others say comes to the consensus, while they are fresh."""
+"""Reads the statuses of other sites at the hub and passes fresh ones to the reporter."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ from monitor.store.sites.joining import APART
 
 log = structlog.get_logger()
 
-#: Of so many things that are not watched here a site may speak: ten times the agencies that a hub was tried with. Whoever has
-#: broken into its store could write of ever more.
+#: Maximum of subjects of a site that are not monitored here: ten times the agencies that a hub was tested with. An
+#: intruder in its store could write any number.
 _SUBJECTS = 100_000
 
-#: This often it is looked of what sites say nothing any more.
+#: Interval at which subjects without a status are looked for.
 _LOOK_AGAIN = timedelta(minutes=1)
 
-#: So long it takes beyond `fresh_for` after a start until each site that lives and is heard has its vote.
+#: Time beyond `fresh_for` after a start until each live site has its vote.
 _LEARNS = timedelta(seconds=15)
 
-#: A store that was away for no longer has lost nobody's vote.
+#: A shorter outage of the database costs no site its vote.
 _STALLS = timedelta(seconds=3)
 
-#: What is wrong with a reference at a site and not here is told as that site's trouble once it has been so for so long: where a
-#: reference dies for all, they find out within minutes of each other, and as far apart that it works again.
+#: A problem of a reference that exists at one site and not here becomes that site's problem after this time: when a
+#: reference fails for all, they detect its failure within minutes of each other, and its recovery too.
 _ALONE_FOR = timedelta(minutes=10)
 
-#: What keeps a site from judging. That an account at an agency is refused does not: nothing is said of its routes then.
+#: Problems that keep a site from evaluating. A refused account at an agency does not: then the site has no status of
+#: its routes.
 _DISABLES = frozenset({FaultDomain.NETWORK, FaultDomain.REFERENCE, FaultDomain.OURS})
 
 
@@ -57,25 +58,25 @@ def _is_of_a_reference(subject: str) -> bool:
 
 @dataclass(slots=True)
 class _Site:
-    """What is known of another site."""
+    """State of another site."""
 
     clock: SiteClock
-    #: What it says, by subject, as it says it.
+    #: Its statuses, by subject, as published.
     said: dict[str, SiteStatus] = field(default_factory=dict)
-    #: What it says is wrong with itself, by subject, and since when.
+    #: Problems that it reports about itself, by subject, and since when.
     ailing: dict[str, datetime] = field(default_factory=dict)
-    #: Of these, the references that work here, and since when that is known, by the steady clock.
+    #: Among these, the references that work here, and since when that is known, by the monotonic clock.
     alone_since: dict[str, timedelta] = field(default_factory=dict)
-    #: Since when it has no vote, or has one and can judge.
+    #: Since when it has no vote; since when it has one and can evaluate.
     stale_since: datetime | None = None
     well_since: datetime | None = None
-    #: By subject that is in trouble: the moments that it speaks of, by its clock, and when these were by ours.
+    #: By subject in trouble: its times by the site's clock, and the corresponding times by ours.
     moments: dict[str, Mapping[datetime, datetime]] = field(default_factory=dict)
-    #: It spoke of more than is heard of a site.
+    #: It has published more subjects than are accepted.
     is_too_much: bool = False
 
     def heard_of(self, said: Mapping[str, SiteStatus], watched: AbstractSet[str]) -> Mapping[str, SiteStatus]:
-        """Return what of *said* is heard: all that is *watched* here, and of other things no more than a site can have."""
+        """Return the accepted part of *said*: all that is *watched* here, and of other subjects no more than a site can have."""
         if len(self.said) + len(said) <= _SUBJECTS:
             return said
         heard, room = dict[str, SiteStatus](), _SUBJECTS - len(self.said)
@@ -87,14 +88,14 @@ class _Site:
         return heard
 
     def forget(self, subject: str) -> None:
-        """Take in that it says nothing of *subject* any more."""
+        """Record that it has no status of *subject* any more."""
         for known in (self.said, self.ailing, self.moments):
             known.pop(subject, None)
 
     def by_our_clock(self, subject: str, said: SiteStatus, now: datetime) -> SiteStatus:
-        """Return what it says as it would, were its clock right. Nothing began, or is well, later than *now*.
+        """Return its status corrected to our clock. No time in it is later than *now*.
 
-        A moment is put right once: its clock may be set while it speaks of it.
+        A time is corrected once: the site's clock may be set while it publishes the time.
         """
         offset, known = self.clock.offset, self.moments.pop(subject, {})
         ahead = offset if offset is not None and abs(offset) > APART else timedelta(0)
@@ -111,14 +112,14 @@ class _Site:
         return replace(said, trouble=trouble)
 
     def see(self, now: datetime, steady: timedelta, *, is_fresh: bool, shared: Collection[str]) -> None:
-        """Take in whether it has a vote, and which of what ails it is not its own trouble: it ails this site, too."""
+        """Record whether it has a vote, and which of its problems are not its own: those that also exist here."""
         self.stale_since = None if is_fresh else self.stale_since or now
         own = self.ailing.keys() - shared
         self.alone_since = {key: self.alone_since.get(key, steady) for key in own if _is_of_a_reference(key)}
         self.well_since = self.well_since or now if is_fresh and not own else None
 
     def standing(self, steady: timedelta) -> SiteStatus:
-        """Return how it stands itself: it is in trouble where it has no vote, or says that it cannot judge."""
+        """Return its own status: in trouble if it has no vote or reports that it cannot evaluate."""
         lasting = {key for key, since in self.alone_since.items() if steady - since >= _ALONE_FOR}
         since = [began for key, began in self.ailing.items() if not _is_of_a_reference(key) or key in lasting]
         if self.stale_since is not None:
@@ -129,7 +130,7 @@ class _Site:
 
 
 class Hub:
-    """Reads what other sites say; tells the consensus, and which of them have a vote."""
+    """Reads other sites' statuses; passes them to the reporter with the sites that have a vote."""
 
     def __init__(
         self,
@@ -145,7 +146,7 @@ class Hub:
         speak: Callable[[], Awaitable[None]],
         steady: Callable[[], timedelta] = steady,
     ) -> None:
-        """*site* is this one, and *sites* are the others; *speak* lets the consensus hear what this one says."""
+        """*site* is this one, and *sites* are the others; *speak* passes this site's own statuses to the reporter."""
         self._standings = standings
         self._clock = clock
         self._site = site
@@ -155,22 +156,22 @@ class Hub:
         self._steady = steady
         self._fresh_for = fresh_for
         self._quorum = quorum
-        #: Since when so few are heard that nothing can be told, or since when that is not so.
+        #: Since when too few sites are fresh for a decision, or since when enough are.
         self._short_since: datetime | None = None
         self._enough_since: datetime | None = None
-        #: Since when the store answers, and since when it does not (`None`: it does), by the steady clock.
+        #: Since when the database is available, and since when it is not (`None`: it is), by the monotonic clock.
         self._began = steady()
         self._away_since: timedelta | None = None
         self._sites = {name: _Site(clock=SiteClock(fresh_for)) for name in sorted(sites)}
-        #: By what any process of this site says, the references that are in trouble here, by subject.
+        #: References in trouble here, as reported by any process of this site, by subject.
         self._ailing_here: set[str] = set()
         self._mark: Mark | None = None
-        #: When it was last seen of what sites say anything.
+        #: When subjects without a status were last looked for.
         self._seen_at: datetime | None = None
 
     async def listen(self) -> None:
-        """Read what there is, and tell it. Raise `StoreUnavailable`."""
-        # Runs may be minutes apart, and until ours has spoken of an agency nothing is told of it.
+        """Read the statuses and pass them on. Raise `StoreUnavailable`."""
+        # Runs may be minutes apart, and without our own status of an agency nothing is reported.
         await self._speak()
         consensus, begun = self._consensus(), self._steady()
         try:
@@ -178,28 +179,29 @@ class Hub:
         except StoreUnavailable:
             if self._away_since is None:
                 self._away_since = begun
-            # It may come back as it was before: then what has changed since says nothing, and all is read.
+            # The database may return in an earlier state: then the mark is meaningless, and all is read.
             self._mark = None
-            # When it is back nobody is told anything by who had a vote before.
+            # When it returns, votes from before it do not count.
             consensus.fresh(frozenset())
             raise
-        # Whoever cannot be read is not heard, and keeps no vote by that.
+        # A site that cannot be read loses its vote.
         except Exception:
             self._count(consensus)
             raise
         self._count(consensus)
 
     async def _read(self, consensus: IncidentReporter) -> None:
-        # Before what they say: what was judged before a beat is there when the beat is.
+        # Before the statuses: those from before a heartbeat are visible when the heartbeat is.
         beats = await self._standings.beats()
         now, steady = self._clock.now(), self._steady()
         if self._away_since is not None:
             if steady - self._away_since > max(_STALLS, self._fresh_for - _LEARNS):
-                # What sites have said meanwhile comes to the store only some seconds after it is back: it is as after a start.
+                # Statuses that sites published meanwhile arrive some seconds after the database is back, as after a
+                # start.
                 self._began = steady
             self._away_since = None
         is_due = self._seen_at is None or not timedelta(0) <= now - self._seen_at < _LOOK_AGAIN
-        # Their names alone: to read each minute what all sites say of thousands would hold up whoever says something now.
+        # Subjects only: reading all statuses of thousands of subjects each minute would delay newer ones.
         spoken_of = await self._standings.spoken_of() if is_due else {}
         said, mark = await self._standings.changed(self._mark)
         if is_due:
@@ -208,33 +210,33 @@ class Hub:
             self._ailing_here &= spoken_of.get(self._site, set()) | said.get(self._site, {}).keys()
         for name in self._sites:
             self._hear(name, said.get(name, {}), now, consensus)
-        # Of agencies that another process here tells of: whoever looks is to see the same in all of them.
+        # Including agencies that other processes here report on: each process shows the same.
         for key, standing in said.get(self._site, {}).items():
             if _is_of_a_reference(key):
                 (self._ailing_here.discard if standing.trouble is None else self._ailing_here.add)(key)
             if not key.startswith(OURS) and key not in consensus.agencies:
                 consensus.hear(self._site, key, standing)
-        # What could not be heard is read again.
+        # Rows that could not be processed are read again.
         self._mark = mark
-        # A beat is heard with what is said before it, or not at all.
+        # A heartbeat is processed together with the earlier statuses, or not at all.
         for name, site in self._sites.items():
             if name in beats:
                 was_known = site.clock.offset is not None
                 site.clock.hear(beats[name], now, steady)
                 if not was_known and site.clock.offset is not None:
-                    # From now on it is understood what it has said of time.
+                    # Their times are correctable from now on.
                     self._hear(name, site.said, now, consensus)
 
     def _count(self, consensus: IncidentReporter) -> None:
-        """Find out who has a vote by now, and tell."""
+        """Determine which sites have a vote, and pass that on."""
         now, steady = self._clock.now(), self._steady()
         fresh = {name for name, site in self._sites.items() if site.clock.is_fresh(steady)}
         knows = fresh == self._sites.keys() or steady - self._began >= _LEARNS + self._fresh_for
-        # After a start nobody is known to be fresh yet: ours alone must not decide meanwhile.
+        # After a start no site is known to be fresh: ours alone must not decide meanwhile.
         consensus.fresh({self._site} | fresh if knows else frozenset())
         if knows:
             self._see_quorum(consensus, fresh, now)
-        # Of all processes here, or one would tell of a site and another take it back.
+        # Of all processes here; otherwise one would report a site's problem and another resolve it.
         here = set(map(key_of, self._ailing_here))
         for name, site in self._sites.items():
             is_fresh = name in fresh
@@ -282,12 +284,12 @@ class Hub:
             try:
                 standing = site.by_our_clock(subject, by_its_clock, now)
             except (TypeError, OverflowError):
-                # It makes no sense, and the consensus says so: that must not keep others from being heard.
+                # An invalid status, which the reporter detects; it must not block the others.
                 standing = by_its_clock
             if not subject.startswith(OURS):
                 consensus.hear(name, subject, standing)
             elif _blame(subject) in _DISABLES:
-                # What is a site's own is its own trouble: to others it says only how far it can judge.
+                # A site's own parts are its own problem: for other sites they only determine whether it can evaluate.
                 if standing.trouble is None:
                     site.ailing.pop(subject, None)
                 else:

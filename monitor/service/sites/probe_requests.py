@@ -1,7 +1,7 @@
-"""All routes of an agency at once, wherever they are probed: here, by the other processes on this store, and at all sites.
+"""Requests to run all routes of an agency now: in this process, in the others on this store, and at all sites.
 
-Whoever asks writes that into a store, and each process there looks and runs what it owns (docs/adr/0060). Nobody waits for
-a site that is cut off.
+A request is written into a store, and each process there runs the routes that it owns (docs/adr/0060). Nothing waits
+for an unreachable site.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from monitor.store.sites.probe_calls import SiteOutdatedError
 
 log = structlog.get_logger()
 
-#: In seconds: so long whoever asks waits for the sites' words, which come in a moment where they come at all.
+#: In seconds: how long a request waits for the sites' answers, which take a moment if the site is reachable.
 _PATIENCE: Final = 2.0
-#: So many are on their way to a site at most: in an outage many ask, and one that is cut off keeps each for seconds.
+#: Maximum of concurrent requests to a site: during an outage many are made, and an unreachable site occupies each for
+#: seconds.
 _UNDERWAY: Final = 4
 
 
 class ProbeRequestState(StrEnum):
-    """What has become of a call at a site."""
+    """State of a request at a site."""
 
     WAITS = "waits"
     ASKED = "asked"
@@ -47,17 +48,17 @@ class ProbeRequestState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeRequest:
-    """That all routes of an agency were asked for."""
+    """A request to run all routes of an agency."""
 
     agency: str
     by: str
     at: datetime
-    #: By the name of the site. Those that have not answered yet go on being asked.
+    #: By the name of the site. Requests without an answer continue.
     sites: dict[str, ProbeRequestState] = field(default_factory=dict)
 
 
 class ProbeRequester:
-    """Asks everybody for all routes of an agency, and runs those of this process when anybody has."""
+    """Sends requests to all sites, and executes them in this process."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class ProbeRequester:
         looks: bool,
         place: Callable[[SiteConnection, str], object] = probe_calls.place_call,
     ) -> None:
-        """*clock*: the store's. *looks*: whether it is looked each second who has asked, as others may."""
+        """*clock*: the database's. *looks*: whether requests of others are looked for each second."""
         self._calls = calls
         self._lifecycle = lifecycle
         self._watch = watch
@@ -78,15 +79,19 @@ class ProbeRequester:
         self._members = members
         self._looks = looks
         self._place = place
-        #: By agency: what was last asked for here.
+        #: By agency: the latest request made here.
         self._latest: dict[str, ProbeRequest] = {}
-        #: By agency: when the call was made that this process has answered.
+        #: By agency: the time of the request that this process has executed.
         self._answered: Mapping[str, datetime] = {}
         self._underway = Counter[str]()
         self._asking = set[asyncio.Task[None]]()
 
     async def call(self, agency: str, *, by: str, address: str = "") -> ProbeRequest:
-        """Ask for all routes of an agency. Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`: what is not written is not done."""
+        """Request a run of all routes of an agency.
+
+        Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`: without an audit entry nothing is
+        run.
+        """
         code = agency_called(agency, self._watch().configuration.registry.agencies)
         now = self._clock.now()
         if code in await self._calls.fresh(now):
@@ -102,14 +107,15 @@ class ProbeRequester:
         return call
 
     def latest(self, agency: str) -> ProbeRequest | None:
-        """Return what was asked for here lately, if anything was."""
+        """Return the latest request made here, if there is one."""
         call = self._latest.get(agency)
         return call if call is not None and call.at > self._clock.now() - KEPT else None
 
     async def answer(self) -> None:
-        """Run the routes of this process that somebody has asked for, once for each time. Raise `StoreUnavailable`."""
+        """Run the requested routes of this process, once per request. Raise `StoreUnavailable`."""
         fresh = await self._calls.fresh(self._clock.now())
-        # One that is another process's is answered here if it becomes ours meanwhile: nobody else has.
+        # A request for another process's agency is executed here if this process becomes its owner meanwhile: no other
+        # has executed it.
         answered = {agency: at for agency, at in self._answered.items() if fresh.get(agency) == at}
         watch = self._watch()
         for agency, at in fresh.items():
@@ -133,9 +139,9 @@ class ProbeRequester:
         asked = [member for member in self._members if call.sites[member.site] is ProbeRequestState.WAITS]
         if not asked:
             return
-        # Apart from those that make pages: a site that does not answer keeps one for seconds.
+        # Separate from the threads that render pages: an unreachable site occupies one for seconds.
         threads, loop = ThreadPoolExecutor(len(asked), thread_name_prefix="calls"), asyncio.get_running_loop()
-        # psycopg's own connections: these are other servers than the store's engine knows.
+        # psycopg connections of their own: these are other servers than the store's.
         placed = {each.site: loop.run_in_executor(threads, self._place, each, call.agency) for each in asked}
         threads.shutdown(wait=False)
         tasks = {asyncio.create_task(self._hear(site, call, each)) for site, each in placed.items()}
@@ -154,7 +160,7 @@ class ProbeRequester:
             log.warning("a site cannot be asked to probe", site=site, why=str(refused))
             call.sites[site] = ProbeRequestState.UNREACHED
         else:
-            # Also where somebody else has just asked there: it is run.
+            # Also if another user has just made a request there: it is executed.
             call.sites[site] = ProbeRequestState.ASKED
         finally:
             self._underway[site] -= 1

@@ -1,4 +1,4 @@
-"""What becomes of what sites say to this hub, between its store and theirs."""
+"""Monitoring of the replication from the sites' stores to this hub's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class ReplicationMonitor:
-    """Looks at both ends of what sites say to this hub, and shows what becomes of it. It mends nothing: that is a person's."""
+    """Monitors both ends of each link to this hub, and exports the result. It repairs nothing."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class ReplicationMonitor:
         tells: bool = True,
         look: Callable[[SiteConnection], Replication] = joining.look,
     ) -> None:
-        """*tells*: this hub tells people. Where another one that does reads a site, they are told twice."""
+        """*tells*: this hub sends notifications. If another hub that does reads a site, people are notified twice."""
         self._members = members
         self._metrics = metrics
         self._tells = tells
@@ -34,12 +34,12 @@ class ReplicationMonitor:
         self._seen: dict[str, Replication] = {}
 
     async def look(self) -> None:
-        """Look once, at all of them at a time. Raise `StoreUnavailable`."""
+        """Check all links once, concurrently. Raise `StoreUnavailable`."""
         await ask_each(self._members, self._look, self._show)
 
     def _show(self, member: SiteConnection, seen: Replication | SiteRefusedError) -> None:
         if isinstance(seen, SiteRefusedError):
-            # The hub's own store is away; others tell of that, and what was seen before is not so any more.
+            # The hub's own database is unavailable, which other checks report; earlier results are outdated.
             self._metrics.watchdog.site_replicates(member.site, None)
             return
         before = self._seen.get(member.site)

@@ -1,4 +1,4 @@
-"""What each site said while an incident was open, for whoever asks when it is over."""
+"""Records each site's status during open incidents, for later analysis."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.store.engine.ledger import SqlStore
 from monitor.views.site_report import WORDS_OF_SITES, view_sites, written_word
 
-#: Of one incident no more often: a site may change its word with each run.
+#: Minimum interval per incident: a site may change its status with each run.
 _WITNESSED_EVERY = timedelta(minutes=1)
 
-#: After so many entries twice as seldom with each, to about once an hour.
+#: After so many entries the interval doubles with each, up to about an hour.
 _WITNESSED_OFTEN = 10
 
 
 class SiteStatusRecorder:
-    """Writes into the journal what each site says of an agency whose incident is open: a level is gone when it changes."""
+    """Writes each site's status of an agency with an open incident into the audit log: a status is lost when it changes."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class SiteStatusRecorder:
         says: Callable[[str], Mapping[str, SiteStatus | None]],
         write: Callable[[Mapping[str, str], int], Awaitable[None]],
     ) -> None:
-        """*says*: what each site says of an agency; *write*: an entry of the journal about an incident, with its detail."""
+        """*says* returns each site's status of an agency; *write* adds an audit entry about an incident, with its detail."""
         self._store = store
         self._clock = clock
         self._says = says
@@ -46,7 +46,7 @@ class SiteStatusRecorder:
             words = {each.site: written_word(each) for each in view_sites(self._says(key))}
             before, at, entries = self._written.get(number, ({}, now - _WITNESSED_EVERY, 0))
             changed = {site: word for site, word in words.items() if before.get(site) != word}
-            # The journal is kept for ever, and a site with a bad wire comes and goes for days.
+            # The audit log is kept for ever, and a site with a bad connection comes and goes for days.
             every = _WITNESSED_EVERY * 2 ** min(max(entries - _WITNESSED_OFTEN, 0), 6)
             if not changed or timedelta(0) <= now - at < every:
                 continue
