@@ -1,4 +1,4 @@
-"""From an event to a person: incidents, escalation, announcement, notices and their delivery.
+"""Incidents, escalation, announcements, notifications and their delivery.
 
-Knows nothing of mail probes. What opens an incident is an `alerts.model.event.Event`, whoever sends it.
+Independent of mail probes: an incident is opened by an `alerts.model.event.Event` from any source.
 """

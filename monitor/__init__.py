@@ -1,1 +1,1 @@
-"""The service: composes probes and alerts, schedules, judges, stores, exposes."""
+"""The service: schedules probes, evaluates health, stores results, and serves pages, API and metrics."""

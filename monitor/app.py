@@ -882,7 +882,7 @@ class App:
         await close_lines(self._pool)
         await self._reloader.retirement.close()
 
-    # -- what the parts ask for ----------------------------------------------------------------------------------
+    # -- interface of the parts ----------------------------------------------------------------------------------
 
     def _now(self) -> datetime:
         return self._clock.now()

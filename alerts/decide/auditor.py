@@ -45,7 +45,7 @@ class MissedAction(StrEnum):
 
 
 class EscalationFailure(StrEnum):
-    """Reason why an incident's notifications reached nobody or came to nothing."""
+    """Reason why an incident's notifications reached nobody."""
 
     #: All rounds are over, and nobody has acknowledged, or the assignee does not answer any more.
     NOBODY_ANSWERED = "nobody_answered"
@@ -276,7 +276,7 @@ def _reader(notice: Notification) -> tuple[Plan, str, Channel | None]:
     return notice.plan, notice.person, notice.channel if notice.plan is Plan.ANNOUNCEMENT else None
 
 
-# -- unheard ---------------------------------------------------------------------------------------------------------
+# -- escalation failures ---------------------------------------------------------------------------------------------
 
 
 def _unheard(

@@ -117,7 +117,7 @@ def _changed(incident: Incident) -> str:
     return incident.present_since.isoformat(timespec="seconds")
 
 
-# -- people outside --------------------------------------------------------------------------------------------------
+# -- recipients ------------------------------------------------------------------------------------------------------
 
 
 def _to_outside(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[_Due]:

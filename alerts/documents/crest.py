@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 LARGEST = 256 * 1024
 #: Pixels per side: four times the resolution of a printer at the printed height.
 _WIDEST = 2000
-#: Elements of a drawing.
+#: Maximum of elements of a drawing.
 _MOST = 5000
 _SVG = "http://www.w3.org/2000/svg"
 _PNG_BEGINS = b"\x89PNG\r\n\x1a\n"

@@ -112,7 +112,7 @@ class Dispatcher:
         #: The first cycle has finished and the engine has not stopped.
         self.is_running = False
 
-    # -- what comes in -------------------------------------------------------------------------------------------
+    # -- incoming events -----------------------------------------------------------------------------------------
 
     async def submit(self, event: Event) -> Incident | None:
         """Process an event. Return its incident after the event; `None` without one.
@@ -274,7 +274,7 @@ class Dispatcher:
         notice, attempt = found
         return await self._composer.compose(notice, notice.delivery_of(attempt).address.channel)
 
-    # -- the cycle -----------------------------------------------------------------------------------------------
+    # -- processing loop -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Run until cancelled. Gateway calls are tasks in its task group and end with it."""

@@ -184,13 +184,13 @@ class NotificationProcessor:
         return True
 
     async def _waits_for_staff(self, notice: Notification) -> bool:
-        """Whether a notice to somebody outside waits for one to staff, in any of its incidents."""
+        """Whether a notification to a recipient waits for one to staff, in any of its incidents."""
         if notice.plan is not Plan.ANNOUNCEMENT or notice.attempts:
             return False
         for incident_id in (await self._whole(notice)).incident_ids:
             if waits_for_staff(notice, await self._ledger.notices(incident_id)):
                 self.waiting.add(notice.id)
-                # Another incident may send the notice to staff, and its end does not make this incident due.
+                # Another incident may send the notification to staff, and its end does not wake this incident.
                 self._advance.wake_at(self._now + self._policy.lease / 2)
                 return True
         return False

@@ -37,7 +37,7 @@ class Purpose(StrEnum):
     REMINDER = "reminder"
     #: Somebody closed the incident without saying that mail works again. For the staff who were notified.
     CLOSED = "closed"
-    #: What a release led to: how much arrived, who was not reached, which letters are not posted. For the person who
+    #: Result of a release: how much arrived, who was not reached, which letters are not posted. For the person who
     #: released.
     RESULT = "result"
     #: A test of numbers and gateways.
@@ -61,11 +61,11 @@ class IncidentType(StrEnum):
     MONITORING_FAULT = "monitoring_fault"
     #: Nobody acknowledged an incident, or a recipient could not be notified. NOC only.
     UNREACHED = "unreached"
-    #: Nobody knows whether a fax or letter arrived. The NOC finds out and sets its status.
+    #: Nobody knows whether a fax or letter arrived. The NOC asks and sets its status.
     DOUBTFUL = "doubtful"
-    #: Nobody releases an announcement. The NOC sees that somebody decides.
+    #: Nobody releases an announcement. The NOC ensures a decision.
     UNRELEASED = "unreleased"
-    #: The store may be an older copy, and paper is paused. The NOC sees that somebody resumes it.
+    #: The store may be an older copy, and paper is paused. The NOC ensures that it is resumed.
     RESTORED = "restored"
     #: An alert of the NOC's own Alertmanager. Staff only.
     ALERT = "alert"
@@ -119,13 +119,13 @@ _CAUSES_BEFORE: Final[Mapping[object, Cause]] = {
 
 
 class Successors(StrEnum):
-    """Who is told when an acknowledgement expires."""
+    """Who is notified when an acknowledgement expires."""
 
-    #: Somebody else, at once.
+    #: Other staff, at once.
     OTHERS = "others"
-    #: Whoever gave it first, and others after them.
+    #: The person who acknowledged first, and other staff after them.
     SELF = "self"
-    #: Whoever gave it; the plan has nobody else.
+    #: The person who acknowledged; the policy has nobody else.
     NOBODY = "nobody"
 
 

@@ -212,7 +212,7 @@ class UnitOfWork(Protocol):
         """Write the end of a call unless it is written: its outcome was known before."""
 
     async def waiting_for(self, telephone: Address) -> Sequence[int]:
-        """Return the incidents that send the notices pending to a telephone, the most urgent first."""
+        """Return the incidents whose pending notifications go to a telephone, the most urgent first."""
 
     async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[ReceivedReceipt]]:
         """Return the latest messages that arrived by each of these gateways, including drills."""

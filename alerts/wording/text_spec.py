@@ -1,4 +1,4 @@
-"""Which texts a language must have, and which placeholders each may use. The specification of the YAML files."""
+"""Specification of the texts in the YAML files: the keys that each language must have, and the placeholders of each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from alerts.model.notification import Cause, IncidentType, Plan, Purpose, Succes
 from alerts.wording.catalogue import TextSpec
 from alerts.wording.key import FOR_STAFF
 
-#: What is written on paper to people outside. See `alerts.wording.key.news`.
+#: Kinds of pages for recipients. See `alerts.wording.key.news`.
 PRINTED = (*(str(purpose) for purpose in Purpose if purpose not in FOR_STAFF), "changed")
 OUTAGES = ("both", "sending", "receiving")
-#: What staff alone are told of.
+#: Incident types that only staff are notified of.
 _TO_STAFF = ("degraded", "sign_in", "monitoring_fault", "unreached", "doubtful", "unreleased", "restored", "alert")
 _WRITTEN = ("day", "date", "clock")
 
@@ -34,7 +34,7 @@ _PAGE_MAYBE = frozenset(
 
 
 def _situations() -> Iterator[tuple[str, bool]]:
-    """Yield what an SMS or a call tells, and whether it is over. See `alerts.wording.key`."""
+    """Yield the content of an SMS or a call, and whether the incident is over. See `alerts.wording.key`."""
     for matter in OUTAGES:
         yield f"announcement.outage.{matter}", False
         yield f"announcement.update.{matter}", False
@@ -68,18 +68,18 @@ def _situations() -> Iterator[tuple[str, bool]]:
         yield f"{plan}.drill", False
 
 
-#: Who had it, and when they were last heard of or have handed it on.
+#: The previous assignee, and when they acted last or escalated.
 _SMS_HAD = frozenset({"by", "heard", "handed"})
 _CALL_HAD = frozenset({"by"}) | _moments("heard", "handed")
-#: What came of a release.
+#: Result of a release.
 _ARRIVED, _LOST = frozenset({"arrived"}), frozenset({"failed", "unreached", "others"})
-#: What else an SMS and a call always tell.
+#: Further placeholders that an SMS and a call always have.
 _ENDS = {
     "escalation.reminder": (frozenset({"until", "then"}), _moments("until") | {"then"}),
     "escalation.result": (_ARRIVED, _ARRIVED),
     "escalation.unposted": (frozenset({"unposted", "issued"}), frozenset({"unposted"}) | _moments("issued")),
 }
-#: What a person can answer by SMS.
+#: Keys of texts that ask for an answer by SMS.
 _ANSWERED = ("escalation.outage.", "escalation.lapsed", "escalation.handover", "escalation.reminder")
 
 
@@ -128,7 +128,7 @@ def _short() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _responses() -> Iterator[tuple[str, TextSpec]]:
-    """Yield what a person is answered who has sent an SMS."""
+    """Yield the replies to SMS."""
     about = frozenset({"agency", "number"})
     for answer in ("taken", "already"):
         yield f"sms.response.{answer}", TextSpec(always=about, maybe=frozenset({"by"}))
@@ -143,7 +143,7 @@ def _responses() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _release() -> Iterator[tuple[str, TextSpec]]:
-    """Yield what a duty officer hears who releases an announcement in a call."""
+    """Yield the texts of a release by telephone."""
     updates = frozenset({"updates"})
     yield "call.release.closing", TextSpec(several=True, always=_CALL | {"number"})
     for line in ("offer", "pin", "wrong", "locked", "nobody", "over", "cancelled"):
@@ -160,7 +160,7 @@ def _release() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _lifeline() -> Iterator[tuple[str, TextSpec]]:
-    """Yield what the NOC is rung with when the store is away: no notice, and no number."""
+    """Yield the texts of out-of-band calls: no notification, and no number."""
     whose = frozenset({"whose"})
     for situation, moment in (("store", "began"), ("peer", "began"), ("clear", "ended")):
         # The halves of one SMS: Malay, then English.
@@ -171,7 +171,7 @@ def _lifeline() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _bodies(kind: str) -> Iterator[tuple[str, TextSpec]]:
-    """Yield the texts that a letter and a fax have each in its own words."""
+    """Yield the texts that a letter and a fax each have separately."""
     yield f"{kind}.channels", TextSpec(several=True, maybe=_PAGE_MAYBE)
     for matter in OUTAGES:
         yield f"{kind}.scope.{matter}", TextSpec(always=_PAGE)
@@ -192,7 +192,7 @@ def _bodies(kind: str) -> Iterator[tuple[str, TextSpec]]:
 
 
 def _advance(kind: str) -> Iterator[tuple[str, TextSpec]]:
-    """Yield the texts of an advance notice. See `alerts.documents.maintenance_notice`."""
+    """Yield the texts of a maintenance notice. See `alerts.documents.maintenance_notice`."""
     planned = _PAGE | _moments("ended") | {"why", "lasted"}
     yield f"{kind}.maintenance.instruction", TextSpec(always=planned, maybe=_PAGE_MAYBE | {"channels"})
     for news in ("maintenance", "maintenance_changed", "maintenance_cancelled"):
@@ -242,7 +242,7 @@ def _fax() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _bundle() -> Iterator[tuple[str, TextSpec]]:
-    """Yield what tells a person of several incidents at once. See `alerts.wording.bundle`."""
+    """Yield the texts about several incidents. See `alerts.wording.bundle`."""
     several, more = frozenset({"count", "names"}), frozenset({"more"})
     for situation in _BUNDLES:
         over = ".recovery" in situation or ".belated" in situation
@@ -265,7 +265,7 @@ def _bundle() -> Iterator[tuple[str, TextSpec]]:
             f"bundle.call.{situation}",
             TextSpec(several=True, always=several | besides | _moments("began", end), maybe=more | call_maybe),
         )
-        # Of who had it nothing but that is said in a breath.
+        # Of the previous assignee only what fits one breath.
         breath = frozenset() if situation == "escalation.lapsed" else _moments("began", end)
         yield f"bundle.call.headline.{situation}", TextSpec(always=several | breath, maybe=more)
     for situation in _BUNDLES_ABOUT_ONE:
@@ -283,7 +283,7 @@ def _bundle() -> Iterator[tuple[str, TextSpec]]:
         yield f"bundle.list.{list_}.opening", TextSpec()
 
 
-#: What is wrong with notices, of which there may be several. See `alerts.wording.bundle`.
+#: Types about notifications, of which there may be several. See `alerts.wording.bundle`.
 _NOTICES = ("unreached", "doubtful", "unreleased")
 _BUNDLES = (
     "announcement.outage",
@@ -307,5 +307,5 @@ _BUNDLES_ABOUT_ONE = (
 )
 
 
-#: Every text that must exist, by its key in the YAML file.
+#: All required texts, by their keys in the YAML file.
 NEEDS: Mapping[str, TextSpec] = MappingProxyType(dict((*_short(), *_lifeline(), *_letter(), *_fax(), *_bundle())))

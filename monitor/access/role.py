@@ -86,7 +86,7 @@ PERMISSIONS: Final[Mapping[Role, AbstractSet[Permission]]] = {
     Role.CLERK: frozenset({Permission.READ, Permission.POST_LETTERS}),
     Role.DUTY: _DUTY,
     Role.NOC: _DUTY | {Permission.RUN_TESTS, Permission.READ_AUDIT_LOG},
-    # Gives itself other roles where it must, and the journal says so.
+    # An administrator may take other roles in an emergency, which is audited.
     Role.ADMIN: frozenset(
         {
             Permission.READ,

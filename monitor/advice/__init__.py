@@ -1,4 +1,7 @@
-"""What an operator is told about a run: what it means, what to do, and who can do it. The texts are in `en.yaml` and `ms.yaml`."""
+"""Explanations of runs for operators: meaning, remedy, and who can apply it.
+
+The texts are in `en.yaml` and `ms.yaml`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ __all__ = ["Advice", "advise", "ended", "words"]
 
 
 def advise(watched: MonitoredRoute, result: ProbeResult, language: Language = Language.ENGLISH) -> Advice:
-    """Return what *result* of a run on the route means. Commands say it in English."""
+    """Return the explanation of *result* of a run on the route. Commands print it in English."""
     route = watched.route
     if result.failure is None:
         told = _of_run(route, language) | _of_arrival(watched, result)
@@ -28,7 +31,7 @@ def advise(watched: MonitoredRoute, result: ProbeResult, language: Language = La
 
 
 def ended(result: ProbeResult) -> str:
-    """Return in a few words how a run ended."""
+    """Return the outcome of a run in a few words."""
     reason = result.failure.reason if result.failure is not None else ""
     return say(f"ended.{reason if reason in ENDED_OTHERWISE else result.outcome}", {}, Language.ENGLISH)
 
@@ -53,7 +56,7 @@ def _of_run(route: Route, language: Language) -> dict[str, str]:
     agency, _, rest = route.name.partition("/")
     return {
         "agency": agency,
-        # Whoever reads it on a page has given no command.
+        # A reader of a page has entered no command.
         "again": f"pantau probe {agency} {rest} --verbose",
         "sender": route.sender.address,
         "to": route.address,
@@ -74,7 +77,7 @@ def _of_arrival(watched: MonitoredRoute, result: ProbeResult) -> dict[str, str]:
 
 
 def words(case: Case, language: Language = Language.ENGLISH) -> dict[str, str]:
-    """Return what the text about a failure may name."""
+    """Return the placeholders of a text about a failure."""
     whose = _whose(case.mailbox)
     return {
         **_of_run(case.route, language),
@@ -86,6 +89,6 @@ def words(case: Case, language: Language = Language.ENGLISH) -> dict[str, str]:
 
 
 def _whose(mailbox: Mailbox) -> dict[str, str]:
-    """Return the agency whose mailbox it is, or which reference mailbox of ours it is; the other is empty."""
+    """Return the mailbox's agency, or the name of our reference mailbox; the other is empty."""
     agency, _, key = mailbox.name.rpartition("/")
     return {"agency": agency, "reference": "" if agency else key}

@@ -1,4 +1,4 @@
-"""A run that is to be explained, and the words that its explanation is made of. Pure."""
+"""A failed run that is to be explained, and the placeholders of its explanation. Pure."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from probes.model.mailbox import Mailbox, OAuth, Security, Server
 from probes.model.probe import Route
 from probes.model.result import Failure, Party, ProbeResult
 
-#: What each protocol is called by, and its two ports: TLS from the first byte, and STARTTLS.
+#: Name of each protocol, and its ports for implicit TLS and for STARTTLS.
 _SERVICES = {"smtp": ("SMTP", 465, 587), "imap": ("IMAP", 993, 143), "pop3": ("POP3", 995, 110)}
 
-#: Whose service a server is, where its name tells; subdomains, too.
+#: Provider of a server, by its host name; includes subdomains.
 _MAIL_PROVIDERS = {
     **{name: platform.capitalize() for platform, names in PLATFORM_SERVERS.items() for name in names},
     "google.com": "Google",
     "yahoo.com": "Yahoo",
 }
 
-#: Behind `openssl s_client`: what a certificate says of itself.
+#: Follows `openssl s_client`: shows the certificate.
 _SHOW = "</dev/null 2>/dev/null | openssl x509 -noout -subject -issuer -dates -ext subjectAltName"
 
-#: Needs no quotes in a list in YAML. A name of digits, or such as "no", would be read as something else.
+#: Needs no quotes in a list in YAML. A name of digits, or such as "no", would be parsed as another type.
 _PLAIN = re.compile(r"(?!(?:no|yes|on|off|true|false|null|y|n)$)[A-Za-z][\w /.-]*(?<! )", re.IGNORECASE)
 
 
@@ -40,29 +40,29 @@ class Case:
 
     @property
     def mailbox(self) -> Mailbox:
-        """The mailbox at whose end it failed."""
+        """The mailbox at the end that failed."""
         return self.route.sender if self.failure.party is Party.SENDER else self.route.recipient
 
     @property
     def protocol(self) -> str:
-        """The key of the server in question: "smtp", "imap" or "pop3"."""
+        """The key of the failed server: "smtp", "imap" or "pop3"."""
         if self.failure.party is Party.SENDER:
             return "smtp"
         return "pop3" if self.mailbox.imap is None and self.mailbox.pop3 is not None else "imap"
 
     @property
     def server(self) -> Server | None:
-        """The server in question."""
+        """The failed server."""
         return {"smtp": self.mailbox.smtp, "imap": self.mailbox.imap, "pop3": self.mailbox.pop3}[self.protocol]
 
     @property
     def mail_provider(self) -> str | None:
-        """Whose service it is, as far as the name of the server tells."""
+        """The provider, if the host name of the server identifies it."""
         name = None if self.server is None else parent_of(self.server.host, _MAIL_PROVIDERS)
         return None if name is None else _MAIL_PROVIDERS[name]
 
     def with_token(self) -> bool:
-        """Whether the sign-in is by an access token."""
+        """Whether the sign-in uses an access token."""
         return isinstance(self.mailbox.login, OAuth)
 
     def has_status(self, *wanted: str) -> bool:
@@ -71,27 +71,27 @@ class Case:
         return any(status == one or (one.endswith(".") and status.startswith(one)) for one in wanted)
 
     def says(self, *words: str) -> bool:
-        """Whether the server's words hold one of these, whatever their case."""
+        """Whether the server's reply contains one of these, in any case."""
         return any(word in self.failure.detail.lower() for word in words)
 
     def names_nobody(self) -> bool:
-        """Whether the server says that there is no such mailbox."""
+        """Whether the server reports that the mailbox does not exist."""
         return self.has_status("5.1.1", "5.1.10", "5.1.6") or self.says(
             "user unknown", "no such user", "no such mailbox"
         )
 
     def is_limited(self) -> bool:
-        """Whether the server's words tell of a limit to how much or how fast is asked of it."""
+        """Whether the server's reply reports a limit on the amount or the rate of requests."""
         return refusal.is_limited(self.failure.detail)
 
     def has_sent_too_much(self) -> bool:
-        """Whether the server says that the account has sent all that it may; that is its quota, and no mailbox's."""
+        """Whether the server reports that the account's sending limit is used up, as opposed to the quota of a mailbox."""
         return refusal.has_sent_all(self.failure.status, self.failure.detail)
 
     def is_full(self) -> bool:
-        """Whether the server says that a mailbox or a disk is full (RFC 3463 3.3, 3.4).
+        """Whether the server reports that a mailbox or a disk is full (RFC 3463 3.3, 3.4).
 
-        The codes 452 and 552 alone say so, and are also used for much else: the status tells.
+        The codes 452 and 552 alone mean that, and are also used for much else: the enhanced status decides.
         """
         if self.has_sent_too_much():
             return False
@@ -100,28 +100,28 @@ class Case:
         return disk or refusal.is_full(failure.code, failure.status, failure.detail) or self.says("insufficient")
 
     def is_closing(self) -> bool:
-        """Whether the server is being shut down or takes nothing from anybody for now (RFC 5321 3.8, RFC 3463 3.4)."""
+        """Whether the server is shutting down or refuses all clients for now (RFC 5321 3.8, RFC 3463 3.4)."""
         return not self.is_limited() and (self.has_status("4.3.2", "5.3.2") or self.failure.code == 421)
 
     def is_blocked(self) -> bool:
-        """Whether the server's words tell of a list of those whom it does not serve."""
+        """Whether the server's reply mentions a block list."""
         return refusal.is_listed(self.failure.detail) or self.says("blocked")
 
     def is_not_understood(self) -> bool:
-        """Whether the server says that it does not know what we said (RFC 5321 4.2.1: x0z is syntax)."""
+        """Whether the server reports a syntax error (RFC 5321 4.2.1: x0z is syntax)."""
         return self.failure.code in {500, 501, 502, 503, 504} or self.has_status("5.5.")
 
     def is_public(self) -> bool:
-        """Whether the message was sent to another address than that of the mailbox in which it is looked for."""
+        """Whether the message was sent to another address than that of the mailbox in which it is expected."""
         return self.route.to is not None
 
     def stays(self) -> bool:
-        """Whether the mailbox in which it is looked for is the agency's, too."""
+        """Whether the mailbox in which it is expected also belongs to the agency."""
         return "/" in self.route.recipient.name
 
     @property
     def words(self) -> dict[str, str]:
-        """What its texts may name, beside what is said of every route; `detail` and `mail_provider` may be empty."""
+        """The placeholders, besides those of every route; `detail` and `mail_provider` may be empty."""
         server, protocol = self.server, self.protocol
         name, implicit, starttls = _SERVICES[protocol]
         upgraded = server is not None and server.security is Security.STARTTLS
@@ -130,7 +130,7 @@ class Case:
         agency, _, key = self.mailbox.name.rpartition("/")
         section = f"mailboxes.{key}" if agency else f"references.{key}"
         if self.mailbox.pooled:
-            # Each process has another one of these.
+            # Each process has a limit of its own.
             section = f"{section}.pool[{self.mailbox.address}]"
         starttls_option = f" -starttls {protocol}" if upgraded else ""
         openssl = f"openssl s_client -connect {host}:{port}{starttls_option} -servername {tls_name}"
@@ -158,5 +158,5 @@ class Case:
 
 
 def _in_yaml(name: str) -> str:
-    """Return the name of a folder as it stands in a list in the configuration."""
+    """Return the name of a folder as an item of a YAML list."""
     return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""What is in the way of signing in to a mailbox, for the officer who sets it up: a closed set, each with words in both languages.
+"""Obstacles to signing in to a mailbox, for the officer who sets it up: a closed set, each with texts in both languages.
 
-What a server said is not among it: whoever typed its name is told what kind of an end it was.
+The server's reply is not included: a person who has typed its name learns only the kind of failure.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from probes.model.result import Party, ProbeResult
 
 
 class Obstacle(StrEnum):
-    """Why it does not work; the pages' words say what to do."""
+    """Reason why the sign-in fails; the texts of the pages contain the remedy."""
 
-    #: There is no such host.
+    #: The host name does not exist.
     NO_HOST = "no_host"
-    #: Nobody tells whether there is.
+    #: The name servers do not answer.
     NAMES_SILENT = "names_silent"
-    #: Connections do not go there.
+    #: Connections to that address are not permitted.
     NOT_ALLOWED = "not_allowed"
     PORT_CLOSED = "port_closed"
     SILENT = "silent"
-    #: Something else answers, or the other kind of encryption is spoken.
+    #: Another service answers, or the other TLS mode is expected.
     ANOTHER_SERVICE = "another_service"
     NO_TLS = "no_tls"
     TLS_BROKEN = "tls_broken"
@@ -36,33 +36,33 @@ class Obstacle(StrEnum):
     EXPIRED = "expired"
     UNTRUSTED = "untrusted"
     TURNED_AWAY = "turned_away"
-    #: The server takes no passwords, or no tokens.
+    #: The server accepts no passwords, or no tokens.
     NOT_THIS_WAY = "not_this_way"
     PASSWORD = "password"  # noqa: S105 - an obstacle
     APP_PASSWORD = "app_password"  # noqa: S105 - an obstacle
-    #: Microsoft takes no passwords for IMAP and POP3, and soon none for SMTP.
+    #: Microsoft accepts no passwords for IMAP and POP3, and soon none for SMTP.
     MICROSOFT_PASSWORD = "microsoft_password"  # noqa: S105 - an obstacle
     SMTP_OFF = "smtp_off"
     IMAP_OFF = "imap_off"
     ACCOUNT_OFF = "account_off"
-    #: The mail server does not take the token: of another account, or without the right.
+    #: The mail server rejects the token: of another account, or without the permission.
     TOKEN = "token"  # noqa: S105 - an obstacle
-    #: The authorization server gives none.
+    #: The authorization server issues none.
     CONSENT = "consent"
     CONSENT_AWAY = "consent_away"
-    #: It gives this application none: nobody has let it in, or not with this scope.
+    #: It issues none to this application: no administrator has authorised it, or not with this scope.
     NOT_DELEGATED = "not_delegated"
     #: There is no such mailbox in that domain.
     NO_ACCOUNT = "no_account"
-    #: The application's key or secret is wrong or has ended.
+    #: The application's key or secret is wrong or has expired.
     KEY_REFUSED = "key_refused"
-    #: The tenant, or the application in it, is not known.
+    #: The tenant, or the application in it, is unknown.
     NO_TENANT = "no_tenant"
     #: Our clock and the provider's differ.
     CLOCK = "clock"
-    #: The token is good, and the application is not let into this mailbox.
+    #: The token is valid, and the application has no access to this mailbox.
     NOT_LET_IN = "not_let_in"
-    #: Not now.
+    #: Temporarily refused.
     LATER = "later"
     SENDER = "sender"
     RECIPIENT = "recipient"
@@ -70,7 +70,7 @@ class Obstacle(StrEnum):
     OURS = "ours"
 
 
-#: Where the reason alone tells.
+#: By reason alone.
 _BY_REASON: Final[Mapping[str, Obstacle]] = {
     Reason.NAME_UNKNOWN: Obstacle.NO_HOST,
     Reason.NAME_SERVER_SILENT: Obstacle.NAMES_SILENT,
@@ -100,7 +100,7 @@ _BY_REASON: Final[Mapping[str, Obstacle]] = {
     Reason.MAILBOX_IN_USE: Obstacle.LATER,
     Reason.OUT_OF_BOUNDS: Obstacle.NOT_ALLOWED,
 }
-#: Where the reason has usual cases (`monitor.advice.usual`).
+#: For reasons with frequent cases (`monitor.advice.usual`).
 _BY_TEXT: Final[Mapping[str, Obstacle]] = {
     f"{Reason.CREDENTIALS_REFUSED}.{usual}": obstacle
     for usual, obstacle in {
@@ -110,7 +110,7 @@ _BY_TEXT: Final[Mapping[str, Obstacle]] = {
         "SMTP AUTH off": Obstacle.SMTP_OFF,
         "app password": Obstacle.APP_PASSWORD,
         "at Yahoo": Obstacle.APP_PASSWORD,
-        # A password of the account itself is taken by neither.
+        # Neither accepts the password of the account itself.
         "at Google": Obstacle.APP_PASSWORD,
         "at Microsoft": Obstacle.MICROSOFT_PASSWORD,
     }.items()
@@ -127,12 +127,12 @@ _BY_TEXT: Final[Mapping[str, Obstacle]] = {
     }.items()
 }
 _OFF: Final = ("not enabled", "disabled", "switched off", "turned off", "not allowed")
-#: What Exchange Online says when the account is right and IMAP or POP3 is off for it.
+#: Reply of Exchange Online when the account is right and IMAP or POP3 is disabled for it.
 _NOT_CONNECTED: Final = "authenticated but not connected"
 
 
 def obstacle_of(mailbox: Mailbox, result: ProbeResult) -> Obstacle | None:
-    """Return what was in the way of a trial of *mailbox*; `None`: nothing."""
+    """Return the obstacle of a sign-in to *mailbox*; `None`: there was none."""
     if (failure := result.failure) is None:
         return None
     case = Case(route=Route(name=mailbox.name, sender=mailbox, recipient=mailbox), result=result, failure=failure)
@@ -147,7 +147,7 @@ def obstacle_of(mailbox: Mailbox, result: ProbeResult) -> Obstacle | None:
 
 
 def plain_obstacle(reason: str) -> Obstacle:
-    """Return what a reason alone tells."""
+    """Return the obstacle of a reason alone."""
     return _BY_REASON.get(reason, Obstacle.OURS)
 
 

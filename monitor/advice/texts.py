@@ -1,4 +1,4 @@
-"""The texts of `en.yaml` and `ms.yaml`, checked when they are first asked for. Which of them tells a run is decided elsewhere."""
+"""The texts of `en.yaml` and `ms.yaml`, validated on first use. `monitor.advice.usual` selects one for a run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _FILES: Mapping[Language, Path] = {
     Language.ENGLISH: Path(__file__).with_name("en.yaml"),
     Language.MALAY: Path(__file__).with_name("ms.yaml"),
 }
-#: Below this key stand texts that are said in several places, by YAML's aliases. They are checked where they are said.
+#: Below this key are texts that several others include by YAML aliases. They are validated there.
 _SHARED = "shared."
 
-#: What the text about any run may name,
+#: Placeholders of a text about any run,
 _RUN = frozenset({"agency", "again", "sender", "to", "arrives", "sending"})
 #: about one whose message arrived,
 _ARRIVED = _RUN | {"transit", "slow_after", "took", "took_exactly", "slow_data"}
@@ -36,14 +36,14 @@ _FAILED_MAYBE = frozenset({"mail_provider", "detail", "reason"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """What an end of a run means, and what to do about it."""
+    """Meaning of a run's outcome, and the remedy."""
 
     #: One sentence.
     what: str
     #: One sentence.
     do: str
     who: str
-    #: What to look at, in this order, with the exact setting or command where there is one.
+    #: What to check, in this order, with the exact setting or command where there is one.
     steps: tuple[str, ...] = ()
 
 
@@ -71,7 +71,7 @@ def _parts(key: str, need: TextSpec) -> Iterator[tuple[str, TextSpec]]:
         yield f"{key}.steps", replace(need, several=True)
 
 
-#: Which texts there must be, and which placeholders each may use.
+#: The required texts, and the placeholders of each.
 NEEDS: Mapping[str, TextSpec] = dict(_needs())
 
 
@@ -100,7 +100,7 @@ def say(key: str, words: Mapping[str, str], language: Language) -> str:
 
 
 def advice(key: str, words: Mapping[str, str], language: Language) -> Advice:
-    """Return the advice of a key. Who is not named is the owner of the mail system at whose end it failed."""
+    """Return the advice of a key. By default the owner of the mail system that failed has to act."""
     return Advice(
         what=say(f"{key}.what", words, language),
         do=say(f"{key}.do", words, language),

@@ -1,4 +1,4 @@
-"""The usual ends of a run, each with a text of its own: which of them one is. Pure."""
+"""Frequent causes of each outcome, each with a text of its own, and how to recognise them. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from probes.model.mailbox import Security
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase, RefusalCause
 
-#: Told of whatever the other names of a reason do not take.
+#: Cases of a reason that none of its other names matches.
 OTHERWISE = "otherwise"
-#: Told of a reason that is not ours: a kind of probe that does not ship may have its own.
+#: A reason that is not ours: a third-party kind of probe may have its own.
 UNHEARD_OF = "another reason"
 
-#: Of these a run ended otherwise than its outcome is called after.
+#: Reasons whose outcome has another name.
 ENDED_OTHERWISE = (Reason.MAILBOX_REFUSED, Reason.FOLDER_NOT_WATCHED)
 
 _REASONS = frozenset(Reason)
@@ -24,21 +24,21 @@ _APP_PASSWORD = ("application-specific password", "app password", "application p
 
 
 class Ending(StrEnum):
-    """How it is told of a message that arrived whole."""
+    """How a complete message arrived."""
 
     WELL = "well"
     SLOW = "slow"
     JUNK = "junk"
-    #: A forward may be what made it look like junk.
+    #: Forwarding may have made it look like junk.
     FORWARDED_TO_JUNK = "junk, forwarded"
-    #: The sender's server never said that it had taken the message.
+    #: The sender's server never confirmed that it accepted the message.
     UNANSWERED = "unanswered"
-    #: It took long to say so.
+    #: It confirmed late.
     ANSWERED_LATE = "answered late"
 
 
 def text_of(case: Case) -> str:
-    """Return the key of the text that tells *case*."""
+    """Return the key of the text for *case*."""
     reason = case.failure.reason
     if reason not in _REASONS:
         return UNHEARD_OF
@@ -48,7 +48,7 @@ def text_of(case: Case) -> str:
 
 
 def texts_of_failures() -> Iterator[str]:
-    """Yield the key of every text that tells a failure."""
+    """Yield the keys of all texts about failures."""
     for reason in Reason:
         if reason in USUAL:
             yield from (f"{reason}.{name}" for name in (*USUAL[reason], OTHERWISE))
@@ -58,7 +58,7 @@ def texts_of_failures() -> Iterator[str]:
 
 
 def _in_doubt(case: Case) -> bool:
-    """Whether either end of the connection broke or fell silent after the message was sent."""
+    """Whether the connection failed or timed out after the message was sent."""
     return case.result.uncertain
 
 
@@ -71,7 +71,7 @@ def _unopened(case: Case) -> bool:
 
 
 def _greeted_too_late(case: Case) -> bool:
-    """Whether a port for TLS from the first byte was met in clear: both sides wait for the other to begin."""
+    """Whether a port for implicit TLS was used in plain text: both sides wait for the other to begin."""
     silent = case.failure.phase is Phase.CONNECT and case.result.outcome is Outcome.TIMEOUT
     return silent and case.server is not None and case.server.security is Security.STARTTLS
 
@@ -93,11 +93,11 @@ def _throttled(case: Case) -> bool:
 
 
 def _may_not_send_as(case: Case) -> bool:
-    # Exchange Online says so only after it has the message.
+    # Exchange Online reports it only after it has received the message.
     return case.has_status("5.7.60", "5.2.252") or case.says("send as this sender", "sendasdenied")
 
 
-#: By reason, in this order: the name of what it usually is, and whether it is that. The first is told.
+#: By reason, in this order: the name of a frequent cause, and whether the case is one. The first match is used.
 USUAL: Mapping[str, Mapping[str, Callable[[Case], bool]]] = {
     Reason.NO_ANSWER: {
         "in doubt": _in_doubt,
@@ -118,7 +118,7 @@ USUAL: Mapping[str, Mapping[str, Callable[[Case], bool]]] = {
         "client secret": lambda case: case.says("aadsts7000215", "aadsts7000222", "aadsts7000216", "invalid_client"),
         "no consent": lambda case: case.says("aadsts65001", "aadsts90094", "consent"),
         "unknown application": lambda case: case.says("aadsts700016", "aadsts90002", "aadsts900023", "aadsts500011"),
-        # Google's words for a service account's (RFC 7523); of the clock first, which it calls an invalid JWT, too.
+        # Google's replies for a service account (RFC 7523); the clock first, which it also calls an invalid JWT.
         "clock": lambda case: case.says("reasonable timeframe"),
         "not delegated": lambda case: case.says("unauthorized_client"),
         "no such mailbox": lambda case: case.says("invalid email or user id"),

@@ -1,1 +1,1 @@
-"""What can be shown afterwards: the chain of the journal, the dossier of an incident, the life of the service."""
+"""Records for audits: the hash chain of the audit log, incident records, and the life cycle of the service."""

@@ -1,4 +1,4 @@
-"""The records as they are handed out, and as they leave the store for good: journal, dossiers, purges."""
+"""Export and deletion of records: audit log, incident records, purges."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from probes.model.result import Outcome
 
 log = structlog.get_logger()
 
-#: The audit log's event for a dossier that left the store.
+#: Audit event of an incident record that was exported.
 DOSSIER_MADE = "dossier made"
 
 
 class Archive:
-    """The journal's chain, the dossiers and the purges of one store."""
+    """Audit log, incident records and purges of one store."""
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class Archive:
         keep: Callable[[], RetentionPolicy],
         sites: Callable[[Incident, int], Awaitable[Sequence[SiteIncidentData]]] | None = None,
     ) -> None:
-        """*wording* and *keep* return what is in force now.
+        """*wording* and *keep* return the current values.
 
-        *sites* returns what each site says of an incident, our own first, with so many runs of each other at most.
+        *sites* returns each site's status of an incident, our own first, with at most so many runs of each other site.
         """
         self._database = database
         self._store = SqlStore(database)
@@ -58,26 +58,26 @@ class Archive:
         self._keep = keep
         self._sites = sites
 
-    # -- the journal ---------------------------------------------------------------------------------------------
+    # -- audit log -----------------------------------------------------------------------------------------------
 
     async def head(self) -> ChainHead:
-        """Return the end of the journal's chain."""
+        """Return the end of the audit log's chain."""
         async with self._database.read() as connection:
             return await audit.head(connection)
 
     async def entries(self, after: int) -> Sequence[Mapping[str, Any]]:
-        """Return the journal's next entries as JSON; one that cannot be read has nothing but its number."""
+        """Return the next entries of the audit log as JSON; an unreadable one has only its number."""
         async with self._database.read() as connection:
             found = await audit.entries(connection, after)
         return [as_json(entry) if isinstance(entry, ChainedEntry) else {"number": entry} for entry in found]
 
-    # -- dossiers ------------------------------------------------------------------------------------------------
+    # -- incident records ----------------------------------------------------------------------------------------
 
     async def dossier(self, number: str, by: str) -> Mapping[str, bytes] | None:
-        """Return the files of an incident's dossier by name, made in a person's name; `None`: no such incident.
+        """Return the files of an incident record by name, created in a person's name; `None`: no such incident.
 
-        The files are final before they are sealed: the entry in the audit log that says so holds the digest of their
-        sums. The hash of that entry vouches for each of them.
+        The files are final before they are sealed: the audit entry about their creation contains the digest of their
+        checksums, so the hash of that entry authenticates each of them.
         """
         async with self._store.reading() as ledger:
             incident = await ledger.incident_numbered(number)
@@ -87,16 +87,16 @@ class Archive:
         async with self._database.read() as connection:
             entries = await audit.of_incident(connection, incident.id)
             head = await audit.head(connection)
-            # Without a journal about it there is the head, to show what was there.
+            # If no audit entry is about it, the chain at least includes the head.
             trail = await audit.trail(connection, [*(entry.number for entry in entries), head.number])
         now, keep = self._clock.now(), self._keep()
         runs = await self._history.between(incident.brief.agency, paper.since(incident), incident.resolved_at or now)
         sites = [] if self._sites is None else list(await self._sites(incident, paper.SITE_RUNS))
         if sites:
-            # Of our own all are read.
+            # All runs of our own site are read.
             sites[0] = replace(sites[0], results=[each for each in runs if each.outcome is not Outcome.DELIVERED])
             said = read_words([str(each.detail[WORDS_OF_SITES]) for each in entries if each.event == SITES_SAY])
-            # How they stand now is nothing about an incident that is over.
+            # The present statuses of sites are irrelevant to an incident that is over.
             sites = [each if each.report else replace(each, report=said.get(each.site)) for each in sites]
         made = IncidentRecord(
             incident=incident,
@@ -132,10 +132,10 @@ class Archive:
     # -- purges --------------------------------------------------------------------------------------------------
 
     async def doomed(self, before: datetime) -> purge.PurgeSet:
-        """Return what a purge would take; nothing is changed."""
+        """Return what a purge would delete; nothing is changed."""
         search, parts = purge.Search(before), []
         while not search.is_over:
-            # A view for each part: of a hundred thousand incidents a server lets nobody hold one to the end.
+            # A snapshot for each part: a server ends one that lasts as long as a hundred thousand incidents take.
             async with self._database.read() as connection:
                 parts.append(await search.further(connection))
         return purge.PurgeSet(
@@ -145,7 +145,7 @@ class Archive:
         )
 
     async def purge(self, before: datetime, authority: str, by: str) -> str:
-        """Take it out, and return what was taken: incidents/notices/entries."""
+        """Delete them, and return the numbers deleted: incidents/notifications/entries."""
         taken, search = [0, 0, 0], purge.Search(before)
         while not search.is_over:
             told = AuditEntry(

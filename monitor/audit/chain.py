@@ -1,4 +1,4 @@
-"""Watches the journal's chain: shows its head to those who keep copies outside, and follows it whole once a day."""
+"""Monitoring of the audit log's hash chain: exports its head for external copies, and verifies the whole chain once a day."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from monitor.store.engine import audit
 
 log = structlog.get_logger()
 
-#: As often as Prometheus looks.
+#: The usual scrape interval.
 _SHOWN_EVERY = timedelta(seconds=15)
 _FOLLOWED_EVERY = timedelta(days=1)
-#: How soon it is noticed that a day has gone by.
+#: Interval of checking whether a day has passed.
 _LOOKED_EVERY = timedelta(minutes=1)
-#: Between two parts of the journal, each some milliseconds' work: a million entries are followed in five minutes.
+#: Between two parts of the log, each some milliseconds of work: a million entries take five minutes.
 _PAUSE = timedelta(milliseconds=50)
 
 
 class Chain:
-    """The journal's chain, as the running service watches it."""
+    """Monitor of the hash chain in the running service."""
 
     def __init__(
         self, database: Database, metrics: Metrics, clock: Clock, service: str, pause: timedelta = _PAUSE
     ) -> None:
-        """*service* names this process in the journal."""
+        """*service* names this process in the audit log."""
         self._database = database
         self._metrics = metrics
         self._clock = clock
         self._service = service
         self._pause = pause
-        #: When all of it was last followed, by whomever; `None`: not known yet.
+        #: When the whole chain was last verified, by any process; `None`: not known yet.
         self._followed_at: datetime | None = None
 
     async def keep(self) -> NoReturn:
-        """Show the head, and follow the chain when it is time, until cancelled."""
+        """Export the head, and verify the chain when it is time, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(run_periodically("head of the journal", self.show, _SHOWN_EVERY))
             await run_periodically("chain of the journal", self.look, _LOOKED_EVERY)
@@ -53,7 +53,7 @@ class Chain:
             self._metrics.audit_head(await audit.head(connection))
 
     async def look(self) -> None:
-        """Follow the chain if it is time: at first from its last checkpoint, and all of it once a day."""
+        """Verify the chain if it is time: at first from its last checkpoint, and the whole chain once a day."""
         now = self._clock.now()
         if self._followed_at is None and await self._take_up(now):
             return
@@ -62,7 +62,7 @@ class Chain:
             self._followed_at = now
 
     async def _take_up(self, now: datetime) -> bool:
-        """Follow what came after the last checkpoint; return whether that is all there is to do for now."""
+        """Verify the entries after the last checkpoint; return whether that is all for now."""
         async with self._database.read() as connection:
             last = await audit.last_checkpoint(connection)
         if last is None or not timedelta(0) <= now - last.at < _FOLLOWED_EVERY:
@@ -76,9 +76,9 @@ class Chain:
         return True
 
     async def follow(self) -> None:
-        """Follow the whole chain, say how it stands, and leave a checkpoint if it stands well."""
+        """Verify the whole chain, report the result, and write a checkpoint if it is intact."""
         verifier = await audit.verify(self._database.read, pause=self._pause)
-        if verifier.flaws:  # A purge in the middle of it looks like one: only what shows twice is one.
+        if verifier.flaws:  # A concurrent purge looks like a violation: only one that appears twice counts.
             verifier = await audit.verify(self._database.read, pause=self._pause)
         if not verifier.flaws:
             async with self._database.write() as connection:
@@ -86,7 +86,7 @@ class Chain:
         self._tell(verifier)
 
     def _tell(self, verifier: Verifier) -> None:
-        """Say how it stands: in the log, where a copy of the head outlives the store."""
+        """Report the result in the log, where a copy of the head outlives the store."""
         self._metrics.audit_followed(len(verifier.flaws))
         head = verifier.head
         log.info("audit head", number=head.number, hash=head.hash, fingerprint=head.fingerprint)

@@ -1,4 +1,4 @@
-"""The files of a dossier: the record of an incident on paper, and the data behind it for whoever wants to verify it."""
+"""Files of an incident record: the record on paper, and the data for its verification."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from monitor.views.overview import why_failed
 from monitor.views.site_report import SiteIncidentData, SiteReport
 from probes.model.result import Outcome, Phase, ProbeResult
 
-#: How long before its beginning the runs are shown: the last that were well.
+#: Runs are included from this long before the incident: the last successful ones.
 BEFORE = timedelta(minutes=15)
-#: So many runs of each other site, the last, are in the files.
+#: Maximum of runs of each other site, the last ones.
 SITE_RUNS = 2000
 
-#: The file that holds the entry by which the audit log vouches for all other files.
+#: The file with the audit entry that authenticates all other files.
 SEAL = "seal.json"
 
 _INCIDENT = TypeAdapter(Incident)
@@ -41,15 +41,15 @@ _WORDS = sections(Path(__file__).with_suffix(".yaml"))
 OUTCOMES: Mapping[str, str] = _WORDS["outcomes"]
 PHASES: Mapping[str, str] = _WORDS["phases"]
 PARTIES: Mapping[str, str] = _WORDS["parties"]
-#: What a site says in one word.
+#: A site's verdict as a word.
 OPINIONS: Mapping[str, str] = _WORDS["opinions"]
 _DIRECTIONS: Mapping[str, str] = _WORDS["directions"]
-#: What the files are, and how to verify them.
+#: Description of the files, and how to verify them.
 _READ_ME = Path(__file__).with_name("BACA-SAYA.txt").read_text(encoding="utf-8")
 
 
 def evidence(results: Iterable[ProbeResult]) -> Sequence[Measurement]:
-    """Return the runs as a dossier tells them, by their end."""
+    """Return the runs in the form of an incident record, by their outcome."""
     told = (
         Measurement(
             at=result.started_at + result.duration,
@@ -69,7 +69,7 @@ def evidence(results: Iterable[ProbeResult]) -> Sequence[Measurement]:
 
 
 def site_word(told: SiteIncidentData) -> SiteFindings:
-    """Return what a site says and has seen, as a dossier tells it."""
+    """Return a site's status and runs in the form of an incident record."""
     return SiteFindings(
         site=told.site,
         says="" if told.report is None else told.report.says,
@@ -87,14 +87,14 @@ def _says(report: SiteReport) -> str:
 
 
 def _route(name: str) -> str:
-    """Return a route as people call it: "keluar, rujukan-a"."""
+    """Return the displayed name of a route: "keluar, rujukan-a"."""
     _, _, way = name.partition("/")
     direction, _, rest = way.partition("/")
     return ", ".join(filter(None, (_DIRECTIONS.get(direction, direction), rest)))
 
 
 def _why(result: ProbeResult) -> str:
-    """Return where a run failed and with what code; what the server said is data."""
+    """Return where a run failed and with what code; the server's reply is in the data."""
     failure = result.failure
     if failure is None:
         return "pelayan pengirim tidak menjawab, walaupun mesej diterima" if result.uncertain else ""
@@ -103,7 +103,7 @@ def _why(result: ProbeResult) -> str:
 
 
 def files(dossier: IncidentRecord, trail: ChainLinks, wording: Wording) -> Mapping[str, bytes]:
-    """Return the files by name, the PDF first. Sets type for up to some seconds: call it in a thread."""
+    """Return the files by name, the PDF first. Typesetting takes up to some seconds: call it in a thread."""
     number = dossier.incident.number
     before = dossier.entries[0].previous if dossier.entries else BEGINNING
     data = {
@@ -127,12 +127,12 @@ def files(dossier: IncidentRecord, trail: ChainLinks, wording: Wording) -> Mappi
 
 
 def seal(entry: ChainedEntry, links: Sequence[tuple[int, str]]) -> bytes:
-    """Return the seal: *entry* of the audit log, which holds the digest of SHA256SUMS, and *links* from the head to it."""
+    """Return the seal: *entry* of the audit log, which contains the digest of SHA256SUMS, and *links* from the head to it."""
     return f"{compact({'entry': as_json(entry), 'links': [list(link) for link in links]})}\n".encode()
 
 
 def since(incident: Incident) -> datetime:
-    """Return from when on the runs belong to an incident's dossier."""
+    """Return from when on runs belong to an incident's record."""
     return incident.began_at - BEFORE
 
 
@@ -175,7 +175,7 @@ def _evidence_row(each: Measurement) -> Sequence[object]:
 
 
 def _of_sites(dossier: IncidentRecord) -> Mapping[str, str]:
-    """Return the runs of each site that did not deliver; where there is one site alone, no file."""
+    """Return the undelivered runs of each site; empty if there is only one site."""
     if not dossier.sites:
         return {}
     rows = ((word.site, *_evidence_row(each)) for word in dossier.sites for each in word.failed)
@@ -192,5 +192,5 @@ def csv_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _harmless(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula: what a mail server answered stands in some of them."""
+    """Return a cell that no spreadsheet interprets as a formula: some contain replies of mail servers."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,4 +1,4 @@
-"""What a monthly statement tells, out of the minutes, incidents, exercises and checks of an agency, and the files of it."""
+"""Content of a monthly report, from the minutes, incidents, drills and checks of an agency, and its files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VERDICTS: Mapping[str, str] = _WORDS["verdicts"]
 
 _KINDS: Mapping[MinuteState, DayKind] = {
     MinuteState.NO_DATA: DayKind.NO_DATA,
-    # What was no outage after all says nothing of how mail was.
+    # A false alarm says nothing about the mail.
     MinuteState.FALSE_ALARM: DayKind.NO_DATA,
     MinuteState.OFF_HOURS: DayKind.MAINTENANCE,
     MinuteState.MAINTENANCE: DayKind.MAINTENANCE,
@@ -44,11 +44,11 @@ _NOT_RECEIVING = (MinuteState.NO_RECEIVING, MinuteState.NO_MAIL)
 
 
 class InvalidMonthError(Exception):
-    """No month that a statement could be about. The message says what to write."""
+    """Not a month that a report can be about. The message says what to write."""
 
 
 def month_called(text: str, now: datetime) -> date:
-    """Return the first day of a month that is written so: "2026-11". Raise `InvalidMonthError`."""
+    """Return the first day of a month in the notation "2026-11". Raise `InvalidMonthError`."""
     found = re.fullmatch(r"(\d{4})-(\d{2})", text.strip())
     if found is None or not 1 <= int(found[2]) <= 12 or int(found[1]) < 1:
         raise InvalidMonthError(
@@ -63,21 +63,21 @@ def month_called(text: str, now: datetime) -> date:
 
 
 def end_of(month: date, now: datetime) -> datetime:
-    """Return when a month ends, or how far it has come."""
+    """Return the end of a month, or the present moment within it."""
     return min(moment_of(month, 0) + timedelta(days=calendar.monthrange(month.year, month.month)[1]), now)
 
 
 def is_over(month: date, now: datetime) -> bool:
-    """Whether all of a month has passed."""
+    """Whether the month is over."""
     return day_of(now) > month.replace(day=calendar.monthrange(month.year, month.month)[1])
 
 
 def month_days(
     month: date, sheets: Mapping[date, DayTimeline], now: datetime
 ) -> tuple[Sequence[tuple[date, Mapping[MinuteState, int]]], float | None, float | None]:
-    """Return how many minutes of each day were in each state, and the shares in which mail could be sent, and received.
+    """Return the minutes of each day in each state, and the shares in which mail could be sent, and received.
 
-    Of today the minutes count that have passed. A share is of the minutes that were watched; `None`: none was.
+    Of today only the past minutes count. A share is of the monitored minutes; `None`: there are none.
     """
     days, counted = [], dict.fromkeys(MinuteState, 0)
     for number in range(calendar.monthrange(month.year, month.month)[1]):
@@ -99,7 +99,7 @@ def _share(counted: Mapping[MinuteState, int], down: Iterable[MinuteState]) -> f
 
 
 def drawn(days: Sequence[tuple[date, Mapping[MinuteState, int]]]) -> Sequence[StatementDay]:
-    """Return the days as they are drawn."""
+    """Return the days in the form in which they are drawn."""
     return [StatementDay(on=on, minutes=_by_kind(counts)) for on, counts in days]
 
 
@@ -111,7 +111,7 @@ def _by_kind(counts: Mapping[MinuteState, int]) -> Mapping[DayKind, int]:
 
 
 def exercised(records: Iterable[Record]) -> Sequence[StatedLine]:
-    """Return what exercises came to, the oldest first; no number is told."""
+    """Return the results of drills, the oldest first, without numbers."""
     return [
         StatedLine(at=each.begun_at, what=each.name, how=CHANNELS[each.channel], result=EXERCISES[each.state])
         for each in sorted(records, key=lambda each: each.begun_at)
@@ -119,7 +119,7 @@ def exercised(records: Iterable[Record]) -> Sequence[StatedLine]:
 
 
 def checked(views: Iterable[CheckView]) -> tuple[Sequence[StatedLine], bool]:
-    """Return what the checks found that is not as it should be, and whether they have looked at all."""
+    """Return the failed findings of the checks, and whether any check has run."""
     views = [each for each in views if each.last_run_at is not None]
     told = [
         StatedLine(
@@ -142,7 +142,7 @@ def _check(kind: str, aspect: str) -> str:
 def statement_files(
     statement: MonthlyReport, days: Sequence[tuple[date, Mapping[MinuteState, int]]], wording: Wording
 ) -> Mapping[str, bytes]:
-    """Return the files by name, the PDF first. Sets type for a moment: call it in a thread."""
+    """Return the files by name, the PDF first. Typesetting takes a moment: call it in a thread."""
     name = f"penyata-{statement.agency}-{statement.month:%Y-%m}"
     states = list(MinuteState)
     by_day = csv_of(("day", *states), [(on.isoformat(), *(counts[state] for state in states)) for on, counts in days])

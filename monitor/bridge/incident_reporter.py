@@ -141,7 +141,7 @@ class IncidentReporter:
         for key, matter in open_incidents.items():
             self._note_told(key, matter)
 
-    # -- of whom is told -----------------------------------------------------------------------------------------
+    # -- agencies of this process --------------------------------------------------------------------------------
 
     @property
     def agencies(self) -> AbstractSet[str]:
@@ -229,7 +229,7 @@ class IncidentReporter:
             self._metrics.disputed(agency, is_so=None)
             self._show_told(agency)
 
-    # -- how things stand ----------------------------------------------------------------------------------------
+    # -- status --------------------------------------------------------------------------------------------------
 
     def hear(self, site: str, key: str, standing: SiteStatus) -> None:
         """Record a *site*'s status of an agency or a monitoring fault; `tell` reports it.
@@ -310,7 +310,7 @@ class IncidentReporter:
         """Return the reported monitoring faults as metric labels (`fault_of`)."""
         return {fault for fault, incidents in self._told_of.items() if incidents > 0}
 
-    # -- telling -------------------------------------------------------------------------------------------------
+    # -- reporting -----------------------------------------------------------------------------------------------
 
     def poke(self) -> None:
         """Wake `keep_telling`. Not awaited: probes must not wait for a database that may not even refuse."""

@@ -1,4 +1,4 @@
-"""Configuration of commands that do not ask the running service."""
+"""Configuration for commands that work without the running service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monitor.store.backend.postgres import PostgresServer
 
 
 def configuration(path: Path) -> Configuration:
-    """Read the configuration, or end the command with everything that is wrong with it (exit code 2)."""
+    """Read the configuration, or end the command with all its problems (exit code 2)."""
     try:
         return load(path, os.environ).accepted()
     except ConfigurationError as bad:
@@ -28,9 +28,9 @@ def configuration(path: Path) -> Configuration:
 
 
 def section(path: Path, key: str, model: type[M]) -> M | None:
-    """Return a section of the settings, whatever else is wrong with them; `None`: it is not written.
+    """Return a section of the settings, regardless of problems elsewhere; `None`: it is missing.
 
-    End the command when that section is wrong (exit code 2).
+    End the command if that section is invalid (exit code 2).
     """
     document = read_document(path)
     if document.data.get(key) is None:
@@ -44,9 +44,9 @@ def section(path: Path, key: str, model: type[M]) -> M | None:
 
 
 def store_server(path: Path) -> PostgresServer | None:
-    """Return the server that the store is on, whatever else is wrong with the configuration; `None`: it is a file.
+    """Return the server of the store, regardless of problems elsewhere in the configuration; `None`: it is a file.
 
-    End the command when that part of the configuration is wrong (exit code 2).
+    End the command if that part of the configuration is invalid (exit code 2).
     """
     settings = section(path, "store", StoreSettings)
     return None if settings is None else settings.build()

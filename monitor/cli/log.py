@@ -14,7 +14,7 @@ class Level(StrEnum):
     """Lowest level that is logged. Pantau logs nothing below info."""
 
     INFO = "info"
-    #: Faults and what may become one; not recoveries.
+    #: Faults and their possible beginnings; not recoveries.
     WARNING = "warning"
     #: Bugs, and faults that need a person.
     ERROR = "error"
@@ -65,7 +65,7 @@ def _write_events(level: Level) -> None:
 
 
 def complain(text: str, priority: str = "error") -> None:
-    """Write to standard error why the program ends; for systemd's journal, each line with its priority."""
+    """Write to standard error why the program ends; in systemd's journal, each line with its priority."""
     lines = text.splitlines()
     if to_journal(sys.stderr, os.environ):
         lines = [f"<{PRIORITIES[priority]}>{line}" for line in lines]
@@ -76,7 +76,7 @@ def to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Whether what is written to *stream* goes to systemd's journal (systemd.exec(5), `$JOURNAL_STREAM`)."""
     try:
         status = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # It is not a file.
+    except (OSError, ValueError):  # Not a file.
         return False
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
@@ -111,7 +111,7 @@ def _kind_of(record: logging.LogRecord) -> Hashable:
 
 
 class _Prioritised(logging.Formatter):
-    """Formatter of libraries' lines; systemd's journal takes each line for an entry."""
+    """Formatter of libraries' lines; systemd's journal treats each line as an entry."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = PRIORITIES.get(record.levelname.lower(), 6)

@@ -28,11 +28,11 @@ DEFAULT_CONFIG = Path("pantau.yaml")
 
 
 def login_name() -> str:
-    """Return the name of the person at the terminal, behind sudo too."""
+    """Return the login name of the user at the terminal, also behind sudo."""
     uid = os.getuid()
     try:
         return os.environ.get("SUDO_USER") or pwd.getpwuid(uid).pw_name
-    except KeyError:  # A container may run as a number that nobody has given a name.
+    except KeyError:  # A container may run with a user id without a name.
         return f"uid {uid}"
 
 
@@ -64,5 +64,5 @@ LastNumbers = Annotated[
 
 
 def in_path(number: str) -> str:
-    """Return an incident's number as a part of a path, in capitals: nobody should need the shift key at night."""
+    """Return an incident's number as a part of a path, in upper case, so that lower case may be entered."""
     return quote(number.strip().upper(), safe="")

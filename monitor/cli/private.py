@@ -1,4 +1,4 @@
-"""Files that name people or hold a secret: only the user of the command may read them."""
+"""Files with personal data or a secret: only the user of the command may read them."""
 
 from __future__ import annotations
 

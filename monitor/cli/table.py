@@ -21,7 +21,8 @@ Columns = Mapping[str, str | Callable[[Any], str]]
 
 def show(found: Iterable[Any], columns: Columns, *, nothing: str) -> None:
     """Print a table with a row for each item of *found*, or *nothing*. Piped output has no width limit."""
-    # A narrow terminal wraps words and never truncates them: half a name may be another person's. Numbers are not wrapped.
+    # A narrow terminal wraps words and never truncates them: a truncated name may look like another person's. Numbers
+    # are not wrapped.
     first, *others = columns
     heads = [Column(first, no_wrap=True), *(Column(each, overflow="fold") for each in others)]
     table = Table(*heads, box=None, pad_edge=False, header_style="bold")

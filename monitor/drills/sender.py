@@ -95,7 +95,7 @@ class DrillSender:
         if before is not None and after is not None and after.state is not before.state and after.state in ENDED:
             self._metrics.watchdog.exercised(after.channel, after.state)
 
-    # -- what providers say --------------------------------------------------------------------------------------
+    # -- callbacks of providers ----------------------------------------------------------------------------------
 
     async def record(self, heard: CallbackEvent) -> AckResult | None:
         """Record a callback of a drill notification, and return the state of its key press; `None`: not a drill's."""

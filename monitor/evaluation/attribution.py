@@ -34,7 +34,7 @@ from probes.model.result import Failure, Outcome, ProbeResult, RefusalCause
 
 
 class FaultDomain(StrEnum):
-    """Whose fault a failed run is."""
+    """Domain at fault for a failed run."""
 
     #: The agency's mail service.
     AGENCY = "agency"
@@ -52,7 +52,7 @@ class FaultDomain(StrEnum):
     SITE = "site"
     #: The sites: too few are fresh to decide.
     QUORUM = "quorum"
-    #: Not known yet, or nobody.
+    #: Not known yet, or none.
     NOBODY = "nobody"
 
 

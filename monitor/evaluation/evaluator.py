@@ -87,7 +87,7 @@ class HealthEvaluator:
         """The evaluated routes by name; follows `gain`, `alter` and `release`."""
         return MappingProxyType(self._routes)
 
-    # -- what is judged ------------------------------------------------------------------------------------------
+    # -- routes and agencies -------------------------------------------------------------------------------------
 
     def gain(self, routes: Iterable[MonitoredRoute]) -> None:
         """Add *routes*. The `restore` methods add what is known from before."""
@@ -100,7 +100,7 @@ class HealthEvaluator:
         self._follow()
 
     def release(self, routes: Iterable[MonitoredRoute]) -> None:
-        """Judge *routes* no more, and forget them; an agency without a route as well."""
+        """Remove *routes* and their state, with each agency that has no route left."""
         for route in routes:
             del self._routes[route.name], self._subjects[route.name]
             self._await_nothing(route.name)
@@ -114,10 +114,10 @@ class HealthEvaluator:
         self._follow()
 
     def alter(self, routes: Iterable[MonitoredRoute]) -> None:
-        """Judge *routes* as they are from now on.
+        """Replace *routes* by their new definitions.
 
-        One that goes the same way keeps its streak. On another way nothing is known yet: until it is, it stands as it
-        did.
+        A route with the same path keeps its streak. On another path nothing is known yet: it keeps its health until it
+        is.
         """
         others: set[str] = set()
         for route in routes:
@@ -163,7 +163,7 @@ class HealthEvaluator:
             for name, r in controls.items()
         }
 
-    # -- remembering ---------------------------------------------------------------------------------------------
+    # -- state of an earlier process -----------------------------------------------------------------------------
 
     def restore(self, healths: Mapping[str, tuple[Health, datetime]]) -> None:
         """Restore the health of routes and own parts from before a restart, by name."""
@@ -279,7 +279,7 @@ class HealthEvaluator:
         moved, self._moved = self._moved, set()
         return moved
 
-    # -- judging -------------------------------------------------------------------------------------------------
+    # -- evaluation ----------------------------------------------------------------------------------------------
 
     def take_in(self, result: ProbeResult, now: datetime) -> Attribution | None:
         """Attribute a finished run, and the pending runs that it gives evidence for; `None` for an unknown route.
@@ -402,7 +402,7 @@ class HealthEvaluator:
             return replace(verdict, grade=Grade.NONE, unproven=True)
         return verdict
 
-    # -- where to look -------------------------------------------------------------------------------------------
+    # -- mailboxes to search -------------------------------------------------------------------------------------
 
     def looks(self, route_name: str, now: datetime) -> Mapping[str, datetime]:
         """Return the routes to run soon after this one's run, and when."""
@@ -467,7 +467,7 @@ class HealthEvaluator:
         soon = now + min(confirmation, _PROOF_SOON)
         return soon if last is None else max(soon, last.started_at + confirmation)
 
-    # -- how things stand ----------------------------------------------------------------------------------------
+    # -- status --------------------------------------------------------------------------------------------------
 
     def route_health(self, route_name: str) -> Health:
         """Return the health of a route; unknown for a route of another process."""

@@ -36,7 +36,7 @@ class LivenessFailure(StrEnum):
     STORE = "store"
     #: The auditor has not run in time: missed actions would not be found.
     AUDIT = "audit"
-    #: Somebody who should have been notified was not.
+    #: A person who should have been notified was not.
     OVERDUE = "overdue"
     #: Probes do not start on time: outages would not be found.
     PROBING = "probing"

@@ -156,7 +156,7 @@ class MonitoringFaultDetector:
     def _is_of_mailbox(self, suspect: FaultSource) -> bool:
         return suspect.blame in _OF_MAILBOXES and suspect.name in self._mailboxes
 
-    # -- remembering ---------------------------------------------------------------------------------------------
+    # -- state of an earlier process -----------------------------------------------------------------------------
 
     def restore(self, name: str, health: Health, since: datetime) -> None:
         """Restore the health of a part from before a restart, unless removed or evaluated since."""
@@ -203,7 +203,7 @@ class MonitoringFaultDetector:
         moved, self._moved = self._moved, set()
         return moved | self._references
 
-    # -- judging -------------------------------------------------------------------------------------------------
+    # -- evaluation ----------------------------------------------------------------------------------------------
 
     def hear(self, route: MonitoredRoute, result: ProbeResult, verdict: Attribution, now: datetime) -> Collection[str]:
         """Record a run's result for our accounts and, for a control run, our network and ourselves.
@@ -309,7 +309,8 @@ class MonitoringFaultDetector:
     def accepted_since(self, routes: Iterable[MonitoredRoute]) -> Iterator[datetime]:
         """Yield since when the accounts of an agency's own mailboxes on *routes* are accepted.
 
-        Accounts of reference mailboxes are on routes of many agencies, and say nothing about one of them.
+        Accounts of reference mailboxes are excluded: routes of many agencies use them, so they say nothing about one of
+        them.
         """
         for part in {part for route in routes for part in _sign_in_parts(route) if _is_agencys(part)}:
             subject = self._parts.get(part.suspect, {}).get(part)
@@ -324,7 +325,7 @@ class MonitoringFaultDetector:
     def _fault(self, part: _Part, now: datetime) -> SignInFault:
         return SignInFault.ACCOUNT if part.server is None else self._sign_ins.fault(part.suspect.name, part.server, now)
 
-    # -- how things stand ----------------------------------------------------------------------------------------
+    # -- status --------------------------------------------------------------------------------------------------
 
     def faults(self, now: datetime) -> set[FaultSource]:
         """Return the parts in trouble."""

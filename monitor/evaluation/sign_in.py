@@ -23,8 +23,8 @@ from probes.model.result import Party, Phase, ProbeResult
 _LATELY: Final = timedelta(days=1)
 #: Refusals that begin at most this long apart have one cause.
 _TOGETHER: Final = timedelta(minutes=30)
-#: An account that is accepted this soon after it was refused proves nothing: Dovecot without its password file was seen to
-#: refuse and accept one account within a second.
+#: An account that is accepted this soon after a refusal proves nothing: Dovecot without its password file was observed
+#: to refuse and accept one account within a second.
 _MIXED: Final = timedelta(seconds=10)
 #: A mailbox is read over a connection opened at most this long ago.
 _CONNECTION: Final = PollingPolicy().renewal

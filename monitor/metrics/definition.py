@@ -332,7 +332,7 @@ class Definitions:
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         gauge = Gauge(f"pantau_{name}", meaning, labels, registry=self.registry)
         if not labels:
-            gauge.set(math.nan)  # not exported before it is known; the library would say 0
+            gauge.set(math.nan)  # Not exported before it is known; the library would export 0.
         return gauge
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:

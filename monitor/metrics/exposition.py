@@ -40,7 +40,7 @@ class Family:
     _lines: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False)
 
     def put(self, agency: str, part: str, samples: Iterable[Sample]) -> None:
-        """Let *samples* be all series of a *part* of an agency. None are as good as `drop`."""
+        """Set all series of a *part* of an agency to *samples*. Without samples this equals `drop`."""
         lines = [f"{self.name}{{{self._pairs(values)}}} {_number(value)}\n" for values, value in samples]
         if lines:
             self._lines.setdefault(agency, {})[part] = "".join(lines).encode()
@@ -67,7 +67,7 @@ class Family:
         """Return the family as text, a piece at a time. In OpenMetrics a counter is called without its `_total`."""
         name = self.name.removesuffix("_total") if open_metrics and self.kind == "counter" else self.name
         yield f"# HELP {name} {self.meaning}\n# TYPE {name} {self.kind}\n".encode()
-        # Lists, because they are made at one stroke: agencies come and go while another thread reads.
+        # Lists, because they are created atomically: agencies come and go while another thread reads.
         agencies = list(self._lines.values())
         for start in range(0, len(agencies), _AGENCIES_A_PIECE):
             some = agencies[start : start + _AGENCIES_A_PIECE]
@@ -75,7 +75,7 @@ class Family:
 
 
 def accepts_open_metrics(accept: str) -> bool:
-    """Whether who sends this Accept header would rather have OpenMetrics, as Prometheus does, than the older text."""
+    """Whether an Accept header prefers OpenMetrics, as Prometheus' does, to the older text format."""
     try:
         _, content_type = choose_encoder(accept)
     except (TypeError, ValueError):
@@ -88,5 +88,5 @@ def _escaped(value: str) -> str:
 
 
 def _number(value: float) -> str:
-    # Milliseconds: more digits of what a network takes are noise, and would be a fifth of a scrape.
+    # Milliseconds: further digits of network times are noise, and would be a fifth of a scrape.
     return "NaN" if math.isnan(value) else f"{round(value, 3):.15g}"

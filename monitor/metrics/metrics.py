@@ -100,7 +100,7 @@ class Metrics:
         self._all.build_info.labels(version, platform.python_version()).set(1)
         self.watch_agency(NO_AGENCY, routes=())
 
-    # What exists
+    # Subjects
 
     def watch_agency(self, agency: str, *, routes: Collection[str], checks: Collection[str] | None = None) -> None:
         """Register an agency with its routes and checks, at start and after each reload; others are removed.
@@ -190,7 +190,7 @@ class Metrics:
         if all(name != gateway for _, name in self._gateways):
             self._all.callbacks_refused.remove_by_labels({"gateway": gateway})
 
-    # Who probes what
+    # Ownership
 
     def agencies_shared(self, *, owned: int, unowned: int = 0) -> None:
         """Export how many agencies this process probes, and how many it should and does not yet."""
@@ -205,7 +205,7 @@ class Metrics:
         """Count agencies taken over from another process."""
         self._all.takeovers.inc(count)
 
-    # What happened to mail
+    # Probe results
 
     def probe_finished(
         self, result: ProbeResult, *, agency: str, direction: str, site: str, went_well: bool = True
@@ -416,7 +416,7 @@ class Metrics:
         if share is not None and agency in self._routes:
             self._all.used.put(agency, mailbox, [((agency, mailbox), share)])
 
-    # What happened to notices
+    # Notifications
 
     def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
         """Count a notification that has reached *state*, once that is stored."""
@@ -534,7 +534,7 @@ class Metrics:
         """Remove the series of an Alertmanager that is not configured any more."""
         self._all.alertmanager_up.remove_by_labels({"member": member})
 
-    # What happened to ourselves
+    # The service itself
 
     def reload_finished(self, *, ok: bool, now: datetime) -> None:
         """Export the result of reading the configuration, at start and at each reload."""
@@ -599,7 +599,7 @@ class Metrics:
                 self._all.monitoring_fault.labels(cause, name).set((cause, name) in shown)
         self._faults = shown
 
-    # What is read
+    # Exposition
 
     def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
         """Return the exposition (`CONTENT_TYPE`, or `OPEN_METRICS` with exemplars), a piece at a time.
@@ -626,7 +626,7 @@ def _owner_of(mailbox: str) -> str:
 
 
 def _is_agencys(mailbox: str) -> bool:
-    """Whether a mailbox is an agency's: it is called "CODE/key"."""
+    """Whether a mailbox belongs to an agency: its name is "CODE/key"."""
     return "/" in mailbox
 
 

@@ -114,7 +114,7 @@ class WatchdogSeries:
         self._all.drill_notifications.labels(channel, state).inc()
 
     def drill_ended(self, at: datetime | None, *, overdue_at: datetime | None) -> None:
-        """Export when a drill of all contacts last finished, and after when the next is overdue.
+        """Export when a drill of all contacts last finished, and when the next becomes overdue.
 
         `None`: none has finished, or none is planned.
         """

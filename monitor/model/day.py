@@ -21,7 +21,7 @@ _MINUTE = timedelta(minutes=1)
 
 
 class MinuteState(StrEnum):
-    """State of an agency's mail in one minute. Each outweighs those before it."""
+    """State of an agency's mail in one minute. A later member outweighs earlier ones."""
 
     #: Nothing was measured: Pantau did not run, or had a monitoring fault; or the minute is in the future.
     NO_DATA = "no_data"

@@ -19,20 +19,20 @@ class Health(StrEnum):
     DOWN = "down"
 
 
-#: Something is wrong, and is told.
+#: Trouble, which is reported.
 IN_TROUBLE = frozenset({Health.DEGRADED, Health.DOWN})
 
 
 class Grade(StrEnum):
-    """What one run says about the service it tested."""
+    """Grade of one run: what it shows about the tested service."""
 
     GOOD = "good"
     #: It arrived, but late or in junk.
     SLOW = "slow"
     BAD = "bad"
-    #: It failed, and it is not proven yet that we are not the cause. Counts for nothing until then.
+    #: It failed, and a monitoring fault is not excluded yet. Until then it does not count.
     PENDING = "pending"
-    #: It says nothing: neither extends nor ends a streak.
+    #: Neutral: it neither extends nor ends a streak.
     NONE = "none"
 
 

@@ -1,11 +1,12 @@
-"""The big mail providers: by which servers they are known, how many messages and sessions they allow. Data, and who is which.
+"""The large mail providers: their servers, and their limits on messages and sessions.
 
-What they allow is what their own pages and those of others say (Exchange Online: 30 messages a minute and 10,000
-recipients a day; Gmail: 500 messages a day, Workspace 2,000). An account that goes over it is shut out for a day.
+The sending limits are from their own and other public pages (Exchange Online: 30 messages a minute and 10,000
+recipients a day; Gmail: 500 messages a day, Workspace 2,000). An account above its limit is blocked for a day.
 
-What they let an account receive: Google 60 messages a minute and 3,600 an hour, all editions (support.google.com/a/answer/1366776);
-what is over it bounces, mostly for 24 hours. Exchange Online 3,600 an hour (Microsoft's Exchange Team Blog, "Upcoming
-changes to mailbox receiving limits: Hot Recipients Throttling", 2021-02-22); what is over it is returned until the hour is over.
+Receiving limits: Google 60 messages a minute and 3,600 an hour, all editions (support.google.com/a/answer/1366776);
+messages above bounce, mostly for 24 hours. Exchange Online 3,600 an hour (Microsoft's Exchange Team Blog, "Upcoming
+changes to mailbox receiving limits: Hot Recipients Throttling", 2021-02-22); messages above are returned until the hour
+is over.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from probes.model.mailbox import Mailbox
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailProvider:
-    """One who runs mail for many."""
+    """A provider of mail for many organisations."""
 
     name: str
     #: Of submission servers: the name, or its end from a dot on (".gmail.com").

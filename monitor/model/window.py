@@ -128,7 +128,7 @@ class Hours:
         return max(touched, key=lambda stretch: stretch.ends_at, default=None)
 
     def busiest_day(self, since: datetime) -> timedelta:
-        """Return for how long it is probed on that of five weeks' days from *since* on (of 24 hours) on which it is longest."""
+        """Return the longest active time within 24 hours among five weeks' days from *since* on."""
         day = timedelta(days=1)
         if not self.when:
             return day
@@ -140,13 +140,13 @@ ALWAYS = Hours()
 
 
 def next_to_begin(following: Callable[[datetime], WindowOccurrence | None], after: datetime) -> WindowOccurrence | None:
-    """Return the first stretch that begins later than *after*; *following* is `Window.following`, of non-overlapping ones."""
+    """Return the first occurrence that begins after *after*; *following* is `Window.following`, of non-overlapping ones."""
     found = following(after)
     return following(found.ends_at) if found is not None and found.starts_at <= after else found
 
 
 def _covered(windows: Sequence[Window], begins: datetime, ends: datetime) -> timedelta:
-    """Return how much of the time from *begins* to *ends* is in any of *windows*."""
+    """Return the part of the time from *begins* to *ends* that is in any of *windows*."""
     whole, at = timedelta(0), begins
     for _ in range(_STEPS):
         stretches = [
@@ -156,7 +156,7 @@ def _covered(windows: Sequence[Window], begins: datetime, ends: datetime) -> tim
             return whole
         first = min(stretches, key=lambda stretch: stretch.starts_at)
         start = max(at, first.starts_at)
-        # To the end of the one that is there; what goes on in another is counted in the next step.
+        # Up to the end of the present occurrence; another overlapping one is counted in the next step.
         end = min(ends, first.ends_at)
         whole, at = whole + (end - start), end
     return whole

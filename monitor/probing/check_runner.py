@@ -70,7 +70,7 @@ class CheckRunner:
         self._ticker = Ticker(self._schedule, clock)
         self.assign(assignments, {agency for agency, _ in latest})
 
-    # -- what is checked -----------------------------------------------------------------------------------------
+    # -- assignments ---------------------------------------------------------------------------------------------
 
     def assign(self, assignments: Sequence[CheckAssignment], agencies: Collection[str] = ()) -> None:
         """Replace the assignments of their agencies and of *agencies*; others stay.
@@ -146,7 +146,7 @@ class CheckRunner:
             self._schedule.bring_forward(name, self._first_at)
             self._first_at += apart
 
-    # -- what was found ------------------------------------------------------------------------------------------
+    # -- results -------------------------------------------------------------------------------------------------
 
     def latest(self, agency: str) -> dict[str, CheckRun | None]:
         """Return the latest run of each kind for an agency; `None`: not run yet."""

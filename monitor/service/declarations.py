@@ -111,7 +111,7 @@ class DeclarationService:
             raise self._is_not_closed(after)
         return after
 
-    # -- what is refused -----------------------------------------------------------------------------------------
+    # -- validation ----------------------------------------------------------------------------------------------
 
     def _began(self, since: str, now: datetime) -> datetime:
         if not since.strip():

@@ -264,7 +264,7 @@ class OnCall:
             self._metrics.duty.show(agency, missing, unverified, deserted={_key(name) for name in empty})
         self.deserted = tuple(deserted)
 
-    # -- what is configured --------------------------------------------------------------------------------------
+    # -- configuration -------------------------------------------------------------------------------------------
 
     def _shown(self, agency: str) -> Sequence[Rota]:
         return self._rotas_of(agency) if agency else list(self._roster().named.values())

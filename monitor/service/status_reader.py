@@ -388,7 +388,7 @@ class StatusReader:
             raise no_notice(notice_id)
         return view_detail(notice, incident, numbers)
 
-    # -- what the store says -------------------------------------------------------------------------------------
+    # -- content of the database ---------------------------------------------------------------------------------
 
     async def _read_in_time(self) -> tuple[_Recorded, bool]:
         """Return the content of the database, and whether it is current."""
@@ -432,7 +432,7 @@ class StatusReader:
             at=now, open=await ledger.open_numbers(), silences={s.about: s for s in await ledger.silences(now)}
         )
 
-    # -- what is in memory ---------------------------------------------------------------------------------------
+    # -- content of memory ---------------------------------------------------------------------------------------
 
     async def _agencies(self, recorded: _Recorded) -> Sequence[AgencyView]:
         watch, now = self._watch(), self._clock.now()

@@ -15,19 +15,19 @@ from monitor.access.role import Permission
 class IncidentAction(StrEnum):
     """Action of staff on an incident, as in the portal's addresses."""
 
-    #: Take it on, or keep it for longer.
+    #: Acknowledge it, or extend the acknowledgement.
     ACKNOWLEDGE = "acknowledge"
-    #: Take it from whoever has it.
+    #: Take it over from its assignee.
     TAKE_OVER = "take-over"
-    #: Say what is being done.
+    #: Add a note.
     REMARK = "remark"
-    #: Let the next of the staff be told.
+    #: Escalate to the next step.
     HAND_ON = "hand-on"
-    #: Let the offices outside be told.
+    #: Release the announcement to recipients.
     RELEASE = "release"
-    #: End it by one's word.
+    #: Close it manually.
     CLOSE = "close"
-    #: Say that nothing was wrong.
+    #: Mark it as a false alarm.
     CORRECT = "correct"
 
 

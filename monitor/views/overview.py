@@ -146,7 +146,7 @@ class IncidentView:
     state: IncidentState
     #: Detected type; `None`: nothing is detected any more.
     measured: IncidentType | None = None
-    #: Whose word it is open by, or was.
+    #: Who declared it.
     declared_at: datetime | None = None
     declared_by: str | None = None
     began_at: datetime

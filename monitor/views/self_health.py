@@ -30,13 +30,13 @@ class Component(StrEnum):
     PROBING = "probing"
     #: Every control run between the reference mailboxes arrives.
     REFERENCE = "reference"
-    #: The engine and the auditor run, and nobody waits for a notification that is due.
+    #: The engine and the auditor run, and no notification is overdue.
     ENGINE = "engine"
     #: A gateway of every channel works.
     GATEWAY = "gateway"
     #: The newest configuration is accepted and in force.
     CONFIGURATION = "configuration"
-    #: Every rota has somebody on call.
+    #: Every rota has a contact on call.
     DUTY = "duty"
 
 
@@ -69,7 +69,7 @@ class ProblemCode(StrEnum):
     CONTROL = "control"
     #: The engine has not finished a cycle in time.
     ENGINE_STOPPED = "engine_stopped"
-    #: The auditor has not run in time.
+    #: A person who should have been notified was not.
     AUDITOR_STOPPED = "auditor_stopped"
     #: Somebody who should have been notified was not.
     NOTIFICATION_OVERDUE = "notification_overdue"
@@ -89,9 +89,9 @@ class ProblemCode(StrEnum):
     CONFIGURATION_REJECTED = "configuration_rejected"
     #: A setting takes effect at the next start.
     AWAITS_RESTART = "awaits_restart"
-    #: An open incident belongs to an agency that is no longer configured.
-    ORPHANED_INCIDENT = "orphaned_incident"
     #: A rota has nobody on call.
+    ORPHANED_INCIDENT = "orphaned_incident"
+    #: Unproven: these resolve with time.
     NOBODY_ON_CALL = "nobody_on_call"
     # Unproven: what is to be waited for.
     #: No probe has run since the start.

@@ -15,13 +15,13 @@ from probes.model.result import Failure, Outcome, ProbeResult
 
 
 class SiteVerdict(StrEnum):
-    """What a site says of an agency, in one word."""
+    """A site's verdict on an agency."""
 
     #: The site finds a fault.
     WRONG = "wrong"
     #: The site finds that mail works.
     UP = "up"
-    #: The site cannot say yet.
+    #: The site cannot decide yet.
     UNCLEAR = "unclear"
     #: The site's data is too old to count.
     STALE = "stale"

@@ -1,4 +1,4 @@
-"""How the service stands, in the one line that `systemctl status` shows. No clock, no I/O."""
+"""Status of the service in the one line that `systemctl status` shows. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _AILMENTS = {
 
 
 def status_line(signs: SelfHealthInputs, *, agencies: int, routes: int, open_incidents: int | None) -> str:
-    """Return the line: what is watched, what is open, and then what is wrong. *open_incidents*: `None`, nobody knows yet."""
+    """Return the line: what is monitored, what is open, and then what is wrong.
+
+    *open_incidents*: `None`: not known yet.
+    """
     return "; ".join(
         [
             f"Watching {_count(agencies, 'agency', 'agencies')} by {_count(routes, 'route', 'routes')}",

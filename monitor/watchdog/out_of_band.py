@@ -147,7 +147,7 @@ class OutOfBandAlerter:
                 await self._remember(untold(self._memory, ring, self._clock.now()))
 
     async def close(self) -> None:
-        """Release the gateways' connections."""
+        """Close the gateways' connections."""
         for line in self._lines:
             await line.gateway.close()
         self._thread.shutdown(wait=False)

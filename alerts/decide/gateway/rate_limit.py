@@ -19,9 +19,9 @@ from alerts.model.gateway import CALL_LASTS
 
 
 class RateLimitScope(StrEnum):
-    """What a rate limit counts messages of."""
+    """Scope of a rate limit."""
 
-    #: The person got as many messages as one number may get in this time.
+    #: Messages to one number.
     CONTACT = "contact"
     #: Messages of a gateway per minute.
     GATEWAY = "gateway"

@@ -23,7 +23,7 @@ class Voices:
     """BCP 47 language to Twilio voice. The language alone does not select a voice that speaks it."""
 
     names: Mapping[str, str]
-    #: How long to wait for a key after the last word.
+    #: In seconds, after the last word, for a key press.
     patience_seconds: int = 8
 
     def say(self, verb: VoiceResponse, text: str, language: str) -> None:

@@ -31,7 +31,7 @@ def drill(
         _show(config, socket)
         return
     if not contact:
-        # Without a name nobody is called, rather than everybody.
+        # Without a name it calls nobody, rather than everybody.
         fail("name a contact: `pantau drill CONTACT`, or `pantau drill all`", 2)
     begun = ask(config, socket, "POST", "/drills", {"contact": contact, "by": by})
     number, count = begun["number"], begun["notifications"]

@@ -102,7 +102,7 @@ def ack(
     if found["state"] == "resolved":
         typer.echo(f"{number} is resolved: nothing to acknowledge.")
         return
-    # Its present type: it may have become worse since it was read.
+    # Its present type, which may be worse than the one that was read.
     stands = f"{number} ({found['matter']}) is acknowledged by {holder} until {clock(found['acknowledged_until'])}."
     how = "" if holder == by else f"\nTo take it over: pantau ack {number} --take-over {shlex.quote(holder)}"
     if take_over and how:
@@ -162,11 +162,11 @@ def release(
         raise typer.BadParameter("name the incidents, or give --all")
     if everything and despite is not None:
         raise typer.BadParameter("--despite needs the numbers of incidents; it does not go with --all")
-    socket = control_socket(config, socket)  # Found once, so that its message is printed once.
+    socket = control_socket(config, socket)  # Looked up once, so that its message is printed once.
     refused: list[str] = []
     for number in incidents or _waiting(config, socket, confirm):
         order = {"by": by, "despite": despite}
-        # The others are released all the same.
+        # The others are released even if one is refused.
         found = ask(config, socket, "POST", f"/incidents/{in_path(number)}/release", order, refused=refused)
         if found is None:
             continue
@@ -179,7 +179,7 @@ def release(
 
 
 def _waiting(config: Path, socket: Path | None, confirm: int | None) -> list[str]:
-    """Return the numbers of all that wait; without confirmation print them and end the command."""
+    """Return the numbers of all releasable incidents; without confirmation print them and end the command."""
     waiting = ask(config, socket, "GET", "/releases")
     if not waiting:
         fail("No announcement waits for release.")
@@ -192,7 +192,7 @@ def _waiting(config: Path, socket: Path | None, confirm: int | None) -> list[str
 
 
 class What(StrEnum):
-    """What people cannot do."""
+    """What fails, for people."""
 
     SENDING = "sending"
     RECEIVING = "receiving"

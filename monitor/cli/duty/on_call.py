@@ -1,4 +1,4 @@
-"""`pantau on-call`: who is on call, and their numbers."""
+"""`pantau on-call`: contacts on call, and their numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pantau override`: put somebody else on call for a while."""
+"""`pantau override`: put another contact on call for a while."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def remove(
 
 
 def _name_concerned(changed: Mapping[str, Any]) -> None:
-    """Name whom to inform: neither may wait for a call that never comes, or miss one."""
+    """Print who must be informed: nobody else informs them."""
     names = " and ".join(f"{each['name']} ({each['key']})" for each in changed["tell"])
     typer.echo(f"Pantau does not notify anybody of this: inform {names}.")

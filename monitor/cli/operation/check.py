@@ -34,7 +34,7 @@ from monitor.store.admin.unopened import DocumentsAwayError, has_store, read_uno
 from monitor.store.schema.tables import portal_user, record
 
 _RECORDS: Final = TypeAdapter(DutyRecords)
-#: In seconds, how long the service may take to answer.
+#: In seconds, for the answer of the service.
 _WITHIN: Final = 5.0
 #: The most severe first.
 _GRAVITY: Final = (Severity.ERROR, Severity.LOSS, Severity.WARNING)
@@ -76,7 +76,7 @@ def check(
 
 
 def _exit_code(problems: Sequence[Problem]) -> int:
-    """Return 2 when the service would refuse the configuration, 1 when somebody should look at it, else 0."""
+    """Return 2 if the service would refuse the configuration, 1 if there are warnings, else 0."""
     if any(each.severity is Severity.ERROR for each in problems):
         return 2
     return 1 if problems else 0
@@ -95,7 +95,7 @@ def _listed(problem: Problem) -> Mapping[str, str | int | None]:
 
 
 def duty_records(settings: Settings, now: datetime) -> DutyRecords:
-    """Return what the running service has of overrides and drills; where none answers, what its store has."""
+    """Return the overrides and drills of the running service; if none answers, those in its store."""
     socket = settings.state.absolute() / CONTROL_SOCKET
     try:
         answer = request(socket, "GET", "/on-call/records", within=_WITHIN).raise_for_status()
@@ -106,9 +106,9 @@ def duty_records(settings: Settings, now: datetime) -> DutyRecords:
 
 
 def in_force(settings: Settings) -> Mapping[str, Collection[str]]:
-    """Return the domains of the agencies that the service last took up, by their codes, as its store has them.
+    """Return the domains of the agencies that the service last applied, by their codes, from its store.
 
-    Nothing where the store is on a server, which a check does not knock at, or cannot be read.
+    Empty if the store is on a server, which a check does not connect to, or is unreadable.
     """
     if settings.store is not None:
         return {}
@@ -121,7 +121,7 @@ def in_force(settings: Settings) -> Mapping[str, Collection[str]]:
 
 
 def without_user(config: Path, found: Configuration) -> Sequence[Problem]:
-    """Return a warning for each contact whose `user` may not sign in; nothing where the store's users cannot be read."""
+    """Return a warning for each contact whose `user` may not sign in; empty if the users in the store are unreadable."""
     settings = found.settings
     server = None if settings.store is None else settings.store.build()
     named = [each for each in found.documents if "user:" in each.text]
@@ -137,14 +137,14 @@ def without_user(config: Path, found: Configuration) -> Sequence[Problem]:
 
 
 def _called(document: WrittenDocument, settings: Settings) -> str:
-    """Return what problems call an agency's document."""
+    """Return the name of an agency's document in problems."""
     if settings.agencies == IN_THE_STORE:
         return called_in_store(document.agency)
     return str(settings.agencies / document.name)
 
 
 def crowded(config: Path, settings: Settings) -> Sequence[Problem]:
-    """Return a warning where the processes on a store may want more connections than its server has."""
+    """Return a warning if the processes on a store may need more connections than its server has."""
     if settings.store is None or (budget := connection_budget(settings.store.build(), settings.state)) is None:
         return ()
     sites = len(settings.hub.sites) if settings.hub else 0
@@ -162,7 +162,7 @@ def crowded(config: Path, settings: Settings) -> Sequence[Problem]:
 
 
 def print_checked(config: Path, loaded: Loaded, problems: Sequence[Problem]) -> None:
-    """Print *problems* of a configuration, and what it comes down to."""
+    """Print *problems* of a configuration, and a summary."""
     for problem in problems:
         typer.echo(str(problem))
     if (found := loaded.configuration) is not None:

@@ -1,4 +1,4 @@
-"""What somebody has answered about their first mailbox, and the configuration that follows from it. No I/O."""
+"""Answers about a first mailbox, and the configuration that results. No I/O."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SECRET_FILE = f"secrets/{KEY}"
 CA_FILE = "ca.pem"
 STATE_DIRECTORY = "state"
 
-#: The registered ports on which TLS is asked for and not begun with.
+#: The registered ports for STARTTLS.
 _STARTTLS_PORTS = frozenset({25, 587, 143})
 _SERVER = re.compile(
     r"(?P<host>\[[0-9a-fA-F:]+\]|[^\s:]+)(?::(?P<port>\d{1,5}))?"
@@ -47,11 +47,11 @@ HOW_SERVERS_ARE_WRITTEN = (
 
 
 class InvalidAnswerError(ValueError):
-    """An answer that cannot be one; the message says why, and what to write instead."""
+    """Invalid answer; the message gives the reason, and what to write instead."""
 
 
 class Change(StrEnum):
-    """What to do after an attempt that failed for a reason that no one answer explains."""
+    """What to do after an attempt that failed for a reason that no single answer explains."""
 
     ADDRESS = "address"
     SMTP = "smtp"
@@ -59,22 +59,22 @@ class Change(StrEnum):
     USERNAME = "username"
     PASSWORD = "password"  # noqa: S105 - a question, not a password
     CA = "ca"
-    #: None: the same is tried once more.
+    #: Nothing: repeat the attempt.
     AGAIN = "again"
-    #: None: the command ends, and shows how to go on.
+    #: Nothing: end the command, and print how to continue.
     END = "end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstMailbox:
-    """What is known of the mailbox, and of whose it is."""
+    """What is known of the mailbox and its owner."""
 
     address: str
     smtp: ServerSettings
     imap: ServerSettings
     username: str
     password: str = field(repr=False)
-    #: Whether the servers' certificate authorities stand in a file of their own.
+    #: Whether a file with the servers' certificate authorities is given.
     has_ca: bool = False
     code: str = "AGENSI"
 
@@ -85,9 +85,9 @@ class FirstMailbox:
 
     @property
     def other_address(self) -> str | None:
-        """The mail address of the user name, where that is not the mailbox's own; `None`: there is none.
+        """The mail address of the user name, if it differs from the mailbox's own; `None`: there is none.
 
-        A user name without a domain is one of the mailbox's domain.
+        A user name without a domain belongs to the mailbox's domain.
         """
         whole = self.username if "@" in self.username else f"{self.username}@{self.domain}"
         with suppress(InvalidAnswerError):
@@ -96,20 +96,20 @@ class FirstMailbox:
         return None
 
     def with_address(self, address: str) -> FirstMailbox:
-        """Return the draft with another address; a user name that was the address stays so."""
+        """Return the draft with another address; a user name that equals the address changes with it."""
         username = address if self.username == self.address else self.username
         return replace(self, address=address, username=username)
 
 
 def ways(written: ServerSettings, protocol: Protocol) -> Sequence[ServerSettings]:
-    """Return how a server may be met, the best first: as it is written, by the other TLS, at the registered ports."""
+    """Return the ways to connect to a server, the best first: as written, with the other TLS mode, at the registered ports."""
     at_port = [written.model_copy(update={"security": each}) for each in Security]
     usual = [written.model_copy(update={"port": None, "security": each.security}) for each in usual_at(protocol, "")]
     return list(dict.fromkeys([written, *at_port, *usual]))
 
 
 def read_address(text: str) -> str:
-    """Return a mail address that may be an agency's. Raise `InvalidAnswerError`."""
+    """Parse a mail address of an agency. Raise `InvalidAnswerError`."""
     address: str = _read(MailAddress, text)
     if is_within(domain_of(address), PRIVATE_PROVIDERS):
         raise InvalidAnswerError(f"'{address}' is at a private provider (circular, 3f); write an address of an agency")
@@ -117,13 +117,16 @@ def read_address(text: str) -> str:
 
 
 def read_code(text: str) -> str:
-    """Return an agency's short code. Raise `InvalidAnswerError`."""
+    """Parse an agency's short code. Raise `InvalidAnswerError`."""
     code: str = _read(Code, text.upper())
     return code
 
 
 def read_password(text: str) -> str:
-    """Return a password as it is. Raise `InvalidAnswerError`, before a sign-in is spent on it, for what can be none."""
+    """Return a password unchanged.
+
+    Raise `InvalidAnswerError` for an impossible one, before a sign-in attempt is made with it.
+    """
     if not text.strip():
         raise InvalidAnswerError("is empty")
     if text != text.strip() or not text.isprintable():
@@ -135,7 +138,7 @@ def read_password(text: str) -> str:
 
 
 def read_server(text: str) -> ServerSettings:
-    """Return a server as somebody writes it in one line: see `HOW_SERVERS_ARE_WRITTEN`. Raise `InvalidAnswerError`."""
+    """Parse a server in the notation of `HOW_SERVERS_ARE_WRITTEN`. Raise `InvalidAnswerError`."""
     found = _SERVER.fullmatch(text.strip())
     if found is None:
         raise InvalidAnswerError(f"'{text.strip()}' is no server; write {HOW_SERVERS_ARE_WRITTEN}")
@@ -149,7 +152,10 @@ def read_server(text: str) -> ServerSettings:
 
 
 def _read(kind: Any, written: object) -> Any:
-    """Return what is *written* as a field or a section of the configuration. Raise `InvalidAnswerError` with that one's words."""
+    """Return *written* as a field or a section of the configuration.
+
+    Raise `InvalidAnswerError` with the message of that field.
+    """
     try:
         return TypeAdapter(kind).validate_python(written.strip() if isinstance(written, str) else written)
     except ValidationError as error:
@@ -161,7 +167,7 @@ def _read(kind: Any, written: object) -> Any:
 
 
 def read_change(text: str) -> Change:
-    """Return which answer somebody wants to change. Raise `InvalidAnswerError`."""
+    """Parse which answer is to be changed. Raise `InvalidAnswerError`."""
     word = text.strip().lower()
     found = [each for each in Change if word and each.startswith(word)]
     if len(found) != 1:
@@ -170,14 +176,14 @@ def read_change(text: str) -> Change:
 
 
 def code_of(domain: str) -> str:
-    """Return what an agency with this domain may be called: "jabatan-contoh.gov.my" is JCONTOH."""
+    """Return a code for an agency with this domain: JCONTOH for "jabatan-contoh.gov.my"."""
     words: list[str] = re.findall(r"[a-z0-9]+", domain.partition(".")[0].lower()) or ["agensi"]
     initials = "".join(word[0] for word in words[:-1])
     return f"{initials}{words[-1]}".upper()[:11]
 
 
 def written(server: ServerSettings) -> str:
-    """Return a server as somebody would write it."""
+    """Return a server in the notation of `HOW_SERVERS_ARE_WRITTEN`."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     port = f":{server.port}" if server.port else ""
     is_usual = (server.security is Security.STARTTLS) is (server.port in _STARTTLS_PORTS)
@@ -186,7 +192,10 @@ def written(server: ServerSettings) -> str:
 
 
 def route_of(draft: FirstMailbox, patience: Timeouts, trust: Trust, ca_file: Path | None) -> MonitoredRoute:
-    """Return the route that a draft has: from the mailbox to itself. Raise `TrustStoreError` for a file of no authorities."""
+    """Return the route of a draft: from the mailbox to itself.
+
+    Raise `TrustStoreError` for a file without certificates.
+    """
     settings = MailboxSettings.model_validate(
         {
             "address": draft.address,
@@ -206,9 +215,9 @@ def route_of(draft: FirstMailbox, patience: Timeouts, trust: Trust, ca_file: Pat
 
 
 def files_of(draft: FirstMailbox, key: bytes, listen: str, callbacks: str) -> Mapping[str, bytes]:
-    """Return the files of the configuration, by their paths in its directory. What comes last makes it one.
+    """Return the files of the configuration, by their paths in its directory. The last one makes it valid.
 
-    *key*: by which its probe messages are signed.
+    *key*: signs its probe messages.
     """
     settings: dict[str, Any] = {
         "mode": "watch",

@@ -65,9 +65,9 @@ from probes.preauth.session import Protocol, open_session
 
 T = TypeVar("T")
 
-#: Accounts are locked after three to ten refusals, those of the person's own mail program among them.
+#: Accounts are locked after three to ten refusals, including those of the person's own mail program.
 _REFUSALS_AT_MOST = 3
-#: What is in the way of a new configuration.
+#: Names that must not exist in the directory.
 _TAKEN = ("pantau.yaml", "agencies", "secrets", STATE_DIRECTORY, CA_FILE)
 _PORTS = range(8080, 8180, 2)
 
@@ -151,38 +151,38 @@ def _check_room(directory: Path) -> None:
     try:
         is_directory = stat.S_ISDIR(directory.stat().st_mode)
     except FileNotFoundError:
-        is_directory = not directory.is_symlink()  # What a link leads to is not made.
+        is_directory = not directory.is_symlink()  # A dangling link is not created.
     except OSError as error:
         fail(f"{directory} cannot be written: {error.strerror}; name another directory", 2)
     if not is_directory:
         fail(f"{directory} is not a directory", 2)
-    # Not Path.exists: it raises where a directory is closed to us.
+    # Not Path.exists: it raises in a directory without access.
     around = next(each for each in (directory, *directory.absolute().parents) if os.path.lexists(each))
     if not os.access(around, os.W_OK | os.X_OK):
         fail(f"{around} cannot be written by this user; name another directory", 2)
 
 
 class _Questions:
-    """Asks at the terminal, shows how the trial goes, and asks again for what was wrong."""
+    """Asks at the terminal, shows the progress of the test, and asks again for wrong answers."""
 
     def __init__(self, trial: Trial, *, is_alone: bool) -> None:
-        #: There is nobody to ask.
+        #: There is no terminal.
         self.is_alone = is_alone
         self._trial = trial
         self._trust = Trust()
         self._refusals = 0
-        #: The answers as they stand, once there are all.
+        #: The present answers, once complete.
         self._draft: FirstMailbox | None = None
 
     # -- questions -----------------------------------------------------------------------------------------------
 
     def ask_all(self, given: dict[str, str | None], password_file: Path | None) -> FirstMailbox:
-        """Return the answers, or what was given instead of them."""
+        """Return the answers, or the options given instead of them."""
         if not self.is_alone:
             typer.echo(
                 "Pantau sends a message from a mailbox that nobody uses to itself, and checks that it arrives. Ctrl-C interrupts.\n"
             )
-        if given["code"] is not None:  # Not after all the rest has been asked and tried.
+        if given["code"] is not None:  # Before all other questions and the test.
             self._answer("Short code of the agency", given["code"], read_code)
         address = self._answer("E-mail address of the mailbox", given["address"], read_address)
         found = DiscoveredServers()
@@ -204,19 +204,19 @@ class _Questions:
         )
 
     def _server(self, protocol: Protocol, given: str | None, default: str = "") -> ServerSettings:
-        """Return a server with the TLS that it speaks; where nobody answers, ask again until it is said a second time."""
+        """Return a server with its TLS mode; if nothing answers, ask again until the same answer is given twice."""
         refused: ServerSettings | None = None
         while True:
             server = self._answer(_SERVER_QUESTIONS[protocol], given, read_server, default)
             way = asyncio.run(find_way(protocol, server))
             typer.echo(f"  {way.said}")
             if way.server is not None or self.is_alone or given is not None or server == refused:
-                # The trial says at length why a server cannot be used.
+                # The test explains in detail why a server is unusable.
                 return way.server or server
             refused, default = server, written(way.proposed or server)
 
     def ask_code(self, given: str | None, draft: FirstMailbox) -> str:
-        """Return what the agency is called."""
+        """Return the code of the agency."""
         return self._answer(
             "Short code of the agency", given or (draft.code if self.is_alone else None), read_code, draft.code
         )
@@ -238,7 +238,7 @@ class _Questions:
                         typer.prompt(question, default=str(default) if default else None, hide_input=not is_shown)
                     )
                 return read(text)
-            except UnicodeDecodeError:  # Its words would hold a part of a password.
+            except UnicodeDecodeError:  # The message of the exception would contain a part of a password.
                 typer.echo("  is not UTF-8 text; type it instead of pasting")
             except InvalidAnswerError as wrong:
                 if given is not None:
@@ -253,10 +253,10 @@ class _Questions:
         except SecretUnavailableError as wrong:
             fail(f"--password-file: {wrong}; write {wrong.instead}", 2)
 
-    # -- the trial -----------------------------------------------------------------------------------------------
+    # -- test ----------------------------------------------------------------------------------------------------
 
     def try_until_it_works(self, draft: FirstMailbox, ca: Path | None) -> tuple[FirstMailbox, Path | None]:
-        """Try the mailbox, and ask again for the one answer that was wrong; end the command when that cannot be asked."""
+        """Test the mailbox, and ask again for the wrong answer; end the command if it cannot be asked."""
         while True:
             self._draft = draft
             try:
@@ -274,7 +274,7 @@ class _Questions:
             draft, ca = self._corrected(draft, ca, route, tried)
 
     def keep_answers(self, directory: Path) -> None:
-        """Show how to go on with the answers that were given; a password is typed again."""
+        """Print how to continue with the given answers; a password is entered again."""
         if self._draft is None or self.is_alone:
             return
         draft = self._draft
@@ -286,7 +286,7 @@ class _Questions:
         )
 
     def clean_up(self, *, is_written: bool) -> None:
-        """Delete what the trials have left in the mailbox, and say what may still come; a service deletes that itself."""
+        """Delete the test messages in the mailbox, and print which may still arrive; a service deletes those."""
         with suppress(KeyboardInterrupt), undisturbed(verbose=False):
             if asyncio.run(self._trial.clean_up()) and not is_written:
                 typer.echo(f"A message of this test may still arrive; its subject begins with: {SUBJECT}", err=True)
@@ -313,7 +313,7 @@ class _Questions:
     def _corrected(
         self, draft: FirstMailbox, ca: Path | None, route: MonitoredRoute, tried: Tried
     ) -> tuple[FirstMailbox, Path | None]:
-        """Ask again for what was wrong, and for nothing else."""
+        """Ask again for the wrong answer, and for nothing else."""
         failure = tried.result.failure
         reason = failure.reason if failure else ""
         is_smtp = failure is not None and failure.party is Party.SENDER
@@ -340,7 +340,7 @@ class _Questions:
         return self._changed(draft, ca, self._answer(_WHICH_ANSWER, None, read_change, suspected))
 
     def _changed(self, draft: FirstMailbox, ca: Path | None, change: Change) -> tuple[FirstMailbox, Path | None]:
-        """Return the draft after one answer was asked again; with another user name goes another password."""
+        """Return the draft after one answer was asked again; another user name requires another password."""
         match change:
             case Change.ADDRESS:
                 draft = draft.with_address(self._answer("E-mail address", None, read_address, draft.address))
@@ -372,7 +372,7 @@ class _Questions:
 
 
 def _to_do(advised: str, failure: Failure | None) -> str:
-    """Return what to do about a server where there is no file yet whose settings an advice could name."""
+    """Return the remedy for a server while there is no file yet whose settings the advice could name."""
     if failure is None or failure.reason not in _SERVERS_FAULT or f"mailboxes.{KEY}" not in advised:
         return advised
     option = "--smtp" if failure.party is Party.SENDER else "--imap"
@@ -380,7 +380,7 @@ def _to_do(advised: str, failure: Failure | None) -> str:
 
 
 def _proposed(candidates: Sequence[ServerCandidate]) -> str:
-    """Return the first of some servers as somebody would write it; "": nothing is known."""
+    """Return the first of some servers in the notation of the question; "": there is none."""
     proposed = (ServerSettings(host=each.host, port=each.port, security=each.security) for each in candidates)
     return next(map(written, proposed), "")
 
@@ -399,7 +399,7 @@ def _file(text: str) -> Path:
 
 
 async def _show_issuer(protocol: Protocol, server: Server) -> None:
-    """Show who has signed the certificate of a server: nobody should trust an authority whose name they have not seen."""
+    """Print the issuer of a server's certificate, so that nobody trusts an unknown authority."""
     try:
         async with asyncio.timeout(PATIENCE.session.total_seconds()):
             session = await open_session(protocol, server, Party.SENDER, tls=blind())
@@ -420,7 +420,7 @@ async def _show_issuer(protocol: Protocol, server: Server) -> None:
 
 
 def _write(directory: Path, draft: FirstMailbox, key: bytes, ca: Path | None) -> Path:
-    """Write the configuration, all of it or nothing, and return the settings file."""
+    """Write the configuration, completely or not at all, and return the settings file."""
     files = dict(files_of(draft, key, *_listeners()))
     made = not directory.exists()
     try:
@@ -457,7 +457,7 @@ def _write(directory: Path, draft: FirstMailbox, key: bytes, ca: Path | None) ->
 
 
 def _listeners() -> tuple[str, str]:
-    """Return where to listen when the usual ports are taken, as on a machine where Pantau runs already; else ""."""
+    """Return listening addresses if the usual ports are in use, as on a machine that runs Pantau already; else ""."""
     for port in _PORTS:
         if all(map(_is_free, (port, port + 1))):
             return ("", "") if port == _PORTS[0] else (f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}")

@@ -30,7 +30,7 @@ from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.model.result import Outcome
 from probes.run.trace import TraceRecorder
 
-#: 0 is a delivered message. 2 is kept for a bad configuration, as in every command.
+#: 0 is a delivered message. 2 means an invalid configuration, as in every command.
 EXIT_CODES: dict[Outcome, int] = {
     Outcome.DELIVERED: 0,
     Outcome.JUNK: 10,

@@ -1,4 +1,4 @@
-"""What `pantau probe` shows of a run: the phases, how it ended, and what that means. Plain text, wrapped by words."""
+"""Report of a run by `pantau probe`: phases, outcome, and explanation. Plain text, wrapped by words."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from monitor.model.route import MonitoredRoute
 from probes.model.result import Path, Phase, ProbeResult
 
 _INDENT = "  "
-#: The column at which what is told about a label begins.
+#: The column of the text behind a label.
 _HANG = 10
-#: Lines longer than this are hard to read, however wide the terminal is.
+#: Longer lines are hard to read, however wide the terminal is.
 _WIDEST = 100
 
 
 def report(
     route: MonitoredRoute, result: ProbeResult, dialogue: Sequence[str], *, explain: bool, verbose: bool, width: int
 ) -> str:
-    """Return the whole report of one run, at most *width* columns wide except for what must not be broken."""
+    """Return the report of a run, at most *width* columns wide except for unbreakable parts."""
     width = min(width, _WIDEST)
     advice = advise(route, result)
     lines = [route.name, *_ends_of(route)]
@@ -69,11 +69,11 @@ def _outcome(route: MonitoredRoute, result: ProbeResult, width: int) -> Iterator
     yield f"{result.outcome.upper()}: {ended(result)}"
     if failure is not None:
         case = Case(route=route.route, result=result, failure=failure)
-        # On its way a message is at no server of ours.
+        # In transit a message is at no server of ours.
         server = None if failure.phase is Phase.TRANSIT else case.server
         at = f" ({case.protocol.upper()} {server.host}:{server.port})" if server else ""
         yield from labelled("Where", f"{case.mailbox.address}{at}, phase {failure.phase}: {failure.reason}", width)
-        # A server's words, and those of a report, often begin with the codes already.
+        # Servers' replies and reports often begin with the codes already.
         codes = [code for code in (str(failure.code or ""), failure.status or "") if code]
         said = " ".join([*(code for code in codes if code not in failure.detail.split()[:2]), failure.detail]).strip()
         if said:
@@ -101,12 +101,12 @@ def _explanation(advice: Advice, width: int) -> Iterator[str]:
 
 
 def labelled(label: str, text: str, width: int) -> Iterator[str]:
-    """Yield *text* in lines, behind its label."""
+    """Yield the lines of *text* behind its label."""
     yield from _wrapped(f"{_INDENT}{label}".ljust(_HANG), text, width)
 
 
 def _wrapped(first: str, text: str, width: int) -> list[str]:
-    # A command is of use only as it is: neither its options nor its long words are broken.
+    # A command must be complete to be usable: neither its options nor its long words are broken.
     return wrap(
         text,
         width,

@@ -18,7 +18,7 @@ from monitor.config.loading import ConfigurationError
 from monitor.store.backend.database import StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
 
-#: EX_CONFIG of sysexits(3): a person has to correct it, and the unit does not restart the service.
+#: EX_CONFIG of sysexits(3): a person must correct it, and the unit does not restart the service.
 _MISCONFIGURED = 78
 
 

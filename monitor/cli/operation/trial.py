@@ -1,4 +1,4 @@
-"""The trial of a first mailbox: how its servers are met, both sign-ins, and a message that arrives. Shows how it goes."""
+"""Test of a first mailbox: its servers, both sign-ins, and a message that arrives. Shows the progress."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ from probes.preauth.session import Protocol
 from probes.run.runner import run_probe
 from probes.run.trace import TraceRecorder
 
-#: Somebody waits at the terminal: mail that has not come within a minute is no first success.
+#: A user waits at the terminal: mail that has not arrived within a minute is a failure.
 PATIENCE: Final = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=60))
-#: Once a message to the other address of a mailbox has come, one that takes longer than this does not come.
+#: Once a message to the other address of a mailbox has arrived, one that takes longer than this will not.
 _SOON: Final = timedelta(seconds=15)
 #: For the messages of earlier attempts, before the command ends.
 _CLEANING_SECONDS: Final = 8
-#: From when on a phase shows that it goes on, and how often where no line can be written over.
+#: When a phase begins to show that it continues, and the interval of lines that cannot be overwritten.
 _SLOW_SECONDS, _LINES_EVERY = 2.0, 15.0
 _ENCRYPTED: Final = {Security.IMPLICIT: "TLS from the start", Security.STARTTLS: "STARTTLS"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """How a server that somebody has named can be met."""
+    """How to connect to a named server."""
 
-    #: As it was written, with the TLS that it speaks; `None`: nobody answers there.
+    #: The server with its TLS mode; `None`: nothing answers there.
     server: ServerSettings | None
     #: Another port of the host that answers.
     proposed: ServerSettings | None
-    #: In a line, for whoever has named it.
+    #: One line for the user.
     said: str
 
 
 async def find_way(protocol: Protocol, written: ServerSettings) -> Way:
-    """Look which TLS a server speaks, and where nothing answers, at which other port of its host; nobody signs in.
+    """Determine the TLS mode of a server, and if nothing answers, another port of its host; nobody signs in.
 
-    No certificate is examined: that is for the sign-in, before anything secret is said.
+    Certificates are not verified: the sign-in does that before it sends a secret.
     """
     candidates, key = ways(written, protocol), str(protocol)
     servers = [(protocol, _met(each, key)) for each in candidates]
@@ -90,33 +90,33 @@ def _told(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """How a trial ended."""
+    """Result of a test."""
 
     result: ProbeResult
-    #: Mail to the user name's own address came into the mailbox, and mail to the mailbox's address did not.
+    #: Mail to the user name's own address arrived in the mailbox, and mail to the mailbox's address did not.
     reads_another: bool = False
 
 
 class Trial:
-    """Tries one mailbox, as often as its answers change.
+    """Tests one mailbox, as often as its answers change.
 
-    With one signer throughout: what an earlier attempt sent is recognised, and taken away, whenever it arrives.
+    All attempts use one signer: messages of earlier attempts are recognised and deleted, whenever they arrive.
     """
 
     def __init__(self, key: bytes, patience: Timeouts = PATIENCE) -> None:
-        """*key*: by which the service that comes of it signs, too, so that nothing of this counts as forged there."""
+        """*key*: also the signing key of the resulting service, so that it does not count these messages as forged."""
         self._signer = own_signer(key)
         self._patience = patience
-        #: Messages that were sent and have not come.
+        #: Number of sent messages that have not arrived.
         self._missing = 0
-        #: By which the mailbox was last read.
+        #: Route by which the mailbox was last read.
         self._read: MonitoredRoute | None = None
 
     async def run(self, route: MonitoredRoute, other: str | None) -> Tried:
-        """Sign in to send, sign in to read, send a message and see it arrive: each once, no further than the first failure.
+        """Sign in to send, sign in to read, send a message and detect its arrival: each once, up to the first failure.
 
-        A password that is wrong is so said once, not by both servers and again by the round trip. *other*: the address that
-        the user name is, where that is not the mailbox's; then a message to it comes first, for comparison.
+        A wrong password is reported once, and not by both servers and the round trip. *other*: the address of the user
+        name, if it differs from the mailbox's; then a message to it is sent first, for comparison.
         """
         for title, kind in (("Sign in to send (SMTP)", SENDING), ("Sign in to read (IMAP)", READING)):
             async with shown(title) as recorder:
@@ -138,7 +138,7 @@ class Trial:
         return Tried(result=result, reads_another=lost and came)
 
     async def _arrives_at(self, route: MonitoredRoute, other: str) -> bool:
-        """Whether mail to the *other* address comes into the mailbox that *route* reads."""
+        """Whether mail to the *other* address arrives in the mailbox of *route*."""
         to = replace(route, route=replace(route.route, to=other))
         title = f"Send a message to {other} first, which is the user name, and see whether it comes into this mailbox"
         within = min(_SOON, self._patience.arrival)
@@ -148,7 +148,7 @@ class Trial:
         async with shown(title) as recorder:
             try:
                 result = await trip(route, self._signer, recorder)
-            except BaseException:  # Somebody has pressed Ctrl-C.
+            except BaseException:  # Ctrl-C was pressed.
                 self._missing += Phase.DATA in {*recorder.phases, recorder.current}
                 raise
         was_sent = Phase.DATA in recorder.phases or recorder.uncertain
@@ -159,7 +159,7 @@ class Trial:
         return replace(route, probing=replace(route.probing, patience=replace(self._patience, arrival=arrival)))
 
     async def clean_up(self) -> bool:
-        """Delete what has come too late for its attempt. Return whether something may still come."""
+        """Delete messages that arrived after their attempt. Return whether another may still arrive."""
         if not self._missing or self._read is None:
             return bool(self._missing)
         found: list[Arrival] = []
@@ -178,7 +178,7 @@ class Trial:
 
 @asynccontextmanager
 async def shown(title: str) -> AsyncIterator[TraceRecorder]:
-    """Show each phase of a run when it is over, and that it goes on while it lasts."""
+    """Show each phase of a run when it ends, and that it continues while it lasts."""
     typer.echo(f"\n{title}")
     display = Display(is_terminal=sys.stdout.isatty())
     recorder = TraceRecorder(entering=lambda phase: display.enter(phase, recorder, time.monotonic()))
@@ -205,13 +205,13 @@ class Display:
         self._since = self._told = 0.0
 
     def enter(self, phase: Phase, recorder: TraceRecorder, now: float) -> None:
-        """Begin a phase; some are entered several times, and are shown once."""
+        """Begin a phase; one that is entered several times is shown once."""
         if phase is not self._phase:
             self.end(recorder)
             self._phase, self._since, self._told = phase, now, now
 
     def tick(self, now: float) -> None:
-        """Show that the present phase goes on: over its own line on a terminal, else in a further line now and then."""
+        """Show that the present phase continues: in its own line on a terminal, else in a further line from time to time."""
         waited = now - self._since
         if self._phase is None or waited < (_SLOW_SECONDS if self._is_terminal else _LINES_EVERY):
             return
@@ -223,7 +223,7 @@ class Display:
             typer.echo(f"{line}...")
 
     def end(self, recorder: TraceRecorder) -> None:
-        """End the present phase, and show how long it took."""
+        """End the present phase, and show its duration."""
         if self._phase is None:
             return
         span = recorder.phases.get(self._phase)

@@ -1,4 +1,4 @@
-"""One real message on a route, sent and seen by this command alone."""
+"""One real message on a route, sent and received by this command alone."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from probes.model.result import Party, ProbeResult
 from probes.run.runner import run_probe
 from probes.run.trace import TraceRecorder
 
-#: What deleting the message is allowed, after its result is known.
+#: In seconds, for deleting the message after the result is known.
 _TIDY_SECONDS = 5
 
 
 def own_signer(key: bytes) -> TokenSigner:
     """Return a signer with a name of its own.
 
-    Whoever probes the same mailboxes meanwhile, the service or another command, leaves this mail alone, and this one
-    theirs. What it may leave behind is taken away a day later, as any prober's is. Raise `ValueError` for a bad key.
+    Other probers of the same mailboxes, the service or another command, ignore this mail, and this one ignores theirs.
+    Leftovers are deleted a day later, as any prober's are. Raise `ValueError` for a bad key.
     """
     return TokenSigner(key, f"pantau-probe@{socket.gethostname()}/{token_hex(8)}")
 
 
 async def trip(route: MonitoredRoute, signer: TokenSigner, recorder: TraceRecorder) -> ProbeResult:
-    """Send a message on *route*, see it arrive, and take it away again."""
+    """Send a message on *route*, detect its arrival, and delete it."""
     patience = route.probing.patience
     token = signer.issue(route.name, datetime.now(UTC), patience.whole)
     watchers = {

@@ -130,7 +130,7 @@ def _kept(text: str) -> ChainHead:
 
 
 def _place(store: Path | None, config: Path, given: Path | None) -> _Place | _Running:
-    """Return the service if it runs, else the store to read."""
+    """Return the service if it runs, else the store."""
     if store is not None:
         return store
     socket = control_socket(config, given)
@@ -142,7 +142,7 @@ def _place(store: Path | None, config: Path, given: Path | None) -> _Place | _Ru
     try:
         request(socket, "GET", "/audit/head")
     except (httpx.ConnectError, OSError):
-        # There may also be an old file, which is out of date.
+        # An old file may exist, which is outdated.
         if (server := store_server(config)) is not None:
             return server
         if file.exists():
@@ -165,7 +165,7 @@ def _pages(service: _Running, after: int = 0) -> Iterator[Mapping[str, Any]]:
 
 
 def _asked(service: _Running, kept: ChainHead | None) -> Verifier:
-    """Verify the chain as the service serves it; it goes on writing meanwhile."""
+    """Verify the chain as the service serves it; it continues to write meanwhile."""
     verifier, of_kept = Verifier(), None
     end: ChainHead | None = None
     before: int | None = None

@@ -1,4 +1,4 @@
-"""`pantau letter-preview`: a letter or fax page to look at before there is an outage."""
+"""`pantau letter-preview`: sample of a letter or fax page."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def _write(directory: Path, files: Mapping[str, str]) -> None:
 
 
 def _day(text: str) -> datetime:
-    """Return when a day begins."""
+    """Return the begin of a day."""
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=MALAYSIA)
     except ValueError:

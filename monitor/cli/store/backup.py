@@ -91,7 +91,7 @@ def look(file: Path, what: Path) -> str:
     except DatabaseError:
         return f"{said}; its audit log has an older format and was not verified"
     if verifier.flaws:
-        # The copy equals the store, and may be needed all the more.
+        # The copy equals the store, and is even more important then.
         said = f"{said}; its AUDIT LOG WAS CHANGED ({verifier.flaws[0]}; `pantau audit verify --store` lists all)"
     return f"{said}; its audit log ends with {verifier.head.number}:{verifier.head.hash}"
 
@@ -101,10 +101,10 @@ async def _followed(file: Path) -> Verifier:
 
 
 def _dump(server: PostgresServer, final: Path) -> None:
-    """Copy with pg_dump, whose files administrators know."""
+    """Copy with pg_dump, whose format administrators use."""
     with made_whole(final) as part:
         dump = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password"]
-        # A copy that is restored elsewhere must not subscribe to sites, or hold their passwords.
+        # A copy that is restored elsewhere must not subscribe to sites, or contain their passwords.
         dump += ["--no-subscriptions", "--no-publications", f"--file={part}"]
         _run(dump, server.environ())
         _run(["pg_restore", "--list", str(part)], {}, quiet=True)

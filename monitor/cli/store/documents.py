@@ -20,9 +20,9 @@ from monitor.config.files.regular import NotRegularFileError, read_regular
 from monitor.config.files.section import IN_THE_STORE
 from monitor.model.document import FILE_NAME, digest_of
 
-#: In the directory: what its files were when they and the store last were the same.
+#: In the directory: the state of its files when they last equalled the store.
 _MARKS = ".pantau-documents.json"
-#: As many agencies of a kind are named; more are counted.
+#: Maximum of agencies of a kind that are named; more are counted.
 _NAMED = 20
 
 _Directory = Annotated[Path, typer.Argument(help="The directory of the agency files.", metavar="DIRECTORY")]
@@ -139,7 +139,7 @@ def export(
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """What the files of a directory were when they and the store last were the same, by agency."""
+    """The files of a directory when they last equalled the store, by agency."""
 
     file: Path
     digests: dict[str, str]
@@ -158,7 +158,7 @@ class _Marks:
         return cls(file, digests)
 
     def see(self, seen: Mapping[str, str]) -> None:
-        """Remember what is the same from now on."""
+        """Record what is equal from now on."""
         if all(self.digests.get(agency) == digest for agency, digest in seen.items()):
             return
         self.digests.update(seen)
@@ -179,7 +179,7 @@ def _see_that_the_store_counts(config: Path) -> None:
 
 
 def _files(directory: Path) -> Sequence[Mapping[str, str]]:
-    """Return the agency files as they are sent. End the command when one cannot be read, or there is none."""
+    """Return the agency files for the request. End the command if one is unreadable, or there is none."""
     try:
         files = agency_files(directory)
     except OSError as error:
@@ -205,7 +205,7 @@ def _files(directory: Path) -> Sequence[Mapping[str, str]]:
 
 
 def _digest(file: Path) -> str:
-    """Return the digest of a file's text; "" when it is not there."""
+    """Return the digest of a file's text; "" if it is missing."""
     try:
         return digest_of(text_of(read_regular(file, LARGEST)))
     except FileNotFoundError:
@@ -215,7 +215,7 @@ def _digest(file: Path) -> str:
 
 
 def _replace(file: Path, text: str | None) -> None:
-    """Write *text* in the place of a file, all or nothing; `None`: take it away."""
+    """Replace a file by *text* atomically; `None`: delete it."""
     if text is None:
         file.unlink(missing_ok=True)
         return
@@ -225,7 +225,7 @@ def _replace(file: Path, text: str | None) -> None:
 
 
 def _names(versions: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
-    """Return what the file of each agency is called: two that came from two directories may have one name."""
+    """Return the file name of each agency's document: two from different directories may have the same name."""
     names, taken = dict[str, str](), set[str]()
     for version in versions:
         name = version["name"] if re.fullmatch(FILE_NAME, version["name"]) else ""
@@ -237,7 +237,7 @@ def _names(versions: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
 
 
 def _order(config: Path, socket: Path | None, order: Mapping[str, Any]) -> Any:
-    """Let the running service do it, or do it here when none is running."""
+    """Let the running service execute the request, or execute it here if none is running."""
     where = control_socket(config, socket)
     if socket is not None or is_open(where) or belongs_to_another(where):
         return ask(config, socket, "POST", "/documents", order, within=LONG)
@@ -279,7 +279,7 @@ def _show(answer: Mapping[str, Any], directory: Path) -> None:
 
 
 def _clash(clash: Mapping[str, Any], directory: Path) -> Sequence[str]:
-    """Return what both have written, and what to do."""
+    """Return the edits of both sides, and what to do."""
     theirs, ours, common = clash["theirs"], clash["ours"], clash["common"]
     agency, number = theirs["agency"], theirs["number"]
     what = "removed it" if theirs["text"] is None else "wrote it"

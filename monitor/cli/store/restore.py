@@ -35,7 +35,7 @@ from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, 
 from monitor.store.schema.tables import journal
 
 _FILE = "pantau.sqlite"
-#: A process that wrote to a database less than this ago is running.
+#: A process that has written to a database within this time is running.
 _LIVES = timedelta(minutes=1)
 
 
@@ -87,7 +87,7 @@ def restore(
 
 
 class _Restore:
-    """Who restores, and the last numbers on paper."""
+    """Author of the restoration, and the last numbers on paper."""
 
     def __init__(self, by: str, numbers: Mapping[str, int], pages: Mapping[str, int]) -> None:
         self.by, self.numbers, self.pages = by, numbers, pages
@@ -107,10 +107,10 @@ def _name(uid: int) -> str:
 
 
 async def _see_put(state: Path, server: PostgresServer | None) -> None:
-    """End the command where no copy was put yet.
+    """End the command if no copy was put in place yet.
 
-    What is opened becomes a store; an empty one would know of no mark, and give all numbers again. A database that is to be
-    filled has to stay empty, too.
+    Opening an empty directory or database creates a store, which would contain no mark and assign all numbers again. A
+    database that is to be filled must stay empty, too.
     """
     place = state / _FILE if server is None else f"the {server}"
     try:
@@ -119,7 +119,7 @@ async def _see_put(state: Path, server: PostgresServer | None) -> None:
             is_there = is_there and (await connection.execute(select(exists(select(journal.c.id))))).scalar_one()
     except FileNotFoundError:
         is_there = False
-    except DatabaseError:  # Whoever opens it says what is wrong.
+    except DatabaseError:  # The code that opens it reports the problem.
         return
     if not is_there:
         fail(f"{place} holds no store: restore the copy there first (docs/how-to/operator/backup.md)")
@@ -155,14 +155,15 @@ def _put_back(file: Path, state: Path, word: _Restore, *, allow_broken_chain: bo
 
 
 def _set_aside(store: Path, kept: Path) -> None:
-    """Give the present store a second name. Whoever is killed here leaves it as it was, or put back whole."""
+    """Link the present store to a second name. If the process is killed here, the store is unchanged or complete."""
     if store.exists():
         with suppress(sqlite3.Error):
             connection = sqlite3.connect(store)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.close()
         os.link(store, kept)
-    # What was written last lies beside it, also when the store itself was deleted, and SQLite would read it into the copy.
+    # The latest writes are in these files, even if the store itself was deleted, and SQLite would apply them to the
+    # copy.
     for suffix in ("-wal", "-shm"):
         with suppress(FileNotFoundError):
             store.with_name(f"{store.name}{suffix}").rename(kept.with_name(f"{kept.name}{suffix}"))
@@ -170,7 +171,7 @@ def _set_aside(store: Path, kept: Path) -> None:
 
 @contextmanager
 def _room(state: Path) -> Iterator[Path]:
-    """Give a directory on the same disk, in which a copy becomes a store."""
+    """Yield a directory on the same disk, in which a copy becomes a store."""
     for leftover in state.glob(".pantau-restore-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     room = Path(tempfile.mkdtemp(prefix=".pantau-restore-", dir=state))
@@ -181,7 +182,7 @@ def _room(state: Path) -> Iterator[Path]:
 
 
 async def _mark(directory: Path, server: PostgresServer | None, word: _Restore, detail: Mapping[str, str]) -> None:
-    """Write into a store that it is an older copy: what is left out is found out when the service starts."""
+    """Mark a store as an older copy: the service determines the numbers to skip when it starts."""
     async with Database.open(directory, server, name="pantau-restore") as database:
         store, now = SqlStore(database), database.clock.now()
         async with store.transaction() as ledger:

@@ -32,7 +32,7 @@ def generate_key(
         typer.echo(new_key())
         return
     try:
-        # Never overwrite a key: what it encrypted would be lost.
+        # Never overwrite a key: secrets encrypted with it would be lost.
         write_private(to, f"{new_key()}\n".encode())
     except FileExistsError:
         fail(f"{to} exists and may be a key: name another file")

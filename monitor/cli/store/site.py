@@ -135,7 +135,7 @@ def _show(state: SiteLinkStatus) -> None:
 
 
 def _members(config: Path, name: str | None) -> Sequence[SiteConnection]:
-    """Return the sites that are configured, or the one that is called *name*; end the command where there is none."""
+    """Return the configured sites, or the one named *name*; end the command if there is none."""
     document = read_document(config)
     if not document.readable:
         fail("\n".join(str(problem) for problem in document.problems), 2)
@@ -163,5 +163,5 @@ def _tells(config: Path) -> bool:
 
 
 def _hub(config: Path) -> HubSettings:
-    """Read the section `hub`, whatever else is wrong with the configuration; end the command when it is."""
+    """Read the section `hub`, regardless of problems elsewhere in the configuration; end the command if it is invalid."""
     return section(config, "hub", HubSettings) or HubSettings()

@@ -26,7 +26,7 @@ from monitor.web.command.documents import ApplyRequest, write
 
 
 def write_documents(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
-    """Do what the service would do with `POST /documents`, except the reload; end the command when it cannot."""
+    """Execute `POST /documents` as the service would, except the reload; end the command on failure."""
     name = f"apply@{socket.gethostname()}/{os.getpid()}"
 
     async def written() -> Any:
@@ -48,7 +48,7 @@ def write_documents(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
 
 
 def stored_documents(config: Path, state: Path) -> Sequence[Mapping[str, Any]]:
-    """Return what the service would answer to `GET /documents`; end the command when the store cannot be read."""
+    """Return the answer of `GET /documents` without a service; end the command if the store is unreadable."""
     try:
         versions = read_documents(state, store_server(config))
     except DocumentsAwayError as away:

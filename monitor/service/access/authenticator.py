@@ -245,7 +245,7 @@ class Authenticator:
         # Pantau cannot tell whether the provider has checked a second factor.
         return await self._enter(user, address, what)
 
-    # -- the second factor ---------------------------------------------------------------------------------------
+    # -- second factor -------------------------------------------------------------------------------------------
 
     def is_held(self, user: User) -> bool:
         """Whether the user must set up a second factor first."""
@@ -352,7 +352,7 @@ class Authenticator:
         """Read every session again: roles have changed."""
         self._known.clear()
 
-    # -- what it is made of --------------------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _turn(self, name: str, device: str | None = None) -> AsyncIterator[None]:

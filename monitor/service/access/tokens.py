@@ -150,7 +150,7 @@ class ProgramTokens:
         await self._use(token, now)
         return token
 
-    # -- what it is made of --------------------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------------------------------
 
     async def _present(self, now: datetime) -> Mapping[str, ApiToken]:
         loop = asyncio.get_running_loop()

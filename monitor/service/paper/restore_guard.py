@@ -202,7 +202,7 @@ class RestoreGuard:
         await ledger.journal(AuditEntry(at=now, actor=self._service, event="store may be an older copy", detail=said))
         log.error("the store may be an older copy: letters and faxes wait (pantau paper status)", **detail)
 
-    # -- what is on paper ---------------------------------------------------------------------------------------------
+    # -- numbers on paper ---------------------------------------------------------------------------------------------
 
     async def _note(self, standing: StorePosition) -> None:
         """Write the mark outside."""
@@ -246,7 +246,7 @@ class RestoreGuard:
         )
         await self._files.write(self._mark)
 
-    # -- what people say ----------------------------------------------------------------------------------------------
+    # -- confirmation -------------------------------------------------------------------------------------------------
 
     async def view(self) -> PaperView:
         """Return what is needed to decide on a release."""

@@ -257,7 +257,7 @@ class MailboxSetups:
         """Delete a setup with its typed data."""
         self._kept.pop(setup.key, None)
 
-    # -- signing in ---------------------------------------------------------------------------------------------------
+    # -- sign-in ------------------------------------------------------------------------------------------------------
 
     async def try_password(
         self, setup: MailboxSetup, chosen: ChosenServers, username: str, password: str, *, seen_from: str = ""
@@ -414,7 +414,7 @@ class MailboxSetups:
         setup.way = setup.device = setup.out = setup.no_consent = None
         setup.tried, setup.mailbox = (), None
 
-    # -- how much -----------------------------------------------------------------------------------------------------
+    # -- limits -------------------------------------------------------------------------------------------------------
 
     def _count(self, by: str) -> None:
         now = self._clock.now()
