@@ -913,10 +913,10 @@ class App:
     def _crest(self, office: str) -> Crest | None:
         """Return an agency's crest from its file; a letter without one is valid."""
         agency = self._configuration().registry.agencies.get(office)
-        if agency is None or agency.office.crest is None:
+        if agency is None or agency.letterhead.crest is None:
             return None
         try:
-            return load_crest(agency.office.crest)
+            return load_crest(agency.letterhead.crest)
         except InvalidCrestError as bad:
             log.warning("a letter is printed without its crest", agency=office, why=str(bad))
             return None

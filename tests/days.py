@@ -137,7 +137,7 @@ def scenario(seed: int) -> Scenario:
                 contacts=() if on_rota else tuple(rng.sample(people, rng.randint(1, min(2, len(people))))),
                 rotas=(rota.name,) if on_rota and rota else (),
                 channels=channels,
-                call_again=again if Channel.VOICE in channels and rng.random() < 0.4 else None,
+                redial=again if Channel.VOICE in channels and rng.random() < 0.4 else None,
             )
         )
     named = rota is not None and any(step.rotas for step in steps)
@@ -145,7 +145,7 @@ def scenario(seed: int) -> Scenario:
         steps=tuple(steps),
         rounds=rng.randint(1, 4),
         repeat_after=rng.choice([5, 15, 30, 60]) * MINUTE,
-        acknowledge_for=rng.choice([1, 1, 2, 4]) * HOUR,
+        acknowledgement_timeout=rng.choice([1, 1, 2, 4]) * HOUR,
         rotas=(rota,) if named and rota else (),
     )
     begins = BEGINS + rng.randint(0, 6 * 24 * 60) * MINUTE

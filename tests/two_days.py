@@ -83,7 +83,7 @@ BRIEF = PolicySnapshot(
             Step(after=10 * MINUTE, contacts=(OPERATIONS,), channels=(Channel.VOICE,)),
         ),
         rounds=2,
-        acknowledge_for=timedelta(hours=4),
+        acknowledgement_timeout=timedelta(hours=4),
         rotas=(DUTY,),
     ),
     announcement=AnnouncementPlan(recipients=(MINISTRY,), updates=OfficeHours(calendar=Calendar(), zone=MALAYSIA)),
@@ -270,7 +270,7 @@ and writes down what came to everybody, in which words. A test plays it again an
 
 Jabatan Contoh Malaysia, in Putrajaya, loses its mail on Sunday, 31 January 2027, at 12.58 in the afternoon. Monday is
 Hari Wilayah, a holiday. On Monday evening mail can be sent again, and on Tuesday at 11.20 all of it works. Three officers
-have the duty in turn, a day each, handed over at 8.00. An acknowledgement stands for four hours (`acknowledge_for`). All
+have the duty in turn, a day each, handed over at 8.00. An acknowledgement stands for four hours (`acknowledgement_timeout`). All
 times are Malaysian.
 """
 

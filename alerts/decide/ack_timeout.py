@@ -1,6 +1,6 @@
 """Expiry of acknowledgements. Pure: the caller passes the time.
 
-An acknowledgement ends `acknowledge_for` after the assignee's last answer. The assignee is reminded first, and no
+An acknowledgement ends `acknowledgement_timeout` after the assignee's last answer. The assignee is reminded first, and no
 acknowledgement expires without a reminder: a service that was down at that time sends the reminder first, and then
 grants the usual time.
 """

@@ -101,7 +101,7 @@ def announce(
         return NoRecipients()  # Mail is only slow by now.
     if not plan.automatic:
         return _offer(incident, notices, now, overrides)
-    lasted = incident.since + plan.offered_after
+    lasted = incident.since + plan.release_offered_after
     if now < lasted:
         return NotBefore(lasted)
     return ReleaseNow() if staff_know(incident, notices) else AwaitStaffNotified()
@@ -130,7 +130,7 @@ def waits_for_staff(notice: Notification, notices: Sequence[Notification]) -> bo
 def offered_from(incident: Incident) -> datetime:
     """Return when offers of the release begin: the outage has lasted, and a recipient is reachable."""
     plan = incident.brief.announcement
-    return _reachable(plan, incident.since + plan.offered_after)
+    return _reachable(plan, incident.since + plan.release_offered_after)
 
 
 def _reachable(plan: AnnouncementPlan, at: datetime) -> datetime:

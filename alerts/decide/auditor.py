@@ -241,7 +241,7 @@ def _announcement(incident: Incident, notices: Sequence[Notification], now: date
     told = {n.person for n in notices if n.plan is Plan.ANNOUNCEMENT}
     match announce(incident, notices, now):
         case ReleaseNow():
-            since = incident.since + incident.brief.announcement.offered_after
+            since = incident.since + incident.brief.announcement.release_offered_after
         case Announce(drafts=drafts) if incident.released_at and any(d.person not in told for d in drafts):
             since = incident.released_at
         case Announce() if (due := follow_up(incident, notices, now - GRACE).since) is not None:

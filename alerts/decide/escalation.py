@@ -315,7 +315,7 @@ def _calls_due(incident: Incident, notices: Sequence[Notification]) -> Iterator[
     at, policy = incident.position, incident.brief.escalation
     if not 0 <= at.step < len(policy.steps) or at.round >= policy.rounds:
         return
-    again = policy.steps[at.step].call_again
+    again = policy.steps[at.step].redial
     if again is None:
         return
     latest: dict[str, list[Notification]] = {}
@@ -380,7 +380,7 @@ def _addresses(contact: Contact, position: Position, policy: EscalationPolicy) -
     is_repeat = position.round >= policy.rounds
     channels = sorted(policy.channels, key=_LOUDEST.index) if is_repeat else step.channels
     addresses = contact.addresses_on(channels) or contact.addresses
-    if step.call_again is None and not is_repeat:
+    if step.redial is None and not is_repeat:
         return addresses
     return tuple(replace(a, once=True) if a.channel is Channel.VOICE else a for a in addresses)
 

@@ -149,7 +149,7 @@ class _Occasion:
 
 def _on_change(incident: Incident, last: Notification) -> Iterator[_Occasion]:
     if last.facts.matter is not incident.present and not incident.unsteady:
-        due = incident.present_since + incident.brief.announcement.offered_after
+        due = incident.present_since + incident.brief.announcement.release_offered_after
         yield _Occasion(at=due, due=due, once=_changed(incident))
 
 

@@ -284,7 +284,7 @@ class Incident:
         if self.state is not IncidentState.ACKNOWLEDGED or self.heard_at is None:
             return None
         policy = self.brief.escalation
-        until = self.heard_at + policy.acknowledge_for
+        until = self.heard_at + policy.acknowledgement_timeout
         return until if self.reminded_at is None else max(until, self.reminded_at + policy.remind_before)
 
 
@@ -536,7 +536,7 @@ def release_is_offered(incident: Incident, now: datetime) -> bool:
         and {incident.matter, incident.present} <= OUTAGES
         and bool(plan.recipients)
         and not plan.automatic
-        and now >= incident.since + plan.offered_after
+        and now >= incident.since + plan.release_offered_after
     )
 
 

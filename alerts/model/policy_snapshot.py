@@ -41,7 +41,7 @@ class Step:
     rotas: tuple[str, ...] = ()
     #: In order of preference; each is used after the final failure of the previous one.
     channels: tuple[Channel, ...]
-    call_again: RedialPolicy | None = None
+    redial: RedialPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class EscalationPolicy:
     #: Everybody is notified again at each start of these hours; `None`: only at handovers.
     office_hours: OfficeHours | None = None
     #: Duration of an acknowledgement after the assignee's last answer.
-    acknowledge_for: timedelta = timedelta(minutes=60)
+    acknowledgement_timeout: timedelta = timedelta(minutes=60)
     #: The rotas of the steps.
     rotas: tuple[Rota, ...] = ()
     #: Replaces an empty rota.
@@ -83,7 +83,7 @@ class EscalationPolicy:
     @property
     def remind_before(self) -> timedelta:
         """How long before its expiry the assignee of an acknowledgement is reminded."""
-        return min(REMIND_BEFORE, self.acknowledge_for / 4)
+        return min(REMIND_BEFORE, self.acknowledgement_timeout / 4)
 
     @property
     def people(self) -> tuple[Contact, ...]:
@@ -116,7 +116,7 @@ class AnnouncementPlan:
     #: Release automatically. Opt-in: a false letter cannot be recalled.
     automatic: bool = False
     #: When the release is offered (or, if automatic, happens): a shorter outage needs no letter.
-    offered_after: timedelta = timedelta(minutes=30)
+    release_offered_after: timedelta = timedelta(minutes=30)
     #: The agency's office hours, in which a clerk posts letters; `None`: unknown.
     updates: OfficeHours | None = None
     #: Recipients get follow-ups on each working day, in those hours.

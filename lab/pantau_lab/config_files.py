@@ -26,10 +26,10 @@ class Timing:
     interval: str = "10s"
     session_timeout: str = "5s"
     arrival_timeout: str = "8s"
-    slow_after: str = "3s"
-    confirmation: str = "3s"
-    deferred_budget: str = "15s"
-    #: How long faults take. `slow` adds more to each delivery than `slow_after`, less than `arrival_timeout`.
+    slow_threshold: str = "3s"
+    retry_interval: str = "3s"
+    deferral_timeout: str = "15s"
+    #: How long faults take. `slow` adds more to each delivery than `slow_threshold`, less than `arrival_timeout`.
     tempo: FaultDelays = field(default_factory=FaultDelays)
     #: A call follows an unanswered SMS after this.
     call_after: str = "10s"
@@ -53,8 +53,8 @@ COUNTRY = Timing(
     interval="15s",
     session_timeout="8s",
     arrival_timeout="25s",
-    slow_after="15s",
-    deferred_budget="30s",
+    slow_threshold="15s",
+    deferral_timeout="30s",
     tempo=FaultDelays(slow_by=timedelta(seconds=18)),
 )
 
@@ -151,11 +151,11 @@ def _watching(ports: Ports, timing: Timing) -> dict[str, Any]:
             "interval": timing.interval,
             "session_timeout": timing.session_timeout,
             "arrival_timeout": timing.arrival_timeout,
-            "slow_after": timing.slow_after,
-            "confirmation": timing.confirmation,
-            "deferred_budget": timing.deferred_budget,
+            "slow_threshold": timing.slow_threshold,
+            "retry_interval": timing.retry_interval,
+            "deferral_timeout": timing.deferral_timeout,
         },
-        "flapping": {"falls": 3, "within": timing.unsteady_for},
+        "flapping": {"threshold": 3, "window": timing.unsteady_for},
         # The DNS knows nothing of these domains.
         "checks": {"mx": "off", "posture": "off"},
         "references": {each.key: _mailbox(each.key, each.domain, ports) for each in REFERENCES},
@@ -211,7 +211,7 @@ def _agency(agency: FictionalAgency, ports: Ports) -> dict[str, Any]:
 def _told(agency: FictionalAgency, timing: Timing) -> dict[str, Any]:
     signatory, contact = agency.signatory, agency.contact
     return {
-        "office": {
+        "letterhead": {
             "address": list(agency.address),
             "telephone": agency.telephone,
             "fax": agency.fax,
@@ -227,7 +227,7 @@ def _told(agency: FictionalAgency, timing: Timing) -> dict[str, Any]:
         "escalation": _escalation([agency.duty.key], [agency.duty.key, agency.deputy.key], timing),
         "announcement": {
             "release": timing.release,
-            "offered_after": timing.release_after,
+            "release_offered_after": timing.release_after,
             "recipients": {
                 agency.recipient.key: {
                     "title": agency.recipient.title,

@@ -45,7 +45,7 @@ def _ending(watched: MonitoredRoute, result: ProbeResult) -> Ending:
         return Ending.UNANSWERED
     if not was_taken_well(watched, result):
         return Ending.ANSWERED_LATE
-    return Ending.SLOW if _span(result, Phase.TRANSIT) > watched.probing.slow_after else Ending.WELL
+    return Ending.SLOW if _span(result, Phase.TRANSIT) > watched.probing.slow_threshold else Ending.WELL
 
 
 def _span(result: ProbeResult, phase: Phase) -> timedelta:
@@ -69,7 +69,7 @@ def _of_arrival(watched: MonitoredRoute, result: ProbeResult) -> dict[str, str]:
     took = _span(result, Phase.DATA).total_seconds()
     return {
         "transit": f"{_span(result, Phase.TRANSIT).total_seconds():.0f}",
-        "slow_after": f"{watched.probing.slow_after.total_seconds():.0f}",
+        "slow_threshold": f"{watched.probing.slow_threshold.total_seconds():.0f}",
         "took": f"{took:.0f}",
         "took_exactly": f"{took:.1f}",
         "slow_data": f"{watched.probing.patience.slow_data.total_seconds():.0f}",

@@ -23,7 +23,7 @@ _SHARED = "shared."
 #: Placeholders of a text about any run,
 _RUN = frozenset({"agency", "again", "sender", "to", "arrives", "sending"})
 #: about one whose message arrived,
-_ARRIVED = _RUN | {"transit", "slow_after", "took", "took_exactly", "slow_data"}
+_ARRIVED = _RUN | {"transit", "slow_threshold", "took", "took_exactly", "slow_data"}
 #: and about one that failed (`monitor.advice.case.Case.words`)
 _FAILED = _RUN | {
     *("host", "port", "server", "tls_name", "protocol", "implicit_port", "starttls_port", "security"),

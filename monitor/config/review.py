@@ -290,7 +290,7 @@ def _check_noc(settings: Settings, provision: SettingsContext, findings: Finding
             at = findings["alertmanager", "receive", "tell", key, "escalation"]
             check_escalation(tell.escalation, staff, provision, at)
     used = {channel for policy in policies for step in policy.steps for channel in step.channels}
-    check_letterhead(noc.office, used, there["office"])
+    check_letterhead(noc.letterhead, used, there["letterhead"])
 
 
 def _is_there(section: Section, key: str, provision: SettingsContext, findings: Findings) -> bool:
@@ -401,6 +401,6 @@ def _check_people(agency: Agency, provision: SettingsContext, findings: Findings
     check_announcement(agency.announcement, first, provision, findings["announcement"])
     used = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}
     used |= {channel for step in agency.escalation.steps for channel in step.channels}
-    check_letterhead(agency.office, used, findings["office"])
+    check_letterhead(agency.letterhead, used, findings["letterhead"])
     if {Channel.FAX, Channel.LETTER} & used:
         check_glyphs(agency.name, findings["name"])

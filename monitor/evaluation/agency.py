@@ -142,7 +142,7 @@ class AgencyMail:
             since.append(min((s.changed_at for s in down if s.changed_at), default=now))
         if not since:
             return None
-        patience: timedelta = max(2 * (r.probing.confirmation + r.probing.patience.whole) for r, _ in self.routes)
+        patience: timedelta = max(2 * (r.probing.retry_interval + r.probing.patience.whole) for r, _ in self.routes)
         until = max(since) + patience
         # A later time was recorded before the clock was set back.
         return until if is_recent(max(since), now, patience) else None
@@ -213,7 +213,7 @@ def _is_undecided(subject: HealthTracker) -> bool:
     if subject.health is Health.DOWN:
         return False
     fails = bool(subject.recent) and subject.recent[-1].grade in {Grade.BAD, Grade.PENDING}
-    return fails or 0 < subject.silent < subject.policy.failures_to_down
+    return fails or 0 < subject.silent < subject.policy.failure_threshold
 
 
 def _says_why(subject: HealthTracker) -> GradedRun | None:

@@ -367,7 +367,7 @@ class HealthEvaluator:
         if not _is_greylisted(result) or verdict.grade is Grade.NONE:
             return verdict
         subject.deferred_since = subject.deferred_since or result.started_at
-        if result.started_at - subject.deferred_since < route.probing.deferred_budget:
+        if result.started_at - subject.deferred_since < route.probing.deferral_timeout:
             return Attribution(grade=Grade.NONE)
         return verdict
 
@@ -409,7 +409,7 @@ class HealthEvaluator:
         looks: dict[str, datetime] = {}
         for judged in (route_name, *_first(self._proven)):
             for name in self.looks_wanted(judged):
-                looks[name] = now + self._routes[name].probing.confirmation
+                looks[name] = now + self._routes[name].probing.retry_interval
         for name in self.proofs_wanted():
             looks[name] = self._proof_at(name, now)
         return looks
@@ -423,7 +423,7 @@ class HealthEvaluator:
             return self._own.is_suspicious()
         # A mute route runs if the type of the agency's trouble depends on it.
         beside = (s for r, s in self._agencies[route.agency].routes if r.direction is route.direction)
-        return 0 < subject.silent < subject.policy.failures_to_down and any(s.health is Health.DOWN for s in beside)
+        return 0 < subject.silent < subject.policy.failure_threshold and any(s.health is Health.DOWN for s in beside)
 
     def looks_wanted(self, route_name: str) -> Sequence[str]:
         """Return the routes to run again soon after this one's run.
@@ -463,9 +463,9 @@ class HealthEvaluator:
 
     def _proof_at(self, control: str, now: datetime) -> datetime:
         """Return when to run a control route: soon, but not more often than any other repeated run."""
-        confirmation, last = self._routes[control].probing.confirmation, self._controlled[control]
-        soon = now + min(confirmation, _PROOF_SOON)
-        return soon if last is None else max(soon, last.started_at + confirmation)
+        retry_interval, last = self._routes[control].probing.retry_interval, self._controlled[control]
+        soon = now + min(retry_interval, _PROOF_SOON)
+        return soon if last is None else max(soon, last.started_at + retry_interval)
 
     # -- status --------------------------------------------------------------------------------------------------
 

@@ -400,7 +400,7 @@ def _may_be_old(failure: Failure) -> bool:
 def is_prompt(route: MonitoredRoute, result: ProbeResult) -> bool:
     """Whether the message arrived in time and in the inbox."""
     transit = result.phases.get(Phase.TRANSIT)
-    late = transit is not None and transit > route.probing.slow_after
+    late = transit is not None and transit > route.probing.slow_threshold
     return result.outcome is Outcome.DELIVERED and not late
 
 

@@ -19,8 +19,8 @@ class FlappingPolicy:
     three times.
     """
 
-    falls: int = 3
-    within: timedelta = timedelta(hours=2)
+    threshold: int = 3
+    window: timedelta = timedelta(hours=2)
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Flapping:
         # The stable time may have passed without a call.
         self.is_unsteady = self.is_unsteady and not self._is_steady(now)
         self.is_down, self._turned_at = True, now
-        self._falls = [*self._falls, now][-self.policy.falls :]
+        self._falls = [*self._falls, now][-self.policy.threshold :]
         self.is_unsteady = self.is_unsteady or self._has_fallen_too_often(now)
 
     def rose(self, since: datetime, now: datetime) -> datetime | None:
@@ -65,12 +65,12 @@ class Flapping:
         if self._turned_at is None or self._turned_at > now:
             self._turned_at = now
         self.is_unsteady = self.is_unsteady and not self._is_steady(now)
-        return self._turned_at + self.policy.within if self.is_unsteady else None
+        return self._turned_at + self.policy.window if self.is_unsteady else None
 
     def _is_steady(self, now: datetime) -> bool:
-        return self._turned_at is not None and now - self._turned_at >= self.policy.within
+        return self._turned_at is not None and now - self._turned_at >= self.policy.window
 
     def _has_fallen_too_often(self, now: datetime) -> bool:
         """Whether it flaps. Times in the future, after the clock was set back, are dropped."""
-        recent = [at for at in self._falls if timedelta(0) <= now - at < self.policy.within]
-        return len(recent) >= self.policy.falls
+        recent = [at for at in self._falls if timedelta(0) <= now - at < self.policy.window]
+        return len(recent) >= self.policy.threshold

@@ -16,19 +16,19 @@ _STEADY = 2
 def assess(grades: Sequence[Grade], current: Health, policy: HealthPolicy) -> Health:
     """Return the health by *grades*, oldest first, given the current health."""
     said = [g for g in grades if g in {Grade.GOOD, Grade.SLOW, Grade.BAD}]
-    if _ends_with(said, {Grade.BAD}, policy.failures_to_down):
+    if _ends_with(said, {Grade.BAD}, policy.failure_threshold):
         return Health.DOWN
     if current is Health.DOWN or current is Health.UNKNOWN:
-        arrived = _ends_with(said, {Grade.GOOD, Grade.SLOW}, policy.successes_to_up)
+        arrived = _ends_with(said, {Grade.GOOD, Grade.SLOW}, policy.success_threshold)
         if arrived:
             return Health.UP if said[-1] is Grade.GOOD else Health.DEGRADED
         undecided = current is Health.UNKNOWN and len(said) >= policy.patience
         return Health.DEGRADED if undecided else current
-    if _ends_with(said, {Grade.SLOW}, policy.failures_to_down):
+    if _ends_with(said, {Grade.SLOW}, policy.failure_threshold):
         return Health.DEGRADED
     if _ends_with(said, {Grade.SLOW, Grade.BAD}, policy.patience):
         return Health.DEGRADED
-    if _ends_with(said, {Grade.GOOD}, policy.successes_to_up):
+    if _ends_with(said, {Grade.GOOD}, policy.success_threshold):
         return Health.UP
     return current
 

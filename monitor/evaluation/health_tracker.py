@@ -87,7 +87,7 @@ class HealthTracker:
     @property
     def is_mute(self) -> bool:
         """Whether a streak of runs was inconclusive because of our own fault."""
-        return self.silent >= self.policy.failures_to_down
+        return self.silent >= self.policy.failure_threshold
 
     def begin_anew(self, policy: HealthPolicy) -> None:
         """Drop the runs of a replaced object; the health stays until new runs decide."""

@@ -40,13 +40,13 @@ class Grade(StrEnum):
 class HealthPolicy:
     """Lengths of streaks that change the health."""
 
-    failures_to_down: int = 3
-    successes_to_up: int = 2
+    failure_threshold: int = 3
+    success_threshold: int = 2
 
     @property
     def memory(self) -> int:
         """Number of graded runs that decide."""
-        return max(self.failures_to_down, self.successes_to_up)
+        return max(self.failure_threshold, self.success_threshold)
 
     @property
     def patience(self) -> int:

@@ -30,12 +30,12 @@ class ProbingPolicy:
 
     interval: timedelta = timedelta(minutes=5)
     #: A run that contradicts the current health is repeated after this.
-    confirmation: timedelta = timedelta(seconds=60)
+    retry_interval: timedelta = timedelta(seconds=60)
     patience: Timeouts = field(default_factory=Timeouts)
     #: A message that takes longer is slow.
-    slow_after: timedelta = timedelta(seconds=60)
+    slow_threshold: timedelta = timedelta(seconds=60)
     #: Greylisting (RFC 6647) is no verdict for this long. Any other 4xx is a failure.
-    deferred_budget: timedelta = timedelta(minutes=30)
+    deferral_timeout: timedelta = timedelta(minutes=30)
     health: HealthPolicy = field(default_factory=HealthPolicy)
     hours: Hours = ALWAYS
 

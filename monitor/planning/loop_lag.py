@@ -63,7 +63,7 @@ def _is_as_slow_without_lag(result: ProbeResult, lateness: LoopLag, probing: Pro
     """Whether a delivered run is as slow without the lag. Invalid where a server may have closed the connection."""
     if result.uncertain and lateness.longest >= SERVER_TIMEOUT:
         return False
-    spans = ((Phase.TRANSIT, probing.slow_after), (Phase.DATA, probing.patience.slow_data))
+    spans = ((Phase.TRANSIT, probing.slow_threshold), (Phase.DATA, probing.patience.slow_data))
     took = ((result.phases.get(phase), limit) for phase, limit in spans)
     return not any(span is not None and span - lateness.whole <= limit < span for span, limit in took)
 

@@ -290,7 +290,7 @@ class Prober:
         now = self._clock.now()
         for name, route in self._routes.items():
             if self._judge.is_to_be_confirmed(name):
-                self._schedule.bring_forward_within(name, route.probing.confirmation, now)
+                self._schedule.bring_forward_within(name, route.probing.retry_interval, now)
         self._ticker.poke()
 
     async def _plan(self, routes: Iterable[MonitoredRoute]) -> None:
@@ -303,7 +303,7 @@ class Prober:
                 self._show_overdue(route.agency)
                 if self._judge.is_suspicious(name) or self._judge.is_to_be_confirmed(name):
                     # A repeated run was due when the service or its process ended, or the health is stale.
-                    self._schedule.bring_forward_within(name, route.probing.confirmation, now)
+                    self._schedule.bring_forward_within(name, route.probing.retry_interval, now)
                 if name in self._trials:
                     self._schedule.order(name, now)
         self._ticker.poke()

@@ -417,7 +417,7 @@ async def _past(
     history, now = around.history, around.clock.now()
     if await history.catch_up():
         raise StoreUnavailable("results still wait to be written")
-    budgets = [route.probing.deferred_budget for route in routes]
+    budgets = [route.probing.deferral_timeout for route in routes]
     falls, still = await _falls(around.store, settings.flapping.build(), now)
     return _Past(
         # Limited to the present: the clock may have been ahead when it was written.
@@ -576,7 +576,7 @@ def _assigned(
 
 def _own_policy(settings: Settings) -> HealthPolicy:
     probing = settings.probing
-    return HealthPolicy(failures_to_down=probing.failures_to_down, successes_to_up=probing.successes_to_up)
+    return HealthPolicy(failure_threshold=probing.failure_threshold, success_threshold=probing.success_threshold)
 
 
 async def _falls(
@@ -584,7 +584,7 @@ async def _falls(
 ) -> tuple[Mapping[str, Sequence[datetime]], Sequence[Incident]]:
     """Return the recent falls of agencies, by their detected incidents, and the open ones."""
     async with store.reading() as ledger:
-        opened = await ledger.opened_since(now - policy.within)
+        opened = await ledger.opened_since(now - policy.window)
         still = await ledger.open_incidents()
     falls: dict[str, list[datetime]] = {i.dedup_key: [i.opened_at] for i in still if i.measured}
     for key, at in opened:

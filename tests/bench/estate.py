@@ -78,7 +78,7 @@ def probed_every(
     interval: timedelta, watched: Mapping[str, MonitoredRoute], patience: Timeouts = PROBING.patience
 ) -> Mapping[str, MonitoredRoute]:
     """Return the routes with another interval, and a confirmation as long as that."""
-    probing = replace(PROBING, interval=interval, confirmation=interval, patience=patience)
+    probing = replace(PROBING, interval=interval, retry_interval=interval, patience=patience)
     return {name: replace(route, probing=probing) for name, route in watched.items()}
 
 

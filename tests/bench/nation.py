@@ -74,8 +74,8 @@ def configured(
     """Write settings, and a file for each of so many agencies; return the settings file."""
     (directory / "agencies").mkdir(parents=True, mode=0o700)
     server.lay(directory)
-    patience = {"session_timeout": "15s", "arrival_timeout": "15s", "slow_after": "5s"}
-    patience["deferred_budget"] = _span(2 * max(interval, timedelta(minutes=15)))
+    patience = {"session_timeout": "15s", "arrival_timeout": "15s", "slow_threshold": "5s"}
+    patience["deferral_timeout"] = _span(2 * max(interval, timedelta(minutes=15)))
     settings: dict[str, Any] = {
         "mode": "watch",
         "listen": "127.0.0.1:0",
@@ -84,7 +84,7 @@ def configured(
         "agencies": "agencies/",
         "site": _SITE,
         "prober": _member(0),
-        "probing": {"interval": _span(interval), "confirmation": _span(interval)} | patience,
+        "probing": {"interval": _span(interval), "retry_interval": _span(interval)} | patience,
         # What they cost is none of a run's.
         "checks": dict.fromkeys(("mx", "posture", "certificate"), "off"),
         "official_suffixes": ["gov.my"],
@@ -101,7 +101,7 @@ def configured(
         domain = f"agensi-{code.lower()}.gov.my"
         boxes = {name: server.written(f"{name}@{domain}") for name in ("utama", "kedua")}
         office = {"address": ["62000 PUTRAJAYA"]}
-        agency = {"agency": code, "name": f"Agensi Contoh {code}", "domains": [domain], "office": office}
+        agency = {"agency": code, "name": f"Agensi Contoh {code}", "domains": [domain], "letterhead": office}
         (directory / "agencies" / f"{code.lower()}.yaml").write_text(_written(agency | {"mailboxes": boxes}))
     return file
 

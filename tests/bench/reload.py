@@ -87,7 +87,7 @@ async def _life(settings: Path, rounds: int) -> _Life:
 
 async def _edit_and_reload(reloader: Reloader, settings: Path, number: int) -> None:
     file = settings.parent / "agencies" / "jaah.yaml"
-    window = f'maintenance: [{{cron: "{number} 2 * * sun", for: 2h, why: Sandaran}}]\n'
+    window = f'maintenance: [{{cron: "{number} 2 * * sun", for: 2h, reason: Sandaran}}]\n'
     text = [line for line in file.read_text().splitlines(keepends=True) if not line.startswith("maintenance")]
     file.write_text("".join(text) + window)
     assert await reloader.reload("bangku") == []

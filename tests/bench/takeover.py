@@ -109,7 +109,7 @@ async def take_over(directory: Path, kills: int) -> None:
     """Kill so many times, by turns, and print what came of it."""
     found: list[Takeover] = []
     every = f"{_INTERVAL.total_seconds():.0f}s"
-    timing = replace(BRISK, interval=every, deferred_budget=every)
+    timing = replace(BRISK, interval=every, deferral_timeout=every)
     with Postgres() as postgres:
         async with company(directory, postgres, timing, _AGENCIES) as both:
             for service in both.services.values():

@@ -60,7 +60,7 @@ BESIDE: Final = {
 async def known(site: RunningSite) -> Mapping[str, str]:
     """Return what stands in this world for what a path names."""
     incident = await site.outage()
-    window = f"{{from: {PLANNED:%Y-%m-%d %H:%M}, until: {PLANNED:%Y-%m-%d} 23:30, why: Naik taraf pelayan}}"
+    window = f"{{from: {PLANNED:%Y-%m-%d %H:%M}, until: {PLANNED:%Y-%m-%d} 23:30, reason: Naik taraf pelayan}}"
     await site.rewritten(JCM.code, lambda text: f"{text.rstrip()}\nmaintenance: [{window}]\n")
     notices = await site.ask(f"/notifications?agency={UCM.code}")
     return {

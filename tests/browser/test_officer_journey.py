@@ -69,7 +69,7 @@ async def test_an_invited_officer_chooses_a_password_and_sets_their_agency_s_pro
     await officer.press(form.get_by_role("button"))
     await expect(officer.page.locator(".row").filter(has_text=f"Tukar cakera, {name}")).to_be_visible()
     written = (await site.document(MDC.code))["maintenance"]
-    assert f"Tukar cakera, {name}" in [each["why"] for each in written]
+    assert f"Tukar cakera, {name}" in [each["reason"] for each in written]
     versions = [who for who, kept in site.journal("documents written") if MDC.code in str(kept)]
     assert versions[-2:] == [f"{full} ({name})"] * 2
 
@@ -102,8 +102,8 @@ async def test_who_comes_second_is_shown_what_another_pen_has_written_and_loses_
 
     await ravi.press(ravi.button("edit.again", number=number))
     document = await site.document(MDC.code)
-    assert document["office"]["telephone"] == "04-000 0399"
-    assert "Kerja elektrik" in [each["why"] for each in document["maintenance"]]
+    assert document["letterhead"]["telephone"] == "04-000 0399"
+    assert "Kerja elektrik" in [each["reason"] for each in document["maintenance"]]
     await ravi.press(ravi.link("edit.versions"))
     await expect(ravi.page.locator("tbody tr").first).to_contain_text(site.logins["ravi"].full_name)
     await expect(ravi.page.locator("tbody tr").nth(1)).to_contain_text(ravi.say("pens.api"))

@@ -70,7 +70,7 @@ async def test_on_a_telephone_an_officer_adds_a_mailbox_by_hand_and_is_told_a_sl
     assert PASSWORD not in await ravi.page.content()
     await fits(ravi, NARROW["width"])
     written = (await site.document(MDC.code))["mailboxes"]["kaunter"]
-    assert list(written["login"]) == ["username", "password_kept"]
+    assert list(written["login"]) == ["username", "password_stored"]
     assert PASSWORD not in str(written)
 
     own = ravi.page.locator("section").filter(has=ravi.page.get_by_role("heading", name=address))
@@ -233,7 +233,7 @@ async def test_a_calendar_s_file_is_shown_before_anything_of_it_is_saved(site: R
     row = ravi.page.locator(".row").filter(has_text=long)
     await expect(row).to_be_visible()
     await fits(ravi, NARROW["width"])
-    assert [each["why"] for each in (await site.document(MDC.code))["maintenance"]][-1] == long
+    assert [each["reason"] for each in (await site.document(MDC.code))["maintenance"]][-1] == long
     assert "UPS" not in str(await site.document(MDC.code))
     await ravi.press(row.get_by_role("button"))
     assert long not in str(await site.document(MDC.code))

@@ -383,7 +383,9 @@ WHOLE_BRIEF = replace(
     subject_en="reference mailbox A",
     cause=Cause.CONNECT,
     announcement=AnnouncementPlan(
-        recipients=BRIEF.announcement.recipients, automatic=True, offered_after=timedelta(seconds=90, microseconds=5)
+        recipients=BRIEF.announcement.recipients,
+        automatic=True,
+        release_offered_after=timedelta(seconds=90, microseconds=5),
     ),
 )
 

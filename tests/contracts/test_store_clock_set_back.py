@@ -89,7 +89,7 @@ async def test_move_back_clock_set_back_keeps_how_long_everything_took(store: Sq
         assert instants(becomes) == moved
     incident = after[0]
     assert (incident.position.since, incident.began_at) == (T0 - 20 * MINUTE - BACK, T0 - 21 * MINUTE - BACK)
-    assert incident.acknowledged_until == T0 - 8 * MINUTE - BACK + incident.brief.escalation.acknowledge_for
+    assert incident.acknowledged_until == T0 - 8 * MINUTE - BACK + incident.brief.escalation.acknowledgement_timeout
 
 
 async def test_move_back_after_last_entry_goes_by_latest_time_that_engine_has_seen(store: SqlStore) -> None:

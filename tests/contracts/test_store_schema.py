@@ -19,7 +19,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inse
 from sqlalchemy.exc import DBAPIError
 
 from alerts.model.delivery import AttemptState
+from alerts.model.policy_snapshot import EscalationPolicy
 from monitor.model.health import Health
+from monitor.model.renamed_keys import rename_keys
 from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
@@ -28,12 +30,14 @@ from monitor.store.probing.history import History
 from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.schema import migrations
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, upgrade
-from monitor.store.schema.tables import advance_notice, hour, journal, metadata
+from monitor.store.schema.rows import BRIEF
+from monitor.store.schema.tables import advance_notice, document, hour, journal, metadata, offered_document
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
 
 AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 #: The schema before the newest.
 BEFORE = "0009"
 
@@ -349,3 +353,40 @@ async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_up
     assert (first.number, second.number) == (told["number"], changed["number"])
     assert (first.begins, first.made_at, first.made_by) == (begins, AT, "Siti Contoh (siti)")
     assert (second.before, found.replaced, entries) == (first, {first.number}, [1, 3])
+
+
+_DOCUMENT = """\
+agency: JCM  # Jabatan
+letterhead: {telephone: 03-0000 0100}
+probing: {retry_interval: 30s}
+escalation: {acknowledgement_timeout: 2h}
+"""
+
+
+async def test_migration_renames_keys_of_documents_and_policies(place: SourceLocation) -> None:
+    """A store of the schema before holds old keys; what was replaced stays as its writer left it."""
+    brief = replace(trigger().brief, escalation=EscalationPolicy(steps=(), acknowledgement_timeout=2 * HOUR))
+    before = BRIEF.dump_json(brief).decode().replace('"acknowledgement_timeout"', '"acknowledgement_timeout"')
+    before = before.replace('"release_offered_after"', '"release_offered_after"')
+    assert before.count("acknowledgement_timeout") == before.count('"release_offered_after"') == 1
+    opened_at("0049", place, brief=before)
+    versions = "INSERT INTO document (agency, number, name, text, pen, written_by, written_at, replaced_at)"
+    offers = "INSERT INTO offered_document (agency, name, text, offered_by, offered_at)"
+    with place.engine.begin() as connection:
+        for number, replaced_at in ((1, AT), (2, None)):
+            row = {"number": number, "text": _DOCUMENT, "at": AT, "replaced_at": replaced_at}
+            values = "VALUES ('JCM', :number, 'jcm.yaml', :text, 'files', 'Siti', :at, :replaced_at)"
+            connection.execute(text(f"{versions} {values}"), row)
+        offered = {"text": _DOCUMENT, "at": AT}
+        connection.execute(text(f"{offers} VALUES ('JCM', 'jcm.yaml', :text, 'hub', :at)"), offered)
+
+    async with Database.open(place.directory, place.server) as database:
+        async with database.read() as connection:
+            texts = await connection.execute(select(document.c.text).order_by(document.c.number))
+            assert list(texts.scalars()) == [_DOCUMENT, rename_keys(_DOCUMENT)]
+            assert (await connection.execute(select(offered_document.c.text))).scalar_one() == rename_keys(_DOCUMENT)
+        async with SqlStore(database).transaction() as ledger:
+            (active,) = await ledger.active_incidents()
+            found = await ledger.incident(active)
+    assert found is not None
+    assert found.brief == brief

@@ -90,7 +90,7 @@ _BOMB = b"a: &a [x, x, x, x, x, x, x, x, x]\n" + b"".join(
 _BOMB_OF_TEXTS = b"a: &a {x: y, z: w}\n" + b"".join(
     b"%c: &%c {a: *%c, b: *%c, c: *%c, d: *%c}\n" % (n, n, *[n - 1] * 4) for n in range(98, 123)
 )
-_MAINTENANCE = "maintenance:\n  - {from: %s, until: %s, why: kerja}\n"
+_MAINTENANCE = "maintenance:\n  - {from: %s, until: %s, reason: kerja}\n"
 
 _DRAWN = b'<svg xmlns="http://www.w3.org/2000/svg">%s</svg>'
 

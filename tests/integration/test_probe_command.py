@@ -29,11 +29,13 @@ PROVIDERS = StandIns(
     fax_caller="+60300000199",
 )
 #: Nothing that is answered, or arrives, comes too late on a machine that stands still for a while.
-PATIENT = Timing(interval="20s", session_timeout="20s", arrival_timeout="20s", slow_after="15s", deferred_budget="30s")
+PATIENT = Timing(
+    interval="20s", session_timeout="20s", arrival_timeout="20s", slow_threshold="15s", deferral_timeout="30s"
+)
 #: What is told only once nothing has come for so long.
 BRIEF = {
-    Fault.LOSE: replace(PATIENT, arrival_timeout="2s", slow_after="1s"),
-    Fault.CUT_LOST: replace(PATIENT, arrival_timeout="2s", slow_after="1s"),
+    Fault.LOSE: replace(PATIENT, arrival_timeout="2s", slow_threshold="1s"),
+    Fault.CUT_LOST: replace(PATIENT, arrival_timeout="2s", slow_threshold="1s"),
     Fault.MUTE: replace(PATIENT, session_timeout="4s"),
 }
 

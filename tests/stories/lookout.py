@@ -29,9 +29,9 @@ SWIFT = Timing(
     interval="2s",
     session_timeout="2s",
     arrival_timeout="2s",
-    slow_after="2s",
-    confirmation="1s",
-    deferred_budget="4s",
+    slow_threshold="2s",
+    retry_interval="1s",
+    deferral_timeout="4s",
     tempo=FaultDelays(slow_by=timedelta(seconds=3)),
 )
 #: In seconds. A run takes longer, and a route runs every other second.

@@ -39,7 +39,7 @@ HUB = "pusat"
 FRESH_FOR = "15s"
 #: What is refused is refused at once; nothing else is a fault, however busy the machine is with other things.
 UNHURRIED = replace(
-    BRISK, interval="8s", session_timeout="8s", arrival_timeout="25s", slow_after="20s", deferred_budget="8s"
+    BRISK, interval="8s", session_timeout="8s", arrival_timeout="25s", slow_threshold="20s", deferral_timeout="8s"
 )
 #: Few, since each costs every site a run; and one way only: an outage is told at once as what it stays.
 _ROUTES = ({"direction": "internal"}, {"direction": "outbound", "reference": "rujukan-a"})

@@ -31,7 +31,7 @@ def receiving(settings: Path) -> None:
         file.write("alertmanager: {receive: {token_file: secrets/alertmanager}}\n")
         # Nothing here is about mail: none is sent meanwhile.
         began, ends = (f"{datetime.now(UTC) + timedelta(hours=n):%Y-%m-%d %H:%M}Z" for n in (-1, 1))
-        file.write(f"maintenance: [{{from: {began}, until: {ends}, why: ujian}}]\n")
+        file.write(f"maintenance: [{{from: {began}, until: {ends}, reason: ujian}}]\n")
 
 
 def webhook(play: Theatre) -> str:

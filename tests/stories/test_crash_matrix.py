@@ -127,4 +127,4 @@ def probe_nothing(settings: Path) -> None:
         "from": f"{now - timedelta(hours=1):%Y-%m-%d %H:%M}Z",
         "until": f"{now + timedelta(hours=1):%Y-%m-%d %H:%M}Z",
     }
-    settings.write_text(yaml.safe_dump(document | {"maintenance": [window | {"why": "ujian"}]}))
+    settings.write_text(yaml.safe_dump(document | {"maintenance": [window | {"reason": "ujian"}]}))

@@ -84,7 +84,7 @@ async def test_04_before_the_first_result_nothing_is_green(tmp_path: Path) -> No
     Pantau: It is absent before the first result.
     """
     # Each route has its place in the interval: of a shorter one a first run might fall between the start and the look.
-    patient = replace(SWIFT, interval="30d", deferred_budget="30d")
+    patient = replace(SWIFT, interval="30d", deferral_timeout="30d")
     async with lookout(tmp_path, timing=patient) as watching:
         scraped = await watching.scrape()
         for name in ("probe_success", "mail_up", "mail_degraded", "probe_success_timestamp_seconds"):
@@ -189,7 +189,7 @@ async def test_12_a_message_delivered_twice_is_one_success_and_one_duplicate(tmp
     """
     # A run that fails for no duplicate, but because the machine stood still for two seconds, would be counted as well.
     unhurried = replace(
-        SWIFT, interval="6s", session_timeout="6s", arrival_timeout="30s", slow_after="30s", deferred_budget="6s"
+        SWIFT, interval="6s", session_timeout="6s", arrival_timeout="30s", slow_threshold="30s", deferral_timeout="6s"
     )
     async with lookout(tmp_path, timing=unhurried) as watching:
         await proven(watching, IN)

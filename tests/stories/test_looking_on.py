@@ -19,7 +19,7 @@ from tests.stories.theatre import BRISK, JCM, Theatre, theatre
 PASSWORD = "kerusi rotan di beranda hujan"
 #: Nothing is sent but what somebody asks for, and nothing of that is about speed.
 CALM = replace(
-    BRISK, interval="1h", deferred_budget="2h", session_timeout="30s", arrival_timeout="60s", slow_after="60s"
+    BRISK, interval="1h", deferral_timeout="2h", session_timeout="30s", arrival_timeout="60s", slow_threshold="60s"
 )
 
 

@@ -42,7 +42,7 @@ async def test_whoever_took_the_duty_over_is_called_until_a_key_is_pressed(tmp_p
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
         again = {"every": "1s", "times": 3}
-        rewrite(play, rotas=ROTAS, escalation={"steps": [CALL | {"call_again": again}], "fallback": JCM.duty.key})
+        rewrite(play, rotas=ROTAS, escalation={"steps": [CALL | {"redial": again}], "fallback": JCM.duty.key})
         assert (await play.control("/reload", by="Pegawai Contoh")).json()["taken"] is True
         until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         order = {"rota": "JCM/bertugas", "person": JCM.deputy.key, "ends_at": until, "by": "Pegawai Contoh"}

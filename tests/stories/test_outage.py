@@ -12,7 +12,7 @@ from pantau_lab.world import AGENCIES
 from tests.stories.theatre import BRISK, CALLED_ONCE, JCM, theatre
 
 #: What comes after three seconds is slow, and not lost, though the machine stands still for some more.
-SLOW_AFTER_TWO = replace(BRISK, slow_after="2s", arrival_timeout="15s")
+SLOW_AFTER_TWO = replace(BRISK, slow_threshold="2s", arrival_timeout="15s")
 
 
 async def test_an_unanswered_sms_becomes_a_call_and_recovery_is_told_to_those_who_were_told(tmp_path: Path) -> None:

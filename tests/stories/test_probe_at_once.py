@@ -15,7 +15,7 @@ from tests.stories.living import Living, bring_to_life
 from tests.stories.lookout import AGENCY, Lookout, lookout
 
 #: The commands are what sends; nothing here is about speed.
-CALM = Timing(interval="5m", session_timeout="20s", arrival_timeout="30s", slow_after="30s", deferred_budget="5m")
+CALM = Timing(interval="5m", session_timeout="20s", arrival_timeout="30s", slow_threshold="30s", deferral_timeout="5m")
 
 
 @pytest.mark.blind

@@ -95,8 +95,8 @@ async def reloading(play: Theatre, name: str) -> AsyncIterator[None]:
     agency = yaml.safe_load(file.read_text())
 
     async def keep() -> None:
-        for slow_after in cycle(("4s", "5s")):
-            file.write_text(yaml.safe_dump(agency | {"probing": {"slow_after": slow_after}}, sort_keys=False))
+        for slow_threshold in cycle(("4s", "5s")):
+            file.write_text(yaml.safe_dump(agency | {"probing": {"slow_threshold": slow_threshold}}, sort_keys=False))
             assert (await play.control("/reload")).json()["taken"] is True
             await asyncio.sleep(1.5)
 

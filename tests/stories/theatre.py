@@ -35,10 +35,10 @@ BRISK = Timing(
     session_timeout="3s",
     arrival_timeout="5s",
     # Nothing is slow that arrives: a machine that stands still for two seconds is not what stories are about.
-    slow_after="5s",
+    slow_threshold="5s",
     tempo=FaultDelays(slow_by=timedelta(seconds=3)),
-    confirmation="1s",
-    deferred_budget="4s",
+    retry_interval="1s",
+    deferral_timeout="4s",
     call_after="2s",
     call_again_after="10s",
     release_after="4s",

@@ -9,7 +9,7 @@ every gateway the best one redials at growing intervals (`redial_after`). It has
 An address with office hours is not used outside of them. Staff are notified at the next address that answers now;
 without any, at this one, because silence is worse. An office outside is notified when it opens.
 
-A call without a key press has failed and is retried like an unanswered one, except in a step with `call_again`, for
+A call without a key press has failed and is retried like an unanswered one, except in a step with `redial`, for
 which `alerts.decide.escalation` decides, and except for an all-clear.
 """
 

@@ -90,7 +90,7 @@ def ack(
 ) -> None:
     """Acknowledge an incident: this stops escalation to staff, not the announcement.
 
-    It expires (`acknowledge_for`, an hour): acknowledge again, add a note or release the announcement to extend it. A reminder
+    It expires (`acknowledgement_timeout`, an hour): acknowledge again, add a note or release the announcement to extend it. A reminder
     is sent by SMS before it expires; then escalation goes on. An incident that somebody else has acknowledged stays theirs
     unless you take it over: they are notified by SMS, and so is everybody who was notified of the incident.
     """

@@ -223,7 +223,7 @@ def files_of(draft: FirstMailbox, key: bytes, listen: str, callbacks: str) -> Ma
         "mode": "watch",
         "state": STATE_DIRECTORY,
         "agencies": "agencies/",
-        "probing": {"interval": "1m", "confirmation": "15s"},
+        "probing": {"interval": "1m", "retry_interval": "15s"},
     }
     if listen:
         settings |= {"listen": listen, "callbacks": {"listen": callbacks}}

@@ -64,7 +64,7 @@ def letter_preview(
     if as_fax:
         page = fax(facts, chosen.addressee, loaded.wording)
     else:
-        crest = load_crest(found.office.crest) if found.office.crest else None
+        crest = load_crest(found.letterhead.crest) if found.letterhead.crest else None
         page = render_letter(facts, chosen.addressee, loaded.wording, crest=crest)
     path = output or Path(f"{found.agency}-{purpose}{'-fax' if as_fax else ''}.pdf")
     try:

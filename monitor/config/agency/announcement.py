@@ -96,7 +96,7 @@ class AnnouncementSettings(Section):
     """Recipients of announcements, and how announcements are released."""
 
     release: ReleaseMode = ReleaseMode.MANUAL
-    offered_after: Span = timedelta(minutes=30)
+    release_offered_after: Span = timedelta(minutes=30)
     """When release is offered (or, if automatic, happens): a shorter outage needs no letter."""
     updates: UpdateDays = UpdateDays.WORKDAYS
     """When whoever was told is told again that it lasts: workdays, or never."""
@@ -107,7 +107,7 @@ class AnnouncementSettings(Section):
         return AnnouncementPlan(
             recipients=tuple(recipient.build(key, calendar, zone) for key, recipient in self.recipients.items()),
             automatic=self.release is ReleaseMode.AUTOMATIC,
-            offered_after=self.offered_after,
+            release_offered_after=self.release_offered_after,
             updates=calendar.build(zone),
             follows_up=self.updates is UpdateDays.WORKDAYS,
         )

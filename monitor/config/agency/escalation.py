@@ -16,7 +16,7 @@ from alerts.model.policy_snapshot import EscalationPolicy, RedialPolicy, Step
 from monitor.config.files.section import Count, Duration, Section, Slug, Span
 
 
-class CallAgainSettings(Section):
+class RedialSettings(Section):
     """Redial policy: a call that ended without a keypress is repeated while its step runs."""
 
     every: Span = Field(examples=["2m"])
@@ -36,7 +36,7 @@ class StepSettings(Section):
     """Of each whoever is on call when the step starts."""
     channels: tuple[Channel, ...] = Field(examples=["[sms, voice]"])
     """In this order, each only when the one before failed for good."""
-    call_again: CallAgainSettings | None = None
+    redial: RedialSettings | None = None
     """How often a call is repeated that nobody answers with a keypress; default: after one and after three minutes."""
 
 
@@ -50,7 +50,7 @@ class EscalationSettings(Section):
     """From the last step of a round to the first of the next."""
     repeat_interval: Span = timedelta(hours=1)
     """How often staff on duty are called again after the last round, day and night, while nobody has acknowledged."""
-    acknowledge_for: Span = timedelta(hours=1)
+    acknowledgement_timeout: Span = timedelta(hours=1)
     """How long an acknowledgement stands after whoever gave it was last heard of; then the next step begins."""
     fallback: Slug | None = Field(default=None, examples=["pegawai-bertugas"])
     """A contact who is told in the place of a rota that has nobody on call."""
@@ -73,7 +73,7 @@ class EscalationSettings(Section):
                     contacts=tuple(people[key] for key in step.contacts),
                     rotas=tuple(rotas[key].name for key in step.rotas),
                     channels=step.channels,
-                    call_again=_again(step.call_again),
+                    redial=_again(step.redial),
                 )
                 for step in self.steps
             ),
@@ -81,7 +81,7 @@ class EscalationSettings(Section):
             repeat_after=self.repeat_after,
             repeat_interval=self.repeat_interval,
             office_hours=hours,
-            acknowledge_for=self.acknowledge_for,
+            acknowledgement_timeout=self.acknowledgement_timeout,
             rotas=tuple(rotas[key] for key in named),
             fallback=people[self.fallback] if self.fallback else None,
         )
@@ -91,5 +91,5 @@ class EscalationSettings(Section):
 NOBODY = EscalationSettings(steps=())
 
 
-def _again(settings: CallAgainSettings | None) -> RedialPolicy | None:
+def _again(settings: RedialSettings | None) -> RedialPolicy | None:
     return None if settings is None else RedialPolicy(every=settings.every, times=settings.times)

@@ -33,7 +33,7 @@ class LoginSettings(Section):
     username: Line = Field(examples=["peti-pantau@jabatan-contoh.gov.my"])
     """With an access token, the address of the mailbox to open; a shared one is named here."""
     password: SecretStr | None = None
-    """By `password_file:` or `password_env:`; typed in the portal, by `password_kept:`, which that writes."""
+    """By `password_file:` or `password_env:`; typed in the portal, by `password_stored:`, which that writes."""
     oauth: OAuthSettings | None = None
     """Access tokens from the provider (XOAUTH2), as Microsoft 365 and Google Workspace ask for."""
     token_file: KeptFile | None = None

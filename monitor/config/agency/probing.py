@@ -34,15 +34,15 @@ class MaintenanceSettings(Section):
     ends: Moment | None = Field(default=None, alias="until", examples=["2026-12-02 04:00"])
     cron: Cron | None = Field(default=None, examples=['"0 2 * * sun"'])
     lasts: Span | None = Field(default=None, alias="for", examples=["2h"])
-    why: Line = Field(examples=["Naik taraf pelayan mel"])
+    reason: Line = Field(examples=["Naik taraf pelayan mel"])
     """What is done then; the log quotes it."""
 
     def build(self, zone: ZoneInfo) -> Window:
         """Return the window in *zone*."""
         if self.cron is not None and self.lasts is not None:
-            return Recurring(self.cron, self.lasts, zone, self.why)
+            return Recurring(self.cron, self.lasts, zone, self.reason)
         begins, ends = self.begins or _SOME_DAY, self.ends or _SOME_DAY
-        return OneTimeWindow(WindowOccurrence(aware(begins, zone), aware(ends, zone), self.why))
+        return OneTimeWindow(WindowOccurrence(aware(begins, zone), aware(ends, zone), self.reason))
 
 
 def build_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo) -> tuple[Window, ...]:
@@ -104,13 +104,13 @@ def _soon_and_not_too_soon(span: timedelta) -> timedelta:
 class FlappingSettings(Section):
     """Flapping limit: after so many failures within the span the incident stays open until no failure has occurred for as long."""
 
-    falls: Annotated[int, AfterValidator(_more_than_one), InvalidValue(3)] = 3
+    threshold: Annotated[int, AfterValidator(_more_than_one), InvalidValue(3)] = 3
     """How often an agency may go down; the fall with this number is told as unsteady, and its recovery not at once."""
-    within: Annotated[Span, AfterValidator(_within_a_day)] = timedelta(hours=2)
+    window: Annotated[Span, AfterValidator(_within_a_day)] = timedelta(hours=2)
 
     def build(self) -> FlappingPolicy:
         """Return the policy for the evaluator."""
-        return FlappingPolicy(falls=self.falls, within=self.within)
+        return FlappingPolicy(threshold=self.threshold, window=self.window)
 
 
 class ProbingSettings(Section):
@@ -122,15 +122,15 @@ class ProbingSettings(Section):
     """A connection that does nothing for this long is given up."""
     arrival_timeout: Span = timedelta(minutes=4)
     """A message that has not arrived this long after it was accepted is lost."""
-    slow_after: Span = timedelta(seconds=60)
+    slow_threshold: Span = timedelta(seconds=60)
     """A message that took longer than this is slow: staff hear of it, nobody outside."""
-    confirmation: Span = timedelta(seconds=60)
+    retry_interval: Span = timedelta(seconds=60)
     """After a first failure, look again this soon."""
-    failures_to_down: Count = 3
+    failure_threshold: Count = 3
     """So many failures in a row mean that mail is down."""
-    successes_to_up: Count = 2
+    success_threshold: Count = 2
     """So many successes in a row mean that mail works again."""
-    deferred_budget: Span = timedelta(minutes=30)
+    deferral_timeout: Span = timedelta(minutes=30)
     """A server may greylist us for this long before it counts as a failure. Any other 4xx is one at once."""
     when: tuple[WindowSettings, ...] | None = None
     """The hours in which mail is probed, and an outage seen; default: always."""
@@ -143,11 +143,11 @@ class ProbingSettings(Section):
         """Return how a route is probed and evaluated; local times are those of *zone*."""
         return ProbingPolicy(
             interval=self.interval,
-            confirmation=self.confirmation,
+            retry_interval=self.retry_interval,
             patience=Timeouts(session=self.session_timeout, arrival=self.arrival_timeout),
-            slow_after=self.slow_after,
-            deferred_budget=self.deferred_budget,
-            health=HealthPolicy(failures_to_down=self.failures_to_down, successes_to_up=self.successes_to_up),
+            slow_threshold=self.slow_threshold,
+            deferral_timeout=self.deferral_timeout,
+            health=HealthPolicy(failure_threshold=self.failure_threshold, success_threshold=self.success_threshold),
             hours=Hours(when=tuple(window.build(zone) for window in self.when or ()), maintenance=tuple(maintenance)),
         )
 
@@ -158,18 +158,18 @@ class ProbingOverrides(Section):
     interval: Span | None = None
     session_timeout: Span | None = None
     arrival_timeout: Span | None = None
-    slow_after: Span | None = None
-    confirmation: Span | None = None
-    failures_to_down: Count | None = None
-    successes_to_up: Count | None = None
-    deferred_budget: Span | None = None
+    slow_threshold: Span | None = None
+    retry_interval: Span | None = None
+    failure_threshold: Count | None = None
+    success_threshold: Count | None = None
+    deferral_timeout: Span | None = None
     when: tuple[WindowSettings, ...] | None = None
 
     def over(self, defaults: ProbingSettings) -> ProbingSettings:
         """Return *defaults* with these overrides; a longer interval alone extends the deferral budget to itself."""
         own = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
-        if self.interval is not None and self.deferred_budget is None:
-            own["deferred_budget"] = max(self.interval, defaults.deferred_budget)
+        if self.interval is not None and self.deferral_timeout is None:
+            own["deferral_timeout"] = max(self.interval, defaults.deferral_timeout)
         return defaults.model_copy(update=own)
 
 
@@ -193,8 +193,8 @@ def check_probing(probing: ProbingSettings, written: Section, findings: Findings
     compare(
         "session_timeout", "interval", "the interval is shorter than the session timeout: pending tokens may overlap"
     )
-    compare("slow_after", "arrival_timeout", "a message would be lost before it is slow")
-    compare("confirmation", "interval", "a confirmation is meant to come sooner than the next probe")
-    compare("interval", "deferred_budget", "a deferral would use up its budget before the next probe")
+    compare("slow_threshold", "arrival_timeout", "a message would be lost before it is slow")
+    compare("retry_interval", "interval", "a retry is meant to come sooner than the next probe")
+    compare("interval", "deferral_timeout", "a deferral would use up its budget before the next probe")
     if written.model_dump().get("when") == ():
         findings["when"].error("no window is named: nothing would be probed", "a window, or leave the key out")

@@ -68,6 +68,10 @@ class Findings:
         self._note(message, instead, Severity.ERROR)
         _mark(self._found, self.path)
 
+    def mark_broken(self) -> None:
+        """Mark the value as broken without a message: another finding explains it."""
+        _mark(self._found, self.path)
+
     def error(self, message: str, instead: str = "") -> None:
         """Note what makes the configuration unusable."""
         self._note(message, instead, Severity.ERROR)

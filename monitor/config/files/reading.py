@@ -25,6 +25,7 @@ from monitor.config.files.secret import SecretResolver, SecretUnavailableError
 from monitor.config.files.section import InvalidValue, OptionalSecret
 from monitor.model.document import SECRET_NAME
 from monitor.model.lazy_text import both, either, said
+from monitor.model.renamed_keys import old_keys
 
 _EXAMPLES = {int: "NUMBER", float: "NUMBER", bool: "true | false", timedelta: "30s | 5m | 1h30m", FilePath: "PATH"}
 _BLANKS: Mapping[Any, Any] = {
@@ -214,6 +215,7 @@ class Reader:
     def __init__(self, findings: Findings, vault: SecretResolver) -> None:
         self.findings = findings
         self._vault = vault
+        self._has_noted_old_keys = False
 
     def read(
         self, model: type[M], data: object, path: Path = (), *, given: Mapping[str, object] | None = None
@@ -231,8 +233,19 @@ class Reader:
             except ValidationError as error:
                 # What stands under a key that may not be written is told, too: before all of it is taken out.
                 details = sorted(error.errors(include_url=False), key=lambda detail: "[key]" in detail["loc"])
+                if any(detail["type"] == "extra_forbidden" for detail in details):
+                    self._note_old_keys()
                 read = _mended(read, dict(self._note(model, detail, read, path) for detail in details))
         return None
+
+    def _note_old_keys(self) -> None:
+        if self._has_noted_old_keys:
+            return
+        self._has_noted_old_keys = True
+        for path, name in old_keys(self.findings.document.data):
+            self.findings.root[path].broken(said("`{old}` is now `{new}`", old=str(path[-1]), new=name), name)
+            # A required key is not missing where it has its old name.
+            self.findings.root[(*path[:-1], name)].mark_broken()
 
     def _note(self, model: type[BaseModel], detail: ErrorDetails, data: object, path: Path) -> tuple[Path, Any]:
         """Note one of pydantic's errors; return where it is, below *model*, and what to put there."""
@@ -338,7 +351,7 @@ class Reader:
 
 def sources(key: str) -> tuple[str, str, str]:
     """Return the keys under which it is written where the secret *key* is kept: a file, a variable, what was typed."""
-    return f"{key}_file", f"{key}_env", f"{key}_kept"
+    return f"{key}_file", f"{key}_env", f"{key}_stored"
 
 
 def by_source(key: str) -> str:

@@ -48,7 +48,7 @@ class Agency(Section):
     name: Line = Field(examples=["Jabatan Contoh Malaysia"])
     domains: tuple[Domain, ...] = Field(examples=["[jabatan-contoh.gov.my]"])
     """Its registered mail domains; subdomains are included. Notices quote the first."""
-    office: LetterheadSettings = LetterheadSettings()
+    letterhead: LetterheadSettings = LetterheadSettings()
     mailboxes: Mapping[Slug, MailboxSettings] = Field(default_factory=dict)
     """Mailboxes that are probed; the first is the one that routes without `mailbox` mean. None: all routes `arrives_in`."""
     routes: tuple[RouteSettings, ...] | None = None
@@ -82,7 +82,7 @@ class Agency(Section):
 
     def build_office(self) -> IssuingOffice:
         """Return the agency as notices quote it."""
-        return self.office.build(short=self.agency, name=self.name, domain=self.domains[0])
+        return self.letterhead.build(short=self.agency, name=self.name, domain=self.domains[0])
 
     def build_hours(self, shared: SharedSettings) -> OfficeHours:
         """Return when its offices are open."""

@@ -110,7 +110,7 @@ class NocSettings(Section):
     short: Code = "PANTAU"
     """What an SMS calls us."""
     name: Line = Field(examples=["Pusat Operasi Rangkaian Kementerian Contoh"])
-    office: LetterheadSettings = LetterheadSettings()
+    letterhead: LetterheadSettings = LetterheadSettings()
     contacts: Contacts = Field(default_factory=dict)
     escalation: EscalationSettings = NOBODY
     """Not to be left out, unless nobody is told (`mode: watch`)."""
@@ -122,7 +122,7 @@ class NocSettings(Section):
 
     def build_office(self) -> IssuingOffice:
         """Return the office that speaks about our own faults; it has no mail domain."""
-        return self.office.build(short=self.short, name=self.name, domain="")
+        return self.letterhead.build(short=self.short, name=self.name, domain="")
 
 
 class Settings(Section):

@@ -64,9 +64,9 @@ def check_escalation(policy: EscalationSettings, staff: Staff, provision: Settin
             there["after"].warning("comes more than a day after the step before", "after: 15m")
         else:
             _check_quiet(step.after, policy, there["after"])
-        if step.call_again and Channel.VOICE not in step.channels and not there["channels"].is_broken:
-            instead = "voice among its channels, or no call_again"
-            there["call_again"].warning("nobody is called in this step", instead)
+        if step.redial and Channel.VOICE not in step.channels and not there["channels"].is_broken:
+            instead = "voice among its channels, or no redial"
+            there["redial"].warning("nobody is called in this step", instead)
         _check_channels(step.channels, provision, there["channels"])
         look.at(step, there)
     if policy.repeat_after > _A_DAY:
@@ -79,7 +79,7 @@ def check_escalation(policy: EscalationSettings, staff: Staff, provision: Settin
         findings["repeat_interval"].warning(
             "whoever sleeps is called all night, as often as one telephone may ring", "repeat_interval: 1h"
         )
-    _check_promise(policy.acknowledge_for, findings["acknowledge_for"])
+    _check_promise(policy.acknowledgement_timeout, findings["acknowledgement_timeout"])
     look.at_fallback(policy, findings["fallback"])
 
 
@@ -96,9 +96,11 @@ def _check_quiet(wait: timedelta, policy: EscalationSettings, findings: Findings
 def _check_promise(stands: timedelta, findings: Findings) -> None:
     """Note an acknowledgement that could not be prolonged in time, or that keeps everybody else from hearing."""
     if stands < _SHORTEST_PROMISE:
-        findings.error("nobody could be reminded and answer before it expires", "acknowledge_for: 1h")
+        findings.error("nobody could be reminded and answer before it expires", "acknowledgement_timeout: 1h")
     elif stands > _A_DAY:
-        findings.warning("nobody else hears for more than a day of what one person has taken on", "acknowledge_for: 1h")
+        findings.warning(
+            "nobody else hears for more than a day of what one person has taken on", "acknowledgement_timeout: 1h"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +184,8 @@ def check_announcement(
     plan: AnnouncementSettings, opening: StepSettings | None, provision: SettingsContext, findings: Findings
 ) -> None:
     """Note recipients who cannot be told, or who would be told before staff are, by the *opening* step."""
-    if plan.release is ReleaseMode.AUTOMATIC and opening is not None and plan.offered_after <= opening.after:
-        findings["offered_after"].error(
+    if plan.release is ReleaseMode.AUTOMATIC and opening is not None and plan.release_offered_after <= opening.after:
+        findings["release_offered_after"].error(
             "would tell people outside before staff are told",
             said(
                 "more than the {after} after which the first step tells staff, or release: manual",

@@ -187,9 +187,9 @@ def _abroad(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 #: Of each list and mapping, by where it stands: ten times what a large ministry has, and what can be read on a page.
 MOST: Final[Mapping[Path, int]] = {
     ("domains",): 50,
-    ("office", "address"): 10,
-    ("office", "slogans"): 10,
-    ("office", "copies"): 50,
+    ("letterhead", "address"): 10,
+    ("letterhead", "slogans"): 10,
+    ("letterhead", "copies"): 50,
     ("mailboxes",): 50,
     ("mailboxes", "*", "login", "token_command"): 50,
     ("mailboxes", "*", "junk_folders"): 50,

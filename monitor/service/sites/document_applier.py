@@ -19,7 +19,7 @@ from monitor.store.admin.offers import Offers
 log = structlog.get_logger()
 
 #: Such a key names a secret that is unavailable here, which stops probing and is no error.
-_KEPT = "_kept"
+_STORED = "_stored"
 #: Maximum of characters of a refusal that is reported to the hub.
 _TOLD = 500
 
@@ -114,7 +114,7 @@ def _wrong(answer: DocumentsResult, offers: Collection[str]) -> Mapping[str, str
     called = {called_in_store(agency): agency for agency in offers}
     found = dict[str, str]()
     for problem in answer.problems:
-        if problem.file in called and (problem.severity is not Severity.WARNING or problem.key.endswith(_KEPT)):
+        if problem.file in called and (problem.severity is not Severity.WARNING or problem.key.endswith(_STORED)):
             found.setdefault(called[problem.file], str(problem)[:_TOLD])
     if not found and answer.is_refused:
         errors = [str(problem) for problem in answer.problems if problem.severity is Severity.ERROR]

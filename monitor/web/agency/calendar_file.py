@@ -116,14 +116,14 @@ def _window(event: Event, zone: ZoneInfo, now: datetime, changed: set[str]) -> M
         return EventRefusal.UNREADABLE
     if ends <= begins:
         return EventRefusal.NO_SPAN
-    why = _title(event)
+    reason = _title(event)
     comes_again = "RRULE" in event
     if "RDATE" in event or "EXDATE" in event or (comes_again and str(event.get("UID", "")) in changed):
         return EventRefusal.EXCEPTIONS
     if not comes_again:
         if ends <= now:
             return EventRefusal.OVER
-        return {"from": _written(begins), "until": _written(ends), "why": why}
+        return {"from": _written(begins), "until": _written(ends), "reason": reason}
     if not _same_clock(first, zone):
         return EventRefusal.ZONE
     rule, lasts = event["RRULE"], ends - begins
@@ -132,7 +132,7 @@ def _window(event: Event, zone: ZoneInfo, now: datetime, changed: set[str]) -> M
         return EventRefusal.RULE
     if _comes_before(cron, lasts, begins, now):
         return EventRefusal.LATER
-    return {"cron": cron, "for": format_duration(lasts), "why": why}
+    return {"cron": cron, "for": format_duration(lasts), "reason": reason}
 
 
 def _local(at: Any, zone: ZoneInfo) -> datetime | None:

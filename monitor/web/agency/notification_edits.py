@@ -106,7 +106,10 @@ def escalation(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
         after = {"after": fields[f"{prefix}after"]} if fields.get(f"{prefix}after") else {}
         named = {name: keys for name, keys in who.items() if keys}
         edits.append(AppendItem(path=("escalation", "steps"), value={**after, **named, "channels": channels}))
-    return [*edits, *values(path, fields, ("rounds", "repeat_after", "repeat_interval", "acknowledge_for", "fallback"))]
+    return [
+        *edits,
+        *values(path, fields, ("rounds", "repeat_after", "repeat_interval", "acknowledgement_timeout", "fallback")),
+    ]
 
 
 def _step(path: Path, there: Mapping[str, Any], fields: Fields, prefix: str) -> list[TextEdit]:
@@ -181,21 +184,24 @@ def announcement(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return what the form of who lets announcements go does."""
     there = mapping(data.get("announcement"))
     usual = {"release": "manual", "updates": "workdays"}
-    return [*choices(("announcement",), fields, there, usual), *values(("announcement",), fields, ("offered_after",))]
+    return [
+        *choices(("announcement",), fields, there, usual),
+        *values(("announcement",), fields, ("release_offered_after",)),
+    ]
 
 
-def office(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
+def letterhead(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return what the form of what letters and faxes print does."""
-    there = mapping(data.get("office"))
+    there = mapping(data.get("letterhead"))
     signatory = {name: fields[f"signatory.{name}"] for name in SIGNATORY if fields.get(f"signatory.{name}")}
     edits = [
-        *values(("office",), fields, OFFICE),
-        *listed(("office", "address"), there.get("address"), _address(fields)),
+        *values(("letterhead",), fields, OFFICE),
+        *listed(("letterhead", "address"), there.get("address"), _address(fields)),
     ]
     if "signatory" in there and signatory:
-        return [*edits, *values(("office", "signatory"), fields, SIGNATORY, "signatory.")]
-    whole = SetValue(path=("office", "signatory"), value=signatory) if signatory else None
-    return [*edits, whole or RemoveValue(path=("office", "signatory"))]
+        return [*edits, *values(("letterhead", "signatory"), fields, SIGNATORY, "signatory.")]
+    whole = SetValue(path=("letterhead", "signatory"), value=signatory) if signatory else None
+    return [*edits, whole or RemoveValue(path=("letterhead", "signatory"))]
 
 
 def _ticked(fields: Fields) -> Sequence[str]:
@@ -214,7 +220,7 @@ def root_of(form: str, fields: Fields) -> str:
             return dotted(("rotas", key))
         case "recipient" | "add_recipient":
             return dotted(("announcement", "recipients", key))
-        case "escalation" | "announcement" | "office":
+        case "escalation" | "announcement" | "letterhead":
             return form
     return ""
 

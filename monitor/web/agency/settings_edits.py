@@ -76,7 +76,7 @@ def _drop_hours(fields: Fields, data: Mapping[str, Any], _routes: Sequence[Route
 
 def _add_maintenance(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     window = {key: fields.get(name, "").replace("T", " ") for key, name in (("from", "begins"), ("until", "ends"))}
-    return [AppendItem(path=("maintenance",), value={**window, "why": fields.get("why", "")})]
+    return [AppendItem(path=("maintenance",), value={**window, "reason": fields.get("reason", "")})]
 
 
 def _calendar(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
@@ -102,7 +102,7 @@ def read_window(written: str) -> Mapping[str, str]:
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise InvalidFieldError("file", "what the file told of is not known; open the page again")
-    return {key: found[key] for key in ("from", "until", "cron", "for", "why") if key in found}
+    return {key: found[key] for key in ("from", "until", "cron", "for", "reason") if key in found}
 
 
 def _drop_maintenance(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
@@ -189,7 +189,7 @@ _TELLING: Final[Mapping[str, Callable[[Fields, Mapping[str, Any]], Sequence[Text
     "add_recipient": notification_edits.add_recipient,
     "drop_recipient": notification_edits.drop_recipient,
     "announcement": notification_edits.announcement,
-    "office": notification_edits.office,
+    "letterhead": notification_edits.letterhead,
 }
 FORMS: Final = frozenset({*_DEEDS, *_TELLING})
 #: Their fields are called by the place of a row, which in another version may be another's.

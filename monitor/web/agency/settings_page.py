@@ -157,7 +157,7 @@ class SettingsPage:
             "mailboxes": list(mapping(data.get("mailboxes"))),
             "interval": probing.get("interval", ""),
             "windows": [{**each, **_in_words(each)} for each in _rows(probing.get("when"), ("cron", "for"))],
-            "maintenance": _rows(data.get("maintenance"), ("from", "until", "cron", "for", "why")),
+            "maintenance": _rows(data.get("maintenance"), ("from", "until", "cron", "for", "reason")),
             "contacts": {key: _contact(mapping(each)) for key, each in mapping(data.get("contacts")).items()},
         }
 
@@ -166,7 +166,7 @@ class SettingsPage:
         own = {key: str(mapping(each).get("name", key)) for key, each in mapping(data.get("contacts")).items()}
         announced = mapping(data.get("announcement"))
         escalation = mapping(data.get("escalation"))
-        signatory = _row(mapping(data.get("office")).get("signatory"), SIGNATORY)
+        signatory = _row(mapping(data.get("letterhead")).get("signatory"), SIGNATORY)
         return {
             "people": {**{key: person.name for key, person in shared.people.items()}, **own},
             "known_rotas": list(dict.fromkeys((*shared.rotas, *mapping(data.get("rotas"))))),
@@ -178,16 +178,18 @@ class SettingsPage:
                 for key, each in mapping(data.get("rotas")).items()
             },
             "escalation": {
-                **_row(escalation, ("rounds", "repeat_after", "repeat_interval", "acknowledge_for", "fallback")),
-                "steps": _rows(escalation.get("steps"), ("after", "contacts", "rotas", "channels", "call_again")),
+                **_row(
+                    escalation, ("rounds", "repeat_after", "repeat_interval", "acknowledgement_timeout", "fallback")
+                ),
+                "steps": _rows(escalation.get("steps"), ("after", "contacts", "rotas", "channels", "redial")),
             },
-            "announcement": _row(announced, ("release", "offered_after", "updates")),
+            "announcement": _row(announced, ("release", "release_offered_after", "updates")),
             "recipients": {
                 key: _row(each, (*LINES, "channels", "address", "hours", "language"))
                 for key, each in mapping(announced.get("recipients")).items()
             },
-            "office": {
-                **_row(data.get("office"), ("address", *OFFICE)),
+            "letterhead": {
+                **_row(data.get("letterhead"), ("address", *OFFICE)),
                 **{f"signatory.{name}": text for name, text in signatory.items()},
             },
             "office_lines": (*OFFICE, *(f"signatory.{name}" for name in SIGNATORY)),

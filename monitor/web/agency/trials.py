@@ -95,7 +95,7 @@ def _seen(kept: StoredRun, language: PageLanguage) -> dict[str, Any]:
         "result": result,
         "well": result is not None and result.outcome is Outcome.DELIVERED,
         # So many in a row make a route well that was not.
-        "successes": trial.route.probing.health.successes_to_up,
+        "successes": trial.route.probing.health.success_threshold,
         # In whole minutes: shorter ones nobody waits for.
         "every": trial.route.probing.interval // timedelta(minutes=1),
         "advice": advise(trial.route, result, language_of(language)) if result else None,

@@ -89,7 +89,7 @@ class IncidentRoutes:
             "sites": await self._front.board.site_evidence(found),
             "may": {str(each) for each in can if principal.may(PERMISSION_FOR[each], agency)},
             "may_settle": principal.may(Permission.MANAGE_INCIDENTS, agency),
-            "until": self._front.now() + found.brief.escalation.acknowledge_for,
+            "until": self._front.now() + found.brief.escalation.acknowledgement_timeout,
         }
         answer = self._pages.show(request, "incident.html", facts, amiss.status)
         return said(answer, _at(found)) if saying else answer

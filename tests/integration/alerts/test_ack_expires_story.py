@@ -85,7 +85,7 @@ async def test_a_machine_that_answers_everything_is_not_answered_for_ever(town: 
 async def test_a_key_in_a_later_call_a_remark_and_a_release_prolong_it(town: Town) -> None:
     """A key press, a note and a release extend the acknowledgement."""
     town.siti.presses("1")
-    await taken_on(town, replace(IN_TURN, announcement=replace(BRIEF.announcement, offered_after=98 * MINUTE)))
+    await taken_on(town, replace(IN_TURN, announcement=replace(BRIEF.announcement, release_offered_after=98 * MINUTE)))
     await town.advance(49 * MINUTE)
     await town.facade.remark("JCM-01", "Siti Contoh", "cakera pelayan mel diganti")
     await town.advance(49 * MINUTE)
@@ -184,7 +184,7 @@ async def test_a_clock_that_is_set_back_leaves_the_promise_as_long_as_it_is(eith
 
 async def test_the_time_is_that_of_the_plan_with_which_it_opened(town: Town) -> None:
     """The acknowledgement timeout is frozen with the plan at opening."""
-    shorter = replace(IN_TURN, escalation=replace(SITI_FIRST, acknowledge_for=20 * MINUTE))
+    shorter = replace(IN_TURN, escalation=replace(SITI_FIRST, acknowledgement_timeout=20 * MINUTE))
     await taken_on(town, shorter)
     # The configuration was changed, and the same trouble is told again.
     await town.submit(trigger(brief=IN_TURN, at=town.clock.now()))

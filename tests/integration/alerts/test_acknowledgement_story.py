@@ -30,7 +30,7 @@ BY_CALL = Step(after=5 * MINUTE, contacts=(SITI, RAVI), channels=(Channel.VOICE,
 
 
 def told_by(*steps: Step) -> EscalationPolicy:
-    return EscalationPolicy(steps=steps, rounds=1, repeat_interval=LONG, acknowledge_for=LONG)
+    return EscalationPolicy(steps=steps, rounds=1, repeat_interval=LONG, acknowledgement_timeout=LONG)
 
 
 BOTH_BY_SMS = replace(BRIEF, escalation=told_by(BY_SMS, BY_CALL), announcement=AnnouncementPlan())

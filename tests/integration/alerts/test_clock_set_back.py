@@ -36,14 +36,14 @@ PLAN = replace(
         POLICY,
         steps=(
             POLICY.steps[0],
-            replace(POLICY.steps[1], call_again=RedialPolicy(every=5 * MINUTE, times=3)),
+            replace(POLICY.steps[1], redial=RedialPolicy(every=5 * MINUTE, times=3)),
             replace(POLICY.steps[1], after=30 * MINUTE, contacts=(RAVI,), channels=(Channel.SMS,)),
         ),
         rounds=2,
         repeat_after=30 * MINUTE,
-        acknowledge_for=40 * MINUTE,
+        acknowledgement_timeout=40 * MINUTE,
     ),
-    announcement=AnnouncementPlan(recipients=(MINISTRY,), offered_after=30 * MINUTE),
+    announcement=AnnouncementPlan(recipients=(MINISTRY,), release_offered_after=30 * MINUTE),
 )
 
 #: What people do and what is measured, by how long after the beginning.

@@ -32,7 +32,9 @@ SMS_FIRST = EscalationPolicy(
     rounds=1,
 )
 TOLD_BY_SMS = replace(BRIEF, escalation=SMS_FIRST)
-BY_ITSELF = replace(TOLD_BY_SMS, announcement=replace(BRIEF.announcement, automatic=True, offered_after=10 * MINUTE))
+BY_ITSELF = replace(
+    TOLD_BY_SMS, announcement=replace(BRIEF.announcement, automatic=True, release_offered_after=10 * MINUTE)
+)
 ONLY_STAFF = replace(TOLD_BY_SMS, announcement=AnnouncementPlan())
 
 

@@ -93,7 +93,7 @@ async def test_who_takes_it_on_before_its_first_step_is_reminded_again_where_the
     await station.submit(trigger(brief=replace(STAFF_ONLY, escalation=later)))
     await station.submit(Acknowledge(incident_id=1, at=station.clock.now(), by=SITI.name))
     station.sms.happens.append(ErrorClass.TRANSIENT)
-    station.clock.moment += later.acknowledge_for - later.remind_before
+    station.clock.moment += later.acknowledgement_timeout - later.remind_before
     await station.settle()
     await station.advance(20 * SECOND)
     assert station.sms.sent == 2 * [f"reminder to {SMS_SITI.number}"]

@@ -47,7 +47,7 @@ def plan(*contacts: Contact) -> PolicySnapshot:
     again = RedialPolicy(every=5 * MINUTE, times=3)
     steps = (
         replace(POLICY.steps[0], contacts=contacts),
-        replace(POLICY.steps[1], contacts=contacts, call_again=again),
+        replace(POLICY.steps[1], contacts=contacts, redial=again),
     )
     return replace(BRIEF, escalation=replace(POLICY, steps=steps), announcement=AnnouncementPlan())
 

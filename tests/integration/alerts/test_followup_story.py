@@ -368,7 +368,12 @@ def duty(*steps: Step, rota: Rota = DAILY, fallback: Contact | None = None) -> P
     """Return a plan whose first step tells whoever is on call; nobody outside."""
     first = Step(after=timedelta(0), rotas=(rota.name,), channels=(Channel.SMS,))
     policy = EscalationPolicy(
-        steps=(first, *steps), rounds=1, repeat_interval=LONG, rotas=(rota,), fallback=fallback, acknowledge_for=LONG
+        steps=(first, *steps),
+        rounds=1,
+        repeat_interval=LONG,
+        rotas=(rota,),
+        fallback=fallback,
+        acknowledgement_timeout=LONG,
     )
     return replace(outside(), escalation=policy, announcement=AnnouncementPlan())
 

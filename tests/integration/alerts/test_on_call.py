@@ -67,7 +67,7 @@ def brief(*steps: Step, fallback: Contact | None = None) -> PolicySnapshot:
 
 
 def call(after: timedelta, *rotas: str, again: RedialPolicy | None = None) -> Step:
-    return Step(after=after, rotas=rotas, channels=(Channel.VOICE,), call_again=again)
+    return Step(after=after, rotas=rotas, channels=(Channel.VOICE,), redial=again)
 
 
 NOW = timedelta(0)

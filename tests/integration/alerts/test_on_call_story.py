@@ -47,7 +47,12 @@ def call(after: timedelta, rota: Rota) -> Step:
 
 def told_by(*steps: Step, rota: Rota = DAILY, fallback: Contact | None = None) -> PolicySnapshot:
     policy = EscalationPolicy(
-        steps=steps, rounds=1, repeat_interval=LONG, rotas=(rota, EMPTY), fallback=fallback, acknowledge_for=LONG
+        steps=steps,
+        rounds=1,
+        repeat_interval=LONG,
+        rotas=(rota, EMPTY),
+        fallback=fallback,
+        acknowledgement_timeout=LONG,
     )
     return replace(BRIEF, escalation=policy, announcement=AnnouncementPlan())
 

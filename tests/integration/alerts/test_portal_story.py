@@ -44,14 +44,14 @@ PAGE = "/incidents/JCM-01"
 BY = "Siti Contoh (siti)"
 TOLD_BY_SMS = replace(
     BRIEF,
-    announcement=replace(BRIEF.announcement, offered_after=10 * MINUTE),
+    announcement=replace(BRIEF.announcement, release_offered_after=10 * MINUTE),
     escalation=EscalationPolicy(
         steps=(
             Step(after=0 * SECOND, contacts=(SITI,), channels=(Channel.SMS,)),
             Step(after=5 * MINUTE, contacts=(RAVI,), channels=(Channel.SMS,)),
         ),
         rounds=1,
-        acknowledge_for=LONG,
+        acknowledgement_timeout=LONG,
     ),
 )
 

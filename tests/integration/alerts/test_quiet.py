@@ -232,7 +232,7 @@ async def test_repeats_wait_for_the_brake_and_the_first_notice_of_an_incident_ne
 
 
 async def test_of_a_mass_outage_all_releases_are_offered_in_two_calls_and_then_in_one(station: Station) -> None:
-    plan = AnnouncementPlan(recipients=(MINISTRY,), offered_after=30 * MINUTE)
+    plan = AnnouncementPlan(recipients=(MINISTRY,), release_offered_after=30 * MINUTE)
     agencies = [f"A{n}" for n in range(8)]
     for gateway in (station.sms, station.voice):
         gateway.happens.extend([SubmissionState.DELIVERED] * 2 * len(agencies))
@@ -433,7 +433,7 @@ async def test_whoever_a_silence_kept_from_hearing_first_still_hears_first(stati
 
 
 async def test_an_automatic_release_waits_for_the_silence_and_a_persons_does_not(station: Station) -> None:
-    plan = AnnouncementPlan(recipients=(MINISTRY,), automatic=True, offered_after=30 * MINUTE)
+    plan = AnnouncementPlan(recipients=(MINISTRY,), automatic=True, release_offered_after=30 * MINUTE)
     await silence(station, "A", timedelta(hours=1))
     await station.submit(trigger(brief=brief("A", announcement=plan)))
     await station.advance(45 * MINUTE)

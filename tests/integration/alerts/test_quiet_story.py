@@ -48,7 +48,7 @@ def of(agency: str, *steps: Step, rounds: int = 1, repeat_after: timedelta = 15 
             rounds=rounds,
             repeat_after=repeat_after,
             repeat_interval=LONG,
-            acknowledge_for=LONG,
+            acknowledgement_timeout=LONG,
         ),
         announcement=AnnouncementPlan(),
     )
@@ -168,7 +168,7 @@ async def test_recoveries_are_told_together_too(town: Town) -> None:
 
 def announced_after(agency: str, after: timedelta) -> PolicySnapshot:
     """Return whom to tell of an agency that has its announcements released by themselves."""
-    plan = AnnouncementPlan(recipients=(MINISTRY,), automatic=True, offered_after=after)
+    plan = AnnouncementPlan(recipients=(MINISTRY,), automatic=True, release_offered_after=after)
     return replace(of(agency), announcement=plan)
 
 
@@ -251,8 +251,8 @@ async def test_repeats_wait_for_a_persons_brake_and_the_first_notice_of_an_incid
 async def test_rate_limit_of_a_telephone_that_nobody_answers_holds_further_calls(town: Town) -> None:
     """Unanswered calls count against the rate limit."""
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
-    four_times = replace(BY_CALL, after=AT_ONCE, call_again=RedialPolicy(every=MINUTE, times=3))
-    again = replace(BY_CALL, call_again=RedialPolicy(every=MINUTE, times=30))
+    four_times = replace(BY_CALL, after=AT_ONCE, redial=RedialPolicy(every=MINUTE, times=3))
+    again = replace(BY_CALL, redial=RedialPolicy(every=MINUTE, times=30))
     await outage(town, of("JCM", four_times, again))
     await town.advance(15 * MINUTE - SECOND)
     for _ in range(4):  # As often as the first step says.

@@ -26,7 +26,7 @@ BY_SMS = EscalationPolicy(
     steps=(Step(after=timedelta(0), contacts=(SITI,), channels=(Channel.SMS,)),),
     rounds=1,
     repeat_interval=LONG,
-    acknowledge_for=LONG,
+    acknowledgement_timeout=LONG,
 )
 OTHER_FAX = Address(channel=Channel.FAX, number="+60300000333")
 

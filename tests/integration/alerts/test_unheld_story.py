@@ -49,7 +49,7 @@ ON_CALL = EscalationPolicy(
             after=5 * MINUTE,
             rotas=(DUTY.name,),
             channels=(Channel.VOICE,),
-            call_again=RedialPolicy(every=2 * MINUTE, times=5),
+            redial=RedialPolicy(every=2 * MINUTE, times=5),
         ),
         Step(after=15 * MINUTE, contacts=(KETUA,), rotas=(DUTY.name,), channels=(Channel.VOICE,)),
     ),

@@ -365,7 +365,7 @@ async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_a
     """
     before = watched(sound)
     edit(office, JCONTOH, "name: Siti binti Contoh", "name: Aminah binti Contoh")
-    edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran}]\ndomains:')
+    edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, reason: Sandaran}]\ndomains:')
     await sound.reload("Siti Contoh")
     assert exchanged(sound, before) == set()
     assert sound.watch.configuration.registry.agencies["JCONTOH"].contacts["siti"].name == "Aminah binti Contoh"
@@ -390,7 +390,7 @@ async def test_reload_names_what_open_incidents_take_over_of_an_edit_and_what_th
     Pantau: It names each open incident and what it takes over and keeps.
     """
     await opened(sound, "JCONTOH")
-    edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran}]\ndomains:')
+    edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, reason: Sandaran}]\ndomains:')
     assert await sound.reload("Siti Contoh") == [], "that of another agency"
     edit(office, JCONTOH, "sms: 010-000 0101\n    voice: 010-000 0101", "sms: 010-000 0177\n    voice: 010-000 0177")
     edit(office, JCONTOH, "{after: 5m, rotas", "{after: 25m, rotas")
@@ -426,7 +426,7 @@ async def test_what_is_open_of_an_agency_that_changed_is_looked_at_again_and_all
     for incident_id, agency in zip(agenda.following([], now, 2), ("JCONTOH", "MPCONTOH"), strict=True):
         agenda.note(incident_id, WorkItem(open=OpenIncident(agency=agency, number=f"{agency}-01", opened_at=now)))
 
-    edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran}]\ndomains:')
+    edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, reason: Sandaran}]\ndomains:')
     await sound.reload("Siti Contoh")
     assert (agenda.following([], now, 9), agenda.is_sweep_due(now)) == ([2], False)
     edit(office, "pantau.yaml", "host: imap.universiti-contoh.edu.my", "host: imap2.universiti-contoh.edu.my")

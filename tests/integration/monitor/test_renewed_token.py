@@ -51,7 +51,7 @@ async def test_what_the_store_has_of_before_is_asked_with_and_what_comes_of_it_i
     url = f"https://localhost:{listener.getsockname()[1]}/token"
     oauth = f"token_url: '{url}', flow: refresh_token, client_id: {desk.client_id}, client_secret_file: secrets/klien"
     file = place / "agencies" / "jcm.yaml"
-    way = f"oauth: {{{oauth}, refresh_token_kept: {NAME}, ca_file: ca.pem}}"
+    way = f"oauth: {{{oauth}, refresh_token_stored: {NAME}, ca_file: ca.pem}}"
     file.write_text(file.read_text().replace("password_file: secrets/mail", way))
     assert (await asyncio.to_thread(run, place, "apply"))[0] == 0
     # It was typed long ago, and has ended; what came in exchange for it last has not.

@@ -39,7 +39,7 @@ from tests.unit.monitor.scrape import Scrape
 
 CLOCK = SystemClock()
 PATIENCE = Timeouts(session=timedelta(seconds=5), arrival=timedelta(seconds=1))
-OFTEN = ProbingPolicy(interval=timedelta(seconds=1), patience=PATIENCE, slow_after=timedelta(seconds=0.9))
+OFTEN = ProbingPolicy(interval=timedelta(seconds=1), patience=PATIENCE, slow_threshold=timedelta(seconds=0.9))
 #: Nothing is sent in a life that only looks at what still comes.
 NEVER = ProbingPolicy(interval=timedelta(days=1000), patience=PATIENCE)
 #: Far longer than the deadline of a run, than a restart takes, and than a machine stands still.

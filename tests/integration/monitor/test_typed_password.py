@@ -52,7 +52,7 @@ async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an
 
         assert (await asyncio.to_thread(run, place, "export"))[0] == 0
         exported = (place / "agencies" / "jcm.yaml").read_text()
-        assert f"password_kept: {name}" in exported
+        assert f"password_stored: {name}" in exported
         assert SECRET not in exported
         status, told = await asyncio.to_thread(run, place, "apply")
         assert status == 0

@@ -107,7 +107,7 @@ def configured(directory: Path, systems: Neighbours, agency: Sequence[Tree], arr
             "rujukan-a": _settings_of(directory, reference_a),
             "rujukan-b": _settings_of(directory, reference_b),
         },
-        "probing": {"session_timeout": "20s", "arrival_timeout": arrival, "slow_after": "1s"},
+        "probing": {"session_timeout": "20s", "arrival_timeout": arrival, "slow_threshold": "1s"},
     }
     path = written(directory, [*agency, {"mailboxes": mailboxes}], settings)
     put_secrets(directory, {_SECRET_FILE: password_of(own).secret})

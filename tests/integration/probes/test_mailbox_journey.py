@@ -84,12 +84,12 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent_an
             premises.token_url, premises.own_servers = f"{url}/token", (HOST,)
             await again_by_application(officer, form, desk)
             delegated = document_of(await place.site.text(), "JCM").data["mailboxes"]["panduan"]["login"]["oauth"]
-    assert delegated.keys() == {"provider", "flow", "client_id", "service_account_kept"}
+    assert delegated.keys() == {"provider", "flow", "client_id", "service_account_stored"}
     asked = [form["grant_type"].rpartition(":")[2] for form in desk.asked]
     assert asked == ["authorization_code", "refresh_token", "jwt-bearer"]
     written = document_of(text, "JCM").data["mailboxes"]["panduan"]["login"]
     assert {key: written["oauth"][key] for key in GOOGLE} == GOOGLE
-    assert written["oauth"].keys() - GOOGLE.keys() == {"client_secret_kept", "refresh_token_kept"}
+    assert written["oauth"].keys() - GOOGLE.keys() == {"client_secret_stored", "refresh_token_stored"}
     assert desk.refresh_token not in text
 
 

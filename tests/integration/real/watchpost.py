@@ -38,14 +38,14 @@ _BEFORE = {SENDING: {DEGRADED}, RECEIVING: {DEGRADED}, BOTH: {DEGRADED, SENDING,
 #: As short as two busy cores allow: a message takes some tens of milliseconds.
 _PROBING = ProbingPolicy(
     interval=timedelta(seconds=1),
-    confirmation=timedelta(seconds=0.4),
+    retry_interval=timedelta(seconds=0.4),
     patience=Timeouts(session=timedelta(seconds=4), arrival=timedelta(seconds=3)),
-    slow_after=timedelta(seconds=3),
-    deferred_budget=timedelta(seconds=0.5),
-    health=HealthPolicy(failures_to_down=2, successes_to_up=2),
+    slow_threshold=timedelta(seconds=3),
+    deferral_timeout=timedelta(seconds=0.5),
+    health=HealthPolicy(failure_threshold=2, success_threshold=2),
 )
 #: As in earnest, the proof that we ourselves are well comes much sooner than the next look at what has failed.
-_CONTROL = replace(_PROBING, confirmation=timedelta(seconds=0.05))
+_CONTROL = replace(_PROBING, retry_interval=timedelta(seconds=0.05))
 #: In seconds; on a machine that stalls a run more or less is needed.
 _WITHIN = 90.0
 
@@ -175,7 +175,7 @@ def _configuration(directory: Path, mailboxes: Mapping[str, Mailbox]) -> Configu
     ministry.edit(
         "pantau",
         "state: state\n",
-        "state: state\nprobing: {failures_to_down: 2, successes_to_up: 2}\nflapping: {within: 1s}\n",
+        "state: state\nprobing: {failure_threshold: 2, success_threshold: 2}\nflapping: {window: 1s}\n",
     )
     configuration = ministry.load().accepted()
     routes = [

@@ -52,7 +52,7 @@ POLICY = EscalationPolicy(
     rounds=2,
     repeat_after=15 * MINUTE,
     repeat_interval=LONG,
-    acknowledge_for=LONG,
+    acknowledgement_timeout=LONG,
 )
 OFFICE = IssuingOffice(short="JCM", name="Jabatan Contoh Malaysia", domain="jabatan-contoh.gov.my")
 BRIEF = PolicySnapshot(

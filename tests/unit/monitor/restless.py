@@ -38,7 +38,7 @@ class UntilTheOldestIsOld(Flapping):
 
     def rose(self, since: datetime, now: datetime) -> datetime | None:
         self.is_down, self.is_unsteady = False, self._has_fallen_too_often(now)
-        return self._falls[0] + self.policy.within if self.is_unsteady else None
+        return self._falls[0] + self.policy.window if self.is_unsteady else None
 
 
 def every(period: float, down: float, fault: Fault = REFUSED) -> Pattern:
@@ -162,8 +162,8 @@ def live_through(pattern: Pattern, policy: FlappingPolicy, kind: type[Flapping] 
 
 #: How flapping is decided, by the columns of the table: as before, as now, and as now with the time of before.
 COLUMNS: Mapping[str, tuple[FlappingPolicy, type[Flapping]]] = {
-    "before": (FlappingPolicy(within=HOUR), UntilTheOldestIsOld),
-    "3 in 1 h, until quiet": (FlappingPolicy(within=HOUR), Flapping),
+    "before": (FlappingPolicy(window=HOUR), UntilTheOldestIsOld),
+    "3 in 1 h, until quiet": (FlappingPolicy(window=HOUR), Flapping),
     "3 in 2 h, until quiet": (FlappingPolicy(), Flapping),
 }
 

@@ -19,8 +19,8 @@ from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, SMS_SITI, T0, VOICE_
 HOUR = timedelta(hours=1)
 
 
-def taken(by: str = "Siti Contoh", acknowledge_for: timedelta = HOUR) -> Incident:
-    brief = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledge_for=acknowledge_for))
+def taken(by: str = "Siti Contoh", acknowledgement_timeout: timedelta = HOUR) -> Incident:
+    brief = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledgement_timeout=acknowledgement_timeout))
     return apply(incident(brief=brief), Acknowledge(incident_id=1, at=T0, by=by))
 
 
@@ -51,7 +51,7 @@ def test_who_is_reminded_late_has_as_long_to_answer() -> None:
 
 
 def test_of_a_short_time_the_last_quarter_is_for_the_reminder() -> None:
-    assert promise(taken(acknowledge_for=20 * MINUTE), T0) == AckValid(T0 + 15 * MINUTE)
+    assert promise(taken(acknowledgement_timeout=20 * MINUTE), T0) == AckValid(T0 + 15 * MINUTE)
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_what_was_acknowledged_or_is_over_has_no_step_due() -> None:
 
 
 def test_an_acknowledgement_that_has_expired_and_is_not_gone_on_from_is_overdue() -> None:
-    brief = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledge_for=timedelta(hours=1)))
+    brief = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledgement_timeout=timedelta(hours=1)))
     taken = apply(incident(brief=brief), Acknowledge(incident_id=1, at=T0, by="Siti"))
     end = T0 + timedelta(hours=1)
     assert lapses(taken, (), end + GRACE) == []
@@ -359,7 +359,9 @@ def test_a_follow_up_that_is_due_and_not_made_is_overdue() -> None:
 
 
 def test_an_automatic_release_that_does_not_happen_is_overdue() -> None:
-    automatic = replace(BRIEF, announcement=replace(BRIEF.announcement, automatic=True, offered_after=2 * MINUTE))
+    automatic = replace(
+        BRIEF, announcement=replace(BRIEF.announcement, automatic=True, release_offered_after=2 * MINUTE)
+    )
     told, notices = begun(incident(brief=automatic), T0)
     due = T0 + 2 * MINUTE
     left = [tried(replace(n, state=NotificationState.DELIVERED), attempt(AttemptState.DELIVERED)) for n in notices]
@@ -528,7 +530,7 @@ def test_the_same_lapse_has_the_same_key_at_every_look() -> None:
 
 def test_an_announcement_that_nobody_releases_is_unheard_half_an_hour_after_it_was_offered() -> None:
     taken = apply(incident(), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
-    due = T0 + BRIEF.announcement.offered_after + 30 * MINUTE
+    due = T0 + BRIEF.announcement.release_offered_after + 30 * MINUTE
     assert examined(taken, (), due - SECOND).unheard == set()
     assert examined(taken, (), due).unheard == {EscalationFailure.UNRELEASED}
     assert examined(taken, (), due).overdue == ()

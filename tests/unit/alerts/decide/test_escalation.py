@@ -512,7 +512,7 @@ def test_a_rota_that_the_brief_does_not_know_counts_as_deserted() -> None:
 
 # -- calling again ---------------------------------------------------------------------------------------------------
 
-AGAIN = replace(call(0, contacts=(SITI, RAVI)), call_again=RedialPolicy(every=2 * MINUTE, times=2))
+AGAIN = replace(call(0, contacts=(SITI, RAVI)), redial=RedialPolicy(every=2 * MINUTE, times=2))
 
 
 def called(
@@ -658,7 +658,7 @@ def test_nobody_is_called_again_once_somebody_has_acknowledged() -> None:
 
 def test_the_auditor_does_not_take_a_step_that_is_to_call_again_for_one_that_is_over() -> None:
     at = on_rotas(
-        replace(AGAIN, contacts=(SITI,), call_again=RedialPolicy(every=20 * MINUTE, times=1)), call(90, contacts=(MEI,))
+        replace(AGAIN, contacts=(SITI,), redial=RedialPolicy(every=20 * MINUTE, times=1)), call(90, contacts=(MEI,))
     )
     first = step(at, [], 0)
     at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1, NotificationState.FAILED)]

@@ -92,7 +92,7 @@ def until(of: Incident) -> timedelta | None:
     return None if of.acknowledged_until is None else of.acknowledged_until - T0
 
 
-AN_HOUR = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledge_for=timedelta(hours=1)))
+AN_HOUR = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledgement_timeout=timedelta(hours=1)))
 TAKEN = apply(incident(brief=AN_HOUR), ACKNOWLEDGE)
 LATER = T0 + 30 * MINUTE
 

@@ -159,7 +159,7 @@ def refused(step: SubmissionStep, code: int, text: str, of: MonitoredRoute = OUT
         ),
         (SubmissionStep.RECIPIENT, 552, "5.2.2 Mailbox full", OUTBOUND, "is full"),
         (SubmissionStep.RECIPIENT, 554, "5.7.1 Relay access denied", OUTBOUND, "permit_sasl_authenticated"),
-        (SubmissionStep.RECIPIENT, 450, "4.7.1 Greylisted, see you in 300 seconds", OUTBOUND, "deferred_budget"),
+        (SubmissionStep.RECIPIENT, 450, "4.7.1 Greylisted, see you in 300 seconds", OUTBOUND, "deferral_timeout"),
         (SubmissionStep.RECIPIENT, 451, "4.7.1 Please try again later", OUTBOUND, "greylists"),
         (
             SubmissionStep.RECIPIENT,

@@ -124,7 +124,7 @@ class Nation(RuleBasedStateMachine):
             open_incidents=dict(self.open),
             quorum=self.QUORUM,
             # What goes down and up is looked at by itself, below.
-            flapping=FlappingPolicy(falls=1000),
+            flapping=FlappingPolicy(threshold=1000),
         )
         self.hub = Hub(
             cast(SiteStatuses, self.rows),
@@ -374,7 +374,7 @@ async def test_after_a_clock_was_set_back_what_is_less_has_to_last_no_longer() -
 async def test_after_a_clock_was_set_back_what_came_and_went_is_to_be_quiet_no_longer() -> None:
     clock, alerts, policy = Clock(), Alerts(), FlappingPolicy()
     consensus = alone(alerts, clock)
-    for _ in range(policy.falls):
+    for _ in range(policy.threshold):
         for standing in (wrong(BOTH), well()):
             clock.time += MINUTE
             for site in (HERE, JOHOR):
@@ -383,7 +383,7 @@ async def test_after_a_clock_was_set_back_what_came_and_went_is_to_be_quiet_no_l
     assert alerts.told()[-1] == "JCM: both", "the last is not believed to be over"
     clock.time -= 300 * MINUTE
     await consensus.tell()
-    clock.time += policy.within
+    clock.time += policy.window
     await consensus.tell()
     assert (alerts.told()[-1], consensus._unbelieved) == ("JCM: over", {})
 
@@ -400,7 +400,7 @@ async def test_of_an_agency_that_leaves_while_its_end_is_not_believed_nothing_is
     clock, alerts = Clock(), Alerts()
     consensus = alone(alerts, clock)
     consensus.hear(JOHOR, "JCM", well())
-    for _ in range(FlappingPolicy().falls):
+    for _ in range(FlappingPolicy().threshold):
         for standing in (wrong(BOTH), well()):
             clock.time += MINUTE
             consensus.hear(HERE, "JCM", standing)
@@ -650,10 +650,10 @@ async def test_nothing_is_compared_anew_while_nobody_says_anything_else() -> Non
 
 
 async def test_how_often_it_fell_is_taken_up_and_what_is_believed_follows_the_configuration() -> None:
-    clock, alerts, policy = Clock(), Alerts(), FlappingPolicy(falls=FlappingPolicy().falls - 1)
+    clock, alerts, policy = Clock(), Alerts(), FlappingPolicy(threshold=FlappingPolicy().threshold - 1)
     consensus = alone(alerts, clock, flapping=policy)
     consensus.brief(Briefs(agencies=dict.fromkeys(("JCM", "MDC"), BRIEF), ours=lambda _: BRIEF))
-    consensus.restore_falls({"JCM": [T0 - MINUTE] * (policy.falls - 1), "MDC": [T0]}, {"MDC"})
+    consensus.restore_falls({"JCM": [T0 - MINUTE] * (policy.threshold - 1), "MDC": [T0]}, {"MDC"})
     assert [(key, each.is_down, each.is_unsteady) for key, each in consensus._flapping.items()] == [
         ("JCM", False, False)
     ]
@@ -681,15 +681,15 @@ async def test_how_often_it_fell_is_taken_up_and_what_is_believed_follows_the_co
     consensus.forget(JOHOR, "JCM")
     await consensus.tell()
     assert alerts.told() == ["JCM: both", "JCM: over"]
-    clock.time += policy.within
+    clock.time += policy.window
     assert not await unsteady("JCM")
-    consensus.believe(FlappingPolicy(falls=1))
+    consensus.believe(FlappingPolicy(threshold=1))
     consensus.gain({"MDC"}, {})
     assert [await unsteady(agency) for agency in ("JCM", "MDC")] == [True, True]
 
 
 async def test_how_often_something_falls_that_one_site_alone_sees_is_for_that_one_to_judge() -> None:
-    clock, alerts, falls = Clock(), Alerts(), FlappingPolicy().falls + 1
+    clock, alerts, falls = Clock(), Alerts(), FlappingPolicy().threshold + 1
     consensus = alone(alerts, clock)
     for _ in range(falls):
         for standing in (wrong(BOTH), well()):
@@ -770,12 +770,12 @@ def test_what_sites_see_fall_by_turns_opens_no_more_incidents_than_one_site_woul
         for site in (HERE, *OTHERS):
             consensus.hear(site, "JCM", well())
         await consensus.tell()
-        clock.time += policy.within
+        clock.time += policy.window
         await consensus.tell()
 
     asyncio.run(live())
     for at in opened:
-        assert sum(at <= other < at + policy.within for other in opened) <= policy.falls
+        assert sum(at <= other < at + policy.window for other in opened) <= policy.threshold
     assert alerts.told()[-1:] in ([], ["JCM: over"])
 
 

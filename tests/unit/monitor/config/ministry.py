@@ -66,7 +66,7 @@ AGENCY = """\
 agency: JCONTOH
 name: Jabatan Contoh Malaysia
 domains: [jabatan-contoh.gov.my]
-office:
+letterhead:
   address: [Aras 1, 62000 PUTRAJAYA]
   telephone: "+44 20 7946 0100"
   fax: "+44 20 7946 0101"

@@ -87,7 +87,7 @@ CHANGES: dict[str, Callable[[Ministry], object]] = {
         "    smtp: {host: smtp.gmail.com}\n    login: {username: lain, password_file: secrets/mail}\n",
     ),
     "maintenance all the time": agency(
-        "office:", 'maintenance: [{cron: "0 0 * * *", for: 1d, why: Naik taraf}]\noffice:'
+        "letterhead:", 'maintenance: [{cron: "0 0 * * *", for: 1d, reason: Naik taraf}]\nletterhead:'
     ),
     "a rota that no step names": agency(
         "escalation:", "rotas: {malam: {layers: [{people: [siti], from: 2026-01-05}]}}\nescalation:"

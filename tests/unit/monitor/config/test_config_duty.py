@@ -92,13 +92,13 @@ def test_zone_and_state_are_the_files_unless_the_rota_says_otherwise(duty: Minis
 def test_a_fallback_and_a_call_again_are_frozen_too(duty: Ministry) -> None:
     duty.edit("jabatan", "escalation:\n", "escalation:\n  fallback: rahim\n")
     duty.edit(
-        "jabatan", "channels: [sms]}\n    - {after", "channels: [sms], call_again: {every: 2m, times: 4}}\n    - {after"
+        "jabatan", "channels: [sms]}\n    - {after", "channels: [sms], redial: {every: 2m, times: 4}}\n    - {after"
     )
     policy = brief(duty).escalation
 
     assert policy.fallback is not None
     assert policy.fallback.key == "rahim"
-    assert [step.call_again for step in policy.steps] == [RedialPolicy(every=timedelta(minutes=2), times=4), None]
+    assert [step.redial for step in policy.steps] == [RedialPolicy(every=timedelta(minutes=2), times=4), None]
 
 
 #: What is replaced by what in the agency's file, and the only problem there is then.

@@ -64,7 +64,7 @@ def test_an_agency_may_have_other_hours_than_all_others(ministry: Ministry) -> N
     "until", ["2026-12-02 04:00", "2026-12-02T04:00:00", "2026-12-01T20:00Z", "2026-12-02T05:00+09:00"]
 )
 def test_maintenance_is_in_local_time_or_says_which(ministry: Ministry, until: str) -> None:
-    put(ministry, "jabatan", f"maintenance: [{{from: 2026-12-01 22:00, until: {until}, why: Naik taraf}}]")
+    put(ministry, "jabatan", f"maintenance: [{{from: 2026-12-01 22:00, until: {until}, reason: Naik taraf}}]")
     found = hours(ministry).closed_by(at(2026, 12, 1, 15))
 
     assert found is not None
@@ -72,14 +72,14 @@ def test_maintenance_is_in_local_time_or_says_which(ministry: Ministry, until: s
 
 
 def test_maintenance_comes_again_and_again(ministry: Ministry) -> None:
-    put(ministry, "jabatan", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran mingguan}]')
+    put(ministry, "jabatan", 'maintenance: [{cron: "0 2 * * sun", for: 2h, reason: Sandaran mingguan}]')
 
     assert hours(ministry).opens(at(2026, 11, 28, 19)) == at(2026, 11, 28, 20)
     assert hours(ministry, "") == Hours()
 
 
 def test_maintenance_of_the_service_is_everybodys(ministry: Ministry) -> None:
-    put(ministry, "pantau", "maintenance: [{from: 2026-12-01 22:00, until: 2026-12-02 04:00, why: Pindah pejabat}]")
+    put(ministry, "pantau", "maintenance: [{from: 2026-12-01 22:00, until: 2026-12-02 04:00, reason: Pindah pejabat}]")
 
     for agency in ("JCONTOH", ""):
         assert hours(ministry, agency).opens(at(2026, 12, 1, 15)) == at(2026, 12, 1, 20)
@@ -94,7 +94,7 @@ def kept(ministry: Ministry, written: str) -> tuple[int, int, int]:
 def test_what_failed_is_kept_for_a_year_and_what_was_delivered_for_a_month_or_as_long_as_is_written(
     ministry: Ministry,
 ) -> None:
-    assert kept(ministry, "flapping: {falls: 3}") == (30, 365, 365)
+    assert kept(ministry, "flapping: {threshold: 3}") == (30, 365, 365)
     assert ministry.load().problems == ()
     assert kept(ministry, "keep_results: {delivered: 7d, hourly: 730d}") == (7, 365, 730)
 
@@ -182,15 +182,15 @@ MISTAKES = [
         ),
     ),
     (
-        ("jabatan", "maintenance: [{from: 2026-12-01 22:00, until: 2026-12-01 21:00, why: Naik taraf}]"),
+        ("jabatan", "maintenance: [{from: 2026-12-01 22:00, until: 2026-12-01 21:00, reason: Naik taraf}]"),
         f"{_AGENCY}:23: maintenance[0].until: the window ends before it begins; write instead: a later time",
     ),
     (
-        ("jabatan", "maintenance: [{from: 2026-12-01T22:00+08:00, until: 2026-12-01T14:00Z, why: Naik taraf}]"),
+        ("jabatan", "maintenance: [{from: 2026-12-01T22:00+08:00, until: 2026-12-01T14:00Z, reason: Naik taraf}]"),
         f"{_AGENCY}:23: maintenance[0].until: the window ends before it begins; write instead: a later time",
     ),
     (
-        ("jabatan", "maintenance: [{from: 2026-12-01, until: 2026-12-02 04:00, why: Naik taraf}]"),
+        ("jabatan", "maintenance: [{from: 2026-12-01, until: 2026-12-02 04:00, reason: Naik taraf}]"),
         (
             f"{_AGENCY}:23: maintenance[0].from: is no date with a time; "
             "write instead: 2026-12-01 22:00, or 2026-12-01T22:00+08:00"
@@ -198,7 +198,7 @@ MISTAKES = [
     ),
     *(
         (
-            ("jabatan", f"maintenance: [{{from: {at}, until: 2026-12-02 04:00, why: Naik taraf}}]"),
+            ("jabatan", f"maintenance: [{{from: {at}, until: 2026-12-02 04:00, reason: Naik taraf}}]"),
             (
                 f"{_AGENCY}:23: maintenance[0].from: is in the year {int(at[:4])}; "
                 "write instead: 2026-12-01 22:00, or 2026-12-01T22:00+08:00"
@@ -207,35 +207,35 @@ MISTAKES = [
         for at in ("0001-01-01 00:00", "1999-12-31 23:59", "2200-01-01 00:00", "9999-12-31T23:59-12:00")
     ),
     (
-        ("jabatan", "maintenance: [{from: 1 Dis 2026, until: 2026-12-02 04:00, why: Naik taraf}]"),
+        ("jabatan", "maintenance: [{from: 1 Dis 2026, until: 2026-12-02 04:00, reason: Naik taraf}]"),
         (
             f"{_AGENCY}:23: maintenance[0].from: is no date with a time; "
             "write instead: 2026-12-01 22:00, or 2026-12-01T22:00+08:00"
         ),
     ),
     (
-        ("jabatan", "maintenance: [{from: 2026-12-01 22:00, why: Naik taraf}]"),
+        ("jabatan", "maintenance: [{from: 2026-12-01 22:00, reason: Naik taraf}]"),
         (
             f"{_AGENCY}:23: maintenance[0]: is not one kind of window; "
             "write instead: from: and until:, or cron: and for:"
         ),
     ),
     (
-        ("jabatan", "maintenance: [{cron: 0 2 * * *, until: 2026-12-02 04:00, for: 1h, why: Naik taraf}]"),
+        ("jabatan", "maintenance: [{cron: 0 2 * * *, until: 2026-12-02 04:00, for: 1h, reason: Naik taraf}]"),
         (
             f"{_AGENCY}:23: maintenance[0]: is not one kind of window; "
             "write instead: from: and until:, or cron: and for:"
         ),
     ),
     (
-        ("pantau", "maintenance: [{why: Naik taraf}]"),
+        ("pantau", "maintenance: [{reason: Naik taraf}]"),
         (
             "pantau.yaml:24: maintenance[0]: is not one kind of window; "
             "write instead: from: and until:, or cron: and for:"
         ),
     ),
     (
-        ("jabatan", 'maintenance: [{cron: "0 0 * * *", for: 24h, why: Selalu}]'),
+        ("jabatan", 'maintenance: [{cron: "0 0 * * *", for: 24h, reason: Selalu}]'),
         (
             f"{_AGENCY}:23: maintenance: leaves no time in which mail is probed; "
             "write instead: hours that maintenance does not cover"
@@ -244,7 +244,7 @@ MISTAKES = [
     (
         (
             "jabatan",
-            'probing: {when: [{cron: "0 2 * * *", for: 1h}]}\nmaintenance: [{cron: "0 1 * * *", for: 3h, why: Sandaran}]',
+            'probing: {when: [{cron: "0 2 * * *", for: 1h}]}\nmaintenance: [{cron: "0 1 * * *", for: 3h, reason: Sandaran}]',
         ),
         (
             f"{_AGENCY}:23: probing.when: leaves no time in which mail is probed; "
@@ -253,7 +253,7 @@ MISTAKES = [
     ),
     # Budgets
     (
-        ("jabatan", "probing: {interval: 30s, confirmation: 15s}"),
+        ("jabatan", "probing: {interval: 30s, retry_interval: 15s}"),
         (
             f"{_AGENCY}:23: probing.interval: pantau@jabatan-contoh.gov.my would send up to 9504 messages a day, and "
             "google allows an account 2000 a day; write instead: an interval of 2m30s or longer on all routes from it, "
@@ -261,7 +261,7 @@ MISTAKES = [
         ),
     ),
     (
-        ("pantau", "probing: {interval: 30s, confirmation: 15s}"),
+        ("pantau", "probing: {interval: 30s, retry_interval: 15s}"),
         (
             f"{_AGENCY}:12: mailboxes.utama: pantau@jabatan-contoh.gov.my would send up to 9504 messages a day, and "
             "google allows an account 2000 a day; write instead: an interval of 2m30s or longer on all routes from it, "
@@ -309,7 +309,7 @@ def test_a_mistake_is_named_with_its_place(ministry: Ministry, written: tuple[st
 
 
 def test_an_account_with_a_larger_budget_may_say_so(ministry: Ministry) -> None:
-    put(ministry, "jabatan", "probing: {interval: 30s, confirmation: 15s}")
+    put(ministry, "jabatan", "probing: {interval: 30s, retry_interval: 15s}")
     put(ministry, "pantau", "providers: {google: {messages_per_day: 10000, concurrency: 5}}")
     assert ministry.problems() == []
 

@@ -21,7 +21,7 @@ EXAMPLES = sorted(
 
 
 def settings(timing: Timing) -> ProbingSettings:
-    named = ("interval", "session_timeout", "arrival_timeout", "slow_after", "confirmation", "deferred_budget")
+    named = ("interval", "session_timeout", "arrival_timeout", "slow_threshold", "retry_interval", "deferral_timeout")
     return ProbingSettings.model_validate({name: getattr(timing, name) for name in named})
 
 
@@ -48,10 +48,10 @@ def test_interval_hint_has_examples() -> None:
         ({"interval": "30m"}, 30 * MINUTE),
         ({"interval": "1h"}, 60 * MINUTE),
         # What is written is kept, and refused by `check_probing` where it is too short.
-        ({"interval": "1h", "deferred_budget": "40m"}, 40 * MINUTE),
-        ({"interval": "1h", "deferred_budget": "2h"}, 120 * MINUTE),
-        ({"deferred_budget": "10m"}, 10 * MINUTE),
+        ({"interval": "1h", "deferral_timeout": "40m"}, 40 * MINUTE),
+        ({"interval": "1h", "deferral_timeout": "2h"}, 120 * MINUTE),
+        ({"deferral_timeout": "10m"}, 10 * MINUTE),
     ],
 )
 def test_probing_longer_interval_extends_the_deferral_budget(own: dict[str, str], budget: timedelta) -> None:
-    assert ProbingOverrides.model_validate(own).over(ProbingSettings()).deferred_budget == budget
+    assert ProbingOverrides.model_validate(own).over(ProbingSettings()).deferral_timeout == budget

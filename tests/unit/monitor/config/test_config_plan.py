@@ -51,70 +51,70 @@ MISTAKES = [
         ),
     ),
     (
-        ("jabatan", "escalation:\n", "escalation:\n  acknowledge_for: 4m\n"),
+        ("jabatan", "escalation:\n", "escalation:\n  acknowledgement_timeout: 4m\n"),
         (
-            f"{_AGENCY}:24: escalation.acknowledge_for: nobody could be reminded and answer before it expires; "
-            "write instead: acknowledge_for: 1h"
+            f"{_AGENCY}:24: escalation.acknowledgement_timeout: nobody could be reminded and answer before it expires; "
+            "write instead: acknowledgement_timeout: 1h"
         ),
     ),
     (
-        ("jabatan", "escalation:\n", "escalation:\n  acknowledge_for: 2d\n"),
+        ("jabatan", "escalation:\n", "escalation:\n  acknowledgement_timeout: 2d\n"),
         (
-            f"{_AGENCY}:24: warning: escalation.acknowledge_for: nobody else hears for more than a day of what one person "
-            "has taken on; write instead: acknowledge_for: 1h"
+            f"{_AGENCY}:24: warning: escalation.acknowledgement_timeout: nobody else hears for more than a day of what one person "
+            "has taken on; write instead: acknowledgement_timeout: 1h"
         ),
     ),
     (
         (
             "jabatan",
             "contacts: [rahim], channels: [sms]",
-            "contacts: [rahim], channels: [sms], call_again: {every: 2m}",
+            "contacts: [rahim], channels: [sms], redial: {every: 2m}",
         ),
         (
-            f"{_AGENCY}:26: warning: escalation.steps[1].call_again: nobody is called in this step; "
-            "write instead: voice among its channels, or no call_again"
+            f"{_AGENCY}:26: warning: escalation.steps[1].redial: nobody is called in this step; "
+            "write instead: voice among its channels, or no redial"
         ),
     ),
     (
-        ("pantau", "state: state", "flapping: {falls: 1}"),
+        ("pantau", "state: state", "flapping: {threshold: 1}"),
         (
-            "pantau.yaml:2: flapping.falls: 1 is no number of falls; "
+            "pantau.yaml:2: flapping.threshold: 1 is no number of falls; "
             "write instead: 2 to 100: an agency that goes down once is not unsteady"
         ),
     ),
     (
-        ("pantau", "state: state", "flapping: {within: 365d}"),
+        ("pantau", "state: state", "flapping: {window: 365d}"),
         (
-            "pantau.yaml:2: flapping.within: is longer than a day; "
+            "pantau.yaml:2: flapping.window: is longer than a day; "
             "write instead: 2h, at most 1d: for so long nobody is told that mail works again"
         ),
     ),
     (
-        ("jabatan", "escalation:", "probing: {interval: 20s, confirmation: 10s}\nescalation:"),
+        ("jabatan", "escalation:", "probing: {interval: 20s, retry_interval: 10s}\nescalation:"),
         (
             f"{_AGENCY}:23: probing.interval: the interval is shorter than the session timeout: pending tokens may overlap "
             "(interval 20s, session_timeout 30s); write instead: at least 30s"
         ),
     ),
     (
-        ("pantau", "state: state", "probing: {slow_after: 5m}"),
+        ("pantau", "state: state", "probing: {slow_threshold: 5m}"),
         (
-            "pantau.yaml:2: probing.slow_after: a message would be lost before it is slow "
-            "(arrival_timeout 4m, slow_after 5m); write instead: at most 4m"
+            "pantau.yaml:2: probing.slow_threshold: a message would be lost before it is slow "
+            "(arrival_timeout 4m, slow_threshold 5m); write instead: at most 4m"
         ),
     ),
     (
-        ("pantau", "state: state", "probing: {deferred_budget: 1m}"),
+        ("pantau", "state: state", "probing: {deferral_timeout: 1m}"),
         (
-            "pantau.yaml:2: probing.deferred_budget: a deferral would use up its budget before the next probe "
-            "(deferred_budget 1m, interval 5m); write instead: at least 5m"
+            "pantau.yaml:2: probing.deferral_timeout: a deferral would use up its budget before the next probe "
+            "(deferral_timeout 1m, interval 5m); write instead: at least 5m"
         ),
     ),
     (
-        ("pantau", "state: state", "probing: {confirmation: 6m}"),
+        ("pantau", "state: state", "probing: {retry_interval: 6m}"),
         (
-            "pantau.yaml:2: probing.confirmation: a confirmation is meant to come sooner than the next probe "
-            "(interval 5m, confirmation 6m); write instead: at most 5m"
+            "pantau.yaml:2: probing.retry_interval: a retry is meant to come sooner than the next probe "
+            "(interval 5m, retry_interval 6m); write instead: at most 5m"
         ),
     ),
     # Routes
@@ -215,12 +215,12 @@ def test_references_that_fail_together_are_as_good_as_one(ministry: Ministry) ->
 
 @pytest.mark.parametrize("after", ["5m", "1h"])
 def test_people_outside_are_never_told_before_staff(ministry: Ministry, after: str) -> None:
-    ministry.edit("jabatan", "  recipients:", "  release: automatic\n  offered_after: 5m\n  recipients:")
+    ministry.edit("jabatan", "  recipients:", "  release: automatic\n  release_offered_after: 5m\n  recipients:")
     assert ministry.problems() == []
 
     ministry.edit("jabatan", "{contacts: [siti]", f"{{after: {after}, contacts: [siti]")
     problem = (
-        f"{_AGENCY}:29: announcement.offered_after: would tell people outside before staff are told; "
+        f"{_AGENCY}:29: announcement.release_offered_after: would tell people outside before staff are told; "
         f"write instead: more than the {after} after which the first step tells staff, or release: manual"
     )
     assert ministry.problems() == [problem]

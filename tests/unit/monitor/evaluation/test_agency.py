@@ -22,7 +22,7 @@ def test_a_direction_that_cannot_see_is_waited_for_if_it_was_ever_judged(blind: 
     mail.judge_by(outbound, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
     mail.judge_by(
         inbound,
-        HealthTracker(policy=policy, health=blind, changed_at=T0, silent=policy.failures_to_down),
+        HealthTracker(policy=policy, health=blind, changed_at=T0, silent=policy.failure_threshold),
     )
     assert mail.well_since() == (T0 if is_well else None)
     assert mail.unseen() == (Direction.INBOUND,)
@@ -64,13 +64,13 @@ def test_a_route_that_is_not_judged_yet_is_waited_for_since_the_first_of_the_oth
         mail.judge_by(route, subject)
     undecided.note(failed(routes[0], T0, Outcome.LOST, Phase.TRANSIT), Attribution(grade=grade, blame=blame))
 
-    until = T0 + 2 * (PROBING.confirmation + PROBING.patience.whole)
+    until = T0 + 2 * (PROBING.retry_interval + PROBING.patience.whole)
     assert mail.spreading_until(T0 + MINUTE) == (until if waits else None)
     assert mail.spreading_until(until) is None
 
 
 def test_trouble_receiving_down_after_slow_begins_when_it_went_down() -> None:
-    mail, policy = AgencyMail(FlappingPolicy(falls=1)), HealthPolicy()
+    mail, policy = AgencyMail(FlappingPolicy(threshold=1)), HealthPolicy()
     internal, outbound, inbound = agency_routes("JCM", ("a",))
     down = HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + 9 * MINUTE)
     down.note(failed(internal, T0, Outcome.CONNECT, Phase.CONNECT), Attribution(grade=Grade.BAD))
@@ -92,4 +92,4 @@ def test_quiet_begins_when_the_last_of_the_routes_was_judged_to_be_well() -> Non
         health = Health.UP if minute else Health.DEGRADED
         mail.judge_by(route, HealthTracker(policy=policy, health=health, changed_at=T0 + (minute or 9) * MINUTE))
     mail.restore_falls([T0], is_down=True, is_unsteady=True)
-    assert mail.rose(T0 + 10 * MINUTE) == T0 + 2 * MINUTE + FlappingPolicy().within
+    assert mail.rose(T0 + 10 * MINUTE) == T0 + 2 * MINUTE + FlappingPolicy().window

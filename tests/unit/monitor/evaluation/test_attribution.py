@@ -353,7 +353,7 @@ def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_wo
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
     """Everything that touches a reference fails; whether it did so on the way or at a server is drawn."""
-    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
     for step in steps:
         of, outcome, *_, gap, _ = step
         at += gap * SECOND
@@ -371,7 +371,7 @@ def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_wo
 def test_nothing_is_found_unreachable_while_we_reach_nobody(
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
-    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
     for of, outcome, phase, party, gap, lasted in steps:
         at += gap * SECOND
         unreached = outcome if outcome in UNANSWERED or phase in REACHING else Outcome.CONNECT
@@ -389,7 +389,7 @@ def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_o
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
     """Reference a loses whatever it sends and whatever comes to it; b and both agencies are as they are."""
-    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1)), timedelta()
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
     for step in steps:
         of, *_, gap, _ = step
         at += gap * SECOND
@@ -411,7 +411,7 @@ def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_o
 def test_one_agencys_failures_are_never_another_agencys(
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
-    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failures_to_down=1, successes_to_up=1)), timedelta()
+    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1, success_threshold=1)), timedelta()
     for step in steps:
         of, *_, gap, _ = step
         at += gap * SECOND

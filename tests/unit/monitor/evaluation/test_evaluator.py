@@ -518,7 +518,7 @@ def test_while_it_spreads_nothing_is_said_yet_and_in_the_end_it_is() -> None:
     here.judge.take_in(failed(outbound, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
 
     assert here.judge.trouble("JCM", here.now + MINUTE) is None
-    assert here.judge.trouble("JCM", here.now + 2 * (PROBING.confirmation + PROBING.patience.whole)) is not None
+    assert here.judge.trouble("JCM", here.now + 2 * (PROBING.retry_interval + PROBING.patience.whole)) is not None
 
 
 @pytest.mark.blind
@@ -551,7 +551,7 @@ def test_a_route_that_could_not_look_is_waited_for_before_it_is_said_how_much_is
     for _ in range(3):
         here.judge.take_in(failed(outbound[0], here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
     assert here.judge.trouble("JCM", here.now) is None
-    assert here.judge.trouble("JCM", here.now + 2 * (PROBING.confirmation + PROBING.patience.whole)) is not None
+    assert here.judge.trouble("JCM", here.now + 2 * (PROBING.retry_interval + PROBING.patience.whole)) is not None
 
 
 def test_a_proof_that_a_clock_set_back_has_left_in_the_future_proves_nothing() -> None:

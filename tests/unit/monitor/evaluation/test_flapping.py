@@ -22,7 +22,7 @@ from tests.unit.alerts.wording.situations import WORDING
 from tests.unit.monitor.bridge.test_pipeline import Service
 from tests.unit.monitor.trial import MINUTE, REFUSED, T0, WRONG_PASSWORD, Fault
 
-POLICY = FlappingPolicy(falls=3, within=timedelta(hours=1))
+POLICY = FlappingPolicy(threshold=3, window=timedelta(hours=1))
 
 
 def after(*minutes: int, down: int = 5) -> Flapping:
@@ -141,7 +141,7 @@ async def test_the_third_fall_stays_open_until_it_has_been_quiet() -> None:
     assert told == ["JCM: both", "JCM: over", "JCM: both", "JCM: over", "JCM: both"]
     assert [e.unsteady for e in service.alerts.heard if isinstance(e, Trigger)] == [False, False, True]
 
-    service.clock.time += FlappingPolicy().within
+    service.clock.time += FlappingPolicy().window
     await service.rounds(2)
     assert service.alerts.told() == [*told, "JCM: over"]
 
@@ -155,7 +155,7 @@ async def test_what_is_our_own_is_held_open_too_until_it_has_been_quiet() -> Non
     told = [said for said in service.alerts.told() if said.startswith(key)]
     assert told == [f"{key}: monitoring_fault", f"{key}: over"] * 2 + [f"{key}: monitoring_fault"]
 
-    service.clock.time += FlappingPolicy().within
+    service.clock.time += FlappingPolicy().window
     await service.rounds(2)
     assert service.alerts.told()[-1] == f"{key}: over"
 
@@ -169,7 +169,7 @@ async def test_what_of_our_own_was_held_open_before_a_restart_is_held_open_after
 
     await service.rounds(3)
     assert service.alerts.told() == []
-    service.clock.time += FlappingPolicy().within
+    service.clock.time += FlappingPolicy().window
     await service.rounds(2)
     assert service.alerts.told() == [f"{key}: over"]
 
@@ -194,7 +194,7 @@ async def test_what_was_held_open_before_a_restart_is_held_open_after_it() -> No
 
     await service.rounds(3)
     assert service.alerts.told() == []
-    service.clock.time += FlappingPolicy().within
+    service.clock.time += FlappingPolicy().window
     await service.rounds(2)
     assert service.alerts.told() == ["JCM: over"]
 

@@ -161,4 +161,4 @@ def test_a_direction_is_down_only_when_all_its_routes_are(healths: list[Health],
 
 @pytest.mark.parametrize(("down", "up", "memory"), [(1, 1, 1), (3, 2, 3), (2, 5, 5)])
 def test_the_memory_is_as_long_as_the_longest_streak(down: int, up: int, memory: int) -> None:
-    assert HealthPolicy(failures_to_down=down, successes_to_up=up).memory == memory
+    assert HealthPolicy(failure_threshold=down, success_threshold=up).memory == memory

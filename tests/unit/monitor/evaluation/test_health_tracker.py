@@ -31,7 +31,7 @@ def test_an_outage_whose_first_run_waits_long_for_its_proof_began_with_that_run(
 
 
 def test_runs_that_are_judged_are_not_kept_for_ever() -> None:
-    subject = HealthTracker(policy=HealthPolicy(failures_to_down=3))
+    subject = HealthTracker(policy=HealthPolicy(failure_threshold=3))
     for number in range(100):
         subject.note(failed(ROUTE, T0 + number * MINUTE, Outcome.LOST, Phase.TRANSIT), Attribution(grade=Grade.BAD))
     assert len(subject.recent) == 5
@@ -64,14 +64,14 @@ def test_what_cannot_see_wants_no_other_look_while_its_last_run_waits_for_a_proo
     subject = HealthTracker(policy=HealthPolicy(), health=Health.UP)
     subject.note(LOST, PENDING)
     assert subject.is_suspicious()
-    for _ in range(subject.policy.failures_to_down):
+    for _ in range(subject.policy.failure_threshold):
         subject.note(LOST, NOTHING)
     assert not subject.is_suspicious()
 
 
 def test_a_route_that_cannot_see_has_a_say_until_another_is_judged_anew() -> None:
     seeing = HealthTracker(policy=HealthPolicy(), health=Health.UP, changed_at=T0)
-    blind = HealthTracker(policy=HealthPolicy(), health=Health.DOWN, silent=HealthPolicy().failures_to_down)
+    blind = HealthTracker(policy=HealthPolicy(), health=Health.DOWN, silent=HealthPolicy().failure_threshold)
 
     assert with_a_say([blind]) == [blind]
     # Of an outage it is not when it was judged but when it began; that is not known after a restart.
@@ -89,7 +89,7 @@ def test_the_first_failure_of_what_was_steady_is_news_unless_nothing_could_be_se
     assert subject.has_just_failed() is False
     subject.note(LOST, Attribution(grade=Grade.BAD))
     assert (subject.is_steady(), subject.has_just_failed()) == (False, True)
-    subject.silent = subject.policy.failures_to_down
+    subject.silent = subject.policy.failure_threshold
     assert subject.has_just_failed() is False
 
 

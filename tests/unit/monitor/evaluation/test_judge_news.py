@@ -85,7 +85,7 @@ def test_what_only_time_can_tell_is_asked_about_again_when_it_is_time() -> None:
     for route in (internal, internal, internal, outbound):
         spreading.judge.take_in(failed(route, spreading.now, Outcome.REJECTED, Phase.SUBMIT), spreading.now)
     spreading.judge.moved()
-    patience = 2 * (PROBING.confirmation + PROBING.patience.whole)
+    patience = 2 * (PROBING.retry_interval + PROBING.patience.whole)
     assert spreading.judge.trouble("JCM", spreading.now) is None
     for later, moved in ((patience - SECOND, {"JKT"}), (patience, {"JKT", "JCM"})):
         other = next(route for route in spreading.routes if route.agency == "JKT")
@@ -98,7 +98,7 @@ def test_what_only_time_can_tell_is_asked_about_again_when_it_is_time() -> None:
     unsteady.judge.moved()
     assert unsteady.judge.is_well("JCM", unsteady.now) is None
     assert unsteady.judge.moved() == set()
-    quiet = unsteady.now + FlappingPolicy().within
+    quiet = unsteady.now + FlappingPolicy().window
     unsteady.judge.take_in(arrived(unsteady.routes[-1], quiet), quiet)
     assert unsteady.judge.moved() == {"", "JCM"}
     assert unsteady.judge.is_well("JCM", quiet) is not None
@@ -202,8 +202,8 @@ def test_what_is_ours_and_is_not_believed_yet_is_asked_about_until_it_is() -> No
     here.judge.own_moved()
     for later, is_believed in (
         (MINUTE, False),
-        (FlappingPolicy().within, False),
-        (FlappingPolicy().within + MINUTE, True),
+        (FlappingPolicy().window, False),
+        (FlappingPolicy().window + MINUTE, True),
     ):
         assert (here.judge.own_well_since(suspect, here.now + later) is not None) is is_believed
         assert (suspect in here.judge.own_moved()) is not is_believed

@@ -145,7 +145,7 @@ def test_what_comes_and_goes_is_confirmed_each_time_and_no_more(
     # A round, and what confirms that it was good or bad.
     assert max(runs[:-2]) <= 3 * 2 * ROUNDS + 3
     # Whatever asks for a proof, it is not tried more often than anything else is looked at again.
-    assert max(runs[-2:]) <= 2 * HOUR / PROBING.confirmation
+    assert max(runs[-2:]) <= 2 * HOUR / PROBING.retry_interval
 
 
 def test_all_that_is_well_is_run_once_a_round() -> None:
@@ -163,14 +163,14 @@ def test_a_first_failure_is_looked_at_again_soon_until_it_is_judged(what: str) -
     vigil.world.faults = {"JCM/utama": FOR_GOOD[what]}
     wanted = {Health.DEGRADED} if what in {"slow", "junk"} else {Health.DOWN}
     if what == "deferred":
-        vigil.watch(PROBING.deferred_budget)
+        vigil.watch(PROBING.deferral_timeout)
     began = vigil.now
     while not wanted <= set(vigil.world.judge.mail("JCM").directions().values()):
         vigil.watch(5 * SECOND)
         assert vigil.now - began <= 30 * MINUTE
     # The round in which it fails, two confirmations, how long three runs take, and a proof.
     lasts = {"lost": PROBING.patience.arrival, "slow": 2 * MINUTE, "junk": 2 * MINUTE}.get(what, SECOND)
-    assert vigil.now - began <= 1.2 * PROBING.interval + 3 * lasts + 2 * PROBING.confirmation + 10 * SECOND
+    assert vigil.now - began <= 1.2 * PROBING.interval + 3 * lasts + 2 * PROBING.retry_interval + 10 * SECOND
 
 
 @pytest.mark.parametrize("what", ["connect", "rejected", "lost", "bounced", "slow"])
@@ -182,7 +182,7 @@ def test_a_recovery_is_looked_at_again_soon(what: str) -> None:
     began = vigil.now
     while set(vigil.world.judge.mail("JCM").directions().values()) != {Health.UP}:
         vigil.watch(5 * SECOND)
-        assert vigil.now - began <= 1.2 * PROBING.interval + PROBING.patience.whole + PROBING.confirmation + MINUTE
+        assert vigil.now - began <= 1.2 * PROBING.interval + PROBING.patience.whole + PROBING.retry_interval + MINUTE
 
 
 def test_an_outage_that_could_not_be_seen_for_a_fault_of_ours_is_confirmed_soon_once_it_can() -> None:
@@ -192,7 +192,7 @@ def test_an_outage_that_could_not_be_seen_for_a_fault_of_ours_is_confirmed_soon_
     vigil.watch(HOUR)
     assert vigil.world.own() == {"network"}
     vigil.world.cut_off = False
-    vigil.watch(1.2 * PROBING.interval + 2 * PROBING.confirmation + 20 * SECOND)
+    vigil.watch(1.2 * PROBING.interval + 2 * PROBING.retry_interval + 20 * SECOND)
 
     assert set(vigil.world.judge.mail("JCM").directions().values()) == {Health.DOWN}
 

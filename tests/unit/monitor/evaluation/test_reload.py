@@ -39,7 +39,7 @@ from tests.unit.monitor.trial import (
 JCM, MDC, UCM = (agency_routes(code) for code in ("JCM", "MDC", "UCM"))
 CONTROLS = controls()
 EVERYBODY = [*JCM, *MDC, *CONTROLS]
-SELDOM = ProbingPolicy(interval=timedelta(minutes=9), confirmation=timedelta(seconds=30))
+SELDOM = ProbingPolicy(interval=timedelta(minutes=9), retry_interval=timedelta(seconds=30))
 
 
 def otherwise(routes: Sequence[MonitoredRoute], probing: ProbingPolicy = SELDOM) -> list[MonitoredRoute]:
@@ -195,7 +195,7 @@ def test_how_long_an_agency_must_be_quiet_that_is_held_open_is_said_by_the_polic
     here.judge.restore_falls({"JCM": [here.now]}, {"JCM"}, {"JCM"})
     assert here.judge.is_well("JCM", here.now) is None
 
-    here.judge.govern(HealthPolicy(), FlappingPolicy(within=MINUTE))
+    here.judge.govern(HealthPolicy(), FlappingPolicy(window=MINUTE))
     assert here.judge.is_well("JCM", here.now + MINUTE) is not None
 
 
@@ -236,9 +236,9 @@ def test_how_long_a_run_waits_for_its_proof_and_when_it_is_looked_at_is_said_by_
     outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
     here.judge.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
     here.judge.counted()
-    often = ProbingPolicy(interval=MINUTE, confirmation=7 * SECOND)
+    often = ProbingPolicy(interval=MINUTE, retry_interval=7 * SECOND)
     here.judge.alter(otherwise(agency_routes("JCM"), often))
-    assert here.judge.looks(outbound.name, here.now)[outbound.name] == here.now + often.confirmation
+    assert here.judge.looks(outbound.name, here.now)[outbound.name] == here.now + often.retry_interval
     until = here.now + MINUTE + 2 * often.patience.whole + SECOND
     here.judge.take_in(arrived(here.routes[0], until), until)
     assert here.judge.counted()["JCM", Direction.OUTBOUND, RunVerdict.UNDETERMINED] == 1
@@ -270,7 +270,7 @@ def test_who_leaves_while_its_proof_has_just_come_is_neither_weighed_again_nor_l
 
 def test_an_agency_that_comes_is_believed_by_the_policy_of_now() -> None:
     here = world("JCM").rounds(1)
-    here.judge.govern(HealthPolicy(), FlappingPolicy(within=MINUTE))
+    here.judge.govern(HealthPolicy(), FlappingPolicy(window=MINUTE))
     here.judge.gain(UCM)
     here.judge.restore({each.name: (Health.UP, here.now) for each in UCM})
     here.judge.restore_falls({"UCM": [here.now]}, {"UCM"}, {"UCM"})
@@ -281,14 +281,14 @@ def test_an_agency_that_comes_is_believed_by_the_policy_of_now() -> None:
 def test_what_is_our_own_is_judged_by_the_policies_of_now_whether_it_was_judged_before_or_not() -> None:
     for rounds in (0, 3):
         here = world("JCM").rounds(rounds)
-        here.judge.govern(HealthPolicy(failures_to_down=1), FlappingPolicy())
+        here.judge.govern(HealthPolicy(failure_threshold=1), FlappingPolicy())
         here.faults["a"] = WRONG_PASSWORD
         assert here.rounds(1).own() == {"credentials/a"}
 
     here, network = world("JCM").rounds(3), "ours/network"
     here.judge.restore_falls({network: [here.now]}, {network}, {network})
     assert here.own_well_since("network") is None
-    here.judge.govern(HealthPolicy(), FlappingPolicy(within=MINUTE))
+    here.judge.govern(HealthPolicy(), FlappingPolicy(window=MINUTE))
     here.now += MINUTE
     assert here.own_well_since("network") is not None
 
@@ -316,7 +316,7 @@ def test_of_an_account_that_has_left_nothing_is_known_and_whoever_was_told_of_it
 def test_what_an_account_was_refused_is_not_held_against_another_one_of_the_same_name() -> None:
     here = world("JCM").rounds(3)
     # In a round it is refused three times where mail is read.
-    here.judge.govern(HealthPolicy(failures_to_down=4), FlappingPolicy())
+    here.judge.govern(HealthPolicy(failure_threshold=4), FlappingPolicy())
     here.faults["JCM/utama"] = WRONG_PASSWORD
     part = "ours/credentials/JCM/utama#recipient"
     assert here.rounds(1).judge.other_streaks()[part]
@@ -389,7 +389,7 @@ def test_a_shorter_streak_is_enough_from_the_next_run_on() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
     here.rounds(1)
-    here.judge.alter(otherwise(agency_routes("JCM"), ProbingPolicy(health=HealthPolicy(failures_to_down=2))))
+    here.judge.alter(otherwise(agency_routes("JCM"), ProbingPolicy(health=HealthPolicy(failure_threshold=2))))
     here.rounds(1)
     assert here.trouble("JCM") is not None
 

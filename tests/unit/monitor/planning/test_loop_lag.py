@@ -72,10 +72,13 @@ HUNG_UP = ended(Outcome.CONNECT, Reason.CONNECTION_CLOSED)
             )
         ),
         # What came late was late because of us, if it would have been in time without us.
-        (arrived(ROUTE, T0, PROBING.slow_after + 20 * SECOND), SECOND, 19 * SECOND, True),
-        *((arrived(ROUTE, T0, PROBING.slow_after + 20 * SECOND), SECOND, late * SECOND, False) for late in (20, 21)),
+        (arrived(ROUTE, T0, PROBING.slow_threshold + 20 * SECOND), SECOND, 19 * SECOND, True),
+        *(
+            (arrived(ROUTE, T0, PROBING.slow_threshold + 20 * SECOND), SECOND, late * SECOND, False)
+            for late in (20, 21)
+        ),
         # Just in time is in time, with us and without us; and so is what took no time that anybody has measured.
-        (arrived(ROUTE, T0, PROBING.slow_after), SECOND, SECOND, True),
+        (arrived(ROUTE, T0, PROBING.slow_threshold), SECOND, SECOND, True),
         (replace(arrived(ROUTE, T0), phases={}), SECOND, SECOND, True),
         (replace(arrived(ROUTE, T0), uncertain=True), 4 * SECOND, 4 * SECOND, True),
         (replace(arrived(ROUTE, T0), uncertain=True), 5 * SECOND, 5 * SECOND, False),

@@ -40,7 +40,7 @@ CLOCK = SystemClock()
 #: No run that is held ends by itself while a test looks at it, on a machine that stands still for seconds, too.
 PATIENCE = Timeouts(session=timedelta(minutes=10), arrival=timedelta(minutes=10))
 #: Often enough for a test, and no run is looked at again.
-PROBING = ProbingPolicy(interval=SECOND * 0.2, confirmation=60 * SECOND, patience=PATIENCE)
+PROBING = ProbingPolicy(interval=SECOND * 0.2, retry_interval=60 * SECOND, patience=PATIENCE)
 #: Nobody listens there, which is known at once.
 CLOSED = 1
 

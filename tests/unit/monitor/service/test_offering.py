@@ -77,7 +77,7 @@ async def test_sites_are_asked_each_minute_and_soon_after_something_else_is_in_f
     assert await hub.look() == 2
     assert await hub.look(after=59 * SECOND) == 0
     assert await hub.look(after=SECOND) == 2
-    hub.goes_by(agency("JCM") + "office: {telephone: '+44 20 7946 0100'}\nprobing: {interval: 10m}\n")
+    hub.goes_by(agency("JCM") + "letterhead: {telephone: '+44 20 7946 0100'}\nprobing: {interval: 10m}\n")
     assert await hub.look(after=SECOND) == 2
     site, name, wanted = hub.asked[-1]
     assert (site in SITES, name) == (True, "noc")

@@ -509,7 +509,7 @@ async def test_what_fell_by_turns_before_a_start_or_in_another_process_is_not_be
     for site in ("utama", "johor", "kuching"):
         nation.say(site, JCM=WELL)
     assert await nation.live(60) == [], "it has not been quiet for two hours"
-    nation.consensus.believe(FlappingPolicy(within=50 * SECOND))
+    nation.consensus.believe(FlappingPolicy(window=50 * SECOND))
     nation.consensus.hear("utama", "JCM", replace(WELL, well_since=T0 + SECOND))
     assert await nation.live(1) == ["JCM: over"]
 

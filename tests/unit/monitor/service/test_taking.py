@@ -140,7 +140,9 @@ async def test_a_document_whose_secret_is_not_there_holds_up_no_other_and_is_tak
 
 
 async def test_a_mailbox_that_would_not_be_signed_in_to_any_more_is_not_taken_up(site: OfferedSite) -> None:
-    await site.offer(JCM=agency("JCM").replace("password_file: secrets/mail", "password_kept: typed-abcdefghijklmnop"))
+    await site.offer(
+        JCM=agency("JCM").replace("password_file: secrets/mail", "password_stored: typed-abcdefghijklmnop")
+    )
     assert "what was typed is not in this store" in ((await site.take())["JCM"] or "")
     assert site.in_force["JCM"] == agency("JCM")
 

@@ -52,7 +52,7 @@ def test_another_mailbox_is_added_with_the_name_of_what_was_typed() -> None:
         "      security: starttls\n"
         "    login:\n"
         "      username: kaunter\n"
-        f"      password_kept: {name}\n"
+        f"      password_stored: {name}\n"
     )
     assert "rahsia" not in repr(draft)
     assert "rahsia" not in repr(TYPED)
@@ -68,7 +68,7 @@ def test_what_is_typed_comes_in_the_place_of_what_was_placed_and_remarks_stay() 
         BEFORE.replace("{host: mel.jcm.gov.my, tls_name: mel.contoh.gov.my}", "{host: smtp.jcm.gov.my}")
         .replace("host: mel.jcm.gov.my   # the new one", "host: imap.jcm.gov.my   # the new one")
         .replace("1993", "993")
-        .replace("password_file: secrets/jcm", f"password_kept: {name}")
+        .replace("password_file: secrets/jcm", f"password_stored: {name}")
     )
 
 
@@ -106,9 +106,9 @@ def test_a_sign_in_with_tokens_comes_in_the_place_of_a_password_and_back() -> No
     assert document_of(second.text, "").data["mailboxes"]["kaunter"]["login"] == {
         "username": "kaunter",
         "oauth": {"provider": "microsoft", "tenant": "jcm.gov.my", "flow": "refresh_token", "client_id": "pantau"}
-        | {"refresh_token_kept": name},
+        | {"refresh_token_stored": name},
     }
     assert document_of(third.text, "").data["mailboxes"]["kaunter"]["login"] == {
         "username": "kaunter",
-        "password_kept": next(iter(third.typed)),
+        "password_stored": next(iter(third.typed)),
     }

@@ -37,7 +37,7 @@ RECIPIENTS = """
       voice: 03-8000 4002
 """
 OFFICE = """
-office:
+letterhead:
   address: [Aras 5 Blok C, 62000 PUTRAJAYA]
   telephone: 03-8000 3000
   fax: 03-8000 3001
@@ -49,7 +49,7 @@ FIRST, SECOND = "2026-12-01", "2026-12-03"
 
 
 def window(day: str, why: str = "Naik taraf pelayan mel") -> str:
-    return f"  - {{from: {day} 22:00, until: {day} 23:30, why: {why}}}\n"
+    return f"  - {{from: {day} 22:00, until: {day} 23:30, reason: {why}}}\n"
 
 
 async def plan(place: House, *windows: str, recipients: str = RECIPIENTS) -> None:
@@ -198,7 +198,7 @@ async def test_what_has_begun_is_not_told_beforehand_any_more(place: House, offi
 
 
 async def test_of_work_that_comes_again_the_next_time_is_told(place: House, officer: httpx.AsyncClient) -> None:
-    await plan(place, '  - {cron: "0 2 * * sun", for: 2h, why: Kemas kini}\n')
+    await plan(place, '  - {cron: "0 2 * * sun", for: 2h, reason: Kemas kini}\n')
     page = await officer.get(ADVANCE)
     (link,) = links(page, "preview?")
     assert link.endswith("begins=20261128T180000Z")

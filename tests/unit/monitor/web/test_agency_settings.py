@@ -38,7 +38,7 @@ contacts:
       - {mobile: 010-000 0102}
       - {landline: 03-0000 0102}
 maintenance:
-  - {from: 2026-12-01 22:00, until: 2026-12-02 04:00, why: Naik taraf}
+  - {from: 2026-12-01 22:00, until: 2026-12-02 04:00, reason: Naik taraf}
 probing:
   when:
     - {cron: "0 7 * * mon-fri", for: 12h}
@@ -134,17 +134,17 @@ async def test_what_is_saved_is_a_version_by_the_portal_in_ones_name_and_is_take
         ),
         (
             "add_maintenance",
-            {"begins": "2026-12-05T22:00", "ends": "2026-12-06T02:00", "why": "Tukar cakera"},
+            {"begins": "2026-12-05T22:00", "ends": "2026-12-06T02:00", "reason": "Tukar cakera"},
             (
-                "why: Naik taraf}\n",
-                "why: Naik taraf}\n  - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, why: Tukar cakera}\n",
+                "reason: Naik taraf}\n",
+                "reason: Naik taraf}\n  - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, reason: Tukar cakera}\n",
             ),
         ),
         (
             "drop_maintenance",
             {"number": "0"},
             (
-                "maintenance:\n  - {from: 2026-12-01 22:00, until: 2026-12-02 04:00, why: Naik taraf}\n",
+                "maintenance:\n  - {from: 2026-12-01 22:00, until: 2026-12-02 04:00, reason: Naik taraf}\n",
                 "maintenance: []\n",
             ),
         ),
@@ -426,7 +426,7 @@ async def test_an_officer_changes_nothing_of_another_agency_not_even_by_writing_
         ("password_file: secrets/mail", "password_file: ../other/secret", 10),
         ("password_file: secrets/mail", "password_env: PATH", 10),
         ("{host: 127.0.0.1, port: 3}\n    imap", "{host: penyerang.contoh.gov.my}\n    imap", 8),
-        ("mailboxes:\n", "office: {crest: pantau.yaml}\nmailboxes:\n", 5),
+        ("mailboxes:\n", "letterhead: {crest: pantau.yaml}\nmailboxes:\n", 5),
         (", password_file: secrets/mail", "", 10),
     ],
 )

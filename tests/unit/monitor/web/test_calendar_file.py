@@ -117,10 +117,10 @@ def test_a_series_from_a_later_date_by_another_clock_or_with_exceptions_is_refus
 def test_an_event_twice_is_one_window_and_its_name_is_a_line_that_a_terminal_may_show() -> None:
     twice = event("DTSTART:20261205T220000", "DURATION:PT4H", name="Tukar\\ncakera \x1b[2J" + "x" * 500)
     (window,) = read_calendar(calendar(twice, twice), HERE, NOW).windows
-    assert window["why"].startswith("Tukar cakera [2Jxx")
-    assert len(window["why"]) == 120
+    assert window["reason"].startswith("Tukar cakera [2Jxx")
+    assert len(window["reason"]) == 120
     nameless = event("DTSTART:20261205T220000", "DURATION:PT4H", name="")
-    assert read_calendar(calendar(nameless), HERE, NOW).windows[0]["why"] == "Penyelenggaraan"
+    assert read_calendar(calendar(nameless), HERE, NOW).windows[0]["reason"] == "Penyelenggaraan"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ async def test_a_file_is_shown_before_it_is_saved_and_saved_as_any_form_is(place
     assert page.status_code == 200
     assert "05/12/2026 22:00 until 06/12/2026 02:00: Tukar <cakera>" in shown(page)
     assert "Setiap jam 01/11/2026 22:30: it comes again by a rule that the settings have no words for" in shown(page)
-    assert '+ - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, why: "Tukar <cakera>"}' in shown(page)
+    assert '+ - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, reason: "Tukar <cakera>"}' in shown(page)
     assert await place.site.text() == agency("JCM")
     assert f'href="{SETTINGS}?lang=ms"' in page.text
 
@@ -180,8 +180,8 @@ async def test_a_file_is_shown_before_it_is_saved_and_saved_as_any_form_is(place
     assert answer.headers.get("location") == f"{SETTINGS}?saved=2", shown(answer)
     assert await place.site.text() == agency("JCM") + (
         "maintenance:\n"
-        '  - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, why: "Tukar <cakera>"}\n'
-        '  - {cron: "30 22 * * sun", for: 4h, why: Setiap Ahad}\n'
+        '  - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, reason: "Tukar <cakera>"}\n'
+        '  - {cron: "30 22 * * sun", for: 4h, reason: Setiap Ahad}\n'
     )
     again = await bring(officer, calendar(once, often))
     assert "There is no new maintenance in this file." in shown(again)
@@ -202,7 +202,7 @@ async def test_the_difference_is_shown_anew_for_other_ticks_and_nothing_is_saved
         page = await officer.post(SETTINGS, data=fields | button)
         assert (page.status_code, "Not saved yet" in shown(page)) == (200, is_told)
         assert "+ - {from: 2026-12-05" not in shown(page)
-        assert "+ - {from: 2026-12-06 22:00, until: 2026-12-07 02:00, why: Kerja 06}" in shown(page)
+        assert "+ - {from: 2026-12-06 22:00, until: 2026-12-07 02:00, reason: Kerja 06}" in shown(page)
         # What is not ticked can be ticked again.
         assert [name for name in fields_in(page) if name.startswith(("window", "offered"))] == [
             "offered-0",
@@ -220,7 +220,7 @@ async def test_the_difference_is_shown_anew_for_other_ticks_and_nothing_is_saved
     saved = await officer.post(SETTINGS, data=fields_in(again))
     assert saved.status_code == 303
     assert await place.site.text() == agency("JCM") + (
-        "maintenance:\n  - {from: 2026-12-06 22:00, until: 2026-12-07 02:00, why: Kerja 06}\n# Ravi\n"
+        "maintenance:\n  - {from: 2026-12-06 22:00, until: 2026-12-07 02:00, reason: Kerja 06}\n# Ravi\n"
     )
 
 

@@ -376,7 +376,7 @@ async def test_a_mailbox_that_works_is_kept_with_its_secret_apart(
         f"    address: {ADDRESS}\n"
         "    smtp:\n      host: localhost\n      port: 587\n      security: starttls\n"
         "    imap:\n      host: localhost\n      port: 993\n      security: implicit\n"
-        f"    login:\n      username: {ADDRESS}\n      password_kept: typed-"
+        f"    login:\n      username: {ADDRESS}\n      password_stored: typed-"
     ) in text
     assert secret(network) not in text
     assert place.site.reloads == ["Siti Contoh (siti)"]
@@ -655,4 +655,4 @@ async def test_a_mailbox_that_is_there_is_set_up_again_under_its_name(
     assert "lain:" not in text
     assert text.count("address:") == before.count("address:")
     assert f"address: {ADDRESS}" in text
-    assert f"username: {ADDRESS}, password_kept: typed-" in text
+    assert f"username: {ADDRESS}, password_stored: typed-" in text

@@ -110,7 +110,7 @@ async def test_a_mailbox_is_added_and_signs_in_with_what_was_typed_and_nothing_s
     assert text == agency("JCM") + (
         "  kaunter:\n    address: kaunter@jcm.gov.my\n    smtp:\n      host: mel.jcm.gov.my\n      security: implicit\n"
         "    imap:\n      host: mel.jcm.gov.my\n      security: starttls\n"
-        f"    login:\n      username: kaunter@jcm.gov.my\n      password_kept: {name}\n"
+        f"    login:\n      username: kaunter@jcm.gov.my\n      password_stored: {name}\n"
     )
     assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=SECRET)
     assert (await place.site.editor.latest("JCM")).pen is EditSource.PORTAL
@@ -333,10 +333,10 @@ async def test_a_mailbox_is_signed_in_to_as_an_application_in_the_place_of_a_pas
         answer = await added(place, officer, **form, key=name, address=f"{name}@jcm.gov.my", password="")
         assert answer.status_code == 303, answer.text
         oauth = document_of(await place.site.text(), "JCM").data["mailboxes"][name]["login"]["oauth"]
-        assert oauth == {**way, f"{source}_kept": oauth[f"{source}_kept"]}
+        assert oauth == {**way, f"{source}_stored": oauth[f"{source}_stored"]}
         login = place.site.configuration.registry.mailboxes[f"JCM/{name}"].mailbox.login
         assert isinstance(login, OAuth)
-        secret = (await kept(place))[oauth[f"{source}_kept"]]
+        secret = (await kept(place))[oauth[f"{source}_stored"]]
         # It is for the endpoint, too.
         assert any(each.startswith("https://") for each in secret.allowed_hosts)
         assert f"username: {name}@jcm.gov.my" in secret.allowed_hosts
@@ -346,7 +346,7 @@ async def test_a_mailbox_is_signed_in_to_as_an_application_in_the_place_of_a_pas
         # Of Microsoft's it is warned that passwords are not taken there.
         assert (await send(place, officer, "mailbox", **back)).status_code in {200, 303}
         login = document_of(await place.site.text(), "JCM").data["mailboxes"][name]["login"]
-        assert login.keys() == {"username", "password_kept"}
+        assert login.keys() == {"username", "password_stored"}
 
 
 async def test_an_application_that_is_none_or_would_be_shown_to_strangers_is_said_at_its_fields(
@@ -378,7 +378,7 @@ async def test_a_program_lets_an_application_in_that_nothing_can_read(place: Hou
     assert "PRIVATE" not in done.text
     login = document_of(await place.site.text(), "JCM").data["mailboxes"]["kaunter"]["login"]
     assert login["oauth"]["flow"] == "service_account"
-    assert (await kept(place))[login["oauth"]["service_account_kept"]].get_secret_value() == json.dumps(
+    assert (await kept(place))[login["oauth"]["service_account_stored"]].get_secret_value() == json.dumps(
         json.loads(ACCOUNT.file())
     )
     for said, why in (

@@ -47,7 +47,7 @@ LARGEST_ANSWER: Final = 128 * 1024
 FULL: Final = (
     agency("JCM")
     + """\
-office:
+letterhead:
   address: [Aras 1, Blok Contoh, 62000 PUTRAJAYA]
   telephone: 03-0000 0100
   hours: 8.00 pagi - 5.00 petang, Isnin - Jumaat
@@ -64,7 +64,7 @@ announcement:
   recipients:
     ksu: {title: Ketua Setiausaha, organisation: Kementerian Contoh, fax: 03-0000 0103, channels: [fax]}
 maintenance:
-  - {from: 2026-12-01 22:00, until: 2026-12-02 04:00, why: Naik taraf}
+  - {from: 2026-12-01 22:00, until: 2026-12-02 04:00, reason: Naik taraf}
 probing:
   when:
     - {cron: "0 7 * * mon-fri", for: 12h}
@@ -515,7 +515,7 @@ async def test_document_secret_name_of_another_shape_is_refused(tmp_path: Path, 
     Pantau: It is refused, at its line.
     """
     async with surgery(tmp_path, role) as opened:
-        text = FULL.replace("password_file: secrets/mail", f"password_kept: {odd}")
+        text = FULL.replace("password_file: secrets/mail", f"password_stored: {odd}")
         fields = {"form": "text", "started_from": digest_of(FULL), "text": text}
         answer = await opened.post("", Form(action="/agencies/JCM/settings"), _sent(fields))
     assert (text != FULL, answer.status) == (True, 422)

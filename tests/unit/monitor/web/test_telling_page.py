@@ -39,7 +39,7 @@ rotas:
 escalation:
   steps:
     - {rotas: [bertugas], channels: [sms]}
-    - {after: 5m, contacts: [ali], channels: [sms, voice], call_again: {every: 2m, times: 5}}
+    - {after: 5m, contacts: [ali], channels: [sms, voice], redial: {every: 2m, times: 5}}
 announcement:
   recipients:
     ksu: {title: KSU, organisation: Kementerian Contoh, channels: [fax], fax: 03-0000 0109}
@@ -155,7 +155,7 @@ def test_recipients_are_changed_added_and_taken_out() -> None:
     assert added == WHOLE + ("    kp:\n      title: Ketua\n      organisation: Majlis\n      channels: [sms]\n")
     assert "recipients: {}" in changed("drop_recipient", {"key": "ksu"})
     assert "  release: automatic" in changed("announcement", {"release": "automatic", "updates": "workdays"})
-    assert changed("announcement", {"release": "manual", "updates": "workdays", "offered_after": ""}) == WHOLE
+    assert changed("announcement", {"release": "manual", "updates": "workdays", "release_offered_after": ""}) == WHOLE
 
 
 @pytest.mark.parametrize("form", ["rota", "recipient", "add_rota", "add_recipient"])
@@ -279,7 +279,7 @@ async def test_an_office_is_written_and_then_whom_its_faxes_go_to(place: House, 
         "channels.fax": "1",
         "fax": "03-0000 0109",
     }
-    assert "office.address: is missing" in shown(await fill(officer, "add_recipient", fax))
+    assert "letterhead.address: is missing" in shown(await fill(officer, "add_recipient", fax))
     office = {
         "address": "Aras 1, Blok Contoh\r\n62000 PUTRAJAYA",
         "telephone": "03-0000 0100",
@@ -287,7 +287,7 @@ async def test_an_office_is_written_and_then_whom_its_faxes_go_to(place: House, 
         "signatory.name": "SITI",
         "signatory.post": "Pengarah",
     }
-    saved = await fill(officer, "office", office)
+    saved = await fill(officer, "letterhead", office)
     assert "Version 3 is saved, and Pantau works by it" in shown(saved)
     written = await place.site.text()
     assert "  address: ['Aras 1, Blok Contoh'" in written or '  address: ["Aras 1, Blok Contoh"' in written

@@ -57,7 +57,7 @@ MISTAKES = [
     (
         ("jabatan", 'telephone: "+44 20 7946 0100"', "telephone: 12"),
         (
-            f"{_AGENCY}:6: warning: office.telephone: '12' is not possible as a telephone number; "
+            f"{_AGENCY}:6: warning: letterhead.telephone: '12' is not possible as a telephone number; "
             "write instead: 03-1234 5678"
         ),
     ),

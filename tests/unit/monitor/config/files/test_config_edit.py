@@ -66,14 +66,14 @@ remark: |
             "language: en-GB}\n    budi:\n      name: Budi\n      sms: 010-000 0103\n",
         ),
         (
-            SetValue(path=("office", "signatory", "name"), value="Siti"),
+            SetValue(path=("letterhead", "signatory", "name"), value="Siti"),
             "  lines\n",
-            "  lines\noffice:\n  signatory:\n    name: Siti\n",
+            "  lines\nletterhead:\n  signatory:\n    name: Siti\n",
         ),
         (
-            AppendItem(path=("maintenance",), value={"from": "2026-12-01 22:00", "why": "Naik taraf, semua"}),
+            AppendItem(path=("maintenance",), value={"from": "2026-12-01 22:00", "reason": "Naik taraf, semua"}),
             "  lines\n",
-            '  lines\nmaintenance:\n  - {from: 2026-12-01 22:00, why: "Naik taraf, semua"}\n',
+            '  lines\nmaintenance:\n  - {from: 2026-12-01 22:00, reason: "Naik taraf, semua"}\n',
         ),
         (AppendItem(path=("domains",), value="c.gov.my"), "'contoh.gov.my']", "'contoh.gov.my', c.gov.my]"),
         (

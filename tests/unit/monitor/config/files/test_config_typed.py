@@ -23,14 +23,14 @@ from tests.unit.monitor.config.ministry import SECRET, Ministry
 
 NAME = "typed-aaaabbbbccccdddd"
 HEARERS = ("imap.gmail.com:993 implicit", "smtp.gmail.com:465 implicit")
-PLACE = "agencies/jabatan.yaml:16: warning: mailboxes.utama.login.password_kept"
+PLACE = "agencies/jabatan.yaml:16: warning: mailboxes.utama.login.password_stored"
 _IN_A_FILE = "password_file: secrets/mail"
 
 
 @pytest.fixture
 def ministry(ministry: Ministry) -> Ministry:
     """One whose agency's password was typed."""
-    ministry.edit("jabatan", _IN_A_FILE, f"password_kept: {NAME}")
+    ministry.edit("jabatan", _IN_A_FILE, f"password_stored: {NAME}")
     return ministry
 
 
@@ -56,7 +56,7 @@ def keep(ministry: Ministry, key: str, secret: StoredSecret, name: str = NAME) -
 
 def problems(ministry: Ministry) -> list[str]:
     """Return what is said of the secrets; of the forms' other keys others tell."""
-    return [each for each in ministry.problems() if "kept" in each or "typed" in each]
+    return [each for each in ministry.problems() if "_stored" in each or "typed" in each]
 
 
 def registry_of(ministry: Ministry, memory: LoadCache | None = None) -> Registry:
@@ -163,7 +163,7 @@ def test_it_is_given_to_no_server_that_it_was_not_typed_for(ministry: Ministry, 
 
     (said,) = problems(ministry)
     assert (
-        "login.password_kept: was typed for imap.gmail.com:993 implicit, smtp.gmail.com:465 implicit, and not for"
+        "login.password_stored: was typed for imap.gmail.com:993 implicit, smtp.gmail.com:465 implicit, and not for"
         in said
     )
     assert (
@@ -201,26 +201,26 @@ def test_one_server_less_or_the_same_in_other_letters_is_none(ministry: Ministry
 def test_a_refresh_token_is_for_its_endpoint_too(ministry: Ministry, key: str) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
     keep(ministry, key, StoredSecret(SECRET, allowed_hosts=(*HEARERS, endpoint)))
-    ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_kept: {NAME}}}"
-    ministry.edit("jabatan", f"password_kept: {NAME}", ways)
+    ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_stored: {NAME}}}"
+    ministry.edit("jabatan", f"password_stored: {NAME}", ways)
     assert problems(ministry) == []
 
     ministry.edit("jabatan", "tenant: jcm.gov.my", "tenant: lain.gov.my")
     (said,) = problems(ministry)
-    assert "login.oauth.refresh_token_kept: was typed for" in said
+    assert "login.oauth.refresh_token_stored: was typed for" in said
     assert "and not for https://login.microsoftonline.com/lain.gov.my/oauth2/v2.0/token" in said
 
 
 def test_an_application_s_secret_is_for_the_mailbox_that_it_was_typed_for_too(ministry: Ministry, key: str) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
     keep(ministry, key, StoredSecret(SECRET, allowed_hosts=(*HEARERS, endpoint, "username: pantau")))
-    ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: client_credentials, client_id: x, client_secret_kept: {NAME}}}"
-    ministry.edit("jabatan", f"password_kept: {NAME}", ways)
+    ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: client_credentials, client_id: x, client_secret_stored: {NAME}}}"
+    ministry.edit("jabatan", f"password_stored: {NAME}", ways)
     assert problems(ministry) == []
 
     ministry.edit("jabatan", "username: pantau", "username: ketua-pengarah")
     (said,) = problems(ministry)
-    assert "login.oauth.client_secret_kept: was typed for" in said
+    assert "login.oauth.client_secret_stored: was typed for" in said
     assert "and not for username: ketua-pengarah" in said
 
 
@@ -229,8 +229,8 @@ def test_one_who_follows_nothing_is_given_the_newest_token_and_the_service_the_o
 ) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
     keep(ministry, key, StoredSecret(SECRET, allowed_hosts=(*HEARERS, endpoint)))
-    ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_kept: {NAME}}}"
-    ministry.edit("jabatan", f"password_kept: {NAME}", ways)
+    ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_stored: {NAME}}}"
+    ministry.edit("jabatan", f"password_stored: {NAME}", ways)
     with sqlite3.connect(ministry.directory / "state" / "pantau.sqlite") as store:
         kept = Keyring(key).encrypt(SecretPlace(purpose=SecretPurpose.RENEWED, owner=NAME), "segar-7")
         row = ("renewed", NAME, kept.key_id, kept.text, "Pantau", "2026-01-02 00:00:00")
@@ -284,20 +284,21 @@ def test_while_the_store_is_away_what_is_known_of_it_holds(ministry: Ministry, k
 
 
 def test_settings_have_no_typed_secrets_and_documents_no_other_words_for_them(ministry: Ministry) -> None:
-    ministry.edit("pantau", _IN_A_FILE, f"password_kept: {NAME}")
+    ministry.edit("pantau", _IN_A_FILE, f"password_stored: {NAME}")
     ministry.edit("jabatan", NAME, "rahsia")
 
     said = "\n".join(problems(ministry))
     assert (
-        "references.rujukan-a.login.password_kept: only a secret of an agency's mailbox is typed in the portal" in said
+        "references.rujukan-a.login.password_stored: only a secret of an agency's mailbox is typed in the portal"
+        in said
     )
-    assert "mailboxes.utama.login.password_kept: is no name of a secret that was typed in the portal" in said
+    assert "mailboxes.utama.login.password_stored: is no name of a secret that was typed in the portal" in said
 
 
 def test_beside_a_file_it_is_a_second_source(ministry: Ministry) -> None:
-    ministry.edit("jabatan", f"password_kept: {NAME}", f"password_kept: {NAME}, {_IN_A_FILE}")
+    ministry.edit("jabatan", f"password_stored: {NAME}", f"password_stored: {NAME}, {_IN_A_FILE}")
 
-    assert any("password_kept: is a second source beside password_file" in each for each in problems(ministry))
+    assert any("password_stored: is a second source beside password_file" in each for each in problems(ministry))
 
 
 def test_what_is_kept_says_whom_it_was_typed_for() -> None:

@@ -107,11 +107,11 @@ def test_servers_with_the_same_authorities_share_one_tls_context(ministry: Minis
 
 
 def test_an_agency_may_have_its_own_pace(ministry: Ministry) -> None:
-    ministry.edit("pantau", "state: state", "probing: {interval: 10m, failures_to_down: 4}")
+    ministry.edit("pantau", "state: state", "probing: {interval: 10m, failure_threshold: 4}")
     ministry.edit("jabatan", "escalation:", "probing: {interval: 3m, arrival_timeout: 90s}\nescalation:")
     registry = registry_of(ministry)
     own, control = registry.routes[0].probing, registry.routes_of("")[0].probing
-    assert (own.interval, own.health.failures_to_down) == (timedelta(minutes=3), 4)
+    assert (own.interval, own.health.failure_threshold) == (timedelta(minutes=3), 4)
     assert own.patience.arrival == timedelta(seconds=90)
     assert control.interval == timedelta(minutes=10)
 
@@ -140,7 +140,7 @@ def test_a_recipient_is_addressed_on_each_channel_once(ministry: Ministry) -> No
     )
     assert recipient.addressee.fax == "03-0000 0201"
     assert recipient.language is Language.MALAY
-    assert plan.offered_after == timedelta(minutes=30)
+    assert plan.release_offered_after == timedelta(minutes=30)
 
 
 def test_what_the_dns_of_a_domain_names_is_bound_where_others_than_operators_write_domains(ministry: Ministry) -> None:

@@ -14,7 +14,7 @@ from tests.unit.monitor.config.ministry import AGENCY
 
 SAMPLES = sorted((Path(__file__).parents[5] / "deploy/agencies").glob("*.yaml"))
 #: Whom people are, and what they are told by.
-TOLD = {"office", "contacts", "rotas", "calendar", "escalation", "announcement"}
+TOLD = {"letterhead", "contacts", "rotas", "calendar", "escalation", "announcement"}
 
 
 def given(text: str) -> str:

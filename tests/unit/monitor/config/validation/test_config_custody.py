@@ -18,7 +18,7 @@ BEFORE = """\
 agency: JCM
 name: Jabatan Contoh
 domains: [jcm.gov.my]
-office:
+letterhead:
   crest: jata/jcm.svg
 mailboxes:
   utama:
@@ -47,7 +47,7 @@ def said(was: str, becomes: str, *, before: str = BEFORE) -> list[str]:
         (", tls_name: mel.contoh.gov.my", "", "9: mailboxes.utama.smtp"),
         ("imap: {host: mel.jcm.gov.my}", "imap: {host: mel.jcm.gov.my, port: 25}", "10: mailboxes.utama.imap.port"),
         ("    login:", "    ca_file: /etc/passwd\n    login:", "11: mailboxes.utama.ca_file"),
-        ("jata/jcm.svg", "/etc/pantau/pantau.key", "5: office.crest"),
+        ("jata/jcm.svg", "/etc/pantau/pantau.key", "5: letterhead.crest"),
         ("secrets/pin", "secrets/jcm", "13: contacts.siti.pin_file"),
         ("pin_file", "pin_env", "13: contacts.siti.pin_env"),
         ("  siti: {", "  ali: {name: Ali, pin_file: secrets/pin}\n  siti: {", "13: contacts.ali.pin_file"),
@@ -55,8 +55,8 @@ def said(was: str, becomes: str, *, before: str = BEFORE) -> list[str]:
         # What is taken out is told where it stood.
         (", pin_file: secrets/pin", "", "13: contacts.siti.pin_file"),
         ("    imap: {host: mel.jcm.gov.my}\n", "", "7: mailboxes.utama.imap"),
-        ("  crest: jata/jcm.svg\n", "  telephone: 03-0000 0100\n", "4: office.crest"),
-        ("office:\n  crest: jata/jcm.svg\n", "", "1: office.crest"),
+        ("  crest: jata/jcm.svg\n", "  telephone: 03-0000 0100\n", "4: letterhead.crest"),
+        ("letterhead:\n  crest: jata/jcm.svg\n", "", "1: letterhead.crest"),
         (", password_file: secrets/jcm", "", "11: mailboxes.utama.login"),
     ],
 )
@@ -76,7 +76,7 @@ def test_an_authority_that_an_operator_trusts_is_taken_out_only_with_the_passwor
     trusting = BEFORE.replace("    login:", "    ca_file: ca/jcm.pem\n    login:")
     (told,) = said("    ca_file: ca/jcm.pem\n", "", before=trusting)
     assert "mailboxes.utama.ca_file: only an administrator" in told
-    taken_over = BEFORE.replace("password_file: secrets/jcm", f"password_kept: {NAME}")
+    taken_over = BEFORE.replace("password_file: secrets/jcm", f"password_stored: {NAME}")
     assert check_custody(document_of(trusting, "").data, document_of(taken_over, "JCM"), {NAME}) == ()
 
 
@@ -127,7 +127,7 @@ def test_no_file_that_a_document_may_name_is_overlooked(path: tuple[str, ...]) -
 
 
 NAME, OTHER = "typed-aaaabbbbccccdddd", "typed-eeeeffffgggghhhh"
-TYPED = BEFORE.replace("password_file: secrets/jcm", f"password_kept: {NAME}")
+TYPED = BEFORE.replace("password_file: secrets/jcm", f"password_stored: {NAME}")
 
 
 @pytest.mark.parametrize(
@@ -146,14 +146,18 @@ def test_a_mailbox_that_rests_on_typing_is_its_officers_with_its_servers(was: st
 @pytest.mark.parametrize(
     ("was", "becomes", "told"),
     [
-        (NAME, OTHER, "mailboxes.utama.login.password_kept: names a secret that nobody has typed here"),
-        ("  utama:", "  lain:", "mailboxes.lain.login.password_kept: names a secret that nobody has typed here"),
-        (f"password_kept: {NAME}", "password_file: /etc/shadow", "mailboxes.utama.login: only an administrator"),
-        (f"password_kept: {NAME}", "token_command: [cat, /etc/shadow]", "mailboxes.utama.login: only an administrator"),
+        (NAME, OTHER, "mailboxes.utama.login.password_stored: names a secret that nobody has typed here"),
+        ("  utama:", "  lain:", "mailboxes.lain.login.password_stored: names a secret that nobody has typed here"),
+        (f"password_stored: {NAME}", "password_file: /etc/shadow", "mailboxes.utama.login: only an administrator"),
+        (
+            f"password_stored: {NAME}",
+            "token_command: [cat, /etc/shadow]",
+            "mailboxes.utama.login: only an administrator",
+        ),
         ("    login:", "    ca_file: /etc/passwd\n    login:", "mailboxes.utama.ca_file: only an administrator"),
         (
-            f"password_kept: {NAME}",
-            f"oauth: {{token_url: 'https://x.my', refresh_token_kept: {NAME}}}",
+            f"password_stored: {NAME}",
+            f"oauth: {{token_url: 'https://x.my', refresh_token_stored: {NAME}}}",
             "mailboxes.utama.login: only an administrator",
         ),
     ],
@@ -167,8 +171,8 @@ def test_what_is_typed_comes_in_the_place_of_what_was_placed_and_takes_it_nowher
     after, before = document_of(other_server, "JCM"), document_of(BEFORE, "").data
 
     assert check_custody(before, after, {NAME}) == ()
-    assert [each.key for each in check_custody(before, after)] == ["mailboxes.utama.login.password_kept"]
-    both = document_of(other_server.replace(f"_kept: {NAME}", f"_kept: {NAME}, password_file: secrets/jcm"), "JCM")
+    assert [each.key for each in check_custody(before, after)] == ["mailboxes.utama.login.password_stored"]
+    both = document_of(other_server.replace(f"_stored: {NAME}", f"_stored: {NAME}, password_file: secrets/jcm"), "JCM")
     assert check_custody(before, both, {NAME})
 
 
@@ -197,7 +201,7 @@ def test_an_address_or_a_port_out_of_bounds_is_told_where_it_is_typed(server: st
     assert told in "".join(found)
     # What stood there before is in nobody's way, and a mailbox of an operator's is met wherever it is.
     assert check_bounds(after.data, after, bounds) == ()
-    placed = document_of(after.text.replace("password_kept", "password_file"), "JCM")
+    placed = document_of(after.text.replace("password_stored", "password_file"), "JCM")
     assert check_bounds(before, placed, bounds) == ()
 
 

@@ -9,7 +9,7 @@ from monitor.config.validation.restricted_fields import check_foreign_numbers
 
 BEFORE = """\
 agency: JCM
-office: {telephone: 03-0000 0100, fax: +65 6000 0000}
+letterhead: {telephone: 03-0000 0100, fax: +65 6000 0000}
 contacts:
   siti: {name: Siti, sms: 010-000 0101, voice: "+60 3-0000 0100"}
   ali: {name: Ali, addresses: [{mobile: 010-000 0102}, {landline: +65 6123 4567}]}

@@ -92,7 +92,7 @@ MISTAKES = [
             "  hours: 8.00 pagi - 5.00 petang\n  crest: pantau.yaml\n",
         ),
         (
-            f"{_AGENCY}:9: office.crest: pantau.yaml is neither a PNG picture nor an SVG drawing; write instead: the path "
+            f"{_AGENCY}:9: letterhead.crest: pantau.yaml is neither a PNG picture nor an SVG drawing; write instead: the path "
             "of a plain SVG or a PNG file, or leave the key out"
         ),
     ),
@@ -103,21 +103,21 @@ MISTAKES = [
             "  hours: 8.00 pagi - 5.00 petang\n  reference: J.100-1/9/1 (15)\n",
         ),
         (
-            f"{_AGENCY}:9: warning: office.reference: ends with the enclosure number of one letter; each letter bears one "
+            f"{_AGENCY}:9: warning: letterhead.reference: ends with the enclosure number of one letter; each letter bears one "
             "of its own; write instead: reference: J.100-1/9/1"
         ),
     ),
     (
         ("jabatan", "  hours: 8.00 pagi - 5.00 petang\n", ""),
         (
-            f"{_AGENCY}:4: office.hours: is missing, and the fax and letter of this office prints it; "
+            f"{_AGENCY}:4: letterhead.hours: is missing, and the fax and letter of this office prints it; "
             "write instead: hours: 8.00 pagi - 5.00 petang, Isnin - Jumaat"
         ),
     ),
     (
         ("jabatan", '  fax: "+44 20 7946 0101"\n', ""),
         (
-            f"{_AGENCY}:4: warning: office.fax: is missing: recipients are told of no fax number; "
+            f"{_AGENCY}:4: warning: letterhead.fax: is missing: recipients are told of no fax number; "
             "write instead: fax: 03-1234 5678"
         ),
     ),

@@ -41,7 +41,7 @@ POLICY = EscalationPolicy(
             after=timedelta(minutes=5),
             rotas=(ROTA.name,),
             channels=(Channel.VOICE,),
-            call_again=RedialPolicy(every=timedelta(minutes=2), times=4),
+            redial=RedialPolicy(every=timedelta(minutes=2), times=4),
         ),
     ),
     rotas=(ROTA,),
@@ -58,11 +58,13 @@ def test_a_brief_that_an_older_version_wrote_is_read_with_what_it_did_not_know_l
 
     # What was acknowledged before acknowledgements expired has the usual time from now on, and what was told in rounds repeats.
     new = EscalationPolicy(steps=())
-    usual = replace(PRESENT.escalation, acknowledge_for=new.acknowledge_for, repeat_interval=new.repeat_interval)
+    usual = replace(
+        PRESENT.escalation, acknowledgement_timeout=new.acknowledgement_timeout, repeat_interval=new.repeat_interval
+    )
     assert brief == replace(PRESENT, escalation=usual)
     assert (brief.escalation.rotas, brief.escalation.fallback) == ((), None)
     assert (brief.escalation.repeat_interval, brief.escalation.office_hours) == (timedelta(hours=1), None)
-    assert [(step.rotas, step.call_again) for step in brief.escalation.steps] == [((), None), ((), None)]
+    assert [(step.rotas, step.redial) for step in brief.escalation.steps] == [((), None), ((), None)]
     addresses = [a for step in brief.escalation.steps for contact in step.contacts for a in contact.addresses]
     assert {(a.hours, a.verified) for a in addresses} == {(None, None)}
 

@@ -1,0 +1,87 @@
+"""Keys and values of the configuration that have another name now: for errors, and for documents that the store keeps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import yaml
+
+from alerts.wording.source import tree
+
+#: The way to a value from the top of its file.
+_Path = tuple[str | int, ...]
+
+_ESCALATIONS: Final = ("escalation", "noc.escalation", "alertmanager.receive.tell.*.escalation")
+
+#: Old keys with their new names. A path has the present names before its last key, `*` where people choose a key, and no numbers.
+RENAMED_KEYS: Final[Mapping[str, str]] = {
+    "probing.confirmation": "retry_interval",
+    "probing.failures_to_down": "failure_threshold",
+    "probing.successes_to_up": "success_threshold",
+    "probing.slow_after": "slow_threshold",
+    "probing.deferred_budget": "deferral_timeout",
+    "flapping.falls": "threshold",
+    "flapping.within": "window",
+    "maintenance.why": "reason",
+    "office": "letterhead",
+    "noc.office": "letterhead",
+    **{f"{place}.acknowledge_for": "acknowledgement_timeout" for place in _ESCALATIONS},
+    **{f"{place}.steps.call_again": "redial" for place in _ESCALATIONS},
+    "announcement.offered_after": "release_offered_after",
+    "mailboxes.*.login.password_kept": "password_stored",
+    "mailboxes.*.login.oauth.client_secret_kept": "client_secret_stored",
+    "mailboxes.*.login.oauth.refresh_token_kept": "refresh_token_stored",
+    "mailboxes.*.login.oauth.service_account_kept": "service_account_stored",
+}
+
+#: New names by the last key, each with the keys above it.
+_BY_KEY: Final[dict[str, list[tuple[tuple[str, ...], str]]]] = {}
+for _path, _name in RENAMED_KEYS.items():
+    *_above, _key = _path.split(".")
+    _BY_KEY.setdefault(_key, []).append((tuple(_above), _name))
+
+
+def new_key(path: _Path) -> str | None:
+    """Return the new name of the key that ends *path*, whose keys before it are present ones; `None`: it has no other."""
+    above = [part for part in path[:-1] if isinstance(part, str)]
+    for pattern, name in _BY_KEY.get(str(path[-1]), ()):
+        if len(pattern) == len(above) and all(p in ("*", a) for p, a in zip(pattern, above, strict=True)):
+            return name
+    return None
+
+
+def old_keys(data: Any, written: _Path = (), present: _Path = ()) -> Iterator[tuple[_Path, str]]:
+    """Yield where old keys stand in *data*, each with its new name; those below another before that."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            name = new_key((*present, key))
+            yield from old_keys(value, (*written, key), (*present, name or key))
+            if name is not None:
+                yield (*written, key), name
+    elif isinstance(data, list):
+        for number, value in enumerate(data):
+            yield from old_keys(value, (*written, number), (*present, number))
+
+
+def rename_keys(text: str) -> str:
+    """Return a document's *text* with the new name of each old key, and all else as it is; what is no YAML is returned."""
+    try:
+        root = tree(text)
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
+        return text
+    for key, name in sorted(_old_nodes(root, ()), key=lambda found: -found[0].start_mark.index):
+        text = text[: key.start_mark.index] + name + text[key.end_mark.index :]
+    return text
+
+
+def _old_nodes(node: yaml.Node | None, present: _Path) -> Iterator[tuple[yaml.Node, str]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = new_key((*present, str(key.value)))
+            if name is not None:
+                yield key, name
+            yield from _old_nodes(value, (*present, name or str(key.value)))
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield from _old_nodes(value, (*present, number))

@@ -1,0 +1,104 @@
+"""Old keys of the configuration: each has an error that names the new one, and documents with them are rewritten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from monitor.config.files.reading import as_model, is_mapping, item, names, of_field
+from monitor.config.model.registry import Agency
+from monitor.config.model.settings import Settings
+from monitor.model.renamed_keys import RENAMED_KEYS, rename_keys
+from tests.unit.monitor.config.ministry import Ministry
+
+AGENCY = """\
+# Ditulis pada 2026-01-05.
+agency: JCM
+office: {telephone: 03-0000 0100}  # pejabat
+'probing':
+  "confirmation": 30s   # sekali lagi
+  slow_after: 90s
+escalation:
+  acknowledge_for: 2h
+  steps:
+    - {channels: [voice], call_again: {every: 2m}}
+maintenance: [{cron: "0 2 * * sun", for: 2h, why: "why: confirmation"}]
+contacts:
+  office: {name: office}
+"""
+RENAMED = """\
+# Ditulis pada 2026-01-05.
+agency: JCM
+letterhead: {telephone: 03-0000 0100}  # pejabat
+'probing':
+  retry_interval: 30s   # sekali lagi
+  slow_threshold: 90s
+escalation:
+  acknowledgement_timeout: 2h
+  steps:
+    - {channels: [voice], redial: {every: 2m}}
+maintenance: [{cron: "0 2 * * sun", for: 2h, reason: "why: confirmation"}]
+contacts:
+  office: {name: office}
+"""
+
+
+def places() -> list[Any]:
+    """Return each old key with each kind of file that has a place for the new one."""
+    of_both = {"pantau": Settings, "jabatan": Agency}
+    return [
+        pytest.param(file, path, name, id=f"{file}:{path}")
+        for path, name in RENAMED_KEYS.items()
+        for file, model in of_both.items()
+        if written(model, [*path.split(".")[:-1], name], "") is not None
+    ]
+
+
+def written(asked: Any, path: list[str], key: str) -> Any:
+    """Return a value with *key* in the place of the last key of *path*; `None` where *asked* has no such key."""
+    if not path:
+        return "x"
+    model, below = as_model(asked) if not isinstance(asked, type) else asked, item(asked)
+    if model is None:
+        found = written(below, path[1:] if is_mapping(asked) else path, key) if below is not None else None
+        return None if found is None else {"a": found} if is_mapping(asked) else [found]
+    if not issubclass(model, BaseModel) or path[0] not in known(model):
+        return None
+    found = written(known(model)[path[0]], path[1:], key)
+    return None if found is None else {(key or path[0]) if len(path) == 1 else path[0]: found}
+
+
+def known(model: type[BaseModel]) -> dict[str, Any]:
+    keys = {name: of_field(field) for name, field in names(model).items()}
+    return keys | {f"{name}_stored": None for name in keys}
+
+
+def test_renamed_keys_every_old_key_has_a_place() -> None:
+    assert {param.values[1] for param in places()} == RENAMED_KEYS.keys()
+
+
+@pytest.mark.parametrize(("file", "path", "name"), places())
+def test_renamed_keys_old_key_in_file_names_the_new_one(file: str, path: str, name: str, ministry: Ministry) -> None:
+    *above, old = path.split(".")
+    model = Settings if file == "pantau" else Agency
+    ministry.write(file, yaml.safe_dump(written(model, [*above, name], old)))
+    at = "pantau.yaml" if file == "pantau" else "agencies/jabatan.yaml"
+
+    found = [line for line in ministry.problems() if line.endswith(f"`{old}` is now `{name}`; write instead: {name}")]
+
+    assert len(found) == 1, ministry.problems()
+    assert found[0].startswith(f"{at}:{len(ministry.path(file).read_text().splitlines())}: ")
+    assert not [line for line in ministry.problems() if f".{name}: is missing" in line]
+
+
+def test_rename_keys_keeps_all_else_as_it_is() -> None:
+    assert rename_keys(AGENCY) == RENAMED
+    assert rename_keys(RENAMED) == RENAMED
+
+
+@pytest.mark.parametrize("text", ["", "# tiada", "a: [", "- office", "x" * 10 + ": \\", "office"])
+def test_rename_keys_what_is_no_document_is_returned(text: str) -> None:
+    assert rename_keys(text) == text
