@@ -102,7 +102,7 @@ class GatewayCaller:
                 await self._note_page([part.facts for part in call.notice.parts])
             outcome = await make_call(call, line, self._composer, self._policy, self._clock)
             if outcome.gateway_up is not None:
-                if self._pool.judge(name, up=outcome.gateway_up, now=self._clock.now()):
+                if self._pool.record_state(name, up=outcome.gateway_up, now=self._clock.now()):
                     log.info("gateway judged", gateway=name, up=outcome.gateway_up, why=outcome.attempt.detail)
                 self._observer.gateway_judged(line.channel, name, up=outcome.gateway_up)
             return outcome

@@ -128,7 +128,7 @@ class GatewayPool:
         # After the clock was set back it must not rest until the clock has caught up.
         return standing.up is False and standing.since is not None and timedelta(0) <= now - standing.since < self.REST
 
-    def judge(self, name: str, *, up: bool, now: datetime) -> bool:
+    def record_state(self, name: str, *, up: bool, now: datetime) -> bool:
         """Record the result of a call; return whether the gateway's health changed."""
         standing = self._standing.setdefault(name, _Standing())
         changed = standing.up is not up

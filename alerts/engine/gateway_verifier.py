@@ -71,7 +71,7 @@ class GatewayVerifier:
             # A message sent meanwhile is the better evidence, and another gateway may have the name by now.
             is_its_own = line.name in self._pool and self._pool[line.name].gateway is line.gateway
             if is_its_own and self._pool.is_up(line.name) is None:
-                self._pool.judge(line.name, up=True, now=self._clock.now())
+                self._pool.record_state(line.name, up=True, now=self._clock.now())
                 self._observer.gateway_judged(line.channel, line.name, up=True)
 
     def _fail(self, line: ConfiguredGateway, why: str) -> None:

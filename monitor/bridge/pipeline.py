@@ -33,7 +33,7 @@ class ResultPipeline:
     def __init__(
         self,
         *,
-        judge: HealthEvaluator,
+        evaluator: HealthEvaluator,
         routes: Mapping[str, MonitoredRoute],
         history: History,
         consensus: IncidentReporter,
@@ -47,7 +47,7 @@ class ResultPipeline:
 
         *is_read*: other processes read the statuses, so all are written, including healthy ones.
         """
-        self._judge = judge
+        self._evaluator = evaluator
         self._routes = routes
         self._history = history
         self._consensus = consensus
@@ -75,7 +75,7 @@ class ResultPipeline:
         ours = (key for key in consensus.told if key.startswith(OURS) and not key.startswith(OF_HUB))
         self._moved = {*consensus.agencies, *ours}
         # All are exported here: thousands at the first run would block the loop.
-        judge.moved()
+        evaluator.moved()
         for agency in consensus.agencies:
             self._show(agency)
         self._show_faults(clock.now())
@@ -120,7 +120,7 @@ class ResultPipeline:
         if route is None:
             return  # The route was removed during its last run.
         now = self._clock.now()
-        verdict = self._judge.take_in(result, now)
+        verdict = self._evaluator.take_in(result, now)
         self._metrics.probe_finished(
             result,
             agency=route.agency,
@@ -147,10 +147,10 @@ class ResultPipeline:
             return
         self._is_weighing, now = True, None
         try:
-            while not self._judge.is_done:
+            while not self._evaluator.is_done:
                 await asyncio.sleep(0)
                 now = self._clock.now()
-                self._judge.weigh_more(now)
+                self._evaluator.weigh_more(now)
                 self._show_moved(now)
         finally:
             self._is_weighing = False
@@ -160,10 +160,10 @@ class ResultPipeline:
 
     def _show_moved(self, now: datetime) -> None:
         """Export changed statuses, and mark them for a report."""
-        for (agency, direction, verdict), runs in self._judge.counted().items():
+        for (agency, direction, verdict), runs in self._evaluator.counted().items():
             self._metrics.runs_judged(agency, direction, verdict, runs)
-        moved = self._judge.moved() & self._consensus.agencies
-        self._moved |= moved | {f"{OURS}{suspect}" for suspect in self._judge.own_moved()}
+        moved = self._evaluator.moved() & self._consensus.agencies
+        self._moved |= moved | {f"{OURS}{suspect}" for suspect in self._evaluator.own_moved()}
         for agency in moved:
             self._show(agency)
         self._show_faults(now)
@@ -209,15 +209,17 @@ class ResultPipeline:
         # Since when an agency is well is expensive to determine, and needed only after a report.
         is_told = key in self._consensus.told
         if not key.startswith(OURS):
-            standing = self._judge.standing(key, now, is_told=is_told or self._is_read)
+            standing = self._evaluator.standing(key, now, is_told=is_told or self._is_read)
             if standing.trouble is None:
                 return standing
             why = cause_of(standing.trouble.matter, self._reasons.get(key, {}).values())
             return replace(standing, cause=why)
-        suspect = self._judge.suspect(key.removeprefix(OURS))
+        suspect = self._evaluator.suspect(key.removeprefix(OURS))
         # A removed reference or account cannot be at fault any more.
         return (
-            SiteStatus(well_since=now) if suspect is None else self._judge.own_standing(suspect, now, is_told=is_told)
+            SiteStatus(well_since=now)
+            if suspect is None
+            else self._evaluator.own_standing(suspect, now, is_told=is_told)
         )
 
     def _log(self, result: ProbeResult) -> None:
@@ -231,8 +233,8 @@ class ResultPipeline:
 
     async def _write_down(self, result: ProbeResult, route: MonitoredRoute, grade: Grade | None) -> None:
         # Take the changes before writing: runs that end meanwhile write theirs afterwards, in order.
-        changed, self._unwritten = self._unwritten | self._judge.rejudged(), {}
-        streaks, self._unwritten_streaks = self._unwritten_streaks | self._judge.other_streaks(), {}
+        changed, self._unwritten = self._unwritten | self._evaluator.rejudged(), {}
+        streaks, self._unwritten_streaks = self._unwritten_streaks | self._evaluator.other_streaks(), {}
         kept, self._unkept = {key: self._standings[key] for key in self._unkept}, set()
         said = {subject_of(key, self._process): standing for key, standing in kept.items()}
         try:
@@ -259,11 +261,11 @@ class ResultPipeline:
 
     def _show_faults(self, now: datetime) -> None:
         # A reported fault lasts until its recovery is proven: after a start no failure has been seen yet.
-        seen = {fault_of(each.blame, each.name) for each in self._judge.own_faults(now)}
+        seen = {fault_of(each.blame, each.name) for each in self._evaluator.own_faults(now)}
         self._metrics.own_faults(self._consensus.told_faults() | seen)
 
     def _show(self, agency: str) -> None:
-        mail = self._judge.mail(agency)
+        mail = self._evaluator.mail(agency)
         directions, unseen = mail.directions(), mail.unseen()
         for direction in map(Direction, AGENCY_DIRECTIONS):
             # A direction that is not probed any more is unknown. So is an invisible one, unless it is down, which lasts

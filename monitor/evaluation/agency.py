@@ -195,8 +195,8 @@ class AgencyMail:
     def rose(self, now: datetime) -> datetime | None:
         """Record the recovery. Return until when it is doubted because of flapping; `None` if it is not."""
         # Use the time of evaluation, which survives a restart, not of the runs: a single failed run is no fall.
-        judged = (s.changed_at for _, s in self.routes if s.health is Health.UP and s.changed_at)
-        return self._flapping.rose(max(judged, default=now), now)
+        evaluated = (s.changed_at for _, s in self.routes if s.health is Health.UP and s.changed_at)
+        return self._flapping.rose(max(evaluated, default=now), now)
 
     def _with_a_say(self) -> Sequence[HealthTracker]:
         return [s for subjects in self._by_direction().values() for s in with_a_say(subjects)]

@@ -156,8 +156,8 @@ class HealthEvaluator:
         controls = {r.name: r for r, _ in self._agencies[""].routes} if "" in self._agencies else {}
         accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
         self._witness.follow(controls.values(), others, accounts)
-        judged = {name: (route, self._subjects[name]) for name, route in controls.items()}
-        self._own.follow(judged, accounts, others, routes=self._routes.values())
+        evaluated = {name: (route, self._subjects[name]) for name, route in controls.items()}
+        self._own.follow(evaluated, accounts, others, routes=self._routes.values())
         self._controlled = {
             name: None if {r.route.sender.name, r.route.recipient.name} & others else self._controlled.get(name)
             for name, r in controls.items()
@@ -256,14 +256,14 @@ class HealthEvaluator:
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return all health states that a restart restores."""
         routes = {name: (s.health, s.changed_at) for name, s in self._subjects.items() if s.changed_at is not None}
-        return routes | {f"{_OURS}{name}": judged for name, judged in self._own.healths().items()}
+        return routes | {f"{_OURS}{name}": evaluated for name, evaluated in self._own.healths().items()}
 
     def rejudged(self) -> dict[str, tuple[Health, datetime]]:
         """Return the health states that changed since the last call."""
         names, self._rejudged = self._rejudged, set()
         subjects = ((name, self._subjects[name]) for name in names)
         routes = {name: (s.health, s.changed_at) for name, s in subjects if s.changed_at is not None}
-        return routes | {f"{_OURS}{name}": judged for name, judged in self._own.rejudged().items()}
+        return routes | {f"{_OURS}{name}": evaluated for name, evaluated in self._own.rejudged().items()}
 
     def other_streaks(self) -> dict[str, tuple[GradedRun, ...]]:
         """Return the streaks that a restart restores, if changed since the last call, by name."""
@@ -407,8 +407,8 @@ class HealthEvaluator:
     def looks(self, route_name: str, now: datetime) -> Mapping[str, datetime]:
         """Return the routes to run soon after this one's run, and when."""
         looks: dict[str, datetime] = {}
-        for judged in (route_name, *_first(self._proven)):
-            for name in self.looks_wanted(judged):
+        for evaluated in (route_name, *_first(self._proven)):
+            for name in self.looks_wanted(evaluated):
                 looks[name] = now + self._routes[name].probing.retry_interval
         for name in self.proofs_wanted():
             looks[name] = self._proof_at(name, now)
@@ -499,8 +499,8 @@ class HealthEvaluator:
             return UNTROUBLED
         well_since = self.is_well(agency, now) if trouble is None and is_told else None
         # The last known health says nothing about now.
-        judged = mail.directions() if trouble is None else mail.current_directions()
-        directions = {**judged, **dict.fromkeys(unseen, Health.UNKNOWN)}
+        evaluated = mail.directions() if trouble is None else mail.current_directions()
+        directions = {**evaluated, **dict.fromkeys(unseen, Health.UNKNOWN)}
         return SiteStatus(
             trouble=trouble,
             well_since=well_since,

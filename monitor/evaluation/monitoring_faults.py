@@ -117,8 +117,8 @@ class MonitoringFaultDetector:
         self._references = {FaultSource(FaultDomain.REFERENCE, name) for name in self._around}
         known = self._references | {_NETWORK, _OURS}
         self._mailboxes = frozenset(accounts)
-        judged = {*self._parts} | references
-        for gone in {each for each in judged - known if not self._is_of_mailbox(each)}:
+        evaluated = {*self._parts} | references
+        for gone in {each for each in evaluated - known if not self._is_of_mailbox(each)}:
             parts = self._parts.pop(gone, {}).keys()
             for part in parts:
                 self._streaks.forget(str(part))

@@ -80,7 +80,7 @@ class Metrics:
         #: Active monitoring faults, by cause and reference.
         self._faults: set[tuple[str, str]] = set()
         #: By agency and direction.
-        self._judged: dict[tuple[str, str], Counter[RunVerdict]] = {}
+        self._evaluated: dict[tuple[str, str], Counter[RunVerdict]] = {}
         #: Open incidents by agency.
         self._open: dict[str, Sequence[OpenIncident]] = {}
         #: By agency, including those that are not monitored: one may come back during its outage.
@@ -127,7 +127,7 @@ class Metrics:
         self._show_declared(agency)
         self.duty.watch(agency)
         for direction in AGENCY_DIRECTIONS if agency != NO_AGENCY else ("control",):
-            self._judged.setdefault((agency, direction), Counter())
+            self._evaluated.setdefault((agency, direction), Counter())
             self._show_runs(agency, direction)
         self._count_routes()
 
@@ -138,7 +138,7 @@ class Metrics:
         self._checks.forget(agency)
         self.duty.forget(agency)
         for direction in DIRECTIONS:
-            self._judged.pop((agency, direction), None)
+            self._evaluated.pop((agency, direction), None)
         for family in self._all.families:
             family.drop(agency)
         self._count_routes()
@@ -265,13 +265,13 @@ class Metrics:
 
     def runs_judged(self, agency: str, direction: str, verdict: RunVerdict, runs: int) -> None:
         """Count runs by verdict: monitoring faults are no failures of an agency."""
-        if (judged := self._judged.get((agency, _one_of(DIRECTIONS, direction)))) is not None:
-            judged[verdict] += runs
+        if (evaluated := self._evaluated.get((agency, _one_of(DIRECTIONS, direction)))) is not None:
+            evaluated[verdict] += runs
             self._show_runs(agency, direction)
 
     def _show_runs(self, agency: str, direction: str) -> None:
-        judged = self._judged[agency, direction]
-        shown = [((agency, direction, verdict), judged[verdict]) for verdict in RunVerdict]
+        evaluated = self._evaluated[agency, direction]
+        shown = [((agency, direction, verdict), evaluated[verdict]) for verdict in RunVerdict]
         self._all.runs.put(agency, direction, shown)
 
     def path_known(self, agency: str, direction: str, path: Path) -> None:

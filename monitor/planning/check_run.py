@@ -22,7 +22,7 @@ class CheckAssignment:
     """A kind of check that runs periodically for one agency."""
 
     kind: CheckKind
-    premises: CheckScope = field(repr=False)
+    check_scope: CheckScope = field(repr=False)
     interval: timedelta
     #: No check runs during maintenance of what it examines.
     hours: Hours = ALWAYS
@@ -30,7 +30,7 @@ class CheckAssignment:
     @property
     def key(self) -> tuple[str, str]:
         """The agency's short code ("" for reference mailboxes) and the name of the kind."""
-        return self.premises.agency, self.kind.name
+        return self.check_scope.agency, self.kind.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class CheckRun:
     findings: tuple[Finding, ...]
     at: datetime
     #: The findings are valid for this scope only.
-    premises: CheckScope = field(repr=False)
+    check_scope: CheckScope = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class VerdictChange:
 
 def assignments(
     kinds: Mapping[str, CheckKind],
-    premises: Iterable[CheckScope],
+    check_scope: Iterable[CheckScope],
     service: Mapping[str, CheckSettings],
     agencies: Mapping[str, Mapping[str, CheckSettings]],
     hours: Mapping[str, Hours],
@@ -66,12 +66,12 @@ def assignments(
     opted in.
     """
     found = []
-    for place in premises:
+    for place in check_scope:
         spans = intervals(kinds, service, agencies.get(place.agency, {}))
         for name, interval in spans.items():
             if place.agency or not kinds[name].opt_in:
                 when = hours.get(place.agency, ALWAYS)
-                found.append(CheckAssignment(kind=kinds[name], premises=place, interval=interval, hours=when))
+                found.append(CheckAssignment(kind=kinds[name], check_scope=place, interval=interval, hours=when))
     order = {name: number for number, name in enumerate(kinds)}
     return tuple(sorted(found, key=lambda each: order[each.kind.name]))
 

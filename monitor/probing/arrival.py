@@ -33,14 +33,14 @@ class Arrivals:
         known: Mapping[str, SentToken],
         *,
         routes: Mapping[str, MonitoredRoute],
-        judge: HealthEvaluator,
+        evaluator: HealthEvaluator,
         history: History,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         """*known*: tokens of earlier runs, the oldest first (`History.tokens`); *routes*: updated in place."""
         self._routes = routes
-        self._judge = judge
+        self._evaluator = evaluator
         self._history = history
         self._metrics = metrics
         self._clock = clock
@@ -85,7 +85,7 @@ class Arrivals:
             # The arrival time of a message from before the start is unknown at the first look.
             if sent and route and (sent.at >= self._began or not at_first_look):
                 transit = max(timedelta(0), seen_at - sent.at)  # The clock may have been set back in between.
-                self._judge.came_late(route.name, token_id, transit, self._clock.now())
+                self._evaluator.came_late(route.name, token_id, transit, self._clock.now())
         if arrival is Arrival.PROBER_CONFLICT and not self._has_prober_conflict:
             self._has_prober_conflict = True
             log.warning(

@@ -129,10 +129,12 @@ class CheckRunner:
             # On schedule only: a service that restarts repeatedly must not lock an account.
             return False
         known = self._latest.get(assignment.key)
-        if before is not None and before.premises == assignment.premises:
+        if before is not None and before.check_scope == assignment.check_scope:
             return False
         return (
-            known is None or known.premises != assignment.premises or not is_recent(known.at, now, assignment.interval)
+            known is None
+            or known.check_scope != assignment.check_scope
+            or not is_recent(known.at, now, assignment.interval)
         )
 
     def _look_first_at(self, assignments: Sequence[CheckAssignment]) -> None:
@@ -186,13 +188,13 @@ class CheckRunner:
 
     def _is_current(self, assignment: CheckAssignment) -> bool:
         known = self._assignments.get("/".join(assignment.key))
-        return known is not None and known.premises == assignment.premises
+        return known is not None and known.check_scope == assignment.check_scope
 
     async def _look(self, assignment: CheckAssignment) -> tuple[Finding, ...]:
         kind = assignment.kind
         try:
             async with asyncio.timeout(kind.within.total_seconds()) as deadline:
-                findings = await kind.build(assignment.premises, self._clock.now).run()
+                findings = await kind.build(assignment.check_scope, self._clock.now).run()
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -209,7 +211,7 @@ class CheckRunner:
     def _take(self, assignment: CheckAssignment, findings: tuple[Finding, ...]) -> None:
         agency, kind = assignment.key
         known, now = self._latest.get(assignment.key), self._clock.now()
-        self._latest[assignment.key] = CheckRun(findings=findings, at=now, premises=assignment.premises)
+        self._latest[assignment.key] = CheckRun(findings=findings, at=now, check_scope=assignment.check_scope)
         # After a start most unknown findings wait for mail or the network: hundreds of useless log lines.
         if known is None and "/".join(assignment.key) in self._new:
             self._unknown[assignment.key] = {(f.aspect, f.subject) for f in findings if f.verdict is Verdict.UNKNOWN}

@@ -25,8 +25,8 @@ class MailboxSignIn:
 
     def __init__(self, kind: str, mailbox: Mailbox) -> None:
         """*kind*: `SENDING` or `READING`."""
-        premises = CheckScope(agency="", mailboxes=(mailbox,), domains=())
-        self._check: Any = check_kinds()[kind].build(premises, lambda: datetime.now(UTC))
+        check_scope = CheckScope(agency="", mailboxes=(mailbox,), domains=())
+        self._check: Any = check_kinds()[kind].build(check_scope, lambda: datetime.now(UTC))
         self._mailbox = mailbox
 
     async def run(self, trace: Trace) -> Outcome:

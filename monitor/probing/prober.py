@@ -57,7 +57,7 @@ class Prober:
         routes: Mapping[str, MonitoredRoute],
         kind: ProbeKind,
         signer: TokenSigner,
-        judge: HealthEvaluator,
+        evaluator: HealthEvaluator,
         pipeline: ResultPipeline,
         history: History,
         metrics: Metrics,
@@ -75,7 +75,7 @@ class Prober:
         self._routes: dict[str, MonitoredRoute] = {}
         self._kind = kind
         self._signer = signer
-        self._judge = judge
+        self._evaluator = evaluator
         self._pipeline = pipeline
         self._history = history
         self._metrics = metrics
@@ -94,7 +94,9 @@ class Prober:
         self._tasks: asyncio.TaskGroup | None = None
         #: Hours by agency.
         self._hours: dict[str, Hours] = {}
-        self._arrivals = Arrivals({}, routes=self._routes, judge=judge, history=history, metrics=metrics, clock=clock)
+        self._arrivals = Arrivals(
+            {}, routes=self._routes, evaluator=evaluator, history=history, metrics=metrics, clock=clock
+        )
         self._budget = SendQuota()
         #: Accounts whose daily quota is used up.
         self._exhausted: set[str] = set()
@@ -289,7 +291,7 @@ class Prober:
         """Run the routes of agencies with a stale problem soon."""
         now = self._clock.now()
         for name, route in self._routes.items():
-            if self._judge.is_to_be_confirmed(name):
+            if self._evaluator.is_to_be_confirmed(name):
                 self._schedule.bring_forward_within(name, route.probing.retry_interval, now)
         self._ticker.poke()
 
@@ -301,7 +303,7 @@ class Prober:
                 self._schedule.add(route.name, route.probing.interval, now, route.probing.hours)
                 self._expectations.begin(route, now)
                 self._show_overdue(route.agency)
-                if self._judge.is_suspicious(name) or self._judge.is_to_be_confirmed(name):
+                if self._evaluator.is_suspicious(name) or self._evaluator.is_to_be_confirmed(name):
                     # A repeated run was due when the service or its process ended, or the health is stale.
                     self._schedule.bring_forward_within(name, route.probing.retry_interval, now)
                 if name in self._trials:
@@ -451,7 +453,7 @@ class Prober:
     def _plan_next(self, route: MonitoredRoute) -> None:
         now = self._clock.now()
         self._schedule.finished(route.name, now)
-        for name, at in self._judge.looks(route.name, now).items():
+        for name, at in self._evaluator.looks(route.name, now).items():
             # A route that is being removed is not repeated.
             if name in self._routes:
                 self._schedule.bring_forward(name, at)

@@ -26,7 +26,7 @@ from monitor.bridge.noc_brief import agency_of, own_brief
 from monitor.bridge.pipeline import ResultPipeline
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration
-from monitor.config.model.registry import Agency, Registry, premises
+from monitor.config.model.registry import Agency, Registry, check_scope
 from monitor.config.model.settings import Settings
 from monitor.config.service.mail_provider import build_mail_providers
 from monitor.evaluation.evaluator import HealthEvaluator
@@ -84,7 +84,7 @@ class ProbingRuntime:
     configuration: Configuration
     #: The routes that this process probes.
     routes: Mapping[str, MonitoredRoute]
-    judge: HealthEvaluator
+    evaluator: HealthEvaluator
     consensus: IncidentReporter
     pipeline: ResultPipeline
     prober: Prober
@@ -97,10 +97,10 @@ class ProbingRuntime:
     #: Evaluator of all other routes, by the health that their processes have stored. It processes no run.
     elsewhere: HealthEvaluator
 
-    def judge_of(self, agency: str) -> HealthEvaluator:
+    def evaluator_of(self, agency: str) -> HealthEvaluator:
         """Return the evaluator of an agency's routes; "": of our own routes, whichever process probes them."""
         # Not by `owned`: during a change of shards that is the old set.
-        return self.elsewhere if self.elsewhere.knows(agency) else self.judge
+        return self.elsewhere if self.elsewhere.knows(agency) else self.evaluator
 
     def probed_by(self, agency: str) -> str:
         """Return the process that probes an agency, if it is another one; else ""."""
@@ -108,11 +108,11 @@ class ProbingRuntime:
 
     def is_unseen(self, agency: str) -> bool:
         """Whether this process has not evaluated an agency's mail since its start."""
-        return agency not in self.owned or not self.judge.mail(agency).is_current
+        return agency not in self.owned or not self.evaluator.mail(agency).is_current
 
     def troubled(self, agency: str) -> AbstractSet[str]:
         """Return the routes of an agency that are in trouble, here or at another site that has a vote."""
-        return {*self.judge_of(agency).mail(agency).troubled(), *self.consensus.troubled(agency)}
+        return {*self.evaluator_of(agency).mail(agency).troubled(), *self.consensus.troubled(agency)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,20 +135,20 @@ class _Past:
     continuous_since: datetime | None = None
 
     def tell(
-        self, judge: HealthEvaluator, routes: Iterable[MonitoredRoute], agencies: Collection[str], now: datetime
+        self, evaluator: HealthEvaluator, routes: Iterable[MonitoredRoute], agencies: Collection[str], now: datetime
     ) -> None:
-        """Restore the state of the *routes* and *agencies* that *judge* has gained."""
+        """Restore the state of the *routes* and *agencies* that *evaluator* has gained."""
         names = {route.name for route in routes}
-        judge.restore_continuity([route.name for route in routes if route.agency], self.continuous_since, now)
-        ours = {name: judged for name, judged in self.healths.items() if name not in judge.routes}
-        judge.restore({name: judged for name, judged in self.healths.items() if name in names} | ours)
-        judge.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
+        evaluator.restore_continuity([route.name for route in routes if route.agency], self.continuous_since, now)
+        ours = {name: evaluated for name, evaluated in self.healths.items() if name not in evaluator.routes}
+        evaluator.restore({name: evaluated for name, evaluated in self.healths.items() if name in names} | ours)
+        evaluator.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
         came = {sent.route: sent.at for sent in self.tokens.values() if sent.came and sent.route in names}
-        judge.restore_arrivals(came)
-        judge.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
+        evaluator.restore_arrivals(came)
+        evaluator.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
         # With them those of our own parts, of which the evaluator keeps newer ones.
         falls = {key: at for key, at in self.falls.items() if key in agencies or "/" in key}
-        judge.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
+        evaluator.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
 
 
 async def make_watch(configuration: Configuration, around: RuntimeContext, share: Shard = WHOLE) -> ProbingRuntime:
@@ -157,11 +157,11 @@ async def make_watch(configuration: Configuration, around: RuntimeContext, share
     owned = share.of(registry.agencies)
     routes = {route.name: route for route in registry.routes if _is_probed(route, owned)}
     past = await _past(routes.values(), settings, around)
-    judge = HealthEvaluator(routes.values(), _own_policy(settings), settings.flapping.build())
-    past.tell(judge, routes.values(), owned, around.clock.now())
+    evaluator = HealthEvaluator(routes.values(), _own_policy(settings), settings.flapping.build())
+    past.tell(evaluator, routes.values(), owned, around.clock.now())
     # Those of our own parts, which a reload does not interrupt.
     ours = {name: runs for name, runs in past.streaks.items() if name not in routes}
-    judge.restore_streaks(ours, around.clock.now())
+    evaluator.restore_streaks(ours, around.clock.now())
     specimens: dict[str, bytes] = {}
     agencies = (*(code for code in registry.agencies if code in owned), NO_AGENCY)
     assigned = _assigned(configuration, agencies, specimens)
@@ -187,8 +187,8 @@ async def make_watch(configuration: Configuration, around: RuntimeContext, share
     consensus.restore_outages(past.outages)
     _let_go_of_sites(consensus, settings, around.clock.now())
     pipeline = ResultPipeline(
-        judge=judge,
-        routes=judge.routes,
+        evaluator=evaluator,
+        routes=evaluator.routes,
         history=around.history,
         consensus=consensus,
         metrics=around.metrics,
@@ -201,7 +201,7 @@ async def make_watch(configuration: Configuration, around: RuntimeContext, share
         routes=routes,
         kind=probe_kinds()[ROUND_TRIP],
         signer=around.signer,
-        judge=judge,
+        evaluator=evaluator,
         pipeline=pipeline,
         history=around.history,
         metrics=around.metrics,
@@ -220,7 +220,7 @@ async def make_watch(configuration: Configuration, around: RuntimeContext, share
     return ProbingRuntime(
         configuration=configuration,
         routes=routes,
-        judge=judge,
+        evaluator=evaluator,
         consensus=consensus,
         pipeline=pipeline,
         prober=prober,
@@ -341,11 +341,11 @@ async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: Ru
     old, new = watch.owned, change.owned
     # The agencies that another process monitors from now on.
     handed_over = (old - new) & after.registry.agencies.keys()
-    judge, consensus, prober = watch.judge, watch.consensus, watch.prober
-    judged_here = judge.healths() if handed_over else {}
+    evaluator, consensus, prober = watch.evaluator, watch.consensus, watch.prober
+    judged_here = evaluator.healths() if handed_over else {}
     if found.released:
         await prober.release(found.released)
-        judge.release(found.released)
+        evaluator.release(found.released)
         # Their latest runs are read from the database: those in memory would become outdated, and never be freed.
         around.history.forget(route.name for route in found.released)
     _follow(watch.elsewhere, change, judged_here)
@@ -358,11 +358,11 @@ async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: Ru
     if found.altered:
         # Their runs in progress have reported with the old settings until now.
         await prober.alter(found.altered)
-        judge.alter(found.altered)
+        evaluator.alter(found.altered)
     if found.gained:
-        judge.gain(found.gained)
-    judge.govern(_own_policy(after.settings), after.settings.flapping.build())
-    change.past.tell(judge, found.gained, new - old, around.clock.now())
+        evaluator.gain(found.gained)
+    evaluator.govern(_own_policy(after.settings), after.settings.flapping.build())
+    change.past.tell(evaluator, found.gained, new - old, around.clock.now())
     retire(around.metrics, before, after)
     await announce(around.metrics, after, change.assigned, change.touched)
     around.metrics.agencies_shared(owned=len(new))
@@ -384,15 +384,15 @@ async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: Ru
 
 
 def _follow(
-    elsewhere: HealthEvaluator, change: ConfigurationChange, judged: Mapping[str, tuple[Health, datetime]]
+    elsewhere: HealthEvaluator, change: ConfigurationChange, evaluated: Mapping[str, tuple[Health, datetime]]
 ) -> None:
-    """Give *elsewhere* the routes that are not probed here, with the health *judged* of those that were until now."""
+    """Give *elsewhere* the routes that are not probed here, with the health *evaluated* of those that were until now."""
     others = {route.name: route for route in change.configuration.registry.routes if route.name not in change.routes}
     found = difference(elsewhere.routes, others)
     elsewhere.release(found.released)
     elsewhere.alter(found.altered)
     elsewhere.gain(found.gained)
-    elsewhere.restore({route.name: judged[route.name] for route in found.gained if route.name in judged})
+    elsewhere.restore({route.name: evaluated[route.name] for route in found.gained if route.name in evaluated})
 
 
 def _touched(before: Configuration, after: Configuration, found: Difference) -> Collection[str]:
@@ -479,7 +479,7 @@ async def announce(
     """Create the metrics of *agencies* and gateways; `retire` removes those of what has left."""
     checks: dict[str, list[str]] = {}
     for each in assigned:
-        checks.setdefault(each.premises.agency, []).append(each.kind.name)
+        checks.setdefault(each.check_scope.agency, []).append(each.kind.name)
     async for agency in yielding(agencies):
         routes = [route.name for route in configuration.registry.routes_of(agency)]
         metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
@@ -558,7 +558,7 @@ def _assigned(
     configuration: Configuration, agencies: Iterable[str], specimens: Mapping[str, bytes]
 ) -> Sequence[CheckAssignment]:
     settings, registry = configuration.settings, configuration.registry
-    places = [premises(code, registry, settings, sample_message=partial(specimens.get, code)) for code in agencies]
+    places = [check_scope(code, registry, settings, sample_message=partial(specimens.get, code)) for code in agencies]
     known = [code for code in (place.agency for place in places) if code in registry.agencies]
     return assignments(
         check_kinds(),

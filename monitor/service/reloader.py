@@ -352,14 +352,14 @@ class Reloader:
         """
         agencies = self._share.watched_elsewhere.union(configuration.registry.agencies)
         # Settings that only a restart changes have their old values.
-        settings, judge = self._started_with.settings, self.watch.judge
+        settings, evaluator = self._started_with.settings, self.watch.evaluator
         own = settings.process_name
 
         def has_left(subject: str) -> bool:
             if (agency := agency_of(subject)) is not None:
                 return agency not in agencies
             if (speaker := speaker_of(subject)) == own:
-                return judge.suspect(key_of(subject).removeprefix(OURS)) is None
+                return evaluator.suspect(key_of(subject).removeprefix(OURS)) is None
             return speaks is not None and speaker not in speaks
 
         try:

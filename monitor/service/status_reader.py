@@ -219,11 +219,11 @@ class StatusReader:
         return own_health(
             self._signs(),
             controls=[
-                Control(route=r.name, health=watch.judge.route_health(r.name), last=latest.get(r.name))
+                Control(route=r.name, health=watch.evaluator.route_health(r.name), last=latest.get(r.name))
                 for r in watch.configuration.registry.routes_of(NO_AGENCY)
             ],
             routes=len(watch.routes),
-            troubles=watch.judge.own_troubles(self._clock.now()),
+            troubles=watch.evaluator.own_troubles(self._clock.now()),
             gateways=self.gateways(),
         )
 
@@ -242,7 +242,7 @@ class StatusReader:
     def references(self) -> Sequence[ReferenceView]:
         """Return the status of our own mailboxes."""
         watch, latest = self._watch(), self._history.known()
-        configuration, troubles = watch.configuration, watch.judge.own_troubles(self._clock.now())
+        configuration, troubles = watch.configuration, watch.evaluator.own_troubles(self._clock.now())
         controls = configuration.registry.routes_of(NO_AGENCY)
         return [
             view_reference(
@@ -456,7 +456,7 @@ class StatusReader:
         inspections: dict[str, CheckRun | None] = watch.inspector.latest(code)
         maintenance: WindowOccurrence | None = next((r.probing.hours.closed_by(now) for r in routes), None)
         silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
-        mail = watch.judge_of(code).mail(code)
+        mail = watch.evaluator_of(code).mail(code)
         incident, health = recorded.open.get(code), dict(mail.directions())
         ended = None if incident else watch.consensus.ended_by_hand.get(code)
         # As last notified, if it was.
@@ -528,9 +528,9 @@ class StatusReader:
         return agreed, [each for each in down if each not in told and together.directions.get(each) is not Health.DOWN]
 
     def _route(self, watch: ProbingRuntime, route: MonitoredRoute, last: ProbeResult | None) -> RouteView:
-        judge, known = watch.judge_of(route.agency), self._routes.get(route.name)
-        health = judge.route_health(route.name)
-        verdict = None if last is None else judge.counted_as(route.name, last.token_id)
+        evaluator, known = watch.evaluator_of(route.agency), self._routes.get(route.name)
+        health = evaluator.route_health(route.name)
+        verdict = None if last is None else evaluator.counted_as(route.name, last.token_id)
         if known is not None and known[0][0] is health and known[0][1] is last and known[0][2] is verdict:
             return known[1]
         view = view_route(route.name, route.direction, health, last, verdict)

@@ -310,12 +310,12 @@ def _of_controls(controls: Sequence[Control]) -> Iterator[ComponentProblem]:
     for control in controls:
         last = control.last
         failed = last is not None and last.outcome not in ARRIVED
-        judged = control.health if control.health in IN_TROUBLE else None
+        evaluated = control.health if control.health in IN_TROUBLE else None
         # One failure proves nothing yet, but a reference mailbox that refuses must not look up meanwhile.
-        if judged or failed:
+        if evaluated or failed:
             why = why_failed(last) if failed and last is not None else ""
             yield ComponentProblem(
-                code=ProblemCode.CONTROL, health=judged or Health.DEGRADED, target=control.route, reason=why
+                code=ProblemCode.CONTROL, health=evaluated or Health.DEGRADED, target=control.route, reason=why
             )
 
 

@@ -71,58 +71,58 @@ class MessageHandler:
     async def receive(self, letter: MailboxMessage, folder: FolderKind, *, count: bool) -> bool:
         """Deal with *letter*; return whether it is to be deleted. With *count*, it has not been counted before."""
         now = self._clock()
-        sighting, content = await self._recognised(letter)
-        token = sighting.token
+        observed, content = await self._recognised(letter)
+        token = observed.token
         token_id = token.id if token else None
         expectations = self._waiting.get(token_id, ()) if token_id else ()
         disposition = decide(
-            sighting,
+            observed,
             origin=self._signer.origin(token) if token else None,
             awaited={one.party for one in expectations},
-            fate=self._ledger.fate(token_id) if token_id else None,
+            token_state=self._ledger.token_state(token_id) if token_id else None,
             now=now,
             marked=letter.marked,
         )
         if disposition.hand_over:
             seen = Arrived(folder=folder, at=now)
-            if sighting.report is not None:
+            if observed.report is not None:
                 for expectation in expectations:
-                    expectation.see(sighting.report)
+                    expectation.see(observed.report)
             else:
                 recipients = [one for one in expectations if one.party is Party.RECIPIENT]
                 await self._hand_over(letter, content, seen, recipients)
         if disposition.count is not None and count:
             self._on_arrival(disposition.count, token_id, now)
-        taken = token_id and self._ledger.fate(token_id) is TokenState.TAKEN
+        taken = token_id and self._ledger.token_state(token_id) is TokenState.TAKEN
         if token_id and (taken or disposition.count is Arrival.LATE):
             self._ledger.arrived(token_id)
         return disposition.delete
 
     async def awaited(self, letter: MailboxMessage) -> Token | None:
         """Return the token of *letter*, as its header tells it, if a run still waits for it and it is its message."""
-        sighting = self._sighting(letter, letter.header)
-        token = sighting.token
+        observed = self._observe(letter, letter.header)
+        token = observed.token
         if token is None or not self._unseen(token):
             return None
-        if sighting.kind is MailKind.ANSWER:
-            sighting = self._sighting(letter, await letter.whole() or letter.header)
-        return token if sighting.kind in {MailKind.MESSAGE, MailKind.REWRITTEN} else None
+        if observed.kind is MailKind.ANSWER:
+            observed = self._observe(letter, await letter.whole() or letter.header)
+        return token if observed.kind in {MailKind.MESSAGE, MailKind.REWRITTEN} else None
 
     def take_left_over(self, letter: MailboxMessage) -> bool:
         """Count *letter* where it is a message of ours that was delivered after its run; return whether it is to be deleted."""
-        sighting = self._sighting(letter, letter.header)
-        token = sighting.token
-        if token is None or sighting.kind is not MailKind.MESSAGE or self._waiting.get(token.id):
+        observed = self._observe(letter, letter.header)
+        token = observed.token
+        if token is None or observed.kind is not MailKind.MESSAGE or self._waiting.get(token.id):
             return False
-        fate = self._ledger.fate(token.id)
-        if fate is None or not was_delivered(letter.header):
+        token_state = self._ledger.token_state(token.id)
+        if token_state is None or not was_delivered(letter.header):
             return False
-        if fate is TokenState.ENDED:
+        if token_state is TokenState.ENDED:
             self._on_arrival(Arrival.LATE, token.id, self._clock())
             self._ledger.arrived(token.id)
         return True
 
-    def _sighting(self, letter: MailboxMessage, raw: bytes) -> ObservedMessage:
+    def _observe(self, letter: MailboxMessage, raw: bytes) -> ObservedMessage:
         foreign = ObservedMessage(kind=MailKind.FOREIGN)
         return self._parsed(letter, lambda raw: recognise(raw, self._signer), raw, otherwise=foreign)
 
@@ -162,18 +162,18 @@ class MessageHandler:
 
     async def _recognised(self, letter: MailboxMessage) -> tuple[ObservedMessage, bytes | None]:
         hides = self._parsed(letter, may_hide_token, letter.header, otherwise=False)
-        sighting = ObservedMessage(kind=MailKind.FOREIGN) if hides else self._sighting(letter, letter.header)
+        observed = ObservedMessage(kind=MailKind.FOREIGN) if hides else self._observe(letter, letter.header)
         small = letter.size is not None and letter.size <= OURS_AT_MOST
-        if not hides and not (small and self._may_say_more(sighting)):
-            return sighting, None
+        if not hides and not (small and self._may_say_more(observed)):
+            return observed, None
         whole = await letter.whole()
-        return self._sighting(letter, whole or letter.header), whole
+        return self._observe(letter, whole or letter.header), whole
 
-    def _may_say_more(self, sighting: ObservedMessage) -> bool:
+    def _may_say_more(self, observed: ObservedMessage) -> bool:
         """Whether the text may tell a run that waits what the header does not."""
-        if sighting.token is None:
-            return not sighting.forged and bool(self._waiting)
-        return sighting.kind is MailKind.ANSWER and bool(self._unseen(sighting.token))
+        if observed.token is None:
+            return not observed.forged and bool(self._waiting)
+        return observed.kind is MailKind.ANSWER and bool(self._unseen(observed.token))
 
     def _parsed(self, letter: MailboxMessage, parse: Callable[[bytes], T], raw: bytes, *, otherwise: T) -> T:
         try:

@@ -132,7 +132,7 @@ class MailboxWatcher:
     def know(self, tokens: Mapping[str, bool]) -> None:
         """Hear of earlier runs, by the ids of their tokens, and whether their mail has been here."""
         for token_id, came in tokens.items():
-            if self._ledger.fate(token_id) is None:
+            if self._ledger.token_state(token_id) is None:
                 self._ledger.over(token_id, Party.RECIPIENT)
                 if came:
                     self._ledger.arrived(token_id)

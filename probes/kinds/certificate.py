@@ -46,8 +46,8 @@ class _TlsNotOfferedError(Exception):
 class CertificateCheck:
     """Looks at each server of the mailboxes once, however many mailboxes it has."""
 
-    def __init__(self, premises: CheckScope, now: Callable[[], datetime]) -> None:
-        self._servers = servers_among(premises.mailboxes)
+    def __init__(self, check_scope: CheckScope, now: Callable[[], datetime]) -> None:
+        self._servers = servers_among(check_scope.mailboxes)
         self._now = now
 
     async def run(self) -> tuple[Finding, ...]:
@@ -68,7 +68,7 @@ class CertificateCheck:
                 Finding(aspect="offered", subject=subject, verdict=Verdict.FAIL, detail=str(refusal)),
                 *_unknown(subject, "no TLS, so no certificate")[1:],
             )
-        return judged(subject, server.certificate_name, shown.chain, shown.distrust, self._now())
+        return evaluate(subject, server.certificate_name, shown.chain, shown.distrust, self._now())
 
 
 async def _shown(protocol: Protocol, server: Server) -> _Shown:
@@ -114,7 +114,7 @@ async def _start_tls(session: PreAuthSession, protocol: Protocol, tls: ssl.SSLCo
         raise _TlsNotOfferedError(f"STARTTLS is refused: {reply.text}")
 
 
-def judged(
+def evaluate(
     subject: str, name: str, chain: tuple[bytes, ...], distrust: ssl.SSLCertVerificationError | None, now: datetime
 ) -> tuple[Finding, ...]:
     """Say what *chain* is worth to a client that calls the server *name*.

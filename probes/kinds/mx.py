@@ -51,25 +51,25 @@ class MxCheck:
 
     def __init__(
         self,
-        premises: CheckScope,
+        check_scope: CheckScope,
         now: Callable[[], datetime],
         *,
         port: int = _PORT,
         tls: ssl.SSLContext | None = None,
         policy_server: PolicyServer = PolicyServer(),  # noqa: B008 - a frozen value
     ) -> None:
-        self._premises = premises
+        self._check_scope = check_scope
         self._now = now
         self._port = port
         #: Servers trust each other's certificates by the authorities that everybody trusts.
         self._tls = tls or public()
         self._policy_server = policy_server
-        self._names = Names(premises.name_servers)
+        self._names = Names(check_scope.name_servers)
 
     async def run(self) -> tuple[Finding, ...]:
         findings: list[Finding] = []
         doors: dict[str, list[_Door]] = {}
-        for domain in self._premises.domains:
+        for domain in self._check_scope.domains:
             try:
                 found = await exchangers(self._names, domain)
             except DnsUnansweredError as trouble:
@@ -116,7 +116,7 @@ class MxCheck:
         return ()
 
     async def _call(self, door: _Door) -> Callout:
-        return await call(self._server(door), sender=self._premises.our_address, recipients=self._recipients(door))
+        return await call(self._server(door), sender=self._check_scope.our_address, recipients=self._recipients(door))
 
     def _server(self, door: _Door) -> Server:
         return Server(
@@ -125,13 +125,13 @@ class MxCheck:
             security=Security.STARTTLS,
             tls=self._tls,
             tls_name=door.host,
-            bounds=self._premises.bounds,
+            bounds=self._check_scope.bounds,
         )
 
     def _recipients(self, door: _Door) -> tuple[str, ...]:
-        if not (self._premises.our_address and self._premises.ask_recipients):
+        if not (self._check_scope.our_address and self._check_scope.ask_recipients):
             return ()
-        addresses = (mailbox.address for mailbox in self._premises.mailboxes)
+        addresses = (mailbox.address for mailbox in self._check_scope.mailboxes)
         found: dict[str, str] = {}
         for address in addresses:
             found.setdefault(_domain_of(address), address)
@@ -144,15 +144,15 @@ class MxCheck:
         for domain in dict.fromkeys(domain for door in distrusted for domain in door.domains):
             try:
                 if any(text.startswith(b"v=STSv1") for text in await self._names.texts(f"_mta-sts.{domain}")):
-                    policies[domain] = await fetch(self._names, domain, self._policy_server, self._premises.bounds)
+                    policies[domain] = await fetch(self._names, domain, self._policy_server, self._check_scope.bounds)
             except (DnsUnansweredError, MtaStsPolicyError, PolicyUnreachableError):
                 continue
         return policies
 
     async def _greeted_by_ours(self, version: int) -> bool:
         """Return whether those who take mail for our own address greet us: then port 25 is open from here."""
-        domain = _domain_of(self._premises.our_address)
-        if not domain or domain in self._premises.domains:
+        domain = _domain_of(self._check_scope.our_address)
+        if not domain or domain in self._check_scope.domains:
             return False
         try:
             hosts = (await exchangers(self._names, domain)).hosts[:2]
@@ -178,7 +178,7 @@ class MxCheck:
         findings.append(_finding("starttls", door.subject, *judge_tls(seen, must)))
         trust, told, end = judge_certificate(seen, door.host, door.dane, must, self._now())
         findings.append(_finding("certificate", door.subject, trust, told, end))
-        findings.append(_finding("recipient", door.subject, *judge_recipients(seen, self._premises)))
+        findings.append(_finding("recipient", door.subject, *judge_recipients(seen, self._check_scope)))
         return tuple(findings)
 
 

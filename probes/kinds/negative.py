@@ -35,13 +35,14 @@ _Said = tuple[Verdict, str]
 class HardeningCheck:
     """Tries each server of the mailboxes, and each MX host, once."""
 
-    def __init__(self, premises: CheckScope, _now: Callable[[], datetime], *, port: int = _PORT) -> None:
-        self._premises = premises
-        self._names = Names(premises.name_servers)
+    def __init__(self, check_scope: CheckScope, _now: Callable[[], datetime], *, port: int = _PORT) -> None:
+        self._check_scope = check_scope
+        self._names = Names(check_scope.name_servers)
         self._port = port
         self._tls = public()
         self._servers = [
-            (protocol, server, f"{server.host}:{server.port}") for protocol, server in servers_among(premises.mailboxes)
+            (protocol, server, f"{server.host}:{server.port}")
+            for protocol, server in servers_among(check_scope.mailboxes)
         ]
 
     async def run(self) -> tuple[Finding, ...]:
@@ -60,10 +61,10 @@ class HardeningCheck:
 
     async def _our_hosts(self) -> tuple[frozenset[str], str]:
         """Return the organizations that take mail for our own address, or why strangers cannot be played."""
-        domain = self._premises.our_address.rpartition("@")[2].lower()
+        domain = self._check_scope.our_address.rpartition("@")[2].lower()
         if not domain:
             return frozenset(), "no address of ours is configured to ask with"
-        if domain in self._premises.domains:
+        if domain in self._check_scope.domains:
             return frozenset(), f"{domain} is one of the agency's own; an address outside is needed"
         try:
             found = await exchangers(self._names, domain)
@@ -74,7 +75,7 @@ class HardeningCheck:
     async def _doors(self) -> list[tuple[Server, str]]:
         """Return each MX host at its first address."""
         doors: dict[str, tuple[Server, str]] = {}
-        for domain in self._premises.domains:
+        for domain in self._check_scope.domains:
             try:
                 for host in (await exchangers(self._names, domain)).hosts:
                     for address in (await self._names.addresses(host))[:1]:
@@ -84,7 +85,7 @@ class HardeningCheck:
                             security=Security.STARTTLS,
                             tls=self._tls,
                             tls_name=host,
-                            bounds=self._premises.bounds,
+                            bounds=self._check_scope.bounds,
                         )
                         doors[host] = server, f"{host} [{address}]"
             except DnsUnansweredError:
@@ -101,13 +102,13 @@ class HardeningCheck:
     async def _relay(self, server: Server, ours: frozenset[str]) -> _Said:
         if get_base_domain(server.certificate_name) in ours:
             return Verdict.UNKNOWN, "it takes mail for our own address, too, and rightly; ask with an address elsewhere"
-        stranger = self._premises.our_address
+        stranger = self._check_scope.our_address
         return judge_relay(await call(server, sender=stranger, recipients=(stranger,)))
 
     async def _passwords(self) -> list[Finding]:
         findings: list[Finding] = []
         tried: set[str] = set()
-        for mailbox in self._premises.mailboxes:
+        for mailbox in self._check_scope.mailboxes:
             if not (servers := servers_of(mailbox)) or mailbox.login.username in tried:
                 continue
             tried.add(mailbox.login.username)

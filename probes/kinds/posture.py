@@ -50,23 +50,23 @@ class DomainCheck:
 
     def __init__(
         self,
-        premises: CheckScope,
+        check_scope: CheckScope,
         _now: Callable[[], datetime],
         *,
         lists: tuple[str, ...] = blocklist.USUAL,
         policy_server: PolicyServer = PolicyServer(),  # noqa: B008 - a frozen value
     ) -> None:
-        self._premises = premises
-        self._names = Names(premises.name_servers)
+        self._check_scope = check_scope
+        self._names = Names(check_scope.name_servers)
         self._lists = lists
         self._policy_server = policy_server
 
     async def run(self) -> tuple[Finding, ...]:
-        if not self._premises.domains:
+        if not self._check_scope.domains:
             return ()
-        message = self._premises.sample_message()
+        message = self._check_scope.sample_message()
         sample_message = None if message is None else _Specimen(message, author_domain(message))
-        domains = self._premises.domains
+        domains = self._check_scope.domains
         found = await some_at_a_time(_DOMAINS_AT_ONCE, lambda domain: self._domain(domain, sample_message), domains)
         listings = await self._listings(sorted({host for _, hosts in found for host in hosts}), sample_message)
         return (*(finding for findings, _ in found for finding in findings), *listings)
@@ -84,7 +84,7 @@ class DomainCheck:
                 return _findings(domain, dict.fromkeys(_ASPECTS[:-1], silent)), ()
             # Where the signatures do not hold the rest can still be asked for, and that be told.
             lost, found = trouble, Exchangers(domain=domain, hosts=())
-        records = await read_records(domain, self._premises.name_servers)
+        records = await read_records(domain, self._check_scope.name_servers)
         said = {
             "spf": judge_spf(records.spf),
             "dmarc": judge_dmarc(records.dmarc, domain),
@@ -107,7 +107,7 @@ class DomainCheck:
         if records.mta_sts.record is None or found.null:
             return None
         try:
-            return await fetch(self._names, domain, self._policy_server, self._premises.bounds)
+            return await fetch(self._names, domain, self._policy_server, self._check_scope.bounds)
         except (MtaStsPolicyError, PolicyUnreachableError) as why:
             return why
 

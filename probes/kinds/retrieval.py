@@ -20,8 +20,8 @@ from probes.run.mailbox_check import SESSION, MailboxCheck
 _ASPECT = "retrieval"
 
 
-def _build(premises: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
-    readers = [mailbox for mailbox in premises.mailboxes if mailbox.is_read]
+def _build(check_scope: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
+    readers = [mailbox for mailbox in check_scope.mailboxes if mailbox.is_read]
     return MailboxCheck(aspect=_ASPECT, party=Party.RECIPIENT, mailboxes=readers, attempt=_read)
 
 

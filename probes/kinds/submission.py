@@ -19,8 +19,8 @@ from probes.run.mailbox_check import SESSION, MailboxCheck
 _ASPECT = "submission"
 
 
-def _build(premises: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
-    senders = [mailbox for mailbox in premises.mailboxes if mailbox.sends]
+def _build(check_scope: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
+    senders = [mailbox for mailbox in check_scope.mailboxes if mailbox.sends]
     return MailboxCheck(aspect=_ASPECT, party=Party.SENDER, mailboxes=senders, attempt=_rehearse)
 
 

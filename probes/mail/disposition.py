@@ -44,12 +44,12 @@ class TokenRegistry:
     """Remembers the fate of tokens."""
 
     def __init__(self, *, ended: Iterable[str] = (), arrived: Iterable[str] = ()) -> None:
-        self._fates: dict[str, TokenState] = dict.fromkeys(ended, TokenState.ENDED) | dict.fromkeys(
+        self._token_states: dict[str, TokenState] = dict.fromkeys(ended, TokenState.ENDED) | dict.fromkeys(
             arrived, TokenState.ARRIVED
         )
 
-    def fate(self, token_id: str) -> TokenState | None:
-        return self._fates.get(token_id)
+    def token_state(self, token_id: str) -> TokenState | None:
+        return self._token_states.get(token_id)
 
     def arrived(self, token_id: str) -> None:
         """Note that the message of *token_id* has been here."""
@@ -61,47 +61,47 @@ class TokenRegistry:
 
     def over(self, token_id: str, party: Party) -> None:
         """Note that nothing is waited for any more, from the point of view of *party*."""
-        if self._fates.get(token_id) not in {TokenState.ARRIVED, TokenState.TAKEN}:
+        if self._token_states.get(token_id) not in {TokenState.ARRIVED, TokenState.TAKEN}:
             self._note(token_id, TokenState.ENDED if party is Party.RECIPIENT else TokenState.SENT)
 
-    def _note(self, token_id: str, fate: TokenState) -> None:
-        self._fates.pop(token_id, None)
-        self._fates[token_id] = fate
-        if len(self._fates) > _REMEMBERED:
-            del self._fates[next(iter(self._fates))]
+    def _note(self, token_id: str, token_state: TokenState) -> None:
+        self._token_states.pop(token_id, None)
+        self._token_states[token_id] = token_state
+        if len(self._token_states) > _REMEMBERED:
+            del self._token_states[next(iter(self._token_states))]
 
 
 def decide(
-    sighting: ObservedMessage,
+    observed: ObservedMessage,
     *,
     origin: Origin | None,
     awaited: Collection[Party],
-    fate: TokenState | None,
+    token_state: TokenState | None,
     now: datetime,
     marked: bool = False,
 ) -> Disposition:
-    """Say what to do with *sighting* in a mailbox where *awaited* sides of its run still wait.
+    """Say what to do with *observed* in a mailbox where *awaited* sides of its run still wait.
 
     *origin* is its token's, if it has one. *marked*: it is marked as deleted already.
     """
-    token = sighting.token
+    token = observed.token
     if token is None:
-        return Disposition(count=Arrival.FORGED if sighting.forged else None)
-    if sighting.kind is MailKind.REWRITTEN:
-        is_awaited = Party.RECIPIENT in awaited and fate is not TokenState.ARRIVED
+        return Disposition(count=Arrival.FORGED if observed.forged else None)
+    if observed.kind is MailKind.REWRITTEN:
+        is_awaited = Party.RECIPIENT in awaited and token_state is not TokenState.ARRIVED
         return Disposition(hand_over=is_awaited, delete=is_awaited)
-    if sighting.kind not in {MailKind.MESSAGE, MailKind.REPORT}:
+    if observed.kind not in {MailKind.MESSAGE, MailKind.REPORT}:
         # A person may have written it.
         return Disposition()
     # Of what others have sent who are there no more, only what went over routes that are ours now is known here.
-    if origin is Origin.ANOTHER or (origin is Origin.INHERITED and fate is None):
+    if origin is Origin.ANOTHER or (origin is Origin.INHERITED and token_state is None):
         # What is marked has been dealt with by whoever sent it, and is in nobody's way any more.
         return Disposition(delete=marked or _is_forgotten(token, now))
-    if origin is Origin.PROBER_CONFLICT and fate is None and not awaited:
+    if origin is Origin.PROBER_CONFLICT and token_state is None and not awaited:
         return Disposition(count=Arrival.PROBER_CONFLICT, delete=_is_forgotten(token, now))
-    if sighting.kind is MailKind.MESSAGE:
-        return _message(awaited, fate)
-    failed = sighting.report is not None and sighting.report.action is DsnAction.FAILED
+    if observed.kind is MailKind.MESSAGE:
+        return _message(awaited, token_state)
+    failed = observed.report is not None and observed.report.action is DsnAction.FAILED
     return Disposition(hand_over=failed and bool(awaited), delete=True)
 
 
@@ -109,14 +109,14 @@ def _is_forgotten(token: Token, now: datetime) -> bool:
     return now > token.over_at + _OTHERS_KEPT
 
 
-def _message(awaited: Collection[Party], fate: TokenState | None) -> Disposition:
-    if fate is TokenState.ARRIVED:
+def _message(awaited: Collection[Party], token_state: TokenState | None) -> Disposition:
+    if token_state is TokenState.ARRIVED:
         return Disposition(count=Arrival.DUPLICATE, delete=True)
-    if fate is TokenState.TAKEN:
+    if token_state is TokenState.TAKEN:
         return Disposition(delete=True)
     if Party.RECIPIENT in awaited:
         return Disposition(hand_over=True, delete=True)
-    if Party.SENDER in awaited or fate is TokenState.SENT:
+    if Party.SENDER in awaited or token_state is TokenState.SENT:
         # Some providers drop a copy of what is sent into the sender's inbox: it proves nothing.
         return Disposition(delete=True)
     # A token of ours that nobody here knows was sent before a restart: its run is over, too.

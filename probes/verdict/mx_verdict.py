@@ -76,11 +76,11 @@ def judge_certificate(
     return Verdict.PASS, f"{'a TLSA record fits it' if vouched else 'trusted'}, valid until {end:%Y-%m-%d}", end
 
 
-def judge_recipients(seen: Callout, premises: CheckScope) -> tuple[Verdict, str]:
+def judge_recipients(seen: Callout, check_scope: CheckScope) -> tuple[Verdict, str]:
     """Say what it means how the server answered for our mailboxes; the worst answer counts."""
-    if not premises.ask_recipients:
+    if not check_scope.ask_recipients:
         return Verdict.UNKNOWN, "not asked: ask_recipients is off"
-    if not premises.our_address:
+    if not check_scope.our_address:
         return Verdict.UNKNOWN, "not asked: no address of ours is configured to ask with"
     if not seen.recipients:
         return Verdict.UNKNOWN, f"it broke off: {seen.broken}" if seen.broken else "no mailbox of ours is in the domain"

@@ -69,7 +69,9 @@ async def _run(server: Light, watched: Mapping[str, MonitoredRoute]) -> tuple[fl
         with _stalls() as longest:
             await asyncio.sleep(_INTERVALS * interval)
         rounds = (time.perf_counter() - began) / interval
-        down = sum(service.judge.route_health(name) is Health.DOWN for name, route in watched.items() if route.agency)
+        down = sum(
+            service.evaluator.route_health(name) is Health.DOWN for name, route in watched.items() if route.agency
+        )
         return longest[0], len(metrics.outcomes) / (rounds * len(watched)), Counter(metrics.outcomes), down
 
 

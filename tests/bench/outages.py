@@ -159,7 +159,7 @@ async def fail_at_once(place: Path, outages: int, contacts: int, gap: float) -> 
         verdicts: dict[str, float] = {}
         began, began_cpu = time.perf_counter(), time.process_time()
 
-        async def judge(number: int) -> None:
+        async def evaluator(number: int) -> None:
             await asyncio.sleep(number * gap)
             brief = _brief(number, contacts)
             verdicts.setdefault(f"+60100{number % contacts:05}", time.perf_counter())
@@ -168,7 +168,7 @@ async def fail_at_once(place: Path, outages: int, contacts: int, gap: float) -> 
                 Trigger(dedup_key=brief.agency, at=now, matter=IncidentType.BOTH, began_at=now - _MINUTE, brief=brief)
             )
 
-        await asyncio.gather(*(judge(number) for number in range(outages)))
+        await asyncio.gather(*(evaluator(number) for number in range(outages)))
         taken_in = time.perf_counter() - began
         await _until(lambda: len(sms.called) >= contacts)
         cpu = time.process_time() - began_cpu

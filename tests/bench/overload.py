@@ -65,5 +65,5 @@ async def _run(
             await asyncio.sleep(_STRETCH)
             found.append((Counter(metrics.outcomes), metrics.skipped, metrics.disbelieved))
             metrics.clear()
-        down = sum(service.judge.route_health(name) is Health.DOWN for name in watched)
+        down = sum(service.evaluator.route_health(name) is Health.DOWN for name in watched)
         return found, down, loop.time() - began

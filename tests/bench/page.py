@@ -101,7 +101,7 @@ class _Country:
 
     board: StatusReader
     history: History
-    judge: HealthEvaluator
+    evaluator: HealthEvaluator
     codes: Sequence[str] = field(default_factory=list)
 
     async def change(self, agencies: Sequence[str]) -> None:
@@ -109,7 +109,7 @@ class _Country:
         for number, code in enumerate(agencies):
             route = f"{code}/internal"
             run = replace(_refused(route), failure=_failure(f"4.7.{number}"))
-            self.judge.take_in(run, NOON)
+            self.evaluator.take_in(run, NOON)
             await self.history.ended(run, code, {})
 
 
@@ -169,7 +169,7 @@ def _turns() -> Iterator[list[float]]:
 @asynccontextmanager
 async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
     watched = {**routes(server, _AGENCIES), **controls(server)}
-    judge = HealthEvaluator(watched.values(), HealthPolicy())
+    evaluator = HealthEvaluator(watched.values(), HealthPolicy())
     codes = sorted({route.agency for route in watched.values()} - {""})
     inspections = {code: _inspections(code) for code in codes}
     agencies = {code: SimpleNamespace(name=f"Jabatan {code} Malaysia", domains=[f"{code}.gov.my"]) for code in codes}
@@ -178,8 +178,8 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
             registry=Registry(agencies=cast(Mapping[str, Agency], agencies), routes=tuple(watched.values()))
         ),
         routes=watched,
-        judge=judge,
-        judge_of=lambda _: judge,
+        evaluator=evaluator,
+        evaluator_of=lambda _: evaluator,
         owned={*codes},
         probed_by=lambda _: "",
         elsewhere=SimpleNamespace(routes={}),
@@ -188,7 +188,7 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
     )
     async with Database.open(directory) as database:
         store, history = SqlStore(database), History(database)
-        await _fill(store, history, judge, watched, codes[:_DOWN])
+        await _fill(store, history, evaluator, watched, codes[:_DOWN])
         # As after a start: what ended before was read from the store, and is set aside with all that has come to stay.
         before = History(database)
         await before.latest()
@@ -203,19 +203,19 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
             watch=cast(Callable[[], ProbingRuntime], lambda: watch),
             signs=SelfHealthInputs,
         )
-        yield _Country(board=board, history=before, judge=judge, codes=codes)
+        yield _Country(board=board, history=before, evaluator=evaluator, codes=codes)
 
 
 async def _fill(
     store: SqlStore,
     history: History,
-    judge: HealthEvaluator,
+    evaluator: HealthEvaluator,
     watched: Mapping[str, MonitoredRoute],
     down: Collection[str],
 ) -> None:
     runs = [_refused(name) if route.agency in down else delivered(name) for name, route in watched.items()]
     for run in runs:
-        judge.take_in(run, NOON)
+        evaluator.take_in(run, NOON)
     for some in (runs[start : start + _AT_ONCE] for start in range(0, len(runs), _AT_ONCE)):
         await asyncio.gather(*(history.ended(run, watched[run.route].agency, {}) for run in some))
     async with store.transaction() as ledger:
@@ -229,7 +229,7 @@ async def _fill(
 def _inspections(code: str) -> dict[str, CheckRun]:
     nowhere = CheckScope(agency=code, mailboxes=(), domains=())
     found = findings(f"jabatan-{code.lower()}.gov.my")
-    return {kind: CheckRun(findings=tuple(each), at=NOON, premises=nowhere) for kind, each in found.items()}
+    return {kind: CheckRun(findings=tuple(each), at=NOON, check_scope=nowhere) for kind, each in found.items()}
 
 
 def _refused(route: str) -> ProbeResult:

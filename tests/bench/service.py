@@ -84,7 +84,7 @@ class Service:
     """What is at work."""
 
     prober: Prober
-    judge: HealthEvaluator
+    evaluator: HealthEvaluator
 
 
 @asynccontextmanager
@@ -104,14 +104,14 @@ async def service(routes: Mapping[str, MonitoredRoute], state: Path, metrics: Me
             clock=clock,
             site="putrajaya",
         )
-        judge = HealthEvaluator(routes.values(), HealthPolicy())
+        evaluator = HealthEvaluator(routes.values(), HealthPolicy())
         prober = Prober(
             routes=routes,
             kind=KIND,
             signer=SIGNER,
-            judge=judge,
+            evaluator=evaluator,
             pipeline=ResultPipeline(
-                judge=judge,
+                evaluator=evaluator,
                 routes=routes,
                 history=history,
                 consensus=consensus,
@@ -129,7 +129,7 @@ async def service(routes: Mapping[str, MonitoredRoute], state: Path, metrics: Me
         works = (lag.keep_measuring(metrics), freeze_periodically(), consensus.keep_telling())
         beside = [asyncio.create_task(work) for work in works]
         try:
-            yield Service(prober, judge)
+            yield Service(prober, evaluator)
         finally:
             for task in beside:
                 task.cancel()

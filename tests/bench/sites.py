@@ -386,8 +386,8 @@ def _told_of(code: str, turns: Sequence[_Turn]) -> Sequence[str]:
     return [f"{turn.at:.1f} {turn.site} {'down' if turn.is_down else 'well'}" for turn in turns if turn.code == code]
 
 
-def _wanted(becomes: Mapping[str, str], fates: Collection[str]) -> set[str]:
-    return {code for code, fate in becomes.items() if fate in fates}
+def _wanted(becomes: Mapping[str, str], token_states: Collection[str]) -> set[str]:
+    return {code for code, token_state in becomes.items() if token_state in token_states}
 
 
 # -- what it takes to hear them --------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ class Service:
         )
         return SimpleNamespace(
             configuration=SimpleNamespace(registry=registry),
-            judge=self.world.judge,
+            evaluator=self.world.evaluator,
             owned={self.agency} - {""} - self.elsewhere,
             consensus=SimpleNamespace(ended_by_hand=self.ended_by_hand),
         )
@@ -100,7 +100,7 @@ class Service:
         before = self.world
         self.now += away
         self.world = World(before.routes, dict(before.faults), now=max(self.now, before.now))
-        self.world.judge.restore(before.judge.healths())
+        self.world.evaluator.restore(before.evaluator.healths())
         self.book = self.daybook()
         await self.book.begin(await self.processes.last_beat())
 
@@ -189,7 +189,7 @@ async def test_an_agency_that_is_taken_over_from_another_process_loses_no_minute
 
     other.elsewhere.clear()
     other.world = World(service.world.routes, now=service.now)
-    other.world.judge.restore(service.world.judge.healths())
+    other.world.evaluator.restore(service.world.evaluator.healths())
     await other.minutes(14)
 
     assert await service.kept() == [(WELL, 5, 33)]

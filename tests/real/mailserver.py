@@ -293,7 +293,7 @@ class MailServer:
         self._write_certificates()
         values = {"DIR": str(self.directory), "DOMAIN": DOMAIN, "REFERENCE": REFERENCE, "HOST": HOST, "SECRET": SECRET}
         values |= {f"PORT_{door.name}": str(port) for door, port in self.ports.items()}
-        values |= {fate.name: fate.value for fate in TokenState}
+        values |= {token_state.name: token_state.value for token_state in TokenState}
         for file, text in _FILES.items():
             for name in sorted(values, key=len, reverse=True):
                 text = text.replace(f"@{name}@", values[name])  # noqa: PLW2901 - the text is filled in, name by name

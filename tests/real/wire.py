@@ -124,13 +124,13 @@ class _Way:
     #: Packets, and when each is there.
     under_way: deque[tuple[float, bytes]] = field(default_factory=deque)
 
-    def carry(self, fate: _Fate, now: float) -> None:
+    def carry(self, token_state: _Fate, now: float) -> None:
         """Take what was sent, and hand over what is there by now."""
         with suppress(BlockingIOError):
             while packet := os.read(self.source, _LONGEST):
-                if not fate.strikes() and len(self.under_way) < _MOST:
-                    self.under_way.append((now + fate.delay, packet))
-        if fate.is_cut:
+                if not token_state.strikes() and len(self.under_way) < _MOST:
+                    self.under_way.append((now + token_state.delay, packet))
+        if token_state.is_cut:
             self.under_way.clear()
         while self.under_way and self.under_way[0][0] <= now:
             # A device that is not up takes nothing.
@@ -141,7 +141,7 @@ class _Way:
 def main() -> None:
     """Hand packets over until nobody says anything any more."""
     near, far = int(sys.argv[1]), _end(sys.argv[2])
-    fate, ways = _Fate(), (_Way(near, far), _Way(far, near))
+    token_state, ways = _Fate(), (_Way(near, far), _Way(far, near))
     poll = select.poll()
     for descriptor in (0, near, far):
         poll.register(descriptor, select.POLLIN)
@@ -154,11 +154,11 @@ def main() -> None:
             if not told:
                 return
             for line in told.splitlines():
-                fate.obey(line)
+                token_state.obey(line)
                 _answer(line)
         now = time.monotonic()
         for way in ways:
-            way.carry(fate, now)
+            way.carry(token_state, now)
 
 
 def _answer(line: str) -> None:

@@ -123,7 +123,7 @@ def shown(code: str) -> str:
     return code if _CODE.fullmatch(code) else ""
 
 
-def judge(answer: SubmissionAnswer, *, is_success: bool, body: bytes) -> ErrorMeaning | str | None:
+def classify(answer: SubmissionAnswer, *, is_success: bool, body: bytes) -> ErrorMeaning | str | None:
     """Return the provider's id ("" for our reference), the meaning of a refusal, or `None` for an unknown answer.
 
     Only what the profile names proves acceptance: a listed code or an id.

@@ -26,7 +26,7 @@ from alerts.gateways.http.profile import (
     ResponseFields,
     split_list,
 )
-from alerts.gateways.http.reading import at, below, credentials, fill, judge, pick, report
+from alerts.gateways.http.reading import at, below, classify, credentials, fill, pick, report
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
     CallbackEvent,
@@ -134,7 +134,7 @@ class HttpSms:
         values = self._credentials | _number(address, self._settings) | _spans(validity)
         values |= {"text": text, "reference": reference, "callback": self._callback(reference)}
         received = await self._exchange(self._settings, values, ErrorClass.UNKNOWN)
-        match judge(self._settings.answer, is_success=received.is_success, body=received.body):
+        match classify(self._settings.answer, is_success=received.is_success, body=received.body):
             case str(id_):
                 return id_ or reference
             case ErrorMeaning() as verdict:

@@ -19,7 +19,7 @@ from monitor.cli.operation.trip import own_signer, trip
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import fail
 from monitor.cli.table import Columns, show
-from monitor.config.model.registry import premises
+from monitor.config.model.registry import check_scope
 from monitor.evaluation.evidence import was_taken_well
 from monitor.model.route import MonitoredRoute
 from monitor.planning.check_run import printable
@@ -82,7 +82,7 @@ def probe(
             fail(f"there is no agency {agency} in the configuration", 2)
         if route is not None:
             fail(f"a check covers the whole agency: leave out the route {route}, or --check", 2)
-        _check(_kind(check), premises(agency.upper(), loaded.registry, loaded.settings))
+        _check(_kind(check), check_scope(agency.upper(), loaded.registry, loaded.settings))
     routes = _chosen(loaded.registry.routes_of(agency.upper()), agency, route)
     try:
         signer = own_signer(token_key(loaded.settings.state))

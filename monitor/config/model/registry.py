@@ -255,7 +255,7 @@ def _watched(
     return MonitoredRoute(agency=agency, direction=leg.direction, route=route, probing=probing, forwarded=leg.forwarded)
 
 
-def premises(
+def check_scope(
     agency: str,
     registry: Registry,
     settings: Settings,

@@ -114,8 +114,8 @@ class TimelineRecorder:
             continuity.interrupt()
             yield TimelineSpan(state=closed, begins=since if code in self._closed else now, until=now)
             self._closed.add(code)
-        elif watch.judge.knows(code):
-            mail = watch.judge.mail(code)
+        elif watch.evaluator.knows(code):
+            mail = watch.evaluator.mail(code)
             # An agency that is probed every few seconds is evaluated less often than that.
             yield from continuity.follow(mail.sight(), max(mail.seen_within(), 2 * LOOKS))
         if closed is None:

@@ -68,7 +68,7 @@ class OnDemandRuns:
         """Whether the health of a route is up now; false for one that has left."""
         watch = self._watch()
         there = {each.name for each in watch.configuration.registry.routes_of(route.agency)}
-        return route.name in there and watch.judge_of(route.agency).route_health(route.name) is Health.UP
+        return route.name in there and watch.evaluator_of(route.agency).route_health(route.name) is Health.UP
 
     async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> StoredRun:
         """Run a route of an agency.

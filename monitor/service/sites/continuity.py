@@ -63,7 +63,7 @@ class SiteContinuity:
         now, watch = self._clock.now(), self._watch()
         log.warning("this process stood still; what it judged before is stale until runs confirm it")
         self._owes, self._processes.continuous_since = True, now
-        watch.judge.mark_stale([name for name, route in watch.routes.items() if route.agency], now)
+        watch.evaluator.mark_stale([name for name, route in watch.routes.items() if route.agency], now)
         watch.prober.confirm()
         # Confirmed statuses are written again, over rows that are marked meanwhile.
         watch.pipeline.say_again()

@@ -83,7 +83,7 @@ class History:
         self._standings = standings
         # A commit whose connection broke may have succeeded, and is repeated.
         self._sent = database.upsert(token).on_conflict_do_nothing()
-        self._judged, self._streak = database.put(health), database.put(streak)
+        self._evaluated, self._streak = database.put(health), database.put(streak)
         self._counted = counting(database)
         self._backlog = WriteBuffer(database.together, database.presence, first=self._sent)
         #: The latest run of each route: of those that ended here, and of earlier ones once they have been read.
@@ -116,7 +116,7 @@ class History:
         self,
         result: ProbeResult,
         agency: str,
-        judged: Mapping[str, tuple[Health, datetime]],
+        evaluated: Mapping[str, tuple[Health, datetime]],
         *,
         streaks: Mapping[str, Sequence[GradedRun]] | None = None,
         grade: Grade | None = None,
@@ -133,7 +133,9 @@ class History:
         counted = hour_values(result, agency, grade, every)
         ended_at = result.started_at + result.duration
         came = [(_CAME_AT, {"token_id": result.token_id, "at": ended_at})] if result.outcome in CAME else []
-        healths = [(self._judged, {"subject": s, "health": state, "since": at}) for s, (state, at) in judged.items()]
+        healths = [
+            (self._evaluated, {"subject": s, "health": state, "since": at}) for s, (state, at) in evaluated.items()
+        ]
         latest = [(self._streak, {"subject": s, "runs": _written(runs)}) for s, runs in (streaks or {}).items()]
         says, levels = self._standings, dict[str, Statement]()
         if says is not None:

@@ -152,7 +152,7 @@ async def test_where_all_are_doubted_the_order_is_as_configured(city: City) -> N
     """It may be our own listener that nobody reaches: then all fall silent at once."""
     station = city.station
     await city.get_used_to(station.sms)
-    station.pool.judge("sms", up=False, now=station.clock.now())
+    station.pool.record_state("sms", up=False, now=station.clock.now())
     await city.get_used_to(station.modem)
     station.clock.moment += station.pool.REST
     await city.fall_silent()

@@ -41,7 +41,7 @@ class Planned(MultiSiteDemo):
             routes=routes,
             kind=cast(ProbeKind, None),
             signer=TokenSigner(b"x" * 32, "utama"),
-            judge=self.pipeline._judge,
+            evaluator=self.pipeline._evaluator,
             pipeline=self.pipeline,
             history=cast(History, Nothing()),
             metrics=Metrics(version="0", now=station.clock.now),

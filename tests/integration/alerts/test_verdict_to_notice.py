@@ -57,7 +57,7 @@ class MultiSiteDemo:
         metrics = Metrics(version="0", now=station.clock.now)
         for agency in agencies:
             metrics.watch_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
-        self.judge = HealthEvaluator(self.world.routes, HealthPolicy())
+        self.evaluator = HealthEvaluator(self.world.routes, HealthPolicy())
         self.briefs = {agency: brief(agency, f"+6010000{n:04}") for n, agency in enumerate(agencies)}
         self.metrics = metrics
         self.watch()
@@ -74,7 +74,7 @@ class MultiSiteDemo:
             site="utama",
         )
         self.pipeline = ResultPipeline(
-            judge=self.judge,
+            evaluator=self.evaluator,
             routes={r.name: r for r in self.world.routes},
             history=cast(History, Nothing()),
             consensus=self.consensus,
@@ -85,9 +85,9 @@ class MultiSiteDemo:
 
     def restart(self, open_incidents: Mapping[str, IncidentType] | None = None) -> None:
         """Forget all runs, as a stop does; how they were judged is taken up."""
-        healths = self.judge.healths()
-        self.judge = HealthEvaluator(self.world.routes, HealthPolicy())
-        self.judge.restore(healths)
+        healths = self.evaluator.healths()
+        self.evaluator = HealthEvaluator(self.world.routes, HealthPolicy())
+        self.evaluator.restore(healths)
         self.watch(open_incidents)
 
     async def _open_keys(self) -> Collection[str]:

@@ -74,7 +74,7 @@ class SourceLocation:
         history = History(self.database, self.standings)
         metrics = Metrics(version="0", now=self.clock.now)
         metrics.watch_agency("JCM", routes=())
-        judge = self.world.judge = HealthEvaluator(self.world.routes, HealthPolicy())
+        evaluator = self.world.evaluator = HealthEvaluator(self.world.routes, HealthPolicy())
         consensus = IncidentReporter(
             briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
             alerting=Alerts(),
@@ -85,7 +85,7 @@ class SourceLocation:
         )
         routes = {route.name: route for route in self.world.routes}
         prober = SimpleNamespace(confirm=self._confirm)
-        self.watch = cast(ProbingRuntime, SimpleNamespace(judge=judge, routes=routes, prober=prober))
+        self.watch = cast(ProbingRuntime, SimpleNamespace(evaluator=evaluator, routes=routes, prober=prober))
         self.continuity = SiteContinuity(
             self.processes,
             self.standings,
@@ -96,11 +96,11 @@ class SourceLocation:
             watch=lambda: self.watch,
         )
         await self.continuity.begin()
-        judge.restore(await history.healths())
+        evaluator.restore(await history.healths())
         agency = [route.name for route in self.world.routes if route.agency]
-        judge.restore_continuity(agency, self.processes.continuous_since, self.clock.now())
+        evaluator.restore_continuity(agency, self.processes.continuous_since, self.clock.now())
         self.pipeline = ResultPipeline(
-            judge=judge,
+            evaluator=evaluator,
             routes=routes,
             history=history,
             consensus=consensus,

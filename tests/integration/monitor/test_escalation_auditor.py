@@ -51,7 +51,7 @@ class ProbingRuntime:
         self.store = SqlStore(database)
         self.metrics = Metrics(version="1", now=self.station.clock.now)
         self.pokes = 0
-        self.judge = HealthEvaluator(agency_routes("JCM"), HealthPolicy())
+        self.evaluator = HealthEvaluator(agency_routes("JCM"), HealthPolicy())
         self.restart()
 
     def restart(self) -> None:
@@ -62,7 +62,7 @@ class ProbingRuntime:
             brief=noc_brief,
             metrics=self.metrics.watchdog,
             clock=self.station.clock,
-            muter=route_muter(lambda agency: self.judge.mail(agency).troubled()),
+            muter=route_muter(lambda agency: self.evaluator.mail(agency).troubled()),
         )
 
     async def submit(self, event):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
@@ -223,7 +223,7 @@ async def test_what_a_silence_holds_back_is_not_overdue_and_neither_is_it_when_t
 
 async def test_what_a_silence_about_the_only_route_in_trouble_holds_back_is_not_overdue(watch: ProbingRuntime) -> None:
     (route,) = [r.name for r in agency_routes("JCM")][:1]
-    watch.judge.restore({route: (Health.DOWN, T0)})
+    watch.evaluator.restore({route: (Health.DOWN, T0)})
     async with watch.store.transaction() as ledger:
         await ledger.add_silence(route, T0 - MINUTE, T0 + timedelta(hours=1), "kerja penyelenggaraan", "Ali Contoh")
     await watch.station.submit(trigger())

@@ -54,7 +54,7 @@ class Service:
 
     def __post_init__(self) -> None:
         routes = {r.name: r for r in (*agency_routes("JCM"), *agency_routes("MDC"), *controls())}
-        self.judge = HealthEvaluator(routes.values(), HealthPolicy())
+        self.evaluator = HealthEvaluator(routes.values(), HealthPolicy())
         #: Those of which another process is the owner, and what is known of them here.
         self.elsewhere: set[str] = set()
         self.probed_by: dict[str, str] = {}
@@ -68,8 +68,8 @@ class Service:
                 registry=Registry(agencies=cast(Mapping[str, Agency], agencies), routes=tuple(routes.values())),
             ),
             routes=routes,
-            judge=self.judge,
-            judge_of=lambda agency: self.others if agency in self.elsewhere else self.judge,
+            evaluator=self.evaluator,
+            evaluator_of=lambda agency: self.others if agency in self.elsewhere else self.evaluator,
             owned={*CODES},
             probed_by=lambda agency: self.probed_by.get(agency, ""),
             elsewhere=self.others,
@@ -94,7 +94,7 @@ class Service:
 
     async def run(self, code: str) -> None:
         result = arrived(agency_routes(code)[0], self.time)
-        self.judge.take_in(result, self.time)
+        self.evaluator.take_in(result, self.time)
         await self.history.ended(result, code, {})
 
     async def open(self, code: str) -> None:
@@ -302,7 +302,7 @@ async def test_one_agency_and_a_mailbox_of_ours_are_as_the_lists_have_them(servi
     await service.open("JCM")
     for control in controls():
         result = arrived(control, service.time)
-        service.judge.take_in(result, service.time)
+        service.evaluator.take_in(result, service.time)
         await service.history.ended(result, "", {})
 
     [first, _] = await service.board.agencies()
@@ -404,8 +404,8 @@ async def test_what_enough_sites_say_is_how_an_agency_stands_whatever_this_one_m
 
 async def test_what_too_few_sites_say_is_down_is_no_outage_on_the_page(service: Service) -> None:
     out = Direction.OUTBOUND
-    service.judge.restore({r.name: (Health.DOWN, T0) for r in agency_routes("JCM") if r.direction is out})
-    assert service.judge.mail("JCM").directions()[out] is Health.DOWN
+    service.evaluator.restore({r.name: (Health.DOWN, T0) for r in agency_routes("JCM") if r.direction is out})
+    assert service.evaluator.mail("JCM").directions()[out] is Health.DOWN
     down, well = _ails(IncidentType.SENDING, {out: Health.DOWN}), _ails(None, {out: Health.UP})
     found = []
     for others in ([], [well], [well, well], [down, well]):
@@ -418,7 +418,7 @@ async def test_what_too_few_sites_say_is_down_is_no_outage_on_the_page(service: 
 
 async def test_what_another_site_alone_says_is_down_is_not_shown_as_working_as_usual(service: Service) -> None:
     out, into = Direction.OUTBOUND, Direction.INBOUND
-    service.judge.restore({r.name: (Health.UP, T0) for r in agency_routes("JCM")})
+    service.evaluator.restore({r.name: (Health.UP, T0) for r in agency_routes("JCM")})
     well = _ails(None, {out: Health.UP, into: Health.UP})
     service.sites_say = {"noc": well, "johor": well, "kuching": well}
     assert (await service.board.agency("JCM")).state == "up"

@@ -189,8 +189,8 @@ async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_
 
     async def is_unsteady(code: str) -> bool:
         """Whether the next fall would be held open."""
-        judge = (await make_watch(configuration, around)).judge
-        flapping = judge._agencies[code]._flapping
+        evaluator = (await make_watch(configuration, around)).evaluator
+        flapping = evaluator._agencies[code]._flapping
         flapping.fell(now)
         return flapping.is_unsteady
 
@@ -219,9 +219,9 @@ async def test_a_start_goes_on_with_the_failures_of_what_is_our_own_and_not_of_w
     streaks = {"ours/network": runs, "ours/credentials/gone#sender": runs, "ours/from another version": runs}
     await around.history.ended(cut_off, "", {}, streaks=streaks)
 
-    judge = (await make_watch(configuration, around)).judge
-    assert judge.other_streaks() == {"ours/network": runs}
-    assert judge.is_suspicious(control.name)
+    evaluator = (await make_watch(configuration, around)).evaluator
+    assert evaluator.other_streaks() == {"ours/network": runs}
+    assert evaluator.is_suspicious(control.name)
 
 
 @pytest.mark.blind
@@ -240,12 +240,12 @@ async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(
         await around.history.ended(run, "JCONTOH", judged, streaks=streaks)
 
     around.clock.moment = now  # type: ignore[attr-defined]
-    judge = (await make_watch(configuration, around)).judge
-    subjects = [judge._subjects[route.name] for route in (down, failing, deferred)]
+    evaluator = (await make_watch(configuration, around)).evaluator
+    subjects = [evaluator._subjects[route.name] for route in (down, failing, deferred)]
     assert subjects[0].changed_at == subjects[1].recent[0].started_at == subjects[2].deferred_since == now
     # How much is wrong is waited for for eleven minutes, and not for eight hours more.
-    assert judge.trouble("JCONTOH", now) is None
-    assert judge.trouble("JCONTOH", now + timedelta(minutes=20)) is not None
+    assert evaluator.trouble("JCONTOH", now) is None
+    assert evaluator.trouble("JCONTOH", now + timedelta(minutes=20)) is not None
 
 
 async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_measured(reloader: Buggy) -> None:
@@ -267,7 +267,7 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
     # On the wall from the first scrape on.
     assert Scrape(around.metrics).value("outage_declared", agency="JCONTOH", direction="inbound") == 1
     assert watch.consensus._told == {}
-    assert list(watch.judge._agencies["JCONTOH"]._flapping._falls) == []
+    assert list(watch.evaluator._agencies["JCONTOH"]._flapping._falls) == []
 
     async with around.store.transaction() as ledger:
         await ledger.save_incident(apply(opened, replace(trigger(IncidentType.SENDING, now), dedup_key="JCONTOH")))
@@ -302,7 +302,7 @@ async def test_reload_edited_gateway_is_shown_as_unproven(reloader: Buggy, offic
     metrics, pool = reloader._around.metrics, reloader._pool
     now = SystemClock().now()
     for line in pool:
-        pool.judge(line.name, up=True, now=now)
+        pool.record_state(line.name, up=True, now=now)
         metrics.gateway_judged(line.channel, line.name, up=True)
     office.config.write_text(office.config.read_text().replace("+15005550006", "+15005550007", 1))
     await reloader.reload("Siti Contoh")
@@ -347,11 +347,11 @@ async def test_a_reload_that_changes_nothing_touches_nothing(sound: Buggy) -> No
 
     Pantau: It changes nothing.
     """
-    before, judge, parts = watched(sound), sound.watch.judge, sound.watch.routes
+    before, evaluator, parts = watched(sound), sound.watch.evaluator, sound.watch.routes
     for _ in range(3):
         assert await sound.reload("Siti Contoh") == []
     assert exchanged(sound, before) == set()
-    assert sound.watch.judge is judge
+    assert sound.watch.evaluator is evaluator
     assert sound.watch.routes == parts
 
 
@@ -372,7 +372,7 @@ async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_a
     (siti,) = sound.watch.consensus._briefs.agencies["JCONTOH"].escalation.steps[-2].contacts[:1]
     assert siti.name == "Aminah binti Contoh"
     assert all(r.probing.hours.maintenance for r in sound.watch.routes.values() if r.agency == "MPCONTOH")
-    assert sound.watch.judge.routes == sound.watch.prober._routes == sound.watch.routes
+    assert sound.watch.evaluator.routes == sound.watch.prober._routes == sound.watch.routes
 
 
 async def opened(reloader: Reloader, agency: str) -> None:
@@ -530,8 +530,8 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     names = [name for name, route in watch.routes.items() if route.agency == "JCONTOH"]
     now = around.clock.now()
     for name in names:
-        watch.judge._subjects[name].health, watch.judge._subjects[name].changed_at = Health.DOWN, now
-        watch.judge._rejudged.add(name)
+        watch.evaluator._subjects[name].health, watch.evaluator._subjects[name].changed_at = Health.DOWN, now
+        watch.evaluator._rejudged.add(name)
     async with around.store.transaction() as ledger:
         brief = replace(trigger().brief, agency="JCONTOH")
         await ledger.add_incidents([replace(trigger(), dedup_key="JCONTOH", at=now, brief=brief)])
@@ -542,13 +542,13 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
         "MPCONTOH": UNTROUBLED,
         "ours/network": UNTROUBLED,
     }
-    await around.history.ended(ended, "JCONTOH", watch.judge.rejudged(), standings=said)
+    await around.history.ended(ended, "JCONTOH", watch.evaluator.rejudged(), standings=said)
     text = (office.directory / JCONTOH).read_text()
 
     (office.directory / JCONTOH).unlink()
     (problem,) = await sound.reload("Siti Contoh")
     assert (problem.key, problem.severity) == ("JCONTOH", Severity.WARNING)
-    assert sound.watch.judge.mail("JCONTOH").directions() == {}
+    assert sound.watch.evaluator.mail("JCONTOH").directions() == {}
     assert not any(name.startswith("JCONTOH") for name in watched(sound))
     left, _ = await SiteStatuses(around.store._database, "putrajaya").changed(None)
     assert left["putrajaya"].keys() == {"MPCONTOH", "ours/network"}
@@ -556,7 +556,7 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     (office.directory / "agencies" / "lain-nama.yaml").write_text(text)
     (problem,) = await sound.reload("Siti Contoh")
     assert "JCONT-01 is open: " in problem.message, "it opened with other people"
-    assert set(sound.watch.judge.mail("JCONTOH").directions().values()) == {Health.DOWN}
+    assert set(sound.watch.evaluator.mail("JCONTOH").directions().values()) == {Health.DOWN}
     assert sound.watch.consensus._told == {"JCONTOH": trigger().matter}
 
 
@@ -566,11 +566,11 @@ async def test_a_direction_that_is_probed_no_more_is_shown_no_more(sound: Buggy,
 
     Pantau: The series ends.
     """
-    metrics, judge = sound._metrics, sound.watch.judge
+    metrics, evaluator = sound._metrics, sound.watch.evaluator
     for name, route in sound.watch.routes.items():
         if route.agency == "JCONTOH":
-            judge._subjects[name].health = Health.DOWN
-            judge._moved.add("JCONTOH")
+            evaluator._subjects[name].health = Health.DOWN
+            evaluator._moved.add("JCONTOH")
     sound.watch.pipeline.look_again()
 
     def shown() -> set[str]:
@@ -604,7 +604,7 @@ async def test_reloads_in_crowds_and_in_the_middle_of_the_work_end_with_what_the
     assert await sound.reload("Siti Contoh") == []
     intervals = {route.probing.interval for route in sound.watch.prober._routes.values() if route.agency == "JCONTOH"}
     assert intervals == {25 * MINUTE}
-    assert sound.watch.judge.routes == sound.watch.prober._routes == sound.watch.routes
+    assert sound.watch.evaluator.routes == sound.watch.prober._routes == sound.watch.routes
     assert set(sound.watch.prober._watching) == set(watched(sound))
     assert not working.done()
     # An hour from now it looks through what other processes use of pools, whatever is in force then.

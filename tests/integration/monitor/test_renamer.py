@@ -121,7 +121,7 @@ async def test_an_agency_that_the_files_call_otherwise_goes_on_as_it_was(place: 
     assert {route.agency for route in watch.routes.values()} >= {"JBARU"}
     assert "JCONTOH" not in {route.agency for route in watch.routes.values()}
     # How it was judged, and what was told of it, is known still.
-    assert Health.DOWN in {watch.judge.route_health(name) for name in watch.routes}
+    assert Health.DOWN in {watch.evaluator.route_health(name) for name in watch.routes}
     assert watch.consensus._told == {"JBARU": IncidentType.BOTH}
     assert [name for name in place.history.known() if name.startswith("JCONTOH/")] == []
     now = place.station.clock.now()

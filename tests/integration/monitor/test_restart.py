@@ -122,9 +122,9 @@ async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> 
     specimens: dict[str, bytes] = {}
     began = CLOCK.now()
     async with Database.open(directory) as database:
-        history, judge, alerts = History(database), HealthEvaluator([route], HealthPolicy()), Alerts()
-        judge.restore(await history.healths())
-        judge.restore_deferrals(await history.deferrals(CLOCK.now() - timedelta(hours=1)))
+        history, evaluator, alerts = History(database), HealthEvaluator([route], HealthPolicy()), Alerts()
+        evaluator.restore(await history.healths())
+        evaluator.restore_deferrals(await history.deferrals(CLOCK.now() - timedelta(hours=1)))
         metrics = Metrics(version="0", now=CLOCK.now)
         metrics.watch_agency("JCM", routes=[route.name])
         consensus = IncidentReporter(
@@ -136,7 +136,7 @@ async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> 
             site="utama",
         )
         pipeline = ResultPipeline(
-            judge=judge,
+            evaluator=evaluator,
             routes=routes,
             history=history,
             consensus=consensus,
@@ -148,7 +148,7 @@ async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> 
             routes=routes,
             kind=probe_kinds()[ROUND_TRIP],
             signer=TokenSigner(b"kunci-untuk-ujian-sahaja-32-okt!", "putrajaya-1"),
-            judge=judge,
+            evaluator=evaluator,
             pipeline=pipeline,
             history=history,
             metrics=metrics,
@@ -254,8 +254,10 @@ async def test_a_server_that_puts_us_off_is_not_given_its_budget_anew_by_a_resta
         await first.has_ended(Outcome.DEFERRED)
     async with life(state, network, OFTEN) as second:
         deferrals = await History(second.database).deferrals(began - timedelta(minutes=1))
-        await second.until(lambda: second.prober._judge._subjects["JCM/outbound/rujukan-a"].deferred_since is not None)
+        await second.until(
+            lambda: second.prober._evaluator._subjects["JCM/outbound/rujukan-a"].deferred_since is not None
+        )
         ((name, since),) = deferrals.items()
         assert name == "JCM/outbound/rujukan-a"
         assert since < second.began
-        assert second.prober._judge._subjects[name].deferred_since == since
+        assert second.prober._evaluator._subjects[name].deferred_since == since

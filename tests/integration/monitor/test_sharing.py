@@ -71,7 +71,7 @@ async def test_a_process_alone_owns_all(reloader: Reloader) -> None:
 
 async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_here_no_more(reloader: Reloader) -> None:
     route, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
-    reloader.watch.judge.restore({route.name: (Health.DOWN, T0)})
+    reloader.watch.evaluator.restore({route.name: (Health.DOWN, T0)})
     await opened(reloader, "JCONTOH", ACCOUNT)
     history = reloader._around.history
     await history.ended(arrived(route, T0), "JCONTOH", {})
@@ -84,7 +84,7 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     watch = reloader.watch
     assert watch.owned == {"MPCONTOH"}
     assert {each.agency for each in watch.routes.values()} == {"MPCONTOH", ""}, "control routes are everybody's"
-    assert set(watch.prober._routes) == set(watch.judge.routes) == set(watch.routes)
+    assert set(watch.prober._routes) == set(watch.evaluator.routes) == set(watch.routes)
     assert route.name not in history.known(), "its last run is another process's from now on"
     assert watch.consensus.told == {}, "what is open goes on elsewhere, and nothing here ends it"
     await watch.pipeline._find_standings(T0)
@@ -93,7 +93,7 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     await watch.consensus.tell()
     async with reloader._around.store.reading() as ledger:
         assert {each.dedup_key for each in await ledger.open_incidents()} == {"JCONTOH", ACCOUNT}
-    assert watch.judge_of("JCONTOH").route_health(route.name) is Health.DOWN, "it is shown as it was judged last"
+    assert watch.evaluator_of("JCONTOH").route_health(route.name) is Health.DOWN, "it is shown as it was judged last"
     scrape = Scrape(reloader._metrics)
     assert scrape.value("agencies_owned") == 1
     assert scrape.value("incidents_open", agency="JCONTOH") is None
@@ -129,7 +129,7 @@ async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
     """Others have their turn in the middle of it: nothing is unknown to them, and nothing told to be over."""
     route, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
     await opened(reloader, "JCONTOH", ACCOUNT)
-    reloader.watch.judge.restore({route.name: (Health.DOWN, T0)})
+    reloader.watch.evaluator.restore({route.name: (Health.DOWN, T0)})
     reloader.watch.consensus.gain(
         {"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.MONITORING_FAULT}
     )
@@ -138,7 +138,7 @@ async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
 
     async def meanwhile(*told: Any) -> None:
         watch = reloader.watch
-        seen.append(watch.judge_of("JCONTOH").route_health(route.name))
+        seen.append(watch.evaluator_of("JCONTOH").route_health(route.name))
         watch.pipeline._show_moved(T0)
         await watch.pipeline._find_standings(T0)
         watch.pipeline._say()
@@ -174,7 +174,7 @@ async def test_what_comes_from_another_process_goes_on_where_that_one_left_off(r
     watch = reloader.watch
     assert watch.owned == {"JCONTOH", "MPCONTOH"}
     assert not watch.elsewhere.routes
-    assert watch.judge.route_health(route.name) is Health.DOWN
+    assert watch.evaluator.route_health(route.name) is Health.DOWN
     assert watch.consensus.told.keys() == {"JCONTOH", ACCOUNT}, "of the other agency it knows better"
     assert watch.prober._arrivals._missing["00000000000000aa"].route == route.name
     due = watch.prober._schedule._entries[route.name].due
@@ -218,7 +218,7 @@ async def test_a_reload_keeps_to_the_share_and_the_share_waits_for_a_store_that_
 
 async def test_a_silence_of_what_is_in_trouble_here_hushes_nothing_that_another_site_sees(reloader: Reloader) -> None:
     here, there, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
-    reloader.watch.judge.restore({here.name: (Health.DOWN, T0)})
+    reloader.watch.evaluator.restore({here.name: (Health.DOWN, T0)})
     over = route_muter(reloader.watch.troubled)
     found = replace(incident(), dedup_key="JCONTOH", brief=replace(incident().brief, agency="JCONTOH"))
     silence = Silence(id=1, about=here.name, begins=T0, ends=T0 + 60 * SECOND, why="kerja", by="Siti Contoh")

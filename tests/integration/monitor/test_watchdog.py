@@ -79,8 +79,8 @@ class Watchroom:
     def reload(self, sections: str) -> None:
         configuration = configured(self.office, sections)
         prober = SimpleNamespace(late=lambda _: 0 * SECOND)
-        judge = SimpleNamespace(troubled=lambda _: ())
-        watch = SimpleNamespace(configuration=configuration, prober=prober, troubled=judge.troubled)
+        evaluator = SimpleNamespace(troubled=lambda _: ())
+        watch = SimpleNamespace(configuration=configuration, prober=prober, troubled=evaluator.troubled)
         self.watch = cast(ProbingRuntime, watch)
 
     def value(self, name: str, **labels: str) -> float | None:

@@ -21,8 +21,8 @@ def of(*, smtp: Server | None = None, imap: Server | None = None, pop3: Server |
     return CheckScope(agency="JCM", mailboxes=(mailbox, mailbox), domains=("jabatan-contoh.gov.my",))
 
 
-async def found(premises: CheckScope, now: datetime | None = None) -> dict[str, Finding]:
-    findings = await KIND.build(premises, lambda: now or datetime.now(UTC)).run()
+async def found(check_scope: CheckScope, now: datetime | None = None) -> dict[str, Finding]:
+    findings = await KIND.build(check_scope, lambda: now or datetime.now(UTC)).run()
     assert len({(one.aspect, one.subject) for one in findings}) == len(findings)
     return {one.aspect: one for one in findings}
 
@@ -60,12 +60,12 @@ async def test_an_expired_certificate_is_rightly_named_and_trusted_all_the_same(
 
 
 async def test_a_certificate_that_soon_ends_is_told_of_three_weeks_ahead(mail_server: MailServer) -> None:
-    premises = of(smtp=mail_server.server(Door.SUBMISSIONS))
-    end = (await found(premises))["expiry"].expires_at
+    check_scope = of(smtp=mail_server.server(Door.SUBMISSIONS))
+    end = (await found(check_scope))["expiry"].expires_at
     assert end is not None
     early, late = end - timedelta(days=21), end - timedelta(days=20)
-    assert (await found(premises, early))["expiry"].verdict is Verdict.PASS
-    warned = (await found(premises, late))["expiry"]
+    assert (await found(check_scope, early))["expiry"].verdict is Verdict.PASS
+    warned = (await found(check_scope, late))["expiry"]
     assert warned.verdict is Verdict.WARN
     assert "in 20 days" in warned.detail
 

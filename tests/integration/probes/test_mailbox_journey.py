@@ -18,7 +18,7 @@ from probes.model.mail_platform import MailPlatform
 from tests.integration.watching import agency
 from tests.real.mailserver import DOMAIN, HOST, SECRET, Door, MailServer
 from tests.real.nameserver import NameServer
-from tests.unit.monitor.web.premises import SetupPremises
+from tests.unit.monitor.web.setup_site import StaticSetupSite
 from tests.unit.monitor.web.signed import house
 
 pytestmark = pytest.mark.real
@@ -45,14 +45,14 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent_an
         google = ConsentWay(
             client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, servers=(HOST,), written=GOOGLE
         )
-        premises = SetupPremises(
+        setup_site = StaticSetupSite(
             names=name_server.validating,
             tls=mail_server.trust,
             ports=doors.values(),
             doors=doors,
             ways={MailPlatform.GOOGLE: google},
         )
-        async with house(tmp_path, premises=premises) as place:
+        async with house(tmp_path, setup_site=setup_site) as place:
             await place.site.write(JCM=agency("JCM", DOMAIN))
             officer = await place.admitted("siti", "officer:JCM")
             address, page = await searched(officer, mailbox)
@@ -81,7 +81,7 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent_an
             assert kept.status_code == 303, kept.text
             text = await place.site.text()
 
-            premises.token_url, premises.own_servers = f"{url}/token", (HOST,)
+            setup_site.token_url, setup_site.own_servers = f"{url}/token", (HOST,)
             await again_by_application(officer, form, desk)
             delegated = document_of(await place.site.text(), "JCM").data["mailboxes"]["panduan"]["login"]["oauth"]
     assert delegated.keys() == {"provider", "flow", "client_id", "service_account_stored"}

@@ -51,7 +51,7 @@ async def findings_of(
 ) -> tuple[Finding, ...]:
     login = Password(username="semakan", secret="rahsia")
     boxes = tuple(Mailbox(name=one, address=f"semakan@{one}", login=login) for one in domains)
-    premises = CheckScope(
+    check_scope = CheckScope(
         agency="JCM",
         mailboxes=boxes,
         domains=domains,
@@ -60,7 +60,7 @@ async def findings_of(
         bounds=bounds,
     )
     check = MxCheck(
-        premises, lambda: datetime.now(UTC), port=port, tls=tls or trust(), policy_server=web or PolicyServer(port=1)
+        check_scope, lambda: datetime.now(UTC), port=port, tls=tls or trust(), policy_server=web or PolicyServer(port=1)
     )
     async with asyncio.timeout(60):
         findings = await check.run()
@@ -227,8 +227,8 @@ async def test_ipv4_that_answers_proves_nothing_about_ipv6(name_server: NameServ
 
 
 async def test_silent_name_servers_say_nothing_about_the_hosts(name_server: NameServer) -> None:
-    premises = CheckScope(agency="JCM", mailboxes=(), domains=("dua.gov.my",), name_servers=name_server.silent)
-    (finding,) = await KIND.build(premises, lambda: datetime.now(UTC)).run()
+    check_scope = CheckScope(agency="JCM", mailboxes=(), domains=("dua.gov.my",), name_servers=name_server.silent)
+    (finding,) = await KIND.build(check_scope, lambda: datetime.now(UTC)).run()
     assert (finding.aspect, finding.verdict) == ("records", Verdict.UNKNOWN)
 
 

@@ -23,9 +23,9 @@ pytestmark = pytest.mark.real
 OURS = "semakan@rujukan.example"
 
 
-async def findings_of(premises: CheckScope, port: int = 1) -> tuple[Finding, ...]:
+async def findings_of(check_scope: CheckScope, port: int = 1) -> tuple[Finding, ...]:
     async with asyncio.timeout(60):
-        findings = await HardeningCheck(premises, lambda: datetime.now(UTC), port=port).run()
+        findings = await HardeningCheck(check_scope, lambda: datetime.now(UTC), port=port).run()
     assert {one.aspect for one in findings} <= set(KIND.aspects)
     return findings
 
@@ -230,9 +230,9 @@ async def test_who_takes_our_own_mail_is_no_open_relay_for_it(name_server: NameS
     name_server.add("sewa-sama.gov.my", "MX", "10 aspmx.pembekal.example.")
     name_server.add("aspmx.pembekal.example", "A", "127.0.0.2")
     name_server.add("kami.example", "MX", "10 lain.pembekal.example.")
-    premises = premises_of(name_server, domains=("sewa-sama.gov.my",), ours="semakan@kami.example")
+    check_scope = premises_of(name_server, domains=("sewa-sama.gov.my",), ours="semakan@kami.example")
     async with hosts({"127.0.0.2": Exchanger()}) as port:
-        findings = await findings_of(premises, port)
+        findings = await findings_of(check_scope, port)
     assert verdicts(findings)["relay", "aspmx.pembekal.example [127.0.0.2]"] is Verdict.UNKNOWN
 
 
@@ -240,8 +240,8 @@ async def test_who_takes_our_own_mail_is_no_open_relay_for_it(name_server: NameS
 async def test_without_an_address_outside_nobody_can_play_the_stranger(name_server: NameServer, ours: str) -> None:
     smtp = SmtpStandIn()
     async with listening(smtp, server_context()) as port:
-        premises = premises_of(name_server, box(smtp=server(port)), domains=("tujuan.gov.my",), ours=ours)
-        findings = await findings_of(premises)
+        check_scope = premises_of(name_server, box(smtp=server(port)), domains=("tujuan.gov.my",), ours=ours)
+        findings = await findings_of(check_scope)
     assert verdicts(findings)["relay", f"127.0.0.1:{port}"] is Verdict.UNKNOWN
     assert not any(line.startswith("RCPT") for line in smtp.asked)
 

@@ -151,8 +151,8 @@ async def test_real_dovecot_retrieval_check_reports_quota(mail_server: MailServe
     """
     box = mail_server.mailbox(f"kuota-{kib}")
     fill(mail_server, box, kib)
-    premises = CheckScope(agency="JCONTOH", mailboxes=(box,), domains=())
+    check_scope = CheckScope(agency="JCONTOH", mailboxes=(box,), domains=())
     with shared(mail_server, QUOTA):
-        (found,) = await retrieval.KIND.build(premises, lambda: datetime.now(UTC)).run()
+        (found,) = await retrieval.KIND.build(check_scope, lambda: datetime.now(UTC)).run()
     assert found.verdict is verdict, found
     assert f"{kib} of 20 KiB are used" in found.detail

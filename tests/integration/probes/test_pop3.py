@@ -72,8 +72,8 @@ async def test_both_ends_of_a_real_mailbox_are_tried_and_nothing_is_left(mail_se
     over_imap, over_pop3 = mail_server.mailbox("cuba"), mail_server.mailbox("cuba-pos", pop3=Door.POP3)
     for box in (over_imap, over_pop3):
         mail_server.deliver(box.address, FOREIGN)
-    premises = CheckScope(agency="JCONTOH", mailboxes=(over_imap, over_pop3), domains=())
+    check_scope = CheckScope(agency="JCONTOH", mailboxes=(over_imap, over_pop3), domains=())
     for kind in (submission.KIND, retrieval.KIND):
-        found = await kind.build(premises, lambda: datetime.now(UTC)).run()
+        found = await kind.build(check_scope, lambda: datetime.now(UTC)).run()
         assert [finding.verdict for finding in found] == [Verdict.PASS, Verdict.PASS], found
     assert [len(mail_server.mails(box.address)) for box in (over_imap, over_pop3)] == [1, 1]

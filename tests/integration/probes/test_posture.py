@@ -40,7 +40,7 @@ async def findings_of(
     policy_server: PolicyServer = _NOWHERE,
     bounds: EgressPolicy | None = None,
 ) -> tuple[Finding, ...]:
-    premises = CheckScope(
+    check_scope = CheckScope(
         agency="JCM",
         mailboxes=(),
         domains=domains,
@@ -49,7 +49,7 @@ async def findings_of(
         bounds=bounds,
     )
     async with asyncio.timeout(60):
-        check = DomainCheck(premises, lambda: datetime.now(UTC), lists=lists, policy_server=policy_server)
+        check = DomainCheck(check_scope, lambda: datetime.now(UTC), lists=lists, policy_server=policy_server)
         findings = await check.run()
     assert {one.aspect for one in findings} <= set(KIND.aspects)
     return findings

@@ -83,7 +83,7 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
     ]
     named = {each.name: each for each in routes}
     async with Database.open(directory) as database:
-        history, judge, metrics = (
+        history, evaluator, metrics = (
             History(database),
             HealthEvaluator(routes, HealthPolicy()),
             Metrics(version="0", now=CLOCK.now),
@@ -99,7 +99,7 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
             site="utama",
         )
         pipeline = ResultPipeline(
-            judge=judge,
+            evaluator=evaluator,
             routes=named,
             history=history,
             consensus=consensus,
@@ -111,7 +111,7 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
             routes=named,
             kind=probe_kinds()[ROUND_TRIP],
             signer=SIGNER,
-            judge=judge,
+            evaluator=evaluator,
             pipeline=pipeline,
             history=history,
             metrics=metrics,

@@ -109,9 +109,9 @@ class Watchpost:
         return {d for d in agencys if scrape.value("mail_up", agency=CODE, direction=str(d)) == 0}
 
     def _all_up(self) -> bool:
-        judge = self.watch.judge
-        healths = {judge.route_health(name) for name in self.watch.routes}
-        return healths == {Health.UP} and not judge.own_troubles(datetime.now(UTC))
+        evaluator = self.watch.evaluator
+        healths = {evaluator.route_health(name) for name in self.watch.routes}
+        return healths == {Health.UP} and not evaluator.own_troubles(datetime.now(UTC))
 
     async def _everything_runs(self) -> None:
         """Wait until every route has been run once more from now on."""
@@ -135,10 +135,13 @@ class Watchpost:
 
     async def report(self) -> str:
         """Return how things stand, for whoever has to find out why a test fails."""
-        own = self.watch.judge.own_troubles(datetime.now(UTC))
+        own = self.watch.evaluator.own_troubles(datetime.now(UTC))
         lines = [f"heard: {self.ear.heard}", f"down: {self._down()}", f"ours: {[str(suspect) for suspect in own]}"]
         for name, run in (await self.history.latest()).items():
-            health, why = self.watch.judge.route_health(name), run.failure and (run.failure.reason, run.failure.detail)
+            health, why = (
+                self.watch.evaluator.route_health(name),
+                run.failure and (run.failure.reason, run.failure.detail),
+            )
             lines.append(f"{name}: {health}; last run at {run.started_at:%M:%S.%f}: {run.outcome} {why}")
         return "\n".join(lines)
 

@@ -140,7 +140,7 @@ def _told(notice: Notification) -> Notification:
 def live_through(pattern: Pattern, policy: FlappingPolicy, kind: type[Flapping] = Flapping) -> Officer:
     """Probe an agency for a day, as the prober plans it; return who was told what."""
     world = World([*agency_routes("JCM", references=("a",)), *controls()])
-    world.judge._agencies["JCM"]._flapping = kind(policy)
+    world.evaluator._agencies["JCM"]._flapping = kind(policy)
     due = {r.name: T0 + index * MINUTE for index, r in enumerate(world.routes)}
     routes, officer = {r.name: r for r in world.routes}, Officer()
     while (now := min(due.values())) < T0 + DAY:
@@ -149,13 +149,13 @@ def live_through(pattern: Pattern, policy: FlappingPolicy, kind: type[Flapping] 
         world.faults = {} if fault is None else {"JCM/utama": fault}
         result = world.result(routes[name], now)
         ended = now + min(result.duration, timedelta(seconds=5))
-        world.judge.take_in(result, ended)
+        world.evaluator.take_in(result, ended)
         due[name] = now + routes[name].probing.interval
-        for other, at in world.judge.looks(name, ended).items():
+        for other, at in world.evaluator.looks(name, ended).items():
             due[other] = min(due[other], max(at, ended))
-        if "JCM" in world.judge.moved() or officer.is_told:
-            trouble = world.judge.trouble("JCM", ended)
-            well = world.judge.is_well("JCM", ended) if trouble is None and officer.is_told else None
+        if "JCM" in world.evaluator.moved() or officer.is_told:
+            trouble = world.evaluator.trouble("JCM", ended)
+            well = world.evaluator.is_well("JCM", ended) if trouble is None and officer.is_told else None
             officer.hear(trouble, well, ended)
     return officer
 

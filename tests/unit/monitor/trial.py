@@ -187,7 +187,7 @@ class World:
     now: datetime = T0
 
     def __post_init__(self) -> None:
-        self.judge = HealthEvaluator(self.routes, HealthPolicy())
+        self.evaluator = HealthEvaluator(self.routes, HealthPolicy())
 
     def result(self, of: MonitoredRoute, at: datetime) -> ProbeResult:
         """Say how a run ends: the recipient's mailbox is opened first, then the message is sent."""
@@ -208,27 +208,27 @@ class World:
             ordered = sorted(self.routes, key=lambda r: r.direction is Direction.CONTROL)
             ends = [self.result(r, self.now + index * SECOND) for index, r in enumerate(ordered)]
             for end in sorted(ends, key=lambda e: e.started_at + e.duration):
-                self.judge.take_in(end, end.started_at + end.duration)
+                self.evaluator.take_in(end, end.started_at + end.duration)
             after = max(end.started_at + end.duration for end in ends)
             for _ in range(3):
                 after += SECOND
-                for name in self.judge.proofs_wanted():
+                for name in self.evaluator.proofs_wanted():
                     end = self.result(next(r for r in self.routes if r.name == name), after)
-                    self.judge.take_in(end, after + SECOND)
+                    self.evaluator.take_in(end, after + SECOND)
             self.now += 5 * MINUTE
         return self
 
     def trouble(self, agency: str) -> ActiveProblem | None:
         # When it is no longer spreading.
-        return self.judge.trouble(agency, self.now + 30 * MINUTE)
+        return self.evaluator.trouble(agency, self.now + 30 * MINUTE)
 
     def own(self) -> set[str]:
-        return {str(suspect) for suspect in self.judge.own_troubles(self.now)}
+        return {str(suspect) for suspect in self.evaluator.own_troubles(self.now)}
 
     def own_well_since(self, name: str) -> datetime | None:
-        suspect = self.judge.suspect(name)
+        suspect = self.evaluator.suspect(name)
         assert suspect is not None
-        return self.judge.own_well_since(suspect, self.now)
+        return self.evaluator.own_well_since(suspect, self.now)
 
 
 def world(*agencies: str, references: Sequence[str] = ("a", "b")) -> World:

@@ -75,7 +75,7 @@ class Vigil:
     def _end(self) -> None:
         while self._under_way and self._under_way[0][0] <= self.now:
             _, _, result = heapq.heappop(self._under_way)
-            self.world.judge.take_in(result, self.now)
+            self.world.evaluator.take_in(result, self.now)
             self._schedule.finished(result.route, self.now)
-            for name, at in self.world.judge.looks(result.route, self.now).items():
+            for name, at in self.world.evaluator.looks(result.route, self.now).items():
                 self._schedule.bring_forward(name, at)

@@ -36,7 +36,7 @@ def test_gateways_are_tried_in_the_order_in_which_they_are_configured() -> None:
 
 def test_one_that_just_failed_comes_last_and_is_tried_first_again_after_its_rest() -> None:
     pool = GatewayPool([line("cloud"), line("modem")])
-    pool.judge("cloud", up=False, now=T0)
+    pool.record_state("cloud", up=False, now=T0)
 
     assert order(pool) == ["modem", "cloud"]
     assert order(pool, GatewayPool.REST - timedelta(seconds=1)) == ["modem", "cloud"]
@@ -50,23 +50,23 @@ def test_a_clock_that_is_set_back_does_not_let_one_rest_until_it_has_caught_up()
     Pantau: It is tried first again.
     """
     pool = GatewayPool([line("cloud"), line("modem")])
-    pool.judge("cloud", up=False, now=T0)
+    pool.record_state("cloud", up=False, now=T0)
 
     assert order(pool, -MINUTE) == ["cloud", "modem"]
 
 
 def test_one_that_works_again_comes_first_at_once() -> None:
     pool = GatewayPool([line("cloud"), line("modem")])
-    pool.judge("cloud", up=False, now=T0)
-    pool.judge("cloud", up=True, now=T0 + MINUTE)
+    pool.record_state("cloud", up=False, now=T0)
+    pool.record_state("cloud", up=True, now=T0 + MINUTE)
 
     assert order(pool, MINUTE) == ["cloud", "modem"]
 
 
 def test_when_all_have_failed_all_are_still_there() -> None:
     pool = GatewayPool([line("cloud"), line("modem")])
-    pool.judge("cloud", up=False, now=T0)
-    pool.judge("modem", up=False, now=T0)
+    pool.record_state("cloud", up=False, now=T0)
+    pool.record_state("modem", up=False, now=T0)
 
     assert order(pool) == ["cloud", "modem"]
 
@@ -81,7 +81,7 @@ def test_one_that_is_doubted_comes_after_the_others_and_before_one_that_failed()
     later = replace(doubt(), since=T0 + MINUTE)
     assert not pool.doubt("cloud", later), "no news"
     assert pool.doubted_since("cloud") == T0
-    pool.judge("modem", up=False, now=T0)
+    pool.record_state("modem", up=False, now=T0)
     assert order(pool) == ["spare", "cloud", "modem"]
 
     assert pool.doubt("cloud", None)
@@ -116,7 +116,7 @@ def test_whoever_goes_by_another_for_a_doubt_can_say_so() -> None:
 def test_only_a_change_of_standing_is_news() -> None:
     pool = GatewayPool([line("cloud")])
 
-    assert [pool.judge("cloud", up=up, now=T0) for up in (True, True, False, False, True)] == [
+    assert [pool.record_state("cloud", up=up, now=T0) for up in (True, True, False, False, True)] == [
         True,
         False,
         True,
@@ -190,7 +190,7 @@ def test_one_that_is_not_configured_takes_nothing() -> None:
 def test_a_reload_keeps_standings_and_slots_and_returns_what_is_to_be_closed() -> None:
     old = [line("cloud", slots=1), line("modem")]
     pool = GatewayPool(old)
-    pool.judge("cloud", up=False, now=T0)
+    pool.record_state("cloud", up=False, now=T0)
     take(pool, "cloud")
 
     assert pool.replace([replace(old[0], slots=1), line("other")]) == old

@@ -78,7 +78,7 @@ async def test_verify_gateway_that_fails_stays_unused_and_the_others_are_tested(
 async def test_verify_leaves_a_used_gateway_and_one_that_cannot_be_tested_alone() -> None:
     failed = Verified()
     verify, pool, judged = verifier(failed, object())
-    pool.judge("g0", up=False, now=NOW)
+    pool.record_state("g0", up=False, now=NOW)
     await verify.verify()
     assert (pool.is_up("g0"), pool.is_up("g1"), failed.tests, judged.found) == (False, None, 0, [])
 
@@ -86,7 +86,7 @@ async def test_verify_leaves_a_used_gateway_and_one_that_cannot_be_tested_alone(
 async def test_verify_message_refused_during_the_test_outranks_it() -> None:
     class Overtaken(Verified):
         async def verify(self) -> None:
-            pool.judge("g0", up=False, now=NOW)
+            pool.record_state("g0", up=False, now=NOW)
 
     verify, pool, _ = verifier(Overtaken())
     await verify.verify()
@@ -127,7 +127,7 @@ async def test_replace_gateway_by_another_of_its_name_forgets_how_it_stood(*, up
     kept, other = Verified(), Verified()
     _, pool, _ = verifier(kept, Verified())
     for name in ("g0", "g1"):
-        pool.judge(name, up=up, now=NOW)
+        pool.record_state(name, up=up, now=NOW)
     gateways: list[Any] = [kept, other]
     pool.replace(ConfiguredGateway(name=f"g{i}", channel=Channel.SMS, gateway=each) for i, each in enumerate(gateways))
     assert (pool.is_up("g0"), pool.is_up("g1")) == (up, None)

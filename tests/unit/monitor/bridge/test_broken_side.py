@@ -105,7 +105,7 @@ def _words(directory: Path, service: Service) -> str:
     (trigger,) = service.alerts.heard
     assert isinstance(trigger, Trigger)
     settings = Ministry(directory).load().accepted().settings
-    (suspect,) = service.judge.own_troubles(service.clock.time)
+    (suspect,) = service.evaluator.own_troubles(service.clock.time)
     assert isinstance(suspect, FaultSource)
     return own_brief(settings, suspect).subject_en
 

@@ -147,8 +147,8 @@ class Service:
         self.start()
 
     def start(self, open_incidents: Mapping[str, IncidentType] | None = None, *, is_read: bool = False) -> None:
-        self.judge = HealthEvaluator(self.world.routes, HealthPolicy())
-        self.judge.restore(self.store.healths)
+        self.evaluator = HealthEvaluator(self.world.routes, HealthPolicy())
+        self.evaluator.restore(self.store.healths)
         self.metrics = Metrics(version="0", now=self.clock.now)
         self.metrics.watch_references(["a", "b"])
         for agency in self.agencies:
@@ -163,7 +163,7 @@ class Service:
         )
         self.routes = {r.name: r for r in self.world.routes}
         self.pipeline = ResultPipeline(
-            judge=self.judge,
+            evaluator=self.evaluator,
             routes=self.routes,
             history=cast(History, self.store),
             consensus=self.consensus,
@@ -580,7 +580,7 @@ async def test_what_was_judged_while_the_store_was_away_is_written_when_it_is_ba
     service.store.away = False
     await service.rounds(1)
 
-    assert service.store.healths == service.judge.healths()
+    assert service.store.healths == service.evaluator.healths()
     service.start({"JCM": IncidentType.BOTH})
     await service.rounds(1)
     assert service.alerts.told() == ["JCM: both"]
@@ -618,7 +618,7 @@ async def test_how_a_route_ends_is_logged_when_it_ends_otherwise_than_before(log
 async def test_what_a_route_that_has_left_said_is_shown_no_more_before_any_run_has_ended() -> None:
     service = Service("JCM")
     await service.rounds(3)
-    service.judge.release([each for each in service.world.routes if each.direction is Direction.OUTBOUND])
+    service.evaluator.release([each for each in service.world.routes if each.direction is Direction.OUTBOUND])
     service.pipeline.look_again()
     assert service.value("mail_up", agency="JCM", direction="outbound") is None
     assert service.value("mail_up", agency="JCM", direction="inbound") == 1
@@ -655,7 +655,7 @@ async def test_a_run_of_a_route_that_has_left_is_ignored() -> None:
     await service.pipeline.take(arrived(agency_routes("ZZZ")[0], T0))
 
     assert service.store.runs == 0
-    assert service.judge.healths() == {}
+    assert service.evaluator.healths() == {}
 
 
 async def test_how_far_the_clock_of_a_relay_is_off_is_shown_of_a_message_that_tells_it() -> None:
@@ -682,7 +682,7 @@ async def test_after_a_restart_it_shows_what_was_known() -> None:
     service.start()
 
     assert service.value("mail_up", agency="JCM", direction="outbound") == 1
-    assert not service.judge.moved(), "none is shown once more with the first run"
+    assert not service.evaluator.moved(), "none is shown once more with the first run"
 
 
 async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
@@ -692,7 +692,7 @@ async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
     arrivals = Arrivals(
         {},
         routes={internal.name: internal},
-        judge=service.judge,
+        evaluator=service.evaluator,
         history=cast(History, service.store),
         metrics=service.metrics,
         clock=service.clock,
@@ -702,7 +702,7 @@ async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
         arrivals.sent(lost.token_id, internal.name, service.clock.time)
         await service.pipeline.take(lost)
         service.clock.time += 5 * MINUTE
-    assert service.judge.route_health(internal.name) is Health.DOWN
+    assert service.evaluator.route_health(internal.name) is Health.DOWN
 
     def come(arrival: Arrival, token_id: str | None) -> None:
         mailbox = internal.route.recipient.name
@@ -713,7 +713,7 @@ async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
     come(Arrival.LATE, "sent long before the start")
     come(Arrival.FORGED, None)
 
-    assert service.judge.route_health(internal.name) is Health.DEGRADED
+    assert service.evaluator.route_health(internal.name) is Health.DEGRADED
     assert service.value("probe_arrivals_total", arrival="late") == 4
     assert service.value("mail_transit_seconds_bucket", direction="internal", le="600.0") == 3 + 2
     assert service.value("mail_transit_seconds_bucket", direction="internal", le="+Inf") == 3 + 3

@@ -289,30 +289,32 @@ async def test_a_false_alarm_is_declared(office: IssuingOffice) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fate", "said"),
+    ("token_state", "said"),
     [("delivered", "recorded as delivered"), ("lost", "not sent again"), ("resend", "is sent once more")],
 )
-async def test_a_person_says_what_became_of_a_notice(office: IssuingOffice, fate: str, said: str) -> None:
+async def test_a_person_says_what_became_of_a_notice(office: IssuingOffice, token_state: str, said: str) -> None:
     service = Service()
     async with office.open(service):
         code, answer = await office.ask(
-            "set-status", "7", f"--{fate}", "--by", "Siti Contoh", "--reason", "saya bertanya"
+            "set-status", "7", f"--{token_state}", "--by", "Siti Contoh", "--reason", "saya bertanya"
         )
         service.wrong = "notice 7 is delivered: a person settles only what is unknown"
-        refused = await office.ask("set-status", "7", f"--{fate}", "--by", "Siti Contoh", "--reason", "saya bertanya")
+        refused = await office.ask(
+            "set-status", "7", f"--{token_state}", "--by", "Siti Contoh", "--reason", "saya bertanya"
+        )
 
     assert (code, said in answer) == (0, True)
-    assert service.orders[0] == ("7", f"{fate} by Siti Contoh: saya bertanya")
+    assert service.orders[0] == ("7", f"{token_state} by Siti Contoh: saya bertanya")
     assert refused == (1, "notice 7 is delivered: a person settles only what is unknown\n")
 
 
-@pytest.mark.parametrize("fates", [(), ("--delivered", "--lost")])
+@pytest.mark.parametrize("token_states", [(), ("--delivered", "--lost")])
 async def test_who_says_two_things_or_none_of_a_notice_says_nothing(
-    office: IssuingOffice, fates: tuple[str, ...]
+    office: IssuingOffice, token_states: tuple[str, ...]
 ) -> None:
     service = Service()
     async with office.open(service):
-        code, said = await office.ask("set-status", "7", *fates, "--reason", "saya bertanya")
+        code, said = await office.ask("set-status", "7", *token_states, "--reason", "saya bertanya")
 
     assert (code, service.orders) == (2, [])
     assert "one of --delivered" in said

@@ -353,7 +353,7 @@ def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_wo
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
     """Everything that touches a reference fails; whether it did so on the way or at a server is drawn."""
-    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
+    evaluator, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
     for step in steps:
         of, outcome, *_, gap, _ = step
         at += gap * SECOND
@@ -361,9 +361,9 @@ def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_wo
         internal = of.direction is Direction.INTERNAL
         if not internal and (outcome not in ON_THE_WAY or run.failure is None):
             run = failed(of, T0 + at, Outcome.LOST, Phase.TRANSIT)
-        judge.take_in(run, run.started_at + run.duration)
+        evaluator.take_in(run, run.started_at + run.duration)
 
-    assert all(judge.route_health(r.name) is Health.UNKNOWN for r in ACROSS)
+    assert all(evaluator.route_health(r.name) is Health.UNKNOWN for r in ACROSS)
 
 
 @_SLOW
@@ -371,16 +371,16 @@ def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_wo
 def test_nothing_is_found_unreachable_while_we_reach_nobody(
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
-    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
+    evaluator, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
     for of, outcome, phase, party, gap, lasted in steps:
         at += gap * SECOND
         unreached = outcome if outcome in UNANSWERED or phase in REACHING else Outcome.CONNECT
         unreached = unreached if unreached in UNANSWERED | {Outcome.INCONCLUSIVE} else Outcome.TIMEOUT
         run = failed(of, T0 + at, unreached, phase if phase in REACHING else Phase.CONNECT, party)
-        judge.take_in(run, T0 + at + lasted * SECOND)
+        evaluator.take_in(run, T0 + at + lasted * SECOND)
 
-    assert all(judge.route_health(r.name) is Health.UNKNOWN for r in AGENCIES)
-    assert judge.trouble("JCM", T0 + at) is judge.trouble("JKT", T0 + at) is None
+    assert all(evaluator.route_health(r.name) is Health.UNKNOWN for r in AGENCIES)
+    assert evaluator.trouble("JCM", T0 + at) is evaluator.trouble("JKT", T0 + at) is None
 
 
 @_SLOW
@@ -389,7 +389,7 @@ def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_o
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
     """Reference a loses whatever it sends and whatever comes to it; b and both agencies are as they are."""
-    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
+    evaluator, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
     for step in steps:
         of, *_, gap, _ = step
         at += gap * SECOND
@@ -402,7 +402,7 @@ def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_o
             run = failed(of, T0 + at, Outcome.LOST, Phase.TRANSIT)
         ends = {of.route.sender.name, of.route.recipient.name}
         by_a = of in ACROSS and "a" in ends and run.outcome in ON_THE_WAY
-        verdict = judge.take_in(run, run.started_at + run.duration)
+        verdict = evaluator.take_in(run, run.started_at + run.duration)
         assert not (by_a and verdict is not None and verdict.grade is Grade.BAD)
 
 
@@ -411,13 +411,13 @@ def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_o
 def test_one_agencys_failures_are_never_another_agencys(
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
-    judge, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1, success_threshold=1)), timedelta()
+    evaluator, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1, success_threshold=1)), timedelta()
     for step in steps:
         of, *_, gap, _ = step
         at += gap * SECOND
         run = _run(step, at) if of.agency == "JKT" else arrived(of, T0 + at)
-        judge.take_in(run, run.started_at + run.duration)
-        assert judge.trouble("JCM", T0 + at) is None
+        evaluator.take_in(run, run.started_at + run.duration)
+        assert evaluator.trouble("JCM", T0 + at) is None
 
 
 @_SLOW
@@ -425,19 +425,19 @@ def test_one_agencys_failures_are_never_another_agencys(
 def test_whatever_happens_judging_does_not_break_and_a_restart_forgets_nothing(
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
-    judge, at = HealthEvaluator(ROUTES, HealthPolicy()), timedelta()
+    evaluator, at = HealthEvaluator(ROUTES, HealthPolicy()), timedelta()
     for step in steps:
         at += step[4] * SECOND
         run = _run(step, at)
-        judge.take_in(run, run.started_at + run.duration)
+        evaluator.take_in(run, run.started_at + run.duration)
         for agency in ("JCM", "JKT"):
-            judge.trouble(agency, T0 + at)
-            judge.is_well(agency, T0 + at)
-        judge.own_troubles(T0 + at)
-        for suspect in judge._own.suspects():
-            judge.own_well_since(suspect, T0 + at)
-        judge.proofs_wanted()
+            evaluator.trouble(agency, T0 + at)
+            evaluator.is_well(agency, T0 + at)
+        evaluator.own_troubles(T0 + at)
+        for suspect in evaluator._own.suspects():
+            evaluator.own_well_since(suspect, T0 + at)
+        evaluator.proofs_wanted()
     again = HealthEvaluator(ROUTES, HealthPolicy())
-    again.restore(judge.healths())
+    again.restore(evaluator.healths())
 
-    assert again.healths() == judge.healths()
+    assert again.healths() == evaluator.healths()

@@ -92,7 +92,7 @@ class Estate:
         for route in self.routes(Direction.INBOUND, sender="b")[:count]:
             self.service.clock.time += timedelta(milliseconds=6)
             await self.service.take(arrived(route, self.service.clock.time - SECOND))
-            self.service.judge.looks(route.name, self.service.clock.time)
+            self.service.evaluator.looks(route.name, self.service.clock.time)
 
 
 @pytest.mark.blind
@@ -109,7 +109,7 @@ async def test_a_result_costs_no_more_while_thousands_of_runs_wait_for_a_proof()
             await estate.others(50)
         costs.append(calls.number / 50)
 
-    assert len(estate.service.judge._pending) == 6 * AGENCIES
+    assert len(estate.service.evaluator._pending) == 6 * AGENCIES
     assert costs[1] <= 1.05 * costs[0]
     assert costs[1] <= 1500
 
@@ -122,7 +122,7 @@ async def test_a_proof_for_which_thousands_waited_holds_the_loop_for_a_few_of_th
     """
     estate, calls = await Estate.opened(), Calls()
     await estate.lose(4)
-    judge = estate.service.judge
+    evaluator = estate.service.evaluator
     waiting = estate.routes(Direction.OUTBOUND, recipient="a")
     (into_a,) = estate.routes(Direction.CONTROL, recipient="a")
     estate.service.clock.time += MINUTE
@@ -131,12 +131,12 @@ async def test_a_proof_for_which_thousands_waited_holds_the_loop_for_a_few_of_th
         proof = asyncio.create_task(estate.service.take(arrived(into_a, estate.service.clock.time)))
         most = await calls.per_turn(proof)
 
-    assert len(judge._pending) == 0
+    assert len(evaluator._pending) == 0
     assert sum(told.endswith(": degraded") for told in estate.service.alerts.told()) == AGENCIES, (
         "no run need end first"
     )
-    assert {judge.route_health(route.name) for route in waiting} == {Health.DOWN}
-    assert [run.grade for run in judge._subjects[waiting[0].name].recent[-4:]] == [Grade.BAD] * 4
+    assert {evaluator.route_health(route.name) for route in waiting} == {Health.DOWN}
+    assert [run.grade for run in evaluator._subjects[waiting[0].name].recent[-4:]] == [Grade.BAD] * 4
     # All of them at once: more than ten times as many.
     assert AGENCIES >= 6 * AT_A_TIME
     assert most <= calls.number / 5
@@ -146,18 +146,18 @@ async def test_looks_at_what_was_proven_are_asked_for_a_few_at_a_time_and_none_i
     estate = await Estate.opened()
     await estate.lose(1)
     estate.service.clock.time += MINUTE
-    judge, now = estate.service.judge, estate.service.clock.time
+    evaluator, now = estate.service.evaluator, estate.service.clock.time
     (into_a,) = estate.routes(Direction.CONTROL, recipient="a")
     take = estate.service.pipeline.take
     proof = asyncio.create_task(take(arrived(into_a, now)))
     await asyncio.create_task(take(arrived(estate.routes(Direction.INBOUND, sender="b")[-1], now)))
-    assert not judge.is_done, "a run that ends meanwhile does not wait for all of it"
+    assert not evaluator.is_done, "a run that ends meanwhile does not wait for all of it"
     await proof
     looks: dict[str, Any] = {}
     for route in estate.routes(Direction.INBOUND, sender="b")[:10]:
-        more = judge.looks(route.name, now)
+        more = evaluator.looks(route.name, now)
         assert len(more) <= 5 * AT_A_TIME + 1
         looks |= more
 
     assert {route.name for route in estate.routes(Direction.OUTBOUND, recipient="a")} <= looks.keys()
-    assert judge.is_done
+    assert evaluator.is_done

@@ -165,7 +165,7 @@ async def test_what_of_our_own_was_held_open_before_a_restart_is_held_open_after
     await service.rounds(3)
     key = "ours/credentials/a"
     service.start({key: IncidentType.MONITORING_FAULT})
-    service.judge.restore_falls({key: [service.clock.time], "ours/credentials/gone": []}, {key}, {key})
+    service.evaluator.restore_falls({key: [service.clock.time], "ours/credentials/gone": []}, {key}, {key})
 
     await service.rounds(3)
     assert service.alerts.told() == []
@@ -190,7 +190,7 @@ async def test_what_was_held_open_before_a_restart_is_held_open_after_it() -> No
     service = Service("JCM")
     await service.rounds(3)
     service.start({"JCM": IncidentType.BOTH})
-    service.judge.restore_falls({"JCM": [service.clock.time], "GONE": []}, {"JCM"}, {"JCM"})
+    service.evaluator.restore_falls({"JCM": [service.clock.time], "GONE": []}, {"JCM"}, {"JCM"})
 
     await service.rounds(3)
     assert service.alerts.told() == []

@@ -29,7 +29,7 @@ def seen(faulty: str, fault: Fault, *, back_before: int | None = None) -> Sequen
             here.now -= BACK
         here.faults = {faulty: fault} if number < FAILING else {}
         here.rounds(1)
-        trouble = here.judge.trouble("JCM", here.now)
+        trouble = here.evaluator.trouble("JCM", here.now)
         lasts = None if trouble is None else here.now - trouble.since
         found.append((None if trouble is None else trouble.matter, lasts, frozenset(here.own())))
     return found

@@ -31,8 +31,8 @@ ENDS: list[End] = [
 ]
 
 
-def standing(judge: HealthEvaluator, agency: str, now: datetime) -> object:
-    return judge.mail(agency).directions(), judge.trouble(agency, now), judge.is_well(agency, now)
+def standing(evaluator: HealthEvaluator, agency: str, now: datetime) -> object:
+    return evaluator.mail(agency).directions(), evaluator.trouble(agency, now), evaluator.is_well(agency, now)
 
 
 # Routes fail several times in a row, or nothing would ever be down.
@@ -42,76 +42,76 @@ def standing(judge: HealthEvaluator, agency: str, now: datetime) -> object:
 @settings(max_examples=150, deadline=None)
 def test_who_has_not_moved_stands_as_before(runs: list[tuple[int, int, int]]) -> None:
     all_of: World = world(*AGENCIES)
-    judge, now = all_of.judge, T0
-    assert judge.moved() == {*AGENCIES, ""}
-    known = {agency: standing(judge, agency, now) for agency in AGENCIES}
+    evaluator, now = all_of.evaluator, T0
+    assert evaluator.moved() == {*AGENCIES, ""}
+    known = {agency: standing(evaluator, agency, now) for agency in AGENCIES}
     judged: dict[str, object] = {}
     for route, end, times in runs:
         for _ in range(times):
             now += 20 * SECOND
-            judge.take_in(ENDS[end](all_of.routes[route % len(all_of.routes)], now), now + SECOND)
-            moved = judge.moved()
+            evaluator.take_in(ENDS[end](all_of.routes[route % len(all_of.routes)], now), now + SECOND)
+            moved = evaluator.moved()
             for agency in AGENCIES:
-                stands = standing(judge, agency, now + SECOND)
+                stands = standing(evaluator, agency, now + SECOND)
                 assert agency in moved or stands == known[agency]
                 known[agency] = stands
-            judged |= judge.rejudged()
-            assert judged == judge.healths()
+            judged |= evaluator.rejudged()
+            assert judged == evaluator.healths()
 
 
 def test_most_runs_move_only_their_own_agency() -> None:
     all_of = world(*AGENCIES)
-    judge = all_of.judge
-    judge.moved()
+    evaluator = all_of.evaluator
+    evaluator.moved()
     own = [route for route in all_of.routes if route.agency == "lkc"]
     for count, route in enumerate(own):
-        judge.take_in(arrived(route, T0 + count * MINUTE), T0 + count * MINUTE)
-    assert judge.moved() == {"lkc"}
-    assert judge.moved() == set()
+        evaluator.take_in(arrived(route, T0 + count * MINUTE), T0 + count * MINUTE)
+    assert evaluator.moved() == {"lkc"}
+    assert evaluator.moved() == set()
 
 
 def test_mail_that_comes_late_moves_its_agency() -> None:
     all_of = world(*AGENCIES)
-    judge, route = all_of.judge, next(r for r in all_of.routes if r.agency == "agc")
-    judge.take_in(failed(route, T0, Outcome.LOST, Phase.TRANSIT, token="00000000000000aa"), T0)
-    judge.moved()
-    judge.came_late(route.name, "00000000000000aa", 9 * MINUTE, T0 + 9 * MINUTE)
-    assert "agc" in judge.moved()
+    evaluator, route = all_of.evaluator, next(r for r in all_of.routes if r.agency == "agc")
+    evaluator.take_in(failed(route, T0, Outcome.LOST, Phase.TRANSIT, token="00000000000000aa"), T0)
+    evaluator.moved()
+    evaluator.came_late(route.name, "00000000000000aa", 9 * MINUTE, T0 + 9 * MINUTE)
+    assert "agc" in evaluator.moved()
 
 
 def test_what_only_time_can_tell_is_asked_about_again_when_it_is_time() -> None:
     spreading = world("JCM", "JKT").rounds(3)
     internal, outbound = spreading.routes[0], spreading.routes[1]
     for route in (internal, internal, internal, outbound):
-        spreading.judge.take_in(failed(route, spreading.now, Outcome.REJECTED, Phase.SUBMIT), spreading.now)
-    spreading.judge.moved()
+        spreading.evaluator.take_in(failed(route, spreading.now, Outcome.REJECTED, Phase.SUBMIT), spreading.now)
+    spreading.evaluator.moved()
     patience = 2 * (PROBING.retry_interval + PROBING.patience.whole)
-    assert spreading.judge.trouble("JCM", spreading.now) is None
+    assert spreading.evaluator.trouble("JCM", spreading.now) is None
     for later, moved in ((patience - SECOND, {"JKT"}), (patience, {"JKT", "JCM"})):
         other = next(route for route in spreading.routes if route.agency == "JKT")
-        spreading.judge.take_in(arrived(other, spreading.now + later), spreading.now + later)
-        assert spreading.judge.moved() == moved
-    assert spreading.judge.trouble("JCM", spreading.now + patience) is not None
+        spreading.evaluator.take_in(arrived(other, spreading.now + later), spreading.now + later)
+        assert spreading.evaluator.moved() == moved
+    assert spreading.evaluator.trouble("JCM", spreading.now + patience) is not None
 
     unsteady = world("JCM").rounds(3)
-    unsteady.judge.restore_falls({"JCM": [unsteady.now]}, {"JCM"}, {"JCM"})
-    unsteady.judge.moved()
-    assert unsteady.judge.is_well("JCM", unsteady.now) is None
-    assert unsteady.judge.moved() == set()
+    unsteady.evaluator.restore_falls({"JCM": [unsteady.now]}, {"JCM"}, {"JCM"})
+    unsteady.evaluator.moved()
+    assert unsteady.evaluator.is_well("JCM", unsteady.now) is None
+    assert unsteady.evaluator.moved() == set()
     quiet = unsteady.now + FlappingPolicy().window
-    unsteady.judge.take_in(arrived(unsteady.routes[-1], quiet), quiet)
-    assert unsteady.judge.moved() == {"", "JCM"}
-    assert unsteady.judge.is_well("JCM", quiet) is not None
+    unsteady.evaluator.take_in(arrived(unsteady.routes[-1], quiet), quiet)
+    assert unsteady.evaluator.moved() == {"", "JCM"}
+    assert unsteady.evaluator.is_well("JCM", quiet) is not None
 
 
 def test_what_only_time_can_tell_is_asked_about_at_once_when_the_clock_was_set_back() -> None:
     unsteady = world("JCM").rounds(3)
-    unsteady.judge.restore_falls({"JCM": [unsteady.now]}, {"JCM"}, {"JCM"})
-    assert unsteady.judge.is_well("JCM", unsteady.now) is None
-    unsteady.judge.moved()
+    unsteady.evaluator.restore_falls({"JCM": [unsteady.now]}, {"JCM"}, {"JCM"})
+    assert unsteady.evaluator.is_well("JCM", unsteady.now) is None
+    unsteady.evaluator.moved()
     before = unsteady.now - 60 * MINUTE
-    unsteady.judge.take_in(arrived(unsteady.routes[-1], before), before)
-    assert unsteady.judge.moved() == {"", "JCM"}
+    unsteady.evaluator.take_in(arrived(unsteady.routes[-1], before), before)
+    assert unsteady.evaluator.moved() == {"", "JCM"}
 
 
 # -- the same, and nothing else, as weighing everything again -------------------------------------------------------
@@ -150,7 +150,7 @@ def test_only_what_waits_for_the_news_is_weighed_again_and_the_judgement_is_the_
     references: int, runs: list[tuple[int, int, int, int]]
 ) -> None:
     routes = [*world("jpc", "lkc", references=("a", "b", "c")[:references]).routes, forwarded("lkc")]
-    judges = [kind(routes, HealthPolicy()) for kind in (HealthEvaluator, Thorough)]
+    evaluators = [kind(routes, HealthPolicy()) for kind in (HealthEvaluator, Thorough)]
     now = T0
     for place, end, times, pause in runs:
         for _ in range(times):
@@ -158,52 +158,52 @@ def test_only_what_waits_for_the_news_is_weighed_again_and_the_judgement_is_the_
             now += MINUTE * {0: 15, 1: -7}.get(pause, 0.5)
             route = routes[place % len(routes)]
             result = ENDS[end](route, now - pause * 20 * SECOND)
-            for judge in judges:
-                judge.take_in(result, now)
+            for evaluator in evaluators:
+                evaluator.take_in(result, now)
                 if pause == 2:
-                    judge.came_late(route.name, result.token_id, 9 * MINUTE, now)
-            assert told(judges[0], routes, now) == told(judges[1], routes, now)
+                    evaluator.came_late(route.name, result.token_id, 9 * MINUTE, now)
+            assert told(evaluators[0], routes, now) == told(evaluators[1], routes, now)
 
 
-def told(judge: HealthEvaluator, routes: list[MonitoredRoute], now: datetime) -> object:
+def told(evaluator: HealthEvaluator, routes: list[MonitoredRoute], now: datetime) -> object:
     """Return all that a judge says."""
     return (
-        judge.healths(),
-        [(judge._subjects[route.name].recent, judge._subjects[route.name].silent) for route in routes],
-        [standing(judge, agency, now) for agency in ("jpc", "lkc")],
-        (judge.own_troubles(now), judge.own_faults(now)),
-        {suspect: judge.own_well_since(suspect, now) for suspect in judge._own.suspects()},
-        [judge.looks_wanted(route.name) for route in routes],
-        judge.proofs_wanted(),
-        judge.counted(),
+        evaluator.healths(),
+        [(evaluator._subjects[route.name].recent, evaluator._subjects[route.name].silent) for route in routes],
+        [standing(evaluator, agency, now) for agency in ("jpc", "lkc")],
+        (evaluator.own_troubles(now), evaluator.own_faults(now)),
+        {suspect: evaluator.own_well_since(suspect, now) for suspect in evaluator._own.suspects()},
+        [evaluator.looks_wanted(route.name) for route in routes],
+        evaluator.proofs_wanted(),
+        evaluator.counted(),
     )
 
 
 def test_what_is_ours_and_has_not_moved_stands_as_before() -> None:
     here = world("JCM")
-    judge, known = here.judge, {str(suspect): None for suspect in here.judge._own.suspects()}
+    evaluator, known = here.evaluator, {str(suspect): None for suspect in here.evaluator._own.suspects()}
     for end in (*ENDS, *reversed(ENDS), *ENDS):
         for route in here.routes:
             here.now += 20 * SECOND
-            judge.take_in(end(route, here.now), here.now)
-            moved = {str(suspect) for suspect in judge.own_moved()}
-            for suspect in judge._own.suspects():
-                trouble = judge.own_trouble(suspect, here.now)
-                stands = (trouble is None, judge.own_well_since(suspect, here.now) is None)
+            evaluator.take_in(end(route, here.now), here.now)
+            moved = {str(suspect) for suspect in evaluator.own_moved()}
+            for suspect in evaluator._own.suspects():
+                trouble = evaluator.own_trouble(suspect, here.now)
+                stands = (trouble is None, evaluator.own_well_since(suspect, here.now) is None)
                 assert str(suspect) in moved or known.get(str(suspect)) in {None, stands}
                 known[str(suspect)] = stands  # type: ignore[assignment]
 
 
 def test_what_is_ours_and_is_not_believed_yet_is_asked_about_until_it_is() -> None:
     here, network = world("JCM").rounds(3), "ours/network"
-    suspect = here.judge.suspect("network")
+    suspect = here.evaluator.suspect("network")
     assert suspect is not None
-    here.judge.restore_falls({network: [here.now]}, {network}, {network})
-    here.judge.own_moved()
+    here.evaluator.restore_falls({network: [here.now]}, {network}, {network})
+    here.evaluator.own_moved()
     for later, is_believed in (
         (MINUTE, False),
         (FlappingPolicy().window, False),
         (FlappingPolicy().window + MINUTE, True),
     ):
-        assert (here.judge.own_well_since(suspect, here.now + later) is not None) is is_believed
-        assert (suspect in here.judge.own_moved()) is not is_believed
+        assert (here.evaluator.own_well_since(suspect, here.now + later) is not None) is is_believed
+        assert (suspect in here.evaluator.own_moved()) is not is_believed

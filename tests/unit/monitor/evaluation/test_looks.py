@@ -165,7 +165,7 @@ def test_a_first_failure_is_looked_at_again_soon_until_it_is_judged(what: str) -
     if what == "deferred":
         vigil.watch(PROBING.deferral_timeout)
     began = vigil.now
-    while not wanted <= set(vigil.world.judge.mail("JCM").directions().values()):
+    while not wanted <= set(vigil.world.evaluator.mail("JCM").directions().values()):
         vigil.watch(5 * SECOND)
         assert vigil.now - began <= 30 * MINUTE
     # The round in which it fails, two confirmations, how long three runs take, and a proof.
@@ -180,7 +180,7 @@ def test_a_recovery_is_looked_at_again_soon(what: str) -> None:
     vigil.watch(HOUR)
     vigil.world.faults.clear()
     began = vigil.now
-    while set(vigil.world.judge.mail("JCM").directions().values()) != {Health.UP}:
+    while set(vigil.world.evaluator.mail("JCM").directions().values()) != {Health.UP}:
         vigil.watch(5 * SECOND)
         assert vigil.now - began <= 1.2 * PROBING.interval + PROBING.patience.whole + PROBING.retry_interval + MINUTE
 
@@ -194,7 +194,7 @@ def test_an_outage_that_could_not_be_seen_for_a_fault_of_ours_is_confirmed_soon_
     vigil.world.cut_off = False
     vigil.watch(1.2 * PROBING.interval + 2 * PROBING.retry_interval + 20 * SECOND)
 
-    assert set(vigil.world.judge.mail("JCM").directions().values()) == {Health.DOWN}
+    assert set(vigil.world.evaluator.mail("JCM").directions().values()) == {Health.DOWN}
 
 
 # -- a route that is now this and now that -----------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def test_mail_that_is_lost_and_late_by_turns_is_not_shown_as_well() -> None:
     vigil.world.faults = {"JCM/utama": by_turns(slow(), REJECTS)}
     vigil.watch(HOUR)
 
-    assert vigil.world.judge.mail("JCM").directions()[Direction.OUTBOUND] is Health.DEGRADED
+    assert vigil.world.evaluator.mail("JCM").directions()[Direction.OUTBOUND] is Health.DEGRADED
 
 
 @pytest.mark.blind
@@ -221,4 +221,4 @@ def test_mail_that_was_lost_every_other_time_from_the_start_does_not_stay_unknow
     """
     vigil = Vigil(World(world("JCM").routes, {"JCM/utama": by_turns(None, REJECTS)})).watch(2 * HOUR)
 
-    assert vigil.world.judge.mail("JCM").directions()[Direction.OUTBOUND] is Health.DEGRADED
+    assert vigil.world.evaluator.mail("JCM").directions()[Direction.OUTBOUND] is Health.DEGRADED

@@ -29,20 +29,20 @@ def listed(of: MonitoredRoute, at: timedelta) -> ProbeResult:
 
 def judged_well() -> HealthEvaluator:
     """Return a judge to whom all routes are well, by runs in the quarter of an hour before."""
-    judge = HealthEvaluator(ROUTES, HealthPolicy())
+    evaluator = HealthEvaluator(ROUTES, HealthPolicy())
     for minutes in (-15, -10, -5):
         for each in ROUTES:
-            judge.take_in(arrived(each, T0 + minutes * MINUTE), T0 + minutes * MINUTE)
-    return judge
+            evaluator.take_in(arrived(each, T0 + minutes * MINUTE), T0 + minutes * MINUTE)
+    return evaluator
 
 
-def take_in(judge: HealthEvaluator, *ends: ProbeResult) -> None:
+def take_in(evaluator: HealthEvaluator, *ends: ProbeResult) -> None:
     for end in ends:
-        judge.take_in(end, end.started_at)
+        evaluator.take_in(end, end.started_at)
 
 
-def own(judge: HealthEvaluator, minutes: int) -> set[str]:
-    return {str(suspect) for suspect in judge.own_troubles(T0 + minutes * MINUTE)}
+def own(evaluator: HealthEvaluator, minutes: int) -> set[str]:
+    return {str(suspect) for suspect in evaluator.own_troubles(T0 + minutes * MINUTE)}
 
 
 @pytest.mark.blind
@@ -51,22 +51,22 @@ def test_judge_one_full_mailbox_is_told_as_that_mailbox_and_is_no_outage() -> No
 
     Pantau: It is no outage, and is named until it works.
     """
-    judge = judged_well()
+    evaluator = judged_well()
     for n in range(5):
         # The other mailbox, and what the full one sends, go on.
-        take_in(judge, full(INBOUND[FIRST], 5 * n * MINUTE), arrived(INBOUND[SECOND], T0 + 5 * n * MINUTE))
-        take_in(judge, arrived(OUTBOUND, T0 + 5 * n * MINUTE))
-    assert judge.trouble("JCM", T0 + 90 * MINUTE) is None
-    assert judge.route_health(INBOUND[FIRST].name) is Health.UP
-    assert own(judge, 90) == {f"mailbox/{FIRST}"}
-    assert {str(each) for each in judge.own_faults(T0)} == {f"mailbox/{FIRST}"}
+        take_in(evaluator, full(INBOUND[FIRST], 5 * n * MINUTE), arrived(INBOUND[SECOND], T0 + 5 * n * MINUTE))
+        take_in(evaluator, arrived(OUTBOUND, T0 + 5 * n * MINUTE))
+    assert evaluator.trouble("JCM", T0 + 90 * MINUTE) is None
+    assert evaluator.route_health(INBOUND[FIRST].name) is Health.UP
+    assert own(evaluator, 90) == {f"mailbox/{FIRST}"}
+    assert {str(each) for each in evaluator.own_faults(T0)} == {f"mailbox/{FIRST}"}
 
-    suspect = judge.suspect(f"mailbox/{FIRST}")
+    suspect = evaluator.suspect(f"mailbox/{FIRST}")
     assert suspect is not None
     for minutes in (30, 35):
-        take_in(judge, arrived(INBOUND[FIRST], T0 + minutes * MINUTE))
-    assert own(judge, 90) == set()
-    assert judge.own_well_since(suspect, T0 + 90 * MINUTE) == T0 + 30 * MINUTE
+        take_in(evaluator, arrived(INBOUND[FIRST], T0 + minutes * MINUTE))
+    assert own(evaluator, 90) == set()
+    assert evaluator.own_well_since(suspect, T0 + 90 * MINUTE) == T0 + 30 * MINUTE
 
 
 @pytest.mark.blind
@@ -75,14 +75,14 @@ def test_judge_second_full_mailbox_of_the_agency_is_an_outage() -> None:
 
     Pantau: The second one makes an outage.
     """
-    judge = judged_well()
+    evaluator = judged_well()
     for n in range(4):
-        take_in(judge, full(INBOUND[FIRST], 5 * n * MINUTE), full(INBOUND[SECOND], (5 * n + 1) * MINUTE))
-    trouble = judge.trouble("JCM", T0 + 90 * MINUTE)
+        take_in(evaluator, full(INBOUND[FIRST], 5 * n * MINUTE), full(INBOUND[SECOND], (5 * n + 1) * MINUTE))
+    trouble = evaluator.trouble("JCM", T0 + 90 * MINUTE)
     assert trouble is not None
     # From the first that was not alone.
     assert (trouble.matter, trouble.since) == (IncidentType.RECEIVING, T0 + MINUTE)
-    assert judge.trouble("JKT", T0 + 90 * MINUTE) is None
+    assert evaluator.trouble("JKT", T0 + 90 * MINUTE) is None
 
 
 @pytest.mark.blind
@@ -101,29 +101,29 @@ def test_judge_mailbox_that_is_not_full_now_makes_no_second(other: list[ProbeRes
 
     Pantau: It does not once it works again.
     """
-    judge = judged_well()
-    take_in(judge, *other)
+    evaluator = judged_well()
+    take_in(evaluator, *other)
     for n in range(4):
-        take_in(judge, full(INBOUND[FIRST], n * MINUTE))
-    assert judge.trouble("JCM", T0 + 90 * MINUTE) is None
+        take_in(evaluator, full(INBOUND[FIRST], n * MINUTE))
+    assert evaluator.trouble("JCM", T0 + 90 * MINUTE) is None
 
 
 def test_judge_full_mailbox_reload_forgets_one_that_is_exchanged_or_has_left() -> None:
-    judge = judged_well()
-    take_in(judge, full(INBOUND[SECOND], timedelta()))
-    judge.release([INBOUND[SECOND]])
+    evaluator = judged_well()
+    take_in(evaluator, full(INBOUND[SECOND], timedelta()))
+    evaluator.release([INBOUND[SECOND]])
     for n in range(1, 5):
-        take_in(judge, full(INBOUND[FIRST], n * MINUTE))
-    assert judge.trouble("JCM", T0 + 90 * MINUTE) is None
-    assert own(judge, 90) == {f"mailbox/{FIRST}"}
+        take_in(evaluator, full(INBOUND[FIRST], n * MINUTE))
+    assert evaluator.trouble("JCM", T0 + 90 * MINUTE) is None
+    assert own(evaluator, 90) == {f"mailbox/{FIRST}"}
 
 
 def test_judge_full_mailbox_is_known_after_a_restart() -> None:
-    judge = judged_well()
+    evaluator = judged_well()
     for n in range(3):
-        take_in(judge, full(INBOUND[FIRST], n * MINUTE))
+        take_in(evaluator, full(INBOUND[FIRST], n * MINUTE))
     again = HealthEvaluator(ROUTES, HealthPolicy())
-    again.restore(judge.healths())
+    again.restore(evaluator.healths())
     assert own(again, 5) == {f"mailbox/{FIRST}"}
     for n in range(2):
         take_in(again, arrived(INBOUND[FIRST], T0 + (5 + n) * MINUTE))
@@ -157,18 +157,18 @@ def test_judge_reference_on_a_block_list_is_told_to_the_noc_once_several_agencie
 
     Pantau: The NOC is notified after three refusals in a row.
     """
-    judge = judged_well()
-    take_in(judge, listed(INBOUND[FIRST], timedelta()), arrived(INBOUND[SECOND], T0 + MINUTE))
-    take_in(judge, listed(INBOUND[FIRST], 5 * MINUTE), arrived(INBOUND[SECOND], T0 + 6 * MINUTE))
-    assert own(judge, 10) == set(), "one mailbox may have a list of its own"
+    evaluator = judged_well()
+    take_in(evaluator, listed(INBOUND[FIRST], timedelta()), arrived(INBOUND[SECOND], T0 + MINUTE))
+    take_in(evaluator, listed(INBOUND[FIRST], 5 * MINUTE), arrived(INBOUND[SECOND], T0 + 6 * MINUTE))
+    assert own(evaluator, 10) == set(), "one mailbox may have a list of its own"
     for n in range(10, 13):
-        take_in(judge, listed(INBOUND[SECOND], n * MINUTE))
-    assert own(judge, 15) == {"reference/a"}
-    assert judge.trouble("JCM", T0 + 90 * MINUTE) is None
-    suspect = judge.suspect("reference/a")
+        take_in(evaluator, listed(INBOUND[SECOND], n * MINUTE))
+    assert own(evaluator, 15) == {"reference/a"}
+    assert evaluator.trouble("JCM", T0 + 90 * MINUTE) is None
+    suspect = evaluator.suspect("reference/a")
     assert suspect is not None
-    assert judge.own_well_since(suspect, T0 + 15 * MINUTE) is None
+    assert evaluator.own_well_since(suspect, T0 + 15 * MINUTE) is None
     for n in range(16, 18):
-        take_in(judge, arrived(INBOUND[SECOND], T0 + n * MINUTE))
-    assert own(judge, 20) == set()
-    assert judge.own_well_since(suspect, T0 + 20 * MINUTE) == T0 + 16 * MINUTE
+        take_in(evaluator, arrived(INBOUND[SECOND], T0 + n * MINUTE))
+    assert own(evaluator, 20) == set()
+    assert evaluator.own_well_since(suspect, T0 + 20 * MINUTE) == T0 + 16 * MINUTE

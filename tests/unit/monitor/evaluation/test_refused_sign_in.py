@@ -300,7 +300,7 @@ def matter(here: World, agency: str) -> IncidentType | None:
 
 
 def own_faults(here: World) -> set[str]:
-    return {str(each) for each in here.judge.own_faults(here.now)}
+    return {str(each) for each in here.evaluator.own_faults(here.now)}
 
 
 @pytest.mark.falsegreen
@@ -320,7 +320,7 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
     Pantau: Where it worked within a day the service is suspected; staff are notified until it is accepted again.
     """
     here = world("LKC", "JCM").rounds(3)
-    assert here.judge.mail("LKC").unseen() == ()
+    assert here.evaluator.mail("LKC").unseen() == ()
 
     since, here.faults = here.now, {"LKC/utama": fault}
     trouble = here.rounds(3).trouble("LKC")
@@ -328,21 +328,21 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
     assert (trouble.matter, trouble.latest) == (IncidentType.SIGN_IN, trouble.since)
     assert since <= trouble.since < since + MINUTE
     # What was well is not known to be; nothing is down; the account is named by the metrics, and to the NOC by no incident.
-    assert {*here.judge.mail("LKC").unseen()} == directions
-    standing = here.judge.standing("LKC", here.now, is_told=True)
+    assert {*here.evaluator.mail("LKC").unseen()} == directions
+    standing = here.evaluator.standing("LKC", here.now, is_told=True)
     assert {d for d, health in standing.directions.items() if health is Health.UNKNOWN} == directions
     assert standing.well_since is None
-    assert Health.DOWN not in here.judge.mail("LKC").directions().values()
+    assert Health.DOWN not in here.evaluator.mail("LKC").directions().values()
     assert own_faults(here) == {"credentials/LKC/utama"}
     assert here.own() == set()
     assert here.trouble("JCM") is None
 
     here.faults, over = {}, here.now
-    well_since = here.rounds(2).judge.is_well("LKC", here.now)
+    well_since = here.rounds(2).evaluator.is_well("LKC", here.now)
     assert here.trouble("LKC") is None
     assert well_since is not None
     assert over <= well_since < here.now
-    assert (here.own(), here.judge.mail("LKC").unseen()) == (set(), ())
+    assert (here.own(), here.evaluator.mail("LKC").unseen()) == (set(), ())
 
 
 @pytest.mark.falsegreen
@@ -363,12 +363,12 @@ def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_
     # One after the other is accepted again: who is not stays with its staff, and at no time is the NOC told of one.
     here.faults.pop("JKT/utama")
     here.rounds(1)
-    assert here.judge.own_trouble(FaultSource(FaultDomain.CREDENTIALS, "JKT/utama"), here.now) is None
+    assert here.evaluator.own_trouble(FaultSource(FaultDomain.CREDENTIALS, "JKT/utama"), here.now) is None
     here.faults.clear()
     for _ in range(3):
         assert here.rounds(1).own() == set()
     assert [here.trouble(code) for code in SHARED] == 3 * [None]
-    assert None not in [here.judge.is_well(code, here.now) for code in SHARED]
+    assert None not in [here.evaluator.is_well(code, here.now) for code in SHARED]
 
 
 @pytest.mark.blind
@@ -383,7 +383,7 @@ def test_judge_one_of_several_accounts_refused_is_told_to_the_noc_and_not_to_sta
     assert [here.trouble(code) for code in SHARED] == 3 * [None]
     assert here.own() == own_faults(here) == {"credentials/JCM/utama"}
     # Mail through it is not proven, and it was told by no incident of the agency.
-    assert set(here.judge.mail("JCM").unseen()) == {Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND}
+    assert set(here.evaluator.mail("JCM").unseen()) == {Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND}
 
 
 @pytest.mark.blind
@@ -416,7 +416,7 @@ def test_judge_account_refused_after_its_secret_was_changed_is_told_to_the_noc()
         return replace(of, route=replace(of.route, **ends))
 
     altered = [with_secret(r) for r in changed]
-    here.judge.alter(altered)
+    here.evaluator.alter(altered)
     here.routes = [next((a for a in altered if a.name == r.name), r) for r in here.routes]
     here.faults["LKC/utama"] = WRONG_PASSWORD
     here.rounds(3)
@@ -443,17 +443,17 @@ def test_judge_refused_accounts_after_a_restart_wait_for_the_next_run() -> None:
     here = world(*SHARED, "LKC").rounds(3)
     came = {r.name: here.now - 5 * MINUTE for r in here.routes}
     here.faults = {f"{code}/utama": WRONG_PASSWORD for code in (*SHARED, "LKC")}
-    known = here.rounds(3).judge.healths()
+    known = here.rounds(3).evaluator.healths()
 
     for arrivals, told in (({}, None), (came, IncidentType.SIGN_IN)):
         again = World(here.routes, here.faults, now=here.now)
-        again.judge.restore(known)
-        again.judge.restore_arrivals(arrivals)
+        again.evaluator.restore(known)
+        again.evaluator.restore_arrivals(arrivals)
         # Nothing new is told yet, and nothing is over.
         assert [matter(again, code) for code in (*SHARED, "LKC")] == 4 * [None]
-        assert [again.judge.is_well(code, again.now) for code in (*SHARED, "LKC")] == 4 * [None]
+        assert [again.evaluator.is_well(code, again.now) for code in (*SHARED, "LKC")] == 4 * [None]
         assert (again.own(), own_faults(again)) == (set(), own_faults(here))
-        assert {*again.judge.mail("LKC").unseen()} == {Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND}
+        assert {*again.evaluator.mail("LKC").unseen()} == {Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND}
         again.rounds(1)
         # Where it is not known that they ever worked they are told as accounts.
         assert [matter(again, code) for code in (*SHARED, "LKC")] == 4 * [told]
@@ -466,8 +466,8 @@ def test_judge_silence_of_the_site_leaves_undecided_why_accounts_are_refused() -
     assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN
 
     here.now += 60 * MINUTE
-    here.judge.mark_stale([r.name for r in here.routes], here.now)
-    assert (here.trouble("LKC"), here.judge.is_well("LKC", here.now)) == (None, None)
+    here.evaluator.mark_stale([r.name for r in here.routes], here.now)
+    assert (here.trouble("LKC"), here.evaluator.is_well("LKC", here.now)) == (None, None)
     assert matter(here.rounds(1), "LKC") is IncidentType.SIGN_IN
 
 
@@ -491,7 +491,7 @@ def test_judge_refused_accounts_outlast_a_clock_that_is_set_back(back: timedelta
     here.faults.clear()
     here.rounds(3)
     assert (here.trouble("LKC"), here.own()) == (None, set())
-    assert here.judge.is_well("LKC", here.now) is not None
+    assert here.evaluator.is_well("LKC", here.now) is not None
 
 
 def test_judge_refused_account_is_looked_at_again_unless_it_is_at_fault_itself() -> None:
@@ -500,17 +500,17 @@ def test_judge_refused_account_is_looked_at_again_unless_it_is_at_fault_itself()
         next(r for r in here.routes if r.name == f"{code}/outbound/{code}/utama/a") for code in ("LKC", "JCM")
     )
     for of in (own, shared):
-        here.judge.take_in(refused(of, here.now - T0, Party.SENDER), here.now)
-        assert here.judge.is_suspicious(of.name)
+        here.evaluator.take_in(refused(of, here.now - T0, Party.SENDER), here.now)
+        assert here.evaluator.is_suspicious(of.name)
     # The other of its server is accepted where the second one is not, and it is refused once more after that: to repeat a
     # wrong password would lock it.
     beside = next(r for r in here.routes if r.name == "JKT/outbound/JKT/utama/a")
-    here.judge.take_in(arrived(beside, here.now + SECOND), here.now + SECOND)
-    assert here.judge.is_suspicious(own.name)
-    assert here.judge.is_suspicious(shared.name)
-    here.judge.take_in(refused(shared, here.now - T0 + 2 * SECOND, Party.SENDER), here.now + 2 * SECOND)
-    assert here.judge.is_suspicious(own.name)
-    assert not here.judge.is_suspicious(shared.name)
+    here.evaluator.take_in(arrived(beside, here.now + SECOND), here.now + SECOND)
+    assert here.evaluator.is_suspicious(own.name)
+    assert here.evaluator.is_suspicious(shared.name)
+    here.evaluator.take_in(refused(shared, here.now - T0 + 2 * SECOND, Party.SENDER), here.now + 2 * SECOND)
+    assert here.evaluator.is_suspicious(own.name)
+    assert not here.evaluator.is_suspicious(shared.name)
 
 
 def test_judge_slow_mail_beside_a_refused_account_is_told_as_sign_in() -> None:
@@ -524,7 +524,7 @@ def test_judge_slow_mail_beside_a_refused_account_is_told_as_sign_in() -> None:
     refused = here.now
     here.faults["LKC/utama"] = both(imap(Outcome.AUTH, Phase.AUTH, credentials=True), slow)
     here.rounds(4)
-    assert here.judge.mail("LKC").directions()[Direction.OUTBOUND] is Health.DEGRADED
+    assert here.evaluator.mail("LKC").directions()[Direction.OUTBOUND] is Health.DEGRADED
     trouble = here.trouble("LKC")
     assert trouble is not None
     # Since sign-in is refused, and not since mail was first slow.

@@ -73,12 +73,12 @@ def unreachable(of: MonitoredRoute, at: timedelta) -> ProbeResult:
 
 #: What may happen between two runs, and what undoes it. Of UCM no run ends.
 CHANGES = {
-    "UCM comes": lambda judge: judge.gain(UCM),
-    "UCM goes": lambda judge: judge.release(UCM),
-    "MDC is probed otherwise": lambda judge: judge.alter(otherwise(MDC)),
-    "MDC is probed as before": lambda judge: judge.alter(MDC),
-    "MDC has another mailbox": lambda judge: judge.alter(elsewhere(MDC, "MDC/utama")),
-    "the policies are said again": lambda judge: judge.govern(HealthPolicy(), FlappingPolicy()),
+    "UCM comes": lambda evaluator: evaluator.gain(UCM),
+    "UCM goes": lambda evaluator: evaluator.release(UCM),
+    "MDC is probed otherwise": lambda evaluator: evaluator.alter(otherwise(MDC)),
+    "MDC is probed as before": lambda evaluator: evaluator.alter(MDC),
+    "MDC has another mailbox": lambda evaluator: evaluator.alter(elsewhere(MDC, "MDC/utama")),
+    "the policies are said again": lambda evaluator: evaluator.govern(HealthPolicy(), FlappingPolicy()),
 }
 RUNS = st.tuples(st.integers(0, len(EVERYBODY) - 1), st.sampled_from([arrived, lost, unreachable]))
 
@@ -105,8 +105,8 @@ def test_whatever_is_reloaded_an_agency_that_did_not_change_is_judged_as_without
         number, ends = step
         at += timedelta(seconds=40)
         end = ends(EVERYBODY[number], T0 + at) if ends is arrived else ends(EVERYBODY[number], at)
-        for judge in (reloaded, left_alone):
-            judge.take_in(end, T0 + at + SECOND)
+        for evaluator in (reloaded, left_alone):
+            evaluator.take_in(end, T0 + at + SECOND)
         now = T0 + at + SECOND
         assert reloaded.mail("JCM").directions() == left_alone.mail("JCM").directions()
         assert reloaded.trouble("JCM", now) == left_alone.trouble("JCM", now)
@@ -128,7 +128,7 @@ def test_a_route_that_is_probed_otherwise_keeps_its_streak() -> None:
     here.faults["JCM/utama"] = REFUSED
     here.rounds(2)
     assert here.trouble("JCM") is None
-    here.judge.alter(otherwise(agency_routes("JCM")))
+    here.evaluator.alter(otherwise(agency_routes("JCM")))
     here.rounds(1)
     assert here.trouble("JCM") is not None
 
@@ -142,8 +142,8 @@ def test_what_the_old_mailbox_failed_is_not_held_against_the_new_one_and_how_it_
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
     here.rounds(2)
-    here.judge.alter(elsewhere(here.routes, "JCM/utama"))
-    assert set(here.judge.mail("JCM").directions().values()) == {Health.UP}
+    here.evaluator.alter(elsewhere(here.routes, "JCM/utama"))
+    assert set(here.evaluator.mail("JCM").directions().values()) == {Health.UP}
     here.rounds(2)
     assert here.trouble("JCM") is None
     here.rounds(1)
@@ -152,8 +152,8 @@ def test_what_the_old_mailbox_failed_is_not_held_against_the_new_one_and_how_it_
 
 def test_a_reference_that_is_another_one_has_proven_nothing_and_the_others_are_still_trusted() -> None:
     here = world("JCM").rounds(3)
-    here.judge.alter(elsewhere(here.routes, "b"))
-    proofs = here.judge._witness.evidence().of(Ability.RECEIVE)
+    here.evaluator.alter(elsewhere(here.routes, "b"))
+    proofs = here.evaluator._witness.evidence().of(Ability.RECEIVE)
     assert proofs["a"].worked_at is not None
     assert proofs["b"].worked_at is None
 
@@ -162,41 +162,41 @@ def test_an_agency_that_comes_back_is_told_what_is_known_of_it_and_what_is_ours_
     here = world("JCM", "MDC").rounds(3)
     here.faults = {"JCM/utama": REFUSED}
     here.rounds(4)
-    known, gone = here.judge.healths(), agency_routes("JCM")
-    here.judge.release(gone)
-    assert here.judge.mail("JCM").directions() == {}
-    assert not any("JCM" in suspect.name for suspect in here.judge._own.suspects())
-    here.judge.gain(gone)
-    here.judge.restore({name: known[name] for name in known if name.startswith("JCM/")})
-    assert set(here.judge.mail("JCM").directions().values()) == {Health.DOWN}
-    assert here.judge.looks_wanted(gone[0].name) == ()
+    known, gone = here.evaluator.healths(), agency_routes("JCM")
+    here.evaluator.release(gone)
+    assert here.evaluator.mail("JCM").directions() == {}
+    assert not any("JCM" in suspect.name for suspect in here.evaluator._own.suspects())
+    here.evaluator.gain(gone)
+    here.evaluator.restore({name: known[name] for name in known if name.startswith("JCM/")})
+    assert set(here.evaluator.mail("JCM").directions().values()) == {Health.DOWN}
+    assert here.evaluator.looks_wanted(gone[0].name) == ()
 
 
 def test_how_often_an_agency_fell_is_forgotten_with_it() -> None:
     here = world("JCM").rounds(3)
-    here.judge.restore_falls({"JCM": [here.now]}, {"JCM"}, {"JCM"})
-    assert here.judge.is_well("JCM", here.now) is None
+    here.evaluator.restore_falls({"JCM": [here.now]}, {"JCM"}, {"JCM"})
+    assert here.evaluator.is_well("JCM", here.now) is None
 
-    here.judge.release(agency_routes("JCM"))
-    here.judge.gain(agency_routes("JCM"))
+    here.evaluator.release(agency_routes("JCM"))
+    here.evaluator.gain(agency_routes("JCM"))
     here.rounds(3)
-    assert here.judge.is_well("JCM", here.now) is not None
+    assert here.evaluator.is_well("JCM", here.now) is not None
 
 
 def test_how_far_apart_the_runs_of_an_agency_may_be_is_said_by_its_routes_of_now() -> None:
     here, probing = world("JCM").rounds(1), ProbingPolicy(interval=20 * MINUTE)
-    here.judge.alter(otherwise(agency_routes("JCM")[:1], probing))
+    here.evaluator.alter(otherwise(agency_routes("JCM")[:1], probing))
 
-    assert here.judge.mail("JCM").seen_within() == 40 * MINUTE + probing.patience.whole
+    assert here.evaluator.mail("JCM").seen_within() == 40 * MINUTE + probing.patience.whole
 
 
 def test_how_long_an_agency_must_be_quiet_that_is_held_open_is_said_by_the_policy_of_now() -> None:
     here = world("JCM").rounds(3)
-    here.judge.restore_falls({"JCM": [here.now]}, {"JCM"}, {"JCM"})
-    assert here.judge.is_well("JCM", here.now) is None
+    here.evaluator.restore_falls({"JCM": [here.now]}, {"JCM"}, {"JCM"})
+    assert here.evaluator.is_well("JCM", here.now) is None
 
-    here.judge.govern(HealthPolicy(), FlappingPolicy(window=MINUTE))
-    assert here.judge.is_well("JCM", here.now + MINUTE) is not None
+    here.evaluator.govern(HealthPolicy(), FlappingPolicy(window=MINUTE))
+    assert here.evaluator.is_well("JCM", here.now + MINUTE) is not None
 
 
 def test_of_routes_that_come_and_go_it_is_said_whose_they_are_and_nothing_else_is_kept() -> None:
@@ -205,17 +205,17 @@ def test_of_routes_that_come_and_go_it_is_said_whose_they_are_and_nothing_else_i
     here.rounds(2)
     here.faults["MDC/utama"] = REFUSED
     here.rounds(1)
-    assert here.judge.moved() == {"JCM", "MDC", ""}
-    here.judge.release([*agency_routes("JCM"), *agency_routes("MDC")])
-    assert here.judge.moved() == {"JCM", "MDC"}
-    left = {*here.judge.rejudged(), *here.judge.other_streaks(), *here.judge.healths()}
+    assert here.evaluator.moved() == {"JCM", "MDC", ""}
+    here.evaluator.release([*agency_routes("JCM"), *agency_routes("MDC")])
+    assert here.evaluator.moved() == {"JCM", "MDC"}
+    left = {*here.evaluator.rejudged(), *here.evaluator.other_streaks(), *here.evaluator.healths()}
     assert not [name for name in left if name.startswith(("JCM", "MDC"))]
-    here.judge.gain(agency_routes("MDC"))
-    assert here.judge.moved() == {"MDC"}
-    here.judge.alter(otherwise(agency_routes("MDC")))
-    assert here.judge.moved() == {"MDC"}
-    assert here.judge.knows("MDC")
-    assert not here.judge.knows("JCM")
+    here.evaluator.gain(agency_routes("MDC"))
+    assert here.evaluator.moved() == {"MDC"}
+    here.evaluator.alter(otherwise(agency_routes("MDC")))
+    assert here.evaluator.moved() == {"MDC"}
+    assert here.evaluator.knows("MDC")
+    assert not here.evaluator.knows("JCM")
 
 
 def test_what_the_old_mailbox_showed_is_remembered_by_nobody_and_what_waited_for_a_proof_waits_no_more() -> None:
@@ -223,35 +223,35 @@ def test_what_the_old_mailbox_showed_is_remembered_by_nobody_and_what_waited_for
     here.faults["JCM/utama"] = LOSES
     here.rounds(1)
     outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
-    here.judge.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
-    assert here.judge.proofs_wanted() != []
-    assert here.judge.other_streaks()[outbound.name]
-    here.judge.alter(elsewhere(here.routes, "JCM/utama"))
-    assert here.judge.proofs_wanted() == []
-    assert here.judge.other_streaks()[outbound.name] == ()
+    here.evaluator.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
+    assert here.evaluator.proofs_wanted() != []
+    assert here.evaluator.other_streaks()[outbound.name]
+    here.evaluator.alter(elsewhere(here.routes, "JCM/utama"))
+    assert here.evaluator.proofs_wanted() == []
+    assert here.evaluator.other_streaks()[outbound.name] == ()
 
 
 def test_how_long_a_run_waits_for_its_proof_and_when_it_is_looked_at_is_said_by_the_route_of_now() -> None:
     here = world("JCM").rounds(3)
     outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
-    here.judge.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
-    here.judge.counted()
+    here.evaluator.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
+    here.evaluator.counted()
     often = ProbingPolicy(interval=MINUTE, retry_interval=7 * SECOND)
-    here.judge.alter(otherwise(agency_routes("JCM"), often))
-    assert here.judge.looks(outbound.name, here.now)[outbound.name] == here.now + often.retry_interval
+    here.evaluator.alter(otherwise(agency_routes("JCM"), often))
+    assert here.evaluator.looks(outbound.name, here.now)[outbound.name] == here.now + often.retry_interval
     until = here.now + MINUTE + 2 * often.patience.whole + SECOND
-    here.judge.take_in(arrived(here.routes[0], until), until)
-    assert here.judge.counted()["JCM", Direction.OUTBOUND, RunVerdict.UNDETERMINED] == 1
+    here.evaluator.take_in(arrived(here.routes[0], until), until)
+    assert here.evaluator.counted()["JCM", Direction.OUTBOUND, RunVerdict.UNDETERMINED] == 1
 
 
 @pytest.mark.parametrize(("other", "is_asked"), [("a", False), ("b", True), ("c", True)])
 def test_a_proof_that_failed_is_asked_for_again_once_one_of_its_ends_is_another(other: str, *, is_asked: bool) -> None:
     here = world("JCM", references=("a", "b", "c"))
     into_c, outbound = (next(r for r in here.routes if r.name.endswith(ends)) for ends in ("control/b/c", "utama/c"))
-    here.judge.take_in(failed(into_c, T0, Outcome.LOST, Phase.TRANSIT), T0)
-    here.judge.alter(elsewhere(here.routes, other))
-    here.judge.take_in(failed(outbound, T0 + MINUTE, Outcome.LOST, Phase.TRANSIT), T0 + MINUTE)
-    assert (into_c.name in here.judge.proofs_wanted()) is is_asked
+    here.evaluator.take_in(failed(into_c, T0, Outcome.LOST, Phase.TRANSIT), T0)
+    here.evaluator.alter(elsewhere(here.routes, other))
+    here.evaluator.take_in(failed(outbound, T0 + MINUTE, Outcome.LOST, Phase.TRANSIT), T0 + MINUTE)
+    assert (into_c.name in here.evaluator.proofs_wanted()) is is_asked
 
 
 @pytest.mark.parametrize("how_many", [1, AT_A_TIME + 1])
@@ -260,35 +260,35 @@ def test_who_leaves_while_its_proof_has_just_come_is_neither_weighed_again_nor_l
     into_b = next(r for r in here.routes if r.name.endswith("control/a/b"))
     waiting = [r for r in here.routes if r.name.endswith("utama/b")]
     for route in waiting:
-        here.judge.take_in(failed(route, T0, Outcome.LOST, Phase.TRANSIT), T0)
-    here.judge.take_in(arrived(into_b, T0 + MINUTE), T0 + MINUTE)
-    assert here.judge.is_done is (how_many == 1)
-    here.judge.release(waiting)
-    here.judge.weigh_more(T0 + MINUTE)
-    assert here.judge.looks(into_b.name, T0 + MINUTE).keys() <= here.judge.routes.keys()
+        here.evaluator.take_in(failed(route, T0, Outcome.LOST, Phase.TRANSIT), T0)
+    here.evaluator.take_in(arrived(into_b, T0 + MINUTE), T0 + MINUTE)
+    assert here.evaluator.is_done is (how_many == 1)
+    here.evaluator.release(waiting)
+    here.evaluator.weigh_more(T0 + MINUTE)
+    assert here.evaluator.looks(into_b.name, T0 + MINUTE).keys() <= here.evaluator.routes.keys()
 
 
 def test_an_agency_that_comes_is_believed_by_the_policy_of_now() -> None:
     here = world("JCM").rounds(1)
-    here.judge.govern(HealthPolicy(), FlappingPolicy(window=MINUTE))
-    here.judge.gain(UCM)
-    here.judge.restore({each.name: (Health.UP, here.now) for each in UCM})
-    here.judge.restore_falls({"UCM": [here.now]}, {"UCM"}, {"UCM"})
-    assert here.judge.is_well("UCM", here.now) is None
-    assert here.judge.is_well("UCM", here.now + MINUTE) is not None
+    here.evaluator.govern(HealthPolicy(), FlappingPolicy(window=MINUTE))
+    here.evaluator.gain(UCM)
+    here.evaluator.restore({each.name: (Health.UP, here.now) for each in UCM})
+    here.evaluator.restore_falls({"UCM": [here.now]}, {"UCM"}, {"UCM"})
+    assert here.evaluator.is_well("UCM", here.now) is None
+    assert here.evaluator.is_well("UCM", here.now + MINUTE) is not None
 
 
 def test_what_is_our_own_is_judged_by_the_policies_of_now_whether_it_was_judged_before_or_not() -> None:
     for rounds in (0, 3):
         here = world("JCM").rounds(rounds)
-        here.judge.govern(HealthPolicy(failure_threshold=1), FlappingPolicy())
+        here.evaluator.govern(HealthPolicy(failure_threshold=1), FlappingPolicy())
         here.faults["a"] = WRONG_PASSWORD
         assert here.rounds(1).own() == {"credentials/a"}
 
     here, network = world("JCM").rounds(3), "ours/network"
-    here.judge.restore_falls({network: [here.now]}, {network}, {network})
+    here.evaluator.restore_falls({network: [here.now]}, {network}, {network})
     assert here.own_well_since("network") is None
-    here.judge.govern(HealthPolicy(), FlappingPolicy(window=MINUTE))
+    here.evaluator.govern(HealthPolicy(), FlappingPolicy(window=MINUTE))
     here.now += MINUTE
     assert here.own_well_since("network") is not None
 
@@ -299,16 +299,16 @@ def test_of_an_account_that_has_left_nothing_is_known_and_whoever_was_told_of_it
     here.rounds(3)
     here.faults["MDC/utama"] = WRONG_PASSWORD
     here.rounds(1)
-    judge, refused = here.judge, FaultSource(FaultDomain.CREDENTIALS, "JCM/utama")
-    assert judge.own_faults(here.now) == {refused, FaultSource(FaultDomain.CREDENTIALS, "MDC/utama")}
-    judge.own_moved()
-    judge.release([*agency_routes("JCM"), *agency_routes("MDC")])
-    assert judge.suspect(str(refused)) is None
-    assert refused in judge.own_moved()
-    assert judge.own_faults(here.now) == set()
+    evaluator, refused = here.evaluator, FaultSource(FaultDomain.CREDENTIALS, "JCM/utama")
+    assert evaluator.own_faults(here.now) == {refused, FaultSource(FaultDomain.CREDENTIALS, "MDC/utama")}
+    evaluator.own_moved()
+    evaluator.release([*agency_routes("JCM"), *agency_routes("MDC")])
+    assert evaluator.suspect(str(refused)) is None
+    assert refused in evaluator.own_moved()
+    assert evaluator.own_faults(here.now) == set()
     assert not [
         name
-        for name in {*judge.rejudged(), *judge.other_streaks(), *judge.healths()}
+        for name in {*evaluator.rejudged(), *evaluator.other_streaks(), *evaluator.healths()}
         if "UCM" not in name and "/utama" in name
     ]
 
@@ -316,12 +316,12 @@ def test_of_an_account_that_has_left_nothing_is_known_and_whoever_was_told_of_it
 def test_what_an_account_was_refused_is_not_held_against_another_one_of_the_same_name() -> None:
     here = world("JCM").rounds(3)
     # In a round it is refused three times where mail is read.
-    here.judge.govern(HealthPolicy(failure_threshold=4), FlappingPolicy())
+    here.evaluator.govern(HealthPolicy(failure_threshold=4), FlappingPolicy())
     here.faults["JCM/utama"] = WRONG_PASSWORD
     part = "ours/credentials/JCM/utama#recipient"
-    assert here.rounds(1).judge.other_streaks()[part]
-    here.judge.alter(elsewhere(here.routes, "JCM/utama"))
-    assert here.judge.other_streaks()[part] == ()
+    assert here.rounds(1).evaluator.other_streaks()[part]
+    here.evaluator.alter(elsewhere(here.routes, "JCM/utama"))
+    assert here.evaluator.other_streaks()[part] == ()
     assert here.rounds(1).own() == set()
     assert here.rounds(1).own() == {"credentials/JCM/utama"}
 
@@ -331,7 +331,7 @@ def test_which_reference_was_to_blame_says_nothing_once_one_of_them_is_another(o
     here = world("JCM").rounds(3)
     here.faults["a"] = LOSES
     assert here.rounds(6).own() == {"reference/a"}
-    here.judge.alter(elsewhere(here.routes, other))
+    here.evaluator.alter(elsewhere(here.routes, other))
     here.faults = {"b": LOSES}
     assert here.rounds(6).own() == {"reference/b"}
 
@@ -340,8 +340,8 @@ def test_a_reference_is_judged_by_the_control_routes_of_now() -> None:
     here = world("JCM").rounds(3)
     here.faults["a"] = LOSES
     assert here.rounds(6).own() == {"reference/a"}
-    here.judge.release(CONTROLS)
-    here.judge.gain(CONTROLS)
+    here.evaluator.release(CONTROLS)
+    here.evaluator.gain(CONTROLS)
     assert here.own() == set()
 
 
@@ -349,10 +349,10 @@ def test_which_reference_was_to_blame_is_known_while_something_else_is_another()
     here = world("JCM").rounds(3)
     here.faults["a"] = LOSES
     assert here.rounds(6).own() == {"reference/a"}
-    here.judge.alter(elsewhere(here.routes, "JCM/utama"))
+    here.evaluator.alter(elsewhere(here.routes, "JCM/utama"))
     for route in 2 * sorted(here.routes, key=lambda r: r.route.recipient.name != "a"):
         here.now += SECOND
-        here.judge.take_in(arrived(route, here.now), here.now + SECOND)
+        here.evaluator.take_in(arrived(route, here.now), here.now + SECOND)
         assert here.own() <= {"reference/a"}
 
 
@@ -360,7 +360,7 @@ def test_which_accounts_are_refused_is_known_after_a_restart_before_any_run() ->
     here = world("JCM", "MDC").rounds(3)
     # Of the other reference it is known that it was down, and not by which run.
     here.faults = {"JCM/utama": WRONG_PASSWORD, "a": WRONG_PASSWORD, "b": REFUSED}
-    known = here.rounds(4).judge.healths()
+    known = here.rounds(4).evaluator.healths()
     again = HealthEvaluator(here.routes, HealthPolicy())
     assert again.own_faults(here.now) == set()
     again.restore(known)
@@ -369,27 +369,27 @@ def test_which_accounts_are_refused_is_known_after_a_restart_before_any_run() ->
     assert again.own_moved() >= refused
     # Whether the agency's account or its sign-in service is at fault is decided by the next run.
     assert set(again.own_troubles(here.now)) == {FaultSource(FaultDomain.CREDENTIALS, "a")}
-    here.judge = again
-    assert set(here.rounds(1).judge.own_troubles(here.now)) >= refused
+    here.evaluator = again
+    assert set(here.rounds(1).evaluator.own_troubles(here.now)) >= refused
 
 
 def test_what_waited_for_a_proof_when_its_route_left_waits_no_more() -> None:
     here = world("JCM")
     outbound, into_b = (next(r for r in here.routes if r.name.endswith(ends)) for ends in ("utama/b", "control/a/b"))
-    here.judge.take_in(failed(outbound, T0, Outcome.BOUNCED, Phase.TRANSIT), T0)
-    assert here.judge.proofs_wanted() == [into_b.name]
+    here.evaluator.take_in(failed(outbound, T0, Outcome.BOUNCED, Phase.TRANSIT), T0)
+    assert here.evaluator.proofs_wanted() == [into_b.name]
 
-    here.judge.release([outbound])
-    assert here.judge.proofs_wanted() == []
-    here.judge.take_in(arrived(into_b, T0 + MINUTE), T0 + MINUTE)
-    assert here.judge.looks(into_b.name, T0 + MINUTE).keys() <= here.judge.routes.keys()
+    here.evaluator.release([outbound])
+    assert here.evaluator.proofs_wanted() == []
+    here.evaluator.take_in(arrived(into_b, T0 + MINUTE), T0 + MINUTE)
+    assert here.evaluator.looks(into_b.name, T0 + MINUTE).keys() <= here.evaluator.routes.keys()
 
 
 def test_a_shorter_streak_is_enough_from_the_next_run_on() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
     here.rounds(1)
-    here.judge.alter(otherwise(agency_routes("JCM"), ProbingPolicy(health=HealthPolicy(failure_threshold=2))))
+    here.evaluator.alter(otherwise(agency_routes("JCM"), ProbingPolicy(health=HealthPolicy(failure_threshold=2))))
     here.rounds(1)
     assert here.trouble("JCM") is not None
 
@@ -444,7 +444,7 @@ def test_a_run_under_way_goes_on_and_the_next_one_is_as_planned_now() -> None:
 
 
 def test_routes_of_every_direction_are_gone_when_they_are_released() -> None:
-    judge = HealthEvaluator(EVERYBODY, HealthPolicy())
-    judge.release([each for each in JCM if each.direction is Direction.INBOUND])
-    judge.take_in(arrived(JCM[0], T0), T0 + SECOND)
-    assert set(judge.mail("JCM").directions()) == {Direction.INTERNAL, Direction.OUTBOUND}
+    evaluator = HealthEvaluator(EVERYBODY, HealthPolicy())
+    evaluator.release([each for each in JCM if each.direction is Direction.INBOUND])
+    evaluator.take_in(arrived(JCM[0], T0), T0 + SECOND)
+    assert set(evaluator.mail("JCM").directions()) == {Direction.INTERNAL, Direction.OUTBOUND}

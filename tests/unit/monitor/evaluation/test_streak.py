@@ -36,13 +36,13 @@ Store = dict[str, tuple[GradedRun, ...]]
 def restarted(here: World, stored: Store, *, away: timedelta = timedelta(0)) -> World:
     """Return the same world with a judge that knows what the store says, *away* later."""
     # Of a run, the store keeps no more than it was graded by.
-    others = here.judge.other_streaks()
+    others = here.evaluator.other_streaks()
     stored |= {name: tuple(replace(run, result=None) for run in runs) for name, runs in others.items()}
     here.now += away
     after = HealthEvaluator(here.routes, HealthPolicy())
-    after.restore(here.judge.healths())
+    after.restore(here.evaluator.healths())
     after.restore_streaks(stored, here.now)
-    here.judge = after
+    here.evaluator = after
     return here
 
 
@@ -58,8 +58,8 @@ def test_a_restart_before_each_run_hides_no_outage_and_no_recovery(fault: Fault)
         here.faults = faults
         for _ in range(3):
             restarted(here, stored).rounds(1)
-        assert set(here.judge.mail("JCM").directions().values()) == {expected}
-        assert set(here.judge.mail("JKT").directions().values()) == {Health.UP}
+        assert set(here.evaluator.mail("JCM").directions().values()) == {expected}
+        assert set(here.evaluator.mail("JKT").directions().values()) == {Health.UP}
 
 
 def test_what_failed_before_a_long_stop_says_nothing_of_now() -> None:
@@ -67,9 +67,9 @@ def test_what_failed_before_a_long_stop_says_nothing_of_now() -> None:
     here.faults["JCM/utama"] = REFUSED
     here.rounds(2)
     restarted(here, stored, away=3 * 60 * MINUTE).rounds(1)
-    assert set(here.judge.mail("JCM").directions().values()) == {Health.UP}
+    assert set(here.evaluator.mail("JCM").directions().values()) == {Health.UP}
     here.rounds(2)
-    assert set(here.judge.mail("JCM").directions().values()) == {Health.DOWN}
+    assert set(here.evaluator.mail("JCM").directions().values()) == {Health.DOWN}
 
 
 def test_a_run_that_waits_for_its_proof_when_the_service_ends_is_held_against_nobody() -> None:
@@ -77,21 +77,21 @@ def test_a_run_that_waits_for_its_proof_when_the_service_ends_is_held_against_no
     here.faults |= {"JCM/utama": LOSES, "a": LOSES, "b": LOSES}
     here.rounds(2)
     here.faults = {"JCM/utama": LOSES}
-    outside = [name for name in restarted(here, stored).judge.routes if name.startswith("JCM/outbound")]
-    assert not any(here.judge._subjects[name].recent for name in outside)
+    outside = [name for name in restarted(here, stored).evaluator.routes if name.startswith("JCM/outbound")]
+    assert not any(here.evaluator._subjects[name].recent for name in outside)
 
 
 def test_nothing_is_remembered_of_what_is_judged_already() -> None:
     here, stored = world("JCM").rounds(3), Store()
-    stored |= here.judge.other_streaks()
+    stored |= here.evaluator.other_streaks()
     here.faults["JCM/utama"] = REFUSED
     here.rounds(1)
-    stored |= here.judge.other_streaks()
+    stored |= here.evaluator.other_streaks()
     assert {name for name, runs in stored.items() if runs} == {
-        name for name in here.judge.routes if name.startswith("JCM/")
+        name for name in here.evaluator.routes if name.startswith("JCM/")
     }
     here.rounds(4)
-    stored |= here.judge.other_streaks()
+    stored |= here.evaluator.other_streaks()
     assert not any(stored.values())
 
 
@@ -99,8 +99,8 @@ def test_another_look_is_wanted_soon_by_what_had_failed_before() -> None:
     here, stored = world("JCM").rounds(3), Store()
     here.faults["JCM/utama"] = REFUSED
     here.rounds(1)
-    judge = restarted(here, stored).judge
-    assert all(judge.is_suspicious(name) for name in judge.routes if name.startswith("JCM/"))
+    evaluator = restarted(here, stored).evaluator
+    assert all(evaluator.is_suspicious(name) for name in evaluator.routes if name.startswith("JCM/"))
 
 
 @pytest.mark.blind
@@ -112,14 +112,14 @@ def test_mail_that_comes_after_a_restart_was_slow_and_not_lost() -> None:
     here, stored = world("JCM").rounds(3), Store()
     here.faults["JCM/utama"] = LOSES
     here.rounds(2)
-    outside = {name for name in here.judge.routes if name.startswith("JCM/outbound")}
-    tokens = {name: here.judge._subjects[name].recent[-1].token_id for name in outside}
-    judge = restarted(here, stored).judge
+    outside = {name for name in here.evaluator.routes if name.startswith("JCM/outbound")}
+    tokens = {name: here.evaluator._subjects[name].recent[-1].token_id for name in outside}
+    evaluator = restarted(here, stored).evaluator
     for name, token in tokens.items():
-        judge.came_late(name, token, 20 * MINUTE, here.now)
-    assert all(judge._subjects[name].grades()[-1] is Grade.SLOW for name in outside)
+        evaluator.came_late(name, token, 20 * MINUTE, here.now)
+    assert all(evaluator._subjects[name].grades()[-1] is Grade.SLOW for name in outside)
     here.rounds(1)
-    assert here.judge.mail("JCM").directions()[Direction.OUTBOUND] is not Health.DOWN
+    assert here.evaluator.mail("JCM").directions()[Direction.OUTBOUND] is not Health.DOWN
 
 
 @pytest.mark.parametrize("suspect", ["network", "credentials/JCM/utama"])
@@ -153,7 +153,7 @@ def test_what_failed_of_our_network_counts_until_the_next_control_run_however_of
     here, stored = World([*quick, *controls()]).rounds(3), Store()
     here.cut_off = True
     here.rounds(1)
-    assert restarted(here, stored, away=6 * MINUTE).judge._own.is_suspicious()
+    assert restarted(here, stored, away=6 * MINUTE).evaluator._own.is_suspicious()
 
 
 def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> None:
@@ -163,7 +163,7 @@ def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> Non
     restarted(here, stored).rounds(2)
     other = replace(mailbox("JCM/utama"), login=Password(username="JCM/utama", secret="kata-laluan-lain"))
     internal = here.routes[0]
-    here.judge.alter([replace(internal, route=replace(internal.route, sender=other, recipient=other))])
+    here.evaluator.alter([replace(internal, route=replace(internal.route, sender=other, recipient=other))])
     restarted(here, stored)
     assert not any(runs for name, runs in stored.items() if name.startswith("ours/"))
 
@@ -171,10 +171,10 @@ def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> Non
 def test_what_has_been_seen_since_a_restart_is_known_better_than_what_was_before_it() -> None:
     here, stored = world("JCM").rounds(3), Store()
     here.faults["a"] = WRONG_PASSWORD
-    here.judge.take_in(here.result(here.routes[-1], here.now), here.now)
-    stored |= here.judge.other_streaks()
+    here.evaluator.take_in(here.result(here.routes[-1], here.now), here.now)
+    stored |= here.evaluator.other_streaks()
     again = HealthEvaluator(here.routes, HealthPolicy())
-    again.restore(here.judge.healths())
+    again.restore(here.evaluator.healths())
     here.faults.clear()
     again.take_in(here.result(here.routes[-1], here.now), here.now)
     again.restore_streaks({name: runs for name, runs in stored.items() if name.startswith("ours/")}, here.now)

@@ -33,7 +33,7 @@ class Observed:
         return self
 
     def look(self) -> None:
-        mail = self.world.judge.mail("JCM")
+        mail = self.world.evaluator.mail("JCM")
         for _, state, begin, end in cut(self.continuity.follow(mail.sight(), mail.seen_within())):
             self.sheet.mark(state, begin, end)
 
@@ -45,8 +45,8 @@ class Observed:
         """Let another process take up what this one knew."""
         before, last = self.world, self.sheet.last()
         self.world = World(before.routes, dict(before.faults), now=before.now + away)
-        healths: Mapping[str, tuple[object, datetime]] = before.judge.healths()
-        self.world.judge.restore(healths)  # type: ignore[arg-type]
+        healths: Mapping[str, tuple[object, datetime]] = before.evaluator.healths()
+        self.world.evaluator.restore(healths)  # type: ignore[arg-type]
         self.continuity = TimelineBuilder()
         if resumes and last is not None:
             self.continuity.resume(last[0], T0 + (last[1] - NINE) * MINUTE)
@@ -181,5 +181,5 @@ def test_a_direction_that_nobody_has_proven_yet_keeps_the_agency_from_being_well
 
 
 def test_an_agency_that_is_not_watched_is_not_seen() -> None:
-    sight = world("JCM").judge.mail("MDC").sight()
+    sight = world("JCM").evaluator.mail("MDC").sight()
     assert (sight.proven, sight.is_blind) == (None, False)

@@ -27,21 +27,21 @@ class Trial:
 
     def __init__(self, *agencies: str) -> None:
         self.routes = [internal(agency) for agency in agencies]
-        self.judge = HealthEvaluator(self.routes, HealthPolicy())
+        self.evaluator = HealthEvaluator(self.routes, HealthPolicy())
         self.now = T0
 
     def goes(self, minutes: int, *ends: tuple[Outcome, Phase] | None) -> None:
         for _ in range(minutes):
             for route, end in zip(self.routes, ends, strict=True):
                 run = arrived(route, self.now) if end is None else failed(route, self.now, *end)
-                self.judge.take_in(run, self.now)
+                self.evaluator.take_in(run, self.now)
             self.now += MINUTE
 
     def health(self, agency: str) -> Health:
-        return self.judge.mail(agency).directions()[Direction.INTERNAL]
+        return self.evaluator.mail(agency).directions()[Direction.INTERNAL]
 
     def network_is_down(self) -> bool:
-        return NETWORK in self.judge.own_troubles(self.now)
+        return NETWORK in self.evaluator.own_troubles(self.now)
 
 
 @pytest.mark.blind
@@ -54,7 +54,7 @@ def test_one_mailbox_that_cannot_be_reached_may_be_our_own_network_and_that_is_s
     trial.goes(3, None)
     trial.goes(6, (Outcome.CONNECT, Phase.CONNECT))
     assert trial.network_is_down()
-    assert trial.judge.trouble("JCM", trial.now) is None, "nobody can tell whose fault it is"
+    assert trial.evaluator.trouble("JCM", trial.now) is None, "nobody can tell whose fault it is"
     trial.goes(3, None)
     assert not trial.network_is_down()
     assert trial.health("JCM") is Health.UP

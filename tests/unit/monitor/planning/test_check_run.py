@@ -19,7 +19,7 @@ PASS, WARN, FAIL, UNKNOWN = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.UN
 JCM, MDC, OURS = (CheckScope(agency=code, mailboxes=(mailbox(code or "a"),), domains=()) for code in ("JCM", "MDC", ""))
 
 
-def _build(premises: CheckScope, now: Callable[[], datetime]) -> Check:
+def _build(check_scope: CheckScope, now: Callable[[], datetime]) -> Check:
     raise NotImplementedError
 
 
@@ -150,4 +150,4 @@ def test_what_is_amiss_is_told_with_the_gravest_first_and_otherwise_in_order() -
 def test_findings_hold_while_the_premises_stay_what_they_were(now: CheckScope, *, still: bool) -> None:
     [assignment] = assignments({"door": KINDS["door"]}, [now], {}, {}, {})
 
-    assert (assignment.premises == JCM) is still
+    assert (assignment.check_scope == JCM) is still

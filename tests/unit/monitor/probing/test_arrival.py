@@ -57,7 +57,7 @@ class CallbackHandler:
         self.arrivals = Arrivals(
             known or {},
             routes={ROUTE.name: ROUTE},
-            judge=HealthEvaluator([ROUTE], HealthPolicy()),
+            evaluator=HealthEvaluator([ROUTE], HealthPolicy()),
             history=cast(History, self.books),
             metrics=self.metrics,
             clock=self,

@@ -57,7 +57,7 @@ class House:
         return [
             CheckAssignment(
                 kind=self._kind(name),
-                premises=CheckScope(agency=agency, mailboxes=(), domains=()),
+                check_scope=CheckScope(agency=agency, mailboxes=(), domains=()),
                 interval=self.interval,
             )
             for name in self.looks
@@ -70,7 +70,7 @@ class House:
             aspects=("lock",),
             interval=SELDOM,
             within=self.within,
-            build=lambda premises, _: _House(self, f"{premises.agency}/{name}", self.looks[name]),
+            build=lambda check_scope, _: _House(self, f"{check_scope.agency}/{name}", self.looks[name]),
         )
 
     def verdict(self, agency: str, kind: str) -> Verdict | None:
@@ -283,7 +283,7 @@ async def test_a_new_configuration_goes_on_with_what_is_known_and_looks_soon_at_
         await until(lambda: len(house.latest) == 4)
 
     moved = [
-        replace(each, premises=replace(each.premises, domains=("baharu.gov.my",)))
+        replace(each, check_scope=replace(each.check_scope, domains=("baharu.gov.my",)))
         if each.key == ("MDC", "roof")
         else each
         for each in assigned
@@ -337,7 +337,7 @@ async def test_what_was_looked_at_too_long_ago_is_looked_at_soon() -> None:
     house = House({"door": fine})
     [assigned] = house.assignments("JCM")
     long_ago: datetime = CLOCK.now() - 2 * SELDOM
-    house.latest["JCM", "door"] = CheckRun(findings=(), at=long_ago, premises=assigned.premises)
+    house.latest["JCM", "door"] = CheckRun(findings=(), at=long_ago, check_scope=assigned.check_scope)
     async with house.watched([assigned]):
         await until(lambda: house.latest["JCM", "door"].at > long_ago)
 

@@ -198,7 +198,7 @@ async def probing(
         routes={each.name: each for each in routes},
         kind=ProbeKind(name="played", build=play.build),
         signer=TokenSigner(b"x" * 32, "utama"),
-        judge=HealthEvaluator(routes, HealthPolicy()),
+        evaluator=HealthEvaluator(routes, HealthPolicy()),
         pipeline=cast(ResultPipeline, books),
         history=cast(History, books),
         metrics=metrics,
@@ -622,15 +622,15 @@ def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -
         routes={each.name: each for each in (here, there)},
         kind=ProbeKind(name="played", build=Play(quick).build),
         signer=TokenSigner(b"x" * 32, "utama"),
-        judge=HealthEvaluator([here, there], HealthPolicy()),
+        evaluator=HealthEvaluator([here, there], HealthPolicy()),
         pipeline=cast(ResultPipeline, Books()),
         history=cast(History, Books()),
         metrics=Metrics(version="0", now=CLOCK.now),
         clock=CLOCK,
         known_tokens=known,
     )
-    fates = {name: watcher._ledger._fates for name, watcher in prober._watchers.items()}
-    assert {name: set(each) for name, each in fates.items()} == {
+    token_states = {name: watcher._ledger._token_states for name, watcher in prober._watchers.items()}
+    assert {name: set(each) for name, each in token_states.items()} == {
         "JCM": set(),
         "rujukan-a": {"0" * 16},
         "rujukan-b": {"1" * 16},
@@ -656,16 +656,16 @@ async def test_runs_and_watchers_of_what_did_not_change_go_on_while_others_come_
     kept, gone, come = (route(box(code), reference) for code in ("JCM", "MDC", "UCM"))
     changed = route(box("JPM"), reference)
     async with probing([kept, gone, changed], never_arrives) as scene:
-        prober, judge = scene.prober, scene.prober._judge
+        prober, evaluator = scene.prober, scene.prober._evaluator
         await in_transit(scene, kept, gone, changed)
         runs, watchers = dict(prober._runs), dict(prober._watchers)
 
         await prober.release([gone])
-        judge.release([gone])
+        evaluator.release([gone])
         moved = route(box("JPM", smtp=2), reference)
         await prober.alter([moved])
-        judge.alter([moved])
-        judge.gain([come])
+        evaluator.alter([moved])
+        evaluator.gain([come])
         await prober.gain([come], {})
         await in_transit(scene, come)
         await scene.play.until(lambda play: play.started.count(changed.name) == 2)
@@ -729,9 +729,9 @@ async def test_an_agency_that_leaves_while_it_waits_for_its_turn_keeps_nobody_wa
         return await (hangs_at_the_server if name.split("/")[1] == "JCM" else quick)(name, trace)
 
     async with probing(first, some_hang) as scene:
-        prober, judge = scene.prober, scene.prober._judge
+        prober, evaluator = scene.prober, scene.prober._evaluator
         await scene.play.until(lambda play: play.at_servers["rujukan-a"] == 10)
-        judge.gain([*then, last])
+        evaluator.gain([*then, last])
         await prober.gain(then, {})
         await scene.play.until(lambda _: len(prober._turns._waiting) == 5)
         await prober.gain([last], {})

@@ -20,17 +20,17 @@ class TransactionConflictError(StoreUnavailable):
     pass
 
 
-async def logged(fates: Iterable[Exception | None]) -> list[tuple[str, str]]:
+async def logged(token_states: Iterable[Exception | None]) -> list[tuple[str, str]]:
     """Do something that meets these fates one after the other; return what is logged of it, and how loudly."""
-    coming = iter(fates)
+    coming = iter(token_states)
 
     async def deed() -> None:
         try:
-            fate = next(coming)
+            token_state = next(coming)
         except StopIteration:
             raise Enough from None
-        if fate is not None:
-            raise fate
+        if token_state is not None:
+            raise token_state
 
     with capture_logs() as lines, suppress(Enough):
         await run_periodically("the audit", deed, timedelta(0))

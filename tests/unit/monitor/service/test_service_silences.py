@@ -36,8 +36,8 @@ def in_trouble(*, one_route: bool) -> Callable[[str], Collection[str]]:
     if one_route:
         world.routes[:] = [r for r in world.routes if r.name == ROUTES[0] or not r.agency]
     world.faults["JCM/utama"] = REFUSED
-    judge = world.rounds(3).judge
-    return lambda agency: judge.mail(agency).troubled()
+    evaluator = world.rounds(3).evaluator
+    return lambda agency: evaluator.mail(agency).troubled()
 
 
 def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:

@@ -125,9 +125,9 @@ def test_a_check_shows_its_gravest_verdict_and_what_is_amiss() -> None:
 
     shown = view_checks(
         {
-            "posture": CheckRun(findings=(good, bad), at=T0, premises=nowhere),
+            "posture": CheckRun(findings=(good, bad), at=T0, check_scope=nowhere),
             "certificate": None,
-            "mx": CheckRun(findings=(), at=T0, premises=nowhere),
+            "mx": CheckRun(findings=(), at=T0, check_scope=nowhere),
         }
     )
 

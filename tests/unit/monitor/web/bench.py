@@ -35,7 +35,7 @@ class Bench:
     def owner(self, agency: str) -> str:
         return self.elsewhere[agency]
 
-    def judge_of(self, agency: str) -> Any:
+    def evaluator_of(self, agency: str) -> Any:
         assert agency in self.agencies
         return self
 

@@ -102,7 +102,7 @@ from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import BRIEF, T0
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.bench import Bench
-from tests.unit.monitor.web.premises import SetupPremises
+from tests.unit.monitor.web.setup_site import StaticSetupSite
 from tests.unit.monitor.web.source import Orders, Service
 
 KEY = urlsafe_b64encode(bytes(range(32))).decode()
@@ -298,11 +298,11 @@ async def house(
     bench: Bench | None = None,
     required: AbstractSet[Role] = frozenset(),
     keys: Sequence[str] = (KEY,),
-    premises: SetupSite | None = None,
+    setup_site: SetupSite | None = None,
 ) -> AsyncIterator[House]:
     """Open the portal of *service*. *bench*: where routes are tested. *required*: what nobody is without a second factor.
 
-    *premises*: where mailboxes' servers are that people set up.
+    *setup_site*: where mailboxes' servers are that people set up.
     """
     clock, codes = Clock(), ("JCM", "MDC")
     service = service or Service(codes=codes)
@@ -357,7 +357,7 @@ async def house(
             configuration=lambda: site.configuration,
             crest=lambda _: None,
         )
-        setups = MailboxSetups(lifecycle, clock, premises or SetupPremises())
+        setups = MailboxSetups(lifecycle, clock, setup_site or StaticSetupSite())
         roll = AgencyDirectory(
             site.editor,
             site.documents,

@@ -415,7 +415,7 @@ def checks(found: Mapping[str, Sequence[Finding] | None]) -> Sequence[CheckView]
     nowhere = CheckScope(agency="JCM", mailboxes=(), domains=())
     return view_checks(
         {
-            kind: None if findings is None else CheckRun(findings=tuple(findings), at=T0, premises=nowhere)
+            kind: None if findings is None else CheckRun(findings=tuple(findings), at=T0, check_scope=nowhere)
             for kind, findings in found.items()
         }
     )

@@ -31,7 +31,7 @@ from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Security, Server
 from probes.preauth.session import Protocol
 from tests.integration.watching import agency, laid_out
-from tests.unit.monitor.web.premises import SetupPremises
+from tests.unit.monitor.web.setup_site import StaticSetupSite
 from tests.unit.monitor.web.signed import House, house
 from tests.unit.probes.standin import ImapStandIn, hosts
 from tests.unit.probes.turncoat import turncoat
@@ -57,15 +57,15 @@ def system(network: LabNetwork) -> MailSystem:
 
 
 @pytest.fixture
-def premises(network: LabNetwork, system: MailSystem) -> SetupPremises:
+def setup_site(network: LabNetwork, system: MailSystem) -> StaticSetupSite:
     tls = network.authority.client_context()
     doors = {587: system.submission, 993: system.imap}
-    return SetupPremises(tls=tls, ports=(system.submission, system.imap, 1), doors=doors)
+    return StaticSetupSite(tls=tls, ports=(system.submission, system.imap, 1), doors=doors)
 
 
 @pytest.fixture
-async def place(tmp_path: Path, premises: SetupPremises) -> AsyncIterator[House]:
-    async with house(tmp_path, premises=premises) as opened:
+async def place(tmp_path: Path, setup_site: StaticSetupSite) -> AsyncIterator[House]:
+    async with house(tmp_path, setup_site=setup_site) as opened:
         yield opened
 
 
@@ -148,7 +148,7 @@ async def test_what_the_officers_domain_announces_inside_is_not_knocked_at_whate
         configuration = load(settings, {}).configuration
         assert configuration is not None
         site = ConfiguredSite(lambda: configuration)
-        async with house(tmp_path / "rumah", premises=site) as place:
+        async with house(tmp_path / "rumah", setup_site=site) as place:
             officer = await place.admitted("siti", "officer:JCM")
             pages = [(await officer.get(f"{await begun(officer)}?lang=en")).text for _ in range(4)]
     told = ["Pantau does not connect to this address or port" in page for page in pages]
@@ -315,19 +315,19 @@ async def test_of_two_forms_that_are_sent_at_once_one_counts_as_a_whole(
 
 
 async def test_a_clock_that_is_put_on_or_back_meanwhile_breaks_no_trial_and_has_nobody_wait(
-    tmp_path: Path, network: LabNetwork, system: MailSystem, premises: SetupPremises
+    tmp_path: Path, network: LabNetwork, system: MailSystem, setup_site: StaticSetupSite
 ) -> None:
     half_way, by = asyncio.Event(), "Siti Contoh (siti)"
 
-    class Watched(SetupPremises):
+    class Watched(StaticSetupSite):
         def server(self, choice: ServerChoice) -> Server:
             half_way.set()
             return super().server(choice)
 
-    site = Watched(names=premises.names, tls=premises.tls, ports=premises.ports, doors=premises.doors)
+    site = Watched(names=setup_site.names, tls=setup_site.tls, ports=setup_site.ports, doors=setup_site.doors)
     imap = ServerChoice(protocol=Protocol.IMAP, host="localhost", port=system.imap, security=Security.IMPLICIT)
     chosen = ChosenServers(smtp=None, reading=imap)
-    async with house(tmp_path, premises=site) as place:
+    async with house(tmp_path, setup_site=site) as place:
         setup = await place.setups.begin("JCM", ADDRESS, by=by)
         half_way.clear()
         first = asyncio.create_task(place.setups.try_password(setup, chosen, ADDRESS, secret(network)))
@@ -404,7 +404,7 @@ async def test_what_the_documents_checks_refuse_is_not_kept_and_said(
 
 
 @pytest.fixture
-async def desk(premises: SetupPremises) -> AsyncIterator[AuthorizationServer]:
+async def desk(setup_site: StaticSetupSite) -> AsyncIterator[AuthorizationServer]:
     """Open an authorization server whose tokens the lab's servers do not take: how it ends there is told, too."""
     server = AuthorizationServer(username=ADDRESS)
     async with serve(app(server)) as url:
@@ -412,9 +412,9 @@ async def desk(premises: SetupPremises) -> AsyncIterator[AuthorizationServer]:
             token_url=f"{url}/token",
             client_id=server.client_id,
             client_secret=server.client_secret,
-            tls=premises.tls,
+            tls=setup_site.tls,
         )
-        premises.ways = {
+        setup_site.ways = {
             MailPlatform.MICROSOFT: ConsentWay(
                 client=client, device_url=f"{url}/device", servers=("office365.com",), written={}
             ),
@@ -531,12 +531,12 @@ ACCOUNT = LabServiceAccount()
 
 
 @pytest.fixture
-async def provider(premises: SetupPremises) -> AsyncIterator[AuthorizationServer]:
+async def provider(setup_site: StaticSetupSite) -> AsyncIterator[AuthorizationServer]:
     """Open an authorization server of the domain's, whose tokens are shown to the lab's servers."""
     account = LabServiceAccount()
     server = AuthorizationServer(username=ADDRESS, service_account=account)
     async with serve(app(server)) as url:
-        premises.token_url, premises.own_servers = f"{url}/token", OWN
+        setup_site.token_url, setup_site.own_servers = f"{url}/token", OWN
         yield server
 
 

@@ -211,10 +211,10 @@ def test_prose_and_other_reports_are_no_bounces(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [POSTFIX, EXCHANGE, DELAYED, SEVERAL])
 def test_a_report_leads_to_the_run_it_is_about(raw: bytes) -> None:
-    sighting = recognise(raw, SIGNER)
-    assert sighting.kind is MailKind.REPORT
-    assert sighting.token == TOKEN
-    assert sighting.report == read(raw)
+    observed = recognise(raw, SIGNER)
+    assert observed.kind is MailKind.REPORT
+    assert observed.token == TOKEN
+    assert observed.report == read(raw)
 
 
 def test_a_bounce_in_prose_is_kept_for_people() -> None:

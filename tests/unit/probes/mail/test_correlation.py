@@ -175,8 +175,10 @@ def test_decide_rewritten_message_counts_for_a_run_that_waits_and_is_left_alone_
     token = issue()
     rewritten = ObservedMessage(kind=MailKind.REWRITTEN, token=token)
 
-    def decided(awaited: set[Party], fate: TokenState | None) -> Disposition:
-        return decide(rewritten, origin=SIGNER.origin(token), awaited=awaited, fate=fate, now=token.sent_at)
+    def decided(awaited: set[Party], token_state: TokenState | None) -> Disposition:
+        return decide(
+            rewritten, origin=SIGNER.origin(token), awaited=awaited, token_state=token_state, now=token.sent_at
+        )
 
     assert decided({Party.RECIPIENT}, None) == Disposition(hand_over=True, delete=True)
     assert decided({Party.SENDER}, None) == Disposition()

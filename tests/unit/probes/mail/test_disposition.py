@@ -36,7 +36,7 @@ def bounce(action: DsnAction) -> ObservedMessage:
 
 
 @pytest.mark.parametrize(
-    ("sighting", "awaited", "fate", "after", "disposition"),
+    ("observed", "awaited", "token_state", "after", "disposition"),
     [
         (MESSAGE, RECIPIENT, None, 0, Disposition(hand_over=True, delete=True)),
         (MESSAGE, RECIPIENT | SENDER, None, 0, Disposition(hand_over=True, delete=True)),
@@ -70,22 +70,22 @@ def bounce(action: DsnAction) -> ObservedMessage:
     ],
 )
 def test_dispositions(
-    sighting: ObservedMessage, awaited: set[Party], fate: TokenState | None, after: int, disposition: Disposition
+    observed: ObservedMessage, awaited: set[Party], token_state: TokenState | None, after: int, disposition: Disposition
 ) -> None:
     now = TOKEN.sent_at + timedelta(minutes=after)
-    assert disposition == decided(sighting, now, awaited=awaited, fate=fate)
+    assert disposition == decided(observed, now, awaited=awaited, token_state=token_state)
 
 
 def decided(
-    sighting: ObservedMessage,
+    observed: ObservedMessage,
     now: datetime,
     *,
     awaited: set[Party] | None = None,
-    fate: TokenState | None = None,
+    token_state: TokenState | None = None,
     marked: bool = False,
 ) -> Disposition:
-    origin = OURS.origin(sighting.token) if sighting.token else None
-    return decide(sighting, origin=origin, awaited=awaited or set(), fate=fate, now=now, marked=marked)
+    origin = OURS.origin(observed.token) if observed.token else None
+    return decide(observed, origin=origin, awaited=awaited or set(), token_state=token_state, now=now, marked=marked)
 
 
 @pytest.mark.blind
@@ -105,8 +105,8 @@ def test_late_mail_of_a_prober_that_is_gone_is_taken_in_by_who_has_its_routes_an
     heir.inherit(["kuching-1"])
     origin = heir.origin(THEIRS.issue("r", NOW))
 
-    def taken(fate: TokenState | None) -> Disposition:
-        return decide(OTHERS, origin=origin, awaited=set(), fate=fate, now=NOW)
+    def taken(token_state: TokenState | None) -> Disposition:
+        return decide(OTHERS, origin=origin, awaited=set(), token_state=token_state, now=NOW)
 
     assert taken(TokenState.ENDED) == Disposition(count=Arrival.LATE, delete=True)
     assert taken(TokenState.ARRIVED) == Disposition(count=Arrival.DUPLICATE, delete=True)
@@ -130,7 +130,11 @@ def test_what_another_prober_has_marked_as_deleted_may_go() -> None:
 
 def test_the_ledger_remembers_across_a_restart() -> None:
     ledger = TokenRegistry(ended=["a", "b"], arrived=["b"])
-    assert (ledger.fate("a"), ledger.fate("b"), ledger.fate("c")) == (TokenState.ENDED, TokenState.ARRIVED, None)
+    assert (ledger.token_state("a"), ledger.token_state("b"), ledger.token_state("c")) == (
+        TokenState.ENDED,
+        TokenState.ARRIVED,
+        None,
+    )
 
 
 def test_an_arrival_is_not_forgotten_when_its_run_ends() -> None:
@@ -139,14 +143,14 @@ def test_an_arrival_is_not_forgotten_when_its_run_ends() -> None:
     ledger.over("a", Party.RECIPIENT)
     ledger.over("b", Party.RECIPIENT)
     ledger.over("c", Party.SENDER)
-    assert [ledger.fate(one) for one in "abc"] == [TokenState.ARRIVED, TokenState.ENDED, TokenState.SENT]
+    assert [ledger.token_state(one) for one in "abc"] == [TokenState.ARRIVED, TokenState.ENDED, TokenState.SENT]
 
 
 def test_the_ledger_forgets_the_oldest_and_does_not_grow_for_ever() -> None:
     ledger = TokenRegistry(ended=(str(number) for number in range(50_000)))
     ledger.arrived("one more")
-    assert ledger.fate("0") is None
-    assert ledger.fate("1") is TokenState.ENDED
+    assert ledger.token_state("0") is None
+    assert ledger.token_state("1") is TokenState.ENDED
 
 
 SECOND = timedelta(seconds=1)

@@ -279,8 +279,8 @@ def test_the_message_of_another_run_is_not_this_ones() -> None:
     ],
 )
 def test_mail_is_recognised(*, raw: bytes, kind: MailKind, forged: bool) -> None:
-    sighting = recognise(raw, SIGNER)
-    assert (sighting.kind, sighting.forged) == (kind, forged)
+    observed = recognise(raw, SIGNER)
+    assert (observed.kind, observed.forged) == (kind, forged)
 
 
 def test_only_a_report_hides_its_token_in_the_body() -> None:

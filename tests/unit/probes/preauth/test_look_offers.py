@@ -84,8 +84,8 @@ async def test_a_pop3_server_that_does_not_say_that_it_has_tls_is_found_no_bette
         login = Password(username="semakan", secret="rahsia")
         mailbox = Mailbox(name="a", address="semakan@jabatan-contoh.gov.my", login=login, pop3=server)
         found = await look_at(Protocol.POP3, server)
-        premises = CheckScope(agency="JCM", mailboxes=(mailbox,), domains=("jabatan-contoh.gov.my",))
-        offered, *_ = await CERTIFICATE.build(premises, lambda: datetime.now(UTC)).run()
+        check_scope = CheckScope(agency="JCM", mailboxes=(mailbox,), domains=("jabatan-contoh.gov.my",))
+        offered, *_ = await CERTIFICATE.build(check_scope, lambda: datetime.now(UTC)).run()
         with pytest.raises(ProbeFailedError) as read:
             await open_session(mailbox, TraceRecorder(), Party.RECIPIENT, leg=timedelta(seconds=5))
     assert found.failure == read.value.failure

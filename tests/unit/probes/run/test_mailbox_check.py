@@ -21,8 +21,8 @@ MAIL = b"Subject: mesyuarat\r\n\r\nPukul 9.\r\n"
 async def findings_of(kind: object, *mailboxes: Mailbox) -> tuple[Finding, ...]:
     assert kind in {submission.KIND, retrieval.KIND}
     build = submission.KIND.build if kind is submission.KIND else retrieval.KIND.build
-    premises = CheckScope(agency="JCONTOH", mailboxes=mailboxes, domains=("jabatan-contoh.gov.my",))
-    return await build(premises, lambda: datetime.now(UTC)).run()
+    check_scope = CheckScope(agency="JCONTOH", mailboxes=mailboxes, domains=("jabatan-contoh.gov.my",))
+    return await build(check_scope, lambda: datetime.now(UTC)).run()
 
 
 async def test_a_submission_is_gone_through_and_nothing_is_sent() -> None:

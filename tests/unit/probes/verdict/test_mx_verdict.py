@@ -43,9 +43,9 @@ def said(text: str) -> ServerReply:
     ],
 )
 def test_connections(seen: Callout, *, is_open: bool, verdict: Verdict, told: str) -> None:
-    judged = judge_connection(seen, 6, is_open=is_open)
-    assert judged[0] is verdict
-    assert told in judged[1]
+    evaluate = judge_connection(seen, 6, is_open=is_open)
+    assert evaluate[0] is verdict
+    assert told in evaluate[1]
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_certificates(
     chain: tuple[bytes, ...], tls: TlsStage, dane: list[TLSA], must: str, *, verdict: Verdict, told: str
 ) -> None:
     seen = Callout(chain=chain, tls=tls, tls_detail="nobody vouches")
-    judged, detail, end = judge_certificate(seen, HOST, dane, must, NOW)
-    assert judged is verdict
+    evaluate, detail, end = judge_certificate(seen, HOST, dane, must, NOW)
+    assert evaluate is verdict
     assert told in detail
     assert (end is None) is (verdict is Verdict.UNKNOWN)
 

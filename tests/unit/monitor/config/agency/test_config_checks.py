@@ -27,7 +27,7 @@ from tests.unit.monitor.config.ministry import AGENCY, Ministry
 HOUR = timedelta(hours=1)
 
 
-def _build(premises: CheckScope, now: Callable[[], datetime]) -> Check:
+def _build(check_scope: CheckScope, now: Callable[[], datetime]) -> Check:
     raise NotImplementedError
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from monitor.config.agency.route import control_legs, default_routes
-from monitor.config.model.registry import premises
+from monitor.config.model.registry import check_scope
 from tests.unit.monitor.config.ministry import Ministry
 
 _AGENCY = "agencies/jabatan.yaml"
@@ -279,7 +279,7 @@ def test_every_reference_is_proven_in_what_it_can(references: dict[str, Ends], e
 def test_the_premises_of_an_agency_are_its_own_mailboxes_and_domains(ministry: Ministry) -> None:
     with_routes(ministry, "{direction: internal}", _FORWARD)
     configuration = ministry.load().accepted()
-    found = premises("JCONTOH", configuration.registry, configuration.settings)
+    found = check_scope("JCONTOH", configuration.registry, configuration.settings)
 
     assert (found.agency, found.domains) == ("JCONTOH", ("jabatan-contoh.gov.my",))
     assert [mailbox.name for mailbox in found.mailboxes] == ["JCONTOH/utama"]
@@ -290,7 +290,7 @@ def test_the_premises_of_an_agency_are_its_own_mailboxes_and_domains(ministry: M
 
 def test_our_own_premises_are_the_references_and_nobodys_domain(ministry: Ministry) -> None:
     configuration = ministry.load().accepted()
-    found = premises("", configuration.registry, configuration.settings, sample_message=lambda: b"x")
+    found = check_scope("", configuration.registry, configuration.settings, sample_message=lambda: b"x")
 
     assert [mailbox.name for mailbox in found.mailboxes] == ["rujukan-a", "rujukan-b"]
     assert (found.domains, found.sample_message()) == ((), b"x")

@@ -15,7 +15,7 @@ from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.window import MALAYSIA
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import LoadCache
-from monitor.config.model.registry import Registry, premises
+from monitor.config.model.registry import Registry, check_scope
 from monitor.config.service.portal import PortalSettings
 from monitor.model.route import Direction
 from probes.model.mailbox import Security
@@ -150,9 +150,9 @@ def test_what_the_dns_of_a_domain_names_is_bound_where_others_than_operators_wri
     portal = PortalSettings(mail_networks=("10.20.0.0/16",))
     edited = in_the_store.model_copy(update={"portal": portal})
 
-    assert premises("JCONTOH", registry, settings.model_copy(update={"portal": portal})).bounds is None
-    assert premises("JCONTOH", registry, in_the_store).bounds is None
-    assert premises("JCONTOH", registry, edited).bounds == portal.bounds
+    assert check_scope("JCONTOH", registry, settings.model_copy(update={"portal": portal})).bounds is None
+    assert check_scope("JCONTOH", registry, in_the_store).bounds is None
+    assert check_scope("JCONTOH", registry, edited).bounds == portal.bounds
 
 
 def _as(ministry: Ministry, prober: str) -> Registry:
@@ -210,8 +210,8 @@ def test_strangers_servers_are_asked_in_the_name_of_the_mailbox_that_is_used(min
     ministry.pool()
     configuration = ministry.load().accepted()
     used = configuration.registry.mailboxes["rujukan-a"].mailbox
-    assert premises("JCONTOH", configuration.registry, configuration.settings).our_address == used.address
-    looked_at = premises("", configuration.registry, configuration.settings).mailboxes
+    assert check_scope("JCONTOH", configuration.registry, configuration.settings).our_address == used.address
+    looked_at = check_scope("", configuration.registry, configuration.settings).mailboxes
     assert [(each.name, each.address) for each in looked_at] == [
         ("rujukan-a", used.address),
         ("rujukan-b", "pantau@rujukan-b.edu.my"),

@@ -30,10 +30,10 @@ SITI = "Siti Contoh (siti)"
 class Unsure(Service):
     """A service with a notice of which nobody knows what became of it."""
 
-    fate = NotificationState.UNKNOWN
+    token_state = NotificationState.UNKNOWN
 
     async def notices(self) -> list[NotificationView]:
-        return [replace(each, state=self.fate) for each in await super().notices()]
+        return [replace(each, state=self.token_state) for each in await super().notices()]
 
     async def notice(self, notice_id: int) -> NotificationDetail:
         [known] = await self.notices()
@@ -381,13 +381,13 @@ async def test_what_became_of_a_notice_is_said_on_its_incidents_page(tmp_path: P
         assert (answer.status_code, answer.headers["location"]) == (303, PAGE)
         assert service.orders == [("1", f"delivered by {SITI}: ditelefon")]
 
-        service.fate = NotificationState.DELIVERED
+        service.token_state = NotificationState.DELIVERED
         again = await browser.post("/notifications/1/set-status", data={"ruling": "lost", "why": "ditelefon"})
         assert again.status_code == 303
         assert "telah dinyatakan lebih awal" in words_of(await browser.get(PAGE))
         assert len(service.orders) == 1
 
-        service.fate, service.wrong = NotificationState.UNKNOWN, "nobody needs notice 1 any more"
+        service.token_state, service.wrong = NotificationState.UNKNOWN, "nobody needs notice 1 any more"
         late = await browser.post("/notifications/1/set-status", data={"ruling": "resend", "why": "ditelefon"})
     assert late.status_code == 409
     assert "nobody needs notice 1 any more" in late.text

@@ -21,7 +21,7 @@ NO_NAMES = NameServers(addresses=("127.0.0.1",), port=1, within=timedelta(millis
 
 
 @dataclass
-class SetupPremises:
+class StaticSetupSite:
     """Implements `monitor.service.portal.mailbox_setup.SetupSite`. Every name leads to this machine."""
 
     names: NameServers = NO_NAMES
